@@ -1,0 +1,53 @@
+//! What a host offers: the facts an agent registers.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// A named property of a host: `ecs.os-type=linux`, or a capability without a value.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Attribute {
+    /// 1 to 128 characters of letters, digits and `- _ . \ /`.
+    pub name: String,
+    /// Absent for capabilities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+}
+
+/// What tasks can be given on a host. Quantities are what may be scheduled, reserves already taken off.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Resources {
+    /// CPU units: 1024 a core (ECS).
+    pub cpu_units: u32,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// TCP host ports that no task may have.
+    pub reserved_tcp: BTreeSet<u16>,
+    /// UDP host ports that no task may have.
+    pub reserved_udp: BTreeSet<u16>,
+    /// Ids of the GPUs, empty on most hosts.
+    pub gpu_ids: Vec<String>,
+}
+
+/// Versions of the software on a host.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct HostVersions {
+    /// The agent's version.
+    pub agent: String,
+    /// The agent's source revision, or empty.
+    pub agent_hash: String,
+    /// The container engine's version, e.g. `20.10.24`.
+    pub docker: String,
+}
+
+/// Everything a host says of itself at registration and on each connection.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct HostFacts {
+    /// The host's own name.
+    pub hostname: String,
+    /// What it offers.
+    pub resources: Resources,
+    /// Built-in attributes, capabilities and those from the agent's configuration.
+    pub attributes: Vec<Attribute>,
+    /// Software versions.
+    pub versions: HostVersions,
+}

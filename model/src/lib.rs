@@ -1,0 +1,25 @@
+//! Longshore's domain, pure: ids, ARNs, resources, what an agent is asked to run and what it says of it.
+//!
+//! No async, no I/O, no protobuf, no HTTP. The control plane and the agent both speak in these types; the
+//! protobuf edge (`longshore-proto`) and the ECS edge (`longshore-core`) convert to and from them once.
+
+pub mod arn;
+pub mod assignment;
+pub mod host;
+pub mod id;
+pub mod report;
+pub mod spec;
+pub mod state;
+pub mod time;
+
+pub use arn::Arn;
+pub use assignment::{AssignedTask, Assignment};
+pub use host::{Attribute, HostFacts, HostVersions, Resources};
+pub use id::{AccountId, ClusterKey, ClusterName, ContainerName, Generation, IdError, InstanceId, Region, TaskId};
+pub use report::{ContainerReport, NetworkBinding, StopInfo, TaskReport};
+pub use spec::{
+    ContainerSpec, Device, EnvVar, HostPort, LinuxParameters, LogConfig, MountPoint, NetworkMode, PortMapping,
+    Protocol, TaskSpec, Tmpfs, Ulimit, VolumeSource, VolumeSpec,
+};
+pub use state::{ContainerStatus, DesiredStatus, HealthStatus, StopCode, TaskStatus};
+pub use time::Timestamp;

@@ -1,0 +1,294 @@
+//! What an agent is asked to run: a task definition with its overrides applied, and nothing left to decide.
+
+use crate::id::{ClusterName, ContainerName, TaskId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// How a task's containers see the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum NetworkMode {
+    /// Docker's bridge, container ports published on host ports.
+    #[serde(rename = "bridge")]
+    Bridge,
+    /// The host's own network.
+    #[serde(rename = "host")]
+    Host,
+    /// Only `lo`.
+    #[serde(rename = "none")]
+    None,
+    /// An interface and an address of the task's own.
+    #[serde(rename = "awsvpc")]
+    Awsvpc,
+}
+
+impl NetworkMode {
+    /// The text that the ECS API carries.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bridge => "bridge",
+            Self::Host => "host",
+            Self::None => "none",
+            Self::Awsvpc => "awsvpc",
+        }
+    }
+}
+
+/// A transport protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Protocol {
+    /// TCP.
+    #[serde(rename = "tcp")]
+    Tcp,
+    /// UDP.
+    #[serde(rename = "udp")]
+    Udp,
+}
+
+impl Protocol {
+    /// `tcp` or `udp`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The host side of a published port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum HostPort {
+    /// This port and no other; never 0.
+    Fixed(u16),
+    /// One that the agent chooses from its range.
+    Dynamic,
+}
+
+/// A container port to publish (bridge), or to announce (host: the host port equals the container port).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PortMapping {
+    /// The port inside the container; never 0.
+    pub container_port: u16,
+    /// The port on the host.
+    pub host_port: HostPort,
+    /// The protocol.
+    pub protocol: Protocol,
+}
+
+/// One environment variable. Its value may be a secret: `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvVar {
+    /// The name.
+    pub name: String,
+    /// The value.
+    pub value: String,
+}
+
+impl fmt::Debug for EnvVar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}=…", self.name)
+    }
+}
+
+/// A volume put into a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountPoint {
+    /// The name of a [`VolumeSpec`] of the task.
+    pub volume: String,
+    /// An absolute path in the container.
+    pub container_path: String,
+    /// Whether the container may only read.
+    pub read_only: bool,
+}
+
+/// Where a volume's data is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VolumeSource {
+    /// A directory or file of the host, bind-mounted.
+    Host {
+        /// Its absolute path on the host.
+        path: String,
+    },
+    /// Empty at the task's start, gone with the task, shared by its containers.
+    Task,
+}
+
+/// A volume of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeSpec {
+    /// Unique in the task.
+    pub name: String,
+    /// Where the data is.
+    pub source: VolumeSource,
+}
+
+/// A resource limit of a container's processes (`setrlimit`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ulimit {
+    /// As Docker names it: `nofile`, `nproc`, …
+    pub name: String,
+    /// The soft limit; -1 is unlimited.
+    pub soft: i64,
+    /// The hard limit; -1 is unlimited.
+    pub hard: i64,
+}
+
+/// A host device put into a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// The path on the host.
+    pub host_path: String,
+    /// The path in the container.
+    pub container_path: String,
+    /// Any of `r`, `w`, `m`, as Docker's `CgroupPermissions`.
+    pub permissions: String,
+}
+
+/// An in-memory file system in a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tmpfs {
+    /// An absolute path in the container.
+    pub container_path: String,
+    /// Its size in MiB.
+    pub size_mib: u32,
+    /// Mount options such as `noexec`.
+    pub mount_options: Vec<String>,
+}
+
+/// What is particular to Linux in a container definition.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LinuxParameters {
+    /// Capabilities added to Docker's default set.
+    pub cap_add: Vec<String>,
+    /// Capabilities dropped from it.
+    pub cap_drop: Vec<String>,
+    /// Devices.
+    pub devices: Vec<Device>,
+    /// In-memory file systems.
+    pub tmpfs: Vec<Tmpfs>,
+    /// Whether an init process reaps zombies.
+    pub init: bool,
+    /// Size of `/dev/shm` in MiB, Docker's default when absent.
+    pub shared_memory_mib: Option<u32>,
+    /// Swap in MiB beyond memory, unlimited like the engine's default when absent.
+    pub max_swap_mib: Option<u32>,
+    /// 0 to 100, the kernel's default when absent.
+    pub swappiness: Option<u8>,
+}
+
+/// Where a container's output goes. Options may hold secrets: `Debug` shows only their names.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogConfig {
+    /// The engine's name of the driver, e.g. `json-file`.
+    pub driver: String,
+    /// The driver's options.
+    pub options: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for LogConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.driver, self.options.keys().collect::<Vec<_>>())
+    }
+}
+
+/// One container of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerSpec {
+    /// Unique in the task.
+    pub name: ContainerName,
+    /// The id of the container's ARN, a UUID chosen by the control plane.
+    pub arn_id: String,
+    /// The image as written in the definition.
+    pub image: String,
+    /// Whether the task ends with it.
+    pub essential: bool,
+    /// CPU units, 0 for the least share.
+    pub cpu_units: u32,
+    /// Hard limit in MiB.
+    pub memory_mib: Option<u32>,
+    /// Soft limit in MiB.
+    pub memory_reservation_mib: Option<u32>,
+    /// Replaces the image's entry point when present.
+    pub entry_point: Option<Vec<String>>,
+    /// Replaces the image's command when present.
+    pub command: Option<Vec<String>>,
+    /// Replaces the image's working directory when present.
+    pub working_directory: Option<String>,
+    /// Replaces the image's user when present.
+    pub user: Option<String>,
+    /// The hostname, bridge mode only.
+    pub hostname: Option<String>,
+    /// Environment, overrides applied; later entries of one name are gone.
+    pub environment: Vec<EnvVar>,
+    /// Ports.
+    pub port_mappings: Vec<PortMapping>,
+    /// Volumes put in.
+    pub mount_points: Vec<MountPoint>,
+    /// Whether the root file system is read-only.
+    pub readonly_root: bool,
+    /// Whether it runs privileged.
+    pub privileged: bool,
+    /// Whether standard input stays open.
+    pub interactive: bool,
+    /// Whether it has a terminal.
+    pub pseudo_terminal: bool,
+    /// Whether it has only `lo`, whatever the task's mode (`disableNetworking`).
+    pub disable_networking: bool,
+    /// Resource limits.
+    pub ulimits: Vec<Ulimit>,
+    /// Linux parameters.
+    pub linux: LinuxParameters,
+    /// Labels of the definition.
+    pub docker_labels: BTreeMap<String, String>,
+    /// DNS servers.
+    pub dns_servers: Vec<String>,
+    /// DNS search domains.
+    pub dns_search: Vec<String>,
+    /// Extra `/etc/hosts` entries as `name:address`.
+    pub extra_hosts: Vec<String>,
+    /// Security options as Docker takes them.
+    pub security_options: Vec<String>,
+    /// Kernel parameters of the container's namespaces.
+    pub sysctls: BTreeMap<String, String>,
+    /// Log driver; the engine's default when absent.
+    pub log: Option<LogConfig>,
+    /// Seconds between SIGTERM and SIGKILL; the agent's default when absent.
+    pub stop_timeout_secs: Option<u32>,
+    /// Ids of the GPUs that the control plane gave it.
+    pub gpu_ids: Vec<String>,
+}
+
+/// A task as an agent runs it. Never changes for one task id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskSpec {
+    /// The task.
+    pub id: TaskId,
+    /// Its ARN, for labels and metadata.
+    pub arn: String,
+    /// Its cluster's name.
+    pub cluster: ClusterName,
+    /// The task definition's family.
+    pub family: String,
+    /// The task definition's revision.
+    pub revision: u32,
+    /// The task's group (`family:NAME` or `service:NAME`).
+    pub group: String,
+    /// How its containers see the network.
+    pub network_mode: NetworkMode,
+    /// Hard limit of all its containers together in CPU units, when given.
+    pub cpu_units: Option<u32>,
+    /// Hard limit of all its containers together in MiB, when given.
+    pub memory_mib: Option<u32>,
+    /// Containers, in the definition's order, names unique, at least one essential.
+    pub containers: Vec<ContainerSpec>,
+    /// Volumes, names unique.
+    pub volumes: Vec<VolumeSpec>,
+}
