@@ -1,1 +1,14 @@
-//! stub
+//! The per-host agent: registers the host, takes assignments, drives Docker and keeps everything true.
+//!
+//! `assemble` builds every channel and task; start reading there. The way of an assignment:
+//! `session` (inbound) -> `ledger` -> `engine` (plan, then drivers) -> observed store -> `session` (outbound).
+
+pub mod assemble;
+pub mod cgroup;
+pub mod config;
+pub mod engine;
+pub mod host;
+pub mod identity;
+pub mod ledger;
+pub mod ports;
+pub mod session;
