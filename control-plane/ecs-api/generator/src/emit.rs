@@ -1,0 +1,242 @@
+//! The text of the generated files.
+//!
+//! Few derives carry everything: enums and the `Request` table go through macros of `longshore-ecs-api`, so that the
+//! committed text stays short enough to read and quick to compile.
+
+use crate::model::{Model, Shape};
+use crate::names;
+use anyhow::bail;
+use std::fmt::Write as _;
+
+/// Error codes that every AWS JSON service gives and the model does not list, with their HTTP status.
+const GENERAL_ERRORS: &[(&str, u16)] = &[
+    ("IncompleteSignatureException", 400),
+    ("InternalFailure", 500),
+    ("InvalidSignatureException", 400),
+    ("MissingAuthenticationTokenException", 400),
+    ("RequestEntityTooLargeException", 413),
+    ("SerializationException", 400),
+    ("ThrottlingException", 400),
+    ("UnknownOperationException", 400),
+    ("UnrecognizedClientException", 400),
+    ("ValidationException", 400),
+];
+
+/// Members that may hold secrets although the model does not say so: log options (tokens of log services) and
+/// options of volume drivers (passwords of file servers).
+const ALSO_SENSITIVE: &[(&str, &str)] = &[
+    ("LogConfiguration", "options"),
+    ("FirelensConfiguration", "options"),
+    ("DockerVolumeConfiguration", "driverOpts"),
+];
+
+/// File names and their unformatted text.
+pub(crate) fn files(model: &Model, source: &str) -> anyhow::Result<Vec<(String, String)>> {
+    let header = format!(
+        "// Generated from {source}, service model ecs {}, by longshore-ecs-api-generator. Do not edit; see NOTICE.\n\n",
+        model.metadata.api_version
+    );
+    let mut requests = String::new();
+    let mut responses = String::new();
+    let mut types = String::new();
+    let mut enums = String::from("use crate::wire::wire_enum;\n\n");
+    for name in model.reachable() {
+        match model.shape(name) {
+            Shape::Structure { document: true, .. } => {}
+            Shape::Structure { exception: true, .. } => bail!("exception `{name}` is used as a type"),
+            Shape::Structure { .. } => {
+                let out = if model.operations.values().any(|o| o.input.shape == name) {
+                    &mut requests
+                } else if model.operations.values().any(|o| o.output.shape == name) {
+                    &mut responses
+                } else {
+                    &mut types
+                };
+                structure(model, name, out);
+            }
+            Shape::String { values, .. } if !values.is_empty() => enumeration(name, values, &mut enums),
+            Shape::String { .. }
+            | Shape::List { .. }
+            | Shape::Map { .. }
+            | Shape::Integer {}
+            | Shape::Long {}
+            | Shape::Double {}
+            | Shape::Boolean {}
+            | Shape::Timestamp {} => {}
+        }
+    }
+    let used = "use serde::{Deserialize, Serialize};\n\n";
+    let with = |uses: &str, text: &str| format!("{header}{uses}{text}");
+    let imports = |text: &str, modules: &[&str]| {
+        let mut out = String::new();
+        for module in modules {
+            let names: Vec<&str> = model
+                .reachable()
+                .into_iter()
+                .filter(|n| home(model, n) == Some(*module) && mentions(text, n))
+                .collect();
+            if !names.is_empty() {
+                let _ = writeln!(out, "use super::{module}::{{{}}};", names.join(", "));
+            }
+        }
+        if text.contains("EpochSeconds") {
+            out.push_str("use crate::EpochSeconds;\n");
+        }
+        if text.contains("Hidden(") {
+            out.push_str("use crate::wire::Hidden;\n");
+        }
+        if text.contains("BTreeMap<") {
+            out.push_str("use std::collections::BTreeMap;\n");
+        }
+        out.push_str(used);
+        out
+    };
+    Ok(vec![
+        ("mod.rs".into(), with("", &index())),
+        ("operations.rs".into(), with("", &operations(model))),
+        ("errors.rs".into(), with("", &errors(model)?)),
+        ("enums.rs".into(), with("", &enums)),
+        ("requests.rs".into(), with(&imports(&requests, &["enums", "types"]), &requests)),
+        ("responses.rs".into(), with(&imports(&responses, &["enums", "types"]), &responses)),
+        ("types.rs".into(), with(&imports(&types, &["enums"]), &types)),
+    ])
+}
+
+fn index() -> String {
+    "pub mod enums;\npub(crate) mod errors;\npub(crate) mod operations;\npub mod requests;\npub mod responses;\npub mod types;\n".into()
+}
+
+/// The module that a shape's Rust type lives in, if it has one.
+fn home(model: &Model, name: &str) -> Option<&'static str> {
+    match model.shape(name) {
+        Shape::Structure { document: true, .. } => None,
+        Shape::Structure { .. } if model.operations.values().any(|o| o.input.shape == name) => Some("requests"),
+        Shape::Structure { .. } if model.operations.values().any(|o| o.output.shape == name) => Some("responses"),
+        Shape::Structure { .. } => Some("types"),
+        Shape::String { values, .. } if !values.is_empty() => Some("enums"),
+        _ => None,
+    }
+}
+
+fn mentions(text: &str, name: &str) -> bool {
+    text.match_indices(name).any(|(at, _)| {
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        !text[..at].ends_with(word) && !text[at + name.len()..].starts_with(word)
+    })
+}
+
+fn rust_type(model: &Model, name: &str) -> String {
+    match model.shape(name) {
+        Shape::Structure { document: true, .. } => "serde_json::Value".into(),
+        Shape::Structure { .. } => name.into(),
+        Shape::List { member, .. } => format!("Vec<{}>", rust_type(model, &member.shape)),
+        Shape::Map { value, .. } => format!("BTreeMap<String, {}>", rust_type(model, &value.shape)),
+        Shape::String { values, .. } if values.is_empty() => "String".into(),
+        Shape::String { .. } => name.into(),
+        Shape::Integer {} => "i32".into(),
+        Shape::Long {} => "i64".into(),
+        Shape::Double {} => "f64".into(),
+        Shape::Boolean {} => "bool".into(),
+        Shape::Timestamp {} => "EpochSeconds".into(),
+    }
+}
+
+fn structure(model: &Model, name: &str, out: &mut String) {
+    let Shape::Structure { members, sensitive, .. } = model.shape(name) else {
+        return;
+    };
+    let hidden =
+        |member: &str, shape: &str| *sensitive || model.sensitive(shape) || ALSO_SENSITIVE.contains(&(name, member));
+    let manual_debug = members.iter().any(|(member, target)| hidden(member, &target.shape));
+    let debug = if manual_debug { "" } else { "Debug, " };
+    let _ = writeln!(out, "#[derive({debug}Clone, Default, PartialEq, Serialize, Deserialize)]");
+    if members.is_empty() {
+        let _ = writeln!(out, "pub struct {name} {{}}\n");
+        return;
+    }
+    let _ = writeln!(out, "#[serde(rename_all = \"camelCase\")]\npub struct {name} {{");
+    for (wire, target) in members {
+        let field = names::field(wire);
+        let rename = if names::serde_camel(&field) == *wire { String::new() } else { format!("rename = {wire:?}, ") };
+        let mut kind = rust_type(model, &target.shape);
+        if model.contains(&target.shape, name) || target.shape == name {
+            kind = format!("Box<{kind}>");
+        }
+        let _ =
+            writeln!(out, "#[serde({rename}skip_serializing_if = \"Option::is_none\")]\npub {field}: Option<{kind}>,");
+    }
+    out.push_str("}\n\n");
+    if manual_debug {
+        let _ = writeln!(
+            out,
+            "impl std::fmt::Debug for {name} {{\nfn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {{\n\
+             f.debug_struct({name:?})"
+        );
+        for (wire, target) in members {
+            let field = names::field(wire);
+            let shown = field.trim_start_matches("r#");
+            if hidden(wire, &target.shape) {
+                let _ = writeln!(out, ".field({shown:?}, &Hidden(self.{field}.is_some()))");
+            } else {
+                let _ = writeln!(out, ".field({shown:?}, &self.{field})");
+            }
+        }
+        out.push_str(".finish()\n}\n}\n\n");
+    }
+}
+
+fn enumeration(name: &str, values: &[String], out: &mut String) {
+    let _ = writeln!(out, "wire_enum!({name} {{");
+    for (variant, value) in names::variants(values).iter().zip(values) {
+        let _ = writeln!(out, "{variant} = {value:?},");
+    }
+    out.push_str("});\n\n");
+}
+
+fn operations(model: &Model) -> String {
+    let mut out = String::from("use super::{requests, responses};\nuse crate::wire::operations;\n\n");
+    let _ = writeln!(
+        out,
+        "/// What `X-Amz-Target` begins with, up to the dot.\npub const TARGET_PREFIX: &str = {:?};\n\n\
+         /// The service's name in a credential scope.\npub const SIGNING_NAME: &str = {:?};\n",
+        model.metadata.target_prefix, model.metadata.signing_name
+    );
+    out.push_str("operations! {\n");
+    for (name, operation) in &model.operations {
+        let Shape::Structure { required, .. } = model.shape(&operation.input.shape) else {
+            continue;
+        };
+        let required: Vec<String> = required.iter().map(|wire| format!("{} = {wire:?}", names::field(wire))).collect();
+        let _ = writeln!(
+            out,
+            "    {name}(requests::{}) -> responses::{} {{",
+            operation.input.shape, operation.output.shape,
+        );
+        for member in required {
+            let _ = writeln!(out, "        {member},");
+        }
+        out.push_str("    }\n");
+    }
+    out.push_str("}\n");
+    out
+}
+
+fn errors(model: &Model) -> anyhow::Result<String> {
+    let mut codes: Vec<(&str, u16)> = GENERAL_ERRORS.to_vec();
+    for (name, shape) in &model.shapes {
+        if let Shape::Structure { exception: true, fault, .. } = shape {
+            if codes.iter().any(|(code, _)| code == name) {
+                bail!("`{name}` is in the model now; remove it from the general errors");
+            }
+            codes.push((name, if *fault { 500 } else { 400 }));
+        }
+    }
+    codes.sort_unstable();
+    let mut out = String::from("use crate::wire::error_codes;\n\nerror_codes! {\n");
+    for (name, status) in codes {
+        let variant = name.strip_suffix("Exception").unwrap_or(name);
+        let _ = writeln!(out, "    {variant} = {name:?}, {status};");
+    }
+    out.push_str("}\n");
+    Ok(out)
+}
