@@ -1,0 +1,36 @@
+//! What a control plane's core is told when it opens. Owns nothing at run time.
+
+use secrecy::SecretString;
+use std::time::Duration;
+
+/// Settings of the core. `main` checks them; the core takes them as they are.
+#[derive(Debug, Clone)]
+pub struct CoreConfig {
+    /// How long a stopped task stays describable, and with it deleted clusters and deregistered instances.
+    /// ECS promises at least an hour.
+    pub stopped_task_retention: Duration,
+    /// How long after a start of the control plane an agent that was connected before may take to return
+    /// until it counts as disconnected.
+    pub lease: Duration,
+    /// SHA-256 of the authority that agents must find behind the control plane's address; goes into join tokens.
+    pub ca_fingerprint: [u8; 32],
+}
+
+impl Default for CoreConfig {
+    fn default() -> Self {
+        Self {
+            stopped_task_retention: Duration::from_secs(3600),
+            lease: Duration::from_secs(5),
+            ca_fingerprint: [0; 32],
+        }
+    }
+}
+
+/// What the very first start may be given; every later start keeps what the store has.
+#[derive(Debug, Default)]
+pub struct FirstStart {
+    /// The account's 12 digits; random when absent. A later start with another id is refused.
+    pub account_id: Option<longshore_model::AccountId>,
+    /// The root access key's id and secret; random when absent. Ignored at later starts.
+    pub root_access_key: Option<(String, SecretString)>,
+}

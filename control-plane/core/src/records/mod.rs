@@ -1,0 +1,98 @@
+//! What the store holds: one record a key, as JSON with the number of its format.
+//!
+//! Records are plain data. They never change in place: a command makes a changed copy and says so with a
+//! [`Change`](crate::change::Change). Nothing here reads the clock or the store.
+
+mod access;
+mod activation;
+mod cluster;
+mod definition;
+mod idempotency;
+mod instance;
+mod setting;
+mod task;
+
+pub use access::AccessKey;
+pub use activation::{Activation, ActivationKey};
+pub use cluster::{Cluster, ClusterStatus};
+pub use definition::{Definition, DefinitionKey, DefinitionStatus, FamilyKey, FamilyRecord};
+pub use idempotency::{ClientToken, ClientTokenKey};
+pub use instance::{Connection, Instance, InstanceStatus};
+pub use setting::{Setting, SettingKey};
+pub use task::{Holds, Stop, Task, TaskContainer};
+
+use longshore_model::{AccountId, Timestamp};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Tags of a resource, in the order of their keys.
+pub type Tags = BTreeMap<String, String>;
+
+/// The account that everything belongs to. Written once, at the first start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// Its 12 digits.
+    pub id: AccountId,
+    /// The first start.
+    pub created_at: Timestamp,
+}
+
+/// The format that this version writes, the same for all kinds of record.
+const FORMAT: u32 = 1;
+
+#[derive(Serialize)]
+struct Envelope<'a, R> {
+    format: u32,
+    record: &'a R,
+}
+
+#[derive(Deserialize)]
+struct Opened<R> {
+    record: R,
+}
+
+#[derive(Deserialize)]
+struct FormatOnly {
+    format: u32,
+}
+
+/// Why a stored record cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// A later version wrote it.
+    #[error("record `{key}` has format {found}, and this version knows {FORMAT}: use the version that wrote it")]
+    Newer {
+        /// The store's key.
+        key: String,
+        /// The format found.
+        found: u32,
+    },
+    /// Not what this version writes under that key.
+    #[error("record `{key}` cannot be read")]
+    Damaged {
+        /// The store's key.
+        key: String,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// A key that this version does not write.
+    #[error("the store has a key `{0}` that this version does not know: use the version that wrote it")]
+    UnknownKey(String),
+}
+
+/// The stored form of a record.
+pub(crate) fn encode<R: Serialize>(record: &R) -> Vec<u8> {
+    serde_json::to_vec(&Envelope { format: FORMAT, record }).expect("records have string keys and no foreign types")
+}
+
+/// The record in `bytes`, which lay under `key`.
+pub(crate) fn decode<R: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<R, RecordError> {
+    let damaged = |source| RecordError::Damaged { key: key.to_owned(), source };
+    // The format first: a record of a newer one need not parse as ours.
+    let FormatOnly { format } = serde_json::from_slice(bytes).map_err(damaged)?;
+    if format != FORMAT {
+        return Err(RecordError::Newer { key: key.to_owned(), found: format });
+    }
+    serde_json::from_slice::<Opened<R>>(bytes).map(|opened| opened.record).map_err(damaged)
+}

@@ -1,0 +1,125 @@
+//! Tasks.
+
+use crate::records::{DefinitionKey, Tags};
+use longshore_ecs_api::enums::LaunchType;
+use longshore_ecs_api::types::TaskOverride;
+use longshore_model::{
+    ClusterKey, ContainerReport, DesiredStatus, InstanceId, StopCode, TaskId, TaskStatus, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Why a task stops or stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    /// For programs.
+    pub code: StopCode,
+    /// For people.
+    pub reason: String,
+}
+
+/// What the control plane gave one container of a task. Its definition is in the task definition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskContainer {
+    /// The id of its ARN, a UUID.
+    pub arn_id: uuid::Uuid,
+    /// Ids of the host's GPUs that it has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpu_ids: Vec<String>,
+}
+
+/// What a task takes from its host from placement until it is stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Holds {
+    /// CPU units.
+    pub cpu_units: u32,
+    /// MiB.
+    pub memory_mib: u32,
+    /// Fixed TCP host ports.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tcp: BTreeSet<u16>,
+    /// Fixed UDP host ports.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub udp: BTreeSet<u16>,
+    /// Ids of GPUs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpu_ids: Vec<String>,
+}
+
+/// A task. Runs at most once; `Stopped` is final.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// Its id.
+    pub id: TaskId,
+    /// Its cluster.
+    pub cluster: ClusterKey,
+    /// The host it was placed on, for ever.
+    pub instance: InstanceId,
+    /// What it runs.
+    pub definition: DefinitionKey,
+    /// What the request changed of the definition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overrides: Option<Box<TaskOverride>>,
+    /// `family:NAME` unless the request said otherwise.
+    pub group: Arc<str>,
+    /// The request's `startedBy`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_by: Option<Arc<str>>,
+    /// As requested.
+    pub launch_type: LaunchType,
+    /// Tags.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+    /// What it takes from its host.
+    pub holds: Holds,
+    /// One for each container of the definition, in its order.
+    pub containers: Vec<TaskContainer>,
+    /// What it should be. Only moves forward.
+    pub desired: DesiredStatus,
+    /// What it is. Only rises.
+    pub status: TaskStatus,
+    /// Why it stops, once that is known: the first reason holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<Stop>,
+    /// Rises with every change of this record.
+    pub version: u64,
+    /// The version of the last report taken; 0 before any.
+    pub report_version: u64,
+    /// Whether any report said more than that it is pending. From then on no agent may start it.
+    pub may_have_started: bool,
+    /// Containers as last reported, in the definition's order; empty before any report.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reported: Vec<ContainerReport>,
+    /// When the request was.
+    pub created_at: Timestamp,
+    /// The first report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connectivity_at: Option<Timestamp>,
+    /// First pull begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_started_at: Option<Timestamp>,
+    /// Last pull ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_stopped_at: Option<Timestamp>,
+    /// All containers running.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When it was first to stop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopping_at: Option<Timestamp>,
+    /// The first essential container ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution_stopped_at: Option<Timestamp>,
+    /// Everything over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_at: Option<Timestamp>,
+}
+
+impl Task {
+    /// Whether it still takes its host's resources and is part of its assignment.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.status < TaskStatus::Stopped
+    }
+}

@@ -1,0 +1,4 @@
+//! Everything that the control plane knows.
+
+/// A state.
+pub struct State {}
