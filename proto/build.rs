@@ -3,6 +3,12 @@
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto/agent.proto");
     let descriptors = protox::compile(["proto/agent.proto"], ["proto"])?;
-    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .btree_map(".")
+        // What may hold secrets has a `Debug` of ours.
+        .skip_debug(["longshore.agent.v1.EnvVar", "longshore.agent.v1.LogConfig", "longshore.agent.v1.JoinRequest"])
+        .codec_path("crate::codec::SmallCodec")
+        .compile_fds(descriptors)?;
     Ok(())
 }

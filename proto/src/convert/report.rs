@@ -1,0 +1,203 @@
+//! What an agent says of its tasks.
+
+use super::{Fault, FieldError, Within, at_most, each, enumeration, id, port, repeated, wire_enum};
+use crate::v1;
+use longshore_model::{ContainerName, ContainerReport, NetworkBinding, Protocol, StopInfo, TaskReport, Timestamp};
+
+/// Characters of a reason. A longer one is cut when it is sent, and refused when it arrives.
+const MAX_REASON: usize = 1024;
+/// Characters of an engine's id or of an image's digest (ECS's agent: 255).
+const MAX_TEXT: usize = 255;
+/// Containers of a task. ECS allows 10; the engine's own helpers come on top.
+const MAX_CONTAINERS: usize = 64;
+/// Ports of a container. ECS allows 100 mappings; each may be bound on two addresses.
+const MAX_BINDINGS: usize = 1000;
+/// Reports in one message.
+const MAX_REPORTS: usize = 10_000;
+/// The last millisecond of the year 9999: beyond it no client can show the time.
+const MAX_MILLIS: i64 = 253_402_300_799_999;
+
+wire_enum!(TaskStatus <=> TaskStatus {
+    Provisioning = Provisioning,
+    Pending = Pending,
+    Activating = Activating,
+    Running = Running,
+    Deactivating = Deactivating,
+    Stopping = Stopping,
+    Deprovisioning = Deprovisioning,
+    Stopped = Stopped,
+});
+wire_enum!(ContainerStatus <=> ContainerStatus { Pending = Pending, Running = Running, Stopped = Stopped });
+wire_enum!(HealthStatus <=> HealthStatus { Healthy = Healthy, Unhealthy = Unhealthy, Unknown = Unknown });
+wire_enum!(StopCode <=> StopCode {
+    TaskFailedToStart = TaskFailedToStart,
+    EssentialContainerExited = EssentialContainerExited,
+    UserInitiated = UserInitiated,
+    ServiceSchedulerInitiated = ServiceSchedulerInitiated,
+    SpotInterruption = SpotInterruption,
+    TerminationNotice = TerminationNotice,
+    InfrastructureHealth = InfrastructureHealth,
+});
+
+/// Reads a list of reports, at most one a task.
+///
+/// # Errors
+/// The first field at fault, its path beginning with `field`.
+pub fn read_reports(field: &str, reports: Vec<v1::TaskReport>) -> Result<Vec<TaskReport>, FieldError> {
+    at_most(field, reports.len(), MAX_REPORTS)?;
+    let reports: Vec<TaskReport> = each(field, reports)?;
+    match repeated(reports.iter().map(|report| &report.task)) {
+        Some(task) => Err(FieldError::new(field, Fault::Repeated(task))),
+        None => Ok(reports),
+    }
+}
+
+/// The first [`MAX_REASON`] characters.
+fn cut(mut text: String) -> String {
+    if let Some((at, _)) = text.char_indices().nth(MAX_REASON) {
+        text.truncate(at);
+    }
+    text
+}
+
+impl From<TaskReport> for v1::TaskReport {
+    fn from(report: TaskReport) -> Self {
+        let millis = |time: Option<Timestamp>| time.map(Timestamp::millis);
+        Self {
+            task: report.task.to_string(),
+            version: report.version,
+            status: v1::TaskStatus::from(report.status).into(),
+            stop: report.stop.map(Into::into),
+            waiting_for: report.waiting_for.map(cut),
+            pull_started_at: millis(report.pull_started_at),
+            pull_stopped_at: millis(report.pull_stopped_at),
+            started_at: millis(report.started_at),
+            stopping_at: millis(report.stopping_at),
+            execution_stopped_at: millis(report.execution_stopped_at),
+            stopped_at: millis(report.stopped_at),
+            containers: report.containers.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl TryFrom<v1::TaskReport> for TaskReport {
+    type Error = FieldError;
+
+    fn try_from(report: v1::TaskReport) -> Result<Self, FieldError> {
+        at_most("containers", report.containers.len(), MAX_CONTAINERS)?;
+        let containers: Vec<ContainerReport> = each("containers", report.containers)?;
+        if let Some(name) = repeated(containers.iter().map(|container| &container.name)) {
+            return Err(FieldError::new("containers", Fault::Repeated(name)));
+        }
+        Ok(Self {
+            task: id("task", report.task.parse())?,
+            version: report.version,
+            status: enumeration::<v1::TaskStatus, _>("status", report.status)?,
+            stop: report.stop.map(StopInfo::try_from).transpose().within("stop")?,
+            waiting_for: text("waiting_for", report.waiting_for, MAX_REASON)?,
+            pull_started_at: time("pull_started_at", report.pull_started_at)?,
+            pull_stopped_at: time("pull_stopped_at", report.pull_stopped_at)?,
+            started_at: time("started_at", report.started_at)?,
+            stopping_at: time("stopping_at", report.stopping_at)?,
+            execution_stopped_at: time("execution_stopped_at", report.execution_stopped_at)?,
+            stopped_at: time("stopped_at", report.stopped_at)?,
+            containers,
+        })
+    }
+}
+
+impl From<StopInfo> for v1::StopInfo {
+    fn from(stop: StopInfo) -> Self {
+        let code = stop.code.map_or(v1::StopCode::Unspecified, v1::StopCode::from);
+        Self { code: code.into(), reason: cut(stop.reason) }
+    }
+}
+
+impl TryFrom<v1::StopInfo> for StopInfo {
+    type Error = FieldError;
+
+    fn try_from(stop: v1::StopInfo) -> Result<Self, FieldError> {
+        let code = match stop.code {
+            code if code == v1::StopCode::Unspecified as i32 => None,
+            code => Some(enumeration::<v1::StopCode, _>("code", code)?),
+        };
+        at_most("reason", stop.reason.chars().count(), MAX_REASON)?;
+        Ok(Self { code, reason: stop.reason })
+    }
+}
+
+impl From<ContainerReport> for v1::ContainerReport {
+    fn from(container: ContainerReport) -> Self {
+        Self {
+            name: container.name.into(),
+            status: v1::ContainerStatus::from(container.status).into(),
+            runtime_id: container.runtime_id,
+            image_digest: container.image_digest,
+            exit_code: container.exit_code,
+            reason: container.reason.map(cut),
+            bindings: container.bindings.into_iter().map(Into::into).collect(),
+            health: v1::HealthStatus::from(container.health).into(),
+        }
+    }
+}
+
+impl TryFrom<v1::ContainerReport> for ContainerReport {
+    type Error = FieldError;
+
+    fn try_from(container: v1::ContainerReport) -> Result<Self, FieldError> {
+        at_most("bindings", container.bindings.len(), MAX_BINDINGS)?;
+        Ok(Self {
+            name: id("name", ContainerName::new(container.name))?,
+            status: enumeration::<v1::ContainerStatus, _>("status", container.status)?,
+            runtime_id: text("runtime_id", container.runtime_id, MAX_TEXT)?,
+            image_digest: text("image_digest", container.image_digest, MAX_TEXT)?,
+            exit_code: container.exit_code,
+            reason: text("reason", container.reason, MAX_REASON)?,
+            bindings: each("bindings", container.bindings)?,
+            health: enumeration::<v1::HealthStatus, _>("health", container.health)?,
+        })
+    }
+}
+
+impl From<NetworkBinding> for v1::NetworkBinding {
+    fn from(binding: NetworkBinding) -> Self {
+        Self {
+            bind_ip: binding.bind_ip,
+            container_port: binding.container_port.into(),
+            host_port: binding.host_port.into(),
+            protocol: v1::Protocol::from(binding.protocol).into(),
+        }
+    }
+}
+
+impl TryFrom<v1::NetworkBinding> for NetworkBinding {
+    type Error = FieldError;
+
+    fn try_from(binding: v1::NetworkBinding) -> Result<Self, FieldError> {
+        if binding.bind_ip.parse::<std::net::IpAddr>().is_err() {
+            return Err(FieldError::new("bind_ip", Fault::Rule("is not an address")));
+        }
+        Ok(Self {
+            bind_ip: binding.bind_ip,
+            container_port: port("container_port", binding.container_port)?,
+            host_port: port("host_port", binding.host_port)?,
+            protocol: enumeration::<v1::Protocol, Protocol>("protocol", binding.protocol)?,
+        })
+    }
+}
+
+fn text(field: &str, value: Option<String>, max: usize) -> Result<Option<String>, FieldError> {
+    if let Some(value) = &value {
+        at_most(field, value.chars().count(), max)?;
+    }
+    Ok(value)
+}
+
+fn time(field: &str, millis: Option<i64>) -> Result<Option<Timestamp>, FieldError> {
+    match millis {
+        Some(value) if !(0..=MAX_MILLIS).contains(&value) => {
+            Err(FieldError::new(field, Fault::Range { value, min: 0, max: MAX_MILLIS }))
+        }
+        millis => Ok(millis.map(Timestamp::from_millis)),
+    }
+}

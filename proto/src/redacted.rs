@@ -1,0 +1,25 @@
+//! `Debug` of the messages that may hold secrets: names, never values.
+
+use crate::v1;
+use std::fmt;
+
+impl fmt::Debug for v1::EnvVar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}=…", self.name)
+    }
+}
+
+impl fmt::Debug for v1::LogConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.driver, self.options.keys().collect::<Vec<_>>())
+    }
+}
+
+impl fmt::Debug for v1::JoinRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinRequest")
+            .field("facts", &self.facts)
+            .field("cluster", &self.cluster)
+            .finish_non_exhaustive()
+    }
+}
