@@ -1,0 +1,388 @@
+//! How a container of a task looks to the engine. Pure: from a spec and what was resolved for it to the body of the
+//! create call. Every field of [`ContainerSpec`] is honoured here or belongs to the agent's engine (`essential`,
+//! `arn_id`); what cannot be honoured is an error that names the field of the task definition.
+
+use crate::labels::{self, PREFIX};
+use bollard::models::{
+    ContainerCreateBody, DeviceMapping, DeviceRequest, HostConfig, HostConfigLogConfig, PortBinding, PortMap,
+    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+};
+use longshore_model::{
+    ContainerSpec, LinuxParameters, MountPoint, NetworkBinding, NetworkMode, TaskSpec, VolumeSource,
+};
+use std::collections::{BTreeSet, HashMap};
+
+const MIB: i64 = 1024 * 1024;
+
+/// The least CPU shares that the kernel takes; ECS gives it to containers without CPU units.
+const MIN_CPU_SHARES: i64 = 2;
+
+/// The longest volume name: the engine makes a directory of that name.
+const MAX_VOLUME_NAME: usize = 255;
+
+/// What a container is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct ContainerInput<'a> {
+    /// Its task.
+    pub task: &'a TaskSpec,
+    /// Itself, one of the task's containers.
+    pub container: &'a ContainerSpec,
+    /// Bridge mode: the host ports to publish, every dynamic one resolved. A binding's `bind_ip` goes to the engine as
+    /// it is: `0.0.0.0` publishes on IPv4 with one proxy process, the empty string on IPv4 and IPv6 with two.
+    pub bindings: &'a [NetworkBinding],
+    /// awsvpc mode: the engine's name or id of the container whose network this one joins.
+    pub sandbox: Option<&'a str>,
+    /// The task's cgroup, as the engine's cgroup driver names it; absent when the task has no limits of its own.
+    pub cgroup_parent: Option<&'a str>,
+    /// The value of the label `longshore.supervise`. Readable by everybody who may inspect: no secrets.
+    pub supervise: &'a str,
+}
+
+/// Why a container cannot be described to the engine. Nothing was done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("container `{container}`: {field}: {problem}")]
+pub struct ConfigError {
+    /// The container.
+    pub container: String,
+    /// The field of the container definition.
+    pub field: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl ConfigError {
+    /// As ECS words a container's reason.
+    #[must_use]
+    pub fn ecs_reason(&self) -> String {
+        format!("CannotCreateContainerError: {}: {}", self.field, self.problem)
+    }
+}
+
+/// A container ready to be created. `Debug` shows neither environment nor label values.
+#[derive(Clone, PartialEq)]
+pub struct CreateContainer {
+    name: String,
+    body: ContainerCreateBody,
+}
+
+impl CreateContainer {
+    /// Its name in the engine.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The image that it is made from.
+    #[must_use]
+    pub fn image(&self) -> &str {
+        self.body.image.as_deref().unwrap_or_default()
+    }
+
+    pub(crate) fn body(&self) -> &ContainerCreateBody {
+        &self.body
+    }
+}
+
+impl std::fmt::Debug for CreateContainer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CreateContainer")
+            .field("name", &self.name)
+            .field("image", &self.image())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a container is attached to the network.
+enum Attachment<'a> {
+    /// Docker's default bridge, with these ports published.
+    Bridge(&'a [NetworkBinding]),
+    /// The host's own.
+    Host,
+    /// `lo` alone, made by the OCI runtime. Docker's network `none` gives the same and costs about twice the time.
+    Loopback,
+    /// `lo` alone by Docker's network `none`, which writes `/etc/hosts` and `/etc/resolv.conf`: only for containers
+    /// that ask for entries in them.
+    LoopbackWithFiles,
+    /// Another container's.
+    Join(&'a str),
+}
+
+/// Describes a container to the engine.
+///
+/// # Errors
+/// When a field asks for what the engine cannot be told: a volume that the task has not, a path with a colon (the
+/// engine separates by it), awsvpc without a sandbox, a label of ours.
+pub fn container_config(input: &ContainerInput<'_>) -> Result<CreateContainer, ConfigError> {
+    let ContainerInput { task, container, bindings, sandbox, cgroup_parent, supervise } = *input;
+    let attachment = attachment(task, container, bindings, sandbox)?;
+    let joins = matches!(attachment, Attachment::Join(_));
+    let body = ContainerCreateBody {
+        image: Some(container.image.clone()),
+        cmd: container.command.clone(),
+        entrypoint: container.entry_point.clone(),
+        env: Some(container.environment.iter().map(|v| format!("{}={}", v.name, v.value)).collect()),
+        working_dir: container.working_directory.clone(),
+        user: container.user.clone(),
+        // The engine refuses a hostname for a container that joins another's network: that one has it.
+        hostname: container.hostname.clone().filter(|_| !joins),
+        tty: Some(container.pseudo_terminal),
+        open_stdin: Some(container.interactive),
+        labels: Some(all_labels(task, container, supervise)?),
+        // Also how long the engine waits for this container when the engine itself is shut down.
+        stop_timeout: container.stop_timeout_secs.map(i64::from),
+        network_disabled: matches!(attachment, Attachment::Loopback).then_some(true),
+        exposed_ports: exposed_ports(&attachment),
+        host_config: Some(host_config(task, container, &attachment, cgroup_parent)?),
+        ..ContainerCreateBody::default()
+    };
+    Ok(CreateContainer { name: labels::container_name(task.id, &container.name), body })
+}
+
+fn host_config(
+    task: &TaskSpec,
+    container: &ContainerSpec,
+    attachment: &Attachment<'_>,
+    cgroup_parent: Option<&str>,
+) -> Result<HostConfig, ConfigError> {
+    let linux = &container.linux;
+    let files = !matches!(attachment, Attachment::Join(_));
+    Ok(HostConfig {
+        cpu_shares: Some(i64::from(container.cpu_units).max(MIN_CPU_SHARES)),
+        memory: container.memory_mib.map(mib),
+        memory_reservation: container.memory_reservation_mib.map(mib),
+        memory_swap: memory_swap(container)?,
+        // ECS ignores swappiness unless swap is set.
+        memory_swappiness: linux.swappiness.filter(|_| linux.max_swap_mib.is_some()).map(i64::from),
+        cgroup_parent: cgroup_parent.map(str::to_owned),
+        binds: some(binds(task, container)?),
+        network_mode: Some(network_mode(attachment)),
+        port_bindings: port_bindings(attachment),
+        readonly_rootfs: Some(container.readonly_root),
+        privileged: Some(container.privileged),
+        ulimits: some(container.ulimits.iter().map(ulimit).collect()),
+        cap_add: some(linux.cap_add.clone()),
+        cap_drop: some(linux.cap_drop.clone()),
+        devices: some(linux.devices.iter().map(device).collect()),
+        tmpfs: tmpfs(linux),
+        init: linux.init.then_some(true),
+        shm_size: linux.shared_memory_mib.map(mib),
+        sysctls: some_map(container.sysctls.iter()),
+        dns: some(container.dns_servers.clone()).filter(|_| files),
+        dns_search: some(container.dns_search.clone()).filter(|_| files),
+        extra_hosts: some(container.extra_hosts.clone()).filter(|_| files),
+        security_opt: some(container.security_options.iter().map(|o| security_option(o)).collect()),
+        log_config: container
+            .log
+            .as_ref()
+            .map(|log| HostConfigLogConfig { typ: Some(log.driver.clone()), config: some_map(log.options.iter()) }),
+        device_requests: gpus(container),
+        // A task runs at most once: whether something starts again is never the engine's decision.
+        restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
+        auto_remove: Some(false),
+        ..HostConfig::default()
+    })
+}
+
+fn attachment<'a>(
+    task: &TaskSpec,
+    container: &ContainerSpec,
+    bindings: &'a [NetworkBinding],
+    sandbox: Option<&'a str>,
+) -> Result<Attachment<'a>, ConfigError> {
+    let loopback = || {
+        if container.dns_servers.is_empty() && container.dns_search.is_empty() && container.extra_hosts.is_empty() {
+            Attachment::Loopback
+        } else {
+            Attachment::LoopbackWithFiles
+        }
+    };
+    if container.disable_networking {
+        return Ok(loopback());
+    }
+    Ok(match task.network_mode {
+        NetworkMode::Bridge => Attachment::Bridge(bindings),
+        NetworkMode::Host => Attachment::Host,
+        NetworkMode::None => loopback(),
+        NetworkMode::Awsvpc => match sandbox {
+            Some(sandbox) => Attachment::Join(sandbox),
+            None => return Err(fault(container, "networkMode", "awsvpc needs a sandbox, and none was made")),
+        },
+    })
+}
+
+fn network_mode(attachment: &Attachment<'_>) -> String {
+    match attachment {
+        Attachment::Bridge(_) => "bridge".to_owned(),
+        Attachment::Host => "host".to_owned(),
+        // With NetworkDisabled the engine reads no mode; `none` keeps a default network of another name out.
+        Attachment::Loopback | Attachment::LoopbackWithFiles => "none".to_owned(),
+        Attachment::Join(sandbox) => format!("container:{sandbox}"),
+    }
+}
+
+fn published<'a>(attachment: &Attachment<'a>) -> &'a [NetworkBinding] {
+    match attachment {
+        Attachment::Bridge(bindings) => bindings,
+        Attachment::Host | Attachment::Loopback | Attachment::LoopbackWithFiles | Attachment::Join(_) => &[],
+    }
+}
+
+fn port_key(binding: &NetworkBinding) -> String {
+    format!("{}/{}", binding.container_port, binding.protocol)
+}
+
+fn exposed_ports(attachment: &Attachment<'_>) -> Option<Vec<String>> {
+    // One container port may be published on several host ports.
+    let ports: BTreeSet<String> = published(attachment).iter().map(port_key).collect();
+    some(ports.into_iter().collect())
+}
+
+fn port_bindings(attachment: &Attachment<'_>) -> Option<PortMap> {
+    let mut map = PortMap::new();
+    for binding in published(attachment) {
+        map.entry(port_key(binding)).or_default().get_or_insert_default().push(PortBinding {
+            host_ip: Some(binding.bind_ip.clone()),
+            host_port: Some(binding.host_port.to_string()),
+        });
+    }
+    (!map.is_empty()).then_some(map)
+}
+
+/// Docker's `MemorySwap` is memory and swap together; ECS's `maxSwap` is swap alone.
+fn memory_swap(container: &ContainerSpec) -> Result<Option<i64>, ConfigError> {
+    match (container.linux.max_swap_mib, container.memory_mib) {
+        (None, _) => Ok(None),
+        (Some(swap), Some(memory)) => Ok(Some(mib(memory) + mib(swap))),
+        (Some(_), None) => {
+            Err(fault(container, "linuxParameters.maxSwap", "needs `memory` in the same container definition"))
+        }
+    }
+}
+
+fn binds(task: &TaskSpec, container: &ContainerSpec) -> Result<Vec<String>, ConfigError> {
+    container.mount_points.iter().enumerate().map(|(i, mount)| bind(task, container, i, mount)).collect()
+}
+
+/// Bind mounts go by `Binds` and not by `Mounts`: only the former makes a missing host directory, as ECS users expect.
+fn bind(task: &TaskSpec, container: &ContainerSpec, i: usize, mount: &MountPoint) -> Result<String, ConfigError> {
+    let volume = task.volumes.iter().find(|v| v.name == mount.volume).ok_or_else(|| {
+        let problem = format!("the task has no volume named `{}`", mount.volume);
+        fault(container, &format!("mountPoints[{i}].sourceVolume"), &problem)
+    })?;
+    let source = match &volume.source {
+        VolumeSource::Host { path } => {
+            check_path(container, &format!("volumes[name={}].host.sourcePath", volume.name), path)?;
+            path.clone()
+        }
+        VolumeSource::Task => labels::volume_name(task.id, &volume.name),
+    };
+    if matches!(volume.source, VolumeSource::Task) && source.len() > MAX_VOLUME_NAME {
+        let problem = format!("is too long: `{source}` would exceed {MAX_VOLUME_NAME} characters");
+        return Err(fault(container, &format!("volumes[name={}].name", volume.name), &problem));
+    }
+    check_path(container, &format!("mountPoints[{i}].containerPath"), &mount.container_path)?;
+    let mode = if mount.read_only { ":ro" } else { "" };
+    Ok(format!("{source}:{}{mode}", mount.container_path))
+}
+
+fn check_path(container: &ContainerSpec, field: &str, path: &str) -> Result<(), ConfigError> {
+    if !path.starts_with('/') {
+        return Err(fault(container, field, &format!("`{path}` is not an absolute path")));
+    }
+    if path.contains(':') {
+        return Err(fault(
+            container,
+            field,
+            &format!("`{path}` holds a colon, which the container engine cannot take"),
+        ));
+    }
+    Ok(())
+}
+
+/// The definition's labels and, over them, ours.
+fn all_labels(
+    task: &TaskSpec,
+    container: &ContainerSpec,
+    supervise: &str,
+) -> Result<HashMap<String, String>, ConfigError> {
+    // A label of ours in foreign hands would make the agent take a container for another one's.
+    if let Some(key) = container.docker_labels.keys().find(|k| k.starts_with(PREFIX)) {
+        return Err(fault(
+            container,
+            "dockerLabels",
+            &format!("`{key}`: keys that begin with `{PREFIX}` are reserved"),
+        ));
+    }
+    let mut all: HashMap<String, String> =
+        container.docker_labels.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+    all.extend(labels::container_labels(task, &container.name, supervise));
+    Ok(all)
+}
+
+fn ulimit(limit: &longshore_model::Ulimit) -> ResourcesUlimits {
+    ResourcesUlimits { name: Some(limit.name.clone()), soft: Some(limit.soft), hard: Some(limit.hard) }
+}
+
+fn device(device: &longshore_model::Device) -> DeviceMapping {
+    let or = |text: &String, default: &str| Some(if text.is_empty() { default.to_owned() } else { text.clone() });
+    DeviceMapping {
+        path_on_host: Some(device.host_path.clone()),
+        path_in_container: or(&device.container_path, &device.host_path),
+        cgroup_permissions: or(&device.permissions, "rwm"),
+    }
+}
+
+fn tmpfs(linux: &LinuxParameters) -> Option<HashMap<String, String>> {
+    let mounts: HashMap<String, String> = linux
+        .tmpfs
+        .iter()
+        .map(|t| {
+            let mut options = t.mount_options.clone();
+            options.push(format!("size={}m", t.size_mib));
+            (t.container_path.clone(), options.join(","))
+        })
+        .collect();
+    (!mounts.is_empty()).then_some(mounts)
+}
+
+/// ECS writes `label:type:x` and `apparmor:profile`; the engine wants `=` after the kind and keeps the old form only
+/// out of kindness.
+fn security_option(option: &str) -> String {
+    match option.split_once(':') {
+        Some((kind @ ("label" | "apparmor" | "seccomp"), value)) => format!("{kind}={value}"),
+        Some(_) | None => option.to_owned(),
+    }
+}
+
+/// GPUs by device request, as `docker run --gpus` does, and not by the runtime's name: it needs no configuration of
+/// the engine.
+fn gpus(container: &ContainerSpec) -> Option<Vec<DeviceRequest>> {
+    (!container.gpu_ids.is_empty()).then(|| {
+        vec![DeviceRequest {
+            device_ids: Some(container.gpu_ids.clone()),
+            capabilities: Some(vec![vec!["gpu".to_owned()]]),
+            ..DeviceRequest::default()
+        }]
+    })
+}
+
+fn mib(n: u32) -> i64 {
+    i64::from(n) * MIB
+}
+
+/// An empty list is left out: to the engine absent and empty are not always the same.
+fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
+}
+
+fn some_map<'a>(entries: impl Iterator<Item = (&'a String, &'a String)>) -> Option<HashMap<String, String>> {
+    let map: HashMap<String, String> = entries.map(|(k, v)| (k.clone(), v.clone())).collect();
+    (!map.is_empty()).then_some(map)
+}
+
+fn fault(container: &ContainerSpec, field: &str, problem: &str) -> ConfigError {
+    ConfigError { container: container.name.to_string(), field: field.to_owned(), problem: problem.to_owned() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,390 @@
+//! Images: whether one is here, and pulls that show their progress and give up when they stall.
+
+use crate::client::Docker;
+use crate::error::{DockerError, Retry, go_duration};
+use crate::reference::{ImageRef, ReferenceError};
+use bollard::models::{CreateImageInfo, ImageInspect};
+use bollard::query_parameters::CreateImageOptions;
+use futures::StreamExt;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// An image on this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageInfo {
+    /// The engine's id (`sha256:…` of its configuration).
+    pub id: String,
+    /// `repository@sha256:…` for each repository that it was pulled from or pushed to; empty for one built here.
+    pub repo_digests: Vec<String>,
+}
+
+impl ImageInfo {
+    /// The digest (`sha256:…`) under which the repository of `reference` knows the image; any digest when that
+    /// repository is not among them, `None` when it has none.
+    #[must_use]
+    pub fn digest(&self, reference: &str) -> Option<&str> {
+        let split = |d: &'_ String| d.split_once('@').map(|(name, _)| name.to_owned());
+        let wanted = ImageRef::parse(reference).ok();
+        let same = |d: &&String| {
+            wanted.as_ref().is_some_and(|w| split(d).is_some_and(|name| name == w.name() || name.ends_with(w.name())))
+        };
+        let found = self.repo_digests.iter().find(same).or(self.repo_digests.first())?;
+        found.split_once('@').map(|(_, digest)| digest)
+    }
+}
+
+/// How long a pull may take. The defaults are those of ECS's agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PullLimits {
+    /// Until the first sign of life: 5 min.
+    pub begin: Duration,
+    /// Without progress: 1 min.
+    pub stall: Duration,
+    /// Altogether: 2 h.
+    pub total: Duration,
+}
+
+impl Default for PullLimits {
+    fn default() -> Self {
+        Self { begin: Duration::from_secs(300), stall: Duration::from_secs(60), total: Duration::from_secs(7200) }
+    }
+}
+
+/// How far a pull is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PullProgress {
+    /// Layers known so far.
+    pub layers: usize,
+    /// Layers that are here.
+    pub layers_done: usize,
+    /// Bytes downloaded of the layers whose size is known.
+    pub bytes: u64,
+    /// Their size.
+    pub bytes_total: u64,
+}
+
+/// Why an image was not pulled.
+#[derive(Debug, thiserror::Error)]
+pub enum PullError {
+    /// Not an image reference.
+    #[error("could not pull `{image}`")]
+    Reference {
+        /// The image.
+        image: String,
+        /// Why not.
+        #[source]
+        source: ReferenceError,
+    },
+    /// The registry has no such repository, tag or digest.
+    #[error("could not pull `{image}`: {message}")]
+    NotFound {
+        /// The image.
+        image: String,
+        /// The engine's words.
+        message: String,
+    },
+    /// The registry wants other credentials, or hides from us whether it exists.
+    #[error("could not pull `{image}`: {message}")]
+    Auth {
+        /// The image.
+        image: String,
+        /// The engine's words.
+        message: String,
+    },
+    /// The registry cannot be reached, or its answer broke off.
+    #[error("could not pull `{image}`: {message}")]
+    Unreachable {
+        /// The image.
+        image: String,
+        /// The engine's words.
+        message: String,
+    },
+    /// Nothing moved for too long.
+    #[error("could not pull `{image}`: no progress for {}", go_duration(*after))]
+    Stalled {
+        /// The image.
+        image: String,
+        /// How long.
+        after: Duration,
+    },
+    /// Not done in time, or not begun in time.
+    #[error("could not pull `{image}`: not {} within {}", if *begun { "done" } else { "begun" }, go_duration(*after))]
+    Timeout {
+        /// The image.
+        image: String,
+        /// Whether there was any sign of life.
+        begun: bool,
+        /// The limit.
+        after: Duration,
+    },
+    /// No room on this host.
+    #[error("could not pull `{image}`: {message}")]
+    Disk {
+        /// The image.
+        image: String,
+        /// The engine's words.
+        message: String,
+    },
+    /// Anything else that the engine said.
+    #[error("could not pull `{image}`: {message}")]
+    Other {
+        /// The image.
+        image: String,
+        /// The engine's words.
+        message: String,
+    },
+    /// The engine itself is away.
+    #[error("could not pull `{image}`")]
+    Engine {
+        /// The image.
+        image: String,
+        /// Why.
+        #[source]
+        source: DockerError,
+    },
+}
+
+impl PullError {
+    /// Whether and how to try again.
+    #[must_use]
+    pub const fn retry(&self) -> Retry {
+        match self {
+            Self::Reference { .. } | Self::NotFound { .. } | Self::Auth { .. } | Self::Disk { .. } => Retry::Never,
+            Self::Unreachable { .. } | Self::Stalled { .. } | Self::Timeout { .. } | Self::Other { .. } => Retry::Later,
+            // A pull that is cut off leaves only whole layers.
+            Self::Engine { .. } => Retry::Later,
+        }
+    }
+
+    /// As ECS words a container's reason.
+    #[must_use]
+    pub fn ecs_reason(&self) -> String {
+        const NAME: &str = "CannotPullContainerError";
+        match self {
+            Self::Reference { source, .. } => format!("{NAME}: {source}"),
+            Self::Auth { message, .. } => {
+                format!("CannotPullContainerAuthError: Error response from daemon: {message}")
+            }
+            Self::NotFound { message, .. }
+            | Self::Unreachable { message, .. }
+            | Self::Disk { message, .. }
+            | Self::Other { message, .. } => format!("{NAME}: Error response from daemon: {message}"),
+            Self::Stalled { after, .. } => {
+                format!(
+                    "{NAME}: inactivity time exceeded timeout while pulling image (no progress for {})",
+                    go_duration(*after)
+                )
+            }
+            Self::Timeout { begun: false, after, .. } => {
+                format!(
+                    "DockerTimeoutError: Could not transition to pulled; the pull did not begin within {}",
+                    go_duration(*after)
+                )
+            }
+            Self::Timeout { begun: true, after, .. } => {
+                format!(
+                    "DockerTimeoutError: Could not transition to pulled; timed out after waiting {}",
+                    go_duration(*after)
+                )
+            }
+            Self::Engine { source, .. } => source.ecs_reason(NAME, "pulled"),
+        }
+    }
+}
+
+impl Docker {
+    /// The image on this host, by reference or id; `None` when it is not here.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn image(&self, reference: &str) -> Result<Option<ImageInfo>, DockerError> {
+        let client = self.client().await?;
+        let doing = format!("looking for image `{reference}`");
+        match self.call(&doing, self.timeouts().inspect, client.inspect_image(reference)).await {
+            Ok(found) => Ok(Some(ImageInfo::from(found))),
+            Err(error) => match error.refusal() {
+                // 400: not a reference at all, so not here either; a pull will say what is wrong with it.
+                Some((404 | 400, _)) => Ok(None),
+                Some(_) | None => Err(error),
+            },
+        }
+    }
+
+    /// Pulls an image and returns what is then here. `progress` is called at each change. Dropping the future ends the
+    /// pull in the engine too, as do the limits.
+    ///
+    /// # Errors
+    /// See [`PullError`]. Whatever the error, no half image is left.
+    pub async fn pull(
+        &self,
+        reference: &str,
+        limits: PullLimits,
+        progress: impl FnMut(&PullProgress) + Send,
+    ) -> Result<ImageInfo, PullError> {
+        let image = || reference.to_owned();
+        let parsed = ImageRef::parse(reference).map_err(|source| PullError::Reference { image: image(), source })?;
+        let engine = |source| PullError::Engine { image: image(), source };
+        let client = self.client().await.map_err(engine)?;
+        let options = CreateImageOptions {
+            from_image: Some(parsed.name().to_owned()),
+            tag: Some(parsed.tag_or_digest().to_owned()),
+            ..CreateImageOptions::default()
+        };
+        let stream = client.create_image(Some(options), None, None);
+        let watched = self.watch(reference, limits, stream, progress);
+        match tokio::time::timeout(limits.total, watched).await {
+            Ok(result) => result?,
+            Err(_) => return Err(PullError::Timeout { image: image(), begun: true, after: limits.total }),
+        }
+        self.image(reference).await.map_err(engine)?.ok_or_else(|| PullError::Other {
+            image: image(),
+            message: "the pull ended well and the image is not there; was it removed meanwhile?".to_owned(),
+        })
+    }
+
+    /// Reads a pull's messages to their end.
+    async fn watch(
+        &self,
+        reference: &str,
+        limits: PullLimits,
+        stream: impl futures::Stream<Item = Result<CreateImageInfo, bollard::errors::Error>>,
+        mut progress: impl FnMut(&PullProgress),
+    ) -> Result<(), PullError> {
+        let image = || reference.to_owned();
+        let mut stream = std::pin::pin!(stream);
+        let mut meter = Meter::default();
+        let mut deadline = Instant::now() + limits.begin;
+        let mut begun = false;
+        loop {
+            let message = match tokio::time::timeout_at(deadline, stream.next()).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(Ok(message))) => message,
+                Ok(Some(Err(error))) => {
+                    return Err(classify(reference, self.sort(&format!("pulling image `{reference}`"), error)));
+                }
+                Err(_) if begun => return Err(PullError::Stalled { image: image(), after: limits.stall }),
+                Err(_) => return Err(PullError::Timeout { image: image(), begun: false, after: limits.begin }),
+            };
+            if meter.take(&message) {
+                begun = true;
+                deadline = Instant::now() + limits.stall;
+                progress(&meter.progress());
+            }
+        }
+    }
+}
+
+/// Counts what a pull's messages say.
+#[derive(Default)]
+struct Meter {
+    layers: BTreeMap<String, Layer>,
+    last_status: String,
+}
+
+#[derive(Default, PartialEq, Eq, Clone)]
+struct Layer {
+    status: String,
+    current: u64,
+    downloaded: u64,
+    size: u64,
+    done: bool,
+}
+
+impl Meter {
+    /// Whether the message shows that something moved. The countdown of a layer that is tried again does not.
+    fn take(&mut self, message: &CreateImageInfo) -> bool {
+        let status = message.status.clone().unwrap_or_default();
+        if status.starts_with("Retrying in") {
+            return false;
+        }
+        let Some(id) = message.id.clone().filter(|_| !status.starts_with("Pulling from")) else {
+            return std::mem::replace(&mut self.last_status, status.clone()) != status;
+        };
+        let layer = self.layers.entry(id).or_default();
+        let before = layer.clone();
+        let detail = message.progress_detail.as_ref();
+        let number = |n: Option<i64>| n.and_then(|n| u64::try_from(n).ok());
+        layer.current = detail.and_then(|d| number(d.current)).unwrap_or(0);
+        if let Some(total) = detail.and_then(|d| number(d.total)) {
+            layer.size = layer.size.max(total);
+        }
+        match status.as_str() {
+            "Downloading" => layer.downloaded = layer.downloaded.max(layer.current),
+            "Download complete" | "Extracting" => layer.downloaded = layer.size,
+            "Pull complete" | "Already exists" => {
+                layer.downloaded = layer.size;
+                layer.done = true;
+            }
+            _ => {}
+        }
+        layer.status = status;
+        *layer != before
+    }
+
+    fn progress(&self) -> PullProgress {
+        let layers = || self.layers.values();
+        PullProgress {
+            layers: layers().count(),
+            layers_done: layers().filter(|l| l.done).count(),
+            bytes: layers().map(|l| l.downloaded).sum(),
+            bytes_total: layers().map(|l| l.size).sum(),
+        }
+    }
+}
+
+/// The engine has no error codes for a registry's answers either; these are its words in 20.10 to 29.
+fn classify(reference: &str, source: DockerError) -> PullError {
+    let image = reference.to_owned();
+    let Some((status, message)) = source.refusal() else {
+        return PullError::Engine { image, source };
+    };
+    let text = message.to_ascii_lowercase();
+    let message = message.to_owned();
+    let any = |words: &[&str]| words.iter().any(|w| text.contains(w));
+    if any(&["no space left on device", "disk quota exceeded"]) {
+        PullError::Disk { image, message }
+    } else if any(&[
+        "unauthorized",
+        "authentication required",
+        "no basic auth",
+        "access denied",
+        "denied:",
+        "forbidden",
+    ]) {
+        PullError::Auth { image, message }
+    } else if any(&["manifest unknown", "not found", "does not exist", "name unknown", "no matching manifest"]) {
+        PullError::NotFound { image, message }
+    } else if any(&[
+        "connection refused",
+        "connection reset",
+        "no such host",
+        "i/o timeout",
+        "timeout exceeded",
+        "tls handshake",
+        "network is unreachable",
+        "no route to host",
+        "server misbehaving",
+        "request canceled",
+        "x509",
+        "http response to https client",
+        "bad gateway",
+        "service unavailable",
+    ]) || text.ends_with("eof")
+    {
+        PullError::Unreachable { image, message }
+    } else if status == 404 {
+        PullError::NotFound { image, message }
+    } else {
+        PullError::Other { image, message }
+    }
+}
+
+impl From<ImageInspect> for ImageInfo {
+    fn from(image: ImageInspect) -> Self {
+        Self { id: image.id.unwrap_or_default(), repo_digests: image.repo_digests.unwrap_or_default() }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,54 @@
+//! Names and labels of what we make in the engine. All derive from the task, so each can be traced back without the
+//! ledger.
+
+use longshore_model::{ContainerName, TaskId, TaskSpec};
+use std::collections::HashMap;
+
+/// The task's id. Its presence says that an object is ours.
+pub const TASK: &str = "longshore.task";
+/// The container's name in its task.
+pub const CONTAINER: &str = "longshore.container";
+/// The cluster's name.
+pub const CLUSTER: &str = "longshore.cluster";
+/// What an agent without its ledger needs to supervise the task; JSON of the engine's, without secrets.
+pub const SUPERVISE: &str = "longshore.supervise";
+/// The volume's name in its task.
+pub const VOLUME: &str = "longshore.volume";
+/// What starts like this is ours alone; a task definition's `dockerLabels` may not use it.
+pub const PREFIX: &str = "longshore.";
+
+/// The container's name in the engine: `ls-<task id>-<container name>`.
+#[must_use]
+pub fn container_name(task: TaskId, container: &ContainerName) -> String {
+    format!("ls-{task}-{container}")
+}
+
+/// The name in the engine of a volume that lives as long as its task: `ls-<task id>-<volume name>`.
+#[must_use]
+pub fn volume_name(task: TaskId, volume: &str) -> String {
+    format!("ls-{task}-{volume}")
+}
+
+/// The labels of a container: ours, and those of ECS's agent that existing tools read.
+#[must_use]
+pub fn container_labels(task: &TaskSpec, container: &ContainerName, supervise: &str) -> HashMap<String, String> {
+    [
+        (TASK, task.id.to_string()),
+        (CONTAINER, container.to_string()),
+        (CLUSTER, task.cluster.to_string()),
+        (SUPERVISE, supervise.to_owned()),
+        ("com.amazonaws.ecs.task-arn", task.arn.clone()),
+        ("com.amazonaws.ecs.container-name", container.to_string()),
+        ("com.amazonaws.ecs.task-definition-family", task.family.clone()),
+        ("com.amazonaws.ecs.task-definition-version", task.revision.to_string()),
+        ("com.amazonaws.ecs.cluster", task.cluster.to_string()),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into()
+}
+
+/// The labels of a volume that lives as long as its task.
+#[must_use]
+pub fn volume_labels(task: TaskId, volume: &str) -> HashMap<String, String> {
+    HashMap::from([(TASK.to_owned(), task.to_string()), (VOLUME.to_owned(), volume.to_owned())])
+}
