@@ -15,6 +15,7 @@ const GENERAL_ERRORS: &[(&str, u16)] = &[
     ("InvalidSignatureException", 400),
     ("MissingAuthenticationTokenException", 400),
     ("RequestEntityTooLargeException", 413),
+    ("RequestTimeoutException", 408),
     ("SerializationException", 400),
     ("ThrottlingException", 400),
     ("UnknownOperationException", 400),
@@ -33,7 +34,7 @@ const ALSO_SENSITIVE: &[(&str, &str)] = &[
 /// File names and their unformatted text.
 pub(crate) fn files(model: &Model, source: &str) -> anyhow::Result<Vec<(String, String)>> {
     let header = format!(
-        "// Generated from {source}, service model ecs {}, by longshore-ecs-api-generator. Do not edit; see NOTICE.\n\n",
+        "// Generated from {source}, service model ecs {}, by our generator. Do not edit; see NOTICE.\n\n",
         model.metadata.api_version
     );
     let mut requests = String::new();

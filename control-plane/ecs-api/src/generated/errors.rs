@@ -1,4 +1,4 @@
-// Generated from botocore 1.44.5, service model ecs 2014-11-13, by longshore-ecs-api-generator. Do not edit; see NOTICE.
+// Generated from botocore 1.44.5, service model ecs 2014-11-13, by our generator. Do not edit; see NOTICE.
 
 use crate::wire::error_codes;
 
@@ -28,6 +28,7 @@ error_codes! {
     PlatformTaskDefinitionIncompatibility = "PlatformTaskDefinitionIncompatibilityException", 400;
     PlatformUnknown = "PlatformUnknownException", 400;
     RequestEntityTooLarge = "RequestEntityTooLargeException", 413;
+    RequestTimeout = "RequestTimeoutException", 408;
     ResourceInUse = "ResourceInUseException", 400;
     ResourceNotFound = "ResourceNotFoundException", 400;
     Serialization = "SerializationException", 400;

@@ -1,4 +1,4 @@
-// Generated from botocore 1.44.5, service model ecs 2014-11-13, by longshore-ecs-api-generator. Do not edit; see NOTICE.
+// Generated from botocore 1.44.5, service model ecs 2014-11-13, by our generator. Do not edit; see NOTICE.
 
 pub mod enums;
 pub(crate) mod errors;
