@@ -1,0 +1,228 @@
+//! A host as placement sees it: what it offers, and what tasks hold of it.
+
+use crate::attributes::Attributes;
+use crate::claim::Claim;
+use longshore_model::{HostFacts, InstanceId, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Whether a container instance takes tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HostStatus {
+    /// It does.
+    Active,
+    /// It keeps what it has and takes nothing new.
+    Draining,
+    /// It is deregistered.
+    Inactive,
+}
+
+impl HostStatus {
+    /// The text that the ECS API carries.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "ACTIVE",
+            Self::Draining => "DRAINING",
+            Self::Inactive => "INACTIVE",
+        }
+    }
+}
+
+/// One host. Cheap to clone: the offer is shared and the usage is small.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// The container instance.
+    pub id: InstanceId,
+    /// Whether it takes tasks.
+    pub status: HostStatus,
+    /// Whether its agent is connected.
+    pub connected: bool,
+    /// What it offers; changes when the agent registers again or an attribute is put.
+    pub offer: Arc<Offer>,
+    /// What tasks hold of it.
+    pub usage: Usage,
+    /// Tasks that are RUNNING; only asked for by `runningTasksCount`.
+    pub running_tasks: u32,
+    /// Tasks placed and not yet RUNNING.
+    pub pending_tasks: u32,
+}
+
+/// What a host offers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Offer {
+    /// CPU units that tasks may hold.
+    pub cpu_units: u32,
+    /// MiB that tasks may hold.
+    pub memory_mib: u32,
+    /// TCP host ports that no task may have.
+    pub reserved_tcp: BTreeSet<u16>,
+    /// UDP host ports that no task may have.
+    pub reserved_udp: BTreeSet<u16>,
+    /// Ids of the GPUs.
+    pub gpu_ids: Vec<String>,
+    /// Built-in and custom attributes, and capabilities.
+    pub attributes: Attributes,
+    /// `ec2InstanceId` of the query language: the host's own name.
+    pub hostname: String,
+    /// `agentVersion` of the query language.
+    pub agent_version: String,
+    /// `registeredAt` of the query language.
+    pub registered_at: Timestamp,
+}
+
+impl Offer {
+    /// The offer of a host that registered `facts`, with the attributes that were put on it by the API
+    /// (`custom`, which win over attributes of the same name from the agent).
+    #[must_use]
+    pub fn new(
+        facts: &HostFacts,
+        custom: impl IntoIterator<Item = longshore_model::Attribute>,
+        registered_at: Timestamp,
+    ) -> Self {
+        Self {
+            cpu_units: facts.resources.cpu_units,
+            memory_mib: facts.resources.memory_mib,
+            reserved_tcp: facts.resources.reserved_tcp.clone(),
+            reserved_udp: facts.resources.reserved_udp.clone(),
+            gpu_ids: facts.resources.gpu_ids.clone(),
+            attributes: facts.attributes.iter().cloned().chain(custom).collect(),
+            hostname: facts.hostname.clone(),
+            agent_version: facts.versions.agent.clone(),
+            registered_at,
+        }
+    }
+}
+
+/// What one task holds, for [`Usage::take`] and [`Usage::release`].
+#[derive(Debug, Clone, Copy)]
+pub struct Held<'a> {
+    /// The resources.
+    pub claim: &'a Claim,
+    /// The GPUs it was given.
+    pub gpu_ids: &'a [String],
+    /// The task's group.
+    pub group: &'a str,
+}
+
+/// The sum of what tasks hold of one host. Kept by the caller, changed only by [`Usage::take`] and
+/// [`Usage::release`]; takes exactly back what was given, in any order.
+///
+/// Nothing is refused here: a host may come back with less than its tasks hold, and what runs, runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Usage {
+    cpu_units: u64,
+    memory_mib: u64,
+    /// Sorted; a port twice when two tasks hold it, so that releasing one leaves the other.
+    tcp: Vec<u16>,
+    udp: Vec<u16>,
+    /// Sorted; as for ports.
+    gpu_ids: Vec<String>,
+    /// Tasks of each group; no zeros.
+    groups: BTreeMap<Arc<str>, u32>,
+}
+
+impl Usage {
+    /// Adds what a task holds.
+    pub fn take(&mut self, held: Held<'_>) {
+        self.cpu_units += u64::from(held.claim.cpu_units);
+        self.memory_mib += u64::from(held.claim.memory_mib);
+        held.claim.tcp.iter().for_each(|port| insert(&mut self.tcp, *port));
+        held.claim.udp.iter().for_each(|port| insert(&mut self.udp, *port));
+        held.gpu_ids.iter().for_each(|id| insert(&mut self.gpu_ids, id.clone()));
+        match self.groups.get_mut(held.group) {
+            Some(count) => *count += 1,
+            None => {
+                self.groups.insert(held.group.into(), 1);
+            }
+        }
+    }
+
+    /// Takes away what a task held. What is not there is left out of the sum, never below zero.
+    pub fn release(&mut self, held: Held<'_>) {
+        self.cpu_units = self.cpu_units.saturating_sub(u64::from(held.claim.cpu_units));
+        self.memory_mib = self.memory_mib.saturating_sub(u64::from(held.claim.memory_mib));
+        held.claim.tcp.iter().for_each(|port| remove(&mut self.tcp, port));
+        held.claim.udp.iter().for_each(|port| remove(&mut self.udp, port));
+        held.gpu_ids.iter().for_each(|id| remove(&mut self.gpu_ids, id));
+        match self.groups.get_mut(held.group) {
+            Some(count) if *count > 1 => *count -= 1,
+            Some(_) => {
+                self.groups.remove(held.group);
+            }
+            None => {}
+        }
+    }
+
+    /// CPU units held.
+    #[must_use]
+    pub const fn cpu_units(&self) -> u64 {
+        self.cpu_units
+    }
+
+    /// MiB held.
+    #[must_use]
+    pub const fn memory_mib(&self) -> u64 {
+        self.memory_mib
+    }
+
+    /// Fixed TCP ports held, in order.
+    #[must_use]
+    pub fn tcp(&self) -> &[u16] {
+        &self.tcp
+    }
+
+    /// Fixed UDP ports held, in order.
+    #[must_use]
+    pub fn udp(&self) -> &[u16] {
+        &self.udp
+    }
+
+    /// GPUs held, in order.
+    #[must_use]
+    pub fn gpu_ids(&self) -> &[String] {
+        &self.gpu_ids
+    }
+
+    /// Tasks of this group.
+    #[must_use]
+    pub fn group_count(&self, group: &str) -> u32 {
+        self.groups.get(group).copied().unwrap_or(0)
+    }
+
+    /// The groups that have a task here, and how many.
+    pub fn groups(&self) -> impl ExactSizeIterator<Item = (&str, u32)> {
+        self.groups.iter().map(|(group, count)| (&**group, *count))
+    }
+
+    /// Whether no task holds anything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+}
+
+impl Host {
+    /// CPU units free; 0 when more is held than offered.
+    #[must_use]
+    pub fn free_cpu_units(&self) -> u64 {
+        u64::from(self.offer.cpu_units).saturating_sub(self.usage.cpu_units)
+    }
+
+    /// MiB free; 0 when more is held than offered.
+    #[must_use]
+    pub fn free_memory_mib(&self) -> u64 {
+        u64::from(self.offer.memory_mib).saturating_sub(self.usage.memory_mib)
+    }
+}
+
+fn insert<T: Ord>(sorted: &mut Vec<T>, item: T) {
+    let at = sorted.partition_point(|other| *other < item);
+    sorted.insert(at, item);
+}
+
+fn remove<T: Ord>(sorted: &mut Vec<T>, item: &T) {
+    if let Ok(at) = sorted.binary_search(item) {
+        sorted.remove(at);
+    }
+}

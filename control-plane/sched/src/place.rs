@@ -1,0 +1,450 @@
+//! Choosing hosts.
+//!
+//! What a call costs decides whether 10,000 hosts are fine, so: nothing of a host is copied unless a task was
+//! put on it in this call, a random choice probes single hosts before it looks at all, and reasons are worked
+//! out only when they are asked for.
+
+use crate::attributes::hash;
+use crate::claim::Claim;
+use crate::host::{Held, Host, HostStatus, Usage};
+use crate::reason::{PortHolder, Reason, Shortage};
+use crate::request::{Constraint, Packed, Request, SpreadOver, Strategy};
+use longshore_model::{InstanceId, Protocol};
+use std::collections::{BTreeSet, HashMap};
+
+/// A task's place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// The host.
+    pub instance: InstanceId,
+    /// The GPUs given to the task: as many as it claims, held by no other task.
+    pub gpu_ids: Vec<String>,
+}
+
+/// A host and why a task could not go there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassedOver {
+    /// The host.
+    pub instance: InstanceId,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Outcome {
+    /// One for each task that has a place, in the order in which they were chosen.
+    pub placed: Vec<Placed>,
+    /// How many tasks have none.
+    pub unplaced: u32,
+    /// When tasks have no place: every host, and why it cannot take one more (tasks are alike, so it is the
+    /// same for all of them). Empty when all were placed.
+    pub passed_over: Vec<PassedOver>,
+}
+
+/// Chooses a host for each task of `request`, each choice counting for the next.
+pub fn place<'a>(hosts: impl IntoIterator<Item = &'a Host>, request: &'a Request) -> Outcome {
+    let mut run = Run::new(hosts, request);
+    let mut outcome = Outcome::default();
+    for nth in 0..request.count {
+        match run.choose(nth) {
+            Some(index) => outcome.placed.push(run.take(index)),
+            None => {
+                outcome.unplaced = request.count - nth;
+                outcome.passed_over = run.reasons();
+                break;
+            }
+        }
+    }
+    outcome
+}
+
+/// Whether one task of `request` can go to this host, and with which GPUs. `count` and `strategies` do not
+/// matter here.
+///
+/// # Errors
+/// The reason why it cannot.
+pub fn check_on(host: &Host, request: &Request) -> Result<Placed, Reason> {
+    let requirements = Requirements::new(request);
+    requirements.check(host, &host.usage)?;
+    Ok(Placed { instance: host.id, gpu_ids: free_gpus(host, &host.usage, request.claim.gpus) })
+}
+
+/// Whether the host takes tasks and has this much free now; constraints and attributes are not looked at.
+///
+/// # Errors
+/// The reason why not.
+pub fn fits(host: &Host, claim: &Claim) -> Result<(), Reason> {
+    takes_tasks(host)?;
+    has_room(host, &host.usage, claim)
+}
+
+/// Every host that cannot take one task of `request`, and why.
+pub fn explain<'a>(hosts: impl IntoIterator<Item = &'a Host>, request: &Request) -> Vec<PassedOver> {
+    let requirements = Requirements::new(request);
+    hosts
+        .into_iter()
+        .filter_map(|host| {
+            let reason = requirements.check(host, &host.usage).err()?;
+            Some(PassedOver { instance: host.id, reason })
+        })
+        .collect()
+}
+
+/// A request, prepared to be asked of many hosts.
+struct Requirements<'a> {
+    request: &'a Request,
+    /// With the hashes of their names.
+    required: Vec<(u64, &'a longshore_model::Attribute)>,
+    distinct: bool,
+}
+
+impl<'a> Requirements<'a> {
+    fn new(request: &'a Request) -> Self {
+        Self {
+            request,
+            required: request.required.iter().map(|required| (hash(&required.name), required)).collect(),
+            distinct: request.constraints.iter().any(|constraint| match constraint {
+                Constraint::DistinctInstance => true,
+                Constraint::MemberOf(_) => false,
+            }),
+        }
+    }
+
+    /// Whether [`Requirements::check`] finds nothing; what is cheap and often decides comes first.
+    fn allow(&self, host: &Host, usage: &Usage) -> bool {
+        takes_tasks(host).is_ok()
+            && has_room(host, usage, &self.request.claim).is_ok()
+            && !(self.distinct && usage.group_count(&self.request.group) > 0)
+            && self.required.iter().all(|(hash, required)| meets(host, *hash, required))
+            && self.members().all(|expression| expression.matches_with(host, usage))
+    }
+
+    /// The first reason against this host, in the order of [`Reason`].
+    fn check(&self, host: &Host, usage: &Usage) -> Result<(), Reason> {
+        takes_tasks(host)?;
+        if let Some((_, required)) = self.required.iter().find(|(hash, required)| !meets(host, *hash, required)) {
+            let found = host.offer.attributes.get(&required.name).and_then(|attribute| attribute.value.clone());
+            return Err(Reason::Attribute { required: (*required).clone(), found });
+        }
+        if let Some(expression) = self.members().find(|expression| !expression.matches_with(host, usage)) {
+            return Err(Reason::MemberOf { expression: expression.to_string().into() });
+        }
+        if self.distinct && usage.group_count(&self.request.group) > 0 {
+            return Err(Reason::DistinctInstance { group: self.request.group.as_str().into() });
+        }
+        has_room(host, usage, &self.request.claim)
+    }
+
+    fn members(&self) -> impl Iterator<Item = &'a crate::query::Expression> {
+        self.request.constraints.iter().filter_map(|constraint| match constraint {
+            Constraint::MemberOf(expression) => Some(expression),
+            Constraint::DistinctInstance => None,
+        })
+    }
+}
+
+fn takes_tasks(host: &Host) -> Result<(), Reason> {
+    match host.status {
+        HostStatus::Active if host.connected => Ok(()),
+        HostStatus::Active => Err(Reason::Disconnected),
+        HostStatus::Draining | HostStatus::Inactive => Err(Reason::Status(host.status)),
+    }
+}
+
+fn meets(host: &Host, hash: u64, required: &longshore_model::Attribute) -> bool {
+    host.offer
+        .attributes
+        .get_hashed(hash, &required.name)
+        .is_some_and(|found| required.value.is_none() || required.value == found.value)
+}
+
+fn has_room(host: &Host, usage: &Usage, claim: &Claim) -> Result<(), Reason> {
+    if let Some(shortage) = shortage(claim.cpu_units, host.offer.cpu_units, usage.cpu_units()) {
+        return Err(Reason::Cpu(shortage));
+    }
+    if let Some(shortage) = shortage(claim.memory_mib, host.offer.memory_mib, usage.memory_mib()) {
+        return Err(Reason::Memory(shortage));
+    }
+    port_free(Protocol::Tcp, &claim.tcp, usage.tcp(), &host.offer.reserved_tcp)?;
+    port_free(Protocol::Udp, &claim.udp, usage.udp(), &host.offer.reserved_udp)?;
+    if claim.gpus > 0 {
+        let total = host.offer.gpu_ids.len() as u64;
+        let free = host.offer.gpu_ids.iter().filter(|id| usage.gpu_ids().binary_search(id).is_err()).count() as u64;
+        if free < u64::from(claim.gpus) {
+            return Err(Reason::Gpu(Shortage { needs: claim.gpus.into(), free, total }));
+        }
+    }
+    Ok(())
+}
+
+fn shortage(needs: u32, total: u32, held: u64) -> Option<Shortage> {
+    let free = u64::from(total).saturating_sub(held);
+    (free < u64::from(needs)).then(|| Shortage { needs: needs.into(), free, total: total.into() })
+}
+
+fn port_free(protocol: Protocol, ports: &[u16], held: &[u16], reserved: &BTreeSet<u16>) -> Result<(), Reason> {
+    for &port in ports {
+        if reserved.contains(&port) {
+            return Err(Reason::Port { protocol, port, holder: PortHolder::Host });
+        }
+        if held.binary_search(&port).is_ok() {
+            return Err(Reason::Port { protocol, port, holder: PortHolder::Task });
+        }
+    }
+    Ok(())
+}
+
+fn free_gpus(host: &Host, usage: &Usage, count: u32) -> Vec<String> {
+    let held = usage.gpu_ids();
+    host.offer.gpu_ids.iter().filter(|id| held.binary_search(id).is_err()).take(count as usize).cloned().collect()
+}
+
+/// How often a random choice looks at a single host before it looks at all. If a quarter of the hosts fit, all
+/// of them miss in one call of a hundred.
+const PROBES: u64 = 16;
+
+/// One call of [`place`].
+struct Run<'a> {
+    hosts: Vec<&'a Host>,
+    requirements: Requirements<'a>,
+    /// What tasks hold of the hosts that were given one in this call.
+    changed: HashMap<usize, Usage>,
+    /// Made when a choice first needs to look at every host.
+    field: Option<Field>,
+}
+
+impl<'a> Run<'a> {
+    fn new(hosts: impl IntoIterator<Item = &'a Host>, request: &'a Request) -> Self {
+        Self {
+            hosts: hosts.into_iter().collect(),
+            requirements: Requirements::new(request),
+            changed: HashMap::new(),
+            field: None,
+        }
+    }
+
+    fn usage(&self, index: usize) -> &Usage {
+        self.changed.get(&index).unwrap_or(&self.hosts[index].usage)
+    }
+
+    fn allows(&self, index: usize) -> bool {
+        self.requirements.allow(self.hosts[index], self.usage(index))
+    }
+
+    /// The best host for the next task.
+    fn choose(&mut self, nth: u32) -> Option<usize> {
+        let draw = Draw { seed: self.requirements.request.seed, nth };
+        let strategies = effective(&self.requirements.request.strategies);
+        if strategies.is_empty() && self.field.is_none() {
+            let probed =
+                (0..PROBES).filter_map(|probe| draw.below(probe, self.hosts.len())).find(|&index| self.allows(index));
+            if probed.is_some() {
+                return probed;
+            }
+        }
+        let field = match self.field.take() {
+            Some(field) => field,
+            None => Field::new(self, strategies),
+        };
+        let best = field.best(draw);
+        self.field = Some(field);
+        best
+    }
+
+    /// Puts a task on the host.
+    fn take(&mut self, index: usize) -> Placed {
+        let request = self.requirements.request;
+        let host = self.hosts[index];
+        let gpu_ids = free_gpus(host, self.usage(index), request.claim.gpus);
+        let held = Held { claim: &request.claim, gpu_ids: &gpu_ids, group: &request.group };
+        self.changed.entry(index).or_insert_with(|| host.usage.clone()).take(held);
+        if let Some(mut field) = self.field.take() {
+            field.taken(self, index);
+            self.field = Some(field);
+        }
+        Placed { instance: host.id, gpu_ids }
+    }
+
+    /// Why each host cannot take one more.
+    fn reasons(&self) -> Vec<PassedOver> {
+        self.hosts
+            .iter()
+            .enumerate()
+            .filter_map(|(index, host)| {
+                let reason = self.requirements.check(host, self.usage(index)).err()?;
+                Some(PassedOver { instance: host.id, reason })
+            })
+            .collect()
+    }
+}
+
+/// The strategies that decide anything: those before the first `random`.
+fn effective(strategies: &[Strategy]) -> &[Strategy] {
+    let end = strategies.iter().position(|strategy| *strategy == Strategy::Random).unwrap_or(strategies.len());
+    &strategies[..end]
+}
+
+/// The hosts that can take a task, each with the numbers by which strategies compare it: one a strategy, in
+/// their order, the smallest first. They lie side by side, so that finding the best of 10,000 reads memory in
+/// one sweep; a task placed changes one host's numbers, or adds one to those that share an attribute's value.
+struct Field {
+    strategies: Vec<Strategy>,
+    /// How many numbers a host has: one a strategy, and one more to prefer hosts in use when packing.
+    width: usize,
+    /// Indices into the hosts of the run.
+    hosts: Vec<usize>,
+    numbers: Vec<u64>,
+    /// For strategies that spread over an attribute, which of its values the host has; otherwise 0.
+    values: Vec<u32>,
+}
+
+impl Field {
+    fn new(run: &Run<'_>, strategies: &[Strategy]) -> Self {
+        let packs = strategies.iter().any(|strategy| matches!(strategy, Strategy::BinPack(_)));
+        let mut field = Self {
+            strategies: strategies.to_vec(),
+            width: strategies.len() + usize::from(packs),
+            hosts: (0..run.hosts.len()).filter(|&index| run.allows(index)).collect(),
+            numbers: Vec::new(),
+            values: Vec::new(),
+        };
+        field.numbers = vec![0; field.hosts.len() * field.width];
+        field.values = vec![0; field.hosts.len() * field.width];
+        for slot in 0..field.hosts.len() {
+            field.measure(run, slot);
+        }
+        for (column, strategy) in strategies.iter().enumerate() {
+            match strategy {
+                Strategy::Spread(SpreadOver::Attribute(name)) => field.count_values(run, column, name),
+                Strategy::Spread(SpreadOver::Instance) | Strategy::BinPack(_) | Strategy::Random => {}
+            }
+        }
+        field
+    }
+
+    /// Counts the group's tasks by the value of an attribute: over all hosts, since a full host's tasks weigh
+    /// on its zone too.
+    fn count_values(&mut self, run: &Run<'_>, column: usize, name: &str) {
+        let hash = hash(name);
+        let group = &run.requirements.request.group;
+        let value_of = |index: usize| {
+            run.hosts[index].offer.attributes.get_hashed(hash, name).and_then(|attribute| attribute.value.as_deref())
+        };
+        let mut ids: HashMap<Option<&str>, u32> = HashMap::new();
+        let mut counts: Vec<u64> = Vec::new();
+        for index in 0..run.hosts.len() {
+            let id = *ids.entry(value_of(index)).or_insert_with(|| {
+                counts.push(0);
+                counts.len() as u32 - 1
+            });
+            counts[id as usize] += u64::from(run.usage(index).group_count(group));
+        }
+        for (slot, &index) in self.hosts.iter().enumerate() {
+            let id = ids[&value_of(index)];
+            self.values[slot * self.width + column] = id;
+            self.numbers[slot * self.width + column] = counts[id as usize];
+        }
+    }
+
+    /// Sets the numbers that depend on this host alone.
+    fn measure(&mut self, run: &Run<'_>, slot: usize) {
+        let index = self.hosts[slot];
+        let (host, usage) = (run.hosts[index], run.usage(index));
+        let numbers = &mut self.numbers[slot * self.width..(slot + 1) * self.width];
+        for (number, strategy) in numbers.iter_mut().zip(&self.strategies) {
+            match strategy {
+                Strategy::Spread(SpreadOver::Instance) => {
+                    *number = usage.group_count(&run.requirements.request.group).into();
+                }
+                Strategy::Spread(SpreadOver::Attribute(_)) | Strategy::Random => {}
+                Strategy::BinPack(Packed::Cpu) => {
+                    *number = u64::from(host.offer.cpu_units).saturating_sub(usage.cpu_units());
+                }
+                Strategy::BinPack(Packed::Memory) => {
+                    *number = u64::from(host.offer.memory_mib).saturating_sub(usage.memory_mib());
+                }
+            }
+        }
+        if self.width > self.strategies.len() {
+            numbers[self.width - 1] = u64::from(usage.is_empty());
+        }
+    }
+
+    /// The host with the smallest numbers; of equal ones a random one.
+    fn best(&self, draw: Draw) -> Option<usize> {
+        if self.width == 0 {
+            return draw.below(PROBES, self.hosts.len()).map(|slot| self.hosts[slot]);
+        }
+        let mut best: Option<(&[u64], usize)> = None;
+        for (slot, numbers) in self.numbers.chunks_exact(self.width).enumerate() {
+            let better = match best {
+                None => true,
+                Some((least, than)) => match numbers.cmp(least) {
+                    std::cmp::Ordering::Less => true,
+                    std::cmp::Ordering::Equal => draw.rank(self.hosts[slot]) < draw.rank(self.hosts[than]),
+                    std::cmp::Ordering::Greater => false,
+                },
+            };
+            if better {
+                best = Some((numbers, slot));
+            }
+        }
+        best.map(|(_, slot)| self.hosts[slot])
+    }
+
+    /// Brings the numbers up to date after a task was put on host `index`.
+    fn taken(&mut self, run: &Run<'_>, index: usize) {
+        let Ok(slot) = self.hosts.binary_search(&index) else { return };
+        for (column, strategy) in self.strategies.iter().enumerate() {
+            match strategy {
+                Strategy::Spread(SpreadOver::Attribute(_)) => {
+                    let value = self.values[slot * self.width + column];
+                    for other in (column..self.values.len()).step_by(self.width) {
+                        self.numbers[other] += u64::from(self.values[other] == value);
+                    }
+                }
+                Strategy::Spread(SpreadOver::Instance) | Strategy::BinPack(_) | Strategy::Random => {}
+            }
+        }
+        if run.allows(index) {
+            self.measure(run, slot);
+        } else {
+            // In order, for the binary search above.
+            self.hosts.remove(slot);
+            self.numbers.drain(slot * self.width..(slot + 1) * self.width);
+            self.values.drain(slot * self.width..(slot + 1) * self.width);
+        }
+    }
+}
+
+/// Random numbers for one choice, from the request's seed alone.
+#[derive(Clone, Copy)]
+struct Draw {
+    seed: u64,
+    nth: u32,
+}
+
+impl Draw {
+    fn number(self, salt: u64) -> u64 {
+        mix(mix(self.seed ^ u64::from(self.nth)) ^ salt)
+    }
+
+    /// A number below `end`; `None` when there is none.
+    fn below(self, salt: u64, end: usize) -> Option<usize> {
+        let scaled = (u128::from(self.number(salt)) * end as u128) >> 64;
+        usize::try_from(scaled).ok().filter(|_| end > 0)
+    }
+
+    fn rank(self, index: usize) -> u64 {
+        self.number(index as u64)
+    }
+}
+
+/// The finisher of SplitMix64.
+const fn mix(mut bits: u64) -> u64 {
+    bits = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}

@@ -1,0 +1,125 @@
+//! Why a host was passed over: ECS's word for it, and the numbers behind it.
+
+use crate::host::HostStatus;
+use longshore_model::{Attribute, Protocol};
+use std::fmt;
+use std::sync::Arc;
+
+/// Too little of something that is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shortage {
+    /// What the task needs.
+    pub needs: u64,
+    /// What no task holds.
+    pub free: u64,
+    /// What the host offers.
+    pub total: u64,
+}
+
+/// Who has a port that a task needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortHolder {
+    /// The host: the port is among its reserved ones.
+    Host,
+    /// A task.
+    Task,
+}
+
+/// Why a task cannot go to a host. Of several reasons the first in this order is given: what no waiting will
+/// change comes before what another task's end may change, so the answer says what has to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// The host takes no tasks.
+    Status(HostStatus),
+    /// The agent is not connected.
+    Disconnected,
+    /// An attribute or capability is missing or has another value.
+    Attribute {
+        /// What the task requires.
+        required: Attribute,
+        /// The value that the host has under this name.
+        found: Option<String>,
+    },
+    /// The `memberOf` expression does not hold.
+    MemberOf {
+        /// The expression.
+        expression: Arc<str>,
+    },
+    /// The host already has a task of the group, and the tasks are to be on distinct hosts.
+    DistinctInstance {
+        /// The group.
+        group: Arc<str>,
+    },
+    /// Too few CPU units.
+    Cpu(Shortage),
+    /// Too little memory.
+    Memory(Shortage),
+    /// A fixed host port is taken.
+    Port {
+        /// The protocol.
+        protocol: Protocol,
+        /// The port.
+        port: u16,
+        /// Who has it.
+        holder: PortHolder,
+    },
+    /// Too few GPUs.
+    Gpu(Shortage),
+}
+
+impl Reason {
+    /// The text of `failures[].reason` in the ECS API.
+    #[must_use]
+    pub const fn text(&self) -> &'static str {
+        match self {
+            Self::Status(status) => status.as_str(),
+            Self::Disconnected => "AGENT",
+            Self::Attribute { .. } => "ATTRIBUTE",
+            Self::MemberOf { .. } => "MemberOf placement constraint unsatisfied.",
+            Self::DistinctInstance { .. } => "DistinctInstance placement constraint unsatisfied.",
+            Self::Cpu(_) => "RESOURCE:CPU",
+            Self::Memory(_) => "RESOURCE:MEMORY",
+            Self::Port { .. } => "RESOURCE:PORTS",
+            Self::Gpu(_) => "RESOURCE:GPU",
+        }
+    }
+}
+
+/// The text of `failures[].detail`: the numbers and names behind [`Reason::text`].
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "the container instance is {} and takes no new tasks", status.as_str()),
+            Self::Disconnected => f.write_str("the agent is not connected"),
+            Self::Attribute { required, found } => {
+                write!(f, "needs attribute {}", required.name)?;
+                if let Some(value) = &required.value {
+                    write!(f, " with value {value}")?;
+                }
+                match found {
+                    Some(found) => write!(f, ", has {found}"),
+                    None if required.value.is_some() => f.write_str(", has no value for it"),
+                    None => f.write_str(", has none of this name"),
+                }
+            }
+            Self::MemberOf { expression } => write!(f, "not a member of ({expression})"),
+            Self::DistinctInstance { group } => write!(f, "already has a task of group {group}"),
+            Self::Cpu(shortage) => shortage.write(f, "CPU units"),
+            Self::Memory(shortage) => shortage.write(f, "MiB of memory"),
+            Self::Port { protocol, port, holder } => {
+                write!(f, "needs {protocol} host port {port}, which ")?;
+                f.write_str(match holder {
+                    PortHolder::Host => "the host reserves",
+                    PortHolder::Task => "another task holds",
+                })
+            }
+            Self::Gpu(shortage) => shortage.write(f, "GPUs"),
+        }
+    }
+}
+
+impl Shortage {
+    fn write(self, f: &mut fmt::Formatter<'_>, unit: &str) -> fmt::Result {
+        write!(f, "needs {} {unit}, has {} of {} free", self.needs, self.free, self.total)
+    }
+}
