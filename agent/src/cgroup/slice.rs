@@ -1,0 +1,111 @@
+//! Task cgroups as systemd slices: for an engine whose cgroup driver is `systemd`.
+//!
+//! systemd owns those cgroups: what somebody else writes into them it may undo at any reload. So we tell systemd, by a
+//! unit file `<parent>-<task id>.slice` in its runtime directory, written before the first container refers to the slice.
+//! systemd reads it when the engine starts the first scope in that slice: no D-Bus, no command, no reload, and nothing
+//! that a crash of the agent could leave half done. `StopWhenUnneeded` takes the slice down with its last container;
+//! removing the task removes the file. See `docs/decisions/` for the alternatives.
+
+use super::limits::TaskLimits;
+use super::tree::{children, fail, remove_patiently};
+use super::{CgroupError, Hierarchies};
+use longshore_model::TaskId;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+#[derive(Debug)]
+pub(super) struct Slices {
+    parent: String,
+    hierarchies: Hierarchies,
+    units: PathBuf,
+}
+
+impl Slices {
+    pub(super) fn new(parent: &str, hierarchies: Hierarchies, units: &Path) -> Self {
+        Self { parent: parent.to_owned(), hierarchies, units: units.to_owned() }
+    }
+
+    pub(super) fn ensure(&self, task: TaskId, limits: &TaskLimits) -> Result<String, CgroupError> {
+        let path = self.unit_file(task);
+        let text = limits.slice_unit(task);
+        if fs::read_to_string(&path).is_ok_and(|present| present == text) {
+            return Ok(self.unit(task));
+        }
+        fs::create_dir_all(&self.units).map_err(fail("make", &self.units))?;
+        // Renamed into place: systemd never reads half a file. The name does not end in `.slice` until then.
+        let partial = path.with_extension("slice.partial");
+        let write = || -> std::io::Result<()> {
+            let mut file = fs::File::create(&partial)?;
+            file.write_all(text.as_bytes())?;
+            fs::rename(&partial, &path)
+        };
+        write().map_err(fail("write", &path))?;
+        Ok(self.unit(task))
+    }
+
+    pub(super) fn remove(&self, task: TaskId, wait: Duration) -> Result<(), CgroupError> {
+        let path = self.unit_file(task);
+        for path in [path.with_extension("slice.partial"), path] {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(fail("remove", &path)(error)),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        // systemd removes the slice's cgroups with the last scope. What is left after that is left by the runtime.
+        let deadline = Instant::now() + wait;
+        let mut first = Ok(());
+        for root in self.hierarchies.roots() {
+            first = first.and(remove_patiently(&self.directory(root, task), wait, deadline));
+        }
+        first
+    }
+
+    pub(super) fn list(&self) -> Result<Vec<TaskId>, CgroupError> {
+        let mut tasks = BTreeSet::new();
+        let units = match fs::read_dir(&self.units) {
+            Ok(entries) => entries.flatten().map(|e| e.path()).collect(),
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(fail("list", &self.units)(error)),
+        };
+        tasks.extend(units.iter().filter_map(|p| self.task_of(p)));
+        for root in self.hierarchies.roots() {
+            tasks.extend(children(&self.parent_directory(root))?.iter().filter_map(|p| self.task_of(p)));
+        }
+        Ok(tasks.into_iter().collect())
+    }
+
+    fn unit(&self, task: TaskId) -> String {
+        format!("{}-{task}.slice", self.parent)
+    }
+
+    fn unit_file(&self, task: TaskId) -> PathBuf {
+        self.units.join(self.unit(task))
+    }
+
+    fn task_of(&self, path: &Path) -> Option<TaskId> {
+        let name = path.file_name()?.to_str()?;
+        let name = name.strip_suffix(".partial").unwrap_or(name).strip_suffix(".slice")?;
+        name.strip_prefix(&self.parent)?.strip_prefix('-')?.parse().ok()
+    }
+
+    /// A dash in a slice's name is a level: `a-b.slice` is `a.slice/a-b.slice`.
+    fn parent_directory(&self, root: &Path) -> PathBuf {
+        let mut path = root.to_owned();
+        let mut name = String::new();
+        for part in self.parent.split('-') {
+            if !name.is_empty() {
+                name.push('-');
+            }
+            name.push_str(part);
+            path.push(format!("{name}.slice"));
+        }
+        path
+    }
+
+    fn directory(&self, root: &Path, task: TaskId) -> PathBuf {
+        self.parent_directory(root).join(self.unit(task))
+    }
+}
