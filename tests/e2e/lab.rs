@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use longshore_tests::lab::cgroup;
-use longshore_tests::lab::{Lab, LabConfig, wait_until};
+use longshore_tests::lab::{Lab, LabConfig, wait_for, wait_until};
+use longshore_tests::lab::{cgroup, janitor, standing};
 
 fn docker_only(hosts: u8) -> Lab {
     Lab::new(LabConfig { hosts, product: false, ..LabConfig::default() }).unwrap()
@@ -65,4 +65,53 @@ fn containers_outlive_a_killed_dockerd_with_live_restore() {
     let after = node.engine.inspect("kept").unwrap();
     assert_eq!(after["State"]["Running"], true);
     assert_eq!(after["State"]["StartedAt"], before["State"]["StartedAt"]);
+}
+
+/// Starts a program that holds a lab of Docker alone, waits until it stands, and gives it with the lab's name.
+fn held_lab(dir: &std::path::Path) -> (std::process::Child, String) {
+    let program = longshore_tests::lab::host::lab_program().unwrap();
+    let child = std::process::Command::new(program).arg("up").arg(dir).arg("docker-1").spawn().unwrap();
+    let name = wait_for("a lab in another process", Duration::from_secs(30), || {
+        Ok(std::fs::read_to_string(dir.join("ready")).ok().filter(|n| !n.is_empty()))
+    });
+    (child, name.unwrap())
+}
+
+#[test]
+fn a_killed_test_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut child, name) = held_lab(dir.path());
+    let host = format!("{name}.h1");
+    let before = cgroup::processes(&host).unwrap();
+    assert!(before.len() >= 3, "init, dockerd and containerd run: {before:?}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    wait_until("the end of every process of the lab", Duration::from_secs(10), || {
+        Ok(cgroup::processes(&host)?.is_empty())
+    })
+    .unwrap();
+    assert!(cgroup::names_with(&name).unwrap().contains(&host), "empty groups stay for the janitor");
+    janitor::sweep().unwrap();
+    assert_eq!(cgroup::names_with(&name).unwrap(), Vec::<String>::new());
+    assert!(!std::path::Path::new(janitor::LABS_DIR).join(&name).exists());
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(&name), "a mount stayed");
+}
+
+#[test]
+fn a_standing_lab_goes_when_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut child, name) = held_lab(dir.path());
+    let second = std::process::Command::new(longshore_tests::lab::host::lab_program().unwrap())
+        .arg("up")
+        .arg(dir.path())
+        .arg("docker-1")
+        .output()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&second.stderr).contains("stands already"), "{second:?}");
+    assert!(standing::down(dir.path()).unwrap());
+    assert!(child.wait().unwrap().success());
+    assert_eq!(cgroup::names_with(&name).unwrap(), Vec::<String>::new());
+    assert!(!standing::down(dir.path()).unwrap(), "a second time there is nothing to end");
 }

@@ -32,13 +32,13 @@ pub struct Boto {
 }
 
 impl Boto {
-    /// Starts one in the network of `host`; `command` has to be a Python with boto3.
+    /// Starts one in the network of `host`, or in the machine's own when there is none.
     ///
     /// # Errors
     /// When the Python environment is missing.
-    pub fn start(host: &Host, key: &RootKey, endpoint: &str) -> Result<Self> {
+    pub fn start(host: Option<&Host>, key: &RootKey, endpoint: &str) -> Result<Self> {
         let python = venv()?.join("bin/python");
-        let mut command = host.net_command(&python);
+        let mut command = host.map_or_else(|| Command::new(&python), |h| h.net_command(&python));
         command.arg(source_dir().join("boto/bridge.py"));
         client_environment(&mut command, key, endpoint);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());

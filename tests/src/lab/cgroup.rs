@@ -210,6 +210,17 @@ pub fn remove(name: &str) -> Result<()> {
     })
 }
 
+/// Removes the group `name` from every hierarchy where nothing is left in it or below.
+///
+/// # Errors
+/// When the hierarchies cannot be listed.
+pub fn remove_empty(name: &str) -> Result<()> {
+    for hierarchy in hierarchies()? {
+        let _ = fs::remove_dir(hierarchy.mount.join(name));
+    }
+    Ok(())
+}
+
 /// The names directly under the roots that begin with `prefix`.
 ///
 /// # Errors

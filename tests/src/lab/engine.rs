@@ -33,6 +33,12 @@ impl Engine {
         Ok(engine)
     }
 
+    /// An Engine that somebody else runs, to look at and to import images into.
+    #[must_use]
+    pub fn foreign(socket: PathBuf) -> Self {
+        Self { socket, live_restore: false, process: Mutex::new(None) }
+    }
+
     /// The path of its socket, which is visible outside the host.
     #[must_use]
     pub fn socket(&self) -> &Path {
@@ -170,6 +176,14 @@ impl Engine {
         let text = String::from_utf8_lossy(&body);
         ensure!(status == 200 && !text.contains("\"error\""), "could not import image {name}: {status} {text}");
         Ok(())
+    }
+
+    /// Removes an image's name; nothing happens when it has none such.
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached.
+    pub fn forget_image(&self, name: &str) -> Result<()> {
+        self.request("DELETE", &format!("/images/{name}"), "application/json", b"").map(|_| ())
     }
 
     /// Resident memory of the daemon, in KiB.

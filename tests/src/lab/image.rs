@@ -20,6 +20,14 @@ pub fn load(engine: &Engine, scratch: &Path) -> Result<()> {
     engine.import("probe", &probe(&scratch.join("probe"))?, &["ENTRYPOINT [\"/probe\"]"])
 }
 
+/// Loads busybox alone, under the name `name`.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_busybox(engine: &Engine, scratch: &Path, name: &str) -> Result<()> {
+    engine.import(name, &busybox(&scratch.join("busybox"))?, &["CMD [\"/bin/sh\"]"])
+}
+
 fn busybox(root: &Path) -> Result<Vec<u8>> {
     for dir in ["bin", "etc", "tmp", "root", "proc", "sys", "dev"] {
         fs::create_dir_all(root.join(dir))?;

