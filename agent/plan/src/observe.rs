@@ -1,0 +1,232 @@
+//! What was seen of containers: cheap sightings in a listing, and inspections, which know more and wait their turn.
+
+use crate::outcome::Stage;
+use crate::policy::Patience;
+use crate::ports::ResolvedPort;
+use crate::reasons;
+use crate::record::{Phase, Stopped};
+use crate::step::{Lane, Step};
+use crate::task::Task;
+use longshore_model::{ContainerName, Timestamp};
+use std::collections::BTreeMap;
+
+/// What the engine says that a container does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunState {
+    /// Made, and not started.
+    Created,
+    /// It runs, or is paused or being restarted.
+    Running,
+    /// It is being removed: what it was is not known any more, what it will be is gone.
+    Removing,
+    /// It has ended.
+    Ended,
+}
+
+/// A container in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sighting {
+    /// The engine's id.
+    pub id: String,
+    /// What it does.
+    pub state: RunState,
+}
+
+/// A container that was looked at. The engine answers an inspection only when no start or stop of that container is
+/// in progress.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspected {
+    /// The engine's id.
+    pub id: String,
+    /// Whether it carries our label for this task. A container with our name and not our label is not ours.
+    pub ours: bool,
+    /// What it does.
+    pub state: RunState,
+    /// When it last began to run; absent if it never did.
+    pub started_at: Option<Timestamp>,
+    /// When it last ended.
+    pub finished_at: Option<Timestamp>,
+    /// How it ended.
+    pub exit_code: Option<i32>,
+    /// Whether the kernel ended it for its memory limit.
+    pub oom_killed: bool,
+    /// The engine's own words on why it did not run.
+    pub error: Option<String>,
+    /// The digest of its image.
+    pub image_digest: Option<String>,
+    /// The host ports that it was created with, from its label.
+    pub ports: Vec<ResolvedPort>,
+}
+
+impl Task {
+    /// Compares a listing that was asked for when `as_of` outcomes had been taken in. Marks what disagrees with the
+    /// record for an inspection. What moved since the listing was asked for is left to the next one.
+    pub fn sight(&mut self, listing: &BTreeMap<ContainerName, Sighting>, as_of: u64) {
+        for i in 0..self.record.containers.len() {
+            let live = &mut self.live.containers[i];
+            if live.touched > as_of || self.live.in_flight.contains_key(&Lane::Container(i)) {
+                continue;
+            }
+            let container = &mut self.record.containers[i];
+            let seen = listing.get(&container.name);
+            let same = seen.is_some_and(|s| container.phase.id() == Some(s.id.as_str()));
+            let state = seen.map(|s| s.state);
+            match &mut container.phase {
+                Phase::Waiting | Phase::Pulled => live.look |= seen.is_some(),
+                // No start was asked for while the record says this, so the listing is enough.
+                Phase::Created { .. } if same && state == Some(RunState::Created) => live.startable = true,
+                Phase::Created { .. } => live.look = true,
+                // A listing may show `created` while a start goes on; only an inspection waits for it.
+                Phase::Starting { .. } => live.look |= !live.startable || state != Some(RunState::Created) || !same,
+                Phase::Discarding { .. } => live.look |= seen.is_none(),
+                Phase::Running { .. } => live.look |= !same || state != Some(RunState::Running),
+                Phase::Stopped(stopped) => {
+                    stopped.remains = seen.is_some();
+                    live.rogue = state == Some(RunState::Running);
+                }
+            }
+        }
+    }
+
+    /// An event said that something happened to a container: look at it.
+    pub fn hint(&mut self, container: &ContainerName) {
+        for (record, live) in self.record.containers.iter().zip(&mut self.live.containers) {
+            live.look |= record.name == *container && !record.phase.is_stopped();
+        }
+    }
+
+    /// Takes an inspection of container `i` in; `None` when the engine has none of that name.
+    pub(crate) fn absorb(&mut self, i: usize, seen: Option<Inspected>, now: Timestamp) {
+        let may_start = self.record.may_start;
+        let live = &mut self.live.containers[i];
+        live.look = false;
+        live.startable = false;
+        let timed_out = live.start_timed_out.take();
+        let container = &mut self.record.containers[i];
+        if let Some(foreign) = &seen
+            && !foreign.ours
+        {
+            let reason = format!(
+                "a container that is not Longshore's has the name `{}`; remove or rename it",
+                crate::names::container(self.record.id, &container.name)
+            );
+            return self.fail(i, Stage::Create, &reason, false, now);
+        }
+        // Another container under our name and label than the one we made: ours is gone.
+        let seen = seen.filter(|s| container.phase.id().is_none_or(|id| id == s.id));
+        let Some(seen) = seen else {
+            return self.absorb_absence(i, now);
+        };
+        if container.image_digest.is_none() {
+            container.image_digest = seen.image_digest;
+        }
+        if matches!(container.phase, Phase::Waiting | Phase::Pulled) {
+            // It was created before a crash, and the record of that was lost with its ports.
+            container.ports.clone_from(&seen.ports);
+        }
+        match (&container.phase, seen.state) {
+            (_, RunState::Removing) => {
+                live.look = true;
+                self.again(&Step::Inspect(i), Patience::Stop, "it is being removed", now);
+            }
+            (Phase::Stopped(_), state) => live.rogue = state == RunState::Running,
+            (Phase::Discarding { .. }, RunState::Created | RunState::Ended) if seen.started_at.is_none() => {}
+            (Phase::Waiting | Phase::Pulled | Phase::Created { .. } | Phase::Starting { .. }, RunState::Created)
+                if seen.started_at.is_none() =>
+            {
+                if !may_start {
+                    self.end(i, Ended { ran: false, reason: Some(reasons::UNKNOWN_HERE.into()), ..Ended::at(now) });
+                } else if let Some(text) = timed_out {
+                    // The engine had its time and did not start it; what it still may do is undone at the stop.
+                    self.fail(i, Stage::Start, &text, true, now);
+                } else {
+                    live.startable = true;
+                    if !matches!(container.phase, Phase::Starting { .. }) {
+                        container.phase = Phase::Created { id: seen.id };
+                    }
+                }
+            }
+            (_, RunState::Running) => {
+                container.started_at = container.started_at.or(seen.started_at).or(Some(now));
+                container.phase = Phase::Running { id: seen.id };
+            }
+            (_, RunState::Created | RunState::Ended) => {
+                container.started_at = container.started_at.or(seen.started_at);
+                let ran = container.started_at.is_some();
+                let reason = match (seen.oom_killed, seen.error) {
+                    (true, _) => Some(reasons::OUT_OF_MEMORY.to_owned()),
+                    (false, Some(error)) if !ran => Some(reasons::named("CannotStartContainerError", &error)),
+                    (false, Some(error)) => Some(reasons::clip(error)),
+                    (false, None) => None,
+                };
+                let exit_code = seen.exit_code.filter(|_| ran);
+                let at = seen.finished_at.unwrap_or(now);
+                let id = Some(seen.id);
+                self.end(i, Ended { id, ran, exit_code, reason, at, remains: true });
+            }
+        }
+    }
+
+    fn absorb_absence(&mut self, i: usize, now: Timestamp) {
+        let may_start = self.record.may_start;
+        let container = &mut self.record.containers[i];
+        match &mut container.phase {
+            Phase::Waiting | Phase::Pulled if may_start => {}
+            Phase::Waiting | Phase::Pulled => {
+                let reason = Some(reasons::UNKNOWN_HERE.to_owned());
+                self.end(i, Ended { reason, remains: false, ..Ended::at(now) });
+            }
+            // Never started, so it may be made again.
+            Phase::Created { .. } => container.phase = Phase::Pulled,
+            Phase::Discarding { .. } => self.remake(i),
+            Phase::Starting { .. } | Phase::Running { .. } => {
+                let reason = Some(reasons::VANISHED.to_owned());
+                self.end(i, Ended { ran: true, reason, remains: false, ..Ended::at(now) });
+            }
+            Phase::Stopped(stopped) => {
+                stopped.remains = false;
+                self.live.containers[i].rogue = false;
+            }
+        }
+    }
+
+    /// A container that never ran is gone: make it again, on other ports.
+    pub(crate) fn remake(&mut self, i: usize) {
+        let container = &mut self.record.containers[i];
+        container.phase = Phase::Pulled;
+        container.ports.clear();
+        if let Some(ports) = self.record.resource_mut(&crate::record::ResourceKind::Ports) {
+            ports.phase = crate::record::ResourcePhase::Wanted;
+        }
+    }
+
+    /// Puts container `i` into its last phase. The id that was known is kept when `ended` has none.
+    pub(crate) fn end(&mut self, i: usize, ended: Ended) {
+        let container = &mut self.record.containers[i];
+        let Ended { id, ran, exit_code, reason, at, remains } = ended;
+        let id = id.or_else(|| container.phase.id().map(str::to_owned));
+        let ran = ran || container.started_at.is_some();
+        container.phase = Phase::Stopped(Stopped { id, ran, exit_code, reason, at, remains });
+        let live = &mut self.live.containers[i];
+        live.look = false;
+        live.startable = false;
+        self.live.retries.retain(|(lane, _), _| *lane != Lane::Container(i));
+    }
+}
+
+/// How a container ended, before it is known what else was recorded of it.
+pub(crate) struct Ended {
+    pub(crate) id: Option<String>,
+    pub(crate) ran: bool,
+    pub(crate) exit_code: Option<i32>,
+    pub(crate) reason: Option<String>,
+    pub(crate) at: Timestamp,
+    pub(crate) remains: bool,
+}
+
+impl Ended {
+    /// Never ran, nothing to say, and the engine may still have it.
+    pub(crate) const fn at(at: Timestamp) -> Self {
+        Self { id: None, ran: false, exit_code: None, reason: None, at, remains: true }
+    }
+}

@@ -1,0 +1,336 @@
+//! What became of a step, and what follows from it.
+
+use crate::observe::{Ended, Inspected};
+use crate::policy::{Patience, Policy, wait};
+use crate::ports::ContainerPorts;
+use crate::reasons;
+use crate::record::{Ending, Phase, ResourceKind, ResourcePhase};
+use crate::step::{Lane, Step};
+use crate::task::{Retry, Task, Verb};
+use longshore_model::{StopCode, Timestamp};
+
+/// Why a step did not do what it should.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// The engine was not reached: nothing happened, and nothing is known.
+    Away(String),
+    /// Contact was lost on the way: it may have happened or not.
+    Unknown(String),
+    /// It took too long: it may still happen.
+    TimedOut(String),
+    /// It failed, and may work later.
+    Passing(String),
+    /// It failed, and would again.
+    Lasting(String),
+    /// A host port that it needs is taken by something else.
+    PortTaken(String),
+    /// The image is not here.
+    ImageMissing(String),
+    /// The name that it needs is taken.
+    NameTaken(String),
+}
+
+impl Failure {
+    /// What went wrong, for people.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Away(text)
+            | Self::Unknown(text)
+            | Self::TimedOut(text)
+            | Self::Passing(text)
+            | Self::Lasting(text)
+            | Self::PortTaken(text)
+            | Self::ImageMissing(text)
+            | Self::NameTaken(text) => text,
+        }
+    }
+}
+
+/// What a step brought about. One variant for each kind of [`Step`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Of [`Step::Ensure`]; for ports, every container's.
+    Ensured(Result<Option<Vec<ContainerPorts>>, Failure>),
+    /// Of [`Step::Release`].
+    Released(Result<(), Failure>),
+    /// Of [`Step::Pull`]: the image's digest, where it has one.
+    Pulled(Result<Option<String>, Failure>),
+    /// Of [`Step::Create`]: the engine's id.
+    Created(Result<String, Failure>),
+    /// Of [`Step::Start`].
+    Started(Result<(), Failure>),
+    /// Of [`Step::Inspect`].
+    Inspected(Result<Option<Inspected>, Failure>),
+    /// Of [`Step::Stop`].
+    Halted(Result<(), Failure>),
+    /// Of [`Step::Remove`].
+    Removed(Result<(), Failure>),
+    /// Of any step that was not carried out, because the record could not be saved or the agent gave it up.
+    NotDone(String),
+}
+
+/// At which point a container failed to start; gives the error its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Its image.
+    Pull,
+    /// Its creation.
+    Create,
+    /// Its start.
+    Start,
+}
+
+impl Stage {
+    const fn error_name(self) -> &'static str {
+        match self {
+            Self::Pull => "CannotPullContainerError",
+            Self::Create => "CannotCreateContainerError",
+            Self::Start => "CannotStartContainerError",
+        }
+    }
+}
+
+impl Task {
+    /// Takes in what became of `step`, as the `seq`th outcome of all. An outcome of a step that is not in flight (given
+    /// up meanwhile) changes nothing.
+    pub fn finish(&mut self, step: &Step, outcome: Outcome, policy: &Policy, now: Timestamp, seq: u64) {
+        let lane = step.lane();
+        if self.live.in_flight.get(&lane) != Some(step) {
+            return;
+        }
+        self.live.in_flight.remove(&lane);
+        if let Lane::Container(i) = lane {
+            self.live.containers[i].touched = seq;
+        }
+        match (step, outcome) {
+            (Step::Ensure(kind), Outcome::Ensured(result)) => self.ensured(kind, result, policy, now),
+            (Step::Release(kind), Outcome::Released(result)) => match result {
+                Ok(()) => self.set_resource(kind, ResourcePhase::Gone),
+                Err(failure) => self.again(step, Patience::Stop, failure.text(), now),
+            },
+            (Step::Pull(i), Outcome::Pulled(result)) => self.pulled(*i, step, result, policy, now),
+            (Step::Create(i), Outcome::Created(result)) => self.created(*i, step, result, policy, now),
+            (Step::Start(i), Outcome::Started(result)) => self.started(*i, step, result, policy, now),
+            (Step::Inspect(i), Outcome::Inspected(result)) => match result {
+                Ok(seen) => {
+                    self.live.retries.remove(&(lane, Verb::Inspect));
+                    self.absorb(*i, seen, now);
+                }
+                Err(failure) => {
+                    self.live.containers[*i].look = true;
+                    self.again(step, Patience::Stop, failure.text(), now);
+                }
+            },
+            (Step::Stop(i, _), Outcome::Halted(result)) => {
+                // Whatever the engine said: the exit code is in the inspection.
+                self.live.containers[*i].look = true;
+                match result {
+                    Ok(()) => _ = self.live.retries.remove(&(lane, Verb::Stop)),
+                    Err(failure) => self.again(step, Patience::Stop, failure.text(), now),
+                }
+            }
+            (Step::Remove { container: i, again }, Outcome::Removed(result)) => match result {
+                Ok(()) if *again => self.remake(*i),
+                Ok(()) => {
+                    if let Phase::Stopped(stopped) = &mut self.record.containers[*i].phase {
+                        stopped.remains = false;
+                    }
+                }
+                Err(failure) => self.again(step, Patience::Stop, failure.text(), now),
+            },
+            (_, Outcome::NotDone(why)) => {
+                if let Step::Start(i) = step {
+                    // Nothing was asked of the engine.
+                    self.live.containers[*i].startable = true;
+                }
+                self.again(step, Patience::Start, &why, now);
+            }
+            (step, outcome) => unreachable!("{step:?} cannot end as {outcome:?}: the engine pairs them"),
+        }
+        self.settle(now);
+    }
+
+    fn ensured(
+        &mut self,
+        kind: &ResourceKind,
+        result: Result<Option<Vec<ContainerPorts>>, Failure>,
+        policy: &Policy,
+        now: Timestamp,
+    ) {
+        let step = Step::Ensure(kind.clone());
+        let failure = match result {
+            Ok(ports) => {
+                for (name, ports) in ports.into_iter().flatten() {
+                    if let Some(c) = self.record.containers.iter_mut().find(|c| c.name == name) {
+                        c.ports = ports;
+                    }
+                }
+                self.live.retries.remove(&(step.lane(), Verb::Ensure));
+                return self.set_resource(kind, ResourcePhase::Ready);
+            }
+            Err(failure) => failure,
+        };
+        let lasting = match &failure {
+            Failure::Away(_) => return self.again(&step, Patience::Start, failure.text(), now),
+            Failure::Unknown(_) | Failure::TimedOut(_) | Failure::Passing(_) => false,
+            Failure::Lasting(_) | Failure::PortTaken(_) | Failure::ImageMissing(_) | Failure::NameTaken(_) => true,
+        };
+        if lasting || self.tried(&step) >= policy.attempts {
+            let what = match kind {
+                ResourceKind::Ports => "host ports".to_owned(),
+                ResourceKind::Cgroup => "the task's cgroup".to_owned(),
+                ResourceKind::Volume(name) => format!("volume `{name}`"),
+            };
+            self.record.ending.get_or_insert_with(|| Ending {
+                code: Some(StopCode::TaskFailedToStart),
+                reason: reasons::resource(&what, failure.text()),
+                at: now,
+            });
+        } else {
+            self.count(&step, Patience::Start, failure.text(), now);
+        }
+    }
+
+    fn pulled(
+        &mut self,
+        i: usize,
+        step: &Step,
+        result: Result<Option<String>, Failure>,
+        policy: &Policy,
+        now: Timestamp,
+    ) {
+        match result {
+            Ok(digest) => {
+                self.record.times.pull_stopped_at = Some(now);
+                let container = &mut self.record.containers[i];
+                container.image_digest = digest.or(container.image_digest.take());
+                if container.phase == Phase::Waiting {
+                    container.phase = Phase::Pulled;
+                }
+                self.live.retries.remove(&(step.lane(), Verb::Pull));
+            }
+            Err(Failure::Away(text)) => self.again(step, Patience::Start, &text, now),
+            Err(Failure::Unknown(text) | Failure::TimedOut(text) | Failure::Passing(text)) => {
+                self.record.times.pull_stopped_at = Some(now);
+                self.count_or_fail(i, step, Stage::Pull, &text, policy, now);
+            }
+            Err(
+                Failure::Lasting(text)
+                | Failure::PortTaken(text)
+                | Failure::ImageMissing(text)
+                | Failure::NameTaken(text),
+            ) => {
+                self.record.times.pull_stopped_at = Some(now);
+                self.fail(i, Stage::Pull, &text, false, now);
+            }
+        }
+    }
+
+    fn created(&mut self, i: usize, step: &Step, result: Result<String, Failure>, policy: &Policy, now: Timestamp) {
+        match result {
+            Ok(id) => {
+                self.record.containers[i].phase = Phase::Created { id };
+                self.live.containers[i].startable = true;
+                self.live.retries.remove(&(step.lane(), Verb::Create));
+            }
+            Err(Failure::Away(text)) => self.again(step, Patience::Start, &text, now),
+            Err(Failure::Unknown(text) | Failure::TimedOut(text) | Failure::NameTaken(text)) => {
+                // It may be there: an inspection tells, and takes it over.
+                self.live.containers[i].look = true;
+                self.count_or_fail(i, step, Stage::Create, &text, policy, now);
+            }
+            Err(Failure::ImageMissing(text)) => {
+                self.record.containers[i].phase = Phase::Waiting;
+                self.count_or_fail(i, step, Stage::Create, &text, policy, now);
+            }
+            Err(Failure::Passing(text)) => self.count_or_fail(i, step, Stage::Create, &text, policy, now),
+            Err(Failure::Lasting(text) | Failure::PortTaken(text)) => self.fail(i, Stage::Create, &text, true, now),
+        }
+    }
+
+    fn started(&mut self, i: usize, step: &Step, result: Result<(), Failure>, policy: &Policy, now: Timestamp) {
+        let container = &mut self.record.containers[i];
+        let live = &mut self.live.containers[i];
+        match result {
+            Ok(()) => {
+                if let Phase::Starting { id } = &container.phase {
+                    container.phase = Phase::Running { id: id.clone() };
+                    container.started_at = Some(now);
+                }
+                self.live.retries.remove(&(step.lane(), Verb::Start));
+            }
+            Err(Failure::Away(text)) => {
+                live.startable = true;
+                self.again(step, Patience::Start, &text, now);
+            }
+            Err(Failure::Unknown(text)) => {
+                live.look = true;
+                self.again(step, Patience::Start, &text, now);
+            }
+            Err(Failure::TimedOut(text)) => {
+                live.look = true;
+                live.start_timed_out = Some(text);
+            }
+            Err(Failure::Passing(text)) => {
+                live.startable = true;
+                self.count_or_fail(i, step, Stage::Start, &text, policy, now);
+            }
+            Err(Failure::PortTaken(text)) => {
+                let may_choose_again = container.ports.iter().any(|p| p.dynamic);
+                match &container.phase {
+                    Phase::Starting { id } if may_choose_again && container.port_failures < policy.port_attempts => {
+                        container.port_failures += 1;
+                        container.phase = Phase::Discarding { id: id.clone() };
+                    }
+                    _ => self.fail(i, Stage::Start, &text, true, now),
+                }
+            }
+            Err(Failure::Lasting(text) | Failure::ImageMissing(text) | Failure::NameTaken(text)) => {
+                self.fail(i, Stage::Start, &text, true, now);
+            }
+        }
+    }
+
+    /// Container `i` does not start.
+    pub(crate) fn fail(&mut self, i: usize, stage: Stage, text: &str, remains: bool, now: Timestamp) {
+        let reason = Some(reasons::named(stage.error_name(), text));
+        self.end(i, Ended { reason, remains, ..Ended::at(now) });
+    }
+
+    fn count_or_fail(&mut self, i: usize, step: &Step, stage: Stage, text: &str, policy: &Policy, now: Timestamp) {
+        if self.tried(step) >= policy.attempts {
+            self.fail(i, stage, text, true, now);
+        } else {
+            self.count(step, Patience::Start, text, now);
+        }
+    }
+
+    /// Tries of this step so far, the one that just ended included.
+    fn tried(&self, step: &Step) -> u32 {
+        self.live.retries.get(&(step.lane(), Verb::of(step))).map_or(0, |r| r.failures) + 1
+    }
+
+    fn count(&mut self, step: &Step, patience: Patience, text: &str, now: Timestamp) {
+        let failures = self.tried(step);
+        let not_before = now.after(wait(patience, failures, self.salt()));
+        let retry = Retry { failures, not_before, error: text.to_owned() };
+        self.live.retries.insert((step.lane(), Verb::of(step)), retry);
+    }
+
+    /// Tries again for as long as it takes; the wait grows.
+    pub(crate) fn again(&mut self, step: &Step, patience: Patience, text: &str, now: Timestamp) {
+        self.count(step, patience, text, now);
+    }
+
+    fn set_resource(&mut self, kind: &ResourceKind, phase: ResourcePhase) {
+        if let Some(resource) = self.record.resource_mut(kind) {
+            resource.phase = phase;
+        }
+    }
+
+    fn salt(&self) -> u64 {
+        let bytes = self.record.id.as_bytes();
+        bytes.iter().fold(0, |salt, byte| salt << 7 ^ salt >> 57 ^ u64::from(*byte))
+    }
+}

@@ -1,0 +1,152 @@
+//! What it takes to supervise a task without its definition: no image, no environment, no secret.
+
+use crate::ports::ResolvedPort;
+use longshore_model::{ContainerName, HostPort, NetworkMode, PortMapping, TaskId, TaskSpec, VolumeSource};
+use serde::{Deserialize, Serialize};
+
+/// The format of [`Supervise`]; one that is newer is not understood.
+pub const SUPERVISE_FORMAT: u32 = 1;
+
+/// The part of a definition that supervision needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outline {
+    /// The task.
+    pub id: TaskId,
+    /// Its ARN.
+    pub arn: String,
+    /// Its cluster's name.
+    pub cluster: String,
+    /// The definition's family.
+    pub family: String,
+    /// The definition's revision.
+    pub revision: u32,
+    /// The task's group.
+    pub group: String,
+    /// How its containers see the network.
+    pub network_mode: NetworkMode,
+    /// Whether it has limits of its own, as opposed to those of its containers.
+    pub limited: bool,
+    /// Containers, in the definition's order.
+    pub containers: Vec<OutlineContainer>,
+    /// Names of the volumes that live as long as the task.
+    pub volumes: Vec<String>,
+}
+
+/// One container of an [`Outline`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutlineContainer {
+    /// Its name.
+    pub name: ContainerName,
+    /// The id of its ARN.
+    pub arn_id: String,
+    /// Whether the task ends with it.
+    pub essential: bool,
+    /// Seconds between SIGTERM and SIGKILL, when it has its own.
+    pub stop_timeout_secs: Option<u32>,
+    /// The ports that it asks for on the host; empty where the network mode has none.
+    pub ports: Vec<PortMapping>,
+}
+
+/// The content of a container's label `longshore.supervise`: from the labels of its containers alone a task is
+/// supervised again when the ledger is lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Supervise {
+    /// [`SUPERVISE_FORMAT`].
+    pub v: u32,
+    /// The whole task.
+    pub task: Outline,
+    /// The host ports of the container that carries the label.
+    pub ports: Vec<ResolvedPort>,
+}
+
+/// Why a label could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SuperviseError {
+    /// Not what we write.
+    #[error("the label longshore.supervise is not readable")]
+    Unreadable(#[source] serde_json::Error),
+    /// Written by a later version.
+    #[error("the label longshore.supervise has format {0}, and this agent knows {SUPERVISE_FORMAT}")]
+    Format(u32),
+}
+
+impl Outline {
+    /// The outline of `spec`.
+    #[must_use]
+    pub fn of(spec: &TaskSpec) -> Self {
+        // awsvpc tasks have ports of their own, and `none` has nothing to reach.
+        let uses_host_ports = match spec.network_mode {
+            NetworkMode::Bridge | NetworkMode::Host => true,
+            NetworkMode::None | NetworkMode::Awsvpc => false,
+        };
+        Self {
+            id: spec.id,
+            arn: spec.arn.clone(),
+            cluster: spec.cluster.to_string(),
+            family: spec.family.clone(),
+            revision: spec.revision,
+            group: spec.group.clone(),
+            network_mode: spec.network_mode,
+            limited: spec.cpu_units.is_some() || spec.memory_mib.is_some(),
+            containers: spec
+                .containers
+                .iter()
+                .map(|c| OutlineContainer {
+                    name: c.name.clone(),
+                    arn_id: c.arn_id.clone(),
+                    essential: c.essential,
+                    stop_timeout_secs: c.stop_timeout_secs,
+                    ports: if uses_host_ports && !c.disable_networking {
+                        c.port_mappings.iter().map(|p| host_side(spec.network_mode, *p)).collect()
+                    } else {
+                        Vec::new()
+                    },
+                })
+                .collect(),
+            volumes: spec
+                .volumes
+                .iter()
+                .filter(|v| match v.source {
+                    VolumeSource::Task => true,
+                    VolumeSource::Host { .. } => false,
+                })
+                .map(|v| v.name.clone())
+                .collect(),
+        }
+    }
+}
+
+/// On the host's own network a port is what it is.
+fn host_side(mode: NetworkMode, mapping: PortMapping) -> PortMapping {
+    match mode {
+        NetworkMode::Host => PortMapping { host_port: HostPort::Fixed(mapping.container_port), ..mapping },
+        NetworkMode::Bridge | NetworkMode::None | NetworkMode::Awsvpc => mapping,
+    }
+}
+
+impl Supervise {
+    /// The label's text.
+    ///
+    /// # Panics
+    /// Never: the type has only keys and values that JSON can carry.
+    #[must_use]
+    pub fn to_label(&self) -> String {
+        serde_json::to_string(self).expect("strings, numbers and lists only")
+    }
+
+    /// Reads a label.
+    ///
+    /// # Errors
+    /// See [`SuperviseError`].
+    pub fn from_label(text: &str) -> Result<Self, SuperviseError> {
+        #[derive(Deserialize)]
+        struct Version {
+            v: u32,
+        }
+        let version: Version = serde_json::from_str(text).map_err(SuperviseError::Unreadable)?;
+        if version.v != SUPERVISE_FORMAT {
+            return Err(SuperviseError::Format(version.v));
+        }
+        serde_json::from_str(text).map_err(SuperviseError::Unreadable)
+    }
+}

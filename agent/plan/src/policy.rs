@@ -1,0 +1,73 @@
+//! The numbers that decisions depend on, and how long to wait before trying again.
+
+use std::time::Duration;
+
+/// Set once at start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Between SIGTERM and SIGKILL for containers without their own.
+    pub stop_timeout: Duration,
+    /// How long stopped containers stay before they are removed.
+    pub cleanup_wait: Duration,
+    /// How often a pull, a resource or a create is tried before the task fails for it. ECS tries pulls five times.
+    pub attempts: u32,
+    /// How often a container is made again because somebody else took its dynamic host port.
+    pub port_attempts: u32,
+    /// Stops that fail before SIGKILL is sent at once.
+    pub polite_stops: u32,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            stop_timeout: Duration::from_secs(30),
+            cleanup_wait: Duration::from_secs(600),
+            attempts: 5,
+            port_attempts: 5,
+            polite_stops: 2,
+        }
+    }
+}
+
+/// Why something is tried again; the wait depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Bringing up: from a fifth of a second, doubling, at most 5 s.
+    Start,
+    /// Taking down, which is never given up: from half a second, doubling, at most a minute.
+    Stop,
+}
+
+/// How long to wait after `failures` in a row. Spread by an eighth up or down with `salt`, so that tasks which failed
+/// together do not come back together.
+pub(crate) fn wait(patience: Patience, failures: u32, salt: u64) -> Duration {
+    let (first, cap) = match patience {
+        Patience::Start => (200, 5_000),
+        Patience::Stop => (500, 60_000),
+    };
+    let full = (first << failures.saturating_sub(1).min(16)).min(cap);
+    // A small integer hash (splitmix64's finaliser) of the task and the attempt: no randomness is needed, only spread.
+    let mut x = salt.wrapping_add(u64::from(failures)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    x = (x ^ (x >> 31)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    let spread = x % (full / 4 + 1);
+    Duration::from_millis(full - full / 8 + spread)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_and_are_capped() {
+        for salt in 0..50 {
+            let mut last = Duration::ZERO;
+            for failures in 1..40 {
+                let start = wait(Patience::Start, failures, salt);
+                assert!(start <= Duration::from_millis(5_625), "{start:?}");
+                assert!(wait(Patience::Stop, failures, salt) <= Duration::from_millis(67_500));
+                assert!(failures > 4 || start > last, "{failures}");
+                last = start;
+            }
+        }
+    }
+}

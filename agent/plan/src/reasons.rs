@@ -1,0 +1,86 @@
+//! ECS's words for why things stop (ECS developer guide, "stopped tasks error messages"; names as in ECS's agent).
+
+use longshore_model::{ContainerName, TaskId};
+
+/// Longest reason of a task or container that the API carries.
+pub const MAX_CHARS: usize = 1024;
+
+/// An essential container ended.
+pub const ESSENTIAL_EXITED: &str = "Essential container in task exited";
+/// The kernel ended a container for its memory limit.
+pub const OUT_OF_MEMORY: &str = "OutOfMemoryError: Container killed due to memory usage";
+/// A container that had started is gone, and nobody here removed it.
+pub const VANISHED: &str =
+    "ContainerVanishedError: the container is gone from the container engine, and the agent did not remove it";
+/// A container that was never started is not the agent's any more.
+pub const NOT_STARTED: &str = "The task was stopped before the container started";
+/// The control plane knows a task to have started, and this agent does not know it.
+pub const UNKNOWN_HERE: &str =
+    "The agent does not know the task any more, and it may have run already; a task never runs twice";
+/// The task is not in the assignment any more.
+pub const NOT_ASSIGNED: &str = "The task is no longer assigned to this host";
+/// Somebody else started a stopped container again.
+pub const RESTARTED_BEHIND: &str = "somebody started the stopped container again";
+
+/// A task that is in the assignment and cannot be understood.
+#[must_use]
+pub fn refused(why: &str) -> String {
+    clip(format!("UnrecognizedTaskError: {why}"))
+}
+
+/// Something beside the containers could not be made.
+#[must_use]
+pub fn resource(what: &str, text: &str) -> String {
+    clip(format!("ResourceInitializationError: {what}: {text}"))
+}
+
+/// `text` under the error name `name`, unless it already begins with an error name of ECS's form.
+#[must_use]
+pub fn named(name: &str, text: &str) -> String {
+    match text.split_once(':') {
+        Some((first, _)) if first.ends_with("Error") && first.chars().all(|c| c.is_ascii_alphanumeric()) => {
+            clip(text.to_owned())
+        }
+        _ => clip(format!("{name}: {text}")),
+    }
+}
+
+/// What a task waits for when another has its port.
+#[must_use]
+pub fn port_held(port: crate::ports::PortKey, holder: TaskId) -> String {
+    format!("host port {port}, which task {holder} still has")
+}
+
+/// Why a task failed to start, from the container that failed.
+#[must_use]
+pub fn failed_to_start(container: &ContainerName, reason: &str) -> String {
+    // The task's own reason names the error as ECS does, then the container, since a task may have several.
+    clip(format!("{reason} (container `{container}`)"))
+}
+
+/// At most [`MAX_CHARS`] characters.
+#[must_use]
+pub fn clip(text: String) -> String {
+    match text.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => text[..end].to_owned(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_not_doubled() {
+        assert_eq!(named("CannotPullContainerError", "no such image"), "CannotPullContainerError: no such image");
+        let named_already = "DockerTimeoutError: Could not transition to started; timed out after waiting 3m0s";
+        assert_eq!(named("CannotStartContainerError", named_already), named_already);
+        assert_eq!(named("E", "dial tcp: refused"), "E: dial tcp: refused");
+    }
+
+    #[test]
+    fn long_reasons_are_cut_at_a_character() {
+        assert_eq!(clip("é".repeat(2000)).chars().count(), MAX_CHARS);
+    }
+}

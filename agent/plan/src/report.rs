@@ -1,0 +1,72 @@
+//! What the control plane is told of a task.
+
+use crate::pass::Waiting;
+use crate::ports::ResolvedPort;
+use crate::record::{ContainerRecord, Phase};
+use crate::task::Task;
+use longshore_model::{
+    ContainerReport, ContainerStatus, HealthStatus, NetworkBinding, StopInfo, TaskReport, TaskStatus,
+};
+
+impl Task {
+    /// Its report. `version` is the record's; whoever publishes it raises that first.
+    #[must_use]
+    pub fn report(&self, waiting: &[Waiting]) -> TaskReport {
+        let record = &self.record;
+        TaskReport {
+            task: record.id,
+            version: record.version,
+            status: record.reached,
+            stop: record.ending.as_ref().map(|e| StopInfo { code: e.code, reason: e.reason.clone() }),
+            waiting_for: match record.reached {
+                TaskStatus::Stopped => None,
+                TaskStatus::Provisioning
+                | TaskStatus::Pending
+                | TaskStatus::Activating
+                | TaskStatus::Running
+                | TaskStatus::Deactivating
+                | TaskStatus::Stopping
+                | TaskStatus::Deprovisioning => waiting.iter().find(|w| !w.going_on).map(|w| match &w.container {
+                    Some(name) => format!("container `{name}`: {}", w.for_what),
+                    None => w.for_what.clone(),
+                }),
+            },
+            pull_started_at: record.times.pull_started_at,
+            pull_stopped_at: record.times.pull_stopped_at,
+            started_at: record.times.started_at,
+            stopping_at: record.ending.as_ref().map(|e| e.at),
+            execution_stopped_at: record.times.execution_stopped_at,
+            stopped_at: record.times.stopped_at,
+            containers: record.containers.iter().map(container).collect(),
+        }
+    }
+}
+
+fn container(c: &ContainerRecord) -> ContainerReport {
+    let (status, exit_code, reason, ran) = match &c.phase {
+        Phase::Waiting | Phase::Pulled | Phase::Created { .. } | Phase::Starting { .. } | Phase::Discarding { .. } => {
+            (ContainerStatus::Pending, None, None, false)
+        }
+        Phase::Running { .. } => (ContainerStatus::Running, None, None, true),
+        Phase::Stopped(s) => (ContainerStatus::Stopped, s.exit_code, s.reason.clone(), s.ran),
+    };
+    ContainerReport {
+        name: c.name.clone(),
+        status,
+        runtime_id: c.phase.id().map(str::to_owned),
+        image_digest: c.image_digest.clone(),
+        exit_code,
+        reason,
+        bindings: if ran { c.ports.iter().map(binding).collect() } else { Vec::new() },
+        health: HealthStatus::Unknown,
+    }
+}
+
+fn binding(port: &ResolvedPort) -> NetworkBinding {
+    NetworkBinding {
+        bind_ip: "0.0.0.0".to_owned(),
+        container_port: port.container_port,
+        host_port: port.host_port,
+        protocol: port.protocol,
+    }
+}

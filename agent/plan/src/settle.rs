@@ -1,0 +1,137 @@
+//! What follows from the record by itself: when a task ends and why, what never starts any more, and the times.
+
+use crate::observe::Ended;
+use crate::reasons;
+use crate::record::{Ending, Phase, Wish};
+use crate::step::{Lane, Step};
+use crate::task::Task;
+use longshore_model::{StopCode, TaskStatus, Timestamp};
+
+impl Task {
+    /// Brings the record in line with itself. Running it twice changes nothing.
+    pub(crate) fn settle(&mut self, now: Timestamp) {
+        if self.record.ending.is_none() {
+            self.record.ending = self.why_it_ends(now);
+        }
+        if self.record.ending.is_some() {
+            (0..self.record.containers.len()).for_each(|i| self.end_unstarted(i, now));
+        }
+        self.stamp(now);
+        self.record.reached = self.record.reached.max(self.status_now());
+    }
+
+    fn why_it_ends(&self, now: Timestamp) -> Option<Ending> {
+        let wish = match &self.record.wish {
+            Wish::Unknown | Wish::Run => None,
+            Wish::Stop { reason } | Wish::Forget { reason } => Some(reason),
+        };
+        if let Some(reason) = wish {
+            return Some(Ending { code: None, reason: reasons::clip(reason.clone()), at: now });
+        }
+        // The first essential container that ended says why.
+        let (name, stopped) = self
+            .outline
+            .containers
+            .iter()
+            .zip(&self.record.containers)
+            .filter(|(outline, _)| outline.essential)
+            .filter_map(|(_, c)| match &c.phase {
+                Phase::Stopped(stopped) => Some((&c.name, stopped)),
+                Phase::Waiting
+                | Phase::Pulled
+                | Phase::Created { .. }
+                | Phase::Starting { .. }
+                | Phase::Discarding { .. }
+                | Phase::Running { .. } => None,
+            })
+            .min_by_key(|(_, stopped)| stopped.at)?;
+        let ending = |code, reason| Some(Ending { code: Some(code), reason, at: now });
+        match (&stopped.reason, stopped.ran) {
+            (Some(reason), _) if reason == reasons::UNKNOWN_HERE => {
+                ending(StopCode::InfrastructureHealth, reason.clone())
+            }
+            (_, true) => ending(StopCode::EssentialContainerExited, reasons::ESSENTIAL_EXITED.to_owned()),
+            (Some(reason), false) => ending(StopCode::TaskFailedToStart, reasons::failed_to_start(name, reason)),
+            (None, false) => ending(StopCode::TaskFailedToStart, "Task failed to start".to_owned()),
+        }
+    }
+
+    /// Of a task that ends, a container that certainly never ran is over. One that may be starting is looked at first.
+    fn end_unstarted(&mut self, i: usize, now: Timestamp) {
+        let busy = match self.live.in_flight.get(&Lane::Container(i)) {
+            // A pull changes nothing that would have to be undone; the pass gives it up.
+            None | Some(Step::Pull(_)) => false,
+            Some(
+                Step::Create(_)
+                | Step::Start(_)
+                | Step::Inspect(_)
+                | Step::Stop(_, _)
+                | Step::Remove { .. }
+                | Step::Ensure(_)
+                | Step::Release(_),
+            ) => true,
+        };
+        let live = &self.live.containers[i];
+        let over = match &self.record.containers[i].phase {
+            // Found by a listing: it is looked at before it is called over.
+            Phase::Waiting | Phase::Pulled => !live.look && self.record.may_start,
+            Phase::Created { .. } => !live.look,
+            Phase::Starting { .. } => live.startable && !live.look,
+            Phase::Discarding { .. } => true,
+            Phase::Running { .. } | Phase::Stopped(_) => false,
+        };
+        if over && !busy {
+            let created = self.record.containers[i].phase.id().is_some();
+            let reason = created.then(|| reasons::NOT_STARTED.to_owned());
+            self.end(i, Ended { reason, ..Ended::at(now) });
+        }
+    }
+
+    fn stamp(&mut self, now: Timestamp) {
+        let stops = |c: &crate::record::ContainerRecord| match &c.phase {
+            Phase::Stopped(stopped) => Some((stopped.at, stopped.ran)),
+            Phase::Waiting
+            | Phase::Pulled
+            | Phase::Created { .. }
+            | Phase::Starting { .. }
+            | Phase::Discarding { .. }
+            | Phase::Running { .. } => None,
+        };
+        let record = &mut self.record;
+        let up = record.containers.iter().all(|c| c.phase.is_running() || c.phase.is_stopped());
+        let all_ran = record.containers.iter().all(|c| c.started_at.is_some());
+        if record.times.started_at.is_none() && ((up && record.ending.is_none()) || all_ran) {
+            record.times.started_at = record.containers.iter().filter_map(|c| c.started_at).max();
+        }
+        let all_stopped = record.all_stopped();
+        if record.times.execution_stopped_at.is_none() {
+            let essential = self
+                .outline
+                .containers
+                .iter()
+                .zip(&record.containers)
+                .filter(|(o, _)| o.essential)
+                .filter_map(|(_, c)| stops(c))
+                .filter(|(_, ran)| *ran)
+                .map(|(at, _)| at)
+                .min();
+            let last = record.containers.iter().filter_map(stops).filter(|(_, ran)| *ran).map(|(at, _)| at).max();
+            record.times.execution_stopped_at = essential.or(last.filter(|_| all_stopped));
+        }
+        if all_stopped && record.ending.is_some() && record.times.stopped_at.is_none() {
+            record.times.stopped_at = Some(now);
+        }
+    }
+
+    /// The status that the record shows, ECS's minimum over the containers with the rule of the essential ones.
+    pub(crate) fn status_now(&self) -> TaskStatus {
+        match (&self.record.ending, self.record.all_stopped()) {
+            (Some(_), true) => TaskStatus::Stopped,
+            (Some(_), false) => TaskStatus::Stopping,
+            (None, _) => {
+                let up = self.record.containers.iter().all(|c| c.phase.is_running() || c.phase.is_stopped());
+                if up { TaskStatus::Running } else { TaskStatus::Pending }
+            }
+        }
+    }
+}

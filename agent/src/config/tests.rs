@@ -1,0 +1,76 @@
+use super::*;
+use clap::Parser;
+
+#[derive(Parser)]
+struct Flags {
+    #[command(flatten)]
+    layer: Layer,
+}
+
+fn layer(flags: &[&str]) -> Layer {
+    Flags::try_parse_from([&["agent"], flags].concat()).expect("flags").layer
+}
+
+fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("agent.toml");
+    std::fs::write(&path, text).expect("written");
+    (dir, path)
+}
+
+#[track_caller]
+fn check_refused(flags: &[&str], toml: &str, expected: &str) {
+    let (_dir, path) = file(toml);
+    let error = Config::load(Some(&path), layer(flags), &[]).expect_err("refused").to_string();
+    assert!(error.contains(expected), "{error}");
+}
+
+#[test]
+fn defaults_are_usable() {
+    let config = Config::from_layer(Layer::default()).expect("defaults");
+    assert_eq!(config.stop_timeout, Duration::from_secs(30));
+    assert_eq!(config.dynamic_ports, PortRange { first: 30_000, last: 32_767 });
+    assert_eq!(config.reserved_ports_tcp.len(), 5);
+}
+
+#[test]
+fn flags_win_over_the_file() {
+    let (_dir, path) = file("zone = 'b'\nstop_timeout = '5s'\ndynamic_ports = '2000-3000'\n[attributes]\nrack = '7'\n");
+    let config =
+        Config::load(Some(&path), layer(&["--zone", "a", "--reserved-ports-tcp", "22,80"]), &[]).expect("usable");
+    assert_eq!(config.zone.as_deref(), Some("a"));
+    assert_eq!(config.stop_timeout, Duration::from_secs(5));
+    assert_eq!(config.dynamic_ports.last, 3000);
+    assert_eq!(config.attributes["rack"], "7");
+    assert_eq!(config.reserved_ports_tcp, BTreeSet::from([22, 80]));
+}
+
+#[test]
+fn faults_are_named_by_their_key() {
+    check_refused(&[], "colour = 'red'", "unknown field `colour`");
+    check_refused(&[], "stop_timeout = 'soon'", "stop_timeout");
+    check_refused(&[], "stop_timeout = '10ms'", "stop_timeout: must be at least 1s");
+    check_refused(&[], "docker = 'tcp://x'", "docker: `tcp://x`");
+    check_refused(&[], "control = 'nowhere'", "control: `nowhere` must be host:port");
+    check_refused(&[], "cluster = 'a b'", "cluster: `a b` contains");
+    check_refused(&[], "dynamic_ports = '9-5'", "dynamic_ports");
+    check_refused(&[], "task_cgroup_parent = '../x'", "task_cgroup_parent");
+    check_refused(&[], "data_dir = 'here'", "data_dir");
+    check_refused(&[], "pull_timeout = '0s'", "pull_timeout");
+    check_refused(&[], "log = '=='", "log");
+    check_refused(&[], "attributes = { 'a b' = 'c' }", "attributes: `a b`");
+}
+
+#[test]
+fn a_misspelt_variable_is_refused() {
+    let names = ["PATH", "LONGSHORE_AGENT_ZONE", "LONGSHORE_AGENT_TOKEN", "LONGSHORE_AGENT_CONFIG"];
+    assert!(layer::refuse_unknown_variables(&names.map(String::from)).is_ok());
+    let error = layer::refuse_unknown_variables(&["LONGSHORE_AGENT_ZOEN".into()]).expect_err("refused");
+    assert!(error.to_string().contains("LONGSHORE_AGENT_ZOEN"));
+}
+
+#[test]
+fn a_missing_file_is_an_error_only_when_it_was_named() {
+    let error = Config::load(Some(Path::new("/nonexistent/agent.toml")), Layer::default(), &[]).expect_err("named");
+    assert!(matches!(error, ConfigError::Read { .. }));
+}

@@ -1,0 +1,110 @@
+//! Values that are read alike from the file, the environment and flags.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A length of time: a whole number and `ms`, `s`, `m` or `h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Span(pub Duration);
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fail = || format!("`{text}` is not a length of time such as 500ms, 30s, 10m or 3h");
+        let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(fail)?;
+        let number: u64 = text[..digits].parse().map_err(|_| fail())?;
+        let millis = match &text[digits..] {
+            "ms" => Some(number),
+            "s" => number.checked_mul(1000),
+            "m" => number.checked_mul(60_000),
+            "h" => number.checked_mul(3_600_000),
+            _ => None,
+        };
+        millis.map(|ms| Self(Duration::from_millis(ms))).ok_or_else(fail)
+    }
+}
+
+impl TryFrom<String> for Span {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// A range of ports, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct PortRange {
+    /// The lowest port; at least 1024.
+    pub first: u16,
+    /// The highest port.
+    pub last: u16,
+}
+
+impl FromStr for PortRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fail = || format!("`{text}` is not a range of ports such as 30000-32767, from 1024 up");
+        let (first, last) = text.split_once('-').ok_or_else(fail)?;
+        let (first, last) = (first.trim().parse().map_err(|_| fail())?, last.trim().parse().map_err(|_| fail())?);
+        if first < 1024 || last < first {
+            return Err(fail());
+        }
+        Ok(Self { first, last })
+    }
+}
+
+impl TryFrom<String> for PortRange {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
+    }
+}
+
+/// When images are pulled; the names and meanings are those of `ECS_IMAGE_PULL_BEHAVIOR`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum PullBehavior {
+    /// Always, and the image that is here when that fails.
+    Default,
+    /// Always; a failed pull fails the task.
+    Always,
+    /// Unless this agent has pulled it before.
+    Once,
+    /// Only what is not here.
+    PreferCached,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Reads `name=value,name=value`.
+pub(super) fn attributes(text: &str) -> Result<BTreeMap<String, String>, String> {
+    text.split(',')
+        .filter(|part| !part.is_empty())
+        .map(|part| {
+            part.split_once('=')
+                .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
+                .ok_or_else(|| format!("`{part}` is not name=value"))
+        })
+        .collect()
+}
