@@ -1,0 +1,193 @@
+//! One request to one answer: verify, route, carry out, write, log.
+
+use super::route::{Target, Wire};
+use super::sts::QueryError;
+use super::{Backend, Limits, body, route, sts};
+use crate::auth::{self, AuthError, Verified};
+use bytes::Bytes;
+use futures::FutureExt;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use longshore_core::Caller;
+use longshore_ecs_api::{ApiError, ErrorCode};
+use longshore_model::Region;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
+
+pub(super) struct Front<B> {
+    pub(super) backend: B,
+    pub(super) limits: Limits,
+}
+
+/// Why a request was refused, before it takes its service's form.
+enum Refusal {
+    Auth(AuthError),
+    Api(ApiError),
+    Query(QueryError),
+}
+
+/// What the log may say about a request. Bodies, headers and signatures are not among it.
+#[derive(Default)]
+struct Notes {
+    target: Option<Target>,
+    verified: Option<Verified>,
+}
+
+impl<B: Backend> Front<B> {
+    /// Always an answer: what goes wrong is an answer too.
+    pub(super) async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Full<Bytes>> {
+        let started = Instant::now();
+        let request_id = uuid::Uuid::new_v4().to_string();
+        let (parts, body) = request.into_parts();
+        let wire = route::wire(&parts);
+        let mut notes = Notes::default();
+        let outcome = self.process(&parts, body, wire, &request_id, &mut notes).await;
+        log(&notes, &outcome, peer, &request_id, started);
+        match outcome {
+            Ok(content) => respond(StatusCode::OK, wire, content, &request_id),
+            Err(refusal) => refuse(refusal, wire, &request_id),
+        }
+    }
+
+    async fn process(
+        &self,
+        parts: &Parts,
+        body: Incoming,
+        wire: Wire,
+        request_id: &str,
+        notes: &mut Notes,
+    ) -> Result<Bytes, Refusal> {
+        // The head first: nobody unknown, late or lost makes this process hold a body.
+        let (target, pending) = match self.admit(parts, wire) {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                body::discard(body).await;
+                return Err(refusal);
+            }
+        };
+        notes.target = Some(target);
+        let body = body::read(body, self.limits.body_bytes, self.limits.body_timeout).await.map_err(Refusal::Api)?;
+        let verified = pending.finish(parts, &body).map_err(Refusal::Auth)?;
+        let region = Region::new(&verified.region).map_err(|_| Refusal::Auth(AuthError::Region))?;
+        let verified = notes.verified.insert(verified);
+        let caller = Caller {
+            region,
+            account: verified.principal.account.clone(),
+            principal_arn: verified.principal.arn.clone(),
+            access_key_id: verified.access_key_id.clone(),
+        };
+        let carried_out = async {
+            match target {
+                Target::Ecs(operation) => self.backend.ecs(&caller, operation, body).await.map_err(Refusal::Api),
+                Target::Ssm(operation) => self.backend.ssm(&caller, operation, body).await.map_err(Refusal::Api),
+                Target::Sts => {
+                    sts::call(&body, &verified.principal, request_id).map(Bytes::from).map_err(Refusal::Query)
+                }
+            }
+        };
+        // A bug in one operation costs its caller an answer, and nobody else a connection.
+        AssertUnwindSafe(carried_out).catch_unwind().await.unwrap_or_else(|_| {
+            tracing::error!(request_id, operation = target.operation(), "an operation panicked");
+            Err(Refusal::Api(ApiError::server("The control plane failed while carrying out this request.")))
+        })
+    }
+
+    /// Everything that the head of a request can show: a service and an operation that exist, a known key, a date
+    /// that is near, and a signature made for that service.
+    fn admit(&self, parts: &Parts, wire: Wire) -> Result<(Target, auth::Pending), Refusal> {
+        let pending = auth::begin(parts, jiff::Timestamp::now(), &self.backend).map_err(Refusal::Auth)?;
+        let target = route::target(parts, wire).map_err(Refusal::Api)?;
+        if pending.service() != target.service() {
+            return Err(Refusal::Auth(AuthError::Service(target.service())));
+        }
+        Ok((target, pending))
+    }
+}
+
+impl Refusal {
+    fn json(&self) -> ApiError {
+        match self {
+            Self::Auth(error) => error.json(),
+            Self::Api(error) => error.clone(),
+            Self::Query(error) => ApiError::new(ErrorCode::UnknownOperation, error.message.clone()),
+        }
+    }
+
+    fn query(&self) -> QueryError {
+        match self {
+            Self::Auth(error) => {
+                let (status, code) = error.query();
+                QueryError { status, code: code.into(), message: error.to_string() }
+            }
+            Self::Api(error) => {
+                let code = error.code.as_str();
+                let code = code.strip_suffix("Exception").unwrap_or(code);
+                QueryError { status: error.status(), code: code.into(), message: error.message.clone() }
+            }
+            Self::Query(error) => error.clone(),
+        }
+    }
+}
+
+fn refuse(refusal: Refusal, wire: Wire, request_id: &str) -> Response<Full<Bytes>> {
+    let status = |code| StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    // What is left of an oversized or stalled body must not be taken for the next request.
+    let broken = matches!(
+        &refusal,
+        Refusal::Api(ApiError { code: ErrorCode::RequestEntityTooLarge | ErrorCode::RequestTimeout, .. })
+    );
+    let mut response = match wire {
+        Wire::Json => {
+            let error = refusal.json();
+            let mut response = respond(status(error.status()), wire, error.to_json().into(), request_id);
+            response
+                .headers_mut()
+                .insert(HeaderName::from_static("x-amzn-errortype"), HeaderValue::from_static(error.code.as_str()));
+            response
+        }
+        Wire::Query => {
+            let error = refusal.query();
+            respond(status(error.status), wire, sts::error(&error, request_id).into(), request_id)
+        }
+    };
+    if broken {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn respond(status: StatusCode, wire: Wire, content: Bytes, request_id: &str) -> Response<Full<Bytes>> {
+    let content_type = match wire {
+        Wire::Json => "application/x-amz-json-1.1",
+        Wire::Query => "text/xml",
+    };
+    let mut response = Response::new(Full::new(content));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        headers.insert(HeaderName::from_static("x-amzn-requestid"), id);
+    }
+    response
+}
+
+fn log(notes: &Notes, outcome: &Result<Bytes, Refusal>, peer: SocketAddr, request_id: &str, started: Instant) {
+    let operation = notes.target.map_or("-", Target::operation);
+    let region = notes.verified.as_ref().map_or("-", |v| v.region.as_str());
+    let principal = notes.verified.as_ref().map_or("-", |v| v.principal.arn.as_str());
+    let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    match outcome {
+        Ok(_) if notes.target.is_some_and(Target::reads) => {
+            tracing::debug!(%peer, request_id, operation, region, principal, micros, "answered");
+        }
+        Ok(_) => tracing::info!(%peer, request_id, operation, region, principal, micros, "answered"),
+        Err(refusal) => {
+            let ApiError { code, message, .. } = refusal.json();
+            let code = code.as_str();
+            tracing::info!(%peer, request_id, operation, region, principal, micros, code, why = message, "refused");
+        }
+    }
+}

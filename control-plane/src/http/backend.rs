@@ -1,0 +1,46 @@
+//! What stands behind the front.
+
+use crate::auth::Keys;
+use bytes::Bytes;
+use longshore_core::{Caller, Core, Principal};
+use longshore_ecs_api::ssm::SsmOperation;
+use longshore_ecs_api::{ApiError, Operation};
+use secrecy::SecretString;
+use std::future::Future;
+
+/// What the front needs: keys to verify with, and somebody who carries out requests.
+///
+/// Bodies are the JSON that the client sent and the JSON that it gets.
+pub trait Backend: Keys + Send + Sync + 'static {
+    /// Carries out an operation of ECS.
+    fn ecs(
+        &self,
+        caller: &Caller,
+        operation: Operation,
+        body: Bytes,
+    ) -> impl Future<Output = Result<Bytes, ApiError>> + Send;
+
+    /// Carries out an operation of Systems Manager.
+    fn ssm(
+        &self,
+        caller: &Caller,
+        operation: SsmOperation,
+        body: Bytes,
+    ) -> impl Future<Output = Result<Bytes, ApiError>> + Send;
+}
+
+impl Keys for Core {
+    fn access_key(&self, id: &str) -> Option<(Principal, SecretString)> {
+        Self::access_key(self, id)
+    }
+}
+
+impl Backend for Core {
+    async fn ecs(&self, caller: &Caller, operation: Operation, body: Bytes) -> Result<Bytes, ApiError> {
+        self.call(caller, operation, body).await
+    }
+
+    async fn ssm(&self, caller: &Caller, operation: SsmOperation, body: Bytes) -> Result<Bytes, ApiError> {
+        Self::ssm(self, caller, operation, body).await
+    }
+}
