@@ -1,0 +1,149 @@
+//! The operations that commands are made of: typed calls, all pages of a list, any number of things described.
+//!
+//! Owns page sizes and batch limits of the ECS API. Never prints.
+
+use crate::client::{CallError, Client, Repeat, Service};
+use longshore_ecs_api::enums::{ContainerInstanceStatus, DesiredStatus, TaskField};
+use longshore_ecs_api::requests::{
+    DescribeContainerInstancesRequest, DescribeTasksRequest, ListContainerInstancesRequest, ListTasksRequest,
+};
+use longshore_ecs_api::types::{ContainerInstance, Failure, Task};
+use longshore_ecs_api::{Operation, Request};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Things described at a time (DescribeTasks, DescribeContainerInstances, DescribeClusters).
+pub(crate) const DESCRIBE_LIMIT: usize = 100;
+
+/// The API as the settings chose it.
+pub(crate) struct Api {
+    client: Client,
+    region: String,
+    cluster: Option<String>,
+}
+
+impl Api {
+    /// Calls go through `client`; `cluster` is the chosen one.
+    pub(crate) fn new(client: Client, region: String, cluster: Option<String>) -> Self {
+        Self { client, region, cluster }
+    }
+
+    /// The cluster that is meant when none is named.
+    pub(crate) fn cluster(&self) -> &str {
+        self.cluster.as_deref().unwrap_or("default")
+    }
+
+    /// The cluster, if somebody chose one.
+    pub(crate) fn chosen_cluster(&self) -> Option<&str> {
+        self.cluster.as_deref()
+    }
+
+    /// The region of all requests.
+    pub(crate) fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// Calls an ECS operation.
+    pub(crate) fn call<R: Request>(&self, request: &R) -> Result<R::Response, CallError> {
+        let repeat = match R::OPERATION {
+            // Each call adds one more.
+            Operation::RegisterTaskDefinition | Operation::StartTask => Repeat::Never,
+            // RunTask carries a client token; the others read, or set what a second call sets again.
+            _ => Repeat::Safe,
+        };
+        self.client.call(Service::Ecs, R::OPERATION.name(), repeat, request)
+    }
+
+    /// Calls an operation of Systems Manager.
+    pub(crate) fn ssm<I: Serialize, O: DeserializeOwned>(
+        &self,
+        operation: longshore_ecs_api::ssm::SsmOperation,
+        request: &I,
+    ) -> Result<O, CallError> {
+        use longshore_ecs_api::ssm::SsmOperation as Op;
+        let repeat = match operation {
+            Op::CreateActivation => Repeat::Never,
+            Op::DescribeActivations | Op::DeleteActivation => Repeat::Safe,
+        };
+        self.client.call(Service::Ssm, operation.name(), repeat, request)
+    }
+
+    /// The ARNs of the tasks that `filter` lets through, in all of `statuses`.
+    pub(crate) fn task_arns(
+        &self,
+        filter: &ListTasksRequest,
+        statuses: &[DesiredStatus],
+    ) -> Result<Vec<String>, CallError> {
+        let mut arns = Vec::new();
+        for status in statuses {
+            let mut request = ListTasksRequest { desired_status: Some(status.clone()), ..filter.clone() };
+            loop {
+                let page = self.call(&request)?;
+                arns.extend(page.task_arns.unwrap_or_default());
+                request.next_token = page.next_token;
+                if request.next_token.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(arns)
+    }
+
+    /// The tasks, and what there is none of.
+    pub(crate) fn tasks(&self, cluster: &str, ids: &[String]) -> Result<(Vec<Task>, Vec<Failure>), CallError> {
+        let (mut tasks, mut failures) = (Vec::new(), Vec::new());
+        for ids in ids.chunks(DESCRIBE_LIMIT) {
+            let page = self.call(&DescribeTasksRequest {
+                cluster: Some(cluster.to_owned()),
+                tasks: Some(ids.to_vec()),
+                include: Some(vec![TaskField::Tags]),
+            })?;
+            tasks.extend(page.tasks.unwrap_or_default());
+            failures.extend(page.failures.unwrap_or_default());
+        }
+        Ok((tasks, failures))
+    }
+
+    /// The ARNs of the cluster's hosts.
+    pub(crate) fn host_arns(
+        &self,
+        cluster: &str,
+        filter: Option<&str>,
+        status: Option<ContainerInstanceStatus>,
+    ) -> Result<Vec<String>, CallError> {
+        let mut arns = Vec::new();
+        let mut request = ListContainerInstancesRequest {
+            cluster: Some(cluster.to_owned()),
+            filter: filter.map(str::to_owned),
+            status,
+            ..ListContainerInstancesRequest::default()
+        };
+        loop {
+            let page = self.call(&request)?;
+            arns.extend(page.container_instance_arns.unwrap_or_default());
+            request.next_token = page.next_token;
+            if request.next_token.is_none() {
+                return Ok(arns);
+            }
+        }
+    }
+
+    /// The hosts, and what there is none of.
+    pub(crate) fn hosts(
+        &self,
+        cluster: &str,
+        ids: &[String],
+    ) -> Result<(Vec<ContainerInstance>, Vec<Failure>), CallError> {
+        let (mut hosts, mut failures) = (Vec::new(), Vec::new());
+        for ids in ids.chunks(DESCRIBE_LIMIT) {
+            let page = self.call(&DescribeContainerInstancesRequest {
+                cluster: Some(cluster.to_owned()),
+                container_instances: Some(ids.to_vec()),
+                include: Some(vec![longshore_ecs_api::enums::ContainerInstanceField::Tags]),
+            })?;
+            hosts.extend(page.container_instances.unwrap_or_default());
+            failures.extend(page.failures.unwrap_or_default());
+        }
+        Ok((hosts, failures))
+    }
+}

@@ -1,0 +1,167 @@
+//! `longshore describe`: finds out what a name means and prints everything about it.
+
+use super::{Context, cluster, host, ps, task_def};
+use crate::args::{DescribeArgs, Kind};
+use crate::fault::Fault;
+use crate::names::{self, Named, all_there, host_names};
+use crate::output::{Facts, Out};
+use longshore_ecs_api::responses::DescribeTasksResponse;
+use longshore_ecs_api::types::{Container, Tag, Task};
+use longshore_model::Arn;
+use longshore_model::arn::Resource;
+
+/// Carries out `describe`.
+pub(super) fn execute(context: &Context, args: &DescribeArgs) -> Result<(), Fault> {
+    let name = args.name.as_str();
+    match args.kind.or_else(|| by_form(name)) {
+        Some(Kind::Task) => describe_task(context, &names::task(&context.api, name)?),
+        Some(Kind::Host) => host::describe(context, &[names::host(&context.api, name)?]),
+        Some(Kind::Cluster) => describe_cluster(context, name),
+        Some(Kind::TaskDef) => task_def::describe(context, name),
+        None => by_looking(context, name),
+    }
+}
+
+/// What the form alone gives away.
+fn by_form(name: &str) -> Option<Kind> {
+    match name.parse::<Arn>().ok().map(|arn| arn.resource) {
+        Some(Resource::Task(..) | Resource::Container(..)) => Some(Kind::Task),
+        Some(Resource::ContainerInstance(..)) => Some(Kind::Host),
+        Some(Resource::Cluster(..)) => Some(Kind::Cluster),
+        Some(Resource::TaskDefinition(..)) => Some(Kind::TaskDef),
+        Some(Resource::Service(..) | Resource::Other(_)) => None,
+        None => name.contains(':').then_some(Kind::TaskDef),
+    }
+}
+
+/// A task, a host, a cluster, the latest of a family: the first that there is.
+fn by_looking(context: &Context, name: &str) -> Result<(), Fault> {
+    match names::task(&context.api, name) {
+        Ok(task) => {
+            let (found, _) = context.api.tasks(&task.cluster, std::slice::from_ref(&task.id))?;
+            if !found.is_empty() {
+                return print_tasks(context, &task.cluster, found);
+            }
+        }
+        Err(Fault::Missing { .. }) => {}
+        // The cluster that would be looked in does not exist; what is named may be one that does.
+        Err(Fault::Call(error)) if error.code() == Some("ClusterNotFoundException") => {}
+        Err(fault) => return Err(fault),
+    }
+    match names::find_host(&context.api, name) {
+        Ok(Some(found)) if !context.api.hosts(&found.cluster, std::slice::from_ref(&found.id))?.0.is_empty() => {
+            return host::describe(context, &[found]);
+        }
+        Ok(_) => {}
+        Err(Fault::Call(error)) if error.code() == Some("ClusterNotFoundException") => {}
+        Err(fault) => return Err(fault),
+    }
+    let clusters = cluster::find(context, &[name.to_owned()])?;
+    if clusters.clusters.iter().flatten().next().is_some() {
+        return Ok(cluster::print_in_full(context, &clusters)?);
+    }
+    match task_def::describe(context, name) {
+        Err(Fault::Call(error)) if error.code().is_some() => Err(Fault::Missing {
+            kind: "task, host, cluster or task definition",
+            name: name.to_owned(),
+            place: format!("cluster {} of region {}", context.api.cluster(), context.api.region()),
+            hint: "`longshore ps --all`, `host list`, `cluster list` and `task-def list` show what there is.",
+        }),
+        other => other,
+    }
+}
+
+fn describe_cluster(context: &Context, name: &str) -> Result<(), Fault> {
+    let answer = cluster::find(context, &[name.to_owned()])?;
+    all_there("DescribeClusters", answer.failures.as_deref().unwrap_or_default())?;
+    Ok(cluster::print_in_full(context, &answer)?)
+}
+
+fn describe_task(context: &Context, task: &Named) -> Result<(), Fault> {
+    let (tasks, failures) = context.api.tasks(&task.cluster, std::slice::from_ref(&task.id))?;
+    all_there("DescribeTasks", &failures)?;
+    print_tasks(context, &task.cluster, tasks)
+}
+
+fn print_tasks(context: &Context, cluster: &str, tasks: Vec<Task>) -> Result<(), Fault> {
+    let arns = tasks.iter().filter_map(|t| t.container_instance_arn.as_deref());
+    let hosts = if context.out.is_json() { Default::default() } else { host_names(&context.api, cluster, arns)? };
+    let answer = DescribeTasksResponse { tasks: Some(tasks), failures: None };
+    Ok(context.out.print(&answer, |out| {
+        let text = |task: &Task| {
+            let host = task.container_instance_arn.as_deref().and_then(|arn| hosts.get(arn));
+            facts(out, task, host.map(String::as_str)).render()
+        };
+        answer.tasks.iter().flatten().map(text).collect::<Vec<_>>().join("\n\n")
+    })?)
+}
+
+fn facts(out: &Out, task: &Task, host: Option<&str>) -> Facts {
+    let mut facts = Facts::default();
+    facts.add(0, "Task", task.task_arn.as_deref());
+    facts.add(0, "Definition", task.task_definition_arn.as_deref().map(names::tail));
+    facts.add(0, "Status", Some(ps::status(task)));
+    facts.add(0, "Host", host);
+    facts.add(0, "Group", task.group.as_deref());
+    facts.add(0, "Started by", task.started_by.as_deref());
+    facts.add(0, "Launch type", task.launch_type.as_ref().map(|t| t.as_str()));
+    facts.add(0, "CPU units", task.cpu.as_deref());
+    facts.add(0, "Memory", task.memory.as_ref().map(|m| format!("{m} MiB")));
+    facts.add(0, "Health", task.health_status.as_ref().map(|h| h.as_str()));
+    facts.add(0, "Created", out.time(task.created_at));
+    facts.add(0, "Pull began", out.time(task.pull_started_at));
+    facts.add(0, "Pull ended", out.time(task.pull_stopped_at));
+    facts.add(0, "Started", out.time(task.started_at));
+    facts.add(0, "Stopping since", out.time(task.stopping_at));
+    facts.add(0, "Stopped", out.time(task.stopped_at));
+    facts.add(0, "Stop code", task.stop_code.as_ref().map(|c| c.as_str()));
+    facts.add(0, "Stopped because", task.stopped_reason.as_deref());
+    for container in task.containers.iter().flatten() {
+        container_facts(&mut facts, container);
+    }
+    tags(&mut facts, task.tags.as_deref());
+    facts
+}
+
+fn container_facts(facts: &mut Facts, container: &Container) {
+    facts.heading(0, &format!("Container {}", container.name.as_deref().unwrap_or("?")));
+    facts.add(1, "Image", container.image.as_deref());
+    facts.add(1, "Digest", container.image_digest.as_deref());
+    facts.add(1, "Docker id", container.runtime_id.as_deref());
+    facts.add(1, "Status", container.last_status.as_deref());
+    facts.add(1, "Exit code", container.exit_code.map(|code| code.to_string()));
+    facts.add(1, "Reason", container.reason.as_deref());
+    for binding in container.network_bindings.iter().flatten() {
+        let ip = binding.bind_ip.as_deref().unwrap_or_default();
+        facts.add(1, "Port", Some(format!("{ip} {}", ps::binding(binding)).trim().to_owned()));
+    }
+    for interface in container.network_interfaces.iter().flatten() {
+        facts.add(1, "Address", interface.private_ipv4_address.as_deref());
+    }
+}
+
+/// Adds the tags.
+pub(super) fn tags(facts: &mut Facts, tags: Option<&[Tag]>) {
+    let tags: Vec<&Tag> = tags.unwrap_or_default().iter().collect();
+    if tags.is_empty() {
+        return;
+    }
+    facts.heading(0, "Tags");
+    for tag in tags {
+        facts.add(1, tag.key.as_deref().unwrap_or("?"), Some(tag.value.as_deref().unwrap_or("(empty)")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_are_recognised() {
+        let kind = |name: &str| by_form(name).map(|k| format!("{k:?}"));
+        assert_eq!(kind("arn:aws:ecs:lab:123456789012:cluster/prod").as_deref(), Some("Cluster"));
+        assert_eq!(kind("arn:aws:ecs:lab:123456789012:task-definition/web:1").as_deref(), Some("TaskDef"));
+        assert_eq!(kind("web:1").as_deref(), Some("TaskDef"));
+        assert_eq!(kind("web"), None);
+    }
+}

@@ -1,0 +1,53 @@
+//! One module per command. Each makes calls through `api`, prints through `output`, and returns what went wrong.
+
+mod cluster;
+mod describe;
+mod host;
+mod join_token;
+mod overrides;
+mod ps;
+mod run;
+mod stop;
+mod task_def;
+
+use crate::api::Api;
+use crate::args::{Command, HostCommand};
+use crate::fault::Fault;
+use crate::output::Out;
+use std::time::Duration;
+
+/// What every command works with.
+pub(crate) struct Context {
+    /// The API.
+    pub(crate) api: Api,
+    /// Where results go.
+    pub(crate) out: Out,
+    /// How long `--wait` waits.
+    pub(crate) wait: Duration,
+    /// This process's environment, for `--env KEY`.
+    pub(crate) env: fn(&str) -> Option<String>,
+}
+
+/// Carries out a command.
+pub(crate) fn execute(context: &Context, command: Command) -> Result<(), Fault> {
+    match command {
+        Command::Cluster(command) => cluster::execute(context, command),
+        Command::Host(HostCommand::JoinToken(command)) => join_token::execute(context, command),
+        Command::Host(command) => host::execute(context, command),
+        Command::TaskDef(command) => task_def::execute(context, command),
+        Command::Run(args) => run::execute(context, *args),
+        Command::Ps(args) => ps::execute(context, &args),
+        Command::Describe(args) => describe::execute(context, &args),
+        Command::Stop(args) => stop::execute(context, &args),
+        Command::Completions { shell } => {
+            completions(shell);
+            Ok(())
+        }
+    }
+}
+
+/// Prints the completion script; needs no settings.
+pub(crate) fn completions(shell: clap_complete::Shell) {
+    use clap::CommandFactory;
+    clap_complete::generate(shell, &mut crate::args::Cli::command(), "longshore", &mut std::io::stdout());
+}
