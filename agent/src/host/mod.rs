@@ -1,1 +1,134 @@
-//! Being built.
+//! What this host has and can: the facts that it registers with.
+//!
+//! [`probe`] looks (kernel, memory, engine, cgroups, GPUs); [`facts`] is pure and turns what was seen and what the
+//! configuration says into [`HostFacts`]. Nothing is claimed that was not found: a capability is offered because the
+//! engine lists it or because a trial worked. Decides nothing about tasks and keeps nothing; the agent calls it at start
+//! and again when the container engine comes back, possibly as another version.
+
+mod capability;
+mod gpu;
+
+use crate::cgroup::Cgroups;
+use longshore_docker::EngineInfo;
+use longshore_model::{Attribute, HostFacts, HostVersions, Resources};
+use std::collections::{BTreeMap, BTreeSet};
+use sysinfo::{CpuRefreshKind, MemoryRefreshKind, System};
+
+/// CPU units of one core (ECS).
+const UNITS_PER_CORE: u32 = 1024;
+
+/// The part of the configuration that goes into the facts.
+#[derive(Debug, Clone, Default)]
+pub struct HostSettings {
+    /// MiB of memory that tasks may not be given.
+    pub reserved_memory_mib: u32,
+    /// TCP host ports that tasks may not be given.
+    pub reserved_ports_tcp: BTreeSet<u16>,
+    /// UDP host ports that tasks may not be given.
+    pub reserved_ports_udp: BTreeSet<u16>,
+    /// The operator's own attributes.
+    pub attributes: BTreeMap<String, String>,
+    /// The availability zone.
+    pub zone: Option<String>,
+    /// Whether privileged containers may run here.
+    pub allow_privileged: bool,
+}
+
+/// What was found on the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probed {
+    /// Its own name.
+    pub hostname: String,
+    /// Logical CPUs.
+    pub cpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// The kernel's release.
+    pub kernel: String,
+    /// Ids of the GPUs, as NVIDIA's driver names them.
+    pub gpu_ids: Vec<String>,
+    /// The container engine.
+    pub engine: EngineInfo,
+    /// Whether tasks can be limited as a whole.
+    pub task_limits: bool,
+}
+
+/// Why a host could not be looked at.
+#[derive(Debug, thiserror::Error)]
+#[error("could not read this host's {what}")]
+pub struct ProbeError {
+    what: &'static str,
+    #[source]
+    source: sysinfo::Error,
+}
+
+/// Looks at the host. `cgroups` is absent where task cgroups cannot be used at all; otherwise a trial decides.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub async fn probe(engine: EngineInfo, cgroups: Option<&Cgroups>) -> Result<Probed, ProbeError> {
+    let failed = |what| move |source| ProbeError { what, source };
+    let mut system = System::new().map_err(failed("CPUs and memory"))?;
+    system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
+    system.refresh_cpu_list(CpuRefreshKind::nothing());
+    let task_limits = match cgroups {
+        Some(cgroups) => match cgroups.probe().await {
+            Ok(()) => true,
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "task-level CPU and memory limits do not work here; not offering them");
+                false
+            }
+        },
+        None => false,
+    };
+    Ok(Probed {
+        hostname: System::host_name().map_err(failed("name"))?,
+        cpus: u32::try_from(system.cpus().len()).unwrap_or(u32::MAX),
+        memory_mib: u32::try_from(system.total_memory() >> 20).unwrap_or(u32::MAX),
+        kernel: System::kernel_version().map_err(failed("kernel version"))?,
+        gpu_ids: gpu::ids(),
+        engine,
+        task_limits,
+    })
+}
+
+/// The facts to register. Built-in attributes win over configured ones of the same name.
+#[must_use]
+pub fn facts(settings: &HostSettings, probed: &Probed) -> HostFacts {
+    let mut attributes: BTreeMap<String, Option<String>> =
+        settings.attributes.iter().map(|(name, value)| (name.clone(), Some(value.clone()))).collect();
+    let mut add = |name: &str, value: &str| attributes.insert(name.to_owned(), Some(value.to_owned()));
+    add("ecs.os-type", "linux");
+    add("ecs.os-family", "LINUX");
+    add("ecs.cpu-architecture", architecture());
+    if let Some(zone) = &settings.zone {
+        add("ecs.availability-zone", zone);
+    }
+    add("longshore.kernel-version", &probed.kernel);
+    attributes.extend(capability::offered(settings, probed).into_iter().map(|name| (name, None)));
+    HostFacts {
+        hostname: probed.hostname.clone(),
+        resources: Resources {
+            cpu_units: probed.cpus.saturating_mul(UNITS_PER_CORE),
+            memory_mib: probed.memory_mib.saturating_sub(settings.reserved_memory_mib),
+            reserved_tcp: settings.reserved_ports_tcp.clone(),
+            reserved_udp: settings.reserved_ports_udp.clone(),
+            gpu_ids: probed.gpu_ids.clone(),
+        },
+        attributes: attributes.into_iter().map(|(name, value)| Attribute { name, value }).collect(),
+        versions: HostVersions {
+            agent: env!("CARGO_PKG_VERSION").to_owned(),
+            agent_hash: option_env!("LONGSHORE_REVISION").unwrap_or_default().to_owned(),
+            docker: probed.engine.version.clone(),
+        },
+    }
+}
+
+/// ECS's name of the machine's architecture.
+const fn architecture() -> &'static str {
+    if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" }
+}
+
+#[cfg(test)]
+mod tests;

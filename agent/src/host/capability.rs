@@ -1,0 +1,39 @@
+//! Capabilities: attributes without a value that say what this host can do, named as in ECS. A task definition's
+//! `requiresAttributes` must be among them. Pure.
+
+use super::{HostSettings, Probed};
+use std::collections::BTreeSet;
+
+/// ECS's older prefix.
+const OLD: &str = "com.amazonaws.ecs.capability.";
+/// ECS's newer prefix.
+const NEW: &str = "ecs.capability.";
+
+/// The oldest Docker API that ECS names.
+const FIRST_API_MINOR: u32 = 17;
+
+/// Everything that was found to work, in order.
+pub(super) fn offered(settings: &HostSettings, probed: &Probed) -> BTreeSet<String> {
+    let engine = &probed.engine;
+    let mut all = BTreeSet::new();
+    // The engine answers every request up to its own version; ECS names each.
+    if let Some(newest) = engine.api_version.strip_prefix("1.").and_then(|minor| minor.parse().ok()) {
+        all.extend((FIRST_API_MINOR..=newest).map(|minor| format!("{OLD}docker-remote-api.1.{minor}")));
+    }
+    all.extend(engine.log_drivers.iter().map(|driver| format!("{OLD}logging-driver.{driver}")));
+    // No engine lists it, and every engine has it.
+    all.insert(format!("{OLD}logging-driver.none"));
+    all.extend(engine.volume_drivers.iter().map(|driver| format!("{NEW}docker-plugin.{driver}")));
+    if settings.allow_privileged {
+        all.insert(format!("{OLD}privileged-container"));
+    }
+    for module in ["selinux", "apparmor"] {
+        if engine.security_options.iter().any(|option| option == module) {
+            all.insert(format!("{OLD}{module}"));
+        }
+    }
+    if probed.task_limits {
+        all.insert(format!("{NEW}task-cpu-mem-limit"));
+    }
+    all
+}

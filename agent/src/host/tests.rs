@@ -1,0 +1,104 @@
+use super::*;
+use longshore_docker::{CgroupDriver, CgroupVersion};
+
+fn engine() -> EngineInfo {
+    EngineInfo {
+        version: "20.10.24".into(),
+        api_version: "1.41".into(),
+        min_api_version: "1.12".into(),
+        cgroup_driver: CgroupDriver::Cgroupfs,
+        cgroup_version: CgroupVersion::V1,
+        storage_driver: "overlay2".into(),
+        data_root: "/var/lib/docker".into(),
+        log_drivers: vec!["json-file".into(), "journald".into()],
+        volume_drivers: vec!["local".into()],
+        runtimes: vec!["runc".into()],
+        security_options: vec!["seccomp".into(), "apparmor".into()],
+        arch: "x86_64".into(),
+        kernel: "6.1.0".into(),
+        operating_system: "Debian GNU/Linux 12 (bookworm)".into(),
+        memory_limit: true,
+        swap_limit: true,
+        cpu_quota: true,
+        live_restore: false,
+    }
+}
+
+fn probed() -> Probed {
+    Probed {
+        hostname: "h1".into(),
+        cpus: 2,
+        memory_mib: 4096,
+        kernel: "6.1.0".into(),
+        gpu_ids: vec!["GPU-a".into()],
+        engine: engine(),
+        task_limits: true,
+    }
+}
+
+fn settings() -> HostSettings {
+    HostSettings {
+        reserved_memory_mib: 96,
+        reserved_ports_tcp: [22, 2375].into(),
+        zone: Some("rack-1".into()),
+        allow_privileged: true,
+        attributes: BTreeMap::from([("disk".into(), "ssd".into()), ("ecs.os-type".into(), "plan9".into())]),
+        ..HostSettings::default()
+    }
+}
+
+fn value<'a>(facts: &'a HostFacts, name: &str) -> Option<Option<&'a str>> {
+    facts.attributes.iter().find(|a| a.name == name).map(|a| a.value.as_deref())
+}
+
+#[test]
+fn resources_are_what_is_left() {
+    let facts = facts(&settings(), &probed());
+    assert_eq!(facts.resources.cpu_units, 2048);
+    assert_eq!(facts.resources.memory_mib, 4000);
+    assert_eq!(facts.resources.reserved_tcp, [22, 2375].into());
+    assert_eq!(facts.resources.gpu_ids, ["GPU-a"]);
+    assert_eq!((facts.hostname.as_str(), facts.versions.docker.as_str()), ("h1", "20.10.24"));
+}
+
+#[test]
+fn built_in_attributes_win_over_configured_ones() {
+    let facts = facts(&settings(), &probed());
+    for (name, expected) in
+        [("ecs.os-type", "linux"), ("ecs.os-family", "LINUX"), ("ecs.availability-zone", "rack-1"), ("disk", "ssd")]
+    {
+        assert_eq!(value(&facts, name), Some(Some(expected)), "{name}");
+    }
+    let names: Vec<_> = facts.attributes.iter().map(|a| &a.name).collect();
+    assert!(names.is_sorted_by(|a, b| a < b), "sorted, and each once: {names:?}");
+}
+
+#[test]
+fn capabilities_are_those_that_were_found() {
+    let offers = |settings: &HostSettings, probed: &Probed, name: &str| value(&facts(settings, probed), name).is_some();
+    let (all, none) = (settings(), HostSettings::default());
+    let mut bare = probed();
+    bare.task_limits = false;
+    bare.engine.log_drivers.clear();
+    bare.engine.security_options.clear();
+    bare.engine.api_version = "1.24".into();
+    for name in [
+        "com.amazonaws.ecs.capability.docker-remote-api.1.41",
+        "com.amazonaws.ecs.capability.logging-driver.json-file",
+        "com.amazonaws.ecs.capability.privileged-container",
+        "com.amazonaws.ecs.capability.apparmor",
+        "ecs.capability.task-cpu-mem-limit",
+    ] {
+        assert!(offers(&all, &probed(), name), "{name}");
+        assert!(!offers(&none, &bare, name), "{name}");
+    }
+    for name in [
+        "com.amazonaws.ecs.capability.docker-remote-api.1.17",
+        "com.amazonaws.ecs.capability.logging-driver.none",
+        "ecs.capability.docker-plugin.local",
+    ] {
+        assert!(offers(&none, &bare, name), "{name}");
+    }
+    assert!(!offers(&all, &probed(), "com.amazonaws.ecs.capability.docker-remote-api.1.42"));
+    assert!(!offers(&all, &probed(), "com.amazonaws.ecs.capability.selinux"));
+}
