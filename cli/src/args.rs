@@ -41,7 +41,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Settings")]
 pub(crate) struct GlobalArgs {
-    /// The control plane's API, as in http://control:8470
+    /// The control plane's API, as in http://control:7420
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) endpoint_url: Option<String>,
     /// The region that clusters and ARNs belong to

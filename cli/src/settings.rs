@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Where the control plane listens when nobody says otherwise.
-pub(crate) const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:8470";
+pub(crate) const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:7420";
 
 /// The command's own file, every key optional. `packaging/longshore.toml` explains each.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
@@ -257,7 +257,7 @@ fn keys_of_environment(env: Env<'_>) -> Result<Option<Keys>, SettingsError> {
 
 fn check_endpoint(mut endpoint: Chosen<String>) -> Result<Chosen<String>, SettingsError> {
     let fault = |why| SettingsError::Value { source_name: endpoint.source.clone(), value: endpoint.value.clone(), why };
-    let uri: http::Uri = endpoint.value.parse().map_err(|_| fault("that is not a URL, as in http://control:8470"))?;
+    let uri: http::Uri = endpoint.value.parse().map_err(|_| fault("that is not a URL, as in http://control:7420"))?;
     match (uri.scheme_str(), uri.authority(), uri.path(), uri.query()) {
         (Some("http" | "https"), Some(_), "/" | "", None) => {}
         (Some("http" | "https"), Some(_), _, _) => {

@@ -96,7 +96,7 @@ fn a_profile_flag_puts_its_keys_first() {
 #[test]
 fn faults_name_what_is_wrong_and_where() {
     for (variable, value, expected) in [
-        ("AWS_ENDPOINT_URL", "control:8470", "AWS_ENDPOINT_URL"),
+        ("AWS_ENDPOINT_URL", "control:7420", "AWS_ENDPOINT_URL"),
         ("AWS_ENDPOINT_URL", "http://control/api", "no path"),
         ("AWS_REGION", "a b", "AWS_REGION"),
         ("LONGSHORE_OUTPUT", "yaml", "`table` or `json`"),
