@@ -1,21 +1,33 @@
 //! The handle that everybody outside holds: the ECS operations, and what the sessions with agents say and hear.
 
-use crate::agent::{AgentHello, ConnectError, JoinError, Registered, SessionError, SessionId};
+use crate::agent::{AgentHello, ConnectError, JoinError, Registered, SessionError, SessionId, Unavailable};
 use crate::caller::{Caller, Principal};
+use crate::clock::{Clock, SystemClock};
+use crate::command::{Call, Command, Waiting};
+use crate::commands::{Connect, Disconnect, Join, Report};
 use crate::config::{CoreConfig, FirstStart};
+use crate::open::{self, OpenError, Opened};
+use crate::ops;
+use crate::owner::{OwnerTask, QUEUE};
+use crate::page::PageKey;
+use crate::render::render;
 use crate::seal::SealingKey;
-use crate::state::State;
+use crate::state::{HostState, State};
 use crate::token::JoinToken;
+use crate::watchers::Watchers;
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use longshore_ecs_api::ssm::SsmOperation;
 use longshore_ecs_api::{ApiError, Operation};
 use longshore_model::{AccountId, AssignedTask, ClusterName, Generation, HostFacts, InstanceId, TaskId, TaskReport};
 use longshore_store::Store;
 use secrecy::SecretString;
-use std::collections::BTreeMap;
-use std::future::Future;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Reports in one command at most, so that any store takes its changes as one batch.
+const REPORTS: usize = 64;
 
 /// The control plane's core. Cheap to clone; every clone is the same core.
 #[derive(Clone)]
@@ -23,66 +35,22 @@ pub struct Core {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    account: AccountId,
-    state: arc_swap::ArcSwap<State>,
+/// What the handles and the owner task share. Only the owner task publishes.
+pub(crate) struct Inner {
+    pub(crate) config: CoreConfig,
+    pub(crate) account: AccountId,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Names this run of the control plane: sessions of other runs are not ours.
+    pub(crate) process: uuid::Uuid,
+    pub(crate) state: ArcSwap<State>,
+    watchers: Watchers,
+    queue: mpsc::Sender<Box<dyn Waiting>>,
+    sealing_key: SealingKey,
+    page_key: PageKey,
 }
 
-/// The one task that changes the state. Run it, or nothing that changes anything is ever answered.
-#[must_use]
-pub struct OwnerTask {
-    core: Core,
-}
-
-impl OwnerTask {
-    /// Runs until `shutdown` completes, then answers what is queued and returns.
-    ///
-    /// # Errors
-    /// When the store's contents are no longer known; the process must end and start again.
-    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), OwnerError> {
-        let _ = &self.core;
-        shutdown.await;
-        Ok(())
-    }
-}
-
-/// Why the owner task ended by itself. The process must end with it; the next start reads the truth.
-#[derive(Debug, thiserror::Error)]
-pub enum OwnerError {
-    /// The store did not say whether it took a batch, or refused this process for good.
-    #[error("the store's contents are no longer known to this process")]
-    Store(#[source] longshore_store::CommitError),
-}
-
-/// Why the core does not open.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The store cannot be read.
-    #[error("could not read the store")]
-    Read(#[from] longshore_store::ReadError),
-    /// The first records could not be written.
-    #[error("could not write the first records to the store")]
-    Write(#[from] longshore_store::CommitError),
-    /// A record cannot be used.
-    #[error(transparent)]
-    Record(#[from] crate::records::RecordError),
-    /// The store belongs to another account.
-    #[error("the store belongs to account {stored}, and the configuration says {configured}")]
-    OtherAccount {
-        /// In the store.
-        stored: AccountId,
-        /// In the configuration.
-        configured: AccountId,
-    },
-    /// The sealing key does not open the store's secrets.
-    #[error("could not open the secrets in the store")]
-    Unseal(#[from] crate::seal::UnsealError),
-    /// The root access key given for the first start cannot be used.
-    #[error("the root access key given for the first start is not usable: {0}")]
-    RootKey(String),
-}
-
-/// What the first start made; `main` writes it to a file that only root can read. Never logged.
+/// The root access key, which `main` writes to a file that only root can read. `Debug` does not show its secret.
+#[derive(Debug)]
 pub struct RootCredentials {
     /// The access key's id.
     pub access_key_id: String,
@@ -93,15 +61,46 @@ pub struct RootCredentials {
 impl Core {
     /// Reads everything from `store`; on the very first start makes the account and its root access key.
     ///
+    /// Nothing that changes anything is answered until the returned task runs.
+    ///
     /// # Errors
     /// See [`OpenError`].
     pub async fn open(
-        _config: CoreConfig,
-        _store: Arc<dyn Store>,
-        _sealing_key: SealingKey,
-        _first: FirstStart,
+        config: CoreConfig,
+        store: Arc<dyn Store>,
+        sealing_key: SealingKey,
+        first: FirstStart,
     ) -> Result<(Self, OwnerTask), OpenError> {
-        Err(OpenError::RootKey("not built yet".into()))
+        Self::open_with_clock(config, store, sealing_key, first, Arc::new(SystemClock)).await
+    }
+
+    /// As [`open`](Self::open), told the time by `clock`.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open_with_clock(
+        config: CoreConfig,
+        store: Arc<dyn Store>,
+        sealing_key: SealingKey,
+        first: FirstStart,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, OwnerTask), OpenError> {
+        let process = uuid::Uuid::new_v4();
+        let Opened { state, account, writer } = open::open(&*store, &sealing_key, first, clock.now(), process).await?;
+        let (sender, queue) = mpsc::channel(QUEUE);
+        let inner = Arc::new(Inner {
+            config,
+            account,
+            clock,
+            process,
+            state: ArcSwap::from_pointee(state),
+            watchers: Watchers::default(),
+            queue: sender,
+            page_key: PageKey::new(&sealing_key),
+            sealing_key,
+        });
+        let owner = OwnerTask { inner: Arc::clone(&inner), store, queue, writer };
+        Ok((Self { inner }, owner))
     }
 
     /// The state as of the last durable change. Never shows what a crash would forget.
@@ -116,32 +115,46 @@ impl Core {
         &self.inner.account
     }
 
-    /// The owner and the secret of an access key.
+    /// The owner and the secret of an access key; `None` for one that does not exist.
+    ///
+    /// Opened anew for each call, which takes about a microsecond: secrets do not stay in memory in the clear.
     #[must_use]
-    pub fn access_key(&self, _id: &str) -> Option<(Principal, SecretString)> {
-        None
+    pub fn access_key(&self, id: &str) -> Option<(Principal, SecretString)> {
+        let state = self.inner.state.load();
+        let key = state.access_key(id)?;
+        match self.inner.sealing_key.unseal(&key.id, &key.sealed_secret) {
+            Ok(secret) => Some((key.principal.clone(), secret)),
+            Err(error) => {
+                tracing::error!(access_key = %key.id, %error, "an access key cannot be used");
+                None
+            }
+        }
     }
 
-    /// The root access key, for the credentials file that `main` keeps.
+    /// The root access key, for the credentials file that `main` keeps. The oldest, should there be several.
     #[must_use]
     pub fn root_credentials(&self) -> Option<RootCredentials> {
-        None
+        let state = self.snapshot();
+        let root = Principal::root(&self.inner.account);
+        let key = state.access_keys().filter(|key| key.principal == root).min_by_key(|key| key.created_at)?;
+        let (_, secret) = self.access_key(&key.id)?;
+        Some(RootCredentials { access_key_id: key.id.clone(), secret })
     }
 
     /// Does an ECS operation. Answers with the body of the response; what it changed is durable by then.
     ///
     /// # Errors
     /// What the client is told.
-    pub async fn call(&self, _caller: &Caller, op: Operation, _body: Bytes) -> Result<Bytes, ApiError> {
-        Err(ApiError::unsupported(op.name()))
+    pub async fn call(&self, caller: &Caller, op: Operation, body: Bytes) -> Result<Bytes, ApiError> {
+        ops::call(self, caller, op, &body).await
     }
 
     /// Does an operation of Systems Manager: join tokens.
     ///
     /// # Errors
     /// What the client is told.
-    pub async fn ssm(&self, _caller: &Caller, op: SsmOperation, _body: Bytes) -> Result<Bytes, ApiError> {
-        Err(ApiError::unsupported(op.name()))
+    pub async fn ssm(&self, caller: &Caller, op: SsmOperation, body: Bytes) -> Result<Bytes, ApiError> {
+        ops::ssm(self, caller, op, &body).await
     }
 
     /// Gives a host its identity and spends one use of its token, both or neither. `cluster` is where the host
@@ -151,37 +164,50 @@ impl Core {
     /// See [`JoinError`]; nothing was changed.
     pub async fn register_instance(
         &self,
-        _token: &JoinToken,
-        _cluster: Option<ClusterName>,
-        _facts: HostFacts,
+        token: &JoinToken,
+        cluster: Option<ClusterName>,
+        facts: HostFacts,
     ) -> Result<Registered, JoinError> {
-        Err(JoinError::UnknownToken)
+        let account = self.inner.account.clone();
+        let instance = InstanceId::random();
+        self.submit(Join { account, token: token.clone(), cluster, facts, instance }).await
     }
 
     /// Opens an agent's session and takes over from an older one. Facts and observed tasks are durable when it
     /// returns.
     ///
     /// # Errors
-    /// See [`ConnectError`]; nothing was changed.
+    /// See [`ConnectError`]. Nothing was changed, unless it is [`ConnectError::Unavailable`]: then the session
+    /// may be open, and ends when the agent tries again.
     pub async fn agent_connected(
         &self,
         instance: InstanceId,
-        _session: SessionId,
-        _hello: AgentHello,
+        session: SessionId,
+        mut hello: AgentHello,
     ) -> Result<(), ConnectError> {
-        Err(ConnectError::Unknown(instance))
+        let mut rest = hello.observed.split_off(hello.observed.len().min(REPORTS));
+        let process = self.inner.process;
+        self.submit(Connect { instance, session, process, hello }).await?;
+        while !rest.is_empty() {
+            let more = rest.split_off(rest.len().min(REPORTS));
+            let reports = std::mem::replace(&mut rest, more);
+            self.submit(Report { instance, session, reports, first: true }).await.map_err(|error| match error {
+                SessionError::Superseded { .. } => {
+                    ConnectError::Unavailable(Unavailable("a newer session of the agent took over".to_owned()))
+                }
+                SessionError::Deregistered(id) => ConnectError::Deregistered(id),
+                SessionError::Unavailable(why) => ConnectError::Unavailable(why),
+            })?;
+        }
+        Ok(())
     }
 
     /// Ends an agent's session. Says nothing when a newer one has taken over: then there is nothing to end.
     ///
     /// # Errors
     /// When it could not be made durable.
-    pub async fn agent_disconnected(
-        &self,
-        _instance: InstanceId,
-        _session: SessionId,
-    ) -> Result<(), crate::agent::Unavailable> {
-        Ok(())
+    pub async fn agent_disconnected(&self, instance: InstanceId, session: SessionId) -> Result<(), Unavailable> {
+        self.submit(Disconnect { instance, session }).await
     }
 
     /// Takes an agent's reports; durable when it returns. Reports of tasks that are unknown, another host's,
@@ -192,23 +218,75 @@ impl Core {
     pub async fn agent_reports(
         &self,
         instance: InstanceId,
-        _session: SessionId,
-        _reports: Vec<TaskReport>,
+        session: SessionId,
+        mut reports: Vec<TaskReport>,
     ) -> Result<(), SessionError> {
-        Err(SessionError::Deregistered(instance))
+        while !reports.is_empty() {
+            let rest = reports.split_off(reports.len().min(REPORTS));
+            self.submit(Report { instance, session, reports, first: false }).await?;
+            reports = rest;
+        }
+        Ok(())
     }
 
     /// What an instance should run, with the generation at which that is true, from the latest snapshot. `None`
     /// when it is unknown or deregistered.
     #[must_use]
-    pub fn assignment(&self, _instance: InstanceId) -> Option<(Generation, BTreeMap<TaskId, AssignedTask>)> {
-        None
+    pub fn assignment(&self, instance: InstanceId) -> Option<(Generation, BTreeMap<TaskId, AssignedTask>)> {
+        let state = self.inner.state.load();
+        let host = registered(&state, instance)?;
+        let assigned = |id: &TaskId| {
+            let task = state.task(*id)?;
+            let definition = state.definition(&task.definition)?;
+            let assigned = AssignedTask {
+                spec: Arc::new(render(&self.inner.account, task, definition)),
+                desired: task.desired,
+                may_start: !task.may_have_started,
+                stop_reason: task.stop.as_ref().map(|stop| stop.reason.clone()).unwrap_or_default(),
+            };
+            Some((*id, assigned))
+        };
+        Some((host.generation, host.live.iter().filter_map(assigned).collect()))
     }
 
     /// Follows an instance's generation: poked after every change of its assignment, once readers can see it.
     /// Closed (`changed` answers an error) when the instance is deregistered or unknown.
     #[must_use]
-    pub fn watch_instance(&self, _instance: InstanceId) -> watch::Receiver<Generation> {
-        watch::channel(Generation(0)).1
+    pub fn watch_instance(&self, instance: InstanceId) -> watch::Receiver<Generation> {
+        self.inner.watchers.watch(instance, || {
+            let state = self.inner.state.load();
+            registered(&state, instance).map(|host| host.generation)
+        })
+    }
+
+    /// Hands a command to the owner task and waits until what it did is durable.
+    pub(crate) async fn submit<C: Command>(&self, command: C) -> Result<C::Reply, C::Error> {
+        let (reply, answer) = oneshot::channel();
+        let over = || C::Error::from(Unavailable("it is shutting down".to_owned()));
+        // Waits for room when the queue is full: the caller's own connection is the limit then.
+        self.inner.queue.send(Box::new(Call { command, reply })).await.map_err(|_| over())?;
+        answer.await.unwrap_or_else(|_| Err(over()))
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+fn registered(state: &State, instance: InstanceId) -> Option<&Arc<HostState>> {
+    state.host(instance).filter(|host| host.record.status.is_registered())
+}
+
+impl Inner {
+    /// Makes `state` what readers see, and wakes who follows a touched instance.
+    pub(crate) fn publish(&self, state: State, touched: &BTreeSet<InstanceId>) {
+        let state = Arc::new(state);
+        self.state.store(Arc::clone(&state));
+        self.watchers.wake(touched.iter().copied(), |id| registered(&state, id).map(|host| host.generation));
+    }
+
+    /// The key that page tokens are made with.
+    pub(crate) const fn page_key(&self) -> &PageKey {
+        &self.page_key
     }
 }

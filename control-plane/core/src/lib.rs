@@ -12,18 +12,34 @@
 
 pub mod agent;
 mod caller;
+mod change;
+mod clock;
+mod command;
+mod commands;
 mod config;
 pub mod definition;
 mod handle;
+mod keys;
+mod needs;
+mod open;
+mod ops;
+mod owner;
+mod page;
 pub mod records;
+mod render;
 mod seal;
 mod state;
 mod token;
+mod watchers;
 
 pub use agent::{AgentHello, ConnectError, JoinError, Registered, SessionError, SessionId, Unavailable};
 pub use caller::{Caller, Principal};
+pub use clock::{Clock, SystemClock};
 pub use config::{CoreConfig, FirstStart};
-pub use handle::{Core, OpenError, OwnerError, OwnerTask, RootCredentials};
+pub use handle::{Core, RootCredentials};
+pub use open::OpenError;
+pub use owner::{OwnerError, OwnerTask};
+pub use render::render;
 pub use seal::{SealingKey, UnsealError};
-pub use state::State;
+pub use state::{ClusterState, Family, HostState, State, TaskCounts};
 pub use token::{JoinToken, TokenError, TokenHash};

@@ -3,6 +3,7 @@
 //! Owns the format of a sealed text. Never writes a secret anywhere itself.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use rand::TryRngCore as _;
@@ -13,7 +14,11 @@ use secrecy::{ExposeSecret, SecretString};
 const FORMAT: &str = "s1:";
 
 /// The key that seals this control plane's secrets. `Debug` does not show it.
-pub struct SealingKey(LessSafeKey);
+pub struct SealingKey {
+    aead: LessSafeKey,
+    /// Makes keys for other purposes.
+    derive: hmac::Key,
+}
 
 /// Why a sealed text cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -31,14 +36,19 @@ impl SealingKey {
     #[must_use]
     pub fn from_bytes(bytes: &[u8; 32]) -> Self {
         let key = UnboundKey::new(&AES_256_GCM, bytes).expect("32 bytes are the length of an AES-256 key");
-        Self(LessSafeKey::new(key))
+        Self { aead: LessSafeKey::new(key), derive: hmac::Key::new(hmac::HMAC_SHA256, bytes) }
+    }
+
+    /// A key for another purpose, which does not tell this one.
+    pub(crate) fn derive(&self, purpose: &str) -> Vec<u8> {
+        hmac::sign(&self.derive, purpose.as_bytes()).as_ref().to_vec()
     }
 
     /// Seals `secret`, bound to `owner`: under another owner's name it does not open.
     pub(crate) fn seal(&self, owner: &str, secret: &SecretString) -> String {
         let nonce: [u8; NONCE_LEN] = random();
         let mut data = secret.expose_secret().as_bytes().to_vec();
-        self.0
+        self.aead
             .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(owner.as_bytes()), &mut data)
             .expect("secrets are far below the cipher's size limit");
         let mut sealed = nonce.to_vec();
@@ -57,7 +67,7 @@ impl SealingKey {
         }
         let mut data = bytes.split_off(NONCE_LEN);
         let nonce = Nonce::try_assume_unique_for_key(&bytes).map_err(|_| format())?;
-        let plain = self.0.open_in_place(nonce, Aad::from(owner.as_bytes()), &mut data).map_err(|_| key())?;
+        let plain = self.aead.open_in_place(nonce, Aad::from(owner.as_bytes()), &mut data).map_err(|_| key())?;
         let secret = String::from_utf8(plain.to_vec()).map_err(|_| key())?;
         Ok(SecretString::from(secret))
     }

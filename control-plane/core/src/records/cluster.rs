@@ -1,9 +1,7 @@
 //! Clusters.
 
 use crate::records::Tags;
-use longshore_ecs_api::types::{
-    CapacityProviderStrategyItem, ClusterConfiguration, ClusterServiceConnectDefaults, ClusterSetting,
-};
+use longshore_ecs_api::types::{ClusterConfiguration, ClusterServiceConnectDefaults, ClusterSetting};
 use longshore_model::{ClusterKey, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -34,10 +32,6 @@ pub struct Cluster {
     pub configuration: Option<ClusterConfiguration>,
     /// Kept and echoed.
     pub service_connect_defaults: Option<ClusterServiceConnectDefaults>,
-    /// Kept and echoed.
-    pub capacity_providers: Vec<String>,
-    /// Kept and echoed.
-    pub default_capacity_provider_strategy: Vec<CapacityProviderStrategyItem>,
     /// Tags.
     pub tags: Tags,
 }
@@ -53,8 +47,6 @@ impl Cluster {
             settings: Vec::new(),
             configuration: None,
             service_connect_defaults: None,
-            capacity_providers: Vec::new(),
-            default_capacity_provider_strategy: Vec::new(),
             tags: Tags::new(),
         }
     }

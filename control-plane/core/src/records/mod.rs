@@ -19,7 +19,7 @@ pub use definition::{Definition, DefinitionKey, DefinitionStatus, FamilyKey, Fam
 pub use idempotency::{ClientToken, ClientTokenKey};
 pub use instance::{Connection, Instance, InstanceStatus};
 pub use setting::{Setting, SettingKey};
-pub use task::{Holds, Stop, Task, TaskContainer};
+pub use task::{Stop, Task, TaskContainer};
 
 use longshore_model::{AccountId, Timestamp};
 use serde::de::DeserializeOwned;

@@ -6,15 +6,16 @@ use longshore_ecs_api::types::TaskOverride;
 use longshore_model::{
     ClusterKey, ContainerReport, DesiredStatus, InstanceId, StopCode, TaskId, TaskStatus, Timestamp,
 };
+use longshore_sched::{Claim, Held, Usage};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Why a task stops or stopped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stop {
-    /// For programs.
-    pub code: StopCode,
+    /// For programs. Absent when an agent stopped a task and did not say why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<StopCode>,
     /// For people.
     pub reason: String,
 }
@@ -25,24 +26,6 @@ pub struct TaskContainer {
     /// The id of its ARN, a UUID.
     pub arn_id: uuid::Uuid,
     /// Ids of the host's GPUs that it has.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub gpu_ids: Vec<String>,
-}
-
-/// What a task takes from its host from placement until it is stopped.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Holds {
-    /// CPU units.
-    pub cpu_units: u32,
-    /// MiB.
-    pub memory_mib: u32,
-    /// Fixed TCP host ports.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub tcp: BTreeSet<u16>,
-    /// Fixed UDP host ports.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub udp: BTreeSet<u16>,
-    /// Ids of GPUs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gpu_ids: Vec<String>,
 }
@@ -71,8 +54,8 @@ pub struct Task {
     /// Tags.
     #[serde(default, skip_serializing_if = "Tags::is_empty")]
     pub tags: Tags,
-    /// What it takes from its host.
-    pub holds: Holds,
+    /// What it takes from its host from placement until it is stopped.
+    pub claim: Claim,
     /// One for each container of the definition, in its order.
     pub containers: Vec<TaskContainer>,
     /// What it should be. Only moves forward.
@@ -111,9 +94,12 @@ pub struct Task {
     /// The first essential container ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution_stopped_at: Option<Timestamp>,
-    /// Everything over.
+    /// Everything over, by the host's clock where the agent said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_at: Option<Timestamp>,
+    /// When the control plane recorded it stopped, by its own clock: the sweeper counts from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over_at: Option<Timestamp>,
 }
 
 impl Task {
@@ -121,5 +107,21 @@ impl Task {
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.status < TaskStatus::Stopped
+    }
+
+    /// Ids of the GPUs that its containers were given.
+    #[must_use]
+    pub fn gpu_ids(&self) -> Vec<String> {
+        self.containers.iter().flat_map(|c| c.gpu_ids.iter().cloned()).collect()
+    }
+
+    /// Takes what it holds from `usage`'s host.
+    pub(crate) fn take(&self, usage: &mut Usage) {
+        usage.take(Held { claim: &self.claim, gpu_ids: &self.gpu_ids(), group: &self.group });
+    }
+
+    /// Gives it back.
+    pub(crate) fn release(&self, usage: &mut Usage) {
+        usage.release(Held { claim: &self.claim, gpu_ids: &self.gpu_ids(), group: &self.group });
     }
 }

@@ -1,0 +1,107 @@
+//! Changes: the only way in which the state changes, in memory and in the store alike.
+//!
+//! A change is one record in its new form, or the end of one. The same change is written to the store and applied
+//! to the state, and reading the store back applies it again: what memory holds is what a restart finds.
+
+use crate::keys;
+use crate::records::{
+    AccessKey, Account, Activation, ActivationKey, ClientToken, ClientTokenKey, Cluster, Definition, DefinitionKey,
+    FamilyRecord, Instance, RecordError, Setting, SettingKey, Task, decode, encode,
+};
+use longshore_model::{ClusterKey, InstanceId, TaskId};
+use longshore_store::Write;
+use std::sync::Arc;
+
+/// One record's change.
+#[derive(Debug, Clone)]
+pub(crate) enum Change {
+    Account(Arc<Account>),
+    AccessKey(Arc<AccessKey>),
+    Setting(Arc<Setting>),
+    ForgetSetting(SettingKey),
+    Activation(Arc<Activation>),
+    ForgetActivation(ActivationKey),
+    Cluster(Arc<Cluster>),
+    ForgetCluster(ClusterKey),
+    Family(Arc<FamilyRecord>),
+    Definition(Arc<Definition>),
+    ForgetDefinition(DefinitionKey),
+    Instance(Arc<Instance>),
+    ForgetInstance(InstanceId),
+    Task(Arc<Task>),
+    ForgetTask(TaskId),
+    ClientToken(Arc<ClientToken>),
+    ForgetClientToken(ClientTokenKey),
+}
+
+impl Change {
+    /// What it is in the store.
+    pub(crate) fn to_store(&self) -> (String, Write) {
+        fn put<R: serde::Serialize>(key: String, record: &R) -> (String, Write) {
+            (key, Write::Put(encode(record).into()))
+        }
+        match self {
+            Self::Account(r) => put(keys::ACCOUNT.to_owned(), &**r),
+            Self::AccessKey(r) => put(keys::access_key(&r.id), &**r),
+            Self::Setting(r) => put(keys::setting(&r.key), &**r),
+            Self::ForgetSetting(key) => (keys::setting(key), Write::Delete),
+            Self::Activation(r) => put(keys::activation(&r.key()), &**r),
+            Self::ForgetActivation(key) => (keys::activation(key), Write::Delete),
+            Self::Cluster(r) => put(keys::cluster(&r.key), &**r),
+            Self::ForgetCluster(key) => (keys::cluster(key), Write::Delete),
+            Self::Family(r) => put(keys::family(&r.key), &**r),
+            Self::Definition(r) => put(keys::definition(&r.key), &**r),
+            Self::ForgetDefinition(key) => (keys::definition(key), Write::Delete),
+            Self::Instance(r) => put(keys::instance(r.id), &**r),
+            Self::ForgetInstance(id) => (keys::instance(*id), Write::Delete),
+            Self::Task(r) => put(keys::task(r.id), &**r),
+            Self::ForgetTask(id) => (keys::task(*id), Write::Delete),
+            Self::ClientToken(r) => put(keys::client_token(&r.key), &**r),
+            Self::ForgetClientToken(key) => (keys::client_token(key), Write::Delete),
+        }
+    }
+
+    /// Where its kind stands when a store is read back: what others refer to comes first.
+    pub(crate) const fn rank(&self) -> usize {
+        match self {
+            Self::Account(_) => 0,
+            Self::AccessKey(_) | Self::Setting(_) | Self::ForgetSetting(_) => 1,
+            Self::Activation(_) | Self::ForgetActivation(_) => 2,
+            Self::Cluster(_) | Self::ForgetCluster(_) => 3,
+            Self::Family(_) => 4,
+            Self::Definition(_) | Self::ForgetDefinition(_) => 5,
+            Self::Instance(_) | Self::ForgetInstance(_) => 6,
+            Self::Task(_) | Self::ForgetTask(_) => 7,
+            Self::ClientToken(_) | Self::ForgetClientToken(_) => 8,
+        }
+    }
+
+    /// How many ranks there are.
+    pub(crate) const RANKS: usize = 9;
+
+    /// The change that the entry of a store came from; `None` for what is not part of the state.
+    ///
+    /// # Errors
+    /// When this version cannot read the entry.
+    pub(crate) fn from_store(key: &[u8], value: &[u8]) -> Result<Option<Self>, RecordError> {
+        let key = String::from_utf8_lossy(key);
+        if key == keys::ACCOUNT {
+            return Ok(Some(Self::Account(Arc::new(decode(&key, value)?))));
+        }
+        if key == keys::WRITER {
+            return Ok(None);
+        }
+        Ok(Some(match key.split_once('/').map(|(kind, _)| kind) {
+            Some("access-key") => Self::AccessKey(Arc::new(decode(&key, value)?)),
+            Some("setting") => Self::Setting(Arc::new(decode(&key, value)?)),
+            Some("activation") => Self::Activation(Arc::new(decode(&key, value)?)),
+            Some("cluster") => Self::Cluster(Arc::new(decode(&key, value)?)),
+            Some("family") => Self::Family(Arc::new(decode(&key, value)?)),
+            Some("definition") => Self::Definition(Arc::new(decode(&key, value)?)),
+            Some("instance") => Self::Instance(Arc::new(decode(&key, value)?)),
+            Some("task") => Self::Task(Arc::new(decode(&key, value)?)),
+            Some("token") => Self::ClientToken(Arc::new(decode(&key, value)?)),
+            _ => return Err(RecordError::UnknownKey(key.into_owned())),
+        }))
+    }
+}

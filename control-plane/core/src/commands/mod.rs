@@ -1,0 +1,27 @@
+//! Everything that can be done to the state. One file a subject; each command is pure.
+
+mod activation;
+mod attributes;
+mod cluster;
+mod definition;
+mod instance;
+mod place;
+mod report;
+mod session;
+mod setting;
+mod stop;
+mod sweep;
+mod tag;
+
+pub(crate) use activation::{CreateActivation, DeleteActivation};
+pub(crate) use attributes::{AttributeChange, ChangeAttributes};
+pub(crate) use cluster::{ClusterUpdate, CreateCluster, DeleteCluster, UpdateCluster};
+pub(crate) use definition::{DeleteDefinitions, DeregisterDefinition, RegisterDefinition};
+pub(crate) use instance::{DeregisterInstance, Join, SetInstancesStatus};
+pub(crate) use place::{Launch, Launched, PlaceError, PlaceTasks, Plan, Refusal, Target, plan};
+pub(crate) use report::Report;
+pub(crate) use session::{Connect, Disconnect, ExpireSessions};
+pub(crate) use setting::{DeleteSetting, PutSetting};
+pub(crate) use stop::StopTask;
+pub(crate) use sweep::Sweep;
+pub(crate) use tag::{ChangeTags, Tagged};

@@ -1,0 +1,254 @@
+//! Placing tasks: RunTask and StartTask.
+//!
+//! The plan is made over a snapshot, outside the owner task. At commit it is checked again against the state as it
+//! is by then: every host must still take its task, and where the request prefers some hosts to others, the hosts
+//! chosen must be as the plan saw them. A plan that is outdated is refused and made again, this time by the owner
+//! task itself, where nothing can change meanwhile; so a second plan always holds.
+
+use crate::agent::Unavailable;
+use crate::change::Change;
+use crate::command::{Command, Tx};
+use crate::records::{ClientToken, ClientTokenKey, DefinitionKey, DefinitionStatus, Tags, Task, TaskContainer};
+use crate::state::{HostState, State};
+use longshore_ecs_api::enums::LaunchType;
+use longshore_ecs_api::types::TaskOverride;
+use longshore_ecs_api::{ApiError, ErrorCode};
+use longshore_model::{ClusterKey, DesiredStatus, InstanceId, TaskId, TaskStatus, Timestamp};
+use longshore_sched::{Placed, Request, Strategy, check_on, place};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a client token is remembered.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+/// Tasks to be placed, everything decided but where.
+#[derive(Debug)]
+pub(crate) struct Launch {
+    pub(crate) cluster: ClusterKey,
+    pub(crate) definition: DefinitionKey,
+    pub(crate) overrides: Option<Box<TaskOverride>>,
+    pub(crate) started_by: Option<Arc<str>>,
+    pub(crate) launch_type: LaunchType,
+    pub(crate) tags: Tags,
+    /// The tasks' ids and those of their containers' ARNs; as many as the request's count.
+    pub(crate) ids: Vec<(TaskId, Vec<uuid::Uuid>)>,
+    /// GPUs of each container, in the definition's order.
+    pub(crate) gpus: Vec<u32>,
+    /// What is asked of a host.
+    pub(crate) request: Request,
+    pub(crate) target: Target,
+    /// The client's token and the request's hash.
+    pub(crate) token: Option<(ClientTokenKey, String)>,
+}
+
+/// Which hosts may be chosen.
+#[derive(Debug)]
+pub(crate) enum Target {
+    /// Any of the cluster.
+    Cluster,
+    /// One task on each of these.
+    Instances(Vec<InstanceId>),
+}
+
+/// A host that did not take a task, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) instance: InstanceId,
+    pub(crate) reason: String,
+    pub(crate) detail: Option<String>,
+}
+
+/// Where tasks go.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    /// Hosts with their epochs at the time, one for each task that has a place.
+    pub(crate) places: Vec<(InstanceId, u64)>,
+    pub(crate) refusals: Vec<Refusal>,
+}
+
+/// Chooses hosts over one state. Pure: the request's seed decides what is left to chance.
+///
+/// # Errors
+/// When the cluster cannot take tasks at all.
+pub(crate) fn plan(state: &State, launch: &Launch) -> Result<Plan, ApiError> {
+    let cluster = state.cluster(&launch.cluster).filter(|cluster| cluster.record.is_active());
+    let cluster = cluster.ok_or_else(ApiError::cluster_not_found)?;
+    let host = |id: &InstanceId| cluster.hosts.get(id);
+    match &launch.target {
+        Target::Cluster => {
+            if cluster.registered == 0 {
+                return Err(ApiError::invalid("No Container Instances were found in your cluster."));
+            }
+            let hosts = cluster.hosts.values().filter(|host| host.record.status.is_registered());
+            let outcome = place(hosts.map(|host| &host.view), &launch.request);
+            let places = outcome.placed.iter().filter_map(|p| Some((p.instance, host(&p.instance)?.epoch)));
+            let refusals = outcome.passed_over.iter().map(|passed| Refusal {
+                instance: passed.instance,
+                reason: passed.reason.text().to_owned(),
+                detail: Some(passed.reason.to_string()),
+            });
+            Ok(Plan { places: places.collect(), refusals: refusals.collect() })
+        }
+        Target::Instances(instances) => {
+            let mut plan = Plan::default();
+            for id in instances {
+                match host(id).map(|host| (host, check_on(&host.view, &launch.request))) {
+                    None => plan.refusals.push(Refusal { instance: *id, reason: "MISSING".to_owned(), detail: None }),
+                    Some((host, Ok(_))) => plan.places.push((*id, host.epoch)),
+                    Some((_, Err(reason))) => plan.refusals.push(Refusal {
+                        instance: *id,
+                        reason: reason.text().to_owned(),
+                        detail: Some(reason.to_string()),
+                    }),
+                }
+            }
+            Ok(plan)
+        }
+    }
+}
+
+/// Places tasks as planned, or plans first when there is no plan.
+pub(crate) struct PlaceTasks {
+    pub(crate) launch: Arc<Launch>,
+    pub(crate) plan: Option<Plan>,
+}
+
+/// What became of a launch.
+#[derive(Debug)]
+pub(crate) struct Launched {
+    pub(crate) tasks: Vec<Arc<Task>>,
+    pub(crate) refusals: Vec<Refusal>,
+}
+
+/// Why tasks were not placed.
+#[derive(Debug)]
+pub(crate) enum PlaceError {
+    /// The plan was made on a state that has changed where it matters.
+    Outdated,
+    /// The client's fault, or not durable.
+    Api(ApiError),
+}
+
+impl From<Unavailable> for PlaceError {
+    fn from(why: Unavailable) -> Self {
+        Self::Api(why.into())
+    }
+}
+
+impl From<ApiError> for PlaceError {
+    fn from(error: ApiError) -> Self {
+        Self::Api(error)
+    }
+}
+
+impl Command for PlaceTasks {
+    const NAME: &'static str = "PlaceTasks";
+    type Reply = Launched;
+    type Error = PlaceError;
+
+    fn apply(self, tx: &mut Tx<'_>) -> Result<Launched, PlaceError> {
+        let Self { launch, plan: planned } = self;
+        if let Some((key, hash)) = &launch.token
+            && let Some(earlier) = repeated(tx.state(), key, hash)?
+        {
+            return Ok(earlier);
+        }
+        let definition = tx.state().definition(&launch.definition).map(|d| d.status);
+        match definition {
+            Some(DefinitionStatus::Active) => {}
+            Some(DefinitionStatus::Inactive { .. } | DefinitionStatus::DeleteInProgress { .. }) | None => {
+                return Err(ApiError::client("TaskDefinition is inactive").into());
+            }
+        }
+        let plan = match planned {
+            Some(made_before) if is_current(tx.state(), &launch, &made_before) => made_before,
+            Some(_) => return Err(PlaceError::Outdated),
+            None => plan(tx.state(), &launch)?,
+        };
+        let mut tasks = Vec::new();
+        for ((instance, _), (id, containers)) in plan.places.iter().zip(&launch.ids) {
+            // The state has the tasks before this one, so tasks of one launch count for each other.
+            let host = tx.state().host(*instance).ok_or(PlaceError::Outdated)?;
+            let placed = check_on(&host.view, &launch.request).map_err(|_| PlaceError::Outdated)?;
+            let task = Arc::new(task(&launch, *id, containers, &placed, tx.now));
+            tx.change(Change::Task(Arc::clone(&task)));
+            tasks.push(task);
+        }
+        if let Some((key, request_hash)) = launch.token.clone().filter(|_| !tasks.is_empty()) {
+            tx.change(Change::ClientToken(Arc::new(ClientToken {
+                key,
+                request_hash,
+                tasks: tasks.iter().map(|task| task.id).collect(),
+                expires_at: tx.now.after(TOKEN_LIFETIME),
+            })));
+        }
+        Ok(Launched { tasks, refusals: plan.refusals })
+    }
+}
+
+/// What the same request made before, if its token was used.
+///
+/// # Errors
+/// When the token was used for another request.
+pub(crate) fn repeated(state: &State, key: &ClientTokenKey, hash: &str) -> Result<Option<Launched>, ApiError> {
+    let Some(token) = state.client_token(key) else { return Ok(None) };
+    let tasks: Vec<Arc<Task>> = token.tasks.iter().filter_map(|id| state.task(*id).cloned()).collect();
+    if token.request_hash == hash {
+        return Ok(Some(Launched { tasks, refusals: Vec::new() }));
+    }
+    let ids: Vec<String> = token.tasks.iter().map(ToString::to_string).collect();
+    let text = "The client token was used for another request, which differs from this one.";
+    Err(ApiError::new(ErrorCode::Conflict, text).with("resourceIds", ids))
+}
+
+/// Whether nothing has changed that the plan's choice rested on. That each host still takes its task is checked
+/// apart from this.
+fn is_current(state: &State, launch: &Launch, plan: &Plan) -> bool {
+    let prefers = launch.request.strategies.iter().any(|strategy| match strategy {
+        Strategy::Random => false,
+        Strategy::Spread(_) | Strategy::BinPack(_) => true,
+    });
+    let same = |(id, epoch): &(InstanceId, u64)| {
+        let host: Option<&Arc<HostState>> = state.host(*id);
+        host.is_some_and(|host| host.epoch == *epoch || !prefers)
+    };
+    let active = state.cluster(&launch.cluster).is_some_and(|cluster| cluster.record.is_active());
+    active && plan.places.iter().all(same)
+}
+
+fn task(launch: &Launch, id: TaskId, containers: &[uuid::Uuid], placed: &Placed, now: Timestamp) -> Task {
+    let mut gpus = placed.gpu_ids.iter().cloned();
+    let containers = containers.iter().zip(&launch.gpus).map(|(arn_id, count)| TaskContainer {
+        arn_id: *arn_id,
+        gpu_ids: gpus.by_ref().take(*count as usize).collect(),
+    });
+    Task {
+        id,
+        cluster: launch.cluster.clone(),
+        instance: placed.instance,
+        definition: launch.definition.clone(),
+        overrides: launch.overrides.clone(),
+        group: launch.request.group.as_str().into(),
+        started_by: launch.started_by.clone(),
+        launch_type: launch.launch_type.clone(),
+        tags: launch.tags.clone(),
+        claim: launch.request.claim.clone(),
+        containers: containers.collect(),
+        desired: DesiredStatus::Running,
+        status: TaskStatus::Pending,
+        stop: None,
+        version: 1,
+        report_version: 0,
+        may_have_started: false,
+        reported: Vec::new(),
+        created_at: now,
+        connectivity_at: None,
+        pull_started_at: None,
+        pull_stopped_at: None,
+        started_at: None,
+        stopping_at: None,
+        execution_stopped_at: None,
+        stopped_at: None,
+        over_at: None,
+    }
+}

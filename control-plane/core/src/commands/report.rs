@@ -1,0 +1,139 @@
+//! What agents' reports change.
+//!
+//! Reports may come twice, late, or from an agent that has forgotten what it reported before. So nothing goes
+//! backwards here: a status only rises, what was known once stays known, and STOPPED is final.
+
+use crate::agent::{SessionError, SessionId};
+use crate::change::Change;
+use crate::command::{Command, Tx};
+use crate::records::{Stop, Task};
+use longshore_model::{
+    ContainerName, ContainerReport, ContainerStatus, DesiredStatus, InstanceId, TaskReport, TaskStatus, Timestamp,
+};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// ECS's limit for reasons.
+const REASON_MAX: usize = 1024;
+
+/// Takes reports of an agent's current session.
+pub(crate) struct Report {
+    pub(crate) instance: InstanceId,
+    pub(crate) session: SessionId,
+    pub(crate) reports: Vec<TaskReport>,
+    /// Whether they are what the agent said first on its stream.
+    pub(crate) first: bool,
+}
+
+impl Command for Report {
+    const NAME: &'static str = "Report";
+    type Reply = ();
+    type Error = SessionError;
+
+    fn apply(self, tx: &mut Tx<'_>) -> Result<(), SessionError> {
+        let host = tx.state().host(self.instance).filter(|host| host.record.status.is_registered());
+        let host = host.ok_or(SessionError::Deregistered(self.instance))?;
+        if !host.record.has_session(self.session) {
+            return Err(SessionError::Superseded { instance: self.instance, session: self.session });
+        }
+        let since = if self.first { Since::NewSession } else { Since::SameSession };
+        take_reports(tx, self.instance, &self.reports, since);
+        Ok(())
+    }
+}
+
+/// Whether versions of reports can be compared with those taken before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Since {
+    /// The agent counts on: an older version is an older report.
+    SameSession,
+    /// The agent may have lost its ledger and count from the beginning: its word is the newest in any case.
+    NewSession,
+}
+
+/// Records what reports say of tasks that are this instance's.
+pub(crate) fn take_reports(tx: &mut Tx<'_>, instance: InstanceId, reports: &[TaskReport], since: Since) {
+    for report in reports {
+        let Some(task) = tx.state().task(report.task).filter(|task| task.instance == instance) else {
+            tracing::debug!(task = %report.task, %instance, "ignoring a report of a task that is not this host's");
+            continue;
+        };
+        let task = Arc::clone(task);
+        let definition = tx.state().definition(&task.definition);
+        let containers = definition.and_then(|d| d.body.container_definitions.as_deref()).unwrap_or(&[]);
+        let names: Vec<ContainerName> =
+            containers.iter().filter_map(|c| ContainerName::new(c.name.as_deref()?).ok()).collect();
+        if let Some(changed) = merge(&task, report, since, tx.now, &names) {
+            tx.change(Change::Task(Arc::new(changed)));
+        }
+    }
+}
+
+/// The task as it is after `report`; `None` when the report says nothing new.
+fn merge(task: &Task, report: &TaskReport, since: Since, now: Timestamp, names: &[ContainerName]) -> Option<Task> {
+    let outdated = match since {
+        Since::SameSession => report.version <= task.report_version,
+        Since::NewSession => false,
+    };
+    if !task.is_live() || outdated {
+        return None;
+    }
+    let mut new = task.clone();
+    new.report_version = report.version;
+    new.status = task.status.max(report.status);
+    new.may_have_started |= report.status > TaskStatus::Pending
+        || report.started_at.is_some()
+        || report.containers.iter().any(|c| c.status == ContainerStatus::Running);
+    if report.status >= TaskStatus::Deactivating || report.stop.is_some() {
+        new.desired = DesiredStatus::Stopped;
+    }
+    if new.stop.is_none() {
+        new.stop = report.stop.as_ref().map(|stop| Stop { code: stop.code, reason: shortened(&stop.reason) });
+    }
+    new.connectivity_at = task.connectivity_at.or(Some(now));
+    new.pull_started_at = report.pull_started_at.or(task.pull_started_at);
+    new.pull_stopped_at = report.pull_stopped_at.or(task.pull_stopped_at);
+    new.started_at = report.started_at.or(task.started_at);
+    new.stopping_at = task.stopping_at.or(report.stopping_at);
+    new.execution_stopped_at = report.execution_stopped_at.or(task.execution_stopped_at);
+    new.reported = merge_containers(&task.reported, &report.containers, names);
+    if !new.is_live() {
+        new.stopped_at = report.stopped_at.or(Some(now));
+        new.over_at = Some(now);
+        new.stopping_at = new.stopping_at.or(new.stopped_at);
+    }
+    if new == *task {
+        return None;
+    }
+    new.version += 1;
+    Some(new)
+}
+
+fn merge_containers(old: &[ContainerReport], new: &[ContainerReport], names: &[ContainerName]) -> Vec<ContainerReport> {
+    let by_name = |list: &'_ [ContainerReport]| -> HashMap<ContainerName, ContainerReport> {
+        list.iter().map(|c| (c.name.clone(), c.clone())).collect()
+    };
+    let (mut old, mut new) = (by_name(old), by_name(new));
+    let merged = names.iter().filter_map(|name| match (old.remove(name), new.remove(name)) {
+        (None, None) => None,
+        (Some(one), None) | (None, Some(one)) => Some(one),
+        (Some(old), Some(new)) if new.status < old.status => Some(old),
+        (Some(old), Some(new)) => Some(ContainerReport {
+            runtime_id: new.runtime_id.or(old.runtime_id),
+            image_digest: new.image_digest.or(old.image_digest),
+            exit_code: new.exit_code.or(old.exit_code),
+            reason: new.reason.or(old.reason),
+            bindings: if new.bindings.is_empty() { old.bindings } else { new.bindings },
+            ..new
+        }),
+    });
+    merged.map(|c| ContainerReport { reason: c.reason.as_deref().map(shortened), ..c }).collect()
+}
+
+/// At most as much as ECS allows for a reason, cut between characters.
+fn shortened(reason: &str) -> String {
+    match reason.char_indices().nth(REASON_MAX) {
+        Some((end, _)) => reason[..end].to_owned(),
+        None => reason.to_owned(),
+    }
+}

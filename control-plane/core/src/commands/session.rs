@@ -1,0 +1,141 @@
+//! Sessions of agents: which one is an instance's current one, and what its beginning brings.
+
+use crate::agent::{AgentHello, ConnectError, SessionId, Unavailable};
+use crate::change::Change;
+use crate::command::{Command, Tx};
+use crate::commands::report::{Since, take_reports};
+use crate::records::{Connection, Instance};
+use crate::state::State;
+use longshore_model::{HostFacts, InstanceId};
+use std::sync::Arc;
+
+/// An agent opens a session; an older one of the same instance ends with it.
+pub(crate) struct Connect {
+    pub(crate) instance: InstanceId,
+    pub(crate) session: SessionId,
+    pub(crate) process: uuid::Uuid,
+    pub(crate) hello: AgentHello,
+}
+
+impl Command for Connect {
+    const NAME: &'static str = "Connect";
+    type Reply = ();
+    type Error = ConnectError;
+
+    fn apply(self, tx: &mut Tx<'_>) -> Result<(), ConnectError> {
+        let Self { instance, session, process, hello } = self;
+        let host = tx.state().host(instance).ok_or(ConnectError::Unknown(instance))?;
+        if !host.record.status.is_registered() {
+            return Err(ConnectError::Deregistered(instance));
+        }
+        let revision = tx.state().revision();
+        if hello.applied > revision {
+            return Err(ConnectError::Ahead { applied: hello.applied, revision });
+        }
+        check_facts(&hello.facts).map_err(ConnectError::Facts)?;
+        let connection = Connection::Connected { session, process, since: tx.now };
+        let record = Instance { connection, facts: hello.facts, ..(*host.record).clone() };
+        put(tx, record);
+        take_reports(tx, instance, &hello.observed, Since::NewSession);
+        Ok(())
+    }
+}
+
+/// A session ended. Does nothing when it is not the current one.
+pub(crate) struct Disconnect {
+    pub(crate) instance: InstanceId,
+    pub(crate) session: SessionId,
+}
+
+impl Command for Disconnect {
+    const NAME: &'static str = "Disconnect";
+    type Reply = ();
+    type Error = Unavailable;
+
+    fn apply(self, tx: &mut Tx<'_>) -> Result<(), Unavailable> {
+        let host = tx.state().host(self.instance).filter(|host| host.record.has_session(self.session));
+        if let Some(record) = host.map(|host| (*host.record).clone()) {
+            disconnect(tx, record);
+        }
+        Ok(())
+    }
+}
+
+/// Ends sessions that an earlier process of the control plane held, once its agents had time to return.
+pub(crate) struct ExpireSessions {
+    /// This process; its own sessions stay.
+    pub(crate) process: uuid::Uuid,
+    /// Those to look at.
+    pub(crate) instances: Vec<InstanceId>,
+}
+
+impl ExpireSessions {
+    /// The instances whose sessions an earlier process held.
+    pub(crate) fn find(state: &State, process: uuid::Uuid) -> Vec<InstanceId> {
+        let hosts = state.clusters().flat_map(|cluster| cluster.hosts.values());
+        hosts.filter(|host| is_of_another(&host.record, process)).map(|host| host.id()).collect()
+    }
+}
+
+impl Command for ExpireSessions {
+    const NAME: &'static str = "ExpireSessions";
+    type Reply = ();
+    type Error = Unavailable;
+
+    fn apply(self, tx: &mut Tx<'_>) -> Result<(), Unavailable> {
+        for id in self.instances {
+            let host = tx.state().host(id).filter(|host| is_of_another(&host.record, self.process));
+            if let Some(record) = host.map(|host| (*host.record).clone()) {
+                tracing::info!(instance = %id, "agent did not return after the control plane's restart");
+                disconnect(tx, record);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_of_another(record: &Instance, this: uuid::Uuid) -> bool {
+    match record.connection {
+        Connection::Connected { process, .. } => process != this,
+        Connection::Disconnected { .. } => false,
+    }
+}
+
+fn disconnect(tx: &mut Tx<'_>, record: Instance) {
+    let connection = Connection::Disconnected { since: tx.now };
+    put(tx, Instance { connection, ..record });
+}
+
+fn put(tx: &mut Tx<'_>, record: Instance) {
+    tx.change(Change::Instance(Arc::new(Instance { version: record.version + 1, ..record })));
+}
+
+/// More attributes than any host has; beyond it something is wrong with the agent.
+const MAX_ATTRIBUTES: usize = 512;
+/// ECS's limits for the names and values of attributes.
+const MAX_ATTRIBUTE: usize = 128;
+
+/// Why facts cannot be kept, in words for the host's operator.
+pub(crate) fn check_facts(facts: &HostFacts) -> Result<(), String> {
+    if facts.resources.cpu_units == 0 {
+        return Err("it offers no CPU".to_owned());
+    }
+    if facts.resources.memory_mib == 0 {
+        return Err("it offers no memory".to_owned());
+    }
+    if facts.hostname.len() > 255 {
+        return Err("its hostname has more than 255 bytes".to_owned());
+    }
+    if facts.attributes.len() > MAX_ATTRIBUTES {
+        return Err(format!("it has {} attributes, and at most {MAX_ATTRIBUTES} are kept", facts.attributes.len()));
+    }
+    for attribute in &facts.attributes {
+        if attribute.name.is_empty() || attribute.name.len() > MAX_ATTRIBUTE {
+            return Err(format!("the name of attribute `{}` must have 1 to {MAX_ATTRIBUTE} bytes", attribute.name));
+        }
+        if attribute.value.as_ref().is_some_and(|value| value.len() > MAX_ATTRIBUTE) {
+            return Err(format!("the value of attribute `{}` is longer than {MAX_ATTRIBUTE} bytes", attribute.name));
+        }
+    }
+    Ok(())
+}

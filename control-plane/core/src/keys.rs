@@ -1,0 +1,47 @@
+//! The store's keys: where each record lies.
+//!
+//! Names of regions, clusters, families and settings hold no `/`; what may hold one stands last in its key.
+
+use crate::records::{ActivationKey, ClientTokenKey, DefinitionKey, FamilyKey, SettingKey};
+use longshore_model::{ClusterKey, InstanceId, TaskId};
+
+/// The account. One key.
+pub(crate) const ACCOUNT: &str = "meta/account";
+/// The process that writes. One key, guarded by every batch: a process whose place was taken can write nothing.
+pub(crate) const WRITER: &str = "meta/writer";
+
+pub(crate) fn access_key(id: &str) -> String {
+    format!("access-key/{id}")
+}
+
+pub(crate) fn setting(key: &SettingKey) -> String {
+    format!("setting/{}/{}/{}", key.region, key.name, key.principal_arn.as_deref().unwrap_or(""))
+}
+
+pub(crate) fn activation(key: &ActivationKey) -> String {
+    format!("activation/{}/{}", key.region, key.id)
+}
+
+pub(crate) fn cluster(key: &ClusterKey) -> String {
+    format!("cluster/{}/{}", key.region, key.name)
+}
+
+pub(crate) fn family(key: &FamilyKey) -> String {
+    format!("family/{}/{}", key.region, key.family)
+}
+
+pub(crate) fn definition(key: &DefinitionKey) -> String {
+    format!("definition/{}/{}/{:010}", key.region, key.family, key.revision)
+}
+
+pub(crate) fn instance(id: InstanceId) -> String {
+    format!("instance/{id}")
+}
+
+pub(crate) fn task(id: TaskId) -> String {
+    format!("task/{id}")
+}
+
+pub(crate) fn client_token(key: &ClientTokenKey) -> String {
+    format!("token/{}/{}/{}", key.operation, key.cluster, key.token)
+}

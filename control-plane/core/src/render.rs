@@ -1,0 +1,224 @@
+//! From a task's record to what its agent runs: the definition with its overrides, and nothing left to decide. Pure.
+
+use crate::needs::{container_override, fixed_host_port, is_udp, task_cpu, task_memory};
+use crate::records::{Definition, Task, TaskContainer};
+use longshore_ecs_api::enums::{DeviceCgroupPermission, NetworkMode as ApiMode};
+use longshore_ecs_api::types::{
+    self, ContainerDefinition, ContainerOverride, KeyValuePair, LinuxParameters as ApiLinux, TaskDefinition,
+};
+use longshore_model::arn::Resource;
+use longshore_model::{
+    AccountId, Arn, ContainerName, ContainerSpec, Device, EnvVar, HostPort, LinuxParameters, LogConfig, MountPoint,
+    NetworkMode, PortMapping, Protocol, TaskSpec, Tmpfs, Ulimit, VolumeSource, VolumeSpec,
+};
+use std::collections::BTreeMap;
+
+/// What `task`'s agent is to run. Never changes for one task.
+#[must_use]
+pub fn render(account: &AccountId, task: &Task, definition: &Definition) -> TaskSpec {
+    let body = &*definition.body;
+    let overrides = task.overrides.as_deref();
+    let mode = network_mode(body);
+    let containers = body.container_definitions.as_deref().unwrap_or(&[]);
+    let arn = Arn {
+        region: task.cluster.region.clone(),
+        account: account.clone(),
+        resource: Resource::Task(task.cluster.name.clone(), task.id),
+    };
+    TaskSpec {
+        id: task.id,
+        arn: arn.to_string(),
+        cluster: task.cluster.name.clone(),
+        family: task.definition.family.to_string(),
+        revision: task.definition.revision,
+        group: task.group.to_string(),
+        network_mode: mode,
+        cpu_units: task_cpu(body, overrides),
+        memory_mib: task_memory(body, overrides),
+        containers: containers
+            .iter()
+            .zip(&task.containers)
+            .filter_map(|(c, given)| container(mode, c, container_override(overrides, c), given))
+            .collect(),
+        volumes: body.volumes.iter().flatten().filter_map(volume).collect(),
+    }
+}
+
+fn network_mode(body: &TaskDefinition) -> NetworkMode {
+    match body.network_mode.as_ref() {
+        Some(ApiMode::Host) => NetworkMode::Host,
+        Some(ApiMode::None) => NetworkMode::None,
+        Some(ApiMode::Awsvpc) => NetworkMode::Awsvpc,
+        Some(ApiMode::Bridge | ApiMode::Other(_)) | None => NetworkMode::Bridge,
+    }
+}
+
+/// `None` only for a name that validation would have refused.
+fn container(
+    mode: NetworkMode,
+    c: &ContainerDefinition,
+    over: Option<&ContainerOverride>,
+    given: &TaskContainer,
+) -> Option<ContainerSpec> {
+    let ports = c.port_mappings.iter().flatten().filter_map(|p| port_mapping(mode, p));
+    Some(ContainerSpec {
+        name: ContainerName::new(c.name.as_deref()?).ok()?,
+        arn_id: given.arn_id.to_string(),
+        image: c.image.clone()?,
+        essential: c.essential.unwrap_or(true),
+        cpu_units: over.and_then(|o| o.cpu).or(c.cpu).map_or(0, unsigned),
+        memory_mib: over.and_then(|o| o.memory).or(c.memory).map(unsigned),
+        memory_reservation_mib: over.and_then(|o| o.memory_reservation).or(c.memory_reservation).map(unsigned),
+        entry_point: some_list(c.entry_point.as_ref()),
+        command: some_list(over.and_then(|o| o.command.as_ref()).or(c.command.as_ref())),
+        working_directory: some_text(c.working_directory.as_ref()),
+        user: some_text(c.user.as_ref()),
+        hostname: some_text(c.hostname.as_ref()),
+        environment: environment(c.environment.as_deref(), over.and_then(|o| o.environment.as_deref())),
+        port_mappings: ports.collect(),
+        mount_points: c.mount_points.iter().flatten().filter_map(mount_point).collect(),
+        readonly_root: c.readonly_root_filesystem.unwrap_or(false),
+        privileged: c.privileged.unwrap_or(false),
+        interactive: c.interactive.unwrap_or(false),
+        pseudo_terminal: c.pseudo_terminal.unwrap_or(false),
+        disable_networking: c.disable_networking.unwrap_or(false),
+        ulimits: c.ulimits.iter().flatten().filter_map(ulimit).collect(),
+        linux: c.linux_parameters.as_ref().map(linux).unwrap_or_default(),
+        docker_labels: c.docker_labels.clone().unwrap_or_default(),
+        dns_servers: c.dns_servers.clone().unwrap_or_default(),
+        dns_search: c.dns_search_domains.clone().unwrap_or_default(),
+        extra_hosts: c.extra_hosts.iter().flatten().filter_map(extra_host).collect(),
+        security_options: c.docker_security_options.clone().unwrap_or_default(),
+        sysctls: c.system_controls.iter().flatten().filter_map(sysctl).collect(),
+        log: c.log_configuration.as_ref().and_then(log),
+        stop_timeout_secs: c.stop_timeout.map(unsigned),
+        gpu_ids: given.gpu_ids.clone(),
+    })
+}
+
+/// The definition's variables, the override's in the place of those of the same name; of two with one name in
+/// either list the later one counts, as it does for Docker.
+fn environment(own: Option<&[KeyValuePair]>, over: Option<&[KeyValuePair]>) -> Vec<EnvVar> {
+    let mut all: Vec<EnvVar> = Vec::new();
+    let mut at: BTreeMap<&str, usize> = BTreeMap::new();
+    for pair in own.into_iter().chain(over).flatten() {
+        let Some(name) = pair.name.as_deref() else { continue };
+        let var = EnvVar { name: name.to_owned(), value: pair.value.clone().unwrap_or_default() };
+        match at.get(name) {
+            Some(index) => all[*index] = var,
+            None => {
+                at.insert(name, all.len());
+                all.push(var);
+            }
+        }
+    }
+    all
+}
+
+fn port_mapping(mode: NetworkMode, p: &types::PortMapping) -> Option<PortMapping> {
+    let container_port = u16::try_from(p.container_port?).ok().filter(|port| *port != 0)?;
+    let api_mode = match mode {
+        NetworkMode::Bridge => ApiMode::Bridge,
+        NetworkMode::Host => ApiMode::Host,
+        NetworkMode::None => ApiMode::None,
+        NetworkMode::Awsvpc => ApiMode::Awsvpc,
+    };
+    let host_port = match mode {
+        // A task with an address of its own is reached at its own ports.
+        NetworkMode::Awsvpc => HostPort::Fixed(container_port),
+        NetworkMode::Bridge | NetworkMode::Host | NetworkMode::None => {
+            fixed_host_port(&api_mode, p).map_or(HostPort::Dynamic, HostPort::Fixed)
+        }
+    };
+    Some(PortMapping { container_port, host_port, protocol: if is_udp(p) { Protocol::Udp } else { Protocol::Tcp } })
+}
+
+fn mount_point(m: &types::MountPoint) -> Option<MountPoint> {
+    Some(MountPoint {
+        volume: m.source_volume.clone()?,
+        container_path: m.container_path.clone()?,
+        read_only: m.read_only.unwrap_or(false),
+    })
+}
+
+fn ulimit(u: &types::Ulimit) -> Option<Ulimit> {
+    Some(Ulimit {
+        name: u.name.as_ref()?.as_str().to_owned(),
+        soft: u.soft_limit.unwrap_or(0).into(),
+        hard: u.hard_limit.unwrap_or(0).into(),
+    })
+}
+
+fn linux(l: &ApiLinux) -> LinuxParameters {
+    let capabilities = l.capabilities.as_ref();
+    LinuxParameters {
+        cap_add: capabilities.and_then(|c| c.add.clone()).unwrap_or_default(),
+        cap_drop: capabilities.and_then(|c| c.drop.clone()).unwrap_or_default(),
+        devices: l.devices.iter().flatten().filter_map(device).collect(),
+        tmpfs: l.tmpfs.iter().flatten().filter_map(tmpfs).collect(),
+        init: l.init_process_enabled.unwrap_or(false),
+        shared_memory_mib: l.shared_memory_size.map(unsigned),
+        max_swap_mib: l.max_swap.map(unsigned),
+        swappiness: l.swappiness.and_then(|s| u8::try_from(s).ok()),
+    }
+}
+
+fn device(d: &types::Device) -> Option<Device> {
+    let host_path = d.host_path.clone()?;
+    let letter = |permission: &DeviceCgroupPermission| match permission {
+        DeviceCgroupPermission::Read => Some('r'),
+        DeviceCgroupPermission::Write => Some('w'),
+        DeviceCgroupPermission::Mknod => Some('m'),
+        DeviceCgroupPermission::Other(_) => None,
+    };
+    let permissions = match d.permissions.as_deref() {
+        // ECS's default is all of them.
+        None | Some([]) => "rwm".to_owned(),
+        Some(some) => some.iter().filter_map(letter).collect(),
+    };
+    Some(Device {
+        container_path: d.container_path.clone().unwrap_or_else(|| host_path.clone()),
+        host_path,
+        permissions,
+    })
+}
+
+fn tmpfs(t: &types::Tmpfs) -> Option<Tmpfs> {
+    Some(Tmpfs {
+        container_path: t.container_path.clone()?,
+        size_mib: t.size.map_or(0, unsigned),
+        mount_options: t.mount_options.clone().unwrap_or_default(),
+    })
+}
+
+fn extra_host(h: &types::HostEntry) -> Option<String> {
+    Some(format!("{}:{}", h.hostname.as_deref()?, h.ip_address.as_deref()?))
+}
+
+fn sysctl(s: &types::SystemControl) -> Option<(String, String)> {
+    Some((s.namespace.clone()?, s.value.clone()?))
+}
+
+fn log(l: &types::LogConfiguration) -> Option<LogConfig> {
+    let driver = l.log_driver.as_ref()?.as_str().to_owned();
+    Some(LogConfig { driver, options: l.options.clone().unwrap_or_default() })
+}
+
+fn volume(v: &types::Volume) -> Option<VolumeSpec> {
+    let path = v.host.as_ref().and_then(|h| h.source_path.clone()).filter(|path| !path.is_empty());
+    let source = path.map_or(VolumeSource::Task, |path| VolumeSource::Host { path });
+    Some(VolumeSpec { name: v.name.clone()?, source })
+}
+
+/// Validation refuses negative numbers; 0 stands in for one all the same.
+fn unsigned(value: i32) -> u32 {
+    u32::try_from(value).unwrap_or(0)
+}
+
+fn some_list(list: Option<&Vec<String>>) -> Option<Vec<String>> {
+    list.filter(|list| !list.is_empty()).cloned()
+}
+
+fn some_text(text: Option<&String>) -> Option<String> {
+    text.filter(|text| !text.is_empty()).cloned()
+}

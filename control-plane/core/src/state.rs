@@ -1,4 +1,0 @@
-//! Everything that the control plane knows.
-
-/// A state.
-pub struct State {}

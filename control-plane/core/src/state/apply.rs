@@ -1,0 +1,273 @@
+//! How a change becomes part of a state: the record, its indexes, and the sums it counts in, in one place.
+
+use crate::change::Change;
+use crate::records::{Cluster, ClusterStatus, Definition, DefinitionStatus, Instance, InstanceStatus, Task};
+use crate::state::host::is_pending;
+use crate::state::{ClusterState, Family, Grave, HostState, State, TaskSet};
+use longshore_model::{ClusterKey, DesiredStatus, Generation, InstanceId, TaskId};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+impl State {
+    /// Makes `change` part of this state. Instances whose agents should hear of it are added to `touched`.
+    pub(crate) fn apply(&mut self, change: &Change, touched: &mut BTreeSet<InstanceId>) {
+        match change {
+            Change::Account(account) => self.account = Some(Arc::clone(account)),
+            Change::AccessKey(key) => {
+                self.access_keys.insert(key.id.clone(), Arc::clone(key));
+            }
+            Change::Setting(setting) => {
+                self.settings.insert(setting.key.clone(), Arc::clone(setting));
+            }
+            Change::ForgetSetting(key) => {
+                self.settings.remove(key);
+            }
+            Change::Activation(activation) => {
+                self.activation_regions.insert(activation.id.clone(), activation.key());
+                self.activations.insert(activation.key(), Arc::clone(activation));
+            }
+            Change::ForgetActivation(key) => {
+                self.activation_regions.remove(&key.id);
+                self.activations.remove(key);
+            }
+            Change::Cluster(cluster) => self.put_cluster(cluster),
+            Change::ForgetCluster(key) => {
+                if let Some(old) = self.clusters.remove(key) {
+                    self.bury_cluster(&old.record, false);
+                }
+            }
+            Change::Family(record) => {
+                let family = self.families.entry(record.key.clone()).or_default();
+                Arc::make_mut(family).last_revision = record.last_revision;
+            }
+            Change::Definition(definition) => self.put_definition(definition),
+            Change::ForgetDefinition(key) => {
+                self.doomed_definitions.remove(key);
+                if let Some(family) = self.families.get_mut(&key.family_key()) {
+                    Arc::make_mut(family).revisions.remove(&key.revision);
+                }
+            }
+            Change::Instance(instance) => self.put_instance(instance, touched),
+            Change::ForgetInstance(id) => self.forget_instance(*id),
+            Change::Task(task) => self.put_task(task, touched),
+            Change::ForgetTask(id) => self.forget_task(*id),
+            Change::ClientToken(token) => {
+                if let Some(old) = self.client_tokens.get(&token.key) {
+                    self.graves.remove(&(old.expires_at, Grave::ClientToken(token.key.clone())));
+                }
+                self.graves.insert((token.expires_at, Grave::ClientToken(token.key.clone())));
+                self.client_tokens.insert(token.key.clone(), Arc::clone(token));
+            }
+            Change::ForgetClientToken(key) => {
+                if let Some(old) = self.client_tokens.remove(key) {
+                    self.graves.remove(&(old.expires_at, Grave::ClientToken(key.clone())));
+                }
+            }
+        }
+    }
+
+    /// Makes this the state of `revision`. The agents of `touched` hear of it under that number.
+    pub(crate) fn commit(&mut self, revision: Generation, touched: &BTreeSet<InstanceId>) {
+        self.revision = revision;
+        for id in touched {
+            if let Some(host) = self.host_mut(*id) {
+                host.generation = revision;
+            }
+        }
+    }
+
+    /// Makes this the state of `revision`, for every agent: for a state that was just read from a store, which
+    /// does not tell when each agent's part of it changed last.
+    pub(crate) fn commit_all(&mut self, revision: Generation) {
+        let all: BTreeSet<_> = self.instance_clusters.keys().copied().collect();
+        self.commit(revision, &all);
+    }
+
+    fn cluster_mut(&mut self, key: &ClusterKey) -> Option<&mut ClusterState> {
+        self.clusters.get_mut(key).map(Arc::make_mut)
+    }
+
+    fn host_mut(&mut self, id: InstanceId) -> Option<&mut HostState> {
+        let cluster = self.clusters.get_mut(self.instance_clusters.get(&id)?)?;
+        Arc::make_mut(cluster).hosts.get_mut(&id).map(Arc::make_mut)
+    }
+
+    fn put_cluster(&mut self, record: &Arc<Cluster>) {
+        match self.clusters.get(&record.key).map(|old| Arc::clone(&old.record)) {
+            Some(old) => self.bury_cluster(&old, false),
+            None => {
+                self.clusters.insert(record.key.clone(), Arc::new(ClusterState::new(Arc::clone(record))));
+            }
+        }
+        self.bury_cluster(record, true);
+        if let Some(cluster) = self.cluster_mut(&record.key) {
+            cluster.record = Arc::clone(record);
+        }
+    }
+
+    fn bury_cluster(&mut self, record: &Cluster, bury: bool) {
+        match record.status {
+            ClusterStatus::Active => {}
+            ClusterStatus::Inactive { since } => self.bury((since, Grave::Cluster(record.key.clone())), bury),
+        }
+    }
+
+    fn bury(&mut self, grave: (longshore_model::Timestamp, Grave), bury: bool) {
+        if bury {
+            self.graves.insert(grave);
+        } else {
+            self.graves.remove(&grave);
+        }
+    }
+
+    fn put_definition(&mut self, definition: &Arc<Definition>) {
+        let doomed = match definition.status {
+            DefinitionStatus::Active | DefinitionStatus::Inactive { .. } => false,
+            DefinitionStatus::DeleteInProgress { .. } => true,
+        };
+        if doomed {
+            self.doomed_definitions.insert(definition.key.clone());
+        }
+        let family: &mut Arc<Family> = self.families.entry(definition.key.family_key()).or_default();
+        let family = Arc::make_mut(family);
+        family.last_revision = family.last_revision.max(definition.key.revision);
+        family.revisions.insert(definition.key.revision, Arc::clone(definition));
+    }
+
+    fn put_instance(&mut self, record: &Arc<Instance>, touched: &mut BTreeSet<InstanceId>) {
+        let was_registered = match self.host_mut(record.id) {
+            Some(host) => {
+                let was = host.record.status;
+                host.set_record(Arc::clone(record));
+                was.is_registered()
+            }
+            None => {
+                self.instance_clusters.insert(record.id, record.cluster.clone());
+                // Loading reads clusters first and commands make the cluster before the instance.
+                if let Some(cluster) = self.cluster_mut(&record.cluster) {
+                    cluster.hosts.insert(record.id, Arc::new(HostState::new(Arc::clone(record))));
+                }
+                // Its agent's first generation is the one that it joined at.
+                touched.insert(record.id);
+                false
+            }
+        };
+        let is_registered = record.status.is_registered();
+        if let Some(cluster) = self.cluster_mut(&record.cluster) {
+            cluster.registered = cluster.registered + u32::from(is_registered) - u32::from(was_registered);
+        }
+        if was_registered && !is_registered {
+            touched.insert(record.id);
+        }
+        if let InstanceStatus::Inactive { since } = record.status {
+            self.bury((since, Grave::Instance(record.id)), true);
+        }
+    }
+
+    fn forget_instance(&mut self, id: InstanceId) {
+        let Some(key) = self.instance_clusters.remove(&id) else { return };
+        let Some(cluster) = self.cluster_mut(&key) else { return };
+        let Some(host) = cluster.hosts.remove(&id) else { return };
+        if host.record.status.is_registered() {
+            cluster.registered -= 1;
+        }
+        if let InstanceStatus::Inactive { since } = host.record.status {
+            self.bury((since, Grave::Instance(id)), false);
+        }
+    }
+
+    fn put_task(&mut self, task: &Arc<Task>, touched: &mut BTreeSet<InstanceId>) {
+        let old = self.tasks.insert(task.id, Arc::clone(task));
+        if assigned(old.as_deref()) != assigned(Some(task)) {
+            touched.insert(task.instance);
+        }
+        // The sets follow what never changes about a task, and its desired status.
+        if old.as_ref().map(|old| old.desired) != Some(task.desired) {
+            if let Some(old) = &old {
+                self.unlist(old);
+            }
+            for set in TaskSet::of(task) {
+                self.task_sets.entry((set, task.desired)).or_default().insert(task.id);
+            }
+        }
+        if old.is_none() {
+            *self.definition_users.entry(task.definition.clone()).or_insert(0) += 1;
+        }
+        // What a task claims never changes; most reports change nothing that is summed.
+        if old.as_deref().and_then(counted_as_pending) != counted_as_pending(task) {
+            if let Some(old) = old.as_deref() {
+                self.uncount(old);
+            }
+            self.count(task);
+        }
+        if let Some(over) = task.over_at {
+            self.bury((over, Grave::Task(task.id)), true);
+        }
+    }
+
+    fn forget_task(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.remove(&id) else { return };
+        self.unlist(&task);
+        self.uncount(&task);
+        if let Some(users) = self.definition_users.get_mut(&task.definition) {
+            *users -= 1;
+            if *users == 0 {
+                self.definition_users.remove(&task.definition);
+            }
+        }
+        if let Some(over) = task.over_at {
+            self.bury((over, Grave::Task(id)), false);
+        }
+    }
+
+    /// Puts a task into its cluster's and its host's sums, if it is live.
+    fn count(&mut self, task: &Task) {
+        if !task.is_live() {
+            return;
+        }
+        if let Some(cluster) = self.cluster_mut(&task.cluster) {
+            cluster.count(task);
+        }
+        if let Some(host) = self.host_mut(task.instance) {
+            host.add(task);
+        }
+    }
+
+    /// Takes a task out of its cluster's and its host's sums, if it was in them.
+    fn uncount(&mut self, task: &Task) {
+        if !task.is_live() {
+            return;
+        }
+        if let Some(cluster) = self.cluster_mut(&task.cluster) {
+            cluster.uncount(task);
+        }
+        if let Some(host) = self.host_mut(task.instance) {
+            host.remove(task);
+        }
+    }
+
+    fn unlist(&mut self, task: &Task) {
+        for set in TaskSet::of(task) {
+            let key = (set, task.desired);
+            if let Some(ids) = self.task_sets.get_mut(&key) {
+                ids.remove(&task.id);
+                if ids.is_empty() {
+                    self.task_sets.remove(&key);
+                }
+            }
+        }
+    }
+}
+
+/// What an agent is told of a task; `None` when the task is not part of its assignment.
+///
+/// Whether a start is still possible is told too, and does not count: it only changes after the agent itself
+/// said something, and a complete assignment carries it to an agent that has forgotten.
+fn assigned(task: Option<&Task>) -> Option<DesiredStatus> {
+    task.filter(|task| task.is_live()).map(|task| task.desired)
+}
+
+/// How a task counts in its cluster's and its host's sums; `None` when it does not.
+fn counted_as_pending(task: &Task) -> Option<bool> {
+    task.is_live().then(|| is_pending(task.status))
+}

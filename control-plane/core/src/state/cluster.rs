@@ -1,0 +1,82 @@
+//! A cluster with its instances and the counts that DescribeClusters shows.
+
+use crate::records::{Cluster, Task};
+use crate::state::host::{HostState, is_pending};
+use imbl::OrdMap;
+use longshore_ecs_api::enums::LaunchType;
+use longshore_model::InstanceId;
+use std::sync::Arc;
+
+/// Live tasks of a cluster, by launch type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TaskCounts {
+    /// EC2, and what is not one of the other two.
+    pub ec2: u32,
+    /// FARGATE.
+    pub fargate: u32,
+    /// EXTERNAL.
+    pub external: u32,
+}
+
+impl TaskCounts {
+    /// All of them.
+    #[must_use]
+    pub const fn total(self) -> u32 {
+        self.ec2 + self.fargate + self.external
+    }
+
+    fn of(&mut self, launch_type: &LaunchType) -> &mut u32 {
+        match launch_type {
+            LaunchType::Fargate => &mut self.fargate,
+            LaunchType::External => &mut self.external,
+            LaunchType::Ec2 | LaunchType::ManagedInstances | LaunchType::Other(_) => &mut self.ec2,
+        }
+    }
+}
+
+/// A cluster, its instances, and what they run.
+#[derive(Debug, Clone)]
+pub struct ClusterState {
+    /// The record.
+    pub record: Arc<Cluster>,
+    /// Its instances, deregistered ones included while they are remembered.
+    pub hosts: OrdMap<InstanceId, Arc<HostState>>,
+    /// How many instances are ACTIVE or DRAINING.
+    pub registered: u32,
+    /// Tasks that run.
+    pub running: TaskCounts,
+    /// Tasks placed that do not run yet.
+    pub pending: TaskCounts,
+}
+
+impl ClusterState {
+    pub(super) fn new(record: Arc<Cluster>) -> Self {
+        Self {
+            record,
+            hosts: OrdMap::new(),
+            registered: 0,
+            running: TaskCounts::default(),
+            pending: TaskCounts::default(),
+        }
+    }
+
+    /// Tasks that are not stopped.
+    #[must_use]
+    pub const fn live_tasks(&self) -> u32 {
+        self.running.total() + self.pending.total()
+    }
+
+    pub(super) fn count(&mut self, task: &Task) {
+        *self.counter(task) += 1;
+    }
+
+    pub(super) fn uncount(&mut self, task: &Task) {
+        let counter = self.counter(task);
+        *counter = counter.saturating_sub(1);
+    }
+
+    fn counter(&mut self, task: &Task) -> &mut u32 {
+        let counts = if is_pending(task.status) { &mut self.pending } else { &mut self.running };
+        counts.of(&task.launch_type)
+    }
+}

@@ -1,0 +1,99 @@
+//! A container instance with what its tasks hold of it.
+
+use crate::records::{Instance, InstanceStatus, Task};
+use longshore_model::{Attribute, Generation, InstanceId, TaskId, TaskStatus};
+use longshore_sched::{Host, HostStatus, Offer, Usage};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// An instance, its live tasks, and the sums that placement looks at.
+#[derive(Debug, Clone)]
+pub struct HostState {
+    /// The record.
+    pub record: Arc<Instance>,
+    /// As placement sees it; its usage is the sum of `live`.
+    pub view: Host,
+    /// Tasks that are not stopped.
+    pub live: BTreeSet<TaskId>,
+    /// The revision at which what its agent should run changed last.
+    pub generation: Generation,
+    /// Differs whenever anything that placement looks at does. Of this process only.
+    pub epoch: u64,
+}
+
+impl HostState {
+    pub(super) fn new(record: Arc<Instance>) -> Self {
+        let view = Host {
+            id: record.id,
+            status: HostStatus::Inactive,
+            connected: false,
+            offer: Arc::default(),
+            usage: Usage::default(),
+            running_tasks: 0,
+            pending_tasks: 0,
+        };
+        let mut host =
+            Self { record: Arc::clone(&record), view, live: BTreeSet::new(), generation: Generation(0), epoch: 0 };
+        host.view.offer = Arc::new(offer(&record));
+        host.set_record(record);
+        host
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> InstanceId {
+        self.record.id
+    }
+
+    pub(super) fn set_record(&mut self, record: Arc<Instance>) {
+        self.view.status = match record.status {
+            InstanceStatus::Active => HostStatus::Active,
+            InstanceStatus::Draining => HostStatus::Draining,
+            InstanceStatus::Inactive { .. } => HostStatus::Inactive,
+        };
+        self.view.connected = record.is_connected();
+        let same_offer = self.record.facts == record.facts && self.record.custom_attributes == record.custom_attributes;
+        if !same_offer {
+            self.view.offer = Arc::new(offer(&record));
+        }
+        self.record = record;
+        self.epoch += 1;
+    }
+
+    pub(super) fn add(&mut self, task: &Task) {
+        self.live.insert(task.id);
+        task.take(&mut self.view.usage);
+        *self.counter(task.status) += 1;
+        self.epoch += 1;
+    }
+
+    pub(super) fn remove(&mut self, task: &Task) {
+        self.live.remove(&task.id);
+        task.release(&mut self.view.usage);
+        let counter = self.counter(task.status);
+        *counter = counter.saturating_sub(1);
+        self.epoch += 1;
+    }
+
+    fn counter(&mut self, status: TaskStatus) -> &mut u32 {
+        if is_pending(status) { &mut self.view.pending_tasks } else { &mut self.view.running_tasks }
+    }
+}
+
+fn offer(record: &Instance) -> Offer {
+    let custom =
+        record.custom_attributes.iter().map(|(name, value)| Attribute { name: name.clone(), value: value.clone() });
+    Offer::new(&record.facts, custom, record.registered_at)
+}
+
+/// Whether a live task counts as pending; otherwise it counts as running, until it is stopped.
+pub(super) const fn is_pending(status: TaskStatus) -> bool {
+    match status {
+        TaskStatus::Provisioning | TaskStatus::Pending | TaskStatus::Activating => true,
+        TaskStatus::Running
+        | TaskStatus::Deactivating
+        | TaskStatus::Stopping
+        | TaskStatus::Deprovisioning
+        | TaskStatus::Stopped => false,
+    }
+}

@@ -1,0 +1,183 @@
+//! Everything that the control plane knows, with indexes for every question that is asked often.
+//!
+//! A state is a handful of persistent maps: cloning one copies a few pointers, and a clone never changes. Only
+//! [`State::apply`] changes a state, one [`Change`] at a time; indexes and sums follow in the same place. Readers
+//! get states from [`Core::snapshot`](crate::Core::snapshot).
+
+mod apply;
+mod cluster;
+mod host;
+mod sets;
+#[cfg(test)]
+mod tests;
+
+pub use cluster::{ClusterState, TaskCounts};
+pub use host::HostState;
+pub(crate) use sets::{Grave, TaskSet};
+
+use crate::records::{
+    AccessKey, Account, Activation, ActivationKey, ClientToken, ClientTokenKey, Definition, DefinitionKey, FamilyKey,
+    Setting, SettingKey, Task,
+};
+use imbl::{HashMap, OrdMap, OrdSet};
+use longshore_model::{ClusterKey, DesiredStatus, Generation, InstanceId, TaskId, Timestamp};
+use std::sync::Arc;
+
+/// A family of task definitions.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Family {
+    /// The highest revision ever given; 0 before the first.
+    pub last_revision: u32,
+    /// The revisions that there are.
+    pub revisions: OrdMap<u32, Arc<Definition>>,
+}
+
+/// What the control plane knows at one revision of its store.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    revision: Generation,
+    account: Option<Arc<Account>>,
+    access_keys: HashMap<String, Arc<AccessKey>>,
+    settings: OrdMap<SettingKey, Arc<Setting>>,
+    activations: OrdMap<ActivationKey, Arc<Activation>>,
+    activation_regions: HashMap<String, ActivationKey>,
+    clusters: OrdMap<ClusterKey, Arc<ClusterState>>,
+    instance_clusters: HashMap<InstanceId, ClusterKey>,
+    families: OrdMap<FamilyKey, Arc<Family>>,
+    definition_users: HashMap<DefinitionKey, u32>,
+    doomed_definitions: OrdSet<DefinitionKey>,
+    tasks: HashMap<TaskId, Arc<Task>>,
+    task_sets: HashMap<(TaskSet, DesiredStatus), OrdSet<TaskId>>,
+    client_tokens: OrdMap<ClientTokenKey, Arc<ClientToken>>,
+    graves: OrdSet<(Timestamp, Grave)>,
+}
+
+impl State {
+    /// The store's revision that this state is true at.
+    #[must_use]
+    pub const fn revision(&self) -> Generation {
+        self.revision
+    }
+
+    /// The account, once there is one.
+    #[must_use]
+    pub const fn account(&self) -> Option<&Arc<Account>> {
+        self.account.as_ref()
+    }
+
+    /// An access key.
+    #[must_use]
+    pub fn access_key(&self, id: &str) -> Option<&Arc<AccessKey>> {
+        self.access_keys.get(id)
+    }
+
+    /// All access keys, in no order.
+    pub fn access_keys(&self) -> impl Iterator<Item = &Arc<AccessKey>> {
+        self.access_keys.values()
+    }
+
+    /// A setting.
+    #[must_use]
+    pub fn setting(&self, key: &SettingKey) -> Option<&Arc<Setting>> {
+        self.settings.get(key)
+    }
+
+    /// All settings, by region, name and principal.
+    pub fn settings(&self) -> impl Iterator<Item = &Arc<Setting>> {
+        self.settings.values()
+    }
+
+    /// An activation, whatever its region.
+    #[must_use]
+    pub fn activation(&self, id: &str) -> Option<&Arc<Activation>> {
+        self.activations.get(self.activation_regions.get(id)?)
+    }
+
+    /// All activations, by region and id.
+    pub fn activations(&self) -> impl Iterator<Item = &Arc<Activation>> {
+        self.activations.values()
+    }
+
+    /// A cluster with its instances, deleted ones included while they are remembered.
+    #[must_use]
+    pub fn cluster(&self, key: &ClusterKey) -> Option<&Arc<ClusterState>> {
+        self.clusters.get(key)
+    }
+
+    /// All clusters from `first` on, by region and name.
+    pub fn clusters_from(&self, first: &ClusterKey) -> impl Iterator<Item = &Arc<ClusterState>> {
+        self.clusters.range(first.clone()..).map(|(_, cluster)| cluster)
+    }
+
+    /// All clusters, by region and name.
+    pub fn clusters(&self) -> impl Iterator<Item = &Arc<ClusterState>> {
+        self.clusters.values()
+    }
+
+    /// A container instance, deregistered ones included while they are remembered.
+    #[must_use]
+    pub fn host(&self, id: InstanceId) -> Option<&Arc<HostState>> {
+        self.clusters.get(self.instance_clusters.get(&id)?)?.hosts.get(&id)
+    }
+
+    /// A family.
+    #[must_use]
+    pub fn family(&self, key: &FamilyKey) -> Option<&Arc<Family>> {
+        self.families.get(key)
+    }
+
+    /// All families from `first` on, by region and name.
+    pub fn families_from(&self, first: &FamilyKey) -> impl Iterator<Item = (&FamilyKey, &Arc<Family>)> {
+        self.families.range(first.clone()..)
+    }
+
+    /// A task definition.
+    #[must_use]
+    pub fn definition(&self, key: &DefinitionKey) -> Option<&Arc<Definition>> {
+        self.families.get(&key.family_key())?.revisions.get(&key.revision)
+    }
+
+    /// How many tasks refer to a definition, stopped ones included.
+    #[must_use]
+    pub fn definition_users(&self, key: &DefinitionKey) -> u32 {
+        self.definition_users.get(key).copied().unwrap_or(0)
+    }
+
+    /// Definitions whose deletion was asked for.
+    pub(crate) fn doomed_definitions(&self) -> impl Iterator<Item = &DefinitionKey> {
+        self.doomed_definitions.iter()
+    }
+
+    /// A task, stopped ones included while they are remembered.
+    #[must_use]
+    pub fn task(&self, id: TaskId) -> Option<&Arc<Task>> {
+        self.tasks.get(&id)
+    }
+
+    /// How many tasks there are, stopped ones included.
+    #[must_use]
+    pub fn tasks_len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// The tasks of a set, by id.
+    pub(crate) fn task_set(&self, set: &TaskSet, desired: DesiredStatus) -> Option<&OrdSet<TaskId>> {
+        self.task_sets.get(&(set.clone(), desired))
+    }
+
+    /// What a client token was used for.
+    #[must_use]
+    pub fn client_token(&self, key: &ClientTokenKey) -> Option<&Arc<ClientToken>> {
+        self.client_tokens.get(key)
+    }
+
+    /// What is over, the longest first.
+    pub(crate) fn graves(&self) -> impl Iterator<Item = &(Timestamp, Grave)> {
+        self.graves.iter()
+    }
+
+    /// Whether that is still over since then.
+    pub(crate) fn is_grave(&self, at: Timestamp, grave: &Grave) -> bool {
+        self.graves.contains(&(at, grave.clone()))
+    }
+}
