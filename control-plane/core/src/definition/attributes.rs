@@ -1,0 +1,88 @@
+//! What a definition needs of its host beyond resources: `requiresAttributes`. Names are those of ECS's agent; our
+//! agent offers the same for what it can do (its `host` module probes them), and placement wants every one of these
+//! among them.
+
+use longshore_ecs_api::enums::{CPUArchitecture, NetworkMode};
+use longshore_ecs_api::types::{Attribute, ContainerDefinition, LinuxParameters, TaskDefinition};
+use std::collections::BTreeMap;
+
+const DOCKER_API: &str = "com.amazonaws.ecs.capability.docker-remote-api";
+const LOG_DRIVER: &str = "com.amazonaws.ecs.capability.logging-driver";
+const PRIVILEGED: &str = "com.amazonaws.ecs.capability.privileged-container";
+const APPARMOR: &str = "com.amazonaws.ecs.capability.apparmor";
+const SELINUX: &str = "com.amazonaws.ecs.capability.selinux";
+const TASK_LIMITS: &str = "ecs.capability.task-cpu-mem-limit";
+const TASK_ENI: &str = "ecs.capability.task-eni";
+const CPU_ARCHITECTURE: &str = "ecs.cpu-architecture";
+const OS_TYPE: &str = "ecs.os-type";
+
+/// The attributes, sorted by name, each once.
+pub(super) fn required(definition: &TaskDefinition, mode: &NetworkMode) -> Vec<Attribute> {
+    let mut names: BTreeMap<String, Option<String>> = BTreeMap::new();
+    let mut need = |name: &str| {
+        names.insert(name.to_owned(), None);
+    };
+    if definition.cpu.is_some() || definition.memory.is_some() {
+        need(TASK_LIMITS);
+    }
+    if *mode == NetworkMode::Awsvpc {
+        need(TASK_ENI);
+    }
+    for container in definition.container_definitions.iter().flatten() {
+        for version in docker_api_versions(container) {
+            need(&format!("{DOCKER_API}.{version}"));
+        }
+        if container.privileged == Some(true) {
+            need(PRIVILEGED);
+        }
+        if let Some(driver) = container.log_configuration.as_ref().and_then(|log| log.log_driver.as_ref()) {
+            need(&format!("{LOG_DRIVER}.{driver}"));
+        }
+        for option in container.docker_security_options.iter().flatten() {
+            if option.starts_with("apparmor") {
+                need(APPARMOR);
+            } else if option.starts_with("label") {
+                need(SELINUX);
+            }
+        }
+    }
+    if let Some(platform) = &definition.runtime_platform {
+        let architecture = platform.cpu_architecture.as_ref().and_then(|architecture| match architecture {
+            CPUArchitecture::X8664 => Some("x86_64"),
+            CPUArchitecture::Arm64 => Some("arm64"),
+            CPUArchitecture::Other(_) => None,
+        });
+        if let Some(architecture) = architecture {
+            names.insert(CPU_ARCHITECTURE.into(), Some(architecture.into()));
+        }
+        if platform.operating_system_family.is_some() {
+            // Only Linux passes validation.
+            names.insert(OS_TYPE.into(), Some("linux".into()));
+        }
+    }
+    names.into_iter().map(|(name, value)| Attribute { name: Some(name), value, ..Attribute::default() }).collect()
+}
+
+/// The versions of Docker's API that brought what the container uses.
+fn docker_api_versions(container: &ContainerDefinition) -> Vec<&'static str> {
+    let mut versions = Vec::new();
+    if container.log_configuration.is_some() || container.ulimits.as_ref().is_some_and(|list| !list.is_empty()) {
+        versions.push("1.18");
+    }
+    if container.memory_reservation.is_some() {
+        versions.push("1.21");
+    }
+    if let Some(linux) = &container.linux_parameters {
+        let LinuxParameters { init_process_enabled, tmpfs, shared_memory_size, .. } = linux;
+        if tmpfs.is_some() || shared_memory_size.is_some() {
+            versions.push("1.22");
+        }
+        if init_process_enabled == &Some(true) {
+            versions.push("1.25");
+        }
+    }
+    if container.system_controls.as_ref().is_some_and(|list| !list.is_empty()) {
+        versions.push("1.24");
+    }
+    versions
+}

@@ -1,0 +1,1 @@
+//! Rules as a table, and what holds of every definition.

@@ -1,0 +1,101 @@
+//! What ECS has and this version's agents cannot honour yet: refused by name, never ignored.
+//!
+//! One line for each field. To lift a restriction, make the agents honour the field and take its line out. A field
+//! that is absent, empty or switched off asks for nothing and is not refused.
+
+use super::checks::invalid;
+use longshore_ecs_api::ApiError;
+use longshore_ecs_api::enums::{Compatibility, LogDriver, NetworkMode, OSFamily, ResourceType};
+use longshore_ecs_api::types::{ContainerDefinition, LogConfiguration, ResourceRequirement, TaskDefinition, Volume};
+
+type Line<T> = (&'static str, fn(&T) -> bool);
+
+const TASK: &[Line<TaskDefinition>] = &[
+    ("networkMode awsvpc", |t| t.network_mode == Some(NetworkMode::Awsvpc)),
+    ("requiresCompatibilities FARGATE", |t| requires(t, &Compatibility::Fargate)),
+    ("requiresCompatibilities MANAGED_INSTANCES", |t| requires(t, &Compatibility::ManagedInstances)),
+    ("taskRoleArn", |t| t.task_role_arn.is_some()),
+    ("executionRoleArn", |t| t.execution_role_arn.is_some()),
+    ("pidMode", |t| t.pid_mode.is_some()),
+    ("ipcMode", |t| t.ipc_mode.is_some()),
+    ("proxyConfiguration", |t| t.proxy_configuration.is_some()),
+    ("inferenceAccelerators", |t| some(t.inference_accelerators.as_ref())),
+    ("ephemeralStorage", |t| t.ephemeral_storage.is_some()),
+    ("runtimePlatform.operatingSystemFamily", |t| {
+        let family = t.runtime_platform.as_ref().and_then(|p| p.operating_system_family.as_ref());
+        family.is_some_and(|family| *family != OSFamily::Linux)
+    }),
+    ("enableFaultInjection", |t| t.enable_fault_injection == Some(true)),
+    ("trustedExecutionConfiguration", |t| t.trusted_execution_configuration.is_some()),
+];
+
+const VOLUME: &[Line<Volume>] = &[
+    ("dockerVolumeConfiguration", |v| v.docker_volume_configuration.is_some()),
+    ("efsVolumeConfiguration", |v| v.efs_volume_configuration.is_some()),
+    ("s3filesVolumeConfiguration", |v| v.s3files_volume_configuration.is_some()),
+    ("fsxWindowsFileServerVolumeConfiguration", |v| v.fsx_windows_file_server_volume_configuration.is_some()),
+    ("configuredAtLaunch", |v| v.configured_at_launch == Some(true)),
+];
+
+const CONTAINER: &[Line<ContainerDefinition>] = &[
+    ("repositoryCredentials", |c| c.repository_credentials.is_some()),
+    ("links", |c| some(c.links.as_ref())),
+    ("portMappings.containerPortRange", |c| c.port_mappings.iter().flatten().any(|m| m.container_port_range.is_some())),
+    ("restartPolicy", |c| c.restart_policy.as_ref().is_some_and(|policy| policy.enabled != Some(false))),
+    ("environmentFiles", |c| some(c.environment_files.as_ref())),
+    ("volumesFrom", |c| some(c.volumes_from.as_ref())),
+    ("secrets", |c| some(c.secrets.as_ref())),
+    ("dependsOn", |c| some(c.depends_on.as_ref())),
+    // Only ever the limit for what depends on the container.
+    ("startTimeout", |c| c.start_timeout.is_some()),
+    ("logConfiguration.logDriver awslogs", |c| log(c, |l| l.log_driver == Some(LogDriver::Awslogs))),
+    ("logConfiguration.logDriver awsfirelens", |c| log(c, |l| l.log_driver == Some(LogDriver::Awsfirelens))),
+    ("logConfiguration.secretOptions", |c| log(c, |l| some(l.secret_options.as_ref()))),
+    ("healthCheck", |c| c.health_check.is_some()),
+    ("resourceRequirements.type InferenceAccelerator", |c| {
+        needs(c, |r| r.r#type == Some(ResourceType::InferenceAccelerator))
+    }),
+    ("resourceRequirements.type NeuronDevice", |c| needs(c, |r| r.r#type == Some(ResourceType::NeuronDevice))),
+    ("resourceRequirements.value ALL", |c| needs(c, |r| r.value.as_deref() == Some("ALL"))),
+    ("resourceRequirements.sharingStrategy", |c| needs(c, |r| r.sharing_strategy.is_some())),
+    ("firelensConfiguration", |c| c.firelens_configuration.is_some()),
+    ("credentialSpecs", |c| some(c.credential_specs.as_ref())),
+];
+
+fn some<T>(list: Option<&Vec<T>>) -> bool {
+    list.is_some_and(|list| !list.is_empty())
+}
+
+fn requires(task: &TaskDefinition, what: &Compatibility) -> bool {
+    task.requires_compatibilities.iter().flatten().any(|required| required == what)
+}
+
+fn log(container: &ContainerDefinition, holds: fn(&LogConfiguration) -> bool) -> bool {
+    container.log_configuration.as_ref().is_some_and(holds)
+}
+
+fn needs(container: &ContainerDefinition, holds: fn(&ResourceRequirement) -> bool) -> bool {
+    container.resource_requirements.iter().flatten().any(holds)
+}
+
+/// Refuses the first field that is in a table and asked for.
+pub(super) fn check(definition: &TaskDefinition) -> Result<(), ApiError> {
+    refuse(TASK, definition, String::new())?;
+    for (i, volume) in definition.volumes.iter().flatten().enumerate() {
+        refuse(VOLUME, volume, format!("volumes[{i}]."))?;
+    }
+    for (i, container) in definition.container_definitions.iter().flatten().enumerate() {
+        refuse(CONTAINER, container, format!("containerDefinitions[{i}]."))?;
+    }
+    Ok(())
+}
+
+fn refuse<T>(table: &[Line<T>], part: &T, path: String) -> Result<(), ApiError> {
+    match table.iter().find(|(_, asked_for)| asked_for(part)) {
+        Some((field, _)) => Err(invalid(format!(
+            "{path}{field} is not supported yet by this version of Longshore; remove it to register the task \
+             definition."
+        ))),
+        None => Ok(()),
+    }
+}

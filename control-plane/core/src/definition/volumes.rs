@@ -1,0 +1,84 @@
+//! The volumes of a task.
+
+use super::checks::{absolute, duplicate, given, invalid, is_name};
+use longshore_ecs_api::ApiError;
+use longshore_ecs_api::enums::{EFSTransitEncryption, Scope};
+use longshore_ecs_api::types::Volume;
+
+pub(super) fn check(volumes: &[Volume]) -> Result<(), ApiError> {
+    for (index, volume) in volumes.iter().enumerate() {
+        check_one(volume, |field| format!("volumes[{index}].{field}"))?;
+    }
+    match duplicate(volumes.iter().filter_map(|v| v.name.as_deref())) {
+        Some(name) => Err(invalid(format!("The volume name '{name}' is used more than once."))),
+        None => Ok(()),
+    }
+}
+
+fn check_one(volume: &Volume, at: impl Fn(&str) -> String) -> Result<(), ApiError> {
+    match given(volume.name.as_ref()) {
+        None => return Err(invalid("Volume.name should not be null or empty.")),
+        Some(name) if !is_name(name) => {
+            return Err(invalid(format!("Volume.name '{name}' contains invalid characters.")));
+        }
+        Some(_) => {}
+    }
+    let kinds = [
+        volume.host.is_some(),
+        volume.docker_volume_configuration.is_some(),
+        volume.efs_volume_configuration.is_some(),
+        volume.s3files_volume_configuration.is_some(),
+        volume.fsx_windows_file_server_volume_configuration.is_some(),
+        volume.configured_at_launch == Some(true),
+    ];
+    if kinds.iter().filter(|is| **is).count() > 1 {
+        return Err(invalid(format!(
+            "{} has more than one of host, dockerVolumeConfiguration, efsVolumeConfiguration, s3filesVolumeConfiguration, \
+             fsxWindowsFileServerVolumeConfiguration and configuredAtLaunch.",
+            at("name").trim_end_matches(".name")
+        )));
+    }
+    if let Some(host) = &volume.host
+        && let Some(path) = &host.source_path
+    {
+        if path.is_empty() {
+            return Err(invalid("host.sourcePath should not be blank."));
+        }
+        absolute(Some(path), || at("host.sourcePath"))?;
+    }
+    if let Some(docker) = &volume.docker_volume_configuration {
+        match docker.scope {
+            Some(Scope::Other(_)) => {
+                return Err(invalid(format!("{} must be task or shared.", at("dockerVolumeConfiguration.scope"))));
+            }
+            None | Some(Scope::Task) if docker.autoprovision == Some(true) => {
+                return Err(invalid(format!(
+                    "{} can only be set for the scope shared.",
+                    at("dockerVolumeConfiguration.autoprovision")
+                )));
+            }
+            None | Some(Scope::Task | Scope::Shared) => {}
+        }
+    }
+    if let Some(efs) = &volume.efs_volume_configuration {
+        if given(efs.file_system_id.as_ref()).is_none() {
+            return Err(invalid(format!("{} should not be null or empty.", at("efsVolumeConfiguration.fileSystemId"))));
+        }
+        let access_point = efs.authorization_config.as_ref().and_then(|a| given(a.access_point_id.as_ref()));
+        let elsewhere = given(efs.root_directory.as_ref()).is_some_and(|path| path != "/");
+        if access_point.is_some() && elsewhere {
+            return Err(invalid(format!(
+                "{} must be absent or / when an access point is given.",
+                at("efsVolumeConfiguration.rootDirectory")
+            )));
+        }
+        let encrypted = efs.transit_encryption == Some(EFSTransitEncryption::Enabled);
+        if access_point.is_some() && !encrypted {
+            return Err(invalid(format!(
+                "{} must be ENABLED when an access point is given.",
+                at("efsVolumeConfiguration.transitEncryption")
+            )));
+        }
+    }
+    Ok(())
+}
