@@ -4,13 +4,23 @@
 //! private key is made here and never leaves the host. Never: talks of tasks. `session` reads the current
 //! identity through [`IdentityHandle`] for each connection that it makes.
 
-use longshore_model::{AccountId, ClusterName, HostFacts, InstanceId, Region};
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
-use tokio_util::sync::CancellationToken;
+pub(crate) mod dial;
+mod file;
+mod join;
+mod renew;
 
-/// What a host received by joining.
+pub use dial::DialError;
+pub use file::{IdentityFile, IdentityFileError};
+pub use join::{JoinError, JoinOptions, join};
+pub use renew::Renewal;
+
+use longshore_model::{AccountId, ClusterName, InstanceId, Region};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// What a host received by joining. `Debug` does not show its key.
 pub struct Identity {
     /// The container instance.
     pub instance: InstanceId,
@@ -24,23 +34,115 @@ pub struct Identity {
     pub instance_arn: String,
     /// `host:port` of the control plane that it joined.
     pub control: String,
+    /// What proves it.
+    credential: Credential,
 }
 
-/// What joining needs.
-pub struct JoinOptions {
-    /// `host:port` of the control plane's agent port.
-    pub control: String,
-    /// The whole token text, as `aws ssm create-activation` gave it (`ActivationCode`).
-    pub token: String,
-    /// The cluster to join; the token's own (or `default`) when absent.
-    pub cluster: Option<ClusterName>,
-    /// Longest wait for the whole exchange.
-    pub timeout: Duration,
+impl Identity {
+    /// When the certificate runs out.
+    #[must_use]
+    pub fn expires(&self) -> SystemTime {
+        self.credential.expires
+    }
+
+    /// The same host with a renewed certificate.
+    fn renewed(&self, credential: Credential) -> Self {
+        Self {
+            instance: self.instance,
+            cluster: self.cluster.clone(),
+            region: self.region.clone(),
+            account: self.account.clone(),
+            instance_arn: self.instance_arn.clone(),
+            control: self.control.clone(),
+            credential,
+        }
+    }
 }
 
-/// Where identities are kept: `<data_dir>/identity.json`, mode 0600.
-#[derive(Debug, Clone)]
-pub struct IdentityFile(pub PathBuf);
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity")
+            .field("instance", &self.instance)
+            .field("cluster", &self.cluster)
+            .field("control", &self.control)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A certificate, its key, and whom to trust.
+struct Credential {
+    /// The agent's certificate and its issuers.
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivatePkcs8KeyDer<'static>,
+    /// The authorities that may stand behind the control plane's address.
+    authorities: Vec<CertificateDer<'static>>,
+    /// When it was received: renewals reckon from here, since the certificate itself is backdated.
+    obtained: SystemTime,
+    expires: SystemTime,
+}
+
+/// Why an answer of the control plane is no certificate for this host.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialError {
+    /// A field is missing or cannot be read.
+    #[error("field `{field}` of the control plane's answer {why}")]
+    Field {
+        /// Which.
+        field: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+    /// It certifies another key.
+    #[error("the certificate is not for the key that was asked for")]
+    OtherKey,
+}
+
+impl Credential {
+    /// Takes the control plane's answer to a request made with `key`.
+    fn accept(
+        certificate: Option<longshore_proto::v1::Certificate>,
+        key: &rcgen::KeyPair,
+    ) -> Result<Self, CredentialError> {
+        let field = |field, why: &str| CredentialError::Field { field, why: why.to_owned() };
+        let certificate = certificate.ok_or_else(|| field("certificate", "is missing"))?;
+        let owned = |der: &[u8]| CertificateDer::from(der.to_vec());
+        let chain: Vec<_> = certificate.chain.iter().map(|der| owned(der)).collect();
+        let authorities: Vec<_> = certificate.authorities.iter().map(|der| owned(der)).collect();
+        let leaf = chain.first().ok_or_else(|| field("certificate.chain", "is empty"))?;
+        if authorities.is_empty() {
+            return Err(field("certificate.authorities", "is empty"));
+        }
+        if rustls::RootCertStore::empty().add_parsable_certificates(authorities.clone()).1 > 0 {
+            return Err(field("certificate.authorities", "has one that cannot be read"));
+        }
+        let (public_key, expires) = inspect(leaf).ok_or_else(|| field("certificate.chain", "cannot be read"))?;
+        if public_key != rcgen::PublicKeyData::subject_public_key_info(key) {
+            return Err(CredentialError::OtherKey);
+        }
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+        Ok(Self { chain, key, authorities, obtained: SystemTime::now(), expires })
+    }
+
+    fn key(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::Pkcs8(self.key.clone_key())
+    }
+}
+
+/// A certificate's public key and when it runs out.
+fn inspect(certificate: &[u8]) -> Option<(Vec<u8>, SystemTime)> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let expires = u64::try_from(parsed.validity().not_after.timestamp()).ok()?;
+    Some((parsed.public_key().raw.to_vec(), UNIX_EPOCH + Duration::from_secs(expires)))
+}
+
+/// A new key and the request for its certificate. The control plane takes nothing from it but the public key.
+fn request() -> Result<(rcgen::KeyPair, Vec<u8>), rcgen::Error> {
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    let request = params.serialize_request(&key)?.der().to_vec();
+    Ok((key, request))
+}
 
 /// The current identity, shared by the session and the renewal. Cheap to clone.
 #[derive(Clone)]
@@ -60,60 +162,11 @@ impl IdentityHandle {
     pub fn current(&self) -> Arc<Identity> {
         self.current.load_full()
     }
-}
 
-impl IdentityFile {
-    /// Reads the identity; `None` when this host has not joined.
-    ///
-    /// # Errors
-    /// When the file is there and cannot be read or understood, or others than its owner may read it.
-    pub fn load(&self) -> Result<Option<Identity>, IdentityFileError> {
-        Ok(None)
+    fn replace(&self, identity: Identity) {
+        self.current.store(Arc::new(identity));
     }
 }
 
-/// Why the identity file could not be used.
-#[derive(Debug, thiserror::Error)]
-pub enum IdentityFileError {}
-
-/// Why a host could not join.
-#[derive(Debug, thiserror::Error)]
-pub enum JoinError {}
-
-impl JoinError {
-    /// The exit code of `longshore-agent join`: 3 for what a new token or another option mends, 1 for what
-    /// trying again may mend.
-    #[must_use]
-    pub fn exit_code(&self) -> u8 {
-        match *self {}
-    }
-}
-
-/// Joins the control plane with a token and writes the identity file. Replaces an identity that is there.
-///
-/// # Errors
-/// See [`JoinError`]; nothing is written unless joining succeeded.
-pub async fn join(file: &IdentityFile, options: JoinOptions, facts: HostFacts) -> Result<Identity, JoinError> {
-    let _ = (file, options, facts);
-    std::future::pending().await
-}
-
-/// Renews the certificate at two thirds of its life: a long-lived task.
-pub struct Renewal {
-    file: IdentityFile,
-    identity: IdentityHandle,
-}
-
-impl Renewal {
-    /// Keeps `identity` and the file it came from fresh.
-    #[must_use]
-    pub fn new(file: IdentityFile, identity: IdentityHandle) -> Self {
-        Self { file, identity }
-    }
-
-    /// Runs until `shutdown`; tries again for ever, with a logged reason and a growing wait.
-    pub async fn run(self, shutdown: CancellationToken) {
-        let Self { file: _, identity: _ } = self;
-        shutdown.cancelled().await;
-    }
-}
+#[cfg(test)]
+pub(crate) mod tests;

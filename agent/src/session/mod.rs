@@ -8,13 +8,21 @@
 //! The two stores on either side belong to the engine: assignments go to it through [`DesiredUpdate`]s, and
 //! it publishes [`ObservedReports`] that this module reads. `assemble` makes both channels.
 
+mod backoff;
+mod inbound;
+mod outbound;
+mod stream;
+
 use crate::identity::IdentityHandle;
+use backoff::Backoff;
 use longshore_model::{Assignment, DesiredStatus, Generation, HostFacts, TaskId, TaskReport};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use stream::{Ended, Stream, Then};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Depth of the queue of [`DesiredUpdate`]s: the session has one assignment in flight at a time, and one more
@@ -105,7 +113,7 @@ impl Default for SessionConfig {
     fn default() -> Self {
         Self {
             control: None,
-            connect_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(10),
             backoff_min: Duration::from_millis(200),
             backoff_max: Duration::from_secs(15),
             refused_retry: Duration::from_secs(3600),
@@ -165,7 +173,64 @@ impl Session {
 
     /// Runs until `shutdown`; connects again for ever, with a logged reason and a wait each time.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Self { config: _, identity: _, inputs: _, state: _ } = self;
-        shutdown.cancelled().await;
+        shutdown.run_until_cancelled(self.keep_connected()).await;
     }
+
+    async fn keep_connected(mut self) {
+        let boot_id = uuid::Uuid::new_v4().simple().to_string();
+        let mut backoff = Backoff::new(self.config.backoff_min, self.config.backoff_max);
+        loop {
+            let Ok(facts) = self.inputs.facts.wait_for(Option::is_some).await.map(|facts| facts.clone()) else {
+                tracing::error!("nobody will say what this host is; no session");
+                return std::future::pending().await;
+            };
+            let facts = facts.expect("waited for");
+            self.state.send_replace(SessionState::Connecting);
+            let begun = Instant::now();
+            let identity = self.identity.current();
+            let opened = Stream::open(&self.config, &identity, &mut self.inputs, facts, &boot_id, &self.state).await;
+            let Ended { why, then } = match opened {
+                Ok(stream) => Box::pin(stream.serve()).await,
+                Err(ended) => ended,
+            };
+            if begun.elapsed() > STEADY {
+                backoff.reset();
+            }
+            let wait = match then {
+                Then::Again => Duration::ZERO,
+                Then::Retry => backoff.next(),
+                Then::Yield => self.config.backoff_max,
+                Then::Refused => self.config.refused_retry,
+            };
+            let instance = identity.instance;
+            let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            if then == Then::Refused {
+                let why = format!("{why}. Tasks keep running; join again with a new token to bring the host back");
+                tracing::error!(%instance, why, retry_millis = millis, "the control plane refuses this host");
+                self.state.send_replace(SessionState::Refused { why });
+            } else {
+                tracing::warn!(%instance, why, retry_millis = millis, "no session with the control plane");
+                self.state.send_replace(SessionState::Waiting { why, millis });
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+}
+
+/// A stream that lasted this long was a good one: the next failure begins with the shortest wait again.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// An error and everything behind it, on one line. Repetitions (an error that shows its source) are left out.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let words = inner.to_string();
+        if !text.ends_with(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        source = inner.source();
+    }
+    text
 }

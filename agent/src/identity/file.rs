@@ -1,0 +1,211 @@
+//! The identity file: everything that joining gave this host, the private key included, in one file of mode 0600.
+//!
+//! One file, so that key and certificate cannot part; written whole or not at all.
+
+use super::{Credential, Identity, inspect};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use longshore_model::{AccountId, ClusterName, InstanceId, Region};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The format that this build writes.
+const FORMAT: u32 = 1;
+
+/// Where identities are kept: `<data_dir>/identity.json`, mode 0600.
+#[derive(Debug, Clone)]
+pub struct IdentityFile(pub PathBuf);
+
+/// Why the identity file could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityFileError {
+    /// The system refused.
+    #[error("could not {verb} the identity file `{path}`", path = path.display())]
+    Io {
+        /// What was tried.
+        verb: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Others can read the private key.
+    #[error("the identity file `{path}` has mode {mode:03o}, so others can read this host's key; run `chmod 600` on \
+             it, and join again if somebody may have read it", path = path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Not what this wrote.
+    #[error("the identity file `{path}` is damaged ({why}); remove it and join again with a new token",
+            path = path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, without its contents.
+        why: String,
+    },
+    /// Written by a newer version of the agent.
+    #[error("the identity file `{path}` has format {format}, and this agent reads up to {FORMAT}; upgrade the agent",
+            path = path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        format: u32,
+    },
+}
+
+/// The file's contents. It has no `Debug`: it holds the key.
+#[derive(Serialize, Deserialize)]
+struct Contents {
+    format: u32,
+    instance: InstanceId,
+    cluster: ClusterName,
+    region: Region,
+    account: AccountId,
+    instance_arn: String,
+    control: String,
+    /// Seconds since the epoch.
+    obtained_at: u64,
+    /// PEM each, the agent's own first.
+    certificates: Vec<String>,
+    /// PEM each.
+    authorities: Vec<String>,
+    /// PEM.
+    key: String,
+}
+
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
+
+impl IdentityFile {
+    /// Reads the identity; `None` when this host has not joined.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read or understood, or others than its owner may read it.
+    pub fn load(&self) -> Result<Option<Identity>, IdentityFileError> {
+        let mut file = match File::open(&self.0) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(self.io("read", error)),
+        };
+        let mode = file.metadata().map_err(|error| self.io("read", error))?.mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(IdentityFileError::Exposed { path: self.0.clone(), mode });
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(|error| self.io("read", error))?;
+        self.parse(&text).map(Some)
+    }
+
+    fn parse(&self, text: &str) -> Result<Identity, IdentityFileError> {
+        // serde's own words could quote the file, and with it the key: only the place is told.
+        let at = |error: &serde_json::Error| format!("line {}, column {}", error.line(), error.column());
+        let damaged = |why: String| IdentityFileError::Damaged { path: self.0.clone(), why };
+        let Format { format } = serde_json::from_str(text).map_err(|error| damaged(at(&error)))?;
+        if format > FORMAT {
+            return Err(IdentityFileError::Newer { path: self.0.clone(), format });
+        }
+        let contents: Contents = serde_json::from_str(text).map_err(|error| damaged(at(&error)))?;
+        let certificates = |pems: &[String]| -> Result<Vec<CertificateDer<'static>>, IdentityFileError> {
+            pems.iter()
+                .map(|pem| CertificateDer::from_pem_slice(pem.as_bytes()))
+                .collect::<Result<_, _>>()
+                .map_err(|_| damaged("a certificate is not PEM".to_owned()))
+        };
+        let chain = certificates(&contents.certificates)?;
+        let authorities = certificates(&contents.authorities)?;
+        let key = PrivatePkcs8KeyDer::from_pem_slice(contents.key.as_bytes())
+            .map_err(|_| damaged("the key is not PEM".to_owned()))?;
+        let pair = rcgen::KeyPair::try_from(&key).map_err(|_| damaged("the key cannot be used".to_owned()))?;
+        let leaf = chain.first().and_then(|leaf| inspect(leaf));
+        let (public_key, expires) = leaf.ok_or_else(|| damaged("it has no certificate".to_owned()))?;
+        if public_key != rcgen::PublicKeyData::subject_public_key_info(&pair) {
+            return Err(damaged("the key is not the certificate's".to_owned()));
+        }
+        if authorities.is_empty() {
+            return Err(damaged("it names no authority to trust".to_owned()));
+        }
+        let obtained = UNIX_EPOCH + Duration::from_secs(contents.obtained_at);
+        Ok(Identity {
+            instance: contents.instance,
+            cluster: contents.cluster,
+            region: contents.region,
+            account: contents.account,
+            instance_arn: contents.instance_arn,
+            control: contents.control,
+            credential: Credential { chain, key, authorities, obtained, expires },
+        })
+    }
+
+    /// Writes `identity`; after a crash the old or the new one is there, never a part. Makes the directory (mode
+    /// 0700) if need be.
+    pub(super) fn save(&self, identity: &Identity) -> Result<(), IdentityFileError> {
+        let certificates = |list: &[CertificateDer<'_>]| list.iter().map(|der| pem("CERTIFICATE", der)).collect();
+        let credential = &identity.credential;
+        let obtained_at = credential.obtained.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let contents = Contents {
+            format: FORMAT,
+            instance: identity.instance,
+            cluster: identity.cluster.clone(),
+            region: identity.region.clone(),
+            account: identity.account.clone(),
+            instance_arn: identity.instance_arn.clone(),
+            control: identity.control.clone(),
+            obtained_at,
+            certificates: certificates(&credential.chain),
+            authorities: certificates(&credential.authorities),
+            key: pem("PRIVATE KEY", credential.key.secret_pkcs8_der()),
+        };
+        let text = serde_json::to_string_pretty(&contents).expect("strings and numbers are always JSON");
+        self.write(text.as_bytes()).map_err(|error| self.io("write", error))
+    }
+
+    fn write(&self, contents: &[u8]) -> io::Result<()> {
+        let dir = self.0.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        let temporary = self.0.with_extension("new");
+        match fs::remove_file(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(contents)?;
+        file.sync_all()?;
+        fs::rename(&temporary, &self.0)?;
+        File::open(dir)?.sync_all()
+    }
+
+    fn io(&self, verb: &'static str, source: io::Error) -> IdentityFileError {
+        IdentityFileError::Io { verb, path: self.0.clone(), source }
+    }
+}
+
+/// Seconds of precision are enough for a renewal; see [`Credential::obtained`].
+pub(super) fn age(credential: &Credential, now: SystemTime) -> Duration {
+    now.duration_since(credential.obtained).unwrap_or_default()
+}
+
+/// PEM with lines of 64 characters (RFC 7468).
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let mut pem = format!("-----BEGIN {label}-----\n");
+    for line in text.as_bytes().chunks(64) {
+        pem.push_str(std::str::from_utf8(line).expect("base64 is ASCII"));
+        pem.push('\n');
+    }
+    pem.push_str(&format!("-----END {label}-----\n"));
+    pem
+}

@@ -1,0 +1,105 @@
+//! Renewing the certificate at two thirds of its life: a long-lived task.
+
+use super::dial::{self, DialError};
+use super::file::age;
+use super::{Credential, CredentialError, Identity, IdentityFile, IdentityFileError, IdentityHandle, request};
+use longshore_proto::v1;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio_util::sync::CancellationToken;
+
+/// Longest wait for a connection, and then for the answer.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest single sleep, so that a clock that was set is noticed.
+const LOOK: Duration = Duration::from_secs(600);
+/// Shortest wait after a failure.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// Why a renewal failed. The certificate in use stays.
+#[derive(Debug, thiserror::Error)]
+enum RenewError {
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    #[error("the control plane did not renew the certificate: {0}")]
+    Refused(String),
+    #[error("the control plane did not answer in time")]
+    Timeout,
+    #[error("the answer of the control plane cannot be used")]
+    Answer(#[from] CredentialError),
+    #[error("could not make a new key")]
+    Key(#[source] rcgen::Error),
+    #[error("could not keep the renewed identity")]
+    Save(#[from] IdentityFileError),
+}
+
+/// Keeps the certificate fresh. The renewed one is used from the next connection on.
+pub struct Renewal {
+    file: IdentityFile,
+    identity: IdentityHandle,
+    control: Option<String>,
+}
+
+impl Renewal {
+    /// Keeps `identity` and the file it came from fresh.
+    #[must_use]
+    pub fn new(file: IdentityFile, identity: IdentityHandle) -> Self {
+        Self { file, identity, control: None }
+    }
+
+    /// Renews at `control` instead of where the host joined.
+    #[must_use]
+    pub fn at(mut self, control: Option<String>) -> Self {
+        self.control = control;
+        self
+    }
+
+    /// Runs until `shutdown`; tries again for ever, with a logged reason and a wait of a tenth of what is left.
+    pub async fn run(self, shutdown: CancellationToken) {
+        shutdown.run_until_cancelled(self.keep_fresh()).await;
+    }
+
+    async fn keep_fresh(self) {
+        // Up to a tenth of the life earlier, so that hosts that joined together do not renew together.
+        let share = 2.0 / 3.0 - rand::random_range(0.0..0.1);
+        loop {
+            let identity = self.identity.current();
+            let wait = due(&identity.credential, share, SystemTime::now());
+            if !wait.is_zero() {
+                tokio::time::sleep(wait.min(LOOK)).await;
+                continue;
+            }
+            if let Err(error) = self.renew(&identity).await {
+                let left = identity.expires().duration_since(SystemTime::now()).unwrap_or_default();
+                let wait = (left / 10).clamp(AGAIN, LOOK);
+                tracing::warn!(
+                    error = %crate::session::chain(&error), left_secs = left.as_secs(),
+                    retry_millis = wait.as_millis(), "could not renew this host's certificate"
+                );
+                tokio::time::sleep(wait).await;
+            }
+        }
+    }
+
+    async fn renew(&self, identity: &Arc<Identity>) -> Result<(), RenewError> {
+        let control = self.control.as_deref().unwrap_or(&identity.control);
+        let (key, csr) = request().map_err(RenewError::Key)?;
+        let mut client = dial::connect(identity, control, TIMEOUT).await?;
+        let answer = tokio::time::timeout(TIMEOUT, client.renew(v1::RenewRequest { csr: csr.into() })).await;
+        let answer = match answer {
+            Ok(Ok(answer)) => answer.into_inner(),
+            Ok(Err(status)) => return Err(RenewError::Refused(status.message().to_owned())),
+            Err(_) => return Err(RenewError::Timeout),
+        };
+        let renewed = identity.renewed(Credential::accept(answer.certificate, &key)?);
+        self.file.save(&renewed)?;
+        tracing::info!(instance = %renewed.instance, "renewed this host's certificate");
+        self.identity.replace(renewed);
+        Ok(())
+    }
+}
+
+/// How long until a certificate is to be renewed: at `share` of its life.
+fn due(credential: &Credential, share: f64, now: SystemTime) -> Duration {
+    let life = credential.expires.duration_since(credential.obtained).unwrap_or_default();
+    life.mul_f64(share).saturating_sub(age(credential, now))
+}

@@ -1,0 +1,302 @@
+//! One stream, from the dial to its end.
+
+use super::inbound::{Answer, Inbound};
+use super::outbound::Outbound;
+use super::{SessionConfig, SessionInputs, SessionState, chain};
+use crate::identity::dial;
+use crate::identity::{DialError, Identity};
+use longshore_model::{HostFacts, TaskReport};
+use longshore_proto::{MAX_VERSION, MIN_VERSION, v1};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status, Streaming};
+
+/// Messages that wait to be sent: one batch of reports, one acknowledgement, one resync and a few heartbeats are
+/// under way at most. More means that the connection does not move.
+const OUTBOUND: usize = 16;
+/// Bounds of what a control plane may ask for, so that a mistake there does not make an agent mute or frantic.
+const HEARTBEAT: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(60));
+const LEASE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(3600));
+
+/// Why a stream ended, and what that asks for.
+pub(super) struct Ended {
+    pub(super) why: String,
+    pub(super) then: Then,
+}
+
+/// What follows the end of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Then {
+    /// Another stream at once: this side wanted it.
+    Again,
+    /// Another one after a wait that grows.
+    Retry,
+    /// Another one after the longest wait: somebody else holds this identity's session.
+    Yield,
+    /// Only a person can help.
+    Refused,
+}
+
+impl Ended {
+    fn retry(why: impl Into<String>) -> Self {
+        Self { why: why.into(), then: Then::Retry }
+    }
+
+    fn dial(error: &DialError) -> Self {
+        Self { why: chain(error), then: if refused(error) { Then::Refused } else { Then::Retry } }
+    }
+
+    fn status(status: &Status) -> Self {
+        let then = match status.code() {
+            Code::NotFound | Code::PermissionDenied | Code::Unauthenticated => Then::Refused,
+            Code::Aborted => Then::Yield,
+            Code::Ok
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::InvalidArgument
+            | Code::DeadlineExceeded
+            | Code::AlreadyExists
+            | Code::ResourceExhausted
+            | Code::FailedPrecondition
+            | Code::OutOfRange
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss => {
+                if refused(status) {
+                    Then::Refused
+                } else {
+                    Then::Retry
+                }
+            }
+        };
+        Self { why: describe(status), then }
+    }
+}
+
+/// The certificate does not do any more, as the control plane said in the handshake.
+fn refused(error: &(dyn std::error::Error + 'static)) -> bool {
+    dial::certificate_refused(error)
+}
+
+/// A status's own words and what is behind it: a broken connection says little by itself.
+fn describe(status: &Status) -> String {
+    let words = if status.message().is_empty() { status.code().description() } else { status.message() };
+    match std::error::Error::source(status) {
+        Some(source) => format!("{words}: {}", chain(source)),
+        None => words.to_owned(),
+    }
+}
+
+/// A stream that was welcomed.
+pub(super) struct Stream<'a> {
+    inputs: &'a mut SessionInputs,
+    messages: Streaming<v1::ControlMessage>,
+    sender: mpsc::Sender<v1::AgentMessage>,
+    inbound: Inbound,
+    outbound: Outbound,
+    heartbeat: Duration,
+    lease: Duration,
+    beats: u64,
+    /// What the Hello said of the host.
+    facts: Arc<HostFacts>,
+}
+
+impl<'a> Stream<'a> {
+    /// Dials, says Hello, and waits for the Welcome.
+    pub(super) async fn open(
+        config: &SessionConfig,
+        identity: &Identity,
+        inputs: &'a mut SessionInputs,
+        facts: Arc<HostFacts>,
+        boot_id: &str,
+        state: &watch::Sender<SessionState>,
+    ) -> Result<Self, Ended> {
+        let control = config.control.as_deref().unwrap_or(&identity.control);
+        let limit = config.connect_timeout;
+        let mut client = dial::connect(identity, control, limit).await.map_err(|error| Ended::dial(&error))?;
+        let saved = *inputs.saved.borrow_and_update();
+        let observed = inputs.observed.borrow_and_update().clone();
+        let hello = v1::Hello {
+            min_version: MIN_VERSION,
+            max_version: MAX_VERSION,
+            facts: Some(HostFacts::clone(&facts).into()),
+            applied_generation: saved.0,
+            observed: observed.values().map(|report| TaskReport::clone(report).into()).collect(),
+            boot_id: boot_id.to_owned(),
+        };
+        let (sender, messages) = mpsc::channel(OUTBOUND);
+        let hello = v1::AgentMessage { kind: Some(v1::agent_message::Kind::Hello(hello)) };
+        sender.try_send(hello).expect("the queue was just made");
+        let welcomed = async {
+            let mut messages = client.session(ReceiverStream::new(messages)).await?.into_inner();
+            let first = messages.message().await?;
+            Ok::<_, Status>((messages, first))
+        };
+        let late = |_| Ended::retry(format!("{control} sent no welcome within {} ms", limit.as_millis()));
+        let (messages, first) =
+            tokio::time::timeout(limit, welcomed).await.map_err(late)?.map_err(|status| Ended::status(&status))?;
+        let welcome = match first.and_then(|message| message.kind) {
+            Some(v1::control_message::Kind::Welcome(welcome)) => welcome,
+            Some(_) | None => return Err(Ended::retry(format!("{control} did not begin with a welcome"))),
+        };
+        if !(MIN_VERSION..=MAX_VERSION).contains(&welcome.version) {
+            let version = welcome.version;
+            return Err(Ended::retry(format!("{control} speaks version {version} of the protocol, unasked")));
+        }
+        let control_plane: String =
+            welcome.control_plane_version.chars().filter(|c| !c.is_control()).take(64).collect();
+        tracing::info!(
+            instance = %identity.instance, control, control_plane, version = welcome.version, generation = %saved,
+            "connected to the control plane"
+        );
+        state.send_replace(SessionState::Connected { protocol: welcome.version, control_plane });
+        let millis = |value: u32| Duration::from_millis(value.into());
+        Ok(Self {
+            messages,
+            sender,
+            inbound: Inbound::new(saved, inputs.desired.clone()),
+            outbound: Outbound::new(&observed, config.report_resend),
+            heartbeat: millis(welcome.heartbeat_millis).clamp(HEARTBEAT.0, HEARTBEAT.1),
+            lease: millis(welcome.lease_millis).clamp(LEASE.0, LEASE.1),
+            inputs,
+            beats: 0,
+            facts,
+        })
+    }
+
+    /// Serves the stream until it ends.
+    pub(super) async fn serve(mut self) -> Ended {
+        let mut heard = Instant::now();
+        let mut beat = tokio::time::interval(self.heartbeat);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let silence = heard + self.lease;
+            let resend_at = self.outbound.resend_at();
+            let wake = tokio::select! {
+                biased;
+                message = self.messages.message() => match message {
+                    Ok(Some(message)) => Wake::Message(message),
+                    Ok(None) => return Ended::retry("the control plane closed the stream"),
+                    Err(status) => return Ended::status(&status),
+                },
+                outcome = self.inbound.applied() => Wake::Applied(outcome),
+                changed = self.inputs.observed.changed() => match changed {
+                    Ok(()) => Wake::Observed,
+                    Err(_) => return Ended::retry("the engine ended"),
+                },
+                _ = beat.tick() => Wake::Beat,
+                () = sleep_until(resend_at) => Wake::Resend,
+                changed = other_facts(&mut self.inputs.facts, &self.facts) => match changed {
+                    true => return Ended { why: "the host's facts changed".to_owned(), then: Then::Again },
+                    false => return Ended::retry("the agent's host part ended"),
+                },
+                () = tokio::time::sleep_until(silence) => {
+                    return Ended::retry(format!("nothing was heard for {} ms", self.lease.as_millis()));
+                }
+            };
+            let step = match wake {
+                Wake::Message(message) => {
+                    heard = Instant::now();
+                    self.message(message)
+                }
+                Wake::Applied(outcome) => match self.inbound.after(outcome) {
+                    Ok(answer) => self.answer(answer),
+                    Err(wrong) => Err(Ended::retry(wrong.to_string())),
+                },
+                Wake::Observed => self.report(),
+                Wake::Resend => {
+                    tracing::warn!("reports were not acknowledged; sending them again");
+                    self.outbound.give_up();
+                    self.report()
+                }
+                Wake::Beat => {
+                    self.beats += 1;
+                    self.send(v1::agent_message::Kind::Heartbeat(v1::Heartbeat { seq: self.beats }))
+                }
+            };
+            if let Err(ended) = step {
+                return ended;
+            }
+        }
+    }
+
+    fn message(&mut self, message: v1::ControlMessage) -> Result<(), Ended> {
+        use v1::control_message::Kind;
+        match message.kind {
+            Some(Kind::Assignment(assignment)) => match self.inbound.take(assignment) {
+                Ok(answer) => self.answer(answer),
+                Err(wrong) => {
+                    tracing::error!(error = %wrong, "refused an assignment");
+                    Err(Ended::retry(wrong.to_string()))
+                }
+            },
+            Some(Kind::ReportsAck(ack)) => {
+                let ended = self.outbound.acknowledge(ack.seq, &self.inputs.observed.borrow());
+                if ended { self.report() } else { Ok(()) }
+            }
+            Some(Kind::HeartbeatAck(_)) => Ok(()),
+            Some(Kind::Welcome(_)) => Err(Ended::retry("the control plane sent a second welcome")),
+            None => {
+                tracing::debug!("ignored a message of an unknown kind");
+                Ok(())
+            }
+        }
+    }
+
+    fn answer(&self, answer: Answer) -> Result<(), Ended> {
+        match answer {
+            Answer::Nothing => Ok(()),
+            Answer::Applied(generation) => {
+                tracing::debug!(%generation, "saved");
+                self.send(v1::agent_message::Kind::Applied(v1::Applied { generation: generation.0 }))
+            }
+            Answer::Resync(why) => {
+                tracing::warn!(why, "asking the control plane for everything");
+                self.send(v1::agent_message::Kind::Resync(v1::Resync { why }))
+            }
+        }
+    }
+
+    fn report(&mut self) -> Result<(), Ended> {
+        let reports = {
+            let observed = self.inputs.observed.borrow_and_update();
+            self.outbound.next(&observed, Instant::now())
+        };
+        match reports {
+            Some(reports) => self.send(v1::agent_message::Kind::Reports(reports)),
+            None => Ok(()),
+        }
+    }
+
+    fn send(&self, kind: v1::agent_message::Kind) -> Result<(), Ended> {
+        self.sender.try_send(v1::AgentMessage { kind: Some(kind) }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Ended::retry("the control plane does not read what it is sent"),
+            mpsc::error::TrySendError::Closed(_) => Ended::retry("the control plane ended the stream"),
+        })
+    }
+}
+
+/// What woke a stream.
+enum Wake {
+    Message(v1::ControlMessage),
+    Applied(Result<longshore_model::Generation, super::ApplyError>),
+    Observed,
+    Beat,
+    Resend,
+}
+
+/// Waits for other facts than those that the Hello carried; false when there will be none. Cancel-safe.
+async fn other_facts(facts: &mut watch::Receiver<Option<Arc<HostFacts>>>, said: &Arc<HostFacts>) -> bool {
+    facts.wait_for(|facts| facts.as_ref().is_some_and(|facts| facts != said)).await.is_ok()
+}
+
+async fn sleep_until(when: Option<Instant>) {
+    match when {
+        None => std::future::pending().await,
+        Some(when) => tokio::time::sleep_until(when).await,
+    }
+}
