@@ -1,4 +1,16 @@
 //! End-to-end tests, on real hosts with real clients.
+//!
+//! Each module is one subject; `support` has what they share. A test makes its own lab, which takes about two
+//! seconds, so tests stay independent; several checks that only need a lab to look at share one.
 #![allow(clippy::unwrap_used)]
 
+mod api;
+mod auth;
+mod campaign;
+mod command;
+mod endurance;
+mod hosts;
 mod lab;
+mod placement;
+mod support;
+mod tasks;

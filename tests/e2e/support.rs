@@ -1,0 +1,254 @@
+//! What the end-to-end tests share: definitions, running and waiting through boto3, and looking for leaks.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use longshore_tests::lab::{ApiError, Lab, LabConfig, Node, cgroup, wait_for, wait_until};
+use serde_json::{Value, json};
+
+/// Long enough for anything that a test waits for on a loaded machine; what is late beyond it is broken.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A lab with only the API.
+pub(crate) fn api_lab() -> Lab {
+    Lab::new(LabConfig { hosts: 0, ..LabConfig::default() }).unwrap()
+}
+
+/// A lab of `hosts` hosts whose agents remove stopped containers at once, so that leaks show.
+pub(crate) fn lab(hosts: u8) -> Lab {
+    lab_with(hosts, "")
+}
+
+/// The same with more lines of agent configuration.
+pub(crate) fn lab_with(hosts: u8, agent: &str) -> Lab {
+    let agent = format!("cleanup_wait = \"1s\"\nstop_timeout = \"2s\"\n{agent}");
+    Lab::new(LabConfig { hosts, agent, ..LabConfig::default() }).unwrap()
+}
+
+/// A container that runs a shell script.
+pub(crate) fn shell(name: &str, script: &str) -> Value {
+    json!({"name": name, "image": "busybox", "memory": 16, "command": ["sh", "-c", script], "stopTimeout": 2})
+}
+
+/// A container that runs until it is killed, and costs nothing.
+pub(crate) fn sleeper() -> Value {
+    json!({"name": "main", "image": "probe", "memory": 8, "command": ["sleep"], "stopTimeout": 1})
+}
+
+/// Registers a definition with these containers; `more` holds further members of the request.
+pub(crate) fn register(lab: &Lab, family: &str, containers: Value, more: Value) -> String {
+    let mut args = json!({"family": family, "containerDefinitions": containers});
+    merge(&mut args, more);
+    let made = lab.ecs("register_task_definition", args).unwrap();
+    made["taskDefinition"]["taskDefinitionArn"].as_str().unwrap().to_owned()
+}
+
+/// Adds the members of `more` to `into`.
+pub(crate) fn merge(into: &mut Value, more: Value) {
+    if let (Some(into), Value::Object(more)) = (into.as_object_mut(), more) {
+        into.extend(more);
+    }
+}
+
+/// Runs one task and gives its ARN.
+pub(crate) fn run_one(lab: &Lab, definition: &str, more: Value) -> String {
+    run(lab, definition, 1, more).remove(0)
+}
+
+/// Runs `count` tasks, ten a call as the API takes them, and gives their ARNs.
+pub(crate) fn run(lab: &Lab, definition: &str, count: usize, more: Value) -> Vec<String> {
+    let mut arns = Vec::new();
+    while arns.len() < count {
+        let mut args = json!({"taskDefinition": definition, "count": (count - arns.len()).min(10)});
+        merge(&mut args, more.clone());
+        let answer = lab.ecs("run_task", args).unwrap();
+        assert_eq!(answer["failures"], json!([]), "{answer}");
+        arns.extend(strings(&answer["tasks"], "taskArn"));
+    }
+    arns
+}
+
+/// The member `key` of every element of a list.
+pub(crate) fn strings(list: &Value, key: &str) -> Vec<String> {
+    let elements = list.as_array().unwrap_or_else(|| panic!("{list} is no list"));
+    elements.iter().map(|e| e[key].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+/// Describes tasks, a hundred a call.
+pub(crate) fn describe(lab: &Lab, arns: &[String]) -> Result<Vec<Value>> {
+    let mut tasks = Vec::new();
+    for chunk in arns.chunks(100) {
+        let answer = lab.ecs("describe_tasks", json!({"tasks": chunk}))?;
+        ensure!(answer["failures"] == json!([]), "some tasks are unknown: {}", answer["failures"]);
+        tasks.extend(answer["tasks"].as_array().context("no tasks")?.iter().cloned());
+    }
+    Ok(tasks)
+}
+
+/// One task as it is now.
+pub(crate) fn task(lab: &Lab, arn: &str) -> Value {
+    describe(lab, &[arn.to_owned()]).unwrap().remove(0)
+}
+
+/// Waits until every task is as `wanted` says, and gives them; fails at once when one can never be.
+pub(crate) fn wait_tasks(lab: &Lab, arns: &[String], wanted: &str, deadline: Duration) -> Vec<Value> {
+    wait_for(&format!("{} tasks {wanted}", arns.len()), deadline, || {
+        let tasks = describe(lab, arns)?;
+        let stopped_early = tasks.iter().find(|t| wanted == "RUNNING" && t["lastStatus"] == "STOPPED");
+        if let Some(task) = stopped_early {
+            panic!("a task stopped instead of running: {task:#}");
+        }
+        let counts = tasks.iter().filter(|t| t["lastStatus"] == wanted).count();
+        ensure!(counts == tasks.len(), "{counts} of {} are {wanted}", tasks.len());
+        Ok(Some(tasks))
+    })
+    .unwrap()
+}
+
+/// Waits until one task runs.
+pub(crate) fn running(lab: &Lab, arn: &str) -> Value {
+    wait_tasks(lab, &[arn.to_owned()], "RUNNING", DEADLINE).remove(0)
+}
+
+/// Waits until one task is stopped.
+pub(crate) fn stopped(lab: &Lab, arn: &str) -> Value {
+    wait_tasks(lab, &[arn.to_owned()], "STOPPED", DEADLINE).remove(0)
+}
+
+/// The container called `name` of a described task.
+pub(crate) fn container<'a>(task: &'a Value, name: &str) -> &'a Value {
+    let containers = task["containers"].as_array().unwrap();
+    containers.iter().find(|c| c["name"] == name).unwrap_or_else(|| panic!("no container {name} in {task:#}"))
+}
+
+/// The id at the end of an ARN.
+pub(crate) fn id(arn: &str) -> &str {
+    arn.rsplit('/').next().unwrap()
+}
+
+/// The node that a described task was placed on.
+pub(crate) fn node_of<'a>(lab: &'a Lab, task: &Value) -> &'a Node {
+    let arn = task["containerInstanceArn"].as_str().unwrap();
+    let index = node_index(lab, arn);
+    lab.node(index)
+}
+
+/// Which host a container instance is: the agent says so on its status socket.
+pub(crate) fn node_index(lab: &Lab, instance_arn: &str) -> usize {
+    lab.nodes()
+        .iter()
+        .position(|n| {
+            let status = longshore_tests::lab::Agent::status(&n.host).unwrap_or_default().to_string();
+            status.contains(id(instance_arn))
+        })
+        .unwrap_or_else(|| panic!("no agent says that it is {instance_arn}"))
+}
+
+/// What Docker says of a container of a task.
+pub(crate) fn inspect(node: &Node, arn: &str, name: &str) -> Value {
+    node.engine.inspect(&format!("ls-{}-{name}", id(arn))).unwrap()
+}
+
+/// What a container printed.
+pub(crate) fn output(node: &Node, arn: &str, name: &str) -> String {
+    node.host.run("docker", &["-H", &node.docker(), "logs", &format!("ls-{}-{name}", id(arn))]).unwrap()
+}
+
+/// GETs a page of a task over the lab's network.
+pub(crate) fn http_get(lab: &Lab, address: Ipv4Addr, port: u16, path: &str) -> Result<String> {
+    let mut stream = lab.connect(SocketAddrV4::new(address, port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Asserts an error of the API by its code and a part of its text.
+#[track_caller]
+pub(crate) fn assert_error(error: &ApiError, code: &str, part: &str) {
+    assert_eq!(error.code, code, "{error}");
+    assert!(error.message.contains(part), "expected {part:?} in: {error}");
+}
+
+/// Asserts that a host has nothing of tasks but what belongs to `live`: waits for removals that are under way.
+pub(crate) fn assert_no_leaks(lab: &Lab, live: &[String]) {
+    let ids: BTreeSet<&str> = live.iter().map(|a| id(a)).collect();
+    for node in lab.nodes() {
+        wait_until(&format!("nothing left over on {}", node.host.name()), DEADLINE, || {
+            let leaks = leaks(node, &ids)?;
+            ensure!(leaks.is_empty(), "left over: {leaks:#?}");
+            Ok(true)
+        })
+        .unwrap();
+    }
+}
+
+fn leaks(node: &Node, live: &BTreeSet<&str>) -> Result<Vec<String>> {
+    let belongs = |name: &str| live.iter().any(|id| name.contains(id));
+    let mut leaks = Vec::new();
+    for container in node.engine.containers()? {
+        if !belongs(&container.name) {
+            leaks.push(format!("container {} ({})", container.name, container.state));
+        }
+    }
+    let volumes = node.engine.get("/volumes")?;
+    for name in volumes["Volumes"].as_array().into_iter().flatten().filter_map(|v| v["Name"].as_str()) {
+        if !belongs(name) {
+            leaks.push(format!("volume {name}"));
+        }
+    }
+    for group in cgroup::below(node.host.group())? {
+        let group = group.display().to_string();
+        let of_tasks = group.strip_prefix("longshore/").map(|rest| rest.split('/').next().unwrap_or(rest));
+        if of_tasks.is_some_and(|task| !belongs(task)) {
+            leaks.push(format!("control group {group}"));
+        }
+    }
+    Ok(leaks)
+}
+
+/// Asserts that the containers of these tasks run, each exactly once, on the host where the task was placed.
+pub(crate) fn assert_exactly(lab: &Lab, arns: &[String]) {
+    let tasks = wait_tasks(lab, arns, "RUNNING", DEADLINE);
+    let mut expected = BTreeSet::new();
+    for task in &tasks {
+        for container in task["containers"].as_array().unwrap() {
+            let arn = task["taskArn"].as_str().unwrap();
+            expected.insert(format!("ls-{}-{}", id(arn), container["name"].as_str().unwrap()));
+        }
+    }
+    wait_until("exactly the desired containers", DEADLINE, || {
+        let mut found = Vec::new();
+        for node in lab.nodes() {
+            found.extend(node.engine.containers()?.into_iter().filter(|c| c.state == "running").map(|c| c.name));
+        }
+        let unique: BTreeSet<String> = found.iter().cloned().collect();
+        ensure!(unique.len() == found.len(), "a container runs on two hosts: {found:?}");
+        let missing: Vec<_> = expected.difference(&unique).collect();
+        let surplus: Vec<_> = unique.difference(&expected).collect();
+        ensure!(missing.is_empty() && surplus.is_empty(), "missing {missing:?}, too many {surplus:?}");
+        Ok(true)
+    })
+    .unwrap();
+}
+
+/// The ports that tasks of a host have open, from the kernel: TCP listeners in the agent's default dynamic range.
+pub(crate) fn listening(node: &Node) -> BTreeSet<u16> {
+    let mut ports = BTreeSet::new();
+    for file in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        for line in node.host.run("cat", &[file]).unwrap().lines().skip(1) {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            if let (Some(local), Some(&"0A")) = (fields.get(1), fields.get(3))
+                && let Some(port) = local.rsplit(':').next().and_then(|p| u16::from_str_radix(p, 16).ok())
+                && (30_000..=32_767).contains(&port)
+            {
+                ports.insert(port);
+            }
+        }
+    }
+    ports
+}
