@@ -1,2 +1,43 @@
-//! The benchmarks.
-fn main() {}
+//! The benchmarks: what a task costs through Longshore, against what Docker by itself and Docker Swarm cost on the same
+//! machine in the same run. Runs alternate, so that what else the machine does falls on all alike.
+//!
+//! `longshore-bench [start] [burst] [agent] [restart]`; all four when none is named. `BENCH_SCALE=0.2` makes it short.
+//! Prints Markdown, the ratio first; docs/benchmarks.md says how to read it.
+
+mod agent;
+mod burst;
+mod figures;
+mod fleet;
+mod start;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("longshore-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let mut chosen: Vec<String> = std::env::args().skip(1).collect();
+    if chosen.is_empty() {
+        chosen = ["start", "burst", "agent", "restart"].map(str::to_owned).to_vec();
+    }
+    println!("{}", figures::machine()?);
+    for name in &chosen {
+        match name.as_str() {
+            "start" => start::run()?,
+            "burst" => burst::run()?,
+            "agent" => agent::memory_and_cpu()?,
+            "restart" => agent::restart()?,
+            other => bail!("there is no benchmark `{other}`; there are start, burst, agent and restart"),
+        }
+    }
+    Ok(())
+}

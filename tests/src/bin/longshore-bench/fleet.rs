@@ -1,0 +1,168 @@
+//! The machines that are measured on, and the two moments of every measurement.
+//!
+//! A start ends with the first instruction in the container: the probe writes the time as the first thing it does. It
+//! begins right before the client is called. Both clocks are this kernel's.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use longshore_tests::lab::{Boto, Lab, LabConfig, Node, wait_for, wait_until};
+use serde_json::{Value, json};
+
+/// Longest that anything here may take.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(180);
+
+/// A lab with one host, and a directory that its containers write their stamps to.
+pub(crate) struct Fleet {
+    pub(crate) lab: Lab,
+    pub(crate) stamps: PathBuf,
+}
+
+impl Fleet {
+    /// The product on one host.
+    pub(crate) fn longshore() -> Result<Self> {
+        // Stopped containers go at once, so that every run finds the host as the first did.
+        Self::new(LabConfig { agent: "cleanup_wait = \"0s\"\nlog = \"warn\"\n".into(), ..LabConfig::default() })
+    }
+
+    /// One host with Docker alone, able to be a Swarm.
+    pub(crate) fn docker() -> Result<Self> {
+        Self::new(LabConfig { product: false, live_restore: false, ..LabConfig::default() })
+    }
+
+    fn new(config: LabConfig) -> Result<Self> {
+        let lab = Lab::new(config)?;
+        let stamps = lab.node(0).host.dir().join("stamps");
+        std::fs::create_dir_all(&stamps)?;
+        Ok(Self { lab, stamps })
+    }
+
+    pub(crate) fn node(&self) -> &Node {
+        self.lab.node(0)
+    }
+
+    /// The docker command, on this host's Engine.
+    pub(crate) fn docker_command(&self, args: &[&str]) -> Result<Command> {
+        let mut command = self.node().host.command(Path::new("docker"))?;
+        command.args(["-H", &self.node().docker()]).args(args);
+        Ok(command)
+    }
+
+    /// Runs the docker command.
+    pub(crate) fn docker_run(&self, args: &[&str]) -> Result<String> {
+        let output = self.docker_command(args)?.output()?;
+        ensure!(output.status.success(), "docker {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Forgets all stamps.
+    pub(crate) fn clear(&self) -> Result<()> {
+        for entry in std::fs::read_dir(&self.stamps)? {
+            std::fs::remove_file(entry?.path())?;
+        }
+        Ok(())
+    }
+
+    /// Waits for `count` stamps, and gives the latest.
+    pub(crate) fn last_stamp(&self, count: usize) -> Result<u128> {
+        wait_for(&format!("{count} first instructions"), DEADLINE, || {
+            let mut times = BTreeMap::new();
+            for entry in std::fs::read_dir(&self.stamps)?.flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if !name.starts_with('.') {
+                    times.insert(name, std::fs::read_to_string(entry.path())?.trim().parse::<u128>()?);
+                }
+            }
+            ensure!(times.len() >= count, "{} of {count}", times.len());
+            Ok(times.into_values().max())
+        })
+    }
+
+    /// Waits until no container is left.
+    pub(crate) fn wait_empty(&self) -> Result<()> {
+        wait_until("a host without containers", DEADLINE, || {
+            let left = self.node().engine.containers()?.len();
+            ensure!(left == 0, "{left} containers are left");
+            Ok(true)
+        })
+    }
+
+    /// Registers a definition of one probe that stamps and then sleeps.
+    pub(crate) fn define(&self, family: &str, mode: &str, port: bool) -> Result<String> {
+        let mut main = json!({
+            "name": "main", "image": "probe", "memory": 8, "stopTimeout": 1,
+            "command": ["stamp", "/stamps"],
+            "mountPoints": [{"sourceVolume": "stamps", "containerPath": "/stamps"}],
+        });
+        if port {
+            main["portMappings"] = json!([{"containerPort": 80}]);
+        }
+        let made = self.lab.ecs(
+            "register_task_definition",
+            json!({
+                "family": family, "networkMode": mode, "containerDefinitions": [main],
+                "volumes": [{"name": "stamps", "host": {"sourcePath": self.stamps.to_str().context("a path")?}}],
+            }),
+        )?;
+        Ok(made["taskDefinition"]["taskDefinitionArn"].as_str().context("no ARN")?.to_owned())
+    }
+
+    /// Runs `count` tasks through the API, ten a call.
+    pub(crate) fn run_tasks(&self, boto: &mut Boto, definition: &str, count: usize, key: &str) -> Result<Vec<String>> {
+        let mut arns = Vec::new();
+        while arns.len() < count {
+            let mut args = json!({"taskDefinition": definition, "count": (count - arns.len()).min(10)});
+            if !key.is_empty() {
+                args["overrides"] = json!({"containerOverrides": [
+                    {"name": "main", "environment": [{"name": "STAMP", "value": key}]}]});
+            }
+            let answer = boto.call("ecs", "run_task", args)??;
+            ensure!(answer["failures"] == json!([]), "not placed: {}", answer["failures"]);
+            let tasks = answer["tasks"].as_array().context("no tasks")?;
+            arns.extend(tasks.iter().filter_map(|t| t["taskArn"].as_str()).map(str::to_owned));
+        }
+        Ok(arns)
+    }
+
+    /// Stops tasks and waits until the host is empty.
+    pub(crate) fn stop_tasks(&self, boto: &mut Boto, arns: &[String]) -> Result<()> {
+        for arn in arns {
+            boto.call("ecs", "stop_task", json!({"task": arn}))??;
+        }
+        self.wait_empty()
+    }
+
+    /// Describes tasks.
+    pub(crate) fn describe(&self, boto: &mut Boto, arns: &[String]) -> Result<Vec<Value>> {
+        let mut tasks = Vec::new();
+        for chunk in arns.chunks(100) {
+            let answer = boto.call("ecs", "describe_tasks", json!({"tasks": chunk}))??;
+            tasks.extend(answer["tasks"].as_array().cloned().unwrap_or_default());
+        }
+        Ok(tasks)
+    }
+
+    /// Removes every container of the docker command's, by force.
+    pub(crate) fn remove_all(&self) -> Result<()> {
+        let names: Vec<String> = self.node().engine.containers()?.into_iter().map(|c| c.id).collect();
+        for chunk in names.chunks(25) {
+            let mut args = vec!["rm", "-f", "-v"];
+            args.extend(chunk.iter().map(String::as_str));
+            self.docker_run(&args)?;
+        }
+        Ok(())
+    }
+}
+
+/// Now, in nanoseconds as the probe writes them.
+pub(crate) fn now() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()
+}
+
+/// From `begin` to `end`, both from [`now`] or a stamp.
+pub(crate) fn between(begin: u128, end: u128) -> Duration {
+    Duration::from_nanos(u64::try_from(end.saturating_sub(begin)).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,93 @@
+//! One task at a time: from the client's call to the first instruction in the container.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+
+use crate::figures::{Figures, head, row, scaled};
+use crate::fleet::{Fleet, between, now};
+
+/// Both sides use the same Engine, one after the other.
+pub(crate) fn run() -> Result<()> {
+    let fleet = Fleet::longshore()?;
+    let mut boto = fleet.lab.boto()?;
+    let rounds = scaled(40, 3);
+    head("One task: from the call to the first instruction");
+    for (mode, port) in [("bridge", true), ("host", false)] {
+        let definition = fleet.define(&format!("start-{mode}"), mode, port)?;
+        let (mut ours, mut command, mut engine) = (Vec::new(), Vec::new(), Vec::new());
+        // The first of each is not counted: caches of the kernel and of Docker fill.
+        for round in 0..=rounds {
+            let one = with_longshore(&fleet, &mut boto, &definition, &format!("ours-{mode}-{round}"))?;
+            let two = with_command(&fleet, mode, port, &format!("run-{mode}-{round}"))?;
+            let three = with_engine(&fleet, mode, port, &format!("api-{mode}-{round}"))?;
+            if round > 0 {
+                ours.push(one);
+                command.push(two);
+                engine.push(three);
+            }
+        }
+        let ours = Figures::new(ours);
+        row(&format!("{mode} task, boto3 `run_task`"), &ours, "`docker run -d`", &Figures::new(command));
+        row(&format!("{mode} task, boto3 `run_task`"), &ours, "Engine API, create and start", &Figures::new(engine));
+    }
+    Ok(())
+}
+
+fn with_longshore(
+    fleet: &Fleet,
+    boto: &mut longshore_tests::lab::Boto,
+    definition: &str,
+    key: &str,
+) -> Result<Duration> {
+    fleet.clear()?;
+    let begin = now();
+    let arns = fleet.run_tasks(boto, definition, 1, key)?;
+    let end = fleet.last_stamp(1)?;
+    fleet.stop_tasks(boto, &arns)?;
+    Ok(between(begin, end))
+}
+
+fn with_command(fleet: &Fleet, mode: &str, port: bool, key: &str) -> Result<Duration> {
+    fleet.clear()?;
+    let stamps = format!("{}:/stamps", fleet.stamps.display());
+    let variable = format!("STAMP={key}");
+    let mut args = vec!["run", "-d", "--network", mode, "-m", "8m", "-v", &stamps, "-e", &variable];
+    if port {
+        args.extend(["-p", "80"]);
+    }
+    args.extend(["probe", "stamp", "/stamps"]);
+    // Outside the host's namespaces, since entering them is not what is measured; the socket is reachable.
+    let mut command = std::process::Command::new("docker");
+    command.args(["-H", &fleet.node().docker()]).args(&args).stdout(Stdio::null());
+    let begin = now();
+    ensure!(command.status()?.success(), "docker run failed");
+    let end = fleet.last_stamp(1)?;
+    fleet.remove_all()?;
+    Ok(between(begin, end))
+}
+
+fn with_engine(fleet: &Fleet, mode: &str, port: bool, key: &str) -> Result<Duration> {
+    fleet.clear()?;
+    let mut host = json!({
+        "NetworkMode": mode, "Memory": 8 << 20, "Binds": [format!("{}:/stamps", fleet.stamps.display())],
+    });
+    let mut body = json!({"Image": "probe", "Cmd": ["stamp", "/stamps"], "Env": [format!("STAMP={key}")]});
+    if port {
+        host["PortBindings"] = json!({"80/tcp": [{"HostPort": "0"}]});
+        body["ExposedPorts"] = json!({"80/tcp": {}});
+    }
+    body["HostConfig"] = host;
+    let engine = &fleet.node().engine;
+    let begin = now();
+    let path = format!("/containers/create?name={key}");
+    let (status, answer) = engine.request("POST", &path, "application/json", body.to_string().as_bytes())?;
+    ensure!(status == 201, "create: {status} {}", String::from_utf8_lossy(&answer));
+    let (status, answer) = engine.request("POST", &format!("/containers/{key}/start"), "application/json", b"")?;
+    ensure!(status == 204, "start: {status} {}", String::from_utf8_lossy(&answer));
+    let end = fleet.last_stamp(1)?;
+    fleet.remove_all()?;
+    Ok(between(begin, end))
+}
