@@ -5,7 +5,7 @@
 //!
 //! Two implementations stand behind [`Store`], and nobody above may tell them apart:
 //!
-//! - `EmbeddedStore`: one file, crash-safe, nothing to install. Production.
+//! - [`EmbeddedStore`]: one file, crash-safe, nothing to install. Production.
 //! - [`MemoryStore`]: the same contract without a disk. Tests.
 //!
 //! A third, on etcd, fits without a change here: a [`Batch`] is one transaction comparing `mod_revision`s, a
@@ -20,12 +20,14 @@
 //! - A watch may find its past compacted away ([`WatchError::Compacted`]); the watcher reads a snapshot again.
 
 mod batch;
+mod embedded;
 mod error;
 mod feed;
 mod memory;
 
 pub use batch::{Batch, Expect, KeyRange, Limits, MAX_KEY_BYTES, Write};
 pub use bytes::Bytes;
+pub use embedded::{EmbeddedStore, OpenError};
 pub use error::{CommitError, ReadError, Source, WatchError};
 pub use memory::MemoryStore;
 
@@ -107,8 +109,8 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// All guards are checked against the state that the batch is applied to. A batch that changes nothing
     /// (empty, or only deletes of absent keys) makes no new revision and returns the current one. Batches
-    /// handed over one after the other are applied in that order. Dropping the future does not withdraw the
-    /// batch.
+    /// handed over one after the other are applied in that order. A future that is dropped leaves it open
+    /// whether its batch is applied.
     ///
     /// # Errors
     /// See [`CommitError`]; every variant but [`CommitError::Unknown`] says that nothing was changed.
