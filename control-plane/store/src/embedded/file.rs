@@ -133,8 +133,8 @@ impl StoreFile {
     }
 
     /// Closes the connection, and frees the lock after it.
-    pub(super) fn close(self) -> Result<(), (Connection, rusqlite::Error)> {
-        self.connection.close()
+    pub(super) fn close(self) -> rusqlite::Result<()> {
+        self.connection.close().map_err(|(_, error)| error)
     }
 }
 

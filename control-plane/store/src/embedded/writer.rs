@@ -54,7 +54,7 @@ impl Writer {
         }
         let path = self.file.path.display().to_string();
         // The last connection to close folds the -wal file into the store.
-        if let Err((_, error)) = self.file.close() {
+        if let Err(error) = self.file.close() {
             tracing::warn!(file = %path, error = %error, "the store did not close cleanly; the next start recovers it");
         }
         drop(closing);
