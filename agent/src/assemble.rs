@@ -1,1 +1,165 @@
-//! Being built.
+//! The whole machine: every channel and every long-lived task of the agent is made here.
+//!
+//! ```text
+//! Docker events -> pump -> hints ----------------\
+//! session/inbound -> desired (bounded) -> [ledger] -> reconciler -> Docker, cgroups, ports
+//! session/outbound <- observed (watch) <-------------/     ^
+//! status socket -> questions (bounded) ---------------------
+//! ```
+//!
+//! Supervision begins before anything else is known: the ledger is read, and the reconciler lists what runs. Joining,
+//! the session and the facts come beside it. If a task of these ends by itself, the agent drains and exits, and systemd
+//! brings it back; containers never stop with the agent.
+
+use crate::config::Config;
+use crate::engine::cgroups::LateCgroups;
+use crate::engine::docker::DockerDriver;
+use crate::engine::drivers::{Drivers, SystemClock};
+use crate::engine::execute::Limits;
+use crate::engine::{self, EngineConfig, HINT_QUEUE, Inputs, Outputs, Parts, Reconciler, STATUS_QUEUE};
+use crate::ledger::Ledger;
+use crate::membership::{self, Membership, MembershipError, Token};
+use crate::ports::Ports;
+use crate::session::{DESIRED_QUEUE, ObservedReports, SessionInputs, SessionState};
+use crate::status::{self, StatusServer};
+use anyhow::Context;
+use longshore_docker::{Docker, PullLimits};
+use longshore_model::{Generation, Protocol};
+use longshore_plan::{Policy, PortKey};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// Between two listings of Docker's containers when nothing happens.
+const RELIST: Duration = Duration::from_secs(15);
+
+/// Longest wait for the tasks to end when the agent is stopped.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// A long-lived task that ended, and what it said.
+type Ended = (&'static str, Result<(), MembershipError>);
+
+/// Runs the agent until `shutdown`.
+///
+/// # Errors
+/// When it cannot begin (the ledger, the status socket), when the host is no member and cannot become one, or when a
+/// part of it ended by itself. A [`MembershipError`] can be downcast to.
+pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let config = Arc::new(config);
+    let (ledger, loaded) = Ledger::open(&config.data_dir).context("the agent cannot begin without its ledger")?;
+    if let Some((aside, why)) = &loaded.set_aside {
+        tracing::error!(why, set_aside = %aside.display(), "the ledger was unusable; tasks are found by their labels");
+    }
+    let docker = Docker::connect(&config.docker).await?;
+    let late_cgroups = Arc::new(LateCgroups::default());
+    let driver = Arc::new(DockerDriver::new(docker.clone(), pull_limits(&config)));
+    let drivers = Drivers {
+        containers: driver.clone(),
+        images: driver.clone(),
+        volumes: driver,
+        cgroups: late_cgroups.clone(),
+        store: Arc::new(ledger),
+        clock: Arc::new(SystemClock),
+    };
+
+    let (desired_in, desired) = mpsc::channel(DESIRED_QUEUE);
+    let (hints_in, hints) = mpsc::channel(HINT_QUEUE);
+    let (status_in, status) = mpsc::channel(STATUS_QUEUE);
+    let (saved, saved_out) = watch::channel(Generation::default());
+    let (observed, observed_out) = watch::channel(ObservedReports::new());
+    let (facts, facts_out) = watch::channel(None);
+    let (docker_back, docker_back_out) = watch::channel(0);
+    let (session_state, session_state_out) = watch::channel(SessionState::Starting);
+    let (identity, identity_out) = watch::channel(None);
+
+    let reconciler = Reconciler::new(Parts {
+        config: engine_config(&config),
+        drivers,
+        loaded,
+        ports: Ports::new(config.dynamic_ports, reserved(&config)),
+        inputs: Inputs { desired, hints, status },
+        outputs: Outputs { saved, observed },
+    });
+    let membership = Membership {
+        config: config.clone(),
+        token,
+        inputs: SessionInputs { desired: desired_in, saved: saved_out, observed: observed_out, facts: facts_out },
+        state: session_state,
+        identity,
+    };
+    let listener = status::bind(&config.status_socket)?;
+    let server = StatusServer { engine: status_in, session: session_state_out, identity: identity_out };
+
+    // The engine stops last: what it still has to save is worth more than the rest's good end.
+    let engine_shutdown = CancellationToken::new();
+    let mut parts: JoinSet<Ended> = JoinSet::new();
+    let stop = || shutdown.clone();
+    let mut engine = tokio::spawn(reconciler.run(engine_shutdown.clone()));
+    spawn(&mut parts, "events", engine::pump(docker.clone(), hints_in, docker_back, stop()));
+    let keep_facts = membership::keep_facts(config.clone(), docker, late_cgroups, facts, docker_back_out, stop());
+    spawn(&mut parts, "facts", keep_facts);
+    spawn(&mut parts, "status", server.run(listener, stop()));
+    let member = membership.run(stop());
+    parts.spawn(async move { ("membership", member.await) });
+
+    // Without systemd there is nobody to tell.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let ended = tokio::select! {
+        biased;
+        () = shutdown.cancelled() => None,
+        ended = parts.join_next() => ended,
+        _ = &mut engine => Some(Ok(("reconciler", Ok(())))),
+    };
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    shutdown.cancel();
+    engine_shutdown.cancel();
+    let drained = tokio::time::timeout(DRAIN, async {
+        while parts.join_next().await.is_some() {}
+        if !engine.is_finished() {
+            let _ = engine.await;
+        }
+    });
+    if drained.await.is_err() {
+        tracing::warn!("parts of the agent did not end in time; exiting all the same");
+    }
+    verdict(ended)
+}
+
+fn spawn(parts: &mut JoinSet<Ended>, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+    parts.spawn(async move {
+        part.await;
+        (name, Ok(()))
+    });
+}
+
+/// Whether the end was asked for.
+fn verdict(ended: Option<Result<Ended, JoinError>>) -> anyhow::Result<()> {
+    match ended {
+        None => Ok(()),
+        Some(Ok((_, Err(error)))) => Err(error.into()),
+        Some(Ok((name, Ok(())))) => anyhow::bail!("the agent's `{name}` ended by itself; restarting mends it"),
+        Some(Err(error)) => Err(error).context("a part of the agent failed; restarting mends it"),
+    }
+}
+
+fn engine_config(config: &Config) -> EngineConfig {
+    EngineConfig {
+        policy: Policy { stop_timeout: config.stop_timeout, cleanup_wait: config.cleanup_wait, ..Policy::default() },
+        pull_behavior: config.pull_behavior,
+        limits: Limits::default(),
+        relist: RELIST,
+    }
+}
+
+fn pull_limits(config: &Config) -> PullLimits {
+    PullLimits { begin: config.pull_begin_timeout, stall: config.pull_stall_timeout, total: config.pull_timeout }
+}
+
+fn reserved(config: &Config) -> BTreeSet<PortKey> {
+    let tcp = config.reserved_ports_tcp.iter().map(|port| PortKey { protocol: Protocol::Tcp, port: *port });
+    let udp = config.reserved_ports_udp.iter().map(|port| PortKey { protocol: Protocol::Udp, port: *port });
+    tcp.chain(udp).collect()
+}

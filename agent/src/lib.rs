@@ -10,5 +10,7 @@ pub mod engine;
 pub mod host;
 pub mod identity;
 pub mod ledger;
+pub mod membership;
 pub mod ports;
 pub mod session;
+pub mod status;

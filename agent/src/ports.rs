@@ -1,1 +1,135 @@
-//! Being built.
+//! Host ports: which task has which, and the sockets that keep chosen ones free until Docker has them.
+//!
+//! Owns the claims of this agent's tasks and the choice of dynamic ports. Never opens a port to anybody: a held port
+//! is bound and does not listen. Called by the engine's reconciler alone; nothing here waits.
+//!
+//! # How a port is held
+//! TCP: a socket bound with `SO_REUSEADDR` and never listening. Linux lets another socket with `SO_REUSEADDR` bind the
+//! same port as long as none listens, and that is what Docker's proxy does; everybody who does not set the option, and
+//! the kernel when it picks a port for an outgoing connection, is kept out. The hold is dropped once the container has
+//! started. UDP has no listening state, so two sockets with the option could both receive: a UDP hold is bound without
+//! it and dropped just before the start. A port that is lost in that moment, or to another program that sets
+//! `SO_REUSEADDR`, shows as a failed start, and the plan makes the container again on another.
+
+use crate::config::PortRange;
+use longshore_model::{HostPort, Protocol, TaskId};
+use longshore_plan::ports::ContainerPorts;
+use longshore_plan::{Failure, PortClaims, PortKey, ResolvedPort, Task};
+use socket2::{Domain, Socket, Type};
+use std::collections::{BTreeSet, HashMap};
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+/// The host's ports, as far as tasks use them.
+#[derive(Debug)]
+pub struct Ports {
+    claims: PortClaims,
+    holds: HashMap<PortKey, Socket>,
+    range: PortRange,
+    reserved: BTreeSet<PortKey>,
+    /// Where the next search begins: ports are used in turn, so that one which was just returned rests a while.
+    next: u16,
+}
+
+impl Ports {
+    /// Ports for tasks: dynamic ones from `range`, none of `reserved`.
+    #[must_use]
+    pub fn new(range: PortRange, reserved: BTreeSet<PortKey>) -> Self {
+        Self { claims: PortClaims::default(), holds: HashMap::new(), range, reserved, next: range.first }
+    }
+
+    /// Who has which.
+    #[must_use]
+    pub fn claims(&self) -> &PortClaims {
+        &self.claims
+    }
+
+    /// Gives the task every port that it asks for and has not yet.
+    ///
+    /// # Errors
+    /// When another task has a fixed one, or no dynamic one is free. What was given by then is taken back by the next
+    /// [`Ports::sync`].
+    pub fn give(&mut self, task: &Task) -> Result<Vec<ContainerPorts>, Failure> {
+        let id = task.record.id;
+        task.resolve_ports(|mapping| match mapping.host_port {
+            HostPort::Fixed(port) => {
+                let key = PortKey { protocol: mapping.protocol, port };
+                self.claims
+                    .claim(key, id)
+                    .map(|()| port)
+                    .map_err(|holder| Failure::Passing(format!("host port {key} is still task {holder}'s")))
+            }
+            HostPort::Dynamic => self.choose(id, mapping.protocol),
+        })
+    }
+
+    /// Brings the claims in line with what the task's record says that it has; says whether a port became free.
+    pub fn sync(&mut self, task: &Task) -> bool {
+        let freed = self.claims.sync(task.record.id, &task.held_ports());
+        if freed {
+            self.drop_unclaimed_holds();
+        }
+        freed
+    }
+
+    /// The task is forgotten.
+    pub fn forget(&mut self, task: TaskId) -> bool {
+        let freed = self.claims.release_all(task);
+        self.drop_unclaimed_holds();
+        freed
+    }
+
+    /// A container with these ports is about to start: Docker could not bind a held UDP port.
+    pub fn about_to_start(&mut self, ports: &[ResolvedPort]) {
+        ports.iter().filter(|p| p.protocol == Protocol::Udp).for_each(|p| _ = self.holds.remove(&p.key()));
+    }
+
+    /// A container with these ports has started: Docker has them.
+    pub fn started(&mut self, ports: &[ResolvedPort]) {
+        ports.iter().for_each(|p| _ = self.holds.remove(&p.key()));
+    }
+
+    /// How many ports are held by a socket of ours.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.holds.len()
+    }
+
+    fn choose(&mut self, task: TaskId, protocol: Protocol) -> Result<u16, Failure> {
+        let PortRange { first, last } = self.range;
+        let count = u32::from(last - first) + 1;
+        let start = u32::from(self.next.clamp(first, last) - first);
+        for offset in 0..count {
+            let port = first + u16::try_from((start + offset) % count).expect("below the range's size, a u16");
+            let key = PortKey { protocol, port };
+            if self.claims.holder(key).is_some() || self.reserved.contains(&key) {
+                continue;
+            }
+            // In use by a program that is not a task.
+            let Ok(socket) = hold(key) else { continue };
+            self.claims.claim(key, task).expect("nobody has it: asked above");
+            self.holds.insert(key, socket);
+            self.next = if port == last { first } else { port + 1 };
+            return Ok(port);
+        }
+        Err(Failure::Passing(format!("no free {protocol} port in the range {}", self.range)))
+    }
+
+    fn drop_unclaimed_holds(&mut self) {
+        let claims = &self.claims;
+        self.holds.retain(|key, _| claims.holder(*key).is_some());
+    }
+}
+
+fn hold(key: PortKey) -> std::io::Result<Socket> {
+    let (kind, reuse) = match key.protocol {
+        Protocol::Tcp => (Type::STREAM, true),
+        Protocol::Udp => (Type::DGRAM, false),
+    };
+    let socket = Socket::new(Domain::IPV4, kind, None)?;
+    socket.set_reuse_address(reuse)?;
+    socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, key.port).into())?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests;

@@ -60,17 +60,21 @@ pub struct Inspected {
 
 impl Task {
     /// Compares a listing that was asked for when `as_of` outcomes had been taken in. Marks what disagrees with the
-    /// record for an inspection. What moved since the listing was asked for is left to the next one.
-    pub fn sight(&mut self, listing: &BTreeMap<ContainerName, Sighting>, as_of: u64) {
+    /// record for an inspection. What moved since the listing was asked for is left to the next one. Says whether a
+    /// pass would see anything new.
+    pub fn sight(&mut self, listing: &BTreeMap<ContainerName, Sighting>, as_of: u64) -> bool {
+        let mut news = false;
         for i in 0..self.record.containers.len() {
+            let busy = self.live.in_flight.contains_key(&Lane::Container(i));
             let live = &mut self.live.containers[i];
-            if live.touched > as_of || self.live.in_flight.contains_key(&Lane::Container(i)) {
+            if busy || live.touched > as_of {
                 continue;
             }
             let container = &mut self.record.containers[i];
             let seen = listing.get(&container.name);
             let same = seen.is_some_and(|s| container.phase.id() == Some(s.id.as_str()));
             let state = seen.map(|s| s.state);
+            let before = (live.look, live.startable, live.rogue);
             match &mut container.phase {
                 Phase::Waiting | Phase::Pulled => live.look |= seen.is_some(),
                 // No start was asked for while the record says this, so the listing is enough.
@@ -81,11 +85,14 @@ impl Task {
                 Phase::Discarding { .. } => live.look |= seen.is_none(),
                 Phase::Running { .. } => live.look |= !same || state != Some(RunState::Running),
                 Phase::Stopped(stopped) => {
+                    news |= stopped.remains != seen.is_some();
                     stopped.remains = seen.is_some();
                     live.rogue = state == Some(RunState::Running);
                 }
             }
+            news |= before != (live.look, live.startable, live.rogue);
         }
+        news
     }
 
     /// An event said that something happened to a container: look at it.

@@ -1,0 +1,216 @@
+//! The engine's drivers over Docker: errors become the plan's [`Failure`]s, and nothing else happens here.
+
+use super::drivers::{Containers, CreateRequest, Image, Images, Listed, Volumes};
+use async_trait::async_trait;
+use longshore_docker::{
+    ContainerInput, CreateError, Docker, DockerError, ImageInfo, InspectedContainer, ListedContainer, PullError,
+    PullLimits, PullProgress, RemoveError, StartError, StopError, VolumeError, container_config, container_name,
+    volume_labels, volume_name,
+};
+use longshore_model::{ContainerName, TaskId};
+use longshore_plan::{Failure, Halt, Inspected, RunState, Sighting, Supervise};
+
+const TASK: &str = "longshore.task";
+const CONTAINER: &str = "longshore.container";
+const SUPERVISE: &str = "longshore.supervise";
+const VOLUME: &str = "longshore.volume";
+
+/// The Docker Engine of this host.
+#[derive(Debug, Clone)]
+pub struct DockerDriver {
+    docker: Docker,
+    limits: PullLimits,
+}
+
+impl DockerDriver {
+    /// Drives `docker`; pulls keep to `limits`.
+    #[must_use]
+    pub fn new(docker: Docker, limits: PullLimits) -> Self {
+        Self { docker, limits }
+    }
+}
+
+/// An error and its causes on one line, without saying anything twice.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}
+
+/// What a failed call says about the engine; `text` is its reason in ECS's words, `refused` what it is when the engine
+/// answered no.
+fn sort(error: &DockerError, text: String, refused: fn(String) -> Failure) -> Failure {
+    match error {
+        DockerError::Unreachable { .. } | DockerError::TooOld { .. } => Failure::Away(text),
+        DockerError::Lost { .. } | DockerError::Unreadable { .. } => Failure::Unknown(text),
+        DockerError::Timeout { .. } => Failure::TimedOut(text),
+        DockerError::Refused { .. } => refused(text),
+    }
+}
+
+fn plain(error: &DockerError) -> Failure {
+    sort(error, chain(error), Failure::Passing)
+}
+
+const fn run_state(state: longshore_docker::RunState) -> RunState {
+    use longshore_docker::RunState as D;
+    match state {
+        D::Created => RunState::Created,
+        D::Running | D::Paused | D::Restarting => RunState::Running,
+        D::Removing => RunState::Removing,
+        D::Exited | D::Dead => RunState::Ended,
+    }
+}
+
+fn listed(mut c: ListedContainer) -> Option<Listed> {
+    let task = c.labels.get(TASK)?.parse().ok()?;
+    let container = c.labels.get(CONTAINER)?.parse().ok()?;
+    let sighting = Sighting { id: c.id, state: run_state(c.state) };
+    Some(Listed { task, container, sighting, supervise: c.labels.remove(SUPERVISE) })
+}
+
+fn inspected(c: InspectedContainer, task: TaskId) -> Inspected {
+    let label = c.labels.get(SUPERVISE).and_then(|text| Supervise::from_label(text).ok());
+    Inspected {
+        ours: c.labels.get(TASK).is_some_and(|t| t.parse() == Ok(task)),
+        state: run_state(c.state),
+        started_at: c.started_at,
+        finished_at: c.exit.as_ref().and_then(|e| e.finished_at),
+        exit_code: c.exit.as_ref().map(|e| e.code),
+        oom_killed: c.exit.as_ref().is_some_and(|e| e.oom_killed),
+        error: Some(c.error).filter(|e| !e.is_empty()),
+        // The image's digest needs a look at the image, which the pull took; it is in the record since.
+        image_digest: None,
+        ports: label.map(|l| l.ports).unwrap_or_default(),
+        id: c.id,
+    }
+}
+
+#[async_trait]
+impl Containers for DockerDriver {
+    async fn list(&self) -> Result<Vec<Listed>, Failure> {
+        let all = self.docker.list().await.map_err(|e| plain(&e))?;
+        Ok(all.into_iter().filter_map(listed).collect())
+    }
+
+    async fn inspect(&self, task: TaskId, container: &ContainerName) -> Result<Option<Inspected>, Failure> {
+        let found = self.docker.inspect(&container_name(task, container)).await.map_err(|e| plain(&e))?;
+        Ok(found.map(|c| inspected(c, task)))
+    }
+
+    async fn create(&self, request: &CreateRequest) -> Result<String, Failure> {
+        let config = container_config(&ContainerInput {
+            task: &request.spec,
+            container: &request.spec.containers[request.index],
+            bindings: &request.bindings,
+            sandbox: None,
+            cgroup_parent: request.cgroup_parent.as_deref(),
+            supervise: &request.supervise,
+        })
+        .map_err(|e| Failure::Lasting(e.ecs_reason()))?;
+        self.docker.create(&config).await.map_err(|e| match &e {
+            CreateError::NameTaken { .. } => Failure::NameTaken(e.ecs_reason()),
+            CreateError::NoImage { .. } => Failure::ImageMissing(e.ecs_reason()),
+            CreateError::Engine { source, .. } => sort(source, e.ecs_reason(), Failure::Lasting),
+        })
+    }
+
+    async fn start(&self, task: TaskId, container: &ContainerName) -> Result<(), Failure> {
+        self.docker.start(&container_name(task, container)).await.map_err(|e| match &e {
+            StartError::PortTaken { .. } => Failure::PortTaken(e.ecs_reason()),
+            // Gone since it was created: an inspection says so, and the plan knows what that means.
+            StartError::NotFound { .. } => Failure::Unknown(e.ecs_reason()),
+            StartError::BadCommand { .. } => Failure::Lasting(e.ecs_reason()),
+            StartError::Engine { source, .. } => sort(source, e.ecs_reason(), Failure::Lasting),
+        })
+    }
+
+    async fn stop(&self, task: TaskId, container: &ContainerName, halt: Halt) -> Result<(), Failure> {
+        let name = container_name(task, container);
+        let result = match halt {
+            Halt::Polite(grace) => self.docker.stop(&name, grace).await,
+            Halt::Kill => self.docker.kill(&name).await,
+        };
+        result.map_err(|e: StopError| sort(&e.source, e.ecs_reason(), Failure::Passing))
+    }
+
+    async fn remove(&self, task: TaskId, container: &ContainerName) -> Result<(), Failure> {
+        self.docker.remove(&container_name(task, container)).await.map_err(|e| match &e {
+            RemoveError::Running { .. } | RemoveError::InProgress { .. } => Failure::Passing(chain(&e)),
+            RemoveError::Engine { source, .. } => sort(source, chain(&e), Failure::Passing),
+        })
+    }
+}
+
+fn image(info: &ImageInfo, reference: &str) -> Image {
+    Image { digest: info.digest(reference).map(str::to_owned) }
+}
+
+#[async_trait]
+impl Images for DockerDriver {
+    async fn find(&self, reference: &str) -> Result<Option<Image>, Failure> {
+        let found = self.docker.image(reference).await.map_err(|e| plain(&e))?;
+        Ok(found.map(|info| image(&info, reference)))
+    }
+
+    async fn pull(&self, reference: &str, progress: &(dyn Fn(String) + Send + Sync)) -> Result<Image, Failure> {
+        let say = |p: &PullProgress| {
+            let mib = |bytes: u64| bytes / (1024 * 1024);
+            progress(format!(
+                "{} of {} layers, {} of {} MiB",
+                p.layers_done,
+                p.layers,
+                mib(p.bytes),
+                mib(p.bytes_total)
+            ));
+        };
+        let pulled = self.docker.pull(reference, self.limits, say).await.map_err(|e| match &e {
+            PullError::Reference { .. }
+            | PullError::NotFound { .. }
+            | PullError::Auth { .. }
+            | PullError::Disk { .. } => Failure::Lasting(e.ecs_reason()),
+            PullError::Unreachable { .. } | PullError::Stalled { .. } | PullError::Other { .. } => {
+                Failure::Passing(e.ecs_reason())
+            }
+            PullError::Timeout { .. } => Failure::TimedOut(e.ecs_reason()),
+            PullError::Engine { source, .. } => sort(source, e.ecs_reason(), Failure::Passing),
+        })?;
+        Ok(image(&pulled, reference))
+    }
+}
+
+#[async_trait]
+impl Volumes for DockerDriver {
+    async fn ensure(&self, task: TaskId, volume: &str) -> Result<(), Failure> {
+        let made = self.docker.ensure_volume(&volume_name(task, volume), volume_labels(task, volume)).await;
+        made.map_err(|e| volume_failure(&e, Failure::Lasting))
+    }
+
+    async fn remove(&self, task: TaskId, volume: &str) -> Result<(), Failure> {
+        let removed = self.docker.remove_volume(&volume_name(task, volume)).await;
+        removed.map_err(|e| volume_failure(&e, Failure::Passing))
+    }
+
+    async fn list(&self) -> Result<Vec<(TaskId, String)>, Failure> {
+        let all = self.docker.list_volumes().await.map_err(|e| plain(&e))?;
+        Ok(all
+            .into_iter()
+            .filter_map(|mut v| Some((v.labels.get(TASK)?.parse().ok()?, v.labels.remove(VOLUME)?)))
+            .collect())
+    }
+}
+
+fn volume_failure(error: &VolumeError, refused: fn(String) -> Failure) -> Failure {
+    match error {
+        VolumeError::InUse { .. } => Failure::Passing(chain(error)),
+        VolumeError::Engine { source, .. } => sort(source, chain(error), refused),
+    }
+}

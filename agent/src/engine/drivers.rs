@@ -1,0 +1,143 @@
+//! What the engine needs from the host, named for the need. The real ones are in `docker`, `cgroups` and `clock`
+//! below this module; tests pass in-memory ones. None of them decides or retries anything.
+
+use crate::ledger::{Changes, SaveError};
+use async_trait::async_trait;
+use longshore_model::{ContainerName, NetworkBinding, TaskId, TaskSpec, Timestamp};
+use longshore_plan::{Failure, Halt, Inspected, Sighting};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A container of ours in a listing.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// Its task, by its label.
+    pub task: TaskId,
+    /// Its name in the task, by its label.
+    pub container: ContainerName,
+    /// What it is doing.
+    pub sighting: Sighting,
+    /// The text of its label `longshore.supervise`, if it has one.
+    pub supervise: Option<String>,
+}
+
+/// What a container is created from.
+#[derive(Debug, Clone)]
+pub struct CreateRequest {
+    /// Its task.
+    pub spec: Arc<TaskSpec>,
+    /// Its position in the task.
+    pub index: usize,
+    /// Host ports to publish, resolved.
+    pub bindings: Vec<NetworkBinding>,
+    /// The task's cgroup, where it has one.
+    pub cgroup_parent: Option<String>,
+    /// Its label `longshore.supervise`.
+    pub supervise: String,
+}
+
+/// Containers of the engine on this host, by task and name.
+#[async_trait]
+pub trait Containers: Send + Sync {
+    /// Every container of ours. Nothing is known when it fails.
+    async fn list(&self) -> Result<Vec<Listed>, Failure>;
+    /// One container, after whatever is in progress with it; `None` when there is none.
+    async fn inspect(&self, task: TaskId, container: &ContainerName) -> Result<Option<Inspected>, Failure>;
+    /// Creates a container and returns its id.
+    async fn create(&self, request: &CreateRequest) -> Result<String, Failure>;
+    /// Starts one.
+    async fn start(&self, task: TaskId, container: &ContainerName) -> Result<(), Failure>;
+    /// Brings one to its end; absent or ended is fine.
+    async fn stop(&self, task: TaskId, container: &ContainerName, halt: Halt) -> Result<(), Failure>;
+    /// Removes one that does not run; absent is fine.
+    async fn remove(&self, task: TaskId, container: &ContainerName) -> Result<(), Failure>;
+}
+
+/// An image on this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// The digest by which its repository knows it.
+    pub digest: Option<String>,
+}
+
+/// Images of the engine on this host.
+#[async_trait]
+pub trait Images: Send + Sync {
+    /// The image, if it is here.
+    async fn find(&self, reference: &str) -> Result<Option<Image>, Failure>;
+    /// Pulls it; `progress` gets a text for people at each change. Dropping the future ends the pull.
+    async fn pull(&self, reference: &str, progress: &(dyn Fn(String) + Send + Sync)) -> Result<Image, Failure>;
+}
+
+/// Volumes that live as long as their task.
+#[async_trait]
+pub trait Volumes: Send + Sync {
+    /// Makes one unless it is there.
+    async fn ensure(&self, task: TaskId, volume: &str) -> Result<(), Failure>;
+    /// Removes one; absent is fine.
+    async fn remove(&self, task: TaskId, volume: &str) -> Result<(), Failure>;
+    /// All of them, by task and name in the task.
+    async fn list(&self) -> Result<Vec<(TaskId, String)>, Failure>;
+}
+
+/// Tasks' own cgroups.
+#[async_trait]
+pub trait TaskCgroups: Send + Sync {
+    /// Makes the task's, with its limits, unless it is there; returns what its containers name as their parent.
+    async fn ensure(&self, spec: &TaskSpec) -> Result<Option<String>, Failure>;
+    /// Removes the task's; absent is fine.
+    async fn remove(&self, task: TaskId) -> Result<(), Failure>;
+    /// The tasks that have one.
+    async fn list(&self) -> Result<Vec<TaskId>, Failure>;
+}
+
+/// Where records become durable.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Returns once the changes are durable, all of them or none. Calls take effect in the order they are made.
+    async fn save(&self, changes: Changes) -> Result<(), SaveError>;
+}
+
+/// The time of day.
+pub trait Clock: Send + Sync {
+    /// Now.
+    fn now(&self) -> Timestamp;
+}
+
+/// Everything that the engine drives.
+#[derive(Clone)]
+pub struct Drivers {
+    /// Containers.
+    pub containers: Arc<dyn Containers>,
+    /// Images.
+    pub images: Arc<dyn Images>,
+    /// Volumes.
+    pub volumes: Arc<dyn Volumes>,
+    /// Cgroups.
+    pub cgroups: Arc<dyn TaskCgroups>,
+    /// The ledger.
+    pub store: Arc<dyn Store>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The host's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+/// A listing, sorted by task.
+#[must_use]
+pub fn by_task(listed: Vec<Listed>) -> BTreeMap<TaskId, Vec<Listed>> {
+    let mut tasks: BTreeMap<TaskId, Vec<Listed>> = BTreeMap::new();
+    for container in listed {
+        tasks.entry(container.task).or_default().push(container);
+    }
+    tasks
+}

@@ -1,0 +1,177 @@
+//! Carries one step out: a call or two to a driver, within the limits on how many go on at once. Makes no choices.
+
+use super::drivers::{CreateRequest, Drivers};
+use super::images::Keeper;
+use longshore_model::{ContainerName, TaskId, TaskSpec};
+use longshore_plan::{Failure, Outcome, ResourceKind, Step};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Semaphore;
+
+/// How many calls of a kind go on at once. Stops are not limited: they wait for the containers, not for the engine.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Creations. Few: they are short, and what they would gain the starts would lose.
+    pub creates: usize,
+    /// Starts, which take most of the engine's time.
+    pub starts: usize,
+    /// Removals of containers, volumes and cgroups, which nobody waits for.
+    pub removals: usize,
+    /// Inspections.
+    pub inspections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { creates: 4, starts: longshore_docker::BURST_IN_FLIGHT, removals: 4, inspections: 16 }
+    }
+}
+
+/// A step with all that its execution needs.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The task.
+    pub task: TaskId,
+    /// The step.
+    pub step: Step,
+    /// The container that it is about, where it is about one.
+    pub container: Option<ContainerName>,
+    /// The definition, where there is one.
+    pub spec: Option<Arc<TaskSpec>>,
+    /// For a creation.
+    pub create: Option<CreateRequest>,
+}
+
+/// Carries steps out. Cheap to clone.
+#[derive(Clone)]
+pub struct Executor {
+    drivers: Drivers,
+    images: Keeper,
+    slots: Arc<Slots>,
+    /// What [`drivers::TaskCgroups::ensure`](super::drivers::TaskCgroups::ensure) answered, for the creations after it.
+    parents: Arc<Mutex<HashMap<TaskId, Option<String>>>>,
+}
+
+struct Slots {
+    creates: Semaphore,
+    starts: Semaphore,
+    removals: Semaphore,
+    inspections: Semaphore,
+}
+
+impl Executor {
+    /// An executor over `drivers`.
+    #[must_use]
+    pub fn new(drivers: Drivers, images: Keeper, limits: &Limits) -> Self {
+        let slots = Slots {
+            creates: Semaphore::new(limits.creates),
+            starts: Semaphore::new(limits.starts),
+            removals: Semaphore::new(limits.removals),
+            inspections: Semaphore::new(limits.inspections),
+        };
+        Self { drivers, images, slots: Arc::new(slots), parents: Arc::default() }
+    }
+
+    /// Runs one step to its outcome. Dropping the future cuts it; the next pass looks at what became of it.
+    pub async fn run(&self, job: Job) -> Outcome {
+        let Job { task, step, container, spec, create } = job;
+        let no_spec = || Failure::Passing("the task's definition is not known yet".to_owned());
+        // Every container step carries its container's name; `assemble` of the job sees to it.
+        let name = || container.clone().ok_or_else(no_spec);
+        match &step {
+            Step::Ensure(kind) => Outcome::Ensured(self.ensure(task, kind, spec.as_deref()).await.map(|()| None)),
+            Step::Release(kind) => Outcome::Released(self.release(task, kind).await),
+            Step::Pull(i) => Outcome::Pulled(match spec.as_ref().and_then(|s| s.containers.get(*i)) {
+                Some(container) => self.images.get(&container.image).await.map(|image| image.digest),
+                None => Err(no_spec()),
+            }),
+            Step::Create(_) => Outcome::Created(match create {
+                Some(request) => self.create(request).await,
+                None => Err(no_spec()),
+            }),
+            Step::Start(_) => {
+                let _slot = self.slots.starts.acquire().await;
+                Outcome::Started(match name() {
+                    Ok(name) => self.drivers.containers.start(task, &name).await,
+                    Err(failure) => Err(failure),
+                })
+            }
+            Step::Inspect(_) => {
+                let _slot = self.slots.inspections.acquire().await;
+                Outcome::Inspected(match name() {
+                    Ok(name) => self.drivers.containers.inspect(task, &name).await,
+                    Err(failure) => Err(failure),
+                })
+            }
+            Step::Stop(_, halt) => Outcome::Halted(match name() {
+                Ok(name) => self.drivers.containers.stop(task, &name, *halt).await,
+                Err(failure) => Err(failure),
+            }),
+            Step::Remove { .. } => {
+                let _slot = self.slots.removals.acquire().await;
+                Outcome::Removed(match name() {
+                    Ok(name) => self.drivers.containers.remove(task, &name).await,
+                    Err(failure) => Err(failure),
+                })
+            }
+        }
+    }
+
+    /// How far the pull of an image is, for people.
+    #[must_use]
+    pub fn pull_progress(&self, reference: &str) -> Option<String> {
+        self.images.progress(reference)
+    }
+
+    async fn ensure(&self, task: TaskId, kind: &ResourceKind, spec: Option<&TaskSpec>) -> Result<(), Failure> {
+        match kind {
+            // The reconciler owns the ports and never hands them here.
+            ResourceKind::Ports => Ok(()),
+            ResourceKind::Cgroup => match spec {
+                Some(spec) => self.cgroup_parent(spec).await.map(drop),
+                None => Err(Failure::Passing("the task's definition is not known yet".to_owned())),
+            },
+            ResourceKind::Volume(name) => self.drivers.volumes.ensure(task, name).await,
+        }
+    }
+
+    async fn release(&self, task: TaskId, kind: &ResourceKind) -> Result<(), Failure> {
+        let _slot = self.slots.removals.acquire().await;
+        match kind {
+            ResourceKind::Ports => Ok(()),
+            ResourceKind::Cgroup => {
+                self.parents().remove(&task);
+                self.drivers.cgroups.remove(task).await
+            }
+            ResourceKind::Volume(name) => self.drivers.volumes.remove(task, name).await,
+        }
+    }
+
+    async fn create(&self, mut request: CreateRequest) -> Result<String, Failure> {
+        if request.spec.cpu_units.is_some() || request.spec.memory_mib.is_some() {
+            let known = self.parents().get(&request.spec.id).cloned();
+            request.cgroup_parent = match known {
+                Some(parent) => parent,
+                // Made by a process before this one.
+                None => self.cgroup_parent(&request.spec).await?,
+            };
+        }
+        let _slot = self.slots.creates.acquire().await;
+        let created = self.drivers.containers.create(&request).await;
+        if let Err(Failure::ImageMissing(_)) = &created {
+            self.images.forget(&request.spec.containers[request.index].image);
+        }
+        created
+    }
+
+    async fn cgroup_parent(&self, spec: &TaskSpec) -> Result<Option<String>, Failure> {
+        let parent = self.drivers.cgroups.ensure(spec).await?;
+        self.parents().insert(spec.id, parent.clone());
+        Ok(parent)
+    }
+
+    /// The lock is held for one look-up and never across an await; a poisoned one holds whole values.
+    fn parents(&self) -> std::sync::MutexGuard<'_, HashMap<TaskId, Option<String>>> {
+        self.parents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,65 @@
+//! Docker's events on their way to the reconciler. A hint says where to look and never what is true.
+
+use futures::StreamExt;
+use longshore_docker::Docker;
+use longshore_model::{ContainerName, TaskId};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+/// A reason to look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hint {
+    /// Something happened to a container that it does not do by our hand alone: it ended, or was removed.
+    Container {
+        /// Its task.
+        task: TaskId,
+        /// Its name in the task.
+        container: ContainerName,
+    },
+    /// Events may have been missed: list everything.
+    Relist,
+    /// Docker does not answer.
+    Down {
+        /// Why, for people.
+        why: String,
+    },
+}
+
+/// Carries Docker's events to the engine until `shutdown`: a long-lived task.
+/// `back` changes each time Docker answers again.
+pub async fn pump(docker: Docker, hints: mpsc::Sender<Hint>, back: watch::Sender<u64>, shutdown: CancellationToken) {
+    let mut events = std::pin::pin!(docker.events(None));
+    loop {
+        let event = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            event = events.next() => event,
+        };
+        let hint = match event {
+            Some(longshore_docker::Hint::Relist) => {
+                back.send_modify(|times| *times += 1);
+                Some(Hint::Relist)
+            }
+            Some(longshore_docker::Hint::Down { error }) => Some(Hint::Down { why: error }),
+            Some(longshore_docker::Hint::Container(event)) => container(event),
+            // The stream never ends by itself; without it the slow listing would be all that is left.
+            None => return,
+        };
+        if let Some(hint) = hint
+            && hints.send(hint).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+fn container(event: longshore_docker::ContainerHint) -> Option<Hint> {
+    use longshore_docker::Action;
+    match event.action {
+        Action::Die | Action::Oom | Action::Destroy | Action::Other => {
+            Some(Hint::Container { task: event.task?, container: event.container? })
+        }
+        // Starts are ours, and one that is not is found by the next listing; health is not used yet.
+        Action::Start | Action::Health => None,
+    }
+}

@@ -1,0 +1,135 @@
+//! Listings: the truth about containers, compared with the table; and what no task of the table owns.
+
+use super::drivers::{Drivers, Listed, by_task};
+use super::reconciler::{Answers, Entry, Reconciler};
+use longshore_model::{ContainerName, TaskId};
+use longshore_plan::outline::SuperviseError;
+use longshore_plan::{Failure, Sighting, Supervise, Task};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Waits between listings that fail: the first, and the longest.
+const LIST_AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+
+impl Reconciler {
+    /// Asks for a listing; if one is on its way, for another after it.
+    pub(super) fn list_now(&mut self) {
+        self.next_list = Instant::now() + self.config.relist;
+        if std::mem::replace(&mut self.listing, true) {
+            self.list_again = true;
+        } else {
+            self.spawn_listing();
+        }
+    }
+
+    /// A listing came, or did not.
+    pub(super) fn listed(&mut self, as_of: u64, listed: Result<Vec<Listed>, Failure>) {
+        self.listing = false;
+        if std::mem::take(&mut self.list_again) {
+            self.list_now();
+        }
+        let listed = match listed {
+            Ok(listed) => listed,
+            Err(failure) => return self.not_listed(failure.text()),
+        };
+        let mut seen = by_task(listed);
+        self.forgotten_at.retain(|_, at| *at > as_of);
+        let known = |id: &TaskId| self.tasks.contains_key(id) || self.forgotten_at.contains_key(id);
+        let unknown: Vec<TaskId> = seen.keys().filter(|id| !known(id)).copied().collect();
+        for id in unknown {
+            self.recover(id, &seen[&id]);
+        }
+        for (id, entry) in &mut self.tasks {
+            let sightings: BTreeMap<ContainerName, Sighting> =
+                seen.remove(id).unwrap_or_default().into_iter().map(|l| (l.container, l.sighting)).collect();
+            if entry.task.sight(&sightings, as_of) {
+                self.dirty.insert(*id);
+            }
+        }
+        if self.answers != Answers::Yes {
+            tracing::info!("Docker answers");
+            self.answers = Answers::Yes;
+            self.dirty.extend(self.tasks.keys().copied());
+        }
+        if !self.leftovers_gone {
+            self.leftovers_gone = true;
+            self.spawn_leftovers();
+        }
+    }
+
+    fn not_listed(&mut self, why: &str) {
+        self.silent(why);
+        let Answers::No { failures, .. } = &mut self.answers else { return };
+        *failures = failures.saturating_add(1);
+        let (first, longest) = LIST_AGAIN;
+        let full = first.saturating_mul(1 << (*failures - 1).min(10)).min(longest);
+        let wait = full.mul_f64(rand::random_range(0.75..1.0));
+        tracing::debug!(error = why, wait_millis = wait.as_millis(), "no listing; trying again");
+        self.next_list = self.next_list.min(Instant::now() + wait);
+    }
+
+    /// A task that has containers and that nobody remembers.
+    fn recover(&mut self, id: TaskId, containers: &[Listed]) {
+        let now = self.now();
+        let read = |l: &Listed| -> Option<Result<Supervise, SuperviseError>> {
+            l.supervise.as_deref().map(Supervise::from_label)
+        };
+        let Some(label) = containers.iter().find_map(|l| read(l)?.ok()) else {
+            let why = containers.iter().find_map(|l| read(l)?.err()).map(|e| super::docker::chain(&e));
+            let why = why.unwrap_or_else(|| "it has no label longshore.supervise".to_owned());
+            tracing::error!(task = %id, why, "containers of an unknown task cannot be supervised; left alone");
+            return;
+        };
+        if label.task.id != id {
+            tracing::error!(task = %id, "the label longshore.supervise is another task's; containers left alone");
+            return;
+        }
+        tracing::warn!(task = %id, containers = containers.len(), "task found by its labels");
+        let mut task = Task::recovered(label.task, now);
+        for listed in containers {
+            if let Some(Ok(label)) = read(listed) {
+                task.recover_ports(&label, &listed.container);
+            }
+        }
+        if self.complete_seen {
+            // Whoever decides has spoken, and did not name it.
+            task.unassign(now);
+        }
+        self.ports.sync(&task);
+        self.tasks.insert(id, Entry::new(task));
+        self.dirty.insert(id);
+    }
+
+    pub(super) fn leftovers(&mut self, result: &Result<(), Failure>) {
+        if let Err(failure) = result {
+            // The next listing tries again.
+            tracing::debug!(error = failure.text(), "leftovers of earlier tasks are not all removed yet");
+            self.leftovers_gone = false;
+        }
+    }
+}
+
+/// Removes volumes and cgroups of tasks that nobody knows: a crash came between their making and the save.
+pub(super) async fn remove_leftovers(drivers: &Drivers, known: &BTreeSet<TaskId>) -> Result<(), Failure> {
+    let mut result = Ok(());
+    match drivers.volumes.list().await {
+        Ok(volumes) => {
+            for (task, volume) in volumes.into_iter().filter(|(task, _)| !known.contains(task)) {
+                tracing::info!(%task, volume, "removing the volume of a task that is gone");
+                result = drivers.volumes.remove(task, &volume).await.and(result);
+            }
+        }
+        Err(failure) => result = Err(failure),
+    }
+    match drivers.cgroups.list().await {
+        Ok(tasks) => {
+            for task in tasks.into_iter().filter(|task| !known.contains(task)) {
+                tracing::info!(%task, "removing the cgroup of a task that is gone");
+                result = drivers.cgroups.remove(task).await.and(result);
+            }
+        }
+        Err(failure) => result = Err(failure),
+    }
+    result
+}

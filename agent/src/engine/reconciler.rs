@@ -1,0 +1,467 @@
+//! The loop: take in what became known, pass over the tasks that it concerns, save, carry out, publish.
+
+use super::drivers::{Drivers, Listed};
+use super::execute::{Executor, Job};
+use super::hints::Hint;
+use super::images::Keeper;
+use super::saving::{After, Saved};
+use super::{EngineConfig, Inputs, Outputs, Parts};
+use crate::engine::drivers::CreateRequest;
+use crate::ledger::{Definition, SavedTask};
+use crate::ports::Ports;
+use crate::session::DesiredUpdate;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesOrdered;
+use longshore_model::{ContainerName, Generation, NetworkBinding, NetworkMode, TaskId, TaskReport, Timestamp};
+use longshore_plan::{
+    EngineView, Failure, Lane, Outcome, Outline, Pass, Phase, ResourceKind, ResourcePhase, Step, Task, TaskRecord,
+    View, Waiting,
+};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// A task of the table, with what was last saved and said of it.
+pub(super) struct Entry {
+    pub(super) task: Task,
+    /// As the ledger has it, or will once the saves in flight are through; absent when it must be written.
+    pub(super) saved: Option<TaskRecord>,
+    /// Whether the ledger has its full definition.
+    pub(super) definition_saved: bool,
+    /// The report as published, or about to be.
+    pub(super) report: Option<Arc<TaskReport>>,
+    pub(super) waiting: Vec<Waiting>,
+    pub(super) wake_at: Option<Timestamp>,
+}
+
+impl Entry {
+    pub(super) fn new(task: Task) -> Self {
+        Self { task, saved: None, definition_saved: false, report: None, waiting: Vec::new(), wake_at: None }
+    }
+}
+
+/// Whether Docker answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Answers {
+    /// It did last time, and everything was compared with a listing since it last did not.
+    Yes,
+    /// Nothing is known since then.
+    No {
+        /// Why, for people.
+        why: String,
+        /// Listings that failed in a row.
+        failures: u32,
+    },
+}
+
+/// What goes on outside the loop.
+enum Going {
+    Step(TaskId, Step),
+    List { as_of: u64 },
+    Leftovers,
+}
+
+/// What came of it.
+enum Done {
+    Step(Outcome),
+    Listed(Result<Vec<Listed>, Failure>),
+    Leftovers(Result<(), Failure>),
+}
+
+/// The engine's one task.
+pub struct Reconciler {
+    pub(super) config: EngineConfig,
+    pub(super) drivers: Drivers,
+    executor: Executor,
+    pub(super) tasks: BTreeMap<TaskId, Entry>,
+    pub(super) ports: Ports,
+    inputs: Inputs,
+    pub(super) outputs: Outputs,
+    /// Tasks to pass over.
+    pub(super) dirty: BTreeSet<TaskId>,
+    /// Tasks whose record or report may have changed since the last save.
+    pub(super) touched: BTreeSet<TaskId>,
+    pub(super) answers: Answers,
+    /// Outcomes taken in so far.
+    pub(super) seq: u64,
+    pub(super) generation: Generation,
+    pub(super) complete_seen: bool,
+    pub(super) after: After,
+    pub(super) saves: FuturesOrdered<BoxFuture<'static, Saved>>,
+    pub(super) ledger_fault: Option<String>,
+    pub(super) save_again: Option<Instant>,
+    pub(super) unforgotten: BTreeSet<TaskId>,
+    /// When tasks were forgotten: a listing that is older may still show their containers.
+    pub(super) forgotten_at: BTreeMap<TaskId, u64>,
+    jobs: JoinSet<Done>,
+    going: HashMap<Id, Going>,
+    running: HashMap<(TaskId, Lane), AbortHandle>,
+    pub(super) listing: bool,
+    pub(super) list_again: bool,
+    pub(super) next_list: Instant,
+    pub(super) leftovers_gone: bool,
+}
+
+impl Reconciler {
+    /// An engine with the tasks of the ledger. Nothing happens until [`Reconciler::run`].
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts { config, drivers, loaded, mut ports, inputs, outputs } = parts;
+        let images = Keeper::new(drivers.images.clone(), config.pull_behavior);
+        let executor = Executor::new(drivers.clone(), images, &config.limits);
+        let mut tasks = BTreeMap::new();
+        for SavedTask { definition, record } in loaded.tasks {
+            let id = record.id;
+            let (outline, spec) = match definition {
+                Definition::Spec(spec) => (Outline::of(&spec), Some(spec)),
+                Definition::Outline(outline) => (Outline::clone(&outline), None),
+            };
+            let saved = Some(record.clone());
+            let task = Task::restored(outline, spec, record);
+            ports.sync(&task);
+            tasks.insert(id, Entry { saved, definition_saved: task.spec.is_some(), ..Entry::new(task) });
+        }
+        let dirty: BTreeSet<TaskId> = tasks.keys().copied().collect();
+        Self {
+            config,
+            drivers,
+            executor,
+            touched: dirty.clone(),
+            dirty,
+            tasks,
+            ports,
+            inputs,
+            outputs,
+            answers: Answers::No { why: "it was not asked yet".to_owned(), failures: 0 },
+            seq: 0,
+            generation: loaded.generation,
+            complete_seen: false,
+            after: After::default(),
+            saves: FuturesOrdered::new(),
+            ledger_fault: None,
+            save_again: None,
+            unforgotten: BTreeSet::new(),
+            forgotten_at: BTreeMap::new(),
+            jobs: JoinSet::new(),
+            going: HashMap::new(),
+            running: HashMap::new(),
+            listing: false,
+            list_again: false,
+            next_list: Instant::now(),
+            leftovers_gone: false,
+        }
+    }
+
+    /// Runs until `shutdown`. Containers go on without it.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        tracing::info!(tasks = self.tasks.len(), generation = self.generation.0, "supervising");
+        self.outputs.saved.send_replace(self.generation);
+        self.list_now();
+        loop {
+            self.settle();
+            let wake = self.next_wake();
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                Some(saved) = self.saves.next() => self.take_saved(saved),
+                Some(done) = self.jobs.join_next_with_id() => self.take_done(done),
+                Some(update) = self.inputs.desired.recv() => self.take_update(update),
+                Some(hint) = self.inputs.hints.recv() => self.take_hint(hint),
+                Some(answer) = self.inputs.status.recv() => {
+                    // Whoever asked may have gone.
+                    let _ = answer.send(self.status());
+                }
+                () = tokio::time::sleep_until(wake) => self.take_time(),
+            }
+            // One pass for all that is there, rather than one each.
+            while let Some(done) = self.jobs.try_join_next_with_id() {
+                self.take_done(done);
+            }
+            while let Ok(hint) = self.inputs.hints.try_recv() {
+                self.take_hint(hint);
+            }
+        }
+        self.settle();
+        self.drain_saves().await;
+        tracing::info!("supervision ends; containers go on");
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.drivers.clock.now()
+    }
+
+    fn take_update(&mut self, update: DesiredUpdate) {
+        self.apply(update);
+    }
+
+    fn take_hint(&mut self, hint: Hint) {
+        match hint {
+            Hint::Container { task, container } => {
+                if let Some(entry) = self.tasks.get_mut(&task) {
+                    entry.task.hint(&container);
+                    self.dirty.insert(task);
+                }
+            }
+            Hint::Relist => self.list_now(),
+            Hint::Down { why } => self.silent(&why),
+        }
+    }
+
+    /// A timer: everything that is due.
+    fn take_time(&mut self) {
+        let now = self.now();
+        let due = |e: &Entry| e.wake_at.is_some_and(|at| at <= now);
+        self.dirty.extend(self.tasks.iter().filter(|(_, e)| due(e)).map(|(id, _)| *id));
+        if Instant::now() >= self.next_list {
+            self.list_now();
+        }
+        if self.save_again.is_some_and(|at| Instant::now() >= at) {
+            self.save_again = None;
+            self.touched.extend(self.tasks.iter().filter(|(_, e)| e.saved.is_none()).map(|(id, _)| *id));
+        }
+    }
+
+    fn next_wake(&self) -> Instant {
+        let now = self.now();
+        let task = self.tasks.values().filter_map(|e| e.wake_at).min();
+        // A millisecond more than the difference: a timer that fires early would spin until it is time.
+        let task = task.map(|at| Instant::now() + at.since(now) + Duration::from_millis(1));
+        [task, self.save_again].into_iter().flatten().fold(self.next_list, Instant::min)
+    }
+
+    /// Passes over every task that something happened to, until nothing more follows; then saves.
+    fn settle(&mut self) {
+        while !self.dirty.is_empty() {
+            let mut due: Vec<TaskId> = std::mem::take(&mut self.dirty).into_iter().collect();
+            // Who waits longest is asked first: it gets the port that just became free.
+            due.sort_by_key(|id| self.tasks.get(id).map(|e| e.task.record.accepted_at));
+            for id in due {
+                self.pass(id);
+            }
+        }
+        self.save();
+    }
+
+    fn pass(&mut self, id: TaskId) {
+        let now = self.now();
+        let Some(entry) = self.tasks.get_mut(&id) else { return };
+        let engine = match &self.answers {
+            Answers::Yes => EngineView::Answering,
+            Answers::No { why, .. } => EngineView::Silent { why },
+        };
+        let view = View { now, engine, claims: self.ports.claims(), policy: &self.config.policy };
+        let Pass { steps, give_up, waiting, wake_at, forget } = entry.task.pass(&view);
+        entry.waiting = waiting;
+        entry.wake_at = wake_at;
+        self.touched.insert(id);
+        for lane in give_up {
+            if let Some(handle) = self.running.remove(&(id, lane)) {
+                handle.abort();
+            }
+        }
+        for step in steps {
+            tracing::debug!(task = %id, ?step, "step");
+            match step {
+                Step::Ensure(ResourceKind::Ports) => {
+                    let given = self.ports.give(&self.tasks[&id].task).map(Some);
+                    self.finish(id, &step, Outcome::Ensured(given));
+                }
+                Step::Release(ResourceKind::Ports) => self.finish(id, &step, Outcome::Released(Ok(()))),
+                step if step.needs_saved() => self.after.steps.push((id, step)),
+                step => self.start_step(id, step),
+            }
+        }
+        if forget {
+            self.forget(id);
+        }
+    }
+
+    fn forget(&mut self, id: TaskId) {
+        tracing::info!(task = %id, "forgotten");
+        self.tasks.remove(&id);
+        if self.ports.forget(id) {
+            self.wake_port_waiters();
+        }
+        self.unforgotten.insert(id);
+        self.seq += 1;
+        self.forgotten_at.insert(id, self.seq);
+    }
+
+    /// Hands a step to the executor.
+    pub(super) fn start_step(&mut self, id: TaskId, step: Step) {
+        let Some(entry) = self.tasks.get(&id) else { return };
+        let task = &entry.task;
+        let lane = step.lane();
+        let index = match &lane {
+            Lane::Container(i) => Some(*i),
+            Lane::Resource(_) => None,
+        };
+        if let (Step::Start(_), Some(i)) = (&step, index) {
+            self.ports.about_to_start(&task.record.containers[i].ports);
+        }
+        let create = match (&step, &task.spec) {
+            (Step::Create(i), Some(spec)) => Some(CreateRequest {
+                spec: spec.clone(),
+                index: *i,
+                bindings: bindings(task, *i),
+                cgroup_parent: None,
+                supervise: task.supervise(*i).to_label(),
+            }),
+            (_, _) => None,
+        };
+        let container: Option<ContainerName> = index.map(|i| task.record.containers[i].name.clone());
+        let job = Job { task: id, step: step.clone(), container, spec: task.spec.clone(), create };
+        let executor = self.executor.clone();
+        let handle = self.jobs.spawn(async move { Done::Step(executor.run(job).await) });
+        self.going.insert(handle.id(), Going::Step(id, step));
+        self.running.insert((id, lane), handle);
+    }
+
+    fn take_done(&mut self, done: Result<(Id, Done), JoinError>) {
+        let (job, done) = match done {
+            Ok((job, done)) => (job, Ok(done)),
+            Err(error) => (error.id(), Err(error)),
+        };
+        match (self.going.remove(&job), done) {
+            (Some(Going::Step(id, step)), Ok(Done::Step(outcome))) => self.finish(id, &step, outcome),
+            (Some(Going::Step(id, step)), Err(error)) => {
+                let why = if error.is_cancelled() { "given up".to_owned() } else { format!("it failed here: {error}") };
+                self.finish(id, &step, Outcome::NotDone(why));
+            }
+            (Some(Going::List { as_of }), Ok(Done::Listed(listed))) => self.listed(as_of, listed),
+            (Some(Going::List { as_of }), Err(error)) => {
+                self.listed(as_of, Err(Failure::Away(format!("the listing failed here: {error}"))));
+            }
+            (Some(Going::Leftovers), Ok(Done::Leftovers(result))) => self.leftovers(&result),
+            (Some(Going::Leftovers), Err(error)) => {
+                self.leftovers(&Err(Failure::Passing(format!("the clean-up failed here: {error}"))));
+            }
+            (going, _) => unreachable!("every job is entered when spawned and ends as it began: {}", going.is_some()),
+        }
+    }
+
+    /// Takes the outcome of a step in.
+    pub(super) fn finish(&mut self, id: TaskId, step: &Step, outcome: Outcome) {
+        let now = self.now();
+        self.seq += 1;
+        self.running.remove(&(id, step.lane()));
+        if let Some(failure) = failure_of(&outcome) {
+            tracing::warn!(task = %id, ?step, error = failure.text(), "step failed");
+            match failure {
+                Failure::Away(why) | Failure::Unknown(why) if self.answers == Answers::Yes && concerns_docker(step) => {
+                    // Everything waits for a listing, which also says whether it is only this call that broke.
+                    let why = why.clone();
+                    self.silent(&why);
+                    self.list_now();
+                }
+                Failure::Away(_)
+                | Failure::Unknown(_)
+                | Failure::TimedOut(_)
+                | Failure::Passing(_)
+                | Failure::Lasting(_)
+                | Failure::PortTaken(_)
+                | Failure::ImageMissing(_)
+                | Failure::NameTaken(_) => {}
+            }
+        }
+        let Some(entry) = self.tasks.get_mut(&id) else { return };
+        let started = match (step, &outcome) {
+            (Step::Start(i), Outcome::Started(Ok(()))) => Some(*i),
+            (_, _) => None,
+        };
+        entry.task.finish(step, outcome, &self.config.policy, now, self.seq);
+        if let Some(i) = started {
+            self.ports.started(&entry.task.record.containers[i].ports);
+        }
+        if self.ports.sync(&entry.task) {
+            self.wake_port_waiters();
+        }
+        self.dirty.insert(id);
+        self.touched.insert(id);
+    }
+
+    pub(super) fn wake_port_waiters(&mut self) {
+        let waits = |e: &Entry| {
+            e.task.record.resources.iter().any(|r| r.kind == ResourceKind::Ports && r.phase == ResourcePhase::Wanted)
+        };
+        self.dirty.extend(self.tasks.iter().filter(|(_, e)| waits(e)).map(|(id, _)| *id));
+    }
+
+    /// Docker does not answer: nothing is decided until a listing was compared.
+    pub(super) fn silent(&mut self, why: &str) {
+        match &mut self.answers {
+            Answers::Yes => {
+                tracing::warn!(error = why, "Docker does not answer; what its containers do is unknown until it does");
+                self.answers = Answers::No { why: why.to_owned(), failures: 0 };
+                self.dirty.extend(self.tasks.keys().copied());
+            }
+            Answers::No { why: last, .. } => why.clone_into(last),
+        }
+    }
+
+    pub(super) fn spawn_listing(&mut self) {
+        let containers = self.drivers.containers.clone();
+        let handle = self.jobs.spawn(async move { Done::Listed(containers.list().await) });
+        self.going.insert(handle.id(), Going::List { as_of: self.seq });
+    }
+
+    pub(super) fn spawn_leftovers(&mut self) {
+        let drivers = self.drivers.clone();
+        let known: BTreeSet<TaskId> = self.tasks.keys().copied().collect();
+        let handle =
+            self.jobs.spawn(async move { Done::Leftovers(super::listing::remove_leftovers(&drivers, &known).await) });
+        self.going.insert(handle.id(), Going::Leftovers);
+    }
+
+    pub(super) fn pull_progress(&self, task: &Task, i: usize) -> Option<String> {
+        let waiting = task.record.containers[i].phase == Phase::Waiting;
+        let spec = task.spec.as_ref().filter(|_| waiting)?;
+        self.executor.pull_progress(&spec.containers[i].image)
+    }
+}
+
+/// The ports that Docker is to publish: on the host's own network nothing is published.
+fn bindings(task: &Task, i: usize) -> Vec<NetworkBinding> {
+    match task.outline.network_mode {
+        NetworkMode::Bridge => task.record.containers[i]
+            .ports
+            .iter()
+            .map(|p| NetworkBinding {
+                // One proxy process for each port instead of two; ECS reports IPv4 bindings only.
+                bind_ip: "0.0.0.0".to_owned(),
+                container_port: p.container_port,
+                host_port: p.host_port,
+                protocol: p.protocol,
+            })
+            .collect(),
+        NetworkMode::Host | NetworkMode::None | NetworkMode::Awsvpc => Vec::new(),
+    }
+}
+
+fn failure_of(outcome: &Outcome) -> Option<&Failure> {
+    match outcome {
+        Outcome::Ensured(r) => r.as_ref().err(),
+        Outcome::Released(r) | Outcome::Started(r) | Outcome::Halted(r) | Outcome::Removed(r) => r.as_ref().err(),
+        Outcome::Pulled(r) => r.as_ref().err(),
+        Outcome::Created(r) => r.as_ref().err(),
+        Outcome::Inspected(r) => r.as_ref().err(),
+        Outcome::NotDone(_) => None,
+    }
+}
+
+/// A cgroup is the kernel's and ports are ours: their failures say nothing of Docker.
+fn concerns_docker(step: &Step) -> bool {
+    match step {
+        Step::Ensure(kind) | Step::Release(kind) => matches!(kind, ResourceKind::Volume(_)),
+        Step::Pull(_)
+        | Step::Create(_)
+        | Step::Start(_)
+        | Step::Inspect(_)
+        | Step::Stop(_, _)
+        | Step::Remove { .. } => true,
+    }
+}

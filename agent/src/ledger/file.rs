@@ -1,0 +1,215 @@
+//! The ledger's file: three tables in redb. Definitions are written once and records often, so they are apart.
+
+use super::{Changes, Definition, Loaded, OpenError, SavedTask};
+use longshore_model::{Generation, TaskId};
+use longshore_plan::TaskRecord;
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
+use std::path::Path;
+#[cfg(test)]
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The format of the tables below. Raised when an older agent could no longer read them.
+const FORMAT: u64 = 1;
+
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+const DEFINITIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("definitions");
+const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
+
+/// Pages kept in memory: a host's whole ledger is smaller, and the agent's memory is promised.
+const CACHE_BYTES: usize = 512 * 1024;
+
+/// Why the file could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// Not a database, or a damaged one, or the disk.
+    #[error("could not open it")]
+    Open(#[source] DatabaseError),
+    /// A transaction.
+    #[error("could not {verb}")]
+    Transaction {
+        /// `read` or `commit`, for example.
+        verb: &'static str,
+        /// Why.
+        #[source]
+        source: redb::Error,
+    },
+    /// Written by a newer agent.
+    #[error("its format is {0}, and this agent knows {FORMAT}")]
+    Format(u64),
+    /// It has tables and no format.
+    #[error("it says no format")]
+    NoFormat,
+    /// Our own types always serialise; this is for the reader of the type.
+    #[error("could not write a record")]
+    Encode(#[source] serde_json::Error),
+}
+
+fn transaction<E: Into<redb::Error>>(verb: &'static str) -> impl FnOnce(E) -> FileError {
+    move |e| FileError::Transaction { verb, source: e.into() }
+}
+
+/// The open file.
+pub(super) struct LedgerFile {
+    db: Database,
+}
+
+/// Opens the file; one that cannot be used is moved out of the way, and a new one begun.
+pub(super) fn open(path: &Path) -> Result<(LedgerFile, Loaded), OpenError> {
+    let fault = match try_open(path) {
+        Ok(opened) => return Ok(opened),
+        Err(FileError::Open(DatabaseError::DatabaseAlreadyOpen)) => {
+            return Err(OpenError::InUse { path: path.into() });
+        }
+        // Not the file's fault: moving it would lose it for nothing.
+        Err(FileError::Open(DatabaseError::Storage(StorageError::Io(source)))) if !is_damage(&source) => {
+            return Err(OpenError::File { verb: "open", path: path.into(), source });
+        }
+        Err(fault) => fault,
+    };
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let aside = (0..)
+        .map(|n| {
+            path.with_file_name(format!(
+                "ledger.damaged-{seconds}{}",
+                if n == 0 { String::new() } else { format!("-{n}") }
+            ))
+        })
+        .find(|candidate| !candidate.exists())
+        .unwrap_or_else(|| path.with_extension("damaged"));
+    std::fs::rename(path, &aside).map_err(|source| OpenError::File { verb: "set aside", path: path.into(), source })?;
+    let (file, loaded) =
+        try_open(path).map_err(|source| OpenError::Make { path: path.into(), source: Box::new(source) })?;
+    let why = crate::engine::docker::chain(&fault);
+    Ok((file, Loaded { set_aside: Some((aside, why)), ..loaded }))
+}
+
+/// A truncated or overwritten file shows as one of these, not as `Corrupted`.
+fn is_damage(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::InvalidData)
+}
+
+/// Opens the file again after a failed write. What it holds is known.
+pub(super) fn reopen(path: &Path) -> Result<LedgerFile, FileError> {
+    let db = builder().create(path).map_err(FileError::Open)?;
+    prepare(&db)?;
+    Ok(LedgerFile { db })
+}
+
+fn builder() -> redb::Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
+}
+
+fn try_open(path: &Path) -> Result<(LedgerFile, Loaded), FileError> {
+    make_private(path).map_err(|e| FileError::Open(DatabaseError::Storage(StorageError::Io(e))))?;
+    let db = builder().create(path).map_err(FileError::Open)?;
+    prepare(&db)?;
+    let loaded = load(&db)?;
+    Ok((LedgerFile { db }, loaded))
+}
+
+/// Only root may read it: definitions hold environment values.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path).map(drop)
+}
+
+fn prepare(db: &Database) -> Result<(), FileError> {
+    let read = db.begin_read().map_err(transaction("read"))?;
+    match read.open_table(META) {
+        Ok(meta) => match meta.get("format").map_err(transaction("read"))?.map(|f| f.value()) {
+            Some(FORMAT) => Ok(()),
+            Some(other) => Err(FileError::Format(other)),
+            None => Err(FileError::NoFormat),
+        },
+        Err(redb::TableError::TableDoesNotExist(_)) => {
+            let write = db.begin_write().map_err(transaction("begin"))?;
+            write
+                .open_table(META)
+                .map_err(transaction("begin"))?
+                .insert("format", FORMAT)
+                .map_err(transaction("begin"))?;
+            write.open_table(DEFINITIONS).map_err(transaction("begin"))?;
+            write.open_table(RECORDS).map_err(transaction("begin"))?;
+            write.commit().map_err(transaction("commit"))
+        }
+        Err(error) => Err(transaction("read")(error)),
+    }
+}
+
+fn load(db: &Database) -> Result<Loaded, FileError> {
+    let read = db.begin_read().map_err(transaction("read"))?;
+    let meta = read.open_table(META).map_err(transaction("read"))?;
+    let generation = meta.get("generation").map_err(transaction("read"))?.map_or(0, |g| g.value());
+    let definitions = read.open_table(DEFINITIONS).map_err(transaction("read"))?;
+    let records = read.open_table(RECORDS).map_err(transaction("read"))?;
+    let mut tasks = Vec::new();
+    for row in records.iter().map_err(transaction("read"))? {
+        let (key, value) = row.map_err(transaction("read"))?;
+        let definition = definitions.get(key.value()).map_err(transaction("read"))?;
+        match saved_task(value.value(), definition.as_ref().map(|d| d.value())) {
+            Ok(task) => tasks.push(task),
+            // One bad row does not void the rest; its task is found again by its labels.
+            Err(error) => {
+                tracing::error!(task = hex::encode(key.value()), error, "a task in the ledger is unreadable; left out");
+            }
+        }
+    }
+    Ok(Loaded { generation: Generation(generation), tasks, set_aside: None })
+}
+
+fn saved_task(record: &[u8], definition: Option<&[u8]>) -> Result<SavedTask, String> {
+    let record: TaskRecord = serde_json::from_slice(record).map_err(|e| format!("its record: {e}"))?;
+    let definition = definition.ok_or("it has no definition")?;
+    let definition: Definition = serde_json::from_slice(definition).map_err(|e| format!("its definition: {e}"))?;
+    let containers = match &definition {
+        Definition::Spec(spec) => spec.containers.len(),
+        Definition::Outline(outline) => outline.containers.len(),
+    };
+    if containers != record.containers.len() {
+        return Err(format!("its definition has {containers} containers, its record {}", record.containers.len()));
+    }
+    Ok(SavedTask { definition, record })
+}
+
+fn key(task: &TaskId) -> &[u8] {
+    task.as_bytes().as_slice()
+}
+
+impl LedgerFile {
+    /// One transaction, durable when this returns.
+    pub(super) fn write<'a>(&self, all: impl Iterator<Item = &'a Changes>) -> Result<(), FileError> {
+        let write = self.db.begin_write().map_err(transaction("begin a transaction"))?;
+        {
+            let mut meta = write.open_table(META).map_err(transaction("write"))?;
+            let mut definitions = write.open_table(DEFINITIONS).map_err(transaction("write"))?;
+            let mut records = write.open_table(RECORDS).map_err(transaction("write"))?;
+            for changes in all {
+                if let Some(generation) = changes.generation {
+                    meta.insert("generation", generation.0).map_err(transaction("write"))?;
+                }
+                for (task, definition) in &changes.definitions {
+                    let value = serde_json::to_vec(definition).map_err(FileError::Encode)?;
+                    definitions.insert(key(task), value.as_slice()).map_err(transaction("write"))?;
+                }
+                for record in &changes.records {
+                    let value = serde_json::to_vec(record).map_err(FileError::Encode)?;
+                    records.insert(key(&record.id), value.as_slice()).map_err(transaction("write"))?;
+                }
+                for task in &changes.forgotten {
+                    definitions.remove(key(task)).map_err(transaction("write"))?;
+                    records.remove(key(task)).map_err(transaction("write"))?;
+                }
+            }
+        }
+        write.commit().map_err(transaction("commit"))
+    }
+}
+
+/// Where a ledger file of `dir` is; for tests.
+#[cfg(test)]
+pub(super) fn path_in(dir: &Path) -> PathBuf {
+    dir.join("ledger.redb")
+}

@@ -1,0 +1,265 @@
+//! This host as a member of a cluster: what it can offer, its identity, and the session that follows from both.
+//!
+//! Supervision does not wait for any of this: the engine runs before the host has joined and while the control plane is
+//! away. Owns the facts' watch (looked at again each time Docker comes back) and the order: facts, then an identity
+//! (from the file, or by joining with a token), then the session and the certificate's renewal.
+
+use crate::cgroup::Cgroups;
+use crate::config::Config;
+use crate::engine::cgroups::LateCgroups;
+use crate::engine::docker::chain;
+use crate::host::{self, HostSettings};
+use crate::identity::{Identity, IdentityFile, IdentityFileError, IdentityHandle, JoinError, JoinOptions, Renewal};
+use crate::session::{Session, SessionConfig, SessionInputs, SessionState};
+use longshore_docker::Docker;
+use longshore_model::HostFacts;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// Waits between attempts to look at the host or to join: the first, and the longest.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+
+/// Longest wait for a connection and for the answer when joining.
+const JOIN_LIMIT: Duration = Duration::from_secs(10);
+
+/// Why this host is no member and will not become one by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum MembershipError {
+    /// The identity file cannot be used.
+    #[error("this host's identity cannot be used")]
+    Identity(#[from] IdentityFileError),
+    /// There is neither an identity nor a token.
+    #[error(
+        "this host has not joined a cluster: run `longshore-agent join`, or start it with `control` and `token_file` \
+         (or LONGSHORE_AGENT_TOKEN) set"
+    )]
+    NotJoined,
+    /// The token file cannot be read.
+    #[error("could not read token_file {}", path.display())]
+    TokenFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// There is a token and no address.
+    #[error("control: must be set to join (host:port of the control plane's agent port)")]
+    NoControl,
+    /// The control plane refused.
+    #[error("could not join")]
+    Join(#[from] JoinError),
+    /// The host could not be looked at.
+    #[error("could not look at this host: {0}")]
+    Facts(String),
+}
+
+impl MembershipError {
+    /// 3 for what a person must change on this host or get (a token, a key of the configuration), 1 for what another
+    /// try may mend.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Join(error) => error.exit_code(),
+            Self::Identity(_) | Self::NotJoined | Self::TokenFile { .. } | Self::NoControl => 3,
+            Self::Facts(_) => 1,
+        }
+    }
+}
+
+/// A join token. Never shown.
+pub struct Token(String);
+
+impl Token {
+    /// The token of this start: from the environment (read by `main`, once), else from `token_file`.
+    ///
+    /// # Errors
+    /// When the file is named and cannot be read.
+    pub fn find(from_env: Option<String>, config: &Config) -> Result<Option<Self>, MembershipError> {
+        if let Some(token) = from_env.filter(|t| !t.trim().is_empty()) {
+            return Ok(Some(Self(token)));
+        }
+        let Some(path) = &config.token_file else { return Ok(None) };
+        let text = if path.as_os_str() == "-" {
+            std::io::read_to_string(std::io::stdin().lock())
+        } else {
+            std::fs::read_to_string(path)
+        };
+        text.map(|t| Some(Self(t))).map_err(|source| MembershipError::TokenFile { path: path.clone(), source })
+    }
+}
+
+/// Where this host's identity is.
+#[must_use]
+pub fn identity_file(config: &Config) -> IdentityFile {
+    IdentityFile(config.data_dir.join("identity.json"))
+}
+
+/// Looks at the host once, and tells the engine how cgroups are made here.
+///
+/// # Errors
+/// When Docker does not answer, or the host cannot be read.
+pub async fn look(config: &Config, docker: &Docker, late: &LateCgroups) -> Result<HostFacts, MembershipError> {
+    let fail = |e: &(dyn std::error::Error + 'static)| MembershipError::Facts(chain(e));
+    let engine = docker.info().await.map_err(|e| fail(&e))?;
+    let cgroups = match Cgroups::detect(&config.task_cgroup_parent, engine.cgroup_driver, engine.cgroup_version) {
+        Ok(cgroups) => Some(cgroups),
+        Err(error) => {
+            tracing::warn!(error = chain(&error), "tasks cannot have limits of their own on this host");
+            late.set(Err(chain(&error)));
+            None
+        }
+    };
+    if let Some(cgroups) = &cgroups {
+        late.set(Ok(cgroups.clone()));
+    }
+    let probed = host::probe(engine, cgroups.as_ref()).await.map_err(|e| fail(&e))?;
+    let settings = HostSettings {
+        reserved_memory_mib: config.reserved_memory_mib,
+        reserved_ports_tcp: config.reserved_ports_tcp.clone(),
+        reserved_ports_udp: config.reserved_ports_udp.clone(),
+        attributes: config.attributes.clone(),
+        zone: config.zone.clone(),
+        allow_privileged: config.allow_privileged,
+    };
+    Ok(host::facts(&settings, &probed))
+}
+
+/// Keeps the facts: a long-lived task. `docker_back` changes each time Docker answers again.
+pub async fn keep_facts(
+    config: Arc<Config>,
+    docker: Docker,
+    late: Arc<LateCgroups>,
+    facts: watch::Sender<Option<Arc<HostFacts>>>,
+    mut docker_back: watch::Receiver<u64>,
+    shutdown: CancellationToken,
+) {
+    let keep = async {
+        let mut wait = AGAIN.0;
+        loop {
+            docker_back.mark_unchanged();
+            match look(&config, &docker, &late).await {
+                Ok(found) => {
+                    wait = AGAIN.0;
+                    facts.send_if_modified(|known| {
+                        let news = known.as_deref() != Some(&found);
+                        if news {
+                            *known = Some(Arc::new(found));
+                        }
+                        news
+                    });
+                    if docker_back.changed().await.is_err() {
+                        // The pump ended, so the agent is ending.
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(error = chain(&error), wait_millis = wait.as_millis(), "no facts to register yet");
+                    tokio::select! {
+                        () = tokio::time::sleep(wait.mul_f64(rand::random_range(0.75..1.0))) => {}
+                        _ = docker_back.changed() => {}
+                    }
+                    wait = (wait * 2).min(AGAIN.1);
+                }
+            }
+        }
+    };
+    shutdown.run_until_cancelled(keep).await;
+}
+
+/// What being a member takes.
+pub struct Membership {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// A token, for a host that has not joined.
+    pub token: Option<Token>,
+    /// What the session reads and feeds.
+    pub inputs: SessionInputs,
+    /// Where the session stands.
+    pub state: watch::Sender<SessionState>,
+    /// Who this host is.
+    pub identity: watch::Sender<Option<Arc<Identity>>>,
+}
+
+impl Membership {
+    /// Joins if need be, then keeps the session until `shutdown`: a long-lived task.
+    ///
+    /// # Errors
+    /// When the host is no member and cannot become one without a person. Supervision goes on until the caller ends
+    /// it.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), MembershipError> {
+        let file = identity_file(&self.config);
+        let identity = match file.load()? {
+            Some(identity) => identity,
+            None => {
+                let facts = self.inputs.facts.clone();
+                let joining = join_until_done(&self.config, &file, self.token.as_ref(), facts);
+                match shutdown.run_until_cancelled(joining).await {
+                    Some(joined) => joined?,
+                    None => return Ok(()),
+                }
+            }
+        };
+        tracing::info!(instance = %identity.instance, cluster = %identity.cluster, control = identity.control, "member");
+        let handle = IdentityHandle::new(identity);
+        self.identity.send_replace(Some(handle.current()));
+        let config = SessionConfig { control: self.config.control.clone(), ..SessionConfig::default() };
+        let renewal = Renewal::new(file, handle.clone()).at(self.config.control.clone());
+        let session = Session::new(config, handle, self.inputs, self.state);
+        tokio::join!(session.run(shutdown.clone()), renewal.run(shutdown));
+        Ok(())
+    }
+}
+
+/// Joins, trying again for as long as it may pass.
+async fn join_until_done(
+    config: &Config,
+    file: &IdentityFile,
+    token: Option<&Token>,
+    mut facts: watch::Receiver<Option<Arc<HostFacts>>>,
+) -> Result<Identity, MembershipError> {
+    let token = token.ok_or(MembershipError::NotJoined)?;
+    let control = config.control.clone().ok_or(MembershipError::NoControl)?;
+    let mut wait = AGAIN.0;
+    loop {
+        // An error says that the facts' keeper ended, so the agent is ending, and waiting is right.
+        let found = facts.wait_for(Option::is_some).await.ok().and_then(|found| found.as_deref().cloned());
+        let Some(found) = found else { return std::future::pending().await };
+        let joined = join(config, file, token, control.clone(), found).await;
+        match joined {
+            Ok(identity) => return Ok(identity),
+            Err(error) if error.may_pass() => {
+                tracing::warn!(error = chain(&error), wait_millis = wait.as_millis(), "could not join yet");
+                tokio::time::sleep(wait.mul_f64(rand::random_range(0.75..1.0))).await;
+                wait = (wait * 2).min(AGAIN.1);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+async fn join(
+    config: &Config,
+    file: &IdentityFile,
+    token: &Token,
+    control: String,
+    facts: HostFacts,
+) -> Result<Identity, JoinError> {
+    let options = JoinOptions { control, token: token.0.clone(), cluster: config.cluster.clone(), timeout: JOIN_LIMIT };
+    crate::identity::join(file, options, facts).await
+}
+
+/// `longshore-agent join`: one attempt, for a person who waits.
+///
+/// # Errors
+/// What to tell that person.
+pub async fn join_once(config: &Config, token: Option<&Token>) -> Result<Identity, MembershipError> {
+    let token = token.ok_or(MembershipError::NotJoined)?;
+    let control = config.control.clone().ok_or(MembershipError::NoControl)?;
+    let docker = Docker::connect(&config.docker).await.map_err(|e| MembershipError::Facts(chain(&e)))?;
+    let facts = look(config, &docker, &LateCgroups::default()).await?;
+    Ok(join(config, &identity_file(config), token, control, facts).await?)
+}
