@@ -6,7 +6,7 @@ use longshore_ecs_api::types::TaskDefinition;
 use serde_json::Value;
 
 /// What ECS answers to nearly every mistake in a definition.
-pub(super) fn invalid(message: impl Into<String>) -> ApiError {
+pub(super) fn mistake(message: impl Into<String>) -> ApiError {
     ApiError::client(message)
 }
 
@@ -31,8 +31,8 @@ pub(super) fn given(text: Option<&String>) -> Option<&str> {
 pub(super) fn absolute(path: Option<&String>, field: impl FnOnce() -> String) -> Result<&str, ApiError> {
     match given(path) {
         Some(path) if path.starts_with('/') => Ok(path),
-        Some(path) => Err(invalid(format!("{}: '{path}' must be an absolute path.", field()))),
-        None => Err(invalid(format!("{} should not be null or empty.", field()))),
+        Some(path) => Err(mistake(format!("{}: '{path}' must be an absolute path.", field()))),
+        None => Err(mistake(format!("{} should not be null or empty.", field()))),
     }
 }
 
@@ -46,9 +46,9 @@ pub(super) fn range(
         Some(value) if !bounds.contains(&value) => {
             let field = field();
             if *bounds.end() == i32::MAX {
-                return Err(invalid(format!("{field}: {value} must be at least {}.", bounds.start())));
+                return Err(mistake(format!("{field}: {value} must be at least {}.", bounds.start())));
             }
-            Err(invalid(format!("{field}: {value} must be between {} and {}.", bounds.start(), bounds.end())))
+            Err(mistake(format!("{field}: {value} must be between {} and {}.", bounds.start(), bounds.end())))
         }
         _ => Ok(()),
     }
@@ -58,7 +58,7 @@ pub(super) fn range(
 pub(super) fn at_most<T>(list: Option<&Vec<T>>, max: usize, field: impl FnOnce() -> String) -> Result<(), ApiError> {
     match list {
         Some(list) if list.len() > max => {
-            Err(invalid(format!("{}: {} are given, at most {max} are allowed.", field(), list.len())))
+            Err(mistake(format!("{}: {} are given, at most {max} are allowed.", field(), list.len())))
         }
         _ => Ok(()),
     }
@@ -81,7 +81,7 @@ pub(super) fn duplicate<T: Ord>(items: impl IntoIterator<Item = T>) -> Option<T>
 pub(super) fn no_control_characters(definition: &TaskDefinition) -> Result<(), ApiError> {
     let value = serde_json::to_value(definition).expect("the API's types always serialise");
     match find_nul(&value, String::new()) {
-        Some(path) => Err(invalid(format!("{path}: a text must not contain the character NUL."))),
+        Some(path) => Err(mistake(format!("{path}: a text must not contain the character NUL."))),
         None => Ok(()),
     }
 }

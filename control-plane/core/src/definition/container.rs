@@ -1,6 +1,6 @@
 //! One container of a definition, by itself.
 
-use super::checks::{MAX_NAME, absolute, at, at_most, given, invalid, is_name, range};
+use super::checks::{MAX_NAME, absolute, at, at_most, given, is_name, mistake, range};
 use super::{linux, logging, ports, size};
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::{
@@ -36,13 +36,13 @@ pub(super) fn check(
 
 fn identity(container: &ContainerDefinition) -> Result<(), ApiError> {
     match given(container.name.as_ref()) {
-        None => return Err(invalid("Container.name should not be null or empty.")),
-        Some(name) if !is_name(name) => return Err(invalid("Container.name contains invalid characters.")),
+        None => return Err(mistake("Container.name should not be null or empty.")),
+        Some(name) if !is_name(name) => return Err(mistake("Container.name contains invalid characters.")),
         Some(_) => {}
     }
     match given(container.image.as_ref()) {
-        None => Err(invalid("Container.image should not be null or empty.")),
-        Some(image) if !is_image(image) => Err(invalid("Container.image contains invalid characters.")),
+        None => Err(mistake("Container.image should not be null or empty.")),
+        Some(image) if !is_image(image) => Err(mistake("Container.image contains invalid characters.")),
         Some(_) => Ok(()),
     }
 }
@@ -65,10 +65,10 @@ fn process(container: &ContainerDefinition, index: usize, mode: &NetworkMode) ->
         absolute(container.working_directory.as_ref(), || at(index, "workingDirectory"))?;
     }
     if given(container.hostname.as_ref()).is_some() && *mode != NetworkMode::Bridge {
-        return Err(invalid(format!("{} is only supported when networkMode=bridge.", at(index, "hostname"))));
+        return Err(mistake(format!("{} is only supported when networkMode=bridge.", at(index, "hostname"))));
     }
     if container.privileged == Some(true) && container.disable_networking == Some(true) && *mode == NetworkMode::Host {
-        return Err(invalid(format!("{} cannot be set when networkMode=host.", at(index, "disableNetworking"))));
+        return Err(mistake(format!("{} cannot be set when networkMode=host.", at(index, "disableNetworking"))));
     }
     Ok(())
 }
@@ -77,9 +77,9 @@ fn environment(container: &ContainerDefinition, index: usize) -> Result<(), ApiE
     for (i, KeyValuePair { name, value: _ }) in container.environment.iter().flatten().enumerate() {
         let field = || at(index, &format!("environment[{i}].name"));
         match given(name.as_ref()) {
-            None => return Err(invalid(format!("{} should not be null or empty.", field()))),
+            None => return Err(mistake(format!("{} should not be null or empty.", field()))),
             Some(name) if name.contains('=') => {
-                return Err(invalid(format!("{} must not contain an equals sign.", field())));
+                return Err(mistake(format!("{} must not contain an equals sign.", field())));
             }
             Some(_) => {}
         }
@@ -88,24 +88,24 @@ fn environment(container: &ContainerDefinition, index: usize) -> Result<(), ApiE
     for (i, file) in container.environment_files.iter().flatten().enumerate() {
         let field = |name: &str| at(index, &format!("environmentFiles[{i}].{name}"));
         if file.r#type != Some(EnvironmentFileType::S3) {
-            return Err(invalid(format!("{} must be s3.", field("type"))));
+            return Err(mistake(format!("{} must be s3.", field("type"))));
         }
         if !given(file.value.as_ref()).is_some_and(|value| value.ends_with(".env")) {
-            return Err(invalid(format!("{} must end in .env.", field("value"))));
+            return Err(mistake(format!("{} must end in .env.", field("value"))));
         }
     }
     for (i, secret) in container.secrets.iter().flatten().enumerate() {
         let field = |name: &str| at(index, &format!("secrets[{i}].{name}"));
         let Some(name) = given(secret.name.as_ref()) else {
-            return Err(invalid(format!("{} should not be null or empty.", field("name"))));
+            return Err(mistake(format!("{} should not be null or empty.", field("name"))));
         };
         if given(secret.value_from.as_ref()).is_none() {
-            return Err(invalid(format!("{} should not be null or empty.", field("valueFrom"))));
+            return Err(mistake(format!("{} should not be null or empty.", field("valueFrom"))));
         }
         let taken = container.environment.iter().flatten().any(|pair| pair.name.as_deref() == Some(name))
             || container.secrets.iter().flatten().take(i).any(|earlier| earlier.name.as_deref() == Some(name));
         if taken {
-            return Err(invalid(format!(
+            return Err(mistake(format!(
                 "The secret name must be unique and not shared with any new or existing environment variables set on \
                  the container, such as '{name}'."
             )));
@@ -117,18 +117,18 @@ fn environment(container: &ContainerDefinition, index: usize) -> Result<(), ApiE
 fn names_and_labels(container: &ContainerDefinition, index: usize, mode: &NetworkMode) -> Result<(), ApiError> {
     for (i, server) in container.dns_servers.iter().flatten().enumerate() {
         if server.parse::<IpAddr>().is_err() {
-            return Err(invalid(format!("{} must be an IP address.", at(index, &format!("dnsServers[{i}]")))));
+            return Err(mistake(format!("{} must be an IP address.", at(index, &format!("dnsServers[{i}]")))));
         }
     }
     for (i, domain) in container.dns_search_domains.iter().flatten().enumerate() {
         let sound = (1..=254).contains(&domain.len())
             && domain.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
         if !sound {
-            return Err(invalid(format!("{} must be a domain name.", at(index, &format!("dnsSearchDomains[{i}]")))));
+            return Err(mistake(format!("{} must be a domain name.", at(index, &format!("dnsSearchDomains[{i}]")))));
         }
     }
     if *mode == NetworkMode::Awsvpc && container.extra_hosts.iter().flatten().next().is_some() {
-        return Err(invalid(format!("{} is not supported when networkMode=awsvpc.", at(index, "extraHosts"))));
+        return Err(mistake(format!("{} is not supported when networkMode=awsvpc.", at(index, "extraHosts"))));
     }
     for (i, host) in container.extra_hosts.iter().flatten().enumerate() {
         let field = |name: &str| at(index, &format!("extraHosts[{i}].{name}"));
@@ -136,20 +136,20 @@ fn names_and_labels(container: &ContainerDefinition, index: usize, mode: &Networ
             name.len() <= 253 && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
         });
         if !name_sound {
-            return Err(invalid(format!("{} must be a host's name.", field("hostname"))));
+            return Err(mistake(format!("{} must be a host's name.", field("hostname"))));
         }
         let address = given(host.ip_address.as_ref());
         if !address.is_some_and(|text| text == HOST_GATEWAY || text.parse::<IpAddr>().is_ok()) {
-            return Err(invalid(format!("{} must be an IP address or {HOST_GATEWAY}.", field("ipAddress"))));
+            return Err(mistake(format!("{} must be an IP address or {HOST_GATEWAY}.", field("ipAddress"))));
         }
     }
     for key in container.docker_labels.iter().flatten().map(|(key, _)| key) {
         let field = at(index, "dockerLabels");
         if key.is_empty() {
-            return Err(invalid(format!("{field}: a label's name must not be empty.")));
+            return Err(mistake(format!("{field}: a label's name must not be empty.")));
         }
         if let Some(prefix) = RESERVED_LABELS.iter().find(|prefix| key.starts_with(**prefix)) {
-            return Err(invalid(format!("{field}: names that begin with '{prefix}' are the agent's own.")));
+            return Err(mistake(format!("{field}: names that begin with '{prefix}' are the agent's own.")));
         }
     }
     for (i, option) in container.docker_security_options.iter().flatten().enumerate() {
@@ -160,7 +160,7 @@ fn names_and_labels(container: &ContainerDefinition, index: usize, mode: &Networ
             _ => false,
         };
         if !known {
-            return Err(invalid(format!(
+            return Err(mistake(format!(
                 "{} must be no-new-privileges, apparmor:PROFILE or label:VALUE.",
                 at(index, &format!("dockerSecurityOptions[{i}]"))
             )));
@@ -177,7 +177,7 @@ fn lifecycle(container: &ContainerDefinition, index: usize) -> Result<(), ApiErr
     };
     let field = |name: &str| at(index, &format!("restartPolicy.{name}"));
     if policy.enabled.is_none() {
-        return Err(invalid(format!("{} should not be null.", field("enabled"))));
+        return Err(mistake(format!("{} should not be null.", field("enabled"))));
     }
     at_most(policy.ignored_exit_codes.as_ref(), 50, || field("ignoredExitCodes"))?;
     range(policy.restart_attempt_period, 60..=1800, || field("restartAttemptPeriod"))
@@ -193,7 +193,7 @@ fn health_check(container: &ContainerDefinition, index: usize) -> Result<(), Api
         Some("CMD" | "CMD-SHELL") if command.len() > 1 => {}
         Some("NONE") if command.len() == 1 => {}
         Some(_) | None => {
-            return Err(invalid(format!("{} must begin with CMD or CMD-SHELL and have a command.", field("command"))));
+            return Err(mistake(format!("{} must begin with CMD or CMD-SHELL and have a command.", field("command"))));
         }
     }
     range(check.interval, 5..=300, || field("interval"))?;
@@ -212,28 +212,28 @@ fn resources(container: &ContainerDefinition, index: usize, definition: &TaskDef
                 let number = value.and_then(|text| text.parse::<u16>().ok()).is_some_and(|n| (1..=1024).contains(&n));
                 let whole = number || value == Some("ALL");
                 if value.is_some() == requirement.sharing_strategy.is_some() || (value.is_some() && !whole) {
-                    return Err(invalid(format!("{} must be a number of GPUs, at least 1, or ALL.", field("value"))));
+                    return Err(mistake(format!("{} must be a number of GPUs, at least 1, or ALL.", field("value"))));
                 }
             }
             Some(ResourceType::InferenceAccelerator) => {
                 let devices = definition.inference_accelerators.as_deref().unwrap_or_default();
                 if value.is_none() || !devices.iter().any(|device| device.device_name.as_deref() == value) {
-                    return Err(invalid(format!("{} must be the deviceName of an accelerator.", field("value"))));
+                    return Err(mistake(format!("{} must be the deviceName of an accelerator.", field("value"))));
                 }
             }
             Some(ResourceType::NeuronDevice) => {
                 if value != Some("ALL") {
-                    return Err(invalid(format!("{} must be ALL.", field("value"))));
+                    return Err(mistake(format!("{} must be ALL.", field("value"))));
                 }
             }
             None | Some(ResourceType::Other(_)) => {
-                return Err(invalid(format!("{} must be GPU, InferenceAccelerator or NeuronDevice.", field("type"))));
+                return Err(mistake(format!("{} must be GPU, InferenceAccelerator or NeuronDevice.", field("type"))));
             }
         }
     }
     let gpus = requirements.iter().filter(|r| r.r#type == Some(ResourceType::Gpu)).count();
     if gpus > 1 {
-        return Err(invalid(format!("{}: GPU is there more than once.", at(index, "resourceRequirements"))));
+        return Err(mistake(format!("{}: GPU is there more than once.", at(index, "resourceRequirements"))));
     }
     Ok(())
 }
@@ -242,7 +242,7 @@ fn others(container: &ContainerDefinition, index: usize) -> Result<(), ApiError>
     if let Some(credentials) = &container.repository_credentials
         && given(credentials.credentials_parameter.as_ref()).is_none()
     {
-        return Err(invalid(format!(
+        return Err(mistake(format!(
             "{} should not be null or empty.",
             at(index, "repositoryCredentials.credentialsParameter")
         )));
@@ -251,7 +251,7 @@ fn others(container: &ContainerDefinition, index: usize) -> Result<(), ApiError>
         match firelens.r#type {
             Some(FirelensConfigurationType::Fluentd | FirelensConfigurationType::Fluentbit) => {}
             None | Some(FirelensConfigurationType::Other(_)) => {
-                return Err(invalid(format!(
+                return Err(mistake(format!(
                     "{} must be fluentd or fluentbit.",
                     at(index, "firelensConfiguration.type")
                 )));
@@ -259,7 +259,7 @@ fn others(container: &ContainerDefinition, index: usize) -> Result<(), ApiError>
         }
     }
     if matches!(container.version_consistency, Some(VersionConsistency::Other(_))) {
-        return Err(invalid(format!("{} must be enabled or disabled.", at(index, "versionConsistency"))));
+        return Err(mistake(format!("{} must be enabled or disabled.", at(index, "versionConsistency"))));
     }
     at_most(container.credential_specs.as_ref(), 1, || at(index, "credentialSpecs"))
 }

@@ -1,6 +1,6 @@
 //! What is particular to Linux: capabilities, devices, in-memory file systems, limits and kernel parameters.
 
-use super::checks::{absolute, at, duplicate, given, invalid, range};
+use super::checks::{absolute, at, duplicate, given, mistake, range};
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::{DeviceCgroupPermission, IpcMode, NetworkMode, UlimitName};
 use longshore_ecs_api::types::{ContainerDefinition, LinuxParameters, TaskDefinition};
@@ -121,7 +121,7 @@ fn parameters(linux: &LinuxParameters, container: &ContainerDefinition, index: u
         for (which, list) in [("add", &capabilities.add), ("drop", &capabilities.drop)] {
             for name in list.iter().flatten() {
                 if !CAPABILITIES.contains(&name.as_str()) {
-                    return Err(invalid(format!(
+                    return Err(mistake(format!(
                         "{}: '{name}' is not a capability; write it like NET_ADMIN.",
                         field(&format!("capabilities.{which}"))
                     )));
@@ -136,20 +136,20 @@ fn parameters(linux: &LinuxParameters, container: &ContainerDefinition, index: u
             absolute(device.container_path.as_ref(), || field("containerPath"))?;
         }
         if device.permissions.iter().flatten().any(|p| matches!(p, DeviceCgroupPermission::Other(_))) {
-            return Err(invalid(format!("{} must be of read, write and mknod.", field("permissions"))));
+            return Err(mistake(format!("{} must be of read, write and mknod.", field("permissions"))));
         }
     }
     for (i, tmpfs) in linux.tmpfs.iter().flatten().enumerate() {
         let field = |name: &str| field(&format!("tmpfs[{i}].{name}"));
         absolute(tmpfs.container_path.as_ref(), || field("containerPath"))?;
         if tmpfs.size.is_none() {
-            return Err(invalid(format!("{} should not be null.", field("size"))));
+            return Err(mistake(format!("{} should not be null.", field("size"))));
         }
         range(tmpfs.size, 1..=i32::MAX, || field("size"))?;
         for option in tmpfs.mount_options.iter().flatten() {
             let name = option.split('=').next().unwrap_or_default();
             if !TMPFS_OPTIONS.contains(&name) || option.contains(',') {
-                return Err(invalid(format!(
+                return Err(mistake(format!(
                     "{}: '{option}' is not a mount option of a tmpfs.",
                     field("mountOptions")
                 )));
@@ -157,13 +157,13 @@ fn parameters(linux: &LinuxParameters, container: &ContainerDefinition, index: u
         }
     }
     if let Some(twice) = duplicate(linux.tmpfs.iter().flatten().filter_map(|t| t.container_path.as_deref())) {
-        return Err(invalid(format!("{}: '{twice}' is there more than once.", field("tmpfs"))));
+        return Err(mistake(format!("{}: '{twice}' is there more than once.", field("tmpfs"))));
     }
     range(linux.shared_memory_size, 1..=i32::MAX, || field("sharedMemorySize"))?;
     range(linux.max_swap, 0..=i32::MAX, || field("maxSwap"))?;
     range(linux.swappiness, 0..=100, || field("swappiness"))?;
     if linux.max_swap.is_some() && container.memory.is_none() {
-        return Err(invalid(format!(
+        return Err(mistake(format!(
             "{}: the engine limits swap only together with memory, so the container needs 'memory' too.",
             field("maxSwap")
         )));
@@ -177,7 +177,7 @@ fn ulimits(container: &ContainerDefinition, index: usize) -> Result<(), ApiError
         let field = |name: &str| at(index, &format!("ulimits[{i}].{name}"));
         match &ulimit.name {
             None | Some(UlimitName::Other(_)) => {
-                return Err(invalid(format!(
+                return Err(mistake(format!(
                     "{} must be one of [{}].",
                     field("name"),
                     UlimitName::ALL.iter().map(UlimitName::as_str).collect::<Vec<_>>().join(", ")
@@ -186,17 +186,17 @@ fn ulimits(container: &ContainerDefinition, index: usize) -> Result<(), ApiError
             Some(_) => {}
         }
         let (Some(soft), Some(hard)) = (ulimit.soft_limit, ulimit.hard_limit) else {
-            return Err(invalid(format!("{}: softLimit and hardLimit are both required.", field("name"))));
+            return Err(mistake(format!("{}: softLimit and hardLimit are both required.", field("name"))));
         };
         range(Some(soft), -1..=i32::MAX, || field("softLimit"))?;
         range(Some(hard), -1..=i32::MAX, || field("hardLimit"))?;
         let above = |limit: i32| if limit == -1 { i64::MAX } else { i64::from(limit) };
         if above(soft) > above(hard) {
-            return Err(invalid(format!("{} must not be greater than hardLimit.", field("softLimit"))));
+            return Err(mistake(format!("{} must not be greater than hardLimit.", field("softLimit"))));
         }
     }
     match duplicate(ulimits.iter().filter_map(|u| u.name.as_ref())) {
-        Some(name) => Err(invalid(format!("{}: '{name}' is there more than once.", at(index, "ulimits")))),
+        Some(name) => Err(mistake(format!("{}: '{name}' is there more than once.", at(index, "ulimits")))),
         None => Ok(()),
     }
 }
@@ -211,29 +211,29 @@ fn system_controls(
     for (i, control) in controls.iter().enumerate() {
         let field = |name: &str| at(index, &format!("systemControls[{i}].{name}"));
         let Some(namespace) = given(control.namespace.as_ref()) else {
-            return Err(invalid(format!("{} should not be null or empty.", field("namespace"))));
+            return Err(mistake(format!("{} should not be null or empty.", field("namespace"))));
         };
         if given(control.value.as_ref()).is_none() {
-            return Err(invalid(format!("{} should not be null or empty.", field("value"))));
+            return Err(mistake(format!("{} should not be null or empty.", field("value"))));
         }
         let plain = namespace.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/'));
         let network = namespace.starts_with("net.") && plain;
         let ipc = IPC_CONTROLS.contains(&namespace) || (namespace.starts_with("fs.mqueue.") && plain);
         if !network && !ipc {
-            return Err(invalid(format!(
+            return Err(mistake(format!(
                 "{}: '{namespace}' is not a kernel parameter that a container may set.",
                 field("namespace")
             )));
         }
         if network && *mode == NetworkMode::Host {
-            return Err(invalid(format!("{}: '{namespace}' cannot be set when networkMode=host.", field("namespace"))));
+            return Err(mistake(format!("{}: '{namespace}' cannot be set when networkMode=host.", field("namespace"))));
         }
         if ipc && definition.ipc_mode == Some(IpcMode::Host) {
-            return Err(invalid(format!("{}: '{namespace}' cannot be set when ipcMode=host.", field("namespace"))));
+            return Err(mistake(format!("{}: '{namespace}' cannot be set when ipcMode=host.", field("namespace"))));
         }
     }
     match duplicate(controls.iter().filter_map(|c| c.namespace.as_deref())) {
-        Some(name) => Err(invalid(format!("{}: '{name}' is there more than once.", at(index, "systemControls")))),
+        Some(name) => Err(mistake(format!("{}: '{name}' is there more than once.", at(index, "systemControls")))),
         None => Ok(()),
     }
 }

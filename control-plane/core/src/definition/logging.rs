@@ -1,6 +1,6 @@
 //! Where a container's output goes.
 
-use super::checks::{at, given, invalid};
+use super::checks::{at, given, mistake};
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::LogDriver;
 use longshore_ecs_api::types::ContainerDefinition;
@@ -11,8 +11,8 @@ pub(super) fn check(container: &ContainerDefinition, index: usize) -> Result<(),
     };
     let option = |name: &str| log.options.as_ref().and_then(|options| given(options.get(name)));
     match &log.log_driver {
-        None => Err(invalid(format!("{} should not be null or empty.", at(index, "logConfiguration.logDriver")))),
-        Some(LogDriver::Other(_)) => Err(invalid(format!(
+        None => Err(mistake(format!("{} should not be null or empty.", at(index, "logConfiguration.logDriver")))),
+        Some(LogDriver::Other(_)) => Err(mistake(format!(
             "{} must be one of [{}].",
             at(index, "logConfiguration.logDriver"),
             LogDriver::ALL.iter().map(LogDriver::as_str).collect::<Vec<_>>().join(", ")
@@ -23,7 +23,7 @@ pub(super) fn check(container: &ContainerDefinition, index: usize) -> Result<(),
             if absent.is_empty() {
                 return Ok(());
             }
-            Err(invalid(format!("Log driver awslogs requires options: {}", absent.join(", "))))
+            Err(mistake(format!("Log driver awslogs requires options: {}", absent.join(", "))))
         }
         Some(
             LogDriver::JsonFile

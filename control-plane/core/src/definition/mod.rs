@@ -21,7 +21,7 @@ mod task;
 mod unsupported;
 mod volumes;
 
-use checks::invalid;
+use checks::mistake;
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::NetworkMode;
 use longshore_ecs_api::requests::RegisterTaskDefinitionRequest;
@@ -51,7 +51,7 @@ pub fn validate(request: RegisterTaskDefinitionRequest) -> Result<Validated, Api
     checks::no_control_characters(&definition)?;
     let bytes = serde_json::to_vec(&definition).expect("the API's types always serialise").len();
     if bytes > MAX_BYTES {
-        return Err(invalid(format!("Actual length: '{bytes}'. Max allowed length is '{MAX_BYTES}' bytes.")));
+        return Err(mistake(format!("Actual length: '{bytes}'. Max allowed length is '{MAX_BYTES}' bytes.")));
     }
     let mode = network_mode(&definition)?;
     task::check(&definition, &mode)?;
@@ -73,7 +73,7 @@ pub fn validate(request: RegisterTaskDefinitionRequest) -> Result<Validated, Api
 fn network_mode(definition: &TaskDefinition) -> Result<NetworkMode, ApiError> {
     match &definition.network_mode {
         None => Ok(NetworkMode::Bridge),
-        Some(NetworkMode::Other(_)) => Err(invalid("networkMode: it must be one of [bridge, host, awsvpc, none].")),
+        Some(NetworkMode::Other(_)) => Err(mistake("networkMode: it must be one of [bridge, host, awsvpc, none].")),
         Some(known) => Ok(known.clone()),
     }
 }

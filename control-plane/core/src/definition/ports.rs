@@ -1,6 +1,6 @@
 //! Port mappings.
 
-use super::checks::{at, at_most, duplicate, invalid};
+use super::checks::{at, at_most, duplicate, mistake};
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::{ApplicationProtocol, NetworkMode, TransportProtocol};
 use longshore_ecs_api::types::{ContainerDefinition, PortMapping};
@@ -16,14 +16,14 @@ pub(super) fn check(container: &ContainerDefinition, index: usize, mode: &Networ
     at_most(container.port_mappings.as_ref(), MAX_MAPPINGS, || at(index, "portMappings"))?;
     match mode {
         NetworkMode::None if !mappings.is_empty() => {
-            return Err(invalid(format!(
+            return Err(mistake(format!(
                 "Port mappings are not allowed when networkMode=none, and container '{name}' has some."
             )));
         }
         NetworkMode::None | NetworkMode::Bridge | NetworkMode::Host | NetworkMode::Awsvpc | NetworkMode::Other(_) => {}
     }
     if container.disable_networking == Some(true) && !mappings.is_empty() {
-        return Err(invalid(format!(
+        return Err(mistake(format!(
             "Port mappings are not allowed for container '{name}': disableNetworking is set."
         )));
     }
@@ -32,7 +32,7 @@ pub(super) fn check(container: &ContainerDefinition, index: usize, mode: &Networ
         check_one(mapping, name, mode, field)?;
     }
     if let Some(twice) = duplicate(mappings.iter().filter_map(|m| m.name.as_deref())) {
-        return Err(invalid(format!("The port mapping name '{twice}' is used more than once in container '{name}'.")));
+        return Err(mistake(format!("The port mapping name '{twice}' is used more than once in container '{name}'.")));
     }
     Ok(())
 }
@@ -43,7 +43,7 @@ fn check_one(
     mode: &NetworkMode,
     field: impl Fn(&str) -> String,
 ) -> Result<(), ApiError> {
-    let wrong = |setting: &str| invalid(format!("Invalid '{setting}' setting for container '{container}'."));
+    let wrong = |setting: &str| mistake(format!("Invalid '{setting}' setting for container '{container}'."));
     if matches!(mapping.protocol, Some(TransportProtocol::Other(_))) {
         return Err(wrong("protocol"));
     }
@@ -53,7 +53,7 @@ fn check_one(
     if let Some(name) = &mapping.name {
         let lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
         if name.is_empty() || name.len() > MAX_MAPPING_NAME || !name.bytes().all(lower) || name.starts_with('-') {
-            return Err(invalid(format!(
+            return Err(mistake(format!(
                 "{}: up to {MAX_MAPPING_NAME} lower-case letters, digits, hyphens and underscores are allowed, and a \
                  hyphen not as the first.",
                 field("name")
@@ -66,7 +66,7 @@ fn check_one(
     };
     if let Some(range) = &mapping.container_port_range {
         if mapping.container_port.is_some() || mapping.host_port.is_some() {
-            return Err(invalid(format!(
+            return Err(mistake(format!(
                 "{}: containerPort and hostPort cannot be given beside it.",
                 field("containerPortRange")
             )));
@@ -80,7 +80,7 @@ fn check_one(
         return Err(wrong("hostPort"));
     }
     if matching && mapping.host_port != mapping.container_port {
-        return Err(invalid(format!(
+        return Err(mistake(format!(
             "When networkMode={}, the host ports and container ports in port mappings must match.",
             mode.as_str()
         )));
@@ -104,11 +104,11 @@ pub(super) fn check_task(containers: &[ContainerDefinition]) -> Result<(), ApiEr
     });
     let fixed: Vec<(String, i32)> = fixed.collect();
     if fixed.len() > MAX_MAPPINGS {
-        return Err(invalid(format!("The task maps {} host ports, at most {MAX_MAPPINGS} are allowed.", fixed.len())));
+        return Err(mistake(format!("The task maps {} host ports, at most {MAX_MAPPINGS} are allowed.", fixed.len())));
     }
     match duplicate(fixed) {
         Some((protocol, port)) => {
-            Err(invalid(format!("{protocol} host port '{port}' is mapped multiple times in task.")))
+            Err(mistake(format!("{protocol} host port '{port}' is mapped multiple times in task.")))
         }
         None => Ok(()),
     }

@@ -1,6 +1,6 @@
 //! What a definition's parts say of each other: volumes, containers to start after, links.
 
-use super::checks::{absolute, at, duplicate, given, invalid};
+use super::checks::{absolute, at, duplicate, given, mistake};
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::{ContainerCondition, NetworkMode};
 use longshore_ecs_api::types::{ContainerDefinition, TaskDefinition};
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 pub(super) fn check(definition: &TaskDefinition, mode: &NetworkMode) -> Result<(), ApiError> {
     let containers = definition.container_definitions.as_deref().unwrap_or_default();
     if duplicate(containers.iter().filter_map(|c| c.name.as_deref())).is_some() {
-        return Err(invalid("Container names must be unique within a Task Definition."));
+        return Err(mistake("Container names must be unique within a Task Definition."));
     }
     let by_name: BTreeMap<&str, &ContainerDefinition> =
         containers.iter().filter_map(|c| Some((c.name.as_deref()?, c))).collect();
@@ -29,14 +29,14 @@ fn mount_points(container: &ContainerDefinition, index: usize, definition: &Task
     for (i, mount) in mounts.iter().enumerate() {
         let source = given(mount.source_volume.as_ref()).unwrap_or_default();
         if !definition.volumes.iter().flatten().any(|volume| volume.name.as_deref() == Some(source)) {
-            return Err(invalid(format!("Unknown volume '{source}'.")));
+            return Err(mistake(format!("Unknown volume '{source}'.")));
         }
         absolute(mount.container_path.as_ref(), || at(index, &format!("mountPoints[{i}].containerPath")))?;
     }
     let memory = container.linux_parameters.iter().flat_map(|linux| linux.tmpfs.iter().flatten());
     let paths = mounts.iter().filter_map(|m| m.container_path.as_deref());
     match duplicate(paths.chain(memory.filter_map(|t| t.container_path.as_deref()))) {
-        Some(path) => Err(invalid(format!("{}: '{path}' is there more than once.", at(index, "mountPoints")))),
+        Some(path) => Err(mistake(format!("{}: '{path}' is there more than once.", at(index, "mountPoints")))),
         None => Ok(()),
     }
 }
@@ -49,7 +49,7 @@ fn volumes_from(
     for (i, from) in container.volumes_from.iter().flatten().enumerate() {
         let source = given(from.source_container.as_ref()).unwrap_or_default();
         if !by_name.contains_key(source) {
-            return Err(invalid(format!(
+            return Err(mistake(format!(
                 "{}: container '{source}' does not exist.",
                 at(index, &format!("volumesFrom[{i}].sourceContainer"))
             )));
@@ -63,26 +63,26 @@ fn depends_on(container: &ContainerDefinition, by_name: &BTreeMap<&str, &Contain
     for dependency in container.depends_on.iter().flatten() {
         let on = given(dependency.container_name.as_ref()).unwrap_or_default();
         let Some(target) = by_name.get(on) else {
-            return Err(invalid(format!("Cannot depend on container + '{on}' because it does not exist")));
+            return Err(mistake(format!("Cannot depend on container + '{on}' because it does not exist")));
         };
         match &dependency.condition {
             Some(ContainerCondition::Start) => {}
             Some(ContainerCondition::Complete | ContainerCondition::Success) => {
                 if target.essential != Some(false) {
-                    return Err(invalid(
+                    return Err(mistake(
                         "A dependency container with SUCCESS or COMPLETE condition cannot be an essential container",
                     ));
                 }
             }
             Some(ContainerCondition::Healthy) => {
                 if target.health_check.is_none() {
-                    return Err(invalid(format!(
+                    return Err(mistake(format!(
                         "Container '{name}' depends on container '{on}' being HEALTHY, which has no healthCheck."
                     )));
                 }
             }
             None | Some(ContainerCondition::Other(_)) => {
-                return Err(invalid(format!(
+                return Err(mistake(format!(
                     "The condition under which container '{name}' depends on container '{on}' must be one of [{}].",
                     ContainerCondition::ALL.iter().map(ContainerCondition::as_str).collect::<Vec<_>>().join(", ")
                 )));
@@ -100,11 +100,11 @@ fn links(
 ) -> Result<(), ApiError> {
     for link in container.links.iter().flatten() {
         if *mode != NetworkMode::Bridge {
-            return Err(invalid(format!("{} are only supported when networkMode=bridge.", at(index, "links"))));
+            return Err(mistake(format!("{} are only supported when networkMode=bridge.", at(index, "links"))));
         }
         let target = link.split(':').next().unwrap_or_default();
         if !by_name.contains_key(target) {
-            return Err(invalid(format!("{}: container '{target}' does not exist.", at(index, "links"))));
+            return Err(mistake(format!("{}: container '{target}' does not exist.", at(index, "links"))));
         }
     }
     Ok(())
@@ -138,7 +138,7 @@ fn no_cycle(
             return Ok(());
         }
         if left.len() == before {
-            return Err(invalid(message));
+            return Err(mistake(message));
         }
     }
 }

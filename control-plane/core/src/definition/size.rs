@@ -1,6 +1,6 @@
 //! CPU and memory: how they may be written, and what adds up.
 
-use super::checks::{at, invalid, range};
+use super::checks::{at, mistake, range};
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::types::{ContainerDefinition, TaskDefinition};
 
@@ -14,7 +14,7 @@ pub(super) fn cpu(text: &str) -> Result<String, ApiError> {
     let units = quantity(text, "vcpu");
     match units.filter(|units| CPU_UNITS.contains(units)) {
         Some(units) => Ok(units.to_string()),
-        None => Err(invalid(format!(
+        None => Err(mistake(format!(
             "Invalid 'cpu' setting for task. It must be {} to {} CPU units, or 0.125 to 192 vCPU, and is '{}'.",
             CPU_UNITS.start(),
             CPU_UNITS.end(),
@@ -27,7 +27,7 @@ pub(super) fn cpu(text: &str) -> Result<String, ApiError> {
 pub(super) fn memory(text: &str) -> Result<String, ApiError> {
     match quantity(text, "gb").filter(|mib| *mib >= LEAST_MEMORY_MIB) {
         Some(mib) => Ok(mib.to_string()),
-        None => Err(invalid(format!(
+        None => Err(mistake(format!(
             "Invalid 'memory' setting for task. It must be at least {LEAST_MEMORY_MIB} MiB, written like '512' or '0.5 \
              GB', and is '{}'.",
             shown(text)
@@ -74,13 +74,13 @@ pub(super) fn check_container(
     range(container.cpu, 0..=*CPU_UNITS.end(), || at(index, "cpu"))?;
     let (memory, reservation) = (container.memory, container.memory_reservation);
     if definition.memory.is_none() && memory.is_none() && reservation.is_none() {
-        return Err(invalid(format!(
+        return Err(mistake(format!(
             "Invalid setting for container '{name}'. At least one of 'memory' or 'memoryReservation' must be specified."
         )));
     }
     for (field, value) in [("memory", memory), ("memoryReservation", reservation)] {
         if value.is_some_and(|mib| mib < LEAST_MEMORY_MIB) {
-            return Err(invalid(format!(
+            return Err(mistake(format!(
                 "Invalid '{field}' setting for container '{name}'. It must be at least {LEAST_MEMORY_MIB} MiB."
             )));
         }
@@ -88,14 +88,14 @@ pub(super) fn check_container(
     if let (Some(memory), Some(reservation)) = (memory, reservation)
         && memory < reservation
     {
-        return Err(invalid(format!(
+        return Err(mistake(format!(
             "Invalid setting for container '{name}'. 'memory' must not be less than 'memoryReservation'."
         )));
     }
     if let Some(task) = stored(definition.memory.as_ref()) {
         for (field, value) in [("memory", memory), ("memoryReservation", reservation)] {
             if value.is_some_and(|mib| mib > task) {
-                return Err(invalid(format!(
+                return Err(mistake(format!(
                     "The '{field}' setting for container '{name}' is greater than for the task."
                 )));
             }
@@ -113,7 +113,7 @@ pub(super) fn check_sums(definition: &TaskDefinition) -> Result<(), ApiError> {
     if let Some(task) = stored(definition.cpu.as_ref())
         && sum(|c| c.cpu) > i64::from(task)
     {
-        return Err(invalid(
+        return Err(mistake(
             "The sum of all container 'cpu' values cannot be greater than the value of the task 'cpu'.",
         ));
     }
@@ -121,7 +121,7 @@ pub(super) fn check_sums(definition: &TaskDefinition) -> Result<(), ApiError> {
     if let Some(task) = stored(definition.memory.as_ref())
         && sum(|c| c.memory_reservation.or(c.memory)) > i64::from(task)
     {
-        return Err(invalid(
+        return Err(mistake(
             "The sum of all container 'memoryReservation' or 'memory' values cannot be greater than the value of the \
              task 'memory'.",
         ));

@@ -1,6 +1,6 @@
 //! What concerns a definition as a whole.
 
-use super::checks::{MAX_NAME, at_most, given, invalid, is_name, range};
+use super::checks::{MAX_NAME, at_most, given, is_name, mistake, range};
 use super::size;
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::{CPUArchitecture, Compatibility, IpcMode, NetworkMode, OSFamily, PidMode};
@@ -11,47 +11,47 @@ const MAX_CONSTRAINTS: usize = 10;
 
 pub(super) fn check(definition: &TaskDefinition, mode: &NetworkMode) -> Result<(), ApiError> {
     match given(definition.family.as_ref()) {
-        None => return Err(invalid("Family should not be null or empty.")),
+        None => return Err(mistake("Family should not be null or empty.")),
         Some(family) if family.len() > MAX_NAME => {
-            return Err(invalid(format!("Family should not be longer than {MAX_NAME} characters.")));
+            return Err(mistake(format!("Family should not be longer than {MAX_NAME} characters.")));
         }
-        Some(family) if !is_name(family) => return Err(invalid("Family contains invalid characters.")),
+        Some(family) if !is_name(family) => return Err(mistake("Family contains invalid characters.")),
         Some(_) => {}
     }
     let containers = definition.container_definitions.as_deref().unwrap_or_default();
     if containers.is_empty() {
-        return Err(invalid("Container list cannot be empty."));
+        return Err(mistake("Container list cannot be empty."));
     }
     if !containers.iter().any(|c| c.essential != Some(false)) {
-        return Err(invalid("Invalid 'essential' setting. At least one container must be essential."));
+        return Err(mistake("Invalid 'essential' setting. At least one container must be essential."));
     }
     if matches!(definition.pid_mode, Some(PidMode::Other(_))) {
-        return Err(invalid("pidMode must be host or task."));
+        return Err(mistake("pidMode must be host or task."));
     }
     if matches!(definition.ipc_mode, Some(IpcMode::Other(_))) {
-        return Err(invalid("ipcMode must be host, task or none."));
+        return Err(mistake("ipcMode must be host, task or none."));
     }
     if let Some(storage) = &definition.ephemeral_storage {
         if storage.size_in_gi_b.is_none() {
-            return Err(invalid("ephemeralStorage.sizeInGiB should not be null."));
+            return Err(mistake("ephemeralStorage.sizeInGiB should not be null."));
         }
         range(storage.size_in_gi_b, 21..=200, || "ephemeralStorage.sizeInGiB".into())?;
     }
     if let Some(platform) = &definition.runtime_platform {
         if matches!(platform.cpu_architecture, Some(CPUArchitecture::Other(_))) {
-            return Err(invalid("runtimePlatform.cpuArchitecture must be X86_64 or ARM64."));
+            return Err(mistake("runtimePlatform.cpuArchitecture must be X86_64 or ARM64."));
         }
         if matches!(platform.operating_system_family, Some(OSFamily::Other(_))) {
-            return Err(invalid("runtimePlatform.operatingSystemFamily is not a family that ECS knows."));
+            return Err(mistake("runtimePlatform.operatingSystemFamily is not a family that ECS knows."));
         }
     }
     if let Some(proxy) = &definition.proxy_configuration {
         let container = given(proxy.container_name.as_ref());
         if !containers.iter().any(|c| c.name.as_deref() == container && container.is_some()) {
-            return Err(invalid("proxyConfiguration.containerName must be a container of the task definition."));
+            return Err(mistake("proxyConfiguration.containerName must be a container of the task definition."));
         }
         if *mode != NetworkMode::Awsvpc {
-            return Err(invalid("proxyConfiguration is only supported when networkMode=awsvpc."));
+            return Err(mistake("proxyConfiguration is only supported when networkMode=awsvpc."));
         }
     }
     placement_constraints(definition)
@@ -82,11 +82,11 @@ pub(super) fn check_compatibilities(definition: &TaskDefinition, mode: &NetworkM
             Compatibility::Ec2 | Compatibility::External | Compatibility::ManagedInstances => {}
             Compatibility::Fargate => {
                 if let Some(problem) = fargate_problem(definition, mode) {
-                    return Err(invalid(problem));
+                    return Err(mistake(problem));
                 }
             }
             Compatibility::Other(_) => {
-                return Err(invalid(format!(
+                return Err(mistake(format!(
                     "requiresCompatibilities must be of [{}].",
                     Compatibility::ALL.iter().map(Compatibility::as_str).collect::<Vec<_>>().join(", ")
                 )));

@@ -3,7 +3,7 @@
 //! One line for each field. To lift a restriction, make the agents honour the field and take its line out. A field
 //! that is absent, empty or switched off asks for nothing and is not refused.
 
-use super::checks::invalid;
+use super::checks::mistake;
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::{Compatibility, LogDriver, NetworkMode, OSFamily, ResourceType};
 use longshore_ecs_api::types::{ContainerDefinition, LogConfiguration, ResourceRequirement, TaskDefinition, Volume};
@@ -92,7 +92,7 @@ pub(super) fn check(definition: &TaskDefinition) -> Result<(), ApiError> {
 
 fn refuse<T>(table: &[Line<T>], part: &T, path: String) -> Result<(), ApiError> {
     match table.iter().find(|(_, asked_for)| asked_for(part)) {
-        Some((field, _)) => Err(invalid(format!(
+        Some((field, _)) => Err(mistake(format!(
             "{path}{field} is not supported yet by this version of Longshore; remove it to register the task \
              definition."
         ))),

@@ -1,6 +1,6 @@
 //! The volumes of a task.
 
-use super::checks::{absolute, duplicate, given, invalid, is_name};
+use super::checks::{absolute, duplicate, given, is_name, mistake};
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::{EFSTransitEncryption, Scope};
 use longshore_ecs_api::types::Volume;
@@ -10,16 +10,16 @@ pub(super) fn check(volumes: &[Volume]) -> Result<(), ApiError> {
         check_one(volume, |field| format!("volumes[{index}].{field}"))?;
     }
     match duplicate(volumes.iter().filter_map(|v| v.name.as_deref())) {
-        Some(name) => Err(invalid(format!("The volume name '{name}' is used more than once."))),
+        Some(name) => Err(mistake(format!("The volume name '{name}' is used more than once."))),
         None => Ok(()),
     }
 }
 
 fn check_one(volume: &Volume, at: impl Fn(&str) -> String) -> Result<(), ApiError> {
     match given(volume.name.as_ref()) {
-        None => return Err(invalid("Volume.name should not be null or empty.")),
+        None => return Err(mistake("Volume.name should not be null or empty.")),
         Some(name) if !is_name(name) => {
-            return Err(invalid(format!("Volume.name '{name}' contains invalid characters.")));
+            return Err(mistake(format!("Volume.name '{name}' contains invalid characters.")));
         }
         Some(_) => {}
     }
@@ -32,7 +32,7 @@ fn check_one(volume: &Volume, at: impl Fn(&str) -> String) -> Result<(), ApiErro
         volume.configured_at_launch == Some(true),
     ];
     if kinds.iter().filter(|is| **is).count() > 1 {
-        return Err(invalid(format!(
+        return Err(mistake(format!(
             "{} has more than one of host, dockerVolumeConfiguration, efsVolumeConfiguration, s3filesVolumeConfiguration, \
              fsxWindowsFileServerVolumeConfiguration and configuredAtLaunch.",
             at("name").trim_end_matches(".name")
@@ -42,17 +42,17 @@ fn check_one(volume: &Volume, at: impl Fn(&str) -> String) -> Result<(), ApiErro
         && let Some(path) = &host.source_path
     {
         if path.is_empty() {
-            return Err(invalid("host.sourcePath should not be blank."));
+            return Err(mistake("host.sourcePath should not be blank."));
         }
         absolute(Some(path), || at("host.sourcePath"))?;
     }
     if let Some(docker) = &volume.docker_volume_configuration {
         match docker.scope {
             Some(Scope::Other(_)) => {
-                return Err(invalid(format!("{} must be task or shared.", at("dockerVolumeConfiguration.scope"))));
+                return Err(mistake(format!("{} must be task or shared.", at("dockerVolumeConfiguration.scope"))));
             }
             None | Some(Scope::Task) if docker.autoprovision == Some(true) => {
-                return Err(invalid(format!(
+                return Err(mistake(format!(
                     "{} can only be set for the scope shared.",
                     at("dockerVolumeConfiguration.autoprovision")
                 )));
@@ -62,19 +62,19 @@ fn check_one(volume: &Volume, at: impl Fn(&str) -> String) -> Result<(), ApiErro
     }
     if let Some(efs) = &volume.efs_volume_configuration {
         if given(efs.file_system_id.as_ref()).is_none() {
-            return Err(invalid(format!("{} should not be null or empty.", at("efsVolumeConfiguration.fileSystemId"))));
+            return Err(mistake(format!("{} should not be null or empty.", at("efsVolumeConfiguration.fileSystemId"))));
         }
         let access_point = efs.authorization_config.as_ref().and_then(|a| given(a.access_point_id.as_ref()));
         let elsewhere = given(efs.root_directory.as_ref()).is_some_and(|path| path != "/");
         if access_point.is_some() && elsewhere {
-            return Err(invalid(format!(
+            return Err(mistake(format!(
                 "{} must be absent or / when an access point is given.",
                 at("efsVolumeConfiguration.rootDirectory")
             )));
         }
         let encrypted = efs.transit_encryption == Some(EFSTransitEncryption::Enabled);
         if access_point.is_some() && !encrypted {
-            return Err(invalid(format!(
+            return Err(mistake(format!(
                 "{} must be ENABLED when an access point is given.",
                 at("efsVolumeConfiguration.transitEncryption")
             )));
