@@ -24,14 +24,22 @@ impl ImageInfo {
     /// repository is not among them, `None` when it has none.
     #[must_use]
     pub fn digest(&self, reference: &str) -> Option<&str> {
-        let split = |d: &'_ String| d.split_once('@').map(|(name, _)| name.to_owned());
         let wanted = ImageRef::parse(reference).ok();
-        let same = |d: &&String| {
-            wanted.as_ref().is_some_and(|w| split(d).is_some_and(|name| name == w.name() || name.ends_with(w.name())))
+        let same = |entry: &&String| {
+            wanted
+                .as_ref()
+                .zip(entry.split_once('@'))
+                .is_some_and(|(w, (name, _))| familiar(name) == familiar(w.name()))
         };
         let found = self.repo_digests.iter().find(same).or(self.repo_digests.first())?;
         found.split_once('@').map(|(_, digest)| digest)
     }
+}
+
+/// A name without the default registry, as the engine shows it.
+fn familiar(name: &str) -> &str {
+    let name = name.strip_prefix("docker.io/").unwrap_or(name);
+    name.strip_prefix("library/").unwrap_or(name)
 }
 
 /// How long a pull may take. The defaults are those of ECS's agent.

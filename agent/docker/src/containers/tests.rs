@@ -1,1 +1,79 @@
+use super::*;
 
+fn refused(status: u16, message: &str) -> DockerError {
+    DockerError::Refused { doing: "it".into(), status, message: message.into() }
+}
+
+/// Messages as engines from 20.10 to 29 write them.
+#[test]
+fn failures_to_start_are_told_apart_by_the_engines_words() {
+    type Kind = fn(&StartError) -> bool;
+    let port: Kind = |e| matches!(e, StartError::PortTaken { port: Some(8080), .. });
+    let absent: Kind = |e| matches!(e, StartError::NotFound { .. });
+    let no_file: Kind = |e| matches!(e, StartError::BadCommand { exit_code: 127, .. });
+    let no_exec: Kind = |e| matches!(e, StartError::BadCommand { exit_code: 126, .. });
+    let other: Kind = |e| matches!(e, StartError::Engine { .. });
+    let oci = "OCI runtime create failed: container_linux.go:380: starting container process caused: ";
+    let cases: [(u16, String, Kind); 12] = [
+        (500, "driver failed programming external connectivity on endpoint x (0a): Bind for 0.0.0.0:8080 failed: port is already allocated".into(), port),
+        (500, "driver failed programming external connectivity on endpoint x (0a): Error starting userland proxy: listen tcp4 0.0.0.0:8080: bind: address already in use".into(), port),
+        (500, "driver failed programming external connectivity: Error starting userland proxy: listen udp6 [::]:8080: bind: address already in use".into(), port),
+        (500, "failed to set up container networking: driver failed programming external connectivity on endpoint x (0a): failed to bind host port for 0.0.0.0:8080:172.17.0.2:80/tcp: address already in use".into(), port),
+        (404, "No such container: ls-x".into(), absent),
+        (400, format!("{oci}exec: \"nope\": executable file not found in $PATH: unknown"), no_file),
+        (400, format!("{oci}exec: \"/bin/nope\": stat /bin/nope: no such file or directory: unknown"), no_file),
+        (400, format!("{oci}exec: \"/etc/passwd\": permission denied: unknown"), no_exec),
+        (400, "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: exec: \"/etc\": is a directory: unknown".into(), no_exec),
+        (400, "failed to create shim task: OCI runtime create failed: exec /app: exec format error: unknown".into(), no_exec),
+        (400, format!("{oci}rootfs_linux.go:75: mounting \"/nope\" to rootfs caused: no such file or directory: unknown"), other),
+        (404, "network 0a1b not found".into(), other),
+    ];
+    for (status, message, is_kind) in cases {
+        let error = classify_start("ls-x", refused(status, &message));
+        assert!(is_kind(&error), "{message}: {error:?}");
+    }
+}
+
+#[test]
+fn an_unclear_outcome_is_looked_at_before_it_is_tried_again() {
+    let late = || DockerError::Timeout { doing: "it".into(), after: Duration::from_secs(1) };
+    assert_eq!(classify_start("x", late()).retry(), Retry::LookFirst);
+    assert_eq!(classify_create("x", "i", late()).retry(), Retry::LookFirst);
+    assert_eq!(
+        classify_create("x", "i", refused(409, "Conflict. The container name is in use")).retry(),
+        Retry::LookFirst
+    );
+    let away = DockerError::Unreachable { endpoint: "unix:///x".into(), source: "no".into() };
+    assert_eq!(classify_start("x", away).retry(), Retry::Later);
+}
+
+#[test]
+fn removals_that_are_under_way_are_told_apart() {
+    let kind = |message| classify_remove("x", refused(409, message));
+    assert!(matches!(kind("removal of container x is already in progress"), RemoveError::InProgress { .. }));
+    assert!(matches!(
+        kind("You cannot remove a running container 0a. Stop the container"),
+        RemoveError::Running { .. }
+    ));
+    assert!(matches!(kind("You cannot remove a paused container 0a."), RemoveError::Running { .. }));
+    assert!(matches!(kind("something new"), RemoveError::Engine { .. }));
+}
+
+#[test]
+fn the_engines_year_one_is_never() {
+    assert_eq!(time("0001-01-01T00:00:00Z"), None);
+    assert_eq!(time("2026-01-02T03:04:05.678901234Z"), Some(Timestamp::from_millis(1_767_323_045_678)));
+    assert_eq!(time("soon"), None);
+}
+
+#[test]
+fn health_is_read_from_a_listings_text() {
+    for (status, health) in [
+        ("Up 2 minutes (healthy)", HealthStatus::Healthy),
+        ("Up 2 minutes (unhealthy)", HealthStatus::Unhealthy),
+        ("Up 2 seconds (health: starting)", HealthStatus::Unknown),
+        ("Exited (0) 2 minutes ago", HealthStatus::Unknown),
+    ] {
+        assert_eq!(health_in(status), health, "{status}");
+    }
+}

@@ -1,1 +1,90 @@
+use super::*;
+use bollard::models::ProgressDetail;
 
+fn message(id: Option<&str>, status: &str, progress: Option<(i64, i64)>) -> CreateImageInfo {
+    CreateImageInfo {
+        id: id.map(str::to_owned),
+        status: Some(status.to_owned()),
+        progress_detail: progress.map(|(current, total)| ProgressDetail { current: Some(current), total: Some(total) }),
+        error_detail: None,
+    }
+}
+
+#[test]
+fn only_what_moves_counts_as_progress() {
+    let mut meter = Meter::default();
+    let steps = [
+        (message(Some("1"), "Pulling from library/busybox", None), true),
+        (message(Some("aa"), "Pulling fs layer", None), true),
+        (message(Some("aa"), "Downloading", Some((10, 100))), true),
+        (message(Some("aa"), "Downloading", Some((10, 100))), false),
+        (message(Some("aa"), "Retrying in 5 seconds", None), false),
+        (message(Some("aa"), "Retrying in 4 seconds", None), false),
+        (message(Some("bb"), "Already exists", None), true),
+        (message(Some("aa"), "Download complete", None), true),
+        (message(Some("aa"), "Pull complete", None), true),
+        (message(None, "Digest: sha256:00", None), true),
+        (message(None, "Digest: sha256:00", None), false),
+    ];
+    for (i, (message, moved)) in steps.iter().enumerate() {
+        assert_eq!(meter.take(message), *moved, "step {i}: {message:?}");
+    }
+    let expected = PullProgress { layers: 2, layers_done: 2, bytes: 100, bytes_total: 100 };
+    assert_eq!(meter.progress(), expected);
+}
+
+/// Messages as engines from 20.10 to 29 write them.
+#[test]
+fn failures_to_pull_are_told_apart_by_the_engines_words() {
+    type Kind = fn(&PullError) -> bool;
+    let not_found: Kind = |e| matches!(e, PullError::NotFound { .. });
+    let auth: Kind = |e| matches!(e, PullError::Auth { .. });
+    let unreachable: Kind = |e| matches!(e, PullError::Unreachable { .. });
+    let disk: Kind = |e| matches!(e, PullError::Disk { .. });
+    let other: Kind = |e| matches!(e, PullError::Other { .. });
+    let cases: [(u16, &str, Kind); 12] = [
+        (404, "manifest for reg:5000/a:1 not found: manifest unknown: manifest unknown", not_found),
+        (404, "repository reg:5000/a not found: name unknown: repository name not known to registry", not_found),
+        (404, "no matching manifest for linux/arm64 in the manifest list entries", not_found),
+        (
+            404,
+            "pull access denied for a, repository does not exist or may require 'docker login': denied: requested access to the resource is denied",
+            auth,
+        ),
+        (500, "Get \"http://reg:5000/v2/a/manifests/1\": unauthorized: authentication required", auth),
+        (500, "Get \"http://reg:5000/v2/\": no basic auth credentials", auth),
+        (500, "Get \"http://127.0.0.1:5000/v2/\": dial tcp 127.0.0.1:5000: connect: connection refused", unreachable),
+        (500, "Get \"https://reg/v2/\": dial tcp: lookup reg on 10.0.0.2:53: no such host", unreachable),
+        (500, "Get \"https://reg/v2/\": net/http: TLS handshake timeout", unreachable),
+        (500, "unexpected EOF", unreachable),
+        (
+            500,
+            "failed to register layer: Error processing tar file(exit status 1): write /x: no space left on device",
+            disk,
+        ),
+        (500, "toomanyrequests: rate exceeded", other),
+    ];
+    for (status, message, is_kind) in cases {
+        let source = DockerError::Refused { doing: "pulling".into(), status, message: message.into() };
+        let error = classify("reg:5000/a:1", source);
+        assert!(is_kind(&error), "{message}: {error:?}");
+        assert!(error.ecs_reason().ends_with(message), "{}", error.ecs_reason());
+    }
+}
+
+#[test]
+fn the_digest_is_that_of_the_repository_asked_for() {
+    let info = ImageInfo {
+        id: "sha256:cc".into(),
+        repo_digests: vec!["a/b@sha256:aa".into(), "reg:5000/a/b@sha256:bb".into()],
+    };
+    for (reference, digest) in [
+        ("a/b:1", "sha256:aa"),
+        ("reg:5000/a/b", "sha256:bb"),
+        ("reg:5000/a/b@sha256:bb", "sha256:bb"),
+        ("x", "sha256:aa"),
+    ] {
+        assert_eq!(info.digest(reference), Some(digest), "{reference}");
+    }
+    assert_eq!(ImageInfo { id: String::new(), repo_digests: Vec::new() }.digest("a"), None);
+}

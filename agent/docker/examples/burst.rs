@@ -1,0 +1,131 @@
+//! Measures how many create-and-start chains in flight suit an engine best.
+//!
+//! `cargo run --release --example burst -- unix:///run/docker.sock IMAGE [bridge|host|none] [CONTAINERS] [ROUNDS]`
+//!
+//! Each round tries every width once, in turn, so that a busy machine disturbs all alike; it prints the median and the
+//! fastest round of each. The image needs `/bin/sleep`. Everything that it makes it removes.
+
+use futures::stream::{self, StreamExt};
+use longshore_docker::{ContainerInput, Docker, container_config};
+use longshore_model::{
+    ClusterName, ContainerName, ContainerSpec, LinuxParameters, NetworkBinding, NetworkMode, Protocol, TaskId, TaskSpec,
+};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+const WIDTHS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [endpoint, image, rest @ ..] = args.as_slice() else {
+        eprintln!("usage: burst unix:///run/docker.sock IMAGE [bridge|host|none] [CONTAINERS] [ROUNDS]");
+        std::process::exit(2);
+    };
+    let mode = match rest.first().map_or("bridge", String::as_str) {
+        "host" => NetworkMode::Host,
+        "none" => NetworkMode::None,
+        _ => NetworkMode::Bridge,
+    };
+    let number = |i: usize, default: usize| rest.get(i).and_then(|n| n.parse().ok()).unwrap_or(default);
+    let (count, rounds) = (number(1, 100), number(2, 3));
+    let docker = Docker::connect(endpoint).await.expect("an endpoint");
+    let mut results: Vec<Vec<Duration>> = vec![Vec::new(); WIDTHS.len()];
+    for _ in 0..rounds {
+        for (width, times) in WIDTHS.iter().zip(&mut results) {
+            times.push(burst(&docker, image, mode, count, *width).await);
+        }
+    }
+    println!("{} x {}: seconds for create and start, by chains in flight", count, mode.as_str());
+    for (width, times) in WIDTHS.iter().zip(&mut results) {
+        times.sort();
+        let median = times[times.len() / 2].as_secs_f64();
+        println!("{width:>3}: median {median:6.2}  fastest {:6.2}", times[0].as_secs_f64());
+    }
+}
+
+async fn burst(docker: &Docker, image: &str, mode: NetworkMode, count: usize, width: usize) -> Duration {
+    let tasks: Vec<TaskSpec> = (0..count).map(|_| task(image, mode)).collect();
+    let begun = Instant::now();
+    let names: Vec<String> = stream::iter(tasks.iter().enumerate())
+        .map(|(i, task)| async move {
+            let host_port = 20_000 + u16::try_from(i).expect("few");
+            let binding =
+                NetworkBinding { bind_ip: "0.0.0.0".into(), container_port: 80, host_port, protocol: Protocol::Tcp };
+            let bindings = if std::env::var_os("PORTS").is_some() { vec![binding] } else { Vec::new() };
+            let input = ContainerInput {
+                task,
+                container: &task.containers[0],
+                bindings: &bindings,
+                sandbox: None,
+                cgroup_parent: None,
+                supervise: "{}",
+            };
+            let config = container_config(&input).expect("a plain container");
+            docker.create(&config).await.expect("created");
+            docker.start(config.name()).await.expect("started");
+            config.name().to_owned()
+        })
+        .buffer_unordered(width)
+        .collect()
+        .await;
+    let taken = begun.elapsed();
+    stream::iter(&names)
+        .for_each_concurrent(8, |name| async move {
+            docker.kill(name).await.expect("killed");
+            while docker.remove(name).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    taken
+}
+
+fn task(image: &str, mode: NetworkMode) -> TaskSpec {
+    let container = ContainerSpec {
+        name: ContainerName::new("main").expect("a name"),
+        arn_id: String::new(),
+        image: image.to_owned(),
+        essential: true,
+        cpu_units: 0,
+        memory_mib: None,
+        memory_reservation_mib: None,
+        entry_point: None,
+        command: Some(vec!["/bin/sleep".into(), "1000".into()]),
+        working_directory: None,
+        user: None,
+        hostname: None,
+        environment: Vec::new(),
+        port_mappings: Vec::new(),
+        mount_points: Vec::new(),
+        readonly_root: false,
+        privileged: false,
+        interactive: false,
+        pseudo_terminal: false,
+        disable_networking: false,
+        ulimits: Vec::new(),
+        linux: LinuxParameters::default(),
+        docker_labels: BTreeMap::new(),
+        dns_servers: Vec::new(),
+        dns_search: Vec::new(),
+        extra_hosts: Vec::new(),
+        security_options: Vec::new(),
+        sysctls: BTreeMap::new(),
+        log: None,
+        stop_timeout_secs: None,
+        gpu_ids: Vec::new(),
+    };
+    TaskSpec {
+        id: TaskId::random(),
+        arn: String::new(),
+        cluster: ClusterName::new("burst").expect("a name"),
+        family: "burst".into(),
+        revision: 1,
+        group: "family:burst".into(),
+        network_mode: mode,
+        cpu_units: None,
+        memory_mib: None,
+        containers: vec![container],
+        volumes: Vec::new(),
+    }
+}
