@@ -1,0 +1,278 @@
+//! Arbitrary values of the domain, within what its types promise.
+
+use longshore_model::{
+    AssignedTask, Assignment, Attribute, ClusterName, ContainerName, ContainerReport, ContainerSpec, ContainerStatus,
+    DesiredStatus, Device, EnvVar, Generation, HealthStatus, HostFacts, HostPort, HostVersions, LinuxParameters,
+    LogConfig, MountPoint, NetworkBinding, NetworkMode, PortMapping, Protocol, Resources, StopCode, StopInfo, TaskId,
+    TaskReport, TaskSpec, TaskStatus, Timestamp, Tmpfs, Ulimit, VolumeSource, VolumeSpec,
+};
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::option::of;
+use proptest::prelude::*;
+use proptest::sample::select;
+use std::sync::Arc;
+
+fn text() -> impl Strategy<Value = String> {
+    "[ -~é]{0,12}"
+}
+
+fn path() -> impl Strategy<Value = String> {
+    "/[a-z/.]{0,12}"
+}
+
+fn name() -> impl Strategy<Value = String> {
+    "[a-zA-Z0-9_-]{1,12}"
+}
+
+fn task_id() -> impl Strategy<Value = TaskId> {
+    any::<[u8; 16]>().prop_map(TaskId::from_bytes)
+}
+
+fn protocol() -> impl Strategy<Value = Protocol> {
+    select(vec![Protocol::Tcp, Protocol::Udp])
+}
+
+fn port() -> impl Strategy<Value = u16> {
+    1..=u16::MAX
+}
+
+fn time() -> impl Strategy<Value = Timestamp> {
+    (0..=253_402_300_799_999i64).prop_map(Timestamp::from_millis)
+}
+
+pub(super) fn facts() -> impl Strategy<Value = HostFacts> {
+    let attribute = (of("[ -~]{0,12}"), Just(())).prop_map(|(value, ())| value);
+    let resources =
+        (any::<u32>(), any::<u32>(), btree_set(port(), 0..4), btree_set(port(), 0..4), btree_set(name(), 0..3));
+    let attributes = btree_map("[a-zA-Z0-9_./\\\\-]{1,12}", attribute, 0..4);
+    ("[a-z.]{0,12}", resources, attributes, vec("[0-9.]{0,8}", 3)).prop_map(
+        |(hostname, resources, attributes, versions)| {
+            let (cpu_units, memory_mib, reserved_tcp, reserved_udp, gpus) = resources;
+            HostFacts {
+                hostname,
+                resources: Resources {
+                    cpu_units,
+                    memory_mib,
+                    reserved_tcp,
+                    reserved_udp,
+                    gpu_ids: gpus.into_iter().collect(),
+                },
+                attributes: attributes.into_iter().map(|(name, value)| Attribute { name, value }).collect(),
+                versions: HostVersions {
+                    agent: versions[0].clone(),
+                    agent_hash: versions[1].clone(),
+                    docker: versions[2].clone(),
+                },
+            }
+        },
+    )
+}
+
+fn linux() -> impl Strategy<Value = LinuxParameters> {
+    let device =
+        (path(), path(), select(vec!["", "r", "rw", "rwm"])).prop_map(|(host_path, container_path, permissions)| {
+            Device { host_path, container_path, permissions: permissions.to_owned() }
+        });
+    let tmpfs = (path(), any::<u32>(), vec(text(), 0..2)).prop_map(|(container_path, size_mib, mount_options)| Tmpfs {
+        container_path,
+        size_mib,
+        mount_options,
+    });
+    let lists = (vec(text(), 0..3), vec(text(), 0..3), vec(device, 0..2), vec(tmpfs, 0..2));
+    (lists, any::<bool>(), of(any::<u32>()), of(any::<u32>()), of(0u8..=100)).prop_map(
+        |((cap_add, cap_drop, devices, tmpfs), init, shared_memory_mib, max_swap_mib, swappiness)| LinuxParameters {
+            cap_add,
+            cap_drop,
+            devices,
+            tmpfs,
+            init,
+            shared_memory_mib,
+            max_swap_mib,
+            swappiness,
+        },
+    )
+}
+
+fn port_mapping() -> impl Strategy<Value = PortMapping> {
+    let host_port = prop_oneof![Just(HostPort::Dynamic), port().prop_map(HostPort::Fixed)];
+    (port(), host_port, protocol()).prop_map(|(container_port, host_port, protocol)| PortMapping {
+        container_port,
+        host_port,
+        protocol,
+    })
+}
+
+fn ulimit() -> impl Strategy<Value = Ulimit> {
+    (name(), -1..i64::MAX, -1..i64::MAX).prop_map(|(name, soft, hard)| Ulimit { name, soft, hard })
+}
+
+/// A container that mounts the volume `data`.
+fn container() -> impl Strategy<Value = ContainerSpec> {
+    let mount = (path(), any::<bool>()).prop_map(|(container_path, read_only)| MountPoint {
+        volume: "data".to_owned(),
+        container_path,
+        read_only,
+    });
+    let variable = ("[A-Za-z_.]{1,8}", text()).prop_map(|(name, value)| EnvVar { name, value });
+    let log = (name(), btree_map(text(), text(), 0..3)).prop_map(|(driver, options)| LogConfig { driver, options });
+    let maps = || btree_map(text(), text(), 0..3);
+    let texts = || vec(text(), 0..3);
+    (
+        (name(), text(), name(), any::<[bool; 6]>(), any::<u32>(), of(any::<u32>()), of(any::<u32>())),
+        (of(texts()), of(texts()), of(text()), of(text()), of(text())),
+        (vec(variable, 0..3), vec(port_mapping(), 0..3), vec(mount, 0..2), vec(ulimit(), 0..2), linux()),
+        (maps(), texts(), texts(), texts(), texts(), maps()),
+        (of(log), of(any::<u32>()), vec(name(), 0..2)),
+    )
+        .prop_map(|(basics, image, lists, more, rest)| {
+            let (name, arn_id, image_name, flags, cpu_units, memory_mib, memory_reservation_mib) = basics;
+            let (entry_point, command, working_directory, user, hostname) = image;
+            let (environment, port_mappings, mount_points, ulimits, linux) = lists;
+            let (docker_labels, dns_servers, dns_search, extra_hosts, security_options, sysctls) = more;
+            let (log, stop_timeout_secs, gpu_ids) = rest;
+            let [essential, readonly_root, privileged, interactive, pseudo_terminal, disable_networking] = flags;
+            ContainerSpec {
+                name: ContainerName::new(name).expect("a name"),
+                arn_id,
+                image: image_name,
+                essential,
+                cpu_units,
+                memory_mib,
+                memory_reservation_mib,
+                entry_point,
+                command,
+                working_directory,
+                user,
+                hostname,
+                environment,
+                port_mappings,
+                mount_points,
+                readonly_root,
+                privileged,
+                interactive,
+                pseudo_terminal,
+                disable_networking,
+                ulimits,
+                linux,
+                docker_labels,
+                dns_servers,
+                dns_search,
+                extra_hosts,
+                security_options,
+                sysctls,
+                log,
+                stop_timeout_secs,
+                gpu_ids,
+            }
+        })
+}
+
+fn task_spec() -> impl Strategy<Value = TaskSpec> {
+    let modes = vec![NetworkMode::Bridge, NetworkMode::Host, NetworkMode::None, NetworkMode::Awsvpc];
+    let source = prop_oneof![path().prop_map(|path| VolumeSource::Host { path }), Just(VolumeSource::Task)];
+    (
+        (task_id(), text(), name(), text(), any::<u32>(), text(), select(modes)),
+        of(any::<u32>()),
+        of(any::<u32>()),
+        vec(container(), 1..4),
+        source,
+    )
+        .prop_map(|(basics, cpu_units, memory_mib, mut containers, source)| {
+            let (id, arn, cluster, family, revision, group, network_mode) = basics;
+            for (i, container) in containers.iter_mut().enumerate() {
+                container.name = ContainerName::new(format!("{}-{i}", container.name)).expect("a name");
+                container.essential |= i == 0;
+            }
+            let volumes = vec![VolumeSpec { name: "data".to_owned(), source }];
+            let cluster = ClusterName::new(cluster).expect("a name");
+            TaskSpec {
+                id,
+                arn,
+                cluster,
+                family,
+                revision,
+                group,
+                network_mode,
+                cpu_units,
+                memory_mib,
+                containers,
+                volumes,
+            }
+        })
+}
+
+pub(super) fn assigned_task() -> impl Strategy<Value = AssignedTask> {
+    let desired = select(DesiredStatus::ALL);
+    (task_spec(), desired, any::<bool>(), text()).prop_map(|(spec, desired, may_start, stop_reason)| AssignedTask {
+        spec: Arc::new(spec),
+        desired,
+        may_start,
+        stop_reason,
+    })
+}
+
+pub(super) fn assignment() -> impl Strategy<Value = Assignment> {
+    let complete = (any::<u64>(), vec(assigned_task(), 0..3))
+        .prop_map(|(generation, tasks)| Assignment::Complete { generation: Generation(generation), tasks });
+    let removed = btree_set(task_id(), 0..3);
+    let delta =
+        (any::<u32>(), 1u64..9, vec(assigned_task(), 0..3), removed).prop_map(|(base, rise, tasks, removed)| {
+            let base = u64::from(base);
+            Assignment::Delta {
+                base: Generation(base),
+                generation: Generation(base + rise),
+                tasks,
+                removed: removed.into_iter().collect(),
+            }
+        });
+    prop_oneof![complete, delta]
+}
+
+fn container_report() -> impl Strategy<Value = ContainerReport> {
+    let ip = select(vec!["0.0.0.0", "::", "10.0.0.1"]);
+    let binding = (ip, port(), port(), protocol()).prop_map(|(bind_ip, container_port, host_port, protocol)| {
+        NetworkBinding { bind_ip: bind_ip.to_owned(), container_port, host_port, protocol }
+    });
+    (
+        (name(), select(ContainerStatus::ALL), select(HealthStatus::ALL)),
+        (of(text()), of(text()), of(any::<i32>()), of(text())),
+        vec(binding, 0..3),
+    )
+        .prop_map(|((name, status, health), (runtime_id, image_digest, exit_code, reason), bindings)| {
+            ContainerReport {
+                name: ContainerName::new(name).expect("a name"),
+                status,
+                runtime_id,
+                image_digest,
+                exit_code,
+                reason,
+                bindings,
+                health,
+            }
+        })
+}
+
+pub(super) fn report() -> impl Strategy<Value = TaskReport> {
+    let stop = (of(select(StopCode::ALL)), text()).prop_map(|(code, reason)| StopInfo { code, reason });
+    let times = vec(of(time()), 6);
+    ((task_id(), any::<u64>(), select(TaskStatus::ALL), of(stop), of(text())), times, vec(container_report(), 0..3))
+        .prop_map(|((task, version, status, stop, waiting_for), times, mut containers)| {
+            for (i, container) in containers.iter_mut().enumerate() {
+                container.name = ContainerName::new(format!("{}-{i}", container.name)).expect("a name");
+            }
+            TaskReport {
+                task,
+                version,
+                status,
+                stop,
+                waiting_for,
+                pull_started_at: times[0],
+                pull_stopped_at: times[1],
+                started_at: times[2],
+                stopping_at: times[3],
+                execution_stopped_at: times[4],
+                stopped_at: times[5],
+                containers,
+            }
+        })
+}
