@@ -28,6 +28,7 @@ mod page;
 pub mod records;
 mod render;
 mod seal;
+mod show;
 mod state;
 mod token;
 mod watchers;

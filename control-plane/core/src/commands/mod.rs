@@ -18,7 +18,7 @@ pub(crate) use attributes::{AttributeChange, ChangeAttributes};
 pub(crate) use cluster::{ClusterUpdate, CreateCluster, DeleteCluster, UpdateCluster};
 pub(crate) use definition::{DeleteDefinitions, DeregisterDefinition, RegisterDefinition};
 pub(crate) use instance::{DeregisterInstance, Join, SetInstancesStatus};
-pub(crate) use place::{Launch, Launched, PlaceError, PlaceTasks, Plan, Refusal, Target, plan};
+pub(crate) use place::{Launch, Launched, PlaceError, PlaceTasks, Refusal, Target, plan, repeated};
 pub(crate) use report::Report;
 pub(crate) use session::{Connect, Disconnect, ExpireSessions};
 pub(crate) use setting::{DeleteSetting, PutSetting};

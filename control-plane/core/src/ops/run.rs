@@ -1,0 +1,370 @@
+//! RunTask and StartTask.
+
+use crate::commands::{Launch, Launched, PlaceError, PlaceTasks, Refusal, Target, plan, repeated};
+use crate::needs::needs;
+use crate::ops::instances::arn as instance_arn;
+use crate::ops::{Ctx, check, overrides};
+use crate::records::{ClientTokenKey, Definition, DefinitionStatus, Tags};
+use crate::show;
+use aws_lc_rs::digest::{SHA256, digest};
+use longshore_ecs_api::enums::{Compatibility, LaunchType, NetworkMode, PropagateTags};
+use longshore_ecs_api::requests::{RunTaskRequest, StartTaskRequest};
+use longshore_ecs_api::responses::{RunTaskResponse, StartTaskResponse};
+use longshore_ecs_api::types::{Failure, PlacementConstraint, PlacementStrategy, Tag, Task, TaskOverride};
+use longshore_ecs_api::{ApiError, Operation};
+use longshore_model::{Attribute, ClusterKey, TaskId};
+use longshore_sched::{Constraint, Request, Strategy};
+use std::sync::Arc;
+
+/// ECS's limits.
+const MAX_COUNT: i32 = 10;
+const MAX_CONSTRAINTS: usize = 10;
+const MAX_STRATEGIES: usize = 5;
+const MAX_STARTED_BY: usize = 128;
+const MAX_GROUP: usize = 255;
+const MAX_TOKEN: usize = 64;
+
+pub(crate) async fn run(ctx: Ctx<'_>, request: RunTaskRequest) -> Result<RunTaskResponse, ApiError> {
+    let cluster = ctx.cluster(request.cluster.as_deref())?.record.key.clone();
+    let token = token(&cluster, &request)?;
+    if let Some((key, hash)) = &token
+        && let Some(earlier) = repeated(&ctx.state, key, hash)?
+    {
+        let (tasks, failures) = shown(&ctx, &cluster, earlier);
+        return Ok(RunTaskResponse { tasks, failures });
+    }
+    let count = request.count.unwrap_or(1);
+    if !(1..=MAX_COUNT).contains(&count) {
+        return Err(ApiError::invalid(format!("count must be between 1 and {MAX_COUNT}.")));
+    }
+    if request.capacity_provider_strategy.is_some_and(|strategy| !strategy.is_empty()) {
+        return Err(ApiError::unsupported(
+            "capacityProviderStrategy is not supported yet by this version of Longshore.",
+        ));
+    }
+    if request.platform_version.is_some_and(|version| !version.is_empty()) {
+        return Err(ApiError::invalid("The platform version must be null when specifying an EC2 launch type."));
+    }
+    let launch_type = request.launch_type.unwrap_or(LaunchType::Ec2);
+    let constraints = request.placement_constraints.unwrap_or_default();
+    let strategies = request.placement_strategy.unwrap_or_default();
+    let common = Common {
+        cluster: cluster.clone(),
+        count: count.unsigned_abs(),
+        definition: request.task_definition.unwrap_or_default(),
+        launch_type,
+        overrides: request.overrides,
+        group: request.group,
+        started_by: request.started_by,
+        tags: request.tags,
+        propagate_tags: request.propagate_tags,
+        managed_tags: request.enable_ecs_managed_tags.unwrap_or(false),
+        execute_command: request.enable_execute_command.unwrap_or(false),
+        network_configuration: request.network_configuration.is_some(),
+        volume_configurations: request.volume_configurations.is_some_and(|list| !list.is_empty()),
+        constraints,
+        strategies,
+        target: Target::Cluster,
+        token,
+    };
+    let launched = launch(&ctx, common).await?;
+    let (tasks, failures) = shown(&ctx, &cluster, launched);
+    Ok(RunTaskResponse { tasks, failures })
+}
+
+pub(crate) async fn start(ctx: Ctx<'_>, request: StartTaskRequest) -> Result<StartTaskResponse, ApiError> {
+    let cluster = ctx.cluster(request.cluster.as_deref())?.record.key.clone();
+    let names =
+        check::some(request.container_instances, "containerInstances", "Container Instances cannot be empty.", 10)?;
+    let mut instances = Vec::new();
+    let mut foreign = Vec::new();
+    for name in names {
+        match ctx.instance_id(&cluster, &name)? {
+            Some(id) if instances.contains(&id) => {
+                return Err(ApiError::invalid(format!("containerInstances names {id} twice.")));
+            }
+            Some(id) => instances.push(id),
+            None => foreign.push(Failure { arn: Some(name), reason: Some("MISSING".to_owned()), detail: None }),
+        }
+    }
+    let common = Common {
+        cluster: cluster.clone(),
+        count: u32::try_from(instances.len()).unwrap_or(u32::MAX),
+        definition: request.task_definition.unwrap_or_default(),
+        launch_type: LaunchType::Ec2,
+        overrides: request.overrides,
+        group: request.group,
+        started_by: request.started_by,
+        tags: request.tags,
+        propagate_tags: request.propagate_tags,
+        managed_tags: request.enable_ecs_managed_tags.unwrap_or(false),
+        execute_command: request.enable_execute_command.unwrap_or(false),
+        network_configuration: request.network_configuration.is_some(),
+        volume_configurations: request.volume_configurations.is_some_and(|list| !list.is_empty()),
+        constraints: Vec::new(),
+        strategies: Vec::new(),
+        target: Target::Instances(instances),
+        token: None,
+    };
+    let launched = launch(&ctx, common).await?;
+    let (tasks, failures) = shown(&ctx, &cluster, launched);
+    let failures = failures.into_iter().flatten().chain(foreign).collect();
+    Ok(StartTaskResponse { tasks, failures: Some(failures) })
+}
+
+/// What both operations have in common.
+struct Common {
+    cluster: ClusterKey,
+    count: u32,
+    definition: String,
+    launch_type: LaunchType,
+    overrides: Option<TaskOverride>,
+    group: Option<String>,
+    started_by: Option<String>,
+    tags: Option<Vec<Tag>>,
+    propagate_tags: Option<PropagateTags>,
+    managed_tags: bool,
+    execute_command: bool,
+    network_configuration: bool,
+    volume_configurations: bool,
+    constraints: Vec<PlacementConstraint>,
+    strategies: Vec<PlacementStrategy>,
+    target: Target,
+    token: Option<(ClientTokenKey, String)>,
+}
+
+/// Plans over the snapshot and commits; a plan that was outdated by then is made again by the owner task.
+async fn launch(ctx: &Ctx<'_>, common: Common) -> Result<Launched, ApiError> {
+    let launch = Arc::new(prepare(ctx, common)?);
+    let first = plan(&ctx.state, &launch)?;
+    if first.places.is_empty() {
+        return Ok(Launched { tasks: Vec::new(), refusals: first.refusals });
+    }
+    let command = PlaceTasks { launch: Arc::clone(&launch), plan: Some(first) };
+    match ctx.submit(command).await {
+        Ok(launched) => return Ok(launched),
+        Err(PlaceError::Api(error)) => return Err(error),
+        Err(PlaceError::Outdated) => tracing::debug!(cluster = %launch.cluster, "placing again: the plan was outdated"),
+    }
+    ctx.submit(PlaceTasks { launch, plan: None }).await.map_err(|error| match error {
+        PlaceError::Api(error) => error,
+        // A plan over the very state that it is committed to always holds.
+        PlaceError::Outdated => ApiError::server("The placement did not hold; try again."),
+    })
+}
+
+/// Everything about the tasks but where they go.
+fn prepare(ctx: &Ctx<'_>, common: Common) -> Result<Launch, ApiError> {
+    let name = ctx.definition_name(&common.definition)?;
+    let definition = ctx.definition(&name).ok_or_else(|| ApiError::client("TaskDefinition not found."))?;
+    match definition.status {
+        DefinitionStatus::Active => {}
+        DefinitionStatus::Inactive { .. } | DefinitionStatus::DeleteInProgress { .. } => {
+            return Err(ApiError::client("TaskDefinition is inactive"));
+        }
+    }
+    check_launch_type(&common.launch_type, definition)?;
+    check_options(&common, definition)?;
+    let overrides = overrides::checked(common.overrides, &definition.body)?;
+    let needs = needs(&definition.body, overrides.as_deref())?;
+    let group = group(common.group, &definition.key.family)?;
+    let started_by = started_by(common.started_by)?;
+    let required = definition
+        .body
+        .requires_attributes
+        .iter()
+        .flatten()
+        .filter_map(|attribute| Some(Attribute { name: attribute.name.clone()?, value: attribute.value.clone() }));
+    let constraints = match &common.target {
+        Target::Cluster => constraints(common.constraints, definition)?,
+        // Whoever names the instances has chosen.
+        Target::Instances(_) => Vec::new(),
+    };
+    let containers = definition.body.container_definitions.as_ref().map_or(0, Vec::len);
+    let new_ids = || (TaskId::random(), (0..containers).map(|_| uuid::Uuid::new_v4()).collect());
+    let mut tags = check::tags(common.tags)?;
+    match common.propagate_tags {
+        None | Some(PropagateTags::None) => {}
+        Some(PropagateTags::TaskDefinition) => {
+            for (key, value) in &definition.tags {
+                tags.entry(key.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        Some(PropagateTags::Service) => {
+            return Err(ApiError::invalid("propagateTags: SERVICE is only for tasks of a service."));
+        }
+        Some(PropagateTags::Other(other)) => {
+            return Err(ApiError::invalid(format!("propagateTags: `{other}` is none of TASK_DEFINITION, NONE.")));
+        }
+    }
+    add_managed_tags(&mut tags, common.managed_tags, &common.cluster);
+    Ok(Launch {
+        cluster: common.cluster,
+        definition: definition.key.clone(),
+        overrides,
+        started_by,
+        launch_type: common.launch_type,
+        tags,
+        ids: (0..common.count).map(|_| new_ids()).collect(),
+        gpus: needs.gpus,
+        request: Request {
+            count: common.count,
+            claim: needs.claim,
+            required: required.collect(),
+            constraints,
+            strategies: strategies(common.strategies)?,
+            group,
+            seed: rand::random(),
+        },
+        target: common.target,
+        token: common.token,
+    })
+}
+
+fn add_managed_tags(tags: &mut Tags, enabled: bool, cluster: &ClusterKey) {
+    if enabled {
+        tags.insert("aws:ecs:clusterName".to_owned(), cluster.name.to_string());
+    }
+}
+
+/// A host takes tasks of EC2 and EXTERNAL alike; what a definition is good for was computed when it was registered.
+fn check_launch_type(launch_type: &LaunchType, definition: &Definition) -> Result<(), ApiError> {
+    let needed = match launch_type {
+        LaunchType::Ec2 => Compatibility::Ec2,
+        LaunchType::External => Compatibility::External,
+        LaunchType::Fargate => Compatibility::Fargate,
+        LaunchType::ManagedInstances => {
+            return Err(ApiError::unsupported(
+                "launchType MANAGED_INSTANCES is not supported by this version of Longshore.",
+            ));
+        }
+        LaunchType::Other(_) => {
+            return Err(ApiError::invalid("launch type should be one of [EC2,FARGATE,EXTERNAL]"));
+        }
+    };
+    let offered = definition.body.requires_compatibilities.as_ref().filter(|list| !list.is_empty());
+    let fits = match (&needed, offered) {
+        (_, Some(list)) => list.contains(&needed),
+        (Compatibility::Fargate, None) => {
+            definition.body.compatibilities.as_ref().is_some_and(|list| list.contains(&needed))
+        }
+        (Compatibility::Ec2 | Compatibility::External, None) => true,
+        (Compatibility::ManagedInstances | Compatibility::Other(_), None) => false,
+    };
+    if !fits {
+        let text = format!("Task definition does not support launch_type {launch_type}.");
+        return Err(ApiError::invalid(text));
+    }
+    match launch_type {
+        LaunchType::Fargate => {
+            Err(ApiError::unsupported("launchType FARGATE is not supported yet by this version of Longshore."))
+        }
+        LaunchType::Ec2 | LaunchType::External | LaunchType::ManagedInstances | LaunchType::Other(_) => Ok(()),
+    }
+}
+
+fn check_options(common: &Common, definition: &Definition) -> Result<(), ApiError> {
+    if common.execute_command {
+        return Err(ApiError::client("enableExecuteCommand is not supported yet by this version of Longshore."));
+    }
+    if common.volume_configurations {
+        return Err(ApiError::client("volumeConfigurations is not supported yet by this version of Longshore."));
+    }
+    match (definition.body.network_mode.as_ref(), common.network_configuration) {
+        (Some(NetworkMode::Awsvpc), false) => {
+            Err(ApiError::invalid("Network Configuration must be provided when networkMode 'awsvpc' is specified."))
+        }
+        (Some(NetworkMode::Awsvpc), true) => {
+            Err(ApiError::client("networkMode awsvpc is not supported yet by this version of Longshore."))
+        }
+        (_, true) => Err(ApiError::invalid(
+            "Network Configuration is not valid for the given networkMode of this task definition.",
+        )),
+        (_, false) => Ok(()),
+    }
+}
+
+fn group(given: Option<String>, family: &str) -> Result<String, ApiError> {
+    let Some(group) = given.filter(|group| !group.is_empty()) else { return Ok(format!("family:{family}")) };
+    if group.chars().count() > MAX_GROUP || group.chars().any(char::is_control) {
+        return Err(ApiError::invalid(format!(
+            "group must have at most {MAX_GROUP} characters, and none that control."
+        )));
+    }
+    // Tasks of a service are told by it.
+    if group.starts_with("service:") {
+        return Err(ApiError::invalid("Invalid namespace for group."));
+    }
+    Ok(group)
+}
+
+fn started_by(given: Option<String>) -> Result<Option<Arc<str>>, ApiError> {
+    let Some(by) = given.filter(|by| !by.is_empty()) else { return Ok(None) };
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '/' | '_');
+    if by.len() > MAX_STARTED_BY || !by.chars().all(allowed) {
+        return Err(ApiError::invalid(format!(
+            "startedBy must have at most {MAX_STARTED_BY} letters, digits or characters of - _ /."
+        )));
+    }
+    Ok(Some(by.into()))
+}
+
+/// The request's and the definition's.
+fn constraints(given: Vec<PlacementConstraint>, definition: &Definition) -> Result<Vec<Constraint>, ApiError> {
+    let own = definition.body.placement_constraints.iter().flatten();
+    let own = own.map(|c| (c.r#type.as_ref().map(ToString::to_string), c.expression.clone()));
+    let given = given.into_iter().map(|c| (c.r#type.map(|kind| kind.to_string()), c.expression));
+    let all: Vec<_> = own.chain(given).collect();
+    if all.len() > MAX_CONSTRAINTS {
+        return Err(ApiError::invalid(format!(
+            "placementConstraints: there can be {MAX_CONSTRAINTS} together with those of the task definition."
+        )));
+    }
+    all.iter()
+        .map(|(kind, expression)| {
+            Constraint::parse(kind.as_deref().unwrap_or_default(), expression.as_deref())
+                .map_err(|error| ApiError::invalid(format!("placementConstraints.{error}")))
+        })
+        .collect()
+}
+
+fn strategies(given: Vec<PlacementStrategy>) -> Result<Vec<Strategy>, ApiError> {
+    if given.len() > MAX_STRATEGIES {
+        return Err(ApiError::invalid(format!("placementStrategy can have at most {MAX_STRATEGIES} items.")));
+    }
+    given
+        .iter()
+        .map(|strategy| {
+            let kind = strategy.r#type.as_ref().map(ToString::to_string).unwrap_or_default();
+            Strategy::parse(&kind, strategy.field.as_deref())
+                .map_err(|error| ApiError::invalid(format!("placementStrategy.{error}")))
+        })
+        .collect()
+}
+
+/// The client's token and what tells its request from others: its JSON without the token.
+fn token(cluster: &ClusterKey, request: &RunTaskRequest) -> Result<Option<(ClientTokenKey, String)>, ApiError> {
+    let Some(token) = request.client_token.clone().filter(|token| !token.is_empty()) else { return Ok(None) };
+    if token.len() > MAX_TOKEN || !token.bytes().all(|b| (33..=126).contains(&b)) {
+        return Err(ApiError::invalid(format!(
+            "clientToken must have at most {MAX_TOKEN} printable characters and no blanks."
+        )));
+    }
+    let request = RunTaskRequest { client_token: None, ..request.clone() };
+    let json = serde_json::to_vec(&request).map_err(|error| ApiError::server(error.to_string()))?;
+    let operation = Operation::RunTask.name().to_owned();
+    let key = ClientTokenKey { cluster: cluster.clone(), operation, token };
+    Ok(Some((key, hex::encode(digest(&SHA256, &json)))))
+}
+
+/// Tasks and failures as the API shows them.
+fn shown(ctx: &Ctx<'_>, cluster: &ClusterKey, launched: Launched) -> (Option<Vec<Task>>, Option<Vec<Failure>>) {
+    let ctx = ctx.refreshed();
+    let tasks = launched.tasks.iter().map(|task| show::task(ctx.core.account(), &ctx.state, task, true));
+    let failures = launched.refusals.into_iter().map(|Refusal { instance, reason, detail }| Failure {
+        arn: Some(instance_arn(&ctx, cluster, instance)),
+        reason: Some(reason),
+        detail,
+    });
+    (Some(tasks.collect()), Some(failures.collect()))
+}

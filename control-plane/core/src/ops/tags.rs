@@ -1,0 +1,53 @@
+//! Tags of everything that can have some.
+
+use crate::commands::{ChangeTags, Tagged};
+use crate::ops::{Ctx, check};
+use crate::records::{DefinitionKey, Tags};
+use crate::show;
+use longshore_ecs_api::ApiError;
+use longshore_ecs_api::requests::{ListTagsForResourceRequest, TagResourceRequest, UntagResourceRequest};
+use longshore_ecs_api::responses::{ListTagsForResourceResponse, TagResourceResponse, UntagResourceResponse};
+use longshore_model::arn::Resource;
+use longshore_model::{ClusterKey, ClusterName};
+
+pub(crate) async fn tag(ctx: Ctx<'_>, request: TagResourceRequest) -> Result<TagResourceResponse, ApiError> {
+    let resource = resource(&ctx, request.resource_arn.as_deref())?;
+    let put = check::tags(request.tags)?;
+    ctx.submit(ChangeTags { resource, put, remove: Vec::new() }).await?;
+    Ok(TagResourceResponse::default())
+}
+
+pub(crate) async fn untag(ctx: Ctx<'_>, request: UntagResourceRequest) -> Result<UntagResourceResponse, ApiError> {
+    let resource = resource(&ctx, request.resource_arn.as_deref())?;
+    let remove = request.tag_keys.unwrap_or_default();
+    if let Some(key) = remove.iter().find(|key| check::is_reserved(key)) {
+        return Err(ApiError::invalid(format!("tagKeys: the key `{key}` begins with `aws:`, which is reserved.")));
+    }
+    ctx.submit(ChangeTags { resource, put: Tags::new(), remove }).await?;
+    Ok(UntagResourceResponse::default())
+}
+
+pub(crate) fn list(
+    ctx: &Ctx<'_>,
+    request: ListTagsForResourceRequest,
+) -> Result<ListTagsForResourceResponse, ApiError> {
+    let tags = resource(ctx, request.resource_arn.as_deref())?.tags(&ctx.state)?;
+    Ok(ListTagsForResourceResponse { tags: Some(show::tags(&tags)) })
+}
+
+fn resource(ctx: &Ctx<'_>, arn: Option<&str>) -> Result<Tagged, ApiError> {
+    let not_found = || ApiError::invalid("The specified resource could not be found.");
+    let region = || ctx.caller.region.clone();
+    let cluster = |name: ClusterName| ClusterKey { region: region(), name };
+    let resource = ctx.resource(arn.unwrap_or_default())?.ok_or_else(not_found)?;
+    Ok(match resource {
+        Resource::Cluster(name) => Tagged::Cluster(cluster(name)),
+        Resource::ContainerInstance(name, id) => Tagged::Instance(cluster(name), id),
+        Resource::Task(name, id) => Tagged::Task(cluster(name), id),
+        Resource::TaskDefinition(family, revision) => {
+            Tagged::Definition(DefinitionKey { region: region(), family: family.into(), revision })
+        }
+        Resource::Container(..) => return Err(ApiError::invalid("Containers cannot be tagged; their task can.")),
+        Resource::Service(..) | Resource::Other(_) => return Err(not_found()),
+    })
+}

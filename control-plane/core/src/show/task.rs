@@ -1,0 +1,185 @@
+//! Tasks.
+
+use crate::needs::container_override;
+use crate::records::{Connection, Task, TaskContainer};
+use crate::show::{arn_in, tags, time};
+use crate::state::State;
+use longshore_ecs_api::enums::{Connectivity, HealthStatus as ApiHealth, TaskStopCode, TransportProtocol};
+use longshore_ecs_api::types::{
+    self, Attribute, Container, ContainerDefinition, ContainerOverride, NetworkBinding, TaskOverride,
+};
+use longshore_model::arn::Resource;
+use longshore_model::{AccountId, Arn, ContainerReport, ContainerStatus, HealthStatus, Protocol};
+
+/// Attributes of its host that a task shows.
+const ARCHITECTURE: &str = "ecs.cpu-architecture";
+const ZONE: &str = "ecs.availability-zone";
+
+/// A task. Tags are shown when asked for.
+pub(crate) fn task(account: &AccountId, state: &State, task: &Task, with_tags: bool) -> types::Task {
+    let cluster = &task.cluster;
+    let arn = |resource| Some(arn_in(account, cluster, resource));
+    let host = state.host(task.instance);
+    let attribute = |name| host.and_then(|h| h.view.offer.attributes.get(name)).and_then(|a| a.value.clone());
+    let definition = Arn {
+        region: task.definition.region.clone(),
+        account: account.clone(),
+        resource: Resource::TaskDefinition(task.definition.family.to_string(), task.definition.revision),
+    };
+    let body = state.definition(&task.definition).map(|d| &*d.body);
+    let defined = body.and_then(|b| b.container_definitions.as_deref()).unwrap_or(&[]);
+    let connected = host.filter(|h| h.record.is_connected());
+    let connected_since = connected.map(|h| match h.record.connection {
+        Connection::Connected { since, .. } | Connection::Disconnected { since } => since,
+    });
+    types::Task {
+        task_arn: arn(Resource::Task(cluster.name.clone(), task.id)),
+        cluster_arn: arn(Resource::Cluster(cluster.name.clone())),
+        task_definition_arn: Some(definition.to_string()),
+        container_instance_arn: arn(Resource::ContainerInstance(cluster.name.clone(), task.instance)),
+        attachments: Some(Vec::new()),
+        attributes: Some(
+            attribute(ARCHITECTURE)
+                .map(|value| Attribute {
+                    name: Some(ARCHITECTURE.to_owned()),
+                    value: Some(value),
+                    target_id: None,
+                    target_type: None,
+                })
+                .into_iter()
+                .collect(),
+        ),
+        availability_zone: attribute(ZONE),
+        connectivity: Some(if connected.is_some() { Connectivity::Connected } else { Connectivity::Disconnected }),
+        // When the task was last connected: with the agent's session, and not before its first word of it.
+        connectivity_at: task.connectivity_at.map(|at| time(connected_since.map_or(at, |since| since.max(at)))),
+        containers: Some(
+            defined.iter().zip(&task.containers).map(|(c, given)| container(account, task, c, given)).collect(),
+        ),
+        cpu: Some(task.claim.cpu_units.to_string()),
+        memory: Some(task.claim.memory_mib.to_string()),
+        created_at: Some(time(task.created_at)),
+        desired_status: Some(task.desired.as_str().to_owned()),
+        last_status: Some(task.status.as_str().to_owned()),
+        enable_execute_command: Some(false),
+        group: Some(task.group.to_string()),
+        health_status: Some(health(task, defined)),
+        inference_accelerators: Some(Vec::new()),
+        launch_type: Some(task.launch_type.clone()),
+        overrides: Some(overrides(task, defined)),
+        started_by: task.started_by.as_ref().map(ToString::to_string),
+        stop_code: task.stop.as_ref().and_then(|s| s.code).map(|code| TaskStopCode::from(code.as_str())),
+        stopped_reason: task.stop.as_ref().map(|stop| stop.reason.clone()),
+        pull_started_at: task.pull_started_at.map(time),
+        pull_stopped_at: task.pull_stopped_at.map(time),
+        started_at: task.started_at.map(time),
+        stopping_at: task.stopping_at.map(time),
+        execution_stopped_at: task.execution_stopped_at.map(time),
+        stopped_at: task.stopped_at.map(time),
+        tags: Some(if with_tags { tags(&task.tags) } else { Vec::new() }),
+        version: Some(i64::try_from(task.version).unwrap_or(i64::MAX)),
+        capacity_provider_name: None,
+        ephemeral_storage: None,
+        fargate_ephemeral_storage: None,
+        platform_family: None,
+        platform_version: None,
+        trusted_execution_summary: None,
+    }
+}
+
+fn container(account: &AccountId, task: &Task, c: &ContainerDefinition, given: &TaskContainer) -> Container {
+    let reported = report(task, c);
+    let over = container_override(task.overrides.as_deref(), c);
+    let status = match (task.is_live(), reported) {
+        (false, _) => ContainerStatus::Stopped,
+        (true, Some(report)) => report.status,
+        (true, None) => ContainerStatus::Pending,
+    };
+    let cluster = &task.cluster;
+    let arn = |resource| Some(arn_in(account, cluster, resource));
+    let number = |n: Option<i32>| n.map(|n| n.to_string());
+    Container {
+        container_arn: arn(Resource::Container(cluster.name.clone(), task.id, given.arn_id.to_string())),
+        task_arn: arn(Resource::Task(cluster.name.clone(), task.id)),
+        name: c.name.clone(),
+        image: c.image.clone(),
+        image_digest: reported.and_then(|r| r.image_digest.clone()),
+        runtime_id: reported.and_then(|r| r.runtime_id.clone()),
+        last_status: Some(status.as_str().to_owned()),
+        exit_code: reported.and_then(|r| r.exit_code),
+        reason: reported.and_then(|r| r.reason.clone()),
+        network_bindings: Some(reported.map(bindings).unwrap_or_default()),
+        network_interfaces: Some(Vec::new()),
+        health_status: Some(api_health(container_health(c, reported))),
+        cpu: number(over.and_then(|o| o.cpu).or(c.cpu).or(Some(0))),
+        memory: number(over.and_then(|o| o.memory).or(c.memory)),
+        memory_reservation: number(over.and_then(|o| o.memory_reservation).or(c.memory_reservation)),
+        gpu_ids: Some(given.gpu_ids.clone()).filter(|ids| !ids.is_empty()),
+        gpu_sharing_strategy: None,
+        managed_agents: None,
+        neuron_device_ids: None,
+    }
+}
+
+fn report<'a>(task: &'a Task, c: &ContainerDefinition) -> Option<&'a ContainerReport> {
+    task.reported.iter().find(|report| Some(report.name.as_str()) == c.name.as_deref())
+}
+
+fn bindings(report: &ContainerReport) -> Vec<NetworkBinding> {
+    let binding = |b: &longshore_model::NetworkBinding| NetworkBinding {
+        bind_ip: Some(b.bind_ip.clone()),
+        container_port: Some(b.container_port.into()),
+        host_port: Some(b.host_port.into()),
+        protocol: Some(match b.protocol {
+            Protocol::Tcp => TransportProtocol::Tcp,
+            Protocol::Udp => TransportProtocol::Udp,
+        }),
+        container_port_range: None,
+        host_port_range: None,
+    };
+    report.bindings.iter().map(binding).collect()
+}
+
+/// What ECS shows of the overrides: an entry for each container, whether or not it has some.
+fn overrides(task: &Task, defined: &[ContainerDefinition]) -> TaskOverride {
+    let given = task.overrides.as_deref();
+    let entry = |c: &ContainerDefinition| {
+        let own = container_override(given, c).cloned();
+        own.unwrap_or_else(|| ContainerOverride { name: c.name.clone(), ..ContainerOverride::default() })
+    };
+    TaskOverride {
+        container_overrides: Some(defined.iter().map(entry).collect()),
+        inference_accelerator_overrides: Some(Vec::new()),
+        ..given.cloned().unwrap_or_default()
+    }
+}
+
+/// A container without a health check of its definition is of unknown health, whatever its image says.
+fn container_health(c: &ContainerDefinition, reported: Option<&ContainerReport>) -> HealthStatus {
+    match (&c.health_check, reported) {
+        (Some(_), Some(report)) => report.health,
+        (None, _) | (_, None) => HealthStatus::Unknown,
+    }
+}
+
+/// Healthy when all essential containers with a check are, unhealthy when one is not, else unknown.
+fn health(task: &Task, defined: &[ContainerDefinition]) -> ApiHealth {
+    let checked = defined.iter().filter(|c| c.essential.unwrap_or(true) && c.health_check.is_some());
+    let all: Vec<HealthStatus> = checked.map(|c| container_health(c, report(task, c))).collect();
+    let health = if all.contains(&HealthStatus::Unhealthy) {
+        HealthStatus::Unhealthy
+    } else if all.is_empty() || all.contains(&HealthStatus::Unknown) {
+        HealthStatus::Unknown
+    } else {
+        HealthStatus::Healthy
+    };
+    api_health(health)
+}
+
+fn api_health(health: HealthStatus) -> ApiHealth {
+    match health {
+        HealthStatus::Healthy => ApiHealth::Healthy,
+        HealthStatus::Unhealthy => ApiHealth::Unhealthy,
+        HealthStatus::Unknown => ApiHealth::Unknown,
+    }
+}
