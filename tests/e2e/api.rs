@@ -153,14 +153,14 @@ fn impossible_definitions_and_unknown_things_are_refused_by_name() {
         (with(json!({"name": "a", "image": "b", "memory": 8, "essential": false})), "essential"),
         (
             json!({"family": "f", "cpu": "128", "containerDefinitions": [
-                {"name": "a", "image": "b", "memory": 8, "cpu": 100}, {"name": "c", "image": "b", "memory": 8, "cpu": 100}]}),
+                {"name": "a", "image": "b", "memory": 8, "cpu": 100},
+                {"name": "c", "image": "b", "memory": 8, "cpu": 100}]}),
             "The sum of all container 'cpu' values cannot be greater than the value of the task 'cpu'.",
         ),
         (
-            with(
-                json!({"name": "a", "image": "b", "memory": 8, "mountPoints": [{"sourceVolume": "v", "containerPath": "/v"}]}),
-            ),
-            "v",
+            with(json!({"name": "a", "image": "b", "memory": 8,
+                    "mountPoints": [{"sourceVolume": "nothing-there", "containerPath": "/v"}]})),
+            "nothing-there",
         ),
         // What this version's agent does not honour is named, never ignored.
         (
@@ -168,7 +168,8 @@ fn impossible_definitions_and_unknown_things_are_refused_by_name() {
             "healthCheck",
         ),
         (
-            json!({"family": "f", "networkMode": "awsvpc", "containerDefinitions": [{"name": "a", "image": "b", "memory": 8}]}),
+            json!({"family": "f", "networkMode": "awsvpc",
+                "containerDefinitions": [{"name": "a", "image": "b", "memory": 8}]}),
             "awsvpc",
         ),
     ];

@@ -83,7 +83,8 @@ fn who_am_i_is_answered_for_the_root_key_in_any_region() {
     assert_eq!(me["Arn"], format!("arn:aws:iam::{}:root", longshore_tests::lab::product::ACCOUNT));
     let made = lab
         .ask(&json!({
-            "kind": "call", "service": "ecs", "op": "create_cluster", "region": "us-west-2", "args": {"clusterName": "far"},
+            "kind": "call", "service": "ecs", "op": "create_cluster", "region": "us-west-2",
+            "args": {"clusterName": "far"},
         }))
         .unwrap()
         .unwrap();

@@ -239,7 +239,8 @@ fn prints(lab: &Lab, family: &str, script: &str, members: Value, more: Value) ->
 fn definitions_reach_the_container() {
     let lab = lab(1);
     let script = "echo \"$GREETING from $(id -u) in $(pwd)\"; ulimit -n; (touch /root/x 2>&1 || true) | head -n1; \
-                  mount | grep ' /scratch '; cat /proc/1/status | grep CapEff; ls -l /dev/fuse-as; hostname; echo end-of-output";
+                  mount | grep ' /scratch '; cat /proc/1/status | grep CapEff; ls -l /dev/fuse-as; hostname; \
+                  echo end-of-output";
     let text = prints(
         &lab,
         "many-fields",
@@ -301,12 +302,13 @@ fn overrides_volumes_and_limits_are_honoured() {
 
     // The task's own limits hold all its containers, whatever each may have.
     let pid = inspect(node, &arn, "writer")["State"]["Pid"].as_i64().unwrap();
-    let limit = node
-        .host
-        .run("sh", &["-c", &format!(
-            "g=$(grep -E ':memory:|^0::' /proc/{pid}/cgroup | grep memory | cut -d: -f3); cat /sys/fs/cgroup/memory$(dirname $g)/memory.limit_in_bytes \
-             2>/dev/null || cat /sys/fs/cgroup$(dirname $(cut -d: -f3 /proc/{pid}/cgroup))/memory.max")])
-        .unwrap();
+    let script = format!(
+        "v1=$(grep ':memory:' /proc/{pid}/cgroup | cut -d: -f3); \
+         v2=$(grep '^0::' /proc/{pid}/cgroup | cut -d: -f3); \
+         cat /sys/fs/cgroup/memory$(dirname $v1)/memory.limit_in_bytes 2>/dev/null || \
+         cat /sys/fs/cgroup$(dirname $v2)/memory.max"
+    );
+    let limit = node.host.run("sh", &["-c", &script]).unwrap();
     assert_eq!(limit.trim(), (64 << 20).to_string());
 
     let error = lab

@@ -135,6 +135,8 @@ impl Drop for Files {
             eprintln!("lab: files kept in {}", self.dir.display());
         } else {
             janitor::remove_dir(&self.dir);
+            // Only when no other lab has its files there.
+            let _ = std::fs::remove_dir(janitor::LABS_DIR);
         }
     }
 }
@@ -150,7 +152,11 @@ impl Lab {
         janitor::sweep()?;
         let name = LabName::new()?;
         let dir = Path::new(janitor::LABS_DIR).join(name.to_string());
-        std::fs::create_dir_all(&dir).with_context(|| format!("could not make {}", dir.display()))?;
+        // Again, in case a lab that just went has taken the empty parent with it.
+        wait_until("the lab's directory", Duration::from_secs(2), || {
+            std::fs::create_dir_all(&dir).with_context(|| format!("could not make {}", dir.display()))?;
+            Ok(true)
+        })?;
         let files = Files { name, dir };
 
         let make = |short: &str, address: Ipv4Addr| {
