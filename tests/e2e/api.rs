@@ -346,3 +346,41 @@ fn what_was_answered_outlives_a_kill_of_the_control_plane() {
     let made = lab.ecs("list_task_definitions", json!({"sort": "DESC", "maxResults": 1})).unwrap();
     assert!(strings(&json!([{"a": made["taskDefinitionArns"][0]}]), "a")[0].ends_with(&format!(":{last}")));
 }
+
+#[test]
+fn garbage_on_either_port_harms_nobody() {
+    use longshore_tests::lab::{net, product};
+    use rand::{RngCore, SeedableRng};
+    use std::io::Write;
+    use std::net::SocketAddrV4;
+
+    let lab = api_lab();
+    lab.ecs("create_cluster", json!({"clusterName": "before"})).unwrap();
+    let mut random = rand::rngs::StdRng::seed_from_u64(7);
+    let mut held = Vec::new();
+    let beginnings: [&[u8]; 6] = [
+        b"",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff",
+        b"\x16\x03\x01\x40\x00\x01\x00\x3f\xfc\x03\x03",
+        b"GET /../../etc/passwd HTTP/1.1\r\nX-Amz-Target: \xff\xfe\r\nAuthorization: \x80\r\n\r\n",
+    ];
+    for port in [product::API_PORT, product::AGENT_PORT] {
+        for round in 0..60 {
+            let mut stream = lab.connect(SocketAddrV4::new(net::CONTROL, port)).unwrap();
+            let mut noise = vec![0u8; 4096];
+            random.fill_bytes(&mut noise);
+            let _ = stream.write_all(beginnings[round % beginnings.len()]);
+            let _ = stream.write_all(&noise);
+            // Half of them stay open and silent.
+            if round % 2 == 0 {
+                held.push(stream);
+            }
+        }
+    }
+    let clusters = lab.ecs("list_clusters", json!({})).unwrap();
+    assert_eq!(clusters["clusterArns"].as_array().map(Vec::len), Some(1), "{clusters}");
+    assert!(lab.control().process(|p| Ok(p.lives())).unwrap());
+    assert!(!lab.ctl().log_tail("control").contains("panicked"), "{}", lab.ctl().log_tail("control"));
+}
