@@ -5,5 +5,20 @@
 pub mod agents;
 pub mod auth;
 pub mod config;
+pub mod files;
 pub mod http;
 pub mod pki;
+pub mod start;
+
+/// An error and everything behind it, on one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}

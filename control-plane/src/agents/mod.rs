@@ -1,1 +1,137 @@
-//! Being built.
+//! The gRPC front for agents: joining, renewing certificates, and one session for each agent.
+//!
+//! Owns: the agent port (TLS, limits), which stream is an instance's newest, what was last sent on it, and the
+//! leases that heartbeats renew. Never: decides what runs where, or keeps anything across a restart; both are the
+//! core's, which it reaches through [`Fleet`]. Generated protocol types end here. `start` calls [`serve`] once.
+//!
+//! ```text
+//! listener (TLS) -> service (join, renew, the Hello) -> stream (one task a session) -> delta (what to send next)
+//!                                                        \-> sessions (who is newest, whose lease runs)
+//! ```
+
+mod delta;
+mod fleet;
+mod listener;
+mod refuse;
+mod service;
+mod sessions;
+mod stream;
+
+pub use fleet::Fleet;
+
+use crate::pki::{Authority, PkiError, ServerCertificate, server_tls};
+use http_body_util::{BodyExt as _, Limited};
+use longshore_proto::v1::agent_service_server::AgentServiceServer;
+use longshore_proto::{MAX_JOIN_MESSAGE, MAX_MESSAGE};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::transport::Server;
+
+/// Streams that one agent may have open at once: its session, a renewal, and those of the moment when a new
+/// session takes over from an old one.
+const STREAMS: u32 = 8;
+/// How often a silent connection is asked whether it is there, and how long the answer may take. Leases notice
+/// sooner; this is for connections that carry no session.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// Flow-control windows: a complete assignment crosses in a few of them, and an idle agent costs none of it.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 512 * 1024;
+/// Bytes of a request's headers.
+const HEADERS: u32 = 16 * 1024;
+
+/// How the agent port behaves.
+#[derive(Debug, Clone)]
+pub struct AgentsConfig {
+    /// What agents are told to beat at.
+    pub heartbeat: Duration,
+    /// Silence after which an agent counts as disconnected.
+    pub lease: Duration,
+    /// Lifetime of agents' certificates.
+    pub agent_certificate: Duration,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// From a connection to the end of its TLS handshake.
+    pub handshake_timeout: Duration,
+    /// How long a connection without a client certificate may last: enough to join.
+    pub join_timeout: Duration,
+    /// From a session's begin to its Hello.
+    pub hello_timeout: Duration,
+    /// How long an assignment may stay unacknowledged before everything is sent again.
+    pub apply_timeout: Duration,
+}
+
+impl Default for AgentsConfig {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(1),
+            lease: Duration::from_secs(5),
+            agent_certificate: Duration::from_secs(30 * 86_400),
+            max_connections: 20_000,
+            handshake_timeout: Duration::from_secs(10),
+            join_timeout: Duration::from_secs(60),
+            hello_timeout: Duration::from_secs(10),
+            apply_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Why the agent port ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// TLS could not be set up.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// The transport gave up.
+    #[error("the agent port failed")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+/// Serves agents on `listener` until `shutdown`, then closes their streams and returns.
+///
+/// # Errors
+/// See [`ServeError`].
+pub async fn serve<F: Fleet>(
+    listener: TcpListener,
+    fleet: Arc<F>,
+    authority: Arc<Authority>,
+    certificate: Arc<ServerCertificate>,
+    config: AgentsConfig,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
+    let tls = Arc::new(server_tls(&certificate)?);
+    let renewal = tokio::spawn(certificate.keep_fresh(shutdown.clone()));
+    let incoming = listener::incoming(listener, tls, &config, shutdown.clone());
+    let service = service::Service::new(fleet, authority, config, shutdown.clone());
+    let service =
+        AgentServiceServer::new(service).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
+    let served = Server::builder()
+        .max_concurrent_streams(Some(STREAMS))
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .initial_stream_window_size(Some(STREAM_WINDOW))
+        .initial_connection_window_size(Some(CONNECTION_WINDOW))
+        .http2_max_header_list_size(Some(HEADERS))
+        .layer(tower::util::MapRequestLayer::new(limit_joining))
+        .serve_with_incoming_shutdown(service, incoming, shutdown.clone().cancelled_owned())
+        .await;
+    shutdown.cancel();
+    if renewal.await.is_err() {
+        tracing::error!("the renewal of the agent port's certificate ended in a panic");
+    }
+    Ok(served?)
+}
+
+/// Calls that need no session take no more than a session-less peer is worth.
+fn limit_joining(request: http::Request<tonic::body::Body>) -> http::Request<tonic::body::Body> {
+    if request.uri().path().ends_with("/Session") {
+        return request;
+    }
+    let too_large = |_| Status::resource_exhausted(format!("the message is larger than {MAX_JOIN_MESSAGE} bytes"));
+    request.map(|body| tonic::body::Body::new(Limited::new(body, MAX_JOIN_MESSAGE).map_err(too_large)))
+}
+
+#[cfg(test)]
+mod tests;

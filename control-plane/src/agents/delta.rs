@@ -1,0 +1,155 @@
+//! What to send an agent next: the difference between what it was last sent and what is true now. Pure.
+
+use longshore_model::{AssignedTask, Assignment, DesiredStatus, Generation, TaskId};
+use std::collections::BTreeMap;
+
+/// What an agent was last sent on this stream.
+///
+/// Kept of each task is only what can change in a way that an agent must hear of. A spec never changes for one
+/// id. `may_start` matters only to an agent that does not know the task, and such an agent reads a complete
+/// assignment first; a message (and a durable save) for every task that starts would tell agents what they
+/// themselves reported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Sent {
+    /// The generation that the last message brought the agent to.
+    pub(super) generation: Generation,
+    tasks: BTreeMap<TaskId, DesiredStatus>,
+}
+
+/// The assignment of an instance as it is now.
+pub(super) type Current = (Generation, BTreeMap<TaskId, AssignedTask>);
+
+impl Sent {
+    /// Everything, for an agent that says it has saved `saved`.
+    ///
+    /// The generation is the instance's own unless the agent's is higher: it may have been brought to a later
+    /// revision at which nothing of its assignment changed, and it never goes back.
+    pub(super) fn complete((generation, tasks): Current, saved: Generation) -> (Self, Assignment) {
+        let generation = generation.max(saved);
+        let sent = Self { generation, tasks: marks(&tasks) };
+        (sent, Assignment::Complete { generation, tasks: tasks.into_values().collect() })
+    }
+
+    /// What changed, and with it this record; `None` when there is nothing to tell.
+    pub(super) fn advance(&mut self, current: Current) -> Option<Assignment> {
+        let (generation, tasks) = current;
+        let marks = marks(&tasks);
+        if marks == self.tasks {
+            return None;
+        }
+        if generation <= self.generation {
+            // Something changed and the number did not rise: not to be told as a delta.
+            let (sent, assignment) = Self::complete((generation, tasks), self.generation);
+            *self = sent;
+            return Some(assignment);
+        }
+        let base = std::mem::replace(&mut self.generation, generation);
+        let before = std::mem::replace(&mut self.tasks, marks);
+        let removed = before.keys().filter(|task| !self.tasks.contains_key(task)).copied().collect();
+        let tasks = tasks
+            .into_iter()
+            .filter(|(id, task)| before.get(id) != Some(&task.desired))
+            .map(|(_, task)| task)
+            .collect();
+        Some(Assignment::Delta { base, generation, tasks, removed })
+    }
+}
+
+fn marks(tasks: &BTreeMap<TaskId, AssignedTask>) -> BTreeMap<TaskId, DesiredStatus> {
+    tasks.iter().map(|(id, task)| (*id, task.desired)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use longshore_model::{ClusterName, NetworkMode, TaskSpec};
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    fn task(id: TaskId, desired: DesiredStatus, may_start: bool) -> AssignedTask {
+        let spec = TaskSpec {
+            id,
+            arn: String::new(),
+            cluster: ClusterName::new("c").expect("a name"),
+            family: String::new(),
+            revision: 1,
+            group: String::new(),
+            network_mode: NetworkMode::None,
+            cpu_units: None,
+            memory_mib: None,
+            containers: Vec::new(),
+            volumes: Vec::new(),
+        };
+        AssignedTask { spec: Arc::new(spec), desired, may_start, stop_reason: String::new() }
+    }
+
+    /// One step: per task absent, running or stopped, and whether it may start.
+    fn step() -> impl Strategy<Value = Vec<Option<(bool, bool)>>> {
+        proptest::collection::vec(proptest::option::of((any::<bool>(), any::<bool>())), 4)
+    }
+
+    /// What an agent holds after applying messages one by one.
+    fn apply(state: &mut (Generation, BTreeMap<TaskId, DesiredStatus>), assignment: Assignment) {
+        match assignment {
+            Assignment::Complete { generation, tasks } => {
+                assert!(generation >= state.0, "generations never fall");
+                *state = (generation, tasks.iter().map(|task| (task.spec.id, task.desired)).collect());
+            }
+            Assignment::Delta { base, generation, tasks, removed } => {
+                assert_eq!(base, state.0, "a delta builds on what was sent before");
+                assert!(generation > base);
+                assert!(!(tasks.is_empty() && removed.is_empty()), "no empty delta");
+                state.0 = generation;
+                for id in removed {
+                    assert!(state.1.remove(&id).is_some(), "only what was there is removed");
+                }
+                state.1.extend(tasks.iter().map(|task| (task.spec.id, task.desired)));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn deltas_add_up_to_the_complete_assignment(
+            steps in proptest::collection::vec((step(), 0u64..3), 1..12),
+            saved in 0u64..4,
+        ) {
+            let ids: Vec<TaskId> = (0..4).map(|n| TaskId::from_bytes([n; 16])).collect();
+            let mut generation = 1;
+            let mut state = (Generation(saved), BTreeMap::new());
+            let mut sent: Option<Sent> = None;
+            for (tasks, rise) in steps {
+                generation += rise;
+                let tasks: BTreeMap<TaskId, AssignedTask> = ids.iter().zip(tasks).filter_map(|(id, state)| {
+                    let (running, may_start) = state?;
+                    let desired = if running { DesiredStatus::Running } else { DesiredStatus::Stopped };
+                    Some((*id, task(*id, desired, may_start)))
+                }).collect();
+                let current = (Generation(generation), tasks.clone());
+                match &mut sent {
+                    None => {
+                        let (first, assignment) = Sent::complete(current, Generation(saved));
+                        apply(&mut state, assignment);
+                        sent = Some(first);
+                    }
+                    Some(sent) => if let Some(assignment) = sent.advance(current) {
+                        apply(&mut state, assignment);
+                    }
+                }
+                prop_assert_eq!(&state.1, &marks(&tasks));
+                prop_assert_eq!(Some(state.0), sent.as_ref().map(|sent| sent.generation));
+            }
+        }
+    }
+
+    #[test]
+    fn a_task_that_started_is_not_told_to_its_own_agent() {
+        let id = TaskId::random();
+        let current = |generation, may_start| {
+            (Generation(generation), BTreeMap::from([(id, task(id, DesiredStatus::Running, may_start))]))
+        };
+        let (mut sent, _) = Sent::complete(current(5, true), Generation(0));
+        assert_eq!(sent.advance(current(6, false)), None);
+        assert_eq!(sent.generation, Generation(5));
+    }
+}

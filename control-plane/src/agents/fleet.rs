@@ -1,0 +1,92 @@
+//! What the agent port needs from the core, and the core as that.
+
+use longshore_core::{
+    AgentHello, ConnectError, Core, JoinError, JoinToken, Registered, SessionError, SessionId, Unavailable,
+};
+use longshore_model::{AccountId, AssignedTask, ClusterName, Generation, HostFacts, InstanceId, TaskId, TaskReport};
+use std::collections::BTreeMap;
+use std::future::Future;
+use tokio::sync::watch;
+
+/// The core, as agents' sessions use it. The methods' contracts are those of `longshore_core::Core`.
+pub trait Fleet: Send + Sync + 'static {
+    /// The account that everything belongs to.
+    fn account(&self) -> AccountId;
+
+    /// Gives a host its identity and spends one use of its token.
+    fn register(
+        &self,
+        token: JoinToken,
+        cluster: Option<ClusterName>,
+        facts: HostFacts,
+    ) -> impl Future<Output = Result<Registered, JoinError>> + Send;
+
+    /// Opens a session; durable when it returns.
+    fn connected(
+        &self,
+        instance: InstanceId,
+        session: SessionId,
+        hello: AgentHello,
+    ) -> impl Future<Output = Result<(), ConnectError>> + Send;
+
+    /// Ends a session, unless a newer one has taken over.
+    fn disconnected(
+        &self,
+        instance: InstanceId,
+        session: SessionId,
+    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
+
+    /// Takes reports; durable when it returns.
+    fn reports(
+        &self,
+        instance: InstanceId,
+        session: SessionId,
+        reports: Vec<TaskReport>,
+    ) -> impl Future<Output = Result<(), SessionError>> + Send;
+
+    /// What an instance should run; `None` when it is not registered (any more).
+    fn assignment(&self, instance: InstanceId) -> Option<(Generation, BTreeMap<TaskId, AssignedTask>)>;
+
+    /// Wakes after each change of an instance's assignment; closed when it is deregistered.
+    fn watch(&self, instance: InstanceId) -> watch::Receiver<Generation>;
+}
+
+impl Fleet for Core {
+    fn account(&self) -> AccountId {
+        Self::account(self).clone()
+    }
+
+    async fn register(
+        &self,
+        token: JoinToken,
+        cluster: Option<ClusterName>,
+        facts: HostFacts,
+    ) -> Result<Registered, JoinError> {
+        self.register_instance(&token, cluster, facts).await
+    }
+
+    async fn connected(&self, instance: InstanceId, session: SessionId, hello: AgentHello) -> Result<(), ConnectError> {
+        self.agent_connected(instance, session, hello).await
+    }
+
+    async fn disconnected(&self, instance: InstanceId, session: SessionId) -> Result<(), Unavailable> {
+        self.agent_disconnected(instance, session).await
+    }
+
+    async fn reports(
+        &self,
+        instance: InstanceId,
+        session: SessionId,
+        reports: Vec<TaskReport>,
+    ) -> Result<(), SessionError> {
+        self.agent_reports(instance, session, reports).await
+    }
+
+    fn assignment(&self, instance: InstanceId) -> Option<(Generation, BTreeMap<TaskId, AssignedTask>)> {
+        Self::assignment(self, instance)
+    }
+
+    fn watch(&self, instance: InstanceId) -> watch::Receiver<Generation> {
+        self.watch_instance(instance)
+    }
+}

@@ -1,0 +1,48 @@
+//! The core's refusals as gRPC statuses. The codes are part of the protocol: agents act on them, people read the
+//! texts. docs/protocol.md has the table.
+
+use longshore_core::{ConnectError, JoinError, SessionError, TokenError};
+use longshore_proto::FieldError;
+use tonic::Status;
+
+/// A field that cannot be used.
+pub(super) fn field(error: &FieldError) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+/// A token text that is none.
+pub(super) fn token(error: TokenError) -> Status {
+    Status::invalid_argument(format!("field `token`: {error}"))
+}
+
+pub(super) fn join(error: &JoinError) -> Status {
+    let text = error.to_string();
+    match error {
+        JoinError::UnknownToken => Status::unauthenticated(text),
+        JoinError::Expired(_) | JoinError::Spent(_) => Status::permission_denied(text),
+        JoinError::OtherCluster { .. } => Status::failed_precondition(text),
+        JoinError::NoCluster(_) => Status::not_found(text),
+        JoinError::Facts(_) => Status::invalid_argument(text),
+        JoinError::Unavailable(_) => Status::unavailable(text),
+    }
+}
+
+pub(super) fn connect(error: &ConnectError) -> Status {
+    let text = error.to_string();
+    match error {
+        ConnectError::Unknown(_) => Status::not_found(text),
+        ConnectError::Deregistered(_) => Status::permission_denied(text),
+        ConnectError::Ahead { .. } => Status::failed_precondition(text),
+        ConnectError::Facts(_) => Status::invalid_argument(text),
+        ConnectError::Unavailable(_) => Status::unavailable(text),
+    }
+}
+
+pub(super) fn session(error: &SessionError) -> Status {
+    let text = error.to_string();
+    match error {
+        SessionError::Superseded { .. } => Status::aborted(text),
+        SessionError::Deregistered(_) => Status::permission_denied(text),
+        SessionError::Unavailable(_) => Status::unavailable(text),
+    }
+}

@@ -1,0 +1,204 @@
+//! The three calls of the protocol. Joining and renewing are answered here; a session is let in here and then
+//! runs as a task of its own (`stream`).
+
+use super::delta::Sent;
+use super::sessions::Sessions;
+use super::stream::{Session, SessionParts};
+use super::{AgentsConfig, Fleet, refuse};
+use crate::pki::{self, Authority, CsrError};
+use longshore_core::{AgentHello, JoinToken, SessionId};
+use longshore_model::{ClusterName, Generation, HostFacts, InstanceId};
+use longshore_proto::v1::agent_service_server::AgentService;
+use longshore_proto::{MAX_VERSION, MIN_VERSION, ReadHello, common_version, v1};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Messages to an agent that wait to be sent. At most one assignment, one acknowledgement of reports and one of
+/// each heartbeat are under way; an agent that lets more pile up does not read.
+const OUTBOUND: usize = 16;
+
+pub(super) struct Service<F> {
+    fleet: Arc<F>,
+    authority: Arc<Authority>,
+    config: AgentsConfig,
+    sessions: Sessions,
+    shutdown: CancellationToken,
+}
+
+impl<F: Fleet> Service<F> {
+    pub(super) fn new(
+        fleet: Arc<F>,
+        authority: Arc<Authority>,
+        config: AgentsConfig,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { fleet, authority, config, sessions: Sessions::default(), shutdown }
+    }
+
+    fn certify(&self, csr: &[u8], instance: InstanceId) -> Result<v1::Certificate, Status> {
+        let authority = self.authority.certificate().to_vec();
+        match self.authority.certify_agent(csr, instance, self.config.agent_certificate) {
+            Ok(certificate) => {
+                let chain = vec![certificate.to_vec().into(), authority.clone().into()];
+                Ok(v1::Certificate { chain, authorities: vec![authority.into()] })
+            }
+            Err(error @ (CsrError::Unreadable(_) | CsrError::Algorithm)) => {
+                Err(Status::invalid_argument(error.to_string()))
+            }
+            Err(error @ CsrError::Make(_)) => {
+                tracing::error!(%instance, error = %crate::chain(&error), "could not certify an agent");
+                Err(Status::internal("the control plane could not make a certificate; its log says why"))
+            }
+        }
+    }
+
+    /// Waits for the Hello, settles the version and opens the session in the core.
+    async fn greet(
+        &self,
+        instance: InstanceId,
+        session: SessionId,
+        inbound: &mut Streaming<v1::AgentMessage>,
+    ) -> Result<(u32, Generation), Status> {
+        let first = tokio::time::timeout(self.config.hello_timeout, inbound.message());
+        let first = first.await.map_err(|_| Status::deadline_exceeded("the stream's Hello did not come in time"))??;
+        let hello = match first.and_then(|message| message.kind) {
+            Some(v1::agent_message::Kind::Hello(hello)) => hello,
+            Some(_) | None => {
+                return Err(Status::invalid_argument("field `kind`: the first message of a session must be a hello"));
+            }
+        };
+        let theirs = hello.min_version..=hello.max_version;
+        let Some(version) = common_version(MIN_VERSION..=MAX_VERSION, theirs.clone()) else {
+            return Err(Status::failed_precondition(format!(
+                "the agent speaks versions {} to {} of the protocol and this control plane {MIN_VERSION} to \
+                 {MAX_VERSION}; upgrade the older of the two",
+                theirs.start(),
+                theirs.end()
+            )));
+        };
+        let hello = ReadHello::try_from(hello).map_err(|error| refuse::field(&error))?;
+        let applied = hello.applied;
+        tracing::info!(
+            %instance, %session, boot = hello.boot_id, version, generation = %applied,
+            observed = hello.observed.len(), agent = hello.facts.versions.agent, "an agent connects"
+        );
+        let hello = AgentHello { facts: hello.facts, applied, observed: hello.observed };
+        match self.fleet.connected(instance, session, hello).await {
+            Ok(()) => Ok((version, applied)),
+            Err(error) => Err(refuse::connect(&error)),
+        }
+    }
+}
+
+/// The instance of the client certificate that a call was made with.
+fn caller<T>(request: &Request<T>) -> Result<InstanceId, Status> {
+    let certificates = request.peer_certs();
+    let Some(certificate) = certificates.as_ref().and_then(|chain| chain.first()) else {
+        return Err(Status::unauthenticated("this call needs the client certificate that joining gives"));
+    };
+    pki::instance_of(certificate).map_err(|error| Status::unauthenticated(error.to_string()))
+}
+
+#[tonic::async_trait]
+impl<F: Fleet> AgentService for Service<F> {
+    async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinResponse>, Status> {
+        let peer = request.remote_addr();
+        let request = request.into_inner();
+        let token: JoinToken = request.token.parse().map_err(refuse::token)?;
+        let cluster = match request.cluster.as_str() {
+            "" => None,
+            name => Some(
+                ClusterName::new(name).map_err(|error| Status::invalid_argument(format!("field `cluster` {error}")))?,
+            ),
+        };
+        let facts = request.facts.ok_or_else(|| Status::invalid_argument("field `facts` is missing"))?;
+        let facts = HostFacts::try_from(facts)
+            .map_err(|error| Status::invalid_argument(format!("in field `facts`: {error}")))?;
+        // Before the token is spent: a request that cannot be certified must not cost a use of it.
+        self.certify(&request.csr, InstanceId::from_bytes([0; 16]))?;
+        let activation = token.activation.clone();
+        let hostname = facts.hostname.clone();
+        let registered = match self.fleet.register(token, cluster, facts).await {
+            Ok(registered) => registered,
+            Err(error) => {
+                tracing::warn!(?peer, activation, hostname, %error, "a host was refused");
+                return Err(refuse::join(&error));
+            }
+        };
+        let instance = registered.instance;
+        tracing::info!(?peer, activation, hostname, %instance, cluster = %registered.cluster, "a host joined");
+        Ok(Response::new(v1::JoinResponse {
+            instance_id: instance.to_string(),
+            cluster: registered.cluster.name.to_string(),
+            region: registered.cluster.region.to_string(),
+            account_id: self.fleet.account().to_string(),
+            instance_arn: registered.arn,
+            certificate: Some(self.certify(&request.csr, instance)?),
+        }))
+    }
+
+    async fn renew(&self, request: Request<v1::RenewRequest>) -> Result<Response<v1::RenewResponse>, Status> {
+        let instance = caller(&request)?;
+        if self.fleet.assignment(instance).is_none() {
+            return Err(refuse::connect(&longshore_core::ConnectError::Deregistered(instance)));
+        }
+        let certificate = self.certify(&request.into_inner().csr, instance)?;
+        tracing::info!(%instance, "renewed an agent's certificate");
+        Ok(Response::new(v1::RenewResponse { certificate: Some(certificate) }))
+    }
+
+    type SessionStream = ReceiverStream<Result<v1::ControlMessage, Status>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::AgentMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let instance = caller(&request)?;
+        let session = SessionId::random();
+        let mut inbound = request.into_inner();
+        let superseded = self.sessions.claim(instance, session);
+        // Subscribed before the assignment is read, so that no change falls between the two.
+        let changes = self.fleet.watch(instance);
+        let greeted = self.greet(instance, session, &mut inbound).await;
+        let (version, applied) = match greeted {
+            Ok(greeted) => greeted,
+            Err(status) => {
+                self.sessions.release(instance, session);
+                tracing::warn!(%instance, %session, code = ?status.code(), why = status.message(), "a session was refused");
+                return Err(status);
+            }
+        };
+        let Some(current) = self.fleet.assignment(instance) else {
+            self.sessions.release(instance, session);
+            return Err(refuse::connect(&longshore_core::ConnectError::Deregistered(instance)));
+        };
+        let (sent, assignment) = Sent::complete(current, applied);
+        let (outbound, responses) = mpsc::channel(OUTBOUND);
+        let stream = Session::new(SessionParts {
+            fleet: Arc::clone(&self.fleet),
+            instance,
+            session,
+            inbound,
+            outbound,
+            changes,
+            sessions: self.sessions.clone(),
+            superseded,
+            shutdown: self.shutdown.clone(),
+            lease: self.config.lease,
+            apply_timeout: self.config.apply_timeout,
+            sent,
+        });
+        let millis = |time: std::time::Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+        let welcome = v1::Welcome {
+            version,
+            heartbeat_millis: millis(self.config.heartbeat),
+            lease_millis: millis(self.config.lease),
+            control_plane_version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        tokio::spawn(stream.run(welcome, assignment));
+        Ok(Response::new(ReceiverStream::new(responses)))
+    }
+}

@@ -1,0 +1,376 @@
+//! One agent's session, from its Welcome to its end: a task of its own.
+//!
+//! Owns what was sent on this stream and what of it was acknowledged. Assignments leave at once while none is in
+//! flight (sent and not yet acknowledged) and gather while one is. Reports are durable before they are acknowledged.
+//! Every message renews the lease; when it runs out, or a while after the stream ended otherwise, the core hears
+//! that the agent is gone, unless a newer stream has taken over.
+
+use super::delta::Sent;
+use super::sessions::Sessions;
+use super::{Fleet, refuse};
+use futures::future::BoxFuture;
+use longshore_core::{SessionError, SessionId};
+use longshore_model::{Assignment, Generation, InstanceId};
+use longshore_proto::convert::read_reports;
+use longshore_proto::v1;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, Streaming};
+
+/// Messages of kinds unknown here that a stream may carry. A newer agent that settled on our version sends none.
+const UNKNOWN_MESSAGES: u32 = 100;
+/// The wait before the core is told again that an agent is gone, when it could not save that.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a session is made of.
+pub(super) struct SessionParts<F> {
+    pub(super) fleet: Arc<F>,
+    pub(super) instance: InstanceId,
+    pub(super) session: SessionId,
+    pub(super) inbound: Streaming<v1::AgentMessage>,
+    pub(super) outbound: mpsc::Sender<Result<v1::ControlMessage, Status>>,
+    /// Wakes when the instance's assignment changed; closed when it is deregistered.
+    pub(super) changes: watch::Receiver<Generation>,
+    pub(super) sessions: Sessions,
+    pub(super) superseded: CancellationToken,
+    pub(super) shutdown: CancellationToken,
+    pub(super) lease: Duration,
+    pub(super) apply_timeout: Duration,
+    /// What the complete assignment that follows the Welcome holds.
+    pub(super) sent: Sent,
+}
+
+pub(super) struct Session<F> {
+    parts: SessionParts<F>,
+    /// When the agent was last heard.
+    heard: Instant,
+    flight: Flight,
+    /// The sequence number of the batch of reports that is being made durable, and its outcome.
+    saving: Option<(u64, BoxFuture<'static, Result<(), SessionError>>)>,
+    last_reports: u64,
+    unknown_messages: u32,
+}
+
+/// Where the assignment stands.
+enum Flight {
+    /// Everything sent is saved by the agent. Left when something changed.
+    Idle,
+    /// Sent, not yet acknowledged. Left by the acknowledgement, a resync, or `until`.
+    InFlight { generation: Generation, until: Instant },
+}
+
+/// Why a session ended.
+enum End {
+    /// The agent closed the stream, or the connection broke.
+    Closed(Option<Status>),
+    /// Nothing was heard for the length of the lease.
+    LeaseLost,
+    /// The agent sent something that it must not, or does not read.
+    Refused(Status),
+    /// A newer session of the same instance.
+    Superseded,
+    /// The instance was deregistered.
+    Deregistered,
+    /// The core cannot save what the agent says.
+    Unavailable(Status),
+    /// The process ends.
+    Shutdown,
+}
+
+impl End {
+    /// What the agent is told.
+    fn status(&self, instance: InstanceId) -> Option<Status> {
+        match self {
+            Self::Closed(_) => None,
+            Self::LeaseLost => Some(Status::deadline_exceeded("no heartbeat came for as long as the lease lasts")),
+            Self::Refused(status) | Self::Unavailable(status) => Some(status.clone()),
+            Self::Superseded => Some(Status::aborted("a newer session of this container instance has taken over")),
+            Self::Deregistered => Some(refuse::connect(&longshore_core::ConnectError::Deregistered(instance))),
+            Self::Shutdown => Some(Status::unavailable("the control plane is shutting down")),
+        }
+    }
+
+    fn why(&self) -> String {
+        match self {
+            Self::Closed(None) => "the agent closed it".to_owned(),
+            Self::Closed(Some(status)) => format!("the connection ended: {}", status.message()),
+            Self::LeaseLost => "the lease ran out".to_owned(),
+            Self::Refused(status) | Self::Unavailable(status) => status.message().to_owned(),
+            Self::Superseded => "a newer session took over".to_owned(),
+            Self::Deregistered => "the instance was deregistered".to_owned(),
+            Self::Shutdown => "the control plane is shutting down".to_owned(),
+        }
+    }
+}
+
+impl<F: Fleet> Session<F> {
+    pub(super) fn new(parts: SessionParts<F>) -> Self {
+        Self { parts, heard: Instant::now(), flight: Flight::Idle, saving: None, last_reports: 0, unknown_messages: 0 }
+    }
+
+    /// Runs until the stream ends, and then until the core knows what that means.
+    pub(super) async fn run(mut self, welcome: v1::Welcome, assignment: Assignment) {
+        let (instance, session) = (self.parts.instance, self.parts.session);
+        let end = match self.begin(welcome, assignment) {
+            Ok(()) => self.serve().await,
+            Err(end) => end,
+        };
+        tracing::info!(%instance, %session, why = end.why(), "a session ended");
+        if let Some(status) = end.status(instance) {
+            // A full queue means an agent that does not read; it finds the stream closed.
+            let _ = self.parts.outbound.try_send(Err(status));
+        }
+        let Self { parts, heard, .. } = self;
+        let SessionParts { fleet, sessions, superseded, shutdown, lease, outbound, inbound, .. } = parts;
+        drop((outbound, inbound));
+        match end {
+            Superseded | Shutdown => return,
+            Deregistered => {
+                sessions.release(instance, session);
+                return;
+            }
+            LeaseLost | Closed(_) | Refused(_) | Unavailable(_) => {}
+        }
+        // The lease is the agent's, not the stream's: one that comes back within it was never gone.
+        let gone = async {
+            tokio::time::sleep_until(heard + lease).await;
+            while let Err(error) = fleet.disconnected(instance, session).await {
+                tracing::warn!(%instance, %session, %error, "could not save that an agent is gone; trying again");
+                tokio::time::sleep(TELL_AGAIN).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = superseded.cancelled() => {}
+            () = shutdown.cancelled() => {}
+            () = gone => {
+                if sessions.release(instance, session) {
+                    tracing::warn!(%instance, %session, "an agent is gone: its lease ran out");
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, welcome: v1::Welcome, assignment: Assignment) -> Result<(), End> {
+        self.send(v1::control_message::Kind::Welcome(welcome))?;
+        self.send_assignment(assignment)
+    }
+
+    async fn serve(&mut self) -> End {
+        loop {
+            let lease_ends = self.heard + self.parts.lease;
+            let resend_at = match self.flight {
+                Flight::Idle => None,
+                Flight::InFlight { until, .. } => Some(until),
+            };
+            // While reports are being saved nothing more is read: the agent's next words wait in the connection,
+            // and the lease with them.
+            let reading = self.saving.is_none();
+            let parts = &mut self.parts;
+            let wake = tokio::select! {
+                biased;
+                () = parts.shutdown.cancelled() => Wake::End(End::Shutdown),
+                () = parts.superseded.cancelled() => Wake::End(End::Superseded),
+                changed = parts.changes.changed() => match changed {
+                    Ok(()) => Wake::Changed,
+                    Err(_) => Wake::End(End::Deregistered),
+                },
+                saved = saved(&mut self.saving) => Wake::Saved(saved),
+                message = parts.inbound.message(), if reading => match message {
+                    Ok(Some(message)) => Wake::Message(message),
+                    Ok(None) => Wake::End(End::Closed(None)),
+                    Err(status) => Wake::End(closed(status)),
+                },
+                () = sleep_until(resend_at) => Wake::NotApplied,
+                () = tokio::time::sleep_until(lease_ends), if reading => Wake::End(End::LeaseLost),
+            };
+            let step = match wake {
+                Wake::End(end) => Err(end),
+                Wake::Changed => self.push(),
+                Wake::Saved((seq, outcome)) => self.saved(seq, outcome),
+                Wake::Message(message) => {
+                    self.heard = Instant::now();
+                    self.message(message)
+                }
+                Wake::NotApplied => {
+                    tracing::warn!(
+                        instance = %self.parts.instance, generation = %self.parts.sent.generation,
+                        "an assignment was not acknowledged; sending everything again"
+                    );
+                    self.push_complete()
+                }
+            };
+            if let Err(end) = step {
+                return end;
+            }
+        }
+    }
+
+    fn message(&mut self, message: v1::AgentMessage) -> Result<(), End> {
+        use v1::agent_message::Kind;
+        match message.kind {
+            Some(Kind::Heartbeat(beat)) => {
+                self.send(v1::control_message::Kind::HeartbeatAck(v1::HeartbeatAck { seq: beat.seq }))
+            }
+            Some(Kind::Applied(applied)) => self.applied(Generation(applied.generation)),
+            Some(Kind::Resync(resync)) => {
+                let why: String = resync.why.chars().filter(|c| !c.is_control()).take(200).collect();
+                tracing::warn!(instance = %self.parts.instance, why, "an agent asks for everything again");
+                self.push_complete()
+            }
+            Some(Kind::Reports(reports)) => self.reports(reports),
+            Some(Kind::Hello(_)) => Err(garbage("field `hello`: a session has one hello, and it came")),
+            None => {
+                self.unknown_messages += 1;
+                if self.unknown_messages > UNKNOWN_MESSAGES {
+                    return Err(garbage("field `kind`: too many messages of unknown kinds"));
+                }
+                tracing::debug!(instance = %self.parts.instance, "ignored a message of an unknown kind");
+                Ok(())
+            }
+        }
+    }
+
+    fn applied(&mut self, saved: Generation) -> Result<(), End> {
+        let sent = self.parts.sent.generation;
+        if saved > sent {
+            return Err(garbage(format!("field `applied.generation`: {saved} was never sent, only up to {sent}")));
+        }
+        match self.flight {
+            Flight::InFlight { generation, .. } if saved == generation => {
+                self.flight = Flight::Idle;
+                tracing::debug!(instance = %self.parts.instance, generation = %saved, "an assignment is saved");
+                self.push()
+            }
+            // A late acknowledgement of what was sent again meanwhile.
+            Flight::InFlight { .. } | Flight::Idle => Ok(()),
+        }
+    }
+
+    fn reports(&mut self, reports: v1::Reports) -> Result<(), End> {
+        if reports.seq <= self.last_reports {
+            let last = self.last_reports;
+            return Err(garbage(format!("field `reports.seq` is {}, and must be above {last}", reports.seq)));
+        }
+        let tasks =
+            read_reports("reports.tasks", reports.tasks).map_err(|error| End::Refused(refuse::field(&error)))?;
+        self.last_reports = reports.seq;
+        let (fleet, instance, session) = (Arc::clone(&self.parts.fleet), self.parts.instance, self.parts.session);
+        let saving = async move { fleet.reports(instance, session, tasks).await };
+        self.saving = Some((reports.seq, Box::pin(saving)));
+        Ok(())
+    }
+
+    fn saved(&mut self, seq: u64, outcome: Result<(), SessionError>) -> Result<(), End> {
+        // What waited in the connection meanwhile was not heard because we did not listen.
+        self.heard = Instant::now();
+        match outcome {
+            Ok(()) => self.send(v1::control_message::Kind::ReportsAck(v1::ReportsAck { seq })),
+            Err(error @ SessionError::Superseded { .. }) => {
+                tracing::debug!(%error, "reports of an older session");
+                Err(End::Superseded)
+            }
+            Err(SessionError::Deregistered(_)) => Err(End::Deregistered),
+            Err(error @ SessionError::Unavailable(_)) => Err(End::Unavailable(refuse::session(&error))),
+        }
+    }
+
+    /// Sends what changed, unless an assignment is in flight; then it goes with the next.
+    fn push(&mut self) -> Result<(), End> {
+        match self.flight {
+            Flight::InFlight { .. } => Ok(()),
+            Flight::Idle => {
+                // Seen from here on: a change after this line wakes again.
+                self.parts.changes.mark_unchanged();
+                let current = self.parts.fleet.assignment(self.parts.instance).ok_or(End::Deregistered)?;
+                match self.parts.sent.advance(current) {
+                    Some(assignment) => self.send_assignment(assignment),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    fn push_complete(&mut self) -> Result<(), End> {
+        self.parts.changes.mark_unchanged();
+        let current = self.parts.fleet.assignment(self.parts.instance).ok_or(End::Deregistered)?;
+        let (sent, assignment) = Sent::complete(current, self.parts.sent.generation);
+        self.parts.sent = sent;
+        self.send_assignment(assignment)
+    }
+
+    fn send_assignment(&mut self, assignment: Assignment) -> Result<(), End> {
+        let generation = assignment.generation();
+        match &assignment {
+            Assignment::Complete { tasks, .. } => {
+                tracing::debug!(instance = %self.parts.instance, %generation, tasks = tasks.len(), "sending everything");
+            }
+            Assignment::Delta { base, tasks, removed, .. } => {
+                let (tasks, removed) = (tasks.len(), removed.len());
+                tracing::debug!(instance = %self.parts.instance, %generation, %base, tasks, removed, "sending a delta");
+            }
+        }
+        self.flight = Flight::InFlight { generation, until: Instant::now() + self.parts.apply_timeout };
+        self.send(v1::control_message::Kind::Assignment(assignment.into()))
+    }
+
+    fn send(&self, kind: v1::control_message::Kind) -> Result<(), End> {
+        self.parts.outbound.try_send(Ok(v1::ControlMessage { kind: Some(kind) })).map_err(|error| match error {
+            mpsc::error::TrySendError::Closed(_) => End::Closed(None),
+            mpsc::error::TrySendError::Full(_) => {
+                End::Refused(Status::resource_exhausted("the agent does not read what it is sent"))
+            }
+        })
+    }
+}
+
+/// What woke a session.
+enum Wake {
+    End(End),
+    Changed,
+    Saved((u64, Result<(), SessionError>)),
+    Message(v1::AgentMessage),
+    NotApplied,
+}
+
+use End::{Closed, Deregistered, LeaseLost, Refused, Shutdown, Superseded, Unavailable};
+
+/// The outcome of the reports that are being saved; never completes when there are none.
+async fn saved(
+    saving: &mut Option<(u64, BoxFuture<'static, Result<(), SessionError>>)>,
+) -> (u64, Result<(), SessionError>) {
+    match saving {
+        None => std::future::pending().await,
+        Some((seq, outcome)) => {
+            let result = (*seq, outcome.await);
+            *saving = None;
+            result
+        }
+    }
+}
+
+async fn sleep_until(when: Option<Instant>) {
+    match when {
+        None => std::future::pending().await,
+        Some(when) => tokio::time::sleep_until(when).await,
+    }
+}
+
+fn garbage(text: impl Into<String>) -> End {
+    End::Refused(Status::invalid_argument(text))
+}
+
+/// A broken connection, or bytes that are no message.
+fn closed(status: Status) -> End {
+    match status.code() {
+        // What tonic answers to bytes that do not decode.
+        tonic::Code::Internal if status.message().contains("decode") => {
+            garbage(format!("a message of the stream is not of this protocol: {}", status.message()))
+        }
+        tonic::Code::OutOfRange => End::Refused(Status::resource_exhausted(status.message())),
+        _ => End::Closed(Some(status)),
+    }
+}
