@@ -1,7 +1,7 @@
 //! What a task may use, as the files of either cgroup version say it. Pure.
 
 use longshore_docker::CgroupVersion;
-use longshore_model::TaskSpec;
+use longshore_model::{TaskId, TaskSpec};
 
 /// The controllers that limits need; `pids` only when a limit of it is configured.
 pub(super) const CONTROLLERS: [&str; 2] = ["cpu", "memory"];
@@ -89,15 +89,19 @@ impl TaskLimits {
         files
     }
 
-    /// The text of a slice unit with these limits; systemd translates it for either cgroup version.
-    pub(super) fn slice_unit(&self, task: longshore_model::TaskId) -> String {
+    /// The text of a slice unit with these limits. systemd translates all but the weight for either cgroup version; its
+    /// translation of the weight differs from runc's, so each version gets its own.
+    pub(super) fn slice_unit(&self, task: TaskId, version: CgroupVersion) -> String {
+        let weight = match version {
+            CgroupVersion::V1 => format!("CPUShares={}", self.shares()),
+            CgroupVersion::V2 => format!("CPUWeight={}", self.weight()),
+        };
         let mut text = format!(
             "# Made by longshore-agent for one task, and removed with it.\n\
              [Unit]\nDescription=Longshore task {task}\n\
              # Goes with the last container, and comes back with the next.\n\
-             StopWhenUnneeded=yes\nDefaultDependencies=no\n\
-             [Slice]\nCPUAccounting=yes\nMemoryAccounting=yes\nCPUWeight={}\n",
-            self.weight()
+             StopWhenUnneeded=yes\n\
+             [Slice]\nCPUAccounting=yes\nMemoryAccounting=yes\n{weight}\n"
         );
         if let Some(quota) = self.quota_micros() {
             // A percentage of one CPU, to the hundredth.
@@ -121,7 +125,6 @@ impl TaskLimits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use longshore_model::TaskId;
 
     const NONE: TaskLimits = TaskLimits { cpu_units: None, memory_mib: None, cpu_shares: 2, pids: None };
 
@@ -160,7 +163,9 @@ mod tests {
     #[test]
     fn a_slice_says_the_same() {
         let limits = TaskLimits { cpu_units: Some(256), memory_mib: Some(64), cpu_shares: 256, pids: Some(50) };
-        let text = limits.slice_unit(TaskId::from_bytes([1; 16]));
+        let text = limits.slice_unit(TaskId::from_bytes([1; 16]), CgroupVersion::V2);
+        let old = limits.slice_unit(TaskId::from_bytes([1; 16]), CgroupVersion::V1);
+        assert!(old.lines().any(|l| l == "CPUShares=256"), "{old}");
         for line in ["CPUQuota=25.00%", "MemoryMax=67108864", "TasksMax=50", "CPUWeight=10", "StopWhenUnneeded=yes"] {
             assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
         }

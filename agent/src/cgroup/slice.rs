@@ -30,7 +30,7 @@ impl Slices {
 
     pub(super) fn ensure(&self, task: TaskId, limits: &TaskLimits) -> Result<String, CgroupError> {
         let path = self.unit_file(task);
-        let text = limits.slice_unit(task);
+        let text = limits.slice_unit(task, self.hierarchies.version());
         if fs::read_to_string(&path).is_ok_and(|present| present == text) {
             return Ok(self.unit(task));
         }
