@@ -5,10 +5,13 @@ use longshore_model::Attribute;
 /// Attributes by name, each name once.
 ///
 /// Sorted by a hash of the name, and the hashes stand apart from the names: a look-up compares a few numbers
-/// in one cache line and one name. Attributes change rarely, so making one may cost more.
+/// that lie together, and one name. What a call over 10,000 hosts takes is memory being waited for, so each hash
+/// has that of the value beside it. Attributes change rarely; making this may cost more.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Attributes {
-    hashes: Vec<u64>,
+    /// The hashes of name and value.
+    hashes: Vec<(u64, u64)>,
+    /// In the same order.
     entries: Vec<Attribute>,
 }
 
@@ -21,9 +24,23 @@ impl Attributes {
 
     /// As [`Attributes::get`] for a caller that asks many hosts for one name.
     pub(crate) fn get_hashed(&self, hash: u64, name: &str) -> Option<&Attribute> {
-        let first = self.hashes.partition_point(|h| *h < hash);
-        let same = self.hashes[first..].iter().take_while(|h| **h == hash).count();
+        let first = self.hashes.partition_point(|(name, _)| *name < hash);
+        let same = self.hashes[first..].iter().take_while(|(name, _)| *name == hash).count();
         self.entries[first..first + same].iter().find(|entry| entry.name == name)
+    }
+
+    /// A number for the value under a name, the same for the same value; `None` without the attribute or its
+    /// value. Two values may share a number, once in a very long while: for counting, not for deciding.
+    /// `guess` is where to look first, and is left where it was found.
+    pub(crate) fn value_number(&self, hash: u64, guess: &mut usize) -> Option<u64> {
+        let number = match self.hashes.get(*guess) {
+            Some((name, number)) if *name == hash => *number,
+            Some(_) | None => {
+                *guess = self.hashes.binary_search_by_key(&hash, |(name, _)| *name).ok()?;
+                self.hashes[*guess].1
+            }
+        };
+        (number != NO_VALUE).then_some(number)
     }
 
     /// All of them, in no order that means anything.
@@ -40,10 +57,14 @@ impl FromIterator<Attribute> for Attributes {
         all.reverse();
         all.sort_by(|(a_hash, a), (b_hash, b)| (a_hash, &a.name).cmp(&(b_hash, &b.name)));
         all.dedup_by(|(_, later), (_, kept)| later.name == kept.name);
-        let (hashes, entries) = all.into_iter().unzip();
-        Self { hashes, entries }
+        let number = |attribute: &Attribute| attribute.value.as_deref().map_or(NO_VALUE, hash);
+        let hashes = all.iter().map(|(name, attribute)| (*name, number(attribute))).collect();
+        Self { hashes, entries: all.into_iter().map(|(_, attribute)| attribute).collect() }
     }
 }
+
+/// Stands for the absence of a value among the hashes of values.
+const NO_VALUE: u64 = 0;
 
 /// FNV-1a. Names that collide on purpose only make one host's look-ups slower.
 pub(crate) fn hash(name: &str) -> u64 {

@@ -1,9 +1,9 @@
 //! A host as placement sees it: what it offers, and what tasks hold of it.
 
-use crate::attributes::Attributes;
+use crate::attributes::{Attributes, hash};
 use crate::claim::Claim;
 use longshore_model::{HostFacts, InstanceId, Timestamp};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Whether a container instance takes tasks.
@@ -118,8 +118,11 @@ pub struct Usage {
     udp: Vec<u16>,
     /// Sorted; as for ports.
     gpu_ids: Vec<String>,
+    /// Hashes of the groups that have tasks here, sorted, apart from the groups for the same reason as in
+    /// [`Attributes`]; parallel to `groups`.
+    group_hashes: Vec<u64>,
     /// Tasks of each group; no zeros.
-    groups: BTreeMap<Arc<str>, u32>,
+    groups: Vec<(Arc<str>, u32)>,
 }
 
 impl Usage {
@@ -130,10 +133,12 @@ impl Usage {
         held.claim.tcp.iter().for_each(|port| insert(&mut self.tcp, *port));
         held.claim.udp.iter().for_each(|port| insert(&mut self.udp, *port));
         held.gpu_ids.iter().for_each(|id| insert(&mut self.gpu_ids, id.clone()));
-        match self.groups.get_mut(held.group) {
-            Some(count) => *count += 1,
-            None => {
-                self.groups.insert(held.group.into(), 1);
+        let hash = hash(held.group);
+        match self.find_group(hash, held.group) {
+            Ok(at) => self.groups[at].1 += 1,
+            Err(at) => {
+                self.group_hashes.insert(at, hash);
+                self.groups.insert(at, (held.group.into(), 1));
             }
         }
     }
@@ -145,13 +150,23 @@ impl Usage {
         held.claim.tcp.iter().for_each(|port| remove(&mut self.tcp, port));
         held.claim.udp.iter().for_each(|port| remove(&mut self.udp, port));
         held.gpu_ids.iter().for_each(|id| remove(&mut self.gpu_ids, id));
-        match self.groups.get_mut(held.group) {
-            Some(count) if *count > 1 => *count -= 1,
-            Some(_) => {
-                self.groups.remove(held.group);
+        if let Ok(at) = self.find_group(hash(held.group), held.group) {
+            self.groups[at].1 -= 1;
+            if self.groups[at].1 == 0 {
+                self.group_hashes.remove(at);
+                self.groups.remove(at);
             }
-            None => {}
         }
+    }
+
+    /// Where the group is, or where it belongs; groups of one hash are in the order of their names.
+    fn find_group(&self, hash: u64, group: &str) -> Result<usize, usize> {
+        let first = self.group_hashes.partition_point(|h| *h < hash);
+        let same = self.group_hashes[first..].iter().take_while(|h| **h == hash).count();
+        self.groups[first..first + same]
+            .binary_search_by(|(name, _)| (**name).cmp(group))
+            .map(|at| first + at)
+            .map_err(|at| first + at)
     }
 
     /// CPU units held.
@@ -187,10 +202,15 @@ impl Usage {
     /// Tasks of this group.
     #[must_use]
     pub fn group_count(&self, group: &str) -> u32 {
-        self.groups.get(group).copied().unwrap_or(0)
+        self.group_count_hashed(hash(group), group)
     }
 
-    /// The groups that have a task here, and how many.
+    /// As [`Usage::group_count`] for a caller that asks many hosts for one group.
+    pub(crate) fn group_count_hashed(&self, hash: u64, group: &str) -> u32 {
+        self.find_group(hash, group).map_or(0, |at| self.groups[at].1)
+    }
+
+    /// The groups that have a task here, and how many; in no order that means anything.
     pub fn groups(&self) -> impl ExactSizeIterator<Item = (&str, u32)> {
         self.groups.iter().map(|(group, count)| (&**group, *count))
     }

@@ -1,8 +1,9 @@
 //! Choosing hosts.
 //!
-//! What a call costs decides whether 10,000 hosts are fine, so: nothing of a host is copied unless a task was
-//! put on it in this call, a random choice probes single hosts before it looks at all, and reasons are worked
-//! out only when they are asked for.
+//! What a call costs decides whether 10,000 hosts are fine, and it is nearly all waiting for memory. So nothing
+//! of a host is copied unless a task was put on it in this call; a random choice probes single hosts before it
+//! looks at all; a choice by preference looks at every host's numbers, but at attributes and constraints only of
+//! those that are about to be chosen; and reasons are worked out only when they are asked for.
 
 use crate::attributes::hash;
 use crate::claim::Claim;
@@ -97,6 +98,7 @@ struct Requirements<'a> {
     /// With the hashes of their names.
     required: Vec<(u64, &'a longshore_model::Attribute)>,
     distinct: bool,
+    group_hash: u64,
 }
 
 impl<'a> Requirements<'a> {
@@ -108,16 +110,31 @@ impl<'a> Requirements<'a> {
                 Constraint::DistinctInstance => true,
                 Constraint::MemberOf(_) => false,
             }),
+            group_hash: hash(&request.group),
         }
     }
 
-    /// Whether [`Requirements::check`] finds nothing; what is cheap and often decides comes first.
+    /// Whether [`Requirements::check`] finds nothing.
     fn allow(&self, host: &Host, usage: &Usage) -> bool {
+        self.allow_by_numbers(host, usage) && self.allow_by_names(host, usage)
+    }
+
+    /// The part of [`Requirements::allow`] that costs little.
+    fn allow_by_numbers(&self, host: &Host, usage: &Usage) -> bool {
         takes_tasks(host).is_ok()
             && has_room(host, usage, &self.request.claim).is_ok()
-            && !(self.distinct && usage.group_count(&self.request.group) > 0)
-            && self.required.iter().all(|(hash, required)| meets(host, *hash, required))
+            && !(self.distinct && self.in_group(usage) > 0)
+    }
+
+    /// The rest.
+    fn allow_by_names(&self, host: &Host, usage: &Usage) -> bool {
+        self.required.iter().all(|(hash, required)| meets(host, *hash, required))
             && self.members().all(|expression| expression.matches_with(host, usage))
+    }
+
+    /// Tasks of the request's group on a host.
+    fn in_group(&self, usage: &Usage) -> u32 {
+        usage.group_count_hashed(self.group_hash, &self.request.group)
     }
 
     /// The first reason against this host, in the order of [`Reason`].
@@ -130,7 +147,7 @@ impl<'a> Requirements<'a> {
         if let Some(expression) = self.members().find(|expression| !expression.matches_with(host, usage)) {
             return Err(Reason::MemberOf { expression: expression.to_string().into() });
         }
-        if self.distinct && usage.group_count(&self.request.group) > 0 {
+        if self.distinct && self.in_group(usage) > 0 {
             return Err(Reason::DistinctInstance { group: self.request.group.as_str().into() });
         }
         has_room(host, usage, &self.request.claim)
@@ -204,6 +221,10 @@ fn free_gpus(host: &Host, usage: &Usage, count: u32) -> Vec<String> {
 /// of them miss in one call of a hundred.
 const PROBES: u64 = 16;
 
+/// How many hosts may turn out to lack an attribute or to break a constraint, just when they are the best, before
+/// all are asked for it at once: after that many the constraint is one that few hosts meet.
+const MISSES: u32 = 32;
+
 /// One call of [`place`].
 struct Run<'a> {
     hosts: Vec<&'a Host>,
@@ -243,11 +264,22 @@ impl<'a> Run<'a> {
                 return probed;
             }
         }
-        let field = match self.field.take() {
+        let mut field = match self.field.take() {
             Some(field) => field,
             None => Field::new(self, strategies),
         };
-        let best = field.best(draw);
+        let best = loop {
+            let Some(slot) = field.best(draw) else { break None };
+            let index = field.hosts[slot];
+            if field.named || self.requirements.allow_by_names(self.hosts[index], self.usage(index)) {
+                break Some(index);
+            }
+            field.remove(slot);
+            field.misses += 1;
+            if field.misses == MISSES {
+                field.keep_named(self);
+            }
+        };
         self.field = Some(field);
         best
     }
@@ -285,7 +317,7 @@ fn effective(strategies: &[Strategy]) -> &[Strategy] {
     &strategies[..end]
 }
 
-/// The hosts that can take a task, each with the numbers by which strategies compare it: one a strategy, in
+/// The hosts that may take a task, each with the numbers by which strategies compare it: one a strategy, in
 /// their order, the smallest first. They lie side by side, so that finding the best of 10,000 reads memory in
 /// one sweep; a task placed changes one host's numbers, or adds one to those that share an attribute's value.
 struct Field {
@@ -297,54 +329,52 @@ struct Field {
     numbers: Vec<u64>,
     /// For strategies that spread over an attribute, which of its values the host has; otherwise 0.
     values: Vec<u32>,
+    /// Whether all hosts here meet [`Requirements::allow_by_names`]; otherwise that is asked of the best one.
+    named: bool,
+    /// How many did not when they were asked.
+    misses: u32,
 }
 
 impl Field {
+    /// One sweep over all hosts: each is brought from memory once.
     fn new(run: &Run<'_>, strategies: &[Strategy]) -> Self {
         let packs = strategies.iter().any(|strategy| matches!(strategy, Strategy::BinPack(_)));
         let mut field = Self {
             strategies: strategies.to_vec(),
             width: strategies.len() + usize::from(packs),
-            hosts: (0..run.hosts.len()).filter(|&index| run.allows(index)).collect(),
+            hosts: Vec::new(),
             numbers: Vec::new(),
             values: Vec::new(),
+            named: false,
+            misses: 0,
         };
-        field.numbers = vec![0; field.hosts.len() * field.width];
-        field.values = vec![0; field.hosts.len() * field.width];
-        for slot in 0..field.hosts.len() {
-            field.measure(run, slot);
+        let mut spreads: Vec<_> = strategies.iter().enumerate().filter_map(ValueCounts::new).collect();
+        for (index, host) in run.hosts.iter().enumerate() {
+            let usage = run.usage(index);
+            let first = field.values.len();
+            let allowed = run.requirements.allow_by_numbers(host, usage);
+            if allowed {
+                field.hosts.push(index);
+                field.numbers.resize(first + field.width, 0);
+                field.values.resize(first + field.width, 0);
+                field.measure(run, field.hosts.len() - 1);
+            }
+            if !spreads.is_empty() {
+                let in_group = run.requirements.in_group(usage);
+                for spread in &mut spreads {
+                    let value = spread.add(host, in_group);
+                    if allowed {
+                        field.values[first + spread.column] = value;
+                    }
+                }
+            }
         }
-        for (column, strategy) in strategies.iter().enumerate() {
-            match strategy {
-                Strategy::Spread(SpreadOver::Attribute(name)) => field.count_values(run, column, name),
-                Strategy::Spread(SpreadOver::Instance) | Strategy::BinPack(_) | Strategy::Random => {}
+        for spread in spreads {
+            for at in (spread.column..field.values.len()).step_by(field.width) {
+                field.numbers[at] = spread.counts[field.values[at] as usize];
             }
         }
         field
-    }
-
-    /// Counts the group's tasks by the value of an attribute: over all hosts, since a full host's tasks weigh
-    /// on its zone too.
-    fn count_values(&mut self, run: &Run<'_>, column: usize, name: &str) {
-        let hash = hash(name);
-        let group = &run.requirements.request.group;
-        let value_of = |index: usize| {
-            run.hosts[index].offer.attributes.get_hashed(hash, name).and_then(|attribute| attribute.value.as_deref())
-        };
-        let mut ids: HashMap<Option<&str>, u32> = HashMap::new();
-        let mut counts: Vec<u64> = Vec::new();
-        for index in 0..run.hosts.len() {
-            let id = *ids.entry(value_of(index)).or_insert_with(|| {
-                counts.push(0);
-                counts.len() as u32 - 1
-            });
-            counts[id as usize] += u64::from(run.usage(index).group_count(group));
-        }
-        for (slot, &index) in self.hosts.iter().enumerate() {
-            let id = ids[&value_of(index)];
-            self.values[slot * self.width + column] = id;
-            self.numbers[slot * self.width + column] = counts[id as usize];
-        }
     }
 
     /// Sets the numbers that depend on this host alone.
@@ -355,7 +385,7 @@ impl Field {
         for (number, strategy) in numbers.iter_mut().zip(&self.strategies) {
             match strategy {
                 Strategy::Spread(SpreadOver::Instance) => {
-                    *number = usage.group_count(&run.requirements.request.group).into();
+                    *number = run.requirements.in_group(usage).into();
                 }
                 Strategy::Spread(SpreadOver::Attribute(_)) | Strategy::Random => {}
                 Strategy::BinPack(Packed::Cpu) => {
@@ -371,10 +401,10 @@ impl Field {
         }
     }
 
-    /// The host with the smallest numbers; of equal ones a random one.
+    /// The slot of the host with the smallest numbers; of equal ones a random one.
     fn best(&self, draw: Draw) -> Option<usize> {
         if self.width == 0 {
-            return draw.below(PROBES, self.hosts.len()).map(|slot| self.hosts[slot]);
+            return draw.below(PROBES + u64::from(self.misses), self.hosts.len());
         }
         let mut best: Option<(&[u64], usize)> = None;
         for (slot, numbers) in self.numbers.chunks_exact(self.width).enumerate() {
@@ -390,7 +420,7 @@ impl Field {
                 best = Some((numbers, slot));
             }
         }
-        best.map(|(_, slot)| self.hosts[slot])
+        best.map(|(_, slot)| slot)
     }
 
     /// Brings the numbers up to date after a task was put on host `index`.
@@ -407,14 +437,73 @@ impl Field {
                 Strategy::Spread(SpreadOver::Instance) | Strategy::BinPack(_) | Strategy::Random => {}
             }
         }
+        // A task more changes nothing about the other hosts, and about this one no attribute.
         if run.allows(index) {
             self.measure(run, slot);
         } else {
-            // In order, for the binary search above.
-            self.hosts.remove(slot);
-            self.numbers.drain(slot * self.width..(slot + 1) * self.width);
-            self.values.drain(slot * self.width..(slot + 1) * self.width);
+            self.remove(slot);
         }
+    }
+
+    /// Leaves the others in order, which [`Field::taken`] searches by.
+    fn remove(&mut self, slot: usize) {
+        self.hosts.remove(slot);
+        self.numbers.drain(slot * self.width..(slot + 1) * self.width);
+        self.values.drain(slot * self.width..(slot + 1) * self.width);
+    }
+
+    /// Keeps the hosts that meet [`Requirements::allow_by_names`].
+    fn keep_named(&mut self, run: &Run<'_>) {
+        let width = self.width;
+        let mut kept = 0;
+        for slot in 0..self.hosts.len() {
+            let index = self.hosts[slot];
+            if run.requirements.allow_by_names(run.hosts[index], run.usage(index)) {
+                self.hosts[kept] = index;
+                self.numbers.copy_within(slot * width..(slot + 1) * width, kept * width);
+                self.values.copy_within(slot * width..(slot + 1) * width, kept * width);
+                kept += 1;
+            }
+        }
+        self.hosts.truncate(kept);
+        self.numbers.truncate(kept * width);
+        self.values.truncate(kept * width);
+        self.named = true;
+    }
+}
+
+/// The group's tasks by the value of an attribute: over all hosts, since a full host's tasks weigh on its zone
+/// too.
+struct ValueCounts {
+    /// Of the strategy.
+    column: usize,
+    /// Of the attribute's name.
+    hash: u64,
+    /// Where the attribute stood among those of the host before; fleets are alike.
+    guess: usize,
+    known: HashMap<Option<u64>, u32>,
+    counts: Vec<u64>,
+}
+
+impl ValueCounts {
+    fn new((column, strategy): (usize, &Strategy)) -> Option<Self> {
+        match strategy {
+            Strategy::Spread(SpreadOver::Attribute(name)) => {
+                Some(Self { column, hash: hash(name), guess: 0, known: HashMap::new(), counts: Vec::new() })
+            }
+            Strategy::Spread(SpreadOver::Instance) | Strategy::BinPack(_) | Strategy::Random => None,
+        }
+    }
+
+    /// Counts a host's tasks; which of the values it has.
+    fn add(&mut self, host: &Host, in_group: u32) -> u32 {
+        let number = host.offer.attributes.value_number(self.hash, &mut self.guess);
+        let value = *self.known.entry(number).or_insert_with(|| {
+            self.counts.push(0);
+            self.counts.len() as u32 - 1
+        });
+        self.counts[value as usize] += u64::from(in_group);
+        value
     }
 }
 

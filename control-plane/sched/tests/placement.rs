@@ -288,7 +288,7 @@ proptest! {
     fn every_choice_is_allowed_and_the_best(mut all in hosts(), request in requests()) {
         let hosts = kept(&all);
         let outcome = place(&hosts, &request);
-        prop_assert_eq!(place(&hosts, &request), outcome.clone(), "the same again");
+        prop_assert_eq!(&place(&hosts, &request), &outcome, "the same again");
         prop_assert_eq!(outcome.placed.len() as u32 + outcome.unplaced, request.count);
         follow(&mut all, &request, &outcome);
         // Whoever is left over was refused by every host, and each says why.
@@ -461,7 +461,8 @@ fn reasons_carry_the_numbers() {
     };
     let member = || Constraint::parse("memberOf", Some("attribute:zone==z9")).expect("parses");
     let value = |value: &str| Some(value.to_owned());
-    let cases: [(&dyn Fn(&mut Request), &str); 9] = [
+    type Change<'a> = &'a dyn Fn(&mut Request);
+    let cases: [(Change<'_>, &str); 9] = [
         (&|r| r.claim.cpu_units = 512, "RESOURCE:CPU | needs 512 CPU units, has 128 of 2048 free"),
         (&|r| r.claim.memory_mib = 25, "RESOURCE:MEMORY | needs 25 MiB of memory, has 24 of 1024 free"),
         (&|r| r.claim.tcp = vec![81, 80], "RESOURCE:PORTS | needs tcp host port 80, which another task holds"),
@@ -534,5 +535,31 @@ fn constraints_and_strategies_are_read_as_ecs_writes_them() {
         ("notIn", None, "type: `notIn` is none of `distinctInstance`, `memberOf`"),
     ] {
         assert!(constraint(kind, text).expect_err("refused").starts_with(wanted), "{kind} {text:?}");
+    }
+}
+
+#[test]
+fn few_hosts_that_qualify_are_found_among_many() {
+    for (constraint, strategy) in [
+        ("attribute:rack == r7", Preference::Spread(SpreadOver::Attribute("zone".into()))),
+        ("attribute:rack == r7 and not (task:group == family:web)", Preference::BinPack(Packed::Memory)),
+        ("attribute:rack == r7", Preference::Random),
+    ] {
+        let mut all: Vec<Told> = equal(250).into_iter().map(|host| Told { host, tasks: Vec::new() }).collect();
+        for (n, told) in all.iter_mut().enumerate() {
+            let rack = Attribute { name: "rack".into(), value: Some(format!("r{}", n % 40)) };
+            let mut offer = Offer::clone(&told.host.offer);
+            offer.attributes = offer.attributes.iter().cloned().chain([rack]).collect();
+            told.host.offer = Arc::new(offer);
+        }
+        let mut request = request(20, 5);
+        request.claim.memory_mib = 400;
+        request.constraints = vec![Constraint::MemberOf(Expression::parse(constraint).expect("parses"))];
+        request.strategies = vec![strategy];
+        let outcome = place(&kept(&all), &request);
+        let most = if constraint.contains("not") { 7 } else { 14 };
+        assert_eq!((outcome.placed.len(), outcome.unplaced), (most, 20 - most as u32), "{constraint}");
+        follow(&mut all, &request, &outcome);
+        assert_eq!(outcome.passed_over.len(), 250);
     }
 }
