@@ -1,9 +1,9 @@
 //! Measures how many create-and-start chains in flight suit an engine best.
 //!
-//! `cargo run --release --example burst -- unix:///run/docker.sock IMAGE [bridge|host|none] [CONTAINERS] [ROUNDS]`
+//! `cargo run --release --example burst -- unix:///run/docker.sock IMAGE [bridge|host|none] [CONTAINERS] [ROUNDS] [WIDTHS]`
 //!
 //! Each round tries every width once, in turn, so that a busy machine disturbs all alike; it prints the median and the
-//! fastest round of each. The image needs `/bin/sleep`. Everything that it makes it removes.
+//! fastest round of each. With `PORTS` in the environment each container publishes a port. The image needs `/bin/sleep`. Everything that it makes it removes.
 
 use futures::stream::{self, StreamExt};
 use longshore_docker::{ContainerInput, Docker, container_config};
@@ -13,13 +13,13 @@ use longshore_model::{
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-const WIDTHS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
+const WIDTHS: &str = "1,2,4,8,16,32,64";
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [endpoint, image, rest @ ..] = args.as_slice() else {
-        eprintln!("usage: burst unix:///run/docker.sock IMAGE [bridge|host|none] [CONTAINERS] [ROUNDS]");
+        eprintln!("usage: burst unix:///run/docker.sock IMAGE [bridge|host|none] [CONTAINERS] [ROUNDS] [WIDTHS]");
         std::process::exit(2);
     };
     let mode = match rest.first().map_or("bridge", String::as_str) {
@@ -29,15 +29,17 @@ async fn main() {
     };
     let number = |i: usize, default: usize| rest.get(i).and_then(|n| n.parse().ok()).unwrap_or(default);
     let (count, rounds) = (number(1, 100), number(2, 3));
+    let widths = rest.get(3).map_or(WIDTHS, String::as_str);
+    let widths: Vec<usize> = widths.split(',').map(|w| w.parse().expect("widths are numbers")).collect();
     let docker = Docker::connect(endpoint).await.expect("an endpoint");
-    let mut results: Vec<Vec<Duration>> = vec![Vec::new(); WIDTHS.len()];
+    let mut results: Vec<Vec<Duration>> = vec![Vec::new(); widths.len()];
     for _ in 0..rounds {
-        for (width, times) in WIDTHS.iter().zip(&mut results) {
+        for (width, times) in widths.iter().zip(&mut results) {
             times.push(burst(&docker, image, mode, count, *width).await);
         }
     }
     println!("{} x {}: seconds for create and start, by chains in flight", count, mode.as_str());
-    for (width, times) in WIDTHS.iter().zip(&mut results) {
+    for (width, times) in widths.iter().zip(&mut results) {
         times.sort();
         let median = times[times.len() / 2].as_secs_f64();
         println!("{width:>3}: median {median:6.2}  fastest {:6.2}", times[0].as_secs_f64());

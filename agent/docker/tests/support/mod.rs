@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 /// The image that every test engine has: busybox, static, with a link for each applet that tests use.
 pub(crate) const IMAGE: &str = "longshore-test/busybox:1";
 
-const APPLETS: [&str; 18] = [
+const APPLETS: [&str; 20] = [
     "sh", "sleep", "cat", "echo", "ls", "id", "ip", "hostname", "mount", "env", "pwd", "true", "false", "kill", "nc",
-    "dd", "stat", "touch",
+    "dd", "stat", "touch", "sed", "test",
 ];
 
 /// A running engine. Dropping it ends it, its containers and everything that it wrote.
