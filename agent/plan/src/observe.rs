@@ -76,7 +76,14 @@ impl Task {
             let state = seen.map(|s| s.state);
             let before = (live.look, live.startable, live.rogue);
             match &mut container.phase {
-                Phase::Waiting | Phase::Pulled => live.look |= seen.is_some(),
+                // Made before a crash that the record did not survive. Whether it was started is not remembered, so
+                // from here on it counts as if it may have been.
+                Phase::Waiting | Phase::Pulled => {
+                    if let Some(seen) = seen {
+                        container.phase = Phase::Starting { id: seen.id.clone() };
+                        live.look = true;
+                    }
+                }
                 // No start was asked for while the record says this, so the listing is enough.
                 Phase::Created { .. } if same && state == Some(RunState::Created) => live.startable = true,
                 Phase::Created { .. } => live.look = true,
@@ -127,8 +134,8 @@ impl Task {
         if container.image_digest.is_none() {
             container.image_digest = seen.image_digest;
         }
-        if matches!(container.phase, Phase::Waiting | Phase::Pulled) {
-            // It was created before a crash, and the record of that was lost with its ports.
+        if !seen.ports.is_empty() {
+            // If it was created before a crash, its ports may be all that the record does not have.
             container.ports.clone_from(&seen.ports);
         }
         match (&container.phase, seen.state) {

@@ -1,0 +1,746 @@
+//! A host in memory with a ledger and an agent that may crash: the model of the property tests.
+
+use longshore_model::{
+    AssignedTask, ClusterName, ContainerName, ContainerSpec, DesiredStatus, HostPort, LinuxParameters, NetworkMode,
+    PortMapping, Protocol, TaskId, TaskSpec, TaskStatus, Timestamp, VolumeSource, VolumeSpec,
+};
+use longshore_plan::{
+    EngineView, Failure, Inspected, Outcome, Phase, Policy, PortClaims, PortKey, ResolvedPort, ResourceKind, RunState,
+    Sighting, Step, Supervise, Task, TaskRecord, View,
+};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A task to come: its containers (essential or not, and a port: none, a fixed one or a dynamic one) and volumes.
+#[derive(Debug, Clone)]
+pub struct Shape {
+    pub containers: Vec<(bool, Option<HostPort>)>,
+    pub volume: bool,
+    pub limited: bool,
+}
+
+pub fn shapes() -> impl Strategy<Value = Vec<Shape>> {
+    let port = prop_oneof![
+        2 => Just(None),
+        2 => Just(Some(HostPort::Fixed(80))),
+        2 => Just(Some(HostPort::Dynamic)),
+    ];
+    let containers = proptest::collection::vec((any::<bool>(), port), 1..4);
+    let shape = (containers, any::<bool>(), any::<bool>()).prop_map(|(mut containers, volume, limited)| {
+        containers[0].0 = true;
+        // A fixed port once in a task.
+        let mut seen = false;
+        for (_, port) in &mut containers {
+            if *port == Some(HostPort::Fixed(80)) && std::mem::replace(&mut seen, true) {
+                *port = None;
+            }
+        }
+        Shape { containers, volume, limited }
+    });
+    proptest::collection::vec(shape, 3)
+}
+
+pub fn plain_shapes() -> Vec<Shape> {
+    vec![
+        Shape { containers: vec![(true, None)], volume: false, limited: false },
+        Shape { containers: vec![(true, Some(HostPort::Fixed(80))), (false, None)], volume: true, limited: true },
+        Shape { containers: vec![(true, Some(HostPort::Dynamic))], volume: false, limited: true },
+    ]
+}
+
+/// How a crash leaves the ledger.
+#[derive(Debug, Clone, Copy)]
+pub struct Cut {
+    /// How many of the saves on their way got through, as a share of 256.
+    pub keep: u8,
+    pub lose_ledger: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Op {
+    Pass(usize),
+    Finish { which: u8, how: u8 },
+    Flush,
+    List,
+    Advance(i64),
+    Exit(usize, usize, i32),
+    RemoveBehind(usize, usize),
+    RestartBehind(usize, usize),
+    Assign(usize),
+    Stop(usize),
+    Unassign(usize),
+    ForeignPort(u16),
+    EngineDown,
+    EngineUp,
+    Crash(Cut),
+}
+
+/// A container as the engine has it.
+#[derive(Debug, Clone)]
+struct Box_ {
+    id: String,
+    state: RunState,
+    started_at: Option<Timestamp>,
+    exit_code: i32,
+    ports: Vec<ResolvedPort>,
+    label: Supervise,
+}
+
+/// What the control plane thinks of a task.
+#[derive(Debug, Clone, Default)]
+struct Wanted {
+    assigned: bool,
+    stop: bool,
+    left: bool,
+    /// A report said more than PENDING.
+    started: bool,
+}
+
+type Key = (TaskId, usize);
+
+pub struct World {
+    specs: Vec<Arc<TaskSpec>>,
+    wanted: Vec<Wanted>,
+    tasks: BTreeMap<TaskId, Task>,
+    /// What is durable, and what is on its way there, in order.
+    durable: BTreeMap<TaskId, TaskRecord>,
+    on_the_way: Vec<(TaskId, Option<TaskRecord>)>,
+    /// Steps that wait for the records before them.
+    held: Vec<(TaskId, Step)>,
+    in_flight: Vec<(TaskId, Step)>,
+    claims: PortClaims,
+    now: Timestamp,
+    seq: u64,
+    answering: bool,
+    up: bool,
+    // The host.
+    boxes: BTreeMap<Key, Box_>,
+    volumes: BTreeSet<TaskId>,
+    cgroups: BTreeSet<TaskId>,
+    foreign: BTreeSet<u16>,
+    ids: u64,
+    /// How often the process of a container was started by us.
+    runs: BTreeMap<Key, u32>,
+    /// Containers that somebody removed behind our back after they ran: with the ledger lost too, nothing remembers.
+    erased: BTreeSet<Key>,
+    reported: BTreeMap<TaskId, TaskStatus>,
+    versions: BTreeMap<TaskId, u64>,
+    policy: Policy,
+}
+
+fn spec(n: usize, shape: &Shape) -> TaskSpec {
+    let container = |(i, (essential, port)): (usize, &(bool, Option<HostPort>))| ContainerSpec {
+        name: ContainerName::new(format!("c{i}")).expect("a name"),
+        arn_id: String::new(),
+        image: "image".into(),
+        essential: *essential,
+        cpu_units: 0,
+        memory_mib: None,
+        memory_reservation_mib: None,
+        entry_point: None,
+        command: None,
+        working_directory: None,
+        user: None,
+        hostname: None,
+        environment: Vec::new(),
+        port_mappings: port
+            .map(|host_port| PortMapping { container_port: 80, host_port, protocol: Protocol::Tcp })
+            .into_iter()
+            .collect(),
+        mount_points: Vec::new(),
+        readonly_root: false,
+        privileged: false,
+        interactive: false,
+        pseudo_terminal: false,
+        disable_networking: false,
+        ulimits: Vec::new(),
+        linux: LinuxParameters::default(),
+        docker_labels: BTreeMap::new(),
+        dns_servers: Vec::new(),
+        dns_search: Vec::new(),
+        extra_hosts: Vec::new(),
+        security_options: Vec::new(),
+        sysctls: BTreeMap::new(),
+        log: None,
+        stop_timeout_secs: None,
+        gpu_ids: Vec::new(),
+    };
+    TaskSpec {
+        id: TaskId::from_bytes([u8::try_from(n + 1).expect("few tasks"); 16]),
+        arn: format!("arn:{n}"),
+        cluster: ClusterName::new("default").expect("a name"),
+        family: "f".into(),
+        revision: 1,
+        group: "family:f".into(),
+        network_mode: NetworkMode::Bridge,
+        cpu_units: shape.limited.then_some(256),
+        memory_mib: None,
+        containers: shape.containers.iter().enumerate().map(container).collect(),
+        volumes: shape
+            .volume
+            .then(|| VolumeSpec { name: "v".into(), source: VolumeSource::Task })
+            .into_iter()
+            .collect(),
+    }
+}
+
+impl World {
+    pub fn new(shapes: Vec<Shape>) -> Self {
+        let specs: Vec<_> = shapes.iter().enumerate().map(|(n, s)| Arc::new(spec(n, s))).collect();
+        Self {
+            wanted: vec![Wanted::default(); specs.len()],
+            specs,
+            tasks: BTreeMap::new(),
+            durable: BTreeMap::new(),
+            on_the_way: Vec::new(),
+            held: Vec::new(),
+            in_flight: Vec::new(),
+            claims: PortClaims::default(),
+            now: Timestamp::from_millis(1_000_000),
+            seq: 0,
+            answering: true,
+            up: true,
+            boxes: BTreeMap::new(),
+            volumes: BTreeSet::new(),
+            cgroups: BTreeSet::new(),
+            foreign: BTreeSet::new(),
+            ids: 0,
+            runs: BTreeMap::new(),
+            erased: BTreeSet::new(),
+            reported: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            policy: Policy { cleanup_wait: Duration::from_secs(5), ..Policy::default() },
+        }
+    }
+
+    pub fn reported(&self, t: usize) -> Option<TaskStatus> {
+        self.reported.get(&self.specs[t].id).copied()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty() && self.durable.is_empty() && self.boxes.is_empty() && self.claims.is_empty()
+    }
+
+    pub fn apply(&mut self, op: Op) {
+        match op {
+            Op::Pass(t) => self.pass(self.specs[t].id),
+            Op::Finish { which, how } => self.finish(which, how),
+            Op::Flush => self.flush(usize::MAX),
+            Op::List => self.list(),
+            Op::Advance(millis) => self.now = self.now.after(Duration::from_millis(millis.unsigned_abs())),
+            Op::Exit(t, c, code) => {
+                let now = self.now;
+                if let Some(b) = self.boxes.get_mut(&(self.specs[t].id, c))
+                    && b.state == RunState::Running
+                {
+                    b.state = RunState::Ended;
+                    b.exit_code = code;
+                    b.started_at.get_or_insert(now);
+                    self.hint(t, c);
+                }
+            }
+            Op::RemoveBehind(t, c) => {
+                let key = (self.specs[t].id, c);
+                if self.boxes.remove(&key).is_some() {
+                    if self.runs.contains_key(&key) {
+                        self.erased.insert(key);
+                    }
+                    self.hint(t, c);
+                }
+            }
+            Op::RestartBehind(t, c) => {
+                if let Some(b) = self.boxes.get_mut(&(self.specs[t].id, c))
+                    && b.state == RunState::Ended
+                {
+                    b.state = RunState::Running;
+                }
+            }
+            Op::Assign(t) => self.assign(t),
+            Op::Stop(t) => {
+                if self.wanted[t].assigned {
+                    self.wanted[t].stop = true;
+                    self.assign(t);
+                }
+            }
+            Op::Unassign(t) => {
+                // The control plane drops a task once it was reported stopped, or when its host is given up.
+                if self.wanted[t].assigned {
+                    self.wanted[t] = Wanted { assigned: false, left: true, ..self.wanted[t].clone() };
+                    if let Some(task) = self.tasks.get_mut(&self.specs[t].id) {
+                        task.unassign(self.now);
+                        self.touch(self.specs[t].id);
+                    }
+                }
+            }
+            Op::ForeignPort(port) => {
+                // Toggles: a program comes, and goes.
+                let port = 30_000 + port;
+                if !self.foreign.remove(&port) {
+                    self.foreign.insert(port);
+                }
+            }
+            Op::EngineDown => {
+                self.up = false;
+            }
+            Op::EngineUp => self.up = true,
+            Op::Crash(cut) => self.crash(cut),
+        }
+    }
+
+    fn hint(&mut self, t: usize, c: usize) {
+        let spec = self.specs[t].clone();
+        if let Some(task) = self.tasks.get_mut(&spec.id) {
+            task.hint(&spec.containers[c].name);
+        }
+    }
+
+    fn assign(&mut self, t: usize) {
+        if self.wanted[t].left {
+            return;
+        }
+        self.wanted[t].assigned = true;
+        let spec = self.specs[t].clone();
+        let assigned = AssignedTask {
+            spec: spec.clone(),
+            desired: if self.wanted[t].stop { DesiredStatus::Stopped } else { DesiredStatus::Running },
+            may_start: !self.wanted[t].started,
+            stop_reason: "because".into(),
+        };
+        match self.tasks.get_mut(&spec.id) {
+            Some(task) => task.assign(&assigned, self.now),
+            None => {
+                self.tasks.insert(spec.id, Task::new(&assigned, self.now));
+            }
+        }
+        self.touch(spec.id);
+    }
+
+    /// The record goes on its way to the disk.
+    fn touch(&mut self, id: TaskId) {
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.record.version += 1;
+            self.claims.sync(id, &task.held_ports());
+            self.on_the_way.push((id, Some(task.record.clone())));
+        }
+    }
+
+    fn view(&self) -> View<'_> {
+        let engine =
+            if self.answering { EngineView::Answering } else { EngineView::Silent { why: "it does not answer" } };
+        View { now: self.now, engine, claims: &self.claims, policy: &self.policy }
+    }
+
+    fn pass(&mut self, id: TaskId) {
+        let Some(mut task) = self.tasks.remove(&id) else { return };
+        let pass = task.pass(&self.view());
+        self.tasks.insert(id, task);
+        for lane in pass.give_up {
+            // Cut: done or not, nobody will hear.
+            if let Some(at) = self.in_flight.iter().position(|(t, s)| *t == id && s.lane() == lane) {
+                self.in_flight.remove(at);
+            }
+        }
+        self.touch(id);
+        for step in pass.steps {
+            if step.needs_saved() {
+                self.held.push((id, step));
+            } else {
+                self.in_flight.push((id, step));
+            }
+        }
+        // A second pass right after has nothing to add.
+        let mut task = self.tasks.remove(&id).expect("put back");
+        let before = task.clone();
+        let again = task.pass(&self.view());
+        assert!(again.steps.is_empty(), "a second pass asks for {:?}", again.steps);
+        assert_eq!(before.record, task.record, "a second pass changes the record");
+        self.tasks.insert(id, task);
+        if pass.forget {
+            self.tasks.remove(&id);
+            self.claims.release_all(id);
+            self.on_the_way.push((id, None));
+        }
+    }
+
+    /// Saves get through, in order; what waited for them goes on, and reports are published.
+    fn flush(&mut self, count: usize) {
+        let count = count.min(self.on_the_way.len());
+        let all = count == self.on_the_way.len();
+        for (id, record) in self.on_the_way.drain(..count) {
+            match record {
+                Some(record) => {
+                    let last = self.reported.insert(id, record.reached);
+                    assert!(last.is_none_or(|l| l <= record.reached), "{last:?} then {:?}", record.reached);
+                    self.versions.insert(id, record.version);
+                    let t = self.specs.iter().position(|s| s.id == id).expect("ours");
+                    self.wanted[t].started |= record.reached > TaskStatus::Pending;
+                    self.durable.insert(id, record);
+                }
+                None => {
+                    self.durable.remove(&id);
+                }
+            }
+        }
+        if all {
+            self.in_flight.append(&mut self.held);
+        }
+    }
+
+    fn finish(&mut self, which: u8, how: u8) {
+        if self.in_flight.is_empty() {
+            return;
+        }
+        let (id, step) = self.in_flight.remove(usize::from(which) % self.in_flight.len());
+        let outcome = self.carry_out(id, &step, how);
+        self.take(id, &step, outcome);
+    }
+
+    fn take(&mut self, id: TaskId, step: &Step, outcome: Outcome) {
+        self.seq += 1;
+        let (policy, now, seq) = (self.policy.clone(), self.now, self.seq);
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.finish(step, outcome, &policy, now, seq);
+            self.touch(id);
+        }
+    }
+
+    /// What the host makes of a step. `how` decides whether it fails, and how.
+    fn carry_out(&mut self, id: TaskId, step: &Step, how: u8) -> Outcome {
+        let text = || "because".to_owned();
+        let failure = if !self.up {
+            self.answering = false;
+            Some(Failure::Away(text()))
+        } else {
+            match how {
+                0..=15 => Some(Failure::Passing(text())),
+                16..=23 => Some(Failure::Unknown(text())),
+                24..=29 => Some(Failure::TimedOut(text())),
+                30..=32 => Some(Failure::Lasting(text())),
+                _ => None,
+            }
+        };
+        // What was lost on the way or took too long may have happened all the same.
+        let happens = match &failure {
+            None => true,
+            Some(Failure::Unknown(_) | Failure::TimedOut(_)) => how % 2 == 0,
+            Some(_) => false,
+        };
+        let outcome = if happens { self.really(id, step) } else { None };
+        let Some(failure) = failure else { return outcome.expect("it was carried out") };
+        match step {
+            Step::Ensure(_) => Outcome::Ensured(Err(failure)),
+            Step::Release(_) => Outcome::Released(Err(failure)),
+            Step::Pull(_) => Outcome::Pulled(Err(failure)),
+            Step::Create(_) => Outcome::Created(Err(failure)),
+            Step::Start(_) => Outcome::Started(Err(failure)),
+            Step::Inspect(_) => Outcome::Inspected(Err(failure)),
+            Step::Stop(_, _) => Outcome::Halted(Err(failure)),
+            Step::Remove { .. } => Outcome::Removed(Err(failure)),
+        }
+    }
+
+    fn really(&mut self, id: TaskId, step: &Step) -> Option<Outcome> {
+        Some(match step {
+            Step::Ensure(ResourceKind::Ports) => Outcome::Ensured(self.give_ports(id).map(Some)),
+            Step::Ensure(ResourceKind::Cgroup) => {
+                self.cgroups.insert(id);
+                Outcome::Ensured(Ok(None))
+            }
+            Step::Ensure(ResourceKind::Volume(_)) => {
+                self.volumes.insert(id);
+                Outcome::Ensured(Ok(None))
+            }
+            Step::Release(kind) => {
+                match kind {
+                    ResourceKind::Ports => {}
+                    ResourceKind::Cgroup => _ = self.cgroups.remove(&id),
+                    ResourceKind::Volume(_) => _ = self.volumes.remove(&id),
+                }
+                Outcome::Released(Ok(()))
+            }
+            Step::Pull(_) => Outcome::Pulled(Ok(Some("sha256:x".into()))),
+            Step::Create(i) => Outcome::Created(self.create(id, *i)),
+            Step::Start(i) => Outcome::Started(self.start(id, *i)),
+            Step::Inspect(i) => Outcome::Inspected(Ok(self.boxes.get(&(id, *i)).map(|b| Inspected {
+                id: b.id.clone(),
+                ours: true,
+                state: b.state,
+                started_at: b.started_at,
+                finished_at: None,
+                exit_code: b.started_at.map(|_| b.exit_code),
+                oom_killed: false,
+                error: None,
+                image_digest: None,
+                ports: b.label.ports.clone(),
+            }))),
+            Step::Stop(i, _) => {
+                if let Some(b) = self.boxes.get_mut(&(id, *i))
+                    && b.state == RunState::Running
+                {
+                    b.state = RunState::Ended;
+                    b.exit_code = 143;
+                }
+                Outcome::Halted(Ok(()))
+            }
+            Step::Remove { container: i, .. } => {
+                let running = self.boxes.get(&(id, *i)).is_some_and(|b| b.state == RunState::Running);
+                if running {
+                    return Some(Outcome::Removed(Err(Failure::Passing("it runs".into()))));
+                }
+                self.boxes.remove(&(id, *i));
+                Outcome::Removed(Ok(()))
+            }
+        })
+    }
+
+    fn give_ports(&mut self, id: TaskId) -> Result<Vec<(ContainerName, Vec<ResolvedPort>)>, Failure> {
+        let Some(task) = self.tasks.get(&id) else { return Ok(Vec::new()) };
+        let (claims, foreign) = (&mut self.claims, &self.foreign);
+        task.resolve_ports(|mapping| match mapping.host_port {
+            HostPort::Fixed(port) => {
+                let key = PortKey { protocol: mapping.protocol, port };
+                claims.claim(key, id).map(|()| port).map_err(|_| Failure::Passing("held".into()))
+            }
+            HostPort::Dynamic => (30_000..30_012)
+                .find(|port| {
+                    let key = PortKey { protocol: mapping.protocol, port: *port };
+                    // A foreign program with an even port hides from the look, and is found at the start.
+                    let seen = foreign.contains(port) && port % 2 == 1;
+                    !seen && claims.holder(key).is_none() && claims.claim(key, id).is_ok()
+                })
+                .ok_or_else(|| Failure::Passing("none is free".into())),
+        })
+    }
+
+    fn create(&mut self, id: TaskId, i: usize) -> Result<String, Failure> {
+        if self.boxes.contains_key(&(id, i)) {
+            return Err(Failure::NameTaken("taken".into()));
+        }
+        let task = self.tasks.get(&id).expect("a step of a task that is there");
+        let label = task.supervise(i);
+        let wanted = task.outline.containers[i].ports.len();
+        assert_eq!(label.ports.len(), wanted, "created without its ports");
+        assert!(!task.outline.limited || self.cgroups.contains(&id), "created before its cgroup");
+        assert!(task.outline.volumes.is_empty() || self.volumes.contains(&id), "created before its volume");
+        self.ids += 1;
+        let made = Box_ {
+            id: format!("id{}", self.ids),
+            state: RunState::Created,
+            started_at: None,
+            exit_code: 0,
+            ports: label.ports.clone(),
+            label,
+        };
+        let id_ = made.id.clone();
+        self.boxes.insert((id, i), made);
+        Ok(id_)
+    }
+
+    fn start(&mut self, id: TaskId, i: usize) -> Result<(), Failure> {
+        // At most once rests on this.
+        let durable = self.durable.get(&id).map(|r| &r.containers[i].phase);
+        assert!(
+            matches!(durable, Some(Phase::Starting { .. } | Phase::Stopped(_))),
+            "a start before its record was durable: {durable:?}"
+        );
+        let now = self.now;
+        let Some(b) = self.boxes.get(&(id, i)) else { return Err(Failure::Unknown("no such container".into())) };
+        if b.state == RunState::Running {
+            return Ok(());
+        }
+        for port in &b.ports {
+            let taken = self.foreign.contains(&port.host_port);
+            let ours = |(key, other): (&Key, &Box_)| {
+                *key != (id, i)
+                    && other.state == RunState::Running
+                    && other.ports.iter().any(|p| p.host_port == port.host_port)
+            };
+            if taken || self.boxes.iter().any(ours) {
+                return Err(Failure::PortTaken("taken".into()));
+            }
+        }
+        let b = self.boxes.get_mut(&(id, i)).expect("seen above");
+        b.state = RunState::Running;
+        b.started_at = Some(now);
+        *self.runs.entry((id, i)).or_default() += 1;
+        Ok(())
+    }
+
+    fn list(&mut self) {
+        if !self.up {
+            self.answering = false;
+            return;
+        }
+        let as_of = self.seq;
+        let by_id: BTreeSet<TaskId> = self.boxes.keys().map(|(id, _)| *id).collect();
+        for id in by_id {
+            if !self.tasks.contains_key(&id) {
+                self.recover(id);
+            }
+        }
+        for (id, task) in &mut self.tasks {
+            let seen: BTreeMap<ContainerName, Sighting> = self
+                .boxes
+                .iter()
+                .filter(|((t, _), _)| t == id)
+                .map(|((_, i), b)| {
+                    (task.record.containers[*i].name.clone(), Sighting { id: b.id.clone(), state: b.state })
+                })
+                .collect();
+            task.sight(&seen, as_of);
+        }
+        self.answering = true;
+    }
+
+    fn recover(&mut self, id: TaskId) {
+        let labels: Vec<Supervise> =
+            self.boxes.iter().filter(|((t, _), _)| *t == id).map(|(_, b)| b.label.clone()).collect();
+        let mut task = Task::recovered(labels[0].task.clone(), self.now);
+        for ((t, i), b) in &self.boxes {
+            if *t == id {
+                let name = task.record.containers[*i].name.clone();
+                let text = b.label.to_label();
+                task.recover_ports(&Supervise::from_label(&text).expect("our own label"), &name);
+            }
+        }
+        task.record.version = self.versions.get(&id).copied().unwrap_or(0);
+        // Whoever decides has spoken since the crash.
+        let t = self.specs.iter().position(|s| s.id == id).expect("ours");
+        if !self.wanted[t].assigned {
+            task.unassign(self.now);
+        }
+        self.tasks.insert(id, task);
+        self.touch(id);
+    }
+
+    fn crash(&mut self, cut: Cut) {
+        // Of the saves on their way a prefix got through; steps in flight happened or not.
+        let count = self.on_the_way.len() * usize::from(cut.keep) / 256;
+        let held = std::mem::take(&mut self.held);
+        drop(held);
+        // What is published needs a whole write; a prefix that nobody heard of is only on the disk.
+        for (id, record) in self.on_the_way.drain(..).take(count) {
+            match record {
+                Some(record) => _ = self.durable.insert(id, record),
+                None => _ = self.durable.remove(&id),
+            }
+        }
+        for (n, (id, step)) in std::mem::take(&mut self.in_flight).into_iter().enumerate() {
+            if self.up && (usize::from(cut.keep) >> (n % 8)) & 1 == 1 {
+                let _ = self.really(id, &step);
+            }
+        }
+        if cut.lose_ledger {
+            self.durable.clear();
+        }
+        self.tasks.clear();
+        self.claims = PortClaims::default();
+        for (id, record) in self.durable.clone() {
+            let spec = self.specs.iter().find(|s| s.id == id).expect("ours").clone();
+            let task = Task::restored(longshore_plan::Outline::of(&spec), Some(spec), record);
+            self.claims.sync(id, &task.held_ports());
+            self.tasks.insert(id, task);
+        }
+        self.answering = false;
+        if cut.lose_ledger {
+            // Statuses of tasks that are rebuilt begin again; the control plane keeps the highest.
+            self.reported.clear();
+            self.erased.iter().for_each(|key| _ = self.runs.remove(key));
+        }
+        self.list();
+        // Start-up removes what belongs to no task.
+        let known: BTreeSet<TaskId> = self.tasks.keys().copied().collect();
+        self.volumes.retain(|id| known.contains(id));
+        self.cgroups.retain(|id| known.contains(id));
+        // The control plane sends its whole assignment again.
+        for t in 0..self.specs.len() {
+            let id = self.specs[t].id;
+            if self.wanted[t].assigned {
+                self.assign(t);
+            } else if let Some(task) = self.tasks.get_mut(&id) {
+                task.unassign(self.now);
+                self.touch(id);
+            }
+        }
+    }
+
+    pub fn check(&self) {
+        for (key, runs) in &self.runs {
+            assert!(*runs <= 1, "{key:?} was started {runs} times");
+        }
+        let mut ports = BTreeMap::new();
+        for (key, b) in &self.boxes {
+            if b.state != RunState::Running {
+                continue;
+            }
+            for p in &b.ports {
+                let other = ports.insert(p.host_port, *key);
+                let behind =
+                    |k: &Key| self.tasks.get(&k.0).is_some_and(|t| t.record.containers[k.1].phase.is_stopped());
+                assert!(
+                    other.is_none() || behind(key) || other.as_ref().is_some_and(behind),
+                    "{key:?} and {other:?} have one port"
+                );
+            }
+        }
+    }
+
+    /// Nothing fails any more: everything is carried out until nothing is asked for.
+    pub fn converge(&mut self) {
+        self.up = true;
+        self.foreign.clear();
+        for round in 0..400 {
+            self.list();
+            let ids: Vec<TaskId> = self.tasks.keys().copied().collect();
+            ids.into_iter().for_each(|id| self.pass(id));
+            self.flush(usize::MAX);
+            let quiet = self.in_flight.is_empty();
+            while !self.in_flight.is_empty() {
+                self.finish(0, 255);
+            }
+            self.check();
+            self.now = self.now.after(Duration::from_secs(2));
+            if quiet && round > 60 {
+                return;
+            }
+        }
+        panic!("it does not converge: {:#?}", self.tasks.values().map(|t| (&t.record, &t.live)).collect::<Vec<_>>());
+    }
+
+    pub fn check_converged(&self) {
+        for (spec, wanted) in self.specs.iter().zip(&self.wanted) {
+            let id = spec.id;
+            let boxes = self.boxes.keys().filter(|(t, _)| *t == id).count();
+            match self.tasks.get(&id) {
+                None => {
+                    assert!(!wanted.assigned, "task {id} was forgotten while it is assigned");
+                    assert_eq!(boxes, 0, "containers of a forgotten task");
+                    assert!(!self.durable.contains_key(&id));
+                    assert!(!self.volumes.contains(&id) && !self.cgroups.contains(&id) || !wanted.left, "leaked");
+                }
+                Some(task) => {
+                    let record = &task.record;
+                    let up = record.containers.iter().filter(|c| c.phase.is_running()).count();
+                    if record.ending.is_some() {
+                        assert_eq!(up, 0, "{record:#?}");
+                        assert_eq!(record.reached, TaskStatus::Stopped, "{record:#?}");
+                        assert_eq!(boxes, 0, "{record:#?}");
+                        assert!(!self.volumes.contains(&id) && !self.cgroups.contains(&id), "{record:#?}");
+                        assert!(task.held_ports().is_empty());
+                    } else {
+                        assert!(wanted.assigned && !wanted.stop, "{record:#?}");
+                        // Another task may hold its fixed port for good.
+                        if record.reached == TaskStatus::Pending {
+                            let blocked = self.claims.holder(PortKey { protocol: Protocol::Tcp, port: 80 });
+                            assert!(blocked.is_some_and(|holder| holder != id), "{record:#?} {:#?}", task.live);
+                        } else {
+                            assert_eq!(record.reached, TaskStatus::Running, "{record:#?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
