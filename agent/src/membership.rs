@@ -113,10 +113,12 @@ pub async fn look(config: &Config, docker: &Docker, late: &LateCgroups) -> Resul
             None
         }
     };
-    if let Some(cgroups) = &cgroups {
-        late.set(Ok(cgroups.clone()));
+    let probed = host::probe(engine, cgroups.as_ref()).await;
+    if let Some(cgroups) = cgroups {
+        // Only now: the engine takes a cgroup of no task, which is what the probe makes, for a leftover.
+        late.set(Ok(cgroups));
     }
-    let probed = host::probe(engine, cgroups.as_ref()).await.map_err(|e| fail(&e))?;
+    let probed = probed.map_err(|e| fail(&e))?;
     let settings = HostSettings {
         reserved_memory_mib: config.reserved_memory_mib,
         reserved_ports_tcp: config.reserved_ports_tcp.clone(),
