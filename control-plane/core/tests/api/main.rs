@@ -1,0 +1,11 @@
+//! The core through its public interface: operations as the API front calls them, agents as their sessions do.
+
+// In tests a panic is the report.
+#![allow(clippy::unwrap_used)]
+
+mod clusters;
+mod definitions;
+mod durability;
+mod instances;
+mod tasks;
+mod world;
