@@ -155,7 +155,10 @@ fn full(kind: Kind, directory: &Path) -> Result<()> {
     println!("a read then: {}", told(engine.get(&key(0)).map(|found| found.is_some())));
     println!("the next commit: {}", told(engine.commit(&[(key(acknowledged), random.value())])));
     std::fs::remove_file(&ballast)?;
-    println!("a commit with space again, same process: {}", told(engine.commit(&[(key(acknowledged), random.value())])));
+    println!(
+        "a commit with space again, same process: {}",
+        told(engine.commit(&[(key(acknowledged), random.value())]))
+    );
     drop(engine);
     let mut engine = open(kind, &file)?;
     let kept = (0..acknowledged).filter(|n| matches!(engine.get(&key(*n)), Ok(Some(_)))).count();
@@ -220,7 +223,8 @@ impl Random {
         let length = 1024 + (self.next() % 3072) as usize;
         let mut value = Vec::with_capacity(length + 40);
         while value.len() < length {
-            write!(value, "{{\"name\":\"{:016x}\",\"value\":{}}},", self.next(), self.next() % 1000).expect("a vector grows");
+            write!(value, "{{\"name\":\"{:016x}\",\"value\":{}}},", self.next(), self.next() % 1000)
+                .expect("a vector grows");
         }
         value
     }

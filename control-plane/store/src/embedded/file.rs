@@ -201,7 +201,8 @@ fn exists(path: &Path) -> Result<bool, OpenError> {
         Some(metadata) => {
             let mode = metadata.permissions().mode() & 0o777;
             if mode & 0o077 != 0 {
-                tracing::warn!(file = %path.display(), mode = format!("{mode:o}"), "others may read the store: 600 is enough");
+                let mode = format!("{mode:o}");
+                tracing::warn!(file = %path.display(), mode, "others may read the store: mode 600 is enough");
             }
             Ok(true)
         }

@@ -72,7 +72,7 @@ impl Writer {
                     tracing::error!(
                         file = %self.file.path.display(),
                         error = %chain(&error),
-                        "a write failed and may or may not have reached the disk; nothing more is written until a restart"
+                        "a write failed and may have reached the disk; nothing more is written until a restart"
                     );
                     self.fenced = Some("an earlier write failed with its outcome open; restart to recover".to_owned());
                 }
