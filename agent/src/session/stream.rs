@@ -6,12 +6,14 @@ use super::{SessionConfig, SessionInputs, SessionState, chain};
 use crate::identity::dial;
 use crate::identity::{DialError, Identity};
 use longshore_model::{HostFacts, TaskReport};
+use longshore_proto::v1::agent_service_client::AgentServiceClient;
 use longshore_proto::{MAX_VERSION, MIN_VERSION, v1};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 /// Messages that wait to be sent: one batch of reports, one acknowledgement, one resync and a few heartbeats are
@@ -95,6 +97,8 @@ fn describe(status: &Status) -> String {
 pub(super) struct Stream<'a> {
     inputs: &'a mut SessionInputs,
     messages: Streaming<v1::ControlMessage>,
+    /// Kept for as long as the stream: the connection ends with it.
+    _client: AgentServiceClient<Channel>,
     sender: mpsc::Sender<v1::AgentMessage>,
     inbound: Inbound,
     outbound: Outbound,
@@ -157,6 +161,7 @@ impl<'a> Stream<'a> {
         let millis = |value: u32| Duration::from_millis(value.into());
         Ok(Self {
             messages,
+            _client: client,
             sender,
             inbound: Inbound::new(saved, inputs.desired.clone()),
             outbound: Outbound::new(&observed, config.report_resend),

@@ -3,7 +3,7 @@
 
 use longshore_core::{ConnectError, JoinError, SessionError, TokenError};
 use longshore_proto::FieldError;
-use tonic::Status;
+use tonic::{Code, Status};
 
 /// A field that cannot be used.
 pub(super) fn field(error: &FieldError) -> Status {
@@ -13,6 +13,17 @@ pub(super) fn field(error: &FieldError) -> Status {
 /// A token text that is none.
 pub(super) fn token(error: TokenError) -> Status {
     Status::invalid_argument(format!("field `token`: {error}"))
+}
+
+/// A stream that broke, or bytes that are no message: for those the transport has codes that name no one's fault.
+pub(super) fn unreadable(status: Status) -> Status {
+    match status.code() {
+        Code::Internal if status.message().contains("decode") => {
+            Status::invalid_argument(format!("a message of the stream is not of this protocol: {}", status.message()))
+        }
+        Code::OutOfRange => Status::resource_exhausted(status.message()),
+        _ => status,
+    }
 }
 
 pub(super) fn join(error: &JoinError) -> Status {

@@ -63,7 +63,10 @@ impl<F: Fleet> Service<F> {
         inbound: &mut Streaming<v1::AgentMessage>,
     ) -> Result<(u32, Generation), Status> {
         let first = tokio::time::timeout(self.config.hello_timeout, inbound.message());
-        let first = first.await.map_err(|_| Status::deadline_exceeded("the stream's Hello did not come in time"))??;
+        let first = first
+            .await
+            .map_err(|_| Status::deadline_exceeded("the stream's Hello did not come in time"))?
+            .map_err(refuse::unreadable)?;
         let hello = match first.and_then(|message| message.kind) {
             Some(v1::agent_message::Kind::Hello(hello)) => hello,
             Some(_) | None => {

@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 /// Messages of kinds unknown here that a stream may carry. A newer agent that settled on our version sends none.
 const UNKNOWN_MESSAGES: u32 = 100;
@@ -365,12 +365,9 @@ fn garbage(text: impl Into<String>) -> End {
 
 /// A broken connection, or bytes that are no message.
 fn closed(status: Status) -> End {
+    let status = refuse::unreadable(status);
     match status.code() {
-        // What tonic answers to bytes that do not decode.
-        tonic::Code::Internal if status.message().contains("decode") => {
-            garbage(format!("a message of the stream is not of this protocol: {}", status.message()))
-        }
-        tonic::Code::OutOfRange => End::Refused(Status::resource_exhausted(status.message())),
+        Code::InvalidArgument | Code::ResourceExhausted => End::Refused(status),
         _ => End::Closed(Some(status)),
     }
 }

@@ -1,1 +1,7 @@
+//! The agent port over real TLS on loopback, with a scripted fleet behind it and peers that misbehave before it.
 
+mod fleet;
+mod joining;
+mod peer;
+mod raw;
+mod sessions;

@@ -1,0 +1,225 @@
+//! A fleet in memory, scripted by the test.
+
+use super::super::Fleet;
+use longshore_core::{
+    AgentHello, ConnectError, JoinError, JoinToken, Registered, SessionError, SessionId, Unavailable,
+};
+use longshore_model::{
+    AccountId, AssignedTask, ClusterKey, ClusterName, DesiredStatus, Generation, HostFacts, InstanceId, NetworkMode,
+    Region, TaskId, TaskReport, TaskSpec,
+};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+
+/// How long a test waits for what must come.
+pub(super) const DEADLINE: Duration = Duration::from_secs(20);
+
+#[derive(Default)]
+pub(super) struct FakeFleet {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    /// What joining with an activation answers; an activation that is not here is unknown.
+    pub(super) tokens: HashMap<String, Token>,
+    pub(super) instances: HashMap<InstanceId, Instance>,
+    /// Nothing can be saved.
+    pub(super) unavailable: bool,
+    /// Reports are not saved while this is set.
+    pub(super) stalled: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Token {
+    Uses(u32),
+    Expired,
+    OtherCluster,
+}
+
+pub(super) struct Instance {
+    generation: watch::Sender<Generation>,
+    tasks: BTreeMap<TaskId, AssignedTask>,
+    pub(super) session: Option<SessionId>,
+    pub(super) hellos: Vec<AgentHello>,
+    pub(super) reports: Vec<TaskReport>,
+}
+
+impl State {
+    /// Gives an instance a task without waking its session.
+    pub(super) fn put(&mut self, id: InstanceId, task: AssignedTask) {
+        self.instances.get_mut(&id).expect("registered").tasks.insert(task.spec.id, task);
+    }
+}
+
+pub(super) fn task(id: TaskId, desired: DesiredStatus) -> AssignedTask {
+    let container = longshore_proto::v1::ContainerSpec {
+        name: "main".to_owned(),
+        image: "busybox".to_owned(),
+        essential: true,
+        ..Default::default()
+    };
+    let spec = TaskSpec {
+        id,
+        arn: format!("arn:aws:ecs:lab:123456789012:task/c/{id}"),
+        cluster: ClusterName::new("c").expect("a name"),
+        family: "f".to_owned(),
+        revision: 1,
+        group: "family:f".to_owned(),
+        network_mode: NetworkMode::None,
+        cpu_units: None,
+        memory_mib: None,
+        containers: vec![container.try_into().expect("a container")],
+        volumes: Vec::new(),
+    };
+    AssignedTask { spec: Arc::new(spec), desired, may_start: true, stop_reason: String::new() }
+}
+
+impl FakeFleet {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no test panics while it holds this")
+    }
+
+    /// Changes the state and wakes whoever waits for one.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let result = change(&mut self.lock());
+        self.changed.notify_waiters();
+        result
+    }
+
+    /// Waits until the state is as wanted.
+    pub(super) async fn wait(&self, what: &str, wanted: impl Fn(&State) -> bool) {
+        let seen = async {
+            loop {
+                let mut changed = std::pin::pin!(self.changed.notified());
+                changed.as_mut().enable();
+                if wanted(&self.lock()) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, seen).await.unwrap_or_else(|_| panic!("{what}: not within {DEADLINE:?}"));
+    }
+
+    /// A registered instance, without joining.
+    pub(super) fn add_instance(&self) -> InstanceId {
+        let id = InstanceId::random();
+        let instance = Instance {
+            generation: watch::channel(Generation(1)).0,
+            tasks: BTreeMap::new(),
+            session: None,
+            hellos: Vec::new(),
+            reports: Vec::new(),
+        };
+        self.change(|state| state.instances.insert(id, instance));
+        id
+    }
+
+    /// Changes what an instance should run and wakes its session.
+    pub(super) fn assign(&self, id: InstanceId, task_id: TaskId, desired: Option<DesiredStatus>) {
+        self.change(|state| {
+            let instance = state.instances.get_mut(&id).expect("registered");
+            match desired {
+                Some(desired) => drop(instance.tasks.insert(task_id, task(task_id, desired))),
+                None => drop(instance.tasks.remove(&task_id)),
+            }
+            instance.generation.send_modify(|generation| generation.0 += 10);
+        });
+    }
+}
+
+fn unavailable() -> Unavailable {
+    Unavailable("the disk is full".to_owned())
+}
+
+impl Fleet for FakeFleet {
+    fn account(&self) -> AccountId {
+        AccountId::new("123456789012").expect("an account")
+    }
+
+    async fn register(
+        &self,
+        token: JoinToken,
+        cluster: Option<ClusterName>,
+        _: HostFacts,
+    ) -> Result<Registered, JoinError> {
+        let known = self.lock().tokens.get(&token.activation).copied();
+        match known {
+            None => return Err(JoinError::UnknownToken),
+            Some(Token::Uses(0)) => return Err(JoinError::Spent(1)),
+            Some(Token::Uses(uses)) => {
+                self.change(|state| state.tokens.insert(token.activation.clone(), Token::Uses(uses - 1)));
+            }
+            Some(Token::Expired) => return Err(JoinError::Expired(longshore_model::Timestamp::from_millis(0))),
+            Some(Token::OtherCluster) => {
+                let asked = cluster.map(String::from).unwrap_or_default();
+                return Err(JoinError::OtherCluster { bound: "prod".to_owned(), asked });
+            }
+        }
+        let name = cluster.unwrap_or(ClusterName::new("default").expect("a name"));
+        let cluster = ClusterKey { region: Region::new("lab").expect("a region"), name };
+        let instance = self.add_instance();
+        let arn = format!("arn:aws:ecs:lab:123456789012:container-instance/{}/{instance}", cluster.name);
+        Ok(Registered { instance, cluster, arn })
+    }
+
+    async fn connected(&self, id: InstanceId, session: SessionId, hello: AgentHello) -> Result<(), ConnectError> {
+        self.change(|state| {
+            if state.unavailable {
+                return Err(unavailable().into());
+            }
+            let instance = state.instances.get_mut(&id).ok_or(ConnectError::Deregistered(id))?;
+            if hello.applied > Generation(1_000_000) {
+                let revision = *instance.generation.borrow();
+                return Err(ConnectError::Ahead { applied: hello.applied, revision });
+            }
+            instance.session = Some(session);
+            instance.hellos.push(hello);
+            Ok(())
+        })
+    }
+
+    async fn disconnected(&self, id: InstanceId, session: SessionId) -> Result<(), Unavailable> {
+        self.change(|state| {
+            if let Some(instance) = state.instances.get_mut(&id)
+                && instance.session == Some(session)
+            {
+                instance.session = None;
+            }
+        });
+        Ok(())
+    }
+
+    async fn reports(&self, id: InstanceId, session: SessionId, reports: Vec<TaskReport>) -> Result<(), SessionError> {
+        self.wait("reports may be saved", |state| !state.stalled).await;
+        self.change(|state| {
+            if state.unavailable {
+                return Err(unavailable().into());
+            }
+            let instance = state.instances.get_mut(&id).ok_or(SessionError::Deregistered(id))?;
+            if instance.session != Some(session) {
+                return Err(SessionError::Superseded { instance: id, session });
+            }
+            instance.reports.extend(reports);
+            Ok(())
+        })
+    }
+
+    fn assignment(&self, id: InstanceId) -> Option<(Generation, BTreeMap<TaskId, AssignedTask>)> {
+        let state = self.lock();
+        let instance = state.instances.get(&id)?;
+        let generation = *instance.generation.borrow();
+        Some((generation, instance.tasks.clone()))
+    }
+
+    fn watch(&self, id: InstanceId) -> watch::Receiver<Generation> {
+        match self.lock().instances.get(&id) {
+            Some(instance) => instance.generation.subscribe(),
+            None => watch::channel(Generation(0)).1,
+        }
+    }
+}

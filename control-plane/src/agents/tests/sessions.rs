@@ -1,0 +1,304 @@
+//! Sessions: what is sent when, who wins, and how they end.
+
+use super::fleet::task;
+use super::peer::{Line, Port, hello, patient};
+use crate::agents::AgentsConfig;
+use longshore_model::{DesiredStatus, Generation, TaskId};
+use longshore_proto::v1;
+use longshore_proto::v1::agent_message::Kind as Say;
+use longshore_proto::v1::control_message::Kind as Hear;
+use std::time::Duration;
+use tonic::Code;
+
+fn ids(assignment: &v1::Assignment) -> Vec<String> {
+    assignment.tasks.iter().map(|task| task.spec.as_ref().expect("has one").id.clone()).collect()
+}
+
+fn report(task: TaskId, version: u64) -> v1::TaskReport {
+    v1::TaskReport {
+        task: task.to_string(),
+        version,
+        status: v1::TaskStatus::Running.into(),
+        ..v1::TaskReport::default()
+    }
+}
+
+/// How a session that begins with `kind` ends.
+async fn refused(port: &Port, kind: Option<Say>) -> tonic::Status {
+    let instance = port.fleet.add_instance();
+    let mut line = port.line(instance).await;
+    line.try_say(kind).await;
+    let status = line.end().await;
+    assert!(port.fleet.lock().instances[&instance].hellos.is_empty(), "nothing was changed");
+    status
+}
+
+#[tokio::test]
+async fn a_session_begins_with_hello_welcome_and_everything() {
+    let port = Port::start(patient()).await;
+    let instance = port.fleet.add_instance();
+    let wanted = TaskId::random();
+    port.fleet.assign(instance, wanted, Some(DesiredStatus::Running));
+    let observed = TaskId::random();
+    let mut line = port.line(instance).await;
+    let said = v1::Hello { applied_generation: 3, observed: vec![report(observed, 4)], ..hello() };
+    line.say(Say::Hello(said)).await;
+    let welcome = line.welcome().await;
+    assert_eq!((welcome.version, welcome.heartbeat_millis, welcome.lease_millis), (1, 1000, 60_000));
+    let assignment = line.assignment().await;
+    assert!(assignment.complete);
+    assert_eq!(ids(&assignment), [wanted.to_string()]);
+    let state = port.fleet.lock();
+    let heard = &state.instances[&instance].hellos[0];
+    assert_eq!(heard.applied, Generation(3));
+    assert_eq!(heard.observed[0].task, observed);
+}
+
+#[tokio::test]
+async fn the_first_message_is_a_good_hello_or_the_last() {
+    let port = Port::start(AgentsConfig { hello_timeout: Duration::from_secs(30), ..patient() }).await;
+    let status = refused(&port, Some(Say::Heartbeat(v1::Heartbeat { seq: 1 }))).await;
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().contains("`kind`"), "{status}");
+    assert_eq!(refused(&port, None).await.code(), Code::InvalidArgument);
+    for (min_version, max_version) in [(0, 0), (2, 9), (3, 2)] {
+        let status = refused(&port, Some(Say::Hello(v1::Hello { min_version, max_version, ..hello() }))).await;
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        assert!(status.message().contains("upgrade the older"), "{status}");
+    }
+    let status = refused(&port, Some(Say::Hello(v1::Hello { facts: None, ..hello() }))).await;
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().contains("`facts`"), "{status}");
+    let bad = v1::TaskReport { status: 77, ..report(TaskId::random(), 1) };
+    let status = refused(&port, Some(Say::Hello(v1::Hello { observed: vec![bad], ..hello() }))).await;
+    assert!(status.message().contains("`observed[0].status`"), "{status}");
+    let ahead = v1::Hello { applied_generation: u64::MAX, ..hello() };
+    assert_eq!(refused(&port, Some(Say::Hello(ahead))).await.code(), Code::FailedPrecondition);
+    port.fleet.change(|state| state.unavailable = true);
+    assert_eq!(refused(&port, Some(Say::Hello(hello()))).await.code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn whoever_says_nothing_is_not_waited_for() {
+    let port = Port::start(AgentsConfig { hello_timeout: Duration::from_millis(200), ..patient() }).await;
+    let instance = port.fleet.add_instance();
+    assert_eq!(port.line(instance).await.end().await.code(), Code::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn a_newer_agent_settles_on_our_version() {
+    let port = Port::start(patient()).await;
+    let mut line = port.line(port.fleet.add_instance()).await;
+    line.say(Say::Hello(v1::Hello { min_version: 1, max_version: 9, ..hello() })).await;
+    assert_eq!(line.welcome().await.version, 1);
+    line.assignment().await;
+    // A message of a kind that this version does not have is passed over.
+    line.try_say(None).await;
+    assert_eq!(line.quiet(1).await, []);
+}
+
+#[tokio::test]
+async fn changes_leave_at_once_and_gather_while_one_is_in_flight() {
+    let port = Port::start(patient()).await;
+    let instance = port.fleet.add_instance();
+    let (mut line, _, first) = port.session(instance).await;
+    line.applied(first.generation).await;
+    let tasks: Vec<TaskId> = (1..=3).map(|n| TaskId::from_bytes([n; 16])).collect();
+    port.fleet.assign(instance, tasks[0], Some(DesiredStatus::Running));
+    let one = line.assignment().await;
+    assert!(!one.complete);
+    assert_eq!((one.base_generation, ids(&one)), (first.generation, vec![tasks[0].to_string()]));
+    // In flight: nothing more is sent.
+    port.fleet.assign(instance, tasks[1], Some(DesiredStatus::Running));
+    port.fleet.assign(instance, tasks[2], Some(DesiredStatus::Running));
+    port.fleet.assign(instance, tasks[0], Some(DesiredStatus::Stopped));
+    assert_eq!(line.quiet(1).await, []);
+    line.applied(one.generation).await;
+    let two = line.assignment().await;
+    assert_eq!(two.base_generation, one.generation);
+    assert_eq!(ids(&two), tasks.iter().map(ToString::to_string).collect::<Vec<_>>());
+    line.applied(two.generation).await;
+    port.fleet.assign(instance, tasks[0], None);
+    let three = line.assignment().await;
+    assert_eq!((three.tasks.len(), three.removed.as_slice()), (0, [tasks[0].to_string()].as_slice()));
+}
+
+#[tokio::test]
+async fn everything_is_sent_again_on_a_resync_or_without_an_answer() {
+    let port = Port::start(AgentsConfig { apply_timeout: Duration::from_millis(300), ..patient() }).await;
+    let instance = port.fleet.add_instance();
+    let wanted = TaskId::random();
+    let (mut line, _, first) = port.session(instance).await;
+    // No answer: the same again.
+    let again = line.assignment().await;
+    assert_eq!((again.complete, again.generation), (true, first.generation));
+    line.applied(first.generation).await;
+    port.fleet.assign(instance, wanted, Some(DesiredStatus::Running));
+    let mut delta = line.assignment().await;
+    while delta.complete {
+        // One more repetition may have left before our answer came.
+        line.applied(delta.generation).await;
+        delta = line.assignment().await;
+    }
+    line.say(Say::Resync(v1::Resync { why: "lost\nmy ledger".to_owned() })).await;
+    let complete = line.assignment().await;
+    assert_eq!((complete.complete, complete.generation, ids(&complete)), (true, delta.generation, ids(&delta)));
+}
+
+#[tokio::test]
+async fn an_agent_ahead_of_its_assignment_is_never_turned_back() {
+    let port = Port::start(patient()).await;
+    let instance = port.fleet.add_instance();
+    let mut line = port.line(instance).await;
+    line.say(Say::Hello(v1::Hello { applied_generation: 500, ..hello() })).await;
+    line.welcome().await;
+    assert_eq!(line.assignment().await.generation, 500);
+}
+
+#[tokio::test]
+async fn the_newest_session_wins() {
+    let port = Port::start(AgentsConfig { lease: Duration::from_millis(400), ..patient() }).await;
+    let instance = port.fleet.add_instance();
+    let (mut first, _, _) = port.session(instance).await;
+    let (mut second, _, assignment) = port.session(instance).await;
+    let status = first.end().await;
+    assert_eq!(status.code(), Code::Aborted, "{status}");
+    second.applied(assignment.generation).await;
+    // Beyond the first one's lease, the second one's session is still there.
+    for seq in 1..=12 {
+        assert_eq!(second.quiet(seq).await, []);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(port.fleet.lock().instances[&instance].session.is_some());
+}
+
+#[tokio::test]
+async fn a_deregistered_instance_is_put_out_and_kept_out() {
+    let port = Port::start(patient()).await;
+    let instance = port.fleet.add_instance();
+    let (mut line, _, _) = port.session(instance).await;
+    port.fleet.change(|state| state.instances.remove(&instance));
+    let status = line.end().await;
+    assert_eq!(status.code(), Code::PermissionDenied);
+    assert!(status.message().contains("join again"), "{status}");
+    let mut again = port.line(instance).await;
+    again.say(Say::Hello(hello())).await;
+    assert_eq!(again.end().await.code(), Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn reports_are_saved_before_they_are_acknowledged() {
+    let port = Port::start(patient()).await;
+    let instance = port.fleet.add_instance();
+    let wanted = TaskId::random();
+    let (mut line, _, first) = port.session(instance).await;
+    line.applied(first.generation).await;
+    port.fleet.change(|state| state.stalled = true);
+    line.say(Say::Reports(v1::Reports { seq: 1, tasks: vec![report(wanted, 1)] })).await;
+    // While they are being saved, assignments go on.
+    port.fleet.assign(instance, wanted, Some(DesiredStatus::Running));
+    assert_eq!(ids(&line.assignment().await), [wanted.to_string()]);
+    assert!(port.fleet.lock().instances[&instance].reports.is_empty());
+    port.fleet.change(|state| state.stalled = false);
+    assert_eq!(line.hear().await.expect("a message"), Hear::ReportsAck(v1::ReportsAck { seq: 1 }));
+    assert_eq!(port.fleet.lock().instances[&instance].reports[0].task, wanted);
+    port.fleet.change(|state| state.unavailable = true);
+    line.say(Say::Reports(v1::Reports { seq: 2, tasks: vec![report(wanted, 2)] })).await;
+    assert_eq!(line.end().await.code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn what_no_agent_says_ends_the_session_with_the_field() {
+    let port = Port::start(patient()).await;
+    let reports = |seq, tasks| Say::Reports(v1::Reports { seq, tasks });
+    let bad = v1::TaskReport { status: 99, ..report(TaskId::random(), 1) };
+    let cases = [
+        (Say::Hello(hello()), "`hello`"),
+        (Say::Applied(v1::Applied { generation: 999 }), "`applied.generation`"),
+        (reports(0, Vec::new()), "`reports.seq`"),
+        (reports(1, vec![bad]), "`reports.tasks[0].status`"),
+    ];
+    for (kind, field) in cases {
+        let (mut line, _, _) = port.session(port.fleet.add_instance()).await;
+        line.say(kind).await;
+        let status = line.end().await;
+        assert_eq!(status.code(), Code::InvalidArgument, "{field}");
+        assert!(status.message().contains(field), "{field}: {status}");
+    }
+    // Unknown kinds without end.
+    let (mut line, _, _) = port.session(port.fleet.add_instance()).await;
+    for _ in 0..150 {
+        line.try_say(None).await;
+    }
+    assert_eq!(line.end().await.code(), Code::InvalidArgument);
+    assert!(port.fleet.lock().instances.values().all(|instance| instance.reports.is_empty()));
+}
+
+#[tokio::test]
+async fn silence_loses_the_lease() {
+    let port = Port::start(AgentsConfig { lease: Duration::from_millis(300), ..patient() }).await;
+    let instance = port.fleet.add_instance();
+    let (mut line, _, _) = port.session(instance).await;
+    assert_eq!(line.end().await.code(), Code::DeadlineExceeded);
+    port.fleet.wait("disconnected", |state| state.instances[&instance].session.is_none()).await;
+}
+
+#[tokio::test]
+async fn a_lost_connection_costs_the_lease_and_not_less() {
+    let port = Port::start(AgentsConfig { lease: Duration::from_millis(500), ..patient() }).await;
+    let instance = port.fleet.add_instance();
+    let (line, _, _) = port.session(instance).await;
+    drop(line);
+    // Back within the lease: nobody noticed.
+    let (line, _, _) = port.session(instance).await;
+    let session = port.fleet.lock().instances[&instance].session;
+    assert!(session.is_some());
+    let lost = tokio::time::Instant::now();
+    drop(line);
+    port.fleet.wait("disconnected", |state| state.instances[&instance].session.is_none()).await;
+    assert!(lost.elapsed() > Duration::from_millis(300), "not before the lease ran out");
+}
+
+#[tokio::test]
+async fn the_end_of_the_control_plane_ends_every_stream_kindly() {
+    let port = Port::start(patient()).await;
+    let mut lines: Vec<Line> = Vec::new();
+    for _ in 0..3 {
+        lines.push(port.session(port.fleet.add_instance()).await.0);
+    }
+    port.shutdown.cancel();
+    for line in &mut lines {
+        assert_eq!(line.end().await.code(), Code::Unavailable);
+    }
+    drop(lines);
+    let served = tokio::time::timeout(super::fleet::DEADLINE, port.serving).await.expect("ends in time");
+    served.expect("no panic").expect("no error");
+    assert!(port.fleet.lock().instances.values().all(|instance| instance.session.is_some()), "a restart is no loss");
+}
+
+#[tokio::test]
+async fn an_agent_that_does_not_read_is_let_go() {
+    let port = Port::start(AgentsConfig { lease: Duration::from_millis(500), ..patient() }).await;
+    let instance = port.fleet.add_instance();
+    for _ in 0..2000 {
+        let id = TaskId::random();
+        let mut large = task(id, DesiredStatus::Running);
+        std::sync::Arc::make_mut(&mut large.spec).family = "x".repeat(2000);
+        port.fleet.change(|state| state.put(instance, large));
+    }
+    // The first assignment fills the windows; then acknowledgements pile up, however often the agent beats.
+    let mut line = port.line(instance).await;
+    line.say(Say::Hello(hello())).await;
+    line.welcome().await;
+    let beating = async {
+        let mut seq = 0;
+        while line.beat(seq).await {
+            seq += 1;
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = beating => {}
+        () = port.fleet.wait("let go", |state| state.instances[&instance].session.is_none()) => {}
+    }
+}
