@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 fn config() -> ProptestConfig {
-    let cases = std::env::var("LONGSHORE_FUZZ_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(3000);
+    let cases = std::env::var("LONGSHORE_FUZZ_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(300);
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
@@ -122,8 +122,8 @@ fn some_definitions_are_sound() {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 24) as u8
     };
-    let sound = (0..2000)
+    let sound = (0..1000)
         .filter(|i| parse_json(thin(&rich(), (i % 64) as u8, &mut dice).to_string().as_bytes()).is_ok_and(check))
         .count();
-    assert!(sound > 50, "only {sound} of 2000");
+    assert!(sound > 25, "only {sound} of 1000");
 }

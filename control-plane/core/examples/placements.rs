@@ -1,0 +1,190 @@
+//! What a fleet costs the core: durable placements a second, latency, memory, and the time of a start.
+//!
+//! ```text
+//! cargo run --release -p longshore-core --example placements -- [hosts] [tasks] [callers]
+//! ```
+//!
+//! Hosts join and connect, callers run ten tasks a call until there are as many as asked for, agents report them
+//! running, and the store is opened again. The store is the embedded one, in a temporary directory.
+
+// A measurement may end with a panic.
+#![allow(clippy::unwrap_used)]
+
+use longshore_core::{AgentHello, Caller, Core, CoreConfig, FirstStart, JoinToken, OwnerTask, SealingKey, SessionId};
+use longshore_ecs_api::Operation;
+use longshore_ecs_api::ssm::SsmOperation;
+use longshore_model::{
+    Attribute, Generation, HostFacts, InstanceId, Region, Resources, TaskId, TaskReport, TaskStatus,
+};
+use longshore_store::EmbeddedStore;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+#[tokio::main]
+async fn main() {
+    let mut arguments = std::env::args().skip(1).map(|text| text.parse::<usize>().unwrap());
+    let hosts = arguments.next().unwrap_or(10_000);
+    let tasks = arguments.next().unwrap_or(100_000);
+    let callers = arguments.next().unwrap_or(64);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    println!("{hosts} hosts, {tasks} tasks, {callers} callers; at start {} MiB", memory_mib());
+
+    let (core, owner) = open(&path).await;
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let owner = tokio::spawn(owner.run(async {
+        drop(stopped.await);
+    }));
+    let cluster = json!({"clusterName": "default"});
+    call(&core, Operation::CreateCluster, cluster).await;
+    let app = json!({"name": "app", "image": "busybox", "cpu": 10, "memory": 16, "command": ["sleep", "1000"]});
+    let definition = json!({"family": "web", "containerDefinitions": [app]});
+    call(&core, Operation::RegisterTaskDefinition, definition).await;
+
+    let begin = Instant::now();
+    let joins = (0..hosts.div_ceil(1000)).map(|_| join_some(&core, hosts.min(1000)));
+    let sessions: Vec<_> = futures::future::join_all(joins).await.into_iter().flatten().collect();
+    println!("joined and connected {} hosts in {:.1?}, {} MiB", sessions.len(), begin.elapsed(), memory_mib());
+
+    for strategy in [json!([]), json!([{"type": "spread", "field": "instanceId"}])] {
+        let begin = Instant::now();
+        let latencies = run_tasks(&core, tasks / 2, callers, &strategy).await;
+        let rate = (tasks / 2) as f64 / begin.elapsed().as_secs_f64();
+        let at = |part: f64| latencies[((latencies.len() - 1) as f64 * part) as usize];
+        println!(
+            "placed {} with strategy {strategy}: {rate:.0} tasks/s; a call of ten p50 {:.1?}, p99 {:.1?}; {} MiB",
+            tasks / 2,
+            at(0.5),
+            at(0.99),
+            memory_mib()
+        );
+    }
+
+    let begin = Instant::now();
+    let reports = sessions.iter().map(|(instance, session)| {
+        let running = core.assignment(*instance).unwrap().1.into_keys().map(running).collect();
+        core.agent_reports(*instance, *session, running)
+    });
+    futures::future::join_all(reports).await.into_iter().for_each(|done| done.unwrap());
+    println!("reported running in {:.1?}, {} MiB", begin.elapsed(), memory_mib());
+
+    drop(stop);
+    owner.await.unwrap().unwrap();
+    drop(core);
+    let size = std::fs::metadata(&path).map_or(0, |data| data.len() >> 20);
+    let begin = Instant::now();
+    let (core, _owner) = open(&path).await;
+    let found = core.snapshot().tasks_len();
+    println!("opened again in {:.1?}: {found} tasks from {size} MiB", begin.elapsed());
+}
+
+async fn open(path: &std::path::Path) -> (Core, OwnerTask) {
+    // The store before may need a moment to let go of its file.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let store = loop {
+        match EmbeddedStore::open(path).await {
+            Ok(store) => break store,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let key = SealingKey::from_bytes(&[1; 32]);
+    Core::open(CoreConfig::default(), Arc::new(store), key, FirstStart::default()).await.unwrap()
+}
+
+async fn join_some(core: &Core, count: usize) -> Vec<(InstanceId, SessionId)> {
+    let request = json!({"RegistrationLimit": 1000}).to_string();
+    let answer = core.ssm(&caller(core), SsmOperation::CreateActivation, request.into()).await.unwrap();
+    let answer: Value = serde_json::from_slice(&answer).unwrap();
+    let token: JoinToken = answer["ActivationCode"].as_str().unwrap().parse().unwrap();
+    let joins = (0..count).map(|_| async {
+        let instance = core.register_instance(&token, None, facts()).await.unwrap().instance;
+        let session = SessionId::random();
+        let hello = AgentHello { facts: facts(), applied: Generation(0), observed: Vec::new() };
+        core.agent_connected(instance, session, hello).await.unwrap();
+        (instance, session)
+    });
+    futures::future::join_all(joins).await
+}
+
+/// Latencies of the calls, in order.
+async fn run_tasks(core: &Core, tasks: usize, callers: usize, strategy: &Value) -> Vec<Duration> {
+    let left = Arc::new(AtomicUsize::new(tasks / 10));
+    let request = json!({"taskDefinition": "web", "count": 10, "placementStrategy": strategy});
+    let callers: Vec<_> = (0..callers)
+        .map(|_| {
+            let (core, left, request) = (core.clone(), Arc::clone(&left), request.clone());
+            tokio::spawn(async move {
+                let mut latencies = Vec::new();
+                while left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok() {
+                    let begin = Instant::now();
+                    let answer = call(&core, Operation::RunTask, request.clone()).await;
+                    assert_eq!(answer["failures"], json!([]), "{answer}");
+                    latencies.push(begin.elapsed());
+                }
+                latencies
+            })
+        })
+        .collect();
+    let mut all: Vec<Duration> = Vec::new();
+    for caller in callers {
+        all.extend(caller.await.unwrap());
+    }
+    all.sort();
+    all
+}
+
+async fn call(core: &Core, op: Operation, request: Value) -> Value {
+    let answer = core.call(&caller(core), op, request.to_string().into()).await.unwrap();
+    serde_json::from_slice(&answer).unwrap()
+}
+
+fn caller(core: &Core) -> Caller {
+    Caller {
+        region: Region::new("lab").unwrap(),
+        account: core.account().clone(),
+        principal_arn: format!("arn:aws:iam::{}:root", core.account()),
+        access_key_id: "AKIAEXAMPLEEXAMPLE12".to_owned(),
+    }
+}
+
+/// A host with as many attributes as a real one has.
+fn facts() -> HostFacts {
+    let capability = |n| Attribute { name: format!("com.amazonaws.ecs.capability.example-{n}"), value: None };
+    let api = (17..30)
+        .map(|n| Attribute { name: format!("com.amazonaws.ecs.capability.docker-remote-api.1.{n}"), value: None });
+    let own = [("ecs.os-type", "linux"), ("ecs.cpu-architecture", "x86_64"), ("ecs.availability-zone", "a")];
+    let own = own.map(|(name, value)| Attribute { name: name.to_owned(), value: Some(value.to_owned()) });
+    HostFacts {
+        hostname: "host".to_owned(),
+        resources: Resources { cpu_units: 4096, memory_mib: 16_384, ..Resources::default() },
+        attributes: (0..20).map(capability).chain(api).chain(own).collect(),
+        ..HostFacts::default()
+    }
+}
+
+fn running(task: TaskId) -> TaskReport {
+    TaskReport {
+        task,
+        version: 1,
+        status: TaskStatus::Running,
+        stop: None,
+        waiting_for: None,
+        pull_started_at: None,
+        pull_stopped_at: None,
+        started_at: None,
+        stopping_at: None,
+        execution_stopped_at: None,
+        stopped_at: None,
+        containers: Vec::new(),
+    }
+}
+
+/// Resident memory of this process.
+fn memory_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok()).unwrap_or(0) / 1024
+}
