@@ -570,3 +570,26 @@ fn few_hosts_that_qualify_are_found_among_many() {
         assert_eq!(outcome.passed_over.len(), 250);
     }
 }
+
+#[test]
+fn no_gpu_is_given_twice() {
+    let mut all: Vec<Told> = equal(2).into_iter().map(|host| Told { host, tasks: Vec::new() }).collect();
+    for told in &mut all {
+        let mut offer = Offer::clone(&told.host.offer);
+        offer.gpu_ids = (0..5).map(|n| format!("GPU-{n}")).collect();
+        told.host.offer = Arc::new(offer);
+    }
+    // In the middle, so that the free ones are not simply the last.
+    all[0].tasks.push(Task {
+        claim: Claim { gpus: 1, ..Claim::default() },
+        gpu_ids: vec!["GPU-1".to_owned()],
+        group: "family:x".to_owned(),
+    });
+    let mut request = request(6, 3);
+    request.claim.gpus = 2;
+    let outcome = place(&kept(&all), &request);
+    assert_eq!((outcome.placed.len(), outcome.unplaced), (4, 2));
+    follow(&mut all, &request, &outcome);
+    let reasons: Vec<_> = outcome.passed_over.iter().map(|over| over.reason.to_string()).collect();
+    assert_eq!(reasons, ["needs 2 GPUs, has 0 of 5 free", "needs 2 GPUs, has 1 of 5 free"]);
+}
