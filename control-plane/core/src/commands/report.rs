@@ -88,7 +88,8 @@ fn merge(task: &Task, report: &TaskReport, since: Since, now: Timestamp, names: 
         new.desired = DesiredStatus::Stopped;
     }
     if new.stop.is_none() {
-        new.stop = report.stop.as_ref().map(|stop| Stop { code: stop.code, reason: shortened(&stop.reason) });
+        let said = report.stop.as_ref().filter(|stop| stop.code.is_some() || !stop.reason.is_empty());
+        new.stop = said.map(|stop| Stop { code: stop.code, reason: shortened(&stop.reason) });
     }
     new.connectivity_at = task.connectivity_at.or(Some(now));
     new.pull_started_at = report.pull_started_at.or(task.pull_started_at);

@@ -25,15 +25,11 @@ pub(crate) enum Due {
 impl Sweep {
     /// What is due at `now`. Looks at nothing that is not.
     pub(crate) fn find(state: &State, now: Timestamp, retention: Duration) -> Vec<Due> {
-        let old = |at: Timestamp| at.after(retention) <= now;
         let graves = state
             .graves()
-            // Ordered by time: client tokens carry their own end, all others are kept for the retention.
-            .take_while(|(at, _)| *at <= now)
-            .filter(|(at, grave)| match grave {
-                Grave::ClientToken(_) => true,
-                Grave::Task(_) | Grave::Instance(_) | Grave::Cluster(_) => old(*at),
-            })
+            // Ordered by time, so nothing that is not due is looked at. A client token lies under its own end and is
+            // kept for the retention beyond it, which does no harm.
+            .take_while(|(at, _)| at.after(retention) <= now)
             .map(|(at, grave)| Due::Grave(*at, grave.clone()));
         let doomed = state.doomed_definitions().filter(|key| state.definition_users(key) == 0);
         graves.chain(doomed.cloned().map(Due::Definition)).collect()

@@ -42,6 +42,22 @@ pub struct Validated {
     pub tags: Vec<Tag>,
 }
 
+/// A task's CPU as RunTask's overrides may give it, in the form in which it is stored.
+///
+/// # Errors
+/// `ClientException`: it is not a quantity, or not one that tasks can have.
+pub(crate) fn task_cpu(text: &str) -> Result<String, ApiError> {
+    size::cpu(text)
+}
+
+/// A task's memory as RunTask's overrides may give it, in the form in which it is stored.
+///
+/// # Errors
+/// `ClientException`: it is not a quantity, or not one that tasks can have.
+pub(crate) fn task_memory(text: &str) -> Result<String, ApiError> {
+    size::memory(text)
+}
+
 /// Checks a registration and gives the form it is stored in.
 ///
 /// # Errors

@@ -1,5 +1,7 @@
 //! What RunTask and StartTask may change of a task definition.
 
+use crate::definition::{task_cpu, task_memory};
+use crate::needs;
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::ResourceType;
 use longshore_ecs_api::types::{ContainerDefinition, ContainerOverride, TaskDefinition, TaskOverride};
@@ -25,8 +27,8 @@ pub(crate) fn checked(
         return Err(ApiError::invalid(text));
     }
     refuse_unsupported(&overrides)?;
-    overrides.cpu = overrides.cpu.map(|text| whole(&text, "cpu")).transpose()?;
-    overrides.memory = overrides.memory.map(|text| whole(&text, "memory")).transpose()?;
+    overrides.cpu = overrides.cpu.map(|text| task_cpu(&text)).transpose()?;
+    overrides.memory = overrides.memory.map(|text| task_memory(&text)).transpose()?;
     overrides.inference_accelerator_overrides = None;
     let containers = definition.container_definitions.as_deref().unwrap_or(&[]);
     let mut seen = BTreeSet::new();
@@ -91,17 +93,17 @@ fn check_container(over: &ContainerOverride, c: &ContainerDefinition, name: &str
 /// As for definitions: containers must not have more than their task.
 fn check_sums(overrides: &TaskOverride, definition: &TaskDefinition) -> Result<(), ApiError> {
     let containers = definition.container_definitions.as_deref().unwrap_or(&[]);
-    let over = |c: &ContainerDefinition| crate::needs::container_override(Some(overrides), c);
+    let over = |c: &ContainerDefinition| needs::container_override(Some(overrides), c);
     let sum = |value: &dyn Fn(&ContainerDefinition) -> Option<i32>| -> i64 {
         containers.iter().filter_map(value).map(i64::from).sum()
     };
     let cpu = sum(&|c| over(c).and_then(|o| o.cpu).or(c.cpu));
-    if crate::needs::task_cpu(definition, Some(overrides)).is_some_and(|task| cpu > i64::from(task)) {
+    if needs::task_cpu(definition, Some(overrides)).is_some_and(|task| cpu > i64::from(task)) {
         return Err(ApiError::client(
             "The sum of all container 'cpu' values cannot be greater than the value of the task 'cpu'.",
         ));
     }
-    if let Some(task) = crate::needs::task_memory(definition, Some(overrides)) {
+    if let Some(task) = needs::task_memory(definition, Some(overrides)) {
         let memory = |c: &ContainerDefinition| over(c).and_then(|o| o.memory).or(c.memory);
         let reservation = |c: &ContainerDefinition| over(c).and_then(|o| o.memory_reservation).or(c.memory_reservation);
         // Hard limits may add up to more than the task's; reservations may not, nor may a single limit.
@@ -135,12 +137,5 @@ fn refuse_unsupported(overrides: &TaskOverride) -> Result<(), ApiError> {
             Err(ApiError::client(format!("overrides.{field} is not supported yet by this version of Longshore.")))
         }
         None => Ok(()),
-    }
-}
-
-fn whole(text: &str, field: &str) -> Result<String, ApiError> {
-    match text.trim().parse::<u32>() {
-        Ok(number) if number > 0 => Ok(number.to_string()),
-        Ok(_) | Err(_) => Err(ApiError::client(format!("Invalid '{field}' setting for task."))),
     }
 }

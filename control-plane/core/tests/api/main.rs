@@ -7,5 +7,6 @@ mod clusters;
 mod definitions;
 mod durability;
 mod instances;
+mod specs;
 mod tasks;
 mod world;

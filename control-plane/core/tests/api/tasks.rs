@@ -271,7 +271,7 @@ async fn overrides_reach_the_agent_and_what_is_wrong_with_them_is_told() {
     let (world, agent) = lab().await;
     let environment = json!([{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]);
     world.definition("web", json!({"environment": environment, "command": ["old"]})).await;
-    let overrides = json!({"cpu": "512", "containerOverrides": [{
+    let overrides = json!({"cpu": "0.5 vCPU", "containerOverrides": [{
         "name": "app", "command": ["new", "words"], "memory": 100,
         "environment": [{"name": "B", "value": "3"}, {"name": "C", "value": "4"}],
     }]});

@@ -1,0 +1,132 @@
+//! What of a definition reaches its agent.
+
+use crate::world::{World, facts, task_id};
+use longshore_ecs_api::Operation as Op;
+use longshore_model::{
+    Attribute, Device, HostPort, LinuxParameters, MountPoint, NetworkMode, PortMapping, Protocol, Tmpfs, Ulimit,
+    VolumeSource, VolumeSpec,
+};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// A lab whose host has every attribute that the definition asks for.
+async fn placed(definition: Value) -> (World, longshore_model::TaskSpec) {
+    let world = World::new().await;
+    world.cluster("default").await;
+    let answer = world.ok(Op::RegisterTaskDefinition, definition).await;
+    let mut facts = facts(4096, 4096);
+    facts.resources.gpu_ids = vec!["gpu-a".to_owned(), "gpu-b".to_owned(), "gpu-c".to_owned()];
+    for required in answer["taskDefinition"]["requiresAttributes"].as_array().unwrap() {
+        facts.attributes.push(Attribute {
+            name: required["name"].as_str().unwrap().to_owned(),
+            value: required["value"].as_str().map(str::to_owned),
+        });
+    }
+    let agent = world.host("default", facts).await;
+    let task = world.run(json!({"taskDefinition": answer["taskDefinition"]["taskDefinitionArn"]})).await;
+    let spec = (*agent.assigned()[&task_id(&task)].spec).clone();
+    (world, spec)
+}
+
+#[tokio::test]
+async fn every_field_that_agents_honour_arrives() {
+    let (_world, spec) = placed(json!({
+        "family": "web",
+        "networkMode": "bridge",
+        "cpu": "1 vCPU",
+        "memory": "1 GB",
+        "volumes": [{"name": "data", "host": {"sourcePath": "/srv/data"}}, {"name": "scratch"}],
+        "containerDefinitions": [
+            {
+                "name": "app", "image": "web:1", "cpu": 100, "memory": 200, "memoryReservation": 100,
+                "entryPoint": ["/bin/sh"], "command": ["-c", "true"], "workingDirectory": "/app", "user": "1000:1000",
+                "hostname": "web", "environment": [{"name": "A", "value": "1"}],
+                "portMappings": [
+                    {"containerPort": 80, "hostPort": 8080},
+                    {"containerPort": 53, "protocol": "udp"},
+                ],
+                "mountPoints": [{"sourceVolume": "data", "containerPath": "/data", "readOnly": true}],
+                "readonlyRootFilesystem": true, "privileged": true, "interactive": true, "pseudoTerminal": true,
+                "ulimits": [{"name": "nofile", "softLimit": 10, "hardLimit": 20}],
+                "linuxParameters": {
+                    "capabilities": {"add": ["NET_ADMIN"], "drop": ["ALL"]},
+                    "devices": [{"hostPath": "/dev/fuse", "permissions": ["read", "write"]}],
+                    "initProcessEnabled": true, "sharedMemorySize": 32, "maxSwap": 64, "swappiness": 10,
+                    "tmpfs": [{"containerPath": "/t", "size": 8, "mountOptions": ["noexec"]}],
+                },
+                "dockerLabels": {"a": "b"}, "dnsServers": ["10.0.0.1"], "dnsSearchDomains": ["lab"],
+                "extraHosts": [{"hostname": "db", "ipAddress": "10.0.0.2"}],
+                "systemControls": [{"namespace": "net.core.somaxconn", "value": "100"}],
+                "logConfiguration": {"logDriver": "json-file", "options": {"max-size": "1m"}},
+                "stopTimeout": 7,
+                "resourceRequirements": [{"type": "GPU", "value": "2"}],
+            },
+            {"name": "side", "image": "side:1", "essential": false, "cpu": 1,
+             "resourceRequirements": [{"type": "GPU", "value": "1"}]},
+        ],
+    }))
+    .await;
+    assert_eq!((spec.family.as_str(), spec.revision, spec.group.as_str()), ("web", 1, "family:web"));
+    assert_eq!((spec.cpu_units, spec.memory_mib, spec.network_mode), (Some(1024), Some(1024), NetworkMode::Bridge));
+    let volume = |name: &str, source| VolumeSpec { name: name.to_owned(), source };
+    let data = VolumeSource::Host { path: "/srv/data".to_owned() };
+    assert_eq!(spec.volumes, [volume("data", data), volume("scratch", VolumeSource::Task)]);
+    let [app, side] = spec.containers.as_slice() else { panic!("two containers") };
+    assert_eq!((app.name.as_str(), app.image.as_str(), app.essential), ("app", "web:1", true));
+    assert_eq!((app.cpu_units, app.memory_mib, app.memory_reservation_mib), (100, Some(200), Some(100)));
+    let words = |list: &Option<Vec<String>>| list.as_ref().unwrap().join(" ");
+    assert_eq!((words(&app.entry_point), words(&app.command)), ("/bin/sh".to_owned(), "-c true".to_owned()));
+    assert_eq!((app.working_directory.as_deref(), app.user.as_deref()), (Some("/app"), Some("1000:1000")));
+    assert_eq!(app.hostname.as_deref(), Some("web"));
+    assert_eq!((app.environment[0].name.as_str(), app.environment[0].value.as_str()), ("A", "1"));
+    let port = |container_port, host_port, protocol| PortMapping { container_port, host_port, protocol };
+    let ports = [port(80, HostPort::Fixed(8080), Protocol::Tcp), port(53, HostPort::Dynamic, Protocol::Udp)];
+    assert_eq!(app.port_mappings, ports);
+    let mount = MountPoint { volume: "data".to_owned(), container_path: "/data".to_owned(), read_only: true };
+    assert_eq!(app.mount_points, [mount]);
+    assert!(app.readonly_root && app.privileged && app.interactive && app.pseudo_terminal);
+    assert_eq!(app.ulimits, [Ulimit { name: "nofile".to_owned(), soft: 10, hard: 20 }]);
+    let linux = LinuxParameters {
+        cap_add: vec!["NET_ADMIN".to_owned()],
+        cap_drop: vec!["ALL".to_owned()],
+        devices: vec![Device {
+            host_path: "/dev/fuse".to_owned(),
+            container_path: "/dev/fuse".to_owned(),
+            permissions: "rw".to_owned(),
+        }],
+        tmpfs: vec![Tmpfs { container_path: "/t".to_owned(), size_mib: 8, mount_options: vec!["noexec".to_owned()] }],
+        init: true,
+        shared_memory_mib: Some(32),
+        max_swap_mib: Some(64),
+        swappiness: Some(10),
+    };
+    assert_eq!(app.linux, linux);
+    assert_eq!(app.docker_labels, BTreeMap::from([("a".to_owned(), "b".to_owned())]));
+    assert_eq!((app.dns_servers.join(""), app.dns_search.join("")), ("10.0.0.1".to_owned(), "lab".to_owned()));
+    assert_eq!(app.extra_hosts, ["db:10.0.0.2"]);
+    assert_eq!(app.sysctls, BTreeMap::from([("net.core.somaxconn".to_owned(), "100".to_owned())]));
+    let log = app.log.as_ref().unwrap();
+    assert_eq!((log.driver.as_str(), log.options["max-size"].as_str()), ("json-file", "1m"));
+    assert_eq!(app.stop_timeout_secs, Some(7));
+    assert_eq!((app.gpu_ids.len(), side.gpu_ids.len()), (2, 1));
+    assert!(side.gpu_ids.iter().all(|id| !app.gpu_ids.contains(id)));
+    assert!(!side.essential);
+    assert_ne!(app.arn_id, side.arn_id);
+}
+
+#[tokio::test]
+async fn what_is_not_given_is_absent() {
+    let (_world, spec) = placed(json!({
+        "family": "web", "networkMode": "host",
+        "containerDefinitions": [{"name": "app", "image": "web:1", "memory": 64, "portMappings": [{"containerPort": 80}]}],
+    }))
+    .await;
+    assert_eq!((spec.cpu_units, spec.memory_mib, spec.network_mode), (None, None, NetworkMode::Host));
+    let app = &spec.containers[0];
+    assert_eq!(app.port_mappings[0].host_port, HostPort::Fixed(80));
+    assert_eq!((&app.entry_point, &app.command, &app.working_directory), (&None, &None, &None));
+    assert_eq!((&app.user, &app.hostname, &app.log), (&None, &None, &None));
+    assert_eq!((app.memory_mib, app.memory_reservation_mib, app.stop_timeout_secs), (Some(64), None, None));
+    assert_eq!(app.linux, LinuxParameters::default());
+    assert!(app.essential && !app.privileged);
+}
