@@ -5,20 +5,46 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 dir=target/demo
-cluster=default
 bold=$'\e[1m' plain=$'\e[0m'
 [ -t 1 ] || { bold='' plain=''; }
 title() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain"; }
 run() { # shows a command as a person would type it, and runs it
-    printf '%s$ %s%s\n' "$bold" "$*" "$plain" >&2
+    local word text=
+    for word; do
+        case $word in
+        *[^A-Za-z0-9_./:=,@%+-]*) text+=" '$word'" ;;
+        *) text+=" $word" ;;
+        esac
+    done
+    printf '\n%s$%s%s\n' "$bold" "$text" "$plain" >&2
     "$@"
 }
+fetch() { # GETs a page, without any proxy; the server in the container may need a moment
+    python3 - "$1" <<'PY'
+import sys, time, urllib.request
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+for left in range(20, -1, -1):
+    try:
+        print(opener.open(sys.argv[1], timeout=3).read().decode().strip())
+        break
+    except OSError as error:
+        if not left:
+            sys.exit(f"nothing: {error}")
+        time.sleep(0.2)
+PY
+}
+# A task's id is enough wherever the API takes an ARN.
+ids() { tr '\t' '\n' | sed 's|.*/||' | paste -sd ' '; }
 
 title "building (the first time takes some minutes)"
 cargo build --quiet --workspace --bins
 mkdir -p "$dir"
 
-title "starting a control plane and ${HOSTS/local/this machine\'s Docker as the one} host(s)"
+if [ "$HOSTS" = local ]; then
+    title "starting a control plane and an agent on this machine's own Docker"
+else
+    title "starting a control plane and a lab of $HOSTS host(s)"
+fi
 rm -f "$dir/ready"
 setsid "$BIN/longshore-lab" up "$dir" "$HOSTS" >"$dir/log" 2>&1 </dev/null &
 holder=$!
@@ -46,10 +72,10 @@ source "$dir/env"
 text() { aws ecs "$@" --output text; }
 
 title "the hosts, as ECS container instances"
-instances=$(text list-container-instances --query 'containerInstanceArns[]')
+instances=$(run aws ecs list-container-instances --query 'containerInstanceArns[]' --output text | ids)
 # shellcheck disable=SC2086
-run aws ecs describe-container-instances --cluster "$cluster" --container-instances $instances --output table --query \
-    'containerInstances[].{Host:containerInstanceArn,Status:status,Connected:agentConnected,Docker:versionInfo.dockerVersion,Cpu:remainingResources[?name==`CPU`]|[0].integerValue,MemoryMiB:remainingResources[?name==`MEMORY`]|[0].integerValue}'
+run aws ecs describe-container-instances --container-instances $instances --output table --query \
+    'containerInstances[].{Host:ec2InstanceId,Status:status,Connected:agentConnected,Docker:versionInfo.dockerVersion,Cpu:remainingResources[?name==`CPU`]|[0].integerValue,MemoryMiB:remainingResources[?name==`MEMORY`]|[0].integerValue}'
 
 title "task definitions"
 for name in web jobs hostnet; do
@@ -60,41 +86,33 @@ done
 
 title "three web servers, spread over the hosts, each on a host port of its own"
 web=$(run aws ecs run-task --task-definition web --count 3 --placement-strategy type=spread,field=instanceId \
-    --query 'tasks[].taskArn' --output text)
+    --query 'tasks[].taskArn' --output text | ids)
 # shellcheck disable=SC2086
 run aws ecs wait tasks-running --tasks $web
 # shellcheck disable=SC2086
 run aws ecs describe-tasks --tasks $web --output table --query \
-    'tasks[].{Task:taskArn,Status:lastStatus,Port:containers[0].networkBindings[0].hostPort,Address:containers[0].networkBindings[0].bindIP}'
-python3 - "$HOSTS" <<PY
-import json, os, subprocess, sys, urllib.request
-def aws(*args):
-    return json.loads(subprocess.check_output(["aws", "ecs", *args, "--output", "json"]))
-opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-addresses = ["127.0.0.1"] if sys.argv[1] == "local" else [f"10.99.0.{10 + n}" for n in range(1, int(sys.argv[1]) + 1)]
-for task in aws("describe-tasks", "--tasks", *"$web".split())["tasks"]:
-    port = task["containers"][0]["networkBindings"][0]["hostPort"]
-    for address in addresses:
-        try:
-            text = opener.open(f"http://{address}:{port}/", timeout=3).read().decode().strip()
-        except OSError:
-            continue
-        print(f"http://{address}:{port}/ says: {text}")
-        break
-    else:
-        sys.exit(f"nothing answers on port {port}")
-PY
+    'tasks[].{Task:taskArn,Status:lastStatus,HostPort:containers[0].networkBindings[0].hostPort,Image:containers[0].image}'
+# Where they are: each task's host by name, and its address in the lab.
+# shellcheck disable=SC2086
+aws ecs describe-tasks --tasks $web --output text \
+    --query 'tasks[].[containerInstanceArn,containers[0].networkBindings[0].hostPort]' | while read -r instance port; do
+    name=$(text describe-container-instances --container-instances "${instance##*/}" \
+        --query 'containerInstances[0].ec2InstanceId')
+    if [ "$HOSTS" = local ]; then address=127.0.0.1; else address=10.99.0.$((10 + ${name#h})); fi
+    printf '\nhttp://%s:%s/ on host %s answers: ' "$address" "$port" "$name"
+    fetch "http://$address:$port/"
+done
 
 title "a job of two containers, which fails with exit code 7, and a task on the host's own network"
-jobs=$(text run-task --task-definition jobs --query 'tasks[].taskArn')
-host=$(text run-task --task-definition hostnet --query 'tasks[].taskArn')
+jobs=$(run aws ecs run-task --task-definition jobs --query 'tasks[].taskArn' --output text | ids)
+host=$(run aws ecs run-task --task-definition hostnet --query 'tasks[].taskArn' --output text | ids)
 run aws ecs wait tasks-stopped --tasks "$jobs"
 run aws ecs describe-tasks --tasks "$jobs" --output table --query \
     'tasks[].{Status:lastStatus,Code:stopCode,Reason:stoppedReason,Containers:containers[].{Name:name,Exit:exitCode}}'
 run aws ecs wait tasks-running --tasks "$host"
 
 title "stopping one web server"
-first=${web%%[[:space:]]*}
+first=${web%% *}
 run aws ecs stop-task --task "$first" --reason 'seen enough' --query 'task.desiredStatus' --output text
 run aws ecs wait tasks-stopped --tasks "$first"
 # shellcheck disable=SC2086

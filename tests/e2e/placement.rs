@@ -61,6 +61,7 @@ fn strategies_constraints_and_failures_are_those_of_ecs() {
     assert!(reasons(&answer).iter().all(|r| r.contains("placement constraint unsatisfied")), "{answer}");
     let found = lab.ecs("list_container_instances", json!({"filter": "attribute:rack exists"})).unwrap();
     assert_eq!(found["containerInstanceArns"], json!([chosen]));
+    wait_tasks(&lab, &on_rack, "RUNNING", DEADLINE);
     let busy =
         lab.ecs("list_container_instances", json!({"filter": "runningTasksCount >= 3 or task:group == nothing"}));
     assert_eq!(busy.unwrap()["containerInstanceArns"].as_array().map(Vec::len), Some(1));
@@ -80,7 +81,7 @@ fn strategies_constraints_and_failures_are_those_of_ecs() {
         reasons(&answer)
     };
     assert!(too_much(json!({"memory": 4_000_000})).iter().all(|r| r == "RESOURCE:MEMORY"));
-    assert!(too_much(json!({"cpu": 1_000_000})).iter().all(|r| r == "RESOURCE:CPU"));
+    assert!(too_much(json!({"cpu": 190_000})).iter().all(|r| r == "RESOURCE:CPU"));
     let gpu = json!({"resourceRequirements": [{"type": "GPU", "value": "1"}]});
     assert!(too_much(gpu).iter().all(|r| r == "RESOURCE:GPU"));
 

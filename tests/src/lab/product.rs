@@ -1,7 +1,7 @@
 //! The product's own programs in the lab: one control plane, one agent a host, with their configuration files.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -271,8 +271,6 @@ impl Agent {
     pub fn status(host: &Host) -> Result<Value> {
         let mut stream = UnixStream::connect(host.dir().join("status.sock")).context("no status socket")?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        // A plain connection is answered; one that asks by HTTP is understood, too, where the agent offers it.
-        let _ = stream.write_all(b"\n");
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
         serde_json::from_str(&text).with_context(|| format!("an odd status: {text}"))
