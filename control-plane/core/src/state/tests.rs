@@ -88,7 +88,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..3u8).prop_map(Step::DeleteCluster),
         3 => (0..3u8, 0..5u8).prop_map(|(family, kind)| Step::Register { family, kind }),
         1 => any::<u8>().prop_map(Step::Deregister),
-        1 => any::<u8>().prop_map(Step::Delete),
+        2 => any::<u8>().prop_map(Step::Delete),
         4 => (0..3u8, 1..4096u32, 0..3u8).prop_map(|(cluster, cpu, gpus)| Step::Join { cluster, cpu, gpus }),
         5 => (any::<u8>(), reports()).prop_map(|(host, observed)| Step::Connect { host, observed }),
         1 => any::<u8>().prop_map(Step::Disconnect),
@@ -100,7 +100,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (any::<u8>(), any::<u8>()).prop_map(|(host, definition)| Step::Start { host, definition }),
         4 => any::<u8>().prop_map(Step::Stop),
         8 => (any::<u8>(), reports()).prop_map(|(host, reports)| Step::Report { host, reports }),
-        2 => any::<u16>().prop_map(|secs| Step::Later { secs }),
+        3 => any::<u16>().prop_map(|secs| Step::Later { secs }),
     ]
 }
 
@@ -271,6 +271,7 @@ impl Lab {
             }
             Step::Delete(n) => {
                 if let Some(key) = self.definition(n) {
+                    drop(self.run(DeregisterDefinition { key: key.clone() }));
                     drop(self.run(DeleteDefinitions { keys: vec![key] }));
                 }
             }
