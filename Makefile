@@ -53,6 +53,8 @@ bench: setup-test ## benchmarks against docker run and Docker Swarm, release bui
 	LONGSHORE_BIN_DIR=$(TARGET)/release $(TARGET)/release/longshore-bench $(BENCH)
 
 demo: setup ## a control plane and three hosts run tasks through the real aws command; KEEP=1, HOSTS=local
+	@echo "building (the first time takes some minutes)"
+	@cargo build --quiet --workspace --bins
 	@KEEP='$(KEEP)' HOSTS='$(HOSTS)' BIN='$(TARGET)/debug' tests/demo/demo.sh
 
 demo-down: ## end what `make demo KEEP=1` left running

@@ -1,10 +1,11 @@
 #!/bin/bash
 # The demonstration: a control plane and hosts come up, tasks run on them through the real aws command, all goes away.
-# KEEP=1 leaves it running; HOSTS is a number of lab hosts or `local`; BIN is where the programs were built.
+# KEEP=1 leaves it running; HOSTS is a number of lab hosts or `local`; BIN is where the programs were built; DIR is for
+# what is written.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-dir=target/demo
+dir=${DIR:-target/demo}
 bold=$'\e[1m' plain=$'\e[0m'
 [ -t 1 ] || { bold='' plain=''; }
 title() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain"; }
@@ -36,8 +37,6 @@ PY
 # A task's id is enough wherever the API takes an ARN.
 ids() { tr '\t' '\n' | sed 's|.*/||' | paste -sd ' '; }
 
-title "building (the first time takes some minutes)"
-cargo build --quiet --workspace --bins
 mkdir -p "$dir"
 
 if [ "$HOSTS" = local ]; then

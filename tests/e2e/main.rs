@@ -8,6 +8,7 @@ mod api;
 mod auth;
 mod campaign;
 mod command;
+mod demo;
 mod endurance;
 mod hosts;
 mod lab;

@@ -26,9 +26,9 @@ HOMES = {
     "tonic": ["proto", "agent", "control-plane"],
     "tonic-prost": ["proto"],
     "prost": ["proto", "agent", "control-plane"],
-    "redb": ["agent", "control-plane/store", "control-plane/store/bench"],
-    # Measured against redb, and not shipped.
-    "rusqlite": ["control-plane/store/bench"],
+    # The agent's ledger, and the control plane's store; each was measured against the other (docs/decisions).
+    "redb": ["agent", "control-plane/store/bench"],
+    "rusqlite": ["control-plane/store", "control-plane/store/bench"],
     "longshore-proto": ["agent", "control-plane"],
     "longshore-core": ["control-plane"],
     "longshore-store": ["control-plane", "control-plane/core"],

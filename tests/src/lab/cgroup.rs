@@ -43,7 +43,7 @@ pub fn hierarchies() -> Result<Vec<Hierarchy>> {
 }
 
 fn parse(mountinfo: &str) -> Vec<Hierarchy> {
-    let mut found = Vec::new();
+    let mut found: Vec<Hierarchy> = Vec::new();
     for line in mountinfo.lines() {
         let Some((left, right)) = line.split_once(" - ") else { continue };
         let (Some(mount), Some(kind)) = (left.split(' ').nth(4), right.split(' ').next()) else { continue };
@@ -58,7 +58,10 @@ fn parse(mountinfo: &str) -> Vec<Hierarchy> {
             }
             _ => continue,
         };
-        found.push(Hierarchy { mount: PathBuf::from(mount), kind });
+        let mount = PathBuf::from(mount);
+        // Inside a lab host the machine's own hierarchies are still listed, covered by the host's: the last one counts.
+        found.retain(|h| h.mount != mount);
+        found.push(Hierarchy { mount, kind });
     }
     found
 }
@@ -265,11 +268,12 @@ mod tests {
 32 30 0:28 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,release_agent=/lib/x,name=systemd
 33 30 0:29 / /sys/fs/cgroup/unified rw shared:4 - cgroup2 cgroup2 rw,nsdelegate
 34 30 0:30 / /proc rw - proc proc rw
+35 30 0:27 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
 ";
         let kinds: Vec<Kind> = parse(text).into_iter().map(|h| h.kind).collect();
         assert_eq!(
             kinds,
-            [Kind::V1 { select: "cpu,cpuacct".into() }, Kind::V1 { select: "name=systemd".into() }, Kind::V2]
+            [Kind::V1 { select: "name=systemd".into() }, Kind::V2, Kind::V1 { select: "cpu,cpuacct".into() }]
         );
     }
 }

@@ -14,9 +14,12 @@ pub const PREFIX: &str = "longshore-lab-";
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// The name of one lab: `longshore-lab-<pid>-<start time>-<n>`.
+/// The name of one lab: `longshore-lab-<pid namespace>-<pid>-<start time>-<n>`.
+///
+/// The namespace is in it because labs can be made inside lab hosts, where the same number is another process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabName {
+    namespace: u64,
     pid: i32,
     start: u64,
     number: u32,
@@ -30,30 +33,39 @@ impl LabName {
     pub fn new() -> Result<Self> {
         let pid = i32::try_from(std::process::id()).context("this process's id")?;
         let start = start_time(pid).context("could not read this process's start time from /proc")?;
-        Ok(Self { pid, start, number: NEXT.fetch_add(1, Ordering::Relaxed) })
+        let namespace = pid_namespace().context("could not read this process's pid namespace from /proc")?;
+        Ok(Self { namespace, pid, start, number: NEXT.fetch_add(1, Ordering::Relaxed) })
     }
 
     /// Reads a name back; `None` for anything that no lab made.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.strip_prefix(PREFIX)?.splitn(3, '-');
+        let mut parts = text.strip_prefix(PREFIX)?.splitn(4, '-');
+        let namespace = parts.next()?.parse().ok()?;
         let pid = parts.next()?.parse().ok()?;
         let start = parts.next()?.parse().ok()?;
         let number = parts.next()?.parse().ok()?;
-        Some(Self { pid, start, number })
+        Some(Self { namespace, pid, start, number })
     }
 
-    /// Whether the process that made this lab still runs.
+    /// Whether the process that made this lab still runs. One of another pid namespace, which cannot be seen from
+    /// here, is taken to live.
     #[must_use]
     pub fn owner_lives(&self) -> bool {
-        start_time(self.pid) == Some(self.start)
+        pid_namespace() != Some(self.namespace) || start_time(self.pid) == Some(self.start)
     }
 }
 
 impl fmt::Display for LabName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{PREFIX}{}-{}-{}", self.pid, self.start, self.number)
+        write!(f, "{PREFIX}{}-{}-{}-{}", self.namespace, self.pid, self.start, self.number)
     }
+}
+
+/// The number of this process's pid namespace.
+fn pid_namespace() -> Option<u64> {
+    let link = fs::read_link("/proc/self/ns/pid").ok()?;
+    link.to_str()?.strip_prefix("pid:[")?.strip_suffix(']')?.parse().ok()
 }
 
 /// When process `pid` started, in clock ticks since boot; `None` when there is no such process or it is a zombie.
@@ -85,11 +97,13 @@ mod tests {
         let mut name = LabName::new().unwrap();
         name.start += 1;
         assert!(!name.owner_lives());
+        name.namespace += 1;
+        assert!(name.owner_lives(), "who cannot be seen from here is not judged");
     }
 
     #[test]
     fn names_that_no_lab_made_are_not_ours() {
-        for foreign in ["longshore-lab-", "longshore-lab-x-1-0", "docker", "longshore-lab-1-2", "longshore"] {
+        for foreign in ["longshore-lab-", "longshore-lab-1-x-1-0", "docker", "longshore-lab-1-2-3", "longshore"] {
             assert_eq!(LabName::parse(foreign), None, "{foreign}");
         }
     }
