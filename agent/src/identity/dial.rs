@@ -11,7 +11,7 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use std::error::Error;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -248,7 +248,7 @@ impl ServerCertVerifier for PinnedAuthority {
 }
 
 /// The TLS library's own error somewhere behind `error`.
-pub(crate) fn tls_fault<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+fn tls_fault<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(tls) = error.downcast_ref::<rustls::Error>() {
@@ -264,19 +264,4 @@ pub(crate) fn tls_fault<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rust
         }
     }
     None
-}
-
-/// Whether the control plane said, in the handshake, that this host's certificate does not do any more.
-pub(crate) fn certificate_refused(error: &(dyn Error + 'static)) -> bool {
-    match tls_fault(error) {
-        Some(rustls::Error::AlertReceived(alert)) => matches!(
-            alert,
-            AlertDescription::CertificateExpired
-                | AlertDescription::CertificateRevoked
-                | AlertDescription::CertificateUnknown
-                | AlertDescription::BadCertificate
-                | AlertDescription::UnknownCA
-        ),
-        Some(_) | None => false,
-    }
 }

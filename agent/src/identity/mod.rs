@@ -167,6 +167,3 @@ impl IdentityHandle {
         self.current.store(Arc::new(identity));
     }
 }
-
-#[cfg(test)]
-pub(crate) mod tests;

@@ -70,7 +70,8 @@ impl Renewal {
             }
             if let Err(error) = self.renew(&identity).await {
                 let left = identity.expires().duration_since(SystemTime::now()).unwrap_or_default();
-                let wait = (left / 10).clamp(AGAIN, LOOK);
+                // Once it ran out only a person can help.
+                let wait = if left.is_zero() { LOOK } else { (left / 10).clamp(AGAIN, LOOK) };
                 tracing::warn!(
                     error = %crate::session::chain(&error), left_secs = left.as_secs(),
                     retry_millis = wait.as_millis(), "could not renew this host's certificate"
@@ -102,4 +103,30 @@ impl Renewal {
 fn due(credential: &Credential, share: f64, now: SystemTime) -> Duration {
     let life = credential.expires.duration_since(credential.obtained).unwrap_or_default();
     life.mul_f64(share).saturating_sub(age(credential, now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::pki_types::PrivatePkcs8KeyDer;
+
+    #[test]
+    fn a_certificate_is_due_at_its_share_of_life_whatever_the_clock_does() {
+        let obtained = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let hour = Duration::from_secs(3600);
+        let credential = Credential {
+            chain: Vec::new(),
+            key: PrivatePkcs8KeyDer::from(Vec::new()),
+            authorities: Vec::new(),
+            obtained,
+            expires: obtained + 3 * hour,
+        };
+        let due_at = |now| due(&credential, 2.0 / 3.0, now).as_secs().div_ceil(60);
+        assert_eq!(due_at(obtained), 120);
+        assert_eq!(due_at(obtained + hour), 60);
+        assert_eq!(due_at(obtained + 2 * hour), 0);
+        assert_eq!(due_at(obtained + 9 * hour), 0);
+        // A clock that was set back waits as from the beginning, and no longer.
+        assert_eq!(due_at(obtained - hour), 120);
+    }
 }

@@ -190,7 +190,7 @@ impl Session {
             let identity = self.identity.current();
             let opened = Stream::open(&self.config, &identity, &mut self.inputs, facts, &boot_id, &self.state).await;
             let Ended { why, then } = match opened {
-                Ok(stream) => Box::pin(stream.serve()).await,
+                Ok(stream) => Box::pin(stream.serve(&identity)).await,
                 Err(ended) => ended,
             };
             if begun.elapsed() > STEADY {

@@ -47,11 +47,22 @@ impl Ended {
         Self { why: why.into(), then: Then::Retry }
     }
 
-    fn dial(error: &DialError) -> Self {
-        Self { why: chain(error), then: if refused(error) { Then::Refused } else { Then::Retry } }
+    fn dial(error: &DialError, identity: &Identity) -> Self {
+        let handshake = match error {
+            DialError::Tls { .. } | DialError::Http { .. } => true,
+            DialError::Address(_)
+            | DialError::Connect { .. }
+            | DialError::WrongAuthority { .. }
+            | DialError::Timeout { .. }
+            | DialError::Credential(_) => false,
+        };
+        if handshake && let Some(expired) = expired(identity) {
+            return Self { why: format!("{expired} ({})", chain(error)), then: Then::Refused };
+        }
+        Self::retry(chain(error))
     }
 
-    fn status(status: &Status) -> Self {
+    fn status(status: &Status, identity: &Identity) -> Self {
         let then = match status.code() {
             Code::NotFound | Code::PermissionDenied | Code::Unauthenticated => Then::Refused,
             Code::Aborted => Then::Yield,
@@ -67,21 +78,23 @@ impl Ended {
             | Code::Unimplemented
             | Code::Internal
             | Code::Unavailable
-            | Code::DataLoss => {
-                if refused(status) {
-                    Then::Refused
-                } else {
-                    Then::Retry
-                }
-            }
+            | Code::DataLoss => Then::Retry,
         };
+        // In TLS 1.3 a client hears of a refused certificate only after its own part of the handshake is over.
+        if std::error::Error::source(status).is_some()
+            && let Some(expired) = expired(identity)
+        {
+            return Self { why: format!("{expired} ({})", describe(status)), then: Then::Refused };
+        }
         Self { why: describe(status), then }
     }
 }
 
-/// The certificate does not do any more, as the control plane said in the handshake.
-fn refused(error: &(dyn std::error::Error + 'static)) -> bool {
-    dial::certificate_refused(error)
+/// Says so when this host's certificate has run out. Asked only when the control plane broke a connection off: the
+/// clock that decides is the control plane's, and this one may be wrong.
+fn expired(identity: &Identity) -> Option<String> {
+    let over = std::time::SystemTime::now().duration_since(identity.expires()).ok()?;
+    Some(format!("this host's certificate ran out {} s ago and could not be renewed in time", over.as_secs()))
 }
 
 /// A status's own words and what is behind it: a broken connection says little by itself.
@@ -121,7 +134,8 @@ impl<'a> Stream<'a> {
     ) -> Result<Self, Ended> {
         let control = config.control.as_deref().unwrap_or(&identity.control);
         let limit = config.connect_timeout;
-        let mut client = dial::connect(identity, control, limit).await.map_err(|error| Ended::dial(&error))?;
+        let mut client =
+            dial::connect(identity, control, limit).await.map_err(|error| Ended::dial(&error, identity))?;
         let saved = *inputs.saved.borrow_and_update();
         let observed = inputs.observed.borrow_and_update().clone();
         let hello = v1::Hello {
@@ -141,8 +155,10 @@ impl<'a> Stream<'a> {
             Ok::<_, Status>((messages, first))
         };
         let late = |_| Ended::retry(format!("{control} sent no welcome within {} ms", limit.as_millis()));
-        let (messages, first) =
-            tokio::time::timeout(limit, welcomed).await.map_err(late)?.map_err(|status| Ended::status(&status))?;
+        let (messages, first) = tokio::time::timeout(limit, welcomed)
+            .await
+            .map_err(late)?
+            .map_err(|status| Ended::status(&status, identity))?;
         let welcome = match first.and_then(|message| message.kind) {
             Some(v1::control_message::Kind::Welcome(welcome)) => welcome,
             Some(_) | None => return Err(Ended::retry(format!("{control} did not begin with a welcome"))),
@@ -174,7 +190,7 @@ impl<'a> Stream<'a> {
     }
 
     /// Serves the stream until it ends.
-    pub(super) async fn serve(mut self) -> Ended {
+    pub(super) async fn serve(mut self, identity: &Identity) -> Ended {
         let mut heard = Instant::now();
         let mut beat = tokio::time::interval(self.heartbeat);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -186,7 +202,7 @@ impl<'a> Stream<'a> {
                 message = self.messages.message() => match message {
                     Ok(Some(message)) => Wake::Message(message),
                     Ok(None) => return Ended::retry("the control plane closed the stream"),
-                    Err(status) => return Ended::status(&status),
+                    Err(status) => return Ended::status(&status, identity),
                 },
                 outcome = self.inbound.applied() => Wake::Applied(outcome),
                 changed = self.inputs.observed.changed() => match changed {

@@ -1,0 +1,122 @@
+//! Joining, renewing, and what stands in the way.
+
+use crate::control::{Control, DEADLINE, eventually, foreign_token, patient};
+use crate::host::{Host, facts, identity_file, joined, options, quick};
+use longshore_agent::identity::{DialError, IdentityFileError, IdentityHandle, JoinError, Renewal, join};
+use longshore_agent::session::SessionState;
+use longshore_control::agents::AgentsConfig;
+use longshore_model::ClusterName;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+#[tokio::test]
+async fn a_host_joins_once_and_keeps_its_identity_to_itself() {
+    let control = Control::start(patient()).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let identity = joined(&control, dir.path()).await.expect("joined");
+    assert_eq!((identity.cluster.as_str(), identity.region.as_str()), ("default", "lab"));
+    assert_eq!(identity.control, control.address.to_string());
+    let file = identity_file(dir.path());
+    assert_eq!(std::fs::metadata(&file.0).expect("there").mode() & 0o777, 0o600);
+    assert!(!format!("{identity:?}").contains("PRIVATE"), "the key is not shown");
+    let mut host = Host::start(IdentityHandle::new(identity), quick());
+    host.connected().await;
+    host.stop().await;
+
+    std::fs::set_permissions(&file.0, std::fs::Permissions::from_mode(0o640)).expect("set");
+    assert!(matches!(file.load(), Err(IdentityFileError::Exposed { mode: 0o640, .. })));
+    std::fs::set_permissions(&file.0, std::fs::Permissions::from_mode(0o600)).expect("set");
+    let text = std::fs::read_to_string(&file.0).expect("readable");
+    for damaged in [text[..text.len() / 2].to_owned(), text.replace("\"format\": 1", "\"format\": 9"), "{}".to_owned()]
+    {
+        std::fs::write(&file.0, damaged).expect("written");
+        let error = file.load().expect_err("refused").to_string();
+        assert!(error.contains("identity.json") && !error.contains("PRIVATE"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn wrong_spent_and_expired_tokens_are_told_apart() {
+    let control = Control::start(patient()).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = identity_file(dir.path());
+    let spent = control.token(1).await;
+    join(&file, options(control.address, spent.clone()), facts()).await.expect("joined");
+    std::fs::remove_file(&file.0).expect("removed");
+    let good = control.token(1).await;
+    let mut wrong = good.clone();
+    let secret = wrong.len() - 64 - 10;
+    wrong.replace_range(secret..=secret, if &wrong[secret..=secret] == "0" { "1" } else { "0" });
+    for (token, words) in [(wrong, "not valid"), (spent, "used by 1")] {
+        let error = join(&file, options(control.address, token), facts()).await.expect_err(words);
+        assert!(error.to_string().contains(words), "{words}: {error}");
+        assert!(matches!(error, JoinError::Refused { .. }) && error.exit_code() == 3);
+        assert!(!file.0.exists(), "nothing is written");
+    }
+    let expired = control.token(1).await;
+    control.advance(Duration::from_secs(2 * 86_400));
+    let error = join(&file, options(control.address, expired), facts()).await.expect_err("refused");
+    assert!(error.to_string().contains("expired") && error.exit_code() == 3, "{error}");
+    let good = control.token(1).await;
+    let mut elsewhere = options(control.address, good.clone());
+    elsewhere.cluster = Some(ClusterName::new("nowhere").expect("a name"));
+    let error = join(&file, elsewhere, facts()).await.expect_err("refused").to_string();
+    assert!(error.contains("nowhere"), "{error}");
+    // None of them cost a use of the good token.
+    join(&file, options(control.address, good), facts()).await.expect("joined");
+}
+
+#[tokio::test]
+async fn a_token_is_shown_to_nobody_but_its_own_control_plane() {
+    let control = Control::start(patient()).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = identity_file(dir.path());
+    let error = join(&file, options(control.address, foreign_token()), facts()).await.expect_err("refused");
+    assert!(matches!(error, JoinError::Dial(DialError::WrongAuthority { .. })), "{error}");
+    assert_eq!(error.exit_code(), 3);
+    for (text, address) in [("lsj1.a.b", control.address.to_string()), (&foreign_token(), "nonsense".to_owned())] {
+        let error = join(&file, options(address, text.to_owned()), facts()).await.expect_err("refused");
+        assert!(!error.may_pass() && !error.to_string().contains(text), "{error}");
+    }
+    // Nobody there is worth another try.
+    let error = join(&file, options("127.0.0.1:1", foreign_token()), facts()).await.expect_err("refused");
+    assert!(error.may_pass() && error.exit_code() == 1, "{error}");
+}
+
+#[tokio::test]
+async fn certificates_of_seconds_renew_themselves_and_serve_the_next_connection() {
+    let config = AgentsConfig { agent_certificate: Duration::from_secs(3), ..patient() };
+    let mut control = Control::start(config).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let handle = IdentityHandle::new(joined(&control, dir.path()).await.expect("joined"));
+    let first = handle.current().expires();
+    let shutdown = CancellationToken::new();
+    let renewal = tokio::spawn(Renewal::new(identity_file(dir.path()), handle.clone()).run(shutdown.clone()));
+    let mut host = Host::start(handle.clone(), quick());
+    host.connected().await;
+    // Beyond the first certificate's life, and the second's.
+    eventually("renewed", || async { handle.current().expires() > first + Duration::from_secs(2) }).await;
+    eventually("over", || async { std::time::SystemTime::now() > first }).await;
+    assert!(matches!(*host.state.borrow(), SessionState::Connected { .. }), "a renewal does not cut the stream");
+    control.stop().await;
+    host.until("cut", |state| !matches!(state, SessionState::Connected { .. })).await;
+    control.restart().await;
+    host.connected().await;
+    let kept = identity_file(dir.path()).load().expect("readable").expect("there");
+    assert!(kept.expires() > first, "a restart of the agent has the renewed one");
+    shutdown.cancel();
+    tokio::time::timeout(DEADLINE, renewal).await.expect("ends").expect("no panic");
+}
+
+#[tokio::test]
+async fn a_certificate_that_ran_out_needs_a_person() {
+    let control = Control::start(AgentsConfig { agent_certificate: Duration::from_secs(1), ..patient() }).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let identity = joined(&control, dir.path()).await.expect("joined");
+    let over = identity.expires() + Duration::from_millis(1100);
+    eventually("over", || async { std::time::SystemTime::now() > over }).await;
+    let mut host = Host::start(IdentityHandle::new(identity), quick());
+    let refused = host.until("refused", |state| matches!(state, SessionState::Refused { .. })).await;
+    assert!(format!("{refused:?}").contains("join again"), "{refused:?}");
+}
