@@ -59,6 +59,15 @@ async fn each_mode_gives_the_network_that_it_promises() {
     }
     with_files.containers[0].command = Some(vec!["/bin/cat".into(), "/etc/hosts".into()]);
     assert!(output(&engine, &docker, &with_files).await.contains("10.0.0.3\tdb"));
+    let nowhere = task(NetworkMode::None, "nc -w 1 192.0.2.1 9 2>&1 || true");
+    assert!(output(&engine, &docker, &nowhere).await.contains("unreachable"), "no route, and no waiting");
+
+    // A hostname is honoured in all three.
+    for mode in [NetworkMode::None, NetworkMode::Bridge, NetworkMode::Host] {
+        let mut named = task(mode, "hostname");
+        named.containers[0].hostname = Some("web-1".into());
+        assert_eq!(output(&engine, &docker, &named).await, "web-1", "{mode:?}");
+    }
 
     // bridge: an interface of its own.
     let (name, pid) = run(&docker, &task(NetworkMode::Bridge, "exec sleep 1000")).await;
