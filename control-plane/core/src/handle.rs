@@ -177,29 +177,31 @@ impl Core {
     /// returns.
     ///
     /// # Errors
-    /// See [`ConnectError`]. Nothing was changed, unless it is [`ConnectError::Unavailable`]: then the session
-    /// may be open, and ends when the agent tries again.
+    /// See [`ConnectError`]; the session is not open then. What was already taken of the observed tasks stays.
     pub async fn agent_connected(
         &self,
         instance: InstanceId,
         session: SessionId,
         mut hello: AgentHello,
     ) -> Result<(), ConnectError> {
-        let mut rest = hello.observed.split_off(hello.observed.len().min(REPORTS));
+        let rest = hello.observed.split_off(hello.observed.len().min(REPORTS));
         let process = self.inner.process;
         self.submit(Connect { instance, session, process, hello }).await?;
-        while !rest.is_empty() {
-            let more = rest.split_off(rest.len().min(REPORTS));
-            let reports = std::mem::replace(&mut rest, more);
-            self.submit(Report { instance, session, reports, first: true }).await.map_err(|error| match error {
-                SessionError::Superseded { .. } => {
-                    ConnectError::Unavailable(Unavailable("a newer session of the agent took over".to_owned()))
-                }
-                SessionError::Deregistered(id) => ConnectError::Deregistered(id),
-                SessionError::Unavailable(why) => ConnectError::Unavailable(why),
-            })?;
-        }
-        Ok(())
+        let error = match self.report(instance, session, rest, true).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        // Nobody will speak in this session. Should this fail too, the next session takes its place.
+        self.agent_disconnected(instance, session).await.unwrap_or_else(|error| {
+            tracing::warn!(%instance, %error, "could not record the end of a session that did not begin");
+        });
+        Err(match error {
+            SessionError::Superseded { .. } => {
+                ConnectError::Unavailable(Unavailable("a newer session of the agent took over".to_owned()))
+            }
+            SessionError::Deregistered(id) => ConnectError::Deregistered(id),
+            SessionError::Unavailable(why) => ConnectError::Unavailable(why),
+        })
     }
 
     /// Ends an agent's session. Says nothing when a newer one has taken over: then there is nothing to end.
@@ -214,16 +216,26 @@ impl Core {
     /// over, or older than what is known change nothing and are no error.
     ///
     /// # Errors
-    /// See [`SessionError`].
+    /// See [`SessionError`]. The first of many reports may have been taken; saying them again does no harm.
     pub async fn agent_reports(
         &self,
         instance: InstanceId,
         session: SessionId,
+        reports: Vec<TaskReport>,
+    ) -> Result<(), SessionError> {
+        self.report(instance, session, reports, false).await
+    }
+
+    async fn report(
+        &self,
+        instance: InstanceId,
+        session: SessionId,
         mut reports: Vec<TaskReport>,
+        first: bool,
     ) -> Result<(), SessionError> {
         while !reports.is_empty() {
             let rest = reports.split_off(reports.len().min(REPORTS));
-            self.submit(Report { instance, session, reports, first: false }).await?;
+            self.submit(Report { instance, session, reports, first }).await?;
             reports = rest;
         }
         Ok(())

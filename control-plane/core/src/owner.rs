@@ -84,13 +84,14 @@ impl OwnerTask {
         let mut lease = std::pin::pin!(tokio::time::sleep(self.inner.config.lease));
         let mut lease_over = false;
         loop {
-            // Shutdown comes first. What each arm waits for loses nothing when another one wins.
+            // Shutdown comes first, and the queue last: under load it is never empty, and must not keep the owner
+            // from its own chores. What each arm waits for loses nothing when another one wins.
             let wake = tokio::select! {
                 biased;
                 () = &mut shutdown => break,
-                first = self.queue.recv() => first.map(Wake::Command),
                 () = &mut lease, if !lease_over => Some(Wake::LeaseOver),
                 _ = sweep.tick() => Some(Wake::Sweep),
+                first = self.queue.recv() => first.map(Wake::Command),
             };
             match wake {
                 None => break,

@@ -118,7 +118,9 @@ async fn every_field_that_agents_honour_arrives() {
 async fn what_is_not_given_is_absent() {
     let (_world, spec) = placed(json!({
         "family": "web", "networkMode": "host",
-        "containerDefinitions": [{"name": "app", "image": "web:1", "memory": 64, "portMappings": [{"containerPort": 80}]}],
+        "containerDefinitions": [
+            {"name": "app", "image": "web:1", "memory": 64, "portMappings": [{"containerPort": 80}]},
+        ],
     }))
     .await;
     assert_eq!((spec.cpu_units, spec.memory_mib, spec.network_mode), (None, None, NetworkMode::Host));
