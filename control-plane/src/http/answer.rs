@@ -100,6 +100,12 @@ impl<B: Backend> Front<B> {
     fn admit(&self, parts: &Parts, wire: Wire) -> Result<(Target, auth::Pending), Refusal> {
         let pending = auth::begin(parts, jiff::Timestamp::now(), &self.backend).map_err(Refusal::Auth)?;
         let target = route::target(parts, wire).map_err(Refusal::Api)?;
+        if !route::exists(pending.service()) {
+            return Err(Refusal::Api(ApiError::new(
+                ErrorCode::UnknownOperation,
+                format!("The service '{}' does not exist here.", pending.service()),
+            )));
+        }
         if pending.service() != target.service() {
             return Err(Refusal::Auth(AuthError::Service(target.service())));
         }

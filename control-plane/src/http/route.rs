@@ -49,6 +49,11 @@ impl Target {
     }
 }
 
+/// Whether a service of that name, as scopes of signatures have it, is here at all.
+pub(super) fn exists(service: &str) -> bool {
+    [SIGNING_NAME, ssm::SIGNING_NAME, super::sts::SIGNING_NAME].contains(&service)
+}
+
 /// The wire of a request: a form without a target is a Query request, everything else is answered in JSON.
 pub(super) fn wire(parts: &Parts) -> Wire {
     let form = parts

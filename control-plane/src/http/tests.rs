@@ -276,6 +276,7 @@ async fn sts_says_who_one_is() {
     for (ask, status, code) in [
         (Ask { secret: "other", ..Ask::sts(form) }, 403, "SignatureDoesNotMatch"),
         (Ask { service: "ecs", ..Ask::sts(form) }, 403, "SignatureDoesNotMatch"),
+        (Ask { service: "elasticloadbalancing", ..Ask::sts(form) }, 400, "UnknownOperation"),
         (Ask::sts(b"Action=AssumeRole"), 400, "InvalidAction"),
         (Ask::sts(b""), 400, "MissingAction"),
     ] {

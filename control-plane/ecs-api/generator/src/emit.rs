@@ -241,3 +241,72 @@ fn errors(model: &Model) -> anyhow::Result<String> {
     out.push_str("}\n");
     Ok(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MODEL: &str = r#"{
+        "metadata": {"apiVersion": "1", "protocol": "json", "jsonVersion": "1.1", "targetPrefix": "T", "signingName": "s"},
+        "operations": {"Ask": {"input": {"shape": "AskRequest"}, "output": {"shape": "AskResponse"}}},
+        "shapes": {
+            "AskRequest": {"type": "structure", "required": ["type"], "members": {
+                "type": {"shape": "Kind", "documentation": "prose"}, "node": {"shape": "Node"}, "when": {"shape": "When"},
+                "free": {"shape": "Free"}}},
+            "AskResponse": {"type": "structure", "members": {}},
+            "Node": {"type": "structure", "members": {
+                "next": {"shape": "Node"}, "all": {"shape": "Nodes"}, "secret": {"shape": "Secret"}, "bindIP": {"shape": "Text"},
+                "map": {"shape": "Map"}}},
+            "Nodes": {"type": "list", "member": {"shape": "Node"}},
+            "Map": {"type": "map", "key": {"shape": "Text"}, "value": {"shape": "Number"}},
+            "Kind": {"type": "string", "enum": ["json-file", "OTHER"]},
+            "Secret": {"type": "string", "sensitive": true},
+            "Text": {"type": "string"}, "Number": {"type": "integer"}, "When": {"type": "timestamp"},
+            "Free": {"type": "structure", "members": {}, "document": true},
+            "Unreached": {"type": "structure", "members": {}},
+            "BadException": {"type": "structure", "members": {}, "exception": true},
+            "OurException": {"type": "structure", "members": {}, "exception": true, "fault": true}
+        }
+    }"#;
+
+    #[test]
+    fn a_small_model() {
+        let model = Model::parse(MODEL).expect("a model");
+        let files: std::collections::BTreeMap<_, _> = files(&model, "test").expect("files").into_iter().collect();
+        let all: String = files.values().map(String::as_str).collect();
+        for (file, part) in [
+            ("requests.rs", "pub r#type: Option<Kind>,"),
+            ("requests.rs", "pub when: Option<EpochSeconds>,"),
+            ("requests.rs", "pub free: Option<serde_json::Value>,"),
+            ("requests.rs", "use super::enums::{Kind};"),
+            ("requests.rs", "use super::types::{Node};"),
+            ("responses.rs", "pub struct AskResponse {}"),
+            ("types.rs", "pub next: Option<Box<Node>>,"),
+            ("types.rs", "pub all: Option<Vec<Node>>,"),
+            ("types.rs", "pub map: Option<BTreeMap<String, i32>>,"),
+            ("types.rs", "rename = \"bindIP\", "),
+            ("types.rs", ".field(\"secret\", &Hidden(self.secret.is_some()))"),
+            ("enums.rs", "JsonFile = \"json-file\",\nOther_ = \"OTHER\","),
+            ("operations.rs", "Ask(requests::AskRequest) -> responses::AskResponse {\n        r#type = \"type\","),
+            ("errors.rs", "Bad = \"BadException\", 400;"),
+            ("errors.rs", "Our = \"OurException\", 500;"),
+        ] {
+            assert!(files[file].contains(part), "{file} lacks {part}:\n{}", files[file]);
+        }
+        assert!(!all.contains("prose") && !all.contains("Unreached"));
+    }
+
+    #[test]
+    fn models_that_are_not_understood_are_refused() {
+        for (from, to) in [
+            ("\"json\"", "\"query\""),
+            ("\"1.1\"", "\"1.0\""),
+            ("\"shape\": \"Kind\"", "\"shape\": \"Absent\""),
+            ("\"type\": \"timestamp\"", "\"type\": \"blob\""),
+            ("\"input\": {\"shape\": \"AskRequest\"}", "\"input\": {\"shape\": \"Text\"}"),
+        ] {
+            assert!(MODEL.contains(from));
+            assert!(Model::parse(&MODEL.replacen(from, to, 1)).is_err(), "{to}");
+        }
+    }
+}
