@@ -293,9 +293,8 @@ pub(crate) struct RunArgs {
 
 /// `longshore ps …`
 #[derive(Debug, Default, Args)]
-#[command(
-    after_help = "Examples:\n  longshore ps --all\n  longshore ps --host rack7\n  longshore ps --json | jq -r '.tasks[].taskArn'"
-)]
+#[command(after_help = "Examples:\n  longshore ps --all\n  longshore ps --host rack7\n  \
+                  longshore ps --json | jq -r '.tasks[].taskArn'")]
 pub(crate) struct PsArgs {
     /// Stopped tasks too (they are kept for an hour)
     #[arg(long, short = 'a')]

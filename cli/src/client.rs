@@ -149,6 +149,12 @@ impl CallError {
             Self::Nonsense { .. } => {
                 Some("Is that address the control plane's API port, and not the agents' or a proxy's?".to_owned())
             }
+            // ECS gives this the same code as every wrong parameter.
+            Self::Refused { message, .. } if message.starts_with("No Container Instances were found") => Some(
+                "`longshore host join-token create` makes a token with which a machine can join; `longshore host list` \
+                 shows those that have."
+                    .to_owned(),
+            ),
             Self::Refused { code, clock_ahead_secs, .. } => refused_hint(code, *clock_ahead_secs),
             Self::Sign { .. } | Self::Write { .. } => None,
         }
@@ -202,6 +208,12 @@ pub(crate) enum ClientError {
         /// Which file.
         path: PathBuf,
     },
+    /// The proxy's address cannot be used. It is not shown, as it may hold a password.
+    #[error("{variable} does not hold a proxy's address, as in http://proxy:3128")]
+    Proxy {
+        /// The variable that named it.
+        variable: &'static str,
+    },
 }
 
 /// The client.
@@ -218,6 +230,11 @@ pub(crate) struct Client {
 impl Client {
     /// A client that works as `settings` say. Sends nothing yet.
     pub(crate) fn new(settings: &Settings, now: fn() -> SystemTime) -> Result<Self, ClientError> {
+        let proxy = settings
+            .proxy
+            .as_ref()
+            .map(|proxy| ureq::Proxy::new(&proxy.url).map_err(|_| ClientError::Proxy { variable: proxy.source }));
+        let proxy = proxy.transpose()?;
         let tls = ureq::tls::TlsConfig::builder()
             .root_certs(ureq::tls::RootCerts::from(trusted(settings)?))
             .unversioned_rustls_crypto_provider(std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
@@ -226,7 +243,8 @@ impl Client {
             .tls_config(tls)
             .http_status_as_error(false)
             .max_redirects(0)
-            .proxy(ureq::Proxy::try_from_env())
+            // Chosen by `settings`; what ureq would choose by itself goes by other rules.
+            .proxy(proxy)
             .user_agent(concat!("longshore/", env!("CARGO_PKG_VERSION")))
             .timeout_connect(Some(settings.timeout.min(Duration::from_secs(5))))
             .timeout_recv_response(Some(settings.timeout))

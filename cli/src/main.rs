@@ -26,11 +26,12 @@ use std::time::SystemTime;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Command::Completions { shell } = cli.command {
-        commands::completions(shell);
-        return ExitCode::SUCCESS;
-    }
-    match run(cli) {
+    let result = if let Command::Completions { shell } = cli.command {
+        commands::completions(shell).map_err(Fault::from)
+    } else {
+        run(cli)
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) if fault.reader_left() => ExitCode::SUCCESS,
         Err(fault) => {

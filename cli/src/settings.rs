@@ -56,6 +56,21 @@ pub(crate) struct Chosen<T> {
     pub(crate) source: String,
 }
 
+/// A proxy. Debug does not show the address, which may hold a password.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Proxy {
+    /// Its URL.
+    pub(crate) url: String,
+    /// The variable that named it.
+    pub(crate) source: &'static str,
+}
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proxy").field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
 /// Everything, checked.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -71,6 +86,8 @@ pub(crate) struct Settings {
     pub(crate) output: Output,
     /// Certificates to trust for https instead of the system's.
     pub(crate) ca_bundle: Option<PathBuf>,
+    /// The proxy for the endpoint, and the variable that named it.
+    pub(crate) proxy: Option<Proxy>,
     /// How long one request may take until its answer begins.
     pub(crate) timeout: Duration,
     /// How long `--wait` waits.
@@ -195,8 +212,10 @@ impl Settings {
             |p| p.ca_bundle(),
         );
 
+        let endpoint = check_endpoint(endpoint)?;
         Ok(Self {
-            endpoint: check_endpoint(endpoint)?,
+            proxy: proxy(&endpoint.value, env),
+            endpoint,
             region: check_region(region)?,
             keys: keys(env, flags.profile.is_some(), &profile)?,
             cluster: flags.cluster.clone().or_else(|| env("LONGSHORE_CLUSTER")).or(file.cluster),
@@ -267,6 +286,30 @@ fn check_endpoint(mut endpoint: Chosen<String>) -> Result<Chosen<String>, Settin
     }
     endpoint.value = endpoint.value.trim_end_matches('/').to_owned();
     Ok(endpoint)
+}
+
+/// The proxy for `endpoint` (checked before), as the AWS tools choose it: by the scheme, unless `NO_PROXY` names the
+/// host. Loopback is never asked of a proxy: it would be another machine's.
+fn proxy(endpoint: &str, env: Env<'_>) -> Option<Proxy> {
+    let uri: http::Uri = endpoint.parse().ok()?;
+    let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
+    let loopback = host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+    let direct = env("NO_PROXY").or_else(|| env("no_proxy")).is_some_and(|list| exempt(host, &list));
+    if loopback || direct {
+        return None;
+    }
+    // HTTP_PROXY in capitals is what a CGI request's `Proxy:` header becomes, but this is no CGI program.
+    let variables: [&'static str; 2] =
+        if uri.scheme_str() == Some("https") { ["HTTPS_PROXY", "https_proxy"] } else { ["HTTP_PROXY", "http_proxy"] };
+    variables.into_iter().find_map(|source| env(source).map(|url| Proxy { url, source }))
+}
+
+/// Whether a `NO_PROXY` list names the host: itself, a domain above it, or everything.
+fn exempt(host: &str, list: &str) -> bool {
+    list.split(',').map(str::trim).filter(|entry| !entry.is_empty()).any(|entry| {
+        let domain = entry.trim_start_matches("*.").trim_start_matches('.');
+        entry == "*" || host == domain || host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'))
+    })
 }
 
 fn check_region(region: Chosen<String>) -> Result<Chosen<String>, SettingsError> {

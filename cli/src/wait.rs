@@ -121,7 +121,8 @@ pub(crate) fn verdict(task: &Task, definition: &TaskDefinition) -> Option<String
         text.push_str(&format!("; container `{}` exited with {code}", container.name.as_deref().unwrap_or("?")));
     }
     for container in task.containers.iter().flatten() {
-        if let Some(reason) = &container.reason {
+        // The task's reason often quotes its container's.
+        if let Some(reason) = container.reason.as_ref().filter(|reason| !text.contains(reason.as_str())) {
             text.push_str(&format!("; container `{}`: {reason}", container.name.as_deref().unwrap_or("?")));
         }
     }

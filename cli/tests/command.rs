@@ -341,6 +341,28 @@ fn an_endpoint_that_is_not_there_is_status_4() {
 }
 
 #[test]
+fn https_trusts_the_bundle_and_nobody_else() {
+    let endpoint = Endpoint::with_tls(small_cluster);
+    let run = |bundle: &str| {
+        let mut command = endpoint.command(&["host", "list"]);
+        command.env("AWS_CA_BUNDLE", endpoint.home.path().join(bundle));
+        Ran::of(command.output().expect("starts"))
+    };
+    assert!(run("ca.pem").expect(0).stdout.contains("rack7"));
+
+    std::fs::write(endpoint.home.path().join("empty.pem"), "").expect("written");
+    assert!(run("empty.pem").expect(3).stderr.contains("holds no certificate"));
+    assert!(run("none.pem").expect(3).stderr.contains("none.pem"));
+
+    let other = Endpoint::with_tls(small_cluster);
+    let mut command = endpoint.command(&["host", "list"]);
+    command.env("AWS_CA_BUNDLE", other.home.path().join("ca.pem"));
+    let ran = Ran::of(command.output().expect("starts")).expect(4);
+    assert!(ran.stderr.contains("could not reach the control plane at https://"), "{ran:?}");
+    assert!(ran.stderr.to_lowercase().contains("certificate"), "{ran:?}");
+}
+
+#[test]
 fn another_server_is_recognised() {
     let endpoint = Endpoint::new(|_, _| (404, json!("no such page")));
     let ran = endpoint.run(&["cluster", "list"]).expect(4);

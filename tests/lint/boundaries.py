@@ -220,10 +220,14 @@ def warnings(tree):
         lines = tree.text(path).count("\n")
         if lines > LONG_FILE_LINES and not matches(path, GENERATED):
             yield f"{path}: {lines} lines; more than one idea?"
+    long = {}
     for path in tree.named(["*.rs"]):
-        long = [n for n, line in enumerate(tree.text(path).splitlines(), 1) if len(line) > LINE_CHARACTERS]
-        if long and not matches(path, GENERATED):
-            yield f"{path}: longer than {LINE_CHARACTERS} characters: line {', '.join(map(str, long))}"
+        lines = [n for n, line in enumerate(tree.text(path).splitlines(), 1) if len(line) > LINE_CHARACTERS]
+        if lines and not matches(path, GENERATED):
+            long[path] = lines
+    if long:
+        where = ", ".join(f"{path}:{lines[0]}" for path, lines in sorted(long.items()))
+        yield f"{sum(map(len, long.values()))} lines of more than {LINE_CHARACTERS} characters, the first at {where}"
 
 
 def checkout():

@@ -8,11 +8,15 @@ use crate::output::{Facts, Out, or_dash, table};
 use longshore_ecs_api::enums::ContainerInstanceStatus;
 use longshore_ecs_api::requests::{DeregisterContainerInstanceRequest, UpdateContainerInstancesStateRequest};
 use longshore_ecs_api::responses::{DescribeContainerInstancesResponse, UpdateContainerInstancesStateResponse};
-use longshore_ecs_api::types::{ContainerInstance, Resource};
+use longshore_ecs_api::types::{Attribute, ContainerInstance, Resource};
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// Container instances that UpdateContainerInstancesState takes at a time.
 const UPDATE_LIMIT: usize = 10;
+
+/// What ECS puts before the names of capabilities.
+const CAPABILITY_PREFIXES: [&str; 2] = ["com.amazonaws.ecs.capability.", "ecs.capability."];
 
 /// Carries out a `host` command.
 pub(super) fn execute(context: &Context, command: HostCommand) -> Result<(), Fault> {
@@ -117,7 +121,9 @@ fn facts(out: &Out, host: &ContainerInstance) -> Facts {
     facts.add(0, "Pending tasks", host.pending_tasks_count.map(|n| n.to_string()));
     if let Some(versions) = &host.version_info {
         facts.add(0, "Agent version", versions.agent_version.as_deref());
-        facts.add(0, "Docker version", versions.docker_version.as_deref());
+        // ECS's own prefix (`DockerVersion: 20.10.24`) says nothing here.
+        let docker = versions.docker_version.as_deref().map(|v| v.trim_start_matches("DockerVersion: "));
+        facts.add(0, "Docker version", docker);
     }
     facts.heading(0, "Resources");
     for (title, name, unit) in [("CPU units", "CPU", ""), ("Memory", "MEMORY", " MiB")] {
@@ -129,15 +135,31 @@ fn facts(out: &Out, host: &ContainerInstance) -> Facts {
         let values = resource(&host.remaining_resources, name).and_then(|r| r.string_set_value.as_ref());
         facts.add(1, title, values.map(|v| v.join(" ")));
     }
-    facts.heading(0, "Attributes");
-    let mut attributes: Vec<_> = host.attributes.iter().flatten().collect();
-    attributes.sort_by(|a, b| a.name.cmp(&b.name));
-    for attribute in attributes {
-        let name = attribute.name.as_deref().unwrap_or("?");
-        facts.add(1, name, Some(attribute.value.as_deref().unwrap_or("(present)")));
-    }
+    attributes(&mut facts, host.attributes.as_deref().unwrap_or_default());
     super::describe::tags(&mut facts, host.tags.as_deref());
     facts
+}
+
+/// Attributes with a value one by one; capabilities, which have none, by kind on a line each.
+fn attributes(facts: &mut Facts, attributes: &[Attribute]) {
+    let name = |a: &Attribute| a.name.clone().unwrap_or_default();
+    facts.heading(0, "Attributes");
+    let mut valued: Vec<&Attribute> = attributes.iter().filter(|a| a.value.is_some()).collect();
+    valued.sort_by_key(|a| name(a));
+    for attribute in valued {
+        facts.add(1, &name(attribute), attribute.value.as_deref());
+    }
+    facts.heading(0, "Capabilities");
+    let mut kinds: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for name in attributes.iter().filter(|a| a.value.is_none()).map(name) {
+        let short = CAPABILITY_PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(&name);
+        let (kind, one) = short.split_once('.').unwrap_or(("others", short));
+        kinds.entry(kind.to_owned()).or_default().push(one.to_owned());
+    }
+    for (kind, mut all) in kinds {
+        all.sort();
+        facts.add(1, &kind, Some(all.join(" ")));
+    }
 }
 
 fn set(context: &Context, hosts: &[Named], status: ContainerInstanceStatus) -> Result<(), Fault> {

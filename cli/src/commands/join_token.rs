@@ -3,6 +3,7 @@
 use super::Context;
 use crate::args::JoinTokenCommand;
 use crate::fault::Fault;
+use crate::names::tail;
 use crate::output::{or_dash, table};
 use longshore_ecs_api::EpochSeconds;
 use longshore_ecs_api::ssm::{
@@ -33,7 +34,8 @@ fn create(context: &Context, hosts: i32, hours: u32, description: Option<String>
         iam_role: Some(ROLE.to_owned()),
         registration_limit: Some(hosts),
         expiration_date: Some(EpochSeconds::from_millis(expires.as_millisecond())),
-        tags: context.api.chosen_cluster().map(|cluster| vec![tag(cluster)]),
+        // The tag holds a name, also when the cluster was chosen by its ARN.
+        tags: context.api.chosen_cluster().map(|cluster| vec![tag(tail(cluster))]),
         ..CreateActivationRequest::default()
     };
     let answer: CreateActivationResponse = context.api.ssm(SsmOperation::CreateActivation, &request)?;
@@ -41,10 +43,11 @@ fn create(context: &Context, hosts: i32, hours: u32, description: Option<String>
         return Ok(context.out.print(&answer, |_| String::new())?);
     }
     let id = or_dash(answer.activation_id.as_deref());
-    let place = context.api.chosen_cluster().map(|c| format!(" join cluster {c}")).unwrap_or(" join".to_owned());
+    let place =
+        context.api.chosen_cluster().map(|c| format!(" join cluster {}", tail(c))).unwrap_or(" join".to_owned());
     let machines = if hosts == 1 { "one host".to_owned() } else { format!("{hosts} hosts") };
     eprintln!("Token {id} lets {machines}{place} within {hours} h. It is shown this once. On the new host:");
-    eprintln!("  longshore-agent join --control HOST:PORT --token-file FILE");
+    eprintln!("  longshore-agent --control HOST:PORT --token-file FILE join");
     Ok(context.out.text(answer.activation_code.as_deref().unwrap_or_default())?)
 }
 

@@ -14,6 +14,7 @@ use crate::api::Api;
 use crate::args::{Command, HostCommand};
 use crate::fault::Fault;
 use crate::output::Out;
+use std::io::Write;
 use std::time::Duration;
 
 /// What every command works with.
@@ -39,15 +40,14 @@ pub(crate) fn execute(context: &Context, command: Command) -> Result<(), Fault> 
         Command::Ps(args) => ps::execute(context, &args),
         Command::Describe(args) => describe::execute(context, &args),
         Command::Stop(args) => stop::execute(context, &args),
-        Command::Completions { shell } => {
-            completions(shell);
-            Ok(())
-        }
+        Command::Completions { shell } => Ok(completions(shell)?),
     }
 }
 
 /// Prints the completion script; needs no settings.
-pub(crate) fn completions(shell: clap_complete::Shell) {
+pub(crate) fn completions(shell: clap_complete::Shell) -> std::io::Result<()> {
     use clap::CommandFactory;
-    clap_complete::generate(shell, &mut crate::args::Cli::command(), "longshore", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut crate::args::Cli::command(), "longshore", &mut script);
+    std::io::stdout().write_all(&script)
 }

@@ -70,7 +70,7 @@ pub(super) fn build(
         &mut containers[at]
     }
     if let Some(command) = command {
-        let name = plain("command", &command.join(" "))?;
+        let name = plain("command", command.first().map_or("", String::as_str))?;
         of(&mut containers, name).command = Some(command);
     }
     for variable in variables {
@@ -91,6 +91,8 @@ pub(super) fn build(
 /// Splits a text at blanks as a shell does: single and double quotes and backslashes are honoured, nothing is
 /// expanded.
 pub(super) fn words(text: &str) -> Result<Vec<String>, Fault> {
+    // Only the first word is repeated in an error: the others may be secrets.
+    let first = text.split_whitespace().next().unwrap_or_default();
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote = None;
@@ -103,7 +105,7 @@ pub(super) fn words(text: &str) -> Result<Vec<String>, Fault> {
             }
             (Some(open), c) if c == open => quote = None,
             (None | Some('"'), '\\') => {
-                let escaped = chars.next().ok_or_else(|| fault("--command", text, "it ends in a backslash"))?;
+                let escaped = chars.next().ok_or_else(|| fault("--command", first, "it ends in a backslash"))?;
                 word.get_or_insert_default().push(escaped);
             }
             (None, c) if c.is_whitespace() => words.extend(word.take()),
@@ -111,10 +113,10 @@ pub(super) fn words(text: &str) -> Result<Vec<String>, Fault> {
         }
     }
     if quote.is_some() {
-        return Err(fault("--command", text, "a quote is not closed"));
+        return Err(fault("--command", first, "a quote is not closed"));
     }
     words.extend(word);
-    if words.is_empty() { Err(fault("--command", text, "it is empty")) } else { Ok(words) }
+    if words.is_empty() { Err(fault("--command", first, "it is empty")) } else { Ok(words) }
 }
 
 /// `distinctInstance`, or a cluster query expression with or without `memberOf:` before it.

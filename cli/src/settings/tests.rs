@@ -118,6 +118,30 @@ fn faults_name_what_is_wrong_and_where() {
 }
 
 #[test]
+fn proxies_are_chosen_as_the_aws_tools_choose() {
+    let proxy = |endpoint: &str, variables: &[(&str, &str)]| {
+        let mut world = World::new().env("AWS_ENDPOINT_URL", endpoint);
+        for (name, value) in variables {
+            world = world.env(name, value);
+        }
+        world.settings().expect("settings").proxy.map(|p| p.url)
+    };
+    let both = [("HTTP_PROXY", "http://plain:1"), ("https_proxy", "http://tls:1")];
+    assert_eq!(proxy("http://control:7420", &both).as_deref(), Some("http://plain:1"));
+    assert_eq!(proxy("https://control", &both).as_deref(), Some("http://tls:1"));
+    assert_eq!(proxy("https://control", &both[..1]), None);
+    for endpoint in ["http://127.0.0.1:7420", "http://localhost:1", "http://[::1]:7420"] {
+        assert_eq!(proxy(endpoint, &both), None, "{endpoint}");
+    }
+    for list in ["*", "other, rack.example", ".rack.example", "*.example", "c.rack.example"] {
+        assert_eq!(proxy("http://c.rack.example:1", &[both[0], ("NO_PROXY", list)]), None, "{list}");
+    }
+    for list in ["ack.example", "rack", ""] {
+        assert!(proxy("http://c.rack.example:1", &[both[0], ("no_proxy", list)]).is_some(), "{list}");
+    }
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let settings = World::new().settings().expect("settings");
     assert!(!format!("{settings:?}").contains("SECRETENV"));

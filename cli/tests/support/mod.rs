@@ -8,7 +8,7 @@ use aws_lc_rs::{digest, hmac};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 
@@ -45,14 +45,44 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     /// Answers each call by operation name and body.
     pub(crate) fn new(answer: impl Fn(&str, &Value) -> Answer + Send + Sync + 'static) -> Self {
+        Self::start(None, answer)
+    }
+
+    /// The same behind TLS, with a certificate for 127.0.0.1 that only `ca.pem` in the home directory vouches for.
+    pub(crate) fn with_tls(answer: impl Fn(&str, &Value) -> Answer + Send + Sync + 'static) -> Self {
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+        let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+        let config =
+            rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+                .with_safe_default_protocol_versions()
+                .expect("versions")
+                .with_no_client_auth()
+                .with_single_cert(vec![made.cert.der().clone()], key)
+                .expect("a server");
+        let endpoint = Self::start(Some(Arc::new(config)), answer);
+        std::fs::write(endpoint.home.path().join("ca.pem"), made.cert.pem()).expect("written");
+        endpoint
+    }
+
+    fn start(
+        tls: Option<Arc<rustls::ServerConfig>>,
+        answer: impl Fn(&str, &Value) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}", listener.local_addr().expect("an address"));
         let calls = Arc::new(Mutex::new(Vec::new()));
         let (seen, answer) = (Arc::clone(&calls), Arc::new(answer));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (seen, answer) = (Arc::clone(&seen), Arc::clone(&answer));
-                std::thread::spawn(move || serve(&stream, &seen, &*answer));
+                let (seen, answer, tls) = (Arc::clone(&seen), Arc::clone(&answer), tls.clone());
+                std::thread::spawn(move || match tls {
+                    None => serve(stream, &seen, &*answer),
+                    Some(tls) => {
+                        let connection = rustls::ServerConnection::new(tls).expect("a connection");
+                        serve(rustls::StreamOwned::new(connection, stream), &seen, &*answer);
+                    }
+                });
             }
         });
         Self { url, home: tempfile::tempdir().expect("a directory"), calls }
@@ -117,7 +147,7 @@ impl Ran {
     }
 }
 
-fn serve(stream: &TcpStream, seen: &Mutex<Vec<Call>>, answer: &dyn Fn(&str, &Value) -> Answer) {
+fn serve(stream: impl Read + Write, seen: &Mutex<Vec<Call>>, answer: &dyn Fn(&str, &Value) -> Answer) {
     let mut reader = BufReader::new(stream);
     while let Some((call, verdict)) = read(&mut reader) {
         let (status, body) = match verdict {
@@ -134,14 +164,14 @@ fn serve(stream: &TcpStream, seen: &Mutex<Vec<Call>>, answer: &dyn Fn(&str, &Val
             "HTTP/1.1 {status} X\r\nContent-Type: application/x-amz-json-1.1\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        let mut writer = stream;
-        if writer.write_all(reply.as_bytes()).is_err() {
+        let writer = reader.get_mut();
+        if writer.write_all(reply.as_bytes()).and_then(|()| writer.flush()).is_err() {
             return;
         }
     }
 }
 
-fn read(reader: &mut BufReader<&TcpStream>) -> Option<(Call, Result<(), String>)> {
+fn read(reader: &mut BufReader<impl Read>) -> Option<(Call, Result<(), String>)> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
     let request_line = line.trim_end().to_owned();
