@@ -66,5 +66,9 @@ generate: setup-test ## the ECS API types, from the service model in botocore
 		"$$($(VENV)/bin/python -c 'import botocore, os; print(os.path.dirname(botocore.__file__))')/data/ecs/2014-11-13/service-2.json.gz"
 	cargo fmt -p longshore-ecs-api
 
+install: ## release builds, units and example configurations onto this machine; PREFIX, DESTDIR, WHAT='agent command'
+	cargo build --release --workspace --bins
+	BIN='$(TARGET)/release' packaging/install.sh $(or $(WHAT),all)
+
 clean-lab: ## remove what labs of dead processes left behind (every new lab does that, too)
 	$(TARGET)/debug/longshore-lab sweep
