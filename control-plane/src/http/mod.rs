@@ -61,7 +61,7 @@ impl Default for Limits {
 pub async fn serve<B: Backend>(listener: TcpListener, backend: B, limits: Limits, shutdown: impl Future<Output = ()>) {
     let front = Arc::new(answer::Front { backend, limits: limits.clone() });
     let slots = Arc::new(Semaphore::new(limits.connections));
-    let stop = CancellationToken::new();
+    let (stop, end) = (CancellationToken::new(), CancellationToken::new());
     let connections = TaskTracker::new();
     let mut shutdown = pin!(shutdown);
     let mut pause = Duration::ZERO;
@@ -74,7 +74,8 @@ pub async fn serve<B: Backend>(listener: TcpListener, backend: B, limits: Limits
         match accepted {
             Ok((stream, peer, slot)) => {
                 pause = Duration::ZERO;
-                connections.spawn(connection(stream, peer, Arc::clone(&front), stop.clone(), slot));
+                let connection = connection(stream, peer, Arc::clone(&front), stop.clone(), slot);
+                connections.spawn(end.clone().run_until_cancelled_owned(connection));
             }
             Err(error) => {
                 pause = (pause * 2).clamp(Duration::from_millis(20), Duration::from_secs(1));
@@ -87,6 +88,8 @@ pub async fn serve<B: Backend>(listener: TcpListener, backend: B, limits: Limits
     connections.close();
     if tokio::time::timeout(limits.drain_timeout, connections.wait()).await.is_err() {
         tracing::warn!(connections = connections.len(), "requests did not end in time; closing their connections");
+        end.cancel();
+        connections.wait().await;
     }
 }
 

@@ -389,3 +389,16 @@ async fn a_stop_waits_for_what_is_under_way() {
     assert_eq!(read(&mut busy).await.json()["operation"], "RunTask");
     within(server.ended).await.expect("ends");
 }
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_ever() {
+    let server = start(Limits { drain_timeout: Duration::from_millis(50), ..Limits::default() }).await;
+    let mut stuck = TcpStream::connect(server.at).await.expect("connects");
+    stuck.write_all(&Ask::ecs(&target("RunTask"), b"{}").bytes(server.at)).await.expect("sends");
+    within(server.begun.notified()).await;
+    server.stop.send(()).expect("it runs");
+    within(server.ended).await.expect("ends");
+    let mut rest = Vec::new();
+    let _ = within(stuck.read_to_end(&mut rest)).await;
+    assert!(rest.is_empty(), "it was never let go");
+}

@@ -67,9 +67,6 @@ fn process(container: &ContainerDefinition, index: usize, mode: &NetworkMode) ->
     if given(container.hostname.as_ref()).is_some() && *mode != NetworkMode::Bridge {
         return Err(mistake(format!("{} is only supported when networkMode=bridge.", at(index, "hostname"))));
     }
-    if container.privileged == Some(true) && container.disable_networking == Some(true) && *mode == NetworkMode::Host {
-        return Err(mistake(format!("{} cannot be set when networkMode=host.", at(index, "disableNetworking"))));
-    }
     Ok(())
 }
 
