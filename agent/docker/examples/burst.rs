@@ -1,9 +1,10 @@
 //! Measures how many create-and-start chains in flight suit an engine best.
 //!
-//! `cargo run --release --example burst -- unix:///run/docker.sock IMAGE [bridge|host|none] [CONTAINERS] [ROUNDS] [WIDTHS]`
+//! `cargo run --release --example burst -- ENDPOINT IMAGE [bridge|host|none] [CONTAINERS] [ROUNDS] [WIDTHS]`
 //!
 //! Each round tries every width once, in turn, so that a busy machine disturbs all alike; it prints the median and the
-//! fastest round of each. With `PORTS` in the environment each container publishes a port. The image needs `/bin/sleep`. Everything that it makes it removes.
+//! fastest round of each. With `PORTS` in the environment each container publishes a port. The image needs
+//! `/bin/sleep`. Everything that it makes it removes.
 
 use futures::stream::{self, StreamExt};
 use longshore_docker::{ContainerInput, Docker, container_config};

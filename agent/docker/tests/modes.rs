@@ -89,7 +89,7 @@ async fn every_field_reaches_the_process() {
     let docker = connect(&engine).await;
     let script = "echo user=$(id -u):$(id -g); echo pwd=$(pwd); echo env=$GREETING; echo host=$(hostname); \
         echo nofile=$(ulimit -n); cat /etc/hosts /etc/resolv.conf; mount; \
-        echo somaxconn=$(cat /proc/sys/net/core/somaxconn); echo caps=$(cat /proc/self/status | sed -n 's/CapBnd:.//p'); \
+        echo somaxconn=$(cat /proc/sys/net/core/somaxconn); echo caps=$(sed -n 's/CapBnd:.//p' /proc/self/status); \
         touch /written 2>/dev/null && echo root=writable || echo root=readonly; \
         ls /dev/zero2 && echo device=there; cat /host/file; touch /data/x && echo volume=writable; \
         touch /host/y 2>/dev/null || echo bind=readonly; echo first=$(cat /proc/1/comm); echo args=$0";

@@ -79,7 +79,8 @@ fn start_registry(engine: &mut Engine) {
     std::fs::create_dir_all(&directory).expect("made");
     let config = directory.join("config.yml");
     let text = format!(
-        "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {REGISTRY}\n",
+        "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n\
+         http:\n  addr: {REGISTRY}\n",
         directory.display()
     );
     std::fs::write(&config, text).expect("written");
@@ -135,7 +136,8 @@ async fn pulls_succeed_fail_and_stall_as_themselves() {
     listen(&engine, "127.0.0.5:5000", |mut stream| {
         let _ = stream.read(&mut [0; 4096]);
         let _ = stream.write_all(
-            b"HTTP/1.1 401 Unauthorized\r\nWww-Authenticate: Basic realm=\"r\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            b"HTTP/1.1 401 Unauthorized\r\nWww-Authenticate: Basic realm=\"r\"\r\n\
+              Content-Length: 0\r\nConnection: close\r\n\r\n",
         );
     });
     wants_credentials(&docker, "127.0.0.5:5000/a:1").await;

@@ -14,18 +14,32 @@ fn failures_to_start_are_told_apart_by_the_engines_words() {
     let no_exec: Kind = |e| matches!(e, StartError::BadCommand { exit_code: 126, .. });
     let other: Kind = |e| matches!(e, StartError::Engine { .. });
     let oci = "OCI runtime create failed: container_linux.go:380: starting container process caused: ";
+    let network = "driver failed programming external connectivity on endpoint x (0a): ";
+    let shim = "failed to create task for container: failed to create shim task: OCI runtime create failed: ";
     let cases: [(u16, String, Kind); 12] = [
-        (500, "driver failed programming external connectivity on endpoint x (0a): Bind for 0.0.0.0:8080 failed: port is already allocated".into(), port),
-        (500, "driver failed programming external connectivity on endpoint x (0a): Error starting userland proxy: listen tcp4 0.0.0.0:8080: bind: address already in use".into(), port),
-        (500, "driver failed programming external connectivity: Error starting userland proxy: listen udp6 [::]:8080: bind: address already in use".into(), port),
-        (500, "failed to set up container networking: driver failed programming external connectivity on endpoint x (0a): failed to bind host port for 0.0.0.0:8080:172.17.0.2:80/tcp: address already in use".into(), port),
+        (500, format!("{network}Bind for 0.0.0.0:8080 failed: port is already allocated"), port),
+        (
+            500,
+            format!("{network}Error starting userland proxy: listen tcp4 0.0.0.0:8080: bind: address already in use"),
+            port,
+        ),
+        (
+            500,
+            format!("{network}Error starting userland proxy: listen udp6 [::]:8080: bind: address already in use"),
+            port,
+        ),
+        (
+            500,
+            format!("{network}failed to bind host port for 0.0.0.0:8080:172.17.0.2:80/tcp: address already in use"),
+            port,
+        ),
         (404, "No such container: ls-x".into(), absent),
         (400, format!("{oci}exec: \"nope\": executable file not found in $PATH: unknown"), no_file),
         (400, format!("{oci}exec: \"/bin/nope\": stat /bin/nope: no such file or directory: unknown"), no_file),
         (400, format!("{oci}exec: \"/etc/passwd\": permission denied: unknown"), no_exec),
-        (400, "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: exec: \"/etc\": is a directory: unknown".into(), no_exec),
-        (400, "failed to create shim task: OCI runtime create failed: exec /app: exec format error: unknown".into(), no_exec),
-        (400, format!("{oci}rootfs_linux.go:75: mounting \"/nope\" to rootfs caused: no such file or directory: unknown"), other),
+        (400, format!("{shim}unable to start container process: exec: \"/etc\": is a directory: unknown"), no_exec),
+        (400, format!("{shim}exec /app: exec format error: unknown"), no_exec),
+        (400, format!("{oci}mounting \"/nope\" to rootfs caused: no such file or directory: unknown"), other),
         (404, "network 0a1b not found".into(), other),
     ];
     for (status, message, is_kind) in cases {
