@@ -127,7 +127,7 @@ impl Handle {
         Ok(by_index.into_values().collect())
     }
 
-    /// The address that this host uses towards `to`, as the kernel's routes say: where others reach this host from there.
+    /// The address that this host uses towards `to`, as the kernel's routes say: where those over there reach it.
     ///
     /// # Errors
     /// When there is no route.

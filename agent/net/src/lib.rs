@@ -4,8 +4,8 @@
 //! namespace, and everything it says is read from the kernel when asked. Bridge, host and none need only to look
 //! ([`Handle::source_towards`], [`check_loopback_only`]); task interfaces will be made through the same handle.
 //!
-//! A namespace belongs to a thread, so entering one happens on a thread made for it ([`Namespace::run`]), never on one of
-//! the runtime's; a socket opened there keeps that namespace wherever it is used afterwards.
+//! A namespace belongs to a thread, so entering one happens on a thread made for it ([`Namespace::run`]), never on one
+//! of the runtime's; a socket opened there keeps that namespace wherever it is used afterwards.
 
 mod handle;
 mod namespace;

@@ -40,8 +40,8 @@ pub enum ReserveError {
     },
 }
 
-/// Adds a range to what the kernel keeps out of its own choice, in the namespace of this process. What is reserved already
-/// stays. Returns whether anything changed.
+/// Adds a range to what the kernel keeps out of its own choice, in the namespace of the calling thread. What is
+/// reserved already stays. Returns whether anything changed.
 ///
 /// # Errors
 /// When this process may not (not root, `/proc/sys` read-only).

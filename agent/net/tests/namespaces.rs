@@ -62,7 +62,8 @@ async fn links_and_addresses_are_those_of_the_namespace() {
 
 #[tokio::test]
 async fn the_source_address_is_the_routes() {
-    let setup = "ip link set lo up; ip link add d0 type veth peer name d1; ip link set d1 up; ip link set d0 up; ip addr add 10.9.8.7/24 dev d0; \
+    let setup = "ip link set lo up; ip link add d0 type veth peer name d1; ip link set d1 up; ip link set d0 up; \
+                 ip addr add 10.9.8.7/24 dev d0; \
                  ip addr add fd99::7/64 dev d0 nodad; \
                  ip route add 10.50.0.0/16 via 10.9.8.1";
     let Some(sandbox) = Sandbox::new(setup) else { return };
