@@ -14,7 +14,7 @@ use longshore_model::{StopCode, Timestamp};
 pub enum Failure {
     /// The engine was not reached: nothing happened, and nothing is known.
     Away(String),
-    /// Contact was lost on the way: it may have happened or not.
+    /// It may have happened or not: contact was lost on the way, or the engine does not find what it is about.
     Unknown(String),
     /// It took too long: it may still happen.
     TimedOut(String),
@@ -28,6 +28,8 @@ pub enum Failure {
     ImageMissing(String),
     /// The name that it needs is taken.
     NameTaken(String),
+    /// The engine has traces of an earlier start of it that never came to run anything, and cannot start it for them.
+    Confused(String),
 }
 
 impl Failure {
@@ -42,7 +44,8 @@ impl Failure {
             | Self::Lasting(text)
             | Self::PortTaken(text)
             | Self::ImageMissing(text)
-            | Self::NameTaken(text) => text,
+            | Self::NameTaken(text)
+            | Self::Confused(text) => text,
         }
     }
 }
@@ -174,7 +177,11 @@ impl Task {
         let lasting = match &failure {
             Failure::Away(_) => return self.again(&step, Patience::Start, failure.text(), now),
             Failure::Unknown(_) | Failure::TimedOut(_) | Failure::Passing(_) => false,
-            Failure::Lasting(_) | Failure::PortTaken(_) | Failure::ImageMissing(_) | Failure::NameTaken(_) => true,
+            Failure::Lasting(_)
+            | Failure::PortTaken(_)
+            | Failure::ImageMissing(_)
+            | Failure::NameTaken(_)
+            | Failure::Confused(_) => true,
         };
         if lasting || self.tried(&step) >= policy.attempts {
             let what = match kind {
@@ -219,7 +226,8 @@ impl Task {
                 Failure::Lasting(text)
                 | Failure::PortTaken(text)
                 | Failure::ImageMissing(text)
-                | Failure::NameTaken(text),
+                | Failure::NameTaken(text)
+                | Failure::Confused(text),
             ) => {
                 self.record.times.pull_stopped_at = Some(now);
                 self.fail(i, Stage::Pull, &text, false, now);
@@ -245,7 +253,9 @@ impl Task {
                 self.count_or_fail(i, step, Stage::Create, &text, policy, now);
             }
             Err(Failure::Passing(text)) => self.count_or_fail(i, step, Stage::Create, &text, policy, now),
-            Err(Failure::Lasting(text) | Failure::PortTaken(text)) => self.fail(i, Stage::Create, &text, true, now),
+            Err(Failure::Lasting(text) | Failure::PortTaken(text) | Failure::Confused(text)) => {
+                self.fail(i, Stage::Create, &text, true, now);
+            }
         }
     }
 
@@ -277,18 +287,31 @@ impl Task {
                 self.count_or_fail(i, step, Stage::Start, &text, policy, now);
             }
             Err(Failure::PortTaken(text)) => {
-                let may_choose_again = container.ports.iter().any(|p| p.dynamic);
-                match &container.phase {
-                    Phase::Starting { id } if may_choose_again && container.port_failures < policy.port_attempts => {
-                        container.port_failures += 1;
-                        container.phase = Phase::Discarding { id: id.clone() };
-                    }
-                    _ => self.fail(i, Stage::Start, &text, true, now),
-                }
+                let others = container.ports.iter().any(|p| p.dynamic);
+                self.discard(i, others, &text, policy, now);
             }
+            Err(Failure::Confused(text)) => self.discard(i, true, &text, policy, now),
             Err(Failure::Lasting(text) | Failure::ImageMissing(text) | Failure::NameTaken(text)) => {
                 self.fail(i, Stage::Start, &text, true, now);
             }
+        }
+    }
+
+    /// Container `i` did not run and cannot be started as it is: makes it anew if that may help, else it fails.
+    fn discard(&mut self, i: usize, may_help: bool, text: &str, policy: &Policy, now: Timestamp) {
+        let container = &mut self.record.containers[i];
+        match &container.phase {
+            Phase::Starting { id } if may_help && container.remakes < policy.remakes => {
+                container.remakes += 1;
+                container.phase = Phase::Discarding { id: id.clone() };
+            }
+            Phase::Starting { .. }
+            | Phase::Waiting
+            | Phase::Pulled
+            | Phase::Created { .. }
+            | Phase::Discarding { .. }
+            | Phase::Running { .. }
+            | Phase::Stopped(_) => self.fail(i, Stage::Start, text, true, now),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The decision: which steps bring a task nearer to what it should be, and what it waits for.
 
-use crate::policy::Policy;
+use crate::policy::{LONGEST_WAIT, Policy};
 use crate::ports::PortClaims;
 use crate::reasons;
 use crate::record::{Phase, ResourceKind, ResourcePhase, Wish};
@@ -289,7 +289,9 @@ impl Task {
             return false;
         }
         match self.live.retries.get(&(lane, Verb::of(step))) {
-            Some(Retry { not_before, error, .. }) if *not_before > view.now => {
+            Some(Retry { not_before, error, .. })
+                if *not_before > view.now && not_before.since(view.now) <= LONGEST_WAIT =>
+            {
                 pass.wait(container, format!("the next try of {}: {error}", doing(step)));
                 pass.wake(*not_before);
                 false

@@ -73,7 +73,7 @@ pub enum Phase {
         /// The engine's id.
         id: String,
     },
-    /// It never ran, since its host port was taken; it is removed and made again on another.
+    /// It never ran, since its host port was taken or the engine was confused about it; it is removed and made again.
     Discarding {
         /// The engine's id.
         id: String,
@@ -115,8 +115,8 @@ pub struct ContainerRecord {
     pub image_digest: Option<String>,
     /// The host ports that it was given.
     pub ports: Vec<ResolvedPort>,
-    /// How often its ports were taken by somebody else.
-    pub port_failures: u32,
+    /// How often it was made again, because somebody else had its ports or the engine was confused about it.
+    pub remakes: u32,
     /// When it began to run.
     pub started_at: Option<Timestamp>,
 }
@@ -200,7 +200,7 @@ impl TaskRecord {
                     phase: Phase::Waiting,
                     image_digest: None,
                     ports: Vec::new(),
-                    port_failures: 0,
+                    remakes: 0,
                     started_at: None,
                 })
                 .collect(),

@@ -1,6 +1,7 @@
 //! The engine's drivers over Docker: errors become the plan's [`Failure`]s, and nothing else happens here.
 
 use super::drivers::{Containers, CreateRequest, Image, Images, Listed, Volumes};
+use super::strays;
 use async_trait::async_trait;
 use longshore_docker::{
     ContainerInput, CreateError, Docker, DockerError, ImageInfo, InspectedContainer, ListedContainer, PullError,
@@ -129,7 +130,11 @@ impl Containers for DockerDriver {
             // Gone since it was created: an inspection says so, and the plan knows what that means.
             StartError::NotFound { .. } => Failure::Unknown(e.ecs_reason()),
             StartError::BadCommand { .. } => Failure::Lasting(e.ecs_reason()),
-            StartError::Engine { source, .. } => sort(source, e.ecs_reason(), Failure::Lasting),
+            StartError::Engine { source, .. } => match stray_task(source) {
+                // Docker was killed in the middle of an earlier start.
+                Some(id) => after_stray(id, e.ecs_reason()),
+                None => sort(source, e.ecs_reason(), Failure::Lasting),
+            },
         })
     }
 
@@ -147,6 +152,27 @@ impl Containers for DockerDriver {
             RemoveError::Running { .. } | RemoveError::InProgress { .. } => Failure::Passing(chain(&e)),
             RemoveError::Engine { source, .. } => sort(source, chain(&e), Failure::Passing),
         })
+    }
+}
+
+/// The container's id in `task <id>: already exists`, containerd's words for a task that Docker does not know of.
+fn stray_task(error: &DockerError) -> Option<&str> {
+    let DockerError::Refused { message, .. } = error else { return None };
+    let (before, _) = message.split_once(": already exists")?;
+    let id = before.rsplit_once("task ")?.1;
+    (id.len() == 64 && id.chars().all(|c| c.is_ascii_hexdigit())).then_some(id)
+}
+
+/// Docker was killed between making the container's task and noting it. A container of which nothing runs never ran
+/// its command, and is made anew; one that runs without Docker's knowledge is ended, since nobody could stop it later.
+fn after_stray(id: &str, text: String) -> Failure {
+    match strays::end_processes_of(id) {
+        Ok(0) => Failure::Confused(text),
+        Ok(count) => {
+            tracing::warn!(container = id, count, "ended processes of a container that Docker had lost track of");
+            Failure::Lasting(text)
+        }
+        Err(error) => Failure::Lasting(format!("{text} (its processes could not be found: {error})")),
     }
 }
 

@@ -21,6 +21,7 @@ mod listing;
 mod reconciler;
 mod saving;
 pub mod status;
+mod strays;
 
 pub use hints::{Hint, pump};
 pub use reconciler::Reconciler;
@@ -93,4 +94,4 @@ pub struct Parts {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -352,12 +352,13 @@ impl Reconciler {
         if let Some(failure) = failure_of(&outcome) {
             tracing::warn!(task = %id, ?step, error = failure.text(), "step failed");
             match failure {
-                Failure::Away(why) | Failure::Unknown(why) if self.answers == Answers::Yes && concerns_docker(step) => {
-                    // Everything waits for a listing, which also says whether it is only this call that broke.
+                Failure::Away(why) if self.answers == Answers::Yes && concerns_docker(step) => {
                     let why = why.clone();
                     self.silent(&why);
                     self.list_now();
                 }
+                // The listing says whether it is only this call that broke.
+                Failure::Unknown(_) if self.answers == Answers::Yes && concerns_docker(step) => self.list_now(),
                 Failure::Away(_)
                 | Failure::Unknown(_)
                 | Failure::TimedOut(_)
@@ -365,7 +366,8 @@ impl Reconciler {
                 | Failure::Lasting(_)
                 | Failure::PortTaken(_)
                 | Failure::ImageMissing(_)
-                | Failure::NameTaken(_) => {}
+                | Failure::NameTaken(_)
+                | Failure::Confused(_) => {}
             }
         }
         let Some(entry) = self.tasks.get_mut(&id) else { return };

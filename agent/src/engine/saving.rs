@@ -43,19 +43,23 @@ impl Reconciler {
         for id in std::mem::take(&mut self.touched) {
             self.collect(id, &mut changes, &mut after);
         }
+        for (id, _) in &after.steps {
+            // Its record may be in a write on its way that fails; a step waits for a write of its own.
+            if !changes.records.iter().any(|r| r.id == *id)
+                && let Some(entry) = self.tasks.get(id)
+            {
+                changes.records.push(entry.task.record.clone());
+            }
+        }
         after.forgotten.extend(std::mem::take(&mut self.unforgotten));
         changes.forgotten.clone_from(&after.forgotten);
         changes.generation = after.applied.as_ref().map(|(generation, _)| *generation);
-        if changes.is_empty() && after.steps.is_empty() {
+        if changes.is_empty() {
             debug_assert!(after.reports.is_empty(), "a report raises its record's version");
             return;
         }
         let store = self.drivers.store.clone();
-        let save = async move {
-            // Steps whose records are in earlier writes wait for those: writes end in order.
-            let result = if changes.is_empty() { Ok(()) } else { store.save(changes).await };
-            Saved { result, after }
-        };
+        let save = async move { Saved { result: store.save(changes).await, after } };
         self.saves.push_back(save.boxed());
     }
 
@@ -171,16 +175,9 @@ fn say(before: Option<&TaskReport>, now: &TaskReport) {
         let why = now.stop.as_ref().map(|s| s.reason.as_str());
         tracing::info!(%task, status = %now.status, why, "task");
     }
-    if now.waiting_for.is_some() && before.and_then(|b| b.waiting_for.as_ref()) != now.waiting_for.as_ref() {
-        match now.status {
-            TaskStatus::Stopped => {}
-            TaskStatus::Provisioning
-            | TaskStatus::Pending
-            | TaskStatus::Activating
-            | TaskStatus::Running
-            | TaskStatus::Deactivating
-            | TaskStatus::Stopping
-            | TaskStatus::Deprovisioning => tracing::info!(%task, why = now.waiting_for, "waiting"),
-        }
+    let news = now.waiting_for.is_some() && before.and_then(|b| b.waiting_for.as_ref()) != now.waiting_for.as_ref();
+    // A running task waits for nothing but an engine that is away, which is said once and not for each task.
+    if news && now.status <= TaskStatus::Pending {
+        tracing::info!(%task, why = now.waiting_for, "waiting");
     }
 }

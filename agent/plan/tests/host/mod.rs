@@ -15,13 +15,13 @@ use std::time::Duration;
 
 /// A task to come: its containers (essential or not, and a port: none, a fixed one or a dynamic one) and volumes.
 #[derive(Debug, Clone)]
-pub struct Shape {
+pub(crate) struct Shape {
     pub containers: Vec<(bool, Option<HostPort>)>,
     pub volume: bool,
     pub limited: bool,
 }
 
-pub fn shapes() -> impl Strategy<Value = Vec<Shape>> {
+pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
     let port = prop_oneof![
         2 => Just(None),
         2 => Just(Some(HostPort::Fixed(80))),
@@ -42,7 +42,7 @@ pub fn shapes() -> impl Strategy<Value = Vec<Shape>> {
     proptest::collection::vec(shape, 3)
 }
 
-pub fn plain_shapes() -> Vec<Shape> {
+pub(crate) fn plain_shapes() -> Vec<Shape> {
     vec![
         Shape { containers: vec![(true, None)], volume: false, limited: false },
         Shape { containers: vec![(true, Some(HostPort::Fixed(80))), (false, None)], volume: true, limited: true },
@@ -52,14 +52,14 @@ pub fn plain_shapes() -> Vec<Shape> {
 
 /// How a crash leaves the ledger.
 #[derive(Debug, Clone, Copy)]
-pub struct Cut {
+pub(crate) struct Cut {
     /// How many of the saves on their way got through, as a share of 256.
     pub keep: u8,
     pub lose_ledger: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub enum Op {
+pub(crate) enum Op {
     Pass(usize),
     Finish { which: u8, how: u8 },
     Flush,
@@ -100,7 +100,7 @@ struct Wanted {
 
 type Key = (TaskId, usize);
 
-pub struct World {
+pub(crate) struct World {
     specs: Vec<Arc<TaskSpec>>,
     wanted: Vec<Wanted>,
     tasks: BTreeMap<TaskId, Task>,
@@ -187,7 +187,7 @@ fn spec(n: usize, shape: &Shape) -> TaskSpec {
 }
 
 impl World {
-    pub fn new(shapes: Vec<Shape>) -> Self {
+    pub(crate) fn new(shapes: Vec<Shape>) -> Self {
         let specs: Vec<_> = shapes.iter().enumerate().map(|(n, s)| Arc::new(spec(n, s))).collect();
         Self {
             wanted: vec![Wanted::default(); specs.len()],
@@ -215,15 +215,15 @@ impl World {
         }
     }
 
-    pub fn reported(&self, t: usize) -> Option<TaskStatus> {
+    pub(crate) fn reported(&self, t: usize) -> Option<TaskStatus> {
         self.reported.get(&self.specs[t].id).copied()
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.tasks.is_empty() && self.durable.is_empty() && self.boxes.is_empty() && self.claims.is_empty()
     }
 
-    pub fn apply(&mut self, op: Op) {
+    pub(crate) fn apply(&mut self, op: Op) {
         match op {
             Op::Pass(t) => self.pass(self.specs[t].id),
             Op::Finish { which, how } => self.finish(which, how),
@@ -417,14 +417,15 @@ impl World {
                 0..=15 => Some(Failure::Passing(text())),
                 16..=23 => Some(Failure::Unknown(text())),
                 24..=29 => Some(Failure::TimedOut(text())),
-                30..=32 => Some(Failure::Lasting(text())),
+                30..=31 => Some(Failure::Lasting(text())),
+                32 if matches!(step, Step::Start(_)) => Some(Failure::Confused(text())),
                 _ => None,
             }
         };
         // What was lost on the way or took too long may have happened all the same.
         let happens = match &failure {
             None => true,
-            Some(Failure::Unknown(_) | Failure::TimedOut(_)) => how % 2 == 0,
+            Some(Failure::Unknown(_) | Failure::TimedOut(_)) => how.is_multiple_of(2),
             Some(_) => false,
         };
         let outcome = if happens { self.really(id, step) } else { None };
@@ -666,7 +667,7 @@ impl World {
         }
     }
 
-    pub fn check(&self) {
+    pub(crate) fn check(&self) {
         for (key, runs) in &self.runs {
             assert!(*runs <= 1, "{key:?} was started {runs} times");
         }
@@ -688,7 +689,7 @@ impl World {
     }
 
     /// Nothing fails any more: everything is carried out until nothing is asked for.
-    pub fn converge(&mut self) {
+    pub(crate) fn converge(&mut self) {
         self.up = true;
         self.foreign.clear();
         for round in 0..400 {
@@ -709,7 +710,7 @@ impl World {
         panic!("it does not converge: {:#?}", self.tasks.values().map(|t| (&t.record, &t.live)).collect::<Vec<_>>());
     }
 
-    pub fn check_converged(&self) {
+    pub(crate) fn check_converged(&self) {
         for (spec, wanted) in self.specs.iter().zip(&self.wanted) {
             let id = spec.id;
             let boxes = self.boxes.keys().filter(|(t, _)| *t == id).count();

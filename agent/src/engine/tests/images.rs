@@ -1,0 +1,97 @@
+//! When images are pulled.
+
+use super::fake::FakeHost;
+use crate::config::PullBehavior;
+use crate::engine::images::Keeper;
+use longshore_plan::Failure;
+use std::sync::Arc;
+use std::time::Duration;
+
+fn keeper(host: &Arc<FakeHost>, behavior: PullBehavior) -> Keeper {
+    Keeper::new(host.clone(), behavior)
+}
+
+fn pulls(host: &FakeHost) -> usize {
+    super::calls(host, "pull").len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_pull_for_many_who_wait() {
+    let host = FakeHost::new();
+    let keeper = keeper(&host, PullBehavior::PreferCached);
+    let waiters: Vec<_> = (0..20)
+        .map(|_| {
+            let keeper = keeper.clone();
+            tokio::spawn(async move { keeper.get("big").await })
+        })
+        .collect();
+    while keeper.progress("big").is_none() {
+        tokio::task::yield_now().await;
+    }
+    host.pull_gate.add_permits(1);
+    for waiter in waiters {
+        assert!(waiter.await.expect("it ends").is_ok());
+    }
+    assert_eq!(pulls(&host), 1);
+    assert_eq!(keeper.progress("big"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pull_ends_with_its_last_waiter() {
+    let host = FakeHost::new();
+    let keeper = keeper(&host, PullBehavior::PreferCached);
+    let waiter = tokio::spawn({
+        let keeper = keeper.clone();
+        async move { keeper.get("big").await }
+    });
+    while pulls(&host) == 0 {
+        tokio::task::yield_now().await;
+    }
+    waiter.abort();
+    let _ = waiter.await;
+    // Whoever comes next begins anew.
+    host.pull_gate.add_permits(1);
+    assert!(keeper.get("big").await.is_ok());
+    assert_eq!(pulls(&host), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn behaviours_are_those_of_ecs() {
+    // Behaviour, whether the pull fails, pulls for two uses half a minute apart, whether the first use succeeds.
+    let cases = [
+        (PullBehavior::PreferCached, false, 0, true),
+        (PullBehavior::PreferCached, true, 0, true),
+        (PullBehavior::Default, false, 2, true),
+        (PullBehavior::Default, true, 2, true),
+        (PullBehavior::Always, false, 2, true),
+        (PullBehavior::Always, true, 2, false),
+        (PullBehavior::Once, false, 1, true),
+        (PullBehavior::Once, true, 2, false),
+    ];
+    for (behavior, fails, expected, succeeds) in cases {
+        let host = FakeHost::new();
+        host.pull_gate.add_permits(10);
+        if fails {
+            let failure = Failure::Passing("no route to host".into());
+            host.state().script.insert("pull", vec![failure.clone(), failure]);
+        }
+        let keeper = keeper(&host, behavior);
+        assert_eq!(keeper.get("busybox").await.is_ok(), succeeds, "{behavior:?}, failing: {fails}");
+        tokio::time::advance(Duration::from_secs(30)).await;
+        let _ = keeper.get("busybox").await;
+        assert_eq!(pulls(&host), expected, "{behavior:?}, failing: {fails}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_seen_is_not_asked_for_again_unless_it_is_missing() {
+    let host = FakeHost::new();
+    let keeper = keeper(&host, PullBehavior::PreferCached);
+    keeper.get("busybox").await.expect("it is here");
+    host.state().images.clear();
+    keeper.get("busybox").await.expect("it was seen a moment ago");
+    keeper.forget("busybox");
+    host.pull_gate.add_permits(1);
+    keeper.get("busybox").await.expect("pulled");
+    assert_eq!(pulls(&host), 1);
+}
