@@ -19,7 +19,7 @@ use crate::engine::execute::Limits;
 use crate::engine::{self, EngineConfig, HINT_QUEUE, Inputs, Outputs, Parts, Reconciler, STATUS_QUEUE};
 use crate::ledger::Ledger;
 use crate::membership::{self, Membership, MembershipError, Token};
-use crate::ports::Ports;
+use crate::ports::{self, Ports};
 use crate::session::{DESIRED_QUEUE, ObservedReports, SessionInputs, SessionState};
 use crate::status::{self, StatusServer};
 use anyhow::Context;
@@ -53,6 +53,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
     if let Some((aside, why)) = &loaded.set_aside {
         tracing::error!(why, set_aside = %aside.display(), "the ledger was unusable; tasks are found by their labels");
     }
+    ports::keep_outgoing_connections_out(config.dynamic_ports);
     let docker = Docker::connect(&config.docker).await?;
     let late_cgroups = Arc::new(LateCgroups::default());
     let driver = Arc::new(DockerDriver::new(docker.clone(), pull_limits(&config)));

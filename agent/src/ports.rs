@@ -120,6 +120,33 @@ impl Ports {
     }
 }
 
+/// Where the range overlaps the one that the kernel picks ports of outgoing connections from, takes it out of that. A
+/// host that does not let us (a container without the right) is warned of: a start may then find its port taken and is
+/// made again.
+pub fn keep_outgoing_connections_out(range: PortRange) {
+    const EPHEMERAL: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+    let overlaps = std::fs::read_to_string(EPHEMERAL).is_ok_and(|text| overlap(&text, range));
+    if !overlaps {
+        return;
+    }
+    match longshore_net::reserve_local_ports(&(range.first..=range.last)) {
+        Ok(changed) => tracing::info!(%range, changed, "dynamic host ports are kept from outgoing connections"),
+        Err(error) => {
+            let error = crate::engine::docker::chain(&error);
+            tracing::warn!(%range, error, "outgoing connections may take dynamic host ports; choose another range");
+        }
+    }
+}
+
+/// `text` is two ports, as the kernel writes them.
+fn overlap(text: &str, range: PortRange) -> bool {
+    let mut numbers = text.split_whitespace().filter_map(|n| n.parse::<u16>().ok());
+    match (numbers.next(), numbers.next()) {
+        (Some(first), Some(last)) => first <= range.last && range.first <= last,
+        (_, _) => false,
+    }
+}
+
 fn hold(key: PortKey) -> std::io::Result<Socket> {
     let (kind, reuse) = match key.protocol {
         Protocol::Tcp => (Type::STREAM, true),

@@ -213,3 +213,12 @@ impl LedgerFile {
 pub(super) fn path_in(dir: &Path) -> PathBuf {
     dir.join("ledger.redb")
 }
+
+/// Makes the file claim another format; for tests.
+#[cfg(test)]
+pub(super) fn write_format(path: &Path, format: u64) {
+    let db = builder().create(path).expect("a ledger");
+    let write = db.begin_write().expect("a transaction");
+    write.open_table(META).expect("the table").insert("format", format).expect("written");
+    write.commit().expect("committed");
+}

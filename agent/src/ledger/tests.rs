@@ -1,1 +1,146 @@
+use super::*;
+use crate::engine::tests::fixtures::spec;
+use longshore_model::Timestamp;
+use longshore_plan::Wish;
+use std::os::unix::fs::PermissionsExt;
 
+fn changes(generation: u64) -> (TaskId, Changes) {
+    let spec = Arc::new(spec(&[("c", &[])]));
+    let record = TaskRecord::new(&Outline::of(&spec), Wish::Run, Timestamp::from_millis(7));
+    let id = spec.id;
+    let changes = Changes {
+        generation: Some(Generation(generation)),
+        definitions: vec![(id, Definition::Spec(spec))],
+        records: vec![record],
+        forgotten: Vec::new(),
+    };
+    (id, changes)
+}
+
+/// Dropping the last handle ends the thread a moment later, and only then is the file free.
+async fn reopen(dir: &Path) -> (Ledger, Loaded) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    loop {
+        match Ledger::open(dir) {
+            Ok(opened) => return opened,
+            Err(OpenError::InUse { .. }) if std::time::Instant::now() < deadline => tokio::task::yield_now().await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_saved_is_there_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (ledger, loaded) = Ledger::open(dir.path()).expect("a new ledger");
+    assert!(loaded.tasks.is_empty() && loaded.set_aside.is_none());
+    let (first, to_save) = changes(3);
+    let (second, more) = changes(4);
+    let (a, b) = tokio::join!(ledger.save(to_save), ledger.save(more));
+    a.and(b).expect("saved");
+    ledger.save(Changes { forgotten: vec![second], ..Changes::default() }).await.expect("saved");
+    drop(ledger);
+    let (_ledger, loaded) = reopen(dir.path()).await;
+    assert_eq!(loaded.generation, Generation(4));
+    assert_eq!(loaded.tasks.iter().map(|t| t.record.id).collect::<Vec<_>>(), [first]);
+    let mode = std::fs::metadata(file::path_in(dir.path())).expect("there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn two_agents_cannot_have_one_ledger() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let _first = Ledger::open(dir.path()).expect("a new ledger");
+    let error = Ledger::open(dir.path()).expect_err("it is in use");
+    assert!(matches!(error, OpenError::InUse { .. }), "{error}");
+    assert!(file::path_in(dir.path()).exists(), "it was not moved away");
+}
+
+/// Every way to damage the file ends with a new one and the old one kept.
+#[tokio::test]
+async fn a_damaged_ledger_is_set_aside() {
+    type Damage = fn(&Path);
+    let cases: [(&str, Damage); 4] = [
+        ("overwritten", |path| std::fs::write(path, b"this is not a database").expect("written")),
+        ("truncated", |path| {
+            std::fs::OpenOptions::new().write(true).open(path).and_then(|f| f.set_len(1000)).expect("truncated");
+        }),
+        ("zeroed", |path| {
+            let len = std::fs::metadata(path).expect("there").len();
+            std::fs::write(path, vec![0; usize::try_from(len).expect("small")]).expect("written");
+        }),
+        ("newer", |path| file::write_format(path, 99)),
+    ];
+    for (name, damage) in cases {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (ledger, _) = Ledger::open(dir.path()).expect("a new ledger");
+        ledger.save(changes(1).1).await.expect("saved");
+        drop(ledger);
+        drop(reopen(dir.path()).await);
+        let path = file::path_in(dir.path());
+        wait_until_free(&path).await;
+        damage(&path);
+        let (ledger, loaded) = reopen(dir.path()).await;
+        let (aside, why) = loaded.set_aside.unwrap_or_else(|| panic!("{name}: not set aside"));
+        assert!(aside.exists() && !why.is_empty(), "{name}");
+        assert!(loaded.tasks.is_empty() && loaded.generation == Generation(0), "{name}");
+        ledger.save(changes(2).1).await.unwrap_or_else(|e| panic!("{name}: {e}"));
+    }
+}
+
+async fn wait_until_free(path: &Path) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while file::reopen(path).is_err() {
+        assert!(std::time::Instant::now() < deadline, "the ledger's thread does not end");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A disk that fills up: the save fails and says why, what was saved stays, and later saves work again.
+#[tokio::test]
+async fn a_full_disk_is_survived() {
+    let dir = tempfile::tempdir().expect("a directory");
+    if let Err(why) = mount_small(dir.path()) {
+        eprintln!("skipped: a file system of its own cannot be mounted here: {why}");
+        return;
+    }
+    let data = dir.path().join("data");
+    let (ledger, _) = Ledger::open(&data).expect("a new ledger");
+    ledger.save(changes(1).1).await.expect("there is room");
+    let filler = dir.path().join("filler");
+    fill(&filler);
+    let mut failed = None;
+    // Free pages inside the file take some saves.
+    for generation in 2..4000 {
+        if let Err(error) = ledger.save(changes(generation).1).await {
+            failed = Some((generation, error));
+            break;
+        }
+    }
+    let (failed_at, error) = failed.expect("the disk is full");
+    assert!(error.to_string().contains("ledger.redb"), "{error}");
+    std::fs::remove_file(&filler).expect("removed");
+    ledger.save(changes(9000).1).await.expect("there is room again");
+    drop(ledger);
+    let (again, loaded) = reopen(&data).await;
+    assert!(loaded.set_aside.is_none(), "{:?}", loaded.set_aside);
+    assert_eq!(loaded.generation, Generation(9000));
+    assert!(loaded.tasks.len() as u64 >= failed_at - 1, "{} of {failed_at}", loaded.tasks.len());
+    drop(again);
+    wait_until_free(&file::path_in(&data)).await;
+    nix::mount::umount(dir.path()).expect("unmounted");
+}
+
+/// In a mount namespace of this thread's own (and of the ledger's thread, which it starts): nothing to leave behind.
+fn mount_small(at: &Path) -> Result<(), nix::Error> {
+    use nix::mount::{MsFlags, mount};
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)?;
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+    mount(Some("tmpfs"), at, Some("tmpfs"), MsFlags::empty(), Some("size=6m"))
+}
+
+fn fill(path: &Path) {
+    use std::io::Write;
+    let mut file = std::fs::File::create(path).expect("made");
+    while file.write_all(&[0; 4096]).is_ok() {}
+}
