@@ -1,9 +1,9 @@
 //! A task's own cgroup: the hard limit that all its containers share.
 //!
 //! Owns the directories `<parent>/<task id>` in the cgroup hierarchies (or, where systemd makes the engine's cgroups,
-//! one slice file per task) and nothing else; containers' cgroups below them belong to the engine. Names derive from the task's
-//! id, so what a crash left can be listed and removed without the ledger. Decides nothing: the agent's `engine` says
-//! which task gets one and when it goes.
+//! one slice file per task) and nothing else; containers' cgroups below them belong to the engine. Names derive from
+//! the task's id, so what a crash left can be listed and removed without the ledger. Decides nothing: the agent's
+//! `engine` says which task gets one and when it goes.
 //!
 //! A task gets a cgroup only when its definition has task-level `cpu` or `memory` (ECS gives every task one). Without
 //! limits it would only add a level to the tree; the containers' own limits hold either way.

@@ -1,10 +1,10 @@
 //! Task cgroups as systemd slices: for an engine whose cgroup driver is `systemd`.
 //!
-//! systemd owns those cgroups: what somebody else writes into them it may undo at any reload. So we tell systemd, by a
-//! unit file `<parent>-<task id>.slice` in its runtime directory, written before the first container refers to the slice.
-//! systemd reads it when the engine starts the first scope in that slice: no D-Bus, no command, no reload, and nothing
-//! that a crash of the agent could leave half done. `StopWhenUnneeded` takes the slice down with its last container;
-//! removing the task removes the file. See `docs/decisions/0005-task-cgroups.md` for the alternatives.
+//! systemd owns those cgroups: what somebody else writes into them it may undo at any reload. So we tell systemd, by
+//! a unit file `<parent>-<task id>.slice` in its runtime directory, written before the first container refers to the
+//! slice. systemd reads it when the engine starts the first scope in that slice: no D-Bus, no command, no reload, and
+//! nothing that a crash of the agent could leave half done. `StopWhenUnneeded` takes the slice down with its last
+//! container; removing the task removes the file. See `docs/decisions/0005-task-cgroups.md` for the alternatives.
 
 use super::limits::TaskLimits;
 use super::tree::{children, fail, remove_patiently};

@@ -2,8 +2,8 @@
 //!
 //! [`probe`] looks (kernel, memory, engine, cgroups, GPUs); [`facts`] is pure and turns what was seen and what the
 //! configuration says into [`HostFacts`]. Nothing is claimed that was not found: a capability is offered because the
-//! engine lists it or because a trial worked. Decides nothing about tasks and keeps nothing; the agent calls it at start
-//! and again when the container engine comes back, possibly as another version.
+//! engine lists it or because a trial worked. Decides nothing about tasks and keeps nothing; the agent calls it at
+//! start and again when the container engine comes back, possibly as another version.
 
 mod capability;
 mod gpu;

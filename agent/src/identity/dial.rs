@@ -137,7 +137,7 @@ pub(super) async fn dial(
         Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0) => {}
         Some(_) | None => return Err(DialError::Address(control.to_owned())),
     }
-    match tokio::time::timeout(limit, dial_in_time(control, tls)).await {
+    match tokio::time::timeout(limit, Box::pin(dial_in_time(control, tls))).await {
         Ok(result) => result,
         Err(_) => Err(DialError::Timeout { control: control.to_owned(), limit }),
     }

@@ -115,7 +115,7 @@ pub async fn join(file: &IdentityFile, options: JoinOptions, facts: HostFacts) -
         facts: Some(facts.into()),
         cluster: cluster.map(String::from).unwrap_or_default(),
     };
-    let answer = match tokio::time::timeout(timeout, client.join(message)).await {
+    let answer = match tokio::time::timeout(timeout, Box::pin(client.join(message))).await {
         Ok(Ok(answer)) => answer.into_inner(),
         Ok(Err(status)) => return Err(refused(control, &status)),
         Err(_) => return Err(JoinError::Timeout { control, limit: timeout }),

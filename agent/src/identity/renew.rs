@@ -85,7 +85,8 @@ impl Renewal {
         let control = self.control.as_deref().unwrap_or(&identity.control);
         let (key, csr) = request().map_err(RenewError::Key)?;
         let mut client = dial::connect(identity, control, TIMEOUT).await?;
-        let answer = tokio::time::timeout(TIMEOUT, client.renew(v1::RenewRequest { csr: csr.into() })).await;
+        let answer = Box::pin(client.renew(v1::RenewRequest { csr: csr.into() }));
+        let answer = tokio::time::timeout(TIMEOUT, answer).await;
         let answer = match answer {
             Ok(Ok(answer)) => answer.into_inner(),
             Ok(Err(status)) => return Err(RenewError::Refused(status.message().to_owned())),

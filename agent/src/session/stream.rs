@@ -6,14 +6,12 @@ use super::{SessionConfig, SessionInputs, SessionState, chain};
 use crate::identity::dial;
 use crate::identity::{DialError, Identity};
 use longshore_model::{HostFacts, TaskReport};
-use longshore_proto::v1::agent_service_client::AgentServiceClient;
 use longshore_proto::{MAX_VERSION, MIN_VERSION, v1};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 /// Messages that wait to be sent: one batch of reports, one acknowledgement, one resync and a few heartbeats are
@@ -110,8 +108,6 @@ fn describe(status: &Status) -> String {
 pub(super) struct Stream<'a> {
     inputs: &'a mut SessionInputs,
     messages: Streaming<v1::ControlMessage>,
-    /// Kept for as long as the stream: the connection ends with it.
-    _client: AgentServiceClient<Channel>,
     sender: mpsc::Sender<v1::AgentMessage>,
     inbound: Inbound,
     outbound: Outbound,
@@ -149,11 +145,11 @@ impl<'a> Stream<'a> {
         let (sender, messages) = mpsc::channel(OUTBOUND);
         let hello = v1::AgentMessage { kind: Some(v1::agent_message::Kind::Hello(hello)) };
         sender.try_send(hello).expect("the queue was just made");
-        let welcomed = async {
+        let welcomed = Box::pin(async {
             let mut messages = client.session(ReceiverStream::new(messages)).await?.into_inner();
             let first = messages.message().await?;
             Ok::<_, Status>((messages, first))
-        };
+        });
         let late = |_| Ended::retry(format!("{control} sent no welcome within {} ms", limit.as_millis()));
         let (messages, first) = tokio::time::timeout(limit, welcomed)
             .await
@@ -177,7 +173,6 @@ impl<'a> Stream<'a> {
         let millis = |value: u32| Duration::from_millis(value.into());
         Ok(Self {
             messages,
-            _client: client,
             sender,
             inbound: Inbound::new(saved, inputs.desired.clone()),
             outbound: Outbound::new(&observed, config.report_resend),
