@@ -304,11 +304,16 @@ fn proxy(endpoint: &str, env: Env<'_>) -> Option<Proxy> {
     variables.into_iter().find_map(|source| env(source).map(|url| Proxy { url, source }))
 }
 
-/// Whether a `NO_PROXY` list names the host: itself, a domain above it, or everything.
+/// Whether a `NO_PROXY` list names the host: itself, a domain above it, a network around it, or everything.
 fn exempt(host: &str, list: &str) -> bool {
+    let address: Option<std::net::IpAddr> = host.parse().ok();
+    let around = |entry: &str| entry.parse().is_ok_and(|net: ipnet::IpNet| address.is_some_and(|ip| net.contains(&ip)));
     list.split(',').map(str::trim).filter(|entry| !entry.is_empty()).any(|entry| {
         let domain = entry.trim_start_matches("*.").trim_start_matches('.');
-        entry == "*" || host == domain || host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'))
+        entry == "*"
+            || host == domain
+            || around(entry)
+            || host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'))
     })
 }
 

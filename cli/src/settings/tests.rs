@@ -136,6 +136,8 @@ fn proxies_are_chosen_as_the_aws_tools_choose() {
     for list in ["*", "other, rack.example", ".rack.example", "*.example", "c.rack.example"] {
         assert_eq!(proxy("http://c.rack.example:1", &[both[0], ("NO_PROXY", list)]), None, "{list}");
     }
+    assert_eq!(proxy("http://10.99.0.2:1", &[both[0], ("NO_PROXY", "10.99.0.0/24")]), None);
+    assert!(proxy("http://10.98.0.2:1", &[both[0], ("NO_PROXY", "10.99.0.0/24")]).is_some());
     for list in ["ack.example", "rack", ""] {
         assert!(proxy("http://c.rack.example:1", &[both[0], ("no_proxy", list)]).is_some(), "{list}");
     }
