@@ -74,7 +74,7 @@ pub enum StartError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: StoreError,
+        source: Box<StoreError>,
     },
     /// The core.
     #[error(transparent)]
@@ -206,7 +206,10 @@ async fn finish<T>(task: &mut tokio::task::JoinHandle<T>) -> bool {
 
 async fn open_store(data_dir: &Path) -> Result<Arc<EmbeddedStore>, StartError> {
     let path = data_dir.join(STORE_FILE);
-    EmbeddedStore::open(&path).await.map(Arc::new).map_err(|source| StartError::Store { path, source })
+    EmbeddedStore::open(&path)
+        .await
+        .map(Arc::new)
+        .map_err(|source| StartError::Store { path, source: Box::new(source) })
 }
 
 async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {

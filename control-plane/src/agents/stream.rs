@@ -328,6 +328,7 @@ impl<F: Fleet> Session<F> {
 }
 
 /// What woke a session.
+#[expect(clippy::large_enum_variant, reason = "made and taken apart in one place, never stored")]
 enum Wake {
     End(End),
     Changed,

@@ -142,8 +142,7 @@ pub(super) struct Line {
 
 enum LineState {
     Waiting(AgentServiceClient<Channel>, mpsc::Receiver<v1::AgentMessage>),
-    /// The client is kept: the connection ends with it.
-    Open(Streaming<v1::ControlMessage>, AgentServiceClient<Channel>),
+    Open(Streaming<v1::ControlMessage>),
     Ended,
 }
 
@@ -173,11 +172,11 @@ impl Line {
             self.state = match std::mem::replace(&mut self.state, LineState::Ended) {
                 LineState::Waiting(mut client, messages) => {
                     let opened = client.session(ReceiverStream::new(messages)).await.map_err(Some)?;
-                    LineState::Open(opened.into_inner(), client)
+                    LineState::Open(opened.into_inner())
                 }
                 other @ (LineState::Open(..) | LineState::Ended) => other,
             };
-            let LineState::Open(stream, _) = &mut self.state else { return Err(None) };
+            let LineState::Open(stream) = &mut self.state else { return Err(None) };
             match stream.message().await {
                 Ok(Some(message)) => Ok(message.kind.expect("this control plane sends no unknown kinds")),
                 Ok(None) => Err(None),
