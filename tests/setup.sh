@@ -18,7 +18,8 @@ need() { # need PACKAGE TEST...: the package is missing when the test fails
     "$@" >/dev/null 2>&1 || missing+=("$package")
 }
 need docker.io command -v dockerd
-need busybox-static sh -c '! ldd /bin/busybox'
+# The dynamic one would be missing its libraries in an image of its own.
+need busybox-static sh -c 'test -x /bin/busybox && ! ldd /bin/busybox'
 need iproute2 command -v ip
 need iptables command -v iptables
 need util-linux command -v nsenter
@@ -28,6 +29,10 @@ need tar command -v tar
 need python3 command -v python3
 need python3-venv python3 -c 'import ensurepip, venv'
 need ca-certificates test -e /etc/ssl/certs/ca-certificates.crt
+if [ "${1:-}" = test ]; then
+    # Pulls are tested against it.
+    need docker-registry command -v docker-registry
+fi
 if [ ${#missing[@]} -gt 0 ]; then
     say "installing ${missing[*]}"
     log=$(mktemp)

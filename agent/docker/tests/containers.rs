@@ -36,7 +36,7 @@ fn tcp(host_port: u16) -> NetworkBinding {
 
 #[tokio::test]
 async fn a_container_lives_and_ends_as_it_is_told() {
-    let Some(mut engine) = Engine::start(&[]) else { return };
+    let mut engine = Engine::start(&[]);
     let docker = connect(&engine).await;
     about_the_engine(&docker).await;
     a_life(&docker).await;
@@ -260,7 +260,7 @@ async fn out_of_memory_is_seen(docker: &Docker) {
 
 #[tokio::test]
 async fn events_wake_and_survive_the_engine() {
-    let Some(mut engine) = Engine::start(&["--live-restore"]) else { return };
+    let mut engine = Engine::start(&["--live-restore"]);
     let docker = connect(&engine).await;
     let mut hints = Box::pin(docker.events(None));
     assert_eq!(hints.next().await, Some(Hint::Relist), "the stream begins with a listing");
@@ -326,7 +326,7 @@ async fn expect(hints: &mut (impl futures::Stream<Item = Hint> + Unpin), spec: &
 
 #[tokio::test]
 async fn an_engine_that_hangs_is_a_timeout_and_not_an_answer() {
-    let Some(engine) = Engine::start(&[]) else { return };
+    let engine = Engine::start(&[]);
     let limits =
         Timeouts { list: Duration::from_millis(300), start: Duration::from_millis(300), ..Timeouts::default() };
     let docker = Docker::with_timeouts(&engine.endpoint(), limits).expect("the endpoint is well-formed");

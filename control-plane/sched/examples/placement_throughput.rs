@@ -1,4 +1,4 @@
-//! Placements a second over a large cluster: `cargo run --release -p longshore-sched --example throughput`.
+//! Placements a second over a large cluster: `cargo run --release -p longshore-sched --example placement_throughput`.
 //!
 //! Counted in the processor time of this process, so that other work on the machine does not show much.
 
