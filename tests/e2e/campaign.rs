@@ -14,6 +14,9 @@ use super::support::*;
 
 const TASKS: usize = 20;
 
+/// How many starts an agent asks of Docker at once.
+const STARTS_IN_FLIGHT: usize = 8;
+
 /// What is killed in a round, and how long after the first request.
 #[derive(Debug, Clone, Copy)]
 enum Victim {
@@ -137,8 +140,18 @@ fn kills_at_random_points_end_with_exactly_the_desired_tasks() {
         }
         wait_tasks(&lab, &live, "STOPPED", DEADLINE);
         assert_no_leaks(&lab, &[]);
+        // Docker 20.10, killed in the middle of a start, comes back with the port of that start taken, and keeps it until
+        // its next restart, whatever becomes of the container: at most one for each start that it was killed in.
+        let most_ghosts = STARTS_IN_FLIGHT * (usize::try_from(round).unwrap() + 1);
         for node in lab.nodes() {
-            longshore_tests::lab::wait_until("closed ports", DEADLINE, || Ok(listening(node).is_empty())).unwrap();
+            longshore_tests::lab::wait_until("closed ports", DEADLINE, || {
+                let (ghosts, open): (Vec<_>, Vec<_>) =
+                    listening(node).into_iter().partition(|listener| listener.owner == "docker-proxy");
+                anyhow::ensure!(open.is_empty(), "open: {open:?}");
+                anyhow::ensure!(ghosts.len() <= most_ghosts, "Docker has {ghosts:?}");
+                Ok(true)
+            })
+            .unwrap();
         }
     }
 }

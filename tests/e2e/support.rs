@@ -195,6 +195,14 @@ fn leaks(node: &Node, live: &BTreeSet<&str>) -> Result<Vec<String>> {
             leaks.push(format!("container {} ({})", container.name, container.state));
         }
     }
+    // What runs without Docker's knowledge.
+    let known: BTreeSet<String> = node.engine.containers()?.into_iter().map(|c| c.id).collect();
+    for line in node.host.run("ps", &["-eo", "args"])?.lines().filter(|l| l.contains("containerd-shim")) {
+        let id = line.split_whitespace().skip_while(|w| *w != "-id").nth(1).unwrap_or_default();
+        if !known.contains(id) {
+            leaks.push(format!("shim of a container that Docker does not know: {line}"));
+        }
+    }
     let volumes = node.engine.get("/volumes")?;
     for name in volumes["Volumes"].as_array().into_iter().flatten().filter_map(|v| v["Name"].as_str()) {
         if !belongs(name) {
@@ -236,19 +244,23 @@ pub(crate) fn assert_exactly(lab: &Lab, arns: &[String]) {
     .unwrap();
 }
 
-/// The ports that tasks of a host have open, from the kernel: TCP listeners in the agent's default dynamic range.
-pub(crate) fn listening(node: &Node) -> BTreeSet<u16> {
-    let mut ports = BTreeSet::new();
-    for file in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        for line in node.host.run("cat", &[file]).unwrap().lines().skip(1) {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            if let (Some(local), Some(&"0A")) = (fields.get(1), fields.get(3))
-                && let Some(port) = local.rsplit(':').next().and_then(|p| u16::from_str_radix(p, 16).ok())
-                && (30_000..=32_767).contains(&port)
-            {
-                ports.insert(port);
-            }
+/// A TCP listener in the agent's default dynamic range.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listener {
+    pub(crate) port: u16,
+    /// The program that has it open.
+    pub(crate) owner: String,
+}
+
+/// The ports of tasks that are open on a host, from the kernel.
+pub(crate) fn listening(node: &Node) -> Vec<Listener> {
+    let mut listeners = Vec::new();
+    for line in node.host.run("ss", &["-Hltnp"]).unwrap().lines() {
+        let port = line.split_whitespace().nth(3).and_then(|local| local.rsplit(':').next()?.parse().ok());
+        let owner = line.split('"').nth(1).unwrap_or("nobody").to_owned();
+        if let Some(port) = port.filter(|p| (30_000..=32_767).contains(p)) {
+            listeners.push(Listener { port, owner });
         }
     }
-    ports
+    listeners
 }

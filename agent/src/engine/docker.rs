@@ -1,7 +1,7 @@
 //! The engine's drivers over Docker: errors become the plan's [`Failure`]s, and nothing else happens here.
 
 use super::drivers::{Containers, CreateRequest, Image, Images, Listed, Volumes};
-use super::strays;
+use super::strays::{self, Strays};
 use async_trait::async_trait;
 use longshore_docker::{
     ContainerInput, CreateError, Docker, DockerError, ImageInfo, InspectedContainer, ListedContainer, PullError,
@@ -125,16 +125,19 @@ impl Containers for DockerDriver {
     }
 
     async fn start(&self, task: TaskId, container: &ContainerName) -> Result<(), Failure> {
-        self.docker.start(&container_name(task, container)).await.map_err(|e| match &e {
+        let name = container_name(task, container);
+        let Err(e) = self.docker.start(&name).await else { return Ok(()) };
+        Err(match &e {
             StartError::PortTaken { .. } => Failure::PortTaken(e.ecs_reason()),
             // Gone since it was created: an inspection says so, and the plan knows what that means.
             StartError::NotFound { .. } => Failure::Unknown(e.ecs_reason()),
             StartError::BadCommand { .. } => Failure::Lasting(e.ecs_reason()),
-            StartError::Engine { source, .. } => match stray_task(source) {
-                // Docker was killed in the middle of an earlier start.
-                Some(id) => after_stray(id, e.ecs_reason()),
-                None => sort(source, e.ecs_reason(), Failure::Lasting),
+            // Docker was killed in the middle of an earlier start.
+            StartError::Engine { source, .. } if is_confused(source) => match self.end_strays(&name).await? {
+                Strays { ran: 0, .. } => Failure::Confused(e.ecs_reason()),
+                Strays { .. } => Failure::Lasting(e.ecs_reason()),
             },
+            StartError::Engine { source, .. } => sort(source, e.ecs_reason(), Failure::Lasting),
         })
     }
 
@@ -148,32 +151,38 @@ impl Containers for DockerDriver {
     }
 
     async fn remove(&self, task: TaskId, container: &ContainerName) -> Result<(), Failure> {
-        self.docker.remove(&container_name(task, container)).await.map_err(|e| match &e {
+        let name = container_name(task, container);
+        // Afterwards nobody knows its id.
+        self.end_strays(&name).await?;
+        self.docker.remove(&name).await.map_err(|e| match &e {
             RemoveError::Running { .. } | RemoveError::InProgress { .. } => Failure::Passing(chain(&e)),
             RemoveError::Engine { source, .. } => sort(source, chain(&e), Failure::Passing),
         })
     }
 }
 
-/// The container's id in `task <id>: already exists`, containerd's words for a task that Docker does not know of.
-fn stray_task(error: &DockerError) -> Option<&str> {
-    let DockerError::Refused { message, .. } = error else { return None };
-    let (before, _) = message.split_once(": already exists")?;
-    let id = before.rsplit_once("task ")?.1;
-    (id.len() == 64 && id.chars().all(|c| c.is_ascii_hexdigit())).then_some(id)
+impl DockerDriver {
+    /// Ends what Docker, killed in the middle of a start, has lost of a container that it believes never started.
+    /// Nobody could stop that later. A container of which nothing ran its command may be made again.
+    async fn end_strays(&self, name: &str) -> Result<Strays, Failure> {
+        let found = self.docker.inspect(name).await.map_err(|e| plain(&e))?;
+        let Some(container) = found.filter(|c| c.started_at.is_none() && run_state(c.state) == RunState::Created)
+        else {
+            return Ok(Strays::default());
+        };
+        let strays = strays::end(&container.id)
+            .map_err(|e| Failure::Passing(format!("could not look for processes of container `{name}`: {e}")))?;
+        if strays != Strays::default() {
+            tracing::warn!(container = name, ?strays, "ended what Docker had lost track of");
+        }
+        Ok(strays)
+    }
 }
 
-/// Docker was killed between making the container's task and noting it. A container of which nothing runs never ran
-/// its command, and is made anew; one that runs without Docker's knowledge is ended, since nobody could stop it later.
-fn after_stray(id: &str, text: String) -> Failure {
-    match strays::end_processes_of(id) {
-        Ok(0) => Failure::Confused(text),
-        Ok(count) => {
-            tracing::warn!(container = id, count, "ended processes of a container that Docker had lost track of");
-            Failure::Lasting(text)
-        }
-        Err(error) => Failure::Lasting(format!("{text} (its processes could not be found: {error})")),
-    }
+/// Whether containerd has traces of the container that Docker does not know of.
+fn is_confused(error: &DockerError) -> bool {
+    let DockerError::Refused { message, .. } = error else { return false };
+    message.ends_with(": already exists") || message.contains("id already in use")
 }
 
 fn image(info: &ImageInfo, reference: &str) -> Image {
