@@ -50,4 +50,7 @@ pub struct HostFacts {
     pub attributes: Vec<Attribute>,
     /// Software versions.
     pub versions: HostVersions,
+    /// Where tunnel packets of other hosts reach it, when it can take part in the task network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub underlay: Option<std::net::IpAddr>,
 }

@@ -27,6 +27,15 @@ pub enum IdError {
     /// Not 12 decimal digits.
     #[error("must be 12 decimal digits")]
     NotAccount,
+    /// Not a prefix and 17 hexadecimal digits.
+    #[error("must be `{prefix}` and 17 lower-case hexadecimal digits")]
+    NotVpcId {
+        /// The prefix.
+        prefix: &'static str,
+    },
+    /// Not a hardware address.
+    #[error("must be six pairs of hexadecimal digits, separated by `:`")]
+    NotMac,
 }
 
 /// ECS's rule for names: 1 to 255 letters, digits, hyphens and underscores.

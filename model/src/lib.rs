@@ -7,6 +7,7 @@ pub mod arn;
 pub mod assignment;
 pub mod host;
 pub mod id;
+pub mod network;
 pub mod report;
 pub mod spec;
 pub mod state;
@@ -16,6 +17,11 @@ pub use arn::Arn;
 pub use assignment::{AssignedTask, Assignment};
 pub use host::{Attribute, HostFacts, HostVersions, Resources};
 pub use id::{AccountId, ClusterKey, ClusterName, ContainerName, Generation, IdError, InstanceId, Region, TaskId};
+pub use network::{
+    AwsvpcSpec, Bandwidth, EniId, EniReport, GroupId, GroupRules, Lease, Mac, MemberChanges, NetworkChanges,
+    NetworkConfig, NetworkHealth, NetworkState, NetworkStatus, NetworkUpdate, Overlay, Peer, Rule, RuleId, RulePeer,
+    SubnetId, Traffic, VpcId,
+};
 pub use report::{ContainerReport, NetworkBinding, StopInfo, TaskReport};
 pub use spec::{
     ContainerSpec, Device, EnvVar, HostPort, LinuxParameters, LogConfig, MountPoint, NetworkMode, PortMapping,

@@ -1,6 +1,7 @@
 //! What an agent says of its tasks.
 
 use crate::id::{ContainerName, TaskId};
+use crate::network::EniReport;
 use crate::spec::Protocol;
 use crate::state::{ContainerStatus, HealthStatus, StopCode, TaskStatus};
 use crate::time::Timestamp;
@@ -76,4 +77,7 @@ pub struct TaskReport {
     pub stopped_at: Option<Timestamp>,
     /// Containers, in the definition's order.
     pub containers: Vec<ContainerReport>,
+    /// Its interface, in mode `awsvpc`, from when it is wired; kept after it is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eni: Option<EniReport>,
 }

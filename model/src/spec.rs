@@ -1,6 +1,7 @@
 //! What an agent is asked to run: a task definition with its overrides applied, and nothing left to decide.
 
 use crate::id::{ClusterName, ContainerName, TaskId};
+use crate::network::AwsvpcSpec;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -283,6 +284,9 @@ pub struct TaskSpec {
     pub group: String,
     /// How its containers see the network.
     pub network_mode: NetworkMode,
+    /// Its interface; present in mode `awsvpc` and only there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awsvpc: Option<AwsvpcSpec>,
     /// Hard limit of all its containers together in CPU units, when given.
     pub cpu_units: Option<u32>,
     /// Hard limit of all its containers together in MiB, when given.
