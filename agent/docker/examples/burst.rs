@@ -126,6 +126,7 @@ fn task(image: &str, mode: NetworkMode) -> TaskSpec {
         revision: 1,
         group: "family:burst".into(),
         network_mode: mode,
+        awsvpc: None,
         cpu_units: None,
         memory_mib: None,
         containers: vec![container],

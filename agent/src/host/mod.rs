@@ -117,6 +117,7 @@ pub fn facts(settings: &HostSettings, probed: &Probed) -> HostFacts {
             gpu_ids: probed.gpu_ids.clone(),
         },
         attributes: attributes.into_iter().map(|(name, value)| Attribute { name, value }).collect(),
+        underlay: None,
         versions: HostVersions {
             agent: env!("CARGO_PKG_VERSION").to_owned(),
             agent_hash: option_env!("LONGSHORE_REVISION").unwrap_or_default().to_owned(),

@@ -114,6 +114,7 @@ mod tests {
             execution_stopped_at: None,
             stopped_at: None,
             containers: Vec::new(),
+            eni: None,
         })
     }
 

@@ -254,7 +254,7 @@ impl<'a> Stream<'a> {
                 let ended = self.outbound.acknowledge(ack.seq, &self.inputs.observed.borrow());
                 if ended { self.report() } else { Ok(()) }
             }
-            Some(Kind::HeartbeatAck(_)) => Ok(()),
+            Some(Kind::HeartbeatAck(_) | Kind::Network(_)) => Ok(()),
             Some(Kind::Welcome(_)) => Err(Ended::retry("the control plane sent a second welcome")),
             None => {
                 tracing::debug!("ignored a message of an unknown kind");

@@ -135,6 +135,7 @@ impl Host {
             execution_stopped_at: None,
             stopped_at: None,
             containers: Vec::new(),
+            eni: None,
         };
         self.observed.send_modify(|observed| drop(observed.insert(task, Arc::new(report))));
     }

@@ -29,7 +29,7 @@ impl Stream {
             let message = tokio::time::timeout(DEADLINE, self.heard.message()).await.expect("in time");
             match message.expect("a stream").expect("a message").kind.expect("a kind") {
                 v1::agent_message::Kind::Heartbeat(beat) => {
-                    let ack = v1::HeartbeatAck { seq: beat.seq };
+                    let ack = v1::HeartbeatAck { seq: beat.seq, network_settled: 0 };
                     self.say(v1::control_message::Kind::HeartbeatAck(ack)).await;
                 }
                 other => return other,
@@ -180,7 +180,7 @@ async fn reports_are_sent_until_they_are_acknowledged() {
     }
     assert!(seqs.is_sorted() && seqs[0] < seqs[2], "{seqs:?}");
     let last = seqs[2];
-    stream.say(v1::control_message::Kind::ReportsAck(v1::ReportsAck { seq: last })).await;
+    stream.say(v1::control_message::Kind::ReportsAck(v1::ReportsAck { seq: last, revision: 0 })).await;
     host.report(&task, 2, longshore_model::TaskStatus::Running);
     loop {
         let v1::agent_message::Kind::Reports(reports) = stream.hear().await else { panic!("no reports") };
@@ -188,7 +188,7 @@ async fn reports_are_sent_until_they_are_acknowledged() {
             break;
         }
         // One more repetition may have been on its way.
-        stream.say(v1::control_message::Kind::ReportsAck(v1::ReportsAck { seq: reports.seq })).await;
+        stream.say(v1::control_message::Kind::ReportsAck(v1::ReportsAck { seq: reports.seq, revision: 0 })).await;
     }
 }
 
@@ -199,7 +199,7 @@ async fn a_control_plane_that_speaks_wrongly_is_left_and_tried_again() {
     for kind in [
         v1::control_message::Kind::Welcome(welcome(2)),
         v1::control_message::Kind::Welcome(welcome(0)),
-        v1::control_message::Kind::HeartbeatAck(v1::HeartbeatAck { seq: 1 }),
+        v1::control_message::Kind::HeartbeatAck(v1::HeartbeatAck { seq: 1, network_settled: 0 }),
     ] {
         let mut stream = next(&mut streams).await;
         stream.hear().await;

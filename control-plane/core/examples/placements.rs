@@ -185,6 +185,7 @@ fn running(task: TaskId) -> TaskReport {
         execution_stopped_at: None,
         stopped_at: None,
         containers: Vec::new(),
+        eni: None,
     }
 }
 

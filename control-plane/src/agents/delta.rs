@@ -75,6 +75,7 @@ mod tests {
             revision: 1,
             group: String::new(),
             network_mode: NetworkMode::None,
+            awsvpc: None,
             cpu_units: None,
             memory_mib: None,
             containers: Vec::new(),

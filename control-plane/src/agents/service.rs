@@ -200,6 +200,7 @@ impl<F: Fleet> AgentService for Service<F> {
             heartbeat_millis: millis(self.config.heartbeat),
             lease_millis: millis(self.config.lease),
             control_plane_version: env!("CARGO_PKG_VERSION").to_owned(),
+            revision: 0,
         };
         tokio::spawn(stream.run(welcome, assignment));
         Ok(Response::new(ReceiverStream::new(responses)))

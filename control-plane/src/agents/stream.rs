@@ -213,7 +213,7 @@ impl<F: Fleet> Session<F> {
         use v1::agent_message::Kind;
         match message.kind {
             Some(Kind::Heartbeat(beat)) => {
-                self.send(v1::control_message::Kind::HeartbeatAck(v1::HeartbeatAck { seq: beat.seq }))
+                self.send(v1::control_message::Kind::HeartbeatAck(v1::HeartbeatAck { seq: beat.seq, network_settled: 0 }))
             }
             Some(Kind::Applied(applied)) => self.applied(Generation(applied.generation)),
             Some(Kind::Resync(resync)) => {
@@ -222,6 +222,7 @@ impl<F: Fleet> Session<F> {
                 self.push_complete()
             }
             Some(Kind::Reports(reports)) => self.reports(reports),
+            Some(Kind::NetworkStatus(_)) => Ok(()),
             Some(Kind::Hello(_)) => Err(garbage("field `hello`: a session has one hello, and it came")),
             None => {
                 self.unknown_messages += 1;
@@ -268,7 +269,7 @@ impl<F: Fleet> Session<F> {
         // What waited in the connection meanwhile was not heard because we did not listen.
         self.heard = Instant::now();
         match outcome {
-            Ok(()) => self.send(v1::control_message::Kind::ReportsAck(v1::ReportsAck { seq })),
+            Ok(()) => self.send(v1::control_message::Kind::ReportsAck(v1::ReportsAck { seq, revision: 0 })),
             Err(error @ SessionError::Superseded { .. }) => {
                 tracing::debug!(%error, "reports of an older session");
                 Err(End::Superseded)

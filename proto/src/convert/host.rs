@@ -74,7 +74,7 @@ impl TryFrom<v1::Attribute> for Attribute {
 
 impl From<HostFacts> for v1::HostFacts {
     fn from(facts: HostFacts) -> Self {
-        let HostFacts { hostname, resources, attributes, versions } = facts;
+        let HostFacts { hostname, resources, attributes, versions, underlay } = facts;
         let ports = |set: BTreeSet<u16>| set.into_iter().map(u32::from).collect();
         Self {
             hostname,
@@ -87,6 +87,7 @@ impl From<HostFacts> for v1::HostFacts {
             agent_version: versions.agent,
             agent_hash: versions.agent_hash,
             docker_version: versions.docker,
+            underlay: underlay.map(|address| address.to_string()),
         }
     }
 }
@@ -133,6 +134,11 @@ impl TryFrom<v1::HostFacts> for HostFacts {
                 agent_hash: facts.agent_hash,
                 docker: facts.docker_version,
             },
+            underlay: facts
+                .underlay
+                .map(|text| text.parse())
+                .transpose()
+                .map_err(|_| FieldError::new("underlay", Fault::Rule("is not an address")))?,
         })
     }
 }

@@ -2,7 +2,9 @@
 
 use super::{Fault, FieldError, Within, at_most, each, enumeration, id, port, repeated, wire_enum};
 use crate::v1;
-use longshore_model::{ContainerName, ContainerReport, NetworkBinding, Protocol, StopInfo, TaskReport, Timestamp};
+use longshore_model::{
+    ContainerName, ContainerReport, EniReport, NetworkBinding, Protocol, StopInfo, TaskReport, Timestamp,
+};
 
 /// Characters of a reason. A longer one is cut when it is sent, and refused when it arrives.
 const MAX_REASON: usize = 1024;
@@ -76,6 +78,7 @@ impl From<TaskReport> for v1::TaskReport {
             execution_stopped_at: millis(report.execution_stopped_at),
             stopped_at: millis(report.stopped_at),
             containers: report.containers.into_iter().map(Into::into).collect(),
+            eni: report.eni.map(Into::into),
         }
     }
 }
@@ -102,6 +105,7 @@ impl TryFrom<v1::TaskReport> for TaskReport {
             execution_stopped_at: time("execution_stopped_at", report.execution_stopped_at)?,
             stopped_at: time("stopped_at", report.stopped_at)?,
             containers,
+            eni: report.eni.map(EniReport::try_from).transpose().within("eni")?,
         })
     }
 }

@@ -3,8 +3,8 @@
 use super::{Fault, FieldError, Within, each, enumeration, id, port, repeated, required, wire_enum};
 use crate::v1;
 use longshore_model::{
-    ClusterName, ContainerName, ContainerSpec, Device, EnvVar, HostPort, LinuxParameters, LogConfig, MountPoint,
-    PortMapping, TaskSpec, Tmpfs, Ulimit, VolumeSource, VolumeSpec,
+    AwsvpcSpec, ClusterName, ContainerName, ContainerSpec, Device, EnvVar, HostPort, LinuxParameters, LogConfig,
+    MountPoint, NetworkMode, PortMapping, TaskSpec, Tmpfs, Ulimit, VolumeSource, VolumeSpec,
 };
 
 wire_enum!(NetworkMode <=> NetworkMode { Bridge = Bridge, Host = Host, None = None, Awsvpc = Awsvpc });
@@ -24,6 +24,7 @@ impl From<TaskSpec> for v1::TaskSpec {
             memory_mib: spec.memory_mib,
             containers: spec.containers.into_iter().map(Into::into).collect(),
             volumes: spec.volumes.into_iter().map(Into::into).collect(),
+            awsvpc: spec.awsvpc.map(Into::into),
         }
     }
 }
@@ -51,6 +52,12 @@ impl TryFrom<v1::TaskSpec> for TaskSpec {
                 }
             }
         }
+        let network_mode = enumeration::<v1::NetworkMode, _>("network_mode", spec.network_mode)?;
+        let awsvpc = spec.awsvpc.map(AwsvpcSpec::try_from).transpose().within("awsvpc")?;
+        if awsvpc.is_some() != (network_mode == NetworkMode::Awsvpc) {
+            let rule = "must be there in network mode awsvpc, and only there";
+            return Err(FieldError::new("awsvpc", Fault::Rule(rule)));
+        }
         Ok(Self {
             id: id("id", spec.id.parse())?,
             arn: spec.arn,
@@ -58,7 +65,8 @@ impl TryFrom<v1::TaskSpec> for TaskSpec {
             family: spec.family,
             revision: spec.revision,
             group: spec.group,
-            network_mode: enumeration::<v1::NetworkMode, _>("network_mode", spec.network_mode)?,
+            network_mode,
+            awsvpc,
             cpu_units: spec.cpu_units,
             memory_mib: spec.memory_mib,
             containers,

@@ -4,8 +4,8 @@ mod arbitrary;
 
 use super::*;
 use crate::v1;
-use arbitrary::{assigned_task, assignment, facts, report};
-use longshore_model::{AssignedTask, Assignment, DesiredStatus, HostFacts, TaskReport};
+use arbitrary::{assigned_task, assignment, facts, network_update, report};
+use longshore_model::{AssignedTask, Assignment, DesiredStatus, HostFacts, NetworkStatus, NetworkUpdate, TaskReport};
 use proptest::prelude::*;
 use prost::Message;
 
@@ -38,6 +38,12 @@ proptest! {
         let read = HostFacts::try_from(wire(&v1::HostFacts::from(facts.clone()))).expect("readable");
         prop_assert_eq!(read, facts);
     }
+
+    #[test]
+    fn network_updates_round_trip(update in network_update()) {
+        let read = NetworkUpdate::try_from(wire(&v1::NetworkUpdate::from(update.clone()))).expect("readable");
+        prop_assert_eq!(read, update);
+    }
 }
 
 proptest! {
@@ -53,10 +59,12 @@ proptest! {
     fn damaged_messages_never_panic(
         assignment in assignment(),
         report in report(),
+        update in network_update(),
         damage in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..8),
     ) {
         let hello = v1::Hello { observed: vec![report.into()], ..v1::Hello::default() };
-        for mut bytes in [v1::Assignment::from(assignment).encode_to_vec(), hello.encode_to_vec()] {
+        let update = v1::NetworkUpdate::from(update).encode_to_vec();
+        for mut bytes in [v1::Assignment::from(assignment).encode_to_vec(), hello.encode_to_vec(), update] {
             for (at, byte) in &damage {
                 if !bytes.is_empty() {
                     let at = at.index(bytes.len());
@@ -75,6 +83,7 @@ fn read_all(bytes: &[u8]) {
         match message.kind {
             Some(Kind::Hello(hello)) => drop(ReadHello::try_from(hello)),
             Some(Kind::Reports(reports)) => drop(read_reports("tasks", reports.tasks)),
+            Some(Kind::NetworkStatus(status)) => drop(NetworkStatus::try_from(status)),
             Some(Kind::Applied(_) | Kind::Heartbeat(_) | Kind::Resync(_)) | None => {}
         }
     }
@@ -87,6 +96,12 @@ fn read_all(bytes: &[u8]) {
         // What was readable can be sent again and means the same.
         let again = ReadAssignment::try_from(v1::Assignment::from(read.assignment.clone())).expect("readable");
         assert_eq!(again.assignment, read.assignment);
+    }
+    if let Ok(update) = v1::NetworkUpdate::decode(bytes)
+        && let Ok(read) = NetworkUpdate::try_from(update)
+    {
+        let again = NetworkUpdate::try_from(v1::NetworkUpdate::from(read.clone())).expect("readable");
+        assert_eq!(again, read);
     }
     if let Ok(join) = v1::JoinRequest::decode(bytes) {
         drop(join.facts.map(HostFacts::try_from));

@@ -46,6 +46,7 @@ fn spec() -> TaskSpec {
         revision: 7,
         group: "family:web".into(),
         network_mode: NetworkMode::Bridge,
+        awsvpc: None,
         cpu_units: None,
         memory_mib: None,
         containers: vec![container],

@@ -240,6 +240,7 @@ pub(crate) fn task(mode: NetworkMode, command: &str) -> TaskSpec {
         revision: 7,
         group: "family:web".into(),
         network_mode: mode,
+        awsvpc: None,
         cpu_units: None,
         memory_mib: None,
         containers: vec![container(command)],

@@ -175,6 +175,7 @@ fn spec(n: usize, shape: &Shape) -> TaskSpec {
         revision: 1,
         group: "family:f".into(),
         network_mode: NetworkMode::Bridge,
+        awsvpc: None,
         cpu_units: shape.limited.then_some(256),
         memory_mib: None,
         containers: shape.containers.iter().enumerate().map(container).collect(),

@@ -58,6 +58,7 @@ pub(crate) fn spec(containers: &[(&str, &[PortMapping])]) -> TaskSpec {
         revision: 1,
         group: "family:web".into(),
         network_mode: NetworkMode::Bridge,
+        awsvpc: None,
         cpu_units: None,
         memory_mib: None,
         containers: containers.iter().map(|(name, ports)| container(name, ports)).collect(),

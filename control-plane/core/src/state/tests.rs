@@ -541,6 +541,7 @@ fn report(task: TaskId, version: u64, status: TaskStatus) -> TaskReport {
         stopping_at: None,
         execution_stopped_at: None,
         stopped_at: None,
+        eni: None,
         containers: vec![ContainerReport {
             name: ContainerName::new("app").expect("a name"),
             status: ContainerStatus::Pending,

@@ -313,6 +313,7 @@ pub(crate) fn report(task: TaskId, version: u64, status: TaskStatus) -> TaskRepo
         stopping_at: None,
         execution_stopped_at: stopped.then(|| at(400)).flatten(),
         stopped_at: stopped.then(|| at(500)).flatten(),
+        eni: None,
         containers: vec![ContainerReport {
             name: longshore_model::ContainerName::new("app").unwrap(),
             status: match (running, stopped) {

@@ -70,6 +70,7 @@ pub(super) fn task(id: TaskId, desired: DesiredStatus) -> AssignedTask {
         revision: 1,
         group: "family:f".to_owned(),
         network_mode: NetworkMode::None,
+        awsvpc: None,
         cpu_units: None,
         memory_mib: None,
         containers: vec![container.try_into().expect("a container")],

@@ -10,7 +10,12 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::select;
+use std::net::IpAddr;
 use std::sync::Arc;
+
+mod network;
+pub(super) use network::network_update;
+use network::{awsvpc, eni};
 
 fn text() -> impl Strategy<Value = String> {
     "[ -~é]{0,12}"
@@ -45,8 +50,8 @@ pub(super) fn facts() -> impl Strategy<Value = HostFacts> {
     let resources =
         (any::<u32>(), any::<u32>(), btree_set(port(), 0..4), btree_set(port(), 0..4), btree_set(name(), 0..3));
     let attributes = btree_map("[a-zA-Z0-9_./\\\\-]{1,12}", attribute, 0..4);
-    ("[a-z.]{0,12}", resources, attributes, vec("[0-9.]{0,8}", 3)).prop_map(
-        |(hostname, resources, attributes, versions)| {
+    ("[a-z.]{0,12}", resources, attributes, vec("[0-9.]{0,8}", 3), of(any::<IpAddr>())).prop_map(
+        |(hostname, resources, attributes, versions, underlay)| {
             let (cpu_units, memory_mib, reserved_tcp, reserved_udp, gpus) = resources;
             HostFacts {
                 hostname,
@@ -63,6 +68,7 @@ pub(super) fn facts() -> impl Strategy<Value = HostFacts> {
                     agent_hash: versions[1].clone(),
                     docker: versions[2].clone(),
                 },
+                underlay,
             }
         },
     )
@@ -176,8 +182,9 @@ fn task_spec() -> impl Strategy<Value = TaskSpec> {
         of(any::<u32>()),
         vec(container(), 1..4),
         source,
+        awsvpc(),
     )
-        .prop_map(|(basics, cpu_units, memory_mib, mut containers, source)| {
+        .prop_map(|(basics, cpu_units, memory_mib, mut containers, source, awsvpc)| {
             let (id, arn, cluster, family, revision, group, network_mode) = basics;
             for (i, container) in containers.iter_mut().enumerate() {
                 container.name = ContainerName::new(format!("{}-{i}", container.name)).expect("a name");
@@ -193,6 +200,7 @@ fn task_spec() -> impl Strategy<Value = TaskSpec> {
                 revision,
                 group,
                 network_mode,
+                awsvpc: (network_mode == NetworkMode::Awsvpc).then_some(awsvpc),
                 cpu_units,
                 memory_mib,
                 containers,
@@ -255,8 +263,9 @@ fn container_report() -> impl Strategy<Value = ContainerReport> {
 pub(super) fn report() -> impl Strategy<Value = TaskReport> {
     let stop = (of(select(StopCode::ALL)), text()).prop_map(|(code, reason)| StopInfo { code, reason });
     let times = vec(of(time()), 6);
-    ((task_id(), any::<u64>(), select(TaskStatus::ALL), of(stop), of(text())), times, vec(container_report(), 0..3))
-        .prop_map(|((task, version, status, stop, waiting_for), times, mut containers)| {
+    let basics = (task_id(), any::<u64>(), select(TaskStatus::ALL), of(stop), of(text()));
+    (basics, times, vec(container_report(), 0..3), of(eni())).prop_map(
+        |((task, version, status, stop, waiting_for), times, mut containers, eni)| {
             for (i, container) in containers.iter_mut().enumerate() {
                 container.name = ContainerName::new(format!("{}-{i}", container.name)).expect("a name");
             }
@@ -273,6 +282,8 @@ pub(super) fn report() -> impl Strategy<Value = TaskReport> {
                 execution_stopped_at: times[4],
                 stopped_at: times[5],
                 containers,
+                eni,
             }
-        })
+        },
+    )
 }
