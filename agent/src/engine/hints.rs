@@ -2,7 +2,7 @@
 
 use futures::StreamExt;
 use longshore_docker::Docker;
-use longshore_model::{ContainerName, TaskId};
+use longshore_model::{ContainerName, EniId, TaskId};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +15,11 @@ pub enum Hint {
         task: TaskId,
         /// Its name in the task.
         container: ContainerName,
+    },
+    /// Something happened to the sandbox of an interface.
+    Sandbox {
+        /// The interface.
+        eni: EniId,
     },
     /// Events may have been missed: list everything.
     Relist,
@@ -56,9 +61,10 @@ pub async fn pump(docker: Docker, hints: mpsc::Sender<Hint>, back: watch::Sender
 fn container(event: longshore_docker::ContainerHint) -> Option<Hint> {
     use longshore_docker::Action;
     match event.action {
-        Action::Die | Action::Oom | Action::Destroy | Action::Other => {
-            Some(Hint::Container { task: event.task?, container: event.container? })
-        }
+        Action::Die | Action::Oom | Action::Destroy | Action::Other => match event.eni {
+            Some(eni) => Some(Hint::Sandbox { eni }),
+            None => Some(Hint::Container { task: event.task?, container: event.container? }),
+        },
         // Starts are ours, and one that is not is found by the next listing; health is not used yet.
         Action::Start | Action::Health => None,
     }
