@@ -22,6 +22,7 @@ need docker.io command -v dockerd
 need busybox-static sh -c 'test -x /bin/busybox && ! ldd /bin/busybox'
 need iproute2 command -v ip
 need iptables command -v iptables
+need nftables command -v nft
 need util-linux command -v nsenter
 need gcc command -v gcc
 need libc6-dev sh -c 'test -e "$(gcc -print-file-name=libc.a)"'
