@@ -21,7 +21,7 @@ mod verify;
 pub use fabric::{
     AdmitError, Claim, DismissError, Elements, Fabric, FabricConfig, FabricError, FabricLink, GroupsError, LimitError,
     ObserveError, Observed, PeersError, PeersReport, RefusedPeer, Repair, Stray, Underlay, UnwireError, Wire,
-    WireError, Wired,
+    WireError, Wired, probe,
 };
 pub use handle::{Handle, Link, NetError};
 pub use names::{EniStem, Names, SHORT_NAME};

@@ -3,7 +3,8 @@
 use futures::StreamExt;
 use longshore_docker::Docker;
 use longshore_model::{ContainerName, EniId, TaskId};
-use tokio::sync::{mpsc, watch};
+use std::sync::Arc;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// A reason to look.
@@ -32,7 +33,14 @@ pub enum Hint {
 
 /// Carries Docker's events to the engine until `shutdown`: a long-lived task.
 /// `back` changes each time Docker answers again.
-pub async fn pump(docker: Docker, hints: mpsc::Sender<Hint>, back: watch::Sender<u64>, shutdown: CancellationToken) {
+/// `sandboxes` is told when something happened to a sandbox.
+pub async fn pump(
+    docker: Docker,
+    hints: mpsc::Sender<Hint>,
+    back: watch::Sender<u64>,
+    sandboxes: Arc<Notify>,
+    shutdown: CancellationToken,
+) {
     let mut events = std::pin::pin!(docker.events(None));
     loop {
         let event = tokio::select! {
@@ -50,6 +58,9 @@ pub async fn pump(docker: Docker, hints: mpsc::Sender<Hint>, back: watch::Sender
             // The stream never ends by itself; without it the slow listing would be all that is left.
             None => return,
         };
+        if matches!(hint, Some(Hint::Sandbox { .. } | Hint::Relist)) {
+            sandboxes.notify_one();
+        }
         if let Some(hint) = hint
             && hints.send(hint).await.is_err()
         {

@@ -9,6 +9,7 @@ use longshore_model::{Bandwidth, EniId, Generation, InstanceId, TaskId};
 use longshore_plan::{Interface, ResourceKind, ResourcePhase, TaskRecord};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// What the ledger says of a task's interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,9 +104,18 @@ impl Network {
 
     /// A later listing: a warm sandbox that ended is of no use, and one of nobody's is removed. Those of tasks are the
     /// engine's business, which ends their tasks.
-    pub(super) fn compare(&mut self, sandboxes: &BTreeMap<EniId, Sandbox>) {
+    pub(super) fn compare(&mut self, sandboxes: &BTreeMap<EniId, Sandbox>, asked_at: Instant) {
         let running = |eni: &EniId| sandboxes.get(eni).is_some_and(|s| s.running);
-        let dead = |(eni, slot): (&EniId, &Slot)| (slot.is_spare() && !running(eni)).then_some(*eni);
+        let shown = |slot: &Slot| match slot.stage {
+            Stage::Warm { since } => since < asked_at,
+            Stage::Found => true,
+            Stage::Making
+            | Stage::Claiming { .. }
+            | Stage::Claimed { .. }
+            | Stage::Releasing { .. }
+            | Stage::Removing { .. } => false,
+        };
+        let dead = |(eni, slot): (&EniId, &Slot)| (shown(slot) && !running(eni)).then_some(*eni);
         let dead: Vec<EniId> = self.slots.iter().filter_map(dead).collect();
         for eni in dead {
             tracing::warn!(%eni, "a warm sandbox ended; another is made");
@@ -129,7 +139,7 @@ impl Network {
             }),
             Stage::Found
             | Stage::Making
-            | Stage::Warm
+            | Stage::Warm { .. }
             | Stage::Claiming { .. }
             | Stage::Releasing { .. }
             | Stage::Removing { .. } => None,
@@ -155,8 +165,8 @@ impl Network {
         };
         let Opened { fabric, refused, seen, admitted, lost } = opened;
         self.fabric = Some(fabric);
-        self.in_force(generation, refused);
-        for (eni, why) in lost {
+        for (eni, why) in &lost {
+            let eni = *eni;
             tracing::error!(%eni, why, "the interface of a task could not be put back; its task ends");
             let sandboxes = self.sandboxes.clone();
             self.jobs.spawn(async move {
@@ -170,9 +180,11 @@ impl Network {
         let mut used = Vec::new();
         for (eni, slot) in &mut self.slots {
             match &mut slot.stage {
-                Stage::Claimed { admitted: through, .. } => *through = admitted.contains(eni),
+                Stage::Claimed { admitted: through, .. } => {
+                    *through = admitted.contains(eni) || lost.contains_key(eni);
+                }
                 Stage::Found => match seen.get(eni).copied().unwrap_or_default() {
-                    Seen { wired: true, admitted: false } => slot.stage = Stage::Warm,
+                    Seen { wired: true, admitted: false } => slot.stage = Stage::Warm { since: Instant::now() },
                     // It was let through, so others may know its address: it rests like any other.
                     Seen { admitted: true, .. } => {
                         self.quarantine.add(*eni, slot.address, now);
@@ -181,7 +193,7 @@ impl Network {
                     Seen { wired: false, admitted: false } => used.push(*eni),
                 },
                 Stage::Making
-                | Stage::Warm
+                | Stage::Warm { .. }
                 | Stage::Claiming { .. }
                 | Stage::Releasing { .. }
                 | Stage::Removing { .. } => {}
@@ -190,6 +202,7 @@ impl Network {
         if !used.is_empty() {
             self.save_resting(None);
         }
+        self.in_force(generation, refused);
         for eni in used {
             let eni_report = self.eni(eni, self.slots[&eni].address);
             self.discard(eni, Some(Admission { eni: eni_report, groups: BTreeSet::new() }));

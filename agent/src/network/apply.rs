@@ -1,10 +1,11 @@
 //! What the control plane says of the network, on its way into the kernel: one change at a time, saved first.
 
+use super::claims::Slot;
 use super::fabric::{Fabric, Fault, Shape};
 use super::owner::{AGAIN, Done, Network};
 use super::saved::Said;
 use longshore_model::{
-    Generation, GroupId, InstanceId, MemberChanges, NetworkChanges, NetworkConfig, NetworkUpdate,
+    EniId, Generation, GroupId, InstanceId, MemberChanges, NetworkChanges, NetworkConfig, NetworkUpdate,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -140,6 +141,11 @@ impl Network {
             self.groups_in_force.clear();
         }
         self.admit_again();
+        let leases = self.leases().to_vec();
+        let lost = |slot: &Slot| slot.is_spare() && !leases.iter().any(|lease| lease.v4.contains(&slot.address));
+        let lost: Vec<EniId> = self.slots.iter().filter(|(_, slot)| lost(slot)).map(|(eni, _)| *eni).collect();
+        // A lease went: what waited in it is of no use.
+        lost.into_iter().for_each(|eni| self.discard(eni, None));
     }
 
     /// A change of the fabric failed: everything is done again a little later.
@@ -161,15 +167,20 @@ impl Network {
     }
 
     pub(super) fn repaired(&mut self, result: Result<Vec<String>, Fault>) {
+        self.lane = Lane::Idle;
         match result {
             Ok(repairs) => {
-                self.lane = Lane::Idle;
-                self.fabric_fault = None;
+                self.repair_fault = None;
                 for what in repairs {
                     tracing::warn!(what, "put back what somebody else removed from the task network");
                 }
             }
-            Err(fault) => self.lane_failed("the task network cannot be put back", fault),
+            Err(Fault { why, .. }) => {
+                if self.repair_fault.as_ref() != Some(&why) {
+                    tracing::error!(why, "what is missing of the task network cannot be put back");
+                }
+                self.repair_fault = Some(why);
+            }
         }
     }
 }

@@ -33,7 +33,7 @@ mod tests {
     use std::collections::{BTreeSet, VecDeque};
 
     fn lease(n: u8) -> Lease {
-        Lease { v4: ipnet::Ipv4Net::new(Ipv4Addr::new(10, 77, n, 0), 24).expect("a /24"), v6: None }
+        Lease { v4: format!("10.77.{n}.0/24").parse().expect("a /24"), v6: None }
     }
 
     proptest! {

@@ -39,14 +39,17 @@ pub(super) enum Stage {
     /// Its sandbox is being made and wired.
     Making,
     /// It waits for a task; it can neither send nor receive.
-    Warm,
+    Warm {
+        /// Since when: a listing that is older does not show it.
+        since: Instant,
+    },
     /// It is being let through for a task.
     Claiming { task: TaskId, interface: Box<Interface>, answers: Vec<Answer>, releases: Vec<ReleaseAnswer> },
     /// A task has it.
     Claimed {
         task: TaskId,
         interface: Box<Interface>,
-        /// Whether the kernel lets it through as far as this process knows.
+        /// Whether the kernel lets it through as far as this process knows, or never will again.
         admitted: bool,
     },
     /// It is being cut off.
@@ -64,12 +67,7 @@ pub(super) enum Stage {
 
 impl Stage {
     pub(super) fn removing(admission: Option<Admission>) -> Self {
-        Self::Removing {
-            admission: admission.map(Box::new),
-            failures: 0,
-            again_at: Some(Instant::now()),
-            error: None,
-        }
+        Self::Removing { admission: admission.map(Box::new), failures: 0, again_at: Some(Instant::now()), error: None }
     }
 }
 
@@ -77,14 +75,14 @@ impl Slot {
     pub(super) fn task(&self) -> Option<TaskId> {
         match &self.stage {
             Stage::Claiming { task, .. } | Stage::Claimed { task, .. } | Stage::Releasing { task, .. } => Some(*task),
-            Stage::Found | Stage::Making | Stage::Warm | Stage::Removing { .. } => None,
+            Stage::Found | Stage::Making | Stage::Warm { .. } | Stage::Removing { .. } => None,
         }
     }
 
     /// Whether it is there for whichever task comes.
     pub(super) fn is_spare(&self) -> bool {
         match &self.stage {
-            Stage::Found | Stage::Warm => true,
+            Stage::Found | Stage::Warm { .. } => true,
             Stage::Making
             | Stage::Claiming { .. }
             | Stage::Claimed { .. }
@@ -127,7 +125,7 @@ impl Network {
             Stage::Releasing { .. } => {
                 _ = claim.answer.send(Err(Failure::Passing("its interface is being returned".to_owned())));
             }
-            Stage::Found | Stage::Making | Stage::Warm | Stage::Removing { .. } => {
+            Stage::Found | Stage::Making | Stage::Warm { .. } | Stage::Removing { .. } => {
                 unreachable!("a slot with a task is in one of the stages above")
             }
         }
@@ -135,37 +133,39 @@ impl Network {
 
     /// Gives interfaces to the tasks that wait, and makes as many as are missing.
     pub(super) fn drive_claims(&mut self, now: Instant) {
+        let mut kept = Vec::new();
         let mut missing = 0;
         for mut waiting in std::mem::take(&mut self.waiting) {
             if waiting.claim.answer.is_closed() {
                 continue;
             }
-            match self.obstacle(&waiting.claim.wanted.groups) {
-                Some(why) => waiting.why = why,
-                None => match self.warm() {
-                    Some(eni) => {
-                        self.give(eni, waiting.claim, now);
-                        continue;
-                    }
-                    None => {
-                        missing += 1;
-                        "a sandbox, which is being made".clone_into(&mut waiting.why);
-                    }
-                },
+            match (self.obstacle(&waiting.claim.wanted.groups), self.warm()) {
+                (Some(why), _) => waiting.why = why,
+                (None, Some(eni)) => {
+                    self.give(eni, waiting.claim, now);
+                    continue;
+                }
+                (None, None) => {
+                    missing += 1;
+                    waiting.why.clear();
+                }
             }
+            kept.push(waiting);
+        }
+        let making = self.making();
+        let made = (making..missing.min(MAKES)).try_for_each(|_| self.make());
+        let why = made.err().unwrap_or_else(|| "a sandbox, which is being made".to_owned());
+        for mut waiting in kept {
+            if waiting.why.is_empty() {
+                waiting.why.clone_from(&why);
+            }
+            // Whoever asked may have gone.
             if !self.settings.enabled {
                 _ = waiting.claim.answer.send(Err(Failure::Lasting(waiting.why)));
             } else if now >= waiting.until {
                 _ = waiting.claim.answer.send(Err(Failure::Away(waiting.why)));
             } else {
                 self.waiting.push(waiting);
-            }
-        }
-        let making = self.making();
-        for _ in making..missing.min(MAKES) {
-            if let Err(why) = self.make() {
-                self.waiting.iter_mut().for_each(|waiting| waiting.why.clone_from(&why));
-                break;
             }
         }
     }
@@ -192,7 +192,7 @@ impl Network {
     }
 
     fn warm(&self) -> Option<EniId> {
-        self.slots.iter().find(|(_, slot)| matches!(slot.stage, Stage::Warm)).map(|(eni, _)| *eni)
+        self.slots.iter().find(|(_, slot)| matches!(slot.stage, Stage::Warm { .. })).map(|(eni, _)| *eni)
     }
 
     fn making(&self) -> usize {
@@ -305,7 +305,7 @@ impl Network {
                     )
                 });
             }
-            Stage::Found | Stage::Making | Stage::Warm | Stage::Removing { .. } => {
+            Stage::Found | Stage::Making | Stage::Warm { .. } | Stage::Removing { .. } => {
                 unreachable!("a slot with a task is in one of the stages above")
             }
         }
@@ -347,7 +347,7 @@ impl Network {
         if self.fabric.is_none() || self.make_again.is_some_and(|at| now < at) {
             return;
         }
-        let warm = self.slots.values().filter(|slot| matches!(slot.stage, Stage::Warm)).count();
+        let warm = self.slots.values().filter(|slot| matches!(slot.stage, Stage::Warm { .. })).count();
         let making = self.making();
         let target = self.demand.target(self.settings.warm, now);
         let calm = self.demand.calm_at().is_none_or(|at| now >= at);
@@ -390,7 +390,7 @@ impl Network {
         match result {
             Ok(sandbox) => {
                 slot.sandbox = Some(sandbox);
-                slot.stage = Stage::Warm;
+                slot.stage = Stage::Warm { since: Instant::now() };
                 self.make_again = None;
                 self.engine_fault = None;
             }
@@ -440,7 +440,7 @@ impl Network {
             Stage::Removing { again_at, .. } => *again_at,
             Stage::Found
             | Stage::Making
-            | Stage::Warm
+            | Stage::Warm { .. }
             | Stage::Claiming { .. }
             | Stage::Claimed { .. }
             | Stage::Releasing { .. } => None,

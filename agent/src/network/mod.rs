@@ -35,6 +35,7 @@ pub mod status;
 #[cfg(test)]
 mod tests;
 
-pub use handle::{Heard, NetworkHandle, SessionLink, link};
-pub use owner::{Network, Parts, Settings};
+pub use adopt::Owned;
+pub use handle::{Ends, Heard, NetworkHandle, SessionLink, link};
+pub use owner::{Network, Parts, Settings, Underlay};
 pub use quarantine::Recorded;

@@ -84,7 +84,7 @@ pub struct Parts {
 /// What came of work outside the loop.
 pub(super) enum Done {
     /// A listing; with what containers' labels say, as long as nothing was adopted.
-    Looked(Result<Look, Failure>),
+    Looked(Instant, Result<Look, Failure>),
     Opened(Generation, Result<Box<Opened>, Fault>),
     Applied(Generation, Result<Vec<(InstanceId, String)>, Fault>),
     Repaired(Result<Vec<String>, Fault>),
@@ -137,6 +137,8 @@ pub struct Network {
     pub(super) groups_in_force: BTreeSet<GroupId>,
     /// Why there is no fabric, or it is not as it should be.
     pub(super) fabric_fault: Option<String>,
+    /// Why what somebody else removed cannot be put back.
+    pub(super) repair_fault: Option<String>,
     /// Why the container engine gives no sandboxes.
     pub(super) engine_fault: Option<String>,
     pub(super) refused_peers: BTreeMap<InstanceId, String>,
@@ -183,6 +185,7 @@ impl Network {
             applied: Generation::default(),
             groups_in_force: BTreeSet::new(),
             fabric_fault: None,
+            repair_fault: None,
             engine_fault: None,
             refused_peers: BTreeMap::new(),
             jobs: JoinSet::new(),
@@ -196,6 +199,7 @@ impl Network {
 
     /// Runs until `shutdown`. Interfaces go on without it.
     pub async fn run(mut self, shutdown: CancellationToken) {
+        self.take_underlay();
         loop {
             self.drive();
             let wake = self.next_wake();
@@ -292,7 +296,7 @@ impl Network {
 
     fn take_done(&mut self, done: Done) {
         match done {
-            Done::Looked(result) => self.looked(result),
+            Done::Looked(asked_at, result) => self.looked(asked_at, result),
             Done::Opened(generation, result) => self.opened(generation, result),
             Done::Applied(generation, result) => self.applied(generation, result),
             Done::Repaired(result) => self.repaired(result),
@@ -309,17 +313,18 @@ impl Network {
     fn look(&mut self) {
         self.looking = true;
         self.next_look = Instant::now() + LOOK;
+        let asked_at = Instant::now();
         let (sandboxes, first) = (self.sandboxes.clone(), self.owned.is_some());
         self.jobs.spawn(async move {
             let look = async {
                 let labelled = if first { sandboxes.labelled().await? } else { BTreeMap::new() };
                 Ok(Look { sandboxes: sandboxes.list().await?, labelled })
             };
-            Done::Looked(look.await)
+            Done::Looked(asked_at, look.await)
         });
     }
 
-    fn looked(&mut self, result: Result<Look, Failure>) {
+    fn looked(&mut self, asked_at: Instant, result: Result<Look, Failure>) {
         self.looking = false;
         match result {
             Ok(look) => {
@@ -331,7 +336,7 @@ impl Network {
                             self.take_request(request);
                         }
                     }
-                    None => self.compare(&look.sandboxes),
+                    None => self.compare(&look.sandboxes, asked_at),
                 }
             }
             Err(failure) => {
@@ -392,7 +397,8 @@ impl Network {
     /// Addresses that tasks could be given at once.
     fn free(&self) -> usize {
         let ours = |address: &Ipv4Addr| self.leases().iter().any(|lease| lease.v4.contains(address));
-        let used = self.slots.values().filter(|slot| !slot.is_spare()).map(|slot| slot.address);
+        let spare = |slot: &&Slot| slot.is_spare() || matches!(slot.stage, Stage::Making);
+        let used = self.slots.values().filter(|slot| !spare(slot)).map(|slot| slot.address);
         let used: BTreeSet<Ipv4Addr> = used.chain(self.quarantine.addresses()).filter(ours).collect();
         capacity(self.leases()).saturating_sub(used.len())
     }
@@ -405,7 +411,7 @@ impl Network {
         if let (Underlay::Absent { why }, None) = (&*self.underlay.borrow(), self.said.underlay) {
             return Some(why.clone());
         }
-        self.fabric_fault.clone()
+        self.fabric_fault.clone().or_else(|| self.repair_fault.clone())
     }
 
     fn publish(&mut self) {
@@ -451,7 +457,7 @@ impl Network {
             leases: self.leases().iter().map(|lease| lease.v4.to_string()).collect(),
             free: self.free(),
             resting: self.quarantine.len(),
-            warm: self.slots.values().filter(|slot| matches!(slot.stage, Stage::Warm)).count(),
+            warm: self.slots.values().filter(|slot| matches!(slot.stage, Stage::Warm { .. })).count(),
             warm_target: self.demand.peek(self.settings.warm),
             waiting: self.waiting.len(),
             interfaces: self.slots.iter().filter_map(|(eni, slot)| interface_line(*eni, slot)).collect(),
@@ -470,7 +476,7 @@ impl Network {
 
 fn interface_line(eni: EniId, slot: &Slot) -> Option<InterfaceLine> {
     let (stage, error) = match &slot.stage {
-        Stage::Warm => return None,
+        Stage::Warm { .. } => return None,
         Stage::Found => ("found", None),
         Stage::Making => ("making", None),
         Stage::Claiming { .. } => ("claiming", None),

@@ -84,7 +84,8 @@ impl Quarantine {
             // The clock was turned back.
             resting.since = resting.since.min(now);
         }
-        self.resting.retain(|r| !(now.since(r.since) >= REST && r.recorded.is_some_and(|revision| revision <= settled)));
+        self.resting
+            .retain(|r| !(now.since(r.since) >= REST && r.recorded.is_some_and(|revision| revision <= settled)));
         self.resting.len() != before
     }
 
