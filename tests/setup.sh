@@ -31,6 +31,8 @@ need python3 command -v python3
 need python3-venv python3 -c 'import ensurepip, venv'
 need ca-certificates test -e /etc/ssl/certs/ca-certificates.crt
 if [ "${1:-}" = test ]; then
+    need iputils-ping command -v ping
+    need tcpdump command -v tcpdump
     # Pulls are tested against it.
     need docker-registry command -v docker-registry
 fi

@@ -184,8 +184,9 @@ impl Inner {
         let kept: BTreeSet<IpAddr> = wanted.neighbours.iter().map(|n| n.address).collect();
         let stale = there.neighbours.difference(&wanted.neighbours).filter(|n| !kept.contains(&n.address));
         removals.extend(stale.map(route::del_neighbour));
-        // Entries for one address can be several; the kernel would send to all of them.
-        removals.extend(there.forwardings.difference(&wanted.forwardings).map(route::del_forwarding));
+        let kept: BTreeSet<Mac> = wanted.forwardings.iter().map(|f| f.mac).collect();
+        let stale = there.forwardings.difference(&wanted.forwardings).filter(|f| !kept.contains(&f.mac));
+        removals.extend(stale.map(route::del_forwarding));
         let mut additions: Vec<Request> =
             wanted.forwardings.difference(&there.forwardings).map(route::add_forwarding).collect();
         additions.extend(wanted.neighbours.difference(&there.neighbours).map(route::add_neighbour));

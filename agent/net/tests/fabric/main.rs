@@ -1,0 +1,8 @@
+//! The fabric on the real kernel, in throwaway namespaces. Root, `nft`, `iptables`, `ip` and `tcpdump` are needed.
+
+mod world;
+
+mod groups;
+mod guards;
+mod hosts;
+mod wiring;
