@@ -7,6 +7,7 @@ use longshore_model::{Bandwidth, EniId, EniReport, GroupId, GroupRules, Instance
 use longshore_net::{Claim, EniStem, FabricConfig, Handle, LimitError, Names, Namespace, Underlay, Wire};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The bridge behind which Docker's own containers are.
@@ -17,6 +18,8 @@ const DOCKER_BRIDGE: &str = "docker0";
 pub struct HostKernel {
     /// What the fabric's parts are called.
     pub names: Names,
+    /// The file of the host's network namespace; this process's own when absent.
+    pub host: Option<PathBuf>,
 }
 
 fn fault(error: &(dyn std::error::Error + 'static)) -> Fault {
@@ -28,9 +31,10 @@ impl Kernel for HostKernel {
     async fn open(&self, shape: &Shape) -> Result<Arc<dyn Fabric>, Fault> {
         let Shape { network, leases, underlay } = shape;
         let config = FabricConfig {
-            underlay: Some(Underlay { address: *underlay, device: device_of(*underlay).await? }),
+            underlay: Some(Underlay { address: *underlay, device: self.device_of(*underlay).await? }),
             bridges: vec![DOCKER_BRIDGE.to_owned()],
             names: self.names.clone(),
+            host: self.host.clone(),
             ..FabricConfig::new(*network, leases.clone())
         };
         let fabric = longshore_net::Fabric::open(config).await.map_err(|e| fault(&e))?;
@@ -38,14 +42,23 @@ impl Kernel for HostKernel {
     }
 }
 
-/// The link that has an address.
-async fn device_of(address: IpAddr) -> Result<String, Fault> {
-    let handle = Handle::here().map_err(|e| fault(&e))?;
-    let links = handle.links().await.map_err(|e| fault(&e))?;
-    let has = |link: &&longshore_net::Link| link.addresses.iter().any(|net| net.addr() == address);
-    let missing =
-        || Fault { why: format!("no link of this host has the underlay's address {address}"), lasting: false };
-    links.iter().find(has).map(|link| link.name.clone()).ok_or_else(missing)
+impl HostKernel {
+    /// The link that has an address.
+    async fn device_of(&self, address: IpAddr) -> Result<String, Fault> {
+        let handle = match &self.host {
+            Some(host) => {
+                let namespace = Namespace::open(host).map_err(|e| fault(&e))?;
+                Handle::in_namespace(&namespace).await
+            }
+            None => Handle::here(),
+        };
+        let handle = handle.map_err(|e| fault(&e))?;
+        let links = handle.links().await.map_err(|e| fault(&e))?;
+        let has = |link: &&longshore_net::Link| link.addresses.iter().any(|net| net.addr() == address);
+        let missing =
+            || Fault { why: format!("no link of this host has the underlay's address {address}"), lasting: false };
+        links.iter().find(has).map(|link| link.name.clone()).ok_or_else(missing)
+    }
 }
 
 /// The fabric of this host.
