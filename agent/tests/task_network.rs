@@ -5,14 +5,15 @@
 mod support;
 
 use longshore_agent::engine::drivers::{Interfaces, SystemClock};
+use longshore_agent::network::fabric::{Kernel, Shape};
 use longshore_agent::network::kernel::HostKernel;
 use longshore_agent::network::sandboxes::DockerSandboxes;
 use longshore_agent::network::status::NetworkLine;
 use longshore_agent::network::{Heard, Network, NetworkHandle, Owned, Parts, SessionLink, Settings, Underlay, link};
 use longshore_docker::{ContainerInput, Docker, SandboxRef, container_config};
 use longshore_model::{
-    AwsvpcSpec, Bandwidth, Generation, GroupId, GroupRules, Lease, NetworkConfig, NetworkHealth, NetworkMode,
-    NetworkState, NetworkUpdate, Overlay, Rule, RulePeer, SubnetId, TaskId, TaskSpec, Traffic,
+    AwsvpcSpec, Bandwidth, Generation, GroupId, GroupRules, InstanceId, Lease, NetworkConfig, NetworkHealth,
+    NetworkMode, NetworkState, NetworkUpdate, Overlay, Peer, Rule, RulePeer, SubnetId, TaskId, TaskSpec, Traffic,
 };
 use longshore_net::Names;
 use longshore_plan::Interface;
@@ -205,5 +206,108 @@ async fn tasks_talk_as_their_groups_allow_and_leave_nothing() {
     for name in namespaces {
         let file = engine.directory().join("netns").join(name);
         nix::mount::umount2(&file, nix::mount::MntFlags::MNT_DETACH).expect("unmounted");
+    }
+    let at = engine.directory().join("netns");
+    nix::mount::umount2(&at, nix::mount::MntFlags::MNT_DETACH).expect("unmounted");
+}
+
+/// A network namespace that lives as long as a process in it.
+struct Wire {
+    holders: Vec<std::process::Child>,
+}
+
+impl Wire {
+    fn host(&mut self) -> u32 {
+        let holder = std::process::Command::new("setpriv")
+            .args([
+                "--pdeathsig",
+                "KILL",
+                "unshare",
+                "--net",
+                "--",
+                "sh",
+                "-c",
+                "ip link set lo up; echo; exec sleep 600",
+            ])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("unshare runs");
+        let pid = holder.id();
+        self.holders.push(holder);
+        let said = self.holders.last_mut().and_then(|h| h.stdout.take()).expect("piped");
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(said), &mut line).expect("it is there");
+        pid
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        for holder in &mut self.holders {
+            let _ = holder.kill();
+            let _ = holder.wait();
+        }
+    }
+}
+
+fn ip(pid: u32, args: &str) {
+    let output = std::process::Command::new("nsenter")
+        .arg(format!("--net=/proc/{pid}/ns/net"))
+        .arg("ip")
+        .args(args.split_whitespace())
+        .output()
+        .expect("nsenter runs");
+    assert!(output.status.success(), "ip {args}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_find_out_whether_packets_pass_between_them() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut wire = Wire { holders: Vec::new() };
+    let (a, b) = (wire.host(), wire.host());
+    ip(a, &format!("link add u0 mtu 1500 type veth peer name u0 mtu 1500 netns {b}"));
+    let peer = |n: u8| Peer {
+        instance: InstanceId::from_bytes([n; 16]),
+        underlay: IpAddr::V4(Ipv4Addr::new(192, 0, 2, n)),
+        leases: vec![Lease { v4: format!("10.77.{n}.0/24").parse().expect("a net"), v6: None }],
+        connected: true,
+    };
+    let mut fabrics = Vec::new();
+    for (n, pid, other) in [(1, a, 2), (2, b, 1)] {
+        ip(pid, &format!("addr add 192.0.2.{n}/24 dev u0"));
+        ip(pid, "link set u0 up");
+        let names = Names::new("lsat", directory.path().join(format!("netns{n}"))).expect("a prefix");
+        let kernel = HostKernel { names, host: Some(format!("/proc/{pid}/ns/net").into()) };
+        let Peer { underlay, leases, .. } = peer(n);
+        let network = NetworkConfig {
+            v4: "10.77.0.0/16".parse().expect("a range"),
+            v6: None,
+            overlay: Overlay::Vxlan { vni: 7178, port: 4789 },
+            mtu: 1450,
+        };
+        let fabric = kernel.open(&Shape { network, leases, underlay }).await.expect("a fabric");
+        assert_eq!(fabric.set_peers(&[peer(other)]).await.expect("known"), []);
+        fabrics.push(fabric);
+    }
+    let why = fabrics[0].reach(&peer(2)).await.expect_err("nobody answers").why;
+    assert!(why.starts_with("no connection by TCP"), "{why}");
+    fabrics[1].answer().await.expect("answering");
+    fabrics[1].answer().await.expect("once more, as when it is opened again");
+    fabrics[0].reach(&peer(2)).await.expect("packets pass");
+    // Only small ones do.
+    ip(a, "link set u0 mtu 1400");
+    ip(b, "link set u0 mtu 1400");
+    let why = fabrics[0].reach(&peer(2)).await.expect_err("full ones do not").why;
+    assert!(why.starts_with("a packet of 1450 bytes does not come back"), "{why}");
+    ip(a, "link set u0 down");
+    let why = fabrics[0].reach(&peer(2)).await.expect_err("nothing passes").why;
+    assert!(why.starts_with("no connection by TCP"), "{why}");
+    drop(fabrics);
+    for n in 1..=2 {
+        let at = directory.path().join(format!("netns{n}"));
+        for name in names_in(&at) {
+            nix::mount::umount2(&at.join(name), nix::mount::MntFlags::MNT_DETACH).expect("unmounted");
+        }
+        nix::mount::umount2(&at, nix::mount::MntFlags::MNT_DETACH).expect("unmounted");
     }
 }

@@ -24,7 +24,7 @@ pub use fabric::{
     WireError, Wired, probe,
 };
 pub use handle::{Handle, Link, NetError};
-pub use names::{EniStem, Names, SHORT_NAME};
+pub use names::{EniStem, Names, REACH_PORT, SHORT_NAME};
 pub use namespace::{Namespace, NamespaceError};
 pub use netlink::{NetlinkError, Refusal};
 pub use nft::{NftError, ProgramError};

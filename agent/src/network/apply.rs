@@ -134,6 +134,7 @@ impl Network {
         self.fabric_fault = None;
         self.applied = generation;
         self.refused_peers = refused.into_iter().collect();
+        self.checks.hurry();
         // What was said meanwhile may have taken a group away again; then the next change says so before it matters.
         self.groups_in_force =
             self.said.state.as_ref().map(|state| state.groups.keys().copied().collect()).unwrap_or_default();

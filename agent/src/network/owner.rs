@@ -7,6 +7,7 @@ use super::claims::{Slot, Stage, Waiting};
 use super::fabric::{Fabric, Fault, Kernel};
 use super::files::Files;
 use super::handle::{Ends, Heard, Request};
+use super::peers::Checks;
 use super::pool::Demand;
 use super::quarantine::Quarantine;
 use super::sandboxes::{Sandbox, Sandboxes};
@@ -88,6 +89,8 @@ pub(super) enum Done {
     Opened(Generation, Result<Box<Opened>, Fault>),
     Applied(Generation, Result<Vec<(InstanceId, String)>, Fault>),
     Repaired(Result<Vec<String>, Fault>),
+    /// Whether packets pass to other hosts.
+    Reached(BTreeMap<InstanceId, Result<(), Fault>>),
     /// A sandbox was made and wired, or not.
     Made(EniId, Result<String, Failure>),
     Claimed(EniId, Result<(), Failure>),
@@ -142,6 +145,8 @@ pub struct Network {
     /// Why the container engine gives no sandboxes.
     pub(super) engine_fault: Option<String>,
     pub(super) refused_peers: BTreeMap<InstanceId, String>,
+    /// Whether packets pass to the other hosts.
+    pub(super) checks: Checks,
     pub(super) jobs: JoinSet<Done>,
     looking: bool,
     next_look: Instant,
@@ -188,6 +193,7 @@ impl Network {
             repair_fault: None,
             engine_fault: None,
             refused_peers: BTreeMap::new(),
+            checks: Checks::new(now),
             jobs: JoinSet::new(),
             looking: false,
             next_look: now,
@@ -243,6 +249,7 @@ impl Network {
             self.drive_pool(now);
         }
         self.drive_removals(now);
+        self.drive_checks(now);
         if self.lane == Lane::Idle && self.fabric.is_some() && now >= self.next_repair {
             self.next_repair = now + REPAIR;
             self.repair();
@@ -258,7 +265,15 @@ impl Network {
         let rest = self.quarantine.next().filter(|at| *at > self.now());
         let rest = rest.map(|at| Instant::now() + at.since(self.now()) + Duration::from_millis(1));
         let calm = self.demand.calm_at();
-        let times = [self.lane_again, self.make_again, rest, calm, self.claims_wake(), self.removals_wake()];
+        let times = [
+            self.checks.wake(),
+            self.lane_again,
+            self.make_again,
+            rest,
+            calm,
+            self.claims_wake(),
+            self.removals_wake(),
+        ];
         // What is over already was acted upon, or waits for something else.
         let now = Instant::now();
         for at in times.into_iter().flatten().filter(|at| *at > now) {
@@ -300,6 +315,7 @@ impl Network {
             Done::Opened(generation, result) => self.opened(generation, result),
             Done::Applied(generation, result) => self.applied(generation, result),
             Done::Repaired(result) => self.repaired(result),
+            Done::Reached(results) => self.reached(results),
             Done::Made(eni, result) => self.made(eni, result),
             Done::Claimed(eni, result) => self.claimed(eni, result),
             Done::Admitted(eni, result) => self.admitted(eni, result),
@@ -411,7 +427,7 @@ impl Network {
         if let (Underlay::Absent { why }, None) = (&*self.underlay.borrow(), self.said.underlay) {
             return Some(why.clone());
         }
-        self.fabric_fault.clone().or_else(|| self.repair_fault.clone())
+        self.fabric_fault.clone().or_else(|| self.repair_fault.clone()).or_else(|| self.isolated())
     }
 
     fn publish(&mut self) {
@@ -444,7 +460,7 @@ impl Network {
         let off = || Some("task_network is false in this host's configuration".to_owned());
         let none = || self.said.state.is_none().then(|| "the control plane has not said anything of it yet".to_owned());
         let why = if self.settings.enabled { none().or_else(|| self.degraded()) } else { off() };
-        let refused = |id: &InstanceId| self.refused_peers.get(id).cloned();
+        let refused = |id: &InstanceId| self.refused_peers.get(id).cloned().or_else(|| self.checks.fault(id));
         let peers = self.said.state.iter().flat_map(|state| state.peers.values());
         NetworkLine {
             ok: why.is_none(),

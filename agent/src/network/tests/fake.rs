@@ -32,6 +32,8 @@ pub(super) struct State {
     pub(super) members: BTreeMap<GroupId, BTreeSet<IpAddr>>,
     pub(super) peers: Vec<Peer>,
     pub(super) strays: Vec<String>,
+    /// Hosts that do not answer.
+    pub(super) silent: BTreeSet<InstanceId>,
     /// What the next calls of a name answer before anything else.
     pub(super) script: BTreeMap<&'static str, Vec<Fault>>,
     pub(super) calls: Vec<&'static str>,
@@ -199,6 +201,15 @@ impl Fabric for FakeHost {
     async fn set_peers(&self, peers: &[Peer]) -> Result<Vec<(InstanceId, String)>, Fault> {
         self.call("set_peers")?.peers = peers.to_vec();
         Ok(Vec::new())
+    }
+
+    async fn answer(&self) -> Result<(), Fault> {
+        self.call("answer").map(drop)
+    }
+
+    async fn reach(&self, peer: &Peer) -> Result<(), Fault> {
+        let state = self.call("reach")?;
+        if state.silent.contains(&peer.instance) { Err(fault("timed out")) } else { Ok(()) }
     }
 
     async fn observe(&self, enis: &BTreeSet<EniId>) -> Result<BTreeMap<EniId, Seen>, Fault> {

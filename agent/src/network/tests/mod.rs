@@ -8,8 +8,9 @@ use crate::engine::drivers::Interfaces;
 use crate::engine::tests::fixtures::spec;
 use fake::{FakeHost, fault};
 use longshore_model::{
-    AwsvpcSpec, Bandwidth, EniId, Generation, GroupId, GroupRules, Lease, MemberChanges, NetworkChanges, NetworkConfig,
-    NetworkHealth, NetworkMode, NetworkState, NetworkStatus, NetworkUpdate, Overlay, SubnetId, TaskId, TaskSpec,
+    AwsvpcSpec, Bandwidth, EniId, Generation, GroupId, GroupRules, InstanceId, Lease, MemberChanges, NetworkChanges,
+    NetworkConfig, NetworkHealth, NetworkMode, NetworkState, NetworkStatus, NetworkUpdate, Overlay, Peer, SubnetId,
+    TaskId, TaskSpec,
 };
 use longshore_plan::{Failure, Interface};
 use std::collections::{BTreeMap, BTreeSet};
@@ -416,6 +417,38 @@ async fn a_claim_that_is_cut_is_returned_whole() {
     let wired = host.state().wired.len();
     let line = rig.line().await;
     assert_eq!(wired, line.warm + line.interfaces.len());
+}
+
+fn peer(n: u8, connected: bool) -> Peer {
+    Peer {
+        instance: InstanceId::from_bytes([n; 16]),
+        underlay: IpAddr::V4(Ipv4Addr::new(192, 168, 50, n)),
+        leases: vec![Lease { v4: format!("10.77.{n}.0/24").parse().expect("a net"), v6: None }],
+        connected,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_reaches_no_other_is_degraded_until_it_does() {
+    let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
+    let mut rig = Rig::ready(&host, dir.path()).await;
+    let peers = [peer(2, true), peer(3, true), peer(4, false)];
+    // One that is away is not expected to answer.
+    host.state().silent = [peers[0].instance, peers[2].instance].into();
+    let changes = NetworkChanges { peers: peers.to_vec(), ..NetworkChanges::default() };
+    rig.hear(Heard::Update(NetworkUpdate::Delta { base: Generation(5), generation: Generation(6), changes })).await;
+    let line = rig.until("one is not reached", |line| line.peers.iter().any(|p| p.fault.is_some())).await;
+    let silent: Vec<&str> = line.peers.iter().filter(|p| p.fault.is_some()).map(|p| p.underlay.as_str()).collect();
+    assert_eq!((silent, line.ok), (vec!["192.168.50.2"], true));
+    host.state().silent.insert(peers[1].instance);
+    let status = rig.until_status(|s| s.health != NetworkHealth::Ready).await;
+    let NetworkHealth::Degraded { reason } = status.health else { panic!("seen above") };
+    for named in ["192.168.50.2", "192.168.50.3", "timed out"] {
+        assert!(reason.contains(named), "{reason}");
+    }
+    assert!(!reason.contains("192.168.50.4"), "{reason}");
+    host.state().silent.remove(&peers[0].instance);
+    rig.until_status(|s| s.health == NetworkHealth::Ready).await;
 }
 
 #[tokio::test(start_paused = true)]
