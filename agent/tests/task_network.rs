@@ -294,8 +294,7 @@ async fn hosts_find_out_whether_packets_pass_between_them() {
     fabrics[1].answer().await.expect("answering");
     fabrics[1].answer().await.expect("once more, as when it is opened again");
     fabrics[0].reach(&peer(2)).await.expect("packets pass");
-    // Only small ones do.
-    ip(a, "link set u0 mtu 1400");
+    // The other side takes only small ones.
     ip(b, "link set u0 mtu 1400");
     let why = fabrics[0].reach(&peer(2)).await.expect_err("full ones do not").why;
     assert!(why.starts_with("a packet of 1450 bytes does not come back"), "{why}");
