@@ -22,7 +22,7 @@ const TOKEN_VARIABLE: &str = "LONGSHORE_AGENT_TOKEN";
 #[command(name = "longshore-agent", version)]
 #[command(after_help = "Examples:
   LONGSHORE_AGENT_TOKEN=… longshore-agent join --control control.example:7421
-  longshore-agent join --control control.example:7421 --token-file /root/token
+  longshore-agent join --control control.example:7421 --token-file /etc/longshore/token
   longshore-agent run
   longshore-agent check
 
