@@ -204,6 +204,12 @@ impl Core {
         })
     }
 
+    /// Whether `session` is the one that the instance has, by the latest snapshot.
+    #[must_use]
+    pub fn is_current_session(&self, instance: InstanceId, session: SessionId) -> bool {
+        self.inner.state.load().host(instance).is_some_and(|host| host.record.has_session(session))
+    }
+
     /// Ends an agent's session. Says nothing when a newer one has taken over: then there is nothing to end.
     ///
     /// # Errors

@@ -29,6 +29,9 @@ pub trait Fleet: Send + Sync + 'static {
         hello: AgentHello,
     ) -> impl Future<Output = Result<(), ConnectError>> + Send;
 
+    /// Whether a session is the one that its instance has.
+    fn is_current(&self, instance: InstanceId, session: SessionId) -> bool;
+
     /// Ends a session, unless a newer one has taken over.
     fn disconnected(
         &self,
@@ -67,6 +70,10 @@ impl Fleet for Core {
 
     async fn connected(&self, instance: InstanceId, session: SessionId, hello: AgentHello) -> Result<(), ConnectError> {
         self.agent_connected(instance, session, hello).await
+    }
+
+    fn is_current(&self, instance: InstanceId, session: SessionId) -> bool {
+        self.is_current_session(instance, session)
     }
 
     async fn disconnected(&self, instance: InstanceId, session: SessionId) -> Result<(), Unavailable> {

@@ -6,12 +6,13 @@
 //!
 //! ```text
 //! listener (TLS) -> service (join, renew, the Hello) -> stream (one task a session) -> delta (what to send next)
-//!                                                        \-> sessions (who is newest, whose lease runs)
+//!                                                        \-> presence, sessions (whose lease runs, who is newest)
 //! ```
 
 mod delta;
 mod fleet;
 mod listener;
+mod presence;
 mod refuse;
 mod service;
 mod sessions;

@@ -49,6 +49,11 @@ pub(super) fn connect(error: &ConnectError) -> Status {
     }
 }
 
+/// A newer stream of the same instance has taken over.
+pub(super) fn superseded() -> Status {
+    Status::aborted("a newer session of this container instance has taken over")
+}
+
 pub(super) fn session(error: &SessionError) -> Status {
     let text = error.to_string();
     match error {

@@ -2,6 +2,7 @@
 //! runs as a task of its own (`stream`).
 
 use super::delta::Sent;
+use super::presence::{Parting, Presence};
 use super::sessions::Sessions;
 use super::stream::{Session, SessionParts};
 use super::{AgentsConfig, Fleet, refuse};
@@ -55,13 +56,13 @@ impl<F: Fleet> Service<F> {
         }
     }
 
-    /// Waits for the Hello, settles the version and opens the session in the core.
+    /// Waits for the Hello and settles the version.
     async fn greet(
         &self,
         instance: InstanceId,
         session: SessionId,
         inbound: &mut Streaming<v1::AgentMessage>,
-    ) -> Result<(u32, Generation), Status> {
+    ) -> Result<(u32, AgentHello), Status> {
         let first = tokio::time::timeout(self.config.hello_timeout, inbound.message());
         let first = first
             .await
@@ -88,10 +89,30 @@ impl<F: Fleet> Service<F> {
             %instance, %session, boot = hello.boot_id, version, generation = %applied,
             observed = hello.observed.len(), agent = hello.facts.versions.agent, "an agent connects"
         );
-        let hello = AgentHello { facts: hello.facts, applied, observed: hello.observed };
-        match self.fleet.connected(instance, session, hello).await {
-            Ok(()) => Ok((version, applied)),
-            Err(error) => Err(refuse::connect(&error)),
+        Ok((version, AgentHello { facts: hello.facts, applied, observed: hello.observed }))
+    }
+
+    /// Opens the session in the core and ends the older stream of the instance, if there is one. Nothing of that
+    /// happens for a Hello that is refused.
+    async fn admit(
+        &self,
+        instance: InstanceId,
+        session: SessionId,
+        hello: AgentHello,
+    ) -> Result<(Presence<F>, CancellationToken), Status> {
+        let mut presence = Presence::new(Parting {
+            fleet: Arc::clone(&self.fleet),
+            sessions: self.sessions.clone(),
+            instance,
+            session,
+            lease: self.config.lease,
+            shutdown: self.shutdown.clone(),
+            superseded: None,
+        });
+        self.fleet.connected(instance, session, hello).await.map_err(|error| refuse::connect(&error))?;
+        match presence.claim() {
+            Some(superseded) => Ok((presence, superseded)),
+            None => Err(refuse::superseded()),
         }
     }
 }
@@ -162,20 +183,20 @@ impl<F: Fleet> AgentService for Service<F> {
         let instance = caller(&request)?;
         let session = SessionId::random();
         let mut inbound = request.into_inner();
-        let superseded = self.sessions.claim(instance, session);
         // Subscribed before the assignment is read, so that no change falls between the two.
         let changes = self.fleet.watch(instance);
-        let greeted = self.greet(instance, session, &mut inbound).await;
-        let (version, applied) = match greeted {
-            Ok(greeted) => greeted,
-            Err(status) => {
-                self.sessions.release(instance, session);
-                tracing::warn!(%instance, %session, code = ?status.code(), why = status.message(), "a session was refused");
-                return Err(status);
-            }
+        let admitted = async {
+            let (version, hello) = self.greet(instance, session, &mut inbound).await?;
+            let applied = hello.applied;
+            let (presence, superseded) = self.admit(instance, session, hello).await?;
+            Ok((version, applied, presence, superseded))
         };
+        let admitted: Result<(u32, Generation, Presence<F>, CancellationToken), Status> = admitted.await;
+        let (version, applied, mut presence, superseded) = admitted.inspect_err(|status| {
+            tracing::warn!(%instance, %session, code = ?status.code(), why = status.message(), "a session was refused");
+        })?;
         let Some(current) = self.fleet.assignment(instance) else {
-            self.sessions.release(instance, session);
+            presence.settle();
             return Err(refuse::connect(&longshore_core::ConnectError::Deregistered(instance)));
         };
         let (sent, assignment) = Sent::complete(current, applied);
@@ -187,7 +208,7 @@ impl<F: Fleet> AgentService for Service<F> {
             inbound,
             outbound,
             changes,
-            sessions: self.sessions.clone(),
+            presence,
             superseded,
             shutdown: self.shutdown.clone(),
             lease: self.config.lease,

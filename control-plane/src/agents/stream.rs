@@ -3,10 +3,10 @@
 //! Owns what was sent on this stream and what of it was acknowledged. Assignments leave at once while none is in
 //! flight (sent and not yet acknowledged) and gather while one is. Reports are durable before they are acknowledged.
 //! Every message renews the lease; when it runs out, or a while after the stream ended otherwise, the core hears
-//! that the agent is gone, unless a newer stream has taken over.
+//! that the agent is gone, unless a newer stream has taken over (`presence`).
 
 use super::delta::Sent;
-use super::sessions::Sessions;
+use super::presence::Presence;
 use super::{Fleet, refuse};
 use futures::future::BoxFuture;
 use longshore_core::{SessionError, SessionId};
@@ -22,11 +22,9 @@ use tonic::{Code, Status, Streaming};
 
 /// Messages of kinds unknown here that a stream may carry. A newer agent that settled on our version sends none.
 const UNKNOWN_MESSAGES: u32 = 100;
-/// The wait before the core is told again that an agent is gone, when it could not save that.
-const TELL_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a session is made of.
-pub(super) struct SessionParts<F> {
+pub(super) struct SessionParts<F: Fleet> {
     pub(super) fleet: Arc<F>,
     pub(super) instance: InstanceId,
     pub(super) session: SessionId,
@@ -34,7 +32,8 @@ pub(super) struct SessionParts<F> {
     pub(super) outbound: mpsc::Sender<Result<v1::ControlMessage, Status>>,
     /// Wakes when the instance's assignment changed; closed when it is deregistered.
     pub(super) changes: watch::Receiver<Generation>,
-    pub(super) sessions: Sessions,
+    /// Told each time the agent is heard; its end tells the core of ours.
+    pub(super) presence: Presence<F>,
     pub(super) superseded: CancellationToken,
     pub(super) shutdown: CancellationToken,
     pub(super) lease: Duration,
@@ -43,10 +42,8 @@ pub(super) struct SessionParts<F> {
     pub(super) sent: Sent,
 }
 
-pub(super) struct Session<F> {
+pub(super) struct Session<F: Fleet> {
     parts: SessionParts<F>,
-    /// When the agent was last heard.
-    heard: Instant,
     flight: Flight,
     /// The sequence number of the batch of reports that is being made durable, and its outcome.
     saving: Option<(u64, BoxFuture<'static, Result<(), SessionError>>)>,
@@ -87,7 +84,7 @@ impl End {
             Self::Closed(_) => None,
             Self::LeaseLost => Some(Status::deadline_exceeded("no heartbeat came for as long as the lease lasts")),
             Self::Refused(status) | Self::Unavailable(status) => Some(status.clone()),
-            Self::Superseded => Some(Status::aborted("a newer session of this container instance has taken over")),
+            Self::Superseded => Some(refuse::superseded()),
             Self::Deregistered => Some(refuse::connect(&longshore_core::ConnectError::Deregistered(instance))),
             Self::Shutdown => Some(Status::unavailable("the control plane is shutting down")),
         }
@@ -108,10 +105,10 @@ impl End {
 
 impl<F: Fleet> Session<F> {
     pub(super) fn new(parts: SessionParts<F>) -> Self {
-        Self { parts, heard: Instant::now(), flight: Flight::Idle, saving: None, last_reports: 0, unknown_messages: 0 }
+        Self { parts, flight: Flight::Idle, saving: None, last_reports: 0, unknown_messages: 0 }
     }
 
-    /// Runs until the stream ends, and then until the core knows what that means.
+    /// Runs until the stream ends.
     pub(super) async fn run(mut self, welcome: v1::Welcome, assignment: Assignment) {
         let (instance, session) = (self.parts.instance, self.parts.session);
         let end = match self.begin(welcome, assignment) {
@@ -123,34 +120,14 @@ impl<F: Fleet> Session<F> {
             // A full queue means an agent that does not read; it finds the stream closed.
             let _ = self.parts.outbound.try_send(Err(status));
         }
-        let Self { parts, heard, .. } = self;
-        let SessionParts { fleet, sessions, superseded, shutdown, lease, outbound, inbound, .. } = parts;
-        drop((outbound, inbound));
         match end {
-            Superseded | Shutdown => return,
-            Deregistered => {
-                sessions.release(instance, session);
-                return;
-            }
-            LeaseLost | Closed(_) | Refused(_) | Unavailable(_) => {}
-        }
-        // The lease is the agent's, not the stream's: one that comes back within it was never gone.
-        let gone = async {
-            tokio::time::sleep_until(heard + lease).await;
-            while let Err(error) = fleet.disconnected(instance, session).await {
-                tracing::warn!(%instance, %session, %error, "could not save that an agent is gone; trying again");
-                tokio::time::sleep(TELL_AGAIN).await;
-            }
-        };
-        tokio::select! {
-            biased;
-            () = superseded.cancelled() => {}
-            () = shutdown.cancelled() => {}
-            () = gone => {
-                if sessions.release(instance, session) {
-                    tracing::warn!(%instance, %session, "an agent is gone: its lease ran out");
-                }
-            }
+            End::Deregistered => self.parts.presence.settle(),
+            End::Closed(_)
+            | End::LeaseLost
+            | End::Refused(_)
+            | End::Superseded
+            | End::Unavailable(_)
+            | End::Shutdown => {}
         }
     }
 
@@ -161,7 +138,7 @@ impl<F: Fleet> Session<F> {
 
     async fn serve(&mut self) -> End {
         loop {
-            let lease_ends = self.heard + self.parts.lease;
+            let lease_ends = self.parts.presence.heard() + self.parts.lease;
             let resend_at = match self.flight {
                 Flight::Idle => None,
                 Flight::InFlight { until, .. } => Some(until),
@@ -192,7 +169,7 @@ impl<F: Fleet> Session<F> {
                 Wake::Changed => self.push(),
                 Wake::Saved((seq, outcome)) => self.saved(seq, outcome),
                 Wake::Message(message) => {
-                    self.heard = Instant::now();
+                    self.parts.presence.hear();
                     self.message(message)
                 }
                 Wake::NotApplied => {
@@ -266,7 +243,7 @@ impl<F: Fleet> Session<F> {
 
     fn saved(&mut self, seq: u64, outcome: Result<(), SessionError>) -> Result<(), End> {
         // What waited in the connection meanwhile was not heard because we did not listen.
-        self.heard = Instant::now();
+        self.parts.presence.hear();
         match outcome {
             Ok(()) => self.send(v1::control_message::Kind::ReportsAck(v1::ReportsAck { seq })),
             Err(error @ SessionError::Superseded { .. }) => {
@@ -336,8 +313,6 @@ enum Wake {
     Message(v1::AgentMessage),
     NotApplied,
 }
-
-use End::{Closed, Deregistered, LeaseLost, Refused, Shutdown, Superseded, Unavailable};
 
 /// The outcome of the reports that are being saved; never completes when there are none.
 async fn saved(

@@ -31,6 +31,8 @@ pub(super) struct State {
     pub(super) unavailable: bool,
     /// Reports are not saved while this is set.
     pub(super) stalled: bool,
+    /// Sessions are opened and nobody hears of it while this is set.
+    pub(super) hellos_stalled: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -168,7 +170,7 @@ impl Fleet for FakeFleet {
     }
 
     async fn connected(&self, id: InstanceId, session: SessionId, hello: AgentHello) -> Result<(), ConnectError> {
-        self.change(|state| {
+        self.change(|state| -> Result<(), ConnectError> {
             if state.unavailable {
                 return Err(unavailable().into());
             }
@@ -180,7 +182,13 @@ impl Fleet for FakeFleet {
             instance.session = Some(session);
             instance.hellos.push(hello);
             Ok(())
-        })
+        })?;
+        self.wait("a session may open", |state| !state.hellos_stalled).await;
+        Ok(())
+    }
+
+    fn is_current(&self, id: InstanceId, session: SessionId) -> bool {
+        self.lock().instances.get(&id).is_some_and(|instance| instance.session == Some(session))
     }
 
     async fn disconnected(&self, id: InstanceId, session: SessionId) -> Result<(), Unavailable> {

@@ -173,6 +173,43 @@ async fn the_newest_session_wins() {
 }
 
 #[tokio::test]
+async fn a_stream_that_never_was_leaves_the_older_one_alone() {
+    let port = Port::start(AgentsConfig { hello_timeout: Duration::from_millis(500), ..patient() }).await;
+    let instance = port.fleet.add_instance();
+    let (mut first, _, assignment) = port.session(instance).await;
+    first.applied(assignment.generation).await;
+    let good = port.fleet.lock().instances[&instance].session;
+    // Refused by its form, refused by the core, and without a word.
+    let ahead = v1::Hello { applied_generation: u64::MAX, ..hello() };
+    let bad = [Some(v1::Hello { facts: None, ..hello() }), Some(ahead), None];
+    for (seq, bad) in (1..).zip(bad) {
+        let mut line = port.line(instance).await;
+        if let Some(bad) = bad {
+            line.say(Say::Hello(bad)).await;
+        }
+        line.end().await;
+        assert_eq!(first.quiet(seq).await, []);
+    }
+    assert_eq!(port.fleet.lock().instances[&instance].session, good);
+}
+
+#[tokio::test]
+async fn an_agent_that_hangs_up_before_its_welcome_is_gone_after_the_lease() {
+    let port = Port::start(AgentsConfig { lease: Duration::from_millis(400), ..patient() }).await;
+    let instance = port.fleet.add_instance();
+    let (first, _, _) = port.session(instance).await;
+    port.fleet.change(|state| state.hellos_stalled = true);
+    let mut second = port.line(instance).await;
+    second.say(Say::Hello(hello())).await;
+    tokio::select! {
+        heard = second.hear() => panic!("nobody was to be welcomed: {heard:?}"),
+        () = port.fleet.wait("opened", |state| state.instances[&instance].hellos.len() == 2) => {}
+    }
+    drop((first, second));
+    port.fleet.wait("disconnected", |state| state.instances[&instance].session.is_none()).await;
+}
+
+#[tokio::test]
 async fn a_deregistered_instance_is_put_out_and_kept_out() {
     let port = Port::start(patient()).await;
     let instance = port.fleet.add_instance();
