@@ -99,7 +99,8 @@ impl JoinError {
     }
 }
 
-/// Joins the control plane with a token and writes the identity file. Replaces an identity that is there.
+/// Joins the control plane with a token and writes the identity file. Replaces an identity that is there: whether that
+/// is right, the caller has made sure of.
 ///
 /// # Errors
 /// See [`JoinError`]; nothing is written unless joining succeeded.

@@ -1,18 +1,20 @@
 //! Who this host is to the control plane: its instance id, its certificate and key, and whom it trusts.
 //!
-//! Owns: joining with a token, the identity file, and renewing the certificate before it runs out. The
-//! private key is made here and never leaves the host. Never: talks of tasks. `session` reads the current
-//! identity through [`IdentityHandle`] for each connection that it makes.
+//! Owns: joining with a token, the identity file, renewing the certificate before it runs out, and what the control
+//! plane's answers say of the identity. The private key is made here and never leaves the host. Never: talks of tasks.
+//! `session` reads the current identity through [`IdentityHandle`] for each connection that it makes.
 
 pub(crate) mod dial;
 mod file;
 mod join;
 mod renew;
+pub(crate) mod standing;
 
 pub use dial::DialError;
 pub use file::{IdentityFile, IdentityFileError};
 pub use join::{JoinError, JoinOptions, join};
 pub use renew::Renewal;
+pub use standing::{Standing, standing};
 
 use longshore_model::{AccountId, ClusterName, InstanceId, Region};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};

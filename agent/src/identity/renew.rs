@@ -3,6 +3,7 @@
 use super::dial::{self, DialError};
 use super::file::age;
 use super::{Credential, CredentialError, Identity, IdentityFile, IdentityFileError, IdentityHandle, request};
+use longshore_model::InstanceId;
 use longshore_proto::v1;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -30,6 +31,8 @@ enum RenewError {
     Key(#[source] rcgen::Error),
     #[error("could not keep the renewed identity")]
     Save(#[from] IdentityFileError),
+    #[error("this host has joined anew, as container instance {0}; start the agent anew")]
+    Replaced(InstanceId),
 }
 
 /// Keeps the certificate fresh. The renewed one is used from the next connection on.
@@ -82,6 +85,12 @@ impl Renewal {
     }
 
     async fn renew(&self, identity: &Arc<Identity>) -> Result<(), RenewError> {
+        // `longshore-agent join` may have put another identity there while this agent runs.
+        if let Ok(Some(kept)) = self.file.load()
+            && kept.instance != identity.instance
+        {
+            return Err(RenewError::Replaced(kept.instance));
+        }
         let control = self.control.as_deref().unwrap_or(&identity.control);
         let (key, csr) = request().map_err(RenewError::Key)?;
         let mut client = dial::connect(identity, control, TIMEOUT).await?;

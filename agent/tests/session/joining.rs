@@ -2,10 +2,14 @@
 
 use crate::control::{Control, DEADLINE, eventually, foreign_token, patient};
 use crate::host::{Host, facts, identity_file, joined, options, quick};
+use longshore_agent::config::{Config, Layer};
 use longshore_agent::identity::{DialError, IdentityFileError, IdentityHandle, JoinError, Renewal, join};
+use longshore_agent::membership::{MembershipError, may_join};
 use longshore_agent::session::SessionState;
 use longshore_control::agents::AgentsConfig;
+use longshore_ecs_api::Operation;
 use longshore_model::ClusterName;
+use serde_json::json;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -119,4 +123,34 @@ async fn a_certificate_that_ran_out_needs_a_person() {
     let mut host = Host::start(IdentityHandle::new(identity), quick());
     let refused = host.until("refused", |state| matches!(state, SessionState::Refused { .. })).await;
     assert!(format!("{refused:?}").contains("join again"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_member_joins_again_only_when_it_is_none_any_more_or_somebody_insists() {
+    let mut control = Control::start(patient()).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = Config::from_layer(Layer { data_dir: Some(dir.path().join("agent")), ..Layer::default() });
+    let config = config.expect("usable");
+    may_join(&config, false).await.expect("it has not joined");
+    let identity = joined(&control, dir.path()).await.expect("joined");
+    let instance = identity.instance;
+    let mut host = Host::start(IdentityHandle::new(identity), quick());
+    host.connected().await;
+
+    let member = may_join(&config, false).await.expect_err("a member");
+    assert!(matches!(&member, MembershipError::Already { instance: named, .. } if *named == instance), "{member}");
+    let text = member.to_string();
+    assert!(text.contains("already joined cluster `default`") && text.contains(&instance.to_string()), "{text}");
+    assert!(text.contains("--again") && member.exit_code() == 3, "{text}");
+    may_join(&config, true).await.expect("somebody insists");
+    assert!(matches!(*host.state.borrow(), SessionState::Connected { .. }), "asking cuts no session");
+    control.stop().await;
+    let unasked = may_join(&config, false).await.expect_err("nobody says");
+    assert!(matches!(unasked, MembershipError::Unasked { .. }) && unasked.exit_code() == 1, "{unasked}");
+    control.restart().await;
+
+    let request = json!({"containerInstance": instance.to_string(), "force": true});
+    control.ecs(Operation::DeregisterContainerInstance, request).await;
+    may_join(&config, false).await.expect("it was deregistered");
+    assert_ne!(joined(&control, dir.path()).await.expect("joined").instance, instance);
 }
