@@ -4,7 +4,7 @@
 use super::delta::Sent;
 use super::presence::{Parting, Presence};
 use super::sessions::Sessions;
-use super::stream::{Session, SessionParts};
+use super::stream::{Session, SessionParts, readable};
 use super::{AgentsConfig, Fleet, refuse};
 use crate::pki::{self, Authority, CsrError};
 use longshore_core::{AgentHello, JoinToken, SessionId};
@@ -85,11 +85,12 @@ impl<F: Fleet> Service<F> {
         };
         let hello = ReadHello::try_from(hello).map_err(|error| refuse::field(&error))?;
         let applied = hello.applied;
+        let observed = readable(instance, hello.observed);
         tracing::info!(
             %instance, %session, boot = hello.boot_id, version, generation = %applied,
-            observed = hello.observed.len(), agent = hello.facts.versions.agent, "an agent connects"
+            observed = observed.len(), agent = hello.facts.versions.agent, "an agent connects"
         );
-        Ok((version, AgentHello { facts: hello.facts, applied, observed: hello.observed }))
+        Ok((version, AgentHello { facts: hello.facts, applied, observed }))
     }
 
     /// Opens the session in the core and ends the older stream of the instance, if there is one. Nothing of that

@@ -10,9 +10,9 @@ use super::presence::Presence;
 use super::{Fleet, refuse};
 use futures::future::BoxFuture;
 use longshore_core::{SessionError, SessionId};
-use longshore_model::{Assignment, Generation, InstanceId};
+use longshore_model::{Assignment, Generation, InstanceId, TaskReport};
 use longshore_proto::convert::read_reports;
-use longshore_proto::v1;
+use longshore_proto::{ReadReports, UnreadableReport, v1};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -22,6 +22,8 @@ use tonic::{Code, Status, Streaming};
 
 /// Messages of kinds unknown here that a stream may carry. A newer agent that settled on our version sends none.
 const UNKNOWN_MESSAGES: u32 = 100;
+/// Reports of one message that are named in the log because they cannot be read.
+const UNREADABLE_TOLD: usize = 5;
 
 /// What a session is made of.
 pub(super) struct SessionParts<F: Fleet> {
@@ -232,8 +234,8 @@ impl<F: Fleet> Session<F> {
             let last = self.last_reports;
             return Err(garbage(format!("field `reports.seq` is {}, and must be above {last}", reports.seq)));
         }
-        let tasks =
-            read_reports("reports.tasks", reports.tasks).map_err(|error| End::Refused(refuse::field(&error)))?;
+        let read = read_reports("reports.tasks", reports.tasks).map_err(|error| End::Refused(refuse::field(&error)))?;
+        let tasks = readable(self.parts.instance, read);
         self.last_reports = reports.seq;
         let (fleet, instance, session) = (Arc::clone(&self.parts.fleet), self.parts.instance, self.parts.session);
         let saving = async move { fleet.reports(instance, session, tasks).await };
@@ -333,6 +335,19 @@ async fn sleep_until(when: Option<Instant>) {
         None => std::future::pending().await,
         Some(when) => tokio::time::sleep_until(when).await,
     }
+}
+
+/// The reports that can be taken. The rest is told and passed over: an agent that is newer than this control plane may
+/// say what cannot be read here, and would say it again in every session that ended for it.
+pub(super) fn readable(instance: InstanceId, read: ReadReports) -> Vec<TaskReport> {
+    for UnreadableReport { task, error } in read.unreadable.iter().take(UNREADABLE_TOLD) {
+        let task = task.map(|task| task.to_string());
+        tracing::warn!(%instance, task, %error, "a report cannot be read and is passed over");
+    }
+    if read.unreadable.len() > UNREADABLE_TOLD {
+        tracing::warn!(%instance, reports = read.unreadable.len(), "as many reports as this cannot be read");
+    }
+    read.reports
 }
 
 fn garbage(text: impl Into<String>) -> End {

@@ -1,8 +1,8 @@
 //! What a host says of itself, and the Hello that carries it.
 
-use super::{Fault, FieldError, Within, at_most, each, read_reports, repeated, required};
+use super::{Fault, FieldError, ReadReports, Within, at_most, each, read_reports, repeated, required};
 use crate::v1;
-use longshore_model::{Attribute, Generation, HostFacts, HostVersions, Resources, TaskReport};
+use longshore_model::{Attribute, Generation, HostFacts, HostVersions, Resources};
 use std::collections::BTreeSet;
 
 /// Attributes that a host may have: some 60 are built in, ECS allows 10 more, and there is room for both to grow.
@@ -24,7 +24,7 @@ pub struct ReadHello {
     /// What the agent has saved.
     pub applied: Generation,
     /// Everything that the agent knows of.
-    pub observed: Vec<TaskReport>,
+    pub observed: ReadReports,
     /// Random for each start of the agent; for logs.
     pub boot_id: String,
 }

@@ -167,8 +167,31 @@ fn refused_reports_and_facts_name_the_field() {
 
     let hello = v1::Hello { facts: None, ..v1::Hello::default() };
     assert_eq!(ReadHello::try_from(hello).expect_err("refused").path, "facts");
-    let twice = vec![v1::TaskReport::from(sample(report())); 2];
-    assert_eq!(read_reports("observed", twice).expect_err("refused").path, "observed");
+    let many = vec![v1::TaskReport::default(); 10_001];
+    assert_eq!(read_reports("observed", many).expect_err("refused").path, "observed");
+}
+
+#[test]
+fn one_bad_report_does_not_void_the_rest() {
+    let good = sample(report());
+    let newer = v1::TaskReport {
+        task: longshore_model::TaskId::random().to_string(),
+        status: 99,
+        ..v1::TaskReport::from(good.clone())
+    };
+    let nameless = v1::TaskReport { task: "?".to_owned(), ..newer.clone() };
+    let message = vec![newer.clone(), nameless, good.clone().into(), good.clone().into()];
+    let read = read_reports("reports.tasks", message).expect("readable as a whole");
+    assert_eq!(read.reports, std::slice::from_ref(&good));
+    let unreadable: Vec<_> = read.unreadable.iter().map(|one| (one.task, one.error.path.as_str())).collect();
+    assert_eq!(
+        unreadable,
+        [
+            (newer.task.parse().ok(), "reports.tasks[0].status"),
+            (None, "reports.tasks[1].task"),
+            (Some(good.task), "reports.tasks[3].task"),
+        ]
+    );
 }
 
 #[test]

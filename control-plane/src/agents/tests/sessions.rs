@@ -69,9 +69,9 @@ async fn the_first_message_is_a_good_hello_or_the_last() {
     let status = refused(&port, Some(Say::Hello(v1::Hello { facts: None, ..hello() }))).await;
     assert_eq!(status.code(), Code::InvalidArgument);
     assert!(status.message().contains("`facts`"), "{status}");
-    let bad = v1::TaskReport { status: 77, ..report(TaskId::random(), 1) };
-    let status = refused(&port, Some(Say::Hello(v1::Hello { observed: vec![bad], ..hello() }))).await;
-    assert!(status.message().contains("`observed[0].status`"), "{status}");
+    let many = vec![v1::TaskReport::default(); 10_001];
+    let status = refused(&port, Some(Say::Hello(v1::Hello { observed: many, ..hello() }))).await;
+    assert!(status.message().contains("`observed`"), "{status}");
     let ahead = v1::Hello { applied_generation: u64::MAX, ..hello() };
     assert_eq!(refused(&port, Some(Say::Hello(ahead))).await.code(), Code::FailedPrecondition);
     port.fleet.change(|state| state.unavailable = true);
@@ -245,15 +245,48 @@ async fn reports_are_saved_before_they_are_acknowledged() {
 }
 
 #[tokio::test]
+async fn a_report_that_cannot_be_read_costs_itself_alone() {
+    let port = Port::start(patient()).await;
+    let instance = port.fleet.add_instance();
+    let [first, second, third] = [1, 2, 3].map(|n| TaskId::from_bytes([n; 16]));
+    // As a newer agent may say it.
+    let newer = |task| v1::TaskReport { status: 99, ..report(task, 1) };
+    let mut line = port.line(instance).await;
+    let observed = vec![newer(third), report(first, 1)];
+    line.say(Say::Hello(v1::Hello { observed, ..hello() })).await;
+    line.welcome().await;
+    line.assignment().await;
+    let stop = v1::StopInfo { code: 99, reason: String::new() };
+    let tasks = vec![
+        v1::TaskReport { stop: Some(stop), ..report(third, 2) },
+        v1::TaskReport { task: "?".to_owned(), ..report(third, 2) },
+        report(second, 1),
+        report(second, 2),
+    ];
+    line.say(Say::Reports(v1::Reports { seq: 1, tasks })).await;
+    assert_eq!(line.hear().await.expect("a message"), Hear::ReportsAck(v1::ReportsAck { seq: 1 }));
+    // The session goes on, and so do reports.
+    line.say(Say::Reports(v1::Reports { seq: 2, tasks: vec![newer(third)] })).await;
+    assert_eq!(line.hear().await.expect("a message"), Hear::ReportsAck(v1::ReportsAck { seq: 2 }));
+    let state = port.fleet.lock();
+    let heard = &state.instances[&instance];
+    let ids = |reports: &[longshore_model::TaskReport]| -> Vec<_> {
+        reports.iter().map(|report| (report.task, report.version)).collect()
+    };
+    assert_eq!(ids(&heard.hellos[0].observed), [(first, 1)]);
+    assert_eq!(ids(&heard.reports), [(second, 1)]);
+}
+
+#[tokio::test]
 async fn what_no_agent_says_ends_the_session_with_the_field() {
     let port = Port::start(patient()).await;
     let reports = |seq, tasks| Say::Reports(v1::Reports { seq, tasks });
-    let bad = v1::TaskReport { status: 99, ..report(TaskId::random(), 1) };
+    let many = vec![v1::TaskReport::default(); 10_001];
     let cases = [
         (Say::Hello(hello()), "`hello`"),
         (Say::Applied(v1::Applied { generation: 999 }), "`applied.generation`"),
         (reports(0, Vec::new()), "`reports.seq`"),
-        (reports(1, vec![bad]), "`reports.tasks[0].status`"),
+        (reports(1, many), "`reports.tasks`"),
     ];
     for (kind, field) in cases {
         let (mut line, _, _) = port.session(port.fleet.add_instance()).await;
