@@ -8,7 +8,7 @@ use longshore_agent::membership::{MembershipError, may_join};
 use longshore_agent::session::SessionState;
 use longshore_control::agents::AgentsConfig;
 use longshore_ecs_api::Operation;
-use longshore_model::ClusterName;
+use longshore_model::{Attribute, ClusterName, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES, MAX_HOST_TEXT_CHARS};
 use serde_json::json;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::time::Duration;
@@ -69,6 +69,22 @@ async fn wrong_spent_and_expired_tokens_are_told_apart() {
     assert!(error.contains("nowhere"), "{error}");
     // None of them cost a use of the good token.
     join(&file, options(control.address, good), facts()).await.expect("joined");
+}
+
+#[tokio::test]
+async fn as_much_as_a_host_may_say_of_itself_is_taken() {
+    let control = Control::start(patient()).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = identity_file(dir.path());
+    let mut most = facts();
+    most.hostname = "é".repeat(MAX_HOST_TEXT_CHARS);
+    most.attributes = (0..MAX_ATTRIBUTES)
+        .map(|n| Attribute { name: format!("{n:0128}"), value: Some("é".repeat(MAX_ATTRIBUTE_CHARS)) })
+        .collect();
+    join(&file, options(control.address, control.token(1).await), most.clone()).await.expect("joined");
+    most.attributes.push(Attribute { name: "more".to_owned(), value: None });
+    let error = join(&file, options(control.address, control.token(1).await), most).await.expect_err("refused");
+    assert!(error.to_string().contains("`attributes`"), "{error}");
 }
 
 #[tokio::test]

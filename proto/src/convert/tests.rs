@@ -5,7 +5,9 @@ mod arbitrary;
 use super::*;
 use crate::v1;
 use arbitrary::{assigned_task, assignment, facts, report};
-use longshore_model::{AssignedTask, Assignment, DesiredStatus, HostFacts, TaskReport};
+use longshore_model::{
+    AssignedTask, Assignment, DesiredStatus, HostFacts, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES, TaskReport,
+};
 use proptest::prelude::*;
 use prost::Message;
 
@@ -164,6 +166,13 @@ fn refused_reports_and_facts_name_the_field() {
     let mut message = v1::HostFacts::from(sample(facts()));
     message.attributes = vec![bad()];
     assert_eq!(HostFacts::try_from(message).expect_err("refused").path, "attributes[0].name");
+
+    let named = |n: usize| v1::Attribute { name: format!("{n:0128}"), value: Some("é".repeat(MAX_ATTRIBUTE_CHARS)) };
+    let mut message = v1::HostFacts::from(sample(facts()));
+    message.attributes = (0..MAX_ATTRIBUTES).map(named).collect();
+    HostFacts::try_from(message.clone()).expect("as many and as long as may be");
+    message.attributes.push(named(MAX_ATTRIBUTES));
+    assert_eq!(HostFacts::try_from(message).expect_err("refused").path, "attributes");
 
     let hello = v1::Hello { facts: None, ..v1::Hello::default() };
     assert_eq!(ReadHello::try_from(hello).expect_err("refused").path, "facts");

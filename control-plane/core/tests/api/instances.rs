@@ -3,7 +3,10 @@
 use crate::world::{Agent, World, facts, report, task_id};
 use longshore_core::{AgentHello, ConnectError, JoinError, JoinToken, SessionError, SessionId};
 use longshore_ecs_api::Operation as Op;
-use longshore_model::{ClusterName, Generation, InstanceId, TaskStatus};
+use longshore_model::{
+    Attribute, ClusterName, Generation, HostFacts, InstanceId, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES,
+    MAX_HOST_TEXT_CHARS, TaskStatus,
+};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -61,6 +64,30 @@ async fn wrong_expired_and_bound_tokens() {
     world.clock.advance(Duration::from_secs(25 * 3600));
     let late = join(token, None).await;
     assert!(matches!(late, Err(JoinError::Expired(_))), "{late:?}");
+}
+
+#[tokio::test]
+async fn as_much_of_a_host_as_may_be_said_is_kept_and_no_more() {
+    let world = World::new().await;
+    world.cluster("default").await;
+    let mut most = facts(1024, 1024);
+    // Characters count, not bytes.
+    most.hostname = "é".repeat(MAX_HOST_TEXT_CHARS);
+    most.attributes = (0..MAX_ATTRIBUTES)
+        .map(|n| Attribute { name: format!("{n:0128}"), value: Some("é".repeat(MAX_ATTRIBUTE_CHARS)) })
+        .collect();
+    world.host("default", most.clone()).await;
+    let beyond = [
+        HostFacts { hostname: "é".repeat(MAX_HOST_TEXT_CHARS + 1), ..most.clone() },
+        HostFacts { attributes: vec![Attribute { name: "a".repeat(129), value: None }], ..most.clone() },
+        HostFacts { attributes: vec![Attribute { name: "a".into(), value: Some("é".repeat(129)) }], ..most.clone() },
+        HostFacts { attributes: vec![Attribute { name: "a".into(), value: None }; MAX_ATTRIBUTES + 1], ..most },
+    ];
+    let token = world.token(json!({})).await;
+    for facts in beyond {
+        let refused = world.core.register_instance(&token, None, facts).await;
+        assert!(matches!(refused, Err(JoinError::Facts(_))), "{refused:?}");
+    }
 }
 
 #[tokio::test]
