@@ -53,6 +53,8 @@ pub struct RefusedTask {
     pub task: TaskId,
     /// What it should be, where that much could be read.
     pub desired: Option<DesiredStatus>,
+    /// Why it should stop, when it should; for people.
+    pub stop_reason: String,
     /// The field at fault and what is wrong with it, for people.
     pub why: String,
 }

@@ -213,6 +213,7 @@ fn one_bad_task_does_not_void_the_rest() {
     spec.id = bad_id.to_string();
     spec.network_mode = 1000;
     bad.desired = v1::Desired::Stopped.into();
+    bad.stop_reason = "enough".to_owned();
     nameless.spec.as_mut().expect("has one").id = "?".to_owned();
     let message = v1::Assignment {
         generation: 7,
@@ -225,6 +226,7 @@ fn one_bad_task_does_not_void_the_rest() {
     assert_eq!(read.refused.len(), 1);
     assert_eq!(read.refused[0].task, bad_id);
     assert_eq!(read.refused[0].desired, Some(DesiredStatus::Stopped));
+    assert_eq!(read.refused[0].stop_reason, "enough");
     assert_eq!(read.refused[0].error.path, "tasks[0].spec.network_mode");
     let unreadable: Vec<_> = read.unreadable.iter().map(|error| error.path.as_str()).collect();
     assert_eq!(unreadable, ["tasks[1].spec.id", "tasks[3].spec.id"]);
