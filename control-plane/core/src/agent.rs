@@ -87,7 +87,7 @@ pub enum JoinError {
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// Never registered here, or forgotten since.
-    #[error("container instance {0} is not registered here; the host has to join again")]
+    #[error("container instance {0} is not registered here; the host has to join again with a new token")]
     Unknown(InstanceId),
     /// Deregistered.
     #[error("container instance {0} was deregistered; the host has to join again with a new token")]

@@ -173,6 +173,18 @@ impl Core {
         self.submit(Join { account, token: token.clone(), cluster, facts, instance }).await
     }
 
+    /// Whether an instance is registered, by the latest snapshot.
+    ///
+    /// # Errors
+    /// What its agent is told when it is not: [`ConnectError::Unknown`] or [`ConnectError::Deregistered`].
+    pub fn is_registered(&self, instance: InstanceId) -> Result<(), ConnectError> {
+        match self.inner.state.load().host(instance) {
+            Some(host) if host.record.status.is_registered() => Ok(()),
+            Some(_) => Err(ConnectError::Deregistered(instance)),
+            None => Err(ConnectError::Unknown(instance)),
+        }
+    }
+
     /// Opens an agent's session and takes over from an older one. Facts and observed tasks are durable when it
     /// returns.
     ///

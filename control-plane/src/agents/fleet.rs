@@ -21,6 +21,9 @@ pub trait Fleet: Send + Sync + 'static {
         facts: HostFacts,
     ) -> impl Future<Output = Result<Registered, JoinError>> + Send;
 
+    /// Whether an instance is registered: the refusal that its agent hears if it is not, or not any more.
+    fn registered(&self, instance: InstanceId) -> Result<(), ConnectError>;
+
     /// Opens a session; durable when it returns.
     fn connected(
         &self,
@@ -66,6 +69,10 @@ impl Fleet for Core {
         facts: HostFacts,
     ) -> Result<Registered, JoinError> {
         self.register_instance(&token, cluster, facts).await
+    }
+
+    fn registered(&self, instance: InstanceId) -> Result<(), ConnectError> {
+        self.is_registered(instance)
     }
 
     async fn connected(&self, instance: InstanceId, session: SessionId, hello: AgentHello) -> Result<(), ConnectError> {

@@ -41,8 +41,9 @@ pub(super) fn join(error: &JoinError) -> Status {
 pub(super) fn connect(error: &ConnectError) -> Status {
     let text = error.to_string();
     match error {
-        ConnectError::Unknown(_) => Status::not_found(text),
-        ConnectError::Deregistered(_) => Status::permission_denied(text),
+        // Its certificate is one of ours, so it was an instance once: whether it is still remembered as deregistered
+        // makes no difference to its agent.
+        ConnectError::Unknown(_) | ConnectError::Deregistered(_) => Status::permission_denied(text),
         ConnectError::Ahead { .. } => Status::failed_precondition(text),
         ConnectError::Facts(_) => Status::invalid_argument(text),
         ConnectError::Unavailable(_) => Status::unavailable(text),

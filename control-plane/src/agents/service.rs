@@ -167,9 +167,7 @@ impl<F: Fleet> AgentService for Service<F> {
 
     async fn renew(&self, request: Request<v1::RenewRequest>) -> Result<Response<v1::RenewResponse>, Status> {
         let instance = caller(&request)?;
-        if self.fleet.assignment(instance).is_none() {
-            return Err(refuse::connect(&longshore_core::ConnectError::Deregistered(instance)));
-        }
+        self.fleet.registered(instance).map_err(|error| refuse::connect(&error))?;
         let certificate = self.certify(&request.into_inner().csr, instance)?;
         tracing::info!(%instance, "renewed an agent's certificate");
         Ok(Response::new(v1::RenewResponse { certificate: Some(certificate) }))

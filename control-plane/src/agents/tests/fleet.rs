@@ -31,6 +31,8 @@ pub(super) struct State {
     pub(super) unavailable: bool,
     /// Reports are not saved while this is set.
     pub(super) stalled: bool,
+    /// Instances that are not there were deregistered long ago and are forgotten; otherwise it was just now.
+    pub(super) swept: bool,
     /// Sessions are opened and nobody hears of it while this is set.
     pub(super) hellos_stalled: bool,
 }
@@ -51,6 +53,11 @@ pub(super) struct Instance {
 }
 
 impl State {
+    /// What the agent of an instance hears that is not there.
+    fn refusal(&self, id: InstanceId) -> ConnectError {
+        if self.swept { ConnectError::Unknown(id) } else { ConnectError::Deregistered(id) }
+    }
+
     /// Gives an instance a task without waking its session.
     pub(super) fn put(&mut self, id: InstanceId, task: AssignedTask) {
         self.instances.get_mut(&id).expect("registered").tasks.insert(task.spec.id, task);
@@ -169,12 +176,18 @@ impl Fleet for FakeFleet {
         Ok(Registered { instance, cluster, arn })
     }
 
+    fn registered(&self, id: InstanceId) -> Result<(), ConnectError> {
+        let state = self.lock();
+        if state.instances.contains_key(&id) { Ok(()) } else { Err(state.refusal(id)) }
+    }
+
     async fn connected(&self, id: InstanceId, session: SessionId, hello: AgentHello) -> Result<(), ConnectError> {
         self.change(|state| -> Result<(), ConnectError> {
             if state.unavailable {
                 return Err(unavailable().into());
             }
-            let instance = state.instances.get_mut(&id).ok_or(ConnectError::Deregistered(id))?;
+            let refusal = state.refusal(id);
+            let instance = state.instances.get_mut(&id).ok_or(refusal)?;
             if hello.applied > Generation(1_000_000) {
                 let revision = *instance.generation.borrow();
                 return Err(ConnectError::Ahead { applied: hello.applied, revision });

@@ -1,11 +1,12 @@
 //! Joining, renewing, and who may call what.
 
 use super::fleet::{DEADLINE, Token};
-use super::peer::{Port, patient, request};
+use super::peer::{Port, hello, patient, request};
 use crate::agents::AgentsConfig;
 use crate::pki;
 use longshore_core::JoinToken;
 use longshore_proto::v1;
+use longshore_proto::v1::agent_message::Kind;
 use rustls::pki_types::CertificateDer;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -108,10 +109,25 @@ async fn a_deregistered_instance_gets_no_new_certificate() {
     let mut client = port.dial(Some(port.credential(instance, HOUR))).await;
     let renew = || v1::RenewRequest { csr: request().1.into() };
     client.renew(renew()).await.expect("renewed");
+    // Without a request it is a question.
+    let member = client.renew(v1::RenewRequest::default()).await.expect_err("no request");
+    assert_eq!(member.code(), Code::InvalidArgument);
     port.fleet.change(|state| state.instances.remove(&instance));
-    let refused = client.renew(renew()).await.expect_err("refused");
-    assert_eq!(refused.code(), Code::PermissionDenied);
-    assert!(refused.message().contains("join again"), "{refused}");
+    // The same answer to everything, remembered or forgotten.
+    for swept in [false, true] {
+        port.fleet.change(|state| state.swept = swept);
+        let mut line = port.line(instance).await;
+        line.say(Kind::Hello(hello())).await;
+        let refusals = [
+            client.renew(renew()).await.expect_err("refused"),
+            client.renew(v1::RenewRequest::default()).await.expect_err("refused"),
+            line.end().await,
+        ];
+        for refused in refusals {
+            assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
+            assert!(refused.message().contains("join again with a new token"), "{refused}");
+        }
+    }
 }
 
 #[tokio::test]
