@@ -11,7 +11,7 @@ mod renew;
 pub(crate) mod standing;
 
 pub use dial::DialError;
-pub use file::{IdentityFile, IdentityFileError};
+pub use file::{IdentityFile, IdentityFileError, JoiningKeyError};
 pub use join::{JoinError, JoinOptions, join};
 pub use renew::Renewal;
 pub use standing::{Standing, standing};
@@ -137,13 +137,15 @@ fn inspect(certificate: &[u8]) -> Option<(Vec<u8>, SystemTime)> {
     Some((parsed.public_key().raw.to_vec(), UNIX_EPOCH + Duration::from_secs(expires)))
 }
 
-/// A new key and the request for its certificate. The control plane takes nothing from it but the public key.
-fn request() -> Result<(rcgen::KeyPair, Vec<u8>), rcgen::Error> {
-    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
+fn new_key() -> Result<rcgen::KeyPair, rcgen::Error> {
+    rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)
+}
+
+/// The request for a key's certificate. The control plane takes nothing from it but the public key.
+fn request(key: &rcgen::KeyPair) -> Result<Vec<u8>, rcgen::Error> {
     let mut params = rcgen::CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
-    let request = params.serialize_request(&key)?.der().to_vec();
-    Ok((key, request))
+    Ok(params.serialize_request(key)?.der().to_vec())
 }
 
 /// The current identity, shared by the session and the renewal. Cheap to clone.

@@ -3,7 +3,7 @@
 use super::dial::{self, DialError};
 use super::file::age;
 use super::standing::{describe, refusal, refused_dial};
-use super::{Credential, CredentialError, Identity, IdentityFile, IdentityFileError, IdentityHandle, request};
+use super::{Credential, CredentialError, Identity, IdentityFile, IdentityFileError, IdentityHandle, new_key, request};
 use longshore_model::InstanceId;
 use longshore_proto::v1;
 use std::sync::Arc;
@@ -110,7 +110,8 @@ impl Renewal {
             return Err(RenewError::Replaced(kept.instance));
         }
         let control = self.control.as_deref().unwrap_or(&identity.control);
-        let (key, csr) = request().map_err(RenewError::Key)?;
+        let key = new_key().map_err(RenewError::Key)?;
+        let csr = request(&key).map_err(RenewError::Key)?;
         let mut client = dial::connect(identity, control, TIMEOUT)
             .await
             .map_err(|error| refused_dial(&error, identity).map_or_else(|| error.into(), RenewError::Refused))?;

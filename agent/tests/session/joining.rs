@@ -72,6 +72,41 @@ async fn wrong_spent_and_expired_tokens_are_told_apart() {
 }
 
 #[tokio::test]
+async fn an_answer_that_was_lost_costs_no_use_of_the_token() {
+    let control = Control::start(patient()).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = identity_file(dir.path());
+    let token = control.token(1).await;
+    // What stands there cannot be replaced by a file, so the answer is lost as soon as it came.
+    std::fs::create_dir_all(&file.0).expect("made");
+    let error = join(&file, options(control.address, token.clone()), facts()).await.expect_err("it cannot be kept");
+    let JoinError::Save { instance, .. } = &error else { panic!("{error}") };
+    assert!(error.may_pass() && error.exit_code() == 1, "{error}");
+    let key = file.0.with_file_name("joining-key.pem");
+    assert_eq!(std::fs::metadata(&key).expect("kept for the next try").mode() & 0o777, 0o600);
+    std::fs::remove_dir(&file.0).expect("empty");
+    let joined = join(&file, options(control.address, token.clone()), facts()).await.expect("joined");
+    assert_eq!(joined.instance.to_string(), *instance);
+    assert!(!key.exists(), "it is in the identity now");
+    let mut host = Host::start(IdentityHandle::new(joined), quick());
+    host.connected().await;
+    let list = control.ecs(Operation::ListContainerInstances, json!({})).await;
+    assert_eq!(list["containerInstanceArns"].as_array().map(Vec::len), Some(1), "{list}");
+    // Joining anew takes a new key, and that another use. A key that others can read is not used, nor is a damaged one.
+    let spent = async || {
+        let error = join(&file, options(control.address, token.clone()), facts()).await.expect_err("spent");
+        assert!(error.to_string().contains("used by 1"), "{error}");
+        std::fs::read_to_string(&key).expect("kept for the next try")
+    };
+    let first = spent().await;
+    assert_eq!(spent().await, first);
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).expect("set");
+    assert_ne!(spent().await, first);
+    std::fs::write(&key, "nonsense").expect("written");
+    assert!(spent().await.contains("PRIVATE KEY"));
+}
+
+#[tokio::test]
 async fn as_much_as_a_host_may_say_of_itself_is_taken() {
     let control = Control::start(patient()).await;
     let dir = tempfile::tempdir().expect("a directory");

@@ -1,6 +1,6 @@
 //! The handle that everybody outside holds: the ECS operations, and what the sessions with agents say and hear.
 
-use crate::agent::{AgentHello, ConnectError, JoinError, Registered, SessionError, SessionId, Unavailable};
+use crate::agent::{AgentHello, ConnectError, JoinError, JoinKey, Registered, SessionError, SessionId, Unavailable};
 use crate::caller::{Caller, Principal};
 use crate::clock::{Clock, SystemClock};
 use crate::command::{Call, Command, Waiting};
@@ -160,6 +160,9 @@ impl Core {
     /// Gives a host its identity and spends one use of its token, both or neither. `cluster` is where the host
     /// asks to be; absent it is the token's, or `default`, which is made if need be.
     ///
+    /// A host that asks again for the same cluster with the same token and `key`, while the token lives and the
+    /// instance is registered, gets what it got before, and nothing is spent.
+    ///
     /// # Errors
     /// See [`JoinError`]; nothing was changed.
     pub async fn register_instance(
@@ -167,10 +170,11 @@ impl Core {
         token: &JoinToken,
         cluster: Option<ClusterName>,
         facts: HostFacts,
+        key: JoinKey,
     ) -> Result<Registered, JoinError> {
         let account = self.inner.account.clone();
         let instance = InstanceId::random();
-        self.submit(Join { account, token: token.clone(), cluster, facts, instance }).await
+        self.submit(Join { account, token: token.clone(), cluster, facts, key, instance }).await
     }
 
     /// Whether an instance is registered, by the latest snapshot.

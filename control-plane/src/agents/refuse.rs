@@ -1,6 +1,7 @@
 //! The core's refusals as gRPC statuses. The codes are part of the protocol: agents act on them, people read the
 //! texts. docs/protocol.md has the table.
 
+use crate::pki::CsrError;
 use longshore_core::{ConnectError, JoinError, SessionError, TokenError};
 use longshore_proto::FieldError;
 use tonic::{Code, Status};
@@ -23,6 +24,17 @@ pub(super) fn unreadable(status: Status) -> Status {
         }
         Code::OutOfRange => Status::resource_exhausted(status.message()),
         _ => status,
+    }
+}
+
+/// A certificate request that gets no certificate.
+pub(super) fn request(error: &CsrError) -> Status {
+    match error {
+        CsrError::Unreadable(_) | CsrError::Algorithm => Status::invalid_argument(error.to_string()),
+        CsrError::Make(_) => {
+            tracing::error!(error = %crate::chain(error), "could not certify an agent");
+            Status::internal("the control plane could not make a certificate; its log says why")
+        }
     }
 }
 

@@ -6,8 +6,8 @@ use super::presence::{Parting, Presence};
 use super::sessions::Sessions;
 use super::stream::{Session, SessionParts, readable};
 use super::{AgentsConfig, Fleet, refuse};
-use crate::pki::{self, Authority, CsrError};
-use longshore_core::{AgentHello, JoinToken, SessionId};
+use crate::pki::{self, Authority};
+use longshore_core::{AgentHello, JoinKey, JoinToken, SessionId};
 use longshore_model::{ClusterName, Generation, HostFacts, InstanceId};
 use longshore_proto::v1::agent_service_server::AgentService;
 use longshore_proto::{MAX_VERSION, MIN_VERSION, ReadHello, common_version, v1};
@@ -46,13 +46,7 @@ impl<F: Fleet> Service<F> {
                 let chain = vec![certificate.to_vec().into(), authority.clone().into()];
                 Ok(v1::Certificate { chain, authorities: vec![authority.into()] })
             }
-            Err(error @ (CsrError::Unreadable(_) | CsrError::Algorithm)) => {
-                Err(Status::invalid_argument(error.to_string()))
-            }
-            Err(error @ CsrError::Make(_)) => {
-                tracing::error!(%instance, error = %crate::chain(&error), "could not certify an agent");
-                Err(Status::internal("the control plane could not make a certificate; its log says why"))
-            }
+            Err(error) => Err(refuse::request(&error)),
         }
     }
 
@@ -143,10 +137,11 @@ impl<F: Fleet> AgentService for Service<F> {
         let facts = HostFacts::try_from(facts)
             .map_err(|error| Status::invalid_argument(format!("in field `facts`: {error}")))?;
         // Before the token is spent: a request that cannot be certified must not cost a use of it.
+        let key = pki::requested_key(&request.csr).map_err(|error| refuse::request(&error))?;
         self.certify(&request.csr, InstanceId::from_bytes([0; 16]))?;
         let activation = token.activation.clone();
         let hostname = facts.hostname.clone();
-        let registered = match self.fleet.register(token, cluster, facts).await {
+        let registered = match self.fleet.register(token, cluster, facts, JoinKey::of(&key)).await {
             Ok(registered) => registered,
             Err(error) => {
                 tracing::warn!(?peer, activation, hostname, %error, "a host was refused");
@@ -154,7 +149,8 @@ impl<F: Fleet> AgentService for Service<F> {
             }
         };
         let instance = registered.instance;
-        tracing::info!(?peer, activation, hostname, %instance, cluster = %registered.cluster, "a host joined");
+        let (cluster, repeated) = (&registered.cluster, registered.repeated);
+        tracing::info!(?peer, activation, hostname, %instance, %cluster, repeated, "a host joined");
         Ok(Response::new(v1::JoinResponse {
             instance_id: instance.to_string(),
             cluster: registered.cluster.name.to_string(),

@@ -2,7 +2,7 @@
 
 use super::super::Fleet;
 use longshore_core::{
-    AgentHello, ConnectError, JoinError, JoinToken, Registered, SessionError, SessionId, Unavailable,
+    AgentHello, ConnectError, JoinError, JoinKey, JoinToken, Registered, SessionError, SessionId, Unavailable,
 };
 use longshore_model::{
     AccountId, AssignedTask, ClusterKey, ClusterName, DesiredStatus, Generation, HostFacts, InstanceId, NetworkMode,
@@ -27,6 +27,8 @@ pub(super) struct State {
     /// What joining with an activation answers; an activation that is not here is unknown.
     pub(super) tokens: HashMap<String, Token>,
     pub(super) instances: HashMap<InstanceId, Instance>,
+    /// What was answered to which activation and key.
+    joined: HashMap<(String, JoinKey), Registered>,
     /// Nothing can be saved.
     pub(super) unavailable: bool,
     /// Reports are not saved while this is set.
@@ -155,7 +157,12 @@ impl Fleet for FakeFleet {
         token: JoinToken,
         cluster: Option<ClusterName>,
         _: HostFacts,
+        key: JoinKey,
     ) -> Result<Registered, JoinError> {
+        let before = self.lock().joined.get(&(token.activation.clone(), key.clone())).cloned();
+        if let Some(before) = before {
+            return Ok(Registered { repeated: true, ..before });
+        }
         let known = self.lock().tokens.get(&token.activation).copied();
         match known {
             None => return Err(JoinError::UnknownToken),
@@ -173,7 +180,9 @@ impl Fleet for FakeFleet {
         let cluster = ClusterKey { region: Region::new("lab").expect("a region"), name };
         let instance = self.add_instance();
         let arn = format!("arn:aws:ecs:lab:123456789012:container-instance/{}/{instance}", cluster.name);
-        Ok(Registered { instance, cluster, arn })
+        let registered = Registered { instance, cluster, arn, repeated: false };
+        self.change(|state| state.joined.insert((token.activation, key), registered.clone()));
+        Ok(registered)
     }
 
     fn registered(&self, id: InstanceId) -> Result<(), ConnectError> {

@@ -48,6 +48,27 @@ async fn a_token_gives_an_identity_that_sessions_take() {
 }
 
 #[tokio::test]
+async fn a_join_whose_answer_was_lost_is_answered_again() {
+    let port = Port::start(patient()).await;
+    let message = join(token(&port, Token::Uses(1)));
+    let leaf = async |message: v1::JoinRequest| {
+        let joined = port.dial(None).await.join(message).await.expect("joined").into_inner();
+        let leaf = CertificateDer::from(joined.certificate.expect("one").chain[0].to_vec());
+        assert_eq!(pki::instance_of(&leaf).map(|id| id.to_string()), Ok(joined.instance_id.clone()));
+        (joined.instance_id, leaf)
+    };
+    let (first, certificate) = leaf(message.clone()).await;
+    let (second, another) = leaf(message.clone()).await;
+    assert_eq!(first, second);
+    assert_ne!(certificate, another, "a certificate of its own");
+    assert_eq!(port.fleet.lock().instances.len(), 1);
+    // The token alone is not enough.
+    let other = v1::JoinRequest { csr: request().1.into(), ..message };
+    let status = port.dial(None).await.join(other).await.expect_err("spent");
+    assert_eq!(status.code(), Code::PermissionDenied);
+}
+
+#[tokio::test]
 async fn a_refused_join_says_why_and_changes_nothing() {
     let port = Port::start(patient()).await;
     let unknown = JoinToken::random(port.authority.fingerprint()).reveal();
