@@ -52,9 +52,11 @@ pub struct AgentsConfig {
     pub lease: Duration,
     /// Lifetime of agents' certificates.
     pub agent_certificate: Duration,
-    /// Connections at once.
+    /// Connections with a client certificate at once.
     pub max_connections: usize,
-    /// From a connection to the end of its TLS handshake.
+    /// Connections without a client certificate at once: hosts that join.
+    pub max_joining: usize,
+    /// From a connection to the end of its TLS handshake; and then to its turn, when there are as many as may be.
     pub handshake_timeout: Duration,
     /// How long a connection without a client certificate may last: enough to join.
     pub join_timeout: Duration,
@@ -71,6 +73,7 @@ impl Default for AgentsConfig {
             lease: Duration::from_secs(5),
             agent_certificate: Duration::from_secs(30 * 86_400),
             max_connections: 20_000,
+            max_joining: 256,
             handshake_timeout: Duration::from_secs(10),
             join_timeout: Duration::from_secs(60),
             hello_timeout: Duration::from_secs(10),

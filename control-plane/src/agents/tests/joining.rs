@@ -7,10 +7,12 @@ use crate::pki;
 use longshore_core::JoinToken;
 use longshore_proto::v1;
 use longshore_proto::v1::agent_message::Kind;
+use longshore_proto::v1::agent_service_client::AgentServiceClient;
 use rustls::pki_types::CertificateDer;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::Code;
+use tonic::transport::Channel;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -149,6 +151,34 @@ async fn a_deregistered_instance_gets_no_new_certificate() {
             assert!(refused.message().contains("join again with a new token"), "{refused}");
         }
     }
+}
+
+#[tokio::test]
+async fn hosts_that_join_take_no_place_from_members() {
+    let port = Port::start(AgentsConfig { max_connections: 1, max_joining: 2, ..patient() }).await;
+    let ask = async |client: &mut AgentServiceClient<Channel>| {
+        client.renew(v1::RenewRequest::default()).await.expect_err("no certificate").code()
+    };
+    let mut idle = [port.dial(None).await, port.dial(None).await];
+    for client in &mut idle {
+        assert_eq!(ask(client).await, Code::Unauthenticated);
+    }
+    let (_line, _, _) = port.session(port.fleet.add_instance()).await;
+    // There is no more room for joining. TLS was made by then, so either step may fail.
+    if let Ok(mut third) = port.try_dial(None).await {
+        assert_ne!(ask(&mut third).await, Code::Unauthenticated);
+    }
+    drop(idle);
+    let joined = async {
+        loop {
+            if let Ok(mut client) = port.try_dial(None).await
+                && client.join(join(token(&port, Token::Uses(1)))).await.is_ok()
+            {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, joined).await.expect("there is room again");
 }
 
 #[tokio::test]
