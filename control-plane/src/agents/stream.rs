@@ -1,7 +1,8 @@
 //! One agent's session, from its Welcome to its end: a task of its own.
 //!
 //! Owns what was sent on this stream and what of it was acknowledged. Assignments leave at once while none is in
-//! flight (sent and not yet acknowledged) and gather while one is. Reports are durable before they are acknowledged.
+//! flight (sent and not yet acknowledged) and gather while one is. Reports are durable before they are acknowledged;
+//! while some are being saved the session goes on, and those that come then gather.
 //! Every message renews the lease; when it runs out, or a while after the stream ended otherwise, the core hears
 //! that the agent is gone, unless a newer stream has taken over (`presence`).
 
@@ -10,9 +11,11 @@ use super::presence::Presence;
 use super::{Fleet, refuse};
 use futures::future::BoxFuture;
 use longshore_core::{SessionError, SessionId};
-use longshore_model::{Assignment, Generation, InstanceId, TaskReport};
+use longshore_model::{Assignment, Generation, InstanceId, TaskId, TaskReport};
 use longshore_proto::convert::read_reports;
 use longshore_proto::{ReadReports, UnreadableReport, v1};
+use prost::Message as _;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -22,6 +25,8 @@ use tonic::{Code, Status, Streaming};
 
 /// Messages of kinds unknown here that a stream may carry. A newer agent that settled on our version sends none.
 const UNKNOWN_MESSAGES: u32 = 100;
+/// Bytes of reports that may gather while others are being saved: as much as one message brings.
+const GATHERED_BYTES: usize = longshore_proto::MAX_MESSAGE;
 /// Reports of one message that are named in the log because they cannot be read.
 const UNREADABLE_TOLD: usize = 5;
 
@@ -49,6 +54,8 @@ pub(super) struct Session<F: Fleet> {
     flight: Flight,
     /// The sequence number of the batch of reports that is being made durable, and its outcome.
     saving: Option<(u64, BoxFuture<'static, Result<(), SessionError>>)>,
+    /// What was reported meanwhile.
+    gathered: Option<Gathered>,
     last_reports: u64,
     unknown_messages: u32,
 }
@@ -107,7 +114,7 @@ impl End {
 
 impl<F: Fleet> Session<F> {
     pub(super) fn new(parts: SessionParts<F>) -> Self {
-        Self { parts, flight: Flight::Idle, saving: None, last_reports: 0, unknown_messages: 0 }
+        Self { parts, flight: Flight::Idle, saving: None, gathered: None, last_reports: 0, unknown_messages: 0 }
     }
 
     /// Runs until the stream ends.
@@ -145,9 +152,9 @@ impl<F: Fleet> Session<F> {
                 Flight::Idle => None,
                 Flight::InFlight { until, .. } => Some(until),
             };
-            // While reports are being saved nothing more is read: the agent's next words wait in the connection,
-            // and the lease with them.
-            let reading = self.saving.is_none();
+            // Saving may take long, and the agent's heartbeats are answered all the same. Only when too much has
+            // gathered nothing more is read: the agent's next words wait in the connection, and the lease with them.
+            let reading = self.has_room();
             let parts = &mut self.parts;
             let wake = tokio::select! {
                 biased;
@@ -237,17 +244,35 @@ impl<F: Fleet> Session<F> {
         let read = read_reports("reports.tasks", reports.tasks).map_err(|error| End::Refused(refuse::field(&error)))?;
         let tasks = readable(self.parts.instance, read);
         self.last_reports = reports.seq;
-        let (fleet, instance, session) = (Arc::clone(&self.parts.fleet), self.parts.instance, self.parts.session);
-        let saving = async move { fleet.reports(instance, session, tasks).await };
-        self.saving = Some((reports.seq, Box::pin(saving)));
+        match self.saving {
+            None => self.save(reports.seq, tasks),
+            Some(_) => self.gathered.get_or_insert_default().add(reports.seq, tasks),
+        }
         Ok(())
     }
 
+    fn has_room(&self) -> bool {
+        self.gathered.as_ref().is_none_or(|gathered| gathered.bytes < GATHERED_BYTES)
+    }
+
+    fn save(&mut self, seq: u64, tasks: Vec<TaskReport>) {
+        let (fleet, instance, session) = (Arc::clone(&self.parts.fleet), self.parts.instance, self.parts.session);
+        let saving = async move { fleet.reports(instance, session, tasks).await };
+        self.saving = Some((seq, Box::pin(saving)));
+    }
+
     fn saved(&mut self, seq: u64, outcome: Result<(), SessionError>) -> Result<(), End> {
-        // What waited in the connection meanwhile was not heard because we did not listen.
-        self.parts.presence.hear();
+        if !self.has_room() {
+            // What waited in the connection meanwhile was not heard because we did not listen.
+            self.parts.presence.hear();
+        }
         match outcome {
-            Ok(()) => self.send(v1::control_message::Kind::ReportsAck(v1::ReportsAck { seq })),
+            Ok(()) => {
+                if let Some(Gathered { seq, tasks, .. }) = self.gathered.take() {
+                    self.save(seq, tasks.into_values().map(|(report, _)| report).collect());
+                }
+                self.send(v1::control_message::Kind::ReportsAck(v1::ReportsAck { seq }))
+            }
             Err(error @ SessionError::Superseded { .. }) => {
                 tracing::debug!(%error, "reports of an older session");
                 Err(End::Superseded)
@@ -303,6 +328,31 @@ impl<F: Fleet> Session<F> {
                 End::Refused(Status::resource_exhausted("the agent does not read what it is sent"))
             }
         })
+    }
+}
+
+/// Reports that came while others were being saved: of each task the latest, so that what an agent sends again because
+/// no answer comes does not pile up.
+#[derive(Default)]
+struct Gathered {
+    /// Of the last batch.
+    seq: u64,
+    /// The reports and their sizes.
+    tasks: BTreeMap<TaskId, (TaskReport, usize)>,
+    bytes: usize,
+}
+
+impl Gathered {
+    fn add(&mut self, seq: u64, tasks: Vec<TaskReport>) {
+        self.seq = seq;
+        for report in tasks {
+            let size = v1::TaskReport::from(report.clone()).encoded_len();
+            let older = match self.tasks.get(&report.task) {
+                Some((known, _)) if known.version > report.version => continue,
+                Some(_) | None => self.tasks.insert(report.task, (report, size)),
+            };
+            self.bytes = self.bytes + size - older.map_or(0, |(_, size)| size);
+        }
     }
 }
 

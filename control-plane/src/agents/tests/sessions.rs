@@ -245,6 +245,29 @@ async fn reports_are_saved_before_they_are_acknowledged() {
 }
 
 #[tokio::test]
+async fn a_slow_disk_keeps_no_heartbeat_waiting() {
+    let port = Port::start(patient()).await;
+    let instance = port.fleet.add_instance();
+    let (mut line, _, first) = port.session(instance).await;
+    line.applied(first.generation).await;
+    let [one, two] = [1, 2].map(|n| TaskId::from_bytes([n; 16]));
+    let reports = |seq, tasks| Say::Reports(v1::Reports { seq, tasks });
+    port.fleet.change(|state| state.stalled = true);
+    line.say(reports(1, vec![report(one, 1)])).await;
+    assert_eq!(line.quiet(1).await, []);
+    // As an agent does that hears no acknowledgement: the latest again, under a new number.
+    line.say(reports(2, vec![report(one, 2), report(two, 1)])).await;
+    line.say(reports(3, vec![report(one, 3)])).await;
+    assert_eq!(line.quiet(2).await, []);
+    port.fleet.change(|state| state.stalled = false);
+    for seq in [1, 3] {
+        assert_eq!(line.hear().await.expect("a message"), Hear::ReportsAck(v1::ReportsAck { seq }));
+    }
+    let saved: Vec<_> = port.fleet.lock().instances[&instance].reports.iter().map(|r| (r.task, r.version)).collect();
+    assert_eq!(saved, [(one, 1), (one, 3), (two, 1)]);
+}
+
+#[tokio::test]
 async fn a_report_that_cannot_be_read_costs_itself_alone() {
     let port = Port::start(patient()).await;
     let instance = port.fleet.add_instance();
