@@ -31,8 +31,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::transport::Server;
 
-/// Streams that one agent may have open at once: its session, a renewal, and those of the moment when a new
-/// session takes over from an old one.
+/// Streams that one connection may have open at once. An agent has one on each: it makes a connection for a session,
+/// and another one for a renewal. The rest is for peers that do it otherwise.
 const STREAMS: u32 = 8;
 /// How often a silent connection is asked whether it is there, and how long the answer may take. Leases notice
 /// sooner; this is for connections that carry no session.
