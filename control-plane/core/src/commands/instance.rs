@@ -174,6 +174,7 @@ fn orphaned(task: &Task, now: longshore_model::Timestamp) -> Task {
         stopping_at: Some(task.stopping_at.unwrap_or(now)),
         stopped_at: Some(now),
         over_at: Some(now),
+        waiting_for: None,
         reported: task.reported.iter().map(stopped).collect(),
         version: task.version + 1,
         ..task.clone()
