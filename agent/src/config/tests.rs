@@ -59,6 +59,8 @@ fn faults_are_named_by_their_key() {
     check_refused(&[], "pull_timeout = '0s'", "pull_timeout");
     check_refused(&[], "log = '=='", "log");
     check_refused(&[], "attributes = { 'a b' = 'c' }", "attributes: `a b`");
+    check_refused(&[], &format!("attributes = {{ 'a' = '{}' }}", "x".repeat(129)), "attributes: the value of `a`");
+    check_refused(&[], &format!("zone = '{}'", "x".repeat(129)), "zone: its value");
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use super::inbound::{Answer, Inbound};
 use super::outbound::Outbound;
 use super::{SessionConfig, SessionInputs, SessionState, chain};
-use crate::identity::dial;
-use crate::identity::{DialError, Identity};
+use crate::identity::standing::{describe, refusal, refused_dial};
+use crate::identity::{DialError, Identity, dial};
 use longshore_model::{HostFacts, TaskReport};
 use longshore_proto::{MAX_VERSION, MIN_VERSION, v1};
 use std::sync::Arc;
@@ -46,61 +46,18 @@ impl Ended {
     }
 
     fn dial(error: &DialError, identity: &Identity) -> Self {
-        let handshake = match error {
-            DialError::Tls { .. } | DialError::Http { .. } => true,
-            DialError::Address(_)
-            | DialError::Connect { .. }
-            | DialError::WrongAuthority { .. }
-            | DialError::Timeout { .. }
-            | DialError::Credential(_) => false,
-        };
-        if handshake && let Some(expired) = expired(identity) {
-            return Self { why: format!("{expired} ({})", chain(error)), then: Then::Refused };
+        match refused_dial(error, identity) {
+            Some(why) => Self { why, then: Then::Refused },
+            None => Self::retry(chain(error)),
         }
-        Self::retry(chain(error))
     }
 
     fn status(status: &Status, identity: &Identity) -> Self {
-        let then = match status.code() {
-            Code::NotFound | Code::PermissionDenied | Code::Unauthenticated => Then::Refused,
-            Code::Aborted => Then::Yield,
-            Code::Ok
-            | Code::Cancelled
-            | Code::Unknown
-            | Code::InvalidArgument
-            | Code::DeadlineExceeded
-            | Code::AlreadyExists
-            | Code::ResourceExhausted
-            | Code::FailedPrecondition
-            | Code::OutOfRange
-            | Code::Unimplemented
-            | Code::Internal
-            | Code::Unavailable
-            | Code::DataLoss => Then::Retry,
-        };
-        // In TLS 1.3 a client hears of a refused certificate only after its own part of the handshake is over.
-        if std::error::Error::source(status).is_some()
-            && let Some(expired) = expired(identity)
-        {
-            return Self { why: format!("{expired} ({})", describe(status)), then: Then::Refused };
+        if let Some(why) = refusal(status, identity) {
+            return Self { why, then: Then::Refused };
         }
+        let then = if status.code() == Code::Aborted { Then::Yield } else { Then::Retry };
         Self { why: describe(status), then }
-    }
-}
-
-/// Says so when this host's certificate has run out. Asked only when the control plane broke a connection off: the
-/// clock that decides is the control plane's, and this one may be wrong.
-fn expired(identity: &Identity) -> Option<String> {
-    let over = std::time::SystemTime::now().duration_since(identity.expires()).ok()?;
-    Some(format!("this host's certificate ran out {} s ago and could not be renewed in time", over.as_secs()))
-}
-
-/// A status's own words and what is behind it: a broken connection says little by itself.
-fn describe(status: &Status) -> String {
-    let words = if status.message().is_empty() { status.code().description() } else { status.message() };
-    match std::error::Error::source(status) {
-        Some(source) => format!("{words}: {}", chain(source)),
-        None => words.to_owned(),
     }
 }
 
