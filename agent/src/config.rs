@@ -13,7 +13,7 @@ mod tests;
 pub use layer::Layer;
 pub use values::{LogFormat, PortRange, PullBehavior, Span};
 
-use longshore_model::ClusterName;
+use longshore_model::{ClusterName, MAX_ATTRIBUTE_CHARS};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -219,7 +219,16 @@ impl Config {
             return Err(value("warm_sandboxes", format!("must be at most {MOST_WARM}: a lease has 253 addresses")));
         }
         if let Some(name) = self.attributes.keys().find(|name| !attribute_name_is_valid(name)) {
-            return Err(value("attributes", format!("`{name}` must be 1 to 128 letters, digits and `- _ . / \\`")));
+            let most = MAX_ATTRIBUTE_CHARS;
+            return Err(value("attributes", format!("`{name}` must be 1 to {most} letters, digits and `- _ . / \\`")));
+        }
+        let zone = self.zone.iter().map(|zone| ("zone", "its value".to_owned(), zone));
+        let values = self.attributes.iter().map(|(name, text)| ("attributes", format!("the value of `{name}`"), text));
+        for (key, what, text) in zone.chain(values) {
+            if text.chars().count() > MAX_ATTRIBUTE_CHARS || text.chars().any(char::is_control) {
+                let message = format!("{what} must have at most {MAX_ATTRIBUTE_CHARS} characters, none for control");
+                return Err(value(key, message));
+            }
         }
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log) {
             return Err(value("log", format!("`{}` is not a log filter: {error}", self.log)));
@@ -244,7 +253,8 @@ fn is_link_name(name: &str) -> bool {
 
 /// ECS's rule for attribute names.
 fn attribute_name_is_valid(name: &str) -> bool {
-    (1..=128).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_./\\".contains(c))
+    (1..=MAX_ATTRIBUTE_CHARS).contains(&name.len())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_./\\".contains(c))
 }
 
 fn value(key: &'static str, message: String) -> ConfigError {

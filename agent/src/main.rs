@@ -22,12 +22,12 @@ const TOKEN_VARIABLE: &str = "LONGSHORE_AGENT_TOKEN";
 #[command(name = "longshore-agent", version)]
 #[command(after_help = "Examples:
   LONGSHORE_AGENT_TOKEN=… longshore-agent join --control control.example:7421
-  longshore-agent join --control control.example:7421 --token-file /root/token
+  longshore-agent join --control control.example:7421 --token-file /etc/longshore/token
   longshore-agent run
   longshore-agent check
 
 Exit codes: 0 ended as asked, 1 failed and may work later, 2 wrong use, 3 failed until somebody changes something
-(a wrong or spent token, a host that has not joined, a key of the configuration).")]
+(a wrong or spent token, a host that has not joined or already has, a key of the configuration).")]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -43,7 +43,14 @@ enum Command {
     /// Run the agent (what it does without a command)
     Run,
     /// Join a cluster with a token from LONGSHORE_AGENT_TOKEN or --token-file (`-` for standard input), and exit
-    Join,
+    ///
+    /// A host that is a member already stays what it is, unless its instance was deregistered or its certificate ran
+    /// out.
+    Join {
+        /// Replace the identity of a host that is a member; its old instance stays behind until it is deregistered
+        #[arg(long)]
+        again: bool,
+    },
     /// Check the configuration and exit
     Check,
 }
@@ -70,14 +77,15 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
             println!("the configuration is usable");
             Ok(())
         }
-        Command::Join => {
+        Command::Join { again } => {
             let runtime = runtime(&config)?;
             let identity = runtime.block_on(async {
-                let token = token(&config)?;
+                membership::may_join(&config, again).await?;
+                let token = Token::find(std::env::var(TOKEN_VARIABLE).ok(), &config)?;
                 membership::join_once(&config, token.as_ref()).await
             })?;
             println!(
-                "joined cluster {} as container instance {}; now run `longshore-agent run`",
+                "joined cluster {} as container instance {}; now start the agent, anew if it runs",
                 identity.cluster, identity.instance
             );
             Ok(())

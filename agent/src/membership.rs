@@ -9,11 +9,13 @@ use crate::config::Config;
 use crate::engine::cgroups::LateCgroups;
 use crate::engine::docker::chain;
 use crate::host::{self, HostSettings};
-use crate::identity::{Identity, IdentityFile, IdentityFileError, IdentityHandle, JoinError, JoinOptions, Renewal};
+use crate::identity::{
+    Identity, IdentityFile, IdentityFileError, IdentityHandle, JoinError, JoinOptions, Renewal, Standing, standing,
+};
 use crate::network::Underlay;
 use crate::session::{Session, SessionConfig, SessionInputs, SessionState};
 use longshore_docker::Docker;
-use longshore_model::HostFacts;
+use longshore_model::{ClusterName, HostFacts, InstanceId};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +43,39 @@ pub enum MembershipError {
          (or LONGSHORE_AGENT_TOKEN) set"
     )]
     NotJoined,
+    /// Somebody wants to join and gives no token.
+    #[error("joining takes a token: set LONGSHORE_AGENT_TOKEN or `token_file` (`--token-file`)")]
+    NoToken,
+    /// The host is a member.
+    #[error(
+        "this host has already joined cluster `{cluster}` as container instance {instance}, and {control} still knows \
+         it: just run the agent. To join anew, deregister that instance first (`longshore host deregister`); \
+         `longshore-agent join --again` replaces the identity all the same, and leaves the instance behind"
+    )]
+    Already {
+        /// Its cluster.
+        cluster: ClusterName,
+        /// Its container instance.
+        instance: InstanceId,
+        /// Who knows it.
+        control: String,
+    },
+    /// The host has an identity, and nobody says whether it is still good.
+    #[error(
+        "this host has already joined cluster `{cluster}` as container instance {instance}, and {control} could not \
+         be asked whether it still knows it: {why}. Try again later; `longshore-agent join --again` replaces the \
+         identity all the same"
+    )]
+    Unasked {
+        /// Its cluster.
+        cluster: ClusterName,
+        /// Its container instance.
+        instance: InstanceId,
+        /// Who could not be asked.
+        control: String,
+        /// Why.
+        why: String,
+    },
     /// The token file cannot be read.
     #[error("could not read token_file {}", path.display())]
     TokenFile {
@@ -68,8 +103,13 @@ impl MembershipError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Join(error) => error.exit_code(),
-            Self::Identity(_) | Self::NotJoined | Self::TokenFile { .. } | Self::NoControl => 3,
-            Self::Facts(_) => 1,
+            Self::Identity(_)
+            | Self::NotJoined
+            | Self::NoToken
+            | Self::Already { .. }
+            | Self::TokenFile { .. }
+            | Self::NoControl => 3,
+            Self::Unasked { .. } | Self::Facts(_) => 1,
         }
     }
 }
@@ -297,14 +337,38 @@ async fn join(
     crate::identity::join(file, options, facts).await
 }
 
-/// `longshore-agent join`: one attempt, for a person who waits.
+/// Whether `longshore-agent join` may go on: this host has no identity, or the control plane refuses the one it has, or
+/// `again` says to replace it all the same.
+///
+/// # Errors
+/// [`MembershipError::Already`] and [`MembershipError::Unasked`]; or the identity cannot be read.
+pub async fn may_join(config: &Config, again: bool) -> Result<(), MembershipError> {
+    if again {
+        return Ok(());
+    }
+    let Some(identity) = identity_file(config).load()? else { return Ok(()) };
+    let control = config.control.as_deref().unwrap_or(&identity.control).to_owned();
+    let (cluster, instance) = (identity.cluster.clone(), identity.instance);
+    match standing(&identity, &control, JOIN_LIMIT).await {
+        Standing::Refused(why) => {
+            tracing::info!(%instance, %cluster, why, "the identity of this host is not good any more; joining anew");
+            Ok(())
+        }
+        Standing::Member => Err(MembershipError::Already { cluster, instance, control }),
+        Standing::Unknown(why) => Err(MembershipError::Unasked { cluster, instance, control, why }),
+    }
+}
+
+/// `longshore-agent join`: one attempt, for a person who waits. Replaces an identity that is there; see [`may_join`].
 ///
 /// # Errors
 /// What to tell that person.
 pub async fn join_once(config: &Config, token: Option<&Token>) -> Result<Identity, MembershipError> {
-    let token = token.ok_or(MembershipError::NotJoined)?;
-    let control = config.control.clone().ok_or(MembershipError::NoControl)?;
+    let token = token.ok_or(MembershipError::NoToken)?;
+    let file = identity_file(config);
+    let known = || file.load().ok().flatten().map(|identity| identity.control);
+    let control = config.control.clone().or_else(known).ok_or(MembershipError::NoControl)?;
     let docker = Docker::connect(&config.docker).await.map_err(|e| MembershipError::Facts(chain(&e)))?;
     let facts = look(config, &docker, &LateCgroups::default(), &task_network(config).await).await?;
-    Ok(join(config, &identity_file(config), token, control, facts).await?)
+    Ok(join(config, &file, token, control, facts).await?)
 }

@@ -260,6 +260,15 @@ fn describe_finds_out_what_is_meant() {
     let endpoint = Endpoint::new(small_cluster);
     let ran = endpoint.run(&["describe", "0123"]).expect(0);
     assert!(ran.stdout.contains("Task:") && ran.stdout.contains("0.0.0.0 32768->80/tcp"), "{}", ran.stdout);
+    let pending = Endpoint::new(|operation, body| match operation {
+        "DescribeTasks" => {
+            let waits = json!([{"name": "web", "lastStatus": "PENDING", "reason": "Waiting for host port 80/tcp"}]);
+            ok(json!({"tasks": [task("PENDING", json!({"containers": waits}))]}))
+        }
+        other => small_cluster(other, body),
+    });
+    let ran = pending.run(&["describe", "0123"]).expect(0);
+    assert!(ran.stdout.contains("Waiting for host port 80/tcp"), "{}", ran.stdout);
     let ran = endpoint.run(&["describe", "rack7"]).expect(0);
     assert!(ran.stdout.contains("1024 of 2048 free") && ran.stdout.contains("ecs.os-type"), "{}", ran.stdout);
     let ran = endpoint.run(&["describe", "web:3"]).expect(0);

@@ -81,7 +81,7 @@ keys! {
     agent_certificate_secs: u64, "LONGSHORE_CONTROL_AGENT_CERTIFICATE_SECS", default "2592000", example "";
     /// Seconds that the agent port's own certificate is valid. It is renewed while running.
     server_certificate_secs: u64, "LONGSHORE_CONTROL_SERVER_CERTIFICATE_SECS", default "2592000", example "";
-    /// Connections to the agent port at once, joining hosts included.
+    /// Connections of agents at once. Hosts that join have room of their own.
     max_agents: usize, "LONGSHORE_CONTROL_MAX_AGENTS", default "20000", example "";
     /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,longshore_control::agents=debug`.
     log_level: String, "LONGSHORE_CONTROL_LOG_LEVEL", default "\"info\"", example "";

@@ -155,11 +155,7 @@ impl Authority {
         instance: InstanceId,
         lifetime: Duration,
     ) -> Result<CertificateDer<'static>, CsrError> {
-        let request = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(request))
-            .map_err(CsrError::Unreadable)?;
-        if request.public_key.algorithm() != &PKCS_ECDSA_P256_SHA256 {
-            return Err(CsrError::Algorithm);
-        }
+        let request = read_request(request)?;
         let subject = instance.to_string();
         let failed = |source| CsrError::Make(PkiError::Make { subject: subject.clone(), source });
         let mut params = params(&subject, lifetime);
@@ -190,6 +186,21 @@ impl Authority {
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         CertifiedKey::from_der(chain, key, &provider).map_err(|error| PkiError::Tls(error.into()))
     }
+}
+
+/// The public key (SubjectPublicKeyInfo, DER) that a request asks to certify. Whoever made the request has its private
+/// key.
+///
+/// # Errors
+/// See [`CsrError`].
+pub fn requested_key(request: &[u8]) -> Result<Vec<u8>, CsrError> {
+    Ok(read_request(request)?.public_key.subject_public_key_info())
+}
+
+fn read_request(request: &[u8]) -> Result<CertificateSigningRequestParams, CsrError> {
+    let request = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(request))
+        .map_err(CsrError::Unreadable)?;
+    if request.public_key.algorithm() == &PKCS_ECDSA_P256_SHA256 { Ok(request) } else { Err(CsrError::Algorithm) }
 }
 
 /// What every certificate here has in common.

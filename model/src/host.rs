@@ -3,12 +3,19 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
+/// Attributes that a host may have: some 60 are built in, ECS allows 10 more, and there is room for both to grow.
+pub const MAX_ATTRIBUTES: usize = 512;
+/// Characters of an attribute's name, and of its value (ECS `Attribute`).
+pub const MAX_ATTRIBUTE_CHARS: usize = 128;
+/// Characters of a hostname, of a version, and of a GPU's id.
+pub const MAX_HOST_TEXT_CHARS: usize = 255;
+
 /// A named property of a host: `ecs.os-type=linux`, or a capability without a value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Attribute {
-    /// 1 to 128 characters of letters, digits and `- _ . \ /`.
+    /// 1 to [`MAX_ATTRIBUTE_CHARS`] letters, digits and `- _ . \ /`.
     pub name: String,
-    /// Absent for capabilities.
+    /// At most [`MAX_ATTRIBUTE_CHARS`] characters. Absent for capabilities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
 }

@@ -15,7 +15,9 @@ pub mod time;
 
 pub use arn::Arn;
 pub use assignment::{AssignedTask, Assignment};
-pub use host::{Attribute, HostFacts, HostVersions, Resources};
+pub use host::{
+    Attribute, HostFacts, HostVersions, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES, MAX_HOST_TEXT_CHARS, Resources,
+};
 pub use id::{AccountId, ClusterKey, ClusterName, ContainerName, Generation, IdError, InstanceId, Region, TaskId};
 pub use network::{
     AwsvpcSpec, Bandwidth, EniId, EniReport, GroupId, GroupRules, Lease, Mac, MemberChanges, NetworkChanges,

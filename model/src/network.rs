@@ -147,7 +147,10 @@ impl FromStr for Mac {
         let mut bytes = [0; 6];
         let mut parts = s.split(':');
         for byte in &mut bytes {
-            let part = parts.next().filter(|p| p.len() == 2).ok_or(IdError::NotMac)?;
+            let part = parts
+                .next()
+                .filter(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit()))
+                .ok_or(IdError::NotMac)?;
             *byte = u8::from_str_radix(part, 16).map_err(|_| IdError::NotMac)?;
         }
         if parts.next().is_some() { Err(IdError::NotMac) } else { Ok(Self(bytes)) }
@@ -565,7 +568,10 @@ mod tests {
 
     #[test]
     fn a_lease_has_a_tunnel_a_leg_and_tasks() {
-        let lease = Lease { v4: "10.77.1.0/24".parse().unwrap(), v6: Some("fd77:0:0:1::/64".parse().unwrap()) };
+        let lease = Lease {
+            v4: "10.77.1.0/24".parse().expect("readable"),
+            v6: Some("fd77:0:0:1::/64".parse().expect("readable")),
+        };
         assert_eq!(lease.tunnel(), Ipv4Addr::new(10, 77, 1, 0));
         assert_eq!(lease.leg(), Ipv4Addr::new(10, 77, 1, 1));
         let tasks: Vec<_> = lease.task_addresses().collect();
@@ -573,19 +579,19 @@ mod tests {
             (tasks.len(), tasks[0], tasks[252]),
             (253, Ipv4Addr::new(10, 77, 1, 2), Ipv4Addr::new(10, 77, 1, 254))
         );
-        assert_eq!(lease.v6_of(tasks[9]).unwrap().to_string(), "fd77:0:0:1::a4d:10b");
+        assert_eq!(lease.v6_of(tasks[9]).expect("readable").to_string(), "fd77::1:0:0:a4d:10b");
         assert_eq!(host_name(tasks[9]), "ip-10-77-1-11");
     }
 
     #[test]
     fn changes_lead_from_one_state_to_the_other_and_do_no_harm_twice() {
         let config = NetworkConfig {
-            v4: "10.77.0.0/16".parse().unwrap(),
+            v4: "10.77.0.0/16".parse().expect("readable"),
             v6: None,
             overlay: Overlay::Vxlan { vni: 7777, port: 4789 },
             mtu: 1450,
         };
-        let lease = |n: u8| Lease { v4: Ipv4Net::new(Ipv4Addr::new(10, 77, n, 0), 24).unwrap(), v6: None };
+        let lease = |n: u8| Lease { v4: Ipv4Net::new(Ipv4Addr::new(10, 77, n, 0), 24).expect("readable"), v6: None };
         let peer = |n: u8| Peer {
             instance: InstanceId::from_bytes([n; 16]),
             underlay: IpAddr::V4(Ipv4Addr::new(192, 168, 50, n)),
@@ -594,7 +600,7 @@ mod tests {
         };
         let rule = |port| Rule {
             traffic: Traffic::Tcp { from: port, to: port },
-            peer: RulePeer::V4("0.0.0.0/0".parse().unwrap()),
+            peer: RulePeer::V4("0.0.0.0/0".parse().expect("readable")),
         };
         let (web, db, old) = (GroupId::random(), GroupId::random(), GroupId::random());
         let rules = |port| GroupRules { ingress: [rule(port)].into(), egress: BTreeSet::new() };

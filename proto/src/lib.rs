@@ -14,7 +14,7 @@ pub mod v1 {
     tonic::include_proto!("longshore.agent.v1");
 }
 
-pub use convert::{FieldError, ReadAssignment, ReadHello, RefusedTask};
+pub use convert::{FieldError, ReadAssignment, ReadHello, ReadReports, RefusedTask, UnreadableReport};
 
 /// The oldest version of the protocol that this build speaks.
 pub const MIN_VERSION: u32 = 1;

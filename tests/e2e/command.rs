@@ -31,7 +31,7 @@ fn a_first_task_by_hand_with_longshore_and_aws() {
     assert!(hosts.contains("ACTIVE"), "{hosts}");
     let file = lab.dir().join("task.json");
     let text = serde_json::json!({"family": "hello", "containerDefinitions": [
-        shell("main", "trap 'exit 0' TERM; while true; do sleep 0.1; done")]});
+        shell("main", "trap 'exit 0' TERM; echo ready; while true; do sleep 0.1; done")]});
     std::fs::write(&file, text.to_string()).unwrap();
     let file = file.to_str().unwrap();
     ok(&longshore(&lab, &["task-def", "register", file]));
@@ -50,6 +50,7 @@ fn a_first_task_by_hand_with_longshore_and_aws() {
     // The same through the command that nobody here wrote.
     let aws = ok(&lab.aws(&["ecs", "list-tasks", "--output", "text", "--query", "taskArns[]"]).unwrap());
     assert!(arns.iter().all(|a| aws.contains(a.as_str())), "{aws}");
+    wait_ready(lab.node(0), &arns[0], "main");
     ok(&longshore(&lab, &["stop", id(&arns[0])]));
     ok(&lab.aws(&["ecs", "wait", "tasks-stopped", "--tasks", &arns[0]]).unwrap());
     let shown = ok(&lab

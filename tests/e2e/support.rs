@@ -157,6 +157,11 @@ pub(crate) fn output(node: &Node, arn: &str, name: &str) -> String {
     node.host.run("docker", &["-H", &node.docker(), "logs", &format!("ls-{}-{name}", id(arn))]).unwrap()
 }
 
+/// Waits until a container has printed `ready`: its shell has set its traps by then, which RUNNING does not say.
+pub(crate) fn wait_ready(node: &Node, arn: &str, name: &str) {
+    wait_until("a container that is ready", DEADLINE, || Ok(output(node, arn, name).contains("ready"))).unwrap();
+}
+
 /// GETs a page of a task over the lab's network.
 pub(crate) fn http_get(lab: &Lab, address: Ipv4Addr, port: u16, path: &str) -> Result<String> {
     let mut stream = lab.connect(SocketAddrV4::new(address, port))?;

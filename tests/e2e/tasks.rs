@@ -190,13 +190,14 @@ fn exits_are_reported_with_codes_and_the_words_of_ecs() {
 #[test]
 fn stopping_asks_first_and_kills_later() {
     let lab = lab(1);
-    let gentle = shell("main", "trap 'echo bye; exit 42' TERM; while true; do sleep 0.1; done");
+    let gentle = shell("main", "trap 'echo bye; exit 42' TERM; echo ready; while true; do sleep 0.1; done");
     let stubborn = json!({"name": "main", "image": "probe", "memory": 8, "command": ["sleep"], "stopTimeout": 3});
     let gentle = register(&lab, "gentle", json!([gentle]), json!({}));
     let stubborn = register(&lab, "stubborn", json!([stubborn]), json!({}));
     let gentle = run_one(&lab, &gentle, json!({}));
     let stubborn = run_one(&lab, &stubborn, json!({"startedBy": "the-test"}));
     lab.wait_ecs("tasks_running", json!({"tasks": [gentle, stubborn]})).unwrap();
+    wait_ready(lab.node(0), &gentle, "main");
     let by = lab.ecs("list_tasks", json!({"startedBy": "the-test"})).unwrap();
     assert_eq!(by["taskArns"], json!([stubborn]));
 

@@ -44,7 +44,7 @@ async fn a_container_lives_and_ends_as_it_is_told() {
     names_and_images_have_kinds_of_their_own(&docker).await;
     bad_commands_are_told_apart(&docker).await;
     ports_are_published_and_conflicts_named(&docker, &mut engine).await;
-    stops_are_graceful_then_not(&docker).await;
+    stops_are_graceful_then_not(&engine, &docker).await;
     volumes_come_and_go(&docker).await;
     out_of_memory_is_seen(&docker).await;
 }
@@ -206,15 +206,22 @@ async fn ports_are_published_and_conflicts_named(docker: &Docker, engine: &mut E
     docker.remove(third.name()).await.expect("removed");
 }
 
-async fn stops_are_graceful_then_not(docker: &Docker) {
-    let polite = "trap 'exit 42' TERM; while true; do sleep 0.05; done";
+/// Waits until the container's shell has set its traps.
+async fn listens_to_signals(engine: &Engine, name: &str) {
+    eventually("the traps", || async { (engine.docker(&["logs", name]) == "ready").then_some(()) }).await;
+}
+
+async fn stops_are_graceful_then_not(engine: &Engine, docker: &Docker) {
+    let polite = "trap 'exit 42' TERM; echo ready; while true; do sleep 0.05; done";
     let name = run(docker, &task(NetworkMode::None, polite), &[]).await;
+    listens_to_signals(engine, &name).await;
     docker.stop(&name, Duration::from_secs(20)).await.expect("stopped");
     assert_eq!(ended(docker, &name).await.exit.map(|e| e.code), Some(42));
     docker.remove(&name).await.expect("removed");
 
-    let stubborn = "trap '' TERM; while true; do sleep 0.05; done";
+    let stubborn = "trap '' TERM; echo ready; while true; do sleep 0.05; done";
     let name = run(docker, &task(NetworkMode::None, stubborn), &[]).await;
+    listens_to_signals(engine, &name).await;
     let begun = Instant::now();
     docker.stop(&name, Duration::from_millis(900)).await.expect("stopped");
     assert!(begun.elapsed() >= Duration::from_millis(900), "the grace is never shortened: {:?}", begun.elapsed());

@@ -186,9 +186,10 @@ impl Task {
         self.settle(now);
     }
 
-    /// The task is in an assignment of which it could not be read more than `desired`.
-    pub fn present(&mut self, desired: Option<DesiredStatus>, now: Timestamp) {
-        self.wish_present(desired, reasons::NOT_ASSIGNED, true);
+    /// The task is in an assignment of which it could not be read more than `desired` and why it should stop, if it
+    /// should.
+    pub fn present(&mut self, desired: Option<DesiredStatus>, stop_reason: &str, now: Timestamp) {
+        self.wish_present(desired, stop_reason, true);
         self.settle(now);
     }
 

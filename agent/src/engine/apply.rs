@@ -63,9 +63,9 @@ impl Reconciler {
             }
             self.dirty.insert(id);
         }
-        for RefusedTask { task: id, desired, why } in refused {
+        for RefusedTask { task: id, desired, stop_reason, why } in refused {
             match self.tasks.get_mut(id) {
-                Some(entry) => entry.task.present(*desired, now),
+                Some(entry) => entry.task.present(*desired, stop_reason, now),
                 None => {
                     tracing::error!(task = %id, why, "a task of the assignment cannot be understood");
                     self.tasks.insert(*id, Entry::new(Task::refused(*id, why, now)));

@@ -159,8 +159,11 @@ impl Containers for DockerDriver {
 
     async fn remove(&self, task: TaskId, container: &ContainerName) -> Result<(), Failure> {
         let name = container_name(task, container);
-        // Afterwards nobody knows its id.
-        self.end_strays(&name).await?;
+        // Afterwards nobody knows its id. Docker hears of their end while it removes the container and would put it back
+        // into its listing for good, so the removal waits for the next try.
+        if self.end_strays(&name).await? != Strays::default() {
+            return Err(Failure::Passing("what Docker had lost track of was ended; the removal comes next".to_owned()));
+        }
         self.docker.remove(&name).await.map_err(|e| match &e {
             RemoveError::Running { .. } | RemoveError::InProgress { .. } => Failure::Passing(chain(&e)),
             RemoveError::Engine { source, .. } => sort(source, chain(&e), Failure::Passing),

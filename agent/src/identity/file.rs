@@ -1,8 +1,9 @@
 //! The identity file: everything that joining gave this host, the private key included, in one file of mode 0600.
 //!
-//! One file, so that key and certificate cannot part; written whole or not at all.
+//! One file, so that key and certificate cannot part; written whole or not at all. Until there is one, the key that
+//! this host joins with lies beside it: a join whose answer is lost can be repeated only with the same key.
 
-use super::{Credential, Identity, inspect};
+use super::{Credential, Identity, inspect, new_key};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use longshore_model::{AccountId, ClusterName, InstanceId, Region};
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The format that this build writes.
@@ -65,6 +66,17 @@ pub enum IdentityFileError {
     },
 }
 
+/// Why there is no key to join with.
+#[derive(Debug, thiserror::Error)]
+pub enum JoiningKeyError {
+    /// None could be made.
+    #[error("could not make a key")]
+    Make(#[source] rcgen::Error),
+    /// It could not be read or kept.
+    #[error(transparent)]
+    File(#[from] IdentityFileError),
+}
+
 /// The file's contents. It has no `Debug`: it holds the key.
 #[derive(Serialize, Deserialize)]
 struct Contents {
@@ -96,18 +108,11 @@ impl IdentityFile {
     /// # Errors
     /// When the file is there and cannot be read or understood, or others than its owner may read it.
     pub fn load(&self) -> Result<Option<Identity>, IdentityFileError> {
-        let mut file = match File::open(&self.0) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(self.io("read", error)),
-        };
-        let mode = file.metadata().map_err(|error| self.io("read", error))?.mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(IdentityFileError::Exposed { path: self.0.clone(), mode });
+        match private_text(&self.0) {
+            Ok(text) => text.map(|text| self.parse(&text)).transpose(),
+            Err(Unread::Exposed(mode)) => Err(IdentityFileError::Exposed { path: self.0.clone(), mode }),
+            Err(Unread::Io(error)) => Err(self.io("read", error)),
         }
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(|error| self.io("read", error))?;
-        self.parse(&text).map(Some)
     }
 
     fn parse(&self, text: &str) -> Result<Identity, IdentityFileError> {
@@ -150,6 +155,50 @@ impl IdentityFile {
         })
     }
 
+    /// The key that this host joins with, the same until it has joined. What is there and cannot be used, or may have
+    /// been read by others, is replaced: nobody has joined with it, or the answer would be here.
+    pub(super) fn joining_key(&self) -> Result<rcgen::KeyPair, JoiningKeyError> {
+        let path = self.joining_key_path();
+        match private_text(&path) {
+            Ok(None) => {}
+            Ok(Some(text)) => {
+                let key = PrivatePkcs8KeyDer::from_pem_slice(text.as_bytes()).ok();
+                match key.and_then(|key| rcgen::KeyPair::try_from(&key).ok()) {
+                    Some(key) if rcgen::PublicKeyData::algorithm(&key) == &rcgen::PKCS_ECDSA_P256_SHA256 => {
+                        return Ok(key);
+                    }
+                    Some(_) | None => {
+                        tracing::warn!(path = %path.display(), "the key to join with is damaged; making another one");
+                    }
+                }
+            }
+            Err(Unread::Exposed(_)) => {
+                tracing::warn!(path = %path.display(), "others could read the key to join with; making another one");
+            }
+            Err(Unread::Io(source)) => return Err(IdentityFileError::Io { verb: "read", path, source }.into()),
+        }
+        let key = new_key().map_err(JoiningKeyError::Make)?;
+        let text = pem("PRIVATE KEY", key.serialized_der());
+        write_private(&path, text.as_bytes()).map_err(|source| IdentityFileError::Io {
+            verb: "write",
+            path,
+            source,
+        })?;
+        Ok(key)
+    }
+
+    /// The key that this host joined with is in the identity; another join takes another one.
+    pub(super) fn joined(&self) {
+        let path = self.joining_key_path();
+        if let Err(error) = fs::remove_file(&path) {
+            tracing::warn!(path = %path.display(), %error, "could not remove the key that this host joined with");
+        }
+    }
+
+    fn joining_key_path(&self) -> PathBuf {
+        self.0.with_file_name("joining-key.pem")
+    }
+
     /// Writes `identity`; after a crash the old or the new one is there, never a part. Makes the directory (mode
     /// 0700) if need be.
     pub(super) fn save(&self, identity: &Identity) -> Result<(), IdentityFileError> {
@@ -170,27 +219,51 @@ impl IdentityFile {
             key: pem("PRIVATE KEY", credential.key.secret_pkcs8_der()),
         };
         let text = serde_json::to_string_pretty(&contents).expect("strings and numbers are always JSON");
-        self.write(text.as_bytes()).map_err(|error| self.io("write", error))
-    }
-
-    fn write(&self, contents: &[u8]) -> io::Result<()> {
-        let dir = self.0.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        let temporary = self.0.with_extension("new");
-        match fs::remove_file(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        file.write_all(contents)?;
-        file.sync_all()?;
-        fs::rename(&temporary, &self.0)?;
-        File::open(dir)?.sync_all()
+        write_private(&self.0, text.as_bytes()).map_err(|error| self.io("write", error))
     }
 
     fn io(&self, verb: &'static str, source: io::Error) -> IdentityFileError {
         IdentityFileError::Io { verb, path: self.0.clone(), source }
     }
+}
+
+/// Why a private file was not read.
+enum Unread {
+    Io(io::Error),
+    /// Others can read it; its permission bits.
+    Exposed(u32),
+}
+
+/// The text of a file that nobody else can read; `None` when there is none.
+fn private_text(path: &Path) -> Result<Option<String>, Unread> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Unread::Io(error)),
+    };
+    let mode = file.metadata().map_err(Unread::Io)?.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(Unread::Exposed(mode));
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(Unread::Io)?;
+    Ok(Some(text))
+}
+
+/// Writes a file of mode 0600, whole or not at all, and makes its directory (mode 0700) if need be.
+fn write_private(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let temporary = path.with_extension("new");
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    file.write_all(contents)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    File::open(dir)?.sync_all()
 }
 
 /// Seconds of precision are enough for a renewal; see [`Credential::obtained`].

@@ -1,7 +1,7 @@
 //! Joining: a token for an identity.
 
 use super::dial::{self, DialError};
-use super::{Credential, CredentialError, Identity, IdentityFile, IdentityFileError, request};
+use super::{Credential, CredentialError, Identity, IdentityFile, IdentityFileError, JoiningKeyError, request};
 use longshore_model::{AccountId, ClusterName, HostFacts, Region};
 use longshore_proto::v1;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub struct JoinOptions {
     pub timeout: Duration,
 }
 
-/// Why a host could not join. Nothing was written.
+/// Why a host could not join. No identity was written.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
     /// The text is no token. It is not shown.
@@ -46,7 +46,7 @@ pub enum JoinError {
         /// What is known.
         reason: String,
     },
-    /// It did not answer in time. The token may have been spent.
+    /// It did not answer in time. It may have taken the host all the same; then the next try has the same answer.
     #[error("the control plane at {control} did not answer within {} ms", limit.as_millis())]
     Timeout {
         /// Where.
@@ -57,16 +57,19 @@ pub enum JoinError {
     /// Its answer cannot be used.
     #[error("the answer of the control plane cannot be used")]
     Answer(#[from] CredentialError),
-    /// No key could be made.
-    #[error("could not make a key for this host")]
-    Key(#[source] rcgen::Error),
+    /// There is no key to join with. The control plane was not asked.
+    #[error("could not get a key for this host ready")]
+    Key(#[from] JoiningKeyError),
+    /// The key makes no request.
+    #[error("could not make a certificate request for this host")]
+    Request(#[source] rcgen::Error),
     /// Joined, and could not keep it.
     #[error(
-        "joined as container instance {instance}, and could not keep the identity; deregister that instance and \
-             join again"
+        "joined as container instance {instance}, and could not keep the identity; another try with the same token has \
+             the same answer"
     )]
     Save {
-        /// The instance that now exists without a host.
+        /// The instance that this host is to be.
         instance: String,
         /// Why.
         #[source]
@@ -87,7 +90,10 @@ impl JoinError {
                 DialError::Address(_) | DialError::WrongAuthority { .. } | DialError::Credential(_) => false,
             },
             Self::Failed { .. } | Self::Timeout { .. } => true,
-            Self::Token | Self::Refused { .. } | Self::Answer(_) | Self::Key(_) | Self::Save { .. } => false,
+            // A full disk, most likely.
+            Self::Save { .. } | Self::Key(JoiningKeyError::File(_)) => true,
+            Self::Key(JoiningKeyError::Make(_)) | Self::Request(_) => false,
+            Self::Token | Self::Refused { .. } | Self::Answer(_) => false,
         }
     }
 
@@ -99,15 +105,20 @@ impl JoinError {
     }
 }
 
-/// Joins the control plane with a token and writes the identity file. Replaces an identity that is there.
+/// Joins the control plane with a token and writes the identity file. Replaces an identity that is there: whether that
+/// is right, the caller has made sure of.
+///
+/// May be repeated: until this host has joined it asks with the same key, and the control plane answers the same token
+/// and key with the same instance. So an answer that was lost costs nothing.
 ///
 /// # Errors
-/// See [`JoinError`]; nothing is written unless joining succeeded.
+/// See [`JoinError`]; no identity is written unless joining succeeded.
 pub async fn join(file: &IdentityFile, options: JoinOptions, facts: HostFacts) -> Result<Identity, JoinError> {
     let JoinOptions { control, token, cluster, timeout } = options;
     let token = token.trim().to_owned();
     let fingerprint = pinned(&token).ok_or(JoinError::Token)?;
-    let (key, csr) = request().map_err(JoinError::Key)?;
+    let key = file.joining_key()?;
+    let csr = request(&key).map_err(JoinError::Request)?;
     let mut client = dial::dial(&control, dial::joining_tls(fingerprint), timeout).await?;
     let message = v1::JoinRequest {
         token,
@@ -132,6 +143,7 @@ pub async fn join(file: &IdentityFile, options: JoinOptions, facts: HostFacts) -
     };
     let instance = identity.instance.to_string();
     file.save(&identity).map_err(|source| JoinError::Save { instance, source })?;
+    file.joined();
     Ok(identity)
 }
 

@@ -1,18 +1,20 @@
 //! Who this host is to the control plane: its instance id, its certificate and key, and whom it trusts.
 //!
-//! Owns: joining with a token, the identity file, and renewing the certificate before it runs out. The
-//! private key is made here and never leaves the host. Never: talks of tasks. `session` reads the current
-//! identity through [`IdentityHandle`] for each connection that it makes.
+//! Owns: joining with a token, the identity file, renewing the certificate before it runs out, and what the control
+//! plane's answers say of the identity. The private key is made here and never leaves the host. Never: talks of tasks.
+//! `session` reads the current identity through [`IdentityHandle`] for each connection that it makes.
 
 pub(crate) mod dial;
 mod file;
 mod join;
 mod renew;
+pub(crate) mod standing;
 
 pub use dial::DialError;
-pub use file::{IdentityFile, IdentityFileError};
+pub use file::{IdentityFile, IdentityFileError, JoiningKeyError};
 pub use join::{JoinError, JoinOptions, join};
 pub use renew::Renewal;
+pub use standing::{Standing, standing};
 
 use longshore_model::{AccountId, ClusterName, InstanceId, Region};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -135,13 +137,15 @@ fn inspect(certificate: &[u8]) -> Option<(Vec<u8>, SystemTime)> {
     Some((parsed.public_key().raw.to_vec(), UNIX_EPOCH + Duration::from_secs(expires)))
 }
 
-/// A new key and the request for its certificate. The control plane takes nothing from it but the public key.
-fn request() -> Result<(rcgen::KeyPair, Vec<u8>), rcgen::Error> {
-    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
+fn new_key() -> Result<rcgen::KeyPair, rcgen::Error> {
+    rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)
+}
+
+/// The request for a key's certificate. The control plane takes nothing from it but the public key.
+fn request(key: &rcgen::KeyPair) -> Result<Vec<u8>, rcgen::Error> {
     let mut params = rcgen::CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
-    let request = params.serialize_request(&key)?.der().to_vec();
-    Ok((key, request))
+    Ok(params.serialize_request(key)?.der().to_vec())
 }
 
 /// The current identity, shared by the session and the renewal. Cheap to clone.

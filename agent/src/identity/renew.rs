@@ -2,7 +2,9 @@
 
 use super::dial::{self, DialError};
 use super::file::age;
-use super::{Credential, CredentialError, Identity, IdentityFile, IdentityFileError, IdentityHandle, request};
+use super::standing::{describe, refusal, refused_dial};
+use super::{Credential, CredentialError, Identity, IdentityFile, IdentityFileError, IdentityHandle, new_key, request};
+use longshore_model::InstanceId;
 use longshore_proto::v1;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,6 +16,8 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_secs(600);
 /// Shortest wait after a failure.
 const AGAIN: Duration = Duration::from_millis(200);
+/// The wait when only a person can help.
+const REFUSED: Duration = Duration::from_secs(3600);
 
 /// Why a renewal failed. The certificate in use stays.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +25,8 @@ enum RenewError {
     #[error(transparent)]
     Dial(#[from] DialError),
     #[error("the control plane did not renew the certificate: {0}")]
+    Failed(String),
+    #[error("this host is no member any more: {0}. Tasks keep running; join again with a new token")]
     Refused(String),
     #[error("the control plane did not answer in time")]
     Timeout,
@@ -30,6 +36,21 @@ enum RenewError {
     Key(#[source] rcgen::Error),
     #[error("could not keep the renewed identity")]
     Save(#[from] IdentityFileError),
+    #[error("this host has joined anew, as container instance {0}; start the agent anew")]
+    Replaced(InstanceId),
+}
+
+impl RenewError {
+    /// How long until the next try, with so much left of the certificate's life.
+    fn wait(&self, left: Duration) -> Duration {
+        match self {
+            Self::Refused(_) | Self::Replaced(_) => REFUSED,
+            Self::Failed(_) | Self::Dial(_) | Self::Timeout | Self::Answer(_) | Self::Key(_) | Self::Save(_) => {
+                // Nothing is left by this clock only, which may be wrong.
+                if left.is_zero() { LOOK } else { (left / 10).clamp(AGAIN, LOOK) }
+            }
+        }
+    }
 }
 
 /// Keeps the certificate fresh. The renewed one is used from the next connection on.
@@ -53,7 +74,8 @@ impl Renewal {
         self
     }
 
-    /// Runs until `shutdown`; tries again for ever, with a logged reason and a wait of a tenth of what is left.
+    /// Runs until `shutdown`; tries again for ever, with a logged reason and a wait of a tenth of what is left, or an
+    /// hour when the control plane refuses this host.
     pub async fn run(self, shutdown: CancellationToken) {
         shutdown.run_until_cancelled(self.keep_fresh()).await;
     }
@@ -70,8 +92,7 @@ impl Renewal {
             }
             if let Err(error) = self.renew(&identity).await {
                 let left = identity.expires().duration_since(SystemTime::now()).unwrap_or_default();
-                // Once it ran out only a person can help.
-                let wait = if left.is_zero() { LOOK } else { (left / 10).clamp(AGAIN, LOOK) };
+                let wait = error.wait(left);
                 tracing::warn!(
                     error = %crate::session::chain(&error), left_secs = left.as_secs(),
                     retry_millis = wait.as_millis(), "could not renew this host's certificate"
@@ -82,14 +103,26 @@ impl Renewal {
     }
 
     async fn renew(&self, identity: &Arc<Identity>) -> Result<(), RenewError> {
+        // `longshore-agent join` may have put another identity there while this agent runs.
+        if let Ok(Some(kept)) = self.file.load()
+            && kept.instance != identity.instance
+        {
+            return Err(RenewError::Replaced(kept.instance));
+        }
         let control = self.control.as_deref().unwrap_or(&identity.control);
-        let (key, csr) = request().map_err(RenewError::Key)?;
-        let mut client = dial::connect(identity, control, TIMEOUT).await?;
+        let key = new_key().map_err(RenewError::Key)?;
+        let csr = request(&key).map_err(RenewError::Key)?;
+        let mut client = dial::connect(identity, control, TIMEOUT)
+            .await
+            .map_err(|error| refused_dial(&error, identity).map_or_else(|| error.into(), RenewError::Refused))?;
         let answer = Box::pin(client.renew(v1::RenewRequest { csr: csr.into() }));
         let answer = tokio::time::timeout(TIMEOUT, answer).await;
         let answer = match answer {
             Ok(Ok(answer)) => answer.into_inner(),
-            Ok(Err(status)) => return Err(RenewError::Refused(status.message().to_owned())),
+            Ok(Err(status)) => {
+                let refused = refusal(&status, identity).map(RenewError::Refused);
+                return Err(refused.unwrap_or_else(|| RenewError::Failed(describe(&status))));
+            }
             Err(_) => return Err(RenewError::Timeout),
         };
         let renewed = identity.renewed(Credential::accept(answer.certificate, &key)?);
@@ -127,6 +160,12 @@ mod tests {
         assert_eq!(due_at(obtained + hour), 60);
         assert_eq!(due_at(obtained + 2 * hour), 0);
         assert_eq!(due_at(obtained + 9 * hour), 0);
+        // And when it failed.
+        let day = Duration::from_secs(86_400);
+        assert_eq!(RenewError::Timeout.wait(hour), Duration::from_secs(360));
+        assert_eq!(RenewError::Timeout.wait(30 * day), LOOK);
+        assert_eq!(RenewError::Timeout.wait(Duration::ZERO), LOOK);
+        assert_eq!(RenewError::Refused(String::new()).wait(day), REFUSED);
         // A clock that was set back waits as from the beginning, and no longer.
         assert_eq!(due_at(obtained - hour), 120);
     }

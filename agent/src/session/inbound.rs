@@ -82,7 +82,12 @@ impl Inbound {
         }
         let refused = refused
             .into_iter()
-            .map(|task| RefusedTask { task: task.task, desired: task.desired, why: task.error.to_string() })
+            .map(|refused| RefusedTask {
+                task: refused.task,
+                desired: refused.desired,
+                stop_reason: refused.stop_reason,
+                why: refused.error.to_string(),
+            })
             .collect();
         let (done, outcome) = oneshot::channel();
         let update = DesiredUpdate { assignment, refused, done };

@@ -55,6 +55,8 @@ pub struct RefusedTask {
     pub task: TaskId,
     /// What it should be, where that much could be read.
     pub desired: Option<DesiredStatus>,
+    /// Why it should stop, when it should; for people.
+    pub stop_reason: String,
     /// The field at fault and what is wrong with it, for people.
     pub why: String,
 }
@@ -190,16 +192,20 @@ impl Session {
             };
             let facts = facts.expect("waited for");
             self.state.send_replace(SessionState::Connecting);
-            let begun = Instant::now();
             let identity = self.identity.current();
             let opened = Stream::open(&self.config, &identity, &mut self.inputs, facts, &boot_id, &self.state).await;
             let Ended { why, then } = match opened {
-                Ok(stream) => Box::pin(stream.serve(&identity)).await,
+                Ok(stream) => {
+                    let welcomed = Instant::now();
+                    let ended = Box::pin(stream.serve(&identity)).await;
+                    if welcomed.elapsed() > STEADY {
+                        backoff.reset();
+                    }
+                    ended
+                }
+                // However long it took to fail.
                 Err(ended) => ended,
             };
-            if begun.elapsed() > STEADY {
-                backoff.reset();
-            }
             let wait = match then {
                 Then::Again => Duration::ZERO,
                 Then::Retry => backoff.next(),
@@ -221,7 +227,8 @@ impl Session {
     }
 }
 
-/// A stream that lasted this long was a good one: the next failure begins with the shortest wait again.
+/// A stream that lasted this long after its Welcome was a good one: the next failure begins with the shortest wait
+/// again.
 const STEADY: Duration = Duration::from_secs(10);
 
 /// An error and everything behind it, on one line. Repetitions (an error that shows its source) are left out.

@@ -4,8 +4,8 @@ use super::inbound::{Answer, Inbound};
 use super::network::{NetworkSide, Said};
 use super::outbound::Outbound;
 use super::{SessionConfig, SessionInputs, SessionState, chain};
-use crate::identity::dial;
-use crate::identity::{DialError, Identity};
+use crate::identity::standing::{describe, refusal, refused_dial};
+use crate::identity::{DialError, Identity, dial};
 use longshore_model::{HostFacts, TaskReport};
 use longshore_proto::{MAX_VERSION, MIN_VERSION, v1};
 use std::sync::Arc;
@@ -47,61 +47,18 @@ impl Ended {
     }
 
     fn dial(error: &DialError, identity: &Identity) -> Self {
-        let handshake = match error {
-            DialError::Tls { .. } | DialError::Http { .. } => true,
-            DialError::Address(_)
-            | DialError::Connect { .. }
-            | DialError::WrongAuthority { .. }
-            | DialError::Timeout { .. }
-            | DialError::Credential(_) => false,
-        };
-        if handshake && let Some(expired) = expired(identity) {
-            return Self { why: format!("{expired} ({})", chain(error)), then: Then::Refused };
+        match refused_dial(error, identity) {
+            Some(why) => Self { why, then: Then::Refused },
+            None => Self::retry(chain(error)),
         }
-        Self::retry(chain(error))
     }
 
     fn status(status: &Status, identity: &Identity) -> Self {
-        let then = match status.code() {
-            Code::NotFound | Code::PermissionDenied | Code::Unauthenticated => Then::Refused,
-            Code::Aborted => Then::Yield,
-            Code::Ok
-            | Code::Cancelled
-            | Code::Unknown
-            | Code::InvalidArgument
-            | Code::DeadlineExceeded
-            | Code::AlreadyExists
-            | Code::ResourceExhausted
-            | Code::FailedPrecondition
-            | Code::OutOfRange
-            | Code::Unimplemented
-            | Code::Internal
-            | Code::Unavailable
-            | Code::DataLoss => Then::Retry,
-        };
-        // In TLS 1.3 a client hears of a refused certificate only after its own part of the handshake is over.
-        if std::error::Error::source(status).is_some()
-            && let Some(expired) = expired(identity)
-        {
-            return Self { why: format!("{expired} ({})", describe(status)), then: Then::Refused };
+        if let Some(why) = refusal(status, identity) {
+            return Self { why, then: Then::Refused };
         }
+        let then = if status.code() == Code::Aborted { Then::Yield } else { Then::Retry };
         Self { why: describe(status), then }
-    }
-}
-
-/// Says so when this host's certificate has run out. Asked only when the control plane broke a connection off: the
-/// clock that decides is the control plane's, and this one may be wrong.
-fn expired(identity: &Identity) -> Option<String> {
-    let over = std::time::SystemTime::now().duration_since(identity.expires()).ok()?;
-    Some(format!("this host's certificate ran out {} s ago and could not be renewed in time", over.as_secs()))
-}
-
-/// A status's own words and what is behind it: a broken connection says little by itself.
-fn describe(status: &Status) -> String {
-    let words = if status.message().is_empty() { status.code().description() } else { status.message() };
-    match std::error::Error::source(status) {
-        Some(source) => format!("{words}: {}", chain(source)),
-        None => words.to_owned(),
     }
 }
 
@@ -200,7 +157,7 @@ impl<'a> Stream<'a> {
             let wake = tokio::select! {
                 biased;
                 message = self.messages.message() => match message {
-                    Ok(Some(message)) => Wake::Message(Box::new(message)),
+                    Ok(Some(message)) => Wake::Message(message),
                     Ok(None) => return Ended::retry("the control plane closed the stream"),
                     Err(status) => return Ended::status(&status, identity),
                 },
@@ -223,7 +180,7 @@ impl<'a> Stream<'a> {
             let step = match wake {
                 Wake::Message(message) => {
                     heard = Instant::now();
-                    self.message(*message)
+                    self.message(message)
                 }
                 Wake::Applied(outcome) => match self.inbound.after(outcome) {
                     Ok(answer) => self.answer(answer),
@@ -315,8 +272,9 @@ impl<'a> Stream<'a> {
 }
 
 /// What woke a stream.
+#[expect(clippy::large_enum_variant, reason = "made and taken apart in one place, never stored")]
 enum Wake {
-    Message(Box<v1::ControlMessage>),
+    Message(v1::ControlMessage),
     Applied(Result<longshore_model::Generation, super::ApplyError>),
     Observed,
     Network(Said),

@@ -2,10 +2,14 @@
 
 use crate::control::{Control, DEADLINE, eventually, foreign_token, patient};
 use crate::host::{Host, facts, identity_file, joined, options, quick};
+use longshore_agent::config::{Config, Layer};
 use longshore_agent::identity::{DialError, IdentityFileError, IdentityHandle, JoinError, Renewal, join};
+use longshore_agent::membership::{MembershipError, may_join};
 use longshore_agent::session::SessionState;
 use longshore_control::agents::AgentsConfig;
-use longshore_model::ClusterName;
+use longshore_ecs_api::Operation;
+use longshore_model::{Attribute, ClusterName, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES, MAX_HOST_TEXT_CHARS};
+use serde_json::json;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -68,6 +72,57 @@ async fn wrong_spent_and_expired_tokens_are_told_apart() {
 }
 
 #[tokio::test]
+async fn an_answer_that_was_lost_costs_no_use_of_the_token() {
+    let control = Control::start(patient()).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = identity_file(dir.path());
+    let token = control.token(1).await;
+    // What stands there cannot be replaced by a file, so the answer is lost as soon as it came.
+    std::fs::create_dir_all(&file.0).expect("made");
+    let error = join(&file, options(control.address, token.clone()), facts()).await.expect_err("it cannot be kept");
+    let JoinError::Save { instance, .. } = &error else { panic!("{error}") };
+    assert!(error.may_pass() && error.exit_code() == 1, "{error}");
+    let key = file.0.with_file_name("joining-key.pem");
+    assert_eq!(std::fs::metadata(&key).expect("kept for the next try").mode() & 0o777, 0o600);
+    std::fs::remove_dir(&file.0).expect("empty");
+    let joined = join(&file, options(control.address, token.clone()), facts()).await.expect("joined");
+    assert_eq!(joined.instance.to_string(), *instance);
+    assert!(!key.exists(), "it is in the identity now");
+    let mut host = Host::start(IdentityHandle::new(joined), quick());
+    host.connected().await;
+    let list = control.ecs(Operation::ListContainerInstances, json!({})).await;
+    assert_eq!(list["containerInstanceArns"].as_array().map(Vec::len), Some(1), "{list}");
+    // Joining anew takes a new key, and that another use. A key that others can read is not used, nor is a damaged one.
+    let spent = async || {
+        let error = join(&file, options(control.address, token.clone()), facts()).await.expect_err("spent");
+        assert!(error.to_string().contains("used by 1"), "{error}");
+        std::fs::read_to_string(&key).expect("kept for the next try")
+    };
+    let first = spent().await;
+    assert_eq!(spent().await, first);
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).expect("set");
+    assert_ne!(spent().await, first);
+    std::fs::write(&key, "nonsense").expect("written");
+    assert!(spent().await.contains("PRIVATE KEY"));
+}
+
+#[tokio::test]
+async fn as_much_as_a_host_may_say_of_itself_is_taken() {
+    let control = Control::start(patient()).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = identity_file(dir.path());
+    let mut most = facts();
+    most.hostname = "é".repeat(MAX_HOST_TEXT_CHARS);
+    most.attributes = (0..MAX_ATTRIBUTES)
+        .map(|n| Attribute { name: format!("{n:0128}"), value: Some("é".repeat(MAX_ATTRIBUTE_CHARS)) })
+        .collect();
+    join(&file, options(control.address, control.token(1).await), most.clone()).await.expect("joined");
+    most.attributes.push(Attribute { name: "more".to_owned(), value: None });
+    let error = join(&file, options(control.address, control.token(1).await), most).await.expect_err("refused");
+    assert!(error.to_string().contains("`attributes`"), "{error}");
+}
+
+#[tokio::test]
 async fn a_token_is_shown_to_nobody_but_its_own_control_plane() {
     let control = Control::start(patient()).await;
     let dir = tempfile::tempdir().expect("a directory");
@@ -119,4 +174,34 @@ async fn a_certificate_that_ran_out_needs_a_person() {
     let mut host = Host::start(IdentityHandle::new(identity), quick());
     let refused = host.until("refused", |state| matches!(state, SessionState::Refused { .. })).await;
     assert!(format!("{refused:?}").contains("join again"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_member_joins_again_only_when_it_is_none_any_more_or_somebody_insists() {
+    let mut control = Control::start(patient()).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = Config::from_layer(Layer { data_dir: Some(dir.path().join("agent")), ..Layer::default() });
+    let config = config.expect("usable");
+    may_join(&config, false).await.expect("it has not joined");
+    let identity = joined(&control, dir.path()).await.expect("joined");
+    let instance = identity.instance;
+    let mut host = Host::start(IdentityHandle::new(identity), quick());
+    host.connected().await;
+
+    let member = may_join(&config, false).await.expect_err("a member");
+    assert!(matches!(&member, MembershipError::Already { instance: named, .. } if *named == instance), "{member}");
+    let text = member.to_string();
+    assert!(text.contains("already joined cluster `default`") && text.contains(&instance.to_string()), "{text}");
+    assert!(text.contains("--again") && member.exit_code() == 3, "{text}");
+    may_join(&config, true).await.expect("somebody insists");
+    assert!(matches!(*host.state.borrow(), SessionState::Connected { .. }), "asking cuts no session");
+    control.stop().await;
+    let unasked = may_join(&config, false).await.expect_err("nobody says");
+    assert!(matches!(unasked, MembershipError::Unasked { .. }) && unasked.exit_code() == 1, "{unasked}");
+    control.restart().await;
+
+    let request = json!({"containerInstance": instance.to_string(), "force": true});
+    control.ecs(Operation::DeregisterContainerInstance, request).await;
+    may_join(&config, false).await.expect("it was deregistered");
+    assert_ne!(joined(&control, dir.path()).await.expect("joined").instance, instance);
 }

@@ -222,6 +222,30 @@ async fn a_control_plane_that_speaks_wrongly_is_left_and_tried_again() {
 }
 
 #[tokio::test]
+async fn dials_that_time_out_are_made_less_and_less_often() {
+    let mut control = Control::start(patient()).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let identity = joined(&control, dir.path()).await.expect("joined");
+    control.stop().await;
+    // Takes connections and says nothing. From here on only the agent waits for anything, so time may fly.
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = silent.local_addr().expect("bound").to_string();
+    tokio::time::pause();
+    let config =
+        SessionConfig { control: Some(address), connect_timeout: Duration::from_secs(20), ..Default::default() };
+    let mut host = Host::start(IdentityHandle::new(identity), config);
+    let mut waits = Vec::new();
+    while waits.len() < 8 {
+        host.state.changed().await.expect("the session lives");
+        if let SessionState::Waiting { millis, .. } = &*host.state.borrow_and_update() {
+            waits.push(*millis);
+        }
+    }
+    // 200 ms seven times doubled is above the cap of 15 s; at random half of it comes off.
+    assert!(waits[0] <= 200 && waits[7] >= 7500, "{waits:?}");
+}
+
+#[tokio::test]
 async fn a_silent_control_plane_is_given_up_within_the_lease() {
     let (mut streams, mut host, _control, _dir) = odd(0).await;
     let mut stream = next(&mut streams).await;

@@ -10,7 +10,9 @@
 // A measurement may end with a panic.
 #![allow(clippy::unwrap_used)]
 
-use longshore_core::{AgentHello, Caller, Core, CoreConfig, FirstStart, JoinToken, OwnerTask, SealingKey, SessionId};
+use longshore_core::{
+    AgentHello, Caller, Core, CoreConfig, FirstStart, JoinKey, JoinToken, OwnerTask, SealingKey, SessionId,
+};
 use longshore_ecs_api::Operation;
 use longshore_ecs_api::ssm::SsmOperation;
 use longshore_model::{
@@ -106,7 +108,8 @@ async fn join_some(core: &Core, count: usize) -> Vec<(InstanceId, SessionId)> {
     let answer: Value = serde_json::from_slice(&answer).unwrap();
     let token: JoinToken = answer["ActivationCode"].as_str().unwrap().parse().unwrap();
     let joins = (0..count).map(|_| async {
-        let instance = core.register_instance(&token, None, facts()).await.unwrap().instance;
+        let key = JoinKey::of(uuid::Uuid::new_v4().as_bytes());
+        let instance = core.register_instance(&token, None, facts(), key).await.unwrap().instance;
         let session = SessionId::random();
         let hello = AgentHello { facts: facts(), applied: Generation(0), observed: Vec::new() };
         core.agent_connected(instance, session, hello).await.unwrap();

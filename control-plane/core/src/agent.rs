@@ -30,6 +30,19 @@ impl fmt::Display for SessionId {
     }
 }
 
+/// The key that a host joins with: SHA-256 of its public key. Joining twice with the same key is joining once.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JoinKey(String);
+
+impl JoinKey {
+    /// Of a public key (SubjectPublicKeyInfo, DER).
+    #[must_use]
+    pub fn of(public_key: &[u8]) -> Self {
+        Self(hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, public_key)))
+    }
+}
+
 /// A host that was given an identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registered {
@@ -39,6 +52,8 @@ pub struct Registered {
     pub cluster: ClusterKey,
     /// Its container instance ARN.
     pub arn: String,
+    /// Whether it had joined before, with the same token and key, and nothing was changed.
+    pub repeated: bool,
 }
 
 /// What an agent says first on a stream.
@@ -87,7 +102,7 @@ pub enum JoinError {
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// Never registered here, or forgotten since.
-    #[error("container instance {0} is not registered here; the host has to join again")]
+    #[error("container instance {0} is not registered here; the host has to join again with a new token")]
     Unknown(InstanceId),
     /// Deregistered.
     #[error("container instance {0} was deregistered; the host has to join again with a new token")]

@@ -1,6 +1,6 @@
 //! The handle that everybody outside holds: the ECS operations, and what the sessions with agents say and hear.
 
-use crate::agent::{AgentHello, ConnectError, JoinError, Registered, SessionError, SessionId, Unavailable};
+use crate::agent::{AgentHello, ConnectError, JoinError, JoinKey, Registered, SessionError, SessionId, Unavailable};
 use crate::caller::{Caller, Principal};
 use crate::clock::{Clock, SystemClock};
 use crate::command::{Call, Command, Waiting};
@@ -160,6 +160,9 @@ impl Core {
     /// Gives a host its identity and spends one use of its token, both or neither. `cluster` is where the host
     /// asks to be; absent it is the token's, or `default`, which is made if need be.
     ///
+    /// A host that asks again for the same cluster with the same token and `key`, while the token lives and the
+    /// instance is registered, gets what it got before, and nothing is spent.
+    ///
     /// # Errors
     /// See [`JoinError`]; nothing was changed.
     pub async fn register_instance(
@@ -167,10 +170,23 @@ impl Core {
         token: &JoinToken,
         cluster: Option<ClusterName>,
         facts: HostFacts,
+        key: JoinKey,
     ) -> Result<Registered, JoinError> {
         let account = self.inner.account.clone();
         let instance = InstanceId::random();
-        self.submit(Join { account, token: token.clone(), cluster, facts, instance }).await
+        self.submit(Join { account, token: token.clone(), cluster, facts, key, instance }).await
+    }
+
+    /// Whether an instance is registered, by the latest snapshot.
+    ///
+    /// # Errors
+    /// What its agent is told when it is not: [`ConnectError::Unknown`] or [`ConnectError::Deregistered`].
+    pub fn is_registered(&self, instance: InstanceId) -> Result<(), ConnectError> {
+        match self.inner.state.load().host(instance) {
+            Some(host) if host.record.status.is_registered() => Ok(()),
+            Some(_) => Err(ConnectError::Deregistered(instance)),
+            None => Err(ConnectError::Unknown(instance)),
+        }
     }
 
     /// Opens an agent's session and takes over from an older one. Facts and observed tasks are durable when it
@@ -202,6 +218,12 @@ impl Core {
             SessionError::Deregistered(id) => ConnectError::Deregistered(id),
             SessionError::Unavailable(why) => ConnectError::Unavailable(why),
         })
+    }
+
+    /// Whether `session` is the one that the instance has, by the latest snapshot.
+    #[must_use]
+    pub fn is_current_session(&self, instance: InstanceId, session: SessionId) -> bool {
+        self.inner.state.load().host(instance).is_some_and(|host| host.record.has_session(session))
     }
 
     /// Ends an agent's session. Says nothing when a newer one has taken over: then there is nothing to end.

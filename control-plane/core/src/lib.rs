@@ -33,7 +33,7 @@ mod state;
 mod token;
 mod watchers;
 
-pub use agent::{AgentHello, ConnectError, JoinError, Registered, SessionError, SessionId, Unavailable};
+pub use agent::{AgentHello, ConnectError, JoinError, JoinKey, Registered, SessionError, SessionId, Unavailable};
 pub use caller::{Caller, Principal};
 pub use clock::{Clock, SystemClock};
 pub use config::{CoreConfig, FirstStart};

@@ -1,7 +1,7 @@
 //! What the agent port needs from the core, and the core as that.
 
 use longshore_core::{
-    AgentHello, ConnectError, Core, JoinError, JoinToken, Registered, SessionError, SessionId, Unavailable,
+    AgentHello, ConnectError, Core, JoinError, JoinKey, JoinToken, Registered, SessionError, SessionId, Unavailable,
 };
 use longshore_model::{AccountId, AssignedTask, ClusterName, Generation, HostFacts, InstanceId, TaskId, TaskReport};
 use std::collections::BTreeMap;
@@ -13,13 +13,17 @@ pub trait Fleet: Send + Sync + 'static {
     /// The account that everything belongs to.
     fn account(&self) -> AccountId;
 
-    /// Gives a host its identity and spends one use of its token.
+    /// Gives a host its identity and spends one use of its token; the same identity again for the same token and key.
     fn register(
         &self,
         token: JoinToken,
         cluster: Option<ClusterName>,
         facts: HostFacts,
+        key: JoinKey,
     ) -> impl Future<Output = Result<Registered, JoinError>> + Send;
+
+    /// Whether an instance is registered: the refusal that its agent hears if it is not, or not any more.
+    fn registered(&self, instance: InstanceId) -> Result<(), ConnectError>;
 
     /// Opens a session; durable when it returns.
     fn connected(
@@ -28,6 +32,9 @@ pub trait Fleet: Send + Sync + 'static {
         session: SessionId,
         hello: AgentHello,
     ) -> impl Future<Output = Result<(), ConnectError>> + Send;
+
+    /// Whether a session is the one that its instance has.
+    fn is_current(&self, instance: InstanceId, session: SessionId) -> bool;
 
     /// Ends a session, unless a newer one has taken over.
     fn disconnected(
@@ -61,12 +68,21 @@ impl Fleet for Core {
         token: JoinToken,
         cluster: Option<ClusterName>,
         facts: HostFacts,
+        key: JoinKey,
     ) -> Result<Registered, JoinError> {
-        self.register_instance(&token, cluster, facts).await
+        self.register_instance(&token, cluster, facts, key).await
+    }
+
+    fn registered(&self, instance: InstanceId) -> Result<(), ConnectError> {
+        self.is_registered(instance)
     }
 
     async fn connected(&self, instance: InstanceId, session: SessionId, hello: AgentHello) -> Result<(), ConnectError> {
         self.agent_connected(instance, session, hello).await
+    }
+
+    fn is_current(&self, instance: InstanceId, session: SessionId) -> bool {
+        self.is_current_session(instance, session)
     }
 
     async fn disconnected(&self, instance: InstanceId, session: SessionId) -> Result<(), Unavailable> {

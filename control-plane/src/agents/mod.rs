@@ -6,12 +6,13 @@
 //!
 //! ```text
 //! listener (TLS) -> service (join, renew, the Hello) -> stream (one task a session) -> delta (what to send next)
-//!                                                        \-> sessions (who is newest, whose lease runs)
+//!                                                        \-> presence, sessions (whose lease runs, who is newest)
 //! ```
 
 mod delta;
 mod fleet;
 mod listener;
+mod presence;
 mod refuse;
 mod service;
 mod sessions;
@@ -30,8 +31,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::transport::Server;
 
-/// Streams that one agent may have open at once: its session, a renewal, and those of the moment when a new
-/// session takes over from an old one.
+/// Streams that one connection may have open at once. An agent has one on each: it makes a connection for a session,
+/// and another one for a renewal. The rest is for peers that do it otherwise.
 const STREAMS: u32 = 8;
 /// How often a silent connection is asked whether it is there, and how long the answer may take. Leases notice
 /// sooner; this is for connections that carry no session.
@@ -51,9 +52,11 @@ pub struct AgentsConfig {
     pub lease: Duration,
     /// Lifetime of agents' certificates.
     pub agent_certificate: Duration,
-    /// Connections at once.
+    /// Connections with a client certificate at once.
     pub max_connections: usize,
-    /// From a connection to the end of its TLS handshake.
+    /// Connections without a client certificate at once: hosts that join.
+    pub max_joining: usize,
+    /// From a connection to the end of its TLS handshake; and then to its turn, when there are as many as may be.
     pub handshake_timeout: Duration,
     /// How long a connection without a client certificate may last: enough to join.
     pub join_timeout: Duration,
@@ -70,6 +73,7 @@ impl Default for AgentsConfig {
             lease: Duration::from_secs(5),
             agent_certificate: Duration::from_secs(30 * 86_400),
             max_connections: 20_000,
+            max_joining: 256,
             handshake_timeout: Duration::from_secs(10),
             join_timeout: Duration::from_secs(60),
             hello_timeout: Duration::from_secs(10),

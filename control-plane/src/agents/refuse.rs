@@ -1,6 +1,7 @@
 //! The core's refusals as gRPC statuses. The codes are part of the protocol: agents act on them, people read the
 //! texts. docs/protocol.md has the table.
 
+use crate::pki::CsrError;
 use longshore_core::{ConnectError, JoinError, SessionError, TokenError};
 use longshore_proto::FieldError;
 use tonic::{Code, Status};
@@ -26,6 +27,17 @@ pub(super) fn unreadable(status: Status) -> Status {
     }
 }
 
+/// A certificate request that gets no certificate.
+pub(super) fn request(error: &CsrError) -> Status {
+    match error {
+        CsrError::Unreadable(_) | CsrError::Algorithm => Status::invalid_argument(error.to_string()),
+        CsrError::Make(_) => {
+            tracing::error!(error = %crate::chain(error), "could not certify an agent");
+            Status::internal("the control plane could not make a certificate; its log says why")
+        }
+    }
+}
+
 pub(super) fn join(error: &JoinError) -> Status {
     let text = error.to_string();
     match error {
@@ -41,12 +53,18 @@ pub(super) fn join(error: &JoinError) -> Status {
 pub(super) fn connect(error: &ConnectError) -> Status {
     let text = error.to_string();
     match error {
-        ConnectError::Unknown(_) => Status::not_found(text),
-        ConnectError::Deregistered(_) => Status::permission_denied(text),
+        // Its certificate is one of ours, so it was an instance once: whether it is still remembered as deregistered
+        // makes no difference to its agent.
+        ConnectError::Unknown(_) | ConnectError::Deregistered(_) => Status::permission_denied(text),
         ConnectError::Ahead { .. } => Status::failed_precondition(text),
         ConnectError::Facts(_) => Status::invalid_argument(text),
         ConnectError::Unavailable(_) => Status::unavailable(text),
     }
+}
+
+/// A newer stream of the same instance has taken over.
+pub(super) fn superseded() -> Status {
+    Status::aborted("a newer session of this container instance has taken over")
 }
 
 pub(super) fn session(error: &SessionError) -> Status {

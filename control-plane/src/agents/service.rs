@@ -2,11 +2,12 @@
 //! runs as a task of its own (`stream`).
 
 use super::delta::Sent;
+use super::presence::{Parting, Presence};
 use super::sessions::Sessions;
-use super::stream::{Session, SessionParts};
+use super::stream::{Session, SessionParts, readable};
 use super::{AgentsConfig, Fleet, refuse};
-use crate::pki::{self, Authority, CsrError};
-use longshore_core::{AgentHello, JoinToken, SessionId};
+use crate::pki::{self, Authority};
+use longshore_core::{AgentHello, JoinKey, JoinToken, SessionId};
 use longshore_model::{ClusterName, Generation, HostFacts, InstanceId};
 use longshore_proto::v1::agent_service_server::AgentService;
 use longshore_proto::{MAX_VERSION, MIN_VERSION, ReadHello, common_version, v1};
@@ -45,23 +46,17 @@ impl<F: Fleet> Service<F> {
                 let chain = vec![certificate.to_vec().into(), authority.clone().into()];
                 Ok(v1::Certificate { chain, authorities: vec![authority.into()] })
             }
-            Err(error @ (CsrError::Unreadable(_) | CsrError::Algorithm)) => {
-                Err(Status::invalid_argument(error.to_string()))
-            }
-            Err(error @ CsrError::Make(_)) => {
-                tracing::error!(%instance, error = %crate::chain(&error), "could not certify an agent");
-                Err(Status::internal("the control plane could not make a certificate; its log says why"))
-            }
+            Err(error) => Err(refuse::request(&error)),
         }
     }
 
-    /// Waits for the Hello, settles the version and opens the session in the core.
+    /// Waits for the Hello and settles the version.
     async fn greet(
         &self,
         instance: InstanceId,
         session: SessionId,
         inbound: &mut Streaming<v1::AgentMessage>,
-    ) -> Result<(u32, Generation), Status> {
+    ) -> Result<(u32, AgentHello), Status> {
         let first = tokio::time::timeout(self.config.hello_timeout, inbound.message());
         let first = first
             .await
@@ -84,14 +79,35 @@ impl<F: Fleet> Service<F> {
         };
         let hello = ReadHello::try_from(hello).map_err(|error| refuse::field(&error))?;
         let applied = hello.applied;
+        let observed = readable(instance, hello.observed);
         tracing::info!(
             %instance, %session, boot = hello.boot_id, version, generation = %applied,
-            observed = hello.observed.len(), agent = hello.facts.versions.agent, "an agent connects"
+            observed = observed.len(), agent = hello.facts.versions.agent, "an agent connects"
         );
-        let hello = AgentHello { facts: hello.facts, applied, observed: hello.observed };
-        match self.fleet.connected(instance, session, hello).await {
-            Ok(()) => Ok((version, applied)),
-            Err(error) => Err(refuse::connect(&error)),
+        Ok((version, AgentHello { facts: hello.facts, applied, observed }))
+    }
+
+    /// Opens the session in the core and ends the older stream of the instance, if there is one. Nothing of that
+    /// happens for a Hello that is refused.
+    async fn admit(
+        &self,
+        instance: InstanceId,
+        session: SessionId,
+        hello: AgentHello,
+    ) -> Result<(Presence<F>, CancellationToken), Status> {
+        let mut presence = Presence::new(Parting {
+            fleet: Arc::clone(&self.fleet),
+            sessions: self.sessions.clone(),
+            instance,
+            session,
+            lease: self.config.lease,
+            shutdown: self.shutdown.clone(),
+            superseded: None,
+        });
+        self.fleet.connected(instance, session, hello).await.map_err(|error| refuse::connect(&error))?;
+        match presence.claim() {
+            Some(superseded) => Ok((presence, superseded)),
+            None => Err(refuse::superseded()),
         }
     }
 }
@@ -121,10 +137,11 @@ impl<F: Fleet> AgentService for Service<F> {
         let facts = HostFacts::try_from(facts)
             .map_err(|error| Status::invalid_argument(format!("in field `facts`: {error}")))?;
         // Before the token is spent: a request that cannot be certified must not cost a use of it.
+        let key = pki::requested_key(&request.csr).map_err(|error| refuse::request(&error))?;
         self.certify(&request.csr, InstanceId::from_bytes([0; 16]))?;
         let activation = token.activation.clone();
         let hostname = facts.hostname.clone();
-        let registered = match self.fleet.register(token, cluster, facts).await {
+        let registered = match self.fleet.register(token, cluster, facts, JoinKey::of(&key)).await {
             Ok(registered) => registered,
             Err(error) => {
                 tracing::warn!(?peer, activation, hostname, %error, "a host was refused");
@@ -132,7 +149,8 @@ impl<F: Fleet> AgentService for Service<F> {
             }
         };
         let instance = registered.instance;
-        tracing::info!(?peer, activation, hostname, %instance, cluster = %registered.cluster, "a host joined");
+        let (cluster, repeated) = (&registered.cluster, registered.repeated);
+        tracing::info!(?peer, activation, hostname, %instance, %cluster, repeated, "a host joined");
         Ok(Response::new(v1::JoinResponse {
             instance_id: instance.to_string(),
             cluster: registered.cluster.name.to_string(),
@@ -145,9 +163,7 @@ impl<F: Fleet> AgentService for Service<F> {
 
     async fn renew(&self, request: Request<v1::RenewRequest>) -> Result<Response<v1::RenewResponse>, Status> {
         let instance = caller(&request)?;
-        if self.fleet.assignment(instance).is_none() {
-            return Err(refuse::connect(&longshore_core::ConnectError::Deregistered(instance)));
-        }
+        self.fleet.registered(instance).map_err(|error| refuse::connect(&error))?;
         let certificate = self.certify(&request.into_inner().csr, instance)?;
         tracing::info!(%instance, "renewed an agent's certificate");
         Ok(Response::new(v1::RenewResponse { certificate: Some(certificate) }))
@@ -162,20 +178,20 @@ impl<F: Fleet> AgentService for Service<F> {
         let instance = caller(&request)?;
         let session = SessionId::random();
         let mut inbound = request.into_inner();
-        let superseded = self.sessions.claim(instance, session);
         // Subscribed before the assignment is read, so that no change falls between the two.
         let changes = self.fleet.watch(instance);
-        let greeted = self.greet(instance, session, &mut inbound).await;
-        let (version, applied) = match greeted {
-            Ok(greeted) => greeted,
-            Err(status) => {
-                self.sessions.release(instance, session);
-                tracing::warn!(%instance, %session, code = ?status.code(), why = status.message(), "a session was refused");
-                return Err(status);
-            }
+        let admitted = async {
+            let (version, hello) = self.greet(instance, session, &mut inbound).await?;
+            let applied = hello.applied;
+            let (presence, superseded) = self.admit(instance, session, hello).await?;
+            Ok((version, applied, presence, superseded))
         };
+        let admitted: Result<(u32, Generation, Presence<F>, CancellationToken), Status> = admitted.await;
+        let (version, applied, mut presence, superseded) = admitted.inspect_err(|status| {
+            tracing::warn!(%instance, %session, code = ?status.code(), why = status.message(), "a session was refused");
+        })?;
         let Some(current) = self.fleet.assignment(instance) else {
-            self.sessions.release(instance, session);
+            presence.settle();
             return Err(refuse::connect(&longshore_core::ConnectError::Deregistered(instance)));
         };
         let (sent, assignment) = Sent::complete(current, applied);
@@ -187,7 +203,7 @@ impl<F: Fleet> AgentService for Service<F> {
             inbound,
             outbound,
             changes,
-            sessions: self.sessions.clone(),
+            presence,
             superseded,
             shutdown: self.shutdown.clone(),
             lease: self.config.lease,

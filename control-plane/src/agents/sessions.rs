@@ -1,7 +1,7 @@
 //! Which stream of an instance is its newest.
 //!
-//! Owns that one map. A claim ends the older stream at once; the core decides the same by itself, durably, so a
-//! race between two streams of one agent ends with at most one of them.
+//! Owns that one map, which follows the core: the core decides durably which session of an instance is the newest, and
+//! only that one can be claimed here. A claim ends the older stream at once.
 
 use longshore_core::SessionId;
 use longshore_model::InstanceId;
@@ -21,15 +21,26 @@ struct Newest {
 }
 
 impl Sessions {
-    /// Makes `session` the newest of `instance` and ends the one before. The token ends this one in its turn.
-    pub(super) fn claim(&self, instance: InstanceId, session: SessionId) -> CancellationToken {
+    /// Makes `session` the newest of `instance` and ends the one before, if the core has it as `current`. The token
+    /// ends this one in its turn.
+    ///
+    /// The core is asked while no other claim can pass, and a session that it left behind is never current again: the
+    /// last claim is that of the core's newest session, in whatever order two streams of one agent come here.
+    pub(super) fn claim(
+        &self,
+        instance: InstanceId,
+        session: SessionId,
+        current: impl FnOnce() -> bool,
+    ) -> Option<CancellationToken> {
+        let mut newest = self.lock();
+        if !current() {
+            return None;
+        }
         let superseded = CancellationToken::new();
-        let newest = Newest { session, superseded: superseded.clone() };
-        let older = self.lock().insert(instance, newest);
-        if let Some(older) = older {
+        if let Some(older) = newest.insert(instance, Newest { session, superseded: superseded.clone() }) {
             older.superseded.cancel();
         }
-        superseded
+        Some(superseded)
     }
 
     /// Forgets `session` if it is still the newest, and says whether it was.
@@ -57,9 +68,10 @@ mod tests {
         let sessions = Sessions::default();
         let instance = InstanceId::random();
         let (first, second) = (SessionId::random(), SessionId::random());
-        let first_ends = sessions.claim(instance, first);
-        assert!(!first_ends.is_cancelled());
-        let second_ends = sessions.claim(instance, second);
+        let first_ends = sessions.claim(instance, first, || true).expect("current");
+        assert!(sessions.claim(instance, SessionId::random(), || false).is_none());
+        assert!(!first_ends.is_cancelled(), "one that the core does not have ends no other");
+        let second_ends = sessions.claim(instance, second, || true).expect("current");
         assert!(first_ends.is_cancelled());
         assert!(!sessions.release(instance, first));
         assert!(!second_ends.is_cancelled());

@@ -1,18 +1,21 @@
 //! One agent's session, from its Welcome to its end: a task of its own.
 //!
 //! Owns what was sent on this stream and what of it was acknowledged. Assignments leave at once while none is in
-//! flight (sent and not yet acknowledged) and gather while one is. Reports are durable before they are acknowledged.
+//! flight (sent and not yet acknowledged) and gather while one is. Reports are durable before they are acknowledged;
+//! while some are being saved the session goes on, and those that come then gather.
 //! Every message renews the lease; when it runs out, or a while after the stream ended otherwise, the core hears
-//! that the agent is gone, unless a newer stream has taken over.
+//! that the agent is gone, unless a newer stream has taken over (`presence`).
 
 use super::delta::Sent;
-use super::sessions::Sessions;
+use super::presence::Presence;
 use super::{Fleet, refuse};
 use futures::future::BoxFuture;
 use longshore_core::{SessionError, SessionId};
-use longshore_model::{Assignment, Generation, InstanceId};
+use longshore_model::{Assignment, Generation, InstanceId, TaskId, TaskReport};
 use longshore_proto::convert::read_reports;
-use longshore_proto::v1;
+use longshore_proto::{ReadReports, UnreadableReport, v1};
+use prost::Message as _;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -22,11 +25,13 @@ use tonic::{Code, Status, Streaming};
 
 /// Messages of kinds unknown here that a stream may carry. A newer agent that settled on our version sends none.
 const UNKNOWN_MESSAGES: u32 = 100;
-/// The wait before the core is told again that an agent is gone, when it could not save that.
-const TELL_AGAIN: Duration = Duration::from_secs(1);
+/// Bytes of reports that may gather while others are being saved: as much as one message brings.
+const GATHERED_BYTES: usize = longshore_proto::MAX_MESSAGE;
+/// Reports of one message that are named in the log because they cannot be read.
+const UNREADABLE_TOLD: usize = 5;
 
 /// What a session is made of.
-pub(super) struct SessionParts<F> {
+pub(super) struct SessionParts<F: Fleet> {
     pub(super) fleet: Arc<F>,
     pub(super) instance: InstanceId,
     pub(super) session: SessionId,
@@ -34,7 +39,8 @@ pub(super) struct SessionParts<F> {
     pub(super) outbound: mpsc::Sender<Result<v1::ControlMessage, Status>>,
     /// Wakes when the instance's assignment changed; closed when it is deregistered.
     pub(super) changes: watch::Receiver<Generation>,
-    pub(super) sessions: Sessions,
+    /// Told each time the agent is heard; its end tells the core of ours.
+    pub(super) presence: Presence<F>,
     pub(super) superseded: CancellationToken,
     pub(super) shutdown: CancellationToken,
     pub(super) lease: Duration,
@@ -43,13 +49,13 @@ pub(super) struct SessionParts<F> {
     pub(super) sent: Sent,
 }
 
-pub(super) struct Session<F> {
+pub(super) struct Session<F: Fleet> {
     parts: SessionParts<F>,
-    /// When the agent was last heard.
-    heard: Instant,
     flight: Flight,
     /// The sequence number of the batch of reports that is being made durable, and its outcome.
     saving: Option<(u64, BoxFuture<'static, Result<(), SessionError>>)>,
+    /// What was reported meanwhile.
+    gathered: Option<Gathered>,
     last_reports: u64,
     unknown_messages: u32,
 }
@@ -87,7 +93,7 @@ impl End {
             Self::Closed(_) => None,
             Self::LeaseLost => Some(Status::deadline_exceeded("no heartbeat came for as long as the lease lasts")),
             Self::Refused(status) | Self::Unavailable(status) => Some(status.clone()),
-            Self::Superseded => Some(Status::aborted("a newer session of this container instance has taken over")),
+            Self::Superseded => Some(refuse::superseded()),
             Self::Deregistered => Some(refuse::connect(&longshore_core::ConnectError::Deregistered(instance))),
             Self::Shutdown => Some(Status::unavailable("the control plane is shutting down")),
         }
@@ -108,10 +114,10 @@ impl End {
 
 impl<F: Fleet> Session<F> {
     pub(super) fn new(parts: SessionParts<F>) -> Self {
-        Self { parts, heard: Instant::now(), flight: Flight::Idle, saving: None, last_reports: 0, unknown_messages: 0 }
+        Self { parts, flight: Flight::Idle, saving: None, gathered: None, last_reports: 0, unknown_messages: 0 }
     }
 
-    /// Runs until the stream ends, and then until the core knows what that means.
+    /// Runs until the stream ends.
     pub(super) async fn run(mut self, welcome: v1::Welcome, assignment: Assignment) {
         let (instance, session) = (self.parts.instance, self.parts.session);
         let end = match self.begin(welcome, assignment) {
@@ -123,34 +129,14 @@ impl<F: Fleet> Session<F> {
             // A full queue means an agent that does not read; it finds the stream closed.
             let _ = self.parts.outbound.try_send(Err(status));
         }
-        let Self { parts, heard, .. } = self;
-        let SessionParts { fleet, sessions, superseded, shutdown, lease, outbound, inbound, .. } = parts;
-        drop((outbound, inbound));
         match end {
-            Superseded | Shutdown => return,
-            Deregistered => {
-                sessions.release(instance, session);
-                return;
-            }
-            LeaseLost | Closed(_) | Refused(_) | Unavailable(_) => {}
-        }
-        // The lease is the agent's, not the stream's: one that comes back within it was never gone.
-        let gone = async {
-            tokio::time::sleep_until(heard + lease).await;
-            while let Err(error) = fleet.disconnected(instance, session).await {
-                tracing::warn!(%instance, %session, %error, "could not save that an agent is gone; trying again");
-                tokio::time::sleep(TELL_AGAIN).await;
-            }
-        };
-        tokio::select! {
-            biased;
-            () = superseded.cancelled() => {}
-            () = shutdown.cancelled() => {}
-            () = gone => {
-                if sessions.release(instance, session) {
-                    tracing::warn!(%instance, %session, "an agent is gone: its lease ran out");
-                }
-            }
+            End::Deregistered => self.parts.presence.settle(),
+            End::Closed(_)
+            | End::LeaseLost
+            | End::Refused(_)
+            | End::Superseded
+            | End::Unavailable(_)
+            | End::Shutdown => {}
         }
     }
 
@@ -161,14 +147,14 @@ impl<F: Fleet> Session<F> {
 
     async fn serve(&mut self) -> End {
         loop {
-            let lease_ends = self.heard + self.parts.lease;
+            let lease_ends = self.parts.presence.heard() + self.parts.lease;
             let resend_at = match self.flight {
                 Flight::Idle => None,
                 Flight::InFlight { until, .. } => Some(until),
             };
-            // While reports are being saved nothing more is read: the agent's next words wait in the connection,
-            // and the lease with them.
-            let reading = self.saving.is_none();
+            // Saving may take long, and the agent's heartbeats are answered all the same. Only when too much has
+            // gathered nothing more is read: the agent's next words wait in the connection, and the lease with them.
+            let reading = self.has_room();
             let parts = &mut self.parts;
             let wake = tokio::select! {
                 biased;
@@ -192,7 +178,7 @@ impl<F: Fleet> Session<F> {
                 Wake::Changed => self.push(),
                 Wake::Saved((seq, outcome)) => self.saved(seq, outcome),
                 Wake::Message(message) => {
-                    self.heard = Instant::now();
+                    self.parts.presence.hear();
                     self.message(message)
                 }
                 Wake::NotApplied => {
@@ -212,9 +198,8 @@ impl<F: Fleet> Session<F> {
     fn message(&mut self, message: v1::AgentMessage) -> Result<(), End> {
         use v1::agent_message::Kind;
         match message.kind {
-            Some(Kind::Heartbeat(beat)) => {
-                self.send(v1::control_message::Kind::HeartbeatAck(v1::HeartbeatAck { seq: beat.seq, network_settled: 0 }))
-            }
+            Some(Kind::Heartbeat(beat)) => self
+                .send(v1::control_message::Kind::HeartbeatAck(v1::HeartbeatAck { seq: beat.seq, network_settled: 0 })),
             Some(Kind::Applied(applied)) => self.applied(Generation(applied.generation)),
             Some(Kind::Resync(resync)) => {
                 let why: String = resync.why.chars().filter(|c| !c.is_control()).take(200).collect();
@@ -256,20 +241,38 @@ impl<F: Fleet> Session<F> {
             let last = self.last_reports;
             return Err(garbage(format!("field `reports.seq` is {}, and must be above {last}", reports.seq)));
         }
-        let tasks =
-            read_reports("reports.tasks", reports.tasks).map_err(|error| End::Refused(refuse::field(&error)))?;
+        let read = read_reports("reports.tasks", reports.tasks).map_err(|error| End::Refused(refuse::field(&error)))?;
+        let tasks = readable(self.parts.instance, read);
         self.last_reports = reports.seq;
-        let (fleet, instance, session) = (Arc::clone(&self.parts.fleet), self.parts.instance, self.parts.session);
-        let saving = async move { fleet.reports(instance, session, tasks).await };
-        self.saving = Some((reports.seq, Box::pin(saving)));
+        match self.saving {
+            None => self.save(reports.seq, tasks),
+            Some(_) => self.gathered.get_or_insert_default().add(reports.seq, tasks),
+        }
         Ok(())
     }
 
+    fn has_room(&self) -> bool {
+        self.gathered.as_ref().is_none_or(|gathered| gathered.bytes < GATHERED_BYTES)
+    }
+
+    fn save(&mut self, seq: u64, tasks: Vec<TaskReport>) {
+        let (fleet, instance, session) = (Arc::clone(&self.parts.fleet), self.parts.instance, self.parts.session);
+        let saving = async move { fleet.reports(instance, session, tasks).await };
+        self.saving = Some((seq, Box::pin(saving)));
+    }
+
     fn saved(&mut self, seq: u64, outcome: Result<(), SessionError>) -> Result<(), End> {
-        // What waited in the connection meanwhile was not heard because we did not listen.
-        self.heard = Instant::now();
+        if !self.has_room() {
+            // What waited in the connection meanwhile was not heard because we did not listen.
+            self.parts.presence.hear();
+        }
         match outcome {
-            Ok(()) => self.send(v1::control_message::Kind::ReportsAck(v1::ReportsAck { seq, revision: 0 })),
+            Ok(()) => {
+                if let Some(Gathered { seq, tasks, .. }) = self.gathered.take() {
+                    self.save(seq, tasks.into_values().map(|(report, _)| report).collect());
+                }
+                self.send(v1::control_message::Kind::ReportsAck(v1::ReportsAck { seq, revision: 0 }))
+            }
             Err(error @ SessionError::Superseded { .. }) => {
                 tracing::debug!(%error, "reports of an older session");
                 Err(End::Superseded)
@@ -328,6 +331,31 @@ impl<F: Fleet> Session<F> {
     }
 }
 
+/// Reports that came while others were being saved: of each task the latest, so that what an agent sends again because
+/// no answer comes does not pile up.
+#[derive(Default)]
+struct Gathered {
+    /// Of the last batch.
+    seq: u64,
+    /// The reports and their sizes.
+    tasks: BTreeMap<TaskId, (TaskReport, usize)>,
+    bytes: usize,
+}
+
+impl Gathered {
+    fn add(&mut self, seq: u64, tasks: Vec<TaskReport>) {
+        self.seq = seq;
+        for report in tasks {
+            let size = v1::TaskReport::from(report.clone()).encoded_len();
+            let older = match self.tasks.get(&report.task) {
+                Some((known, _)) if known.version > report.version => continue,
+                Some(_) | None => self.tasks.insert(report.task, (report, size)),
+            };
+            self.bytes = self.bytes + size - older.map_or(0, |(_, size)| size);
+        }
+    }
+}
+
 /// What woke a session.
 #[expect(clippy::large_enum_variant, reason = "made and taken apart in one place, never stored")]
 enum Wake {
@@ -337,8 +365,6 @@ enum Wake {
     Message(v1::AgentMessage),
     NotApplied,
 }
-
-use End::{Closed, Deregistered, LeaseLost, Refused, Shutdown, Superseded, Unavailable};
 
 /// The outcome of the reports that are being saved; never completes when there are none.
 async fn saved(
@@ -359,6 +385,19 @@ async fn sleep_until(when: Option<Instant>) {
         None => std::future::pending().await,
         Some(when) => tokio::time::sleep_until(when).await,
     }
+}
+
+/// The reports that can be taken. The rest is told and passed over: an agent that is newer than this control plane may
+/// say what cannot be read here, and would say it again in every session that ended for it.
+pub(super) fn readable(instance: InstanceId, read: ReadReports) -> Vec<TaskReport> {
+    for UnreadableReport { task, error } in read.unreadable.iter().take(UNREADABLE_TOLD) {
+        let task = task.map(|task| task.to_string());
+        tracing::warn!(%instance, task, %error, "a report cannot be read and is passed over");
+    }
+    if read.unreadable.len() > UNREADABLE_TOLD {
+        tracing::warn!(%instance, reports = read.unreadable.len(), "as many reports as this cannot be read");
+    }
+    read.reports
 }
 
 fn garbage(text: impl Into<String>) -> End {

@@ -26,6 +26,8 @@ pub struct RefusedTask {
     pub task: TaskId,
     /// What it should be, where that much can be read.
     pub desired: Option<DesiredStatus>,
+    /// Why it should stop, when it should; for people.
+    pub stop_reason: String,
     /// The field at fault.
     pub error: FieldError,
 }
@@ -80,9 +82,10 @@ impl TryFrom<v1::Assignment> for ReadAssignment {
                 continue;
             }
             let desired = enumeration::<v1::Desired, _>("desired", task.desired).ok();
+            let stop_reason = task.stop_reason.clone();
             match AssignedTask::try_from(task).within(&place) {
                 Ok(task) => tasks.push(task),
-                Err(error) => refused.push(RefusedTask { task: task_id, desired, error }),
+                Err(error) => refused.push(RefusedTask { task: task_id, desired, stop_reason, error }),
             }
         }
         let mut removed = Vec::new();

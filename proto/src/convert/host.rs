@@ -1,16 +1,12 @@
 //! What a host says of itself, and the Hello that carries it.
 
-use super::{Fault, FieldError, Within, at_most, each, read_reports, repeated, required};
+use super::{Fault, FieldError, ReadReports, Within, at_most, each, read_reports, repeated, required};
 use crate::v1;
-use longshore_model::{Attribute, Generation, HostFacts, HostVersions, Resources, TaskReport};
+use longshore_model::{
+    Attribute, Generation, HostFacts, HostVersions, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES, MAX_HOST_TEXT_CHARS, Resources,
+};
 use std::collections::BTreeSet;
 
-/// Attributes that a host may have: some 60 are built in, ECS allows 10 more, and there is room for both to grow.
-const MAX_ATTRIBUTES: usize = 1000;
-/// Characters of an attribute's name and of its value (ECS `Attribute`).
-const MAX_ATTRIBUTE: usize = 128;
-/// Characters of a hostname, a version or a GPU's id.
-const MAX_TEXT: usize = 255;
 /// GPUs of one host.
 const MAX_GPUS: usize = 256;
 
@@ -24,7 +20,7 @@ pub struct ReadHello {
     /// What the agent has saved.
     pub applied: Generation,
     /// Everything that the agent knows of.
-    pub observed: Vec<TaskReport>,
+    pub observed: ReadReports,
     /// Random for each start of the agent; for logs.
     pub boot_id: String,
 }
@@ -33,7 +29,7 @@ impl TryFrom<v1::Hello> for ReadHello {
     type Error = FieldError;
 
     fn try_from(hello: v1::Hello) -> Result<Self, FieldError> {
-        at_most("boot_id", hello.boot_id.chars().count(), MAX_TEXT)?;
+        at_most("boot_id", hello.boot_id.chars().count(), MAX_HOST_TEXT_CHARS)?;
         Ok(Self {
             versions: hello.min_version..=hello.max_version,
             facts: required("facts", hello.facts)?.try_into().within("facts")?,
@@ -57,13 +53,13 @@ impl TryFrom<v1::Attribute> for Attribute {
         if attribute.name.is_empty() {
             return Err(FieldError::new("name", Fault::Missing));
         }
-        at_most("name", attribute.name.chars().count(), MAX_ATTRIBUTE)?;
+        at_most("name", attribute.name.chars().count(), MAX_ATTRIBUTE_CHARS)?;
         if !attribute.name.chars().all(|c| c.is_ascii_alphanumeric() || "-_./\\".contains(c)) {
             let rule = "may have letters, digits and - _ . / \\ only";
             return Err(FieldError::new("name", Fault::Rule(rule)));
         }
         if let Some(value) = &attribute.value {
-            at_most("value", value.chars().count(), MAX_ATTRIBUTE)?;
+            at_most("value", value.chars().count(), MAX_ATTRIBUTE_CHARS)?;
             if value.chars().any(char::is_control) {
                 return Err(FieldError::new("value", Fault::Rule("may not have control characters")));
             }
@@ -102,7 +98,7 @@ impl TryFrom<v1::HostFacts> for HostFacts {
             ("agent_hash", &facts.agent_hash),
             ("docker_version", &facts.docker_version),
         ] {
-            at_most(field, text.chars().count(), MAX_TEXT)?;
+            at_most(field, text.chars().count(), MAX_HOST_TEXT_CHARS)?;
             if text.chars().any(char::is_control) {
                 return Err(FieldError::new(field, Fault::Rule("may not have control characters")));
             }
@@ -110,7 +106,7 @@ impl TryFrom<v1::HostFacts> for HostFacts {
         at_most("attributes", facts.attributes.len(), MAX_ATTRIBUTES)?;
         at_most("gpu_ids", facts.gpu_ids.len(), MAX_GPUS)?;
         for (i, gpu) in facts.gpu_ids.iter().enumerate() {
-            at_most("", gpu.chars().count(), MAX_TEXT).within_item("gpu_ids", i)?;
+            at_most("", gpu.chars().count(), MAX_HOST_TEXT_CHARS).within_item("gpu_ids", i)?;
         }
         if let Some(gpu) = repeated(facts.gpu_ids.iter()) {
             return Err(FieldError::new("gpu_ids", Fault::Repeated(gpu)));

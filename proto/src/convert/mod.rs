@@ -2,7 +2,7 @@
 //!
 //! From the domain to a message is `From` and cannot fail. From a message to the domain is `TryFrom`, checks
 //! everything that the domain's types promise, and names the field at fault. One task that cannot be read
-//! does not void an assignment: see [`ReadAssignment`].
+//! does not void an assignment, and one report not a batch: see [`ReadAssignment`] and [`ReadReports`].
 
 mod assignment;
 mod host;
@@ -14,7 +14,7 @@ mod tests;
 
 pub use assignment::{ReadAssignment, RefusedTask};
 pub use host::ReadHello;
-pub use report::read_reports;
+pub use report::{ReadReports, UnreadableReport, read_reports};
 
 use longshore_model::IdError;
 

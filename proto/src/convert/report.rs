@@ -3,8 +3,9 @@
 use super::{Fault, FieldError, Within, at_most, each, enumeration, id, port, repeated, wire_enum};
 use crate::v1;
 use longshore_model::{
-    ContainerName, ContainerReport, EniReport, NetworkBinding, Protocol, StopInfo, TaskReport, Timestamp,
+    ContainerName, ContainerReport, EniReport, NetworkBinding, Protocol, StopInfo, TaskId, TaskReport, Timestamp,
 };
+use std::collections::BTreeSet;
 
 /// Characters of a reason. A longer one is cut when it is sent, and refused when it arrives.
 const MAX_REASON: usize = 1024;
@@ -41,17 +42,46 @@ wire_enum!(StopCode <=> StopCode {
     InfrastructureHealth = InfrastructureHealth,
 });
 
-/// Reads a list of reports, at most one a task.
+/// A list of reports, read: what is good, and what is not.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReadReports {
+    /// The reports that can be read, at most one a task.
+    pub reports: Vec<TaskReport>,
+    /// Those that cannot. For the log: what they say is not known until their tasks are reported otherwise.
+    pub unreadable: Vec<UnreadableReport>,
+}
+
+/// A report that cannot be read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UnreadableReport {
+    /// Of which task, where that much can be read.
+    pub task: Option<TaskId>,
+    /// The field at fault.
+    pub error: FieldError,
+}
+
+/// Reads a list of reports, at most one a task. One that cannot be read does not void the rest, nor does a second one
+/// of a task.
 ///
 /// # Errors
-/// The first field at fault, its path beginning with `field`.
-pub fn read_reports(field: &str, reports: Vec<v1::TaskReport>) -> Result<Vec<TaskReport>, FieldError> {
+/// When there are more than any agent sends. The path of this, and of what is wrong with a report, begins with `field`.
+pub fn read_reports(field: &str, reports: Vec<v1::TaskReport>) -> Result<ReadReports, FieldError> {
     at_most(field, reports.len(), MAX_REPORTS)?;
-    let reports: Vec<TaskReport> = each(field, reports)?;
-    match repeated(reports.iter().map(|report| &report.task)) {
-        Some(task) => Err(FieldError::new(field, Fault::Repeated(task))),
-        None => Ok(reports),
+    let mut read = ReadReports { reports: Vec::with_capacity(reports.len()), unreadable: Vec::new() };
+    let mut seen = BTreeSet::new();
+    for (i, report) in reports.into_iter().enumerate() {
+        let task: Option<TaskId> = report.task.parse().ok();
+        let error = match TaskReport::try_from(report).within_item(field, i) {
+            Ok(report) if seen.insert(report.task) => {
+                read.reports.push(report);
+                continue;
+            }
+            Ok(report) => FieldError::new(format!("{field}[{i}].task"), Fault::Repeated(report.task.to_string())),
+            Err(error) => error,
+        };
+        read.unreadable.push(UnreadableReport { task, error });
     }
+    Ok(read)
 }
 
 /// The first [`MAX_REASON`] characters.

@@ -5,7 +5,10 @@ mod arbitrary;
 use super::*;
 use crate::v1;
 use arbitrary::{assigned_task, assignment, facts, network_update, report};
-use longshore_model::{AssignedTask, Assignment, DesiredStatus, HostFacts, NetworkStatus, NetworkUpdate, TaskReport};
+use longshore_model::{
+    AssignedTask, Assignment, DesiredStatus, HostFacts, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES, NetworkStatus,
+    NetworkUpdate, TaskReport,
+};
 use proptest::prelude::*;
 use prost::Message;
 
@@ -180,10 +183,40 @@ fn refused_reports_and_facts_name_the_field() {
     message.attributes = vec![bad()];
     assert_eq!(HostFacts::try_from(message).expect_err("refused").path, "attributes[0].name");
 
+    let named = |n: usize| v1::Attribute { name: format!("{n:0128}"), value: Some("é".repeat(MAX_ATTRIBUTE_CHARS)) };
+    let mut message = v1::HostFacts::from(sample(facts()));
+    message.attributes = (0..MAX_ATTRIBUTES).map(named).collect();
+    HostFacts::try_from(message.clone()).expect("as many and as long as may be");
+    message.attributes.push(named(MAX_ATTRIBUTES));
+    assert_eq!(HostFacts::try_from(message).expect_err("refused").path, "attributes");
+
     let hello = v1::Hello { facts: None, ..v1::Hello::default() };
     assert_eq!(ReadHello::try_from(hello).expect_err("refused").path, "facts");
-    let twice = vec![v1::TaskReport::from(sample(report())); 2];
-    assert_eq!(read_reports("observed", twice).expect_err("refused").path, "observed");
+    let many = vec![v1::TaskReport::default(); 10_001];
+    assert_eq!(read_reports("observed", many).expect_err("refused").path, "observed");
+}
+
+#[test]
+fn one_bad_report_does_not_void_the_rest() {
+    let good = sample(report());
+    let newer = v1::TaskReport {
+        task: longshore_model::TaskId::random().to_string(),
+        status: 99,
+        ..v1::TaskReport::from(good.clone())
+    };
+    let nameless = v1::TaskReport { task: "?".to_owned(), ..newer.clone() };
+    let message = vec![newer.clone(), nameless, good.clone().into(), good.clone().into()];
+    let read = read_reports("reports.tasks", message).expect("readable as a whole");
+    assert_eq!(read.reports, std::slice::from_ref(&good));
+    let unreadable: Vec<_> = read.unreadable.iter().map(|one| (one.task, one.error.path.as_str())).collect();
+    assert_eq!(
+        unreadable,
+        [
+            (newer.task.parse().ok(), "reports.tasks[0].status"),
+            (None, "reports.tasks[1].task"),
+            (Some(good.task), "reports.tasks[3].task"),
+        ]
+    );
 }
 
 #[test]
@@ -196,6 +229,7 @@ fn one_bad_task_does_not_void_the_rest() {
     spec.id = bad_id.to_string();
     spec.network_mode = 1000;
     bad.desired = v1::Desired::Stopped.into();
+    bad.stop_reason = "enough".to_owned();
     nameless.spec.as_mut().expect("has one").id = "?".to_owned();
     let message = v1::Assignment {
         generation: 7,
@@ -208,6 +242,7 @@ fn one_bad_task_does_not_void_the_rest() {
     assert_eq!(read.refused.len(), 1);
     assert_eq!(read.refused[0].task, bad_id);
     assert_eq!(read.refused[0].desired, Some(DesiredStatus::Stopped));
+    assert_eq!(read.refused[0].stop_reason, "enough");
     assert_eq!(read.refused[0].error.path, "tasks[0].spec.network_mode");
     let unreadable: Vec<_> = read.unreadable.iter().map(|error| error.path.as_str()).collect();
     assert_eq!(unreadable, ["tasks[1].spec.id", "tasks[3].spec.id"]);

@@ -13,6 +13,18 @@ use super::host::{Host, START_DEADLINE};
 use super::process::{Process, Signal};
 use super::wait::wait_until;
 
+/// containerd dies with its dockerd, a moment later. A dockerd that starts in that moment takes it for alive, waits for
+/// it and gives up.
+const FORGET_CONTAINERD: &str = "file=/run/docker-lab/containerd/containerd.pid
+pid=$(cat $file 2>/dev/null) || { echo gone; exit 0; }
+stat=$(cat /proc/$pid/stat 2>/dev/null) || stat=
+case \"$stat\" in
+*'(containerd) Z'*) ;;
+*'(containerd) '*) echo alive; exit 0 ;;
+esac
+rm -f $file
+echo gone";
+
 /// A dockerd of the lab's own.
 pub struct Engine {
     socket: PathBuf,
@@ -54,6 +66,9 @@ impl Engine {
         // After a kill these name a process that is gone; in the host's pid namespace the number may be another's.
         let _ = std::fs::remove_file(dir.join("docker.pid"));
         let _ = std::fs::remove_file(&self.socket);
+        wait_until("the end of the last dockerd's containerd", Duration::from_secs(10), || {
+            Ok(host.run("sh", &["-c", FORGET_CONTAINERD])?.trim() == "gone")
+        })?;
         let socket = format!("unix://{}", self.socket.display());
         let process = host.start("dockerd", Path::new("dockerd"), |command| {
             command.arg("--data-root").arg(dir.join("docker"));

@@ -85,14 +85,21 @@ impl Engine {
         }
     }
 
-    /// dockerd takes a containerd whose process id exists for alive, also one that nobody has reaped yet.
+    /// dockerd takes a containerd whose process id exists for alive: one that dies with the last dockerd, a moment later,
+    /// and one that nobody has reaped yet. It would wait for it and give up.
     fn forget_dead_containerd(&self) {
         let file = self.directory.path().join("exec/containerd/containerd.pid");
         let Ok(pid) = std::fs::read_to_string(&file) else { return };
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-        if stat.is_empty() || stat.contains(") Z ") {
-            let _ = std::fs::remove_file(file);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+            if !stat.contains("(containerd) ") || stat.contains(") Z ") {
+                break;
+            }
+            assert!(Instant::now() < deadline, "the last dockerd's containerd does not end: {stat}");
+            std::thread::sleep(Duration::from_millis(5));
         }
+        let _ = std::fs::remove_file(file);
     }
 
     pub(crate) fn endpoint(&self) -> String {

@@ -505,18 +505,30 @@ async fn a_task_that_is_not_understood_is_refused_alone() {
     let mut rig = Rig::on(&host);
     let good = spec(&[("a", &[])]);
     let refused = TaskId::random();
-    let bad = RefusedTask { task: refused, desired: None, why: "containers[0].image: must not be empty".into() };
+    let bad = |task, desired, stop_reason: &str, why: &str| RefusedTask {
+        task,
+        desired,
+        stop_reason: stop_reason.into(),
+        why: why.into(),
+    };
+    let unknown = bad(refused, None, "", "containers[0].image: must not be empty");
     let assignment = Assignment::Complete { generation: Generation(1), tasks: vec![run(&good)] };
-    rig.update(assignment, vec![bad]).await.expect("applied");
+    rig.update(assignment, vec![unknown]).await.expect("applied");
     let report = rig.until_status(refused, TaskStatus::Stopped).await;
     assert!(report.stop.is_some_and(|s| s.reason.contains("containers[0].image")));
     rig.until_status(good.id, TaskStatus::Running).await;
     // A known one keeps running as known.
-    let bad = RefusedTask { task: good.id, desired: None, why: "something new".into() };
-    rig.update(Assignment::Complete { generation: Generation(2), tasks: vec![] }, vec![bad]).await.expect("applied");
+    let known = bad(good.id, None, "", "something new");
+    let next = |generation| Assignment::Complete { generation: Generation(generation), tasks: vec![] };
+    rig.update(next(2), vec![known]).await.expect("applied");
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(rig.observed.borrow()[&good.id].status, TaskStatus::Running);
     assert_eq!(rig.observed.borrow()[&good.id].containers[0].status, ContainerStatus::Running);
+    // One that is to stop stops, for the reason that it was given.
+    let stopped = bad(good.id, Some(DesiredStatus::Stopped), "Task stopped by user", "something new");
+    rig.update(next(3), vec![stopped]).await.expect("applied");
+    let report = rig.until_status(good.id, TaskStatus::Stopped).await;
+    assert_eq!(report.stop.map(|stop| (stop.code, stop.reason)), Some((None, "Task stopped by user".to_owned())));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! Container instances: joining, draining, deregistering.
 
-use crate::agent::{JoinError, Registered};
+use crate::agent::{JoinError, JoinKey, Registered};
 use crate::change::Change;
 use crate::command::{Command, Tx};
 use crate::commands::session::check_facts;
@@ -16,13 +16,16 @@ use longshore_model::{
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Gives a host an identity and spends one use of its token.
+/// Gives a host an identity and spends one use of its token; or the same identity as before, if it asks again with the
+/// same key, since the answer may have been lost.
 pub(crate) struct Join {
     pub(crate) account: AccountId,
     pub(crate) token: JoinToken,
     /// Where the host asks to be.
     pub(crate) cluster: Option<ClusterName>,
     pub(crate) facts: HostFacts,
+    /// The key that it joins with.
+    pub(crate) key: JoinKey,
     /// The id that it will have.
     pub(crate) instance: InstanceId,
 }
@@ -43,11 +46,16 @@ impl Command for Join {
         if activation.expires_at <= tx.now {
             return Err(JoinError::Expired(activation.expires_at));
         }
+        let cluster = join_cluster(&activation, self.cluster);
+        let before = |cluster: &ClusterKey| tx.state().joined(&activation.id, &self.key, cluster);
+        if let Some((cluster, instance)) = cluster.as_ref().ok().and_then(|c| Some((c.clone(), before(c)?))) {
+            return Ok(registered(self.account, cluster, instance, true));
+        }
         if activation.used >= activation.limit {
             return Err(JoinError::Spent(activation.used));
         }
         check_facts(&self.facts).map_err(JoinError::Facts)?;
-        let cluster = join_cluster(&activation, self.cluster)?;
+        let cluster = cluster?;
         let exists = tx.state().cluster(&cluster).is_some_and(|c| c.record.is_active());
         match (exists, cluster.name.as_str()) {
             (true, _) => {}
@@ -65,16 +73,18 @@ impl Command for Join {
             custom_attributes: BTreeMap::new(),
             registered_at: tx.now,
             activation: activation.id.clone(),
+            join_key: Some(self.key),
             tags: activation.tags.clone(),
             version: 1,
         })));
-        let arn = Arn {
-            region: cluster.region.clone(),
-            account: self.account,
-            resource: Resource::ContainerInstance(cluster.name.clone(), self.instance),
-        };
-        Ok(Registered { instance: self.instance, cluster, arn: arn.to_string() })
+        Ok(registered(self.account, cluster, self.instance, false))
     }
+}
+
+fn registered(account: AccountId, cluster: ClusterKey, instance: InstanceId, repeated: bool) -> Registered {
+    let resource = Resource::ContainerInstance(cluster.name.clone(), instance);
+    let arn = Arn { region: cluster.region.clone(), account, resource }.to_string();
+    Registered { instance, cluster, arn, repeated }
 }
 
 fn join_cluster(activation: &Activation, asked: Option<ClusterName>) -> Result<ClusterKey, JoinError> {
@@ -164,6 +174,7 @@ fn orphaned(task: &Task, now: longshore_model::Timestamp) -> Task {
         stopping_at: Some(task.stopping_at.unwrap_or(now)),
         stopped_at: Some(now),
         over_at: Some(now),
+        waiting_for: None,
         reported: task.reported.iter().map(stopped).collect(),
         version: task.version + 1,
         ..task.clone()

@@ -19,7 +19,7 @@ pub(crate) use cluster::{ClusterUpdate, CreateCluster, DeleteCluster, UpdateClus
 pub(crate) use definition::{DeleteDefinitions, DeregisterDefinition, RegisterDefinition};
 pub(crate) use instance::{DeregisterInstance, Join, SetInstancesStatus};
 pub(crate) use place::{Launch, Launched, PlaceError, PlaceTasks, Refusal, Target, plan, repeated};
-pub(crate) use report::Report;
+pub(crate) use report::{REASON_MAX, Report};
 pub(crate) use session::{Connect, Disconnect, ExpireSessions};
 pub(crate) use setting::{DeleteSetting, PutSetting};
 pub(crate) use stop::StopTask;

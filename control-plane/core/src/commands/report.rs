@@ -13,8 +13,8 @@ use longshore_model::{
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// ECS's limit for reasons.
-const REASON_MAX: usize = 1024;
+/// Characters of a reason, ECS's limit.
+pub(crate) const REASON_MAX: usize = 1024;
 
 /// Takes reports of an agent's current session.
 pub(crate) struct Report {
@@ -91,6 +91,16 @@ fn merge(task: &Task, report: &TaskReport, since: Since, now: Timestamp, names: 
         let said = report.stop.as_ref().filter(|stop| stop.code.is_some() || !stop.reason.is_empty());
         new.stop = said.map(|stop| Stop { code: stop.code, reason: shortened(&stop.reason) });
     }
+    new.waiting_for = match new.status {
+        TaskStatus::Provisioning | TaskStatus::Pending | TaskStatus::Activating => {
+            report.waiting_for.as_deref().map(shortened)
+        }
+        TaskStatus::Running
+        | TaskStatus::Deactivating
+        | TaskStatus::Stopping
+        | TaskStatus::Deprovisioning
+        | TaskStatus::Stopped => None,
+    };
     new.connectivity_at = task.connectivity_at.or(Some(now));
     new.pull_started_at = report.pull_started_at.or(task.pull_started_at);
     new.pull_stopped_at = report.pull_stopped_at.or(task.pull_stopped_at);

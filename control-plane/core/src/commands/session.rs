@@ -6,7 +6,7 @@ use crate::command::{Command, Tx};
 use crate::commands::report::{Since, take_reports};
 use crate::records::{Connection, Instance};
 use crate::state::State;
-use longshore_model::{HostFacts, InstanceId};
+use longshore_model::{Attribute, HostFacts, InstanceId, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES, MAX_HOST_TEXT_CHARS};
 use std::sync::Arc;
 
 /// An agent opens a session; an older one of the same instance ends with it.
@@ -110,12 +110,8 @@ fn put(tx: &mut Tx<'_>, record: Instance) {
     tx.change(Change::Instance(Arc::new(Instance { version: record.version + 1, ..record })));
 }
 
-/// More attributes than any host has; beyond it something is wrong with the agent.
-const MAX_ATTRIBUTES: usize = 512;
-/// ECS's limits for the names and values of attributes.
-const MAX_ATTRIBUTE: usize = 128;
-
-/// Why facts cannot be kept, in words for the host's operator.
+/// Why facts cannot be kept, in words for the host's operator. The limits are those of the protocol, which refuses what
+/// is beyond them by its field.
 pub(crate) fn check_facts(facts: &HostFacts) -> Result<(), String> {
     if facts.resources.cpu_units == 0 {
         return Err("it offers no CPU".to_owned());
@@ -123,18 +119,18 @@ pub(crate) fn check_facts(facts: &HostFacts) -> Result<(), String> {
     if facts.resources.memory_mib == 0 {
         return Err("it offers no memory".to_owned());
     }
-    if facts.hostname.len() > 255 {
-        return Err("its hostname has more than 255 bytes".to_owned());
+    if facts.hostname.chars().count() > MAX_HOST_TEXT_CHARS {
+        return Err(format!("its hostname has more than {MAX_HOST_TEXT_CHARS} characters"));
     }
     if facts.attributes.len() > MAX_ATTRIBUTES {
         return Err(format!("it has {} attributes, and at most {MAX_ATTRIBUTES} are kept", facts.attributes.len()));
     }
-    for attribute in &facts.attributes {
-        if attribute.name.is_empty() || attribute.name.len() > MAX_ATTRIBUTE {
-            return Err(format!("the name of attribute `{}` must have 1 to {MAX_ATTRIBUTE} bytes", attribute.name));
+    for Attribute { name, value } in &facts.attributes {
+        if !(1..=MAX_ATTRIBUTE_CHARS).contains(&name.chars().count()) {
+            return Err(format!("the name of attribute `{name}` must have 1 to {MAX_ATTRIBUTE_CHARS} characters"));
         }
-        if attribute.value.as_ref().is_some_and(|value| value.len() > MAX_ATTRIBUTE) {
-            return Err(format!("the value of attribute `{}` is longer than {MAX_ATTRIBUTE} bytes", attribute.name));
+        if value.as_ref().is_some_and(|value| value.chars().count() > MAX_ATTRIBUTE_CHARS) {
+            return Err(format!("the value of attribute `{name}` has more than {MAX_ATTRIBUTE_CHARS} characters"));
         }
     }
     Ok(())

@@ -9,10 +9,7 @@ use longshore_ecs_api::responses::{DeleteAttributesResponse, ListAttributesRespo
 use longshore_ecs_api::types::Attribute;
 use longshore_ecs_api::{ApiError, ErrorCode, Operation};
 use longshore_model::arn::Resource;
-use longshore_model::{ClusterKey, InstanceId};
-
-/// ECS's limit for names and values.
-const MAX: usize = 128;
+use longshore_model::{ClusterKey, InstanceId, MAX_ATTRIBUTE_CHARS as MAX};
 
 pub(crate) async fn put(ctx: Ctx<'_>, request: PutAttributesRequest) -> Result<PutAttributesResponse, ApiError> {
     let cluster = ctx.cluster(request.cluster.as_deref())?.record.key.clone();

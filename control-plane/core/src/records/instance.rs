@@ -1,6 +1,6 @@
 //! Container instances: hosts that joined a cluster.
 
-use crate::agent::SessionId;
+use crate::agent::{JoinKey, SessionId};
 use crate::records::Tags;
 use longshore_model::{ClusterKey, HostFacts, InstanceId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -80,6 +80,9 @@ pub struct Instance {
     pub registered_at: Timestamp,
     /// The activation that it joined with.
     pub activation: String,
+    /// The key that it joined with; absent in records of versions that did not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub join_key: Option<JoinKey>,
     /// Tags.
     pub tags: Tags,
     /// Rises with every change of this record.

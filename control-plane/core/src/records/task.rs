@@ -71,6 +71,9 @@ pub struct Task {
     pub report_version: u64,
     /// Whether any report said more than that it is pending. From then on no agent may start it.
     pub may_have_started: bool,
+    /// What it waits for while it does not run yet, as last reported, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<String>,
     /// Containers as last reported, in the definition's order; empty before any report.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reported: Vec<ContainerReport>,

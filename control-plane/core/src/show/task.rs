@@ -1,5 +1,6 @@
 //! Tasks.
 
+use crate::commands::REASON_MAX;
 use crate::needs::container_override;
 use crate::records::{Connection, Task, TaskContainer};
 use crate::show::{arn_in, tags, time};
@@ -107,7 +108,7 @@ fn container(account: &AccountId, task: &Task, c: &ContainerDefinition, given: &
         runtime_id: reported.and_then(|r| r.runtime_id.clone()),
         last_status: Some(status.as_str().to_owned()),
         exit_code: reported.and_then(|r| r.exit_code),
-        reason: reported.and_then(|r| r.reason.clone()),
+        reason: reported.and_then(|r| r.reason.clone()).or_else(|| waiting(task, status)),
         network_bindings: Some(reported.map(bindings).unwrap_or_default()),
         network_interfaces: Some(Vec::new()),
         health_status: Some(api_health(container_health(c, reported))),
@@ -119,6 +120,12 @@ fn container(account: &AccountId, task: &Task, c: &ContainerDefinition, given: &
         managed_agents: None,
         neuron_device_ids: None,
     }
+}
+
+/// What a container that is not started yet waits for. ECS has no field for it, and shows reasons here.
+fn waiting(task: &Task, status: ContainerStatus) -> Option<String> {
+    let what = task.waiting_for.as_ref().filter(|_| status == ContainerStatus::Pending)?;
+    Some("Waiting for ".chars().chain(what.chars()).take(REASON_MAX).collect())
 }
 
 fn report<'a>(task: &'a Task, c: &ContainerDefinition) -> Option<&'a ContainerReport> {

@@ -3,7 +3,7 @@
 use crate::change::Change;
 use crate::records::{Cluster, ClusterStatus, Definition, DefinitionStatus, Instance, InstanceStatus, Task};
 use crate::state::host::is_pending;
-use crate::state::{ClusterState, Family, Grave, HostState, State, TaskSet};
+use crate::state::{ClusterState, Family, Grave, HostState, JoinedBy, State, TaskSet};
 use longshore_model::{ClusterKey, DesiredStatus, Generation, InstanceId, TaskId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -159,6 +159,13 @@ impl State {
         if was_registered && !is_registered {
             touched.insert(record.id);
         }
+        if let Some(by) = joined_by(record) {
+            if is_registered {
+                self.joins.insert(by, record.id);
+            } else if self.joins.get(&by) == Some(&record.id) {
+                self.joins.remove(&by);
+            }
+        }
         if let InstanceStatus::Inactive { since } = record.status {
             self.bury((since, Grave::Instance(record.id)), true);
         }
@@ -170,6 +177,9 @@ impl State {
         let Some(host) = cluster.hosts.remove(&id) else { return };
         if host.record.status.is_registered() {
             cluster.registered -= 1;
+        }
+        if let Some(by) = joined_by(&host.record).filter(|by| self.joins.get(by) == Some(&id)) {
+            self.joins.remove(&by);
         }
         if let InstanceStatus::Inactive { since } = host.record.status {
             self.bury((since, Grave::Instance(id)), false);
@@ -257,6 +267,11 @@ impl State {
             }
         }
     }
+}
+
+/// How an instance joined, where that is known.
+fn joined_by(record: &Instance) -> Option<JoinedBy> {
+    Some((record.activation.clone(), record.join_key.clone()?, record.cluster.clone()))
 }
 
 /// What an agent is told of a task; `None` when the task is not part of its assignment.

@@ -15,6 +15,7 @@ pub use cluster::{ClusterState, TaskCounts};
 pub use host::HostState;
 pub(crate) use sets::{Grave, TaskSet};
 
+use crate::agent::JoinKey;
 use crate::records::{
     AccessKey, Account, Activation, ActivationKey, ClientToken, ClientTokenKey, Definition, DefinitionKey, FamilyKey,
     Setting, SettingKey, Task,
@@ -43,6 +44,8 @@ pub struct State {
     activation_regions: HashMap<String, ActivationKey>,
     clusters: OrdMap<ClusterKey, Arc<ClusterState>>,
     instance_clusters: HashMap<InstanceId, ClusterKey>,
+    /// Registered instances by how they joined.
+    joins: HashMap<JoinedBy, InstanceId>,
     families: OrdMap<FamilyKey, Arc<Family>>,
     definition_users: HashMap<DefinitionKey, u32>,
     doomed_definitions: OrdSet<DefinitionKey>,
@@ -51,6 +54,9 @@ pub struct State {
     client_tokens: OrdMap<ClientTokenKey, Arc<ClientToken>>,
     graves: OrdSet<(Timestamp, Grave)>,
 }
+
+/// How an instance joined: its activation, its key and its cluster.
+type JoinedBy = (String, JoinKey, ClusterKey);
 
 impl State {
     /// The store's revision that this state is true at.
@@ -118,6 +124,11 @@ impl State {
     #[must_use]
     pub fn host(&self, id: InstanceId) -> Option<&Arc<HostState>> {
         self.clusters.get(self.instance_clusters.get(&id)?)?.hosts.get(&id)
+    }
+
+    /// The registered instance that joined this cluster with this activation and key.
+    pub(crate) fn joined(&self, activation: &str, key: &JoinKey, cluster: &ClusterKey) -> Option<InstanceId> {
+        self.joins.get(&(activation.to_owned(), key.clone(), cluster.clone())).copied()
     }
 
     /// A family.

@@ -1,7 +1,7 @@
 //! Random sequences of commands. After each one: nothing is overcommitted, indexes and sums are what the records
 //! say, nothing final is undone; and what a store would hold gives the same state again.
 
-use crate::agent::{AgentHello, SessionId};
+use crate::agent::{AgentHello, JoinKey, SessionId};
 use crate::change::Change;
 use crate::command::{Command, Effects, Tx};
 use crate::commands::{
@@ -275,7 +275,9 @@ impl Lab {
                     drop(self.run(DeleteDefinitions { keys: vec![key] }));
                 }
             }
+            // Some come again with the key of another: they are that one.
             Step::Join { cluster: n, cpu, gpus } => drop(self.run(Join {
+                key: JoinKey::of(&(cpu / 512).to_be_bytes()),
                 account: AccountId::new("000000000001").expect("12 digits"),
                 token: self.token.clone(),
                 cluster: Some(cluster(n).name),
@@ -452,6 +454,7 @@ fn same(a: &State, b: &State) -> Result<(), TestCaseError> {
     prop_assert_eq!(&a.activations, &b.activations);
     prop_assert_eq!(&a.activation_regions, &b.activation_regions);
     prop_assert_eq!(&a.instance_clusters, &b.instance_clusters);
+    prop_assert_eq!(&a.joins, &b.joins);
     prop_assert_eq!(&a.families, &b.families);
     prop_assert_eq!(&a.definition_users, &b.definition_users);
     prop_assert_eq!(&a.doomed_definitions, &b.doomed_definitions);

@@ -1,6 +1,6 @@
 //! Clusters, through the public interface.
 
-use crate::world::{self, World, facts};
+use crate::world::{self, World, facts, new_key};
 use longshore_ecs_api::Operation as Op;
 use longshore_ecs_api::ssm::SsmOperation;
 use serde_json::{Value, json};
@@ -249,6 +249,6 @@ async fn activations_are_listed_without_their_secrets_and_deleted() {
     world.ssm(SsmOperation::DeleteActivation, json!({"ActivationId": token.activation})).await;
     let list = world.ssm(SsmOperation::DescribeActivations, json!({})).await;
     assert_eq!(list, json!({"ActivationList": []}));
-    let joined = world.core.register_instance(&token, None, facts(1024, 1024)).await;
+    let joined = world.core.register_instance(&token, None, facts(1024, 1024), new_key()).await;
     assert!(matches!(joined, Err(longshore_core::JoinError::UnknownToken)), "{joined:?}");
 }

@@ -1,9 +1,13 @@
 //! Container instances and the sessions of their agents.
 
-use crate::world::{Agent, World, facts, report, task_id};
-use longshore_core::{AgentHello, ConnectError, JoinError, JoinToken, SessionError, SessionId};
+use crate::world::{Agent, World, facts, new_key, report, task_id};
+use longshore_core::{AgentHello, ConnectError, JoinError, JoinKey, JoinToken, Registered, SessionError, SessionId};
 use longshore_ecs_api::Operation as Op;
-use longshore_model::{ClusterName, Generation, InstanceId, TaskStatus};
+use longshore_ecs_api::ssm::SsmOperation;
+use longshore_model::{
+    Attribute, ClusterName, Generation, HostFacts, InstanceId, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES,
+    MAX_HOST_TEXT_CHARS, TaskStatus,
+};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -16,15 +20,61 @@ async fn a_token_is_spent_as_often_as_it_allows_and_no_more() {
     let world = World::new().await;
     world.cluster("prod").await;
     let token = world.token(json!({"RegistrationLimit": 2})).await;
-    let joins = (0..5).map(|_| world.core.register_instance(&token, named("prod"), facts(1024, 1024)));
+    let joins = (0..5).map(|_| world.core.register_instance(&token, named("prod"), facts(1024, 1024), new_key()));
     let outcomes = futures::future::join_all(joins).await;
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 2);
     assert!(outcomes.iter().filter_map(|o| o.as_ref().err()).all(|e| matches!(e, JoinError::Spent(2))));
     let list = world.ok(Op::ListContainerInstances, json!({"cluster": "prod"})).await;
     assert_eq!(list["containerInstanceArns"].as_array().unwrap().len(), 2);
     let world = world.reopen().await;
-    let late = world.core.register_instance(&token, named("prod"), facts(1024, 1024)).await;
+    let late = world.core.register_instance(&token, named("prod"), facts(1024, 1024), new_key()).await;
     assert!(matches!(late, Err(JoinError::Spent(2))), "{late:?}");
+}
+
+#[tokio::test]
+async fn joining_again_with_the_same_token_and_key_is_joining_once() {
+    let world = World::new().await;
+    world.cluster("prod").await;
+    let token = world.token(json!({"RegistrationLimit": 2})).await;
+    let (key, other) = (new_key(), new_key());
+    let join = |world: &World, key: &JoinKey, cluster: &str| {
+        let (core, token, key, cluster) = (world.core.clone(), token.clone(), key.clone(), named(cluster));
+        async move { core.register_instance(&token, cluster, facts(1024, 1024), key).await }
+    };
+    let used = async |world: &World| {
+        let list = world.ssm(SsmOperation::DescribeActivations, json!({})).await;
+        list["ActivationList"][0]["RegistrationsCount"].as_u64().unwrap()
+    };
+    let first = join(&world, &key, "prod").await.unwrap();
+    assert!(!first.repeated);
+    // The answer was lost, the control plane was started anew, the host asks again: and all of it twice.
+    for _ in 0..2 {
+        let again = join(&world, &key, "prod").await.unwrap();
+        assert_eq!(again, Registered { repeated: true, ..first.clone() });
+    }
+    let world = world.reopen().await;
+    assert_eq!(join(&world, &key, "prod").await.unwrap().instance, first.instance);
+    assert_eq!(used(&world).await, 1);
+    // Another key is another host, and so is another token.
+    let second = join(&world, &other, "prod").await.unwrap();
+    assert_ne!(second.instance, first.instance);
+    let spent = join(&world, &new_key(), "prod").await;
+    assert!(matches!(spent, Err(JoinError::Spent(2))), "{spent:?}");
+    // With all uses spent the two may still ask again. For another cluster it is another join.
+    assert_eq!(join(&world, &key, "prod").await.unwrap().instance, first.instance);
+    let elsewhere = join(&world, &key, "default").await;
+    assert!(matches!(elsewhere, Err(JoinError::Spent(2))), "{elsewhere:?}");
+    let more = world.token(json!({})).await;
+    let by_another = world.core.register_instance(&more, named("prod"), facts(1024, 1024), key.clone()).await.unwrap();
+    assert_ne!(by_another.instance, first.instance);
+    // What was deregistered is not brought back, nor is anything once the token is over.
+    let request = json!({"cluster": "prod", "containerInstance": first.instance.to_string()});
+    world.ok(Op::DeregisterContainerInstance, request).await;
+    let gone = join(&world, &key, "prod").await;
+    assert!(matches!(gone, Err(JoinError::Spent(2))), "{gone:?}");
+    world.clock.advance(Duration::from_secs(25 * 3600));
+    let late = join(&world, &other, "prod").await;
+    assert!(matches!(late, Err(JoinError::Expired(_))), "{late:?}");
 }
 
 #[tokio::test]
@@ -33,7 +83,7 @@ async fn wrong_expired_and_bound_tokens() {
     world.cluster("prod").await;
     let join = |token: JoinToken, cluster: Option<ClusterName>| {
         let core = world.core.clone();
-        async move { core.register_instance(&token, cluster, facts(1024, 1024)).await }
+        async move { core.register_instance(&token, cluster, facts(1024, 1024), new_key()).await }
     };
     let invented = join(JoinToken::random([0; 32]), None).await;
     assert!(matches!(invented, Err(JoinError::UnknownToken)), "{invented:?}");
@@ -56,11 +106,35 @@ async fn wrong_expired_and_bound_tokens() {
     assert_eq!(join(token.clone(), None).await.unwrap().cluster.name.as_str(), "default");
     let mut nothing = facts(1024, 1024);
     nothing.resources.cpu_units = 0;
-    let refused = world.core.register_instance(&token, None, nothing).await;
+    let refused = world.core.register_instance(&token, None, nothing, new_key()).await;
     assert!(matches!(refused, Err(JoinError::Facts(_))), "{refused:?}");
     world.clock.advance(Duration::from_secs(25 * 3600));
     let late = join(token, None).await;
     assert!(matches!(late, Err(JoinError::Expired(_))), "{late:?}");
+}
+
+#[tokio::test]
+async fn as_much_of_a_host_as_may_be_said_is_kept_and_no_more() {
+    let world = World::new().await;
+    world.cluster("default").await;
+    let mut most = facts(1024, 1024);
+    // Characters count, not bytes.
+    most.hostname = "é".repeat(MAX_HOST_TEXT_CHARS);
+    most.attributes = (0..MAX_ATTRIBUTES)
+        .map(|n| Attribute { name: format!("{n:0128}"), value: Some("é".repeat(MAX_ATTRIBUTE_CHARS)) })
+        .collect();
+    world.host("default", most.clone()).await;
+    let beyond = [
+        HostFacts { hostname: "é".repeat(MAX_HOST_TEXT_CHARS + 1), ..most.clone() },
+        HostFacts { attributes: vec![Attribute { name: "a".repeat(129), value: None }], ..most.clone() },
+        HostFacts { attributes: vec![Attribute { name: "a".into(), value: Some("é".repeat(129)) }], ..most.clone() },
+        HostFacts { attributes: vec![Attribute { name: "a".into(), value: None }; MAX_ATTRIBUTES + 1], ..most },
+    ];
+    let token = world.token(json!({})).await;
+    for facts in beyond {
+        let refused = world.core.register_instance(&token, None, facts, new_key()).await;
+        assert!(matches!(refused, Err(JoinError::Facts(_))), "{refused:?}");
+    }
 }
 
 #[tokio::test]

@@ -118,6 +118,40 @@ async fn a_task_that_ends_by_itself_says_why() {
 }
 
 #[tokio::test]
+async fn a_task_that_waits_says_for_what_until_it_runs() {
+    let (world, mut agent) = lab().await;
+    world.definition("web", json!({})).await;
+    let id = task_id(&world.run(json!({"taskDefinition": "web"})).await);
+    let reason = |shown: &Value| shown["containers"][0].get("reason").cloned();
+    let waits = |agent: &mut Agent, status, what: &str| longshore_model::TaskReport {
+        waiting_for: Some(what.to_owned()),
+        ..agent.report(id, status)
+    };
+    let held = waits(&mut agent, TaskStatus::Pending, "host port 80/tcp");
+    agent.say(vec![held]).await;
+    let shown = world.task(id).await;
+    assert_eq!(
+        (reason(&shown), &shown["lastStatus"]),
+        (Some(json!("Waiting for host port 80/tcp")), &json!("PENDING"))
+    );
+    assert_eq!(shown.get("stoppedReason"), None);
+    // It is part of the record, and no longer than a reason may be.
+    let world = world.reopen().await;
+    assert_eq!(world.task(id).await["containers"], shown["containers"]);
+    let long = waits(&mut agent, TaskStatus::Pending, &"é".repeat(1024));
+    world.core.agent_reports(agent.instance, agent.session, vec![long]).await.unwrap();
+    let shown = world.task(id).await;
+    assert_eq!(reason(&shown).unwrap().as_str().unwrap().chars().count(), 1024);
+    // It waits no more; and what runs waits for nothing, whatever is said.
+    let (calm, running) = (agent.report(id, TaskStatus::Pending), waits(&mut agent, TaskStatus::Running, "its stop"));
+    for (report, status) in [(calm, "PENDING"), (running, "RUNNING")] {
+        world.core.agent_reports(agent.instance, agent.session, vec![report]).await.unwrap();
+        let shown = world.task(id).await;
+        assert_eq!((reason(&shown), &shown["lastStatus"]), (None, &json!(status)));
+    }
+}
+
+#[tokio::test]
 async fn reports_never_go_backwards() {
     let (world, mut agent) = lab().await;
     let other = world.host("default", facts(2048, 2048)).await;

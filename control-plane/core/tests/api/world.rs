@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use longshore_core::{
-    AgentHello, Caller, Clock, Core, CoreConfig, FirstStart, JoinToken, OwnerError, SealingKey, SessionId,
+    AgentHello, Caller, Clock, Core, CoreConfig, FirstStart, JoinKey, JoinToken, OwnerError, SealingKey, SessionId,
 };
 use longshore_ecs_api::Operation;
 use longshore_ecs_api::ssm::SsmOperation;
@@ -177,7 +177,7 @@ impl World {
     pub(crate) async fn host(&self, cluster: &str, facts: HostFacts) -> Agent {
         let token = self.token(json!({})).await;
         let cluster = Some(longshore_model::ClusterName::new(cluster).unwrap());
-        let registered = self.core.register_instance(&token, cluster, facts.clone()).await.unwrap();
+        let registered = self.core.register_instance(&token, cluster, facts.clone(), new_key()).await.unwrap();
         let mut agent = Agent {
             core: self.core.clone(),
             instance: registered.instance,
@@ -215,6 +215,11 @@ impl World {
     pub(crate) async fn cluster(&self, name: &str) {
         self.ok(Operation::CreateCluster, json!({"clusterName": name})).await;
     }
+}
+
+/// The key of a host that never joined.
+pub(crate) fn new_key() -> JoinKey {
+    JoinKey::of(uuid::Uuid::new_v4().as_bytes())
 }
 
 pub(crate) fn caller(region: &str) -> Caller {

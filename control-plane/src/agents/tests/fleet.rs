@@ -2,7 +2,7 @@
 
 use super::super::Fleet;
 use longshore_core::{
-    AgentHello, ConnectError, JoinError, JoinToken, Registered, SessionError, SessionId, Unavailable,
+    AgentHello, ConnectError, JoinError, JoinKey, JoinToken, Registered, SessionError, SessionId, Unavailable,
 };
 use longshore_model::{
     AccountId, AssignedTask, ClusterKey, ClusterName, DesiredStatus, Generation, HostFacts, InstanceId, NetworkMode,
@@ -27,10 +27,16 @@ pub(super) struct State {
     /// What joining with an activation answers; an activation that is not here is unknown.
     pub(super) tokens: HashMap<String, Token>,
     pub(super) instances: HashMap<InstanceId, Instance>,
+    /// What was answered to which activation and key.
+    joined: HashMap<(String, JoinKey), Registered>,
     /// Nothing can be saved.
     pub(super) unavailable: bool,
     /// Reports are not saved while this is set.
     pub(super) stalled: bool,
+    /// Instances that are not there were deregistered long ago and are forgotten; otherwise it was just now.
+    pub(super) swept: bool,
+    /// Sessions are opened and nobody hears of it while this is set.
+    pub(super) hellos_stalled: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +55,11 @@ pub(super) struct Instance {
 }
 
 impl State {
+    /// What the agent of an instance hears that is not there.
+    fn refusal(&self, id: InstanceId) -> ConnectError {
+        if self.swept { ConnectError::Unknown(id) } else { ConnectError::Deregistered(id) }
+    }
+
     /// Gives an instance a task without waking its session.
     pub(super) fn put(&mut self, id: InstanceId, task: AssignedTask) {
         self.instances.get_mut(&id).expect("registered").tasks.insert(task.spec.id, task);
@@ -147,7 +158,12 @@ impl Fleet for FakeFleet {
         token: JoinToken,
         cluster: Option<ClusterName>,
         _: HostFacts,
+        key: JoinKey,
     ) -> Result<Registered, JoinError> {
+        let before = self.lock().joined.get(&(token.activation.clone(), key.clone())).cloned();
+        if let Some(before) = before {
+            return Ok(Registered { repeated: true, ..before });
+        }
         let known = self.lock().tokens.get(&token.activation).copied();
         match known {
             None => return Err(JoinError::UnknownToken),
@@ -165,15 +181,23 @@ impl Fleet for FakeFleet {
         let cluster = ClusterKey { region: Region::new("lab").expect("a region"), name };
         let instance = self.add_instance();
         let arn = format!("arn:aws:ecs:lab:123456789012:container-instance/{}/{instance}", cluster.name);
-        Ok(Registered { instance, cluster, arn })
+        let registered = Registered { instance, cluster, arn, repeated: false };
+        self.change(|state| state.joined.insert((token.activation, key), registered.clone()));
+        Ok(registered)
+    }
+
+    fn registered(&self, id: InstanceId) -> Result<(), ConnectError> {
+        let state = self.lock();
+        if state.instances.contains_key(&id) { Ok(()) } else { Err(state.refusal(id)) }
     }
 
     async fn connected(&self, id: InstanceId, session: SessionId, hello: AgentHello) -> Result<(), ConnectError> {
-        self.change(|state| {
+        self.change(|state| -> Result<(), ConnectError> {
             if state.unavailable {
                 return Err(unavailable().into());
             }
-            let instance = state.instances.get_mut(&id).ok_or(ConnectError::Deregistered(id))?;
+            let refusal = state.refusal(id);
+            let instance = state.instances.get_mut(&id).ok_or(refusal)?;
             if hello.applied > Generation(1_000_000) {
                 let revision = *instance.generation.borrow();
                 return Err(ConnectError::Ahead { applied: hello.applied, revision });
@@ -181,7 +205,13 @@ impl Fleet for FakeFleet {
             instance.session = Some(session);
             instance.hellos.push(hello);
             Ok(())
-        })
+        })?;
+        self.wait("a session may open", |state| !state.hellos_stalled).await;
+        Ok(())
+    }
+
+    fn is_current(&self, id: InstanceId, session: SessionId) -> bool {
+        self.lock().instances.get(&id).is_some_and(|instance| instance.session == Some(session))
     }
 
     async fn disconnected(&self, id: InstanceId, session: SessionId) -> Result<(), Unavailable> {

@@ -1,15 +1,18 @@
 //! Joining, renewing, and who may call what.
 
 use super::fleet::{DEADLINE, Token};
-use super::peer::{Port, patient, request};
+use super::peer::{Port, hello, patient, request};
 use crate::agents::AgentsConfig;
 use crate::pki;
 use longshore_core::JoinToken;
 use longshore_proto::v1;
+use longshore_proto::v1::agent_message::Kind;
+use longshore_proto::v1::agent_service_client::AgentServiceClient;
 use rustls::pki_types::CertificateDer;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::Code;
+use tonic::transport::Channel;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -44,6 +47,27 @@ async fn a_token_gives_an_identity_that_sessions_take() {
     let renewed = CertificateDer::from(renewed.certificate.expect("one").chain[0].to_vec());
     assert_ne!(renewed, leaf);
     assert_eq!(pki::instance_of(&renewed), pki::instance_of(&leaf));
+}
+
+#[tokio::test]
+async fn a_join_whose_answer_was_lost_is_answered_again() {
+    let port = Port::start(patient()).await;
+    let message = join(token(&port, Token::Uses(1)));
+    let leaf = async |message: v1::JoinRequest| {
+        let joined = port.dial(None).await.join(message).await.expect("joined").into_inner();
+        let leaf = CertificateDer::from(joined.certificate.expect("one").chain[0].to_vec());
+        assert_eq!(pki::instance_of(&leaf).map(|id| id.to_string()), Ok(joined.instance_id.clone()));
+        (joined.instance_id, leaf)
+    };
+    let (first, certificate) = leaf(message.clone()).await;
+    let (second, another) = leaf(message.clone()).await;
+    assert_eq!(first, second);
+    assert_ne!(certificate, another, "a certificate of its own");
+    assert_eq!(port.fleet.lock().instances.len(), 1);
+    // The token alone is not enough.
+    let other = v1::JoinRequest { csr: request().1.into(), ..message };
+    let status = port.dial(None).await.join(other).await.expect_err("spent");
+    assert_eq!(status.code(), Code::PermissionDenied);
 }
 
 #[tokio::test]
@@ -108,10 +132,53 @@ async fn a_deregistered_instance_gets_no_new_certificate() {
     let mut client = port.dial(Some(port.credential(instance, HOUR))).await;
     let renew = || v1::RenewRequest { csr: request().1.into() };
     client.renew(renew()).await.expect("renewed");
+    // Without a request it is a question.
+    let member = client.renew(v1::RenewRequest::default()).await.expect_err("no request");
+    assert_eq!(member.code(), Code::InvalidArgument);
     port.fleet.change(|state| state.instances.remove(&instance));
-    let refused = client.renew(renew()).await.expect_err("refused");
-    assert_eq!(refused.code(), Code::PermissionDenied);
-    assert!(refused.message().contains("join again"), "{refused}");
+    // The same answer to everything, remembered or forgotten.
+    for swept in [false, true] {
+        port.fleet.change(|state| state.swept = swept);
+        let mut line = port.line(instance).await;
+        line.say(Kind::Hello(hello())).await;
+        let refusals = [
+            client.renew(renew()).await.expect_err("refused"),
+            client.renew(v1::RenewRequest::default()).await.expect_err("refused"),
+            line.end().await,
+        ];
+        for refused in refusals {
+            assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
+            assert!(refused.message().contains("join again with a new token"), "{refused}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn hosts_that_join_take_no_place_from_members() {
+    let port = Port::start(AgentsConfig { max_connections: 1, max_joining: 2, ..patient() }).await;
+    let ask = async |client: &mut AgentServiceClient<Channel>| {
+        client.renew(v1::RenewRequest::default()).await.expect_err("no certificate").code()
+    };
+    let mut idle = [port.dial(None).await, port.dial(None).await];
+    for client in &mut idle {
+        assert_eq!(ask(client).await, Code::Unauthenticated);
+    }
+    let (_line, _, _) = port.session(port.fleet.add_instance()).await;
+    // There is no more room for joining. TLS was made by then, so either step may fail.
+    if let Ok(mut third) = port.try_dial(None).await {
+        assert_ne!(ask(&mut third).await, Code::Unauthenticated);
+    }
+    drop(idle);
+    let joined = async {
+        loop {
+            if let Ok(mut client) = port.try_dial(None).await
+                && client.join(join(token(&port, Token::Uses(1)))).await.is_ok()
+            {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, joined).await.expect("there is room again");
 }
 
 #[tokio::test]

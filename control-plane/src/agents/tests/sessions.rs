@@ -69,9 +69,9 @@ async fn the_first_message_is_a_good_hello_or_the_last() {
     let status = refused(&port, Some(Say::Hello(v1::Hello { facts: None, ..hello() }))).await;
     assert_eq!(status.code(), Code::InvalidArgument);
     assert!(status.message().contains("`facts`"), "{status}");
-    let bad = v1::TaskReport { status: 77, ..report(TaskId::random(), 1) };
-    let status = refused(&port, Some(Say::Hello(v1::Hello { observed: vec![bad], ..hello() }))).await;
-    assert!(status.message().contains("`observed[0].status`"), "{status}");
+    let many = vec![v1::TaskReport::default(); 10_001];
+    let status = refused(&port, Some(Say::Hello(v1::Hello { observed: many, ..hello() }))).await;
+    assert!(status.message().contains("`observed`"), "{status}");
     let ahead = v1::Hello { applied_generation: u64::MAX, ..hello() };
     assert_eq!(refused(&port, Some(Say::Hello(ahead))).await.code(), Code::FailedPrecondition);
     port.fleet.change(|state| state.unavailable = true);
@@ -173,6 +173,43 @@ async fn the_newest_session_wins() {
 }
 
 #[tokio::test]
+async fn a_stream_that_never_was_leaves_the_older_one_alone() {
+    let port = Port::start(AgentsConfig { hello_timeout: Duration::from_millis(500), ..patient() }).await;
+    let instance = port.fleet.add_instance();
+    let (mut first, _, assignment) = port.session(instance).await;
+    first.applied(assignment.generation).await;
+    let good = port.fleet.lock().instances[&instance].session;
+    // Refused by its form, refused by the core, and without a word.
+    let ahead = v1::Hello { applied_generation: u64::MAX, ..hello() };
+    let bad = [Some(v1::Hello { facts: None, ..hello() }), Some(ahead), None];
+    for (seq, bad) in (1..).zip(bad) {
+        let mut line = port.line(instance).await;
+        if let Some(bad) = bad {
+            line.say(Say::Hello(bad)).await;
+        }
+        line.end().await;
+        assert_eq!(first.quiet(seq).await, []);
+    }
+    assert_eq!(port.fleet.lock().instances[&instance].session, good);
+}
+
+#[tokio::test]
+async fn an_agent_that_hangs_up_before_its_welcome_is_gone_after_the_lease() {
+    let port = Port::start(AgentsConfig { lease: Duration::from_millis(400), ..patient() }).await;
+    let instance = port.fleet.add_instance();
+    let (first, _, _) = port.session(instance).await;
+    port.fleet.change(|state| state.hellos_stalled = true);
+    let mut second = port.line(instance).await;
+    second.say(Say::Hello(hello())).await;
+    tokio::select! {
+        heard = second.hear() => panic!("nobody was to be welcomed: {heard:?}"),
+        () = port.fleet.wait("opened", |state| state.instances[&instance].hellos.len() == 2) => {}
+    }
+    drop((first, second));
+    port.fleet.wait("disconnected", |state| state.instances[&instance].session.is_none()).await;
+}
+
+#[tokio::test]
 async fn a_deregistered_instance_is_put_out_and_kept_out() {
     let port = Port::start(patient()).await;
     let instance = port.fleet.add_instance();
@@ -208,15 +245,71 @@ async fn reports_are_saved_before_they_are_acknowledged() {
 }
 
 #[tokio::test]
+async fn a_slow_disk_keeps_no_heartbeat_waiting() {
+    let port = Port::start(patient()).await;
+    let instance = port.fleet.add_instance();
+    let (mut line, _, first) = port.session(instance).await;
+    line.applied(first.generation).await;
+    let [one, two] = [1, 2].map(|n| TaskId::from_bytes([n; 16]));
+    let reports = |seq, tasks| Say::Reports(v1::Reports { seq, tasks });
+    port.fleet.change(|state| state.stalled = true);
+    line.say(reports(1, vec![report(one, 1)])).await;
+    assert_eq!(line.quiet(1).await, []);
+    // As an agent does that hears no acknowledgement: the latest again, under a new number.
+    line.say(reports(2, vec![report(one, 2), report(two, 1)])).await;
+    line.say(reports(3, vec![report(one, 3)])).await;
+    assert_eq!(line.quiet(2).await, []);
+    port.fleet.change(|state| state.stalled = false);
+    for seq in [1, 3] {
+        assert_eq!(line.hear().await.expect("a message"), Hear::ReportsAck(v1::ReportsAck { seq }));
+    }
+    let saved: Vec<_> = port.fleet.lock().instances[&instance].reports.iter().map(|r| (r.task, r.version)).collect();
+    assert_eq!(saved, [(one, 1), (one, 3), (two, 1)]);
+}
+
+#[tokio::test]
+async fn a_report_that_cannot_be_read_costs_itself_alone() {
+    let port = Port::start(patient()).await;
+    let instance = port.fleet.add_instance();
+    let [first, second, third] = [1, 2, 3].map(|n| TaskId::from_bytes([n; 16]));
+    // As a newer agent may say it.
+    let newer = |task| v1::TaskReport { status: 99, ..report(task, 1) };
+    let mut line = port.line(instance).await;
+    let observed = vec![newer(third), report(first, 1)];
+    line.say(Say::Hello(v1::Hello { observed, ..hello() })).await;
+    line.welcome().await;
+    line.assignment().await;
+    let stop = v1::StopInfo { code: 99, reason: String::new() };
+    let tasks = vec![
+        v1::TaskReport { stop: Some(stop), ..report(third, 2) },
+        v1::TaskReport { task: "?".to_owned(), ..report(third, 2) },
+        report(second, 1),
+        report(second, 2),
+    ];
+    line.say(Say::Reports(v1::Reports { seq: 1, tasks })).await;
+    assert_eq!(line.hear().await.expect("a message"), Hear::ReportsAck(v1::ReportsAck { seq: 1 }));
+    // The session goes on, and so do reports.
+    line.say(Say::Reports(v1::Reports { seq: 2, tasks: vec![newer(third)] })).await;
+    assert_eq!(line.hear().await.expect("a message"), Hear::ReportsAck(v1::ReportsAck { seq: 2 }));
+    let state = port.fleet.lock();
+    let heard = &state.instances[&instance];
+    let ids = |reports: &[longshore_model::TaskReport]| -> Vec<_> {
+        reports.iter().map(|report| (report.task, report.version)).collect()
+    };
+    assert_eq!(ids(&heard.hellos[0].observed), [(first, 1)]);
+    assert_eq!(ids(&heard.reports), [(second, 1)]);
+}
+
+#[tokio::test]
 async fn what_no_agent_says_ends_the_session_with_the_field() {
     let port = Port::start(patient()).await;
     let reports = |seq, tasks| Say::Reports(v1::Reports { seq, tasks });
-    let bad = v1::TaskReport { status: 99, ..report(TaskId::random(), 1) };
+    let many = vec![v1::TaskReport::default(); 10_001];
     let cases = [
         (Say::Hello(hello()), "`hello`"),
         (Say::Applied(v1::Applied { generation: 999 }), "`applied.generation`"),
         (reports(0, Vec::new()), "`reports.seq`"),
-        (reports(1, vec![bad]), "`reports.tasks[0].status`"),
+        (reports(1, many), "`reports.tasks`"),
     ];
     for (kind, field) in cases {
         let (mut line, _, _) = port.session(port.fleet.add_instance()).await;
