@@ -80,6 +80,13 @@ impl Network {
         for (eni, sandbox) in &sandboxes {
             self.found(*eni, sandbox);
         }
+        let (files, known) = (self.files.clone(), self.slots.keys().copied().collect());
+        self.jobs.spawn(async move {
+            if let Err(error) = files.keep(known).await {
+                tracing::warn!(%error, "files of interfaces that are gone are still there");
+            }
+            Done::Nothing
+        });
         self.pending.reopen = self.said.state.is_some();
     }
 

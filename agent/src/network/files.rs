@@ -2,6 +2,7 @@
 //! them only for networks of its own.
 
 use longshore_model::{EniId, EniReport, TaskSpec};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::io;
 use std::net::IpAddr;
@@ -61,6 +62,27 @@ impl Files {
             std::fs::write(directory.join("resolv.conf"), resolv_conf(&names, &host.unwrap_or_default()))?;
             std::fs::write(directory.join("hosts"), hosts(&eni, &names))?;
             std::fs::write(directory.join("hostname"), format!("{}\n", eni.host_name()))
+        })
+        .await
+    }
+
+    /// Removes those of every other interface: of sandboxes that went while nobody looked.
+    pub(super) async fn keep(&self, known: BTreeSet<EniId>) -> io::Result<()> {
+        let directory = self.directory.clone();
+        blocking(move || {
+            let entries = match std::fs::read_dir(&directory) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            for entry in entries {
+                let entry = entry?;
+                let eni = entry.file_name().to_str().and_then(|name| name.parse::<EniId>().ok());
+                if eni.is_some_and(|eni| !known.contains(&eni)) {
+                    std::fs::remove_dir_all(entry.path())?;
+                }
+            }
+            Ok(())
         })
         .await
     }
@@ -158,6 +180,12 @@ mod tests {
         assert_eq!(read("hostname"), "ip-10-77-1-11\n");
         let lines: Vec<String> = read("hosts").lines().skip(2).map(str::to_owned).collect();
         assert_eq!(lines, ["10.77.1.11\tip-10-77-1-11", "fd77::a4d:10b\tip-10-77-1-11", "2001:db8::1\tdb"]);
+        files.keep([eni.id].into()).await.expect("kept");
+        assert!(files.of(eni.id).exists());
+        let gone = EniReport { id: EniId::random(), ..eni.clone() };
+        files.write(&gone, TaskNames::default()).await.expect("written");
+        files.keep([eni.id].into()).await.expect("kept");
+        assert!(files.of(eni.id).exists() && !files.of(gone.id).exists());
         for _ in 0..2 {
             files.remove(eni.id).await.expect("absent is fine");
             assert!(!files.of(eni.id).exists());
