@@ -125,6 +125,8 @@ pub(crate) struct World {
     seq: u64,
     answering: bool,
     up: bool,
+    /// Whether this process is still to remove what belongs to no task.
+    leftovers: bool,
     // The host.
     boxes: BTreeMap<Key, Box_>,
     volumes: BTreeSet<TaskId>,
@@ -216,6 +218,7 @@ impl World {
             seq: 0,
             answering: true,
             up: true,
+            leftovers: false,
             boxes: BTreeMap::new(),
             volumes: BTreeSet::new(),
             cgroups: BTreeSet::new(),
@@ -670,6 +673,13 @@ impl World {
             task.sight_sandboxes(&self.sandboxes, as_of, self.now);
         }
         self.answering = true;
+        // Start-up removes what belongs to no task, once it is known which tasks have containers.
+        if std::mem::take(&mut self.leftovers) {
+            let known: BTreeSet<TaskId> = self.tasks.keys().copied().collect();
+            self.volumes.retain(|id| known.contains(id));
+            self.cgroups.retain(|id| known.contains(id));
+            self.take_interfaces(|id| !known.contains(id));
+        }
     }
 
     fn recover(&mut self, id: TaskId) {
@@ -738,11 +748,8 @@ impl World {
             self.reported.clear();
             self.erased.iter().for_each(|key| _ = self.runs.remove(key));
         }
+        self.leftovers = true;
         self.list();
-        // Start-up removes what belongs to no task.
-        let known: BTreeSet<TaskId> = self.tasks.keys().copied().collect();
-        self.volumes.retain(|id| known.contains(id));
-        self.cgroups.retain(|id| known.contains(id));
         // The control plane sends its whole assignment again.
         for t in 0..self.specs.len() {
             let id = self.specs[t].id;
