@@ -199,6 +199,7 @@ fn hosts() -> impl Strategy<Value = Vec<Told>> {
                 usage: Usage::default(),
                 running_tasks: tasks.len() as u32,
                 pending_tasks: 0,
+                interfaces: 0,
             };
             let mut told = Told { host, tasks: Vec::new() };
             // Some hosts hold more than they offer, as after registering anew with less.
@@ -412,6 +413,7 @@ fn equal(hosts: usize) -> Vec<Host> {
             usage: Usage::default(),
             running_tasks: 0,
             pending_tasks: 0,
+            interfaces: 0,
         })
         .collect()
 }

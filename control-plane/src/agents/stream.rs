@@ -212,9 +212,8 @@ impl<F: Fleet> Session<F> {
     fn message(&mut self, message: v1::AgentMessage) -> Result<(), End> {
         use v1::agent_message::Kind;
         match message.kind {
-            Some(Kind::Heartbeat(beat)) => {
-                self.send(v1::control_message::Kind::HeartbeatAck(v1::HeartbeatAck { seq: beat.seq, network_settled: 0 }))
-            }
+            Some(Kind::Heartbeat(beat)) => self
+                .send(v1::control_message::Kind::HeartbeatAck(v1::HeartbeatAck { seq: beat.seq, network_settled: 0 })),
             Some(Kind::Applied(applied)) => self.applied(Generation(applied.generation)),
             Some(Kind::Resync(resync)) => {
                 let why: String = resync.why.chars().filter(|c| !c.is_control()).take(200).collect();
