@@ -6,12 +6,14 @@
 //!
 //! ```text
 //! listener (TLS) -> service (join, renew, the Hello) -> stream (one task a session) -> delta (what to send next)
+//!                                                        |-> network (what to tell of the task network)
 //!                                                        \-> sessions (who is newest, whose lease runs)
 //! ```
 
 mod delta;
 mod fleet;
 mod listener;
+mod network;
 mod refuse;
 mod service;
 mod sessions;

@@ -2,6 +2,7 @@
 //! runs as a task of its own (`stream`).
 
 use super::delta::Sent;
+use super::network::NetworkLine;
 use super::sessions::Sessions;
 use super::stream::{Session, SessionParts};
 use super::{AgentsConfig, Fleet, refuse};
@@ -16,7 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-/// Messages to an agent that wait to be sent. At most one assignment, one acknowledgement of reports and one of
+/// Messages to an agent that wait to be sent. At most one assignment, one network update, one acknowledgement of reports and one of
 /// each heartbeat are under way; an agent that lets more pile up does not read.
 const OUTBOUND: usize = 16;
 
@@ -165,6 +166,7 @@ impl<F: Fleet> AgentService for Service<F> {
         let superseded = self.sessions.claim(instance, session);
         // Subscribed before the assignment is read, so that no change falls between the two.
         let changes = self.fleet.watch(instance);
+        let network_changes = self.fleet.watch_network(instance);
         let greeted = self.greet(instance, session, &mut inbound).await;
         let (version, applied) = match greeted {
             Ok(greeted) => greeted,
@@ -193,6 +195,13 @@ impl<F: Fleet> AgentService for Service<F> {
             lease: self.config.lease,
             apply_timeout: self.config.apply_timeout,
             sent,
+            network: NetworkLine::new(
+                Arc::clone(&self.fleet),
+                instance,
+                session,
+                network_changes,
+                self.config.apply_timeout,
+            ),
         });
         let millis = |time: std::time::Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
         let welcome = v1::Welcome {
@@ -200,7 +209,7 @@ impl<F: Fleet> AgentService for Service<F> {
             heartbeat_millis: millis(self.config.heartbeat),
             lease_millis: millis(self.config.lease),
             control_plane_version: env!("CARGO_PKG_VERSION").to_owned(),
-            revision: 0,
+            revision: self.fleet.revision().0,
         };
         tokio::spawn(stream.run(welcome, assignment));
         Ok(Response::new(ReceiverStream::new(responses)))

@@ -6,11 +6,12 @@
 //! that the agent is gone, unless a newer stream has taken over.
 
 use super::delta::Sent;
+use super::network::{NetworkEvent, NetworkLine};
 use super::sessions::Sessions;
 use super::{Fleet, refuse};
 use futures::future::BoxFuture;
 use longshore_core::{SessionError, SessionId};
-use longshore_model::{Assignment, Generation, InstanceId};
+use longshore_model::{Assignment, Generation, InstanceId, NetworkStatus, NetworkUpdate};
 use longshore_proto::convert::read_reports;
 use longshore_proto::v1;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ const UNKNOWN_MESSAGES: u32 = 100;
 const TELL_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a session is made of.
-pub(super) struct SessionParts<F> {
+pub(super) struct SessionParts<F: Fleet> {
     pub(super) fleet: Arc<F>,
     pub(super) instance: InstanceId,
     pub(super) session: SessionId,
@@ -41,9 +42,10 @@ pub(super) struct SessionParts<F> {
     pub(super) apply_timeout: Duration,
     /// What the complete assignment that follows the Welcome holds.
     pub(super) sent: Sent,
+    pub(super) network: NetworkLine<F>,
 }
 
-pub(super) struct Session<F> {
+pub(super) struct Session<F: Fleet> {
     parts: SessionParts<F>,
     /// When the agent was last heard.
     heard: Instant,
@@ -156,7 +158,9 @@ impl<F: Fleet> Session<F> {
 
     fn begin(&mut self, welcome: v1::Welcome, assignment: Assignment) -> Result<(), End> {
         self.send(v1::control_message::Kind::Welcome(welcome))?;
-        self.send_assignment(assignment)
+        self.send_assignment(assignment)?;
+        let first = self.parts.network.push();
+        self.send_network(first)
     }
 
     async fn serve(&mut self) -> End {
@@ -185,11 +189,13 @@ impl<F: Fleet> Session<F> {
                     Err(status) => Wake::End(closed(status)),
                 },
                 () = sleep_until(resend_at) => Wake::NotApplied,
+                event = parts.network.next() => Wake::Network(event),
                 () = tokio::time::sleep_until(lease_ends), if reading => Wake::End(End::LeaseLost),
             };
             let step = match wake {
                 Wake::End(end) => Err(end),
                 Wake::Changed => self.push(),
+                Wake::Network(event) => self.network_event(event),
                 Wake::Saved((seq, outcome)) => self.saved(seq, outcome),
                 Wake::Message(message) => {
                     self.heard = Instant::now();
@@ -212,8 +218,10 @@ impl<F: Fleet> Session<F> {
     fn message(&mut self, message: v1::AgentMessage) -> Result<(), End> {
         use v1::agent_message::Kind;
         match message.kind {
-            Some(Kind::Heartbeat(beat)) => self
-                .send(v1::control_message::Kind::HeartbeatAck(v1::HeartbeatAck { seq: beat.seq, network_settled: 0 })),
+            Some(Kind::Heartbeat(beat)) => self.send(v1::control_message::Kind::HeartbeatAck(v1::HeartbeatAck {
+                seq: beat.seq,
+                network_settled: self.parts.network.settled(),
+            })),
             Some(Kind::Applied(applied)) => self.applied(Generation(applied.generation)),
             Some(Kind::Resync(resync)) => {
                 let why: String = resync.why.chars().filter(|c| !c.is_control()).take(200).collect();
@@ -221,7 +229,12 @@ impl<F: Fleet> Session<F> {
                 self.push_complete()
             }
             Some(Kind::Reports(reports)) => self.reports(reports),
-            Some(Kind::NetworkStatus(_)) => Ok(()),
+            Some(Kind::NetworkStatus(status)) => {
+                let status = NetworkStatus::try_from(status)
+                    .map_err(|error| garbage(format!("in field `network_status`: {error}")))?;
+                let update = self.parts.network.hear(status);
+                self.send_network(update)
+            }
             Some(Kind::Hello(_)) => Err(garbage("field `hello`: a session has one hello, and it came")),
             None => {
                 self.unknown_messages += 1;
@@ -268,7 +281,10 @@ impl<F: Fleet> Session<F> {
         // What waited in the connection meanwhile was not heard because we did not listen.
         self.heard = Instant::now();
         match outcome {
-            Ok(()) => self.send(v1::control_message::Kind::ReportsAck(v1::ReportsAck { seq, revision: 0 })),
+            Ok(()) => self.send(v1::control_message::Kind::ReportsAck(v1::ReportsAck {
+                seq,
+                revision: self.parts.fleet.revision().0,
+            })),
             Err(error @ SessionError::Superseded { .. }) => {
                 tracing::debug!(%error, "reports of an older session");
                 Err(End::Superseded)
@@ -317,6 +333,28 @@ impl<F: Fleet> Session<F> {
         self.send(v1::control_message::Kind::Assignment(assignment.into()))
     }
 
+    fn network_event(&mut self, event: NetworkEvent) -> Result<(), End> {
+        let update = match event {
+            NetworkEvent::Changed => self.parts.network.push(),
+            NetworkEvent::NotApplied => self.parts.network.again(),
+            NetworkEvent::Taken(Ok(())) => return Ok(()),
+            NetworkEvent::Taken(Err(SessionError::Superseded { .. })) => return Err(End::Superseded),
+            NetworkEvent::Taken(Err(SessionError::Deregistered(_))) => return Err(End::Deregistered),
+            NetworkEvent::Taken(Err(error @ SessionError::Unavailable(_))) => {
+                return Err(End::Unavailable(refuse::session(&error)));
+            }
+        };
+        self.send_network(update)
+    }
+
+    fn send_network(&self, update: Option<NetworkUpdate>) -> Result<(), End> {
+        let Some(update) = update else { return Ok(()) };
+        let complete = matches!(update, NetworkUpdate::Complete { .. });
+        let generation = update.generation();
+        tracing::debug!(instance = %self.parts.instance, %generation, complete, "sending a network update");
+        self.send(v1::control_message::Kind::Network(update.into()))
+    }
+
     fn send(&self, kind: v1::control_message::Kind) -> Result<(), End> {
         self.parts.outbound.try_send(Ok(v1::ControlMessage { kind: Some(kind) })).map_err(|error| match error {
             mpsc::error::TrySendError::Closed(_) => End::Closed(None),
@@ -332,6 +370,7 @@ impl<F: Fleet> Session<F> {
 enum Wake {
     End(End),
     Changed,
+    Network(NetworkEvent),
     Saved((u64, Result<(), SessionError>)),
     Message(v1::AgentMessage),
     NotApplied,

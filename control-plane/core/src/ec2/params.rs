@@ -1,14 +1,14 @@
 //! Query parameters as the structures that they are written for: `IpPermissions.1.IpRanges.2.CidrIp`.
 
 use super::Ec2Error;
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// All parameters of a request, and which of them were looked at.
 pub(super) struct Form {
     values: BTreeMap<String, String>,
-    used: RefCell<BTreeSet<String>>,
+    used: Mutex<BTreeSet<String>>,
 }
 
 impl Form {
@@ -19,7 +19,12 @@ impl Form {
                 return Err(Ec2Error::new("MalformedQueryString", "The request contains a parameter twice."));
             }
         }
-        Ok(Self { values, used: RefCell::default() })
+        Ok(Self { values, used: Mutex::default() })
+    }
+
+    fn used(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        // No code that holds the lock can leave it half changed.
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) const fn params(&self) -> Params<'_> {
@@ -39,7 +44,7 @@ impl<'a> Params<'a> {
     pub(super) fn text(&self, name: &str) -> Option<&'a str> {
         let key = format!("{}{name}", self.path);
         let value = self.form.values.get(&key)?;
-        self.form.used.borrow_mut().insert(key);
+        self.form.used().insert(key);
         Some(value.as_str()).filter(|value| !value.is_empty())
     }
 
@@ -93,7 +98,7 @@ impl<'a> Params<'a> {
 
     /// That every parameter was looked at. For calling once, before anything is changed.
     pub(super) fn all_known(&self) -> Result<(), Ec2Error> {
-        let used = self.form.used.borrow();
+        let used = self.form.used();
         match self.form.values.keys().find(|key| !used.contains(*key)) {
             None => Ok(()),
             Some(key) => {
