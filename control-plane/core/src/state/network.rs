@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What hosts have that can give tasks an interface.
-const CAPABILITY: &str = "ecs.capability.task-eni";
+pub(super) const CAPABILITY: &str = "ecs.capability.task-eni";
 
 /// Records of the network, with indexes.
 #[derive(Debug, Clone, Default, PartialEq)]

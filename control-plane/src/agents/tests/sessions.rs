@@ -200,7 +200,7 @@ async fn reports_are_saved_before_they_are_acknowledged() {
     assert_eq!(ids(&line.assignment().await), [wanted.to_string()]);
     assert!(port.fleet.lock().instances[&instance].reports.is_empty());
     port.fleet.change(|state| state.stalled = false);
-    assert_eq!(line.hear().await.expect("a message"), Hear::ReportsAck(v1::ReportsAck { seq: 1, revision: 0 }));
+    assert_eq!(line.hear().await.expect("a message"), Hear::ReportsAck(v1::ReportsAck { seq: 1, revision: 77 }));
     assert_eq!(port.fleet.lock().instances[&instance].reports[0].task, wanted);
     port.fleet.change(|state| state.unavailable = true);
     line.say(Say::Reports(v1::Reports { seq: 2, tasks: vec![report(wanted, 2)] })).await;
