@@ -594,8 +594,8 @@ fn random_steps_do_reach_everything() {
     use proptest::strategy::ValueTree as _;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let (mut tasks, mut stopped, mut inactive, mut forgotten) = (0, 0, 0, 0);
-    for _ in 0..20 {
-        let steps = prop::collection::vec(step(), 120).new_tree(&mut runner).expect("steps").current();
+    for _ in 0..40 {
+        let steps = prop::collection::vec(step(), 100).new_tree(&mut runner).expect("steps").current();
         let mut lab = Lab::new();
         for step in steps {
             lab.step(step);
