@@ -110,8 +110,8 @@ pub(super) async fn modify(ctx: &Ctx<'_>, params: &Params<'_>, xml: &mut Xml) ->
         let rule = update.inside("SecurityGroupRule");
         let traffic = traffic(&rule)?;
         let peers = [
-            rule.text("CidrIpv4").map(|text| v4(text)).transpose()?,
-            rule.text("CidrIpv6").map(|text| v6(text)).transpose()?,
+            rule.text("CidrIpv4").map(v4).transpose()?,
+            rule.text("CidrIpv6").map(v6).transpose()?,
             rule.text("ReferencedGroupId").map(|text| seen(ctx, text).map(RulePeer::Group)).transpose()?,
         ];
         let mut peers = peers.into_iter().flatten();
@@ -275,6 +275,10 @@ fn listed_rules(
     }
     for range in permission.each("Ipv6Ranges") {
         rules.push((Rule { traffic, peer: v6(range.need("CidrIpv6")?)? }, description(&range)?));
+    }
+    if !permission.each("PrefixListIds").is_empty() {
+        let text = format!("{}: there are no prefix lists here", permission.at("PrefixListIds"));
+        return Err(Ec2Error::new("UnsupportedOperation", text));
     }
     for pair in permission.each("Groups") {
         check_owner(ctx, &pair, "UserId")?;

@@ -59,9 +59,10 @@ pub(super) fn step() -> impl Strategy<Value = NetworkStep> {
 
 /// Facts of hosts of which some take part in the network, and some have the address of another.
 pub(super) fn facts(facts: HostFacts, n: u32) -> HostFacts {
-    let underlay = (n % 5 > 0).then(|| IpAddr::V4(Ipv4Addr::new(192, 0, 2, u8::try_from(n / 3 % 8).expect("below 8"))));
+    let underlay =
+        (!n.is_multiple_of(5)).then(|| IpAddr::V4(Ipv4Addr::new(192, 0, 2, u8::try_from(n / 3 % 8).expect("below 8"))));
     let attribute = Attribute { name: super::super::network::CAPABILITY.to_owned(), value: None };
-    let attributes = if n % 7 > 0 { vec![attribute] } else { Vec::new() };
+    let attributes = if !n.is_multiple_of(7) { vec![attribute] } else { Vec::new() };
     HostFacts { underlay, attributes, ..facts }
 }
 
@@ -129,7 +130,7 @@ impl Lab {
         };
         let digits = &task.id.to_string()[..17];
         let id = format!("eni-{digits}").parse::<EniId>().expect("hexadecimal digits");
-        (n % 4 > 0).then(|| EniReport {
+        (!n.is_multiple_of(4)).then(|| EniReport {
             id,
             mac: Mac::of_task(address),
             ipv4: address,
