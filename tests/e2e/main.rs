@@ -9,6 +9,7 @@ mod auth;
 mod campaign;
 mod command;
 mod demo;
+mod ec2;
 mod endurance;
 mod hosts;
 mod lab;

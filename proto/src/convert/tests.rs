@@ -6,8 +6,8 @@ use super::*;
 use crate::v1;
 use arbitrary::{assigned_task, assignment, facts, network_update, report};
 use longshore_model::{
-    AssignedTask, Assignment, DesiredStatus, HostFacts, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES, NetworkStatus, NetworkUpdate,
-    TaskReport,
+    AssignedTask, Assignment, DesiredStatus, HostFacts, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES, NetworkStatus,
+    NetworkUpdate, TaskReport,
 };
 use proptest::prelude::*;
 use prost::Message;

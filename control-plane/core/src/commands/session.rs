@@ -3,6 +3,7 @@
 use crate::agent::{AgentHello, ConnectError, SessionId, Unavailable};
 use crate::change::Change;
 use crate::command::{Command, Tx};
+use crate::commands::network::grant_lease;
 use crate::commands::report::{Since, take_reports};
 use crate::records::{Connection, Instance};
 use crate::state::State;
@@ -36,6 +37,7 @@ impl Command for Connect {
         let connection = Connection::Connected { session, process, since: tx.now };
         let record = Instance { connection, facts: hello.facts, ..(*host.record).clone() };
         put(tx, record);
+        grant_lease(tx, instance);
         take_reports(tx, instance, &hello.observed, Since::NewSession);
         Ok(())
     }
