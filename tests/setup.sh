@@ -22,6 +22,7 @@ need docker.io command -v dockerd
 need busybox-static sh -c 'test -x /bin/busybox && ! ldd /bin/busybox'
 need iproute2 command -v ip
 need iptables command -v iptables
+need nftables command -v nft
 need util-linux command -v nsenter
 need gcc command -v gcc
 need libc6-dev sh -c 'test -e "$(gcc -print-file-name=libc.a)"'
@@ -30,6 +31,8 @@ need python3 command -v python3
 need python3-venv python3 -c 'import ensurepip, venv'
 need ca-certificates test -e /etc/ssl/certs/ca-certificates.crt
 if [ "${1:-}" = test ]; then
+    need iputils-ping command -v ping
+    need tcpdump command -v tcpdump
     # Pulls are tested against it.
     need docker-registry command -v docker-registry
 fi

@@ -1,18 +1,35 @@
-//! The agent's netlink code: what links, addresses and routes a network namespace has.
+//! The agent's netlink code: what links, addresses and routes a network namespace has, and the network of `awsvpc` tasks.
 //!
-//! The only code that knows rtnetlink or enters namespaces. It owns no state: a [`Handle`] is a netlink socket in one
-//! namespace, and everything it says is read from the kernel when asked. Bridge, host and none need only to look
-//! ([`Handle::source_towards`], [`check_loopback_only`]); task interfaces will be made through the same handle.
+//! The only code that speaks netlink or enters namespaces. Bridge, host and none need only to look
+//! ([`Handle::source_towards`], [`check_loopback_only`]). Tasks with an interface of their own live in the [`Fabric`].
 //!
 //! A namespace belongs to a thread, so entering one happens on a thread made for it ([`Namespace::run`]), never on one
 //! of the runtime's; a socket opened there keeps that namespace wherever it is used afterwards.
 
+mod fabric;
 mod handle;
+mod names;
 mod namespace;
+mod netlink;
+mod nft;
+mod pin;
 mod reserved;
+mod steps;
+mod sysctl;
 mod verify;
 
+pub use fabric::{
+    AdmitError, Claim, DismissError, Elements, Fabric, FabricConfig, FabricError, FabricLink, GroupsError, LimitError,
+    ObserveError, Observed, PeersError, PeersReport, RefusedPeer, Repair, Stray, Underlay, UnwireError, Wire,
+    WireError, Wired,
+};
 pub use handle::{Handle, Link, NetError};
+pub use names::{EniStem, Names, SHORT_NAME};
 pub use namespace::{Namespace, NamespaceError};
+pub use netlink::{NetlinkError, Refusal};
+pub use nft::{NftError, ProgramError};
+pub use pin::PinError;
 pub use reserved::{PortSet, ReserveError, reserve_local_ports};
+pub use steps::{Cut, Step, Steps};
+pub use sysctl::SysctlError;
 pub use verify::{LoopbackError, check_loopback_only};

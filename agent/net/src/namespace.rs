@@ -4,6 +4,7 @@ use nix::sched::{CloneFlags, setns};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// An open network namespace. While it is open the namespace lives, also without processes.
@@ -93,6 +94,42 @@ impl Namespace {
             Ok(Err(source)) => Err(NamespaceError::Enter { path: self.path.clone(), source }),
             Err(_) => Err(thread(io::Error::other("the thread panicked"))),
         }
+    }
+}
+
+impl Namespace {
+    /// The same one, open once more.
+    pub(crate) fn try_clone(&self) -> Result<Self, NamespaceError> {
+        match self.file.try_clone() {
+            Ok(file) => Ok(Self { file, path: self.path.clone() }),
+            Err(source) => Err(NamespaceError::Open { path: self.path.clone(), source }),
+        }
+    }
+
+    /// The one of the calling thread.
+    pub(crate) fn of_this_thread() -> Result<Self, NamespaceError> {
+        Self::open("/proc/thread-self/ns/net")
+    }
+
+    /// What [`Namespace::run`] does, for callers that may wait and lend what they have.
+    pub(crate) fn visit<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NamespaceError> {
+        let thread = |source| NamespaceError::Thread { path: self.path.clone(), source };
+        std::thread::scope(|scope| {
+            let inside = || setns(&self.file, CloneFlags::CLONE_NEWNET).map(|()| work());
+            let visitor =
+                std::thread::Builder::new().name("netns".into()).spawn_scoped(scope, inside).map_err(thread)?;
+            match visitor.join() {
+                Ok(Ok(value)) => Ok(value),
+                Ok(Err(source)) => Err(NamespaceError::Enter { path: self.path.clone(), source }),
+                Err(_) => Err(thread(io::Error::other("the thread panicked"))),
+            }
+        })
+    }
+
+    /// Whether two are the same.
+    pub(crate) fn is(&self, other: &Self) -> io::Result<bool> {
+        let (a, b) = (self.file.metadata()?, other.file.metadata()?);
+        Ok((a.dev(), a.ino()) == (b.dev(), b.ino()))
     }
 }
 

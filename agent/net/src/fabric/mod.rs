@@ -1,0 +1,259 @@
+//! The fabric: the network namespace of a host in which `awsvpc` tasks, their security groups and the tunnels to other
+//! hosts live.
+//!
+//! ```text
+//! host namespace                     fabric namespace
+//! eth0  <--- UDP ---- lsvx           the tunnel: its packets come and go in the host's namespace
+//! lsl0  ====== leg ====== up0        what the host and the world see of all tasks
+//!                         t<id> ==== eth0 in a sandbox, one for each task
+//! ```
+//!
+//! [`Fabric`] is what the agent's network driver holds. It carries out and decides nothing: which tasks there are, what
+//! addresses and groups they have, and who the other hosts are is said to it. What it makes is named after interfaces
+//! ([`Names`]), so that a new agent finds what an old one left ([`Fabric::observe`], [`Fabric::remove_strays`]). All
+//! of its work waits for the kernel and is done on threads that may; entering a namespace happens on a thread made for
+//! it. Operations run to their end when their caller goes away.
+
+mod base;
+mod claims;
+mod docker_user;
+mod error;
+mod groups;
+mod limits;
+mod observe;
+mod peers;
+mod restore;
+mod sandbox;
+mod tracking;
+mod undo;
+
+pub use claims::{AdmitError, Claim, DismissError};
+pub use error::{FabricError, Repair};
+pub use groups::GroupsError;
+pub use limits::LimitError;
+pub use observe::{Elements, FabricLink, ObserveError, Observed, Stray};
+pub use peers::{PeersError, PeersReport, RefusedPeer};
+pub use sandbox::{UnwireError, Wire, WireError, Wired};
+
+use crate::names::Names;
+use crate::namespace::Namespace;
+use crate::netlink::{Family, NetlinkError, Socket};
+use crate::nft::batch::Nft;
+use crate::steps::Steps;
+use claims::Rules;
+use ipnet::Ipv4Net;
+use longshore_model::network::{Lease, NetworkConfig, Peer};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Semaphore;
+
+/// Wirings at a time. Each holds a thread, and the kernel does most of it one after the other anyhow.
+const WIRES_AT_ONCE: usize = 64;
+
+/// Where a host's tunnel packets come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Underlay {
+    /// The host's address that others send to.
+    pub address: IpAddr,
+    /// The link that has it.
+    pub device: String,
+}
+
+/// What a fabric is made of.
+#[derive(Debug, Clone)]
+pub struct FabricConfig {
+    /// The same on all hosts.
+    pub network: NetworkConfig,
+    /// The host's own leases, the oldest first; at least one.
+    pub leases: Vec<Lease>,
+    /// The way to other hosts, when there are any.
+    pub underlay: Option<Underlay>,
+    /// Links of the host behind which containers are: tasks do not reach what is there, and it does not reach what is
+    /// for tasks only.
+    pub bridges: Vec<String>,
+    /// The range of the addresses of services, when there are any.
+    pub services: Option<Ipv4Net>,
+    /// What things are called.
+    pub names: Names,
+    /// The file of the host's network namespace; the one of the calling thread when absent.
+    pub host: Option<PathBuf>,
+    /// Where operations are cut, in tests.
+    pub steps: Steps,
+}
+
+impl FabricConfig {
+    /// A fabric of this network on a host by itself, with these leases.
+    #[must_use]
+    pub fn new(network: NetworkConfig, leases: Vec<Lease>) -> Self {
+        Self {
+            network,
+            leases,
+            underlay: None,
+            bridges: Vec::new(),
+            services: None,
+            names: Names::default(),
+            host: None,
+            steps: Steps::default(),
+        }
+    }
+}
+
+/// The fabric of this host. A cheap handle; clones are the same fabric.
+#[derive(Debug, Clone)]
+pub struct Fabric {
+    inner: Arc<Inner>,
+}
+
+/// What is wanted of the kernel beside the base, to be put back when it is lost.
+#[derive(Debug, Default)]
+struct Wanted {
+    leases: Vec<Lease>,
+    peers: Vec<Peer>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: FabricConfig,
+    host: Namespace,
+    fabric: Namespace,
+    wanted: Mutex<Wanted>,
+    /// Held while the base, the rules of groups or peers are changed, which are several transactions. Taken before any
+    /// of the following, which are taken in this order and for one transaction at a time.
+    editing: Mutex<()>,
+    rules: Mutex<Rules>,
+    host_nft: Mutex<Nft>,
+    host_route: Mutex<Socket>,
+    fabric_route: Mutex<Socket>,
+    tracking: tracking::Tracking,
+    wires: Semaphore,
+}
+
+/// What a mutex guards is whole after every statement here, also when a thread panicked.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs what waits for the kernel.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is shutting down: whoever waits is dropped before it could hear of it.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+/// The sockets into a namespace.
+struct Sockets {
+    route: Socket,
+    nft: Socket,
+    tracking: Socket,
+}
+
+fn sockets(namespace: &Namespace) -> Result<Sockets, FabricError> {
+    let open = || -> Result<Sockets, NetlinkError> {
+        Ok(Sockets {
+            route: Socket::open(Family::Route)?,
+            nft: Socket::open(Family::Netfilter)?,
+            tracking: Socket::open(Family::Netfilter)?,
+        })
+    };
+    namespace.visit(open).map_err(FabricError::Namespace)?.map_err(FabricError::netlink("open sockets"))
+}
+
+impl Fabric {
+    /// Makes the fabric, or takes over what is there. Nothing is made when something is in the way.
+    ///
+    /// # Errors
+    /// When this host cannot have the fabric, with what an operator can do about it.
+    pub async fn open(config: FabricConfig) -> Result<Self, FabricError> {
+        let host = match &config.host {
+            Some(path) => Namespace::open(path),
+            None => Namespace::of_this_thread(),
+        };
+        let host = host.map_err(FabricError::Namespace)?;
+        blocking(move || {
+            let inner = Inner::open(config, host)?;
+            inner.ensure()?;
+            Ok(Self { inner: Arc::new(inner) })
+        })
+        .await
+    }
+
+    /// Looks at all of the base, at peers and at what guards tasks, and puts back what is missing. Returns what it did:
+    /// nothing the second time.
+    ///
+    /// # Errors
+    /// When something cannot be put back. What was put back before stays.
+    pub async fn repair(&self) -> Result<Vec<Repair>, FabricError> {
+        self.run(Inner::ensure).await
+    }
+
+    /// Changes the host's own leases, the oldest first.
+    ///
+    /// # Errors
+    /// As [`Fabric::repair`].
+    pub async fn set_leases(&self, leases: &[Lease]) -> Result<Vec<Repair>, FabricError> {
+        let leases = leases.to_vec();
+        self.run(move |inner| {
+            base::check_leases(&inner.config.network, &leases)?;
+            lock(&inner.wanted).leases = leases;
+            inner.ensure()
+        })
+        .await
+    }
+
+    /// The names of what this fabric makes.
+    #[must_use]
+    pub fn names(&self) -> &Names {
+        &self.inner.config.names
+    }
+
+    /// The fabric's namespace, for sockets that answer to tasks: open them in [`Namespace::run`].
+    #[must_use]
+    pub fn namespace(&self) -> &Namespace {
+        &self.inner.fabric
+    }
+
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Inner) -> T + Send + 'static) -> T {
+        let inner = self.inner.clone();
+        blocking(move || work(&inner)).await
+    }
+}
+
+impl Inner {
+    fn open(config: FabricConfig, host: Namespace) -> Result<Self, FabricError> {
+        base::check_leases(&config.network, &config.leases)?;
+        crate::nft::program::check().map_err(FabricError::Program)?;
+        let mut of_host = sockets(&host)?;
+        base::survey(&mut of_host.route, &config)?;
+        let file = config.names.fabric_netns();
+        crate::pin::prepare(config.names.run()).map_err(FabricError::Pin)?;
+        let fabric = match crate::pin::pinned(&file) {
+            Some(fabric) => fabric,
+            None => crate::pin::pin_new(&file).map_err(FabricError::Pin)?,
+        };
+        let of_fabric = sockets(&fabric)?;
+        let wanted = Wanted { leases: config.leases.clone(), peers: Vec::new() };
+        Ok(Self {
+            rules: Mutex::new(Rules::new(Nft::new(of_fabric.nft, config.names.fabric_table()))),
+            host_nft: Mutex::new(Nft::new(of_host.nft, config.names.host_table())),
+            host_route: Mutex::new(of_host.route),
+            fabric_route: Mutex::new(of_fabric.route),
+            tracking: tracking::Tracking::new(of_host.tracking, of_fabric.tracking),
+            wires: Semaphore::new(WIRES_AT_ONCE),
+            wanted: Mutex::new(wanted),
+            editing: Mutex::new(()),
+            config,
+            host,
+            fabric,
+        })
+    }
+
+    fn names(&self) -> &Names {
+        &self.config.names
+    }
+}

@@ -1,0 +1,310 @@
+//! The two tables as they are before any task: chains with their rules, empty sets and maps.
+//!
+//! Each table has a marker, a chain named by a hash of all the text. A table whose marker or number of rules is another
+//! gets its chains anew in one transaction, in which elements and the chains of groups stay.
+
+use super::batch::ChainInfo;
+use super::elements::{ENI_IN, ENI_OUT, HAIRPIN4, PIN4, PIN6, VTEP4, VTEP6};
+use crate::names::{FABRIC_LEG, GATEWAY, METADATA, Names, RESOLVER};
+use ipnet::Ipv4Net;
+use longshore_model::network::{Lease, NetworkConfig, Overlay};
+use std::fmt::Write;
+
+const MARKER: &str = "v_";
+/// The addresses at which a host answers to its tasks.
+const SERVICE_RANGE: &str = "169.254.170.0/24";
+
+/// What the tables depend on.
+pub(crate) struct Facts<'a> {
+    pub(crate) names: &'a Names,
+    pub(crate) network: &'a NetworkConfig,
+    pub(crate) leases: &'a [Lease],
+    /// The underlay's device, when there are other hosts.
+    pub(crate) underlay: Option<&'a str>,
+    pub(crate) bridges: &'a [String],
+    pub(crate) services: Option<Ipv4Net>,
+}
+
+struct Chain {
+    name: &'static str,
+    /// Type, hook, priority, policy.
+    hook: &'static str,
+    rules: Vec<String>,
+}
+
+/// A table as it is to be.
+pub(crate) struct Table {
+    name: String,
+    sets: Vec<String>,
+    chains: Vec<Chain>,
+}
+
+/// `{ "a", "b" }`, an anonymous set.
+fn set_of<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
+    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    format!("{{ {} }}", items.join(", "))
+}
+
+fn quoted(names: &[&str]) -> String {
+    set_of(names.iter().map(|name| format!("\"{name}\"")))
+}
+
+impl Facts<'_> {
+    /// The port of the tunnel, when there is one.
+    fn tunnel_port(&self) -> Option<u16> {
+        match (self.network.overlay, self.underlay) {
+            (Overlay::Vxlan { port, .. }, Some(_)) => Some(port),
+            (Overlay::Vxlan { .. }, None) | (Overlay::Routes, _) => None,
+        }
+    }
+
+    /// The device on which other hosts' tasks are seen as they are, when there is one.
+    fn routed(&self) -> Option<&str> {
+        match self.network.overlay {
+            Overlay::Routes => self.underlay,
+            Overlay::Vxlan { .. } => None,
+        }
+    }
+
+    /// For each family in use: its word, the whole range, our part of it, and the address of the leg.
+    fn families(&self) -> Vec<(&'static str, String, String, String)> {
+        let mut families = Vec::new();
+        if let Some(first) = self.leases.first() {
+            let ours = set_of(self.leases.iter().map(|lease| lease.v4));
+            families.push(("ip", self.network.v4.to_string(), ours, first.leg().to_string()));
+            if let (Some(range), Some(leg)) = (self.network.v6, first.v6_of(first.leg())) {
+                let ours = set_of(self.leases.iter().filter_map(|lease| lease.v6));
+                families.push(("ip6", range.to_string(), ours, leg.to_string()));
+            }
+        }
+        families
+    }
+}
+
+/// The table of the fabric.
+pub(crate) fn fabric(facts: &Facts<'_>) -> Table {
+    let (names, up) = (facts.names, FABRIC_LEG);
+    let tunnel = facts.tunnel_port().map(|_| names.tunnel());
+    let families = facts.families();
+
+    // Before connections are tracked: a spoofed packet leaves no trace.
+    let mut pin = vec!["iifname \"lo\" accept".to_owned()];
+    for (ip, range, ours, leg) in &families {
+        if let Some(tunnel) = &tunnel {
+            pin.push(format!("iifname \"{tunnel}\" {ip} saddr {range} {ip} saddr != {ours} accept"));
+        }
+        pin.push(format!("iifname \"{up}\" {ip} saddr {leg} accept"));
+        pin.push(format!("iifname \"{up}\" {ip} saddr != {range} accept"));
+        if facts.routed().is_some() {
+            pin.push(format!("iifname \"{up}\" {ip} saddr {range} {ip} saddr != {ours} accept"));
+        }
+    }
+    pin.push(format!("iifname . ether saddr . ip saddr @{PIN4} accept"));
+    pin.push(format!("iifname . ether saddr . ip6 saddr @{PIN6} accept"));
+    pin.push("counter".into());
+
+    let mut no_backend = Vec::new();
+    if let Some(services) = facts.services {
+        no_backend.push(format!("ip daddr {services} counter reject with icmpx type port-unreachable"));
+    }
+    no_backend.push("ip daddr 169.254.0.0/16 counter drop".into());
+
+    let egress = vec![
+        "ct state established,related accept".into(),
+        format!("iifname vmap @{ENI_OUT}"),
+        // Without an element it is no task yet, or none any more.
+        "iifname \"t*\" counter drop".into(),
+    ];
+
+    let mut ingress = vec![
+        "ct state vmap { established : accept, related : accept, invalid : drop }".into(),
+        format!("oifname vmap @{ENI_IN}"),
+        "oifname \"t*\" counter drop".into(),
+    ];
+    if let Some(tunnel) = &tunnel {
+        // Another host's tasks reach ours and, at most, this host; it is no way to anywhere else.
+        for (ip, _, _, leg) in &families {
+            ingress.push(format!("iifname \"{tunnel}\" oifname \"{up}\" {ip} daddr {leg} accept"));
+        }
+        ingress.push(format!("iifname \"{tunnel}\" counter drop"));
+        ingress.push(format!("oifname {} accept", quoted(&[tunnel, up])));
+    } else {
+        ingress.push(format!("oifname \"{up}\" accept"));
+    }
+
+    let outside: Vec<&str> = tunnel.as_deref().into_iter().chain([up]).collect();
+    let local_in = vec![
+        "ct state established,related accept".into(),
+        "iifname \"lo\" accept".into(),
+        "icmp type echo-request limit rate 50/second accept".into(),
+        "icmpv6 type echo-request limit rate 50/second accept".into(),
+        format!("iifname {} counter drop", quoted(&outside)),
+        format!("ip daddr {METADATA} tcp dport 80 accept"),
+        format!("ip daddr {RESOLVER} meta l4proto {{ tcp, udp }} th dport 53 accept"),
+        "counter".into(),
+    ];
+
+    Table {
+        name: names.fabric_table(),
+        sets: vec![
+            format!("set {PIN4} {{ type ifname . ether_addr . ipv4_addr; }}"),
+            format!("set {PIN6} {{ type ifname . ether_addr . ipv6_addr; }}"),
+            format!("map {ENI_OUT} {{ type ifname : verdict; }}"),
+            format!("map {ENI_IN} {{ type ifname : verdict; }}"),
+            "map vip4 { type ipv4_addr . inet_proto . inet_service : verdict; }".into(),
+            format!("set {HAIRPIN4} {{ type ipv4_addr . ipv4_addr; }}"),
+        ],
+        chains: vec![
+            Chain { name: "pin", hook: "type filter hook prerouting priority raw; policy drop;", rules: pin },
+            Chain {
+                name: "dispatch",
+                hook: "type nat hook prerouting priority dstnat; policy accept;",
+                rules: vec!["ip daddr . meta l4proto . th dport vmap @vip4".into()],
+            },
+            Chain {
+                name: "no_backend",
+                hook: "type filter hook forward priority filter - 20; policy accept;",
+                rules: no_backend,
+            },
+            Chain {
+                name: "egress",
+                hook: "type filter hook forward priority filter - 10; policy accept;",
+                rules: egress,
+            },
+            Chain { name: "ingress", hook: "type filter hook forward priority filter; policy drop;", rules: ingress },
+            Chain { name: "local_in", hook: "type filter hook input priority filter; policy drop;", rules: local_in },
+            Chain {
+                name: "loop_fix",
+                hook: "type nat hook postrouting priority srcnat; policy accept;",
+                rules: vec![format!("ct status dnat ip saddr . ip daddr @{HAIRPIN4} snat ip to {GATEWAY}")],
+            },
+        ],
+    }
+}
+
+/// The table of the host's namespace.
+pub(crate) fn host(facts: &Facts<'_>) -> Table {
+    let leg = facts.names.leg();
+    let bridges: Vec<&str> = facts.bridges.iter().map(String::as_str).collect();
+    let families = facts.families();
+
+    let mut underlay = Vec::new();
+    let mut sets = Vec::new();
+    if let Some(port) = facts.tunnel_port() {
+        if !bridges.is_empty() {
+            underlay.push(format!("iifname {} udp dport {port} counter drop", quoted(&bridges)));
+        }
+        underlay.push(format!("udp dport {port} ip saddr != @{VTEP4} counter drop"));
+        underlay.push(format!("udp dport {port} ip6 saddr != @{VTEP6} counter drop"));
+        sets.push(format!("set {VTEP4} {{ type ipv4_addr; }}"));
+        sets.push(format!("set {VTEP6} {{ type ipv6_addr; }}"));
+    }
+
+    // What says it comes from a task, or wants what is only for tasks, from where no task is.
+    let services: Vec<&str> = ["lo"].into_iter().chain(bridges.iter().copied()).collect();
+    let mut guard = vec![format!("ip daddr {SERVICE_RANGE} iifname != {} counter drop", quoted(&services))];
+    let inside: Vec<&str> = ["lo", leg.as_str()].into_iter().chain(facts.routed()).collect();
+    for (ip, range, ours, _) in &families {
+        guard.push(format!("{ip} saddr {range} iifname != {} counter drop", quoted(&inside)));
+        if let Some(device) = facts.routed() {
+            guard.push(format!("{ip} saddr {ours} iifname \"{device}\" counter drop"));
+        }
+    }
+
+    let tasks_to_host = vec![
+        format!("iifname \"{leg}\" ct state established,related accept"),
+        format!("iifname \"{leg}\" icmp type echo-request accept"),
+        format!("iifname \"{leg}\" icmpv6 type echo-request accept"),
+        format!("iifname \"{leg}\" counter drop"),
+    ];
+
+    let mut forward = vec![
+        "ct state established,related accept".into(),
+        format!("iifname \"{leg}\" ip daddr 169.254.0.0/16 counter drop"),
+    ];
+    if !bridges.is_empty() {
+        let bridges = quoted(&bridges);
+        forward.push(format!("iifname {bridges} ip daddr 169.254.0.0/16 counter drop"));
+        forward.push(format!("iifname \"{leg}\" oifname {bridges} counter drop"));
+    }
+
+    let out_nat = families
+        .iter()
+        .map(|(ip, range, ..)| format!("oifname != \"{leg}\" {ip} saddr {range} {ip} daddr != {range} masquerade"))
+        .collect();
+
+    Table {
+        name: facts.names.host_table(),
+        sets,
+        chains: vec![
+            Chain { name: "underlay", hook: "type filter hook input priority raw; policy accept;", rules: underlay },
+            Chain { name: "guard", hook: "type filter hook prerouting priority raw; policy accept;", rules: guard },
+            Chain {
+                name: "tasks_to_host",
+                hook: "type filter hook input priority filter - 5; policy accept;",
+                rules: tasks_to_host,
+            },
+            Chain { name: "leg", hook: "type filter hook forward priority filter - 5; policy accept;", rules: forward },
+            Chain {
+                name: "out_nat",
+                hook: "type nat hook postrouting priority srcnat - 5; policy accept;",
+                rules: out_nat,
+            },
+        ],
+    }
+}
+
+impl Table {
+    /// The name of the marker: a hash (FNV-1a) of the text, which only has to tell versions apart.
+    fn marker(&self) -> String {
+        let chain = |chain: &Chain| format!("{} {}\n{}\n", chain.name, chain.hook, chain.rules.join("\n"));
+        let text = self.sets.iter().cloned().chain(self.chains.iter().map(chain)).collect::<String>();
+        let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        format!("{MARKER}{:016x}", text.bytes().fold(0xcbf2_9ce4_8422_2325, step))
+    }
+
+    /// Whether the chains that are there are these, with all their rules.
+    pub(crate) fn is(&self, chains: &[ChainInfo]) -> bool {
+        let uses = |name: &str| chains.iter().find(|chain| chain.name == name).map(|chain| chain.uses as usize);
+        uses(&self.marker()).is_some() && self.chains.iter().all(|chain| uses(chain.name) == Some(chain.rules.len()))
+    }
+
+    /// What makes the table so, whatever it was: elements and chains of groups stay.
+    pub(crate) fn script(&self, chains: &[ChainInfo]) -> String {
+        let mut script = String::new();
+        let name = &self.name;
+        // Declared first, so that there is something to flush.
+        let mut declared = format!("table inet {name} {{\n");
+        for set in &self.sets {
+            let _ = writeln!(declared, "\t{set}");
+        }
+        for chain in &self.chains {
+            let _ = writeln!(declared, "\tchain {} {{ {} }}", chain.name, chain.hook);
+        }
+        let marker = self.marker();
+        let _ = writeln!(declared, "\tchain {marker} {{ }}\n}}");
+        script.push_str(&declared);
+        for chain in &self.chains {
+            let _ = writeln!(script, "flush chain inet {name} {}", chain.name);
+        }
+        for old in chains.iter().filter(|chain| chain.name.starts_with(MARKER) && chain.name != marker) {
+            let _ = writeln!(script, "delete chain inet {name} {}", old.name);
+        }
+        let _ = writeln!(script, "table inet {name} {{");
+        for chain in &self.chains {
+            let _ = writeln!(script, "\tchain {} {{", chain.name);
+            for rule in &chain.rules {
+                let _ = writeln!(script, "\t\t{rule}");
+            }
+            script.push_str("\t}\n");
+        }
+        script.push_str("}\n");
+        script
+    }
+
+    /// The same, from nothing: for a table that an incompatible version left.
+    pub(crate) fn script_anew(&self) -> String {
+        // Adding first, since deleting what is not there would be refused.
+        format!("add table inet {0}\ndelete table inet {0}\n{1}", self.name, self.script(&[]))
+    }
+}

@@ -1,0 +1,11 @@
+//! The fabric on the real kernel, in throwaway namespaces. Root, `nft`, `iptables`, `ip` and `tcpdump` are needed.
+
+mod world;
+
+mod crash;
+mod groups;
+mod guards;
+mod hosts;
+mod limits;
+mod reference;
+mod wiring;
