@@ -3,8 +3,9 @@
 //! ```text
 //! Docker events -> pump -> hints ----------------\
 //! session/inbound -> desired (bounded) -> [ledger] -> reconciler -> Docker, cgroups, ports
-//! session/outbound <- observed (watch) <-------------/     ^
-//! status socket -> questions (bounded) ---------------------
+//! session/outbound <- observed (watch) <-------------/     ^          |
+//! status socket -> questions (bounded) ---------------------          | interfaces (bounded)
+//! session <-> heard (bounded), status (watch) ----> network <---------/ -> Docker, kernel
 //! ```
 //!
 //! Supervision begins before anything else is known: the ledger is read, and the reconciler lists what runs. Joining,
@@ -19,6 +20,9 @@ use crate::engine::execute::Limits;
 use crate::engine::{self, EngineConfig, HINT_QUEUE, Inputs, Outputs, Parts, Reconciler, STATUS_QUEUE};
 use crate::ledger::Ledger;
 use crate::membership::{self, Membership, MembershipError, Token};
+use crate::network::kernel::HostKernel;
+use crate::network::sandboxes::DockerSandboxes;
+use crate::network::{self, Network, Owned, Underlay};
 use crate::ports::{self, Ports};
 use crate::session::{DESIRED_QUEUE, ObservedReports, SessionInputs, SessionState};
 use crate::status::{self, StatusServer};
@@ -29,7 +33,7 @@ use longshore_plan::{Policy, PortKey};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -56,12 +60,14 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
     ports::keep_outgoing_connections_out(config.dynamic_ports);
     let docker = Docker::connect(&config.docker).await?;
     let late_cgroups = Arc::new(LateCgroups::default());
+    let (network_ends, interfaces, network_link) = network::link();
     let driver = Arc::new(DockerDriver::new(docker.clone(), pull_limits(&config)));
     let drivers = Drivers {
         containers: driver.clone(),
         images: driver.clone(),
         volumes: driver,
         cgroups: late_cgroups.clone(),
+        interfaces: Arc::new(interfaces.clone()),
         store: Arc::new(ledger),
         clock: Arc::new(SystemClock),
     };
@@ -76,6 +82,23 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
     let (session_state, session_state_out) = watch::channel(SessionState::Starting);
     let (identity, identity_out) = watch::channel(None);
 
+    let (underlay, underlay_out) = watch::channel(Underlay::Unknown);
+    let sandbox_events = Arc::new(Notify::new());
+
+    let network = Network::new(network::Parts {
+        settings: network::Settings {
+            enabled: config.task_network,
+            warm: config.warm_sandboxes.into(),
+            data_dir: config.data_dir.clone(),
+        },
+        ends: network_ends,
+        sandboxes: Arc::new(DockerSandboxes::new(docker.clone())),
+        kernel: Arc::new(HostKernel::default()),
+        clock: Arc::new(SystemClock),
+        owned: loaded.tasks.iter().map(|task| (task.record.id, Owned::of(&task.record))).collect(),
+        underlay: underlay_out,
+        events: sandbox_events.clone(),
+    });
     let reconciler = Reconciler::new(Parts {
         config: engine_config(&config),
         drivers,
@@ -87,20 +110,29 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
     let membership = Membership {
         config: config.clone(),
         token,
-        inputs: SessionInputs { desired: desired_in, saved: saved_out, observed: observed_out, facts: facts_out },
+        inputs: SessionInputs {
+            desired: desired_in,
+            saved: saved_out,
+            observed: observed_out,
+            facts: facts_out,
+            network: network_link,
+        },
         state: session_state,
         identity,
     };
     let listener = status::bind(&config.status_socket)?;
-    let server = StatusServer { engine: status_in, session: session_state_out, identity: identity_out };
+    let server =
+        StatusServer { engine: status_in, session: session_state_out, network: interfaces, identity: identity_out };
 
     // The engine stops last: what it still has to save is worth more than the rest's good end.
     let engine_shutdown = CancellationToken::new();
     let mut parts: JoinSet<Ended> = JoinSet::new();
     let stop = || shutdown.clone();
     let mut engine = tokio::spawn(reconciler.run(engine_shutdown.clone()));
-    spawn(&mut parts, "events", engine::pump(docker.clone(), hints_in, docker_back, stop()));
-    let keep_facts = membership::keep_facts(config.clone(), docker, late_cgroups, facts, docker_back_out, stop());
+    spawn(&mut parts, "events", engine::pump(docker.clone(), hints_in, docker_back, sandbox_events, stop()));
+    spawn(&mut parts, "network", network.run(stop()));
+    let keep_facts =
+        membership::keep_facts(config.clone(), docker, late_cgroups, facts, underlay, docker_back_out, stop());
     spawn(&mut parts, "facts", keep_facts);
     spawn(&mut parts, "status", server.run(listener, stop()));
     let member = membership.run(stop());

@@ -63,6 +63,12 @@ pub struct Config {
     pub pull_timeout: Duration,
     /// The cgroup below which every task has its own.
     pub task_cgroup_parent: String,
+    /// Whether this host takes part in the task network (`awsvpc`).
+    pub task_network: bool,
+    /// The address, or the link with the address, that other hosts send tunnel packets to.
+    pub underlay: Option<String>,
+    /// How many sandboxes wait for tasks.
+    pub warm_sandboxes: u16,
     /// How long stopped containers stay for `docker logs` and `docker inspect`.
     pub cleanup_wait: Duration,
     /// Which log lines are written, as `tracing` filters say it.
@@ -156,6 +162,10 @@ impl Config {
             pull_stall_timeout: l.pull_stall_timeout.map_or(Duration::from_secs(60), |s| s.0),
             pull_timeout: l.pull_timeout.map_or(Duration::from_secs(7200), |s| s.0),
             task_cgroup_parent: l.task_cgroup_parent.unwrap_or_else(|| "longshore".into()),
+            task_network: l.task_network.unwrap_or(true),
+            underlay: l.underlay,
+            // A burst of a service's first tasks; each is a process of 12 KiB, a namespace and an address.
+            warm_sandboxes: l.warm_sandboxes.unwrap_or(8),
             // ECS keeps them for three hours; ten minutes are enough to look at one that failed, and a host that
             // runs short tasks all day does not collect hundreds of dead containers that every listing carries.
             cleanup_wait: l.cleanup_wait.map_or(Duration::from_secs(600), |s| s.0),
@@ -199,6 +209,15 @@ impl Config {
                 format!("`{parent}` must be one name of letters, digits, `-`, `_` and `.`"),
             ));
         }
+        if let Some(underlay) = &self.underlay
+            && underlay.parse::<std::net::IpAddr>().is_err()
+            && !is_link_name(underlay)
+        {
+            return Err(value("underlay", format!("`{underlay}` must be an address or the name of a link")));
+        }
+        if usize::from(self.warm_sandboxes) > MOST_WARM {
+            return Err(value("warm_sandboxes", format!("must be at most {MOST_WARM}: a lease has 253 addresses")));
+        }
         if let Some(name) = self.attributes.keys().find(|name| !attribute_name_is_valid(name)) {
             let most = MAX_ATTRIBUTE_CHARS;
             return Err(value("attributes", format!("`{name}` must be 1 to {most} letters, digits and `- _ . / \\`")));
@@ -219,6 +238,17 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Most sandboxes that may wait: demand makes them four times as many, and tasks need addresses too.
+const MOST_WARM: usize = 32;
+
+/// The kernel's rule for names of links.
+fn is_link_name(name: &str) -> bool {
+    (1..=15).contains(&name.len())
+        && name != "."
+        && name != ".."
+        && !name.contains(|c: char| c == '/' || c.is_whitespace())
 }
 
 /// ECS's rule for attribute names.

@@ -11,6 +11,7 @@ pub mod host;
 pub mod identity;
 pub mod ledger;
 pub mod membership;
+pub mod network;
 pub mod ports;
 pub mod session;
 pub mod status;

@@ -12,6 +12,7 @@ use crate::host::{self, HostSettings};
 use crate::identity::{
     Identity, IdentityFile, IdentityFileError, IdentityHandle, JoinError, JoinOptions, Renewal, Standing, standing,
 };
+use crate::network::Underlay;
 use crate::session::{Session, SessionConfig, SessionInputs, SessionState};
 use longshore_docker::Docker;
 use longshore_model::{ClusterName, HostFacts, InstanceId};
@@ -23,6 +24,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Waits between attempts to look at the host or to join: the first, and the longest.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+
+/// Between two looks at where this host is reached.
+const NETWORK_AGAIN: Duration = Duration::from_secs(60);
 
 /// Longest wait for a connection and for the answer when joining.
 const JOIN_LIMIT: Duration = Duration::from_secs(10);
@@ -142,7 +146,12 @@ pub fn identity_file(config: &Config) -> IdentityFile {
 ///
 /// # Errors
 /// When Docker does not answer, or the host cannot be read.
-pub async fn look(config: &Config, docker: &Docker, late: &LateCgroups) -> Result<HostFacts, MembershipError> {
+pub async fn look(
+    config: &Config,
+    docker: &Docker,
+    late: &LateCgroups,
+    underlay: &Underlay,
+) -> Result<HostFacts, MembershipError> {
     let fail = |e: &(dyn std::error::Error + 'static)| MembershipError::Facts(chain(e));
     let engine = docker.info().await.map_err(|e| fail(&e))?;
     let cgroups = match Cgroups::detect(&config.task_cgroup_parent, engine.cgroup_driver, engine.cgroup_version) {
@@ -158,7 +167,11 @@ pub async fn look(config: &Config, docker: &Docker, late: &LateCgroups) -> Resul
         // Only now: the engine takes a cgroup of no task, which is what the probe makes, for a leftover.
         late.set(Ok(cgroups));
     }
-    let probed = probed.map_err(|e| fail(&e))?;
+    let mut probed = probed.map_err(|e| fail(&e))?;
+    probed.underlay = match underlay {
+        Underlay::At(address) => Some(*address),
+        Underlay::Unknown | Underlay::Absent { .. } => None,
+    };
     let settings = HostSettings {
         reserved_memory_mib: config.reserved_memory_mib,
         reserved_ports_tcp: config.reserved_ports_tcp.clone(),
@@ -170,12 +183,26 @@ pub async fn look(config: &Config, docker: &Docker, late: &LateCgroups) -> Resul
     Ok(host::facts(&settings, &probed))
 }
 
+/// Whether and where this host takes part in the task network.
+async fn task_network(config: &Config) -> Underlay {
+    if !config.task_network {
+        return Underlay::Absent { why: "task_network is false in this host's configuration".to_owned() };
+    }
+    if let Err(error) = longshore_net::probe().await {
+        return Underlay::Absent { why: chain(&error) };
+    }
+    let joined = || identity_file(config).load().ok().flatten().map(|identity| identity.control);
+    let control = config.control.clone().or_else(joined);
+    host::underlay::find(config.underlay.as_deref(), control.as_deref()).await
+}
+
 /// Keeps the facts: a long-lived task. `docker_back` changes each time Docker answers again.
 pub async fn keep_facts(
     config: Arc<Config>,
     docker: Docker,
     late: Arc<LateCgroups>,
     facts: watch::Sender<Option<Arc<HostFacts>>>,
+    underlay: watch::Sender<Underlay>,
     mut docker_back: watch::Receiver<u64>,
     shutdown: CancellationToken,
 ) {
@@ -183,7 +210,12 @@ pub async fn keep_facts(
         let mut wait = AGAIN.0;
         loop {
             docker_back.mark_unchanged();
-            match look(&config, &docker, &late).await {
+            let network = task_network(&config).await;
+            if let (Underlay::Absent { why }, true) = (&network, *underlay.borrow() != network) {
+                tracing::info!(why, "this host takes no part in the task network");
+            }
+            underlay.send_if_modified(|known| std::mem::replace(known, network.clone()) != network);
+            match look(&config, &docker, &late, &network).await {
                 Ok(found) => {
                     wait = AGAIN.0;
                     facts.send_if_modified(|known| {
@@ -193,9 +225,10 @@ pub async fn keep_facts(
                         }
                         news
                     });
-                    if docker_back.changed().await.is_err() {
+                    tokio::select! {
                         // The pump ended, so the agent is ending.
-                        return;
+                        back = docker_back.changed() => if back.is_err() { return },
+                        () = network_changed(&config, &network) => {}
                     }
                 }
                 Err(error) => {
@@ -210,6 +243,16 @@ pub async fn keep_facts(
         }
     };
     shutdown.run_until_cancelled(keep).await;
+}
+
+/// Waits until the host's part in the task network is another one: a link that came up late, an address by DHCP.
+async fn network_changed(config: &Config, known: &Underlay) {
+    loop {
+        tokio::time::sleep(NETWORK_AGAIN).await;
+        if task_network(config).await != *known {
+            return;
+        }
+    }
 }
 
 /// What being a member takes.
@@ -326,6 +369,6 @@ pub async fn join_once(config: &Config, token: Option<&Token>) -> Result<Identit
     let known = || file.load().ok().flatten().map(|identity| identity.control);
     let control = config.control.clone().or_else(known).ok_or(MembershipError::NoControl)?;
     let docker = Docker::connect(&config.docker).await.map_err(|e| MembershipError::Facts(chain(&e)))?;
-    let facts = look(config, &docker, &LateCgroups::default()).await?;
+    let facts = look(config, &docker, &LateCgroups::default(), &task_network(config).await).await?;
     Ok(join(config, &file, token, control, facts).await?)
 }

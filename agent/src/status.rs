@@ -5,6 +5,8 @@
 
 use crate::engine::status::EngineStatus;
 use crate::identity::Identity;
+use crate::network::NetworkHandle;
+use crate::network::status::NetworkLine;
 use crate::session::SessionState;
 use serde::Serialize;
 use std::io;
@@ -31,6 +33,7 @@ struct Document {
     session: SessionState,
     #[serde(flatten)]
     engine: EngineStatus,
+    network: Option<NetworkLine>,
 }
 
 #[derive(Debug, Serialize)]
@@ -62,6 +65,8 @@ pub struct StatusServer {
     pub engine: mpsc::Sender<oneshot::Sender<EngineStatus>>,
     /// The session's.
     pub session: watch::Receiver<SessionState>,
+    /// The network's.
+    pub network: NetworkHandle,
     /// Who this host is, once it has joined.
     pub identity: watch::Receiver<Option<Arc<Identity>>>,
 }
@@ -121,6 +126,7 @@ impl StatusServer {
         let gone = || io::Error::other("the engine has ended");
         self.engine.send(question).await.map_err(|_| gone())?;
         let engine = answer.await.map_err(|_| gone())?;
+        let network = self.network.status().await;
         let identity = self.identity.borrow().as_ref().map(|i| IdentityLine {
             instance: i.instance.to_string(),
             cluster: i.cluster.to_string(),
@@ -131,6 +137,7 @@ impl StatusServer {
             identity,
             session: self.session.borrow().clone(),
             engine,
+            network,
         };
         let mut text = serde_json::to_vec(&document).map_err(io::Error::other)?;
         text.push(b'\n');

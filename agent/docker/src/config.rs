@@ -30,13 +30,27 @@ pub struct ContainerInput<'a> {
     /// Bridge mode: the host ports to publish, every dynamic one resolved. A binding's `bind_ip` goes to the engine as
     /// it is: `0.0.0.0` publishes on IPv4 with one proxy process, the empty string on IPv4 and IPv6 with two.
     pub bindings: &'a [NetworkBinding],
-    /// awsvpc mode: the engine's name or id of the container whose network this one joins.
-    pub sandbox: Option<&'a str>,
+    /// awsvpc mode: the container whose network this one joins.
+    pub sandbox: Option<SandboxRef<'a>>,
     /// The task's cgroup, as the engine's cgroup driver names it; absent when the task has no limits of its own.
     pub cgroup_parent: Option<&'a str>,
     /// The value of the label `longshore.supervise`. Readable by everybody who may inspect: no secrets.
     pub supervise: &'a str,
 }
+
+/// The network of an awsvpc task, as its containers join it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SandboxRef<'a> {
+    /// The engine's name or id of the sandbox.
+    pub id: &'a str,
+    /// The host's directory with the task's [`NETWORK_FILES`].
+    pub files: &'a str,
+}
+
+/// Files that the engine writes for containers of its own networks and that an awsvpc task's containers get by bind
+/// mounts instead: the name in the directory, and the path in the container.
+pub const NETWORK_FILES: [(&str, &str); 3] =
+    [("resolv.conf", "/etc/resolv.conf"), ("hosts", "/etc/hosts"), ("hostname", "/etc/hostname")];
 
 /// Why a container cannot be described to the engine. Nothing was done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +80,10 @@ pub struct CreateContainer {
 }
 
 impl CreateContainer {
+    pub(crate) fn new(name: String, body: ContainerCreateBody) -> Self {
+        Self { name, body }
+    }
+
     /// Its name in the engine.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -104,7 +122,7 @@ enum Attachment<'a> {
     /// that ask for entries in them.
     LoopbackWithFiles,
     /// Another container's.
-    Join(&'a str),
+    Join(SandboxRef<'a>),
 }
 
 /// Describes a container to the engine.
@@ -154,7 +172,7 @@ fn host_config(
         // ECS ignores swappiness unless swap is set.
         memory_swappiness: linux.swappiness.filter(|_| linux.max_swap_mib.is_some()).map(i64::from),
         cgroup_parent: cgroup_parent.map(str::to_owned),
-        binds: some(binds(task, container)?),
+        binds: some(binds(task, container, attachment)?),
         network_mode: Some(network_mode(attachment)),
         port_bindings: port_bindings(attachment),
         readonly_rootfs: Some(container.readonly_root),
@@ -187,7 +205,7 @@ fn attachment<'a>(
     task: &TaskSpec,
     container: &ContainerSpec,
     bindings: &'a [NetworkBinding],
-    sandbox: Option<&'a str>,
+    sandbox: Option<SandboxRef<'a>>,
 ) -> Result<Attachment<'a>, ConfigError> {
     let loopback = || {
         if container.dns_servers.is_empty() && container.dns_search.is_empty() && container.extra_hosts.is_empty() {
@@ -216,7 +234,7 @@ fn network_mode(attachment: &Attachment<'_>) -> String {
         Attachment::Host => "host".to_owned(),
         // With NetworkDisabled the engine reads no mode; `none` keeps a default network of another name out.
         Attachment::Loopback | Attachment::LoopbackWithFiles => "none".to_owned(),
-        Attachment::Join(sandbox) => format!("container:{sandbox}"),
+        Attachment::Join(sandbox) => format!("container:{}", sandbox.id),
     }
 }
 
@@ -259,8 +277,19 @@ fn memory_swap(container: &ContainerSpec) -> Result<Option<i64>, ConfigError> {
     }
 }
 
-fn binds(task: &TaskSpec, container: &ContainerSpec) -> Result<Vec<String>, ConfigError> {
-    container.mount_points.iter().enumerate().map(|(i, mount)| bind(task, container, i, mount)).collect()
+fn binds(task: &TaskSpec, container: &ContainerSpec, attachment: &Attachment<'_>) -> Result<Vec<String>, ConfigError> {
+    let own = container.mount_points.iter().enumerate().map(|(i, mount)| bind(task, container, i, mount));
+    let mut all = own.collect::<Result<Vec<String>, ConfigError>>()?;
+    match attachment {
+        Attachment::Join(sandbox) => {
+            // What the definition mounts there itself counts more.
+            let taken = |path: &str| container.mount_points.iter().any(|m| m.container_path == path);
+            let files = NETWORK_FILES.iter().filter(|(_, path)| !taken(path));
+            all.extend(files.map(|(name, path)| format!("{}/{name}:{path}:ro", sandbox.files)));
+        }
+        Attachment::Bridge(_) | Attachment::Host | Attachment::Loopback | Attachment::LoopbackWithFiles => {}
+    }
+    Ok(all)
 }
 
 /// Bind mounts go by `Binds` and not by `Mounts`: only the former makes a missing host directory, as ECS users expect.

@@ -276,9 +276,14 @@ impl Docker {
     /// # Errors
     /// When the engine does not answer: then nothing is known about any container.
     pub async fn list(&self) -> Result<Vec<ListedContainer>, DockerError> {
+        self.list_labelled(labels::TASK).await
+    }
+
+    /// Every container that bears the label `label`, in any state.
+    pub(crate) async fn list_labelled(&self, label: &str) -> Result<Vec<ListedContainer>, DockerError> {
         let options = ListContainersOptions {
             all: true,
-            filters: Some(HashMap::from([("label".to_owned(), vec![labels::TASK.to_owned()])])),
+            filters: Some(HashMap::from([("label".to_owned(), vec![label.to_owned()])])),
             ..ListContainersOptions::default()
         };
         let client = self.client().await?;
@@ -368,10 +373,14 @@ impl Docker {
     /// # Errors
     /// See [`RemoveError`].
     pub async fn remove(&self, name: &str) -> Result<(), RemoveError> {
+        self.remove_with(name, false).await
+    }
+
+    pub(crate) async fn remove_with(&self, name: &str, force: bool) -> Result<(), RemoveError> {
         let fail = |source: DockerError| classify_remove(name, source);
         let client = self.client().await.map_err(fail)?;
         let doing = format!("removing container `{name}`");
-        let options = RemoveContainerOptions { v: true, ..RemoveContainerOptions::default() };
+        let options = RemoveContainerOptions { v: true, force, ..RemoveContainerOptions::default() };
         let result = self.call(&doing, self.timeouts().remove, client.remove_container(name, Some(options))).await;
         absent_is_fine(result, &[404]).map_err(fail)
     }

@@ -9,7 +9,7 @@ use crate::labels;
 use bollard::models::EventMessage;
 use bollard::query_parameters::EventsOptions;
 use futures::stream::{self, BoxStream, Stream, StreamExt};
-use longshore_model::{ContainerName, TaskId, Timestamp};
+use longshore_model::{ContainerName, EniId, TaskId, Timestamp};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -39,6 +39,8 @@ pub enum Hint {
 pub struct ContainerHint {
     /// The engine's name of it.
     pub name: String,
+    /// The interface that it holds, for a sandbox.
+    pub eni: Option<EniId>,
     /// Its task, by its label.
     pub task: Option<TaskId>,
     /// Its name in the task, by its label.
@@ -173,7 +175,6 @@ async fn open(
         until: None,
         filters: Some(HashMap::from([
             ("type".to_owned(), vec!["container".to_owned()]),
-            ("label".to_owned(), vec![labels::TASK.to_owned()]),
             ("event".to_owned(), ACTIONS.map(str::to_owned).to_vec()),
         ])),
     };
@@ -183,8 +184,13 @@ async fn open(
 fn hint(event: EventMessage) -> Option<ContainerHint> {
     let attributes = event.actor?.attributes?;
     let action = event.action?;
+    // The engine can only be asked for events with all of some labels, and ours have one or the other.
+    if !attributes.contains_key(labels::TASK) && !attributes.contains_key(labels::ENI) {
+        return None;
+    }
     Some(ContainerHint {
         name: attributes.get("name").cloned().unwrap_or_default(),
+        eni: attributes.get(labels::ENI).and_then(|e| e.parse().ok()),
         task: attributes.get(labels::TASK).and_then(|t| t.parse().ok()),
         container: attributes.get(labels::CONTAINER).and_then(|c| c.parse().ok()),
         // `health_status: healthy` carries its value in the action.

@@ -14,6 +14,10 @@ pub const CLUSTER: &str = "longshore.cluster";
 pub const SUPERVISE: &str = "longshore.supervise";
 /// The volume's name in its task.
 pub const VOLUME: &str = "longshore.volume";
+/// The id of the interface that a sandbox holds. Its presence says that a container is a sandbox of ours.
+pub const ENI: &str = "longshore.eni";
+/// The IPv4 address of that interface.
+pub const ADDRESS: &str = "longshore.address";
 /// What starts like this is ours alone; a task definition's `dockerLabels` may not use it.
 pub const PREFIX: &str = "longshore.";
 

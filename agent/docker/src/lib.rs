@@ -20,10 +20,11 @@ mod images;
 mod info;
 pub mod labels;
 mod reference;
+mod sandbox;
 mod volumes;
 
 pub use client::{ConnectError, Docker, Timeouts};
-pub use config::{ConfigError, ContainerInput, CreateContainer, container_config};
+pub use config::{ConfigError, ContainerInput, CreateContainer, NETWORK_FILES, SandboxRef, container_config};
 pub use containers::{
     CreateError, Exit, InspectedContainer, ListedContainer, RemoveError, RunState, StartError, StopError,
 };
@@ -33,6 +34,7 @@ pub use images::{ImageInfo, PullError, PullLimits, PullProgress};
 pub use info::{CgroupDriver, CgroupVersion, EngineInfo};
 pub use labels::{container_name, volume_labels, volume_name};
 pub use reference::{ImageRef, ReferenceError};
+pub use sandbox::{ImportError, ListedSandbox, SandboxInput, sandbox_config, sandbox_name, tar_of_one};
 pub use volumes::{ListedVolume, VolumeError};
 
 /// How many create-and-start chains to keep in flight for a burst.

@@ -22,6 +22,7 @@
 //! Something that a task needs beside its containers is a [`ResourceKind`] with the same small life as the others;
 //! what a container waits for is listed in one function, `needs`.
 
+pub mod interface;
 pub mod names;
 pub mod observe;
 pub mod outcome;
@@ -36,8 +37,9 @@ mod settle;
 pub mod step;
 pub mod task;
 
+pub use interface::Interface;
 pub use observe::{Inspected, RunState, Sighting};
-pub use outcome::{Failure, Outcome, Stage};
+pub use outcome::{Failure, Made, Outcome, Stage};
 pub use outline::{Outline, OutlineContainer, Supervise};
 pub use pass::{EngineView, Pass, View, Waiting};
 pub use policy::Policy;

@@ -1,5 +1,6 @@
 //! What was seen of containers: cheap sightings in a listing, and inspections, which know more and wait their turn.
 
+use crate::interface::Interface;
 use crate::outcome::Stage;
 use crate::policy::Patience;
 use crate::ports::ResolvedPort;
@@ -56,6 +57,8 @@ pub struct Inspected {
     pub image_digest: Option<String>,
     /// The host ports that it was created with, from its label.
     pub ports: Vec<ResolvedPort>,
+    /// The interface that it was created in, from its label.
+    pub interface: Option<Box<Interface>>,
 }
 
 impl Task {
@@ -131,6 +134,11 @@ impl Task {
         let Some(seen) = seen else {
             return self.absorb_absence(i, now);
         };
+        if let Some(interface) = &seen.interface {
+            self.found_interface(interface);
+        }
+        let live = &mut self.live.containers[i];
+        let container = &mut self.record.containers[i];
         if container.image_digest.is_none() {
             container.image_digest = seen.image_digest;
         }

@@ -1,5 +1,6 @@
 //! What became of a step, and what follows from it.
 
+use crate::interface::Interface;
 use crate::observe::{Ended, Inspected};
 use crate::policy::{Patience, Policy, wait};
 use crate::ports::ContainerPorts;
@@ -50,11 +51,22 @@ impl Failure {
     }
 }
 
+/// What came of making a resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Made {
+    /// It is there, and there is nothing to remember of it.
+    Plain,
+    /// The host ports of every container.
+    Ports(Vec<ContainerPorts>),
+    /// The task's interface, the same each time as long as it is not returned.
+    Interface(Box<Interface>),
+}
+
 /// What a step brought about. One variant for each kind of [`Step`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Of [`Step::Ensure`]; for ports, every container's.
-    Ensured(Result<Option<Vec<ContainerPorts>>, Failure>),
+    /// Of [`Step::Ensure`].
+    Ensured(Result<Made, Failure>),
     /// Of [`Step::Release`].
     Released(Result<(), Failure>),
     /// Of [`Step::Pull`]: the image's digest, where it has one.
@@ -103,8 +115,10 @@ impl Task {
             return;
         }
         self.live.in_flight.remove(&lane);
-        if let Lane::Container(i) = lane {
-            self.live.containers[i].touched = seq;
+        match lane {
+            Lane::Container(i) => self.live.containers[i].touched = seq,
+            Lane::Resource(ResourceKind::Interface) => self.live.interface_touched = seq,
+            Lane::Resource(ResourceKind::Ports | ResourceKind::Cgroup | ResourceKind::Volume(_)) => {}
         }
         match (step, outcome) {
             (Step::Ensure(kind), Outcome::Ensured(result)) => self.ensured(kind, result, policy, now),
@@ -154,20 +168,21 @@ impl Task {
         self.settle(now);
     }
 
-    fn ensured(
-        &mut self,
-        kind: &ResourceKind,
-        result: Result<Option<Vec<ContainerPorts>>, Failure>,
-        policy: &Policy,
-        now: Timestamp,
-    ) {
+    fn ensured(&mut self, kind: &ResourceKind, result: Result<Made, Failure>, policy: &Policy, now: Timestamp) {
         let step = Step::Ensure(kind.clone());
         let failure = match result {
-            Ok(ports) => {
-                for (name, ports) in ports.into_iter().flatten() {
-                    if let Some(c) = self.record.containers.iter_mut().find(|c| c.name == name) {
-                        c.ports = ports;
+            Ok(made) => {
+                match made {
+                    Made::Plain => {}
+                    Made::Ports(all) => {
+                        for (name, ports) in all {
+                            if let Some(c) = self.record.containers.iter_mut().find(|c| c.name == name) {
+                                c.ports = ports;
+                            }
+                        }
                     }
+                    // One that a container was found in stays: it cannot change its network.
+                    Made::Interface(interface) => _ = self.record.interface.get_or_insert(*interface),
                 }
                 self.live.retries.remove(&(step.lane(), Verb::Ensure));
                 return self.set_resource(kind, ResourcePhase::Ready);
@@ -187,6 +202,7 @@ impl Task {
             let what = match kind {
                 ResourceKind::Ports => "host ports".to_owned(),
                 ResourceKind::Cgroup => "the task's cgroup".to_owned(),
+                ResourceKind::Interface => "the task's network interface".to_owned(),
                 ResourceKind::Volume(name) => format!("volume `{name}`"),
             };
             self.record.ending.get_or_insert_with(|| Ending {

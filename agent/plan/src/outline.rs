@@ -1,5 +1,6 @@
 //! What it takes to supervise a task without its definition: no image, no environment, no secret.
 
+use crate::interface::Interface;
 use crate::ports::ResolvedPort;
 use longshore_model::{ContainerName, HostPort, NetworkMode, PortMapping, TaskId, TaskSpec, VolumeSource};
 use serde::{Deserialize, Serialize};
@@ -57,6 +58,9 @@ pub struct Supervise {
     pub task: Outline,
     /// The host ports of the container that carries the label.
     pub ports: Vec<ResolvedPort>,
+    /// The task's interface, in mode `awsvpc`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<Interface>,
 }
 
 /// Why a label could not be used.

@@ -80,7 +80,7 @@ impl Task {
     pub fn pass(&mut self, view: &View<'_>) -> Pass {
         let mut pass = Pass::default();
         self.settle(view.now);
-        self.give_up_pulls(view.now, &mut pass);
+        self.give_up_useless(view.now, &mut pass);
         if let EngineView::Silent { why } = view.engine {
             if !self.is_over() {
                 pass.wait(None, format!("the container engine: {why}"));
@@ -114,16 +114,26 @@ impl Task {
             })
     }
 
-    fn give_up_pulls(&mut self, now: Timestamp, pass: &mut Pass) {
+    /// Of a task that ends: pulls, and the wait for an interface, which whoever gave it takes back by the task.
+    fn give_up_useless(&mut self, now: Timestamp, pass: &mut Pass) {
         if self.record.ending.is_none() {
             return;
         }
         self.live.in_flight.retain(|lane, step| {
-            let pull = matches!(step, Step::Pull(_));
-            if pull {
+            let useless = match step {
+                Step::Pull(_) | Step::Ensure(ResourceKind::Interface) => true,
+                Step::Ensure(ResourceKind::Ports | ResourceKind::Cgroup | ResourceKind::Volume(_))
+                | Step::Release(_)
+                | Step::Create(_)
+                | Step::Start(_)
+                | Step::Inspect(_)
+                | Step::Stop(_, _)
+                | Step::Remove { .. } => false,
+            };
+            if useless {
                 pass.give_up.push(lane.clone());
             }
-            !pull
+            !useless
         });
         self.settle(now);
     }
@@ -136,11 +146,16 @@ impl Task {
         let wanted: Vec<ResourceKind> =
             self.record.resources.iter().filter(|r| r.phase == ResourcePhase::Wanted).map(|r| r.kind.clone()).collect();
         for kind in wanted {
+            // A container that was created before a crash has its ports and its network, though the record may not:
+            // look first.
+            let look_first = match kind {
+                ResourceKind::Ports | ResourceKind::Interface => true,
+                ResourceKind::Cgroup | ResourceKind::Volume(_) => false,
+            };
+            if look_first && self.live.containers.iter().any(|c| c.look) {
+                continue;
+            }
             if kind == ResourceKind::Ports {
-                // A container that was created before a crash has its ports, though the record may not: look first.
-                if self.live.containers.iter().any(|c| c.look) {
-                    continue;
-                }
                 let asked = self.outline.containers.iter().flat_map(|c| &c.ports);
                 if let Some((port, holder)) = view.claims.conflict(self.record.id, asked) {
                     pass.wait(None, reasons::port_held(port, holder));
@@ -194,6 +209,11 @@ impl Task {
                 }
             }
             Phase::Created { .. } if !startable => self.ask(Step::Inspect(i), view, pass),
+            // Found after a crash; its network is in its label, and a look tells.
+            Phase::Created { .. } | Phase::Starting { .. } if self.lacks_interface() => {
+                let name = self.record.containers[i].name.clone();
+                pass.going_on(Some(&name), "its interface");
+            }
             Phase::Created { id } | Phase::Starting { id } => {
                 if self.is_free(&Step::Start(i), view, pass) {
                     self.record.containers[i].phase = Phase::Starting { id };
@@ -214,6 +234,7 @@ impl Task {
             let what = match kind {
                 ResourceKind::Ports => "host ports".to_owned(),
                 ResourceKind::Cgroup => "the task's cgroup".to_owned(),
+                ResourceKind::Interface => "its interface".to_owned(),
                 ResourceKind::Volume(name) => format!("volume `{name}`"),
             };
             pass.going_on(Some(&self.record.containers[i].name), &what);
@@ -222,9 +243,11 @@ impl Task {
     }
 
     fn clean_up(&mut self, view: &View<'_>, pass: &mut Pass) {
-        // Ports are free as soon as nothing listens: the next task may wait for them.
-        if self.record.resources.iter().any(|r| r.kind == ResourceKind::Ports && r.phase != ResourcePhase::Gone) {
-            self.ask(Step::Release(ResourceKind::Ports), view, pass);
+        // Free as soon as nothing listens: the next task may wait for a port or an address.
+        for kind in [ResourceKind::Ports, ResourceKind::Interface] {
+            if self.record.resources.iter().any(|r| r.kind == kind && r.phase != ResourcePhase::Gone) {
+                self.ask(Step::Release(kind), view, pass);
+            }
         }
         let since = self.record.times.stopped_at.unwrap_or(view.now);
         let due = since.after(view.policy.cleanup_wait);
@@ -305,9 +328,11 @@ fn doing(step: &Step) -> &'static str {
     match step {
         Step::Ensure(ResourceKind::Ports) => "its host ports",
         Step::Ensure(ResourceKind::Cgroup) => "its cgroup",
+        Step::Ensure(ResourceKind::Interface) => "its interface",
         Step::Ensure(ResourceKind::Volume(_)) => "its volume",
         Step::Release(ResourceKind::Ports) => "the return of its host ports",
         Step::Release(ResourceKind::Cgroup) => "the removal of its cgroup",
+        Step::Release(ResourceKind::Interface) => "the return of its interface",
         Step::Release(ResourceKind::Volume(_)) => "the removal of its volume",
         Step::Pull(_) => "its image",
         Step::Create(_) => "its creation",

@@ -1,8 +1,9 @@
 //! What the ledger keeps of a task. Small and written often; the definition is kept beside it and written once.
 
+use crate::interface::Interface;
 use crate::outline::Outline;
 use crate::ports::ResolvedPort;
-use longshore_model::{ContainerName, StopCode, TaskId, TaskStatus, Timestamp};
+use longshore_model::{ContainerName, NetworkMode, StopCode, TaskId, TaskStatus, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// What the control plane wants of a task, as far as this agent has heard. Only moves down this list, but for the
@@ -32,6 +33,8 @@ pub enum ResourceKind {
     Ports,
     /// Its cgroup, the parent of its containers' own.
     Cgroup,
+    /// Its network interface, in mode `awsvpc`. Returned as soon as every container has stopped.
+    Interface,
     /// A volume that lives as long as the task, by its name in the task.
     Volume(String),
 }
@@ -161,6 +164,9 @@ pub struct TaskRecord {
     pub accepted_at: Timestamp,
     /// What it needs beside its containers.
     pub resources: Vec<ResourceRecord>,
+    /// Its interface as it was made; kept after it is returned.
+    #[serde(default)]
+    pub interface: Option<Interface>,
     /// Its containers, in the definition's order.
     pub containers: Vec<ContainerRecord>,
     /// Why it stops, once it does.
@@ -185,6 +191,14 @@ impl TaskRecord {
         if outline.limited {
             want(ResourceKind::Cgroup);
         }
+        // Only in mode awsvpc is anything provisioned, as ECS means it.
+        let reached = match outline.network_mode {
+            NetworkMode::Awsvpc => {
+                want(ResourceKind::Interface);
+                TaskStatus::Provisioning
+            }
+            NetworkMode::Bridge | NetworkMode::Host | NetworkMode::None => TaskStatus::Pending,
+        };
         outline.volumes.iter().for_each(|name| want(ResourceKind::Volume(name.clone())));
         Self {
             id: outline.id,
@@ -192,6 +206,7 @@ impl TaskRecord {
             may_start: true,
             accepted_at: now,
             resources,
+            interface: None,
             containers: outline
                 .containers
                 .iter()
@@ -206,7 +221,7 @@ impl TaskRecord {
                 .collect(),
             ending: None,
             times: Times::default(),
-            reached: TaskStatus::Pending,
+            reached,
             version: 0,
         }
     }

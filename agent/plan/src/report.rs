@@ -38,7 +38,7 @@ impl Task {
             execution_stopped_at: record.times.execution_stopped_at,
             stopped_at: record.times.stopped_at,
             containers: record.containers.iter().map(container).collect(),
-            eni: None,
+            eni: self.eni(),
         }
     }
 }

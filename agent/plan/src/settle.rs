@@ -97,6 +97,7 @@ impl Task {
             | Phase::Discarding { .. }
             | Phase::Running { .. } => None,
         };
+        let returned = self.interface_returned();
         let record = &mut self.record;
         let up = record.containers.iter().all(|c| c.phase.is_running() || c.phase.is_stopped());
         let all_ran = record.containers.iter().all(|c| c.started_at.is_some());
@@ -118,7 +119,7 @@ impl Task {
             let last = record.containers.iter().filter_map(stops).filter(|(_, ran)| *ran).map(|(at, _)| at).max();
             record.times.execution_stopped_at = essential.or(last.filter(|_| all_stopped));
         }
-        if all_stopped && record.ending.is_some() && record.times.stopped_at.is_none() {
+        if all_stopped && returned && record.ending.is_some() && record.times.stopped_at.is_none() {
             record.times.stopped_at = Some(now);
         }
     }
@@ -126,11 +127,16 @@ impl Task {
     /// The status that the record shows, ECS's minimum over the containers with the rule of the essential ones.
     pub(crate) fn status_now(&self) -> TaskStatus {
         match (&self.record.ending, self.record.all_stopped()) {
-            (Some(_), true) => TaskStatus::Stopped,
+            (Some(_), true) if self.interface_returned() => TaskStatus::Stopped,
+            (Some(_), true) => TaskStatus::Deprovisioning,
             (Some(_), false) => TaskStatus::Stopping,
             (None, _) => {
                 let up = self.record.containers.iter().all(|c| c.phase.is_running() || c.phase.is_stopped());
-                if up { TaskStatus::Running } else { TaskStatus::Pending }
+                match (up, self.lacks_interface()) {
+                    (true, _) => TaskStatus::Running,
+                    (false, true) => TaskStatus::Provisioning,
+                    (false, false) => TaskStatus::Pending,
+                }
             }
         }
     }

@@ -31,6 +31,8 @@ pub struct Live {
     pub retries: BTreeMap<(Lane, Verb), Retry>,
     /// One for each container of the record.
     pub containers: Vec<LiveContainer>,
+    /// The number of the outcome that last told something of the interface.
+    pub interface_touched: u64,
 }
 
 /// What is known of a container beside its record.
@@ -157,8 +159,11 @@ impl Task {
         Self::with(outline, None, record)
     }
 
-    /// Takes the ports of one container from its label.
-    pub fn recover_ports(&mut self, label: &Supervise, container: &longshore_model::ContainerName) {
+    /// Takes from the label of one container what it was made with: its ports, and the task's interface.
+    pub fn recover_made(&mut self, label: &Supervise, container: &longshore_model::ContainerName) {
+        if let Some(interface) = &label.interface {
+            self.found_interface(interface);
+        }
         if let Some(c) = self.record.containers.iter_mut().find(|c| c.name == *container) {
             c.ports.clone_from(&label.ports);
         }
@@ -221,6 +226,7 @@ impl Task {
             v: crate::outline::SUPERVISE_FORMAT,
             task: Outline::clone(&self.outline),
             ports: self.record.containers[i].ports.clone(),
+            interface: self.record.interface.clone(),
         }
     }
 

@@ -2,7 +2,7 @@
 //! that goes silent, crashes at any point with any prefix of the saved records, lost ledgers.
 //!
 //! Checked all the time: no container runs twice, a start is durable before it is asked for, no host port is used twice,
-//! a port is given only after its former holder stopped, statuses only rise. Checked at the end, once nothing fails any
+//! a port is given only after its former holder stopped, no task has two interfaces, statuses only rise. Checked at the end, once nothing fails any
 //! more: everything converges, and what should be gone left nothing.
 
 mod host;
@@ -22,6 +22,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         2 => (task.clone(), container.clone(), 0..3i32).prop_map(|(t, c, code)| Op::Exit(t, c, code)),
         1 => (task.clone(), container.clone()).prop_map(|(t, c)| Op::RemoveBehind(t, c)),
         1 => (task.clone(), container).prop_map(|(t, c)| Op::RestartBehind(t, c)),
+        1 => task.clone().prop_map(Op::EndSandbox),
         2 => task.clone().prop_map(Op::Assign),
         2 => task.clone().prop_map(Op::Stop),
         1 => task.prop_map(Op::Unassign),

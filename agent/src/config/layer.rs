@@ -65,6 +65,16 @@ pub struct Layer {
     /// Cgroup below which every task has its own [default: longshore]
     #[arg(long, env = "LONGSHORE_AGENT_TASK_CGROUP_PARENT", value_name = "NAME")]
     pub task_cgroup_parent: Option<String>,
+    /// Whether this host takes part in the task network of awsvpc tasks [default: true]
+    #[arg(long, env = "LONGSHORE_AGENT_TASK_NETWORK", value_name = "BOOL")]
+    pub task_network: Option<bool>,
+    /// Address, or link with the address, that other hosts send tunnel packets to [default: the one from which this
+    /// host reaches the control plane, unless that is on this host]
+    #[arg(long, env = "LONGSHORE_AGENT_UNDERLAY", value_name = "ADDRESS|LINK")]
+    pub underlay: Option<String>,
+    /// Sandboxes that wait for awsvpc tasks, so that they start at once [default: 8]
+    #[arg(long, env = "LONGSHORE_AGENT_WARM_SANDBOXES", value_name = "COUNT")]
+    pub warm_sandboxes: Option<u16>,
     /// How long stopped containers stay for `docker logs` [default: 10m]
     #[arg(long, env = "LONGSHORE_AGENT_CLEANUP_WAIT", value_name = "SPAN")]
     pub cleanup_wait: Option<Span>,
@@ -112,6 +122,9 @@ impl Layer {
             pull_stall_timeout: self.pull_stall_timeout.or(below.pull_stall_timeout),
             pull_timeout: self.pull_timeout.or(below.pull_timeout),
             task_cgroup_parent: self.task_cgroup_parent.or(below.task_cgroup_parent),
+            task_network: self.task_network.or(below.task_network),
+            underlay: self.underlay.or(below.underlay),
+            warm_sandboxes: self.warm_sandboxes.or(below.warm_sandboxes),
             cleanup_wait: self.cleanup_wait.or(below.cleanup_wait),
             log: self.log.or(below.log),
             log_format: self.log_format.or(below.log_format),

@@ -58,6 +58,8 @@ fn faults_are_named_by_their_key() {
     check_refused(&[], "data_dir = 'here'", "data_dir");
     check_refused(&[], "pull_timeout = '0s'", "pull_timeout");
     check_refused(&[], "log = '=='", "log");
+    check_refused(&[], "underlay = 'a/b'", "underlay: `a/b` must be an address or the name of a link");
+    check_refused(&[], "warm_sandboxes = 33", "warm_sandboxes: must be at most 32");
     check_refused(&[], "attributes = { 'a b' = 'c' }", "attributes: `a b`");
     check_refused(&[], &format!("attributes = {{ 'a' = '{}' }}", "x".repeat(129)), "attributes: the value of `a`");
     check_refused(&[], &format!("zone = '{}'", "x".repeat(129)), "zone: its value");

@@ -5,11 +5,12 @@ use super::strays::{self, Strays};
 use async_trait::async_trait;
 use longshore_docker::{
     ContainerInput, CreateError, Docker, DockerError, ImageInfo, InspectedContainer, ListedContainer, PullError,
-    PullLimits, PullProgress, RemoveError, StartError, StopError, VolumeError, container_config, container_name,
-    volume_labels, volume_name,
+    PullLimits, PullProgress, RemoveError, SandboxRef, StartError, StopError, VolumeError, container_config,
+    container_name, volume_labels, volume_name,
 };
-use longshore_model::{ContainerName, TaskId};
+use longshore_model::{ContainerName, EniId, TaskId};
 use longshore_plan::{Failure, Halt, Inspected, RunState, Sighting, Supervise};
+use std::collections::BTreeSet;
 
 const TASK: &str = "longshore.task";
 const CONTAINER: &str = "longshore.container";
@@ -57,7 +58,7 @@ fn sort(error: &DockerError, text: String, refused: fn(String) -> Failure) -> Fa
     }
 }
 
-fn plain(error: &DockerError) -> Failure {
+pub(crate) fn plain(error: &DockerError) -> Failure {
     sort(error, chain(error), Failure::Passing)
 }
 
@@ -90,6 +91,7 @@ fn inspected(c: InspectedContainer, task: TaskId) -> Inspected {
         error: Some(c.error).filter(|e| !e.is_empty()),
         // The image's digest needs a look at the image, which the pull took; it is in the record since.
         image_digest: None,
+        interface: label.as_ref().and_then(|l| l.interface.clone()).map(Box::new),
         ports: label.map(|l| l.ports).unwrap_or_default(),
         id: c.id,
     }
@@ -102,6 +104,11 @@ impl Containers for DockerDriver {
         Ok(all.into_iter().filter_map(listed).collect())
     }
 
+    async fn running_sandboxes(&self) -> Result<BTreeSet<EniId>, Failure> {
+        let all = self.docker.list_sandboxes().await.map_err(|e| plain(&e))?;
+        Ok(all.into_iter().filter(|s| s.state.has_process()).map(|s| s.eni).collect())
+    }
+
     async fn inspect(&self, task: TaskId, container: &ContainerName) -> Result<Option<Inspected>, Failure> {
         let found = self.docker.inspect(&container_name(task, container)).await.map_err(|e| plain(&e))?;
         Ok(found.map(|c| inspected(c, task)))
@@ -112,7 +119,7 @@ impl Containers for DockerDriver {
             task: &request.spec,
             container: &request.spec.containers[request.index],
             bindings: &request.bindings,
-            sandbox: None,
+            sandbox: request.interface.as_ref().map(|i| SandboxRef { id: &i.sandbox, files: &i.files }),
             cgroup_parent: request.cgroup_parent.as_deref(),
             supervise: &request.supervise,
         })

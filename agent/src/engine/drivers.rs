@@ -3,9 +3,9 @@
 
 use crate::ledger::{Changes, SaveError};
 use async_trait::async_trait;
-use longshore_model::{ContainerName, NetworkBinding, TaskId, TaskSpec, Timestamp};
-use longshore_plan::{Failure, Halt, Inspected, Sighting};
-use std::collections::BTreeMap;
+use longshore_model::{ContainerName, EniId, NetworkBinding, TaskId, TaskSpec, Timestamp};
+use longshore_plan::{Failure, Halt, Inspected, Interface, Sighting};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A container of ours in a listing.
@@ -30,6 +30,8 @@ pub struct CreateRequest {
     pub index: usize,
     /// Host ports to publish, resolved.
     pub bindings: Vec<NetworkBinding>,
+    /// The task's interface, in mode `awsvpc`.
+    pub interface: Option<Interface>,
     /// The task's cgroup, where it has one.
     pub cgroup_parent: Option<String>,
     /// Its label `longshore.supervise`.
@@ -41,6 +43,8 @@ pub struct CreateRequest {
 pub trait Containers: Send + Sync {
     /// Every container of ours. Nothing is known when it fails.
     async fn list(&self) -> Result<Vec<Listed>, Failure>;
+    /// The interfaces whose sandbox runs. Nothing is known when it fails.
+    async fn running_sandboxes(&self) -> Result<BTreeSet<EniId>, Failure>;
     /// One container, after whatever is in progress with it; `None` when there is none.
     async fn inspect(&self, task: TaskId, container: &ContainerName) -> Result<Option<Inspected>, Failure>;
     /// Creates a container and returns its id.
@@ -91,6 +95,17 @@ pub trait TaskCgroups: Send + Sync {
     async fn list(&self) -> Result<Vec<TaskId>, Failure>;
 }
 
+/// Interfaces of `awsvpc` tasks.
+#[async_trait]
+pub trait Interfaces: Send + Sync {
+    /// Gives the task an interface, the same again as long as it is not returned.
+    async fn ensure(&self, spec: &TaskSpec) -> Result<Interface, Failure>;
+    /// Takes back what the task has: no packet reaches or leaves it any more once this returns. Nothing is fine.
+    async fn release(&self, task: TaskId) -> Result<(), Failure>;
+    /// The tasks that have one.
+    async fn list(&self) -> Result<Vec<TaskId>, Failure>;
+}
+
 /// Where records become durable.
 #[async_trait]
 pub trait Store: Send + Sync {
@@ -115,6 +130,8 @@ pub struct Drivers {
     pub volumes: Arc<dyn Volumes>,
     /// Cgroups.
     pub cgroups: Arc<dyn TaskCgroups>,
+    /// Interfaces.
+    pub interfaces: Arc<dyn Interfaces>,
     /// The ledger.
     pub store: Arc<dyn Store>,
     /// The clock.

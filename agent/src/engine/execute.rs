@@ -3,7 +3,7 @@
 use super::drivers::{CreateRequest, Drivers};
 use super::images::Keeper;
 use longshore_model::{ContainerName, TaskId, TaskSpec};
-use longshore_plan::{Failure, Outcome, ResourceKind, Step};
+use longshore_plan::{Failure, Made, Outcome, ResourceKind, Step};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
@@ -79,7 +79,7 @@ impl Executor {
         // Every container step carries its container's name; `assemble` of the job sees to it.
         let name = || container.clone().ok_or_else(no_spec);
         match &step {
-            Step::Ensure(kind) => Outcome::Ensured(self.ensure(task, kind, spec.as_deref()).await.map(|()| None)),
+            Step::Ensure(kind) => Outcome::Ensured(self.ensure(task, kind, spec.as_deref()).await),
             Step::Release(kind) => Outcome::Released(self.release(task, kind).await),
             Step::Pull(i) => Outcome::Pulled(match spec.as_ref().and_then(|s| s.containers.get(*i)) {
                 Some(container) => self.images.get(&container.image).await.map(|image| image.digest),
@@ -123,22 +123,27 @@ impl Executor {
         self.images.progress(reference)
     }
 
-    async fn ensure(&self, task: TaskId, kind: &ResourceKind, spec: Option<&TaskSpec>) -> Result<(), Failure> {
+    async fn ensure(&self, task: TaskId, kind: &ResourceKind, spec: Option<&TaskSpec>) -> Result<Made, Failure> {
+        let spec = || spec.ok_or_else(|| Failure::Passing("the task's definition is not known yet".to_owned()));
         match kind {
             // The reconciler owns the ports and never hands them here.
-            ResourceKind::Ports => Ok(()),
-            ResourceKind::Cgroup => match spec {
-                Some(spec) => self.cgroup_parent(spec).await.map(drop),
-                None => Err(Failure::Passing("the task's definition is not known yet".to_owned())),
-            },
-            ResourceKind::Volume(name) => self.drivers.volumes.ensure(task, name).await,
+            ResourceKind::Ports => Ok(Made::Plain),
+            ResourceKind::Cgroup => self.cgroup_parent(spec()?).await.map(|_| Made::Plain),
+            ResourceKind::Interface => {
+                self.drivers.interfaces.ensure(spec()?).await.map(|made| Made::Interface(Box::new(made)))
+            }
+            ResourceKind::Volume(name) => self.drivers.volumes.ensure(task, name).await.map(|()| Made::Plain),
         }
     }
 
     async fn release(&self, task: TaskId, kind: &ResourceKind) -> Result<(), Failure> {
+        if *kind == ResourceKind::Interface {
+            // Somebody waits for this one: the task is not over before.
+            return self.drivers.interfaces.release(task).await;
+        }
         let _slot = self.slots.removals.acquire().await;
         match kind {
-            ResourceKind::Ports => Ok(()),
+            ResourceKind::Ports | ResourceKind::Interface => Ok(()),
             ResourceKind::Cgroup => {
                 self.parents().remove(&task);
                 self.drivers.cgroups.remove(task).await

@@ -2,8 +2,9 @@
 
 use futures::StreamExt;
 use longshore_docker::Docker;
-use longshore_model::{ContainerName, TaskId};
-use tokio::sync::{mpsc, watch};
+use longshore_model::{ContainerName, EniId, TaskId};
+use std::sync::Arc;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// A reason to look.
@@ -16,6 +17,11 @@ pub enum Hint {
         /// Its name in the task.
         container: ContainerName,
     },
+    /// Something happened to the sandbox of an interface.
+    Sandbox {
+        /// The interface.
+        eni: EniId,
+    },
     /// Events may have been missed: list everything.
     Relist,
     /// Docker does not answer.
@@ -27,7 +33,14 @@ pub enum Hint {
 
 /// Carries Docker's events to the engine until `shutdown`: a long-lived task.
 /// `back` changes each time Docker answers again.
-pub async fn pump(docker: Docker, hints: mpsc::Sender<Hint>, back: watch::Sender<u64>, shutdown: CancellationToken) {
+/// `sandboxes` is told when something happened to a sandbox.
+pub async fn pump(
+    docker: Docker,
+    hints: mpsc::Sender<Hint>,
+    back: watch::Sender<u64>,
+    sandboxes: Arc<Notify>,
+    shutdown: CancellationToken,
+) {
     let mut events = std::pin::pin!(docker.events(None));
     loop {
         let event = tokio::select! {
@@ -45,6 +58,9 @@ pub async fn pump(docker: Docker, hints: mpsc::Sender<Hint>, back: watch::Sender
             // The stream never ends by itself; without it the slow listing would be all that is left.
             None => return,
         };
+        if matches!(hint, Some(Hint::Sandbox { .. } | Hint::Relist)) {
+            sandboxes.notify_one();
+        }
         if let Some(hint) = hint
             && hints.send(hint).await.is_err()
         {
@@ -56,9 +72,10 @@ pub async fn pump(docker: Docker, hints: mpsc::Sender<Hint>, back: watch::Sender
 fn container(event: longshore_docker::ContainerHint) -> Option<Hint> {
     use longshore_docker::Action;
     match event.action {
-        Action::Die | Action::Oom | Action::Destroy | Action::Other => {
-            Some(Hint::Container { task: event.task?, container: event.container? })
-        }
+        Action::Die | Action::Oom | Action::Destroy | Action::Other => match event.eni {
+            Some(eni) => Some(Hint::Sandbox { eni }),
+            None => Some(Hint::Container { task: event.task?, container: event.container? }),
+        },
         // Starts are ours, and one that is not is found by the next listing; health is not used yet.
         Action::Start | Action::Health => None,
     }

@@ -1,7 +1,7 @@
 //! Listings: the truth about containers, compared with the table; and what no task of the table owns.
 
 use super::drivers::{Drivers, Listed, by_task};
-use super::reconciler::{Answers, Entry, Reconciler};
+use super::reconciler::{Answers, Entry, Listing, Reconciler};
 use longshore_model::{ContainerName, TaskId};
 use longshore_plan::outline::SuperviseError;
 use longshore_plan::{Failure, Sighting, Supervise, Task};
@@ -24,26 +24,31 @@ impl Reconciler {
     }
 
     /// A listing came, or did not.
-    pub(super) fn listed(&mut self, as_of: u64, listed: Result<Vec<Listed>, Failure>) {
+    pub(super) fn listed(&mut self, as_of: u64, listed: Result<Listing, Failure>) {
         self.listing = false;
         if std::mem::take(&mut self.list_again) {
             self.list_now();
         }
-        let listed = match listed {
-            Ok(listed) => listed,
+        let Listing { containers, sandboxes } = match listed {
+            Ok(listing) => listing,
             Err(failure) => return self.not_listed(failure.text()),
         };
-        let mut seen = by_task(listed);
+        let mut seen = by_task(containers);
         self.forgotten_at.retain(|_, at| *at > as_of);
         let known = |id: &TaskId| self.tasks.contains_key(id) || self.forgotten_at.contains_key(id);
         let unknown: Vec<TaskId> = seen.keys().filter(|id| !known(id)).copied().collect();
         for id in unknown {
             self.recover(id, &seen[&id]);
         }
+        let now = self.now();
         for (id, entry) in &mut self.tasks {
             let sightings: BTreeMap<ContainerName, Sighting> =
                 seen.remove(id).unwrap_or_default().into_iter().map(|l| (l.container, l.sighting)).collect();
-            if entry.task.sight(&sightings, as_of) {
+            let mut news = entry.task.sight(&sightings, as_of);
+            if let Some(running) = &sandboxes {
+                news |= entry.task.sight_sandboxes(running, as_of, now);
+            }
+            if news {
                 self.dirty.insert(*id);
             }
         }
@@ -89,7 +94,7 @@ impl Reconciler {
         let mut task = Task::recovered(label.task, now);
         for listed in containers {
             if let Some(Ok(label)) = read(listed) {
-                task.recover_ports(&label, &listed.container);
+                task.recover_made(&label, &listed.container);
             }
         }
         if self.complete_seen {
@@ -110,7 +115,7 @@ impl Reconciler {
     }
 }
 
-/// Removes volumes and cgroups of tasks that nobody knows: a crash came between their making and the save.
+/// Removes volumes, cgroups and interfaces of tasks that nobody knows: a crash came between their making and the save.
 pub(super) async fn remove_leftovers(drivers: &Drivers, known: &BTreeSet<TaskId>) -> Result<(), Failure> {
     let mut result = Ok(());
     match drivers.volumes.list().await {
@@ -127,6 +132,15 @@ pub(super) async fn remove_leftovers(drivers: &Drivers, known: &BTreeSet<TaskId>
             for task in tasks.into_iter().filter(|task| !known.contains(task)) {
                 tracing::info!(%task, "removing the cgroup of a task that is gone");
                 result = drivers.cgroups.remove(task).await.and(result);
+            }
+        }
+        Err(failure) => result = Err(failure),
+    }
+    match drivers.interfaces.list().await {
+        Ok(tasks) => {
+            for task in tasks.into_iter().filter(|task| !known.contains(task)) {
+                tracing::info!(%task, "taking back the interface of a task that is gone");
+                result = drivers.interfaces.release(task).await.and(result);
             }
         }
         Err(failure) => result = Err(failure),

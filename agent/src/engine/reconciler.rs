@@ -13,10 +13,10 @@ use crate::session::DesiredUpdate;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
-use longshore_model::{ContainerName, Generation, NetworkBinding, NetworkMode, TaskId, TaskReport, Timestamp};
+use longshore_model::{ContainerName, EniId, Generation, NetworkBinding, NetworkMode, TaskId, TaskReport, Timestamp};
 use longshore_plan::{
-    EngineView, Failure, Lane, Outcome, Outline, Pass, Phase, ResourceKind, ResourcePhase, Step, Task, TaskRecord,
-    View, Waiting,
+    EngineView, Failure, Lane, Made, Outcome, Outline, Pass, Phase, ResourceKind, ResourcePhase, Step, Task,
+    TaskRecord, View, Waiting,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -58,6 +58,13 @@ pub(super) enum Answers {
     },
 }
 
+/// What the engine has of ours.
+pub(super) struct Listing {
+    pub(super) containers: Vec<Listed>,
+    /// The interfaces whose sandbox runs; absent when that is not known or not asked.
+    pub(super) sandboxes: Option<BTreeSet<EniId>>,
+}
+
 /// What goes on outside the loop.
 enum Going {
     Step(TaskId, Step),
@@ -68,7 +75,7 @@ enum Going {
 /// What came of it.
 enum Done {
     Step(Outcome),
-    Listed(Result<Vec<Listed>, Failure>),
+    Listed(Result<Listing, Failure>),
     Leftovers(Result<(), Failure>),
 }
 
@@ -206,6 +213,12 @@ impl Reconciler {
                     self.dirty.insert(task);
                 }
             }
+            Hint::Sandbox { eni } => {
+                // A warm one of no task is the network's own business.
+                if self.tasks.values().any(|e| e.task.held_interface().is_some_and(|i| i.eni.id == eni)) {
+                    self.list_now();
+                }
+            }
             Hint::Relist => self.list_now(),
             Hint::Down { why } => self.silent(&why),
         }
@@ -267,7 +280,7 @@ impl Reconciler {
             tracing::debug!(task = %id, ?step, "step");
             match step {
                 Step::Ensure(ResourceKind::Ports) => {
-                    let given = self.ports.give(&self.tasks[&id].task).map(Some);
+                    let given = self.ports.give(&self.tasks[&id].task).map(Made::Ports);
                     self.finish(id, &step, Outcome::Ensured(given));
                 }
                 Step::Release(ResourceKind::Ports) => self.finish(id, &step, Outcome::Released(Ok(()))),
@@ -308,6 +321,7 @@ impl Reconciler {
                 spec: spec.clone(),
                 index: *i,
                 bindings: bindings(task, *i),
+                interface: task.held_interface().cloned(),
                 cgroup_parent: None,
                 supervise: task.supervise(*i).to_label(),
             }),
@@ -407,7 +421,15 @@ impl Reconciler {
 
     pub(super) fn spawn_listing(&mut self) {
         let containers = self.drivers.containers.clone();
-        let handle = self.jobs.spawn(async move { Done::Listed(containers.list().await) });
+        let interfaces = self.tasks.values().any(|e| e.task.held_interface().is_some());
+        let handle = self.jobs.spawn(async move {
+            let list = async {
+                let listed = containers.list().await?;
+                let sandboxes = if interfaces { Some(containers.running_sandboxes().await?) } else { None };
+                Ok(Listing { containers: listed, sandboxes })
+            };
+            Done::Listed(list.await)
+        });
         self.going.insert(handle.id(), Going::List { as_of: self.seq });
     }
 
@@ -455,7 +477,8 @@ fn failure_of(outcome: &Outcome) -> Option<&Failure> {
     }
 }
 
-/// A cgroup is the kernel's and ports are ours: their failures say nothing of Docker.
+/// A cgroup is the kernel's, ports are ours, and of an interface more can fail than the engine: such failures say
+/// nothing of Docker.
 fn concerns_docker(step: &Step) -> bool {
     match step {
         Step::Ensure(kind) | Step::Release(kind) => matches!(kind, ResourceKind::Volume(_)),

@@ -7,11 +7,13 @@
 
 mod capability;
 mod gpu;
+pub mod underlay;
 
 use crate::cgroup::Cgroups;
 use longshore_docker::EngineInfo;
 use longshore_model::{Attribute, HostFacts, HostVersions, Resources};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, System};
 
 /// CPU units of one core (ECS).
@@ -51,6 +53,8 @@ pub struct Probed {
     pub engine: EngineInfo,
     /// Whether tasks can be limited as a whole.
     pub task_limits: bool,
+    /// Where other hosts' tunnel packets reach it, when tasks can have interfaces of their own here.
+    pub underlay: Option<IpAddr>,
 }
 
 /// Why a host could not be looked at.
@@ -62,7 +66,7 @@ pub struct ProbeError {
     source: sysinfo::Error,
 }
 
-/// Looks at the host. `cgroups` is absent where task cgroups cannot be used at all; otherwise a trial decides.
+/// Looks at the host, but for [`Probed::underlay`]. `cgroups` is absent where task cgroups cannot be used at all; otherwise a trial decides.
 ///
 /// # Errors
 /// When `/proc` cannot be read.
@@ -90,6 +94,7 @@ pub async fn probe(engine: EngineInfo, cgroups: Option<&Cgroups>) -> Result<Prob
         gpu_ids: gpu::ids(),
         engine,
         task_limits,
+        underlay: None,
     })
 }
 
@@ -117,7 +122,7 @@ pub fn facts(settings: &HostSettings, probed: &Probed) -> HostFacts {
             gpu_ids: probed.gpu_ids.clone(),
         },
         attributes: attributes.into_iter().map(|(name, value)| Attribute { name, value }).collect(),
-        underlay: None,
+        underlay: probed.underlay,
         versions: HostVersions {
             agent: env!("CARGO_PKG_VERSION").to_owned(),
             agent_hash: option_env!("LONGSHORE_REVISION").unwrap_or_default().to_owned(),

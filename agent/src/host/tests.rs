@@ -33,6 +33,7 @@ fn probed() -> Probed {
         gpu_ids: vec!["GPU-a".into()],
         engine: engine(),
         task_limits: true,
+        underlay: None,
     }
 }
 

@@ -10,10 +10,12 @@
 
 mod backoff;
 mod inbound;
+mod network;
 mod outbound;
 mod stream;
 
 use crate::identity::IdentityHandle;
+use crate::network::SessionLink;
 use backoff::Backoff;
 use longshore_model::{Assignment, DesiredStatus, Generation, HostFacts, TaskId, TaskReport};
 use serde::Serialize;
@@ -91,6 +93,8 @@ pub struct SessionInputs {
     pub observed: watch::Receiver<ObservedReports>,
     /// What the host is and offers. The stream begins once it is there, and a change begins a new stream.
     pub facts: watch::Receiver<Option<Arc<HostFacts>>>,
+    /// The owner of the host's part of the task network.
+    pub network: SessionLink,
 }
 
 /// How a session behaves in time.

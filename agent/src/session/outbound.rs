@@ -1,7 +1,7 @@
 //! What leaves the agent: reports until they are acknowledged, and heartbeats. Pure but for the clock's type.
 
 use super::ObservedReports;
-use longshore_model::TaskId;
+use longshore_model::{EniId, TaskId};
 use longshore_proto::v1;
 use prost::Message as _;
 use std::collections::BTreeMap;
@@ -29,6 +29,8 @@ pub(super) struct Outbound {
 struct Batch {
     seq: u64,
     versions: Vec<(TaskId, u64)>,
+    /// Interfaces that it says are gone.
+    ended: Vec<EniId>,
     resend_at: Instant,
 }
 
@@ -45,7 +47,7 @@ impl Outbound {
         if self.batch.is_some() {
             return None;
         }
-        let mut versions = Vec::new();
+        let (mut versions, mut ended) = (Vec::new(), Vec::new());
         let mut tasks = Vec::new();
         let mut bytes = 0;
         for (task, report) in observed {
@@ -56,6 +58,7 @@ impl Outbound {
             bytes += message.encoded_len();
             tasks.push(message);
             versions.push((*task, report.version));
+            ended.extend(report.eni.as_ref().filter(|eni| !eni.attached).map(|eni| eni.id));
             if tasks.len() == BATCH || bytes >= BATCH_BYTES {
                 break;
             }
@@ -64,7 +67,7 @@ impl Outbound {
             return None;
         }
         self.last_seq += 1;
-        self.batch = Some(Batch { seq: self.last_seq, versions, resend_at: now + self.resend });
+        self.batch = Some(Batch { seq: self.last_seq, versions, ended, resend_at: now + self.resend });
         Some(v1::Reports { seq: self.last_seq, tasks })
     }
 
@@ -78,6 +81,11 @@ impl Outbound {
             }
             None => false,
         }
+    }
+
+    /// The interfaces whose end the control plane records by acknowledging `seq`.
+    pub(super) fn ended_by(&self, seq: u64) -> Vec<EniId> {
+        self.batch.as_ref().filter(|batch| batch.seq <= seq).map(|batch| batch.ended.clone()).unwrap_or_default()
     }
 
     /// When the batch on its way is to be sent again, if there is one.

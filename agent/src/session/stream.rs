@@ -1,6 +1,7 @@
 //! One stream, from the dial to its end.
 
 use super::inbound::{Answer, Inbound};
+use super::network::{NetworkSide, Said};
 use super::outbound::Outbound;
 use super::{SessionConfig, SessionInputs, SessionState, chain};
 use crate::identity::standing::{describe, refusal, refused_dial};
@@ -68,6 +69,7 @@ pub(super) struct Stream<'a> {
     sender: mpsc::Sender<v1::AgentMessage>,
     inbound: Inbound,
     outbound: Outbound,
+    network: NetworkSide,
     heartbeat: Duration,
     lease: Duration,
     beats: u64,
@@ -99,6 +101,7 @@ impl<'a> Stream<'a> {
             observed: observed.values().map(|report| TaskReport::clone(report).into()).collect(),
             boot_id: boot_id.to_owned(),
         };
+        let mut network = NetworkSide::new(inputs.network.clone(), &observed);
         let (sender, messages) = mpsc::channel(OUTBOUND);
         let hello = v1::AgentMessage { kind: Some(v1::agent_message::Kind::Hello(hello)) };
         sender.try_send(hello).expect("the queue was just made");
@@ -127,12 +130,14 @@ impl<'a> Stream<'a> {
             "connected to the control plane"
         );
         state.send_replace(SessionState::Connected { protocol: welcome.version, control_plane });
+        network.welcomed(welcome.revision);
         let millis = |value: u32| Duration::from_millis(value.into());
         Ok(Self {
             messages,
             sender,
             inbound: Inbound::new(saved, inputs.desired.clone()),
             outbound: Outbound::new(&observed, config.report_resend),
+            network,
             heartbeat: millis(welcome.heartbeat_millis).clamp(HEARTBEAT.0, HEARTBEAT.1),
             lease: millis(welcome.lease_millis).clamp(LEASE.0, LEASE.1),
             inputs,
@@ -161,6 +166,7 @@ impl<'a> Stream<'a> {
                     Ok(()) => Wake::Observed,
                     Err(_) => return Ended::retry("the engine ended"),
                 },
+                said = self.network.next() => Wake::Network(said),
                 _ = beat.tick() => Wake::Beat,
                 () = sleep_until(resend_at) => Wake::Resend,
                 changed = other_facts(&mut self.inputs.facts, &self.facts) => match changed {
@@ -181,6 +187,10 @@ impl<'a> Stream<'a> {
                     Err(wrong) => Err(Ended::retry(wrong.to_string())),
                 },
                 Wake::Observed => self.report(),
+                Wake::Network(Said::Status(status)) => self.send(v1::agent_message::Kind::NetworkStatus(status)),
+                Wake::Network(Said::Misfit) => {
+                    self.answer(Answer::Resync("an update of the network did not fit what is known here".to_owned()))
+                }
                 Wake::Resend => {
                     tracing::warn!("reports were not acknowledged; sending them again");
                     self.outbound.give_up();
@@ -208,10 +218,18 @@ impl<'a> Stream<'a> {
                 }
             },
             Some(Kind::ReportsAck(ack)) => {
+                self.network.recorded(ack.revision, self.outbound.ended_by(ack.seq));
                 let ended = self.outbound.acknowledge(ack.seq, &self.inputs.observed.borrow());
                 if ended { self.report() } else { Ok(()) }
             }
-            Some(Kind::HeartbeatAck(_) | Kind::Network(_)) => Ok(()),
+            Some(Kind::HeartbeatAck(ack)) => {
+                self.network.settled(ack.network_settled);
+                Ok(())
+            }
+            Some(Kind::Network(update)) => self.network.take(update).map_err(|error| {
+                tracing::error!(%error, "an update of the network is not readable");
+                Ended::retry(format!("an update of the network is not readable: {error}"))
+            }),
             Some(Kind::Welcome(_)) => Err(Ended::retry("the control plane sent a second welcome")),
             None => {
                 tracing::debug!("ignored a message of an unknown kind");
@@ -259,6 +277,7 @@ enum Wake {
     Message(v1::ControlMessage),
     Applied(Result<longshore_model::Generation, super::ApplyError>),
     Observed,
+    Network(Said),
     Beat,
     Resend,
 }

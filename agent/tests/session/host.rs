@@ -93,8 +93,11 @@ impl Host {
         let (state_in, state) = watch::channel(SessionState::Starting);
         let desired = Arc::new(Mutex::new(Desired::default()));
         tokio::spawn(engine(updates, saved_in, Arc::clone(&desired)));
+        // Nobody owns a network here.
+        let (_, _, network) = longshore_agent::network::link();
+        let saved_out = saved.clone();
         let inputs =
-            SessionInputs { desired: desired_in, saved: saved.clone(), observed: observed_out, facts: facts_out };
+            SessionInputs { desired: desired_in, saved: saved_out, observed: observed_out, facts: facts_out, network };
         let shutdown = CancellationToken::new();
         let session = tokio::spawn(Session::new(config, identity, inputs, state_in).run(shutdown.clone()));
         Self { desired, state, saved, observed, facts, shutdown, session }

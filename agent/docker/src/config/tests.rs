@@ -65,6 +65,7 @@ fn build_with(
     cgroup_parent: Option<&str>,
 ) -> Result<ContainerCreateBody, ConfigError> {
     let container = &task.containers[0];
+    let sandbox = sandbox.map(|id| SandboxRef { id, files: "/var/lib/x/eni-1" });
     let input = ContainerInput { task, container, bindings, sandbox, cgroup_parent, supervise: "{}" };
     container_config(&input).map(|c| c.body)
 }
@@ -300,6 +301,27 @@ fn each_network_mode_is_told_in_its_own_way() {
     let mut task = spec();
     task.network_mode = NetworkMode::Awsvpc;
     assert_eq!(build(&task).expect_err("there is no sandbox").field, "networkMode");
+}
+
+#[test]
+fn a_container_that_joins_a_sandbox_gets_the_tasks_files() {
+    let binds =
+        |task: &TaskSpec| build_with(task, &[], Some("p"), None).expect("told").host_config.expect("there").binds;
+    let mut task = spec();
+    task.network_mode = NetworkMode::Awsvpc;
+    let files = ["resolv.conf:/etc/resolv.conf", "hosts:/etc/hosts", "hostname:/etc/hostname"];
+    let files = files.map(|f| format!("/var/lib/x/eni-1/{f}:ro"));
+    assert_eq!(binds(&task), Some(files.to_vec()));
+    // What the definition mounts in such a place stays.
+    task.volumes = vec![VolumeSpec { name: "h".into(), source: VolumeSource::Host { path: "/srv/hosts".into() } }];
+    task.containers[0].mount_points =
+        vec![MountPoint { volume: "h".into(), container_path: "/etc/hosts".into(), read_only: false }];
+    let kept = ["/srv/hosts:/etc/hosts".to_owned(), files[0].clone(), files[2].clone()];
+    assert_eq!(binds(&task), Some(kept.to_vec()));
+    // Without network there is nothing to name.
+    task.containers[0].mount_points.clear();
+    task.containers[0].disable_networking = true;
+    assert_eq!(binds(&task), None);
 }
 
 fn binding(container_port: u16, host_port: u16, protocol: Protocol) -> NetworkBinding {

@@ -22,6 +22,7 @@ mod groups;
 mod limits;
 mod observe;
 mod peers;
+mod probe;
 mod restore;
 mod sandbox;
 mod tracking;
@@ -33,6 +34,7 @@ pub use groups::GroupsError;
 pub use limits::LimitError;
 pub use observe::{Elements, FabricLink, ObserveError, Observed, Stray};
 pub use peers::{PeersError, PeersReport, RefusedPeer};
+pub use probe::probe;
 pub use sandbox::{UnwireError, Wire, WireError, Wired};
 
 use crate::names::Names;

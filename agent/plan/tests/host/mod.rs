@@ -1,12 +1,13 @@
 //! A host in memory with a ledger and an agent that may crash: the model of the property tests.
 
 use longshore_model::{
-    AssignedTask, ClusterName, ContainerName, ContainerSpec, DesiredStatus, HostPort, LinuxParameters, NetworkMode,
-    PortMapping, Protocol, TaskId, TaskSpec, TaskStatus, Timestamp, VolumeSource, VolumeSpec,
+    AssignedTask, Bandwidth, ClusterName, ContainerName, ContainerSpec, DesiredStatus, EniId, EniReport, HostPort,
+    LinuxParameters, Mac, NetworkMode, PortMapping, Protocol, TaskId, TaskSpec, TaskStatus, Timestamp, VolumeSource,
+    VolumeSpec,
 };
 use longshore_plan::{
-    EngineView, Failure, Inspected, Outcome, Phase, Policy, PortClaims, PortKey, ResolvedPort, ResourceKind, RunState,
-    Sighting, Step, Supervise, Task, TaskRecord, View,
+    EngineView, Failure, Inspected, Interface, Made, Outcome, Phase, Policy, PortClaims, PortKey, ResolvedPort,
+    ResourceKind, ResourcePhase, RunState, Sighting, Step, Supervise, Task, TaskRecord, View,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,8 @@ pub(crate) struct Shape {
     pub containers: Vec<(bool, Option<HostPort>)>,
     pub volume: bool,
     pub limited: bool,
+    /// Instead of host ports an interface of its own.
+    pub awsvpc: bool,
 }
 
 pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
@@ -28,7 +31,8 @@ pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
         2 => Just(Some(HostPort::Dynamic)),
     ];
     let containers = proptest::collection::vec((any::<bool>(), port), 1..4);
-    let shape = (containers, any::<bool>(), any::<bool>()).prop_map(|(mut containers, volume, limited)| {
+    let shape = (containers, any::<bool>(), any::<bool>(), any::<bool>());
+    let shape = shape.prop_map(|(mut containers, volume, limited, awsvpc)| {
         containers[0].0 = true;
         // A fixed port once in a task.
         let mut seen = false;
@@ -37,16 +41,21 @@ pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
                 *port = None;
             }
         }
-        Shape { containers, volume, limited }
+        Shape { containers, volume, limited, awsvpc }
     });
     proptest::collection::vec(shape, 3)
 }
 
 pub(crate) fn plain_shapes() -> Vec<Shape> {
     vec![
-        Shape { containers: vec![(true, None)], volume: false, limited: false },
-        Shape { containers: vec![(true, Some(HostPort::Fixed(80))), (false, None)], volume: true, limited: true },
-        Shape { containers: vec![(true, Some(HostPort::Dynamic))], volume: false, limited: true },
+        Shape { containers: vec![(true, None), (false, None)], volume: false, limited: false, awsvpc: true },
+        Shape {
+            containers: vec![(true, Some(HostPort::Fixed(80))), (false, None)],
+            volume: true,
+            limited: true,
+            awsvpc: false,
+        },
+        Shape { containers: vec![(true, Some(HostPort::Dynamic))], volume: false, limited: true, awsvpc: false },
     ]
 }
 
@@ -68,6 +77,7 @@ pub(crate) enum Op {
     Exit(usize, usize, i32),
     RemoveBehind(usize, usize),
     RestartBehind(usize, usize),
+    EndSandbox(usize),
     Assign(usize),
     Stop(usize),
     Unassign(usize),
@@ -119,6 +129,9 @@ pub(crate) struct World {
     boxes: BTreeMap<Key, Box_>,
     volumes: BTreeSet<TaskId>,
     cgroups: BTreeSet<TaskId>,
+    /// Who has which interface, and which of their sandboxes run.
+    interfaces: BTreeMap<EniId, TaskId>,
+    sandboxes: BTreeSet<EniId>,
     foreign: BTreeSet<u16>,
     ids: u64,
     /// How often the process of a container was started by us.
@@ -174,7 +187,7 @@ fn spec(n: usize, shape: &Shape) -> TaskSpec {
         family: "f".into(),
         revision: 1,
         group: "family:f".into(),
-        network_mode: NetworkMode::Bridge,
+        network_mode: if shape.awsvpc { NetworkMode::Awsvpc } else { NetworkMode::Bridge },
         awsvpc: None,
         cpu_units: shape.limited.then_some(256),
         memory_mib: None,
@@ -206,6 +219,8 @@ impl World {
             boxes: BTreeMap::new(),
             volumes: BTreeSet::new(),
             cgroups: BTreeSet::new(),
+            interfaces: BTreeMap::new(),
+            sandboxes: BTreeSet::new(),
             foreign: BTreeSet::new(),
             ids: 0,
             runs: BTreeMap::new(),
@@ -221,7 +236,11 @@ impl World {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.tasks.is_empty() && self.durable.is_empty() && self.boxes.is_empty() && self.claims.is_empty()
+        self.tasks.is_empty()
+            && self.durable.is_empty()
+            && self.boxes.is_empty()
+            && self.claims.is_empty()
+            && self.interfaces.is_empty()
     }
 
     pub(crate) fn apply(&mut self, op: Op) {
@@ -257,6 +276,11 @@ impl World {
                 {
                     b.state = RunState::Running;
                 }
+            }
+            Op::EndSandbox(t) => {
+                let id = self.specs[t].id;
+                let interfaces = &self.interfaces;
+                self.sandboxes.retain(|eni| interfaces.get(eni) != Some(&id));
             }
             Op::Assign(t) => self.assign(t),
             Op::Stop(t) => {
@@ -340,7 +364,10 @@ impl World {
         for lane in pass.give_up {
             // Cut: done or not, nobody will hear.
             if let Some(at) = self.in_flight.iter().position(|(t, s)| *t == id && s.lane() == lane) {
-                self.in_flight.remove(at);
+                let (_, step) = self.in_flight.remove(at);
+                if step == Step::Ensure(ResourceKind::Interface) && self.ids.is_multiple_of(2) {
+                    let _ = self.really(id, &step);
+                }
             }
         }
         self.touch(id);
@@ -445,19 +472,21 @@ impl World {
 
     fn really(&mut self, id: TaskId, step: &Step) -> Option<Outcome> {
         Some(match step {
-            Step::Ensure(ResourceKind::Ports) => Outcome::Ensured(self.give_ports(id).map(Some)),
+            Step::Ensure(ResourceKind::Ports) => Outcome::Ensured(self.give_ports(id).map(Made::Ports)),
             Step::Ensure(ResourceKind::Cgroup) => {
                 self.cgroups.insert(id);
-                Outcome::Ensured(Ok(None))
+                Outcome::Ensured(Ok(Made::Plain))
             }
+            Step::Ensure(ResourceKind::Interface) => Outcome::Ensured(Ok(Made::Interface(self.give_interface(id)))),
             Step::Ensure(ResourceKind::Volume(_)) => {
                 self.volumes.insert(id);
-                Outcome::Ensured(Ok(None))
+                Outcome::Ensured(Ok(Made::Plain))
             }
             Step::Release(kind) => {
                 match kind {
                     ResourceKind::Ports => {}
                     ResourceKind::Cgroup => _ = self.cgroups.remove(&id),
+                    ResourceKind::Interface => self.take_interfaces(|task| *task == id),
                     ResourceKind::Volume(_) => _ = self.volumes.remove(&id),
                 }
                 Outcome::Released(Ok(()))
@@ -476,6 +505,7 @@ impl World {
                 error: None,
                 image_digest: None,
                 ports: b.label.ports.clone(),
+                interface: b.label.interface.clone().map(Box::new),
             }))),
             Step::Stop(i, _) => {
                 if let Some(b) = self.boxes.get_mut(&(id, *i))
@@ -516,6 +546,38 @@ impl World {
         })
     }
 
+    /// As the agent's network does it: a task that has one is given it again.
+    fn give_interface(&mut self, id: TaskId) -> Box<Interface> {
+        let had = self.interfaces.iter().find(|(_, task)| **task == id).map(|(eni, _)| *eni);
+        let eni = had.unwrap_or_else(|| {
+            self.ids += 1;
+            format!("eni-{:017x}", self.ids).parse().expect("an id")
+        });
+        self.interfaces.insert(eni, id);
+        if had.is_none() {
+            self.sandboxes.insert(eni);
+        }
+        let ipv4 = std::net::Ipv4Addr::LOCALHOST;
+        Box::new(Interface {
+            eni: EniReport { id: eni, mac: Mac::of_task(ipv4), ipv4, ipv6: None, attached: true },
+            sandbox: format!("sandbox of {eni}"),
+            files: String::new(),
+            groups: BTreeSet::new(),
+            bandwidth: Bandwidth::default(),
+        })
+    }
+
+    fn take_interfaces(&mut self, of: impl Fn(&TaskId) -> bool) {
+        let (interfaces, sandboxes) = (&mut self.interfaces, &mut self.sandboxes);
+        interfaces.retain(|eni, task| {
+            let kept = !of(task);
+            if !kept {
+                sandboxes.remove(eni);
+            }
+            kept
+        });
+    }
+
     fn create(&mut self, id: TaskId, i: usize) -> Result<String, Failure> {
         if self.boxes.contains_key(&(id, i)) {
             return Err(Failure::NameTaken("taken".into()));
@@ -525,6 +587,14 @@ impl World {
         let wanted = task.outline.containers[i].ports.len();
         assert_eq!(label.ports.len(), wanted, "created without its ports");
         assert!(!task.outline.limited || self.cgroups.contains(&id), "created before its cgroup");
+        let eni = label.interface.as_ref().map(|interface| interface.eni.id);
+        let awsvpc = task.outline.network_mode == NetworkMode::Awsvpc;
+        assert_eq!(eni.is_some(), awsvpc, "created without its interface");
+        if let Some(eni) = eni
+            && !self.sandboxes.contains(&eni)
+        {
+            return Err(Failure::Lasting("no such container to join".into()));
+        }
         assert!(task.outline.volumes.is_empty() || self.volumes.contains(&id), "created before its volume");
         self.ids += 1;
         let made = Box_ {
@@ -551,6 +621,11 @@ impl World {
         let Some(b) = self.boxes.get(&(id, i)) else { return Err(Failure::Unknown("no such container".into())) };
         if b.state == RunState::Running {
             return Ok(());
+        }
+        if let Some(interface) = &b.label.interface
+            && !self.sandboxes.contains(&interface.eni.id)
+        {
+            return Err(Failure::Lasting("cannot join a container that does not run".into()));
         }
         for port in &b.ports {
             let taken = self.foreign.contains(&port.host_port);
@@ -592,6 +667,7 @@ impl World {
                 })
                 .collect();
             task.sight(&seen, as_of);
+            task.sight_sandboxes(&self.sandboxes, as_of, self.now);
         }
         self.answering = true;
     }
@@ -604,7 +680,7 @@ impl World {
             if *t == id {
                 let name = task.record.containers[*i].name.clone();
                 let text = b.label.to_label();
-                task.recover_ports(&Supervise::from_label(&text).expect("our own label"), &name);
+                task.recover_made(&Supervise::from_label(&text).expect("our own label"), &name);
             }
         }
         task.record.version = self.versions.get(&id).copied().unwrap_or(0);
@@ -645,6 +721,17 @@ impl World {
             self.claims.sync(id, &task.held_ports());
             self.tasks.insert(id, task);
         }
+        // The network finds out who has which interface from the records and the labels; the others are returned.
+        let kept = self.durable.values().filter(|r| {
+            r.resources.iter().any(|r| r.kind == ResourceKind::Interface && r.phase == ResourcePhase::Ready)
+        });
+        let recorded = kept.filter_map(|r| Some((r.interface.as_ref()?.eni.id, r.id)));
+        let labelled = self.boxes.iter().filter_map(|((id, _), b)| Some((b.label.interface.as_ref()?.eni.id, *id)));
+        let known: BTreeMap<EniId, TaskId> =
+            recorded.chain(labelled).filter(|(eni, _)| self.interfaces.contains_key(eni)).collect();
+        let lost: BTreeSet<TaskId> =
+            self.interfaces.iter().filter(|(eni, _)| !known.contains_key(eni)).map(|(_, id)| *id).collect();
+        self.take_interfaces(|id| lost.contains(id));
         self.answering = false;
         if cut.lose_ledger {
             // Statuses of tasks that are rebuilt begin again; the control plane keeps the highest.
@@ -672,8 +759,15 @@ impl World {
         for (key, runs) in &self.runs {
             assert!(*runs <= 1, "{key:?} was started {runs} times");
         }
+        let holders: BTreeSet<&TaskId> = self.interfaces.values().collect();
+        assert_eq!(holders.len(), self.interfaces.len(), "a task has two interfaces: {:?}", self.interfaces);
         let mut ports = BTreeMap::new();
         for (key, b) in &self.boxes {
+            let network = b.label.interface.as_ref().map(|interface| interface.eni.id);
+            for ((task, _), other) in &self.boxes {
+                let others = other.label.interface.as_ref().map(|interface| interface.eni.id);
+                assert!(*task != key.0 || others == network, "containers of task {task} are in two networks");
+            }
             if b.state != RunState::Running {
                 continue;
             }
@@ -721,6 +815,7 @@ impl World {
                     assert_eq!(boxes, 0, "containers of a forgotten task");
                     assert!(!self.durable.contains_key(&id));
                     assert!(!self.volumes.contains(&id) && !self.cgroups.contains(&id) || !wanted.left, "leaked");
+                    assert!(!self.interfaces.values().any(|holder| *holder == id), "an interface leaked");
                 }
                 Some(task) => {
                     let record = &task.record;
@@ -731,8 +826,15 @@ impl World {
                         assert_eq!(boxes, 0, "{record:#?}");
                         assert!(!self.volumes.contains(&id) && !self.cgroups.contains(&id), "{record:#?}");
                         assert!(task.held_ports().is_empty());
+                        assert!(!self.interfaces.values().any(|holder| *holder == id), "{record:#?}");
+                        assert!(task.report(&[]).eni.is_none_or(|eni| !eni.attached), "{record:#?}");
                     } else {
                         assert!(wanted.assigned && !wanted.stop, "{record:#?}");
+                        let running = self.interfaces.iter().find(|(_, holder)| **holder == id);
+                        let running = running.map(|(eni, _)| *eni).filter(|eni| self.sandboxes.contains(eni));
+                        let awsvpc = spec.network_mode == NetworkMode::Awsvpc;
+                        assert_eq!(running.is_some(), awsvpc, "{record:#?}");
+                        assert_eq!(task.report(&[]).eni.map(|e| (e.id, e.attached)), running.map(|eni| (eni, true)));
                         // Another task may hold its fixed port for good.
                         if record.reached == TaskStatus::Pending {
                             let blocked = self.claims.holder(PortKey { protocol: Protocol::Tcp, port: 80 });

@@ -1,13 +1,14 @@
 //! A host in memory behind the engine's drivers, with scripted answers, and a ledger that survives "crashes".
 
 use crate::engine::drivers::{
-    Clock, Containers, CreateRequest, Drivers, Image, Images, Listed, Store, TaskCgroups, Volumes,
+    Clock, Containers, CreateRequest, Drivers, Image, Images, Interfaces, Listed, Store, TaskCgroups, Volumes,
 };
 use crate::ledger::{Changes, Definition, Loaded, SaveError, SavedTask};
 use async_trait::async_trait;
-use longshore_model::{ContainerName, Generation, TaskId, TaskSpec, Timestamp};
-use longshore_plan::{Failure, Halt, Inspected, ResolvedPort, RunState, Sighting, Supervise, TaskRecord};
+use longshore_model::{ContainerName, EniId, EniReport, Generation, Mac, TaskId, TaskSpec, Timestamp};
+use longshore_plan::{Failure, Halt, Inspected, Interface, ResolvedPort, RunState, Sighting, Supervise, TaskRecord};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -26,6 +27,7 @@ pub(super) struct FakeContainer {
     pub(super) oom: bool,
     pub(super) label: String,
     pub(super) ports: Vec<ResolvedPort>,
+    pub(super) interface: Option<Interface>,
     pub(super) runs: u32,
 }
 
@@ -34,6 +36,8 @@ pub(super) struct State {
     pub(super) containers: BTreeMap<Key, FakeContainer>,
     pub(super) volumes: BTreeSet<(TaskId, String)>,
     pub(super) cgroups: BTreeSet<TaskId>,
+    pub(super) interfaces: BTreeMap<TaskId, Interface>,
+    pub(super) sandboxes: BTreeSet<EniId>,
     pub(super) images: BTreeSet<String>,
     pub(super) away: bool,
     pub(super) disk_full: bool,
@@ -79,6 +83,7 @@ impl FakeHost {
             images: self.clone(),
             volumes: self.clone(),
             cgroups: self.clone(),
+            interfaces: self.clone(),
             store: self.clone(),
             clock: self.clone(),
         }
@@ -130,6 +135,10 @@ impl Containers for FakeHost {
         Ok(state.containers.iter().map(listed).collect())
     }
 
+    async fn running_sandboxes(&self) -> Result<BTreeSet<EniId>, Failure> {
+        Ok(self.state().sandboxes.clone())
+    }
+
     async fn inspect(&self, task: TaskId, container: &ContainerName) -> Result<Option<Inspected>, Failure> {
         let state = self.begin("inspect", container)?;
         Ok(state.containers.get(&(task, container.clone())).map(|c| Inspected {
@@ -143,6 +152,7 @@ impl Containers for FakeHost {
             error: None,
             image_digest: None,
             ports: c.ports.clone(),
+            interface: c.interface.clone().map(Box::new),
         }))
     }
 
@@ -165,6 +175,7 @@ impl Containers for FakeHost {
             started_at: None,
             exit_code: 0,
             oom: false,
+            interface: request.interface.clone(),
             ports: Supervise::from_label(&request.supervise).expect("our label").ports,
             label: request.supervise.clone(),
             runs: 0,
@@ -251,6 +262,42 @@ impl TaskCgroups for FakeHost {
     }
     async fn list(&self) -> Result<Vec<TaskId>, Failure> {
         Ok(self.state().cgroups.iter().copied().collect())
+    }
+}
+
+#[async_trait]
+impl Interfaces for FakeHost {
+    async fn ensure(&self, spec: &TaskSpec) -> Result<Interface, Failure> {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let mut state = self.begin("interface", &spec.containers[0].name)?;
+        if let Some(had) = state.interfaces.get(&spec.id) {
+            return Ok(had.clone());
+        }
+        state.made += 1;
+        let ipv4 = Ipv4Addr::new(10, 77, 1, u8::try_from(state.made).expect("few"));
+        let eni = EniReport { id: EniId::random(), mac: Mac::of_task(ipv4), ipv4, ipv6: None, attached: true };
+        let asked = spec.awsvpc.as_ref().expect("an awsvpc task");
+        let interface = Interface {
+            sandbox: format!("sandbox of {}", eni.id),
+            files: format!("/files/{}", eni.id),
+            groups: asked.groups.clone(),
+            bandwidth: asked.bandwidth,
+            eni,
+        };
+        state.sandboxes.insert(interface.eni.id);
+        state.interfaces.insert(spec.id, interface.clone());
+        Ok(interface)
+    }
+    async fn release(&self, task: TaskId) -> Result<(), Failure> {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let mut state = self.state();
+        if let Some(had) = state.interfaces.remove(&task) {
+            state.sandboxes.remove(&had.eni.id);
+        }
+        Ok(())
+    }
+    async fn list(&self) -> Result<Vec<TaskId>, Failure> {
+        Ok(self.state().interfaces.keys().copied().collect())
     }
 }
 

@@ -11,8 +11,9 @@ use crate::session::{ApplyError, RefusedTask};
 use fake::{FakeContainer, FakeHost};
 use fixtures::{port, spec};
 use longshore_model::{
-    AssignedTask, Assignment, ContainerStatus, DesiredStatus, HostPort, NetworkBinding, Protocol, StopCode, TaskId,
-    TaskReport, TaskSpec, TaskStatus, VolumeSource, VolumeSpec,
+    AssignedTask, Assignment, AwsvpcSpec, Bandwidth, ContainerStatus, DesiredStatus, EniReport, GroupId, HostPort,
+    NetworkBinding, NetworkMode, Protocol, StopCode, SubnetId, TaskId, TaskReport, TaskSpec, TaskStatus, VolumeSource,
+    VolumeSpec,
 };
 use longshore_plan::{Failure, RunState};
 use std::collections::BTreeSet;
@@ -380,6 +381,107 @@ async fn what_leaves_the_assignment_leaves_the_host() {
     let state = host.state();
     assert!(state.containers.is_empty() && state.volumes.is_empty() && state.cgroups.is_empty());
     assert!(state.records.is_empty() && state.definitions.is_empty());
+}
+
+fn awsvpc(containers: &[&str]) -> TaskSpec {
+    let containers: Vec<(&str, &[longshore_model::PortMapping])> = containers.iter().map(|c| (*c, &[][..])).collect();
+    TaskSpec {
+        network_mode: NetworkMode::Awsvpc,
+        awsvpc: Some(AwsvpcSpec {
+            attachment_id: "a".into(),
+            subnet: SubnetId::random(),
+            groups: [GroupId::random()].into(),
+            bandwidth: Bandwidth::default(),
+        }),
+        ..spec(&containers)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interface_comes_first_and_goes_before_the_end() {
+    let host = FakeHost::new();
+    let mut rig = Rig::on(&host);
+    let task = awsvpc(&["web", "side"]);
+    rig.complete(1, vec![run(&task)]).await;
+    let report = rig.until_status(task.id, TaskStatus::Running).await;
+    let eni = report.eni.expect("an interface");
+    assert!(eni.attached);
+    assert_eq!(host.state().interfaces[&task.id].eni, eni);
+    let networks: Vec<_> = host.state().containers.values().map(|c| c.interface.clone().map(|i| i.eni.id)).collect();
+    assert_eq!(networks, [Some(eni.id); 2]);
+    host.state().stop_takes = Duration::from_secs(3);
+    rig.complete(2, vec![assigned(&task, DesiredStatus::Stopped)]).await;
+    rig.until_status(task.id, TaskStatus::Stopping).await;
+    let leaving = rig.until_status(task.id, TaskStatus::Deprovisioning).await;
+    assert!(leaving.eni.is_some_and(|e| e.attached) && leaving.stopped_at.is_none());
+    let over = rig.until_status(task.id, TaskStatus::Stopped).await;
+    assert_eq!(over.eni, Some(EniReport { attached: false, ..eni }));
+    assert!(over.stopped_at.is_some() && host.state().interfaces.is_empty());
+    assert_eq!(host.state().containers.len(), 2, "long before its containers are removed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_waited_for_without_an_interface_is_said() {
+    let host = FakeHost::new();
+    let away = || Failure::Away("this host has no lease yet".into());
+    host.state().script.insert("interface", (0..9).map(|_| away()).collect());
+    let mut rig = Rig::on(&host);
+    let task = awsvpc(&["web"]);
+    rig.complete(1, vec![run(&task)]).await;
+    rig.until("it says so", |o| o.get(&task.id).is_some_and(|r| r.waiting_for.is_some())).await;
+    let waiting = rig.observed.borrow()[&task.id].clone();
+    assert_eq!(waiting.status, TaskStatus::Provisioning);
+    let text = waiting.waiting_for.clone().expect("seen");
+    assert!(text.contains("its interface: this host has no lease yet"), "{text}");
+    assert!(rig.status().await.docker.ok, "it is not Docker that is away");
+    rig.until_status(task.id, TaskStatus::Running).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sandbox_that_ends_ends_its_task() {
+    let host = FakeHost::new();
+    let mut rig = Rig::on(&host);
+    let (hit, other) = (awsvpc(&["a"]), awsvpc(&["b"]));
+    rig.complete(1, vec![run(&hit), run(&other)]).await;
+    let eni = rig.until_status(hit.id, TaskStatus::Running).await.eni.expect("an interface");
+    rig.until_status(other.id, TaskStatus::Running).await;
+    host.state().sandboxes.remove(&eni.id);
+    rig.hints.send(Hint::Sandbox { eni: eni.id }).await.expect("the engine runs");
+    let report = rig.until_status(hit.id, TaskStatus::Stopped).await;
+    let stop = report.stop.expect("a reason");
+    assert!(stop.reason.starts_with("NetworkInterfaceLostError: "), "{}", stop.reason);
+    assert!(host.state().interfaces.keys().eq([&other.id]));
+    assert_eq!(rig.observed.borrow()[&other.id].status, TaskStatus::Running);
+}
+
+/// A crash at any point of an awsvpc start, with the ledger or without it: one interface, one run.
+#[tokio::test(start_paused = true)]
+async fn a_crash_leaves_a_task_its_one_interface() {
+    for (after, lose) in (0..280).step_by(7).flat_map(|after| [(after, false), (after, true)]) {
+        let host = FakeHost::new();
+        let rig = Rig::on(&host);
+        let task = awsvpc(&["web", "side"]);
+        let assignment = Assignment::Complete { generation: Generation(1), tasks: vec![run(&task)] };
+        let (done, _answer) = oneshot::channel();
+        let update = DesiredUpdate { assignment, refused: vec![], done };
+        rig.desired.send(update).await.expect("the engine runs");
+        tokio::time::sleep(Duration::from_millis(after)).await;
+        let host = rig.crash().await;
+        if lose {
+            let mut state = host.state();
+            state.records.clear();
+            state.definitions.clear();
+            state.generation = Generation(0);
+        }
+        let mut rig = Rig::on(&host);
+        rig.complete(2, vec![run(&task)]).await;
+        let report = rig.until_status(task.id, TaskStatus::Running).await;
+        let eni = report.eni.expect("an interface").id;
+        assert_eq!(host.state().interfaces[&task.id].eni.id, eni, "after {after} ms");
+        for container in host.state().containers.values() {
+            assert_eq!((container.runs, container.interface.as_ref().map(|i| i.eni.id)), (1, Some(eni)), "{after} ms");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

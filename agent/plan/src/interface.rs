@@ -1,0 +1,92 @@
+//! The interface of an `awsvpc` task: what is kept of it, and what becomes of a task whose sandbox ends.
+
+use crate::reasons;
+use crate::record::{Ending, ResourceKind, ResourcePhase};
+use crate::step::Lane;
+use crate::task::Task;
+use longshore_model::{Bandwidth, EniId, EniReport, GroupId, StopCode, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// An interface as a task was given it. In the record and in the label of each container, so that either is enough to
+/// put everything back as it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its id and addresses.
+    pub eni: EniReport,
+    /// The engine's id of the container that holds its network namespace, which the task's containers join.
+    pub sandbox: String,
+    /// The host's directory with the files that name the task and its resolver.
+    pub files: String,
+    /// The task's security groups.
+    pub groups: BTreeSet<GroupId>,
+    /// Its limits.
+    pub bandwidth: Bandwidth,
+}
+
+impl Task {
+    fn interface_phase(&self) -> Option<&ResourcePhase> {
+        self.record.resources.iter().find(|r| r.kind == ResourceKind::Interface).map(|r| &r.phase)
+    }
+
+    /// The interface, while the task has it.
+    #[must_use]
+    pub fn held_interface(&self) -> Option<&Interface> {
+        match self.interface_phase()? {
+            ResourcePhase::Ready => self.record.interface.as_ref(),
+            ResourcePhase::Wanted | ResourcePhase::Gone => None,
+        }
+    }
+
+    /// What is reported of the interface: from when it is wired, also once it is gone.
+    pub(crate) fn eni(&self) -> Option<EniReport> {
+        let interface = self.record.interface.as_ref()?;
+        Some(EniReport { attached: self.held_interface().is_some(), ..interface.eni.clone() })
+    }
+
+    /// Whether the task needs an interface and has not had it yet.
+    pub(crate) fn lacks_interface(&self) -> bool {
+        match self.interface_phase() {
+            Some(ResourcePhase::Wanted) => true,
+            Some(ResourcePhase::Ready | ResourcePhase::Gone) | None => false,
+        }
+    }
+
+    /// Whether no interface is the task's any more, or ever was.
+    pub(crate) fn interface_returned(&self) -> bool {
+        match self.interface_phase() {
+            Some(ResourcePhase::Wanted | ResourcePhase::Ready) => false,
+            Some(ResourcePhase::Gone) | None => true,
+        }
+    }
+
+    /// Takes the interface from the label of a container that was made in it.
+    pub(crate) fn found_interface(&mut self, interface: &Interface) {
+        if self.record.interface.is_none() {
+            self.record.interface = Some(interface.clone());
+        }
+        if let Some(resource) = self.record.resource_mut(&ResourceKind::Interface)
+            && resource.phase == ResourcePhase::Wanted
+        {
+            resource.phase = ResourcePhase::Ready;
+        }
+    }
+
+    /// Compares the running sandboxes, listed when `as_of` outcomes had been taken in. A task whose sandbox is not
+    /// among them ends: its containers may go on, but nobody can join or look after their network any more. Says
+    /// whether a pass would see anything new.
+    pub fn sight_sandboxes(&mut self, running: &BTreeSet<EniId>, as_of: u64, now: Timestamp) -> bool {
+        let busy = self.live.in_flight.contains_key(&Lane::Resource(ResourceKind::Interface));
+        if busy || self.live.interface_touched > as_of || self.record.ending.is_some() {
+            return false;
+        }
+        let Some(interface) = self.held_interface() else { return false };
+        if running.contains(&interface.eni.id) {
+            return false;
+        }
+        let reason = reasons::clip(format!("{} ({})", reasons::SANDBOX_LOST, interface.eni.id));
+        self.record.ending = Some(Ending { code: Some(StopCode::InfrastructureHealth), reason, at: now });
+        self.settle(now);
+        true
+    }
+}

@@ -1,0 +1,265 @@
+//! A start: who has which interface, what is still good, and what belongs to nobody.
+
+use super::claims::{Slot, Stage};
+use super::fabric::{Admission, Fabric, Fault, Kernel, Seen, Shape};
+use super::owner::{Done, Look, Network};
+use super::sandboxes::{Sandbox, Sandboxes};
+use super::saved::Said;
+use longshore_model::{Bandwidth, EniId, Generation, InstanceId, TaskId};
+use longshore_plan::{Interface, ResourceKind, ResourcePhase, TaskRecord};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// What the ledger says of a task's interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owned {
+    /// The task has it.
+    Held(Interface),
+    /// The task may have been given one that the ledger does not know yet: its containers' labels do.
+    Perhaps,
+    /// The task has none, or none any more, whatever labels say.
+    Not,
+}
+
+impl Owned {
+    /// What a record says.
+    #[must_use]
+    pub fn of(record: &TaskRecord) -> Self {
+        let phase = record.resources.iter().find(|r| r.kind == ResourceKind::Interface).map(|r| &r.phase);
+        match (phase, &record.interface) {
+            (Some(ResourcePhase::Ready), Some(interface)) => Self::Held(interface.clone()),
+            (Some(ResourcePhase::Wanted | ResourcePhase::Ready), _) => Self::Perhaps,
+            (Some(ResourcePhase::Gone) | None, _) => Self::Not,
+        }
+    }
+}
+
+/// A fabric, as it was found.
+pub(super) struct Opened {
+    fabric: Arc<dyn Fabric>,
+    refused: Vec<(InstanceId, String)>,
+    seen: BTreeMap<EniId, Seen>,
+    /// Interfaces of tasks that are let through.
+    admitted: BTreeSet<EniId>,
+    /// Interfaces of tasks that could not be put back, and why.
+    lost: BTreeMap<EniId, String>,
+}
+
+/// An interface of a task whose sandbox runs.
+struct Kept {
+    admission: Admission,
+    bandwidth: Bandwidth,
+}
+
+impl Network {
+    /// Finds the owner of every sandbox. What the ledger says counts; a task that it does not know, or not well enough,
+    /// has what its containers were made in.
+    pub(super) fn adopt(&mut self, owned: BTreeMap<TaskId, Owned>, look: Look) {
+        let Look { sandboxes, labelled } = look;
+        let mut claims: BTreeMap<TaskId, Interface> = BTreeMap::new();
+        for (task, interface) in labelled {
+            let by_label = matches!(owned.get(&task), None | Some(Owned::Perhaps));
+            // A task whose sandbox is gone has nothing to give back.
+            if by_label && sandboxes.contains_key(&interface.eni.id) {
+                claims.insert(task, interface);
+            }
+        }
+        for (task, owned) in owned {
+            match owned {
+                Owned::Held(interface) => _ = claims.insert(task, interface),
+                Owned::Perhaps | Owned::Not => {}
+            }
+        }
+        for (task, interface) in claims {
+            let address = interface.eni.ipv4;
+            tracing::info!(%task, eni = %interface.eni.id, %address, "interface found");
+            let stage = Stage::Claimed { task, interface: Box::new(interface.clone()), admitted: false };
+            self.slots.insert(interface.eni.id, Slot { address, sandbox: Some(interface.sandbox), stage });
+        }
+        for (eni, sandbox) in &sandboxes {
+            self.found(*eni, sandbox);
+        }
+        self.pending.reopen = self.said.state.is_some();
+    }
+
+    /// A sandbox that may be nobody's.
+    fn found(&mut self, eni: EniId, sandbox: &Sandbox) {
+        if self.slots.contains_key(&eni) {
+            return;
+        }
+        let ours = |address| self.leases().iter().any(|lease| lease.v4.contains(&address));
+        let good = sandbox.running && sandbox.current && self.settings.enabled;
+        let address = sandbox.address.filter(|address| good && ours(*address) && !self.is_taken(*address));
+        let id = Some(sandbox.id.clone());
+        match address {
+            Some(address) => _ = self.slots.insert(eni, Slot { address, sandbox: id, stage: Stage::Found }),
+            None => {
+                tracing::info!(%eni, "removing a sandbox of no use");
+                let address = sandbox.address.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED);
+                self.slots.insert(eni, Slot { address, sandbox: id, stage: Stage::removing(None) });
+            }
+        }
+    }
+
+    /// A later listing: a warm sandbox that ended is of no use, and one of nobody's is removed. Those of tasks are the
+    /// engine's business, which ends their tasks.
+    pub(super) fn compare(&mut self, sandboxes: &BTreeMap<EniId, Sandbox>, asked_at: Instant) {
+        let running = |eni: &EniId| sandboxes.get(eni).is_some_and(|s| s.running);
+        let shown = |slot: &Slot| match slot.stage {
+            Stage::Warm { since } => since < asked_at,
+            Stage::Found => true,
+            Stage::Making
+            | Stage::Claiming { .. }
+            | Stage::Claimed { .. }
+            | Stage::Releasing { .. }
+            | Stage::Removing { .. } => false,
+        };
+        let dead = |(eni, slot): (&EniId, &Slot)| (shown(slot) && !running(eni)).then_some(*eni);
+        let dead: Vec<EniId> = self.slots.iter().filter_map(dead).collect();
+        for eni in dead {
+            tracing::warn!(%eni, "a warm sandbox ended; another is made");
+            self.discard(eni, None);
+        }
+        for (eni, sandbox) in sandboxes {
+            if !self.slots.contains_key(eni) {
+                let address = sandbox.address.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED);
+                let stage = Stage::removing(None);
+                self.slots.insert(*eni, Slot { address, sandbox: Some(sandbox.id.clone()), stage });
+            }
+        }
+    }
+
+    /// Makes the fabric, or takes over what is there, and brings it to what is known.
+    pub(super) fn open(&mut self, shape: Shape) {
+        let kept = self.slots.values().filter_map(|slot| match &slot.stage {
+            Stage::Claimed { interface, .. } => Some(Kept {
+                admission: Admission { eni: interface.eni.clone(), groups: interface.groups.clone() },
+                bandwidth: interface.bandwidth,
+            }),
+            Stage::Found
+            | Stage::Making
+            | Stage::Warm { .. }
+            | Stage::Claiming { .. }
+            | Stage::Releasing { .. }
+            | Stage::Removing { .. } => None,
+        });
+        let kept: Vec<Kept> = kept.collect();
+        let known = self.slots.iter().filter(|(_, slot)| !matches!(slot.stage, Stage::Removing { .. }));
+        let known: BTreeSet<EniId> = known.map(|(eni, _)| *eni).collect();
+        let (kernel, sandboxes, shelf) = (self.kernel.clone(), self.sandboxes.clone(), self.shelf.clone());
+        let said = self.said.clone();
+        self.jobs.spawn(async move {
+            if let Err(error) = shelf.save_said(&said).await {
+                tracing::error!(%error, "could not save what the control plane said of the network");
+            }
+            let opened = open(&*kernel, &*sandboxes, &shape, &said, kept, &known).await;
+            Done::Opened(said.generation, opened.map(Box::new))
+        });
+    }
+
+    pub(super) fn opened(&mut self, generation: Generation, result: Result<Box<Opened>, Fault>) {
+        let opened = match result {
+            Ok(opened) => *opened,
+            Err(fault) => return self.lane_failed("the fabric cannot be opened", fault),
+        };
+        let Opened { fabric, refused, seen, admitted, lost } = opened;
+        self.fabric = Some(fabric);
+        for (eni, why) in &lost {
+            let eni = *eni;
+            tracing::error!(%eni, why, "the interface of a task could not be put back; its task ends");
+            let sandboxes = self.sandboxes.clone();
+            self.jobs.spawn(async move {
+                if let Err(failure) = sandboxes.remove(eni).await {
+                    tracing::error!(%eni, error = failure.text(), "and its sandbox could not be removed");
+                }
+                Done::Nothing
+            });
+        }
+        let now = self.now();
+        let mut used = Vec::new();
+        for (eni, slot) in &mut self.slots {
+            match &mut slot.stage {
+                Stage::Claimed { admitted: through, .. } => {
+                    *through = admitted.contains(eni) || lost.contains_key(eni);
+                }
+                Stage::Found => match seen.get(eni).copied().unwrap_or_default() {
+                    Seen { wired: true, admitted: false } => slot.stage = Stage::Warm { since: Instant::now() },
+                    // It was let through, so others may know its address: it rests like any other.
+                    Seen { admitted: true, .. } => {
+                        self.quarantine.add(*eni, slot.address, now);
+                        used.push(*eni);
+                    }
+                    Seen { wired: false, admitted: false } => used.push(*eni),
+                },
+                Stage::Making
+                | Stage::Warm { .. }
+                | Stage::Claiming { .. }
+                | Stage::Releasing { .. }
+                | Stage::Removing { .. } => {}
+            }
+        }
+        if !used.is_empty() {
+            self.save_resting(None);
+        }
+        self.in_force(generation, refused);
+        for eni in used {
+            let eni_report = self.eni(eni, self.slots[&eni].address);
+            self.discard(eni, Some(Admission { eni: eni_report, groups: BTreeSet::new() }));
+        }
+    }
+}
+
+async fn open(
+    kernel: &dyn Kernel,
+    sandboxes: &dyn Sandboxes,
+    shape: &Shape,
+    said: &Said,
+    kept: Vec<Kept>,
+    known: &BTreeSet<EniId>,
+) -> Result<Opened, Fault> {
+    let fabric = kernel.open(shape).await?;
+    let mut seen = fabric.observe(known).await?;
+    let mut admitted = BTreeSet::new();
+    let mut lost = BTreeMap::new();
+    if let Some(state) = &said.state {
+        // Groups before tasks, which are admitted by them; tasks before members, among which they are kept.
+        fabric.set_groups(&state.groups).await?;
+        for Kept { admission, bandwidth } in kept {
+            let eni = admission.eni.id;
+            if !seen.remove(&eni).unwrap_or_default().wired
+                && let Err(why) = rewire(&*fabric, sandboxes, &admission).await
+            {
+                lost.insert(eni, why);
+                continue;
+            }
+            match put_back(&*fabric, &admission, bandwidth).await {
+                Ok(()) => _ = admitted.insert(eni),
+                Err(fault) => tracing::warn!(%eni, error = %fault, "not let through yet"),
+            }
+        }
+        fabric.set_members(&state.members).await?;
+    }
+    fabric.answer().await?;
+    let peers: Vec<_> = said.state.iter().flat_map(|state| state.peers.values().cloned()).collect();
+    let refused = fabric.set_peers(&peers).await?;
+    for stray in fabric.remove_strays(known).await? {
+        tracing::info!(what = stray, "removed what belonged to no task");
+    }
+    Ok(Opened { fabric, refused, seen, admitted, lost })
+}
+
+async fn put_back(fabric: &dyn Fabric, admission: &Admission, bandwidth: Bandwidth) -> Result<(), Fault> {
+    fabric.admit(admission).await?;
+    if bandwidth == Bandwidth::default() {
+        return Ok(());
+    }
+    fabric.set_limits(admission.eni.id, bandwidth).await
+}
+
+/// A task's sandbox without its link: the kernel's side is gone, as after the fabric's namespace was deleted.
+async fn rewire(fabric: &dyn Fabric, sandboxes: &dyn Sandboxes, admission: &Admission) -> Result<(), String> {
+    let process = sandboxes.process(admission.eni.id).await.map_err(|failure| failure.text().to_owned())?;
+    let pid = process.ok_or("its sandbox does not run")?;
+    fabric.wire(&admission.eni, pid).await.map_err(|fault| fault.why)
+}

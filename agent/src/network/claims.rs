@@ -1,0 +1,478 @@
+//! Interfaces from their making to their removal: the warm pool, tasks that ask, and tasks that end.
+
+use super::apply::SharedFabric;
+use super::fabric::{Admission, Fault};
+use super::files::{Files, TaskNames};
+use super::handle::Claim;
+use super::owner::{AGAIN, Done, Network};
+use super::pool::{MAKES, REFILLS};
+use crate::engine::docker::chain;
+use longshore_model::{Bandwidth, EniId, TaskId};
+use longshore_plan::{Failure, Interface};
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// How long a task waits here before it is told why; then it asks again.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Waits between tries of a removal: the first, and the longest.
+const REMOVE_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+type Answer = oneshot::Sender<Result<Interface, Failure>>;
+type ReleaseAnswer = oneshot::Sender<Result<(), Failure>>;
+
+/// An interface that exists or is being made.
+pub(super) struct Slot {
+    pub(super) address: Ipv4Addr,
+    /// The engine's id of its sandbox.
+    pub(super) sandbox: Option<String>,
+    pub(super) stage: Stage,
+}
+
+/// How far an interface is.
+pub(super) enum Stage {
+    /// A sandbox without a task was there at the start. Left when the kernel's side was looked at.
+    Found,
+    /// Its sandbox is being made and wired.
+    Making,
+    /// It waits for a task; it can neither send nor receive.
+    Warm {
+        /// Since when: a listing that is older does not show it.
+        since: Instant,
+    },
+    /// It is being let through for a task.
+    Claiming { task: TaskId, interface: Box<Interface>, answers: Vec<Answer>, releases: Vec<ReleaseAnswer> },
+    /// A task has it.
+    Claimed {
+        task: TaskId,
+        interface: Box<Interface>,
+        /// Whether the kernel lets it through as far as this process knows, or never will again.
+        admitted: bool,
+    },
+    /// It is being cut off.
+    Releasing { task: TaskId, interface: Box<Interface>, releases: Vec<ReleaseAnswer> },
+    /// What there is of it is being removed.
+    Removing {
+        /// What may still be let through.
+        admission: Option<Box<Admission>>,
+        failures: u32,
+        /// When it is tried again; absent while it is being tried.
+        again_at: Option<Instant>,
+        error: Option<String>,
+    },
+}
+
+impl Stage {
+    pub(super) fn removing(admission: Option<Admission>) -> Self {
+        Self::Removing { admission: admission.map(Box::new), failures: 0, again_at: Some(Instant::now()), error: None }
+    }
+}
+
+impl Slot {
+    pub(super) fn task(&self) -> Option<TaskId> {
+        match &self.stage {
+            Stage::Claiming { task, .. } | Stage::Claimed { task, .. } | Stage::Releasing { task, .. } => Some(*task),
+            Stage::Found | Stage::Making | Stage::Warm { .. } | Stage::Removing { .. } => None,
+        }
+    }
+
+    /// Whether it is there for whichever task comes.
+    pub(super) fn is_spare(&self) -> bool {
+        match &self.stage {
+            Stage::Found | Stage::Warm { .. } => true,
+            Stage::Making
+            | Stage::Claiming { .. }
+            | Stage::Claimed { .. }
+            | Stage::Releasing { .. }
+            | Stage::Removing { .. } => false,
+        }
+    }
+}
+
+/// A task that waits for an interface.
+pub(super) struct Waiting {
+    claim: Claim,
+    until: Instant,
+    /// What it waits for, as far as that is known.
+    why: String,
+}
+
+fn admission(interface: &Interface) -> Admission {
+    Admission { eni: interface.eni.clone(), groups: interface.groups.clone() }
+}
+
+fn failure(fault: Fault) -> Failure {
+    if fault.lasting { Failure::Lasting(fault.why) } else { Failure::Passing(fault.why) }
+}
+
+impl Network {
+    fn slot_of(&mut self, task: TaskId) -> Option<(EniId, &mut Slot)> {
+        self.slots.iter_mut().find(|(_, slot)| slot.task() == Some(task)).map(|(eni, slot)| (*eni, slot))
+    }
+
+    pub(super) fn claim(&mut self, claim: Claim) {
+        let Some((_, slot)) = self.slot_of(claim.task) else {
+            let until = Instant::now() + PATIENCE;
+            self.waiting.push(Waiting { claim, until, why: "its turn".to_owned() });
+            return;
+        };
+        match &mut slot.stage {
+            Stage::Claimed { interface, .. } => _ = claim.answer.send(Ok(Interface::clone(interface))),
+            Stage::Claiming { answers, .. } => answers.push(claim.answer),
+            Stage::Releasing { .. } => {
+                _ = claim.answer.send(Err(Failure::Passing("its interface is being returned".to_owned())));
+            }
+            Stage::Found | Stage::Making | Stage::Warm { .. } | Stage::Removing { .. } => {
+                unreachable!("a slot with a task is in one of the stages above")
+            }
+        }
+    }
+
+    /// Gives interfaces to the tasks that wait, and makes as many as are missing.
+    pub(super) fn drive_claims(&mut self, now: Instant) {
+        let mut kept = Vec::new();
+        let mut missing = 0;
+        for mut waiting in std::mem::take(&mut self.waiting) {
+            if waiting.claim.answer.is_closed() {
+                continue;
+            }
+            match (self.obstacle(&waiting.claim.wanted.groups), self.warm()) {
+                (Some(why), _) => waiting.why = why,
+                (None, Some(eni)) => {
+                    self.give(eni, waiting.claim, now);
+                    continue;
+                }
+                (None, None) => {
+                    missing += 1;
+                    waiting.why.clear();
+                }
+            }
+            kept.push(waiting);
+        }
+        let making = self.making();
+        let made = (making..missing.min(MAKES)).try_for_each(|_| self.make());
+        let why = made.err().unwrap_or_else(|| "a sandbox, which is being made".to_owned());
+        for mut waiting in kept {
+            if waiting.why.is_empty() {
+                waiting.why.clone_from(&why);
+            }
+            // Whoever asked may have gone.
+            if !self.settings.enabled {
+                _ = waiting.claim.answer.send(Err(Failure::Lasting(waiting.why)));
+            } else if now >= waiting.until {
+                _ = waiting.claim.answer.send(Err(Failure::Away(waiting.why)));
+            } else {
+                self.waiting.push(waiting);
+            }
+        }
+    }
+
+    pub(super) fn claims_wake(&self) -> Option<Instant> {
+        self.waiting.iter().map(|waiting| waiting.until).min()
+    }
+
+    /// Why no task with these groups can be given an interface now.
+    fn obstacle(&self, groups: &BTreeSet<longshore_model::GroupId>) -> Option<String> {
+        if !self.settings.enabled {
+            return Some("task_network is false in this host's configuration".to_owned());
+        }
+        if self.leases().is_empty() {
+            return Some("the host's lease of the task network, which the control plane gives".to_owned());
+        }
+        if self.fabric.is_none() {
+            let why = self.fabric_fault.as_deref().unwrap_or("it is being opened");
+            return Some(format!("the host's task network: {why}"));
+        }
+        let unknown: Vec<String> =
+            groups.iter().filter(|group| !self.groups_in_force.contains(group)).map(ToString::to_string).collect();
+        (!unknown.is_empty()).then(|| format!("the rules of its security groups {}", unknown.join(", ")))
+    }
+
+    fn warm(&self) -> Option<EniId> {
+        self.slots.iter().find(|(_, slot)| matches!(slot.stage, Stage::Warm { .. })).map(|(eni, _)| *eni)
+    }
+
+    fn making(&self) -> usize {
+        self.slots.values().filter(|slot| matches!(slot.stage, Stage::Making)).count()
+    }
+
+    /// Gives a warm sandbox to a task.
+    fn give(&mut self, eni: EniId, claim: Claim, now: Instant) {
+        let Claim { task, wanted, names, answer } = claim;
+        let (Some(fabric), Some(slot)) = (self.fabric.clone(), self.slots.get(&eni)) else { return };
+        let interface = Interface {
+            eni: self.eni(eni, slot.address),
+            sandbox: slot.sandbox.clone().unwrap_or_default(),
+            files: self.files.of(eni).display().to_string(),
+            groups: wanted.groups,
+            bandwidth: wanted.bandwidth,
+        };
+        tracing::debug!(%task, %eni, address = %slot.address, "interface given");
+        let files = self.files.clone();
+        let wanted = interface.clone();
+        self.jobs.spawn(async move { Done::Claimed(eni, let_through(&fabric, &files, &wanted, names).await) });
+        let stage =
+            Stage::Claiming { task, interface: Box::new(interface), answers: vec![answer], releases: Vec::new() };
+        if let Some(slot) = self.slots.get_mut(&eni) {
+            slot.stage = stage;
+        }
+        self.demand.claimed(now);
+    }
+
+    pub(super) fn claimed(&mut self, eni: EniId, result: Result<(), Failure>) {
+        let Some(slot) = self.slots.get_mut(&eni) else { return };
+        let Stage::Claiming { task, interface, answers, releases } = std::mem::replace(&mut slot.stage, Stage::Making)
+        else {
+            unreachable!("only the end of the claim leads out of it")
+        };
+        match result {
+            Ok(()) => {
+                for answer in answers {
+                    _ = answer.send(Ok(Interface::clone(&interface)));
+                }
+                slot.stage = Stage::Claimed { task, interface, admitted: true };
+                // Its task ended meanwhile.
+                for answer in releases {
+                    self.release(task, answer);
+                }
+            }
+            Err(failure) => {
+                for answer in answers {
+                    _ = answer.send(Err(failure.clone()));
+                }
+                self.discard(eni, Some(admission(&interface)));
+                for answer in releases {
+                    _ = answer.send(Ok(()));
+                }
+            }
+        }
+    }
+
+    /// Lets tasks through that the kernel did not take at the start, now that more is known.
+    pub(super) fn admit_again(&mut self) {
+        let Some(fabric) = &self.fabric else { return };
+        for (eni, slot) in &self.slots {
+            if let Stage::Claimed { interface, admitted: false, .. } = &slot.stage
+                && interface.groups.is_subset(&self.groups_in_force)
+            {
+                let (eni, fabric, admission) = (*eni, fabric.clone(), admission(interface));
+                self.jobs.spawn(async move { Done::Admitted(eni, fabric.admit(&admission).await) });
+            }
+        }
+    }
+
+    pub(super) fn admitted(&mut self, eni: EniId, result: Result<(), Fault>) {
+        match result {
+            Ok(()) => {
+                if let Some(Stage::Claimed { admitted, .. }) = self.slots.get_mut(&eni).map(|slot| &mut slot.stage) {
+                    *admitted = true;
+                }
+            }
+            // The next change of the network tries again.
+            Err(fault) => tracing::error!(%eni, error = %fault, "an interface is not let through"),
+        }
+    }
+
+    pub(super) fn release(&mut self, task: TaskId, answer: ReleaseAnswer) {
+        for waiting in std::mem::take(&mut self.waiting) {
+            if waiting.claim.task == task {
+                _ = waiting.claim.answer.send(Err(Failure::Passing("its task ends".to_owned())));
+            } else {
+                self.waiting.push(waiting);
+            }
+        }
+        let fabric = self.fabric.clone();
+        let Some((eni, slot)) = self.slot_of(task) else {
+            _ = answer.send(Ok(()));
+            return;
+        };
+        match &mut slot.stage {
+            Stage::Claiming { releases, .. } | Stage::Releasing { releases, .. } => releases.push(answer),
+            Stage::Claimed { interface, .. } => {
+                let (interface, cut) = (interface.clone(), admission(interface));
+                slot.stage = Stage::Releasing { task, interface, releases: vec![answer] };
+                self.jobs.spawn(async move {
+                    Done::Dismissed(
+                        eni,
+                        match fabric {
+                            Some(fabric) => fabric.dismiss(&cut).await,
+                            // Its processes are gone; what is left in the kernel goes when the fabric is opened.
+                            None => Ok(()),
+                        },
+                    )
+                });
+            }
+            Stage::Found | Stage::Making | Stage::Warm { .. } | Stage::Removing { .. } => {
+                unreachable!("a slot with a task is in one of the stages above")
+            }
+        }
+    }
+
+    /// It is cut off: its address begins to rest, and once that is on the disk its task is over.
+    pub(super) fn dismissed(&mut self, eni: EniId, result: Result<(), Fault>) {
+        let now = self.now();
+        let Some(slot) = self.slots.get_mut(&eni) else { return };
+        match result {
+            Ok(()) => {
+                self.quarantine.add(eni, slot.address, now);
+                self.save_resting(Some(eni));
+            }
+            Err(fault) => {
+                if let Stage::Releasing { task, interface, releases } =
+                    std::mem::replace(&mut slot.stage, Stage::Making)
+                {
+                    slot.stage = Stage::Claimed { task, interface, admitted: true };
+                    for answer in releases {
+                        _ = answer.send(Err(Failure::Passing(fault.why.clone())));
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn rests(&mut self, eni: EniId) {
+        let Some(slot) = self.slots.get_mut(&eni) else { return };
+        if let Stage::Releasing { releases, .. } = std::mem::replace(&mut slot.stage, Stage::removing(None)) {
+            for answer in releases {
+                _ = answer.send(Ok(()));
+            }
+        }
+    }
+
+    /// Fills the pool while the container engine has nothing better to do.
+    pub(super) fn drive_pool(&mut self, now: Instant) {
+        if self.fabric.is_none() || self.make_again.is_some_and(|at| now < at) {
+            return;
+        }
+        let warm = self.slots.values().filter(|slot| matches!(slot.stage, Stage::Warm { .. })).count();
+        let making = self.making();
+        let target = self.demand.target(self.settings.warm, now);
+        let calm = self.demand.calm_at().is_none_or(|at| now >= at);
+        // An empty pool is filled in any case: the next task would wait for the whole of it.
+        if warm + making < target && making < REFILLS && (calm || warm == 0) {
+            // Without a free address there is nothing to fill it with; an end brings one.
+            let _ = self.make();
+        }
+    }
+
+    /// Begins to make an interface.
+    fn make(&mut self) -> Result<(), String> {
+        let Some(fabric) = self.fabric.clone() else { return Err("the host's task network".to_owned()) };
+        if let Some(at) = self.make_again.filter(|at| Instant::now() < *at) {
+            let why = self.engine_fault.as_deref().unwrap_or("it failed a moment ago");
+            let millis = at.duration_since(Instant::now()).as_millis();
+            return Err(format!("a sandbox, tried again in {millis} ms: {why}"));
+        }
+        let mut book = std::mem::take(&mut self.book);
+        let given = book.give(self.leases(), |address| self.is_taken(address));
+        self.book = book;
+        let address = given.ok_or("an address: all of the host's leases are in use or rest after their use")?;
+        let id = EniId::random();
+        let eni = self.eni(id, address);
+        self.slots.insert(id, Slot { address, sandbox: None, stage: Stage::Making });
+        let sandboxes = self.sandboxes.clone();
+        self.jobs.spawn(async move {
+            let make = async {
+                let (sandbox, pid) = sandboxes.make(&eni).await?;
+                fabric.wire(&eni, pid).await.map_err(failure)?;
+                Ok(sandbox)
+            };
+            Done::Made(id, make.await)
+        });
+        Ok(())
+    }
+
+    pub(super) fn made(&mut self, eni: EniId, result: Result<String, Failure>) {
+        let Some(slot) = self.slots.get_mut(&eni) else { return };
+        match result {
+            Ok(sandbox) => {
+                slot.sandbox = Some(sandbox);
+                slot.stage = Stage::Warm { since: Instant::now() };
+                self.make_again = None;
+                self.engine_fault = None;
+            }
+            Err(failure) => {
+                tracing::warn!(%eni, error = failure.text(), "could not make a sandbox");
+                self.engine_fault = Some(failure.text().to_owned());
+                self.make_again = Some(Instant::now() + AGAIN);
+                self.discard(eni, None);
+            }
+        }
+    }
+
+    /// An interface is of no use any more: all of it is removed, for as long as it takes.
+    pub(super) fn discard(&mut self, eni: EniId, admission: Option<Admission>) {
+        if let Some(slot) = self.slots.get_mut(&eni) {
+            slot.stage = Stage::removing(admission);
+        }
+    }
+
+    pub(super) fn drive_removals(&mut self, now: Instant) {
+        for (eni, slot) in &mut self.slots {
+            let Stage::Removing { admission, again_at, .. } = &mut slot.stage else { continue };
+            if again_at.take_if(|at| *at <= now).is_none() {
+                continue;
+            }
+            let (eni, cut) = (*eni, admission.clone());
+            let (fabric, sandboxes, files) = (self.fabric.clone(), self.sandboxes.clone(), self.files.clone());
+            self.jobs.spawn(async move {
+                let remove = async {
+                    if let (Some(fabric), Some(cut)) = (&fabric, &cut) {
+                        fabric.dismiss(cut).await.map_err(failure)?;
+                    }
+                    sandboxes.remove(eni).await?;
+                    // Without a fabric what is left in the kernel is a stray for the one to come.
+                    if let Some(fabric) = &fabric {
+                        fabric.unwire(eni).await.map_err(failure)?;
+                    }
+                    files.remove(eni).await.map_err(|e| Failure::Passing(chain(&e)))
+                };
+                Done::Removed(eni, remove.await)
+            });
+        }
+    }
+
+    pub(super) fn removals_wake(&self) -> Option<Instant> {
+        let again = |slot: &Slot| match &slot.stage {
+            Stage::Removing { again_at, .. } => *again_at,
+            Stage::Found
+            | Stage::Making
+            | Stage::Warm { .. }
+            | Stage::Claiming { .. }
+            | Stage::Claimed { .. }
+            | Stage::Releasing { .. } => None,
+        };
+        self.slots.values().filter_map(again).min()
+    }
+
+    pub(super) fn removed(&mut self, eni: EniId, result: Result<(), Failure>) {
+        match (result, self.slots.get_mut(&eni).map(|slot| &mut slot.stage)) {
+            (Ok(()), _) => _ = self.slots.remove(&eni),
+            (Err(failure), Some(Stage::Removing { failures, again_at, error, .. })) => {
+                *failures += 1;
+                let (first, longest) = REMOVE_AGAIN;
+                *again_at = Some(Instant::now() + first.saturating_mul(1 << (*failures - 1).min(10)).min(longest));
+                tracing::warn!(%eni, error = failure.text(), failures, "an interface is not removed yet");
+                *error = Some(failure.text().to_owned());
+            }
+            (Err(_), Some(_) | None) => {}
+        }
+    }
+}
+
+/// What makes a warm sandbox a task's: its files, its elements in the firewall, its limits.
+async fn let_through(
+    fabric: &SharedFabric,
+    files: &Files,
+    interface: &Interface,
+    names: TaskNames,
+) -> Result<(), Failure> {
+    files.write(&interface.eni, names).await.map_err(|e| Failure::Passing(chain(&e)))?;
+    if interface.bandwidth != Bandwidth::default() {
+        fabric.set_limits(interface.eni.id, interface.bandwidth).await.map_err(failure)?;
+    }
+    fabric.admit(&admission(interface)).await.map_err(failure)
+}

@@ -1,0 +1,175 @@
+//! The fabric over `longshore-net`: types and errors are turned into the owner's, and nothing else happens here.
+
+use super::fabric::{Admission, Fabric, Fault, Kernel, Seen, Shape};
+use super::reach::{self, Reach};
+use crate::engine::docker::chain;
+use async_trait::async_trait;
+use longshore_model::{
+    Bandwidth, EniId, EniReport, GroupId, GroupRules, InstanceId, Lease, MemberChanges, Overlay, Peer,
+};
+use longshore_net::{Claim, EniStem, FabricConfig, Handle, LimitError, Names, Namespace, Underlay, Wire};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::task::JoinSet;
+
+/// The bridge behind which Docker's own containers are.
+const DOCKER_BRIDGE: &str = "docker0";
+
+/// The kernel of this host.
+#[derive(Debug, Clone, Default)]
+pub struct HostKernel {
+    /// What the fabric's parts are called.
+    pub names: Names,
+    /// The file of the host's network namespace; this process's own when absent.
+    pub host: Option<PathBuf>,
+}
+
+fn fault(error: &(dyn std::error::Error + 'static)) -> Fault {
+    Fault { why: chain(error), lasting: false }
+}
+
+#[async_trait]
+impl Kernel for HostKernel {
+    async fn open(&self, shape: &Shape) -> Result<Arc<dyn Fabric>, Fault> {
+        let Shape { network, leases, underlay } = shape;
+        let config = FabricConfig {
+            underlay: Some(Underlay { address: *underlay, device: self.device_of(*underlay).await? }),
+            bridges: vec![DOCKER_BRIDGE.to_owned()],
+            names: self.names.clone(),
+            host: self.host.clone(),
+            ..FabricConfig::new(*network, leases.clone())
+        };
+        let fabric = longshore_net::Fabric::open(config).await.map_err(|e| fault(&e))?;
+        let tunnel = match network.overlay {
+            Overlay::Vxlan { .. } => leases.first().map(Lease::tunnel),
+            // Every host is on one network anyhow.
+            Overlay::Routes => None,
+        };
+        let reach = tunnel.map(|tunnel| Reach { tunnel, mtu: network.mtu });
+        Ok(Arc::new(HostFabric { fabric, reach, answering: Mutex::default() }))
+    }
+}
+
+impl HostKernel {
+    /// The link that has an address.
+    async fn device_of(&self, address: IpAddr) -> Result<String, Fault> {
+        let handle = match &self.host {
+            Some(host) => {
+                let namespace = Namespace::open(host).map_err(|e| fault(&e))?;
+                Handle::in_namespace(&namespace).await
+            }
+            None => Handle::here(),
+        };
+        let handle = handle.map_err(|e| fault(&e))?;
+        let links = handle.links().await.map_err(|e| fault(&e))?;
+        let has = |link: &&longshore_net::Link| link.addresses.iter().any(|net| net.addr() == address);
+        let missing =
+            || Fault { why: format!("no link of this host has the underlay's address {address}"), lasting: false };
+        links.iter().find(has).map(|link| link.name.clone()).ok_or_else(missing)
+    }
+}
+
+/// The fabric of this host.
+struct HostFabric {
+    fabric: longshore_net::Fabric,
+    /// Between tunnels, where there are any.
+    reach: Option<Reach>,
+    /// Aborted with it.
+    answering: Mutex<JoinSet<()>>,
+}
+
+fn claim(admission: &Admission) -> Claim {
+    let Admission { eni, groups } = admission;
+    Claim { eni: eni.id, ipv4: eni.ipv4, ipv6: eni.ipv6, mac: eni.mac, groups: groups.clone() }
+}
+
+#[async_trait]
+impl Fabric for HostFabric {
+    async fn repair(&self) -> Result<Vec<String>, Fault> {
+        let repairs = self.fabric.repair().await.map_err(|e| fault(&e))?;
+        Ok(repairs.iter().map(ToString::to_string).collect())
+    }
+
+    async fn set_leases(&self, leases: &[Lease]) -> Result<(), Fault> {
+        self.fabric.set_leases(leases).await.map(drop).map_err(|e| fault(&e))
+    }
+
+    async fn wire(&self, eni: &EniReport, pid: u32) -> Result<(), Fault> {
+        let EniReport { id, mac, ipv4, ipv6, attached: _ } = eni.clone();
+        let pause = Namespace::of_process(pid).map_err(|e| fault(&e))?;
+        // A warm sandbox is nobody's yet.
+        let wire = Wire { eni: id, ipv4, ipv6, mac, task: String::new() };
+        self.fabric.wire(&wire, &pause).await.map(drop).map_err(|e| fault(&e))
+    }
+
+    async fn unwire(&self, eni: EniId) -> Result<(), Fault> {
+        self.fabric.unwire(eni).await.map_err(|e| fault(&e))
+    }
+
+    async fn admit(&self, admission: &Admission) -> Result<(), Fault> {
+        self.fabric.admit(&claim(admission)).await.map_err(|e| fault(&e))
+    }
+
+    async fn dismiss(&self, admission: &Admission) -> Result<(), Fault> {
+        self.fabric.dismiss(&claim(admission)).await.map_err(|e| fault(&e))
+    }
+
+    async fn set_limits(&self, eni: EniId, limits: Bandwidth) -> Result<(), Fault> {
+        self.fabric.set_limits(eni, limits).await.map_err(|error| {
+            let lasting = match &error {
+                LimitError::Module { .. } => true,
+                LimitError::NoLink { .. } | LimitError::Netlink { .. } => false,
+            };
+            Fault { lasting, ..fault(&error) }
+        })
+    }
+
+    async fn set_groups(&self, groups: &BTreeMap<GroupId, GroupRules>) -> Result<(), Fault> {
+        self.fabric.set_groups(groups).await.map_err(|e| fault(&e))
+    }
+
+    async fn set_members(&self, members: &BTreeMap<GroupId, BTreeSet<IpAddr>>) -> Result<(), Fault> {
+        self.fabric.set_members(members).await.map_err(|e| fault(&e))
+    }
+
+    async fn change_members(&self, changes: &BTreeMap<GroupId, MemberChanges>) -> Result<(), Fault> {
+        self.fabric.change_members(changes).await.map_err(|e| fault(&e))
+    }
+
+    async fn set_peers(&self, peers: &[Peer]) -> Result<Vec<(InstanceId, String)>, Fault> {
+        let report = self.fabric.set_peers(peers).await.map_err(|e| fault(&e))?;
+        Ok(report.refused.into_iter().map(|refused| (refused.instance, refused.reason)).collect())
+    }
+
+    async fn answer(&self) -> Result<(), Fault> {
+        let Some(reach) = self.reach else { return Ok(()) };
+        let (tcp, udp) = reach.listen(self.fabric.namespace()).await.map_err(|e| fault(&e))?;
+        let mut answering = self.answering.lock().unwrap_or_else(PoisonError::into_inner);
+        answering.abort_all();
+        answering.spawn(reach::answer_tcp(tcp));
+        answering.spawn(reach::answer_udp(udp));
+        Ok(())
+    }
+
+    async fn reach(&self, peer: &Peer) -> Result<(), Fault> {
+        let (Some(reach), Some(lease)) = (self.reach, peer.leases.first()) else { return Ok(()) };
+        reach.ask(self.fabric.namespace(), lease.tunnel()).await.map_err(|e| fault(&e))
+    }
+
+    async fn observe(&self, enis: &BTreeSet<EniId>) -> Result<BTreeMap<EniId, Seen>, Fault> {
+        let observed = self.fabric.observe().await.map_err(|e| fault(&e))?;
+        let seen = |eni: &EniId| {
+            let stem = EniStem::from(*eni);
+            let wired = observed.sandboxes.contains(&stem) && observed.links.contains_key(&stem);
+            (*eni, Seen { wired, admitted: observed.elements.contains_key(&stem) })
+        };
+        Ok(enis.iter().map(seen).collect())
+    }
+
+    async fn remove_strays(&self, known: &BTreeSet<EniId>) -> Result<Vec<String>, Fault> {
+        let strays = self.fabric.remove_strays(known).await.map_err(|e| fault(&e))?;
+        Ok(strays.iter().map(|stray| format!("{stray:?}")).collect())
+    }
+}

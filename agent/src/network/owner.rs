@@ -1,0 +1,505 @@
+//! The owner's loop: take in what became known, see what follows, publish.
+
+use super::adopt::{Opened, Owned};
+use super::apply::{Lane, Pending};
+use super::book::{Book, capacity};
+use super::claims::{Slot, Stage, Waiting};
+use super::fabric::{Fabric, Fault, Kernel};
+use super::files::Files;
+use super::handle::{Ends, Heard, Request};
+use super::peers::Checks;
+use super::pool::Demand;
+use super::quarantine::Quarantine;
+use super::sandboxes::{Sandbox, Sandboxes};
+use super::saved::{Said, Shelf};
+use super::status::{InterfaceLine, NetworkLine, PeerLine};
+use crate::engine::drivers::Clock;
+use longshore_model::{
+    EniId, EniReport, Generation, GroupId, InstanceId, Lease, Mac, NetworkHealth, NetworkStatus, TaskId, Timestamp,
+};
+use longshore_plan::{Failure, Interface};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Between two looks at the kernel, in which what somebody else removed is put back.
+const REPAIR: Duration = Duration::from_secs(10);
+
+/// Between two listings of sandboxes when nothing happens.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// Between two tries of something that failed and that everything waits for.
+pub(super) const AGAIN: Duration = Duration::from_secs(2);
+
+/// How the owner behaves.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Whether this host takes part in the task network.
+    pub enabled: bool,
+    /// How many sandboxes are kept warm.
+    pub warm: usize,
+    /// Where its files are.
+    pub data_dir: PathBuf,
+}
+
+/// Whether other hosts can reach this one, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Underlay {
+    /// It was not found out yet.
+    Unknown,
+    /// They cannot.
+    Absent {
+        /// Why, for people.
+        why: String,
+    },
+    /// At this address.
+    At(IpAddr),
+}
+
+/// Everything that an owner is made of.
+pub struct Parts {
+    /// How it behaves.
+    pub settings: Settings,
+    /// Its ends of the channels.
+    pub ends: Ends,
+    /// The container engine.
+    pub sandboxes: Arc<dyn Sandboxes>,
+    /// The kernel.
+    pub kernel: Arc<dyn Kernel>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// What the ledger says of the interface of every task in it.
+    pub owned: BTreeMap<TaskId, Owned>,
+    /// The address that other hosts send to.
+    pub underlay: watch::Receiver<Underlay>,
+    /// Something happened to a sandbox.
+    pub events: Arc<Notify>,
+}
+
+/// What came of work outside the loop.
+pub(super) enum Done {
+    /// A listing; with what containers' labels say, as long as nothing was adopted.
+    Looked(Instant, Result<Look, Failure>),
+    Opened(Generation, Result<Box<Opened>, Fault>),
+    Applied(Generation, Result<Vec<(InstanceId, String)>, Fault>),
+    Repaired(Result<Vec<String>, Fault>),
+    /// Whether packets pass to other hosts.
+    Reached(BTreeMap<InstanceId, Result<(), Fault>>),
+    /// A sandbox was made and wired, or not.
+    Made(EniId, Result<String, Failure>),
+    Claimed(EniId, Result<(), Failure>),
+    /// A task's interface was let through once more, after a start.
+    Admitted(EniId, Result<(), Fault>),
+    Dismissed(EniId, Result<(), Fault>),
+    /// An address that rests is on the disk.
+    Rests(EniId),
+    Removed(EniId, Result<(), Failure>),
+    /// Nothing follows.
+    Nothing,
+}
+
+/// What the container engine has.
+pub(super) struct Look {
+    pub(super) sandboxes: BTreeMap<EniId, Sandbox>,
+    pub(super) labelled: BTreeMap<TaskId, Interface>,
+}
+
+/// The owner of the host's part of the task network.
+pub struct Network {
+    pub(super) settings: Settings,
+    pub(super) ends: Ends,
+    pub(super) sandboxes: Arc<dyn Sandboxes>,
+    pub(super) kernel: Arc<dyn Kernel>,
+    clock: Arc<dyn Clock>,
+    underlay: watch::Receiver<Underlay>,
+    events: Arc<Notify>,
+    pub(super) files: Files,
+    pub(super) shelf: Shelf,
+    pub(super) said: Said,
+    pub(super) quarantine: Quarantine,
+    pub(super) settled: u64,
+    pub(super) slots: BTreeMap<EniId, Slot>,
+    pub(super) book: Book,
+    pub(super) demand: Demand,
+    pub(super) waiting: Vec<Waiting>,
+    /// What the ledger said, until it is adopted.
+    pub(super) owned: Option<BTreeMap<TaskId, Owned>>,
+    /// Requests that came before that.
+    parked: Vec<Request>,
+    pub(super) fabric: Option<Arc<dyn Fabric>>,
+    pub(super) lane: Lane,
+    pub(super) pending: Pending,
+    /// The generation in force.
+    pub(super) applied: Generation,
+    pub(super) groups_in_force: BTreeSet<GroupId>,
+    /// Why there is no fabric, or it is not as it should be.
+    pub(super) fabric_fault: Option<String>,
+    /// Why what somebody else removed cannot be put back.
+    pub(super) repair_fault: Option<String>,
+    /// Why the container engine gives no sandboxes.
+    pub(super) engine_fault: Option<String>,
+    pub(super) refused_peers: BTreeMap<InstanceId, String>,
+    /// Whether packets pass to the other hosts.
+    pub(super) checks: Checks,
+    pub(super) jobs: JoinSet<Done>,
+    looking: bool,
+    next_look: Instant,
+    next_repair: Instant,
+    /// After a failure, when the fabric is opened or applied to again.
+    pub(super) lane_again: Option<Instant>,
+    /// After a failure, when sandboxes are made again.
+    pub(super) make_again: Option<Instant>,
+}
+
+impl Network {
+    /// An owner with what was kept. Nothing happens until [`Network::run`].
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts { settings, ends, sandboxes, kernel, clock, owned, underlay, events } = parts;
+        let shelf = Shelf::new(&settings.data_dir);
+        let (said, quarantine) = shelf.load();
+        let now = Instant::now();
+        Self {
+            files: Files::new(&settings.data_dir),
+            settings,
+            ends,
+            sandboxes,
+            kernel,
+            clock,
+            underlay,
+            events,
+            shelf,
+            said,
+            quarantine,
+            settled: 0,
+            slots: BTreeMap::new(),
+            book: Book::default(),
+            demand: Demand::default(),
+            waiting: Vec::new(),
+            owned: Some(owned),
+            parked: Vec::new(),
+            fabric: None,
+            lane: Lane::Idle,
+            pending: Pending::default(),
+            applied: Generation::default(),
+            groups_in_force: BTreeSet::new(),
+            fabric_fault: None,
+            repair_fault: None,
+            engine_fault: None,
+            refused_peers: BTreeMap::new(),
+            checks: Checks::new(now),
+            jobs: JoinSet::new(),
+            looking: false,
+            next_look: now,
+            next_repair: now + REPAIR,
+            lane_again: None,
+            make_again: None,
+        }
+    }
+
+    /// Runs until `shutdown`. Interfaces go on without it.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        self.take_underlay();
+        loop {
+            self.drive();
+            let wake = self.next_wake();
+            let events = self.events.clone();
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                Some(done) = self.jobs.join_next() => match done {
+                    Ok(done) => self.take_done(done),
+                    // A fault of ours: the agent ends with it, and its next start adopts what is there.
+                    Err(error) => match error.try_into_panic() {
+                        Ok(panic) => std::panic::resume_unwind(panic),
+                        Err(_) => return,
+                    },
+                },
+                Some(request) = self.ends.requests.recv() => self.take_request(request),
+                Some(heard) = self.ends.heard.recv() => self.take_heard(heard),
+                Ok(()) = self.underlay.changed() => self.take_underlay(),
+                () = events.notified() => self.next_look = Instant::now(),
+                () = tokio::time::sleep_until(wake) => {}
+            }
+        }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// What follows from what is known, now.
+    fn drive(&mut self) {
+        let now = Instant::now();
+        if now >= self.next_look && !self.looking {
+            self.look();
+        }
+        if self.quarantine.sweep(self.settled, self.now()) {
+            self.save_resting(None);
+        }
+        if self.owned.is_none() {
+            self.drive_fabric(now);
+            self.drive_claims(now);
+            self.drive_pool(now);
+        }
+        self.drive_removals(now);
+        self.drive_checks(now);
+        if self.lane == Lane::Idle && self.fabric.is_some() && now >= self.next_repair {
+            self.next_repair = now + REPAIR;
+            self.repair();
+        }
+        self.publish();
+    }
+
+    fn next_wake(&self) -> Instant {
+        let mut wake = self.next_look.min(self.next_repair);
+        if self.looking {
+            wake = self.next_repair;
+        }
+        let rest = self.quarantine.next().filter(|at| *at > self.now());
+        let rest = rest.map(|at| Instant::now() + at.since(self.now()) + Duration::from_millis(1));
+        let calm = self.demand.calm_at();
+        let times = [
+            self.checks.wake(),
+            self.lane_again,
+            self.make_again,
+            rest,
+            calm,
+            self.claims_wake(),
+            self.removals_wake(),
+        ];
+        // What is over already was acted upon, or waits for something else.
+        let now = Instant::now();
+        for at in times.into_iter().flatten().filter(|at| *at > now) {
+            wake = wake.min(at);
+        }
+        wake.max(now + Duration::from_millis(1))
+    }
+
+    fn take_request(&mut self, request: Request) {
+        if self.owned.is_some() && !matches!(request, Request::Status { .. }) {
+            // Who has what is not known before the container engine was asked.
+            self.parked.push(request);
+            return;
+        }
+        // Whoever asked may have gone.
+        match request {
+            Request::Claim(claim) => self.claim(claim),
+            Request::Release { task, answer } => self.release(task, answer),
+            Request::List { answer } => _ = answer.send(self.slots.values().filter_map(Slot::task).collect()),
+            Request::Status { answer } => _ = answer.send(self.line()),
+        }
+    }
+
+    fn take_heard(&mut self, heard: Heard) {
+        match heard {
+            Heard::Update(update) => self.update(update),
+            Heard::Recorded { revision, what } => {
+                if self.quarantine.record(&what, revision, self.now()) {
+                    self.save_resting(None);
+                }
+            }
+            Heard::Settled(settled) => self.settled = self.settled.max(settled),
+        }
+    }
+
+    fn take_done(&mut self, done: Done) {
+        match done {
+            Done::Looked(asked_at, result) => self.looked(asked_at, result),
+            Done::Opened(generation, result) => self.opened(generation, result),
+            Done::Applied(generation, result) => self.applied(generation, result),
+            Done::Repaired(result) => self.repaired(result),
+            Done::Reached(results) => self.reached(results),
+            Done::Made(eni, result) => self.made(eni, result),
+            Done::Claimed(eni, result) => self.claimed(eni, result),
+            Done::Admitted(eni, result) => self.admitted(eni, result),
+            Done::Dismissed(eni, result) => self.dismissed(eni, result),
+            Done::Rests(eni) => self.rests(eni),
+            Done::Removed(eni, result) => self.removed(eni, result),
+            Done::Nothing => {}
+        }
+    }
+
+    fn look(&mut self) {
+        self.looking = true;
+        self.next_look = Instant::now() + LOOK;
+        let asked_at = Instant::now();
+        let (sandboxes, first) = (self.sandboxes.clone(), self.owned.is_some());
+        self.jobs.spawn(async move {
+            let look = async {
+                let labelled = if first { sandboxes.labelled().await? } else { BTreeMap::new() };
+                Ok(Look { sandboxes: sandboxes.list().await?, labelled })
+            };
+            Done::Looked(asked_at, look.await)
+        });
+    }
+
+    fn looked(&mut self, asked_at: Instant, result: Result<Look, Failure>) {
+        self.looking = false;
+        match result {
+            Ok(look) => {
+                self.engine_fault = None;
+                match self.owned.take() {
+                    Some(owned) => {
+                        self.adopt(owned, look);
+                        for request in std::mem::take(&mut self.parked) {
+                            self.take_request(request);
+                        }
+                    }
+                    None => self.compare(&look.sandboxes, asked_at),
+                }
+            }
+            Err(failure) => {
+                self.engine_fault = Some(failure.text().to_owned());
+                self.next_look = Instant::now() + AGAIN;
+            }
+        }
+    }
+
+    fn take_underlay(&mut self) {
+        let at = match &*self.underlay.borrow_and_update() {
+            Underlay::At(address) => Some(*address),
+            Underlay::Unknown | Underlay::Absent { .. } => None,
+        };
+        // A way that is gone for now is no other address: the fabric stays as it is.
+        if let Some(address) = at
+            && self.said.underlay != Some(address)
+        {
+            tracing::info!(%address, "other hosts send to this address");
+            self.said.underlay = Some(address);
+            self.pending.reopen = true;
+        }
+    }
+
+    /// Writes the addresses that rest; `then` is one whose task waits for that.
+    pub(super) fn save_resting(&mut self, then: Option<EniId>) {
+        let (shelf, quarantine) = (self.shelf.clone(), self.quarantine.clone());
+        self.jobs.spawn(async move {
+            if let Err(error) = shelf.save_resting(&quarantine).await {
+                // They rest as long as this process lives.
+                tracing::error!(%error, "could not save the addresses that rest");
+            }
+            then.map_or(Done::Nothing, Done::Rests)
+        });
+    }
+
+    /// The host's leases.
+    pub(super) fn leases(&self) -> &[Lease] {
+        self.said.state.as_ref().map_or(&[], |state| &state.leases)
+    }
+
+    /// An interface with this address.
+    pub(super) fn eni(&self, id: EniId, address: Ipv4Addr) -> EniReport {
+        let lease = self.leases().iter().find(|lease| lease.v4.contains(&address));
+        EniReport {
+            id,
+            mac: Mac::of_task(address),
+            ipv4: address,
+            ipv6: lease.and_then(|lease| lease.v6_of(address)),
+            attached: true,
+        }
+    }
+
+    pub(super) fn is_taken(&self, address: Ipv4Addr) -> bool {
+        self.quarantine.holds(address) || self.slots.values().any(|slot| slot.address == address)
+    }
+
+    /// Addresses that tasks could be given at once.
+    fn free(&self) -> usize {
+        let ours = |address: &Ipv4Addr| self.leases().iter().any(|lease| lease.v4.contains(address));
+        let spare = |slot: &&Slot| slot.is_spare() || matches!(slot.stage, Stage::Making);
+        let used = self.slots.values().filter(|slot| !spare(slot)).map(|slot| slot.address);
+        let used: BTreeSet<Ipv4Addr> = used.chain(self.quarantine.addresses()).filter(ours).collect();
+        capacity(self.leases()).saturating_sub(used.len())
+    }
+
+    /// Why tasks cannot be given interfaces; nothing to say before the network was said and opened.
+    fn degraded(&self) -> Option<String> {
+        if self.leases().is_empty() {
+            return Some("this host has no lease of the task network".to_owned());
+        }
+        if let (Underlay::Absent { why }, None) = (&*self.underlay.borrow(), self.said.underlay) {
+            return Some(why.clone());
+        }
+        self.fabric_fault.clone().or_else(|| self.repair_fault.clone()).or_else(|| self.isolated())
+    }
+
+    fn publish(&mut self) {
+        let settled = self.fabric.is_some() || self.fabric_fault.is_some();
+        if !self.settings.enabled || self.said.state.is_none() || (!settled && self.degraded().is_none()) {
+            return;
+        }
+        let health = match self.degraded() {
+            Some(reason) => NetworkHealth::Degraded { reason },
+            None => NetworkHealth::Ready,
+        };
+        let free_addresses = u32::try_from(self.free()).unwrap_or(u32::MAX);
+        let status = NetworkStatus { health, applied: self.applied, free_addresses };
+        self.ends.status.send_if_modified(|known| {
+            let news = known.as_ref() != Some(&status);
+            if news {
+                if known.as_ref().map(|k| &k.health) != Some(&status.health) {
+                    match &status.health {
+                        NetworkHealth::Ready => tracing::info!("the task network is ready"),
+                        NetworkHealth::Degraded { reason } => tracing::warn!(reason, "the task network is degraded"),
+                    }
+                }
+                *known = Some(status);
+            }
+            news
+        });
+    }
+
+    fn line(&self) -> NetworkLine {
+        let off = || Some("task_network is false in this host's configuration".to_owned());
+        let none = || self.said.state.is_none().then(|| "the control plane has not said anything of it yet".to_owned());
+        let why = if self.settings.enabled { none().or_else(|| self.degraded()) } else { off() };
+        let refused = |id: &InstanceId| self.refused_peers.get(id).cloned().or_else(|| self.checks.fault(id));
+        let peers = self.said.state.iter().flat_map(|state| state.peers.values());
+        NetworkLine {
+            ok: why.is_none(),
+            why,
+            warnings: self.engine_fault.iter().map(|why| format!("the container engine: {why}")).collect(),
+            generation: self.said.generation.0,
+            applied: self.applied.0,
+            settled: self.settled,
+            underlay: self.said.underlay.map(|address| address.to_string()),
+            leases: self.leases().iter().map(|lease| lease.v4.to_string()).collect(),
+            free: self.free(),
+            resting: self.quarantine.len(),
+            warm: self.slots.values().filter(|slot| matches!(slot.stage, Stage::Warm { .. })).count(),
+            warm_target: self.demand.peek(self.settings.warm),
+            waiting: self.waiting.len(),
+            interfaces: self.slots.iter().filter_map(|(eni, slot)| interface_line(*eni, slot)).collect(),
+            peers: peers
+                .map(|peer| PeerLine {
+                    instance: peer.instance.to_string(),
+                    underlay: peer.underlay.to_string(),
+                    leases: peer.leases.iter().map(|lease| lease.v4.to_string()).collect(),
+                    connected: peer.connected,
+                    fault: refused(&peer.instance),
+                })
+                .collect(),
+        }
+    }
+}
+
+fn interface_line(eni: EniId, slot: &Slot) -> Option<InterfaceLine> {
+    let (stage, error) = match &slot.stage {
+        Stage::Warm { .. } => return None,
+        Stage::Found => ("found", None),
+        Stage::Making => ("making", None),
+        Stage::Claiming { .. } => ("claiming", None),
+        Stage::Claimed { .. } => ("claimed", None),
+        Stage::Releasing { .. } => ("releasing", None),
+        Stage::Removing { error, .. } => ("removing", error.clone()),
+    };
+    let task = slot.task().map(|task| task.to_string());
+    Some(InterfaceLine { eni: eni.to_string(), address: slot.address.to_string(), stage, task, error })
+}

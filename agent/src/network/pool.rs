@@ -1,0 +1,74 @@
+//! How many sandboxes are kept warm, and when more are made. Pure.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How far back demand is looked at.
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// Demand makes the pool at most this many times as large as configured.
+const GROWTH: usize = 4;
+
+/// After a task was given a sandbox, its containers are created and started: the pool leaves the engine to them.
+const CALM: Duration = Duration::from_secs(2);
+
+/// Sandboxes that are made at once to fill the pool: each takes the engine from a task's start.
+pub(super) const REFILLS: usize = 1;
+
+/// Sandboxes that are made at once when tasks wait for them.
+pub(super) const MAKES: usize = longshore_docker::BURST_IN_FLIGHT;
+
+/// The claims of the last minute.
+#[derive(Debug, Default)]
+pub(super) struct Demand {
+    claims: VecDeque<Instant>,
+}
+
+impl Demand {
+    pub(super) fn claimed(&mut self, now: Instant) {
+        self.claims.push_back(now);
+        self.forget(now);
+    }
+
+    fn forget(&mut self, now: Instant) {
+        while self.claims.front().is_some_and(|at| now.duration_since(*at) > WINDOW) {
+            self.claims.pop_front();
+        }
+    }
+
+    /// How many should be warm.
+    pub(super) fn target(&mut self, configured: usize, now: Instant) -> usize {
+        self.forget(now);
+        self.claims.len().clamp(configured, configured * GROWTH)
+    }
+
+    /// The same, as far as it was looked at last.
+    pub(super) fn peek(&self, configured: usize) -> usize {
+        self.claims.len().clamp(configured, configured * GROWTH)
+    }
+
+    /// When the engine has time for the pool.
+    pub(super) fn calm_at(&self) -> Option<Instant> {
+        self.claims.back().map(|at| *at + CALM)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn demand_makes_it_larger_and_passes() {
+        let mut demand = Demand::default();
+        let start = Instant::now();
+        assert_eq!(demand.target(8, start), 8);
+        (0..20).for_each(|_| demand.claimed(start));
+        assert_eq!(demand.target(8, start), 20);
+        (0..99).for_each(|_| demand.claimed(start));
+        assert_eq!(demand.target(8, start), 32);
+        assert_eq!(demand.target(0, start), 0, "no pool is no pool");
+        assert_eq!(demand.calm_at(), Some(start + CALM));
+        assert_eq!(demand.target(8, start + WINDOW + CALM), 8);
+    }
+}

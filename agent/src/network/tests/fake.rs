@@ -1,0 +1,233 @@
+//! A kernel and a container engine in memory, with scripted answers; what is in them survives an owner.
+
+use crate::engine::drivers::Clock;
+use crate::network::fabric::{Admission, Fabric, Fault, Kernel, Seen, Shape};
+use crate::network::sandboxes::{Sandbox, Sandboxes};
+use async_trait::async_trait;
+use longshore_model::{
+    Bandwidth, EniId, EniReport, GroupId, GroupRules, InstanceId, Lease, MemberChanges, Peer, TaskId, Timestamp,
+};
+use longshore_plan::{Failure, Interface};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::time::Instant;
+
+#[derive(Default)]
+pub(super) struct State {
+    // The container engine.
+    pub(super) sandboxes: BTreeMap<EniId, Sandbox>,
+    pub(super) labelled: BTreeMap<TaskId, Interface>,
+    pub(super) engine_away: bool,
+    pub(super) made: usize,
+    pub(super) making: usize,
+    pub(super) most_making: usize,
+    // The kernel.
+    pub(super) opened: Vec<Shape>,
+    pub(super) wired: BTreeMap<EniId, Ipv4Addr>,
+    pub(super) admitted: BTreeMap<EniId, Admission>,
+    pub(super) limits: BTreeMap<EniId, Bandwidth>,
+    pub(super) groups: BTreeMap<GroupId, GroupRules>,
+    pub(super) members: BTreeMap<GroupId, BTreeSet<IpAddr>>,
+    pub(super) peers: Vec<Peer>,
+    pub(super) strays: Vec<String>,
+    /// Hosts that do not answer.
+    pub(super) silent: BTreeSet<InstanceId>,
+    /// What the next calls of a name answer before anything else.
+    pub(super) script: BTreeMap<&'static str, Vec<Fault>>,
+    pub(super) calls: Vec<&'static str>,
+}
+
+/// The host.
+pub(super) struct FakeHost {
+    state: Mutex<State>,
+    began: Instant,
+}
+
+pub(super) fn fault(why: &str) -> Fault {
+    Fault { why: why.to_owned(), lasting: false }
+}
+
+impl FakeHost {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { state: Mutex::default(), began: Instant::now() })
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no test panics while it holds this")
+    }
+
+    fn call(&self, name: &'static str) -> Result<MutexGuard<'_, State>, Fault> {
+        let mut state = self.state();
+        state.calls.push(name);
+        match state.script.get_mut(name).filter(|s| !s.is_empty()).map(|s| s.remove(0)) {
+            Some(fault) => Err(fault),
+            None => Ok(state),
+        }
+    }
+}
+
+impl Clock for FakeHost {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(1_700_000_000_000).after(self.began.elapsed())
+    }
+}
+
+fn away() -> Failure {
+    Failure::Away("connection refused".into())
+}
+
+#[async_trait]
+impl Sandboxes for FakeHost {
+    async fn list(&self) -> Result<BTreeMap<EniId, Sandbox>, Failure> {
+        let state = self.state();
+        if state.engine_away { Err(away()) } else { Ok(state.sandboxes.clone()) }
+    }
+
+    async fn labelled(&self) -> Result<BTreeMap<TaskId, Interface>, Failure> {
+        let state = self.state();
+        if state.engine_away { Err(away()) } else { Ok(state.labelled.clone()) }
+    }
+
+    async fn make(&self, eni: &EniReport) -> Result<(String, u32), Failure> {
+        {
+            let mut state = self.state();
+            state.making += 1;
+            state.most_making = state.most_making.max(state.making);
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        let mut state = self.state();
+        state.making -= 1;
+        if state.engine_away {
+            return Err(away());
+        }
+        state.made += 1;
+        let id = format!("pause{}", state.made);
+        let sandbox = Sandbox { id: id.clone(), address: Some(eni.ipv4), running: true, current: true };
+        state.sandboxes.insert(eni.id, sandbox);
+        Ok((id, 1))
+    }
+
+    async fn process(&self, eni: EniId) -> Result<Option<u32>, Failure> {
+        Ok(self.state().sandboxes.get(&eni).filter(|s| s.running).map(|_| 1))
+    }
+
+    async fn remove(&self, eni: EniId) -> Result<(), Failure> {
+        let mut state = self.state();
+        if state.engine_away {
+            return Err(away());
+        }
+        state.sandboxes.remove(&eni);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Kernel for Arc<FakeHost> {
+    async fn open(&self, shape: &Shape) -> Result<Arc<dyn Fabric>, Fault> {
+        self.call("open")?.opened.push(shape.clone());
+        Ok(self.clone())
+    }
+}
+
+#[async_trait]
+impl Fabric for FakeHost {
+    async fn repair(&self) -> Result<Vec<String>, Fault> {
+        self.call("repair").map(|_| Vec::new())
+    }
+
+    async fn set_leases(&self, _leases: &[Lease]) -> Result<(), Fault> {
+        self.call("set_leases").map(drop)
+    }
+
+    async fn wire(&self, eni: &EniReport, _pid: u32) -> Result<(), Fault> {
+        let mut state = self.call("wire")?;
+        let taken = state.wired.iter().any(|(other, address)| *other != eni.id && *address == eni.ipv4);
+        assert!(!taken, "{} is wired twice", eni.ipv4);
+        state.wired.insert(eni.id, eni.ipv4);
+        Ok(())
+    }
+
+    async fn unwire(&self, eni: EniId) -> Result<(), Fault> {
+        let mut state = self.call("unwire")?;
+        assert!(!state.admitted.contains_key(&eni), "unwired while it is let through");
+        state.wired.remove(&eni);
+        Ok(())
+    }
+
+    async fn admit(&self, admission: &Admission) -> Result<(), Fault> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let mut state = self.call("admit")?;
+        assert!(state.wired.contains_key(&admission.eni.id), "let through before it is wired");
+        if !admission.groups.iter().all(|group| state.groups.contains_key(group)) {
+            return Err(fault("groups are not known"));
+        }
+        state.admitted.insert(admission.eni.id, admission.clone());
+        Ok(())
+    }
+
+    async fn dismiss(&self, admission: &Admission) -> Result<(), Fault> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        self.call("dismiss")?.admitted.remove(&admission.eni.id);
+        Ok(())
+    }
+
+    async fn set_limits(&self, eni: EniId, limits: Bandwidth) -> Result<(), Fault> {
+        self.call("set_limits")?.limits.insert(eni, limits);
+        Ok(())
+    }
+
+    async fn set_groups(&self, groups: &BTreeMap<GroupId, GroupRules>) -> Result<(), Fault> {
+        self.call("set_groups")?.groups = groups.clone();
+        Ok(())
+    }
+
+    async fn set_members(&self, members: &BTreeMap<GroupId, BTreeSet<IpAddr>>) -> Result<(), Fault> {
+        self.call("set_members")?.members = members.clone();
+        Ok(())
+    }
+
+    async fn change_members(&self, changes: &BTreeMap<GroupId, MemberChanges>) -> Result<(), Fault> {
+        let mut state = self.call("change_members")?;
+        for (group, change) in changes {
+            let members = state.members.entry(*group).or_default();
+            members.retain(|address| !change.removed.contains(address));
+            members.extend(&change.added);
+        }
+        Ok(())
+    }
+
+    async fn set_peers(&self, peers: &[Peer]) -> Result<Vec<(InstanceId, String)>, Fault> {
+        self.call("set_peers")?.peers = peers.to_vec();
+        Ok(Vec::new())
+    }
+
+    async fn answer(&self) -> Result<(), Fault> {
+        self.call("answer").map(drop)
+    }
+
+    async fn reach(&self, peer: &Peer) -> Result<(), Fault> {
+        let state = self.call("reach")?;
+        if state.silent.contains(&peer.instance) { Err(fault("timed out")) } else { Ok(()) }
+    }
+
+    async fn observe(&self, enis: &BTreeSet<EniId>) -> Result<BTreeMap<EniId, Seen>, Fault> {
+        let state = self.call("observe")?;
+        let seen =
+            |eni: &EniId| Seen { wired: state.wired.contains_key(eni), admitted: state.admitted.contains_key(eni) };
+        Ok(enis.iter().map(|eni| (*eni, seen(eni))).collect())
+    }
+
+    async fn remove_strays(&self, known: &BTreeSet<EniId>) -> Result<Vec<String>, Fault> {
+        let mut state = self.call("remove_strays")?;
+        let strays: Vec<EniId> = state.wired.keys().filter(|eni| !known.contains(eni)).copied().collect();
+        for eni in &strays {
+            state.wired.remove(eni);
+            state.admitted.remove(eni);
+        }
+        let said: Vec<String> = strays.iter().map(ToString::to_string).collect();
+        state.strays.extend(said.clone());
+        Ok(said)
+    }
+}

@@ -1,0 +1,467 @@
+//! The owner against a host in memory: claims, the pool, what a restart finds, addresses that rest, updates.
+
+mod fake;
+
+use super::handle::link;
+use super::*;
+use crate::engine::drivers::Interfaces;
+use crate::engine::tests::fixtures::spec;
+use fake::{FakeHost, fault};
+use longshore_model::{
+    AwsvpcSpec, Bandwidth, EniId, Generation, GroupId, GroupRules, InstanceId, Lease, MemberChanges, NetworkChanges,
+    NetworkConfig, NetworkHealth, NetworkMode, NetworkState, NetworkStatus, NetworkUpdate, Overlay, Peer, SubnetId,
+    TaskId, TaskSpec,
+};
+use longshore_plan::{Failure, Interface};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 50, 1));
+
+/// An owner on a host.
+struct Rig {
+    network: NetworkHandle,
+    link: SessionLink,
+    underlay: watch::Sender<Underlay>,
+    events: Arc<Notify>,
+    owner: JoinHandle<()>,
+}
+
+fn group() -> GroupId {
+    "sg-0123456789abcdef0".parse().expect("an id")
+}
+
+fn state(leases: &[&str]) -> NetworkState {
+    NetworkState {
+        config: NetworkConfig {
+            v4: "10.77.0.0/16".parse().expect("a range"),
+            v6: None,
+            overlay: Overlay::Vxlan { vni: 7777, port: 4789 },
+            mtu: 1450,
+        },
+        leases: leases.iter().map(|net| Lease { v4: net.parse().expect("a net"), v6: None }).collect(),
+        peers: BTreeMap::new(),
+        groups: [(group(), GroupRules::default())].into(),
+        members: BTreeMap::new(),
+    }
+}
+
+fn complete(generation: u64, leases: &[&str]) -> Heard {
+    Heard::Update(NetworkUpdate::Complete { generation: Generation(generation), state: state(leases) })
+}
+
+fn task() -> TaskSpec {
+    TaskSpec {
+        network_mode: NetworkMode::Awsvpc,
+        awsvpc: Some(AwsvpcSpec {
+            attachment_id: "a".into(),
+            subnet: SubnetId::random(),
+            groups: [group()].into(),
+            bandwidth: Bandwidth::default(),
+        }),
+        ..spec(&[("c", &[])])
+    }
+}
+
+impl Rig {
+    fn on(host: &Arc<FakeHost>, dir: &Path, owned: BTreeMap<TaskId, Owned>) -> Self {
+        Self::with(host, dir, owned, Settings { enabled: true, warm: 3, data_dir: dir.to_owned() })
+    }
+
+    fn with(host: &Arc<FakeHost>, dir: &Path, owned: BTreeMap<TaskId, Owned>, settings: Settings) -> Self {
+        assert_eq!(settings.data_dir, dir);
+        let (ends, network, link) = link();
+        let (underlay, underlay_out) = watch::channel(Underlay::At(HERE));
+        let events = Arc::new(Notify::new());
+        let owner = Network::new(Parts {
+            settings,
+            ends,
+            sandboxes: host.clone(),
+            kernel: Arc::new(host.clone()),
+            clock: host.clone(),
+            owned,
+            underlay: underlay_out,
+            events: events.clone(),
+        });
+        let owner = tokio::spawn(owner.run(CancellationToken::new()));
+        Self { network, link, underlay, events, owner }
+    }
+
+    /// With the network said, and its pool full.
+    async fn ready(host: &Arc<FakeHost>, dir: &Path) -> Self {
+        let mut rig = Self::on(host, dir, BTreeMap::new());
+        rig.hear(complete(5, &["10.77.1.0/24"])).await;
+        rig.until_status(|s| s.health == NetworkHealth::Ready && s.applied == Generation(5)).await;
+        rig.until_warm(3).await;
+        rig
+    }
+
+    async fn crash(self) {
+        self.owner.abort();
+        let _ = self.owner.await;
+    }
+
+    async fn hear(&self, heard: Heard) {
+        self.link.heard.send(heard).await.expect("the owner runs");
+    }
+
+    async fn line(&self) -> status::NetworkLine {
+        self.network.status().await.expect("the owner runs")
+    }
+
+    async fn until(&self, what: &str, holds: impl Fn(&status::NetworkLine) -> bool) -> status::NetworkLine {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(900);
+        loop {
+            let line = self.line().await;
+            if holds(&line) {
+                return line;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{what}: {line:#?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn until_warm(&self, count: usize) -> status::NetworkLine {
+        self.until("the pool fills", |line| line.warm == count).await
+    }
+
+    async fn until_status(&mut self, holds: impl Fn(&NetworkStatus) -> bool) -> NetworkStatus {
+        let waited = tokio::time::timeout(
+            Duration::from_secs(900),
+            self.link.status.wait_for(|status| status.as_ref().is_some_and(&holds)),
+        );
+        waited.await.expect("in time").expect("the owner runs").clone().expect("waited for")
+    }
+
+    async fn give(&self, spec: &TaskSpec) -> Interface {
+        match self.network.ensure(spec).await {
+            Ok(interface) => interface,
+            Err(failure) => panic!("{failure:?}: {:#?}", self.line().await),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_is_given_a_warm_sandbox_and_it_goes_with_it() {
+    let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
+    let rig = Rig::ready(&host, dir.path()).await;
+    assert!(host.state().admitted.is_empty(), "a warm sandbox can neither send nor receive");
+    assert_eq!(host.state().most_making, 1, "the pool is filled one by one");
+    let mut task = task();
+    task.awsvpc.as_mut().expect("awsvpc").bandwidth.egress_bps = Some(1_000_000);
+    let made = host.state().made;
+    let interface = rig.give(&task).await;
+    assert_eq!(host.state().made, made, "nothing is made while a task waits");
+    assert_eq!(rig.give(&task).await, interface, "the same again");
+    let eni = interface.eni.id;
+    {
+        let state = host.state();
+        assert_eq!(state.admitted.keys().collect::<Vec<_>>(), [&eni]);
+        assert_eq!(state.limits.keys().collect::<Vec<_>>(), [&eni]);
+        assert_eq!(state.sandboxes[&eni].id, interface.sandbox);
+    }
+    let hostname = std::fs::read_to_string(Path::new(&interface.files).join("hostname")).expect("written");
+    assert_eq!(hostname.trim(), interface.eni.host_name());
+    assert_eq!(rig.network.list().await, Ok(vec![task.id]));
+
+    rig.network.release(task.id).await.expect("released");
+    assert!(host.state().admitted.is_empty(), "cut off before the task is over");
+    rig.network.release(task.id).await.expect("nothing is fine");
+    let line = rig.until("all of it is removed", |line| line.interfaces.is_empty()).await;
+    assert_eq!(line.resting, 1);
+    assert!(!host.state().sandboxes.contains_key(&eni) && !host.state().wired.contains_key(&eni));
+    assert!(!Path::new(&interface.files).exists());
+    rig.until_warm(3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_makes_what_is_missing_and_the_pool_grows_with_demand() {
+    let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
+    let rig = Rig::ready(&host, dir.path()).await;
+    let tasks: Vec<TaskSpec> = (0..12).map(|_| task()).collect();
+    let given = futures::future::join_all(tasks.iter().map(|t| rig.network.ensure(t))).await;
+    let addresses: BTreeSet<Ipv4Addr> = given.into_iter().map(|g| g.expect("an interface").eni.ipv4).collect();
+    assert_eq!(addresses.len(), 12, "no address twice");
+    assert_eq!(host.state().most_making, super::pool::MAKES);
+    // Three times four.
+    rig.until_warm(12).await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(rig.line().await.warm_target, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_lease_or_a_fabric_a_task_waits_and_is_told_why() {
+    let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
+    host.state().script.insert("open", vec![fault("nft is not installed"); 3]);
+    let mut rig = Rig::on(&host, dir.path(), BTreeMap::new());
+    let waiting = |result: Result<Interface, Failure>| match result {
+        Err(Failure::Away(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    assert!(waiting(rig.network.ensure(&task()).await).contains("lease"));
+    assert!(rig.link.status.borrow().is_none(), "nothing to say yet");
+    rig.hear(complete(5, &["10.77.1.0/24"])).await;
+    let status = rig.until_status(|s| s.health != NetworkHealth::Ready).await;
+    assert_eq!(status.health, NetworkHealth::Degraded { reason: "nft is not installed".into() });
+    assert!(waiting(rig.network.ensure(&task()).await).contains("nft is not installed"));
+    // It opens at the fourth try.
+    rig.until_status(|s| s.health == NetworkHealth::Ready).await;
+    rig.give(&task()).await;
+    // A task whose group's rules are not known yet.
+    let mut stranger = task();
+    let other = GroupId::random();
+    stranger.awsvpc.as_mut().expect("awsvpc").groups = [other].into();
+    assert!(waiting(rig.network.ensure(&stranger).await).contains(&other.to_string()));
+    let claim = rig.network.ensure(&stranger);
+    let said = async {
+        let changes = NetworkChanges { groups: [(other, GroupRules::default())].into(), ..NetworkChanges::default() };
+        let delta = NetworkUpdate::Delta { base: Generation(5), generation: Generation(6), changes };
+        rig.hear(Heard::Update(delta)).await;
+    };
+    tokio::join!(claim, said).0.expect("an interface");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_takes_no_part_refuses_for_good() {
+    let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
+    let settings = Settings { enabled: false, warm: 3, data_dir: dir.path().to_owned() };
+    let rig = Rig::with(&host, dir.path(), BTreeMap::new(), settings);
+    assert!(matches!(rig.network.ensure(&task()).await, Err(Failure::Lasting(why)) if why.contains("task_network")));
+    rig.hear(complete(5, &["10.77.1.0/24"])).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(host.state().opened.is_empty() && rig.link.status.borrow().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_adopts_what_is_claimed_keeps_what_is_warm_and_removes_the_rest() {
+    let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
+    let rig = Rig::ready(&host, dir.path()).await;
+    let (kept, labelled, unknown, returned) = (task(), task(), task(), task());
+    let mut interfaces = Vec::new();
+    for spec in [&kept, &labelled, &unknown, &returned] {
+        interfaces.push(rig.give(spec).await);
+    }
+    rig.until_warm(4).await;
+    rig.crash().await;
+    let before = host.state().made;
+    {
+        let mut state = host.state();
+        state.labelled = [(labelled.id, interfaces[1].clone()), (returned.id, interfaces[3].clone())].into();
+        // A sandbox of an older agent, and one that ended.
+        let spare: Vec<EniId> =
+            state.sandboxes.keys().filter(|eni| !interfaces.iter().any(|i| i.eni.id == **eni)).copied().collect();
+        state.sandboxes.get_mut(&spare[0]).expect("there").current = false;
+        state.sandboxes.get_mut(&spare[1]).expect("there").running = false;
+    }
+    let owned = BTreeMap::from([
+        (kept.id, Owned::Held(interfaces[0].clone())),
+        (labelled.id, Owned::Perhaps),
+        (returned.id, Owned::Not),
+    ]);
+    // No control plane: what it said is on the disk.
+    let mut rig = Rig::on(&host, dir.path(), owned);
+    assert_eq!(rig.give(&kept).await, interfaces[0]);
+    assert_eq!(rig.give(&labelled).await, interfaces[1]);
+    rig.until_status(|s| s.health == NetworkHealth::Ready && s.applied == Generation(5)).await;
+    let line = rig.until("two are left", |line| line.interfaces.len() == 2).await;
+    assert_eq!(line.resting, 2, "those that were let through rest");
+    rig.until_warm(3).await;
+    assert_eq!(host.state().made, before + 1, "two warm ones were good");
+    let admitted: BTreeSet<EniId> = host.state().admitted.keys().copied().collect();
+    assert_eq!(admitted, interfaces[..2].iter().map(|i| i.eni.id).collect());
+    assert_eq!(host.state().sandboxes.len(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_fabric_is_made_again_with_its_tasks() {
+    let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
+    let rig = Rig::ready(&host, dir.path()).await;
+    let (good, bad) = (task(), task());
+    let (good_eni, bad_eni) = (rig.give(&good).await, rig.give(&bad).await);
+    rig.crash().await;
+    {
+        let mut state = host.state();
+        state.wired.clear();
+        state.admitted.clear();
+        state.sandboxes.get_mut(&bad_eni.eni.id).expect("there").running = false;
+    }
+    let owned = [(good.id, Owned::Held(good_eni.clone())), (bad.id, Owned::Held(bad_eni.clone()))].into();
+    let rig = Rig::on(&host, dir.path(), owned);
+    rig.until("it is let through again", |_| host.state().admitted.contains_key(&good_eni.eni.id)).await;
+    assert!(host.state().wired.contains_key(&good_eni.eni.id));
+    let gone = |_: &status::NetworkLine| !host.state().sandboxes.contains_key(&bad_eni.eni.id);
+    rig.until("what cannot be put back ends, and with it its task", gone).await;
+    rig.network.release(bad.id).await.expect("released");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_rests_until_all_hosts_know() {
+    let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
+    let rig = Rig::ready(&host, dir.path()).await;
+    let spec = task();
+    let eni = rig.give(&spec).await.eni;
+    rig.network.release(spec.id).await.expect("released");
+    rig.until("it is removed", |line| line.interfaces.is_empty()).await;
+    rig.hear(Heard::Recorded { revision: 9, what: Recorded::These(vec![eni.id]) }).await;
+    rig.hear(Heard::Settled(8)).await;
+    tokio::time::sleep(Duration::from_secs(200)).await;
+    assert_eq!(rig.line().await.resting, 1, "a host is behind");
+    rig.crash().await;
+    let rig = Rig::on(&host, dir.path(), BTreeMap::new());
+    assert_eq!(rig.line().await.resting, 1, "kept across restarts");
+    rig.hear(Heard::Settled(9)).await;
+    rig.until("it is free", |line| line.resting == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_lease_is_said_and_a_second_one_helps() {
+    let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
+    let mut rig = Rig::on(&host, dir.path(), BTreeMap::new());
+    // Five addresses for tasks.
+    rig.hear(complete(5, &["10.77.1.0/29"])).await;
+    let status = rig.until_status(|s| s.health == NetworkHealth::Ready).await;
+    assert_eq!(status.free_addresses, 5);
+    for n in (0..5u32).rev() {
+        rig.give(&task()).await;
+        rig.until_status(|s| s.free_addresses == n).await;
+    }
+    let why = rig.network.ensure(&task()).await;
+    assert!(matches!(&why, Err(Failure::Away(why)) if why.contains("all of the host's leases")), "{why:?}");
+    let more = vec!["10.77.1.0/29", "10.77.9.0/24"];
+    let changes = NetworkChanges { leases: Some(state(&more).leases), ..NetworkChanges::default() };
+    rig.hear(Heard::Update(NetworkUpdate::Delta { base: Generation(5), generation: Generation(6), changes })).await;
+    assert_eq!(rig.give(&task()).await.eni.ipv4.octets()[2], 9);
+    assert!(host.state().calls.contains(&"set_leases"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn updates_build_on_each_other_or_everything_is_asked_for() {
+    let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
+    let mut rig = Rig::ready(&host, dir.path()).await;
+    let member = |n: u8| IpAddr::V4(Ipv4Addr::new(10, 77, 9, n));
+    let delta = |base: u64, add: u8| {
+        let change = MemberChanges { added: [member(add)].into(), removed: BTreeSet::new() };
+        let changes = NetworkChanges { members: [(group(), change)].into(), ..NetworkChanges::default() };
+        let (base, generation) = (Generation(base), Generation(base + 1));
+        Heard::Update(NetworkUpdate::Delta { base, generation, changes })
+    };
+    rig.hear(delta(5, 1)).await;
+    rig.hear(delta(6, 2)).await;
+    rig.until_status(|s| s.applied == Generation(7)).await;
+    assert_eq!(host.state().members[&group()], [member(1), member(2)].into());
+    assert!(!rig.link.misfits.has_changed().expect("the owner runs"));
+    rig.hear(delta(9, 3)).await;
+    rig.link.misfits.changed().await.expect("the owner runs");
+    // A host does not go back.
+    rig.hear(complete(6, &["10.77.3.0/24"])).await;
+    rig.hear(complete(11, &["10.77.1.0/24"])).await;
+    rig.until_status(|s| s.applied == Generation(11)).await;
+    assert!(host.state().members.is_empty());
+    assert_eq!(host.state().opened.len(), 1, "for none of this the fabric is opened again");
+    // What fails is said, and done again as a whole.
+    host.state().script.insert("change_members", vec![fault("no buffer space")]);
+    rig.hear(delta(11, 4)).await;
+    let status = rig.until_status(|s| s.health != NetworkHealth::Ready).await;
+    assert_eq!(status.applied, Generation(11));
+    rig.until_status(|s| s.health == NetworkHealth::Ready && s.applied == Generation(12)).await;
+    assert_eq!(host.state().members[&group()], [member(4)].into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sandbox_that_ends_in_the_pool_is_replaced() {
+    let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
+    let rig = Rig::ready(&host, dir.path()).await;
+    let dead = *host.state().sandboxes.keys().next().expect("there are some");
+    host.state().sandboxes.get_mut(&dead).expect("there").running = false;
+    rig.events.notify_one();
+    rig.until("it is removed", |_| !host.state().sandboxes.contains_key(&dead)).await;
+    rig.until_warm(3).await;
+    // An engine that is away delays, and a task is told.
+    host.state().engine_away = true;
+    let spares: Vec<TaskSpec> = (0..3).map(|_| task()).collect();
+    for spec in &spares {
+        rig.give(spec).await;
+    }
+    let why = rig.network.ensure(&task()).await;
+    assert!(matches!(&why, Err(Failure::Away(why)) if why.contains("connection refused")), "{why:?}");
+    host.state().engine_away = false;
+    rig.give(&task()).await;
+}
+
+/// A stop in the middle of a claim leaves nothing of it.
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_is_cut_is_returned_whole() {
+    let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
+    let rig = Rig::ready(&host, dir.path()).await;
+    for (warm, millis) in [(true, 0), (true, 1), (false, 0), (false, 100), (false, 251)] {
+        if !warm {
+            // Whoever comes next waits for a sandbox.
+            let line = rig.line().await;
+            for _ in 0..line.warm {
+                rig.give(&task()).await;
+            }
+        }
+        let spec = task();
+        let cut = tokio::time::timeout(Duration::from_millis(millis), rig.network.ensure(&spec));
+        let _ = cut.await;
+        rig.network.release(spec.id).await.expect("released");
+        assert!(!rig.network.list().await.expect("listed").contains(&spec.id), "{warm} {millis}");
+    }
+    rig.until("nothing is in between", |line| line.interfaces.iter().all(|i| i.stage == "claimed")).await;
+    let wired = host.state().wired.len();
+    let line = rig.line().await;
+    assert_eq!(wired, line.warm + line.interfaces.len());
+}
+
+fn peer(n: u8, connected: bool) -> Peer {
+    Peer {
+        instance: InstanceId::from_bytes([n; 16]),
+        underlay: IpAddr::V4(Ipv4Addr::new(192, 168, 50, n)),
+        leases: vec![Lease { v4: format!("10.77.{n}.0/24").parse().expect("a net"), v6: None }],
+        connected,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_reaches_no_other_is_degraded_until_it_does() {
+    let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
+    let mut rig = Rig::ready(&host, dir.path()).await;
+    let peers = [peer(2, true), peer(3, true), peer(4, false)];
+    // One that is away is not expected to answer.
+    host.state().silent = [peers[0].instance, peers[2].instance].into();
+    let changes = NetworkChanges { peers: peers.to_vec(), ..NetworkChanges::default() };
+    rig.hear(Heard::Update(NetworkUpdate::Delta { base: Generation(5), generation: Generation(6), changes })).await;
+    let line = rig.until("one is not reached", |line| line.peers.iter().any(|p| p.fault.is_some())).await;
+    let silent: Vec<&str> = line.peers.iter().filter(|p| p.fault.is_some()).map(|p| p.underlay.as_str()).collect();
+    assert_eq!((silent, line.ok), (vec!["192.168.50.2"], true));
+    host.state().silent.insert(peers[1].instance);
+    let status = rig.until_status(|s| s.health != NetworkHealth::Ready).await;
+    let NetworkHealth::Degraded { reason } = status.health else { panic!("seen above") };
+    for named in ["192.168.50.2", "192.168.50.3", "timed out"] {
+        assert!(reason.contains(named), "{reason}");
+    }
+    assert!(!reason.contains("192.168.50.4"), "{reason}");
+    host.state().silent.remove(&peers[0].instance);
+    rig.until_status(|s| s.health == NetworkHealth::Ready).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_address_of_this_host_opens_the_fabric_again() {
+    let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
+    let mut rig = Rig::ready(&host, dir.path()).await;
+    let interface = rig.give(&task()).await;
+    let there = IpAddr::V4(Ipv4Addr::new(192, 168, 50, 9));
+    // No address for now is no other address.
+    rig.underlay.send_replace(Underlay::Absent { why: "no route".into() });
+    rig.underlay.send_replace(Underlay::At(there));
+    rig.until("opened again", |line| line.underlay.as_deref() == Some("192.168.50.9")).await;
+    rig.until_status(|s| s.health == NetworkHealth::Ready).await;
+    rig.until("with the new one", |_| host.state().opened.last().is_some_and(|s| s.underlay == there)).await;
+    assert!(host.state().admitted.contains_key(&interface.eni.id));
+}
