@@ -162,7 +162,8 @@ fn rules_live_as_in_ec2() {
     let permissions = json!([
         {"IpProtocol": "tcp", "FromPort": 80, "ToPort": 443,
          "IpRanges": [{"CidrIp": "10.1.2.3/8", "Description": "ours"}], "Ipv6Ranges": [{"CidrIpv6": "fd77::/48"}]},
-        {"IpProtocol": "17", "FromPort": 53, "ToPort": 53, "UserIdGroupPairs": [{"GroupName": "db", "UserId": ACCOUNT}]},
+        {"IpProtocol": "17", "FromPort": 53, "ToPort": 53,
+         "UserIdGroupPairs": [{"GroupName": "db", "UserId": ACCOUNT}]},
         {"IpProtocol": "icmp", "FromPort": 8, "ToPort": -1, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]},
         {"IpProtocol": "icmpv6", "FromPort": -1, "ToPort": -1, "Ipv6Ranges": [{"CidrIpv6": "::/0"}]},
         {"IpProtocol": "50", "IpRanges": [{"CidrIp": "192.0.2.0/24"}]},
@@ -264,7 +265,8 @@ fn bad_requests_get_the_errors_of_ec2_and_change_nothing() {
         ),
         (
             "create_security_group",
-            json!({"GroupName": "a", "Description": "x", "TagSpecifications": [{"ResourceType": "instance", "Tags": []}]}),
+            json!({"GroupName": "a", "Description": "x",
+                "TagSpecifications": [{"ResourceType": "instance", "Tags": []}]}),
             "InvalidParameterValue",
             "taggable resource type",
         ),
