@@ -7,6 +7,13 @@ use tokio::time::Instant;
 /// How far back demand is looked at.
 const WINDOW: Duration = Duration::from_secs(60);
 
+/// A host whose last task with an interface is longer ago than this, or that never had one, keeps only [`IDLE`]: each
+/// sandbox costs the host a process of the engine's.
+const REMEMBERED: Duration = Duration::from_secs(600);
+
+/// How many are kept for the first task on a host.
+const IDLE: usize = 2;
+
 /// Demand makes the pool at most this many times as large as configured.
 const GROWTH: usize = 4;
 
@@ -20,14 +27,23 @@ pub(super) const REFILLS: usize = 1;
 pub(super) const MAKES: usize = longshore_docker::BURST_IN_FLIGHT;
 
 /// The claims of the last minute.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Demand {
     claims: VecDeque<Instant>,
+    last: Option<Instant>,
+    idle: bool,
+}
+
+impl Default for Demand {
+    fn default() -> Self {
+        Self { claims: VecDeque::new(), last: None, idle: true }
+    }
 }
 
 impl Demand {
     pub(super) fn claimed(&mut self, now: Instant) {
         self.claims.push_back(now);
+        self.last = Some(now);
         self.forget(now);
     }
 
@@ -35,17 +51,18 @@ impl Demand {
         while self.claims.front().is_some_and(|at| now.duration_since(*at) > WINDOW) {
             self.claims.pop_front();
         }
+        self.idle = self.last.is_none_or(|at| now.duration_since(at) > REMEMBERED);
     }
 
     /// How many should be warm.
     pub(super) fn target(&mut self, configured: usize, now: Instant) -> usize {
         self.forget(now);
-        self.claims.len().clamp(configured, configured * GROWTH)
+        self.peek(configured)
     }
 
     /// The same, as far as it was looked at last.
     pub(super) fn peek(&self, configured: usize) -> usize {
-        self.claims.len().clamp(configured, configured * GROWTH)
+        if self.idle { configured.min(IDLE) } else { self.claims.len().clamp(configured, configured * GROWTH) }
     }
 
     /// When the engine has time for the pool.
@@ -62,7 +79,7 @@ mod tests {
     fn demand_makes_it_larger_and_passes() {
         let mut demand = Demand::default();
         let start = Instant::now();
-        assert_eq!(demand.target(8, start), 8);
+        assert_eq!((demand.target(8, start), demand.target(1, start)), (2, 1), "nothing was ever asked for");
         (0..20).for_each(|_| demand.claimed(start));
         assert_eq!(demand.target(8, start), 20);
         (0..99).for_each(|_| demand.claimed(start));
@@ -70,5 +87,6 @@ mod tests {
         assert_eq!(demand.target(0, start), 0, "no pool is no pool");
         assert_eq!(demand.calm_at(), Some(start + CALM));
         assert_eq!(demand.target(8, start + WINDOW + CALM), 8);
+        assert_eq!(demand.target(8, start + REMEMBERED + CALM), 2);
     }
 }

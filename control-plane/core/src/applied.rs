@@ -55,14 +55,18 @@ impl Applied {
 fn settled(state: &State, applied: &HashMap<InstanceId, Generation>, now: Timestamp) -> Generation {
     let revision = state.revision();
     let of = |host: &HostState| match applied.get(&host.id()) {
-        Some(applied) if *applied >= host.network_generation => revision,
+        Some(applied) if *applied >= state.network_generation(host) => revision,
         Some(applied) => *applied,
         None => Generation(0),
     };
     state.leased_hosts().filter(|host| counts(host, now)).map(|host| of(host)).min().unwrap_or(revision)
 }
 
+/// One whose agent takes no part any more is told nothing, and would hold the others back for ever.
 fn counts(host: &HostState, now: Timestamp) -> bool {
+    if host.record.facts.underlay.is_none() {
+        return false;
+    }
     match host.record.connection {
         Connection::Connected { .. } => true,
         Connection::Disconnected { since } => now < since.after(GONE),

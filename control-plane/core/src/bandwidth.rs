@@ -26,8 +26,8 @@ pub(crate) fn of_tags(tags: &Tags, mode: Option<&NetworkMode>) -> Result<Bandwid
         }
         read(value).map(Some).ok_or_else(|| {
             ApiError::client(format!(
-                "The tag {key} is `{value}`, and must be a whole number of bit, kbit, mbit or gbit a second from 8kbit to \
-                 1000gbit, such as 100mbit."
+                "The tag {key} is `{value}`, and must be a whole number of bit, kbit, mbit or gbit a second from 8kbit \
+                 to 1000gbit, such as 100mbit."
             ))
         })
     };

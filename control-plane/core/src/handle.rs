@@ -330,7 +330,7 @@ impl Core {
     pub fn watch_network(&self, instance: InstanceId) -> watch::Receiver<Generation> {
         self.inner.network_watchers.watch(instance, || {
             let state = self.inner.state.load();
-            registered(&state, instance).map(|host| host.network_generation)
+            registered(&state, instance).map(|host| state.network_generation(host))
         })
     }
 
@@ -394,7 +394,7 @@ impl Inner {
         let networks = everybody.into_iter().flatten().chain(touched.networks.iter().copied());
         // The watchers of a deregistered instance are among the first.
         let networks = networks.chain(assignments.filter(|id| registered(&state, *id).is_none()));
-        self.network_watchers.wake(networks, |id| registered(&state, id).map(|host| host.network_generation));
+        self.network_watchers.wake(networks, |id| registered(&state, id).map(|host| state.network_generation(host)));
     }
 
     /// The key that page tokens are made with.

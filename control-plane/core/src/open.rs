@@ -45,8 +45,8 @@ pub enum OpenError {
     Unseal(#[from] UnsealError),
     /// Hosts have parts of a network that is configured otherwise now.
     #[error(
-        "the configuration key `{key}` says {configured}, and hosts have addresses of a task network that was made with \
-         {stored}: set it back, or deregister all container instances that have addresses first"
+        "the configuration key `{key}` says {configured}, and hosts have addresses of a task network that was made \
+         with {stored}: set it back, or deregister all container instances that have addresses first"
     )]
     OtherNetwork {
         /// The key.

@@ -18,8 +18,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-/// Messages to an agent that wait to be sent. At most one assignment, one network update, one acknowledgement of reports and one of
-/// each heartbeat are under way; an agent that lets more pile up does not read.
+/// Messages to an agent that wait to be sent. At most one assignment, one network update, one acknowledgement of
+/// reports and one of each heartbeat are under way; an agent that lets more pile up does not read.
 const OUTBOUND: usize = 16;
 
 pub(super) struct Service<F> {

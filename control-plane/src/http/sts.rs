@@ -51,8 +51,8 @@ pub(super) fn error(error: &QueryError, request_id: &str) -> String {
 /// An error as EC2 writes it, which is a Query service of its own kind.
 pub(super) fn ec2_error(error: &QueryError, request_id: &str) -> String {
     format!(
-        "<Response><Errors><Error><Code>{}</Code><Message>{}</Message></Error></Errors><RequestID>{request_id}</RequestID>\
-         </Response>",
+        "<Response><Errors><Error><Code>{}</Code><Message>{}</Message></Error></Errors><RequestID>{request_id}\
+         </RequestID></Response>",
         escape(&error.code),
         escape(&error.message)
     )

@@ -68,7 +68,8 @@ pub(crate) fn take_reports(tx: &mut Tx<'_>, instance: InstanceId, reports: &[Tas
         let eni = report.eni.as_ref().filter(|eni| {
             let ours = is_of(&leases, eni);
             if !ours {
-                tracing::warn!(task = %report.task, %instance, address = %eni.ipv4, "an address that is not this host's");
+                let (task, address) = (report.task, eni.ipv4);
+                tracing::warn!(%task, %instance, %address, "a report has an address that is not its host's");
             }
             ours
         });
@@ -146,7 +147,8 @@ fn merge(
 /// Whether the interface has an address that its host may give to a task.
 fn is_of(leases: &[Lease], eni: &EniReport) -> bool {
     leases.iter().any(|lease| {
-        let given = lease.task_addresses().any(|address| address == eni.ipv4);
+        let own = [lease.tunnel(), lease.leg(), lease.v4.broadcast()];
+        let given = lease.v4.contains(&eni.ipv4) && !own.contains(&eni.ipv4);
         given && eni.ipv6.is_none_or(|address| lease.v6_of(eni.ipv4) == Some(address))
     })
 }

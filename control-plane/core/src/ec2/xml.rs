@@ -93,8 +93,8 @@ mod tests {
         xml.list("set", ["<a>&", "b\u{1}"], |xml, item| xml.put("v", item));
         assert_eq!(
             xml.finish(),
-            "<XResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><requestId>id</requestId><set><item><v>&lt;a&gt;\
-             &amp;</v></item><item><v>b\u{fffd}</v></item></set></XResponse>"
+            "<XResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><requestId>id</requestId><set><item><v>\
+             &lt;a&gt;&amp;</v></item><item><v>b\u{fffd}</v></item></set></XResponse>"
         );
     }
 }

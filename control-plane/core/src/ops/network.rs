@@ -53,8 +53,8 @@ pub(crate) fn interfaces(
     for subnet in &subnets {
         if subnet.parse() != Ok::<SubnetId, _>(network.subnet) {
             return Err(ApiError::invalid(format!(
-                "Error retrieving subnet information for [{subnet}]: The subnet ID '{subnet}' does not exist (ErrorCode: \
-                 InvalidSubnetID.NotFound)"
+                "Error retrieving subnet information for [{subnet}]: The subnet ID '{subnet}' does not exist \
+                 (ErrorCode: InvalidSubnetID.NotFound)"
             )));
         }
     }

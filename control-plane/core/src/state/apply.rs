@@ -80,10 +80,12 @@ impl State {
                 host.generation = revision;
             }
         }
-        let everybody = touched.all_networks.then(|| self.leased_ids());
-        for id in everybody.iter().flatten().chain(&touched.networks) {
+        if touched.all_networks {
+            self.networks_generation = revision;
+        }
+        for id in &touched.networks {
             if let Some(host) = self.host_mut(*id) {
-                host.network_generation = revision;
+                host.own_network_generation = revision;
             }
         }
     }

@@ -26,8 +26,8 @@ pub struct HostState {
     pub network_status: Option<Arc<NetworkStatus>>,
     /// How many live tasks are in each security group.
     pub groups: BTreeMap<GroupId, u32>,
-    /// The revision at which what it has to know of the network changed last.
-    pub network_generation: Generation,
+    /// The revision at which what it has to know of the network changed last, apart from what everybody has to know.
+    pub own_network_generation: Generation,
     /// Differs whenever anything that placement looks at does. Of this process only.
     pub epoch: u64,
 }
@@ -53,7 +53,7 @@ impl HostState {
             leased_after: Generation(0),
             network_status: None,
             groups: BTreeMap::new(),
-            network_generation: Generation(0),
+            own_network_generation: Generation(0),
             epoch: 0,
         };
         host.view.offer = Arc::new(offer(&record));

@@ -57,6 +57,8 @@ pub struct State {
     client_tokens: OrdMap<ClientTokenKey, Arc<ClientToken>>,
     graves: OrdSet<(Timestamp, Grave)>,
     networking: Networking,
+    /// The revision at which every host's part of the network changed last.
+    networks_generation: Generation,
 }
 
 /// The instances whose agents should hear of changes.

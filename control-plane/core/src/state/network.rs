@@ -109,10 +109,6 @@ impl State {
         self.networking.leased.iter().filter_map(|id| self.host(*id))
     }
 
-    pub(super) fn leased_ids(&self) -> OrdSet<InstanceId> {
-        self.networking.leased.clone()
-    }
-
     /// The first lease that nobody has.
     pub(crate) fn free_lease(&self) -> Option<u16> {
         self.network()?.lease_order().find(|index| !self.networking.owners.contains_key(index))
@@ -194,7 +190,13 @@ impl State {
             groups,
             members: references.into_iter().map(|id| (id, self.members(id).collect())).collect(),
         };
-        Some((host.network_generation, state))
+        Some((self.network_generation(host), state))
+    }
+
+    /// The revision at which what a host has to know of the network changed last.
+    #[must_use]
+    pub fn network_generation(&self, host: &HostState) -> Generation {
+        host.own_network_generation.max(self.networks_generation)
     }
 
     fn peer(&self, host: &HostState) -> Option<Peer> {
