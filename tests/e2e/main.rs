@@ -6,6 +6,7 @@
 
 mod api;
 mod auth;
+mod awsvpc;
 mod campaign;
 mod command;
 mod demo;

@@ -141,8 +141,8 @@ pub(crate) fn node_index(lab: &Lab, instance_arn: &str) -> usize {
     lab.nodes()
         .iter()
         .position(|n| {
-            let status = longshore_tests::lab::Agent::status(&n.host).unwrap_or_default().to_string();
-            status.contains(id(instance_arn))
+            let status = longshore_tests::lab::Agent::status(&n.host).unwrap_or_default();
+            status["identity"]["instance"] == id(instance_arn)
         })
         .unwrap_or_else(|| panic!("no agent says that it is {instance_arn}"))
 }
