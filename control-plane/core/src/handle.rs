@@ -224,9 +224,11 @@ impl Core {
         session: SessionId,
         mut hello: AgentHello,
     ) -> Result<(), ConnectError> {
+        let enis = hello.observed.iter().filter_map(|report| report.eni.as_ref());
+        let attached = enis.filter(|eni| eni.attached).map(|eni| eni.id).collect();
         let rest = hello.observed.split_off(hello.observed.len().min(REPORTS));
         let process = self.inner.process;
-        self.submit(Connect { instance, session, process, hello }).await?;
+        self.submit(Connect { instance, session, process, hello, attached }).await?;
         let error = match self.report(instance, session, rest, true).await {
             Ok(()) => return Ok(()),
             Err(error) => error,

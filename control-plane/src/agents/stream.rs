@@ -212,7 +212,9 @@ impl<F: Fleet> Session<F> {
             Some(Kind::Resync(resync)) => {
                 let why: String = resync.why.chars().filter(|c| !c.is_control()).take(200).collect();
                 tracing::warn!(instance = %self.parts.instance, why, "an agent asks for everything again");
-                self.push_complete()
+                self.push_complete()?;
+                let update = self.parts.network.everything();
+                self.send_network(update)
             }
             Some(Kind::Reports(reports)) => self.reports(reports),
             Some(Kind::NetworkStatus(status)) => {

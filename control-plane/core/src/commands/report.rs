@@ -127,9 +127,7 @@ fn merge(
     if task.awsvpc.is_some()
         && let Some(eni) = eni
     {
-        // An interface that is gone does not come back; a task may get another one while it starts.
-        let gone = task.eni.as_ref().is_some_and(|old| old.id == eni.id && !old.attached);
-        new.eni = Some(Box::new(EniReport { attached: eni.attached && !gone, ..eni.clone() }));
+        new.eni = Some(Box::new(eni.clone()));
     }
     new.reported = merge_containers(&task.reported, &report.containers, names);
     if !new.is_live() {

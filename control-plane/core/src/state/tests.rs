@@ -301,8 +301,11 @@ impl Lab {
                 if let Some(instance) = self.host(host) {
                     let session = SessionId::random();
                     let facts = self.state.host(instance).expect("it is there").record.facts.clone();
-                    let hello = AgentHello { facts, applied: Generation(0), observed: self.reports(&observed) };
-                    if self.run(Connect { instance, session, process: self.process, hello }).is_ok() {
+                    let reports = self.reports(&observed);
+                    let enis = reports.iter().filter_map(|report| report.eni.as_ref());
+                    let attached = enis.filter(|eni| eni.attached).map(|eni| eni.id).collect();
+                    let hello = AgentHello { facts, applied: Generation(0), observed: reports };
+                    if self.run(Connect { instance, session, process: self.process, hello, attached }).is_ok() {
                         self.sessions.insert(instance, session);
                     }
                 }

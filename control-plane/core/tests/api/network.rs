@@ -425,12 +425,9 @@ async fn a_task_shows_its_interface_from_placement_to_its_end() {
 
     agent.say(vec![with_address(id, 3, TaskStatus::Deprovisioning, address, false)]).await;
     assert_eq!(world.task(id).await["attachments"][0]["status"], "DETACHED");
-    // It does not come back.
-    agent.say(vec![with_address(id, 4, TaskStatus::Deprovisioning, address, true)]).await;
-    assert_eq!(world.task(id).await["attachments"][0]["status"], "DETACHED");
     let gone = world.ec2(Ec2Operation::DescribeNetworkInterfaces, &[("NetworkInterfaceId.1", &eni)]).await.unwrap_err();
     assert!(gone.starts_with("InvalidNetworkInterfaceID.NotFound"), "{gone}");
-    agent.say(vec![report(id, 5, TaskStatus::Stopped)]).await;
+    agent.say(vec![report(id, 4, TaskStatus::Stopped)]).await;
     let shown = world.task(id).await;
     assert_eq!((&shown["lastStatus"], &shown["attachments"][0]["status"]), (&json!("STOPPED"), &json!("DELETED")));
     assert_eq!(shown["attachments"][0]["details"], expected, "what is known stays known");
@@ -479,6 +476,28 @@ async fn hosts_learn_the_members_that_their_groups_refer_to_and_no_others() {
     assert!(world.network(two.instance).1.groups.is_empty());
     world.ec2(Ec2Operation::DeleteSecurityGroup, &[("GroupId", &db.to_string())]).await.unwrap();
     assert_eq!(world.network(idle.instance).0, before, "a host without tasks heard of none of it");
+}
+
+#[tokio::test]
+async fn an_interface_that_a_hello_does_not_have_is_over() {
+    let world = World::new().await;
+    let (mut one, two) = (world.ready_host(1).await, world.ready_host(2).await);
+    world.awsvpc_definition("web").await;
+    let own = world.default_group();
+    let (kept, lost) = (world.start_on(&one, &[]).await, world.start_on(&one, &[]).await);
+    world.start_on(&two, &[]).await;
+    let (first, second) = (Ipv4Addr::new(10, 77, 1, 5), Ipv4Addr::new(10, 77, 1, 6));
+    one.say(vec![
+        with_address(kept, 1, TaskStatus::Running, first, true),
+        with_address(lost, 1, TaskStatus::Running, second, true),
+    ])
+    .await;
+    assert_eq!(world.network(two.instance).1.members[&own], BTreeSet::from([first.into(), second.into()]));
+    // Its task may be forgotten with it.
+    one.connect(vec![with_address(kept, 1, TaskStatus::Running, first, true)]).await;
+    assert_eq!(world.network(two.instance).1.members[&own], BTreeSet::from([first.into()]));
+    assert_eq!(world.task(lost).await["attachments"][0]["status"], "DETACHED");
+    assert_eq!(world.task(kept).await["attachments"][0]["status"], "ATTACHED");
 }
 
 #[tokio::test]

@@ -143,6 +143,11 @@ async fn everything_is_sent_again_to_an_agent_that_lost_it_or_does_not_answer() 
     }
     line.say(status(0)).await;
     assert!(matches!(line.update().await, NetworkUpdate::Complete { state, .. } if state == grown(network(), 2)));
+    // It says that it cannot use them.
+    line.say(status(21)).await;
+    line.say(Say::Resync(v1::Resync { why: "an update did not fit".to_owned() })).await;
+    assert!(line.assignment().await.complete);
+    assert!(matches!(line.update().await, NetworkUpdate::Complete { state, .. } if state == grown(network(), 2)));
     // What it was never sent is of another control plane, and counts for nothing.
     line.say(status(999)).await;
     line.say(status(21)).await;
