@@ -123,7 +123,7 @@ pub(crate) fn del_ingress(link: u32) -> Request {
 
 /// Sends all that comes in through a link out of another one.
 pub(crate) fn redirect(from: u32, to: u32) -> Request {
-    // struct tc_u32_sel with one key that matches everything: flags, offshift, nkeys, then offsets, a mask, and the key.
+    // struct tc_u32_sel with one key that matches everything: flags, offshift, nkeys, offsets, a mask, the key.
     let mut everything = vec![TC_U32_TERMINAL, 0, 1, 0];
     everything.extend([0; 12 + 16]);
     // struct tc_mirred: index, capab, action, refcnt, bindcnt, eaction, ifindex.

@@ -47,9 +47,8 @@ fn whatever_step_is_the_last_nothing_stays() {
         bystander.listen(80).await;
         let known = BTreeSet::from([bystander.eni()]);
         // Names that look like ours a little.
-        sh(
-            "touch /run/netns/ls-notours /run/netns/cni-0123456789abcd; ip link add t0123456789abcd type veth peer name p0",
-        );
+        sh("touch /run/netns/ls-notours /run/netns/cni-0123456789abcd; \
+             ip link add t0123456789abcd type veth peer name p0");
         let before = host.fabric.observe().await.expect("observed");
         // Chains are listed in the order in which they were made.
         let table = || host.fabric_sh("nft list table inet ls_fab | sed 's/packets [0-9]* bytes [0-9]*//' | sort");

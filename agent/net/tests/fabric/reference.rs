@@ -21,10 +21,12 @@ enum Protocol {
     Udp,
 }
 
-/// Rules with groups by number, and the groups of each task.
+type Rules = BTreeSet<(Traffic, Side)>;
+
+/// Rules (in, out) with groups by number, and the groups of each task.
 #[derive(Debug, Clone)]
 struct Case {
-    rules: Vec<(BTreeSet<(Traffic, Side)>, BTreeSet<(Traffic, Side)>)>,
+    rules: Vec<(Rules, Rules)>,
     tasks: Vec<BTreeSet<usize>>,
 }
 
@@ -65,7 +67,7 @@ fn case() -> impl Strategy<Value = Case> {
 }
 
 impl Case {
-    fn lets(&self, rules: &BTreeSet<(Traffic, Side)>, other: usize, protocol: Protocol, port: u16) -> bool {
+    fn lets(&self, rules: &Rules, other: usize, protocol: Protocol, port: u16) -> bool {
         rules.iter().any(|(traffic, side)| {
             let traffic = match *traffic {
                 Traffic::All => true,
