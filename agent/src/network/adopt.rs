@@ -80,6 +80,13 @@ impl Network {
         for (eni, sandbox) in &sandboxes {
             self.found(*eni, sandbox);
         }
+        let (files, known) = (self.files.clone(), self.slots.keys().copied().collect());
+        self.jobs.spawn(async move {
+            if let Err(error) = files.keep(known).await {
+                tracing::warn!(%error, "files of interfaces that are gone are still there");
+            }
+            Done::Nothing
+        });
         self.pending.reopen = self.said.state.is_some();
     }
 
@@ -147,12 +154,9 @@ impl Network {
         let kept: Vec<Kept> = kept.collect();
         let known = self.slots.iter().filter(|(_, slot)| !matches!(slot.stage, Stage::Removing { .. }));
         let known: BTreeSet<EniId> = known.map(|(eni, _)| *eni).collect();
-        let (kernel, sandboxes, shelf) = (self.kernel.clone(), self.sandboxes.clone(), self.shelf.clone());
+        let (kernel, sandboxes) = (self.kernel.clone(), self.sandboxes.clone());
         let said = self.said.clone();
         self.jobs.spawn(async move {
-            if let Err(error) = shelf.save_said(&said).await {
-                tracing::error!(%error, "could not save what the control plane said of the network");
-            }
             let opened = open(&*kernel, &*sandboxes, &shape, &said, kept, &known).await;
             Done::Opened(said.generation, opened.map(Box::new))
         });
@@ -199,9 +203,7 @@ impl Network {
                 | Stage::Removing { .. } => {}
             }
         }
-        if !used.is_empty() {
-            self.save_resting(None);
-        }
+        self.unsaved.resting |= !used.is_empty();
         self.in_force(generation, refused);
         for eni in used {
             let eni_report = self.eni(eni, self.slots[&eni].address);

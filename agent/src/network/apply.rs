@@ -82,22 +82,18 @@ impl Network {
             }
         }
         self.said.generation = generation;
-        if self.fabric.is_none() {
-            // Saved when the fabric is opened, or now when it cannot be.
-            let (shelf, said) = (self.shelf.clone(), self.said.clone());
-            self.jobs.spawn(async move {
-                if let Err(error) = shelf.save_said(&said).await {
-                    tracing::error!(%error, "could not save what the control plane said of the network");
-                }
-                Done::Nothing
-            });
-        }
+        self.unsaved.said = true;
     }
 
     /// Opens the fabric, or brings it to what was said.
     pub(super) fn drive_fabric(&mut self, now: Instant) {
         let waits = self.lane_again.is_some_and(|at| now < at);
-        if self.lane == Lane::Busy || waits || !self.settings.enabled || self.leases().is_empty() {
+        if self.lane == Lane::Busy
+            || waits
+            || self.is_saving_said()
+            || !self.settings.enabled
+            || self.leases().is_empty()
+        {
             return;
         }
         let (Some(state), Some(underlay)) = (&self.said.state, self.said.underlay) else { return };
@@ -109,11 +105,8 @@ impl Network {
         } else if let (false, Some(fabric)) = (self.pending.is_empty(), self.fabric.clone()) {
             let pending = std::mem::take(&mut self.pending);
             self.lane = Lane::Busy;
-            let (shelf, said) = (self.shelf.clone(), self.said.clone());
+            let said = self.said.clone();
             self.jobs.spawn(async move {
-                if let Err(error) = shelf.save_said(&said).await {
-                    tracing::error!(%error, "could not save what the control plane said of the network");
-                }
                 let result = apply(&*fabric, &pending, &said).await;
                 Done::Applied(said.generation, result)
             });

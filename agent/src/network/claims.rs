@@ -318,7 +318,8 @@ impl Network {
         match result {
             Ok(()) => {
                 self.quarantine.add(eni, slot.address, now);
-                self.save_resting(Some(eni));
+                self.unsaved.resting = true;
+                self.unsaved.then.push(eni);
             }
             Err(fault) => {
                 if let Stage::Releasing { task, interface, releases } =

@@ -2,9 +2,12 @@
 //! them only for networks of its own.
 
 use longshore_model::{EniId, EniReport, TaskSpec};
+use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::fs::Permissions;
 use std::io;
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Where a host's resolver is said; the second when the first only names a stub on the host itself.
@@ -58,9 +61,30 @@ impl Files {
         blocking(move || {
             std::fs::create_dir_all(&directory)?;
             let host = RESOLV_CONF.iter().filter_map(|path| std::fs::read_to_string(path).ok()).find(|t| has_server(t));
-            std::fs::write(directory.join("resolv.conf"), resolv_conf(&names, &host.unwrap_or_default()))?;
-            std::fs::write(directory.join("hosts"), hosts(&eni, &names))?;
-            std::fs::write(directory.join("hostname"), format!("{}\n", eni.host_name()))
+            write_for_all(&directory.join("resolv.conf"), &resolv_conf(&names, &host.unwrap_or_default()))?;
+            write_for_all(&directory.join("hosts"), &hosts(&eni, &names))?;
+            write_for_all(&directory.join("hostname"), &format!("{}\n", eni.host_name()))
+        })
+        .await
+    }
+
+    /// Removes those of every other interface: of sandboxes that went while nobody looked.
+    pub(super) async fn keep(&self, known: BTreeSet<EniId>) -> io::Result<()> {
+        let directory = self.directory.clone();
+        blocking(move || {
+            let entries = match std::fs::read_dir(&directory) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            for entry in entries {
+                let entry = entry?;
+                let eni = entry.file_name().to_str().and_then(|name| name.parse::<EniId>().ok());
+                if eni.is_some_and(|eni| !known.contains(&eni)) {
+                    std::fs::remove_dir_all(entry.path())?;
+                }
+            }
+            Ok(())
         })
         .await
     }
@@ -74,6 +98,12 @@ impl Files {
         })
         .await
     }
+}
+
+/// A file that a task's programs read whoever they run as, whatever this process's mask is.
+fn write_for_all(path: &Path, text: &str) -> io::Result<()> {
+    std::fs::write(path, text)?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o644))
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
@@ -156,8 +186,18 @@ mod tests {
         files.write(&eni, names).await.expect("written");
         let read = |name: &str| std::fs::read_to_string(files.of(eni.id).join(name)).expect("there");
         assert_eq!(read("hostname"), "ip-10-77-1-11\n");
+        for name in ["resolv.conf", "hosts", "hostname"] {
+            let mode = std::fs::metadata(files.of(eni.id).join(name)).expect("there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o644, "{name}: not all of a task's programs run as root");
+        }
         let lines: Vec<String> = read("hosts").lines().skip(2).map(str::to_owned).collect();
         assert_eq!(lines, ["10.77.1.11\tip-10-77-1-11", "fd77::a4d:10b\tip-10-77-1-11", "2001:db8::1\tdb"]);
+        files.keep([eni.id].into()).await.expect("kept");
+        assert!(files.of(eni.id).exists());
+        let gone = EniReport { id: EniId::random(), ..eni.clone() };
+        files.write(&gone, TaskNames::default()).await.expect("written");
+        files.keep([eni.id].into()).await.expect("kept");
+        assert!(files.of(eni.id).exists() && !files.of(gone.id).exists());
         for _ in 0..2 {
             files.remove(eni.id).await.expect("absent is fine");
             assert!(!files.of(eni.id).exists());

@@ -97,11 +97,22 @@ pub(super) enum Done {
     /// A task's interface was let through once more, after a start.
     Admitted(EniId, Result<(), Fault>),
     Dismissed(EniId, Result<(), Fault>),
-    /// An address that rests is on the disk.
-    Rests(EniId),
+    /// What was to be kept is on the disk, or could not be.
+    Saved(Saving),
     Removed(EniId, Result<(), Failure>),
     /// Nothing follows.
     Nothing,
+}
+
+/// What is to be saved.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Saving {
+    /// What the control plane said.
+    pub(super) said: bool,
+    /// The addresses that rest.
+    pub(super) resting: bool,
+    /// Interfaces whose end goes on once that is done.
+    pub(super) then: Vec<EniId>,
 }
 
 /// What the container engine has.
@@ -123,6 +134,10 @@ pub struct Network {
     pub(super) shelf: Shelf,
     pub(super) said: Said,
     pub(super) quarantine: Quarantine,
+    /// What is to be saved next.
+    pub(super) unsaved: Saving,
+    /// Whether something is being saved. One at a time: a later state must not be overtaken by an earlier one.
+    pub(super) saving: bool,
     pub(super) settled: u64,
     pub(super) slots: BTreeMap<EniId, Slot>,
     pub(super) book: Book,
@@ -177,6 +192,8 @@ impl Network {
             shelf,
             said,
             quarantine,
+            unsaved: Saving::default(),
+            saving: false,
             settled: 0,
             slots: BTreeMap::new(),
             book: Book::default(),
@@ -241,7 +258,7 @@ impl Network {
             self.look();
         }
         if self.quarantine.sweep(self.settled, self.now()) {
-            self.save_resting(None);
+            self.unsaved.resting = true;
         }
         if self.owned.is_none() {
             self.drive_fabric(now);
@@ -250,6 +267,7 @@ impl Network {
         }
         self.drive_removals(now);
         self.drive_checks(now);
+        self.drive_saves();
         if self.lane == Lane::Idle && self.fabric.is_some() && now >= self.next_repair {
             self.next_repair = now + REPAIR;
             self.repair();
@@ -301,9 +319,7 @@ impl Network {
         match heard {
             Heard::Update(update) => self.update(update),
             Heard::Recorded { revision, what } => {
-                if self.quarantine.record(&what, revision, self.now()) {
-                    self.save_resting(None);
-                }
+                self.unsaved.resting |= self.quarantine.record(&what, revision, self.now());
             }
             Heard::Settled(settled) => self.settled = self.settled.max(settled),
         }
@@ -320,7 +336,7 @@ impl Network {
             Done::Claimed(eni, result) => self.claimed(eni, result),
             Done::Admitted(eni, result) => self.admitted(eni, result),
             Done::Dismissed(eni, result) => self.dismissed(eni, result),
-            Done::Rests(eni) => self.rests(eni),
+            Done::Saved(saving) => self.saved(saving),
             Done::Removed(eni, result) => self.removed(eni, result),
             Done::Nothing => {}
         }
@@ -373,20 +389,47 @@ impl Network {
         {
             tracing::info!(%address, "other hosts send to this address");
             self.said.underlay = Some(address);
+            self.unsaved.said = true;
             self.pending.reopen = true;
         }
     }
 
-    /// Writes the addresses that rest; `then` is one whose task waits for that.
-    pub(super) fn save_resting(&mut self, then: Option<EniId>) {
-        let (shelf, quarantine) = (self.shelf.clone(), self.quarantine.clone());
+    /// Saves what changed since the last time. Whatever came together is one write.
+    fn drive_saves(&mut self) {
+        if self.saving || self.unsaved == Saving::default() {
+            return;
+        }
+        self.saving = true;
+        let saving = std::mem::take(&mut self.unsaved);
+        let shelf = self.shelf.clone();
+        let said = saving.said.then(|| self.said.clone());
+        let resting = saving.resting.then(|| self.quarantine.clone());
         self.jobs.spawn(async move {
-            if let Err(error) = shelf.save_resting(&quarantine).await {
-                // They rest as long as this process lives.
+            // Without the disk everything goes on as long as this process lives, and is said again to the next.
+            if let Some(said) = said
+                && let Err(error) = shelf.save_said(&said).await
+            {
+                tracing::error!(%error, "could not save what the control plane said of the network");
+            }
+            if let Some(resting) = resting
+                && let Err(error) = shelf.save_resting(&resting).await
+            {
                 tracing::error!(%error, "could not save the addresses that rest");
             }
-            then.map_or(Done::Nothing, Done::Rests)
+            Done::Saved(saving)
         });
+    }
+
+    fn saved(&mut self, saving: Saving) {
+        self.saving = false;
+        for eni in saving.then {
+            self.rests(eni);
+        }
+    }
+
+    /// Whether what was said is on its way to the disk: it comes before the kernel.
+    pub(super) fn is_saving_said(&self) -> bool {
+        self.unsaved.said || self.saving
     }
 
     /// The host's leases.

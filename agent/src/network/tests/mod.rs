@@ -394,6 +394,56 @@ async fn a_sandbox_that_ends_in_the_pool_is_replaced() {
     rig.give(&task()).await;
 }
 
+/// Killed at any moment of claims and ends, with or without what was said on the disk: afterwards every sandbox is warm
+/// or a task's, none has two lives, and nothing of it is left over.
+#[tokio::test(start_paused = true)]
+async fn a_crash_at_any_point_leaves_nothing_behind() {
+    for after in (0..1_500).step_by(13) {
+        let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
+        let rig = Rig::on(&host, dir.path(), BTreeMap::new());
+        let (stays, ends) = (task(), task());
+        let mut given: BTreeMap<TaskId, Interface> = BTreeMap::new();
+        let mut over = BTreeSet::new();
+        let script = async {
+            rig.hear(complete(5, &["10.77.1.0/24"])).await;
+            for spec in [&stays, &ends] {
+                let interface = loop {
+                    match rig.network.ensure(spec).await {
+                        Ok(interface) => break interface,
+                        Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                    }
+                };
+                given.insert(spec.id, interface);
+            }
+            rig.network.release(ends.id).await.expect("released");
+            over.insert(ends.id);
+            std::future::pending::<()>().await;
+        };
+        let _ = tokio::time::timeout(Duration::from_millis(after), script).await;
+        rig.crash().await;
+        let owned = [stays.id, ends.id].map(|id| match given.get(&id) {
+            Some(_) if over.contains(&id) => (id, Owned::Not),
+            Some(interface) => (id, Owned::Held(interface.clone())),
+            None => (id, Owned::Perhaps),
+        });
+        let held: BTreeSet<TaskId> = given.keys().filter(|id| !over.contains(id)).copied().collect();
+        let mut rig = Rig::on(&host, dir.path(), owned.into());
+        rig.hear(complete(5, &["10.77.1.0/24"])).await;
+        rig.until_status(|s| s.health == NetworkHealth::Ready).await;
+        rig.until_warm(3).await;
+        let line = rig.until("nothing is in between", |l| l.interfaces.iter().all(|i| i.stage == "claimed")).await;
+        let listed: BTreeSet<TaskId> = rig.network.list().await.expect("listed").into_iter().collect();
+        assert_eq!(listed, held, "after {after} ms");
+        let state = host.state();
+        let sandboxes: BTreeSet<EniId> = state.sandboxes.keys().copied().collect();
+        assert_eq!(sandboxes, state.wired.keys().copied().collect(), "after {after} ms: {line:#?}");
+        assert_eq!(sandboxes.len(), 3 + held.len(), "after {after} ms: {line:#?}");
+        let admitted: BTreeSet<EniId> = state.admitted.keys().copied().collect();
+        let theirs = held.iter().map(|id| given[id].eni.id).collect();
+        assert_eq!(admitted, theirs, "after {after} ms: {line:#?}");
+    }
+}
+
 /// A stop in the middle of a claim leaves nothing of it.
 #[tokio::test(start_paused = true)]
 async fn a_claim_that_is_cut_is_returned_whole() {
