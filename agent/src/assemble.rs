@@ -40,6 +40,9 @@ use tokio_util::sync::CancellationToken;
 /// Between two listings of Docker's containers when nothing happens.
 const RELIST: Duration = Duration::from_secs(15);
 
+/// Warm sandboxes on a host that has had no task with an interface lately: each costs it a process of the engine's.
+const IDLE_SANDBOXES: usize = 2;
+
 /// Longest wait for the tasks to end when the agent is stopped.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -89,6 +92,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
         settings: network::Settings {
             enabled: config.task_network,
             warm: config.warm_sandboxes.into(),
+            idle: IDLE_SANDBOXES,
             data_dir: config.data_dir.clone(),
         },
         ends: network_ends,

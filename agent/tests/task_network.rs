@@ -44,7 +44,7 @@ impl Agent {
         let (_, underlay) = watch::channel(Underlay::At(HERE));
         let names = Names::new("lsat", engine.directory().join("netns")).expect("a prefix");
         let owner = Network::new(Parts {
-            settings: Settings { enabled: true, warm: 2, data_dir: dir },
+            settings: Settings { enabled: true, warm: 2, idle: 2, data_dir: dir },
             ends,
             sandboxes: Arc::new(DockerSandboxes::new(docker.clone())),
             kernel: Arc::new(HostKernel { names, host: Some(engine.netns()) }),

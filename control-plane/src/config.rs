@@ -3,7 +3,8 @@
 //! Owns: the list of keys ([`KEYS`], from which the shipped example and `--help` are made), their defaults
 //! and the checks at start. Never: reads a secret; the root key of a first start is read by `first_start`.
 
-use longshore_model::AccountId;
+use ipnet::{Ipv4Net, Ipv6Net};
+use longshore_model::{AccountId, NetworkConfig, Overlay};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -83,6 +84,20 @@ keys! {
     server_certificate_secs: u64, "LONGSHORE_CONTROL_SERVER_CERTIFICATE_SECS", default "2592000", example "";
     /// Connections of agents at once. Hosts that join have room of their own.
     max_agents: usize, "LONGSHORE_CONTROL_MAX_AGENTS", default "20000", example "";
+    /// The addresses of tasks with networkMode awsvpc: one network for all clusters and hosts, of which each host gets
+    /// /24s. At least a /23. This and the keys below may only change while no host has addresses.
+    task_network: Ipv4Net, "LONGSHORE_CONTROL_TASK_NETWORK", default "\"10.77.0.0/16\"", example "";
+    /// An IPv6 prefix for them, a /48 of fc00::/7. They have no IPv6 addresses when absent.
+    task_network6: Ipv6Net, "LONGSHORE_CONTROL_TASK_NETWORK6", default "", example "\"fd77:4c53:1::/48\"";
+    /// How tasks on different hosts reach each other: `vxlan`, a tunnel between every two hosts, or `routes`, host
+    /// routes over a network that all hosts are on.
+    task_network_overlay: OverlayKind, "LONGSHORE_CONTROL_TASK_NETWORK_OVERLAY", default "\"vxlan\"", example "";
+    /// With `vxlan`, the number of the network, 1 to 16777215.
+    task_network_vni: u32, "LONGSHORE_CONTROL_TASK_NETWORK_VNI", default "7777", example "";
+    /// With `vxlan`, the UDP port.
+    task_network_port: u16, "LONGSHORE_CONTROL_TASK_NETWORK_PORT", default "4789", example "";
+    /// MTU of tasks' interfaces: that of the hosts' own network, less 50 with `vxlan` (70 over IPv6).
+    task_network_mtu: u16, "LONGSHORE_CONTROL_TASK_NETWORK_MTU", default "1450", example "";
     /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,longshore_control::agents=debug`.
     log_level: String, "LONGSHORE_CONTROL_LOG_LEVEL", default "\"info\"", example "";
     /// How log lines look: `text` or `json`.
@@ -97,6 +112,16 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// How hosts reach each other's tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum OverlayKind {
+    /// A tunnel between every two hosts.
+    Vxlan,
+    /// Host routes.
+    Routes,
 }
 
 /// The configuration in force, checked.
@@ -126,6 +151,8 @@ pub struct Config {
     pub server_certificate: Duration,
     /// See the key `max_agents`.
     pub max_agents: usize,
+    /// The keys that begin with `task_network`.
+    pub network: NetworkConfig,
     /// See the key `log_level`.
     pub log_level: String,
     /// See the key `log_format`.
@@ -223,6 +250,7 @@ impl Config {
         in_range("stopped_task_retention_secs", retention, 1, 31_536_000)?;
         let max_agents = keys.max_agents.expect(present);
         in_range("max_agents", max_agents as u64, 1, 1_000_000)?;
+        let network = task_network(&keys)?;
         let log_level = keys.log_level.expect(present);
         if let Err(error) = log_level.parse::<tracing_subscriber::filter::Targets>() {
             return Err(wrong("log_level", log_level, format!("is not a level or a list of TARGET=LEVEL: {error}")));
@@ -248,10 +276,49 @@ impl Config {
             agent_certificate: Duration::from_secs(agent_certificate),
             server_certificate: Duration::from_secs(server_certificate),
             max_agents,
+            network,
             log_level,
             log_format: keys.log_format.expect(present),
         })
     }
+}
+
+/// The task network that the keys describe.
+fn task_network(keys: &Flags) -> Result<NetworkConfig, ConfigError> {
+    let present = "the table of keys gives a default";
+    let v4 = keys.task_network.expect(present);
+    if v4.addr() != v4.network() {
+        return Err(wrong("task_network", v4, format!("must begin at its first address, {}", v4.trunc())));
+    }
+    if !(8..=23).contains(&v4.prefix_len()) {
+        return Err(wrong("task_network", v4, "must be from a /8 to a /23".to_owned()));
+    }
+    let unusable = ["0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3"];
+    let is_unusable = |net: &&&str| {
+        let net: Ipv4Net = net.parse().expect("written here");
+        net.contains(&v4) || v4.contains(&net)
+    };
+    if let Some(net) = unusable.iter().find(is_unusable) {
+        return Err(wrong("task_network", v4, format!("overlaps {net}, which no host can have")));
+    }
+    if let Some(v6) = keys.task_network6 {
+        let ula: Ipv6Net = "fc00::/7".parse().expect("written here");
+        if v6.prefix_len() != 48 || v6.addr() != v6.network() || !ula.contains(&v6) {
+            return Err(wrong("task_network6", v6, "must be a /48 of fc00::/7, by its first address".to_owned()));
+        }
+    }
+    let (vni, port) = (keys.task_network_vni.expect(present), keys.task_network_port.expect(present));
+    in_range("task_network_vni", vni.into(), 1, (1 << 24) - 1)?;
+    in_range("task_network_port", port.into(), 1, u16::MAX.into())?;
+    let mtu = keys.task_network_mtu.expect(present);
+    // The least that IPv6 works with; with IPv4 alone, what every host must take.
+    let least = if keys.task_network6.is_some() { 1280 } else { 576 };
+    in_range("task_network_mtu", mtu.into(), least, 65_485)?;
+    let overlay = match keys.task_network_overlay.expect(present) {
+        OverlayKind::Vxlan => Overlay::Vxlan { vni, port },
+        OverlayKind::Routes => Overlay::Routes,
+    };
+    Ok(NetworkConfig { v4, v6: keys.task_network6, overlay, mtu })
 }
 
 fn defaults() -> File {
@@ -331,6 +398,7 @@ mod tests {
         assert_eq!(config.heartbeat, Duration::from_secs(2));
         assert_eq!(config.lease, Duration::from_secs(7));
         assert_eq!(config.api_listen.to_string(), "127.0.0.1:7420");
+        assert_eq!(config.network, longshore_core::CoreConfig::default().network);
     }
 
     #[test]
@@ -348,6 +416,20 @@ mod tests {
             ("log_format = \"xml\"", "log_format"),
             ("agent_certificate_secs = 0", "agent_certificate_secs"),
             ("max_agents = -1", "max_agents"),
+            ("task_network = \"10.77.0.0\"", "task_network"),
+            ("task_network = \"10.77.1.0/16\"", "task_network"),
+            ("task_network = \"10.77.0.0/24\"", "task_network"),
+            ("task_network = \"10.0.0.0/7\"", "task_network"),
+            ("task_network = \"169.254.0.0/20\"", "task_network"),
+            ("task_network = \"239.0.0.0/16\"", "task_network"),
+            ("task_network6 = \"fd77::/64\"", "task_network6"),
+            ("task_network6 = \"2001:db8::/48\"", "task_network6"),
+            ("task_network_overlay = \"ipip\"", "task_network_overlay"),
+            ("task_network_vni = 0", "task_network_vni"),
+            ("task_network_vni = 16777216", "task_network_vni"),
+            ("task_network_port = 0", "task_network_port"),
+            ("task_network_mtu = 500", "task_network_mtu"),
+            ("task_network6 = \"fd77::/48\"\ntask_network_mtu = 1000", "task_network_mtu"),
         ] {
             let error = load(text, Flags::default()).expect_err(text);
             assert!(error.contains(key), "{text}: {error}");

@@ -128,6 +128,7 @@ pub async fn run(config: Config, shutdown: CancellationToken, ready: impl FnOnce
         stopped_task_retention: config.stopped_task_retention,
         lease: config.lease,
         ca_fingerprint: authority.fingerprint(),
+        network: config.network,
     };
     let (core, owner) = Core::open(core_config, Arc::clone(&store) as _, sealing_key, first).await?;
     let api = listen("api_listen", config.api_listen).await?;

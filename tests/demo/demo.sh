@@ -110,6 +110,44 @@ run aws ecs describe-tasks --tasks "$jobs" --output table --query \
     'tasks[].{Status:lastStatus,Code:stopCode,Reason:stoppedReason,Containers:containers[].{Name:name,Exit:exitCode}}'
 run aws ecs wait tasks-running --tasks "$host"
 
+if [ "$HOSTS" != local ]; then
+    title "tasks with addresses of their own, and a security group that opens and closes"
+    subnet=$(run aws ec2 describe-subnets --query 'Subnets[0].SubnetId' --output text)
+    group=$(run aws ec2 create-security-group --group-name shop --description 'who may visit the shop' \
+        --query GroupId --output text)
+    for name in shop visitor; do
+        sed "s|IMAGE|$LAB_IMAGE|" "tests/demo/$name.json" >"$dir/$name.json"
+        run aws ecs register-task-definition --cli-input-json "file://$dir/$name.json" --output text \
+            --query 'taskDefinition.taskDefinitionArn'
+    done
+    shop=$(run aws ecs run-task --task-definition shop --count 2 --placement-strategy type=spread,field=instanceId \
+        --network-configuration "awsvpcConfiguration={subnets=[$subnet],securityGroups=[$group]}" \
+        --query 'tasks[].taskArn' --output text | ids)
+    # shellcheck disable=SC2086
+    run aws ecs wait tasks-running --tasks $shop
+    # shellcheck disable=SC2086
+    run aws ecs describe-tasks --tasks $shop --output table --query \
+        'tasks[].{Task:taskArn,Status:lastStatus,Address:containers[0].networkInterfaces[0].privateIpv4Address}'
+    address=$(text describe-tasks --tasks "${shop%% *}" \
+        --query 'tasks[0].containers[0].networkInterfaces[0].privateIpv4Address')
+    visit() { # a task on another host asks the shop for its page: exit code 0 when it gets it
+        local overrides visitor
+        overrides='{"containerOverrides":[{"name":"nc","environment":[{"name":"SHOP","value":"'$address'"}]}]}'
+        visitor=$(text run-task --task-definition visitor --overrides "$overrides" \
+            --network-configuration "awsvpcConfiguration={subnets=[$subnet]}" --query 'tasks[].taskArn' | ids)
+        aws ecs wait tasks-stopped --tasks "$visitor"
+        printf '\na visitor to http://%s/ ends with exit code %s\n' "$address" \
+            "$(text describe-tasks --tasks "$visitor" --query 'tasks[0].containers[0].exitCode')"
+    }
+    visit
+    run aws ec2 authorize-security-group-ingress --group-id "$group" --protocol tcp --port 80 --cidr 10.77.0.0/16 \
+        --query Return
+    visit
+    run aws ec2 revoke-security-group-ingress --group-id "$group" --protocol tcp --port 80 --cidr 10.77.0.0/16 \
+        --query Return
+    visit
+fi
+
 title "stopping one web server"
 first=${web%% *}
 run aws ecs stop-task --task "$first" --reason 'seen enough' --query 'task.desiredStatus' --output text

@@ -39,7 +39,11 @@ fn assert_told(text: &str) {
 #[test]
 fn a_lab_of_hosts_comes_up_runs_tasks_and_goes() {
     let lab = machine();
-    assert_told(&demonstrate(&lab, "2"));
+    let text = demonstrate(&lab, "2");
+    assert_told(&text);
+    let visits: Vec<&str> =
+        text.lines().filter_map(|line| line.split_once("ends with exit code ")).map(|l| l.1).collect();
+    assert_eq!(visits, ["1", "0", "1"], "closed, open, closed: {text}");
     assert!(!lab.node(0).host.run("ip", &["-br", "link"]).unwrap().contains("longshore-lab0"));
     assert!(lab.node(0).engine.containers().unwrap().is_empty());
 }

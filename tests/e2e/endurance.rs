@@ -48,7 +48,7 @@ fn a_partition_of_thirty_seconds_loses_no_task_and_no_exit() {
         for arn in stays.iter().chain([&ends]) {
             assert_eq!(task(&lab, arn)["lastStatus"], "RUNNING", "nothing is known, so nothing is said");
         }
-        let running = lab.node(cut).engine.containers()?.iter().filter(|c| c.state == "running").count();
+        let running = lab.node(cut).task_containers()?.iter().filter(|c| c.state == "running").count();
         let worker_done = begin.elapsed() > Duration::from_secs(20);
         assert!(running >= 2, "tasks keep running on a host that is cut off");
         assert!(!worker_done || running == 2, "the worker ended by itself");

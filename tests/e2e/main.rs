@@ -6,9 +6,11 @@
 
 mod api;
 mod auth;
+mod awsvpc;
 mod campaign;
 mod command;
 mod demo;
+mod ec2;
 mod endurance;
 mod hosts;
 mod lab;

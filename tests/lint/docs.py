@@ -12,6 +12,7 @@ import sys
 import tempfile
 
 OPERATIONS = "control-plane/core/src/ops/mod.rs"
+EC2 = "control-plane/core/src/ec2/mod.rs"
 REFUSED = "control-plane/core/src/definition/unsupported.rs"
 COMPATIBILITY = "docs/ecs-compatibility.md"
 CONFIGURATION = "docs/configuration.md"
@@ -39,6 +40,15 @@ def check_operations(root):
     yield from difference(f"{COMPATIBILITY}: operation", documented, real)
 
 
+def check_ec2(root):
+    code = (root / EC2).read_text()
+    real = set(re.findall(r"\b([A-Z]\w+),", re.search(r"^operations!\((.*?)^\);", code, re.M | re.S).group(1)))
+    section = re.split(r"^## ", (root / COMPATIBILITY).read_text().split("## EC2")[1], flags=re.M)[0]
+    rows = [line.split("|")[2] for line in section.splitlines() if line.startswith("| ") and "operations" not in line]
+    documented = {name.strip() for row in rows for name in row.split(",")}
+    yield from difference(f"{COMPATIBILITY}: operation of EC2", documented, real)
+
+
 def check_refused(root):
     code = (root / REFUSED).read_text()
     real = set(re.findall(r'^    \("([^"]+)", \|', code, re.M))
@@ -63,7 +73,7 @@ def check_links(root):
                 yield f"{page.relative_to(root)}: links to {target}, which is not there"
 
 
-CHECKS = [check_operations, check_refused, check_keys, check_links]
+CHECKS = [check_operations, check_ec2, check_refused, check_keys, check_links]
 
 
 def faults(root):
@@ -74,6 +84,7 @@ def faults(root):
 DAMAGES = [
     (COMPATIBILITY, "CreateCluster, ", ""),
     (COMPATIBILITY, "CreateCluster, ", "CreateCluster, CreateService, "),
+    (COMPATIBILITY, "DescribeVpcs, ", ""),
     (COMPATIBILITY, "`healthCheck`, ", ""),
     (COMPATIBILITY, "`links`, ", "`links`, `image`, "),
     (CONFIGURATION, "| `zone` |", "| `zones` |"),
@@ -86,7 +97,7 @@ def self_test(root):
     went_wrong = []
     with tempfile.TemporaryDirectory() as directory:
         copy = pathlib.Path(directory)
-        for file in {OPERATIONS, REFUSED, *EXAMPLES.values()} | {
+        for file in {OPERATIONS, EC2, REFUSED, *EXAMPLES.values()} | {
             str(p.relative_to(root)) for p in [*root.glob("*.md"), *root.glob("docs/**/*.md")]
         } | {"LICENSE"}:
             if (root / file).exists():

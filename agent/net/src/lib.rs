@@ -1,10 +1,13 @@
-//! The agent's netlink code: what links, addresses and routes a network namespace has, and the network of `awsvpc` tasks.
+//! The agent's netlink code: what links, addresses and routes a network namespace has, and the network of `awsvpc`
+//! tasks.
 //!
 //! The only code that speaks netlink or enters namespaces. Bridge, host and none need only to look
 //! ([`Handle::source_towards`], [`check_loopback_only`]). Tasks with an interface of their own live in the [`Fabric`].
 //!
 //! A namespace belongs to a thread, so entering one happens on a thread made for it ([`Namespace::run`]), never on one
 //! of the runtime's; a socket opened there keeps that namespace wherever it is used afterwards.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod fabric;
 mod handle;

@@ -350,12 +350,34 @@ impl Network {
         }
         let warm = self.slots.values().filter(|slot| matches!(slot.stage, Stage::Warm { .. })).count();
         let making = self.making();
-        let target = self.demand.target(self.settings.warm, now);
+        let target = self.demand.target(&self.settings, now);
         let calm = self.demand.calm_at().is_none_or(|at| now >= at);
         // An empty pool is filled in any case: the next task would wait for the whole of it.
         if warm + making < target && making < REFILLS && (calm || warm == 0) {
             // Without a free address there is nothing to fill it with; an end brings one.
             let _ = self.make();
+        } else if warm > target && calm {
+            self.drop_one();
+        }
+    }
+
+    /// Gives one warm sandbox up, the oldest, unless one is being removed: demand has passed, and the engine has time. It
+    /// was never let through, so its address need not rest.
+    fn drop_one(&mut self) {
+        if self.slots.values().any(|slot| matches!(slot.stage, Stage::Removing { .. })) {
+            return;
+        }
+        let warm = self.slots.iter().filter_map(|(eni, slot)| match &slot.stage {
+            Stage::Warm { since } => Some((*since, *eni)),
+            Stage::Found
+            | Stage::Making
+            | Stage::Claiming { .. }
+            | Stage::Claimed { .. }
+            | Stage::Releasing { .. }
+            | Stage::Removing { .. } => None,
+        });
+        if let Some((_, eni)) = warm.min() {
+            self.discard(eni, None);
         }
     }
 

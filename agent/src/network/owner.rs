@@ -44,6 +44,8 @@ pub struct Settings {
     pub enabled: bool,
     /// How many sandboxes are kept warm.
     pub warm: usize,
+    /// How many of them on a host that has had no task with an interface lately.
+    pub idle: usize,
     /// Where its files are.
     pub data_dir: PathBuf,
 }
@@ -517,7 +519,7 @@ impl Network {
             free: self.free(),
             resting: self.quarantine.len(),
             warm: self.slots.values().filter(|slot| matches!(slot.stage, Stage::Warm { .. })).count(),
-            warm_target: self.demand.peek(self.settings.warm),
+            warm_target: self.demand.peek(&self.settings),
             waiting: self.waiting.len(),
             interfaces: self.slots.iter().filter_map(|(eni, slot)| interface_line(*eni, slot)).collect(),
             peers: peers

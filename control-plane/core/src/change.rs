@@ -6,9 +6,9 @@
 use crate::keys;
 use crate::records::{
     AccessKey, Account, Activation, ActivationKey, ClientToken, ClientTokenKey, Cluster, Definition, DefinitionKey,
-    FamilyRecord, Instance, RecordError, Setting, SettingKey, Task, decode, encode,
+    FamilyRecord, HostLeases, Instance, Network, RecordError, SecurityGroup, Setting, SettingKey, Task, decode, encode,
 };
-use longshore_model::{ClusterKey, InstanceId, TaskId};
+use longshore_model::{ClusterKey, GroupId, InstanceId, NetworkStatus, TaskId};
 use longshore_store::Write;
 use std::sync::Arc;
 
@@ -21,6 +21,9 @@ pub(crate) enum Change {
     ForgetSetting(SettingKey),
     Activation(Arc<Activation>),
     ForgetActivation(ActivationKey),
+    Network(Arc<Network>),
+    SecurityGroup(Arc<SecurityGroup>),
+    ForgetSecurityGroup(GroupId),
     Cluster(Arc<Cluster>),
     ForgetCluster(ClusterKey),
     Family(Arc<FamilyRecord>),
@@ -28,6 +31,10 @@ pub(crate) enum Change {
     ForgetDefinition(DefinitionKey),
     Instance(Arc<Instance>),
     ForgetInstance(InstanceId),
+    Leases(Arc<HostLeases>),
+    ForgetLeases(InstanceId),
+    /// Not kept: an agent says it again in each session.
+    NetworkStatus(InstanceId, Arc<NetworkStatus>),
     Task(Arc<Task>),
     ForgetTask(TaskId),
     ClientToken(Arc<ClientToken>),
@@ -35,18 +42,21 @@ pub(crate) enum Change {
 }
 
 impl Change {
-    /// What it is in the store.
-    pub(crate) fn to_store(&self) -> (String, Write) {
+    /// What it is in the store; `None` for what is true in memory only.
+    pub(crate) fn to_store(&self) -> Option<(String, Write)> {
         fn put<R: serde::Serialize>(key: String, record: &R) -> (String, Write) {
             (key, Write::Put(encode(record).into()))
         }
-        match self {
+        Some(match self {
             Self::Account(r) => put(keys::ACCOUNT.to_owned(), &**r),
             Self::AccessKey(r) => put(keys::access_key(&r.id), &**r),
             Self::Setting(r) => put(keys::setting(&r.key), &**r),
             Self::ForgetSetting(key) => (keys::setting(key), Write::Delete),
             Self::Activation(r) => put(keys::activation(&r.key()), &**r),
             Self::ForgetActivation(key) => (keys::activation(key), Write::Delete),
+            Self::Network(r) => put(keys::NETWORK.to_owned(), &**r),
+            Self::SecurityGroup(r) => put(keys::security_group(r.id), &**r),
+            Self::ForgetSecurityGroup(id) => (keys::security_group(*id), Write::Delete),
             Self::Cluster(r) => put(keys::cluster(&r.key), &**r),
             Self::ForgetCluster(key) => (keys::cluster(key), Write::Delete),
             Self::Family(r) => put(keys::family(&r.key), &**r),
@@ -54,11 +64,14 @@ impl Change {
             Self::ForgetDefinition(key) => (keys::definition(key), Write::Delete),
             Self::Instance(r) => put(keys::instance(r.id), &**r),
             Self::ForgetInstance(id) => (keys::instance(*id), Write::Delete),
+            Self::Leases(r) => put(keys::leases(r.instance), &**r),
+            Self::ForgetLeases(id) => (keys::leases(*id), Write::Delete),
+            Self::NetworkStatus(..) => return None,
             Self::Task(r) => put(keys::task(r.id), &**r),
             Self::ForgetTask(id) => (keys::task(*id), Write::Delete),
             Self::ClientToken(r) => put(keys::client_token(&r.key), &**r),
             Self::ForgetClientToken(key) => (keys::client_token(key), Write::Delete),
-        }
+        })
     }
 
     /// Where its kind stands when a store is read back: what others refer to comes first.
@@ -67,17 +80,20 @@ impl Change {
             Self::Account(_) => 0,
             Self::AccessKey(_) | Self::Setting(_) | Self::ForgetSetting(_) => 1,
             Self::Activation(_) | Self::ForgetActivation(_) => 2,
-            Self::Cluster(_) | Self::ForgetCluster(_) => 3,
-            Self::Family(_) => 4,
-            Self::Definition(_) | Self::ForgetDefinition(_) => 5,
-            Self::Instance(_) | Self::ForgetInstance(_) => 6,
-            Self::Task(_) | Self::ForgetTask(_) => 7,
-            Self::ClientToken(_) | Self::ForgetClientToken(_) => 8,
+            Self::Network(_) => 3,
+            Self::SecurityGroup(_) | Self::ForgetSecurityGroup(_) => 4,
+            Self::Cluster(_) | Self::ForgetCluster(_) => 5,
+            Self::Family(_) => 6,
+            Self::Definition(_) | Self::ForgetDefinition(_) => 7,
+            Self::Instance(_) | Self::ForgetInstance(_) => 8,
+            Self::Leases(_) | Self::ForgetLeases(_) | Self::NetworkStatus(..) => 9,
+            Self::Task(_) | Self::ForgetTask(_) => 10,
+            Self::ClientToken(_) | Self::ForgetClientToken(_) => 11,
         }
     }
 
     /// How many ranks there are.
-    pub(crate) const RANKS: usize = 9;
+    pub(crate) const RANKS: usize = 12;
 
     /// The change that the entry of a store came from; `None` for what is not part of the state.
     ///
@@ -88,6 +104,9 @@ impl Change {
         if key == keys::ACCOUNT {
             return Ok(Some(Self::Account(Arc::new(decode(&key, value)?))));
         }
+        if key == keys::NETWORK {
+            return Ok(Some(Self::Network(Arc::new(decode(&key, value)?))));
+        }
         if key == keys::WRITER {
             return Ok(None);
         }
@@ -95,6 +114,8 @@ impl Change {
             Some("access-key") => Self::AccessKey(Arc::new(decode(&key, value)?)),
             Some("setting") => Self::Setting(Arc::new(decode(&key, value)?)),
             Some("activation") => Self::Activation(Arc::new(decode(&key, value)?)),
+            Some("security-group") => Self::SecurityGroup(Arc::new(decode(&key, value)?)),
+            Some("leases") => Self::Leases(Arc::new(decode(&key, value)?)),
             Some("cluster") => Self::Cluster(Arc::new(decode(&key, value)?)),
             Some("family") => Self::Family(Arc::new(decode(&key, value)?)),
             Some("definition") => Self::Definition(Arc::new(decode(&key, value)?)),

@@ -6,10 +6,9 @@
 
 use crate::agent::Unavailable;
 use crate::change::Change;
-use crate::state::State;
+use crate::state::{State, Touched};
 use longshore_ecs_api::ApiError;
-use longshore_model::{InstanceId, Timestamp};
-use std::collections::BTreeSet;
+use longshore_model::Timestamp;
 use tokio::sync::oneshot;
 
 /// Something to be done to the state, all of it or nothing.
@@ -39,7 +38,7 @@ pub(crate) struct Effects {
     /// Changes in their order.
     pub(crate) changes: Vec<Change>,
     /// Instances whose agents should hear of it.
-    pub(crate) touched: BTreeSet<InstanceId>,
+    pub(crate) touched: Touched,
 }
 
 impl<'a> Tx<'a> {

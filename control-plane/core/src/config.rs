@@ -1,5 +1,6 @@
 //! What a control plane's core is told when it opens. Owns nothing at run time.
 
+use longshore_model::{NetworkConfig, Overlay};
 use secrecy::SecretString;
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ pub struct CoreConfig {
     pub lease: Duration,
     /// SHA-256 of the authority that agents must find behind the control plane's address; goes into join tokens.
     pub ca_fingerprint: [u8; 32],
+    /// The task network. May only change while no host has a part of it.
+    pub network: NetworkConfig,
 }
 
 impl Default for CoreConfig {
@@ -22,6 +25,12 @@ impl Default for CoreConfig {
             stopped_task_retention: Duration::from_secs(3600),
             lease: Duration::from_secs(5),
             ca_fingerprint: [0; 32],
+            network: NetworkConfig {
+                v4: ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 77, 0, 0), 16),
+                v6: None,
+                overlay: Overlay::Vxlan { vni: 7777, port: 4789 },
+                mtu: 1450,
+            },
         }
     }
 }

@@ -1,28 +1,33 @@
 //! The handle that everybody outside holds: the ECS operations, and what the sessions with agents say and hear.
 
 use crate::agent::{AgentHello, ConnectError, JoinError, JoinKey, Registered, SessionError, SessionId, Unavailable};
+use crate::applied::Applied;
 use crate::caller::{Caller, Principal};
 use crate::clock::{Clock, SystemClock};
 use crate::command::{Call, Command, Waiting};
-use crate::commands::{Connect, Disconnect, Join, Report};
+use crate::commands::{Connect, Disconnect, Join, Report, TakeNetworkStatus};
 use crate::config::{CoreConfig, FirstStart};
+use crate::ec2::{self, Ec2Error, Ec2Operation};
 use crate::open::{self, OpenError, Opened};
 use crate::ops;
 use crate::owner::{OwnerTask, QUEUE};
 use crate::page::PageKey;
 use crate::render::render;
 use crate::seal::SealingKey;
-use crate::state::{HostState, State};
+use crate::state::{HostState, State, Touched};
 use crate::token::JoinToken;
 use crate::watchers::Watchers;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use longshore_ecs_api::ssm::SsmOperation;
 use longshore_ecs_api::{ApiError, Operation};
-use longshore_model::{AccountId, AssignedTask, ClusterName, Generation, HostFacts, InstanceId, TaskId, TaskReport};
+use longshore_model::{
+    AccountId, AssignedTask, ClusterName, Generation, HostFacts, InstanceId, NetworkState, NetworkStatus, TaskId,
+    TaskReport,
+};
 use longshore_store::Store;
 use secrecy::SecretString;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -44,6 +49,8 @@ pub(crate) struct Inner {
     pub(crate) process: uuid::Uuid,
     pub(crate) state: ArcSwap<State>,
     watchers: Watchers,
+    network_watchers: Watchers,
+    applied: Applied,
     queue: mpsc::Sender<Box<dyn Waiting>>,
     sealing_key: SealingKey,
     page_key: PageKey,
@@ -86,7 +93,8 @@ impl Core {
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, OwnerTask), OpenError> {
         let process = uuid::Uuid::new_v4();
-        let Opened { state, account, writer } = open::open(&*store, &sealing_key, first, clock.now(), process).await?;
+        let opened = open::open(&*store, &sealing_key, first, config.network, clock.now(), process);
+        let Opened { state, account, writer } = Box::pin(opened).await?;
         let (sender, queue) = mpsc::channel(QUEUE);
         let inner = Arc::new(Inner {
             config,
@@ -95,6 +103,8 @@ impl Core {
             process,
             state: ArcSwap::from_pointee(state),
             watchers: Watchers::default(),
+            network_watchers: Watchers::default(),
+            applied: Applied::default(),
             queue: sender,
             page_key: PageKey::new(&sealing_key),
             sealing_key,
@@ -157,6 +167,20 @@ impl Core {
         ops::ssm(self, caller, op, &body).await
     }
 
+    /// Does an operation of EC2, of the parameters of a form. Answers with XML; what it changed is durable by then.
+    ///
+    /// # Errors
+    /// What the client is told.
+    pub async fn ec2(
+        &self,
+        caller: &Caller,
+        op: Ec2Operation,
+        form: Vec<(String, String)>,
+        request_id: &str,
+    ) -> Result<String, Ec2Error> {
+        ec2::call(self, caller, op, form, request_id).await
+    }
+
     /// Gives a host its identity and spends one use of its token, both or neither. `cluster` is where the host
     /// asks to be; absent it is the token's, or `default`, which is made if need be.
     ///
@@ -200,9 +224,11 @@ impl Core {
         session: SessionId,
         mut hello: AgentHello,
     ) -> Result<(), ConnectError> {
+        let enis = hello.observed.iter().filter_map(|report| report.eni.as_ref());
+        let attached = enis.filter(|eni| eni.attached).map(|eni| eni.id).collect();
         let rest = hello.observed.split_off(hello.observed.len().min(REPORTS));
         let process = self.inner.process;
-        self.submit(Connect { instance, session, process, hello }).await?;
+        self.submit(Connect { instance, session, process, hello, attached }).await?;
         let error = match self.report(instance, session, rest, true).await {
             Ok(()) => return Ok(()),
             Err(error) => error,
@@ -293,6 +319,54 @@ impl Core {
         })
     }
 
+    /// What an instance has to know of the task network, with the generation at which that changed last, from the
+    /// latest snapshot. `None` while it has no part of it, or its agent takes none.
+    #[must_use]
+    pub fn network_state(&self, instance: InstanceId) -> Option<(Generation, NetworkState)> {
+        self.inner.state.load().network_state(instance)
+    }
+
+    /// Follows the generation of [`network_state`](Self::network_state), as [`watch_instance`](Self::watch_instance)
+    /// does the assignment's.
+    #[must_use]
+    pub fn watch_network(&self, instance: InstanceId) -> watch::Receiver<Generation> {
+        self.inner.network_watchers.watch(instance, || {
+            let state = self.inner.state.load();
+            registered(&state, instance).map(|host| state.network_generation(host))
+        })
+    }
+
+    /// Takes what an agent says of its part of the task network. When it returns, placement heeds it.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    pub async fn network_status(
+        &self,
+        instance: InstanceId,
+        session: SessionId,
+        status: NetworkStatus,
+    ) -> Result<(), SessionError> {
+        let state = self.snapshot();
+        let host = registered(&state, instance).ok_or(SessionError::Deregistered(instance))?;
+        if !host.record.has_session(session) {
+            return Err(SessionError::Superseded { instance, session });
+        }
+        self.inner.applied.set(instance, status.applied);
+        let known = host.network_status.as_deref();
+        let few = TakeNetworkStatus::gist(&status).2;
+        if !few && known.map(TakeNetworkStatus::gist) == Some(TakeNetworkStatus::gist(&status)) {
+            return Ok(());
+        }
+        self.submit(TakeNetworkStatus { instance, session, status }).await
+    }
+
+    /// The generation of the task network that every host that counts has in force, or a later one: those with a part
+    /// of it that are connected, or were lost in the last ten minutes.
+    #[must_use]
+    pub fn network_settled(&self) -> Generation {
+        self.inner.applied.settled(&self.inner.state.load(), self.inner.clock.now())
+    }
+
     /// Hands a command to the owner task and waits until what it did is durable.
     pub(crate) async fn submit<C: Command>(&self, command: C) -> Result<C::Reply, C::Error> {
         let (reply, answer) = oneshot::channel();
@@ -313,10 +387,16 @@ fn registered(state: &State, instance: InstanceId) -> Option<&Arc<HostState>> {
 
 impl Inner {
     /// Makes `state` what readers see, and wakes who follows a touched instance.
-    pub(crate) fn publish(&self, state: State, touched: &BTreeSet<InstanceId>) {
+    pub(crate) fn publish(&self, state: State, touched: &Touched) {
         let state = Arc::new(state);
         self.state.store(Arc::clone(&state));
-        self.watchers.wake(touched.iter().copied(), |id| registered(&state, id).map(|host| host.generation));
+        let assignments = touched.assignments.iter().copied();
+        self.watchers.wake(assignments.clone(), |id| registered(&state, id).map(|host| host.generation));
+        let everybody = touched.all_networks.then(|| state.leased_hosts().map(|host| host.id()));
+        let networks = everybody.into_iter().flatten().chain(touched.networks.iter().copied());
+        // The watchers of a deregistered instance are among the first.
+        let networks = networks.chain(assignments.filter(|id| registered(&state, *id).is_none()));
+        self.network_watchers.wake(networks, |id| registered(&state, id).map(|host| state.network_generation(host)));
     }
 
     /// The key that page tokens are made with.

@@ -3,12 +3,15 @@
 //! Names of regions, clusters, families and settings hold no `/`; what may hold one stands last in its key.
 
 use crate::records::{ActivationKey, ClientTokenKey, DefinitionKey, FamilyKey, SettingKey};
-use longshore_model::{ClusterKey, InstanceId, TaskId};
+use longshore_model::{ClusterKey, GroupId, InstanceId, TaskId};
 
 /// The account. One key.
 pub(crate) const ACCOUNT: &str = "meta/account";
 /// The process that writes. One key, guarded by every batch: a process whose place was taken can write nothing.
 pub(crate) const WRITER: &str = "meta/writer";
+
+/// The task network. One key.
+pub(crate) const NETWORK: &str = "meta/network";
 
 pub(crate) fn access_key(id: &str) -> String {
     format!("access-key/{id}")
@@ -36,6 +39,14 @@ pub(crate) fn definition(key: &DefinitionKey) -> String {
 
 pub(crate) fn instance(id: InstanceId) -> String {
     format!("instance/{id}")
+}
+
+pub(crate) fn security_group(id: GroupId) -> String {
+    format!("security-group/{id}")
+}
+
+pub(crate) fn leases(instance: InstanceId) -> String {
+    format!("leases/{instance}")
 }
 
 pub(crate) fn task(id: TaskId) -> String {

@@ -1,4 +1,4 @@
-//! The truth of a Longshore: records, commands, the owner task and the ECS operations.
+//! The truth of a Longshore: records, commands, the owner task and the operations of ECS and its siblings.
 //!
 //! ```text
 //! ops: parse, resolve -> command -> owner task: apply to a working copy -> commit (store) -> publish -> answer
@@ -11,6 +11,8 @@
 //! durability is behind `longshore_store::Store`.
 
 pub mod agent;
+mod applied;
+mod bandwidth;
 mod caller;
 mod change;
 mod clock;
@@ -18,6 +20,7 @@ mod command;
 mod commands;
 mod config;
 pub mod definition;
+pub mod ec2;
 mod handle;
 mod keys;
 mod needs;
@@ -37,6 +40,7 @@ pub use agent::{AgentHello, ConnectError, JoinError, JoinKey, Registered, Sessio
 pub use caller::{Caller, Principal};
 pub use clock::{Clock, SystemClock};
 pub use config::{CoreConfig, FirstStart};
+pub use ec2::{Ec2Error, Ec2Operation};
 pub use handle::{Core, RootCredentials};
 pub use open::OpenError;
 pub use owner::{OwnerError, OwnerTask};

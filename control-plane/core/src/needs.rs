@@ -44,8 +44,9 @@ pub(crate) fn needs(definition: &TaskDefinition, overrides: Option<&TaskOverride
     let ports = || containers.iter().flat_map(|c| c.port_mappings.iter().flatten());
     let of =
         |udp: bool| ports().filter(|p| is_udp(p) == udp).filter_map(|p| fixed_host_port(mode, p)).collect::<Vec<_>>();
+    let interfaces = u32::from(*mode == NetworkMode::Awsvpc);
     let gpus: Vec<u32> = with_override().map(|(c, o)| container_gpus(c, o)).collect();
-    let claim = Claim { cpu_units, memory_mib, tcp: of(false), udp: of(true), gpus: gpus.iter().sum() };
+    let claim = Claim { cpu_units, memory_mib, tcp: of(false), udp: of(true), gpus: gpus.iter().sum(), interfaces };
     Ok(Needs { claim, gpus })
 }
 

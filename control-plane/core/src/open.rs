@@ -4,14 +4,17 @@ use crate::caller::Principal;
 use crate::change::Change;
 use crate::config::FirstStart;
 use crate::keys;
-use crate::records::{AccessKey, Account, RecordError, encode};
+use crate::records::{
+    AccessKey, Account, Direction, Network, RecordError, SecurityGroup, SecurityGroupRule, Tags, encode,
+};
 use crate::seal::{SealingKey, UnsealError, random};
-use crate::state::State;
-use longshore_model::{AccountId, Generation, Timestamp};
+use crate::state::{State, Touched};
+use longshore_model::{
+    AccountId, Generation, GroupId, NetworkConfig, Overlay, Rule, RuleId, RulePeer, SubnetId, Timestamp, Traffic, VpcId,
+};
 use longshore_store::{Batch, CommitError, KeyRange, ReadError, Revision, Store};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Entries read at once: enough to be quick, little enough that it is not the whole store.
@@ -40,6 +43,19 @@ pub enum OpenError {
     /// The sealing key does not open the store's secrets.
     #[error("could not open the secrets in the store")]
     Unseal(#[from] UnsealError),
+    /// Hosts have parts of a network that is configured otherwise now.
+    #[error(
+        "the configuration key `{key}` says {configured}, and hosts have addresses of a task network that was made \
+         with {stored}: set it back, or deregister all container instances that have addresses first"
+    )]
+    OtherNetwork {
+        /// The key.
+        key: &'static str,
+        /// In the store.
+        stored: String,
+        /// In the configuration.
+        configured: String,
+    },
     /// The root access key given for the first start cannot be used.
     #[error("the root access key given for the first start is not usable: {0}")]
     RootKey(&'static str),
@@ -65,6 +81,7 @@ pub(crate) async fn open(
     store: &dyn Store,
     sealing_key: &SealingKey,
     first: FirstStart,
+    network: NetworkConfig,
     now: Timestamp,
     process: uuid::Uuid,
 ) -> Result<Opened, OpenError> {
@@ -78,23 +95,95 @@ pub(crate) async fn open(
         },
         None => {
             let changes = first_records(sealing_key, first, now)?;
-            let mut batch = Batch::new().expect(keys::WRITER, longshore_store::Expect::Version(writer));
-            for (key, write) in changes.iter().map(Change::to_store) {
-                batch.write(key, write);
-            }
-            let revision = store.commit(batch).await?;
-            changes.iter().for_each(|change| state.apply(change, &mut BTreeSet::new()));
-            state.commit_all(Generation(revision.0));
+            commit(store, writer, &mut state, &changes).await?;
             let made = state.account().expect("the first records have the account");
             tracing::info!(account = %made.id, "first start: made the account and its root access key");
             made.id.clone()
         }
     };
+    let changes = network_records(&state, network, now)?;
+    if !changes.is_empty() {
+        commit(store, writer, &mut state, &changes).await?;
+    }
     // A wrong sealing key is told at once and not with the first request.
     for key in state.access_keys() {
         sealing_key.unseal(&key.id, &key.sealed_secret)?;
     }
     Ok(Opened { state, account, writer })
+}
+
+/// Changes the store and the state at start.
+async fn commit(store: &dyn Store, writer: Revision, state: &mut State, changes: &[Change]) -> Result<(), OpenError> {
+    let mut batch = Batch::new().expect(keys::WRITER, longshore_store::Expect::Version(writer));
+    for (key, write) in changes.iter().filter_map(Change::to_store) {
+        batch.write(key, write);
+    }
+    let revision = store.commit(batch).await?;
+    changes.iter().for_each(|change| state.apply(change, &mut Touched::default()));
+    state.commit_all(Generation(revision.0));
+    Ok(())
+}
+
+/// The task network as it is configured: made when there is none, changed while no host has a part of it.
+fn network_records(state: &State, config: NetworkConfig, now: Timestamp) -> Result<Vec<Change>, OpenError> {
+    let Some(stored) = state.network() else {
+        let (network, group) = new_network(config, now);
+        tracing::info!(vpc = %network.vpc, subnet = %network.subnet, range = %config.v4, "made the task network");
+        return Ok(vec![Change::Network(Arc::new(network)), Change::SecurityGroup(Arc::new(group))]);
+    };
+    let Some((key, was, is)) = difference(&stored.config, &config) else { return Ok(Vec::new()) };
+    if state.leased_hosts().next().is_some() {
+        return Err(OpenError::OtherNetwork { key, stored: was, configured: is });
+    }
+    tracing::info!(key, was, is, "the task network changes: no host has a part of it yet");
+    Ok(vec![Change::Network(Arc::new(Network { config, ..(**stored).clone() }))])
+}
+
+/// The first configuration key that says something else, and what it says.
+fn difference(stored: &NetworkConfig, configured: &NetworkConfig) -> Option<(&'static str, String, String)> {
+    let texts = |config: &NetworkConfig| {
+        let (overlay, vni, port) = match config.overlay {
+            Overlay::Vxlan { vni, port } => ("vxlan", Some(vni), Some(port)),
+            Overlay::Routes => ("routes", None, None),
+        };
+        let number = |number: Option<u32>| number.map_or_else(|| "nothing".to_owned(), |number| number.to_string());
+        [
+            ("task_network", config.v4.to_string()),
+            ("task_network6", config.v6.map_or_else(|| "nothing".to_owned(), |net| net.to_string())),
+            ("task_network_overlay", overlay.to_owned()),
+            ("task_network_vni", number(vni)),
+            ("task_network_port", number(port.map(Into::into))),
+            ("task_network_mtu", config.mtu.to_string()),
+        ]
+    };
+    let pairs = texts(stored).into_iter().zip(texts(configured));
+    pairs.into_iter().find(|(was, is)| was != is).map(|((key, was), (_, is))| (key, was, is))
+}
+
+/// A network, and its default group as EC2 makes one: members reach each other, and everything outwards.
+fn new_network(config: NetworkConfig, now: Timestamp) -> (Network, SecurityGroup) {
+    let id = GroupId::random();
+    let rule = |direction, peer| {
+        let rule = Rule { traffic: Traffic::All, peer };
+        (RuleId::random(), SecurityGroupRule { direction, rule, description: None, tags: Tags::new() })
+    };
+    let rules = [
+        Some(rule(Direction::Ingress, RulePeer::Group(id))),
+        Some(rule(Direction::Egress, RulePeer::V4(ipnet::Ipv4Net::default()))),
+        config.v6.map(|_| rule(Direction::Egress, RulePeer::V6(ipnet::Ipv6Net::default()))),
+    ];
+    let group = SecurityGroup {
+        id,
+        region: None,
+        name: "default".to_owned(),
+        description: "default VPC security group".to_owned(),
+        rules: rules.into_iter().flatten().collect(),
+        tags: Tags::new(),
+        created_at: now,
+    };
+    let network =
+        Network { vpc: VpcId::random(), subnet: SubnetId::random(), default_group: id, config, created_at: now };
+    (network, group)
 }
 
 /// The state that the store holds.
@@ -116,7 +205,7 @@ pub(crate) async fn load(store: &dyn Store) -> Result<State, OpenError> {
     }
     let mut state = State::default();
     for change in ranks.iter().flatten() {
-        state.apply(change, &mut BTreeSet::new());
+        state.apply(change, &mut Touched::default());
     }
     state.commit_all(Generation(snapshot.revision().0));
     Ok(state)

@@ -14,10 +14,9 @@ use crate::command::{Applied, Call, Command, Effects, Tx, Waiting};
 use crate::commands::{ExpireSessions, Sweep};
 use crate::handle::Inner;
 use crate::keys;
-use crate::state::State;
+use crate::state::{State, Touched};
 use longshore_model::{Generation, Timestamp};
 use longshore_store::{Batch, CommitError, Expect, Revision, Store, Write};
-use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -136,7 +135,7 @@ impl OwnerTask {
                 let before = state.clone();
                 let one = match carried.take() {
                     Some(one) => {
-                        one.effects.changes.iter().for_each(|c| state.apply(c, &mut BTreeSet::new()));
+                        one.effects.changes.iter().for_each(|c| state.apply(c, &mut Touched::default()));
                         one
                     }
                     None => match next.take().or_else(|| self.queue.try_recv().ok()) {
@@ -144,7 +143,7 @@ impl OwnerTask {
                         None => break,
                     },
                 };
-                let writes: Vec<_> = one.effects.changes.iter().map(Change::to_store).collect();
+                let writes: Vec<_> = one.effects.changes.iter().filter_map(Change::to_store).collect();
                 let more: usize = writes.iter().map(|(key, write)| key.len() + value_len(write)).sum();
                 if !pending.is_empty() && (ops + writes.len() > limits.ops || bytes + more > limits.bytes) {
                     state = before;
@@ -162,14 +161,17 @@ impl OwnerTask {
     }
 
     async fn commit(&mut self, mut state: State, batch: Batch, pending: Vec<Pending>) -> Result<(), OwnerError> {
+        let touched: Touched = pending.iter().map(|p| &p.effects.touched).collect();
         if batch.writes().len() == 0 {
-            // Replies may rest on nothing but what is published.
+            // Replies may rest on nothing but what is published, and on what is never kept.
+            if pending.iter().any(|p| !p.effects.changes.is_empty()) {
+                self.inner.publish(state, &touched);
+            }
             pending.into_iter().for_each(|p| (p.applied.answer)(Ok(())));
             return Ok(());
         }
         match self.store.commit(batch).await {
             Ok(revision) => {
-                let touched = pending.iter().flat_map(|p| p.effects.touched.iter().copied()).collect();
                 state.commit(Generation(revision.0), &touched);
                 self.inner.publish(state, &touched);
                 pending.into_iter().for_each(|p| (p.applied.answer)(Ok(())));

@@ -33,7 +33,7 @@ pub fn render(account: &AccountId, task: &Task, definition: &Definition) -> Task
         revision: task.definition.revision,
         group: task.group.to_string(),
         network_mode: mode,
-        awsvpc: None,
+        awsvpc: task.awsvpc.as_deref().cloned(),
         cpu_units: task_cpu(body, overrides),
         memory_mib: task_memory(body, overrides),
         containers: containers

@@ -88,6 +88,7 @@ fn host(n: u32) -> Host {
         usage,
         running_tasks: TASKS,
         pending_tasks: 0,
+        interfaces: 0,
     }
 }
 

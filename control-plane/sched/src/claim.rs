@@ -18,4 +18,12 @@ pub struct Claim {
     /// Whole GPUs.
     #[serde(default)]
     pub gpus: u32,
+    /// Interfaces of its own, each with an address of the host's share of the task network.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub interfaces: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }

@@ -46,6 +46,8 @@ pub struct Host {
     pub running_tasks: u32,
     /// Tasks placed and not yet RUNNING.
     pub pending_tasks: u32,
+    /// Interfaces that its tasks can have, held ones included; 0 while it can make none.
+    pub interfaces: u32,
 }
 
 /// What a host offers.
@@ -118,6 +120,7 @@ pub struct Usage {
     udp: Vec<u16>,
     /// Sorted; as for ports.
     gpu_ids: Vec<String>,
+    interfaces: u64,
     /// Hashes of the groups that have tasks here, sorted, apart from the groups for the same reason as in
     /// [`Attributes`]; parallel to `groups`.
     group_hashes: Vec<u64>,
@@ -133,6 +136,7 @@ impl Usage {
         held.claim.tcp.iter().for_each(|port| insert(&mut self.tcp, *port));
         held.claim.udp.iter().for_each(|port| insert(&mut self.udp, *port));
         held.gpu_ids.iter().for_each(|id| insert(&mut self.gpu_ids, id.clone()));
+        self.interfaces += u64::from(held.claim.interfaces);
         let hash = hash(held.group);
         match self.find_group(hash, held.group) {
             Ok(at) => self.groups[at].1 += 1,
@@ -150,6 +154,7 @@ impl Usage {
         held.claim.tcp.iter().for_each(|port| remove(&mut self.tcp, port));
         held.claim.udp.iter().for_each(|port| remove(&mut self.udp, port));
         held.gpu_ids.iter().for_each(|id| remove(&mut self.gpu_ids, id));
+        self.interfaces = self.interfaces.saturating_sub(u64::from(held.claim.interfaces));
         if let Ok(at) = self.find_group(hash(held.group), held.group) {
             self.groups[at].1 -= 1;
             if self.groups[at].1 == 0 {
@@ -197,6 +202,12 @@ impl Usage {
     #[must_use]
     pub fn gpu_ids(&self) -> &[String] {
         &self.gpu_ids
+    }
+
+    /// Interfaces held.
+    #[must_use]
+    pub const fn interfaces(&self) -> u64 {
+        self.interfaces
     }
 
     /// Tasks of this group.

@@ -192,6 +192,9 @@ fn has_room(host: &Host, usage: &Usage, claim: &Claim) -> Result<(), Reason> {
             return Err(Reason::Gpu(Shortage { needs: claim.gpus.into(), free, total }));
         }
     }
+    if let Some(shortage) = shortage(claim.interfaces, host.interfaces, usage.interfaces()) {
+        return Err(Reason::Interface(shortage));
+    }
     Ok(())
 }
 

@@ -65,6 +65,8 @@ pub enum Reason {
     },
     /// Too few GPUs.
     Gpu(Shortage),
+    /// Too few interfaces.
+    Interface(Shortage),
 }
 
 impl Reason {
@@ -81,6 +83,7 @@ impl Reason {
             Self::Memory(_) => "RESOURCE:MEMORY",
             Self::Port { .. } => "RESOURCE:PORTS",
             Self::Gpu(_) => "RESOURCE:GPU",
+            Self::Interface(_) => "RESOURCE:ENI",
         }
     }
 }
@@ -114,6 +117,7 @@ impl fmt::Display for Reason {
                 })
             }
             Self::Gpu(shortage) => shortage.write(f, "GPUs"),
+            Self::Interface(shortage) => shortage.write(f, "network interfaces"),
         }
     }
 }

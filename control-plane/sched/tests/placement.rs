@@ -106,7 +106,11 @@ impl Told {
         {
             return Some("RESOURCE:PORTS");
         }
-        (self.free_gpus() < claim.gpus as usize).then_some("RESOURCE:GPU")
+        if self.free_gpus() < claim.gpus as usize {
+            return Some("RESOURCE:GPU");
+        }
+        let interfaces = claim.interfaces + self.tasks.iter().map(|task| task.claim.interfaces).sum::<u32>();
+        (claim.interfaces > 0 && interfaces > self.host.interfaces).then_some("RESOURCE:ENI")
     }
 }
 
@@ -135,15 +139,17 @@ fn numbers(all: &[Told], index: usize, request: &Request) -> Vec<u64> {
 
 fn claims() -> impl Strategy<Value = Claim> {
     let ports = || proptest::collection::btree_set(prop_oneof![Just(80), Just(22), 8000..8004_u16], 0..3);
-    (0..5_u32, 0..5_u32, ports(), ports(), prop_oneof![6 => Just(0), 1 => 1..3_u32]).prop_map(
-        |(cpu, memory, tcp, udp, gpus)| Claim {
+    let seldom = || prop_oneof![6 => Just(0), 1 => 1..3_u32];
+    (0..5_u32, 0..5_u32, ports(), ports(), seldom(), seldom()).prop_map(|(cpu, memory, tcp, udp, gpus, interfaces)| {
+        Claim {
             cpu_units: cpu * 256,
             memory_mib: memory * 100,
             tcp: tcp.into_iter().collect(),
             udp: udp.into_iter().collect(),
             gpus,
-        },
-    )
+            interfaces,
+        }
+    })
 }
 
 fn small_claims() -> impl Strategy<Value = Claim> {
@@ -199,6 +205,7 @@ fn hosts() -> impl Strategy<Value = Vec<Told>> {
                 usage: Usage::default(),
                 running_tasks: tasks.len() as u32,
                 pending_tasks: 0,
+                interfaces: n as u32 % 4,
             };
             let mut told = Told { host, tasks: Vec::new() };
             // Some hosts hold more than they offer, as after registering anew with less.
@@ -322,7 +329,8 @@ proptest! {
                     | Reason::Cpu(_)
                     | Reason::Memory(_)
                     | Reason::Port { .. }
-                    | Reason::Gpu(_) => prop_assert_eq!(fits(host, &request.claim).err(), checked.err()),
+                    | Reason::Gpu(_)
+                    | Reason::Interface(_) => prop_assert_eq!(fits(host, &request.claim).err(), checked.err()),
                 },
             }
         }
@@ -412,6 +420,7 @@ fn equal(hosts: usize) -> Vec<Host> {
             usage: Usage::default(),
             running_tasks: 0,
             pending_tasks: 0,
+            interfaces: 0,
         })
         .collect()
 }
@@ -469,11 +478,12 @@ fn reasons_carry_the_numbers() {
     let member = || Constraint::parse("memberOf", Some("attribute:zone==z9")).expect("parses");
     let value = |value: &str| Some(value.to_owned());
     type Change<'a> = &'a dyn Fn(&mut Request);
-    let cases: [(Change<'_>, &str); 9] = [
+    let cases: [(Change<'_>, &str); 10] = [
         (&|r| r.claim.cpu_units = 512, "RESOURCE:CPU | needs 512 CPU units, has 128 of 2048 free"),
         (&|r| r.claim.memory_mib = 25, "RESOURCE:MEMORY | needs 25 MiB of memory, has 24 of 1024 free"),
         (&|r| r.claim.tcp = vec![81, 80], "RESOURCE:PORTS | needs tcp host port 80, which another task holds"),
         (&|r| r.claim.gpus = 1, "RESOURCE:GPU | needs 1 GPUs, has 0 of 0 free"),
+        (&|r| r.claim.interfaces = 1, "RESOURCE:ENI | needs 1 network interfaces, has 0 of 0 free"),
         (
             &|r| r.required = vec![Attribute { name: "ecs.capability.x".into(), value: None }],
             "ATTRIBUTE | needs attribute ecs.capability.x, has none of this name",

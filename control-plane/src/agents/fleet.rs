@@ -3,7 +3,10 @@
 use longshore_core::{
     AgentHello, ConnectError, Core, JoinError, JoinKey, JoinToken, Registered, SessionError, SessionId, Unavailable,
 };
-use longshore_model::{AccountId, AssignedTask, ClusterName, Generation, HostFacts, InstanceId, TaskId, TaskReport};
+use longshore_model::{
+    AccountId, AssignedTask, ClusterName, Generation, HostFacts, InstanceId, NetworkState, NetworkStatus, TaskId,
+    TaskReport,
+};
 use std::collections::BTreeMap;
 use std::future::Future;
 use tokio::sync::watch;
@@ -56,6 +59,26 @@ pub trait Fleet: Send + Sync + 'static {
 
     /// Wakes after each change of an instance's assignment; closed when it is deregistered.
     fn watch(&self, instance: InstanceId) -> watch::Receiver<Generation>;
+
+    /// The revision that readers see: at least that of everything that was answered.
+    fn revision(&self) -> Generation;
+
+    /// What an instance has to know of the task network; `None` while it has no part of it.
+    fn network(&self, instance: InstanceId) -> Option<(Generation, NetworkState)>;
+
+    /// Wakes after each change of that.
+    fn watch_network(&self, instance: InstanceId) -> watch::Receiver<Generation>;
+
+    /// Takes what an agent says of its part of the task network.
+    fn network_status(
+        &self,
+        instance: InstanceId,
+        session: SessionId,
+        status: NetworkStatus,
+    ) -> impl Future<Output = Result<(), SessionError>> + Send;
+
+    /// The generation of the task network that every host that counts has in force, or a later one.
+    fn network_settled(&self) -> Generation;
 }
 
 impl Fleet for Core {
@@ -104,5 +127,30 @@ impl Fleet for Core {
 
     fn watch(&self, instance: InstanceId) -> watch::Receiver<Generation> {
         self.watch_instance(instance)
+    }
+
+    fn revision(&self) -> Generation {
+        self.snapshot().revision()
+    }
+
+    fn network(&self, instance: InstanceId) -> Option<(Generation, NetworkState)> {
+        self.network_state(instance)
+    }
+
+    fn watch_network(&self, instance: InstanceId) -> watch::Receiver<Generation> {
+        Self::watch_network(self, instance)
+    }
+
+    async fn network_status(
+        &self,
+        instance: InstanceId,
+        session: SessionId,
+        status: NetworkStatus,
+    ) -> Result<(), SessionError> {
+        Self::network_status(self, instance, session, status).await
+    }
+
+    fn network_settled(&self) -> Generation {
+        Self::network_settled(self)
     }
 }

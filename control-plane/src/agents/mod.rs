@@ -6,12 +6,14 @@
 //!
 //! ```text
 //! listener (TLS) -> service (join, renew, the Hello) -> stream (one task a session) -> delta (what to send next)
+//!                                                        |-> network (what to tell of the task network)
 //!                                                        \-> presence, sessions (whose lease runs, who is newest)
 //! ```
 
 mod delta;
 mod fleet;
 mod listener;
+mod network;
 mod presence;
 mod refuse;
 mod service;

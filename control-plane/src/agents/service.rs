@@ -2,6 +2,7 @@
 //! runs as a task of its own (`stream`).
 
 use super::delta::Sent;
+use super::network::NetworkLine;
 use super::presence::{Parting, Presence};
 use super::sessions::Sessions;
 use super::stream::{Session, SessionParts, readable};
@@ -17,8 +18,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-/// Messages to an agent that wait to be sent. At most one assignment, one acknowledgement of reports and one of
-/// each heartbeat are under way; an agent that lets more pile up does not read.
+/// Messages to an agent that wait to be sent. At most one assignment, one network update, one acknowledgement of
+/// reports and one of each heartbeat are under way; an agent that lets more pile up does not read.
 const OUTBOUND: usize = 16;
 
 pub(super) struct Service<F> {
@@ -180,6 +181,7 @@ impl<F: Fleet> AgentService for Service<F> {
         let mut inbound = request.into_inner();
         // Subscribed before the assignment is read, so that no change falls between the two.
         let changes = self.fleet.watch(instance);
+        let network_changes = self.fleet.watch_network(instance);
         let admitted = async {
             let (version, hello) = self.greet(instance, session, &mut inbound).await?;
             let applied = hello.applied;
@@ -209,6 +211,13 @@ impl<F: Fleet> AgentService for Service<F> {
             lease: self.config.lease,
             apply_timeout: self.config.apply_timeout,
             sent,
+            network: NetworkLine::new(
+                Arc::clone(&self.fleet),
+                instance,
+                session,
+                network_changes,
+                self.config.apply_timeout,
+            ),
         });
         let millis = |time: std::time::Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
         let welcome = v1::Welcome {
@@ -216,7 +225,7 @@ impl<F: Fleet> AgentService for Service<F> {
             heartbeat_millis: millis(self.config.heartbeat),
             lease_millis: millis(self.config.lease),
             control_plane_version: env!("CARGO_PKG_VERSION").to_owned(),
-            revision: 0,
+            revision: self.fleet.revision().0,
         };
         tokio::spawn(stream.run(welcome, assignment));
         Ok(Response::new(ReceiverStream::new(responses)))

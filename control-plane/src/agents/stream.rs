@@ -7,11 +7,12 @@
 //! that the agent is gone, unless a newer stream has taken over (`presence`).
 
 use super::delta::Sent;
+use super::network::{NetworkEvent, NetworkLine};
 use super::presence::Presence;
 use super::{Fleet, refuse};
 use futures::future::BoxFuture;
 use longshore_core::{SessionError, SessionId};
-use longshore_model::{Assignment, Generation, InstanceId, TaskId, TaskReport};
+use longshore_model::{Assignment, Generation, InstanceId, NetworkStatus, NetworkUpdate, TaskId, TaskReport};
 use longshore_proto::convert::read_reports;
 use longshore_proto::{ReadReports, UnreadableReport, v1};
 use prost::Message as _;
@@ -47,6 +48,7 @@ pub(super) struct SessionParts<F: Fleet> {
     pub(super) apply_timeout: Duration,
     /// What the complete assignment that follows the Welcome holds.
     pub(super) sent: Sent,
+    pub(super) network: NetworkLine<F>,
 }
 
 pub(super) struct Session<F: Fleet> {
@@ -142,7 +144,9 @@ impl<F: Fleet> Session<F> {
 
     fn begin(&mut self, welcome: v1::Welcome, assignment: Assignment) -> Result<(), End> {
         self.send(v1::control_message::Kind::Welcome(welcome))?;
-        self.send_assignment(assignment)
+        self.send_assignment(assignment)?;
+        let first = self.parts.network.push();
+        self.send_network(first)
     }
 
     async fn serve(&mut self) -> End {
@@ -171,11 +175,13 @@ impl<F: Fleet> Session<F> {
                     Err(status) => Wake::End(closed(status)),
                 },
                 () = sleep_until(resend_at) => Wake::NotApplied,
+                event = parts.network.next() => Wake::Network(event),
                 () = tokio::time::sleep_until(lease_ends), if reading => Wake::End(End::LeaseLost),
             };
             let step = match wake {
                 Wake::End(end) => Err(end),
                 Wake::Changed => self.push(),
+                Wake::Network(event) => self.network_event(event),
                 Wake::Saved((seq, outcome)) => self.saved(seq, outcome),
                 Wake::Message(message) => {
                     self.parts.presence.hear();
@@ -198,16 +204,25 @@ impl<F: Fleet> Session<F> {
     fn message(&mut self, message: v1::AgentMessage) -> Result<(), End> {
         use v1::agent_message::Kind;
         match message.kind {
-            Some(Kind::Heartbeat(beat)) => self
-                .send(v1::control_message::Kind::HeartbeatAck(v1::HeartbeatAck { seq: beat.seq, network_settled: 0 })),
+            Some(Kind::Heartbeat(beat)) => self.send(v1::control_message::Kind::HeartbeatAck(v1::HeartbeatAck {
+                seq: beat.seq,
+                network_settled: self.parts.network.settled(),
+            })),
             Some(Kind::Applied(applied)) => self.applied(Generation(applied.generation)),
             Some(Kind::Resync(resync)) => {
                 let why: String = resync.why.chars().filter(|c| !c.is_control()).take(200).collect();
                 tracing::warn!(instance = %self.parts.instance, why, "an agent asks for everything again");
-                self.push_complete()
+                self.push_complete()?;
+                let update = self.parts.network.everything();
+                self.send_network(update)
             }
             Some(Kind::Reports(reports)) => self.reports(reports),
-            Some(Kind::NetworkStatus(_)) => Ok(()),
+            Some(Kind::NetworkStatus(status)) => {
+                let status = NetworkStatus::try_from(status)
+                    .map_err(|error| garbage(format!("in field `network_status`: {error}")))?;
+                let update = self.parts.network.hear(status);
+                self.send_network(update)
+            }
             Some(Kind::Hello(_)) => Err(garbage("field `hello`: a session has one hello, and it came")),
             None => {
                 self.unknown_messages += 1;
@@ -271,7 +286,8 @@ impl<F: Fleet> Session<F> {
                 if let Some(Gathered { seq, tasks, .. }) = self.gathered.take() {
                     self.save(seq, tasks.into_values().map(|(report, _)| report).collect());
                 }
-                self.send(v1::control_message::Kind::ReportsAck(v1::ReportsAck { seq, revision: 0 }))
+                let revision = self.parts.fleet.revision().0;
+                self.send(v1::control_message::Kind::ReportsAck(v1::ReportsAck { seq, revision }))
             }
             Err(error @ SessionError::Superseded { .. }) => {
                 tracing::debug!(%error, "reports of an older session");
@@ -321,6 +337,28 @@ impl<F: Fleet> Session<F> {
         self.send(v1::control_message::Kind::Assignment(assignment.into()))
     }
 
+    fn network_event(&mut self, event: NetworkEvent) -> Result<(), End> {
+        let update = match event {
+            NetworkEvent::Changed => self.parts.network.push(),
+            NetworkEvent::NotApplied => self.parts.network.again(),
+            NetworkEvent::Taken(Ok(())) => return Ok(()),
+            NetworkEvent::Taken(Err(SessionError::Superseded { .. })) => return Err(End::Superseded),
+            NetworkEvent::Taken(Err(SessionError::Deregistered(_))) => return Err(End::Deregistered),
+            NetworkEvent::Taken(Err(error @ SessionError::Unavailable(_))) => {
+                return Err(End::Unavailable(refuse::session(&error)));
+            }
+        };
+        self.send_network(update)
+    }
+
+    fn send_network(&self, update: Option<NetworkUpdate>) -> Result<(), End> {
+        let Some(update) = update else { return Ok(()) };
+        let complete = matches!(update, NetworkUpdate::Complete { .. });
+        let generation = update.generation();
+        tracing::debug!(instance = %self.parts.instance, %generation, complete, "sending a network update");
+        self.send(v1::control_message::Kind::Network(update.into()))
+    }
+
     fn send(&self, kind: v1::control_message::Kind) -> Result<(), End> {
         self.parts.outbound.try_send(Ok(v1::ControlMessage { kind: Some(kind) })).map_err(|error| match error {
             mpsc::error::TrySendError::Closed(_) => End::Closed(None),
@@ -361,6 +399,7 @@ impl Gathered {
 enum Wake {
     End(End),
     Changed,
+    Network(NetworkEvent),
     Saved((u64, Result<(), SessionError>)),
     Message(v1::AgentMessage),
     NotApplied,

@@ -2,6 +2,7 @@
 
 mod fleet;
 mod joining;
+mod network;
 mod peer;
 mod raw;
 mod sessions;

@@ -2,7 +2,7 @@
 
 use super::route::{Target, Wire};
 use super::sts::QueryError;
-use super::{Backend, Limits, body, route, sts};
+use super::{Backend, Limits, body, form, route, sts};
 use crate::auth::{self, AuthError, Verified};
 use bytes::Bytes;
 use futures::FutureExt;
@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use longshore_core::Caller;
+use longshore_core::{Caller, Ec2Error, Ec2Operation};
 use longshore_ecs_api::{ApiError, ErrorCode};
 use longshore_model::Region;
 use std::net::SocketAddr;
@@ -27,6 +27,7 @@ enum Refusal {
     Auth(AuthError),
     Api(ApiError),
     Query(QueryError),
+    Ec2(Ec2Error),
 }
 
 /// What the log may say about a request. Bodies, headers and signatures are not among it.
@@ -79,12 +80,26 @@ impl<B: Backend> Front<B> {
             principal_arn: verified.principal.arn.clone(),
             access_key_id: verified.access_key_id.clone(),
         };
+        let target = match target {
+            Target::Ec2(_) => {
+                let named = Ec2Operation::of(&form::parse(&body)).map_err(Refusal::Ec2)?;
+                *notes.target.insert(Target::Ec2(Some(named)))
+            }
+            Target::Ecs(_) | Target::Ssm(_) | Target::Sts => target,
+        };
         let carried_out = async {
             match target {
                 Target::Ecs(operation) => self.backend.ecs(&caller, operation, body).await.map_err(Refusal::Api),
                 Target::Ssm(operation) => self.backend.ssm(&caller, operation, body).await.map_err(Refusal::Api),
                 Target::Sts => {
-                    sts::call(&body, &verified.principal, request_id).map(Bytes::from).map_err(Refusal::Query)
+                    let form = form::parse(&body);
+                    sts::call(&form, &verified.principal, request_id).map(Bytes::from).map_err(Refusal::Query)
+                }
+                Target::Ec2(operation) => {
+                    let form = form::parse(&body);
+                    let operation = operation.map_or_else(|| Ec2Operation::of(&form), Ok).map_err(Refusal::Ec2)?;
+                    let answer = self.backend.ec2(&caller, operation, form, request_id).await;
+                    answer.map(Bytes::from).map_err(Refusal::Ec2)
                 }
             }
         };
@@ -119,6 +134,8 @@ impl Refusal {
             Self::Auth(error) => error.json(),
             Self::Api(error) => error.clone(),
             Self::Query(error) => ApiError::new(ErrorCode::UnknownOperation, error.message.clone()),
+            Self::Ec2(error) if error.status() >= 500 => ApiError::server(error.message.clone()),
+            Self::Ec2(error) => ApiError::client(error.to_string()),
         }
     }
 
@@ -134,6 +151,9 @@ impl Refusal {
                 QueryError { status: error.status(), code: code.into(), message: error.message.clone() }
             }
             Self::Query(error) => error.clone(),
+            Self::Ec2(error) => {
+                QueryError { status: error.status(), code: error.code.into(), message: error.message.clone() }
+            }
         }
     }
 }
@@ -158,6 +178,17 @@ fn refuse(refusal: Refusal, wire: Wire, request_id: &str) -> Response<Full<Bytes
             let error = refusal.query();
             respond(status(error.status), wire, sts::error(&error, request_id).into(), request_id)
         }
+        Wire::Ec2 => {
+            let error = match refusal {
+                Refusal::Auth(AuthError::UnknownKey) => QueryError {
+                    status: 401,
+                    code: "AuthFailure".into(),
+                    message: "AWS was not able to validate the provided access credentials".into(),
+                },
+                Refusal::Auth(_) | Refusal::Api(_) | Refusal::Query(_) | Refusal::Ec2(_) => refusal.query(),
+            };
+            respond(status(error.status), wire, sts::ec2_error(&error, request_id).into(), request_id)
+        }
     };
     if broken {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -168,7 +199,7 @@ fn refuse(refusal: Refusal, wire: Wire, request_id: &str) -> Response<Full<Bytes
 fn respond(status: StatusCode, wire: Wire, content: Bytes, request_id: &str) -> Response<Full<Bytes>> {
     let content_type = match wire {
         Wire::Json => "application/x-amz-json-1.1",
-        Wire::Query => "text/xml",
+        Wire::Query | Wire::Ec2 => "text/xml",
     };
     let mut response = Response::new(Full::new(content));
     *response.status_mut() = status;

@@ -2,7 +2,7 @@
 
 use crate::auth::Keys;
 use bytes::Bytes;
-use longshore_core::{Caller, Core, Principal};
+use longshore_core::{Caller, Core, Ec2Error, Ec2Operation, Principal};
 use longshore_ecs_api::ssm::SsmOperation;
 use longshore_ecs_api::{ApiError, Operation};
 use secrecy::SecretString;
@@ -27,6 +27,15 @@ pub trait Backend: Keys + Send + Sync + 'static {
         operation: SsmOperation,
         body: Bytes,
     ) -> impl Future<Output = Result<Bytes, ApiError>> + Send;
+
+    /// Carries out an operation of EC2: the parameters of a form, to XML.
+    fn ec2(
+        &self,
+        caller: &Caller,
+        operation: Ec2Operation,
+        form: Vec<(String, String)>,
+        request_id: &str,
+    ) -> impl Future<Output = Result<String, Ec2Error>> + Send;
 }
 
 impl Keys for Core {
@@ -42,5 +51,15 @@ impl Backend for Core {
 
     async fn ssm(&self, caller: &Caller, operation: SsmOperation, body: Bytes) -> Result<Bytes, ApiError> {
         Self::ssm(self, caller, operation, body).await
+    }
+
+    async fn ec2(
+        &self,
+        caller: &Caller,
+        operation: Ec2Operation,
+        form: Vec<(String, String)>,
+        request_id: &str,
+    ) -> Result<String, Ec2Error> {
+        Self::ec2(self, caller, operation, form, request_id).await
     }
 }

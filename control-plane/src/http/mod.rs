@@ -1,4 +1,4 @@
-//! The HTTP front: one port on which operators, SDKs and tools speak ECS, and the parts of STS and Systems Manager
+//! The HTTP front: one port on which operators, SDKs and tools speak ECS, and the parts of EC2, STS and Systems Manager
 //! that ECS users touch.
 //!
 //! It owns connections, their limits, and what the services look like on the wire. It decides nothing about clusters
@@ -8,6 +8,7 @@
 mod answer;
 mod backend;
 mod body;
+mod form;
 mod route;
 mod sts;
 

@@ -2,6 +2,7 @@
 
 use http::request::Parts;
 use http::{Method, header};
+use longshore_core::{Ec2Operation, ec2};
 use longshore_ecs_api::ssm::{self, SsmOperation};
 use longshore_ecs_api::{ApiError, ErrorCode, Operation, SIGNING_NAME, TARGET_PREFIX};
 
@@ -12,6 +13,8 @@ pub(super) enum Wire {
     Json,
     /// Form parameters in, XML out, the operation in the parameter `Action`.
     Query,
+    /// As `Query`, with errors in a form of EC2's own.
+    Ec2,
 }
 
 /// Where a request goes.
@@ -21,6 +24,8 @@ pub(super) enum Target {
     Ssm(SsmOperation),
     /// The operation is in the body.
     Sts,
+    /// The operation is in the body: absent until that was read.
+    Ec2(Option<Ec2Operation>),
 }
 
 impl Target {
@@ -30,6 +35,7 @@ impl Target {
             Self::Ecs(_) => SIGNING_NAME,
             Self::Ssm(_) => ssm::SIGNING_NAME,
             Self::Sts => super::sts::SIGNING_NAME,
+            Self::Ec2(_) => ec2::SIGNING_NAME,
         }
     }
 
@@ -39,6 +45,8 @@ impl Target {
             Self::Ecs(operation) => operation.name(),
             Self::Ssm(operation) => operation.name(),
             Self::Sts => "sts",
+            Self::Ec2(Some(operation)) => operation.name(),
+            Self::Ec2(None) => "ec2",
         }
     }
 
@@ -51,16 +59,22 @@ impl Target {
 
 /// Whether a service of that name, as scopes of signatures have it, is here at all.
 pub(super) fn exists(service: &str) -> bool {
-    [SIGNING_NAME, ssm::SIGNING_NAME, super::sts::SIGNING_NAME].contains(&service)
+    [SIGNING_NAME, ssm::SIGNING_NAME, super::sts::SIGNING_NAME, ec2::SIGNING_NAME].contains(&service)
 }
 
-/// The wire of a request: a form without a target is a Query request, everything else is answered in JSON.
+/// The wire of a request: a form without a target is a Query request, everything else is answered in JSON. Of the Query
+/// services the scope of the signature tells which; it is not proven yet, and decides over the form of errors only.
 pub(super) fn wire(parts: &Parts) -> Wire {
     let form = parts
         .headers
         .get(header::CONTENT_TYPE)
         .is_some_and(|value| value.as_bytes().to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded"));
-    if form && !parts.headers.contains_key("x-amz-target") { Wire::Query } else { Wire::Json }
+    if !form || parts.headers.contains_key("x-amz-target") {
+        return Wire::Json;
+    }
+    let header = parts.headers.get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes).unwrap_or_default();
+    let scope = format!("/{}/aws4_request", ec2::SIGNING_NAME);
+    if header.windows(scope.len()).any(|part| part == scope.as_bytes()) { Wire::Ec2 } else { Wire::Query }
 }
 
 /// The target of a request.
@@ -72,8 +86,10 @@ pub(super) fn target(parts: &Parts, wire: Wire) -> Result<Target, ApiError> {
     if parts.method != Method::POST || parts.uri.path() != "/" {
         return Err(unknown("Requests to this endpoint are POST requests to the path /.".into()));
     }
-    if wire == Wire::Query {
-        return Ok(Target::Sts);
+    match wire {
+        Wire::Query => return Ok(Target::Sts),
+        Wire::Ec2 => return Ok(Target::Ec2(None)),
+        Wire::Json => {}
     }
     let header = parts.headers.get("x-amz-target").and_then(|value| value.to_str().ok());
     let Some((prefix, name)) = header.and_then(|value| value.split_once('.')) else {

@@ -1,5 +1,6 @@
 //! The Security Token Service, as far as tools ask it who they are: GetCallerIdentity, Query in and XML out.
 
+use super::form::escape;
 use longshore_core::Principal;
 
 /// The service's name in a credential scope.
@@ -15,11 +16,11 @@ pub(super) struct QueryError {
     pub(super) message: String,
 }
 
-/// Carries out the request in `body`, a form.
-pub(super) fn call(body: &[u8], caller: &Principal, request_id: &str) -> Result<String, QueryError> {
-    let action = parameter(body, "Action").unwrap_or_default();
+/// Carries out the request that a form makes.
+pub(super) fn call(form: &[(String, String)], caller: &Principal, request_id: &str) -> Result<String, QueryError> {
+    let action = form.iter().find(|(name, _)| name == "Action").map_or("", |(_, action)| action);
     let refuse = |code: &str, message: String| Err(QueryError { status: 400, code: code.into(), message });
-    match action.as_str() {
+    match action {
         "GetCallerIdentity" => Ok(format!(
             "<GetCallerIdentityResponse xmlns=\"{NAMESPACE}\"><GetCallerIdentityResult><Arn>{}</Arn><UserId>{}</UserId>\
              <Account>{}</Account></GetCallerIdentityResult><ResponseMetadata><RequestId>{request_id}</RequestId>\
@@ -47,33 +48,14 @@ pub(super) fn error(error: &QueryError, request_id: &str) -> String {
     )
 }
 
-/// The first parameter of that name in a form.
-fn parameter(form: &[u8], name: &str) -> Option<String> {
-    form.split(|b| *b == b'&').find_map(|pair| {
-        let at = pair.iter().position(|b| *b == b'=')?;
-        (decode(&pair[..at]) == name).then(|| decode(&pair[at + 1..]))
-    })
-}
-
-fn decode(text: &[u8]) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut at = 0;
-    while at < text.len() {
-        let mut byte = [0u8; 1];
-        let digits = text.get(at + 1..at + 3).filter(|_| text[at] == b'%');
-        if digits.is_some_and(|digits| hex::decode_to_slice(digits, &mut byte).is_ok()) {
-            out.push(byte[0]);
-            at += 3;
-        } else {
-            out.push(if text[at] == b'+' { b' ' } else { text[at] });
-            at += 1;
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+/// An error as EC2 writes it, which is a Query service of its own kind.
+pub(super) fn ec2_error(error: &QueryError, request_id: &str) -> String {
+    format!(
+        "<Response><Errors><Error><Code>{}</Code><Message>{}</Message></Error></Errors><RequestID>{request_id}\
+         </RequestID></Response>",
+        escape(&error.code),
+        escape(&error.message)
+    )
 }
 
 #[cfg(test)]
@@ -81,20 +63,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters() {
-        for (form, value) in [
-            ("Action=GetCallerIdentity&Version=2011-06-15", Some("GetCallerIdentity")),
-            ("Version=1&Ac%74ion=a+b%2Fc%zz", Some("a b/c%zz")),
-            ("Action", None),
-            ("", None),
-        ] {
-            assert_eq!(parameter(form.as_bytes(), "Action").as_deref(), value, "{form}");
-        }
-    }
-
-    #[test]
     fn errors_are_escaped() {
         let refused = QueryError { status: 400, code: "A".into(), message: "<&>".into() };
         assert!(error(&refused, "id").contains("<Message>&lt;&amp;&gt;</Message>"));
+        let ec2 = "<Response><Errors><Error><Code>A</Code><Message>&lt;&amp;&gt;</Message></Error></Errors>\
+                   <RequestID>id</RequestID></Response>";
+        assert_eq!(ec2_error(&refused, "id"), ec2);
     }
 }

@@ -7,7 +7,7 @@ use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use bytes::Bytes;
-use longshore_core::{Caller, Principal};
+use longshore_core::{Caller, Ec2Error, Ec2Operation, Principal};
 use longshore_ecs_api::ssm::SsmOperation;
 use longshore_ecs_api::{ApiError, Operation};
 use longshore_model::AccountId;
@@ -61,6 +61,16 @@ impl Backend for Echo {
 
     async fn ssm(&self, caller: &Caller, operation: SsmOperation, body: Bytes) -> Result<Bytes, ApiError> {
         Ok(echo(operation.name(), caller, &body))
+    }
+
+    async fn ec2(
+        &self,
+        _: &Caller,
+        operation: Ec2Operation,
+        form: Vec<(String, String)>,
+        request_id: &str,
+    ) -> Result<String, Ec2Error> {
+        Ok(format!("{} {} {request_id}", operation.name(), form.len()))
     }
 }
 

@@ -95,7 +95,8 @@ impl Local {
         let file = self.dir.join("agent.toml");
         let text = format!(
             "data_dir = \"{}\"\ncontrol = \"127.0.0.1:7421\"\ntoken_file = \"{}\"\ndocker = \"unix://{}\"\n\
-             status_socket = \"{}\"\ntask_cgroup_parent = \"{TASKS_GROUP}\"\ncleanup_wait = \"1s\"\n",
+             status_socket = \"{}\"\ntask_cgroup_parent = \"{TASKS_GROUP}\"\ncleanup_wait = \"1s\"\n\
+             task_network = false\n",
             self.dir.join("agent").display(),
             token.display(),
             self.engine.socket().display(),

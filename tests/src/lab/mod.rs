@@ -96,12 +96,12 @@ impl Node {
         self.agent.launch(&self.host, &self.docker())
     }
 
-    /// Containers of ECS tasks, by label, whatever their state.
+    /// Containers of ECS tasks, by name, whatever their state. Sandboxes of their interfaces are not among them.
     ///
     /// # Errors
     /// When Docker does not answer.
     pub fn task_containers(&self) -> Result<Vec<Container>> {
-        let ours = |c: &Container| c.name.starts_with("ls-");
+        let ours = |c: &Container| c.name.starts_with("ls-") && !c.name.starts_with("ls-eni-");
         Ok(self.engine.containers()?.into_iter().filter(ours).collect())
     }
 }

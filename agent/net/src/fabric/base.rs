@@ -314,35 +314,49 @@ fn host_settings(v6: bool, leg: Option<&str>) -> Result<Vec<Repair>, FabricError
 }
 
 impl Inner {
-    /// Puts everything right, and says what was not.
+    /// Puts everything right, and says what was not. What cannot be put right keeps nothing else from being so; it is
+    /// the error then.
     pub(super) fn ensure(&self) -> Result<Vec<Repair>, FabricError> {
         let _editing = lock(&self.editing);
         let leases = lock(&self.wanted).leases.clone();
         let first = *leases.first().ok_or(FabricError::NoLease)?;
         let leg6 = self.config.network.v6.and_then(|_| first.v6_of(first.leg()));
         let plan = Plan { config: &self.config, leases: &leases, first, leg6 };
-        let survey = survey(&mut lock(&self.host_route), &self.config)?;
         let mut done = Vec::new();
+        let mut trouble = Vec::new();
+        let mut note = |result: Result<(), FabricError>| trouble.extend(result.err());
 
+        let survey = survey(&mut lock(&self.host_route), &self.config);
+        note(self.ensure_namespace(leg6.is_some(), &mut done));
+        note(self.ensure_leg(&plan, &mut done));
+        let tunnel = survey.and_then(|survey| self.ensure_tunnel(&plan, &survey, &mut done).map(|()| survey));
+        note(self.ensure_tables(&plan, &mut done));
+        note(self.ensure_docker(&plan, &mut done));
+        note(self.restore_rules(&mut done));
+        // A peer that cannot be reached is no fault of the base, and whoever named it was told.
+        note(tunnel.and_then(|survey| self.ensure_peers(&survey)).map(|report| done.extend(report.repairs)));
+        if trouble.is_empty() {
+            return Ok(done);
+        }
+        let what: Vec<String> = done.iter().map(ToString::to_string).collect();
+        tracing::warn!(repaired = ?what, failed = trouble.len(), "some of the network could not be put right");
+        Err(trouble.swap_remove(0))
+    }
+
+    fn ensure_namespace(&self, v6: bool, done: &mut Vec<Repair>) -> Result<(), FabricError> {
         pin::prepare(self.names().run()).map_err(FabricError::Pin)?;
         if pin::pin(&self.names().fabric_netns(), &self.fabric).map_err(FabricError::Pin)? {
             done.push(Repair::Namespace);
         }
-        let v6 = leg6.is_some();
         done.extend(self.fabric.visit(|| fabric_settings(v6)).map_err(FabricError::Namespace)??);
-        self.ensure_leg(&plan, &mut done)?;
-        self.ensure_tunnel(&plan, &survey, &mut done)?;
-        self.ensure_tables(&plan, &mut done)?;
+        Ok(())
+    }
+
+    fn ensure_docker(&self, plan: &Plan<'_>, done: &mut Vec<Repair>) -> Result<(), FabricError> {
         let routed = plan.routed().then_some(self.config.network.v4);
-        done.extend(
-            self.host
-                .visit(|| docker_user::ensure(&self.names().leg(), routed, v6))
-                .map_err(FabricError::Namespace)??,
-        );
-        done.extend(self.restore_rules()?);
-        // A peer that cannot be reached is no fault of the base, and whoever named it was told.
-        done.extend(self.ensure_peers(&survey)?.repairs);
-        Ok(done)
+        let look = || docker_user::ensure(&self.names().leg(), routed, plan.leg6.is_some());
+        done.extend(self.host.visit(look).map_err(FabricError::Namespace)??);
+        Ok(())
     }
 
     fn ensure_leg(&self, plan: &Plan<'_>, done: &mut Vec<Repair>) -> Result<(), FabricError> {

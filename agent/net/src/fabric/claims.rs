@@ -171,6 +171,12 @@ impl Rules {
                 let stale: Vec<Change> = wanted.into_iter().map(Change::Remove).collect();
                 self.nft.commit(&[stale, add].concat())
             }
+            // Somebody removed the chains that we made; if it is the table that is gone, this fails as well.
+            Err(NftError::Missing { .. }) => {
+                self.profiles.remove(&profile(&claim.groups));
+                self.ensure_profile(&claim.groups)?;
+                self.nft.commit(&add)
+            }
             result => result,
         }
     }

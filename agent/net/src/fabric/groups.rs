@@ -32,8 +32,8 @@ pub enum GroupsError {
 }
 
 impl Fabric {
-    /// Makes the groups that this host's tasks may be in these, with these rules. Those whose rules are the same are not
-    /// touched; those that are not named let nothing through any more. The others change in one transaction.
+    /// Makes the groups that this host's tasks may be in these, with these rules. Those whose rules are the same are
+    /// not touched; those that are not named let nothing through any more. The others change in one transaction.
     ///
     /// # Errors
     /// When the rules are refused; the old ones stay in force, all of them.

@@ -91,7 +91,7 @@ impl Inner {
         let link = route::find_link(&mut socket, &self.names().task_link(eni)).map_err(failed)?;
         let link = link.ok_or(LimitError::NoLink { eni })?.index;
         match limits.ingress_bps {
-            Some(bits) => socket.all(&[tc::add_bucket(link, &bucket(bits, mtu))]).map_err(needs("sch_tbf"))?,
+            Some(bits) => tc::set_bucket(&mut socket, link, &bucket(bits, mtu)).map_err(needs("sch_tbf"))?,
             None => remove(&mut socket, tc::del_bucket(link)).map_err(failed)?,
         }
         let name = self.names().shaper(eni);
@@ -108,7 +108,7 @@ impl Inner {
                 route::find_link(&mut socket, &name).map_err(failed)?.ok_or(LimitError::NoLink { eni })?
             }
         };
-        socket.all(&[tc::add_bucket(shaper.index, &bucket(bits, mtu))]).map_err(needs("sch_tbf"))?;
+        tc::set_bucket(&mut socket, shaper.index, &bucket(bits, mtu)).map_err(needs("sch_tbf"))?;
         if tc::redirects(&mut socket, link).map_err(failed)? != [shaper.index] {
             remove(&mut socket, tc::del_ingress(link)).map_err(failed)?;
             socket.all(&[tc::add_ingress(link)]).map_err(needs("sch_ingress"))?;

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 impl Inner {
     /// Compares what was said with what is there. The caller holds `editing`.
-    pub(super) fn restore_rules(&self) -> Result<Vec<Repair>, FabricError> {
-        let mut done = Vec::new();
+    pub(super) fn restore_rules(&self, done: &mut Vec<Repair>) -> Result<(), FabricError> {
+        let mut rewritten = false;
         let table = self.names().fabric_table();
         let mut rules = lock(&self.rules);
         let chains: BTreeSet<String> =
@@ -26,12 +26,13 @@ impl Inner {
             let failed = |source| FabricError::Table { table: table.clone(), source };
             program::run(&self.fabric, &script(&table, &all, &BTreeSet::new())).map_err(failed)?;
             done.push(Repair::Groups(groups.len()));
+            rewritten = true;
             rules = lock(&self.rules);
         }
         let sets: BTreeSet<String> = rules.nft.sets().map_err(FabricError::Nft)?.into_iter().collect();
         let lost = |id: &GroupId| !sets.contains(&members4(*id)) || !sets.contains(&members6(*id));
         // A table that lost its chains lost its sets as well, and `nft` made them anew, empty.
-        if !done.is_empty() || rules.members.keys().any(lost) {
+        if rewritten || rules.members.keys().any(lost) {
             let members = rules.members.clone();
             let count = rules.set_members(members).map_err(FabricError::Nft)?;
             if count > 0 {
@@ -54,6 +55,6 @@ impl Inner {
             rules.put(names, &claim).map_err(FabricError::Nft)?;
             done.push(Repair::Elements(names.task_link(claim.eni)));
         }
-        Ok(done)
+        Ok(())
     }
 }

@@ -239,8 +239,9 @@ impl Fabric {
         self.run(move |inner| inner.wire(&wire, &pause)).await
     }
 
-    /// Lets a sandbox's namespace go and waits until its link is gone with it; deletes the link when something else
-    /// keeps the namespace. What is not there may be.
+    /// Lets a sandbox's namespace go and waits until its link is gone with it. When something else keeps the namespace
+    /// (a process, or a [`Namespace`] of the caller's), that takes two seconds and the link is deleted. What is not
+    /// there may be.
     ///
     /// # Errors
     /// When something could not be removed; doing it again goes on.

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 
 const RTM_NEWQDISC: u16 = 36;
 const RTM_DELQDISC: u16 = 37;
+const RTM_GETQDISC: u16 = 38;
 const RTM_NEWTFILTER: u16 = 44;
 const RTM_GETTFILTER: u16 = 46;
 const NLM_F_REPLACE: u16 = 0x100;
@@ -17,8 +18,8 @@ const TC_H_ROOT: u32 = 0xffff_ffff;
 const TC_H_INGRESS: u32 = 0xffff_fff1;
 /// The handle that the ingress queue always has.
 const INGRESS_HANDLE: u32 = 0xffff_0000;
-/// Ours, `5:`.
-const BUCKET_HANDLE: u32 = 0x0005_0000;
+/// Ours, `5:` and `6:`: of a link's two, one is in use.
+const BUCKET_HANDLES: [u32; 2] = [0x0005_0000, 0x0006_0000];
 
 const TCA_KIND: u16 = 1;
 const TCA_OPTIONS: u16 = 2;
@@ -58,8 +59,39 @@ fn header(link: u32, handle: u32, parent: u32, info: u32) -> Vec<u8> {
     bytes
 }
 
-/// Puts a token bucket on what a link sends, in place of what was there.
-pub(crate) fn add_bucket(link: u32, bucket: &Bucket) -> Request {
+/// The token bucket on what a link sends, and its handle.
+fn root(socket: &mut Socket, link: u32) -> Result<Option<(u32, Bucket)>, NetlinkError> {
+    let replies = socket.dump(&Request { kind: RTM_GETQDISC, flags: 0, body: header(0, 0, 0, 0) })?;
+    let word = |bytes: &[u8], at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let bucket = |body: &[u8]| {
+        let (of, handle, parent) = (word(body, 4)?, word(body, 8)?, word(body, 12)?);
+        let attrs = body.get(20..)?;
+        ((of, parent) == (link, TC_H_ROOT) && attr::text(attr::find(attrs, TCA_KIND)?) == "tbf").then_some(())?;
+        let options = attr::find(attrs, TCA_OPTIONS)?;
+        let parms = attr::find(options, TCA_TBF_PARMS)?;
+        let wide = attr::find(options, TCA_TBF_RATE64).and_then(|b| Some(u64::from_ne_bytes(b.try_into().ok()?)));
+        let rate = wide.or_else(|| word(parms, 8).map(u64::from))?;
+        // The burst is told in units of the kernel's clock.
+        Some((handle, Bucket { rate, burst: 0, limit: word(parms, 24)? }))
+    };
+    Ok(replies.iter().find_map(|reply| bucket(&reply.body)))
+}
+
+/// Puts a token bucket on what a link sends, unless it is there.
+///
+/// One of another size takes the place of the old one at once, with what waits in it: a packet that waits and is larger
+/// than a new, smaller burst would never leave, and hold up all that come after it.
+pub(crate) fn set_bucket(socket: &mut Socket, link: u32, bucket: &Bucket) -> Result<(), NetlinkError> {
+    let [one, other] = BUCKET_HANDLES;
+    let handle = match root(socket, link)? {
+        Some((_, there)) if (there.rate, there.limit) == (bucket.rate, bucket.limit) => return Ok(()),
+        Some((handle, _)) if handle == one => other,
+        Some(_) | None => one,
+    };
+    socket.all(&[add_bucket(link, handle, bucket)])
+}
+
+fn add_bucket(link: u32, handle: u32, bucket: &Bucket) -> Request {
     // struct tc_tbf_qopt: two rates of 12 bytes, limit, buffer, mtu. The kernel makes the other numbers of the burst.
     let slow = u32::try_from(bucket.rate).unwrap_or(u32::MAX);
     let mut parms = vec![0, TC_LINKLAYER_ETHERNET, 0, 0, 0, 0, 0, 0];
@@ -69,14 +101,13 @@ pub(crate) fn add_bucket(link: u32, bucket: &Bucket) -> Request {
     parms.extend([0; 8]);
     let options =
         Attrs::new().put(TCA_TBF_PARMS, &parms).u32(TCA_TBF_BURST, bucket.burst).u64(TCA_TBF_RATE64, bucket.rate);
-    let body =
-        Attrs::after(&header(link, BUCKET_HANDLE, TC_H_ROOT, 0)).string(TCA_KIND, "tbf").nest(TCA_OPTIONS, options);
+    let body = Attrs::after(&header(link, handle, TC_H_ROOT, 0)).string(TCA_KIND, "tbf").nest(TCA_OPTIONS, options);
     Request { kind: RTM_NEWQDISC, flags: NLM_F_CREATE | NLM_F_REPLACE, body: body.into_bytes() }
 }
 
 /// Takes the token bucket away.
 pub(crate) fn del_bucket(link: u32) -> Request {
-    Request { kind: RTM_DELQDISC, flags: 0, body: header(link, BUCKET_HANDLE, TC_H_ROOT, 0) }
+    Request { kind: RTM_DELQDISC, flags: 0, body: header(link, 0, TC_H_ROOT, 0) }
 }
 
 /// Makes a place where what comes in through a link can be redirected.
@@ -92,7 +123,7 @@ pub(crate) fn del_ingress(link: u32) -> Request {
 
 /// Sends all that comes in through a link out of another one.
 pub(crate) fn redirect(from: u32, to: u32) -> Request {
-    // struct tc_u32_sel with one key that matches everything: flags, offshift, nkeys, then offsets, a mask, and the key.
+    // struct tc_u32_sel with one key that matches everything: flags, offshift, nkeys, offsets, a mask, the key.
     let mut everything = vec![TC_U32_TERMINAL, 0, 1, 0];
     everything.extend([0; 12 + 16]);
     // struct tc_mirred: index, capab, action, refcnt, bindcnt, eaction, ifindex.

@@ -91,7 +91,7 @@ fn lines(rule: &Rule, way: Way) -> Vec<String> {
     lines
 }
 
-/// The transaction that gives `changed` groups their rules and leaves the `closed` ones, if they are there, without any.
+/// The transaction that gives `changed` groups their rules and leaves the `closed` ones without any.
 pub(crate) fn script(table: &str, changed: &BTreeMap<GroupId, &GroupRules>, closed: &BTreeSet<GroupId>) -> String {
     let mut script = String::new();
     let sets: BTreeSet<GroupId> = changed.iter().flat_map(|(id, rules)| rules.references().chain([*id])).collect();

@@ -1,8 +1,8 @@
 //! nftables: a small encoder for what changes all the time, and the `nft` program for what seldom does.
 //!
 //! Elements of sets and maps, the chains of a set of groups and the sets of members go to the kernel by [`batch`], one
-//! transaction each, tens of microseconds. Whole tables ([`ruleset`]) and the rules of groups ([`groups`]) are text that
-//! [`program`] feeds to `nft`, one transaction as well.
+//! transaction each, tens of microseconds. Whole tables ([`ruleset`]) and the rules of groups ([`groups`]) are text
+//! that [`program`] feeds to `nft`, one transaction as well.
 
 pub(crate) mod batch;
 pub(crate) mod elements;

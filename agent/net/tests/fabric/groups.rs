@@ -220,6 +220,29 @@ fn a_task_in_several_groups_has_what_each_lets_through() {
 }
 
 #[test]
+fn members_may_be_said_before_rules() {
+    world(async || {
+        let host = Host::here().await;
+        let (web, db) = (GroupId::random(), GroupId::random());
+        let leg = IpAddr::V4(host.lease.leg());
+        let change = MemberChanges { added: [leg].into(), removed: BTreeSet::new() };
+        host.fabric.change_members(&BTreeMap::from([(web, change)])).await.expect("members");
+        let listed = json_in(&host.fabric_netns(), &format!("nft -j list set inet ls_fab m4_{}", web.digits()));
+        let set = &listed["nftables"][1]["set"];
+        assert_eq!((&set["type"], &set["elem"]), (&"ipv4_addr".into(), &serde_json::json!(["10.77.1.1"])));
+        let groups = BTreeMap::from([(db, group(&[rule(tcp_port(80), RulePeer::Group(web))]))]);
+        host.fabric.set_groups(&groups).await.expect("groups");
+        let b = host.task(12, &[db]).await;
+        b.listen(80).await;
+        reaches(&here(), b.ip(), 80).await;
+        // Nobody refers to it any more.
+        host.fabric.set_groups(&BTreeMap::from([(db, group(&[]))])).await.expect("groups");
+        assert!(!host.fabric_sh("nft list sets inet").contains(web.digits()));
+        does_not_reach(&here(), b.ip(), 80).await;
+    });
+}
+
+#[test]
 fn members_and_rules_by_the_hundred() {
     world(async || {
         let host = Host::here().await;
@@ -336,7 +359,10 @@ fn a_firewall_that_was_taken_away_is_said_and_put_back() {
         assert_eq!(host.fabric.repair().await.expect("repaired"), []);
 
         // A table of another make.
-        host.fabric_sh("nft delete table inet ls_fab; nft add table inet ls_fab; nft 'add set inet ls_fab pin4 { type ipv4_addr; }'");
+        host.fabric_sh(
+            "nft delete table inet ls_fab; nft add table inet ls_fab; \
+             nft 'add set inet ls_fab pin4 { type ipv4_addr; }'",
+        );
         assert!(!host.fabric.repair().await.expect("repaired").is_empty());
         until("it works again", || pings(&a.netns(), "", b.ip(), 1).then_some(()));
     });

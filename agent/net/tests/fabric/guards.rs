@@ -70,10 +70,9 @@ fn the_hosts_firewall_is_not_between_tasks() {
         sh("nft flush ruleset");
         a.reaches(b.ip(), 80).await;
         // Nor what others put there, nor forwarding switched off.
-        sh(
-            "nft add table inet other; nft 'add chain inet other forward { type filter hook forward priority 0; policy drop; }'; \
-            sysctl -qw net.ipv4.ip_forward=0",
-        );
+        sh("nft add table inet other; \
+             nft 'add chain inet other forward { type filter hook forward priority 0; policy drop; }'; \
+            sysctl -qw net.ipv4.ip_forward=0");
         a.reaches(b.ip(), 80).await;
 
         let done: Vec<String> = host.fabric.repair().await.expect("repaired").iter().map(ToString::to_string).collect();
@@ -141,9 +140,8 @@ fn docker_is_told_to_let_tasks_through() {
     world(async || {
         let host = Host::here().await;
         assert!(!sh("iptables -w -S").contains("lsl0"), "without its chain there is nothing to tell");
-        sh(
-            "iptables -w -N DOCKER-USER; iptables -w -A DOCKER-USER -j RETURN; iptables -w -A FORWARD -j DOCKER-USER; iptables -w -P FORWARD DROP",
-        );
+        sh("iptables -w -N DOCKER-USER; iptables -w -A DOCKER-USER -j RETURN; \
+             iptables -w -A FORWARD -j DOCKER-USER; iptables -w -P FORWARD DROP");
         assert_eq!(host.fabric.repair().await.expect("repaired").len(), 1);
         let rules = sh("iptables -w -S DOCKER-USER");
         let rules: Vec<&str> = rules.lines().skip(1).collect();

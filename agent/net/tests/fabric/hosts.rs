@@ -2,9 +2,9 @@
 
 use crate::world::{
     Host, Place, Task, does_not_reach, group, json_in, lease, listen, make_lan, network, network6, open_group, pings,
-    reaches, rule, sh, sh_in, tcp_port, until, v4, world,
+    reaches, rule, sh, sh_in, tcp_port, until, v4, v6, world,
 };
-use longshore_model::network::{GroupId, GroupRules, NetworkConfig, Overlay, Peer, RulePeer};
+use longshore_model::network::{GroupId, NetworkConfig, Overlay, Peer, RulePeer, Traffic};
 use longshore_net::{Namespace, PeersError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
@@ -37,8 +37,7 @@ async fn hosts(network: NetworkConfig, count: u8) -> Vec<Host> {
 /// A group on all hosts that lets everything through.
 async fn open_everywhere(hosts: &[Host]) -> GroupId {
     let id = open_group(&hosts[0]).await;
-    let all = [rule(longshore_model::network::Traffic::All, v4("0.0.0.0/0"))];
-    let rules = GroupRules { ingress: all.into(), egress: group(&[]).egress };
+    let rules = group(&[rule(Traffic::All, v4("0.0.0.0/0")), rule(Traffic::All, v6("::/0"))]);
     for host in hosts {
         host.fabric.set_groups(&BTreeMap::from([(id, rules.clone())])).await.expect("groups");
     }
@@ -121,18 +120,24 @@ fn tasks_of_three_hosts_reach_each_other_by_unicast_tunnels_alone() {
         // A broadcast of ours ends the watch.
         hosts[0].sh("ip addr add 192.168.99.1/24 dev eth0; ping -c 1 -W 1 192.168.99.99 >/dev/null 2>&1 || true");
         let seen = watch.until("192.168.99.99");
-        let tunnels = seen.iter().filter(|line| line.contains(".4789: VXLAN")).count();
+        // Each tunnel packet is a line, and what is in it another.
+        let (mut tunnels, mut outer) = (0, false);
+        for line in &seen {
+            let cast = |address: &str| {
+                address.starts_with("ff:ff") || address.starts_with("33:33") || address.starts_with("01:00")
+            };
+            let to = line.split(" > ").nth(1).unwrap_or_default();
+            if line.contains(".4789: VXLAN, flags [I] (0x08), vni 7777") {
+                assert!(!cast(to), "{line}");
+                (tunnels, outer) = (tunnels + 1, true);
+                continue;
+            }
+            let of_tasks = ["10.77.", "02:cf:", "02:0a:", "02:ee:"].iter().any(|word| line.contains(word));
+            assert!(!of_tasks || (outer && !cast(to) && !line.contains("ARP")), "{line}: {seen:#?}");
+            assert!(!outer || of_tasks, "{line}: {seen:#?}");
+            outer = false;
+        }
         assert!(tunnels > 20, "{seen:#?}");
-        let strange: Vec<&String> = seen
-            .iter()
-            .filter(|line| {
-                !line.contains(".4789: VXLAN, flags [I] (0x08), vni 7777") && !line.contains("192.168.99.99")
-            })
-            // What is inside a tunnel packet is shown on a line of its own.
-            .filter(|line| line.contains("ARP") || line.contains("ff:ff:ff:ff:ff:ff") || line.contains("33:33:"))
-            .filter(|line| !line.contains("192.168.50."))
-            .collect();
-        assert!(strange.is_empty(), "{strange:#?}");
     });
 }
 
@@ -180,15 +185,14 @@ fn forged_tunnel_packets_are_dropped_and_counted() {
         b.listen(80).await;
         a.reaches(b.ip(), 80).await;
         // A stranger with a tunnel of the same number claims to be a task of the first host.
-        sh(
-            "ip netns add stranger; ip link add s0 type veth peer name eth0 netns stranger; ip link set s0 master lan up; \
+        sh("ip netns add stranger; \
+             ip link add s0 type veth peer name eth0 netns stranger; ip link set s0 master lan up; \
             ip -n stranger link set eth0 up; ip -n stranger addr add 192.168.50.66/24 dev eth0; \
             ip -n stranger link add vx type vxlan id 7777 dstport 4789 local 192.168.50.66 dev eth0 nolearning; \
             ip -n stranger link set vx address 02:cf:0a:4d:01:00 up; ip -n stranger addr add 10.77.1.11/32 dev vx; \
             bridge -n stranger fdb append 02:cf:0a:4d:02:00 dev vx dst 192.168.50.2; \
             ip -n stranger neigh add 10.77.2.0 lladdr 02:cf:0a:4d:02:00 dev vx nud permanent; \
-            ip -n stranger route add 10.77.2.0/24 via 10.77.2.0 dev vx onlink",
-        );
+            ip -n stranger route add 10.77.2.0/24 via 10.77.2.0 dev vx onlink");
         let before = hosts[1].host_counted("underlay");
         assert!(!pings("/run/netns/stranger".as_ref(), "-I 10.77.1.11", b.ip(), 1));
         assert!(hosts[1].host_counted("underlay") > before);
@@ -280,13 +284,48 @@ fn a_tunnel_that_was_lost_comes_back() {
         assert!(!hosts[0].fabric.repair().await.expect("repaired").is_empty());
         a.reaches(b.ip(), 80).await;
         // The underlay's link goes, and the tunnel with it.
-        hosts[0].sh("ip link del eth0");
+        hosts[0].sh("ip link del eth0; nft flush ruleset");
         let error = hosts[0].fabric.repair().await.expect_err("no underlay");
         assert!(error.to_string().contains("`eth0` is not there"), "{error}");
+        // What does not need it is put back all the same.
+        assert!(hosts[0].sh("nft list ruleset").contains("chain tasks_to_host"));
         sh("ip link add host1 type veth peer name eth0 netns host1; ip link set host1 master lan up; \
             ip -n host1 addr add 192.168.50.1/24 dev eth0; ip -n host1 link set eth0 up");
         hosts[0].fabric.repair().await.expect("repaired");
         until("the tunnel works", || pings(&a.netns(), "", b.ip(), 1).then_some(()));
+    });
+}
+
+#[test]
+fn tunnels_run_over_ipv6_as_well() {
+    world(async || {
+        make_lan();
+        let network = NetworkConfig { mtu: 1430, ..network6() };
+        let mut hosts = Vec::new();
+        for number in 1..=2_u8 {
+            let adapt = |config: &mut longshore_net::FabricConfig| {
+                let address = format!("fd50::{number}");
+                sh(&format!("ip -n host{number} addr add {address}/64 dev eth0 nodad"));
+                let address = address.parse().expect("an address");
+                config.underlay = Some(longshore_net::Underlay { address, device: "eth0".into() });
+            };
+            hosts.push(Host::made(network, number, &Place::Lan, adapt).await);
+        }
+        let all = open_everywhere(&hosts).await;
+        for (host, other, number) in [(&hosts[0], &hosts[1], 2), (&hosts[1], &hosts[0], 1)] {
+            let underlay = format!("fd50::{number}").parse().expect("an address");
+            let v4 = other.peer(number);
+            let report = host.fabric.set_peers(std::slice::from_ref(&v4)).await.expect("peers");
+            assert_eq!(report.refused.len(), 1, "{report:?}");
+            let report = host.fabric.set_peers(&[Peer { underlay, ..v4 }]).await.expect("peers");
+            assert_eq!(report.refused, []);
+            assert_eq!(host.fabric.repair().await.expect("repaired"), []);
+        }
+        let (a, b) = (hosts[0].task(11, &[all]).await, hosts[1].task(11, &[all]).await);
+        b.listen(80).await;
+        a.reaches(b.ip(), 80).await;
+        a.reaches(b.ip6(), 80).await;
+        assert!(pings(&a.netns(), "-M do -s 1402", b.ip(), 5) && pings(&a.netns(), "-M do -s 1382", b.ip6(), 5));
     });
 }
 

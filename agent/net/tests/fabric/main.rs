@@ -2,7 +2,10 @@
 
 mod world;
 
+mod crash;
 mod groups;
 mod guards;
 mod hosts;
+mod limits;
+mod reference;
 mod wiring;

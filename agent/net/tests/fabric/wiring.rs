@@ -40,7 +40,10 @@ fn a_wired_sandbox_is_as_the_record_says() {
         );
         assert_eq!(json_in(&netns, "ip -json -6 addr show dev eth0"), json!([]));
         let neighbours = json_in(&netns, "ip -json neigh show");
-        let gateway = json!({"dst": "169.254.170.1", "dev": "eth0", "lladdr": "02:ee:00:00:00:ff", "protocol": "98", "state": ["PERMANENT"]});
+        let mac = "02:ee:00:00:00:ff";
+        let gateway = json!({
+            "dst": "169.254.170.1", "dev": "eth0", "lladdr": mac, "protocol": "98", "state": ["PERMANENT"],
+        });
         assert_eq!(neighbours, json!([gateway]));
 
         let link = host.fabric.names().task_link(task.eni());
@@ -86,7 +89,10 @@ fn the_base_is_as_the_design_says() {
         assert_eq!(
             picked(&routes, &keys),
             [
-                json!({"dst": "10.77.0.0/16", "gateway": "169.254.170.1", "prefsrc": "10.77.1.1", "protocol": "98", "metrics": [{"mtu": 1450}]}),
+                json!({
+                    "dst": "10.77.0.0/16", "gateway": "169.254.170.1", "prefsrc": "10.77.1.1", "protocol": "98",
+                    "metrics": [{"mtu": 1450}],
+                }),
                 json!({"dst": "169.254.170.1", "protocol": "98"}),
             ]
         );
@@ -217,9 +223,8 @@ fn what_is_in_the_way_is_said_before_anything_is_made() {
         assert!(!sh("ip -o link").contains("lsl0"));
 
         // Somebody else's tunnel.
-        sh(
-            "ip addr del 10.77.9.9/24 dev eth0; ip link add other type vxlan id 7777 dstport 4789 local 192.168.50.1 dev eth0; ip link set other up",
-        );
+        sh("ip addr del 10.77.9.9/24 dev eth0; \
+             ip link add other type vxlan id 7777 dstport 4789 local 192.168.50.1 dev eth0; ip link set other up");
         let error = open(&|config| config.underlay = underlay("eth0", 1)).await;
         assert!(matches!(&error, FabricError::TunnelTaken { vni: 7777, port: 4789 }), "{error:?}");
     });

@@ -71,7 +71,7 @@ fn task() -> TaskSpec {
 
 impl Rig {
     fn on(host: &Arc<FakeHost>, dir: &Path, owned: BTreeMap<TaskId, Owned>) -> Self {
-        Self::with(host, dir, owned, Settings { enabled: true, warm: 3, data_dir: dir.to_owned() })
+        Self::with(host, dir, owned, Settings { enabled: true, warm: 3, idle: 3, data_dir: dir.to_owned() })
     }
 
     fn with(host: &Arc<FakeHost>, dir: &Path, owned: BTreeMap<TaskId, Owned>, settings: Settings) -> Self {
@@ -193,6 +193,8 @@ async fn a_burst_makes_what_is_missing_and_the_pool_grows_with_demand() {
     rig.until_warm(12).await;
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert_eq!(rig.line().await.warm_target, 3);
+    // The demand has passed, and so does what was made for it.
+    rig.until_warm(3).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -230,7 +232,7 @@ async fn without_a_lease_or_a_fabric_a_task_waits_and_is_told_why() {
 #[tokio::test(start_paused = true)]
 async fn a_host_that_takes_no_part_refuses_for_good() {
     let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
-    let settings = Settings { enabled: false, warm: 3, data_dir: dir.path().to_owned() };
+    let settings = Settings { enabled: false, warm: 3, idle: 3, data_dir: dir.path().to_owned() };
     let rig = Rig::with(&host, dir.path(), BTreeMap::new(), settings);
     assert!(matches!(rig.network.ensure(&task()).await, Err(Failure::Lasting(why)) if why.contains("task_network")));
     rig.hear(complete(5, &["10.77.1.0/24"])).await;

@@ -3,6 +3,7 @@
 use crate::agent::{JoinError, JoinKey, Registered};
 use crate::change::Change;
 use crate::command::{Command, Tx};
+use crate::commands::network::free_leases;
 use crate::commands::session::check_facts;
 use crate::records::{Activation, Cluster, Connection, Instance, InstanceStatus, Stop, Task};
 use crate::state::State;
@@ -156,7 +157,9 @@ impl Command for DeregisterInstance {
                 tx.change(Change::Task(Arc::new(orphan)));
             }
         }
-        Ok(put(tx, &record, InstanceStatus::Inactive { since: tx.now }))
+        let record = put(tx, &record, InstanceStatus::Inactive { since: tx.now });
+        free_leases(tx, self.instance);
+        Ok(record)
     }
 }
 

@@ -4,7 +4,9 @@ mod activation;
 mod attributes;
 mod cluster;
 mod definition;
+mod group;
 mod instance;
+mod network;
 mod place;
 mod report;
 mod session;
@@ -17,8 +19,15 @@ pub(crate) use activation::{CreateActivation, DeleteActivation};
 pub(crate) use attributes::{AttributeChange, ChangeAttributes};
 pub(crate) use cluster::{ClusterUpdate, CreateCluster, DeleteCluster, UpdateCluster};
 pub(crate) use definition::{DeleteDefinitions, DeregisterDefinition, RegisterDefinition};
+pub(crate) use group::{
+    ChangeNetworkTags, ChangeRules, CreateGroup, DeleteGroup, NetworkTagged, NewRule, RuleChange, RuleEdit, TagsOff,
+};
 pub(crate) use instance::{DeregisterInstance, Join, SetInstancesStatus};
-pub(crate) use place::{Launch, Launched, PlaceError, PlaceTasks, Refusal, Target, plan, repeated};
+pub(crate) use network::TakeNetworkStatus;
+pub(crate) use place::{
+    Interfaces, Launch, Launched, NewTask, PlaceError, PlaceTasks, Refusal, Target, no_group, plan, repeated,
+    unknown_group,
+};
 pub(crate) use report::{REASON_MAX, Report};
 pub(crate) use session::{Connect, Disconnect, ExpireSessions};
 pub(crate) use setting::{DeleteSetting, PutSetting};

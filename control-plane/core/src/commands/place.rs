@@ -13,8 +13,12 @@ use crate::state::{HostState, State};
 use longshore_ecs_api::enums::LaunchType;
 use longshore_ecs_api::types::TaskOverride;
 use longshore_ecs_api::{ApiError, ErrorCode};
-use longshore_model::{ClusterKey, DesiredStatus, InstanceId, TaskId, TaskStatus, Timestamp};
-use longshore_sched::{Placed, Request, Strategy, check_on, place};
+use longshore_model::{
+    AwsvpcSpec, Bandwidth, ClusterKey, DesiredStatus, GroupId, InstanceId, NetworkHealth, SubnetId, TaskId, TaskStatus,
+    Timestamp,
+};
+use longshore_sched::{Placed, Reason, Request, Strategy, check_on, place};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,8 +34,10 @@ pub(crate) struct Launch {
     pub(crate) started_by: Option<Arc<str>>,
     pub(crate) launch_type: LaunchType,
     pub(crate) tags: Tags,
-    /// The tasks' ids and those of their containers' ARNs; as many as the request's count.
-    pub(crate) ids: Vec<(TaskId, Vec<uuid::Uuid>)>,
+    /// As many as the request's count.
+    pub(crate) ids: Vec<NewTask>,
+    /// What each asks of its interface, when it has one.
+    pub(crate) interfaces: Option<Interfaces>,
     /// GPUs of each container, in the definition's order.
     pub(crate) gpus: Vec<u32>,
     /// What is asked of a host.
@@ -39,6 +45,32 @@ pub(crate) struct Launch {
     pub(crate) target: Target,
     /// The client's token and the request's hash.
     pub(crate) token: Option<(ClientTokenKey, String)>,
+}
+
+/// The ids that a task will have.
+#[derive(Debug, Clone)]
+pub(crate) struct NewTask {
+    pub(crate) id: TaskId,
+    /// Of its containers' ARNs, in the definition's order.
+    pub(crate) containers: Vec<uuid::Uuid>,
+    /// Of the attachment of its interface.
+    pub(crate) attachment: uuid::Uuid,
+}
+
+impl NewTask {
+    /// New ids for a task of that many containers.
+    pub(crate) fn random(containers: usize) -> Self {
+        let uuid = || uuid::Uuid::new_v4();
+        Self { id: TaskId::random(), containers: (0..containers).map(|_| uuid()).collect(), attachment: uuid() }
+    }
+}
+
+/// What tasks of mode `awsvpc` ask of their interfaces.
+#[derive(Debug, Clone)]
+pub(crate) struct Interfaces {
+    pub(crate) subnet: SubnetId,
+    pub(crate) groups: BTreeSet<GroupId>,
+    pub(crate) bandwidth: Bandwidth,
 }
 
 /// Which hosts may be chosen.
@@ -82,11 +114,7 @@ pub(crate) fn plan(state: &State, launch: &Launch) -> Result<Plan, ApiError> {
             let hosts = cluster.hosts.values().filter(|host| host.record.status.is_registered());
             let outcome = place(hosts.map(|host| &host.view), &launch.request);
             let places = outcome.placed.iter().filter_map(|p| Some((p.instance, host(&p.instance)?.epoch)));
-            let refusals = outcome.passed_over.iter().map(|passed| Refusal {
-                instance: passed.instance,
-                reason: passed.reason.text().to_owned(),
-                detail: Some(passed.reason.to_string()),
-            });
+            let refusals = outcome.passed_over.iter().map(|passed| refusal(state, passed.instance, &passed.reason));
             Ok(Plan { places: places.collect(), refusals: refusals.collect() })
         }
         Target::Instances(instances) => {
@@ -95,16 +123,47 @@ pub(crate) fn plan(state: &State, launch: &Launch) -> Result<Plan, ApiError> {
                 match host(id).map(|host| (host, check_on(&host.view, &launch.request))) {
                     None => plan.refusals.push(Refusal { instance: *id, reason: "MISSING".to_owned(), detail: None }),
                     Some((host, Ok(_))) => plan.places.push((*id, host.epoch)),
-                    Some((_, Err(reason))) => plan.refusals.push(Refusal {
-                        instance: *id,
-                        reason: reason.text().to_owned(),
-                        detail: Some(reason.to_string()),
-                    }),
+                    Some((_, Err(reason))) => plan.refusals.push(refusal(state, *id, &reason)),
                 }
             }
             Ok(plan)
         }
     }
+}
+
+fn refusal(state: &State, instance: InstanceId, reason: &Reason) -> Refusal {
+    // Why a host has no interfaces to give is not in the numbers that placement looks at.
+    let health = match reason {
+        Reason::Interface(_) => state.host(instance).and_then(|host| state.network_health(host)),
+        Reason::Status(_)
+        | Reason::Disconnected
+        | Reason::Attribute { .. }
+        | Reason::MemberOf { .. }
+        | Reason::DistinctInstance { .. }
+        | Reason::Cpu(_)
+        | Reason::Memory(_)
+        | Reason::Port { .. }
+        | Reason::Gpu(_) => None,
+    };
+    let detail = match health {
+        Some(NetworkHealth::Degraded { reason }) => reason,
+        Some(NetworkHealth::Ready) | None => reason.to_string(),
+    };
+    Refusal { instance, reason: reason.text().to_owned(), detail: Some(detail) }
+}
+
+/// ECS's words for a security group that does not exist.
+pub(crate) fn no_group(id: impl std::fmt::Display) -> ApiError {
+    ApiError::invalid(format!(
+        "Error retrieving security group information for [{id}]: The security group '{id}' does not exist (ErrorCode: \
+         InvalidGroup.NotFound)"
+    ))
+}
+
+/// A security group of `groups` that does not exist (any more), if there is one.
+pub(crate) fn unknown_group(state: &State, cluster: &ClusterKey, groups: &BTreeSet<GroupId>) -> Option<GroupId> {
+    let known = |id: GroupId| state.security_group(id).is_some_and(|group| group.is_seen_from(&cluster.region));
+    groups.iter().copied().find(|id| !known(*id))
 }
 
 /// Places tasks as planned, or plans first when there is no plan.
@@ -160,17 +219,22 @@ impl Command for PlaceTasks {
                 return Err(ApiError::client("TaskDefinition is inactive").into());
             }
         }
+        if let Some(asked) = &launch.interfaces
+            && let Some(id) = unknown_group(tx.state(), &launch.cluster, &asked.groups)
+        {
+            return Err(no_group(id).into());
+        }
         let plan = match planned {
             Some(made_before) if is_current(tx.state(), &launch, &made_before) => made_before,
             Some(_) => return Err(PlaceError::Outdated),
             None => plan(tx.state(), &launch)?,
         };
         let mut tasks = Vec::new();
-        for ((instance, _), (id, containers)) in plan.places.iter().zip(&launch.ids) {
+        for ((instance, _), new) in plan.places.iter().zip(&launch.ids) {
             // The state has the tasks before this one, so tasks of one launch count for each other.
             let host = tx.state().host(*instance).ok_or(PlaceError::Outdated)?;
             let placed = check_on(&host.view, &launch.request).map_err(|_| PlaceError::Outdated)?;
-            let task = Arc::new(task(&launch, *id, containers, &placed, tx.now));
+            let task = Arc::new(task(&launch, new, &placed, tx.now));
             tx.change(Change::Task(Arc::clone(&task)));
             tasks.push(task);
         }
@@ -216,14 +280,24 @@ fn is_current(state: &State, launch: &Launch, plan: &Plan) -> bool {
     active && plan.places.iter().all(same)
 }
 
-fn task(launch: &Launch, id: TaskId, containers: &[uuid::Uuid], placed: &Placed, now: Timestamp) -> Task {
+fn task(launch: &Launch, new: &NewTask, placed: &Placed, now: Timestamp) -> Task {
     let mut gpus = placed.gpu_ids.iter().cloned();
-    let containers = containers.iter().zip(&launch.gpus).map(|(arn_id, count)| TaskContainer {
+    let containers = new.containers.iter().zip(&launch.gpus).map(|(arn_id, count)| TaskContainer {
         arn_id: *arn_id,
         gpu_ids: gpus.by_ref().take(*count as usize).collect(),
     });
+    let awsvpc = launch.interfaces.as_ref().map(|asked| {
+        Box::new(AwsvpcSpec {
+            attachment_id: new.attachment.to_string(),
+            subnet: asked.subnet,
+            groups: asked.groups.clone(),
+            bandwidth: asked.bandwidth,
+        })
+    });
+    // ECS tells so whoever waits for an interface.
+    let status = if awsvpc.is_some() { TaskStatus::Provisioning } else { TaskStatus::Pending };
     Task {
-        id,
+        id: new.id,
         cluster: launch.cluster.clone(),
         instance: placed.instance,
         definition: launch.definition.clone(),
@@ -234,8 +308,10 @@ fn task(launch: &Launch, id: TaskId, containers: &[uuid::Uuid], placed: &Placed,
         tags: launch.tags.clone(),
         claim: launch.request.claim.clone(),
         containers: containers.collect(),
+        awsvpc,
+        eni: None,
         desired: DesiredStatus::Running,
-        status: TaskStatus::Pending,
+        status,
         stop: None,
         version: 1,
         report_version: 0,

@@ -8,7 +8,8 @@ use crate::change::Change;
 use crate::command::{Command, Tx};
 use crate::records::{Stop, Task};
 use longshore_model::{
-    ContainerName, ContainerReport, ContainerStatus, DesiredStatus, InstanceId, TaskReport, TaskStatus, Timestamp,
+    ContainerName, ContainerReport, ContainerStatus, DesiredStatus, EniReport, InstanceId, Lease, TaskReport,
+    TaskStatus, Timestamp,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -53,6 +54,7 @@ pub(crate) enum Since {
 
 /// Records what reports say of tasks that are this instance's.
 pub(crate) fn take_reports(tx: &mut Tx<'_>, instance: InstanceId, reports: &[TaskReport], since: Since) {
+    let leases = tx.state().host(instance).map(|host| tx.state().leases(host)).unwrap_or_default();
     for report in reports {
         let Some(task) = tx.state().task(report.task).filter(|task| task.instance == instance) else {
             tracing::debug!(task = %report.task, %instance, "ignoring a report of a task that is not this host's");
@@ -63,14 +65,29 @@ pub(crate) fn take_reports(tx: &mut Tx<'_>, instance: InstanceId, reports: &[Tas
         let containers = definition.and_then(|d| d.body.container_definitions.as_deref()).unwrap_or(&[]);
         let names: Vec<ContainerName> =
             containers.iter().filter_map(|c| ContainerName::new(c.name.as_deref()?).ok()).collect();
-        if let Some(changed) = merge(&task, report, since, tx.now, &names) {
+        let eni = report.eni.as_ref().filter(|eni| {
+            let ours = is_of(&leases, eni);
+            if !ours {
+                let (task, address) = (report.task, eni.ipv4);
+                tracing::warn!(%task, %instance, %address, "a report has an address that is not its host's");
+            }
+            ours
+        });
+        if let Some(changed) = merge(&task, report, eni, since, tx.now, &names) {
             tx.change(Change::Task(Arc::new(changed)));
         }
     }
 }
 
 /// The task as it is after `report`; `None` when the report says nothing new.
-fn merge(task: &Task, report: &TaskReport, since: Since, now: Timestamp, names: &[ContainerName]) -> Option<Task> {
+fn merge(
+    task: &Task,
+    report: &TaskReport,
+    eni: Option<&EniReport>,
+    since: Since,
+    now: Timestamp,
+    names: &[ContainerName],
+) -> Option<Task> {
     let outdated = match since {
         Since::SameSession => report.version <= task.report_version,
         Since::NewSession => false,
@@ -107,6 +124,11 @@ fn merge(task: &Task, report: &TaskReport, since: Since, now: Timestamp, names: 
     new.started_at = report.started_at.or(task.started_at);
     new.stopping_at = task.stopping_at.or(report.stopping_at);
     new.execution_stopped_at = report.execution_stopped_at.or(task.execution_stopped_at);
+    if task.awsvpc.is_some()
+        && let Some(eni) = eni
+    {
+        new.eni = Some(Box::new(eni.clone()));
+    }
     new.reported = merge_containers(&task.reported, &report.containers, names);
     if !new.is_live() {
         new.stopped_at = report.stopped_at.or(Some(now));
@@ -118,6 +140,15 @@ fn merge(task: &Task, report: &TaskReport, since: Since, now: Timestamp, names: 
     }
     new.version += 1;
     Some(new)
+}
+
+/// Whether the interface has an address that its host may give to a task.
+fn is_of(leases: &[Lease], eni: &EniReport) -> bool {
+    leases.iter().any(|lease| {
+        let own = [lease.tunnel(), lease.leg(), lease.v4.broadcast()];
+        let given = lease.v4.contains(&eni.ipv4) && !own.contains(&eni.ipv4);
+        given && eni.ipv6.is_none_or(|address| lease.v6_of(eni.ipv4) == Some(address))
+    })
 }
 
 fn merge_containers(old: &[ContainerReport], new: &[ContainerReport], names: &[ContainerName]) -> Vec<ContainerReport> {

@@ -3,10 +3,14 @@
 use crate::agent::{AgentHello, ConnectError, SessionId, Unavailable};
 use crate::change::Change;
 use crate::command::{Command, Tx};
+use crate::commands::network::grant_lease;
 use crate::commands::report::{Since, take_reports};
-use crate::records::{Connection, Instance};
+use crate::records::{Connection, Instance, Task};
 use crate::state::State;
-use longshore_model::{Attribute, HostFacts, InstanceId, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES, MAX_HOST_TEXT_CHARS};
+use longshore_model::{
+    Attribute, EniId, EniReport, HostFacts, InstanceId, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES, MAX_HOST_TEXT_CHARS,
+};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// An agent opens a session; an older one of the same instance ends with it.
@@ -15,6 +19,8 @@ pub(crate) struct Connect {
     pub(crate) session: SessionId,
     pub(crate) process: uuid::Uuid,
     pub(crate) hello: AgentHello,
+    /// The interfaces that tasks have by the whole Hello, of which `hello` may be the first part.
+    pub(crate) attached: BTreeSet<EniId>,
 }
 
 impl Command for Connect {
@@ -23,7 +29,7 @@ impl Command for Connect {
     type Error = ConnectError;
 
     fn apply(self, tx: &mut Tx<'_>) -> Result<(), ConnectError> {
-        let Self { instance, session, process, hello } = self;
+        let Self { instance, session, process, hello, attached } = self;
         let host = tx.state().host(instance).ok_or(ConnectError::Unknown(instance))?;
         if !host.record.status.is_registered() {
             return Err(ConnectError::Deregistered(instance));
@@ -36,8 +42,23 @@ impl Command for Connect {
         let connection = Connection::Connected { session, process, since: tx.now };
         let record = Instance { connection, facts: hello.facts, ..(*host.record).clone() };
         put(tx, record);
+        grant_lease(tx, instance);
         take_reports(tx, instance, &hello.observed, Since::NewSession);
+        detach_others(tx, instance, &attached);
         Ok(())
+    }
+}
+
+/// Ends the interfaces that a Hello does not have: the agent takes them for recorded as ended, and gives their addresses
+/// to others, whether or not it still knows their tasks.
+fn detach_others(tx: &mut Tx<'_>, instance: InstanceId, attached: &BTreeSet<EniId>) {
+    let live = tx.state().host(instance).map(|host| host.live.clone()).unwrap_or_default();
+    for task in live {
+        let Some(task) = tx.state().task(task) else { continue };
+        let Some(eni) = task.eni.as_deref().filter(|eni| eni.attached && !attached.contains(&eni.id)) else { continue };
+        let eni = Some(Box::new(EniReport { attached: false, ..eni.clone() }));
+        let task = Task { eni, version: task.version + 1, ..(**task).clone() };
+        tx.change(Change::Task(Arc::new(task)));
     }
 }
 

@@ -11,7 +11,8 @@ use longshore_ecs_api::types::{ContainerDefinition, LogConfiguration, ResourceRe
 type Line<T> = (&'static str, fn(&T) -> bool);
 
 const TASK: &[Line<TaskDefinition>] = &[
-    ("networkMode awsvpc", |t| t.network_mode == Some(NetworkMode::Awsvpc)),
+    ("dnsServers with networkMode awsvpc", |t| awsvpc(t, |c| some(c.dns_servers.as_ref()))),
+    ("dnsSearchDomains with networkMode awsvpc", |t| awsvpc(t, |c| some(c.dns_search_domains.as_ref()))),
     ("requiresCompatibilities FARGATE", |t| requires(t, &Compatibility::Fargate)),
     ("requiresCompatibilities MANAGED_INSTANCES", |t| requires(t, &Compatibility::ManagedInstances)),
     ("taskRoleArn", |t| t.task_role_arn.is_some()),
@@ -68,6 +69,11 @@ fn some<T>(list: Option<&Vec<T>>) -> bool {
 
 fn requires(task: &TaskDefinition, what: &Compatibility) -> bool {
     task.requires_compatibilities.iter().flatten().any(|required| required == what)
+}
+
+/// Containers of a task with an interface share its files, so none has name servers of its own.
+fn awsvpc(task: &TaskDefinition, asks: fn(&ContainerDefinition) -> bool) -> bool {
+    task.network_mode == Some(NetworkMode::Awsvpc) && task.container_definitions.iter().flatten().any(asks)
 }
 
 fn log(container: &ContainerDefinition, holds: fn(&LogConfiguration) -> bool) -> bool {

@@ -1,5 +1,6 @@
 //! Task definitions.
 
+use crate::bandwidth;
 use crate::commands::{DeleteDefinitions, DeregisterDefinition, RegisterDefinition};
 use crate::definition::validate;
 use crate::ops::names::DefinitionName;
@@ -27,6 +28,7 @@ pub(crate) async fn register(
 ) -> Result<RegisterTaskDefinitionResponse, ApiError> {
     let validated = validate(request)?;
     let tags = check::tags(Some(validated.tags))?;
+    bandwidth::of_tags(&tags, validated.definition.network_mode.as_ref())?;
     let family = validated.definition.family.as_deref().unwrap_or_default().into();
     let command = RegisterDefinition {
         family: FamilyKey { region: ctx.caller.region.clone(), family },

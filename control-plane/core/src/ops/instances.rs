@@ -33,7 +33,7 @@ pub(crate) fn describe(
     for name in names {
         let found = ctx.instance_id(&cluster.record.key, &name)?.and_then(|id| cluster.hosts.get(&id));
         match found {
-            Some(host) => instances.push(show::instance(ctx.core.account(), host, show)),
+            Some(host) => instances.push(show::instance(ctx.core.account(), &ctx.state, host, show)),
             None => failures.push(failure(ctx, &cluster.record.key, &name, "MISSING")),
         }
     }
@@ -122,7 +122,7 @@ pub(crate) async fn update_state(
 /// The instance as it is after a command.
 fn shown(ctx: &Ctx<'_>, id: InstanceId) -> Option<ContainerInstance> {
     let ctx = ctx.refreshed();
-    ctx.state.host(id).map(|host| show::instance(ctx.core.account(), host, InstanceShow::CHANGED))
+    ctx.state.host(id).map(|host| show::instance(ctx.core.account(), &ctx.state, host, InstanceShow::CHANGED))
 }
 
 pub(crate) fn arn(ctx: &Ctx<'_>, cluster: &ClusterKey, id: InstanceId) -> String {

@@ -5,11 +5,12 @@
 
 mod activations;
 mod attributes;
-mod check;
+pub(crate) mod check;
 mod clusters;
 mod definitions;
 mod instances;
 mod names;
+mod network;
 mod overrides;
 mod run;
 mod services;

@@ -1,18 +1,20 @@
 //! RunTask and StartTask.
 
-use crate::commands::{Launch, Launched, PlaceError, PlaceTasks, Refusal, Target, plan, repeated};
+use crate::commands::{Launch, Launched, NewTask, PlaceError, PlaceTasks, Refusal, Target, plan, repeated};
 use crate::needs::needs;
 use crate::ops::instances::arn as instance_arn;
-use crate::ops::{Ctx, check, overrides};
+use crate::ops::{Ctx, check, network, overrides};
 use crate::records::{ClientTokenKey, Definition, DefinitionStatus, Tags};
 use crate::show;
 use aws_lc_rs::digest::{SHA256, digest};
-use longshore_ecs_api::enums::{Compatibility, LaunchType, NetworkMode, PropagateTags};
+use longshore_ecs_api::enums::{Compatibility, LaunchType, PropagateTags};
 use longshore_ecs_api::requests::{RunTaskRequest, StartTaskRequest};
 use longshore_ecs_api::responses::{RunTaskResponse, StartTaskResponse};
-use longshore_ecs_api::types::{Failure, PlacementConstraint, PlacementStrategy, Tag, Task, TaskOverride};
+use longshore_ecs_api::types::{
+    Failure, NetworkConfiguration, PlacementConstraint, PlacementStrategy, Tag, Task, TaskOverride,
+};
 use longshore_ecs_api::{ApiError, Operation};
-use longshore_model::{Attribute, ClusterKey, TaskId};
+use longshore_model::{Attribute, ClusterKey};
 use longshore_sched::{Constraint, Request, Strategy};
 use std::sync::Arc;
 
@@ -60,7 +62,7 @@ pub(crate) async fn run(ctx: Ctx<'_>, request: RunTaskRequest) -> Result<RunTask
         propagate_tags: request.propagate_tags,
         managed_tags: request.enable_ecs_managed_tags.unwrap_or(false),
         execute_command: request.enable_execute_command.unwrap_or(false),
-        network_configuration: request.network_configuration.is_some(),
+        network_configuration: request.network_configuration,
         volume_configurations: request.volume_configurations.is_some_and(|list| !list.is_empty()),
         constraints,
         strategies,
@@ -99,7 +101,7 @@ pub(crate) async fn start(ctx: Ctx<'_>, request: StartTaskRequest) -> Result<Sta
         propagate_tags: request.propagate_tags,
         managed_tags: request.enable_ecs_managed_tags.unwrap_or(false),
         execute_command: request.enable_execute_command.unwrap_or(false),
-        network_configuration: request.network_configuration.is_some(),
+        network_configuration: request.network_configuration,
         volume_configurations: request.volume_configurations.is_some_and(|list| !list.is_empty()),
         constraints: Vec::new(),
         strategies: Vec::new(),
@@ -125,7 +127,7 @@ struct Common {
     propagate_tags: Option<PropagateTags>,
     managed_tags: bool,
     execute_command: bool,
-    network_configuration: bool,
+    network_configuration: Option<NetworkConfiguration>,
     volume_configurations: bool,
     constraints: Vec<PlacementConstraint>,
     strategies: Vec<PlacementStrategy>,
@@ -164,7 +166,8 @@ fn prepare(ctx: &Ctx<'_>, common: Common) -> Result<Launch, ApiError> {
         }
     }
     check_launch_type(&common.launch_type, definition)?;
-    check_options(&common, definition)?;
+    check_options(&common)?;
+    let interfaces = network::interfaces(ctx, &common.cluster, definition, common.network_configuration)?;
     let overrides = overrides::checked(common.overrides, &definition.body)?;
     let needs = needs(&definition.body, overrides.as_deref())?;
     let group = group(common.group, &definition.key.family)?;
@@ -181,7 +184,6 @@ fn prepare(ctx: &Ctx<'_>, common: Common) -> Result<Launch, ApiError> {
         Target::Instances(_) => Vec::new(),
     };
     let containers = definition.body.container_definitions.as_ref().map_or(0, Vec::len);
-    let new_ids = || (TaskId::random(), (0..containers).map(|_| uuid::Uuid::new_v4()).collect());
     let mut tags = check::tags(common.tags)?;
     match common.propagate_tags {
         None | Some(PropagateTags::None) => {}
@@ -205,7 +207,8 @@ fn prepare(ctx: &Ctx<'_>, common: Common) -> Result<Launch, ApiError> {
         started_by,
         launch_type: common.launch_type,
         tags,
-        ids: (0..common.count).map(|_| new_ids()).collect(),
+        ids: (0..common.count).map(|_| NewTask::random(containers)).collect(),
+        interfaces,
         gpus: needs.gpus,
         request: Request {
             count: common.count,
@@ -263,25 +266,14 @@ fn check_launch_type(launch_type: &LaunchType, definition: &Definition) -> Resul
     }
 }
 
-fn check_options(common: &Common, definition: &Definition) -> Result<(), ApiError> {
+fn check_options(common: &Common) -> Result<(), ApiError> {
     if common.execute_command {
         return Err(ApiError::client("enableExecuteCommand is not supported yet by this version of Longshore."));
     }
     if common.volume_configurations {
         return Err(ApiError::client("volumeConfigurations is not supported yet by this version of Longshore."));
     }
-    match (definition.body.network_mode.as_ref(), common.network_configuration) {
-        (Some(NetworkMode::Awsvpc), false) => {
-            Err(ApiError::invalid("Network Configuration must be provided when networkMode 'awsvpc' is specified."))
-        }
-        (Some(NetworkMode::Awsvpc), true) => {
-            Err(ApiError::client("networkMode awsvpc is not supported yet by this version of Longshore."))
-        }
-        (_, true) => Err(ApiError::invalid(
-            "Network Configuration is not valid for the given networkMode of this task definition.",
-        )),
-        (_, false) => Ok(()),
-    }
+    Ok(())
 }
 
 fn group(given: Option<String>, family: &str) -> Result<String, ApiError> {

@@ -1,5 +1,6 @@
 //! Tags of everything that can have some.
 
+use crate::bandwidth;
 use crate::commands::{ChangeTags, Tagged};
 use crate::ops::{Ctx, check};
 use crate::records::{DefinitionKey, Tags};
@@ -13,6 +14,11 @@ use longshore_model::{ClusterKey, ClusterName};
 pub(crate) async fn tag(ctx: Ctx<'_>, request: TagResourceRequest) -> Result<TagResourceResponse, ApiError> {
     let resource = resource(&ctx, request.resource_arn.as_deref())?;
     let put = check::tags(request.tags)?;
+    if let Tagged::Definition(key) = &resource
+        && let Some(definition) = ctx.state.definition(key)
+    {
+        bandwidth::of_tags(&put, definition.body.network_mode.as_ref())?;
+    }
     ctx.submit(ChangeTags { resource, put, remove: Vec::new() }).await?;
     Ok(TagResourceResponse::default())
 }

@@ -9,6 +9,7 @@ mod cluster;
 mod definition;
 mod idempotency;
 mod instance;
+mod network;
 mod setting;
 mod task;
 
@@ -18,6 +19,7 @@ pub use cluster::{Cluster, ClusterStatus};
 pub use definition::{Definition, DefinitionKey, DefinitionStatus, FamilyKey, FamilyRecord};
 pub use idempotency::{ClientToken, ClientTokenKey};
 pub use instance::{Connection, Instance, InstanceStatus};
+pub use network::{Direction, HostLeases, Network, SecurityGroup, SecurityGroupRule};
 pub use setting::{Setting, SettingKey};
 pub use task::{Stop, Task, TaskContainer};
 

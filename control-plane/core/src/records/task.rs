@@ -4,10 +4,12 @@ use crate::records::{DefinitionKey, Tags};
 use longshore_ecs_api::enums::LaunchType;
 use longshore_ecs_api::types::TaskOverride;
 use longshore_model::{
-    ClusterKey, ContainerReport, DesiredStatus, InstanceId, StopCode, TaskId, TaskStatus, Timestamp,
+    AwsvpcSpec, ClusterKey, ContainerReport, DesiredStatus, EniReport, GroupId, InstanceId, StopCode, TaskId,
+    TaskStatus, Timestamp,
 };
 use longshore_sched::{Claim, Held, Usage};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Why a task stops or stopped.
@@ -58,6 +60,12 @@ pub struct Task {
     pub claim: Claim,
     /// One for each container of the definition, in its order.
     pub containers: Vec<TaskContainer>,
+    /// What it asks of its interface; absent for network modes without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awsvpc: Option<Box<AwsvpcSpec>>,
+    /// Its interface as last reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eni: Option<Box<EniReport>>,
     /// What it should be. Only moves forward.
     pub desired: DesiredStatus,
     /// What it is. Only rises.
@@ -116,6 +124,17 @@ impl Task {
     #[must_use]
     pub fn gpu_ids(&self) -> Vec<String> {
         self.containers.iter().flat_map(|c| c.gpu_ids.iter().cloned()).collect()
+    }
+
+    /// The security groups that its host has to know the rules of.
+    pub(crate) fn live_groups(&self) -> impl Iterator<Item = GroupId> {
+        self.awsvpc.iter().filter(|_| self.is_live()).flat_map(|spec| spec.groups.iter().copied())
+    }
+
+    /// The addresses at which it is a member of its groups.
+    pub(crate) fn member_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let eni = self.eni.iter().filter(|eni| eni.attached && self.is_live());
+        eni.flat_map(|eni| [Some(IpAddr::V4(eni.ipv4)), eni.ipv6.map(IpAddr::V6)]).flatten()
     }
 
     /// Takes what it holds from `usage`'s host.

@@ -2,14 +2,14 @@
 
 use crate::records::Connection;
 use crate::show::{arn_in, count, tags, time};
-use crate::state::HostState;
+use crate::state::{HostState, State};
 use longshore_ecs_api::enums::{ContainerInstanceField, InstanceHealthCheckState, InstanceHealthCheckType};
 use longshore_ecs_api::types::{
     Attribute, ContainerInstance, ContainerInstanceHealthStatus, InstanceHealthCheckResult, Resource as ApiResource,
     VersionInfo,
 };
-use longshore_model::AccountId;
 use longshore_model::arn::Resource;
+use longshore_model::{AccountId, NetworkHealth};
 use std::collections::BTreeSet;
 
 /// What of an instance is shown beside what always is.
@@ -38,7 +38,7 @@ impl InstanceShow {
 }
 
 /// A container instance.
-pub(crate) fn instance(account: &AccountId, host: &HostState, show: InstanceShow) -> ContainerInstance {
+pub(crate) fn instance(account: &AccountId, state: &State, host: &HostState, show: InstanceShow) -> ContainerInstance {
     let record = &*host.record;
     let versions = &record.facts.versions;
     let text = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
@@ -70,7 +70,17 @@ pub(crate) fn instance(account: &AccountId, host: &HostState, show: InstanceShow
         agent_update_status: None,
         capacity_provider_name: None,
         gpu_devices: None,
-        status_reason: None,
+        status_reason: status_reason(state, host),
+    }
+}
+
+/// Why it cannot give tasks interfaces, when it should. ECS has no other place for it.
+fn status_reason(state: &State, host: &HostState) -> Option<String> {
+    match state.network_health(host)? {
+        NetworkHealth::Ready => None,
+        NetworkHealth::Degraded { reason } => {
+            host.record.status.is_registered().then(|| format!("Task networking is not available: {reason}"))
+        }
     }
 }
 

@@ -7,7 +7,8 @@ use crate::show::{arn_in, tags, time};
 use crate::state::State;
 use longshore_ecs_api::enums::{Connectivity, HealthStatus as ApiHealth, TaskStopCode, TransportProtocol};
 use longshore_ecs_api::types::{
-    self, Attribute, Container, ContainerDefinition, ContainerOverride, NetworkBinding, TaskOverride,
+    self, Attachment, Attribute, Container, ContainerDefinition, ContainerOverride, KeyValuePair, NetworkBinding,
+    NetworkInterface, TaskOverride,
 };
 use longshore_model::arn::Resource;
 use longshore_model::{AccountId, Arn, ContainerReport, ContainerStatus, HealthStatus, Protocol};
@@ -38,7 +39,7 @@ pub(crate) fn task(account: &AccountId, state: &State, task: &Task, with_tags: b
         cluster_arn: arn(Resource::Cluster(cluster.name.clone())),
         task_definition_arn: Some(definition.to_string()),
         container_instance_arn: arn(Resource::ContainerInstance(cluster.name.clone(), task.instance)),
-        attachments: Some(Vec::new()),
+        attachments: Some(attachment(task).into_iter().collect()),
         attributes: Some(
             attribute(ARCHITECTURE)
                 .map(|value| Attribute {
@@ -110,7 +111,7 @@ fn container(account: &AccountId, task: &Task, c: &ContainerDefinition, given: &
         exit_code: reported.and_then(|r| r.exit_code),
         reason: reported.and_then(|r| r.reason.clone()).or_else(|| waiting(task, status)),
         network_bindings: Some(reported.map(bindings).unwrap_or_default()),
-        network_interfaces: Some(Vec::new()),
+        network_interfaces: Some(network_interface(task).into_iter().collect()),
         health_status: Some(api_health(container_health(c, reported))),
         cpu: number(over.and_then(|o| o.cpu).or(c.cpu).or(Some(0))),
         memory: number(over.and_then(|o| o.memory).or(c.memory)),
@@ -126,6 +127,47 @@ fn container(account: &AccountId, task: &Task, c: &ContainerDefinition, given: &
 fn waiting(task: &Task, status: ContainerStatus) -> Option<String> {
     let what = task.waiting_for.as_ref().filter(|_| status == ContainerStatus::Pending)?;
     Some("Waiting for ".chars().chain(what.chars()).take(REASON_MAX).collect())
+}
+
+/// The interface of a task that asks for one.
+fn attachment(task: &Task) -> Option<Attachment> {
+    let spec = task.awsvpc.as_deref()?;
+    let eni = task.eni.as_deref();
+    let status = match (task.is_live(), eni) {
+        (false, _) => "DELETED",
+        (true, Some(eni)) if eni.attached => "ATTACHED",
+        (true, Some(_)) => "DETACHED",
+        // No word yet of the agent that will make it.
+        (true, None) if task.report_version == 0 => "PRECREATED",
+        (true, None) => "ATTACHING",
+    };
+    let known = eni.map(|eni| {
+        [
+            ("networkInterfaceId", eni.id.to_string()),
+            ("macAddress", eni.mac.to_string()),
+            ("privateDnsName", eni.host_name()),
+            ("privateIPv4Address", eni.ipv4.to_string()),
+        ]
+    });
+    let ipv6 = eni.and_then(|eni| eni.ipv6).map(|address| ("ipv6Address", address.to_string()));
+    let details = [("subnetId", spec.subnet.to_string())].into_iter().chain(known.into_iter().flatten()).chain(ipv6);
+    let detail = |(name, value): (&str, String)| KeyValuePair { name: Some(name.to_owned()), value: Some(value) };
+    Some(Attachment {
+        id: Some(spec.attachment_id.clone()),
+        r#type: Some("ElasticNetworkInterface".to_owned()),
+        status: Some(status.to_owned()),
+        details: Some(details.map(detail).collect()),
+    })
+}
+
+/// A container shares its task's interface.
+fn network_interface(task: &Task) -> Option<NetworkInterface> {
+    let (spec, eni) = (task.awsvpc.as_deref()?, task.eni.as_deref()?);
+    Some(NetworkInterface {
+        attachment_id: Some(spec.attachment_id.clone()),
+        private_ipv4_address: Some(eni.ipv4.to_string()),
+        ipv6_address: eni.ipv6.map(|address| address.to_string()),
+    })
 }
 
 fn report<'a>(task: &'a Task, c: &ContainerDefinition) -> Option<&'a ContainerReport> {

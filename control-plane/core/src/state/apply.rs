@@ -3,14 +3,14 @@
 use crate::change::Change;
 use crate::records::{Cluster, ClusterStatus, Definition, DefinitionStatus, Instance, InstanceStatus, Task};
 use crate::state::host::is_pending;
-use crate::state::{ClusterState, Family, Grave, HostState, JoinedBy, State, TaskSet};
+use crate::state::{ClusterState, Family, Grave, HostState, JoinedBy, State, TaskSet, Touched};
 use longshore_model::{ClusterKey, DesiredStatus, Generation, InstanceId, TaskId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 impl State {
     /// Makes `change` part of this state. Instances whose agents should hear of it are added to `touched`.
-    pub(crate) fn apply(&mut self, change: &Change, touched: &mut BTreeSet<InstanceId>) {
+    pub(crate) fn apply(&mut self, change: &Change, touched: &mut Touched) {
         match change {
             Change::Account(account) => self.account = Some(Arc::clone(account)),
             Change::AccessKey(key) => {
@@ -30,6 +30,12 @@ impl State {
                 self.activation_regions.remove(&key.id);
                 self.activations.remove(key);
             }
+            Change::Network(network) => self.put_network(network),
+            Change::SecurityGroup(group) => self.put_security_group(group, touched),
+            Change::ForgetSecurityGroup(id) => self.forget_security_group(*id),
+            Change::Leases(leases) => self.put_leases(leases, touched),
+            Change::ForgetLeases(id) => self.forget_leases(*id, touched),
+            Change::NetworkStatus(id, status) => self.put_network_status(*id, status),
             Change::Cluster(cluster) => self.put_cluster(cluster),
             Change::ForgetCluster(key) => {
                 if let Some(old) = self.clusters.remove(key) {
@@ -48,9 +54,9 @@ impl State {
                 }
             }
             Change::Instance(instance) => self.put_instance(instance, touched),
-            Change::ForgetInstance(id) => self.forget_instance(*id),
+            Change::ForgetInstance(id) => self.forget_instance(*id, touched),
             Change::Task(task) => self.put_task(task, touched),
-            Change::ForgetTask(id) => self.forget_task(*id),
+            Change::ForgetTask(id) => self.forget_task(*id, touched),
             Change::ClientToken(token) => {
                 if let Some(old) = self.client_tokens.get(&token.key) {
                     self.graves.remove(&(old.expires_at, Grave::ClientToken(token.key.clone())));
@@ -67,11 +73,19 @@ impl State {
     }
 
     /// Makes this the state of `revision`. The agents of `touched` hear of it under that number.
-    pub(crate) fn commit(&mut self, revision: Generation, touched: &BTreeSet<InstanceId>) {
+    pub(crate) fn commit(&mut self, revision: Generation, touched: &Touched) {
         self.revision = revision;
-        for id in touched {
+        for id in &touched.assignments {
             if let Some(host) = self.host_mut(*id) {
                 host.generation = revision;
+            }
+        }
+        if touched.all_networks {
+            self.networks_generation = revision;
+        }
+        for id in &touched.networks {
+            if let Some(host) = self.host_mut(*id) {
+                host.own_network_generation = revision;
             }
         }
     }
@@ -80,14 +94,14 @@ impl State {
     /// does not tell when each agent's part of it changed last.
     pub(crate) fn commit_all(&mut self, revision: Generation) {
         let all: BTreeSet<_> = self.instance_clusters.keys().copied().collect();
-        self.commit(revision, &all);
+        self.commit(revision, &Touched { assignments: all.clone(), networks: all, all_networks: false });
     }
 
     fn cluster_mut(&mut self, key: &ClusterKey) -> Option<&mut ClusterState> {
         self.clusters.get_mut(key).map(Arc::make_mut)
     }
 
-    fn host_mut(&mut self, id: InstanceId) -> Option<&mut HostState> {
+    pub(super) fn host_mut(&mut self, id: InstanceId) -> Option<&mut HostState> {
         let cluster = self.clusters.get_mut(self.instance_clusters.get(&id)?)?;
         Arc::make_mut(cluster).hosts.get_mut(&id).map(Arc::make_mut)
     }
@@ -134,13 +148,11 @@ impl State {
         family.revisions.insert(definition.key.revision, Arc::clone(definition));
     }
 
-    fn put_instance(&mut self, record: &Arc<Instance>, touched: &mut BTreeSet<InstanceId>) {
-        let was_registered = match self.host_mut(record.id) {
-            Some(host) => {
-                let was = host.record.status;
-                host.set_record(Arc::clone(record));
-                was.is_registered()
-            }
+    fn put_instance(&mut self, record: &Arc<Instance>, touched: &mut Touched) {
+        let old = self.host(record.id).map(|host| Arc::clone(&host.record));
+        let was_registered = old.as_ref().is_some_and(|old| old.status.is_registered());
+        match self.host_mut(record.id) {
+            Some(host) => host.set_record(Arc::clone(record)),
             None => {
                 self.instance_clusters.insert(record.id, record.cluster.clone());
                 // Loading reads clusters first and commands make the cluster before the instance.
@@ -148,17 +160,17 @@ impl State {
                     cluster.hosts.insert(record.id, Arc::new(HostState::new(Arc::clone(record))));
                 }
                 // Its agent's first generation is the one that it joined at.
-                touched.insert(record.id);
-                false
+                touched.assignments.insert(record.id);
             }
-        };
+        }
         let is_registered = record.status.is_registered();
         if let Some(cluster) = self.cluster_mut(&record.cluster) {
             cluster.registered = cluster.registered + u32::from(is_registered) - u32::from(was_registered);
         }
         if was_registered && !is_registered {
-            touched.insert(record.id);
+            touched.assignments.insert(record.id);
         }
+        self.follow_instance(old.as_deref(), Some(record), touched);
         if let Some(by) = joined_by(record) {
             if is_registered {
                 self.joins.insert(by, record.id);
@@ -171,7 +183,10 @@ impl State {
         }
     }
 
-    fn forget_instance(&mut self, id: InstanceId) {
+    fn forget_instance(&mut self, id: InstanceId, touched: &mut Touched) {
+        if self.host(id).is_some_and(|host| host.leases.is_some()) {
+            self.forget_leases(id, touched);
+        }
         let Some(key) = self.instance_clusters.remove(&id) else { return };
         let Some(cluster) = self.cluster_mut(&key) else { return };
         let Some(host) = cluster.hosts.remove(&id) else { return };
@@ -184,12 +199,13 @@ impl State {
         if let InstanceStatus::Inactive { since } = host.record.status {
             self.bury((since, Grave::Instance(id)), false);
         }
+        self.follow_instance(Some(&host.record), None, touched);
     }
 
-    fn put_task(&mut self, task: &Arc<Task>, touched: &mut BTreeSet<InstanceId>) {
+    fn put_task(&mut self, task: &Arc<Task>, touched: &mut Touched) {
         let old = self.tasks.insert(task.id, Arc::clone(task));
         if assigned(old.as_deref()) != assigned(Some(task)) {
-            touched.insert(task.instance);
+            touched.assignments.insert(task.instance);
         }
         // The sets follow what never changes about a task, and its desired status.
         if old.as_ref().map(|old| old.desired) != Some(task.desired) {
@@ -210,15 +226,17 @@ impl State {
             }
             self.count(task);
         }
+        self.follow_task(old.as_deref(), Some(task), touched);
         if let Some(over) = task.over_at {
             self.bury((over, Grave::Task(task.id)), true);
         }
     }
 
-    fn forget_task(&mut self, id: TaskId) {
+    fn forget_task(&mut self, id: TaskId, touched: &mut Touched) {
         let Some(task) = self.tasks.remove(&id) else { return };
         self.unlist(&task);
         self.uncount(&task);
+        self.follow_task(Some(&task), None, touched);
         if let Some(users) = self.definition_users.get_mut(&task.definition) {
             *users -= 1;
             if *users == 0 {

@@ -1,9 +1,9 @@
 //! A container instance with what its tasks hold of it.
 
-use crate::records::{Instance, InstanceStatus, Task};
-use longshore_model::{Attribute, Generation, InstanceId, TaskId, TaskStatus};
+use crate::records::{HostLeases, Instance, InstanceStatus, Task};
+use longshore_model::{Attribute, Generation, GroupId, InstanceId, NetworkStatus, TaskId, TaskStatus};
 use longshore_sched::{Host, HostStatus, Offer, Usage};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// An instance, its live tasks, and the sums that placement looks at.
@@ -17,6 +17,17 @@ pub struct HostState {
     pub live: BTreeSet<TaskId>,
     /// The revision at which what its agent should run changed last.
     pub generation: Generation,
+    /// Its part of the task network, when it has one.
+    pub leases: Option<Arc<HostLeases>>,
+    /// The revision before the one at which its leases changed last. What its agent says of its network counts for
+    /// them only when it has a later one in force.
+    pub leased_after: Generation,
+    /// What its agent said last of its part of the network, since this process began.
+    pub network_status: Option<Arc<NetworkStatus>>,
+    /// How many live tasks are in each security group.
+    pub groups: BTreeMap<GroupId, u32>,
+    /// The revision at which what it has to know of the network changed last, apart from what everybody has to know.
+    pub own_network_generation: Generation,
     /// Differs whenever anything that placement looks at does. Of this process only.
     pub epoch: u64,
 }
@@ -31,9 +42,20 @@ impl HostState {
             usage: Usage::default(),
             running_tasks: 0,
             pending_tasks: 0,
+            interfaces: 0,
         };
-        let mut host =
-            Self { record: Arc::clone(&record), view, live: BTreeSet::new(), generation: Generation(0), epoch: 0 };
+        let mut host = Self {
+            record: Arc::clone(&record),
+            view,
+            live: BTreeSet::new(),
+            generation: Generation(0),
+            leases: None,
+            leased_after: Generation(0),
+            network_status: None,
+            groups: BTreeMap::new(),
+            own_network_generation: Generation(0),
+            epoch: 0,
+        };
         host.view.offer = Arc::new(offer(&record));
         host.set_record(record);
         host

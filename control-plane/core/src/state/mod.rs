@@ -7,12 +7,14 @@
 mod apply;
 mod cluster;
 mod host;
+mod network;
 mod sets;
 #[cfg(test)]
 mod tests;
 
 pub use cluster::{ClusterState, TaskCounts};
 pub use host::HostState;
+pub(crate) use network::{Networking, wants_lease};
 pub(crate) use sets::{Grave, TaskSet};
 
 use crate::agent::JoinKey;
@@ -22,6 +24,7 @@ use crate::records::{
 };
 use imbl::{HashMap, OrdMap, OrdSet};
 use longshore_model::{ClusterKey, DesiredStatus, Generation, InstanceId, TaskId, Timestamp};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A family of task definitions.
@@ -53,6 +56,32 @@ pub struct State {
     task_sets: HashMap<(TaskSet, DesiredStatus), OrdSet<TaskId>>,
     client_tokens: OrdMap<ClientTokenKey, Arc<ClientToken>>,
     graves: OrdSet<(Timestamp, Grave)>,
+    networking: Networking,
+    /// The revision at which every host's part of the network changed last.
+    networks_generation: Generation,
+}
+
+/// The instances whose agents should hear of changes.
+#[derive(Debug, Default)]
+pub(crate) struct Touched {
+    /// Those whose assignment changed, or who were deregistered.
+    pub(crate) assignments: BTreeSet<InstanceId>,
+    /// Those whose part of the network changed.
+    pub(crate) networks: BTreeSet<InstanceId>,
+    /// Everybody's part of the network changed.
+    pub(crate) all_networks: bool,
+}
+
+impl<'a> FromIterator<&'a Self> for Touched {
+    fn from_iter<I: IntoIterator<Item = &'a Self>>(all: I) -> Self {
+        let mut sum = Self::default();
+        for one in all {
+            sum.assignments.extend(&one.assignments);
+            sum.networks.extend(&one.networks);
+            sum.all_networks |= one.all_networks;
+        }
+        sum
+    }
 }
 
 /// How an instance joined: its activation, its key and its cluster.

@@ -1,17 +1,19 @@
 //! Random sequences of commands. After each one: nothing is overcommitted, indexes and sums are what the records
 //! say, nothing final is undone; and what a store would hold gives the same state again.
 
+mod network;
+
 use crate::agent::{AgentHello, JoinKey, SessionId};
 use crate::change::Change;
 use crate::command::{Command, Effects, Tx};
 use crate::commands::{
     Connect, CreateActivation, CreateCluster, DeleteCluster, DeleteDefinitions, DeregisterDefinition,
-    DeregisterInstance, Disconnect, Join, Launch, PlaceTasks, RegisterDefinition, Report, SetInstancesStatus, StopTask,
-    Sweep, Target, plan,
+    DeregisterInstance, Disconnect, Join, Launch, NewTask, PlaceTasks, RegisterDefinition, Report, SetInstancesStatus,
+    StopTask, Sweep, Target, plan,
 };
 use crate::needs::needs;
 use crate::records::{Activation, DefinitionKey, FamilyKey, Stop, Tags, Task};
-use crate::state::{Grave, State, TaskSet};
+use crate::state::{Grave, State, TaskSet, Touched};
 use crate::token::JoinToken;
 use longshore_ecs_api::enums::{LaunchType, NetworkMode, ResourceType, TransportProtocol};
 use longshore_ecs_api::types::{ContainerDefinition, PortMapping, ResourceRequirement, TaskDefinition};
@@ -21,6 +23,7 @@ use longshore_model::{
 };
 use longshore_sched::{Constraint, Packed, Request, SpreadOver, Strategy as Placing, Usage};
 use longshore_store::Write;
+use network::NetworkStep;
 use proptest::prelude::{Strategy, any, prop, prop_oneof, proptest};
 use proptest::test_runner::{Config, TestCaseError};
 use proptest::{prop_assert, prop_assert_eq};
@@ -79,6 +82,7 @@ enum Step {
     Later {
         secs: u16,
     },
+    Network(NetworkStep),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -86,7 +90,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         2 => (0..3u8).prop_map(Step::CreateCluster),
         1 => (0..3u8).prop_map(Step::DeleteCluster),
-        3 => (0..3u8, 0..5u8).prop_map(|(family, kind)| Step::Register { family, kind }),
+        3 => (0..3u8, 0..6u8).prop_map(|(family, kind)| Step::Register { family, kind }),
         1 => any::<u8>().prop_map(Step::Deregister),
         2 => any::<u8>().prop_map(Step::Delete),
         4 => (0..3u8, 1..4096u32, 0..3u8).prop_map(|(cluster, cpu, gpus)| Step::Join { cluster, cpu, gpus }),
@@ -101,6 +105,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => any::<u8>().prop_map(Step::Stop),
         8 => (any::<u8>(), reports()).prop_map(|(host, reports)| Step::Report { host, reports }),
         3 => any::<u16>().prop_map(|secs| Step::Later { secs }),
+        12 => network::step().prop_map(Step::Network),
     ]
 }
 
@@ -147,13 +152,14 @@ impl Lab {
             tags: Tags::new(),
         }));
         assert!(done.is_ok());
+        lab.make_network();
         // Something to work with, so that most steps find what they need.
         for n in 0..2 {
             lab.step(Step::CreateCluster(n));
             lab.step(Step::Join { cluster: n, cpu: 2048, gpus: n });
             lab.step(Step::Join { cluster: n, cpu: 1024, gpus: 1 });
         }
-        (0..5).for_each(|kind| lab.step(Step::Register { family: kind % 3, kind }));
+        (0..6).for_each(|kind| lab.step(Step::Register { family: kind % 3, kind }));
         (0..4).for_each(|host| lab.step(Step::Connect { host, observed: Vec::new() }));
         lab
     }
@@ -164,14 +170,18 @@ impl Lab {
         let mut effects = Effects::default();
         let result = command.apply(&mut Tx::new(self.now, &mut state, &mut effects));
         if result.is_ok() {
-            for (key, write) in effects.changes.iter().map(Change::to_store) {
+            let writes: Vec<_> = effects.changes.iter().filter_map(Change::to_store).collect();
+            let kept = !writes.is_empty();
+            for (key, write) in writes {
                 match write {
                     Write::Put(value) => drop(self.store.insert(key, value.to_vec())),
                     Write::Delete => drop(self.store.remove(&key)),
                 }
             }
-            self.revision += 1;
-            state.commit(Generation(self.revision), &effects.touched);
+            if kept {
+                self.revision += 1;
+                state.commit(Generation(self.revision), &effects.touched);
+            }
             self.past.push(std::mem::replace(&mut self.state, state));
         }
         result
@@ -209,7 +219,9 @@ impl Lab {
 
     fn reports(&self, reports: &[(u8, u8, u8)]) -> Vec<TaskReport> {
         let report = |(task, version, status): &(u8, u8, u8)| {
-            Some(report(self.task(*task)?.id, (*version).into(), TaskStatus::ALL[usize::from(*status)]))
+            let task = self.task(*task)?;
+            let report = report(task.id, (*version).into(), TaskStatus::ALL[usize::from(*status)]);
+            Some(TaskReport { eni: self.eni(&task, *version), ..report })
         };
         reports.iter().filter_map(report).collect()
     }
@@ -232,7 +244,8 @@ impl Lab {
             started_by: how.is_multiple_of(2).then(|| format!("by-{how}").into()),
             launch_type: if how == 4 { LaunchType::External } else { LaunchType::Ec2 },
             tags: Tags::new(),
-            ids: (0..count).map(|_| (TaskId::random(), vec![uuid::Uuid::new_v4(); containers])).collect(),
+            ids: (0..count).map(|_| NewTask::random(containers)).collect(),
+            interfaces: self.interfaces(definition, how),
             gpus: needs.gpus,
             request: Request {
                 count,
@@ -281,15 +294,18 @@ impl Lab {
                 account: AccountId::new("000000000001").expect("12 digits"),
                 token: self.token.clone(),
                 cluster: Some(cluster(n).name),
-                facts: facts(cpu, gpus),
+                facts: network::facts(facts(cpu, gpus), cpu),
                 instance: InstanceId::random(),
             })),
             Step::Connect { host, observed } => {
                 if let Some(instance) = self.host(host) {
                     let session = SessionId::random();
                     let facts = self.state.host(instance).expect("it is there").record.facts.clone();
-                    let hello = AgentHello { facts, applied: Generation(0), observed: self.reports(&observed) };
-                    if self.run(Connect { instance, session, process: self.process, hello }).is_ok() {
+                    let reports = self.reports(&observed);
+                    let enis = reports.iter().filter_map(|report| report.eni.as_ref());
+                    let attached = enis.filter(|eni| eni.attached).map(|eni| eni.id).collect();
+                    let hello = AgentHello { facts, applied: Generation(0), observed: reports };
+                    if self.run(Connect { instance, session, process: self.process, hello, attached }).is_ok() {
                         self.sessions.insert(instance, session);
                     }
                 }
@@ -346,6 +362,7 @@ impl Lab {
                     drop(self.run(Report { instance, session, reports, first: false }));
                 }
             }
+            Step::Network(step) => self.network_step(step),
             Step::Later { secs } => {
                 self.now = self.now.after(Duration::from_secs(secs.into()));
                 let due = Sweep::find(&self.state, self.now, RETENTION);
@@ -356,6 +373,7 @@ impl Lab {
 
     fn check(&mut self) -> Result<(), TestCaseError> {
         self.check_hosts()?;
+        self.check_network()?;
         self.check_nothing_is_undone()
     }
 
@@ -442,7 +460,7 @@ fn reload(store: &BTreeMap<String, Vec<u8>>) -> State {
         .collect();
     changes.sort_by_key(Change::rank);
     let mut state = State::default();
-    changes.iter().for_each(|change| state.apply(change, &mut BTreeSet::new()));
+    changes.iter().for_each(|change| state.apply(change, &mut Touched::default()));
     state
 }
 
@@ -462,6 +480,7 @@ fn same(a: &State, b: &State) -> Result<(), TestCaseError> {
     prop_assert_eq!(&a.task_sets, &b.task_sets);
     prop_assert_eq!(&a.client_tokens, &b.client_tokens);
     prop_assert_eq!(&a.graves, &b.graves);
+    prop_assert_eq!(&a.networking, &b.networking);
     prop_assert_eq!(a.clusters.len(), b.clusters.len());
     for ((key, a), (other, b)) in a.clusters.iter().zip(&b.clusters) {
         prop_assert_eq!((key, &a.record), (other, &b.record));
@@ -469,6 +488,7 @@ fn same(a: &State, b: &State) -> Result<(), TestCaseError> {
         prop_assert_eq!(a.hosts.len(), b.hosts.len());
         for (a, b) in a.hosts.values().zip(b.hosts.values()) {
             prop_assert_eq!((&a.record, &a.live, &a.view.usage), (&b.record, &b.live, &b.view.usage));
+            prop_assert_eq!((&a.leases, &a.groups), (&b.leases, &b.groups));
             prop_assert_eq!((a.view.status, a.view.connected), (b.view.status, b.view.connected));
             prop_assert_eq!(&a.view.offer, &b.view.offer);
             prop_assert_eq!((a.view.running_tasks, a.view.pending_tasks), (b.view.running_tasks, b.view.pending_tasks));
@@ -498,7 +518,7 @@ fn facts(cpu_units: u32, gpus: u8) -> HostFacts {
     }
 }
 
-/// Small and large, with fixed ports of either protocol, with a GPU.
+/// Small and large, with fixed ports of either protocol, with a GPU, with an interface.
 fn definition(kind: u8) -> TaskDefinition {
     let port = |host_port, protocol| PortMapping {
         container_port: Some(80),
@@ -526,7 +546,7 @@ fn definition(kind: u8) -> TaskDefinition {
     };
     TaskDefinition {
         container_definitions: Some(vec![app]),
-        network_mode: Some(NetworkMode::Bridge),
+        network_mode: Some(if kind == 5 { NetworkMode::Awsvpc } else { NetworkMode::Bridge }),
         ..TaskDefinition::default()
     }
 }
@@ -580,8 +600,8 @@ fn random_steps_do_reach_everything() {
     use proptest::strategy::ValueTree as _;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let (mut tasks, mut stopped, mut inactive, mut forgotten) = (0, 0, 0, 0);
-    for _ in 0..20 {
-        let steps = prop::collection::vec(step(), 80).new_tree(&mut runner).expect("steps").current();
+    for _ in 0..40 {
+        let steps = prop::collection::vec(step(), 100).new_tree(&mut runner).expect("steps").current();
         let mut lab = Lab::new();
         for step in steps {
             lab.step(step);

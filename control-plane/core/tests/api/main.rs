@@ -7,6 +7,7 @@ mod clusters;
 mod definitions;
 mod durability;
 mod instances;
+mod network;
 mod specs;
 mod tasks;
 mod world;

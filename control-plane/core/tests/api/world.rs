@@ -4,7 +4,8 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use longshore_core::{
-    AgentHello, Caller, Clock, Core, CoreConfig, FirstStart, JoinKey, JoinToken, OwnerError, SealingKey, SessionId,
+    AgentHello, Caller, Clock, Core, CoreConfig, FirstStart, JoinKey, JoinToken, OpenError, OwnerError, SealingKey,
+    SessionId,
 };
 use longshore_ecs_api::Operation;
 use longshore_ecs_api::ssm::SsmOperation;
@@ -25,6 +26,12 @@ pub(crate) const ACCOUNT: &str = "123456789012";
 
 /// A clock that tests move.
 pub(crate) struct TestClock(AtomicI64);
+
+impl Default for TestClock {
+    fn default() -> Self {
+        Self(AtomicI64::new(1_700_000_000_000))
+    }
+}
 
 impl TestClock {
     pub(crate) fn advance(&self, by: Duration) {
@@ -101,19 +108,27 @@ impl World {
     }
 
     pub(crate) async fn on(store: Arc<FaultyStore>) -> Self {
-        Self::with(store, Arc::new(TestClock(AtomicI64::new(1_700_000_000_000))), CoreConfig::default()).await
+        Self::with(store, Arc::new(TestClock::default()), CoreConfig::default()).await
     }
 
     pub(crate) async fn with(store: Arc<FaultyStore>, clock: Arc<TestClock>, config: CoreConfig) -> Self {
+        Self::open(store, clock, config).await.unwrap()
+    }
+
+    pub(crate) async fn open(
+        store: Arc<FaultyStore>,
+        clock: Arc<TestClock>,
+        config: CoreConfig,
+    ) -> Result<Self, OpenError> {
         let first = FirstStart { account_id: Some(AccountId::new(ACCOUNT).unwrap()), root_access_key: None };
         let key = SealingKey::from_bytes(&[7; 32]);
         let (core, owner) =
-            Core::open_with_clock(config, Arc::clone(&store) as _, key, first, Arc::clone(&clock) as _).await.unwrap();
+            Core::open_with_clock(config, Arc::clone(&store) as _, key, first, Arc::clone(&clock) as _).await?;
         let (shutdown, stop) = oneshot::channel();
         let owner = tokio::spawn(owner.run(async {
             drop(stop.await);
         }));
-        Self { core, clock, store, shutdown: Some(shutdown), owner }
+        Ok(Self { core, clock, store, shutdown: Some(shutdown), owner })
     }
 
     /// Stops the owner task and gives what it ended with.

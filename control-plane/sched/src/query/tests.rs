@@ -41,6 +41,7 @@ fn host() -> Host {
         usage,
         running_tasks: 2,
         pending_tasks: 1,
+        interfaces: 0,
     }
 }
 

@@ -6,7 +6,7 @@ use longshore_core::{
 };
 use longshore_model::{
     AccountId, AssignedTask, ClusterKey, ClusterName, DesiredStatus, Generation, HostFacts, InstanceId, NetworkMode,
-    Region, TaskId, TaskReport, TaskSpec,
+    NetworkState, NetworkStatus, Region, TaskId, TaskReport, TaskSpec,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -37,6 +37,8 @@ pub(super) struct State {
     pub(super) swept: bool,
     /// Sessions are opened and nobody hears of it while this is set.
     pub(super) hellos_stalled: bool,
+    /// What heartbeats are answered with.
+    pub(super) settled: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +54,9 @@ pub(super) struct Instance {
     pub(super) session: Option<SessionId>,
     pub(super) hellos: Vec<AgentHello>,
     pub(super) reports: Vec<TaskReport>,
+    pub(super) network: watch::Sender<Generation>,
+    pub(super) network_state: Option<NetworkState>,
+    pub(super) statuses: Vec<NetworkStatus>,
 }
 
 impl State {
@@ -126,9 +131,21 @@ impl FakeFleet {
             session: None,
             hellos: Vec::new(),
             reports: Vec::new(),
+            network: watch::channel(Generation(1)).0,
+            network_state: None,
+            statuses: Vec::new(),
         };
         self.change(|state| state.instances.insert(id, instance));
         id
+    }
+
+    /// Changes what an instance has to know of the network and wakes its session.
+    pub(super) fn connect_network(&self, id: InstanceId, network: NetworkState) {
+        self.change(|state| {
+            let instance = state.instances.get_mut(&id).expect("registered");
+            instance.network_state = Some(network);
+            instance.network.send_modify(|generation| generation.0 += 10);
+        });
     }
 
     /// Changes what an instance should run and wakes its session.
@@ -252,5 +269,43 @@ impl Fleet for FakeFleet {
             Some(instance) => instance.generation.subscribe(),
             None => watch::channel(Generation(0)).1,
         }
+    }
+
+    fn revision(&self) -> Generation {
+        Generation(77)
+    }
+
+    fn network(&self, id: InstanceId) -> Option<(Generation, NetworkState)> {
+        let state = self.lock();
+        let instance = state.instances.get(&id)?;
+        let generation = *instance.network.borrow();
+        Some((generation, instance.network_state.clone()?))
+    }
+
+    fn watch_network(&self, id: InstanceId) -> watch::Receiver<Generation> {
+        match self.lock().instances.get(&id) {
+            Some(instance) => instance.network.subscribe(),
+            None => watch::channel(Generation(0)).1,
+        }
+    }
+
+    async fn network_status(
+        &self,
+        id: InstanceId,
+        session: SessionId,
+        status: NetworkStatus,
+    ) -> Result<(), SessionError> {
+        self.change(|state| {
+            let instance = state.instances.get_mut(&id).ok_or(SessionError::Deregistered(id))?;
+            if instance.session != Some(session) {
+                return Err(SessionError::Superseded { instance: id, session });
+            }
+            instance.statuses.push(status);
+            Ok(())
+        })
+    }
+
+    fn network_settled(&self) -> Generation {
+        Generation(self.lock().settled)
     }
 }

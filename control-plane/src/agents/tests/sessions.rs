@@ -237,7 +237,7 @@ async fn reports_are_saved_before_they_are_acknowledged() {
     assert_eq!(ids(&line.assignment().await), [wanted.to_string()]);
     assert!(port.fleet.lock().instances[&instance].reports.is_empty());
     port.fleet.change(|state| state.stalled = false);
-    assert_eq!(line.hear().await.expect("a message"), Hear::ReportsAck(v1::ReportsAck { seq: 1, revision: 0 }));
+    assert_eq!(line.hear().await.expect("a message"), Hear::ReportsAck(v1::ReportsAck { seq: 1, revision: 77 }));
     assert_eq!(port.fleet.lock().instances[&instance].reports[0].task, wanted);
     port.fleet.change(|state| state.unavailable = true);
     line.say(Say::Reports(v1::Reports { seq: 2, tasks: vec![report(wanted, 2)] })).await;
@@ -261,7 +261,7 @@ async fn a_slow_disk_keeps_no_heartbeat_waiting() {
     assert_eq!(line.quiet(2).await, []);
     port.fleet.change(|state| state.stalled = false);
     for seq in [1, 3] {
-        assert_eq!(line.hear().await.expect("a message"), Hear::ReportsAck(v1::ReportsAck { seq }));
+        assert_eq!(line.hear().await.expect("a message"), Hear::ReportsAck(v1::ReportsAck { seq, revision: 77 }));
     }
     let saved: Vec<_> = port.fleet.lock().instances[&instance].reports.iter().map(|r| (r.task, r.version)).collect();
     assert_eq!(saved, [(one, 1), (one, 3), (two, 1)]);
@@ -287,10 +287,10 @@ async fn a_report_that_cannot_be_read_costs_itself_alone() {
         report(second, 2),
     ];
     line.say(Say::Reports(v1::Reports { seq: 1, tasks })).await;
-    assert_eq!(line.hear().await.expect("a message"), Hear::ReportsAck(v1::ReportsAck { seq: 1 }));
+    assert_eq!(line.hear().await.expect("a message"), Hear::ReportsAck(v1::ReportsAck { seq: 1, revision: 77 }));
     // The session goes on, and so do reports.
     line.say(Say::Reports(v1::Reports { seq: 2, tasks: vec![newer(third)] })).await;
-    assert_eq!(line.hear().await.expect("a message"), Hear::ReportsAck(v1::ReportsAck { seq: 2 }));
+    assert_eq!(line.hear().await.expect("a message"), Hear::ReportsAck(v1::ReportsAck { seq: 2, revision: 77 }));
     let state = port.fleet.lock();
     let heard = &state.instances[&instance];
     let ids = |reports: &[longshore_model::TaskReport]| -> Vec<_> {

@@ -8,7 +8,7 @@ use longshore_tests::lab::{Boto, wait_until};
 use serde_json::json;
 
 use crate::figures::{Figures, scaled};
-use crate::fleet::{DEADLINE, Fleet};
+use crate::fleet::{DEADLINE, Definition, Fleet};
 
 const TASKS: usize = 100;
 
@@ -48,7 +48,7 @@ fn at_rest(fleet: &Fleet, what: &str) -> Result<()> {
     Ok(())
 }
 
-fn run_all(fleet: &Fleet, boto: &mut Boto, definition: &str) -> Result<Vec<String>> {
+fn run_all(fleet: &Fleet, boto: &mut Boto, definition: &Definition) -> Result<Vec<String>> {
     let arns = fleet.run_tasks(boto, definition, TASKS, "")?;
     wait_running(fleet, boto, &arns)?;
     Ok(arns)
@@ -72,7 +72,7 @@ pub(crate) fn restart() -> Result<()> {
     let arns = run_all(&fleet, &mut boto, &definition)?;
     let mut times = Vec::new();
     let births = |fleet: &Fleet| -> Result<Vec<String>> {
-        let mut ids: Vec<String> = fleet.node().engine.containers()?.into_iter().map(|c| c.id).collect();
+        let mut ids: Vec<String> = fleet.containers()?.into_iter().map(|c| c.id).collect();
         ids.sort();
         Ok(ids)
     };

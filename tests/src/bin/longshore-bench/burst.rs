@@ -7,14 +7,15 @@ use longshore_tests::lab::wait_until;
 use serde_json::json;
 
 use crate::figures::{Figures, head, row, scaled};
-use crate::fleet::{DEADLINE, Fleet, between, now};
+use crate::fleet::{DEADLINE, Definition, Fleet, between, now};
+
+/// Tasks with an interface of their own in one burst.
+const INTERFACES: usize = 100;
 
 /// Longshore and the loop share an Engine; the Swarm has its own, since it cannot be on one with live-restore.
 pub(crate) fn run() -> Result<()> {
     let fleet = Fleet::longshore()?;
-    let swarm = Fleet::docker()?;
-    let address = swarm.node().host.address().to_string();
-    swarm.docker_run(&["swarm", "init", "--advertise-addr", &address])?;
+    let swarm = a_swarm()?;
     let mut boto = fleet.lab.boto()?;
     let definition = fleet.define("burst", "bridge", false)?;
     head("Bursts: from the first call to the last first instruction");
@@ -33,17 +34,55 @@ pub(crate) fn run() -> Result<()> {
             }
         }
         let ours = Figures::new(ours);
-        let swarm_name = format!("`docker service create --replicas {count} --endpoint-mode dnsrr`");
-        row(&format!("{count} bridge tasks"), &ours, &swarm_name, &Figures::new(services));
+        row(&format!("{count} bridge tasks"), &ours, &service(count), &Figures::new(services));
         row(&format!("{count} bridge tasks"), &ours, &format!("{count} x `docker run -d`"), &Figures::new(loops));
     }
     Ok(())
 }
 
+/// Tasks with an interface each, against a Swarm's replicas that have only Docker's bridge.
+pub(crate) fn awsvpc() -> Result<()> {
+    let fleet = Fleet::longshore()?;
+    let swarm = a_swarm()?;
+    let mut boto = fleet.lab.boto()?;
+    let definition = fleet.define("awsvpc-burst", "awsvpc", false)?;
+    head("Burst of awsvpc tasks: from the first call to the last first instruction");
+    let (mut ours, mut services, mut pools) = (Vec::new(), Vec::new(), Vec::new());
+    // The first round is not counted, and as large as the others: it makes the pool grow, which then is as large for
+    // all that count.
+    for round in 0..=scaled(3, 1) {
+        // The addresses of the last round rest for a while.
+        let warm = fleet.wait_pool(INTERFACES as u64)?;
+        let one = with_longshore(&fleet, &mut boto, &definition, INTERFACES)?;
+        let two = with_swarm(&swarm, INTERFACES)?;
+        pools.push(format!("{warm} ({} ms)", one.as_millis()));
+        if round > 0 {
+            ours.push(one);
+            services.push(two);
+        }
+    }
+    let what = format!("{INTERFACES} awsvpc tasks");
+    row(&what, &Figures::new(ours), &service(INTERFACES), &Figures::new(services));
+    println!("\nWarm sandboxes when each round began, the first not counted: {}.", pools.join(", "));
+    Ok(())
+}
+
+/// A Swarm of one host.
+fn a_swarm() -> Result<Fleet> {
+    let swarm = Fleet::docker()?;
+    let address = swarm.node().host.address().to_string();
+    swarm.docker_run(&["swarm", "init", "--advertise-addr", &address])?;
+    Ok(swarm)
+}
+
+fn service(count: usize) -> String {
+    format!("`docker service create --replicas {count} --endpoint-mode dnsrr`")
+}
+
 fn with_longshore(
     fleet: &Fleet,
     boto: &mut longshore_tests::lab::Boto,
-    definition: &str,
+    definition: &Definition,
     count: usize,
 ) -> Result<Duration> {
     fleet.clear()?;
@@ -92,7 +131,7 @@ fn with_swarm(fleet: &Fleet, count: usize) -> Result<Duration> {
     // Swarm leaves containers for a while; what it keeps is not to slow its next round.
     wait_until("the end of the service's containers", DEADLINE, || {
         fleet.remove_all()?;
-        Ok(fleet.node().engine.containers()?.is_empty())
+        Ok(fleet.containers()?.is_empty())
     })?;
     Ok(between(begin, end))
 }

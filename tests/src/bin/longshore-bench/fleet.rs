@@ -9,11 +9,21 @@ use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
-use longshore_tests::lab::{Boto, Lab, LabConfig, Node, wait_for, wait_until};
+use longshore_tests::lab::{Agent, Boto, Container, Lab, LabConfig, Node, wait_for, wait_until};
 use serde_json::{Value, json};
 
 /// Longest that anything here may take.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(180);
+
+/// What the names of sandboxes begin with, which hold the interfaces of `awsvpc` tasks and wait for them.
+const SANDBOX: &str = "ls-eni-";
+
+/// A registered definition, and what running it needs besides.
+pub(crate) struct Definition {
+    arn: String,
+    /// The `networkConfiguration` of an `awsvpc` task, else null.
+    network: Value,
+}
 
 /// A lab with one host, and a directory that its containers write their stamps to.
 pub(crate) struct Fleet {
@@ -22,10 +32,13 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// The product on one host.
+    /// The product on one host, at rest.
     pub(crate) fn longshore() -> Result<Self> {
         // Stopped containers go at once, so that every run finds the host as the first did.
-        Self::new(LabConfig { agent: "cleanup_wait = \"0s\"\nlog = \"warn\"\n".into(), ..LabConfig::default() })
+        let agent = "cleanup_wait = \"0s\"\nlog = \"warn\"\n".into();
+        let fleet = Self::new(LabConfig { agent, ..LabConfig::default() })?;
+        fleet.wait_pool(0)?;
+        Ok(fleet)
     }
 
     /// One host with Docker alone, able to be a Swarm.
@@ -81,17 +94,37 @@ impl Fleet {
         })
     }
 
+    /// Every container but the sandboxes.
+    pub(crate) fn containers(&self) -> Result<Vec<Container>> {
+        let other = |c: &Container| !c.name.starts_with(SANDBOX);
+        Ok(self.node().engine.containers()?.into_iter().filter(other).collect())
+    }
+
     /// Waits until no container is left.
     pub(crate) fn wait_empty(&self) -> Result<()> {
         wait_until("a host without containers", DEADLINE, || {
-            let left = self.node().engine.containers()?.len();
+            let left = self.containers()?.len();
             ensure!(left == 0, "{left} containers are left");
             Ok(true)
         })
     }
 
+    /// Waits until no task has or wants an interface, the pool of sandboxes is as full as it is to be, and at least
+    /// `free` addresses can be given at once; then gives the number of warm sandboxes.
+    pub(crate) fn wait_pool(&self, free: u64) -> Result<u64> {
+        wait_for("a full pool of sandboxes", DEADLINE, || {
+            let network = &Agent::status(&self.node().host)?["network"];
+            let number = |key: &str| network[key].as_u64().with_context(|| format!("no `{key}` in {network}"));
+            let (warm, target) = (number("warm")?, number("warm_target")?);
+            let idle = network["ok"] == true && network["interfaces"] == json!([]) && number("waiting")? == 0;
+            let full = warm >= target.max(1) && number("free")? >= free;
+            ensure!(idle && full, "{network}");
+            Ok(Some(warm))
+        })
+    }
+
     /// Registers a definition of one probe that stamps and then sleeps.
-    pub(crate) fn define(&self, family: &str, mode: &str, port: bool) -> Result<String> {
+    pub(crate) fn define(&self, family: &str, mode: &str, port: bool) -> Result<Definition> {
         let mut main = json!({
             "name": "main", "image": "probe", "memory": 8, "stopTimeout": 1,
             "command": ["stamp", "/stamps"],
@@ -107,14 +140,32 @@ impl Fleet {
                 "volumes": [{"name": "stamps", "host": {"sourcePath": self.stamps.to_str().context("a path")?}}],
             }),
         )?;
-        Ok(made["taskDefinition"]["taskDefinitionArn"].as_str().context("no ARN")?.to_owned())
+        let arn = made["taskDefinition"]["taskDefinitionArn"].as_str().context("no ARN")?.to_owned();
+        let network = if mode == "awsvpc" { self.network()? } else { Value::Null };
+        Ok(Definition { arn, network })
+    }
+
+    /// The `networkConfiguration` of tasks in the one subnet there is and its default group.
+    fn network(&self) -> Result<Value> {
+        let subnets = self.lab.call("ec2", "describe_subnets", json!({}))??;
+        let subnet = subnets["Subnets"][0]["SubnetId"].as_str().context("no subnet")?;
+        Ok(json!({"awsvpcConfiguration": {"subnets": [subnet]}}))
     }
 
     /// Runs `count` tasks through the API, ten a call.
-    pub(crate) fn run_tasks(&self, boto: &mut Boto, definition: &str, count: usize, key: &str) -> Result<Vec<String>> {
+    pub(crate) fn run_tasks(
+        &self,
+        boto: &mut Boto,
+        definition: &Definition,
+        count: usize,
+        key: &str,
+    ) -> Result<Vec<String>> {
         let mut arns = Vec::new();
         while arns.len() < count {
-            let mut args = json!({"taskDefinition": definition, "count": (count - arns.len()).min(10)});
+            let mut args = json!({"taskDefinition": definition.arn, "count": (count - arns.len()).min(10)});
+            if !definition.network.is_null() {
+                args["networkConfiguration"] = definition.network.clone();
+            }
             if !key.is_empty() {
                 args["overrides"] = json!({"containerOverrides": [
                     {"name": "main", "environment": [{"name": "STAMP", "value": key}]}]});
@@ -127,12 +178,13 @@ impl Fleet {
         Ok(arns)
     }
 
-    /// Stops tasks and waits until the host is empty.
+    /// Stops tasks and waits until the host is at rest: nothing of them is left, and the pool is full again.
     pub(crate) fn stop_tasks(&self, boto: &mut Boto, arns: &[String]) -> Result<()> {
         for arn in arns {
             boto.call("ecs", "stop_task", json!({"task": arn}))??;
         }
-        self.wait_empty()
+        self.wait_empty()?;
+        self.wait_pool(0).map(|_| ())
     }
 
     /// Describes tasks.
@@ -147,7 +199,7 @@ impl Fleet {
 
     /// Removes every container of the docker command's, by force.
     pub(crate) fn remove_all(&self) -> Result<()> {
-        let names: Vec<String> = self.node().engine.containers()?.into_iter().map(|c| c.id).collect();
+        let names: Vec<String> = self.containers()?.into_iter().map(|c| c.id).collect();
         for chunk in names.chunks(25) {
             let mut args = vec!["rm", "-f", "-v"];
             args.extend(chunk.iter().map(String::as_str));

@@ -1,8 +1,8 @@
 //! The benchmarks: what a task costs through Longshore, against what Docker by itself and Docker Swarm cost on the same
 //! machine in the same run. Runs alternate, so that what else the machine does falls on all alike.
 //!
-//! `longshore-bench [start] [burst] [agent] [restart]`; all four when none is named. `BENCH_SCALE=0.2` makes it short.
-//! Prints Markdown, the ratio first; docs/benchmarks.md says how to read it.
+//! `longshore-bench [start] [burst] [awsvpc-burst] [agent] [restart]`; all five when none is named. `BENCH_SCALE=0.2`
+//! makes it short. Prints Markdown, the ratio first; docs/benchmarks.md says how to read it.
 
 mod agent;
 mod burst;
@@ -27,16 +27,17 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let mut chosen: Vec<String> = std::env::args().skip(1).collect();
     if chosen.is_empty() {
-        chosen = ["start", "burst", "agent", "restart"].map(str::to_owned).to_vec();
+        chosen = ["start", "burst", "awsvpc-burst", "agent", "restart"].map(str::to_owned).to_vec();
     }
     println!("{}", figures::machine()?);
     for name in &chosen {
         match name.as_str() {
             "start" => start::run()?,
             "burst" => burst::run()?,
+            "awsvpc-burst" => burst::awsvpc()?,
             "agent" => agent::memory_and_cpu()?,
             "restart" => agent::restart()?,
-            other => bail!("there is no benchmark `{other}`; there are start, burst, agent and restart"),
+            other => bail!("there is no benchmark `{other}`; there are start, burst, awsvpc-burst, agent and restart"),
         }
     }
     Ok(())

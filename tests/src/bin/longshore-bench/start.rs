@@ -4,10 +4,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use longshore_tests::lab::Boto;
 use serde_json::json;
 
 use crate::figures::{Figures, head, row, scaled};
-use crate::fleet::{Fleet, between, now};
+use crate::fleet::{Definition, Fleet, between, now};
 
 /// Both sides use the same Engine, one after the other.
 pub(crate) fn run() -> Result<()> {
@@ -33,15 +34,34 @@ pub(crate) fn run() -> Result<()> {
         row(&format!("{mode} task, boto3 `run_task`"), &ours, "`docker run -d`", &Figures::new(command));
         row(&format!("{mode} task, boto3 `run_task`"), &ours, "Engine API, create and start", &Figures::new(engine));
     }
+    awsvpc(&fleet, &mut boto, rounds)
+}
+
+/// A task with an interface of its own, which it finds warm, against containers on Docker's bridge.
+fn awsvpc(fleet: &Fleet, boto: &mut Boto, rounds: usize) -> Result<()> {
+    let definition = fleet.define("start-awsvpc", "awsvpc", true)?;
+    let (mut ours, mut command, mut published, mut engine) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for round in 0..=rounds {
+        // Its end waits for the pool to be full again, so that no run of either side coincides with the filling.
+        let one = with_longshore(fleet, boto, &definition, &format!("ours-awsvpc-{round}"))?;
+        let two = with_command(fleet, "bridge", false, &format!("run-awsvpc-{round}"))?;
+        let three = with_command(fleet, "bridge", true, &format!("port-awsvpc-{round}"))?;
+        let four = with_engine(fleet, "bridge", false, &format!("api-awsvpc-{round}"))?;
+        if round > 0 {
+            ours.push(one);
+            command.push(two);
+            published.push(three);
+            engine.push(four);
+        }
+    }
+    let (what, ours) = ("awsvpc task, warm, boto3 `run_task`", Figures::new(ours));
+    row(what, &ours, "`docker run -d` on the bridge", &Figures::new(command));
+    row(what, &ours, "`docker run -d -p 80` on the bridge", &Figures::new(published));
+    row(what, &ours, "Engine API, create and start on the bridge", &Figures::new(engine));
     Ok(())
 }
 
-fn with_longshore(
-    fleet: &Fleet,
-    boto: &mut longshore_tests::lab::Boto,
-    definition: &str,
-    key: &str,
-) -> Result<Duration> {
+fn with_longshore(fleet: &Fleet, boto: &mut Boto, definition: &Definition, key: &str) -> Result<Duration> {
     fleet.clear()?;
     let begin = now();
     let arns = fleet.run_tasks(boto, definition, 1, key)?;

@@ -524,7 +524,14 @@ fn fargate_is_checked_before_it_is_refused() {
 #[test]
 fn what_cannot_be_honoured_yet_is_refused_by_name() {
     for (patch, field) in [
-        (json!({"networkMode": "awsvpc"}), "networkMode awsvpc"),
+        (
+            json!({"networkMode": "awsvpc", "containerDefinitions": [{"dnsServers": ["10.0.0.2"]}]}),
+            "dnsServers with networkMode awsvpc",
+        ),
+        (
+            json!({"networkMode": "awsvpc", "containerDefinitions": [{"dnsSearchDomains": ["example.net"]}]}),
+            "dnsSearchDomains with networkMode awsvpc",
+        ),
         (json!({"requiresCompatibilities": ["MANAGED_INSTANCES"]}), "requiresCompatibilities MANAGED_INSTANCES"),
         (json!({"taskRoleArn": "r"}), "taskRoleArn"),
         (json!({"executionRoleArn": "r"}), "executionRoleArn"),

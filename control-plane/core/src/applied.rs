@@ -1,0 +1,74 @@
+//! What of the task network hosts have in force, as far as this process has heard, and how far all of them are.
+//!
+//! In memory only: agents say it again when they connect.
+
+use crate::records::Connection;
+use crate::state::{HostState, State};
+use longshore_model::{Generation, InstanceId, Timestamp};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A host that was lost for longer is not waited for. When it comes back it is told everything.
+const GONE: Duration = Duration::from_secs(600);
+/// How long an answer holds: it is asked for with every heartbeat of every host, and looks at all of them.
+const FRESH: Duration = Duration::from_millis(500);
+
+/// The generations that hosts have in force.
+#[derive(Default)]
+pub(crate) struct Applied(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    hosts: HashMap<InstanceId, Generation>,
+    settled: Option<(Instant, Generation)>,
+}
+
+impl Applied {
+    /// A host has this in force. It may be less than before: a host that was restarted begins anew.
+    pub(crate) fn set(&self, id: InstanceId, generation: Generation) {
+        self.lock().hosts.insert(id, generation);
+    }
+
+    /// The generation that every host that counts has in force, or a later one.
+    pub(crate) fn settled(&self, state: &State, now: Timestamp) -> Generation {
+        let mut inner = self.lock();
+        if let Some((at, settled)) = inner.settled
+            && at.elapsed() < FRESH
+        {
+            return settled;
+        }
+        inner.hosts.retain(|id, _| state.host(*id).is_some());
+        let settled = settled(state, &inner.hosts, now);
+        inner.settled = Some((Instant::now(), settled));
+        settled
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // No code that holds the lock can leave it half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A host that has in force what changed last for it has in force everything up to the state's own revision: what
+/// changed since did not concern it. So a network in which nothing happens is settled, whatever else does.
+fn settled(state: &State, applied: &HashMap<InstanceId, Generation>, now: Timestamp) -> Generation {
+    let revision = state.revision();
+    let of = |host: &HostState| match applied.get(&host.id()) {
+        Some(applied) if *applied >= state.network_generation(host) => revision,
+        Some(applied) => *applied,
+        None => Generation(0),
+    };
+    state.leased_hosts().filter(|host| counts(host, now)).map(|host| of(host)).min().unwrap_or(revision)
+}
+
+/// One whose agent takes no part any more is told nothing, and would hold the others back for ever.
+fn counts(host: &HostState, now: Timestamp) -> bool {
+    if host.record.facts.underlay.is_none() {
+        return false;
+    }
+    match host.record.connection {
+        Connection::Connected { .. } => true,
+        Connection::Disconnected { since } => now < since.after(GONE),
+    }
+}

@@ -1,0 +1,415 @@
+//! The task network in the state: its groups and leases, and what follows from them and from tasks.
+//!
+//! A host's part of the network ([`State::network_state`]) has a generation of its own, the revision at which
+//! anything of it changed last. So what nobody on a host refers to costs that host nothing.
+
+use crate::records::{HostLeases, Instance, Network, SecurityGroup, Task};
+use crate::state::{HostState, State, Touched};
+use imbl::{HashMap, OrdMap, OrdSet};
+use longshore_model::{
+    EniId, Generation, GroupId, GroupRules, InstanceId, Lease, NetworkHealth, NetworkState, NetworkStatus, Peer,
+    Region, RuleId, RulePeer, TaskId,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// What hosts have that can give tasks an interface.
+pub(super) const CAPABILITY: &str = "ecs.capability.task-eni";
+
+/// Records of the network, with indexes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Networking {
+    pub(super) network: Option<Arc<Network>>,
+    pub(super) groups: OrdMap<GroupId, Arc<SecurityGroup>>,
+    /// The group of each rule.
+    pub(super) rules: HashMap<RuleId, GroupId>,
+    /// By region and name.
+    names: HashMap<(Option<Region>, String), GroupId>,
+    /// The groups whose rules refer to a group, itself included.
+    referrers: HashMap<GroupId, OrdSet<GroupId>>,
+    /// The hosts with live tasks in a group.
+    hosts: HashMap<GroupId, OrdSet<InstanceId>>,
+    /// The addresses of a group, and whose they are.
+    members: HashMap<GroupId, OrdSet<(IpAddr, TaskId)>>,
+    /// Who has a lease.
+    owners: OrdMap<u16, InstanceId>,
+    /// The hosts that have any.
+    leased: OrdSet<InstanceId>,
+    /// Connected hosts that could use a lease and have none.
+    waiting: OrdSet<InstanceId>,
+    /// Registered hosts by where they say that tunnel packets reach them.
+    underlays: HashMap<IpAddr, OrdSet<InstanceId>>,
+    /// Interfaces of live tasks.
+    pub(super) interfaces: OrdMap<EniId, TaskId>,
+}
+
+impl State {
+    /// The task network, once there is one.
+    #[must_use]
+    pub const fn network(&self) -> Option<&Arc<Network>> {
+        self.networking.network.as_ref()
+    }
+
+    /// A security group.
+    #[must_use]
+    pub fn security_group(&self, id: GroupId) -> Option<&Arc<SecurityGroup>> {
+        self.networking.groups.get(&id)
+    }
+
+    /// The security groups from `first` on, by id.
+    pub fn security_groups_from(&self, first: GroupId) -> impl Iterator<Item = &Arc<SecurityGroup>> {
+        self.networking.groups.range(first..).map(|(_, group)| group)
+    }
+
+    /// All security groups, by id.
+    pub fn security_groups(&self) -> impl Iterator<Item = &Arc<SecurityGroup>> {
+        self.networking.groups.values()
+    }
+
+    /// The security group of that name in a region; the default group in every region.
+    #[must_use]
+    pub fn security_group_named(&self, region: &Region, name: &str) -> Option<&Arc<SecurityGroup>> {
+        let found = |region| self.networking.names.get(&(region, name.to_owned()));
+        self.security_group(*found(None).or_else(|| found(Some(region.clone())))?)
+    }
+
+    /// The security group that a rule is of.
+    #[must_use]
+    pub fn group_of_rule(&self, id: RuleId) -> Option<&Arc<SecurityGroup>> {
+        self.security_group(*self.networking.rules.get(&id)?)
+    }
+
+    /// Whether a security group cannot be taken away: live tasks are in it, or rules of others refer to it.
+    #[must_use]
+    pub fn is_group_used(&self, id: GroupId) -> bool {
+        let referred = self.networking.referrers.get(&id).is_some_and(|by| by.iter().any(|by| *by != id));
+        referred || self.networking.hosts.contains_key(&id)
+    }
+
+    /// The addresses of the members of a group.
+    pub fn members(&self, id: GroupId) -> impl Iterator<Item = IpAddr> {
+        self.networking.members.get(&id).into_iter().flatten().map(|(address, _)| *address)
+    }
+
+    /// Interfaces of live tasks, from `first` on.
+    pub fn interfaces_from(&self, first: EniId) -> impl Iterator<Item = (EniId, &Arc<Task>)> {
+        self.networking.interfaces.range(first..).filter_map(|(eni, id)| Some((*eni, self.task(*id)?)))
+    }
+
+    /// How many interfaces of live tasks there are.
+    #[must_use]
+    pub fn interfaces_len(&self) -> usize {
+        self.networking.interfaces.len()
+    }
+
+    /// Hosts that have a part of the network, by id.
+    pub fn leased_hosts(&self) -> impl Iterator<Item = &Arc<HostState>> {
+        self.networking.leased.iter().filter_map(|id| self.host(*id))
+    }
+
+    /// The first lease that nobody has.
+    pub(crate) fn free_lease(&self) -> Option<u16> {
+        self.network()?.lease_order().find(|index| !self.networking.owners.contains_key(index))
+    }
+
+    /// Connected hosts that could use a lease and have none.
+    pub(crate) fn waiting_for_lease(&self) -> impl Iterator<Item = InstanceId> {
+        self.networking.waiting.iter().copied()
+    }
+
+    /// A host's leases as hosts are told them.
+    #[must_use]
+    pub fn leases(&self, host: &HostState) -> Vec<Lease> {
+        let indexes = host.leases.iter().flat_map(|leases| &leases.indexes);
+        self.network().into_iter().flat_map(|network| indexes.clone().map(|index| network.lease(*index))).collect()
+    }
+
+    /// The host whose underlay address is the same and that came first, if there is one: tunnels can lead to only
+    /// one of the two.
+    #[must_use]
+    pub fn underlay_holder(&self, host: &HostState) -> Option<InstanceId> {
+        let sharing = self.networking.underlays.get(&host.record.facts.underlay?)?;
+        let came = |host: &HostState| host.leases.as_ref().map(|leases| (leases.since, host.id()));
+        let first = sharing.iter().filter_map(|id| came(self.host(*id)?)).min()?;
+        (first.1 != host.id()).then_some(first.1)
+    }
+
+    /// How a host's part of the network is; `None` when it takes no part.
+    #[must_use]
+    pub fn network_health(&self, host: &HostState) -> Option<NetworkHealth> {
+        let degraded = |reason: String| Some(NetworkHealth::Degraded { reason });
+        let underlay = host.record.facts.underlay;
+        if host.leases.is_none() && !wants_lease(&host.record) {
+            return None;
+        }
+        if let (Some(other), Some(address)) = (self.underlay_holder(host), underlay) {
+            return degraded(format!(
+                "its underlay address {address} is that of container instance {other}, which has it first; deregister \
+                 that one, or give this host another address"
+            ));
+        }
+        let Some(_) = &host.leases else {
+            let range = self.network().map(|network| network.config.v4.to_string()).unwrap_or_default();
+            return degraded(if host.record.is_connected() {
+                format!("no /24 of {range} (task_network) is left for it; deregister container instances that are gone")
+            } else {
+                "its agent has not been connected since it could have an address range".to_owned()
+            });
+        };
+        if underlay.is_none() {
+            return degraded("its agent does not say any more where tunnels can reach it".to_owned());
+        }
+        match host.network_status.as_deref() {
+            None => degraded("its agent has not said yet whether its part of the task network works".to_owned()),
+            Some(NetworkStatus { health: NetworkHealth::Degraded { reason }, .. }) => degraded(reason.clone()),
+            Some(NetworkStatus { health: NetworkHealth::Ready, free_addresses: 0, .. }) => {
+                degraded("none of its addresses is free at the moment".to_owned())
+            }
+            Some(NetworkStatus { health: NetworkHealth::Ready, .. }) => Some(NetworkHealth::Ready),
+        }
+    }
+
+    /// All that a host has to know of the network, and the generation at which that changed last. `None` for a host
+    /// that has no lease, or whose agent does not take part (any more).
+    #[must_use]
+    pub fn network_state(&self, id: InstanceId) -> Option<(Generation, NetworkState)> {
+        let network = self.network()?;
+        let host = self.host(id)?;
+        host.leases.as_ref()?;
+        host.record.facts.underlay?;
+        let groups: BTreeMap<GroupId, GroupRules> =
+            host.groups.keys().filter_map(|id| Some((*id, self.security_group(*id)?.group_rules()))).collect();
+        let references: BTreeSet<GroupId> = groups.values().flat_map(GroupRules::references).collect();
+        let peers = self.leased_hosts().filter(|peer| peer.id() != id).filter_map(|peer| self.peer(peer));
+        let state = NetworkState {
+            config: network.config,
+            leases: self.leases(host),
+            peers: peers.map(|peer| (peer.instance, peer)).collect(),
+            groups,
+            members: references.into_iter().map(|id| (id, self.members(id).collect())).collect(),
+        };
+        Some((self.network_generation(host), state))
+    }
+
+    /// The revision at which what a host has to know of the network changed last.
+    #[must_use]
+    pub fn network_generation(&self, host: &HostState) -> Generation {
+        host.own_network_generation.max(self.networks_generation)
+    }
+
+    fn peer(&self, host: &HostState) -> Option<Peer> {
+        let underlay = host.record.facts.underlay.filter(|_| self.underlay_holder(host).is_none())?;
+        let connected = host.record.is_connected();
+        Some(Peer { instance: host.id(), underlay, leases: self.leases(host), connected })
+    }
+
+    pub(super) fn put_network(&mut self, network: &Arc<Network>) {
+        self.networking.network = Some(Arc::clone(network));
+    }
+
+    pub(super) fn put_security_group(&mut self, group: &Arc<SecurityGroup>, touched: &mut Touched) {
+        let old = self.networking.groups.insert(group.id, Arc::clone(group));
+        let before = old.as_ref().map(|old| old.group_rules());
+        if let Some(old) = &old {
+            self.unlist_group(old);
+        }
+        self.networking.names.insert((group.region.clone(), group.name.clone()), group.id);
+        for id in group.rules.keys() {
+            self.networking.rules.insert(*id, group.id);
+        }
+        for id in references(group) {
+            add(&mut self.networking.referrers, id, group.id);
+        }
+        if before != Some(group.group_rules()) {
+            touched.networks.extend(self.networking.hosts.get(&group.id).into_iter().flatten());
+        }
+    }
+
+    pub(super) fn forget_security_group(&mut self, id: GroupId) {
+        if let Some(old) = self.networking.groups.remove(&id) {
+            self.unlist_group(&old);
+        }
+    }
+
+    fn unlist_group(&mut self, group: &SecurityGroup) {
+        self.networking.names.remove(&(group.region.clone(), group.name.clone()));
+        for id in group.rules.keys() {
+            self.networking.rules.remove(id);
+        }
+        for id in references(group) {
+            take(&mut self.networking.referrers, &id, &group.id);
+        }
+    }
+
+    pub(super) fn put_leases(&mut self, leases: &Arc<HostLeases>, touched: &mut Touched) {
+        self.unlist_leases(leases.instance);
+        for index in &leases.indexes {
+            self.networking.owners.insert(*index, leases.instance);
+        }
+        self.networking.leased.insert(leases.instance);
+        self.set_leases(leases.instance, Some(leases), touched);
+    }
+
+    pub(super) fn forget_leases(&mut self, id: InstanceId, touched: &mut Touched) {
+        self.unlist_leases(id);
+        self.networking.leased.remove(&id);
+        self.set_leases(id, None, touched);
+    }
+
+    fn unlist_leases(&mut self, id: InstanceId) {
+        let indexes: Vec<u16> =
+            self.host(id).and_then(|host| host.leases.as_ref()).map_or_else(Vec::new, |old| old.indexes.clone());
+        for index in indexes {
+            self.networking.owners.remove(&index);
+        }
+    }
+
+    fn set_leases(&mut self, id: InstanceId, leases: Option<&Arc<HostLeases>>, touched: &mut Touched) {
+        let after = self.revision;
+        if let Some(host) = self.host_mut(id) {
+            host.leases = leases.map(Arc::clone);
+            host.leased_after = after;
+        }
+        touched.all_networks = true;
+        let record = self.host(id).map(|host| Arc::clone(&host.record));
+        self.follow_instance(record.as_deref(), record.as_deref(), touched);
+    }
+
+    pub(super) fn put_network_status(&mut self, id: InstanceId, status: &Arc<NetworkStatus>) {
+        if let Some(host) = self.host_mut(id) {
+            host.network_status = Some(Arc::clone(status));
+        }
+        self.refresh_interfaces([id]);
+    }
+
+    /// Follows the change of an instance's record, or of its leases.
+    pub(super) fn follow_instance(&mut self, old: Option<&Instance>, new: Option<&Instance>, touched: &mut Touched) {
+        let Some(id) = new.or(old).map(|record| record.id) else { return };
+        let underlay = |record: Option<&Instance>| {
+            record.filter(|record| record.status.is_registered()).and_then(|record| record.facts.underlay)
+        };
+        let (before, after) = (underlay(old), underlay(new));
+        if let Some(address) = before {
+            take(&mut self.networking.underlays, &address, &id);
+        }
+        if let Some(address) = after {
+            add(&mut self.networking.underlays, address, id);
+        }
+        let leased = self.networking.leased.contains(&id);
+        let waits = |record: &Instance| {
+            record.status.is_registered() && record.is_connected() && wants_lease(record) && !leased
+        };
+        if new.is_some_and(waits) {
+            self.networking.waiting.insert(id);
+        } else {
+            self.networking.waiting.remove(&id);
+        }
+        let connected = |record: Option<&Instance>| record.is_some_and(Instance::is_connected);
+        if leased && (before != after || connected(old) != connected(new)) {
+            touched.all_networks = true;
+        }
+        // Who shares an address with whom decides whether either can be used.
+        let sharing =
+            [before, after].into_iter().flatten().filter_map(|address| self.networking.underlays.get(&address));
+        let affected: BTreeSet<InstanceId> = sharing.flatten().copied().chain([id]).collect();
+        self.refresh_interfaces(affected);
+    }
+
+    fn refresh_interfaces(&mut self, ids: impl IntoIterator<Item = InstanceId>) {
+        for id in ids {
+            let Some(host) = self.host(id) else { continue };
+            let usable = match self.network_health(host) {
+                Some(NetworkHealth::Ready) => {
+                    let addresses: usize = self.leases(host).iter().map(|lease| lease.task_addresses().count()).sum();
+                    u32::try_from(addresses).unwrap_or(u32::MAX)
+                }
+                Some(NetworkHealth::Degraded { .. }) | None => 0,
+            };
+            if host.view.interfaces != usable
+                && let Some(host) = self.host_mut(id)
+            {
+                host.view.interfaces = usable;
+                host.epoch += 1;
+            }
+        }
+    }
+
+    /// Follows the change of a task: the groups that its host needs, and the addresses of those groups.
+    pub(super) fn follow_task(&mut self, old: Option<&Task>, new: Option<&Task>, touched: &mut Touched) {
+        let Some(task) = new.or(old).filter(|task| task.awsvpc.is_some()) else { return };
+        let (id, instance) = (task.id, task.instance);
+        let groups =
+            |task: Option<&Task>| -> BTreeSet<GroupId> { task.into_iter().flat_map(Task::live_groups).collect() };
+        let (before, after) = (groups(old), groups(new));
+        if before != after {
+            before.difference(&after).for_each(|group| self.count_group(*group, instance, false));
+            after.difference(&before).for_each(|group| self.count_group(*group, instance, true));
+            touched.networks.insert(instance);
+        }
+        let addresses =
+            |task: Option<&Task>| -> BTreeSet<IpAddr> { task.into_iter().flat_map(Task::member_addresses).collect() };
+        let (was, is) = (addresses(old), addresses(new));
+        if was != is {
+            for group in before.union(&after) {
+                was.difference(&is).for_each(|address| take(&mut self.networking.members, group, &(*address, id)));
+                is.difference(&was).for_each(|address| add(&mut self.networking.members, *group, (*address, id)));
+                let referrers = self.networking.referrers.get(group).into_iter().flatten();
+                let hosts = referrers.flat_map(|by| self.networking.hosts.get(by).into_iter().flatten());
+                touched.networks.extend(hosts.copied());
+            }
+        }
+        let interface = |task: Option<&Task>| {
+            task.and_then(|t| t.eni.as_ref().filter(|eni| eni.attached && t.is_live()).map(|eni| eni.id))
+        };
+        let (had, has) = (interface(old), interface(new));
+        if had != has {
+            if let Some(eni) = had.filter(|eni| self.networking.interfaces.get(eni) == Some(&id)) {
+                self.networking.interfaces.remove(&eni);
+            }
+            if let Some(eni) = has {
+                self.networking.interfaces.insert(eni, id);
+            }
+        }
+    }
+
+    fn count_group(&mut self, group: GroupId, instance: InstanceId, more: bool) {
+        let Some(host) = self.host_mut(instance) else { return };
+        let count = host.groups.entry(group).or_default();
+        *count = if more { *count + 1 } else { count.saturating_sub(1) };
+        let left = *count;
+        if left == 0 {
+            host.groups.remove(&group);
+            take(&mut self.networking.hosts, &group, &instance);
+        } else {
+            add(&mut self.networking.hosts, group, instance);
+        }
+    }
+}
+
+/// Whether an instance can give tasks interfaces, as far as its agent says.
+pub(crate) fn wants_lease(record: &Instance) -> bool {
+    record.facts.underlay.is_some() && record.facts.attributes.iter().any(|attribute| attribute.name == CAPABILITY)
+}
+
+fn references(group: &SecurityGroup) -> BTreeSet<GroupId> {
+    let refers = |peer| match peer {
+        RulePeer::Group(id) => Some(id),
+        RulePeer::V4(_) | RulePeer::V6(_) => None,
+    };
+    group.rules.values().filter_map(|rule| refers(rule.rule.peer)).collect()
+}
+
+fn add<K: Hash + Eq + Clone, V: Ord + Clone>(map: &mut HashMap<K, OrdSet<V>>, key: K, value: V) {
+    map.entry(key).or_default().insert(value);
+}
+
+fn take<K: Hash + Eq + Clone, V: Ord + Clone>(map: &mut HashMap<K, OrdSet<V>>, key: &K, value: &V) {
+    if let Some(set) = map.get_mut(key) {
+        set.remove(value);
+        if set.is_empty() {
+            map.remove(key);
+        }
+    }
+}
