@@ -5,6 +5,7 @@
 
 use super::batch::ChainInfo;
 use super::elements::{ENI_IN, ENI_OUT, HAIRPIN4, PIN4, PIN6, VTEP4, VTEP6};
+use crate::fabric::CHECK_PORT;
 use crate::names::{FABRIC_LEG, GATEWAY, METADATA, Names, RESOLVER};
 use ipnet::Ipv4Net;
 use longshore_model::network::{Lease, NetworkConfig, Overlay};
@@ -133,16 +134,26 @@ pub(crate) fn fabric(facts: &Facts<'_>) -> Table {
     }
 
     let outside: Vec<&str> = tunnel.as_deref().into_iter().chain([up]).collect();
-    let local_in = vec![
+    let mut local_in = vec![
         "ct state established,related accept".into(),
         "iifname \"lo\" accept".into(),
         "icmp type echo-request limit rate 50/second accept".into(),
         "icmpv6 type echo-request limit rate 50/second accept".into(),
+    ];
+    if let (Some(tunnel), Some(first)) = (&tunnel, facts.leases.first()) {
+        // Other hosts try the tunnel by being refused.
+        local_in.push(format!(
+            "iifname \"{tunnel}\" ip daddr {} meta l4proto {{ tcp, udp }} th dport {CHECK_PORT} \
+             limit rate 200/second reject with icmpx type port-unreachable",
+            first.tunnel()
+        ));
+    }
+    local_in.extend([
         format!("iifname {} counter drop", quoted(&outside)),
         format!("ip daddr {METADATA} tcp dport 80 accept"),
         format!("ip daddr {RESOLVER} meta l4proto {{ tcp, udp }} th dport 53 accept"),
         "counter".into(),
-    ];
+    ]);
 
     Table {
         name: names.fabric_table(),
