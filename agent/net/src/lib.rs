@@ -22,12 +22,12 @@ mod sysctl;
 mod verify;
 
 pub use fabric::{
-    AdmitError, Claim, DismissError, Elements, Fabric, FabricConfig, FabricError, FabricLink, GroupsError, LimitError,
-    ObserveError, Observed, PeersError, PeersReport, RefusedPeer, Repair, Stray, Underlay, UnwireError, Wire,
-    WireError, Wired, probe,
+    AdmitError, CheckError, Claim, DismissError, Elements, Fabric, FabricConfig, FabricError, FabricLink, GroupsError,
+    LimitError, ObserveError, Observed, PeersError, PeersReport, RefusedPeer, Repair, Stray, Underlay, UnwireError,
+    Wire, WireError, Wired, probe,
 };
 pub use handle::{Handle, Link, NetError};
-pub use names::{EniStem, Names, REACH_PORT, SHORT_NAME};
+pub use names::{EniStem, Names, SHORT_NAME};
 pub use namespace::{Namespace, NamespaceError};
 pub use netlink::{NetlinkError, Refusal};
 pub use nft::{NftError, ProgramError};

@@ -27,9 +27,6 @@ pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 170, 1);
 pub(crate) const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 170, 2);
 /// Where the resolver answers.
 pub(crate) const RESOLVER: Ipv4Addr = Ipv4Addr::new(169, 254, 170, 3);
-/// Where a host answers, at the address of its tunnel, to the tunnels of others that ask whether packets pass: TCP and
-/// UDP.
-pub const REACH_PORT: u16 = 7423;
 /// The IPv6 gateway of every task.
 pub(crate) const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 /// EC2's metadata service, which is not there.

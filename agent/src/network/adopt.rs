@@ -242,7 +242,6 @@ async fn open(
         }
         fabric.set_members(&state.members).await?;
     }
-    fabric.answer().await?;
     let peers: Vec<_> = said.state.iter().flat_map(|state| state.peers.values().cloned()).collect();
     let refused = fabric.set_peers(&peers).await?;
     for stray in fabric.remove_strays(known).await? {

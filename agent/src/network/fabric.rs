@@ -80,8 +80,6 @@ pub trait Fabric: Send + Sync {
     async fn change_members(&self, changes: &BTreeMap<GroupId, MemberChanges>) -> Result<(), Fault>;
     /// Makes these the other hosts; says which are left out, and why.
     async fn set_peers(&self, peers: &[Peer]) -> Result<Vec<(InstanceId, String)>, Fault>;
-    /// Answers to other hosts that ask whether packets pass, as long as this lives.
-    async fn answer(&self) -> Result<(), Fault>;
     /// Whether packets of every size pass to another host and back, by TCP and by UDP.
     async fn reach(&self, peer: &Peer) -> Result<(), Fault>;
     /// What is there of these interfaces.

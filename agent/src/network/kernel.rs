@@ -1,21 +1,21 @@
 //! The fabric over `longshore-net`: types and errors are turned into the owner's, and nothing else happens here.
 
 use super::fabric::{Admission, Fabric, Fault, Kernel, Seen, Shape};
-use super::reach::{self, Reach};
 use crate::engine::docker::chain;
 use async_trait::async_trait;
-use longshore_model::{
-    Bandwidth, EniId, EniReport, GroupId, GroupRules, InstanceId, Lease, MemberChanges, Overlay, Peer,
-};
+use longshore_model::{Bandwidth, EniId, EniReport, GroupId, GroupRules, InstanceId, Lease, MemberChanges, Peer};
 use longshore_net::{Claim, EniStem, FabricConfig, Handle, LimitError, Names, Namespace, Underlay, Wire};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use tokio::task::JoinSet;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// The bridge behind which Docker's own containers are.
 const DOCKER_BRIDGE: &str = "docker0";
+
+/// How long another host has to answer, for small packets and for large ones.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The kernel of this host.
 #[derive(Debug, Clone, Default)]
@@ -42,13 +42,7 @@ impl Kernel for HostKernel {
             ..FabricConfig::new(*network, leases.clone())
         };
         let fabric = longshore_net::Fabric::open(config).await.map_err(|e| fault(&e))?;
-        let tunnel = match network.overlay {
-            Overlay::Vxlan { .. } => leases.first().map(Lease::tunnel),
-            // Every host is on one network anyhow.
-            Overlay::Routes => None,
-        };
-        let reach = tunnel.map(|tunnel| Reach { tunnel, mtu: network.mtu });
-        Ok(Arc::new(HostFabric { fabric, reach, answering: Mutex::default() }))
+        Ok(Arc::new(HostFabric(fabric)))
     }
 }
 
@@ -72,13 +66,7 @@ impl HostKernel {
 }
 
 /// The fabric of this host.
-struct HostFabric {
-    fabric: longshore_net::Fabric,
-    /// Between tunnels, where there are any.
-    reach: Option<Reach>,
-    /// Aborted with it.
-    answering: Mutex<JoinSet<()>>,
-}
+struct HostFabric(longshore_net::Fabric);
 
 fn claim(admission: &Admission) -> Claim {
     let Admission { eni, groups } = admission;
@@ -88,12 +76,12 @@ fn claim(admission: &Admission) -> Claim {
 #[async_trait]
 impl Fabric for HostFabric {
     async fn repair(&self) -> Result<Vec<String>, Fault> {
-        let repairs = self.fabric.repair().await.map_err(|e| fault(&e))?;
+        let repairs = self.0.repair().await.map_err(|e| fault(&e))?;
         Ok(repairs.iter().map(ToString::to_string).collect())
     }
 
     async fn set_leases(&self, leases: &[Lease]) -> Result<(), Fault> {
-        self.fabric.set_leases(leases).await.map(drop).map_err(|e| fault(&e))
+        self.0.set_leases(leases).await.map(drop).map_err(|e| fault(&e))
     }
 
     async fn wire(&self, eni: &EniReport, pid: u32) -> Result<(), Fault> {
@@ -101,23 +89,23 @@ impl Fabric for HostFabric {
         let pause = Namespace::of_process(pid).map_err(|e| fault(&e))?;
         // A warm sandbox is nobody's yet.
         let wire = Wire { eni: id, ipv4, ipv6, mac, task: String::new() };
-        self.fabric.wire(&wire, &pause).await.map(drop).map_err(|e| fault(&e))
+        self.0.wire(&wire, &pause).await.map(drop).map_err(|e| fault(&e))
     }
 
     async fn unwire(&self, eni: EniId) -> Result<(), Fault> {
-        self.fabric.unwire(eni).await.map_err(|e| fault(&e))
+        self.0.unwire(eni).await.map_err(|e| fault(&e))
     }
 
     async fn admit(&self, admission: &Admission) -> Result<(), Fault> {
-        self.fabric.admit(&claim(admission)).await.map_err(|e| fault(&e))
+        self.0.admit(&claim(admission)).await.map_err(|e| fault(&e))
     }
 
     async fn dismiss(&self, admission: &Admission) -> Result<(), Fault> {
-        self.fabric.dismiss(&claim(admission)).await.map_err(|e| fault(&e))
+        self.0.dismiss(&claim(admission)).await.map_err(|e| fault(&e))
     }
 
     async fn set_limits(&self, eni: EniId, limits: Bandwidth) -> Result<(), Fault> {
-        self.fabric.set_limits(eni, limits).await.map_err(|error| {
+        self.0.set_limits(eni, limits).await.map_err(|error| {
             let lasting = match &error {
                 LimitError::Module { .. } => true,
                 LimitError::NoLink { .. } | LimitError::Netlink { .. } => false,
@@ -127,39 +115,29 @@ impl Fabric for HostFabric {
     }
 
     async fn set_groups(&self, groups: &BTreeMap<GroupId, GroupRules>) -> Result<(), Fault> {
-        self.fabric.set_groups(groups).await.map_err(|e| fault(&e))
+        self.0.set_groups(groups).await.map_err(|e| fault(&e))
     }
 
     async fn set_members(&self, members: &BTreeMap<GroupId, BTreeSet<IpAddr>>) -> Result<(), Fault> {
-        self.fabric.set_members(members).await.map_err(|e| fault(&e))
+        self.0.set_members(members).await.map_err(|e| fault(&e))
     }
 
     async fn change_members(&self, changes: &BTreeMap<GroupId, MemberChanges>) -> Result<(), Fault> {
-        self.fabric.change_members(changes).await.map_err(|e| fault(&e))
+        self.0.change_members(changes).await.map_err(|e| fault(&e))
     }
 
     async fn set_peers(&self, peers: &[Peer]) -> Result<Vec<(InstanceId, String)>, Fault> {
-        let report = self.fabric.set_peers(peers).await.map_err(|e| fault(&e))?;
+        let report = self.0.set_peers(peers).await.map_err(|e| fault(&e))?;
         Ok(report.refused.into_iter().map(|refused| (refused.instance, refused.reason)).collect())
     }
 
-    async fn answer(&self) -> Result<(), Fault> {
-        let Some(reach) = self.reach else { return Ok(()) };
-        let (tcp, udp) = reach.listen(self.fabric.namespace()).await.map_err(|e| fault(&e))?;
-        let mut answering = self.answering.lock().unwrap_or_else(PoisonError::into_inner);
-        answering.abort_all();
-        answering.spawn(reach::answer_tcp(tcp));
-        answering.spawn(reach::answer_udp(udp));
-        Ok(())
-    }
-
     async fn reach(&self, peer: &Peer) -> Result<(), Fault> {
-        let (Some(reach), Some(lease)) = (self.reach, peer.leases.first()) else { return Ok(()) };
-        reach.ask(self.fabric.namespace(), lease.tunnel()).await.map_err(|e| fault(&e))
+        let Some(lease) = peer.leases.first() else { return Ok(()) };
+        self.0.check_peer(lease, PATIENCE).await.map(drop).map_err(|e| fault(&e))
     }
 
     async fn observe(&self, enis: &BTreeSet<EniId>) -> Result<BTreeMap<EniId, Seen>, Fault> {
-        let observed = self.fabric.observe().await.map_err(|e| fault(&e))?;
+        let observed = self.0.observe().await.map_err(|e| fault(&e))?;
         let seen = |eni: &EniId| {
             let stem = EniStem::from(*eni);
             let wired = observed.sandboxes.contains(&stem) && observed.links.contains_key(&stem);
@@ -169,7 +147,7 @@ impl Fabric for HostFabric {
     }
 
     async fn remove_strays(&self, known: &BTreeSet<EniId>) -> Result<Vec<String>, Fault> {
-        let strays = self.fabric.remove_strays(known).await.map_err(|e| fault(&e))?;
+        let strays = self.0.remove_strays(known).await.map_err(|e| fault(&e))?;
         Ok(strays.iter().map(|stray| format!("{stray:?}")).collect())
     }
 }

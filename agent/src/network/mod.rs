@@ -29,7 +29,6 @@ mod pause;
 mod peers;
 mod pool;
 mod quarantine;
-mod reach;
 pub mod sandboxes;
 mod saved;
 pub mod status;

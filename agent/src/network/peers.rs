@@ -14,11 +14,12 @@ use tokio::time::Instant;
 /// Between two rounds: while all answer, and while one does not.
 const ROUNDS: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(5));
 
-/// Failures in a row that count: an agent that restarts does not answer for a moment.
+/// Failures in a row that count: a host that was just said to be there may not know this one yet.
 const COUNTS: u32 = 2;
 
-/// Hosts that are asked at once.
-const AT_ONCE: usize = 16;
+/// Hosts that are asked at once. Few: each that is silent keeps one of the threads that wait for the kernel for seconds,
+/// and tasks need those too.
+const AT_ONCE: usize = 2;
 
 /// Hosts that a reason names.
 const NAMED: usize = 3;

@@ -15,6 +15,7 @@
 //! it. Operations run to their end when their caller goes away.
 
 mod base;
+mod check;
 mod claims;
 mod docker_user;
 mod error;
@@ -28,6 +29,8 @@ mod sandbox;
 mod tracking;
 mod undo;
 
+pub use check::CheckError;
+pub(crate) use check::PORT as CHECK_PORT;
 pub use claims::{AdmitError, Claim, DismissError};
 pub use error::{FabricError, Repair};
 pub use groups::GroupsError;

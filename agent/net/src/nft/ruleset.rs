@@ -5,7 +5,8 @@
 
 use super::batch::ChainInfo;
 use super::elements::{ENI_IN, ENI_OUT, HAIRPIN4, PIN4, PIN6, VTEP4, VTEP6};
-use crate::names::{FABRIC_LEG, GATEWAY, METADATA, Names, REACH_PORT, RESOLVER};
+use crate::fabric::CHECK_PORT;
+use crate::names::{FABRIC_LEG, GATEWAY, METADATA, Names, RESOLVER};
 use ipnet::Ipv4Net;
 use longshore_model::network::{Lease, NetworkConfig, Overlay};
 use std::fmt::Write;
@@ -133,17 +134,17 @@ pub(crate) fn fabric(facts: &Facts<'_>) -> Table {
     }
 
     let outside: Vec<&str> = tunnel.as_deref().into_iter().chain([up]).collect();
-    let mut local_in: Vec<String> = vec![
+    let mut local_in = vec![
         "ct state established,related accept".into(),
         "iifname \"lo\" accept".into(),
         "icmp type echo-request limit rate 50/second accept".into(),
         "icmpv6 type echo-request limit rate 50/second accept".into(),
     ];
     if let (Some(tunnel), Some(first)) = (&tunnel, facts.leases.first()) {
-        // Leases begin where tunnels are, so a source with nothing after its lease is a tunnel and no task.
+        // Other hosts try the tunnel by being refused.
         local_in.push(format!(
-            "iifname \"{tunnel}\" ip saddr & 0.0.0.255 == 0.0.0.0 ip daddr {} meta l4proto {{ tcp, udp }} \
-             th dport {REACH_PORT} accept",
+            "iifname \"{tunnel}\" ip daddr {} meta l4proto {{ tcp, udp }} th dport {CHECK_PORT} \
+             limit rate 200/second reject with icmpx type port-unreachable",
             first.tunnel()
         ));
     }

@@ -5,11 +5,12 @@ use crate::world::{
     reaches, rule, sh, sh_in, tcp_port, until, v4, v6, world,
 };
 use longshore_model::network::{GroupId, NetworkConfig, Overlay, Peer, RulePeer, Traffic};
-use longshore_net::{Namespace, PeersError};
+use longshore_net::{CheckError, Namespace, PeersError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// Hosts that know each other.
 async fn hosts(network: NetworkConfig, count: u8) -> Vec<Host> {
@@ -156,6 +157,30 @@ fn the_largest_packet_passes_and_a_larger_one_is_refused_at_once() {
 }
 
 #[test]
+fn a_tunnel_that_does_not_work_is_noticed() {
+    world(async || {
+        let hosts = hosts(network(), 2).await;
+        let patience = Duration::from_secs(5);
+        for (host, other) in [(&hosts[0], &hosts[1]), (&hosts[1], &hosts[0])] {
+            host.fabric.check_peer(&other.lease, patience).await.expect("it works");
+        }
+        // Something on the way takes only smaller packets.
+        hosts[1].sh("nft add table inet narrow; \
+             nft 'add chain inet narrow way { type filter hook prerouting priority -400; }'; \
+             nft add rule inet narrow way udp dport 4789 meta length gt 1400 drop");
+        let watch = Duration::from_millis(600);
+        let error = hosts[0].fabric.check_peer(&hosts[1].lease, watch).await.expect_err("too large");
+        assert!(matches!(error, CheckError::Large { bytes: 1450, .. }), "{error:?}");
+        hosts[1].sh("nft delete table inet narrow");
+        hosts[0].fabric.check_peer(&hosts[1].lease, patience).await.expect("it works");
+        // The other one does not know this one.
+        hosts[1].fabric.set_peers(&[]).await.expect("peers");
+        let error = hosts[0].fabric.check_peer(&hosts[1].lease, watch).await.expect_err("not let in");
+        assert!(matches!(error, CheckError::Silent { .. }), "{error:?}");
+    });
+}
+
+#[test]
 fn members_on_other_hosts_are_let_in_by_address() {
     world(async || {
         let hosts = hosts(network(), 2).await;
@@ -256,6 +281,30 @@ fn hosts_come_and_go() {
         assert_eq!(refused, [hosts[1].peer(2).instance, hosts[1].peer(7).instance]);
         a.reaches(others[1].ip(), 80).await;
         assert_eq!(fabric.repair().await.expect("repaired"), []);
+    });
+}
+
+#[test]
+fn a_host_may_lose_its_first_lease() {
+    world(async || {
+        let hosts = hosts(network6(), 2).await;
+        let all = open_everywhere(&hosts).await;
+        let b = hosts[1].task(11, &[all]).await;
+        b.listen(80).await;
+        let new = lease(&network6(), 5);
+        assert!(!hosts[0].fabric.set_leases(&[new]).await.expect("leases").is_empty());
+        assert_eq!(hosts[0].fabric.repair().await.expect("repaired"), []);
+        let moved = Peer { leases: vec![new], ..hosts[0].peer(1) };
+        hosts[1].fabric.set_peers(&[moved]).await.expect("peers");
+        let mut a = Task::new(&new, 11);
+        hosts[0].fabric.wire(&a.wire, &a.pause()).await.expect("wired");
+        a.claim.groups = [all].into();
+        hosts[0].fabric.admit(&a.claim).await.expect("admitted");
+        a.reaches(b.ip(), 80).await;
+        a.reaches(b.ip6(), 80).await;
+        reaches(&Namespace::open(&hosts[0].netns).expect("it is there"), b.ip(), 80).await;
+        let left = hosts[0].sh("ip addr; ip route; ip neigh") + &hosts[0].fabric_sh("ip addr; ip route; ip neigh");
+        assert!(!left.contains("10.77.1."), "{left}");
     });
 }
 

@@ -203,10 +203,6 @@ impl Fabric for FakeHost {
         Ok(Vec::new())
     }
 
-    async fn answer(&self) -> Result<(), Fault> {
-        self.call("answer").map(drop)
-    }
-
     async fn reach(&self, peer: &Peer) -> Result<(), Fault> {
         let state = self.call("reach")?;
         if state.silent.contains(&peer.instance) { Err(fault("timed out")) } else { Ok(()) }

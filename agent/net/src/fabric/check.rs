@@ -1,0 +1,107 @@
+//! Whether another host's tunnel end answers: small TCP, and a datagram as large as tasks may send.
+//!
+//! Nobody listens there: the other fabric's firewall refuses both with a message of its own, for which it checks the
+//! packet's checksum. So the answer says that packets of every size arrive whole, without a port that somebody serves.
+
+use super::{Fabric, Inner};
+use crate::namespace::NamespaceError;
+use longshore_model::network::{Lease, Overlay};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+/// The port that is refused to other hosts, where others are dropped.
+pub(crate) const PORT: u16 = 7;
+/// Datagrams that are sent before one counts as lost.
+const DATAGRAMS: u32 = 3;
+/// Headers of IPv4 and UDP.
+const HEADERS: usize = 28;
+
+/// What of another host's tunnel does not work.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// The fabric cannot be entered.
+    #[error("could not look from the fabric")]
+    Namespace(#[source] NamespaceError),
+    /// There is no answer at all.
+    #[error("the fabric of the host with {lease:?} does not answer; is UDP between the hosts let through?")]
+    Silent {
+        /// The host's first lease.
+        lease: Lease,
+        /// How it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// Small packets arrive and large ones do not.
+    #[error(
+        "packets of {bytes} bytes do not reach the host with {lease:?}; the network's MTU is too large for the way"
+    )]
+    Large {
+        /// The host's first lease.
+        lease: Lease,
+        /// The size.
+        bytes: u16,
+        /// How it failed.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Fabric {
+    /// Tries the tunnel to the host whose first lease this is; returns how long an answer takes. With routes in place of
+    /// tunnels there is nothing to try.
+    ///
+    /// # Errors
+    /// When nothing comes back, or nothing large, within `patience` each.
+    pub async fn check_peer(&self, lease: &Lease, patience: Duration) -> Result<Duration, CheckError> {
+        let lease = *lease;
+        self.run(move |inner| inner.check_peer(lease, patience)).await
+    }
+}
+
+fn refused(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => Err(io::Error::other("somebody serves the port that is to be refused")),
+    }
+}
+
+fn small(to: SocketAddr, patience: Duration) -> io::Result<Duration> {
+    let begin = Instant::now();
+    refused(TcpStream::connect_timeout(&to, patience).map(drop))?;
+    Ok(begin.elapsed())
+}
+
+/// Linux forbids fragments of what fits the link.
+fn large(to: SocketAddr, mtu: u16, patience: Duration) -> io::Result<()> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    socket.connect(to)?;
+    socket.set_read_timeout(Some((patience / DATAGRAMS).max(Duration::from_millis(1))))?;
+    let payload = vec![0; usize::from(mtu) - HEADERS];
+    let mut last = Ok(());
+    for _ in 0..DATAGRAMS {
+        last = refused(socket.send(&payload).and_then(|_| socket.recv(&mut [0; 8])).map(drop));
+        if last.is_ok() {
+            break;
+        }
+    }
+    last
+}
+
+impl Inner {
+    fn check_peer(&self, lease: Lease, patience: Duration) -> Result<Duration, CheckError> {
+        let mtu = self.config.network.mtu;
+        match self.config.network.overlay {
+            Overlay::Routes => return Ok(Duration::ZERO),
+            Overlay::Vxlan { .. } => {}
+        }
+        let to = SocketAddr::new(lease.tunnel().into(), PORT);
+        let attempt = || {
+            let time = small(to, patience).map_err(|source| CheckError::Silent { lease, source })?;
+            large(to, mtu, patience).map_err(|source| CheckError::Large { lease, bytes: mtu, source })?;
+            Ok(time)
+        };
+        self.fabric.visit(attempt).map_err(CheckError::Namespace)?
+    }
+}
