@@ -33,7 +33,7 @@ fn entries(text: &str) -> BTreeMap<String, String> {
 }
 
 /// Keys whose value in the example is one, as they have no default.
-const AGENT_EXAMPLES: [&str; 5] = ["control", "cluster", "token_file", "attributes", "zone"];
+const AGENT_EXAMPLES: [&str; 6] = ["control", "cluster", "token_file", "attributes", "zone", "underlay"];
 
 #[test]
 fn the_agents_example_has_every_key_at_its_default() {
