@@ -77,7 +77,7 @@ fn check(request: RegisterTaskDefinitionRequest) -> bool {
     match validate(request) {
         Err(error) => {
             assert_eq!(error.status(), 400, "{error}");
-            assert!(!error.message.is_empty() && error.message.len() < 2000, "{error}");
+            assert!(!error.message.is_empty() && error.message.chars().count() < 2000, "{error}");
             false
         }
         Ok(validated) => {

@@ -4,6 +4,9 @@ use crate::ErrorCode;
 use serde_json::{Map, Value};
 use std::fmt;
 
+/// Characters of a message.
+const MAX_MESSAGE: usize = 1024;
+
 /// An error as a client sees it: a code that programs match, a message that people read.
 ///
 /// The message goes to whoever sent the request: it names fields and resources, and never holds secrets.
@@ -18,10 +21,15 @@ pub struct ApiError {
 }
 
 impl ApiError {
-    /// An error of that code.
+    /// An error of that code. A message of more than 1024 characters is cut: it may quote what the client sent.
     #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), extra: Map::new() }
+        let mut message = message.into();
+        if let Some((at, _)) = message.char_indices().nth(MAX_MESSAGE) {
+            message.truncate(at);
+            message.push('…');
+        }
+        Self { code, message, extra: Map::new() }
     }
 
     /// A `ClientException`: the request cannot be done as asked.
