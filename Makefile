@@ -42,7 +42,7 @@ e2e: setup-test build ## the end-to-end tests alone
 	cargo nextest run -p longshore-tests --test e2e
 
 sim: setup-test ## property tests with many more cases than `make test` takes
-	PROPTEST_CASES=$(or $(CASES),5000) cargo nextest run --workspace --cargo-profile release -E 'not package(longshore-tests) and not package(longshore-docker)'
+	PROPTEST_CASES=$(or $(CASES),5000) cargo nextest run --workspace --cargo-profile sim -E 'not package(longshore-tests) and not package(longshore-docker)'
 
 soak: setup-test build ## the campaigns at full length: 20 rounds each; SEED=... repeats one
 	LONGSHORE_SOAK_ROUNDS=$(or $(ROUNDS),20) LONGSHORE_SEED=$(SEED) \

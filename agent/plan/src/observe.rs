@@ -92,7 +92,7 @@ impl Task {
                 Phase::Created { .. } => live.look = true,
                 // A listing may show `created` while a start goes on; only an inspection waits for it.
                 Phase::Starting { .. } => live.look |= !live.startable || state != Some(RunState::Created) || !same,
-                Phase::Discarding { .. } => live.look |= seen.is_none(),
+                Phase::Discarding { .. } => live.look |= seen.is_none() || state == Some(RunState::Running),
                 Phase::Running { .. } => live.look |= !same || state != Some(RunState::Running),
                 Phase::Stopped(stopped) => {
                     news |= stopped.remains != seen.is_some();
@@ -167,6 +167,11 @@ impl Task {
                         container.phase = Phase::Created { id: seen.id };
                     }
                 }
+            }
+            // Its command has begun, so it is not made again; and nothing says that it has its network.
+            (Phase::Discarding { .. }, RunState::Running) => {
+                self.fail(i, Stage::Start, reasons::STARTED_AFTER_ALL, true, now);
+                self.live.containers[i].rogue = true;
             }
             (_, RunState::Running) => {
                 container.started_at = container.started_at.or(seen.started_at).or(Some(now));

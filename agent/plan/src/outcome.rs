@@ -154,7 +154,11 @@ impl Task {
                         stopped.remains = false;
                     }
                 }
-                Err(failure) => self.again(step, Patience::Stop, failure.text(), now),
+                Err(failure) => {
+                    // One that is to be made again may run after all.
+                    self.live.containers[*i].look |= *again;
+                    self.again(step, Patience::Stop, failure.text(), now);
+                }
             },
             (_, Outcome::NotDone(why)) => {
                 if let Step::Start(i) = step {

@@ -25,6 +25,10 @@ pub const SANDBOX_LOST: &str =
 /// Somebody else started a stopped container again.
 pub const RESTARTED_BEHIND: &str = "somebody started the stopped container again";
 
+/// The engine said that it could not start a container, and then it ran.
+pub const STARTED_AFTER_ALL: &str =
+    "the container engine could not start the container, and started it after all, maybe without its network";
+
 /// A task that is in the assignment and cannot be understood.
 #[must_use]
 pub fn refused(why: &str) -> String {

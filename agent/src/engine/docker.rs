@@ -140,10 +140,13 @@ impl Containers for DockerDriver {
             StartError::NotFound { .. } => Failure::Unknown(e.ecs_reason()),
             StartError::BadCommand { .. } => Failure::Lasting(e.ecs_reason()),
             // Docker was killed in the middle of an earlier start.
-            StartError::Engine { source, .. } if is_confused(source) => match self.end_strays(&name).await? {
-                Strays { ran: 0, .. } => Failure::Confused(e.ecs_reason()),
-                Strays { .. } => Failure::Lasting(e.ecs_reason()),
-            },
+            StartError::Engine { source, .. } if is_confused(source) => {
+                if self.has_run(&name).await? {
+                    Failure::Lasting(e.ecs_reason())
+                } else {
+                    Failure::Confused(e.ecs_reason())
+                }
+            }
             StartError::Engine { source, .. } => sort(source, e.ecs_reason(), Failure::Lasting),
         })
     }
@@ -172,6 +175,21 @@ impl Containers for DockerDriver {
 }
 
 impl DockerDriver {
+    /// Ends a container that Docker could not start because containerd has it already. Says whether its command may
+    /// have run, in which case it must not be made again.
+    async fn has_run(&self, name: &str) -> Result<bool, Failure> {
+        let strays = self.end_strays(name).await?;
+        let found = self.docker.inspect(name).await.map_err(|e| plain(&e))?;
+        // Docker heard from containerd that it runs: it was started by the call that was cut, and does not have the
+        // network that Docker has taken away since.
+        let runs = found.is_some_and(|c| run_state(c.state) == RunState::Running);
+        if runs {
+            tracing::warn!(container = name, "ending what Docker could not start and containerd runs");
+            self.docker.kill(name).await.map_err(|e| sort(&e.source, e.ecs_reason(), Failure::Passing))?;
+        }
+        Ok(runs || strays.ran > 0)
+    }
+
     /// Ends what Docker, killed in the middle of a start, has lost of a container that it believes never started.
     /// Nobody could stop that later. A container of which nothing ran its command may be made again.
     async fn end_strays(&self, name: &str) -> Result<Strays, Failure> {

@@ -449,14 +449,14 @@ impl World {
                 16..=23 => Some(Failure::Unknown(text())),
                 24..=29 => Some(Failure::TimedOut(text())),
                 30..=31 => Some(Failure::Lasting(text())),
-                32 if matches!(step, Step::Start(_)) => Some(Failure::Confused(text())),
+                32..=33 if matches!(step, Step::Start(_)) => Some(Failure::Confused(text())),
                 _ => None,
             }
         };
         // What was lost on the way or took too long may have happened all the same.
         let happens = match &failure {
             None => true,
-            Some(Failure::Unknown(_) | Failure::TimedOut(_)) => how.is_multiple_of(2),
+            Some(Failure::Unknown(_) | Failure::TimedOut(_) | Failure::Confused(_)) => how.is_multiple_of(2),
             Some(_) => false,
         };
         let outcome = if happens { self.really(id, step) } else { None };

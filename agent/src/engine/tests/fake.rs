@@ -45,6 +45,8 @@ pub(super) struct State {
     pub(super) calls: Vec<String>,
     /// Answers for the next calls of a name (`start`), before the host's own.
     pub(super) script: BTreeMap<&'static str, Vec<Failure>>,
+    /// A start that is scripted to fail happens all the same, a moment after the answer.
+    pub(super) starts_after_all: bool,
     /// How long a stop takes.
     pub(super) stop_takes: Duration,
     pub(super) definitions: BTreeMap<TaskId, Definition>,
@@ -187,7 +189,16 @@ impl Containers for FakeHost {
     async fn start(&self, task: TaskId, container: &ContainerName) -> Result<(), Failure> {
         tokio::time::sleep(Duration::from_millis(200)).await;
         let now = self.now();
-        let mut state = self.begin("start", container)?;
+        let begun = self.begin("start", container);
+        if begun.is_err() {
+            let mut state = self.state();
+            if std::mem::take(&mut state.starts_after_all)
+                && let Some(c) = state.containers.get_mut(&(task, container.clone()))
+            {
+                (c.state, c.started_at, c.runs) = (RunState::Running, Some(now), c.runs + 1);
+            }
+        }
+        let mut state = begun?;
         let Some(c) = state.containers.get_mut(&(task, container.clone())) else {
             return Err(Failure::Unknown("no such container".into()));
         };
@@ -210,7 +221,12 @@ impl Containers for FakeHost {
     }
 
     async fn remove(&self, task: TaskId, container: &ContainerName) -> Result<(), Failure> {
-        self.begin("remove", container)?.containers.remove(&(task, container.clone()));
+        let mut state = self.begin("remove", container)?;
+        let key = (task, container.clone());
+        if state.containers.get(&key).is_some_and(|c| c.state == RunState::Running) {
+            return Err(Failure::Passing("it runs".into()));
+        }
+        state.containers.remove(&key);
         Ok(())
     }
 }

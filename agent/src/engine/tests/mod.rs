@@ -363,6 +363,23 @@ async fn a_taken_dynamic_port_is_exchanged() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_container_that_runs_after_all_is_ended_and_not_made_again() {
+    let host = FakeHost::new();
+    host.state().script.insert("start", vec![Failure::Confused("id already in use".into())]);
+    host.state().starts_after_all = true;
+    let mut rig = Rig::on(&host);
+    let task = spec(&[("web", &[port(80, HostPort::Dynamic, Protocol::Tcp)])]);
+    rig.complete(1, vec![run(&task)]).await;
+    let report = rig.until_status(task.id, TaskStatus::Stopped).await;
+    let stop = report.stop.expect("a reason");
+    assert_eq!(stop.code, Some(StopCode::TaskFailedToStart));
+    assert!(stop.reason.contains("started it after all"), "{}", stop.reason);
+    let host = host.state();
+    let ran: Vec<_> = host.containers.values().map(|c| (c.state, c.runs)).collect();
+    assert_eq!(ran, [(RunState::Ended, 1)], "{:?}", host.calls);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_leaves_the_assignment_leaves_the_host() {
     let host = FakeHost::new();
     let mut rig = Rig::on(&host);
