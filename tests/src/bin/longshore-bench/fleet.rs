@@ -25,7 +25,7 @@ pub(crate) struct Definition {
     network: Value,
 }
 
-/// A lab with one host, and a directory that its containers write their stamps to.
+/// A lab, and a directory that the containers of its first host write their stamps to.
 pub(crate) struct Fleet {
     pub(crate) lab: Lab,
     pub(crate) stamps: PathBuf,
@@ -35,18 +35,24 @@ impl Fleet {
     /// The product on one host, at rest.
     pub(crate) fn longshore() -> Result<Self> {
         // Stopped containers go at once, so that every run finds the host as the first did.
-        let agent = "cleanup_wait = \"0s\"\nlog = \"warn\"\n".into();
-        let fleet = Self::new(LabConfig { agent, ..LabConfig::default() })?;
+        Self::with_agent("")
+    }
+
+    /// The same, with more lines of the agent's configuration.
+    pub(crate) fn with_agent(more: &str) -> Result<Self> {
+        let agent = format!("cleanup_wait = \"0s\"\nlog = \"warn\"\n{more}");
+        let fleet = Self::of(LabConfig { agent, ..LabConfig::default() })?;
         fleet.wait_pool(0)?;
         Ok(fleet)
     }
 
     /// One host with Docker alone, able to be a Swarm.
     pub(crate) fn docker() -> Result<Self> {
-        Self::new(LabConfig { product: false, live_restore: false, ..LabConfig::default() })
+        Self::of(LabConfig { product: false, live_restore: false, ..LabConfig::default() })
     }
 
-    fn new(config: LabConfig) -> Result<Self> {
+    /// A lab that is like this.
+    pub(crate) fn of(config: LabConfig) -> Result<Self> {
         let lab = Lab::new(config)?;
         let stamps = lab.node(0).host.dir().join("stamps");
         std::fs::create_dir_all(&stamps)?;
@@ -117,7 +123,7 @@ impl Fleet {
             let number = |key: &str| network[key].as_u64().with_context(|| format!("no `{key}` in {network}"));
             let (warm, target) = (number("warm")?, number("warm_target")?);
             let idle = network["ok"] == true && network["interfaces"] == json!([]) && number("waiting")? == 0;
-            let full = warm >= target.max(1) && number("free")? >= free;
+            let full = warm >= target && number("free")? >= free.max(1);
             ensure!(idle && full, "{network}");
             Ok(Some(warm))
         })

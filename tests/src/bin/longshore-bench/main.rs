@@ -1,14 +1,19 @@
 //! The benchmarks: what a task costs through Longshore, against what Docker by itself and Docker Swarm cost on the same
 //! machine in the same run. Runs alternate, so that what else the machine does falls on all alike.
 //!
-//! `longshore-bench [start] [burst] [awsvpc-burst] [agent] [restart]`; all five when none is named. `BENCH_SCALE=0.2`
-//! makes it short. Prints Markdown, the ratio first; docs/benchmarks.md says how to read it.
+//! `longshore-bench [start] [burst] [awsvpc-burst] [network] [enforce] [agent] [restart]`; all of them when
+//! none is named. `BENCH_SCALE=0.2` makes it short. Prints Markdown, the ratio first; docs/benchmarks.md says how to
+//! read it.
 
 mod agent;
 mod burst;
+mod enforce;
 mod figures;
 mod fleet;
+mod load;
+mod network;
 mod start;
+mod tasks;
 
 use std::process::ExitCode;
 
@@ -24,10 +29,12 @@ fn main() -> ExitCode {
     }
 }
 
+const ALL: [&str; 7] = ["start", "burst", "awsvpc-burst", "network", "enforce", "agent", "restart"];
+
 fn run() -> Result<()> {
     let mut chosen: Vec<String> = std::env::args().skip(1).collect();
     if chosen.is_empty() {
-        chosen = ["start", "burst", "awsvpc-burst", "agent", "restart"].map(str::to_owned).to_vec();
+        chosen = ALL.map(str::to_owned).to_vec();
     }
     println!("{}", figures::machine()?);
     for name in &chosen {
@@ -35,9 +42,11 @@ fn run() -> Result<()> {
             "start" => start::run()?,
             "burst" => burst::run()?,
             "awsvpc-burst" => burst::awsvpc()?,
+            "network" => network::run()?,
+            "enforce" => enforce::run()?,
             "agent" => agent::memory_and_cpu()?,
             "restart" => agent::restart()?,
-            other => bail!("there is no benchmark `{other}`; there are start, burst, awsvpc-burst, agent and restart"),
+            other => bail!("there is no benchmark `{other}`; there are {}", ALL.join(", ")),
         }
     }
     Ok(())

@@ -34,7 +34,31 @@ pub(crate) fn run() -> Result<()> {
         row(&format!("{mode} task, boto3 `run_task`"), &ours, "`docker run -d`", &Figures::new(command));
         row(&format!("{mode} task, boto3 `run_task`"), &ours, "Engine API, create and start", &Figures::new(engine));
     }
-    awsvpc(&fleet, &mut boto, rounds)
+    awsvpc(&fleet, &mut boto, rounds)?;
+    drop((boto, fleet));
+    cold(scaled(20, 2))
+}
+
+/// A task whose sandbox is made when it asks for it, on a host that keeps none.
+fn cold(rounds: usize) -> Result<()> {
+    let fleet = Fleet::with_agent("warm_sandboxes = 0\n")?;
+    let mut boto = fleet.lab.boto()?;
+    let definition = fleet.define("start-cold", "awsvpc", true)?;
+    let (mut ours, mut command, mut published) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..=rounds {
+        let one = with_longshore(&fleet, &mut boto, &definition, &format!("ours-cold-{round}"))?;
+        let two = with_command(&fleet, "bridge", false, &format!("run-cold-{round}"))?;
+        let three = with_command(&fleet, "bridge", true, &format!("port-cold-{round}"))?;
+        if round > 0 {
+            ours.push(one);
+            command.push(two);
+            published.push(three);
+        }
+    }
+    let (what, ours) = ("awsvpc task, cold, boto3 `run_task`", Figures::new(ours));
+    row(what, &ours, "`docker run -d` on the bridge", &Figures::new(command));
+    row(what, &ours, "`docker run -d -p 80` on the bridge", &Figures::new(published));
+    Ok(())
 }
 
 /// A task with an interface of its own, which it finds warm, against containers on Docker's bridge.
