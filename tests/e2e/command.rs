@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::support::*;
 
-fn longshore(lab: &Lab, args: &[&str]) -> Output {
+pub(super) fn longshore(lab: &Lab, args: &[&str]) -> Output {
     let mut command = lab.ctl().net_command(&host::program("longshore").unwrap());
     command.env("AWS_ENDPOINT_URL_ECS", lab.endpoint()).env("AWS_ENDPOINT_URL", lab.endpoint());
     command.env("AWS_ACCESS_KEY_ID", &lab.control().key().id);
@@ -19,7 +19,7 @@ fn longshore(lab: &Lab, args: &[&str]) -> Output {
 }
 
 #[track_caller]
-fn ok(output: &Output) -> String {
+pub(super) fn ok(output: &Output) -> String {
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout.clone()).unwrap()
 }

@@ -137,6 +137,7 @@ fn container_facts(facts: &mut Facts, container: &Container) {
     }
     for interface in container.network_interfaces.iter().flatten() {
         facts.add(1, "Address", interface.private_ipv4_address.as_deref());
+        facts.add(1, "IPv6 address", interface.ipv6_address.as_deref());
     }
 }
 

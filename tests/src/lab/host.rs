@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Mutex;
@@ -74,6 +74,12 @@ impl Host {
     #[must_use]
     pub fn address(&self) -> Ipv4Addr {
         self.address
+    }
+
+    /// Its IPv6 address on the lab's network, which it has when the lab has IPv6.
+    #[must_use]
+    pub fn address6(&self) -> Ipv6Addr {
+        super::net::address6(self.address)
     }
 
     /// Where its files are.

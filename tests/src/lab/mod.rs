@@ -51,9 +51,11 @@ pub struct LabConfig {
     pub live_restore: bool,
     /// Whether the machine itself gets a cable to the lab.
     pub reachable: bool,
+    /// Whether machines have IPv6 addresses beside their IPv4 addresses ([`net::address6`]).
+    pub ipv6: bool,
     /// Lines added to the control plane's configuration.
     pub control: String,
-    /// Lines added to each agent's configuration.
+    /// Lines added to each agent's configuration; `{address6}` in them is the host's IPv6 address.
     pub agent: String,
 }
 
@@ -65,6 +67,7 @@ impl Default for LabConfig {
             join: true,
             live_restore: true,
             reachable: false,
+            ipv6: false,
             control: String::new(),
             agent: String::new(),
         }
@@ -165,16 +168,21 @@ impl Lab {
         let switch = make("switch", Ipv4Addr::UNSPECIFIED)?;
         net::make_switch(&switch)?;
         let ctl = make("ctl", net::CONTROL)?;
-        net::plug(&switch, &ctl)?;
+        let plug = |host: &Host| {
+            net::plug(&switch, host)?;
+            if config.ipv6 { net::add_address6(host) } else { Ok(()) }
+        };
+        plug(&ctl)?;
         if config.reachable {
             net::plug_outside(&switch)?;
         }
         let node = |index: u8| -> Result<Node> {
             let host = make(&format!("h{index}"), net::host_address(index))?;
-            net::plug(&switch, &host)?;
+            plug(&host)?;
             let engine = Engine::start(&host, config.live_restore)?;
             image::load(&engine, &host.dir().join("images"))?;
-            Ok(Node { host, engine, agent: Agent::new(&config.agent) })
+            let agent = Agent::new(&config.agent.replace("{address6}", &host.address6().to_string()));
+            Ok(Node { host, engine, agent })
         };
         // One thread a host, and the control plane meanwhile.
         let (nodes, control) = std::thread::scope(|scope| {

@@ -3,7 +3,7 @@
 //! The bridge is not in the root namespace, where Docker's firewall would look at every frame, and nothing of the
 //! network is in the root namespace at all unless a lab asks for a cable to it.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::process::Command;
 
@@ -21,6 +21,12 @@ pub const CONTROL: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
 #[must_use]
 pub fn host_address(index: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 99, 0, 10 + index)
+}
+
+/// The IPv6 address of a machine beside its IPv4 address, when the lab has them: `fd99::` and the last of its bytes.
+#[must_use]
+pub fn address6(address: Ipv4Addr) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd99, 0, 0, 0, 0, 0, 0, address.octets()[3].into())
 }
 
 /// The address that the machine itself gets when a lab has a cable to it.
@@ -53,6 +59,14 @@ pub fn plug(switch: &Host, host: &Host) -> Result<()> {
     let address = format!("{}/{PREFIX_LEN}", host.address());
     ip(Some(host), &["addr", "add", &address, "dev", "eth0"])?;
     ip(Some(host), &["link", "set", "eth0", "up"])
+}
+
+/// Gives a machine that was plugged in its IPv6 address: of the same network as those of all others, without a router.
+///
+/// # Errors
+/// When `ip` refuses.
+pub fn add_address6(host: &Host) -> Result<()> {
+    ip(Some(host), &["addr", "add", &format!("{}/64", host.address6()), "dev", "eth0", "nodad"])
 }
 
 /// Plugs the machine itself into `switch`, so that a person's own shell reaches the lab. The link goes with the switch.

@@ -79,6 +79,9 @@ pub(super) fn survey(socket: &mut Socket, config: &FabricConfig) -> Result<Surve
     if !addresses.iter().any(|a| a.link == link.index && a.net.addr() == *address) {
         return Err(FabricError::UnderlayAddress { address: *address, device: device.clone() });
     }
+    if (config.network.overlay, address.is_ipv4()) == (Overlay::Routes, true) && config.network.v6.is_some() {
+        return Err(FabricError::UnderlayFamily { address: *address });
+    }
     let overhead = match (config.network.overlay, address) {
         (Overlay::Vxlan { .. }, IpAddr::V4(_)) => OVERHEAD4,
         (Overlay::Vxlan { .. }, IpAddr::V6(_)) => OVERHEAD6,
@@ -333,6 +336,7 @@ impl Inner {
         note(self.ensure_tables(&plan, &mut done));
         note(self.ensure_docker(&plan, &mut done));
         note(self.restore_rules(&mut done));
+        note(self.tracking.settle().map_err(FabricError::netlink("forget connections of tasks that ended")));
         // A peer that cannot be reached is no fault of the base, and whoever named it was told.
         note(tunnel.and_then(|survey| self.ensure_peers(&survey)).map(|report| done.extend(report.repairs)));
         if trouble.is_empty() {
@@ -353,8 +357,8 @@ impl Inner {
     }
 
     fn ensure_docker(&self, plan: &Plan<'_>, done: &mut Vec<Repair>) -> Result<(), FabricError> {
-        let routed = plan.routed().then_some(self.config.network.v4);
-        let look = || docker_user::ensure(&self.names().leg(), routed, plan.leg6.is_some());
+        let routed = if plan.routed() { plan.ranges() } else { Vec::new() };
+        let look = || docker_user::ensure(&self.names().leg(), &routed, plan.leg6.is_some());
         done.extend(self.host.visit(look).map_err(FabricError::Namespace)??);
         Ok(())
     }

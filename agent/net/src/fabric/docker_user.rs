@@ -5,14 +5,14 @@
 //! written through nftables itself would keep `iptables` from reading the chain.
 
 use super::{FabricError, Repair};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use std::io;
 use std::process::{Command, Output, Stdio};
 
 const CHAIN: &str = "DOCKER-USER";
 
-/// What is let through: what tasks send, answers to it, and with `routed` what comes from other hosts' tasks.
-fn rules(leg: &str, routed: Option<Ipv4Net>) -> Vec<String> {
+/// What is let through: what tasks send, answers to it, and of `routed` what comes from other hosts' tasks.
+fn rules<'a>(leg: &str, routed: impl Iterator<Item = &'a IpNet>) -> Vec<String> {
     let mut rules =
         vec![format!("-i {leg} -j ACCEPT"), format!("-o {leg} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT")];
     rules.extend(routed.map(|range| format!("-s {range} -o {leg} -j ACCEPT")));
@@ -20,12 +20,13 @@ fn rules(leg: &str, routed: Option<Ipv4Net>) -> Vec<String> {
 }
 
 /// Adds the rules that are missing where the chain is there, in the namespace of the calling thread.
-pub(super) fn ensure(leg: &str, routed: Option<Ipv4Net>, v6: bool) -> Result<Vec<Repair>, FabricError> {
+pub(super) fn ensure(leg: &str, routed: &[IpNet], v6: bool) -> Result<Vec<Repair>, FabricError> {
     let mut done = Vec::new();
-    if ensure_with("iptables", &rules(leg, routed))? {
+    let of = |v4: bool| rules(leg, routed.iter().filter(move |range| range.addr().is_ipv4() == v4));
+    if ensure_with("iptables", &of(true))? {
         done.push(Repair::DockerUser("iptables".into()));
     }
-    if v6 && ensure_with("ip6tables", &rules(leg, None))? {
+    if v6 && ensure_with("ip6tables", &of(false))? {
         done.push(Repair::DockerUser("ip6tables".into()));
     }
     Ok(done)

@@ -48,6 +48,16 @@ pub enum FabricError {
         /// The link.
         device: String,
     },
+    /// Routes to tasks' IPv6 addresses have an IPv6 gateway, which the kernel takes for IPv4 addresses as well; an IPv4
+    /// gateway it takes for IPv4 alone.
+    #[error(
+        "the underlay's address {address} is IPv4: with the overlay `routes`, other hosts are no gateways for tasks' \
+         IPv6 addresses then; set `underlay` to an IPv6 address on every host, or the overlay to `vxlan`"
+    )]
+    UnderlayFamily {
+        /// The address.
+        address: IpAddr,
+    },
     /// Packets of tasks would not fit.
     #[error("`{device}` carries packets of {mtu} bytes, and tasks' packets need {needed}; set the network's MTU lower")]
     UnderlayMtu {

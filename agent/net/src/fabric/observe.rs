@@ -154,25 +154,31 @@ impl Inner {
         known: &BTreeSet<EniId>,
         stems: &BTreeSet<EniStem>,
     ) -> Result<Vec<Stray>, ObserveError> {
+        let leases = lock(&self.wanted).leases.clone();
         let mut rules = lock(&self.rules);
         rules.claims.retain(|eni, _| known.contains(eni));
         let mut strays: BTreeSet<EniStem> = BTreeSet::new();
         let mut addresses: BTreeSet<IpAddr> = BTreeSet::new();
+        let mut taken: BTreeSet<IpAddr> = rules.claims.values().flat_map(super::Claim::addresses).collect();
         let mut removals = Vec::new();
         for set in [PIN4, PIN6, ENI_IN, ENI_OUT] {
             for element in rules.nft.list(set).map_err(ObserveError::Nft)? {
-                let Some(stem) = self.stem_of(&element).filter(|stem| !stems.contains(stem)) else { continue };
+                let Some(stem) = self.stem_of(&element) else { continue };
+                let known = stems.contains(&stem);
+                let of = if known { &mut taken } else { &mut addresses };
                 match set {
-                    PIN4 => addresses.extend(address4_of(&element.key).map(IpAddr::V4)),
-                    PIN6 => addresses.extend(address6_of(&element.key).map(IpAddr::V6)),
+                    PIN4 => of.extend(address4_of(&element.key).map(IpAddr::V4)),
+                    PIN6 => of.extend(address6_of(&element.key).map(IpAddr::V6)),
                     _ => {}
+                }
+                if known {
+                    continue;
                 }
                 strays.insert(stem);
                 removals.push(Change::Remove(element));
             }
         }
         // Somebody else may have the address by now.
-        let taken: BTreeSet<IpAddr> = rules.claims.values().flat_map(super::Claim::addresses).collect();
         addresses.retain(|ip| !taken.contains(ip));
         if !addresses.is_empty() {
             for name in rules.nft.sets().map_err(ObserveError::Nft)? {
@@ -184,8 +190,14 @@ impl Inner {
         }
         rules.nft.commit(&removals).map_err(ObserveError::Nft)?;
         drop(rules);
+        // Also of addresses that nobody has: an agent may have ended between a task's last element and its connections.
+        for lease in &leases {
+            let both = |ip| [Some(IpAddr::V4(ip)), lease.v6_of(ip).map(IpAddr::V6)];
+            let all = lease.task_addresses().flat_map(both).flatten();
+            addresses.extend(all.filter(|ip| !taken.contains(ip)));
+        }
         if let Err(error) = self.tracking.forget(&addresses) {
-            tracing::warn!(?addresses, %error, "connections of tasks that ended are still remembered");
+            tracing::warn!(%error, "connections of tasks that ended are still remembered");
         }
         Ok(strays.into_iter().map(Stray::Elements).collect())
     }

@@ -233,8 +233,8 @@ impl Inner {
         let mut wanted: BTreeSet<Route> = BTreeSet::new();
         for peer in peers {
             let (v4, v6) = (peer.leases.iter().map(|l| IpNet::from(l.v4)), peer.leases.iter().filter_map(|l| l.v6));
-            // A gateway of the other family is more than the kernel offers everywhere.
-            let nets = v4.chain(v6.map(IpNet::from)).filter(|net| net.addr().is_ipv4() == peer.underlay.is_ipv4());
+            // IPv4 goes by IPv6 gateways as well; the other way there is none, and the survey refused it.
+            let nets = v4.chain(v6.map(IpNet::from)).filter(|net| net.addr().is_ipv4() || peer.underlay.is_ipv6());
             wanted.extend(nets.map(|to| Route::via(to, link, peer.underlay)));
         }
         let there = route::routes(&mut socket).map_err(failed("list the host's routes"))?;

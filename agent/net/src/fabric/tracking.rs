@@ -24,7 +24,7 @@ const TUPLE_IP: u16 = 1;
 pub(super) struct Tracking {
     sockets: [Mutex<Socket>; 2],
     /// Addresses to forget at the next reading of the list, which can be long: those who come while it is read share
-    /// the next.
+    /// the next. When the kernel refuses, they stay for a later one.
     waiting: Mutex<BTreeSet<IpAddr>>,
 }
 
@@ -79,21 +79,33 @@ impl Tracking {
         Self { sockets: [Mutex::new(host), Mutex::new(fabric)], waiting: Mutex::default() }
     }
 
-    /// Forgets all connections of these addresses.
+    /// Forgets all connections of these addresses. Those that the kernel refuses to forget wait for [`Self::settle`].
     pub(super) fn forget(&self, addresses: &BTreeSet<IpAddr>) -> Result<(), NetlinkError> {
         lock(&self.waiting).extend(addresses);
+        self.settle()
+    }
+
+    /// Forgets what could not be forgotten before. Without such it asks for nothing.
+    pub(super) fn settle(&self) -> Result<(), NetlinkError> {
+        if lock(&self.waiting).is_empty() {
+            return Ok(());
+        }
         let [host, fabric] = &self.sockets;
         let (mut host, mut fabric) = (lock(host), lock(fabric));
         let addresses = std::mem::take(&mut *lock(&self.waiting));
-        for (family, any) in [
+        let result = [
             (NFPROTO_IPV4, addresses.iter().any(IpAddr::is_ipv4)),
             (NFPROTO_IPV6, addresses.iter().any(IpAddr::is_ipv6)),
-        ] {
-            if any {
-                forget(&mut fabric, family, &addresses)?;
-                forget(&mut host, family, &addresses)?;
-            }
+        ]
+        .into_iter()
+        .filter(|(_, any)| *any)
+        .try_for_each(|(family, _)| {
+            forget(&mut fabric, family, &addresses)?;
+            forget(&mut host, family, &addresses)
+        });
+        if result.is_err() {
+            lock(&self.waiting).extend(addresses);
         }
-        Ok(())
+        result
     }
 }

@@ -17,7 +17,7 @@ use netlink_packet_route::neighbour::{
 };
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope,
-    RouteType,
+    RouteType, RouteVia,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
@@ -404,6 +404,9 @@ fn route_message(route: &Route) -> RouteMessage {
             message.header.kind = RouteType::Unicast;
             message.attributes.push(RouteAttribute::Oif(link));
             match via {
+                Some(IpAddr::V6(via)) if route.to.addr().is_ipv4() => {
+                    message.attributes.push(RouteAttribute::Via(RouteVia::Inet6(via)));
+                }
                 Some(via) => message.attributes.push(RouteAttribute::Gateway(via.into())),
                 None if route.to.addr().is_ipv4() => message.header.scope = RouteScope::Link,
                 None => {}
@@ -451,6 +454,7 @@ fn known_route(message: &RouteMessage) -> Option<KnownRoute> {
             RouteAttribute::Destination(address) => to = ip_of(address)?,
             RouteAttribute::Oif(index) => link = *index,
             RouteAttribute::Gateway(address) => via = ip_of(address),
+            RouteAttribute::Via(RouteVia::Inet6(ip)) => via = Some(IpAddr::V6(*ip)),
             RouteAttribute::PrefSource(address) => source = ip_of(address),
             RouteAttribute::Table(number) => table = *number,
             RouteAttribute::Metrics(metrics) => {
