@@ -118,7 +118,7 @@ async fn join(core: &Core, count: usize) -> Vec<(InstanceId, SessionId)> {
 
 /// Runs tasks spread over the hosts, and has each report its address.
 async fn place(core: &Core, sessions: &[(InstanceId, SessionId)], count: usize) -> Vec<Member> {
-    let app = json!({"name": "app", "image": "busybox", "cpu": 1, "memory": 4});
+    let app = json!({"name": "app", "image": "busybox", "cpu": 1, "memory": 8});
     let definition = json!({"family": "web", "networkMode": "awsvpc", "containerDefinitions": [app]});
     call(core, Operation::RegisterTaskDefinition, definition).await;
     let subnet = core.snapshot().network().unwrap().subnet.to_string();
