@@ -56,9 +56,12 @@ type Ended = (&'static str, Result<(), MembershipError>);
 /// part of it ended by itself. A [`MembershipError`] can be downcast to.
 pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationToken) -> anyhow::Result<()> {
     let config = Arc::new(config);
-    let (ledger, loaded) = Ledger::open(&config.data_dir).context("the agent cannot begin without its ledger")?;
+    let identity = membership::identity_file(&config).load().map_err(MembershipError::from)?;
+    let instance = identity.map(|identity| identity.instance);
+    let (ledger, loaded) = Ledger::open(&config.data_dir, instance, || network::leave(&config.data_dir))
+        .context("the agent cannot begin without its ledger")?;
     if let Some((aside, why)) = &loaded.set_aside {
-        tracing::error!(why, set_aside = %aside.display(), "the ledger was unusable; tasks are found by their labels");
+        tracing::error!(why, set_aside = %aside.display(), "a ledger counts no more; tasks are found by labels");
     }
     ports::keep_outgoing_connections_out(config.dynamic_ports);
     let docker = Docker::connect(&config.docker).await?;
@@ -71,7 +74,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
         volumes: driver,
         cgroups: late_cgroups.clone(),
         interfaces: Arc::new(interfaces.clone()),
-        store: Arc::new(ledger),
+        store: Arc::new(ledger.clone()),
         clock: Arc::new(SystemClock),
     };
 
@@ -114,6 +117,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
     let membership = Membership {
         config: config.clone(),
         token,
+        ledger,
         inputs: SessionInputs {
             desired: desired_in,
             saved: saved_out,

@@ -12,6 +12,7 @@ use crate::host::{self, HostSettings};
 use crate::identity::{
     Identity, IdentityFile, IdentityFileError, IdentityHandle, JoinError, JoinOptions, Renewal, Standing, standing,
 };
+use crate::ledger::Ledger;
 use crate::network::Underlay;
 use crate::session::{Session, SessionConfig, SessionInputs, SessionState};
 use longshore_docker::Docker;
@@ -261,6 +262,8 @@ pub struct Membership {
     pub config: Arc<Config>,
     /// A token, for a host that has not joined.
     pub token: Option<Token>,
+    /// Where the generations are kept, which are those of one instance.
+    pub ledger: Ledger,
     /// What the session reads and feeds.
     pub inputs: SessionInputs,
     /// Where the session stands.
@@ -289,6 +292,7 @@ impl Membership {
             }
         };
         tracing::info!(instance = %identity.instance, cluster = %identity.cluster, control = identity.control, "member");
+        self.ledger.belongs_to(identity.instance);
         let handle = IdentityHandle::new(identity);
         self.identity.send_replace(Some(handle.current()));
         let config = SessionConfig { control: self.config.control.clone(), ..SessionConfig::default() };

@@ -425,7 +425,8 @@ impl NetworkUpdate {
 }
 
 /// What changed in a [`NetworkState`]. The configuration never does while a control plane runs.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct NetworkChanges {
     /// The host's leases, when they changed.
     pub leases: Option<Vec<Lease>>,
@@ -444,7 +445,7 @@ pub struct NetworkChanges {
 }
 
 /// Members of a group that came and went.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberChanges {
     /// New ones.
     pub added: BTreeSet<IpAddr>,
@@ -453,7 +454,7 @@ pub struct MemberChanges {
 }
 
 impl NetworkState {
-    /// Takes changes in. Taking the same in twice changes nothing.
+    /// Takes changes in, at the cost of what changed. Taking the same in twice changes nothing.
     pub fn apply(&mut self, changes: NetworkChanges) {
         if let Some(leases) = changes.leases {
             self.leases = leases;
@@ -471,12 +472,14 @@ impl NetworkState {
         }
         for (id, change) in changes.members {
             let members = self.members.entry(id).or_default();
-            members.retain(|address| !change.removed.contains(address));
+            for address in &change.removed {
+                members.remove(address);
+            }
             members.extend(change.added);
         }
     }
 
-    /// What leads from `self` to `to`.
+    /// What leads from `self` to `to`, at the cost of both.
     #[must_use]
     pub fn changes_to(&self, to: &Self) -> NetworkChanges {
         let gone = |from: &BTreeMap<GroupId, _>, to: &BTreeMap<GroupId, _>| -> Vec<GroupId> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use longshore_tests::lab::{Agent, Lab, Node, wait_until};
+use longshore_tests::lab::{Agent, Lab, LabConfig, Node, wait_until};
 use serde_json::{Value, json};
 
 use super::support::*;
@@ -239,6 +239,50 @@ fn a_host_that_was_cut_off_catches_up_with_the_groups() {
     lab.wait_connected(2, DEADLINE).unwrap();
     wait_open(node_of(&lab, outside), &arn(outside), &address(inside), true);
     wait_open(node_of(&lab, inside), &arn(inside), &address(outside), true);
+}
+
+/// A /23 has room for two hosts.
+#[test]
+fn a_network_without_room_says_so_and_what_is_given_back_is_used() {
+    let control = "task_network = \"10.5.0.0/23\"".to_owned();
+    let agent = "cleanup_wait = \"1s\"\nstop_timeout = \"2s\"\n".to_owned();
+    let lab = Lab::new(LabConfig { hosts: 3, control, agent, ..LabConfig::default() }).unwrap();
+    let web = server(&lab, "web");
+    let reason = |instance: &Value| instance["statusReason"].as_str().unwrap_or_default().to_owned();
+    let mut instances = Vec::new();
+    wait_until("two hosts with a network and one without", DEADLINE, || {
+        instances = lab.instances()?;
+        instances.sort_by_key(|i| reason(i).len());
+        let full = "no /24 of 10.5.0.0/23 (task_network) is left for it";
+        let reasons: Vec<String> = instances.iter().map(reason).collect();
+        anyhow::ensure!(reasons[..2] == ["", ""] && reasons[2].contains(full), "{reasons:?}");
+        Ok(true)
+    })
+    .unwrap();
+    let start = |instance: &Value| {
+        let mut args = network(&lab, &[]);
+        merge(&mut args, json!({"taskDefinition": web, "containerInstances": [instance["containerInstanceArn"]]}));
+        lab.ecs("start_task", args).unwrap()
+    };
+    let (stays, leaves, waits) = (&instances[0], &instances[1], &instances[2]);
+    let refused = start(waits);
+    let failure = &refused["failures"][0];
+    assert_eq!((&failure["reason"], &refused["tasks"]), (&json!("RESOURCE:ENI"), &json!([])), "{refused}");
+    assert!(failure["detail"].as_str().unwrap().contains("no /24 of 10.5.0.0/23"), "{refused}");
+    let first = strings(&start(stays)["tasks"], "taskArn").remove(0);
+    let from = running(&lab, &first);
+
+    let args = json!({"containerInstance": leaves["containerInstanceArn"], "force": true});
+    lab.ecs("deregister_container_instance", args).unwrap();
+    let mut second = Value::Null;
+    wait_until("the third host has what the second gave back", DEADLINE, || {
+        second = start(waits);
+        anyhow::ensure!(second["failures"] == json!([]), "{second}");
+        Ok(true)
+    })
+    .unwrap();
+    let to = running(&lab, &strings(&second["tasks"], "taskArn").remove(0));
+    wait_open(node_of(&lab, &from), &first, &address(&to), true);
 }
 
 #[test]

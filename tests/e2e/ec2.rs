@@ -382,6 +382,38 @@ fn bad_requests_get_the_errors_of_ec2_and_change_nothing() {
             "",
         ),
         ("revoke_security_group_ingress", allow(tcp(81, anyone())), "InvalidPermission.NotFound", ""),
+        // The first of the two could be taken away; neither is.
+        (
+            "revoke_security_group_ingress",
+            json!({"GroupId": web, "IpPermissions": [tcp(80, anyone()), tcp(81, anyone())]}),
+            "InvalidPermission.NotFound",
+            "",
+        ),
+        ("revoke_security_group_egress", allow(tcp(80, anyone())), "InvalidPermission.NotFound", ""),
+        (
+            "revoke_security_group_ingress",
+            json!({"GroupId": none, "IpPermissions": [tcp(80, anyone())]}),
+            "InvalidGroup.NotFound",
+            none,
+        ),
+        (
+            "authorize_security_group_egress",
+            json!({"GroupId": "sg-xyz", "IpPermissions": [tcp(80, anyone())]}),
+            "InvalidGroupId.Malformed",
+            "expecting \"sg-...\"",
+        ),
+        (
+            "authorize_security_group_ingress",
+            allow(tcp(81, json!({"UserIdGroupPairs": [{"GroupId": web, "VpcId": "vpc-00000000000000000"}]}))),
+            "InvalidVpcID.NotFound",
+            "",
+        ),
+        (
+            "authorize_security_group_ingress",
+            allow(tcp(81, json!({"UserIdGroupPairs": [{"GroupId": web, "UserId": "999988887777"}]}))),
+            "InvalidGroup.NotFound",
+            "999988887777",
+        ),
         (
             "revoke_security_group_ingress",
             json!({"GroupId": web, "SecurityGroupRuleIds": ["sgr-00000000000000000"]}),
@@ -495,33 +527,69 @@ fn tasks_with_interfaces_are_registered_and_refused_by_what_is_missing() {
         "ClientException",
         "longshore:bandwidth-in",
     );
+}
 
+#[test]
+fn interfaces_that_cannot_be_are_refused_as_in_ecs() {
+    let lab = api_lab();
+    let container = json!({"name": "main", "image": "busybox", "memory": 16});
+    for (family, mode) in [("web", "awsvpc"), ("plain", "bridge")] {
+        let args = json!({"family": family, "networkMode": mode, "containerDefinitions": [container]});
+        lab.ecs("register_task_definition", args).unwrap();
+    }
     lab.ecs("create_cluster", json!({})).unwrap();
     let subnet = ec2(&lab, "describe_subnets", json!({}))["Subnets"][0]["SubnetId"].clone();
-    let run = |network: Value| {
-        let mut args = json!({"taskDefinition": "web"});
-        merge(&mut args, network);
-        lab.ecs_error("run_task", args).unwrap()
-    };
-    let with = |subnets: Value, groups: Value| {
-        let awsvpc = json!({"subnets": subnets, "securityGroups": groups});
-        json!({"networkConfiguration": {"awsvpcConfiguration": awsvpc}})
-    };
-    let invalid = "InvalidParameterException";
-    assert_error(
-        &run(json!({})),
-        invalid,
-        "Network Configuration must be provided when networkMode 'awsvpc' is specified.",
-    );
-    assert_error(&run(with(json!(["subnet-0"]), json!([]))), invalid, "The subnet ID 'subnet-0' does not exist");
-    let none = json!(["sg-00000000000000000"]);
-    assert_error(
-        &run(with(json!([subnet]), none)),
-        invalid,
-        "The security group 'sg-00000000000000000' does not exist",
-    );
-    let web = create(&lab, "web");
+    let groups: Vec<String> = (0..6).map(|n| create(&lab, &format!("g{n}"))).collect();
+    let elsewhere = json!({"kind": "call", "service": "ec2", "region": "us-lab-2", "op": "create_security_group",
+                           "args": {"GroupName": "there", "Description": "of another region"}});
+    let elsewhere = lab.ask(&elsewhere).unwrap().unwrap()["GroupId"].as_str().unwrap().to_owned();
+    let with =
+        |subnets: Value, groups: Value| json!({"awsvpcConfiguration": {"subnets": subnets, "securityGroups": groups}});
+    let cases = [
+        ("web", json!(null), "Network Configuration must be provided when networkMode 'awsvpc' is specified."),
+        (
+            "plain",
+            with(json!([subnet]), json!([])),
+            "Network Configuration is not valid for the given networkMode of this task definition.",
+        ),
+        ("web", with(json!([]), json!([])), "subnets can not be empty."),
+        ("web", with(json!(["subnet-0"]), json!([])), "Invalid id: \"subnet-0\" (expecting \"subnet-...\")"),
+        (
+            "web",
+            with(json!([subnet, "subnet-00000000000000000"]), json!([])),
+            "The subnet ID 'subnet-00000000000000000' does not exist (ErrorCode: InvalidSubnetID.NotFound)",
+        ),
+        ("web", with(json!([subnet, subnet]), json!([])), "stands twice"),
+        (
+            "web",
+            with(json!([subnet]), json!(["sg-00000000000000000"])),
+            "The security group 'sg-00000000000000000' does not exist (ErrorCode: InvalidGroup.NotFound)",
+        ),
+        (
+            "web",
+            with(json!([subnet]), json!([groups[0], elsewhere])),
+            "does not exist (ErrorCode: InvalidGroup.NotFound)",
+        ),
+        ("web", with(json!([subnet]), json!(["g0"])), "Invalid id: \"g0\" (expecting \"sg-...\")"),
+        ("web", with(json!([subnet]), json!(groups)), "securityGroups can have at most 5 items."),
+        ("web", with(json!([subnet]), json!([groups[0], groups[0]])), "stands twice"),
+    ];
+    for (family, network, part) in cases {
+        for op in ["run_task", "start_task"] {
+            let mut args = json!({"taskDefinition": family});
+            if !network.is_null() {
+                args["networkConfiguration"] = network.clone();
+            }
+            if op == "start_task" {
+                args["containerInstances"] = json!(["0123456789abcdef0123456789abcdef"]);
+            }
+            let error = lab.ecs_error(op, args).unwrap();
+            assert_error(&error, "InvalidParameterException", part);
+        }
+    }
+    assert_eq!(lab.ecs("list_tasks", json!({})).unwrap()["taskArns"], json!([]));
     // Everything is there but a host.
-    let error = run(with(json!([subnet]), json!([web])));
-    assert_error(&error, invalid, "No Container Instances were found in your cluster.");
+    let args = json!({"taskDefinition": "web", "networkConfiguration": with(json!([subnet]), json!(groups[..5]))});
+    let error = lab.ecs_error("run_task", args).unwrap();
+    assert_error(&error, "InvalidParameterException", "No Container Instances were found in your cluster.");
 }

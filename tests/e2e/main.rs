@@ -15,6 +15,7 @@ mod ec2;
 mod endurance;
 mod hosts;
 mod lab;
+mod moving;
 mod placement;
 mod support;
 mod tasks;

@@ -25,7 +25,15 @@ pub(crate) fn lab(hosts: u8) -> Lab {
 /// The same with more lines of agent configuration.
 pub(crate) fn lab_with(hosts: u8, agent: &str) -> Lab {
     let agent = format!("cleanup_wait = \"1s\"\nstop_timeout = \"2s\"\n{agent}");
-    Lab::new(LabConfig { hosts, agent, ..LabConfig::default() }).unwrap()
+    let lab = Lab::new(LabConfig { hosts, agent, ..LabConfig::default() }).unwrap();
+    // A host that is connected may not have said yet that its network works; spreading would pass it over.
+    wait_until("the hosts' task networks", DEADLINE, || {
+        let reasons: Vec<Value> = lab.instances()?.iter().map(|host| host["statusReason"].clone()).collect();
+        ensure!(reasons.iter().all(Value::is_null), "{reasons:?}");
+        Ok(true)
+    })
+    .unwrap();
+    lab
 }
 
 /// A container that runs a shell script.

@@ -1,16 +1,17 @@
 //! The ledger's file: three tables in redb. Definitions are written once and records often, so they are apart.
 
 use super::{Changes, Definition, Loaded, OpenError, SavedTask};
-use longshore_model::{Generation, TaskId};
+use longshore_model::{Generation, InstanceId, TaskId};
 use longshore_plan::TaskRecord;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
-use std::path::Path;
-#[cfg(test)]
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The format of the tables below. Raised when an older agent could no longer read them.
 const FORMAT: u64 = 1;
+
+/// Where the two halves of the id are of the container instance whose generation it is.
+const INSTANCE: (&str, &str) = ("instance-high", "instance-low");
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const DEFINITIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("definitions");
@@ -54,10 +55,26 @@ pub(super) struct LedgerFile {
     db: Database,
 }
 
-/// Opens the file; one that cannot be used is moved out of the way, and a new one begun.
-pub(super) fn open(path: &Path) -> Result<(LedgerFile, Loaded), OpenError> {
-    let fault = match try_open(path) {
-        Ok(opened) => return Ok(opened),
+/// Opens the file. One that cannot be used, or that is another instance's, is moved out of the way, and a new one
+/// begun; `leave` is called before another instance's is.
+pub(super) fn open(
+    path: &Path,
+    instance: Option<InstanceId>,
+    leave: impl FnOnce() -> std::io::Result<()>,
+) -> Result<(LedgerFile, Loaded), OpenError> {
+    let (kind, why) = match try_open(path) {
+        Ok((file, loaded)) => match loaded.instance.filter(|former| Some(*former) != instance) {
+            None => return Ok((file, loaded)),
+            Some(former) => {
+                drop(file);
+                leave().map_err(|source| OpenError::File {
+                    verb: "leave the network of",
+                    path: path.into(),
+                    source,
+                })?;
+                ("former", format!("it is that of container instance {former}, which this host is not any more"))
+            }
+        },
         Err(FileError::Open(DatabaseError::DatabaseAlreadyOpen)) => {
             return Err(OpenError::InUse { path: path.into() });
         }
@@ -65,23 +82,24 @@ pub(super) fn open(path: &Path) -> Result<(LedgerFile, Loaded), OpenError> {
         Err(FileError::Open(DatabaseError::Storage(StorageError::Io(source)))) if !is_damage(&source) => {
             return Err(OpenError::File { verb: "open", path: path.into(), source });
         }
-        Err(fault) => fault,
+        Err(fault) => ("damaged", crate::engine::docker::chain(&fault)),
     };
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let aside = (0..)
-        .map(|n| {
-            path.with_file_name(format!(
-                "ledger.damaged-{seconds}{}",
-                if n == 0 { String::new() } else { format!("-{n}") }
-            ))
-        })
-        .find(|candidate| !candidate.exists())
-        .unwrap_or_else(|| path.with_extension("damaged"));
-    std::fs::rename(path, &aside).map_err(|source| OpenError::File { verb: "set aside", path: path.into(), source })?;
+    let aside = set_aside(path, kind)?;
     let (file, loaded) =
         try_open(path).map_err(|source| OpenError::Make { path: path.into(), source: Box::new(source) })?;
-    let why = crate::engine::docker::chain(&fault);
     Ok((file, Loaded { set_aside: Some((aside, why)), ..loaded }))
+}
+
+/// Renames the file to `ledger.<kind>-<time>`.
+fn set_aside(path: &Path, kind: &str) -> Result<PathBuf, OpenError> {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let name = |n: u32| {
+        let more = if n == 0 { String::new() } else { format!("-{n}") };
+        path.with_file_name(format!("ledger.{kind}-{seconds}{more}"))
+    };
+    let aside = (0..).map(name).find(|candidate| !candidate.exists()).unwrap_or_else(|| path.with_extension(kind));
+    std::fs::rename(path, &aside).map_err(|source| OpenError::File { verb: "set aside", path: path.into(), source })?;
+    Ok(aside)
 }
 
 /// A truncated or overwritten file shows as one of these, not as `Corrupted`.
@@ -157,7 +175,11 @@ fn load(db: &Database) -> Result<Loaded, FileError> {
             }
         }
     }
-    Ok(Loaded { generation: Generation(generation), tasks, set_aside: None })
+    let half = |name| meta.get(name).map(|half| half.map(|half| half.value())).map_err(transaction("read"));
+    let instance = half(INSTANCE.0)?.zip(half(INSTANCE.1)?);
+    let instance =
+        instance.map(|(high, low)| InstanceId::from_bytes(((u128::from(high) << 64) | u128::from(low)).to_be_bytes()));
+    Ok(Loaded { generation: Generation(generation), tasks, instance, set_aside: None })
 }
 
 fn saved_task(record: &[u8], definition: Option<&[u8]>) -> Result<SavedTask, String> {
@@ -179,8 +201,12 @@ fn key(task: &TaskId) -> &[u8] {
 }
 
 impl LedgerFile {
-    /// One transaction, durable when this returns.
-    pub(super) fn write<'a>(&self, all: impl Iterator<Item = &'a Changes>) -> Result<(), FileError> {
+    /// One transaction, durable when this returns. A generation is that of `instance`.
+    pub(super) fn write<'a>(
+        &self,
+        all: impl Iterator<Item = &'a Changes>,
+        instance: Option<InstanceId>,
+    ) -> Result<(), FileError> {
         let write = self.db.begin_write().map_err(transaction("begin a transaction"))?;
         {
             let mut meta = write.open_table(META).map_err(transaction("write"))?;
@@ -189,6 +215,13 @@ impl LedgerFile {
             for changes in all {
                 if let Some(generation) = changes.generation {
                     meta.insert("generation", generation.0).map_err(transaction("write"))?;
+                    if let Some(instance) = instance {
+                        let half =
+                            |at: usize| instance.as_bytes()[at..].first_chunk().map_or(0, |b| u64::from_be_bytes(*b));
+                        let (high, low) = (half(0), half(8));
+                        meta.insert(INSTANCE.0, high).map_err(transaction("write"))?;
+                        meta.insert(INSTANCE.1, low).map_err(transaction("write"))?;
+                    }
                 }
                 for (task, definition) in &changes.definitions {
                     let value = serde_json::to_vec(definition).map_err(FileError::Encode)?;

@@ -2,7 +2,9 @@
 //!
 //! Owns one file, `ledger.redb` in the data directory (mode 0600: definitions hold environment values). It never
 //! decides anything and never stops the agent: a file that is damaged or written by a newer agent is set aside as
-//! `ledger.damaged-<time>`, and the engine rebuilds the tasks from their containers' labels. A write that fails (a full
+//! `ledger.damaged-<time>`, and the engine rebuilds the tasks from their containers' labels. So is, as
+//! `ledger.former-<time>`, the ledger of the container instance that this host was before it joined anew: generations
+//! are numbers of one control plane, and its tasks are none of the new instance's. A write that fails (a full
 //! disk) changes nothing in the file and is reported to whoever asked; later writes try again on a fresh handle.
 //!
 //! Commits block on the disk, so they happen on a thread of their own, which puts everything that waits into one
@@ -12,11 +14,11 @@ mod file;
 
 use crate::engine::drivers::Store;
 use async_trait::async_trait;
-use longshore_model::{Generation, TaskId, TaskSpec};
+use longshore_model::{Generation, InstanceId, TaskId, TaskSpec};
 use longshore_plan::{Outline, TaskRecord};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::{mpsc, oneshot};
 
 /// Saves that may wait for the disk. The engine has a handful in flight; a disk that hangs lets them pile up here, and
@@ -72,6 +74,8 @@ pub struct Loaded {
     pub generation: Generation,
     /// All tasks.
     pub tasks: Vec<SavedTask>,
+    /// The container instance that the generation is of; absent before the first one.
+    pub instance: Option<InstanceId>,
     /// Where the earlier file went and why, when it could not be used.
     pub set_aside: Option<(PathBuf, String)>,
 }
@@ -88,7 +92,7 @@ pub enum OpenError {
     /// The directory or the file cannot be used.
     #[error("could not {verb} {}", path.display())]
     File {
-        /// `make`, `open` or `set aside`.
+        /// `make`, `open` or `set aside`, for example.
         verb: &'static str,
         /// Which one.
         path: PathBuf,
@@ -127,27 +131,41 @@ struct Request {
 pub struct Ledger {
     requests: mpsc::Sender<Request>,
     path: Arc<PathBuf>,
+    instance: Arc<OnceLock<InstanceId>>,
 }
 
 impl Ledger {
-    /// Opens or makes the ledger in `dir` and reads all of it.
+    /// Opens or makes the ledger in `dir` and reads all of it. `instance` is what this host is now, absent when it has
+    /// not joined; before the ledger of another one is set aside, `leave` is called, so that whatever else is of that
+    /// one goes first.
     ///
     /// # Errors
-    /// When the directory is unusable or another agent has the ledger open. A file that is damaged or too new is no
-    /// error: see [`Loaded::set_aside`].
-    pub fn open(dir: &Path) -> Result<(Self, Loaded), OpenError> {
+    /// When the directory is unusable or another agent has the ledger open, or `leave` failed. A file that is damaged,
+    /// too new or another instance's is no error: see [`Loaded::set_aside`].
+    pub fn open(
+        dir: &Path,
+        instance: Option<InstanceId>,
+        leave: impl FnOnce() -> std::io::Result<()>,
+    ) -> Result<(Self, Loaded), OpenError> {
         make_private_dir(dir)?;
         let path = dir.join("ledger.redb");
-        let (file, loaded) = file::open(&path)?;
+        let (file, loaded) = file::open(&path, instance, leave)?;
         let (requests, waiting) = mpsc::channel(QUEUE);
         let shared = Arc::new(path);
-        let for_thread = shared.clone();
+        let owner = Arc::new(instance.map_or_else(OnceLock::new, OnceLock::from));
+        let for_thread = (shared.clone(), owner.clone());
         std::thread::Builder::new()
             .name("ledger".to_owned())
             .stack_size(512 * 1024)
-            .spawn(move || run(&for_thread, file, waiting))
+            .spawn(move || run(&for_thread.0, &for_thread.1, file, waiting))
             .map_err(|source| OpenError::File { verb: "start a thread for", path: dir.into(), source })?;
-        Ok((Self { requests, path: shared }, loaded))
+        Ok((Self { requests, path: shared, instance: owner }, loaded))
+    }
+
+    /// From here on, generations are those of `instance`: this host has joined. A host is one instance as long as its
+    /// agent runs, so the first one counts.
+    pub fn belongs_to(&self, instance: InstanceId) {
+        let _ = self.instance.set(instance);
     }
 
     fn error(&self, why: &str) -> SaveError {
@@ -174,7 +192,7 @@ fn make_private_dir(dir: &Path) -> Result<(), OpenError> {
 }
 
 /// The thread: everything that waits goes into one transaction.
-fn run(path: &Path, file: file::LedgerFile, mut waiting: mpsc::Receiver<Request>) {
+fn run(path: &Path, instance: &OnceLock<InstanceId>, file: file::LedgerFile, mut waiting: mpsc::Receiver<Request>) {
     let mut file = Some(file);
     while let Some(first) = waiting.blocking_recv() {
         let mut group = vec![first];
@@ -183,7 +201,7 @@ fn run(path: &Path, file: file::LedgerFile, mut waiting: mpsc::Receiver<Request>
         {
             group.push(next);
         }
-        let result = commit(path, &mut file, &group);
+        let result = commit(path, instance.get().copied(), &mut file, &group);
         for request in group {
             // A caller that gave up waiting has no use for the answer.
             let _ = request.done.send(result.clone());
@@ -191,7 +209,12 @@ fn run(path: &Path, file: file::LedgerFile, mut waiting: mpsc::Receiver<Request>
     }
 }
 
-fn commit(path: &Path, file: &mut Option<file::LedgerFile>, group: &[Request]) -> Result<(), SaveError> {
+fn commit(
+    path: &Path,
+    instance: Option<InstanceId>,
+    file: &mut Option<file::LedgerFile>,
+    group: &[Request],
+) -> Result<(), SaveError> {
     let fail =
         |error: &file::FileError| SaveError { path: path.to_path_buf(), why: crate::engine::docker::chain(error) };
     // After a failed write the handle refuses everything; the file itself is as it was.
@@ -199,7 +222,7 @@ fn commit(path: &Path, file: &mut Option<file::LedgerFile>, group: &[Request]) -
         Some(open) => open,
         None => file::reopen(path).map_err(|e| fail(&e))?,
     };
-    match open.write(group.iter().map(|r| &r.changes)) {
+    match open.write(group.iter().map(|r| &r.changes), instance) {
         Ok(()) => {
             *file = Some(open);
             Ok(())

@@ -17,11 +17,15 @@ fn changes(generation: u64) -> (TaskId, Changes) {
     (id, changes)
 }
 
+fn open(dir: &Path) -> Result<(Ledger, Loaded), OpenError> {
+    Ledger::open(dir, None, || Ok(()))
+}
+
 /// Dropping the last handle ends the thread a moment later, and only then is the file free.
 async fn reopen(dir: &Path) -> (Ledger, Loaded) {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
     loop {
-        match Ledger::open(dir) {
+        match open(dir) {
             Ok(opened) => return opened,
             Err(OpenError::InUse { .. }) if std::time::Instant::now() < deadline => tokio::task::yield_now().await,
             Err(error) => panic!("{error}"),
@@ -32,7 +36,7 @@ async fn reopen(dir: &Path) -> (Ledger, Loaded) {
 #[tokio::test]
 async fn what_was_saved_is_there_again() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (ledger, loaded) = Ledger::open(dir.path()).expect("a new ledger");
+    let (ledger, loaded) = open(dir.path()).expect("a new ledger");
     assert!(loaded.tasks.is_empty() && loaded.set_aside.is_none());
     let (first, to_save) = changes(3);
     let (second, more) = changes(4);
@@ -50,8 +54,8 @@ async fn what_was_saved_is_there_again() {
 #[tokio::test]
 async fn two_agents_cannot_have_one_ledger() {
     let dir = tempfile::tempdir().expect("a directory");
-    let _first = Ledger::open(dir.path()).expect("a new ledger");
-    let error = Ledger::open(dir.path()).expect_err("it is in use");
+    let _first = open(dir.path()).expect("a new ledger");
+    let error = open(dir.path()).expect_err("it is in use");
     assert!(matches!(error, OpenError::InUse { .. }), "{error}");
     assert!(file::path_in(dir.path()).exists(), "it was not moved away");
 }
@@ -73,7 +77,7 @@ async fn a_damaged_ledger_is_set_aside() {
     ];
     for (name, damage) in cases {
         let dir = tempfile::tempdir().expect("a directory");
-        let (ledger, _) = Ledger::open(dir.path()).expect("a new ledger");
+        let (ledger, _) = open(dir.path()).expect("a new ledger");
         ledger.save(changes(1).1).await.expect("saved");
         drop(ledger);
         drop(reopen(dir.path()).await);
@@ -86,6 +90,48 @@ async fn a_damaged_ledger_is_set_aside() {
         assert!(loaded.tasks.is_empty() && loaded.generation == Generation(0), "{name}");
         ledger.save(changes(2).1).await.unwrap_or_else(|e| panic!("{name}: {e}"));
     }
+}
+
+/// Generations are numbers of one control plane: another instance begins with none, and the old file is kept.
+#[tokio::test]
+async fn the_ledger_of_another_instance_is_set_aside() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = file::path_in(dir.path());
+    let (first, second) = (InstanceId::random(), InstanceId::random());
+    let left = std::cell::Cell::new(0);
+    let open = |instance| {
+        Ledger::open(dir.path(), instance, || {
+            left.set(left.get() + 1);
+            Ok(())
+        })
+    };
+    // A host that has not joined saves no generation, and then belongs to what it becomes.
+    let (ledger, _) = open(None).expect("a new ledger");
+    ledger.save(Changes { generation: None, ..changes(0).1 }).await.expect("saved");
+    ledger.belongs_to(first);
+    ledger.save(changes(41).1).await.expect("saved");
+    drop(ledger);
+    wait_until_free(&path).await;
+    let (ledger, loaded) = open(Some(first)).expect("its own");
+    assert_eq!((loaded.generation, loaded.tasks.len(), loaded.instance), (Generation(41), 2, Some(first)));
+    assert!(loaded.set_aside.is_none() && left.get() == 0);
+    drop(ledger);
+    wait_until_free(&path).await;
+    // Not before everything else of it is gone.
+    let failed = Ledger::open(dir.path(), Some(second), || Err(std::io::Error::other("not now")));
+    assert!(matches!(failed, Err(OpenError::File { .. })));
+    let (ledger, loaded) = open(Some(second)).expect("a new ledger");
+    assert_eq!((loaded.generation, loaded.tasks.len(), left.get()), (Generation(0), 0, 1));
+    let (aside, why) = loaded.set_aside.expect("set aside");
+    let name = aside.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    assert!(aside.exists() && name.starts_with("ledger.former-"), "{name}");
+    assert!(why.contains(&first.to_string()), "{why}");
+    ledger.save(changes(3).1).await.expect("saved");
+    drop(ledger);
+    wait_until_free(&path).await;
+    // Whoever removes the identity is nobody until the host has joined again.
+    let (_ledger, loaded) = open(None).expect("a new ledger");
+    assert_eq!((loaded.generation, left.get()), (Generation(0), 2));
 }
 
 async fn wait_until_free(path: &Path) {
@@ -105,7 +151,7 @@ async fn a_full_disk_is_survived() {
         return;
     }
     let data = dir.path().join("data");
-    let (ledger, _) = Ledger::open(&data).expect("a new ledger");
+    let (ledger, _) = open(&data).expect("a new ledger");
     ledger.save(changes(1).1).await.expect("there is room");
     let filler = dir.path().join("filler");
     fill(&filler);

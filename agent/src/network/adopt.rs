@@ -204,7 +204,7 @@ impl Network {
             }
         }
         self.unsaved.resting |= !used.is_empty();
-        self.in_force(generation, refused);
+        self.in_force(generation, Some(refused));
         for eni in used {
             let eni_report = self.eni(eni, self.slots[&eni].address);
             self.discard(eni, Some(Admission { eni: eni_report, groups: BTreeSet::new() }));

@@ -3,11 +3,13 @@
 use super::claims::Slot;
 use super::fabric::{Fabric, Fault, Shape};
 use super::owner::{AGAIN, Done, Network};
-use super::saved::Said;
+use super::saved::Step;
 use longshore_model::{
-    EniId, Generation, GroupId, InstanceId, MemberChanges, NetworkChanges, NetworkConfig, NetworkUpdate,
+    EniId, Generation, GroupId, GroupRules, InstanceId, Lease, MemberChanges, NetworkChanges, NetworkConfig,
+    NetworkState, NetworkUpdate, Peer,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -29,27 +31,60 @@ pub(super) struct Pending {
     groups: bool,
     peers: bool,
     members: Vec<BTreeMap<GroupId, MemberChanges>>,
-    /// Groups lost their members, which only the whole says.
-    all_members: bool,
     /// A generation rose and nothing that this host has in its kernel changed.
     generation: bool,
 }
 
 impl Pending {
-    fn add(&mut self, changes: &NetworkChanges) {
+    /// Adds what changes in `known`.
+    fn add(&mut self, changes: &NetworkChanges, known: &NetworkState) {
         self.generation = true;
         self.leases |= changes.leases.is_some();
         self.groups |= !changes.groups.is_empty() || !changes.removed_groups.is_empty();
         self.peers |= !changes.peers.is_empty() || !changes.removed_peers.is_empty();
-        self.all_members |= !changes.removed_members.is_empty();
+        let gone = |id: &GroupId| {
+            let removed = known.members.get(id)?.clone();
+            Some((*id, MemberChanges { added: BTreeSet::new(), removed }))
+        };
+        let gone: BTreeMap<_, _> = changes.removed_members.iter().filter_map(gone).collect();
+        if !gone.is_empty() {
+            self.members.push(gone);
+        }
         if !changes.members.is_empty() {
             self.members.push(changes.members.clone());
         }
     }
 
     fn is_empty(&self) -> bool {
-        !(self.all || self.leases || self.groups || self.peers || self.all_members || self.generation)
-            && self.members.is_empty()
+        !(self.all || self.leases || self.groups || self.peers || self.generation) && self.members.is_empty()
+    }
+}
+
+/// What has to be done in the kernel, and what is needed for it: not the whole network for one member.
+#[derive(Debug)]
+struct Work {
+    leases: Option<Vec<Lease>>,
+    groups: Option<BTreeMap<GroupId, GroupRules>>,
+    members: Members,
+    peers: Option<Vec<Peer>>,
+}
+
+#[derive(Debug)]
+enum Members {
+    All(BTreeMap<GroupId, BTreeSet<IpAddr>>),
+    Changes(Vec<BTreeMap<GroupId, MemberChanges>>),
+}
+
+impl Work {
+    fn new(pending: Pending, state: &NetworkState) -> Self {
+        let Pending { reopen: _, all, leases, groups, peers, members, generation: _ } = pending;
+        Self {
+            leases: (all || leases).then(|| state.leases.clone()),
+            groups: (all || groups).then(|| state.groups.clone()),
+            members: if all { Members::All(state.members.clone()) } else { Members::Changes(members) },
+            // Which of them can be used depends on the host's own leases, too.
+            peers: (all || leases || peers).then(|| state.peers.values().cloned().collect()),
+        }
     }
 }
 
@@ -66,9 +101,11 @@ impl Network {
                 }
                 *known = Some(state);
                 self.pending.all = true;
+                self.unsaved.whole = true;
             }
             (NetworkUpdate::Delta { base, changes, .. }, Some(state)) if base == at && generation >= at => {
-                self.pending.add(&changes);
+                self.pending.add(&changes, state);
+                self.unsaved.steps.push(Step { base, generation, changes: changes.clone() });
                 state.apply(changes);
             }
             (NetworkUpdate::Complete { .. }, _) => {
@@ -82,7 +119,6 @@ impl Network {
             }
         }
         self.said.generation = generation;
-        self.unsaved.said = true;
     }
 
     /// Opens the fabric, or brings it to what was said.
@@ -105,29 +141,28 @@ impl Network {
         } else if let (false, Some(fabric)) = (self.pending.is_empty(), self.fabric.clone()) {
             let pending = std::mem::take(&mut self.pending);
             self.lane = Lane::Busy;
-            let said = self.said.clone();
-            self.jobs.spawn(async move {
-                let result = apply(&*fabric, &pending, &said).await;
-                Done::Applied(said.generation, result)
-            });
+            let (work, generation) = (Work::new(pending, state), self.said.generation);
+            self.jobs.spawn(async move { Done::Applied(generation, apply(&*fabric, work).await) });
         }
     }
 
-    pub(super) fn applied(&mut self, generation: Generation, result: Result<Vec<(InstanceId, String)>, Fault>) {
+    pub(super) fn applied(&mut self, generation: Generation, result: Result<Option<Refused>, Fault>) {
         match result {
             Ok(refused) => self.in_force(generation, refused),
             Err(fault) => self.lane_failed("a change of the network is not in force", fault),
         }
     }
 
-    /// What was said up to `generation` is in force.
-    pub(super) fn in_force(&mut self, generation: Generation, refused: Vec<(InstanceId, String)>) {
+    /// What was said up to `generation` is in force. Absent hosts are those of before.
+    pub(super) fn in_force(&mut self, generation: Generation, refused: Option<Refused>) {
         self.lane = Lane::Idle;
         self.lane_again = None;
         self.fabric_fault = None;
         self.applied = generation;
-        self.refused_peers = refused.into_iter().collect();
-        self.checks.hurry();
+        if let Some(refused) = refused {
+            self.refused_peers = refused.into_iter().collect();
+            self.checks.hurry();
+        }
         // What was said meanwhile may have taken a group away again; then the next change says so before it matters.
         self.groups_in_force =
             self.said.state.as_ref().map(|state| state.groups.keys().copied().collect()).unwrap_or_default();
@@ -179,26 +214,30 @@ impl Network {
     }
 }
 
-async fn apply(fabric: &dyn Fabric, pending: &Pending, said: &Said) -> Result<Vec<(InstanceId, String)>, Fault> {
-    let Some(state) = &said.state else { return Ok(Vec::new()) };
-    if pending.all || pending.leases {
-        fabric.set_leases(&state.leases).await?;
+async fn apply(fabric: &dyn Fabric, work: Work) -> Result<Option<Refused>, Fault> {
+    if let Some(leases) = work.leases {
+        fabric.set_leases(&leases).await?;
     }
     // A rule may name a group whose members come along; members of a group that no rule names do no harm.
-    if pending.all || pending.groups {
-        fabric.set_groups(&state.groups).await?;
+    if let Some(groups) = work.groups {
+        fabric.set_groups(&groups).await?;
     }
-    if pending.all || pending.all_members {
-        fabric.set_members(&state.members).await?;
-    } else {
-        for changes in &pending.members {
-            fabric.change_members(changes).await?;
+    match work.members {
+        Members::All(members) => fabric.set_members(&members).await?,
+        Members::Changes(steps) => {
+            for changes in steps {
+                fabric.change_members(&changes).await?;
+            }
         }
     }
-    // Always, for what it answers: it changes only what differs.
-    let peers: Vec<_> = state.peers.values().cloned().collect();
-    fabric.set_peers(&peers).await
+    match work.peers {
+        Some(peers) => fabric.set_peers(&peers).await.map(Some),
+        None => Ok(None),
+    }
 }
+
+/// Hosts that are left out, and why.
+pub(super) type Refused = Vec<(InstanceId, String)>;
 
 /// The fabric as others see it.
 pub(super) type SharedFabric = Arc<dyn Fabric>;

@@ -40,3 +40,4 @@ pub use adopt::Owned;
 pub use handle::{Ends, Heard, NetworkHandle, SessionLink, link};
 pub use owner::{Network, Parts, Settings, Underlay};
 pub use quarantine::Recorded;
+pub use saved::leave;

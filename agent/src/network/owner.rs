@@ -1,7 +1,7 @@
 //! The owner's loop: take in what became known, see what follows, publish.
 
 use super::adopt::{Opened, Owned};
-use super::apply::{Lane, Pending};
+use super::apply::{Lane, Pending, Refused};
 use super::book::{Book, capacity};
 use super::claims::{Slot, Stage, Waiting};
 use super::fabric::{Fabric, Fault, Kernel};
@@ -11,7 +11,7 @@ use super::peers::Checks;
 use super::pool::Demand;
 use super::quarantine::Quarantine;
 use super::sandboxes::{Sandbox, Sandboxes};
-use super::saved::{Said, Shelf};
+use super::saved::{Said, Shelf, Step};
 use super::status::{InterfaceLine, NetworkLine, PeerLine};
 use crate::engine::drivers::Clock;
 use longshore_model::{
@@ -89,7 +89,7 @@ pub(super) enum Done {
     /// A listing; with what containers' labels say, as long as nothing was adopted.
     Looked(Instant, Result<Look, Failure>),
     Opened(Generation, Result<Box<Opened>, Fault>),
-    Applied(Generation, Result<Vec<(InstanceId, String)>, Fault>),
+    Applied(Generation, Result<Option<Refused>, Fault>),
     Repaired(Result<Vec<String>, Fault>),
     /// Whether packets pass to other hosts.
     Reached(BTreeMap<InstanceId, Result<(), Fault>>),
@@ -109,8 +109,10 @@ pub(super) enum Done {
 /// What is to be saved.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Saving {
-    /// What the control plane said.
-    pub(super) said: bool,
+    /// All that the control plane said.
+    pub(super) whole: bool,
+    /// What it said since.
+    pub(super) steps: Vec<Step>,
     /// The addresses that rest.
     pub(super) resting: bool,
     /// Interfaces whose end goes on once that is done.
@@ -391,7 +393,7 @@ impl Network {
         {
             tracing::info!(%address, "other hosts send to this address");
             self.said.underlay = Some(address);
-            self.unsaved.said = true;
+            self.unsaved.whole = true;
             self.pending.reopen = true;
         }
     }
@@ -402,15 +404,19 @@ impl Network {
             return;
         }
         self.saving = true;
-        let saving = std::mem::take(&mut self.unsaved);
+        let mut saving = std::mem::take(&mut self.unsaved);
         let shelf = self.shelf.clone();
-        let said = saving.said.then(|| self.said.clone());
+        let steps = std::mem::take(&mut saving.steps);
+        let whole = saving.whole || (!steps.is_empty() && shelf.wants_whole());
+        let said = whole.then(|| self.said.clone());
         let resting = saving.resting.then(|| self.quarantine.clone());
         self.jobs.spawn(async move {
             // Without the disk everything goes on as long as this process lives, and is said again to the next.
-            if let Some(said) = said
-                && let Err(error) = shelf.save_said(&said).await
-            {
+            let kept = match said {
+                Some(said) => shelf.save_said(said).await,
+                None => shelf.save_steps(steps).await,
+            };
+            if let Err(error) = kept {
                 tracing::error!(%error, "could not save what the control plane said of the network");
             }
             if let Some(resting) = resting
@@ -431,7 +437,7 @@ impl Network {
 
     /// Whether what was said is on its way to the disk: it comes before the kernel.
     pub(super) fn is_saving_said(&self) -> bool {
-        self.unsaved.said || self.saving
+        self.unsaved.whole || !self.unsaved.steps.is_empty() || self.saving
     }
 
     /// The host's leases.

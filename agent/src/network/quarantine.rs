@@ -77,6 +77,11 @@ impl Quarantine {
         changed
     }
 
+    /// What was recorded was so by another control plane, whose revisions say nothing to this one.
+    pub(super) fn forget_records(&mut self) {
+        self.resting.iter_mut().for_each(|resting| resting.recorded = None);
+    }
+
     /// Lets go what rested long enough, given that every host is at `settled`; says whether anything was.
     pub(super) fn sweep(&mut self, settled: u64, now: Timestamp) -> bool {
         let before = self.resting.len();

@@ -14,7 +14,7 @@ use crate::owner::{OwnerTask, QUEUE};
 use crate::page::PageKey;
 use crate::render::render;
 use crate::seal::SealingKey;
-use crate::state::{HostState, State, Touched};
+use crate::state::{HostState, NetworkView, State, Touched};
 use crate::token::JoinToken;
 use crate::watchers::Watchers;
 use arc_swap::ArcSwap;
@@ -22,8 +22,7 @@ use bytes::Bytes;
 use longshore_ecs_api::ssm::SsmOperation;
 use longshore_ecs_api::{ApiError, Operation};
 use longshore_model::{
-    AccountId, AssignedTask, ClusterName, Generation, HostFacts, InstanceId, NetworkState, NetworkStatus, TaskId,
-    TaskReport,
+    AccountId, AssignedTask, ClusterName, Generation, HostFacts, InstanceId, NetworkStatus, TaskId, TaskReport,
 };
 use longshore_store::Store;
 use secrecy::SecretString;
@@ -319,14 +318,14 @@ impl Core {
         })
     }
 
-    /// What an instance has to know of the task network, with the generation at which that changed last, from the
-    /// latest snapshot. `None` while it has no part of it, or its agent takes none.
+    /// What an instance has to know of the task network, from the latest snapshot. `None` while it has no part of it,
+    /// or its agent takes none.
     #[must_use]
-    pub fn network_state(&self, instance: InstanceId) -> Option<(Generation, NetworkState)> {
-        self.inner.state.load().network_state(instance)
+    pub fn network_view(&self, instance: InstanceId) -> Option<NetworkView> {
+        self.inner.state.load().network_view(instance)
     }
 
-    /// Follows the generation of [`network_state`](Self::network_state), as [`watch_instance`](Self::watch_instance)
+    /// Follows the generation of [`network_view`](Self::network_view), as [`watch_instance`](Self::watch_instance)
     /// does the assignment's.
     #[must_use]
     pub fn watch_network(&self, instance: InstanceId) -> watch::Receiver<Generation> {

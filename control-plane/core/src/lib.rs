@@ -46,5 +46,5 @@ pub use open::OpenError;
 pub use owner::{OwnerError, OwnerTask};
 pub use render::render;
 pub use seal::{SealingKey, UnsealError};
-pub use state::{ClusterState, Family, HostState, State, TaskCounts};
+pub use state::{ClusterState, Family, HostState, NetworkView, State, TaskCounts};
 pub use token::{JoinToken, TokenError, TokenHash};

@@ -1,11 +1,11 @@
 //! What the agent port needs from the core, and the core as that.
 
 use longshore_core::{
-    AgentHello, ConnectError, Core, JoinError, JoinKey, JoinToken, Registered, SessionError, SessionId, Unavailable,
+    AgentHello, ConnectError, Core, JoinError, JoinKey, JoinToken, NetworkView, Registered, SessionError, SessionId,
+    Unavailable,
 };
 use longshore_model::{
-    AccountId, AssignedTask, ClusterName, Generation, HostFacts, InstanceId, NetworkState, NetworkStatus, TaskId,
-    TaskReport,
+    AccountId, AssignedTask, ClusterName, Generation, HostFacts, InstanceId, NetworkStatus, TaskId, TaskReport,
 };
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -64,7 +64,7 @@ pub trait Fleet: Send + Sync + 'static {
     fn revision(&self) -> Generation;
 
     /// What an instance has to know of the task network; `None` while it has no part of it.
-    fn network(&self, instance: InstanceId) -> Option<(Generation, NetworkState)>;
+    fn network(&self, instance: InstanceId) -> Option<NetworkView>;
 
     /// Wakes after each change of that.
     fn watch_network(&self, instance: InstanceId) -> watch::Receiver<Generation>;
@@ -133,8 +133,8 @@ impl Fleet for Core {
         self.snapshot().revision()
     }
 
-    fn network(&self, instance: InstanceId) -> Option<(Generation, NetworkState)> {
-        self.network_state(instance)
+    fn network(&self, instance: InstanceId) -> Option<NetworkView> {
+        self.network_view(instance)
     }
 
     fn watch_network(&self, instance: InstanceId) -> watch::Receiver<Generation> {

@@ -6,8 +6,8 @@
 
 use super::Fleet;
 use futures::future::BoxFuture;
-use longshore_core::{SessionError, SessionId};
-use longshore_model::{Generation, InstanceId, NetworkState, NetworkStatus, NetworkUpdate};
+use longshore_core::{NetworkView, SessionError, SessionId};
+use longshore_model::{Generation, InstanceId, NetworkStatus, NetworkUpdate};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -24,7 +24,7 @@ pub(super) struct NetworkLine<F: Fleet> {
     /// Wakes when what the host has to know changed.
     changes: watch::Receiver<Generation>,
     /// What the last update brought the agent to.
-    sent: Option<(Generation, NetworkState)>,
+    sent: Option<NetworkView>,
     flight: Flight,
     /// The wait for an acknowledgement: the first, and the one in force, which grows while none comes.
     patience: (Duration, Duration),
@@ -125,16 +125,17 @@ impl<F: Fleet> NetworkLine<F> {
             Flight::InFlight { .. } => return None,
             Flight::Idle => {}
         }
-        let Some((base, before)) = &self.sent else { return self.everything() };
+        let Some(before) = &self.sent else { return self.everything() };
         self.changes.mark_unchanged();
-        let (generation, now) = self.fleet.network(self.instance)?;
-        if generation <= *base || *before == now {
+        let now = self.fleet.network(self.instance)?;
+        let (base, generation) = (before.generation, now.generation);
+        if generation <= base {
             return None;
         }
-        let update = NetworkUpdate::Delta { base: *base, generation, changes: before.changes_to(&now) };
-        let base = Some(*base);
-        self.sent = Some((generation, now));
-        self.depart(base);
+        // Also when nothing is left of what changed: until it is at that generation, the host counts as behind.
+        let update = NetworkUpdate::Delta { base, generation, changes: before.changes_to(&now) };
+        self.sent = Some(now);
+        self.depart(Some(base));
         Some(update)
     }
 
@@ -142,10 +143,11 @@ impl<F: Fleet> NetworkLine<F> {
     pub(super) fn everything(&mut self) -> Option<NetworkUpdate> {
         // Seen from here on: a change after this line wakes again.
         self.changes.mark_unchanged();
-        let (generation, state) = self.fleet.network(self.instance)?;
-        self.sent = Some((generation, state.clone()));
+        let now = self.fleet.network(self.instance)?;
+        let update = NetworkUpdate::Complete { generation: now.generation, state: now.state() };
+        self.sent = Some(now);
         self.depart(None);
-        Some(NetworkUpdate::Complete { generation, state })
+        Some(update)
     }
 
     /// Everything once more, for an agent that did not put it in force in time. It is asked less and less often: what
@@ -165,7 +167,7 @@ impl<F: Fleet> NetworkLine<F> {
 
     /// Takes what the agent says, and answers with what to send on it.
     pub(super) fn hear(&mut self, mut status: NetworkStatus) -> Option<NetworkUpdate> {
-        let sent = self.sent.as_ref().map(|(generation, _)| *generation);
+        let sent = self.sent.as_ref().map(|sent| sent.generation);
         if sent.is_none_or(|sent| status.applied > sent) {
             // Left over from another control plane, or from before it had a part of this network.
             tracing::debug!(instance = %self.instance, applied = %status.applied, "an agent has what it was not sent");

@@ -128,6 +128,10 @@ impl Rules {
         let mut wanted = Vec::new();
         for (group, change) in changes {
             if !self.members.contains_key(group) {
+                if change.added.is_empty() {
+                    // Nobody from elsewhere is in it.
+                    continue;
+                }
                 wanted.extend([Change::AddSet4(members4(*group)), Change::AddSet6(members6(*group))]);
             }
             let own: BTreeSet<IpAddr> = self.own_members(*group).collect();
@@ -140,9 +144,13 @@ impl Rules {
             self.nft.commit(some)?;
         }
         for (group, change) in changes {
-            let members = self.members.entry(*group).or_default();
-            members.retain(|ip| !change.removed.contains(ip));
-            members.extend(&change.added);
+            if !change.added.is_empty() || self.members.contains_key(group) {
+                let members = self.members.entry(*group).or_default();
+                for ip in &change.removed {
+                    members.remove(ip);
+                }
+                members.extend(&change.added);
+            }
         }
         Ok(())
     }
@@ -184,8 +192,11 @@ impl Rules {
         kept.extend(self.groups.values().flat_map(GroupRules::references));
         kept.extend(self.claims.values().flat_map(|claim| claim.groups.iter().copied()));
         for name in self.nft.sets()? {
-            if group_of(&name).is_some_and(|group| !kept.contains(&group)) {
-                self.drop_unused(Change::RemoveSet(name))?;
+            if let Some(group) = group_of(&name).filter(|group| !kept.contains(group))
+                && !self.drop_unused(Change::RemoveSet(name))?
+            {
+                // Its elements are still there.
+                kept.insert(group);
             }
         }
         self.members.retain(|group, _| kept.contains(group));

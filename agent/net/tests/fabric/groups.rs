@@ -7,6 +7,7 @@ use crate::world::{
 use longshore_model::network::{GroupId, GroupRules, MemberChanges, RulePeer, Traffic};
 use longshore_net::{AdmitError, Fabric, NftError};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::BufRead as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 #[test]
@@ -272,6 +273,69 @@ fn members_and_rules_by_the_hundred() {
         host.fabric.set_members(&BTreeMap::from([(web, BTreeSet::new())])).await.expect("members");
         let listed = json_in(&host.fabric_netns(), &format!("nft -j list set inet ls_fab {name}"));
         assert_eq!(listed["nftables"][1]["set"]["elem"], serde_json::json!(["10.77.1.11"]));
+    });
+}
+
+/// A program that listens until it is dropped.
+struct Monitor(std::process::Child);
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Of a large group, one member costs one element: what the kernel announces is all that it was told.
+#[test]
+fn one_member_of_thousands_is_one_element() {
+    world(async || {
+        let host = Host::here().await;
+        let (web, db, mark) = (GroupId::random(), GroupId::random(), GroupId::random());
+        let from = |group| rule(tcp_port(80), RulePeer::Group(group));
+        let groups = BTreeMap::from([(db, group(&[from(web), from(mark)]))]);
+        host.fabric.set_groups(&groups).await.expect("groups");
+        let members: BTreeSet<IpAddr> = (0..10_000).map(|n| Ipv4Addr::from(0x0a4d_1000 + n).into()).collect();
+        host.fabric.set_members(&BTreeMap::from([(web, members)])).await.expect("members");
+        let change = async |group, added: &[IpAddr], removed: &[IpAddr]| {
+            let set = |ips: &[IpAddr]| ips.iter().copied().collect();
+            let change = MemberChanges { added: set(added), removed: set(removed) };
+            host.fabric.change_members(&BTreeMap::from([(group, change)])).await.expect("changed");
+        };
+        let mut monitor = Monitor(
+            std::process::Command::new("nsenter")
+                .arg(format!("--net={}", host.fabric_netns().display()))
+                .args(["stdbuf", "-oL", "nft", "monitor"])
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .expect("nft"),
+        );
+        let output = std::io::BufReader::new(monitor.0.stdout.take().expect("piped"));
+        let (said, heard) = std::sync::mpsc::channel();
+        std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| said.send(line)));
+        let signal = [IpAddr::V4(Ipv4Addr::new(10, 77, 8, 1))];
+        // It listens once it tells anything.
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while heard.recv_timeout(std::time::Duration::from_millis(50)).is_err() {
+            assert!(std::time::Instant::now() < deadline, "nft monitor says nothing");
+            change(mark, &signal, &[]).await;
+            change(mark, &[], &signal).await;
+        }
+        let end = "10.77.8.99";
+        change(web, &["10.77.9.200".parse().expect("an address")], &["10.77.16.7".parse().expect("an address")]).await;
+        change(mark, &[end.parse().expect("an address")], &[]).await;
+        let mut lines = Vec::new();
+        while lines.last().is_none_or(|line: &String| !line.contains(end)) {
+            lines.push(heard.recv_timeout(PATIENCE).expect("nft goes on"));
+        }
+        lines.retain(|line| line.contains(web.digits()));
+        assert_eq!(lines.len(), 2, "{lines:#?}");
+        assert!(lines.iter().any(|line| line.starts_with("add element") && line.contains("10.77.9.200")), "{lines:#?}");
+        assert!(lines.iter().any(|line| line.starts_with("delete element") && line.contains("10.77.16.7")));
+        // A group that nobody refers to any more goes at once, however many are in it.
+        host.fabric.set_groups(&BTreeMap::from([(db, group(&[from(mark)]))])).await.expect("groups");
+        change(web, &[], &["10.77.16.8".parse().expect("an address")]).await;
+        assert!(!host.fabric_sh("nft list sets inet").contains(web.digits()));
     });
 }
 

@@ -285,6 +285,52 @@ fn hosts_come_and_go() {
 }
 
 #[test]
+fn a_host_with_two_leases_is_reached_in_both() {
+    world(async || {
+        let hosts = hosts(network6(), 2).await;
+        let all = open_everywhere(&hosts).await;
+        let first = hosts[0].task(11, &[all]).await;
+        let far = hosts[1].task(11, &[all]).await;
+        let second = lease(&network6(), 7);
+        let both = [hosts[0].lease, second];
+        assert!(!hosts[0].fabric.set_leases(&both).await.expect("leases").is_empty());
+        assert_eq!(hosts[0].fabric.repair().await.expect("repaired"), []);
+        let mut more = Task::new(&second, 11);
+        hosts[0].fabric.wire(&more.wire, &more.pause()).await.expect("wired");
+        more.claim.groups = [all].into();
+        hosts[0].fabric.admit(&more.claim).await.expect("admitted");
+        for task in [&first, &more, &far] {
+            task.listen(80).await;
+        }
+        // On the host at once; from another one once it knows.
+        first.reaches(more.ip(), 80).await;
+        more.reaches(first.ip6(), 80).await;
+        far.does_not_reach(more.ip(), 80).await;
+        let known = Peer { leases: both.to_vec(), ..hosts[0].peer(1) };
+        assert_eq!(hosts[1].fabric.set_peers(&[known]).await.expect("peers").refused, []);
+        for near in [&first, &more] {
+            far.reaches(near.ip(), 80).await;
+            far.reaches(near.ip6(), 80).await;
+            near.reaches(far.ip(), 80).await;
+            near.reaches(far.ip6(), 80).await;
+            assert!(pings(&far.netns(), "-M do -s 1422", near.ip(), 5), "the largest packet passes to both");
+        }
+        // An address of the second lease is pinned to its task as one of the first is.
+        first.sh(&format!("ip addr add {}/32 dev eth0", Ipv4Addr::new(10, 77, 7, 12)));
+        assert!(!pings(&first.netns(), "-I 10.77.7.12", far.ip(), 1));
+        // And it can go, with everything of it.
+        hosts[0].fabric.dismiss(&more.claim).await.expect("dismissed");
+        hosts[0].fabric.unwire(more.eni()).await.expect("unwired");
+        hosts[0].fabric.set_leases(&both[..1]).await.expect("leases");
+        hosts[1].fabric.set_peers(&[hosts[0].peer(1)]).await.expect("peers");
+        far.reaches(first.ip(), 80).await;
+        far.does_not_reach(more.ip(), 80).await;
+        let left = hosts[1].fabric_sh("ip route; ip neigh; ip -6 route");
+        assert!(!left.contains("10.77.7.") && !left.contains("fd77:0:0:7"), "{left}");
+    });
+}
+
+#[test]
 fn a_host_may_lose_its_first_lease() {
     world(async || {
         let hosts = hosts(network6(), 2).await;

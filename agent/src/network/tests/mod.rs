@@ -375,6 +375,54 @@ async fn updates_build_on_each_other_or_everything_is_asked_for() {
     assert_eq!(host.state().members[&group()], [member(4)].into());
 }
 
+/// One member of a large group costs one change of the kernel and one line on the disk.
+#[tokio::test(start_paused = true)]
+async fn a_change_costs_what_it_changes() {
+    let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
+    let mut rig = Rig::ready(&host, dir.path()).await;
+    let member = |n: u32| IpAddr::V4(Ipv4Addr::from(0x0a4d_1000 + n));
+    let mut all = state(&["10.77.1.0/24"]);
+    let other = GroupId::random();
+    all.members = [(group(), (0..10_000).map(member).collect()), (other, [member(3)].into())].into();
+    rig.hear(Heard::Update(NetworkUpdate::Complete { generation: Generation(6), state: all.clone() })).await;
+    rig.until_status(|s| s.applied == Generation(6)).await;
+    let size = |name: &str| std::fs::metadata(dir.path().join(name)).map_or(0, |data| data.len());
+    let whole = size("network.json");
+    assert!(whole > 100_000, "{whole}");
+    let delta = async |rig: &mut Rig, base: u64, changes: NetworkChanges| {
+        host.state().calls.clear();
+        let (base, generation) = (Generation(base), Generation(base + 1));
+        rig.hear(Heard::Update(NetworkUpdate::Delta { base, generation, changes })).await;
+        rig.until_status(|s| s.applied == generation).await;
+        let calls = host.state().calls.clone();
+        calls.into_iter().filter(|call| call.contains("set_") || call.contains("change")).collect::<Vec<_>>()
+    };
+    let one = MemberChanges { added: [member(20_000)].into(), removed: [member(7)].into() };
+    let members = NetworkChanges { members: [(group(), one)].into(), ..NetworkChanges::default() };
+    assert_eq!(delta(&mut rig, 6, members.clone()).await, ["change_members"]);
+    assert_eq!(delta(&mut rig, 7, NetworkChanges::default()).await, [""; 0], "a number rose");
+    let peers = NetworkChanges { peers: vec![peer(2, true)], ..NetworkChanges::default() };
+    assert_eq!(delta(&mut rig, 8, peers.clone()).await, ["set_peers"]);
+    let rules = NetworkChanges { groups: [(other, GroupRules::default())].into(), ..NetworkChanges::default() };
+    assert_eq!(delta(&mut rig, 9, rules.clone()).await, ["set_groups"]);
+    let gone = NetworkChanges { removed_members: vec![other], ..NetworkChanges::default() };
+    assert_eq!(delta(&mut rig, 10, gone.clone()).await, ["change_members"]);
+    assert_eq!(host.state().members[&other], BTreeSet::new());
+    assert_eq!(size("network.json"), whole, "not written again");
+    assert!((1..4_000).contains(&size("network.steps")), "{}", size("network.steps"));
+    // What was said step by step is known to the next start, which nobody tells anything.
+    rig.crash().await;
+    host.state().members.clear();
+    let mut rig = Rig::on(&host, dir.path(), BTreeMap::new());
+    rig.until_status(|s| s.applied == Generation(11)).await;
+    for changes in [members, peers, rules, gone] {
+        all.apply(changes);
+    }
+    assert_eq!(host.state().members, all.members);
+    assert_eq!(host.state().peers.len(), 1);
+    assert_eq!(host.state().groups, all.groups);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_sandbox_that_ends_in_the_pool_is_replaced() {
     let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));

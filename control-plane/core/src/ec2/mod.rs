@@ -15,6 +15,7 @@ mod tags;
 mod xml;
 
 pub use error::Ec2Error;
+pub(crate) use params::{expecting, is_id};
 
 use crate::caller::Caller;
 use crate::handle::Core;

@@ -130,14 +130,19 @@ pub(super) fn id<T: FromStr>(
     malformed: &'static str,
     not_found: impl FnOnce() -> Ec2Error,
 ) -> Result<T, Ec2Error> {
-    text.parse().map_err(|_| {
-        let digits = text.strip_prefix(prefix).unwrap_or_default();
-        if matches!(digits.len(), 8 | 17) && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
-            not_found()
-        } else {
-            Ec2Error::new(malformed, format!("Invalid id: \"{}\" (expecting \"{prefix}...\")", shown(text)))
-        }
-    })
+    text.parse()
+        .map_err(|_| if is_id(text, prefix) { not_found() } else { Ec2Error::new(malformed, expecting(text, prefix)) })
+}
+
+/// Whether it may be an id of EC2's, of today's length or of the earlier one.
+pub(crate) fn is_id(text: &str, prefix: &str) -> bool {
+    let digits = text.strip_prefix(prefix).unwrap_or_default();
+    matches!(digits.len(), 8 | 17) && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+/// EC2's words about what cannot be an id.
+pub(crate) fn expecting(text: &str, prefix: &str) -> String {
+    format!("Invalid id: \"{}\" (expecting \"{prefix}...\")", shown(text))
 }
 
 /// As much of what a client sent as may come back to it.

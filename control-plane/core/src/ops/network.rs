@@ -2,6 +2,7 @@
 
 use crate::bandwidth;
 use crate::commands::{Interfaces, no_group, unknown_group};
+use crate::ec2::{expecting, is_id};
 use crate::ops::Ctx;
 use crate::records::Definition;
 use longshore_ecs_api::ApiError;
@@ -51,6 +52,9 @@ pub(crate) fn interfaces(
         return Err(ApiError::invalid("subnets can not be empty."));
     }
     for subnet in &subnets {
+        if !is_id(subnet, SubnetId::PREFIX) {
+            return Err(malformed("subnet", subnet, SubnetId::PREFIX, "InvalidSubnetId.Malformed"));
+        }
         if subnet.parse() != Ok::<SubnetId, _>(network.subnet) {
             return Err(ApiError::invalid(format!(
                 "Error retrieving subnet information for [{subnet}]: The subnet ID '{subnet}' does not exist \
@@ -59,7 +63,11 @@ pub(crate) fn interfaces(
         }
     }
     let named = once("securityGroups", configuration.security_groups.unwrap_or_default(), MAX_GROUPS)?;
-    let groups = named.iter().map(|text| text.parse().map_err(|_| no_group(text)));
+    let groups = named.iter().map(|text| match text.parse::<GroupId>() {
+        Ok(id) => Ok(id),
+        Err(_) if is_id(text, GroupId::PREFIX) => Err(no_group(text)),
+        Err(_) => Err(malformed("security group", text, GroupId::PREFIX, "InvalidGroupId.Malformed")),
+    });
     let mut groups: BTreeSet<GroupId> = groups.collect::<Result<_, _>>()?;
     if groups.is_empty() {
         groups.insert(network.default_group);
@@ -69,6 +77,12 @@ pub(crate) fn interfaces(
     }
     let bandwidth = bandwidth::of_tags(&definition.tags, mode)?;
     Ok(Some(Interfaces { subnet: network.subnet, groups, bandwidth }))
+}
+
+/// What EC2 says to ECS of an id that cannot be one.
+fn malformed(what: &str, text: &str, prefix: &str, code: &str) -> ApiError {
+    let why = expecting(text, prefix);
+    ApiError::invalid(format!("Error retrieving {what} information for [{text}]: {why} (ErrorCode: {code})"))
 }
 
 /// A list of ids, each of which may stand in it once.

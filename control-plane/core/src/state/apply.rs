@@ -80,14 +80,7 @@ impl State {
                 host.generation = revision;
             }
         }
-        if touched.all_networks {
-            self.networks_generation = revision;
-        }
-        for id in &touched.networks {
-            if let Some(host) = self.host_mut(*id) {
-                host.own_network_generation = revision;
-            }
-        }
+        self.commit_networks(revision, touched);
     }
 
     /// Makes this the state of `revision`, for every agent: for a state that was just read from a store, which

@@ -26,8 +26,6 @@ pub struct HostState {
     pub network_status: Option<Arc<NetworkStatus>>,
     /// How many live tasks are in each security group.
     pub groups: BTreeMap<GroupId, u32>,
-    /// The revision at which what it has to know of the network changed last, apart from what everybody has to know.
-    pub own_network_generation: Generation,
     /// Differs whenever anything that placement looks at does. Of this process only.
     pub epoch: u64,
 }
@@ -53,7 +51,6 @@ impl HostState {
             leased_after: Generation(0),
             network_status: None,
             groups: BTreeMap::new(),
-            own_network_generation: Generation(0),
             epoch: 0,
         };
         host.view.offer = Arc::new(offer(&record));

@@ -11,11 +11,13 @@ mod network;
 mod sets;
 #[cfg(test)]
 mod tests;
+mod view;
 
 pub use cluster::{ClusterState, TaskCounts};
 pub use host::HostState;
 pub(crate) use network::{Networking, wants_lease};
 pub(crate) use sets::{Grave, TaskSet};
+pub use view::NetworkView;
 
 use crate::agent::JoinKey;
 use crate::records::{
@@ -57,7 +59,9 @@ pub struct State {
     client_tokens: OrdMap<ClientTokenKey, Arc<ClientToken>>,
     graves: OrdSet<(Timestamp, Grave)>,
     networking: Networking,
-    /// The revision at which every host's part of the network changed last.
+    /// The revision at which what a host has to know of the network changed last, apart from what everybody has to.
+    network_generations: HashMap<InstanceId, Generation>,
+    /// The same of what everybody has to know.
     networks_generation: Generation,
 }
 

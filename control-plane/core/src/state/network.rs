@@ -1,14 +1,15 @@
 //! The task network in the state: its groups and leases, and what follows from them and from tasks.
 //!
-//! A host's part of the network ([`State::network_state`]) has a generation of its own, the revision at which
+//! A host's part of the network ([`State::network_view`]) has a generation of its own, the revision at which
 //! anything of it changed last. So what nobody on a host refers to costs that host nothing.
 
 use crate::records::{HostLeases, Instance, Network, SecurityGroup, Task};
+use crate::state::view::{Members, NetworkView};
 use crate::state::{HostState, State, Touched};
 use imbl::{HashMap, OrdMap, OrdSet};
 use longshore_model::{
-    EniId, Generation, GroupId, GroupRules, InstanceId, Lease, NetworkHealth, NetworkState, NetworkStatus, Peer,
-    Region, RuleId, RulePeer, TaskId,
+    EniId, Generation, GroupId, GroupRules, InstanceId, Lease, NetworkHealth, NetworkStatus, Peer, Region, RuleId,
+    TaskId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
@@ -23,6 +24,8 @@ pub(super) const CAPABILITY: &str = "ecs.capability.task-eni";
 pub(crate) struct Networking {
     pub(super) network: Option<Arc<Network>>,
     pub(super) groups: OrdMap<GroupId, Arc<SecurityGroup>>,
+    /// What hosts are told of each group.
+    told: HashMap<GroupId, Arc<GroupRules>>,
     /// The group of each rule.
     pub(super) rules: HashMap<RuleId, GroupId>,
     /// By region and name.
@@ -31,8 +34,10 @@ pub(crate) struct Networking {
     referrers: HashMap<GroupId, OrdSet<GroupId>>,
     /// The hosts with live tasks in a group.
     hosts: HashMap<GroupId, OrdSet<InstanceId>>,
-    /// The addresses of a group, and whose they are.
-    members: HashMap<GroupId, OrdSet<(IpAddr, TaskId)>>,
+    /// The addresses of each group that has any.
+    members: HashMap<GroupId, Members>,
+    /// What other hosts are told of each host that can be reached.
+    peers: OrdMap<InstanceId, Arc<Peer>>,
     /// Who has a lease.
     owners: OrdMap<u16, InstanceId>,
     /// The hosts that have any.
@@ -90,7 +95,7 @@ impl State {
 
     /// The addresses of the members of a group.
     pub fn members(&self, id: GroupId) -> impl Iterator<Item = IpAddr> {
-        self.networking.members.get(&id).into_iter().flatten().map(|(address, _)| *address)
+        self.networking.members.get(&id).into_iter().flat_map(Members::keys).copied()
     }
 
     /// Interfaces of live tasks, from `first` on.
@@ -171,35 +176,47 @@ impl State {
         }
     }
 
-    /// All that a host has to know of the network, and the generation at which that changed last. `None` for a host
-    /// that has no lease, or whose agent does not take part (any more).
+    /// All that a host has to know of the network. `None` for a host that has no lease, or whose agent does not take
+    /// part (any more).
     #[must_use]
-    pub fn network_state(&self, id: InstanceId) -> Option<(Generation, NetworkState)> {
+    pub fn network_view(&self, id: InstanceId) -> Option<NetworkView> {
         let network = self.network()?;
         let host = self.host(id)?;
         host.leases.as_ref()?;
         host.record.facts.underlay?;
-        let groups: BTreeMap<GroupId, GroupRules> =
-            host.groups.keys().filter_map(|id| Some((*id, self.security_group(*id)?.group_rules()))).collect();
-        let references: BTreeSet<GroupId> = groups.values().flat_map(GroupRules::references).collect();
-        let peers = self.leased_hosts().filter(|peer| peer.id() != id).filter_map(|peer| self.peer(peer));
-        let state = NetworkState {
+        let groups: BTreeMap<GroupId, Arc<GroupRules>> =
+            host.groups.keys().filter_map(|id| Some((*id, Arc::clone(self.networking.told.get(id)?)))).collect();
+        let references: BTreeSet<GroupId> = groups.values().flat_map(|rules| rules.references()).collect();
+        let members = |id: GroupId| self.networking.members.get(&id).cloned().unwrap_or_default();
+        Some(NetworkView {
+            generation: self.network_generation(host),
+            own: id,
             config: network.config,
             leases: self.leases(host),
-            peers: peers.map(|peer| (peer.instance, peer)).collect(),
+            peers: self.networking.peers.clone(),
             groups,
-            members: references.into_iter().map(|id| (id, self.members(id).collect())).collect(),
-        };
-        Some((self.network_generation(host), state))
+            members: references.into_iter().map(|id| (id, members(id))).collect(),
+        })
     }
 
     /// The revision at which what a host has to know of the network changed last.
     #[must_use]
     pub fn network_generation(&self, host: &HostState) -> Generation {
-        host.own_network_generation.max(self.networks_generation)
+        let own = self.network_generations.get(&host.id()).copied().unwrap_or_default();
+        own.max(self.networks_generation)
     }
 
-    fn peer(&self, host: &HostState) -> Option<Peer> {
+    /// What changed of networks did so at `revision`.
+    pub(super) fn commit_networks(&mut self, revision: Generation, touched: &Touched) {
+        if touched.all_networks {
+            self.networks_generation = revision;
+        }
+        for id in touched.networks.iter().filter(|id| self.instance_clusters.contains_key(*id)) {
+            self.network_generations.insert(*id, revision);
+        }
+    }
+
+    pub(super) fn peer(&self, host: &HostState) -> Option<Peer> {
         let underlay = host.record.facts.underlay.filter(|_| self.underlay_holder(host).is_none())?;
         let connected = host.record.is_connected();
         Some(Peer { instance: host.id(), underlay, leases: self.leases(host), connected })
@@ -207,22 +224,23 @@ impl State {
 
     pub(super) fn put_network(&mut self, network: &Arc<Network>) {
         self.networking.network = Some(Arc::clone(network));
+        self.refresh_peers(self.networking.leased.clone());
     }
 
     pub(super) fn put_security_group(&mut self, group: &Arc<SecurityGroup>, touched: &mut Touched) {
-        let old = self.networking.groups.insert(group.id, Arc::clone(group));
-        let before = old.as_ref().map(|old| old.group_rules());
-        if let Some(old) = &old {
-            self.unlist_group(old);
+        if let Some(old) = self.networking.groups.insert(group.id, Arc::clone(group)) {
+            self.unlist_group(&old);
         }
         self.networking.names.insert((group.region.clone(), group.name.clone()), group.id);
         for id in group.rules.keys() {
             self.networking.rules.insert(*id, group.id);
         }
-        for id in references(group) {
+        let rules = group.group_rules();
+        for id in rules.references() {
             add(&mut self.networking.referrers, id, group.id);
         }
-        if before != Some(group.group_rules()) {
+        if self.networking.told.get(&group.id).is_none_or(|told| **told != rules) {
+            self.networking.told.insert(group.id, Arc::new(rules));
             touched.networks.extend(self.networking.hosts.get(&group.id).into_iter().flatten());
         }
     }
@@ -230,6 +248,7 @@ impl State {
     pub(super) fn forget_security_group(&mut self, id: GroupId) {
         if let Some(old) = self.networking.groups.remove(&id) {
             self.unlist_group(&old);
+            self.networking.told.remove(&id);
         }
     }
 
@@ -238,7 +257,7 @@ impl State {
         for id in group.rules.keys() {
             self.networking.rules.remove(id);
         }
-        for id in references(group) {
+        for id in group.group_rules().references() {
             take(&mut self.networking.referrers, &id, &group.id);
         }
     }
@@ -314,7 +333,21 @@ impl State {
         let sharing =
             [before, after].into_iter().flatten().filter_map(|address| self.networking.underlays.get(&address));
         let affected: BTreeSet<InstanceId> = sharing.flatten().copied().chain([id]).collect();
+        self.refresh_peers(affected.iter().copied());
         self.refresh_interfaces(affected);
+        if new.is_none() {
+            self.network_generations.remove(&id);
+        }
+    }
+
+    fn refresh_peers(&mut self, ids: impl IntoIterator<Item = InstanceId>) {
+        for id in ids {
+            match self.host(id).filter(|host| host.leases.is_some()).and_then(|host| self.peer(host)) {
+                Some(peer) if self.networking.peers.get(&id).is_some_and(|known| **known == peer) => {}
+                Some(peer) => _ = self.networking.peers.insert(id, Arc::new(peer)),
+                None => _ = self.networking.peers.remove(&id),
+            }
+        }
     }
 
     fn refresh_interfaces(&mut self, ids: impl IntoIterator<Item = InstanceId>) {
@@ -343,18 +376,19 @@ impl State {
         let groups =
             |task: Option<&Task>| -> BTreeSet<GroupId> { task.into_iter().flat_map(Task::live_groups).collect() };
         let (before, after) = (groups(old), groups(new));
-        if before != after {
-            before.difference(&after).for_each(|group| self.count_group(*group, instance, false));
-            after.difference(&before).for_each(|group| self.count_group(*group, instance, true));
-            touched.networks.insert(instance);
+        for group in before.difference(&after) {
+            self.count_group(*group, instance, false, touched);
+        }
+        for group in after.difference(&before) {
+            self.count_group(*group, instance, true, touched);
         }
         let addresses =
             |task: Option<&Task>| -> BTreeSet<IpAddr> { task.into_iter().flat_map(Task::member_addresses).collect() };
         let (was, is) = (addresses(old), addresses(new));
         if was != is {
             for group in before.union(&after) {
-                was.difference(&is).for_each(|address| take(&mut self.networking.members, group, &(*address, id)));
-                is.difference(&was).for_each(|address| add(&mut self.networking.members, *group, (*address, id)));
+                was.difference(&is).for_each(|address| leave(&mut self.networking.members, group, address));
+                is.difference(&was).for_each(|address| join(&mut self.networking.members, *group, *address));
                 let referrers = self.networking.referrers.get(group).into_iter().flatten();
                 let hosts = referrers.flat_map(|by| self.networking.hosts.get(by).into_iter().flatten());
                 touched.networks.extend(hosts.copied());
@@ -374,31 +408,31 @@ impl State {
         }
     }
 
-    fn count_group(&mut self, group: GroupId, instance: InstanceId, more: bool) {
+    /// Counts a live task of a host in a group; the host has to know more or less when it is the first or the last.
+    fn count_group(&mut self, group: GroupId, instance: InstanceId, more: bool, touched: &mut Touched) {
         let Some(host) = self.host_mut(instance) else { return };
         let count = host.groups.entry(group).or_default();
-        *count = if more { *count + 1 } else { count.saturating_sub(1) };
-        let left = *count;
-        if left == 0 {
-            host.groups.remove(&group);
-            take(&mut self.networking.hosts, &group, &instance);
-        } else {
-            add(&mut self.networking.hosts, group, instance);
+        let before = *count;
+        *count = if more { before + 1 } else { before.saturating_sub(1) };
+        match (before, *count) {
+            (0, 1..) => add(&mut self.networking.hosts, group, instance),
+            (1.., 0) => {
+                host.groups.remove(&group);
+                take(&mut self.networking.hosts, &group, &instance);
+            }
+            (0, 0) => {
+                host.groups.remove(&group);
+                return;
+            }
+            (1.., 1..) => return,
         }
+        touched.networks.insert(instance);
     }
 }
 
 /// Whether an instance can give tasks interfaces, as far as its agent says.
 pub(crate) fn wants_lease(record: &Instance) -> bool {
     record.facts.underlay.is_some() && record.facts.attributes.iter().any(|attribute| attribute.name == CAPABILITY)
-}
-
-fn references(group: &SecurityGroup) -> BTreeSet<GroupId> {
-    let refers = |peer| match peer {
-        RulePeer::Group(id) => Some(id),
-        RulePeer::V4(_) | RulePeer::V6(_) => None,
-    };
-    group.rules.values().filter_map(|rule| refers(rule.rule.peer)).collect()
 }
 
 fn add<K: Hash + Eq + Clone, V: Ord + Clone>(map: &mut HashMap<K, OrdSet<V>>, key: K, value: V) {
@@ -411,5 +445,20 @@ fn take<K: Hash + Eq + Clone, V: Ord + Clone>(map: &mut HashMap<K, OrdSet<V>>, k
         if set.is_empty() {
             map.remove(key);
         }
+    }
+}
+
+fn join(members: &mut HashMap<GroupId, Members>, group: GroupId, address: IpAddr) {
+    *members.entry(group).or_default().entry(address).or_default() += 1;
+}
+
+fn leave(members: &mut HashMap<GroupId, Members>, group: &GroupId, address: &IpAddr) {
+    let Some(addresses) = members.get_mut(group) else { return };
+    match addresses.get_mut(address) {
+        Some(tasks) if *tasks > 1 => *tasks -= 1,
+        Some(_) | None => _ = addresses.remove(address),
+    }
+    if addresses.is_empty() {
+        members.remove(group);
     }
 }

@@ -13,13 +13,13 @@ use crate::commands::{
 };
 use crate::needs::needs;
 use crate::records::{Activation, DefinitionKey, FamilyKey, Stop, Tags, Task};
-use crate::state::{Grave, State, TaskSet, Touched};
+use crate::state::{Grave, NetworkView, State, TaskSet, Touched};
 use crate::token::JoinToken;
 use longshore_ecs_api::enums::{LaunchType, NetworkMode, ResourceType, TransportProtocol};
 use longshore_ecs_api::types::{ContainerDefinition, PortMapping, ResourceRequirement, TaskDefinition};
 use longshore_model::{
     AccountId, ClusterKey, ClusterName, ContainerName, ContainerReport, ContainerStatus, DesiredStatus, Generation,
-    HealthStatus, HostFacts, InstanceId, Region, Resources, TaskId, TaskReport, TaskStatus, Timestamp,
+    HealthStatus, HostFacts, InstanceId, NetworkState, Region, Resources, TaskId, TaskReport, TaskStatus, Timestamp,
 };
 use longshore_sched::{Constraint, Packed, Request, SpreadOver, Strategy as Placing, Usage};
 use longshore_store::Write;
@@ -119,6 +119,8 @@ struct Lab {
     token: JoinToken,
     sessions: HashMap<InstanceId, SessionId>,
     process: uuid::Uuid,
+    /// What sessions saw of the network last, and what their agents know of it.
+    told: BTreeMap<InstanceId, (NetworkView, NetworkState)>,
     /// What tasks were last, to see that nothing final is undone.
     seen: HashMap<TaskId, (TaskStatus, DesiredStatus, u64)>,
 }
@@ -135,6 +137,7 @@ impl Lab {
             token: token.clone(),
             sessions: HashMap::new(),
             process: uuid::Uuid::new_v4(),
+            told: BTreeMap::new(),
             seen: HashMap::new(),
         };
         let done = lab.run(CreateActivation(Activation {

@@ -49,7 +49,8 @@ impl World {
     }
 
     fn network(&self, id: InstanceId) -> (Generation, NetworkState) {
-        self.core.network_state(id).expect("it has a part of the network")
+        let view = self.core.network_view(id).expect("it has a part of the network");
+        (view.generation, view.state())
     }
 
     /// A host whose part of the network works.
@@ -146,7 +147,7 @@ async fn hosts_get_a_part_of_the_network_and_keep_it() {
     let world = World::new().await;
     world.ok(Op::CreateCluster, json!({})).await;
     let plain = world.host("default", facts(1024, 1024)).await;
-    assert_eq!(world.core.network_state(plain.instance), None, "it takes no part");
+    assert!(world.core.network_view(plain.instance).is_none(), "it takes no part");
     let mut one = world.host("default", networked(1)).await;
     let two = world.host("default", networked(2)).await;
     assert_eq!(nets(&world.leases(one.instance)), ["10.77.1.0/24"]);
@@ -198,7 +199,14 @@ async fn two_hosts_at_one_address_and_more_hosts_than_the_network_has_room_for()
     let third = world.host("default", networked(3)).await;
     let reason = world.degraded(third.instance);
     assert!(reason.contains("no /24 of 10.5.0.0/23"), "{reason}");
-    assert_eq!(world.core.network_state(third.instance), None);
+    world.awsvpc_definition("web").await;
+    let mut request = world.run_request(&[]);
+    request["containerInstances"] = json!([third.arn]);
+    let answer = world.ok(Op::StartTask, request).await;
+    let failure = &answer["failures"][0];
+    assert_eq!((&failure["arn"], &failure["reason"]), (&json!(third.arn), &json!("RESOURCE:ENI")), "{answer}");
+    assert!(failure["detail"].as_str().unwrap().contains(&reason), "{answer}");
+    assert!(world.core.network_view(third.instance).is_none());
     // What is given back goes to one that waits, at once.
     let mut changes = world.core.watch_network(third.instance);
     world.ok(Op::DeregisterContainerInstance, json!({"containerInstance": second.arn})).await;
@@ -297,7 +305,14 @@ async fn interfaces_are_asked_for_as_in_ecs() {
                 groups[0]
             ),
         ),
-        (with(json!({"securityGroups": ["web"]})), "The security group 'web' does not exist"),
+        (
+            with(json!({"securityGroups": ["web"]})),
+            "InvalidParameterException: Error retrieving security group information for [web]: Invalid id: \"web\" \
+             (expecting \"sg-...\") (ErrorCode: InvalidGroupId.Malformed)",
+        ),
+        (with(json!({"securityGroups": ["sg-12345678"]})), "The security group 'sg-12345678' does not exist"),
+        (with(json!({"subnets": ["subnet-0"]})), "(ErrorCode: InvalidSubnetId.Malformed)"),
+        (with(json!({"subnets": [subnet, "subnet-00000000000000000"]})), "(ErrorCode: InvalidSubnetID.NotFound)"),
         (with(json!({"securityGroups": groups})), "securityGroups can have at most 5 items."),
         (with(json!({"securityGroups": [own, own]})), "stands twice"),
         (

@@ -2,7 +2,8 @@
 
 use super::super::Fleet;
 use longshore_core::{
-    AgentHello, ConnectError, JoinError, JoinKey, JoinToken, Registered, SessionError, SessionId, Unavailable,
+    AgentHello, ConnectError, JoinError, JoinKey, JoinToken, NetworkView, Registered, SessionError, SessionId,
+    Unavailable,
 };
 use longshore_model::{
     AccountId, AssignedTask, ClusterKey, ClusterName, DesiredStatus, Generation, HostFacts, InstanceId, NetworkMode,
@@ -275,11 +276,11 @@ impl Fleet for FakeFleet {
         Generation(77)
     }
 
-    fn network(&self, id: InstanceId) -> Option<(Generation, NetworkState)> {
+    fn network(&self, id: InstanceId) -> Option<NetworkView> {
         let state = self.lock();
         let instance = state.instances.get(&id)?;
         let generation = *instance.network.borrow();
-        Some((generation, instance.network_state.clone()?))
+        Some(NetworkView::new(id, generation, instance.network_state.as_ref()?))
     }
 
     fn watch_network(&self, id: InstanceId) -> watch::Receiver<Generation> {

@@ -4,7 +4,8 @@ use super::peer::{Line, Port, hello, patient};
 use crate::agents::AgentsConfig;
 use longshore_core::CoreConfig;
 use longshore_model::{
-    GroupId, GroupRules, InstanceId, Lease, NetworkHealth, NetworkState, NetworkUpdate, Peer, Rule, RulePeer, Traffic,
+    GroupId, GroupRules, InstanceId, Lease, NetworkChanges, NetworkHealth, NetworkState, NetworkUpdate, Peer, Rule,
+    RulePeer, Traffic,
 };
 use longshore_proto::v1;
 use longshore_proto::v1::agent_message::Kind as Say;
@@ -107,12 +108,19 @@ async fn updates_leave_at_once_and_gather_while_one_is_in_flight() {
     take(&mut held, line.update().await);
     assert_eq!(held, Some((41, grown(network(), 3))));
     line.say(status(41)).await;
-    // Nothing but the number changed: nothing is sent.
+    // Nothing but the number changed: without it the host would count as behind.
     port.fleet.connect_network(instance, grown(network(), 3));
+    match line.update().await {
+        NetworkUpdate::Delta { base, generation, changes } => {
+            assert_eq!((base.0, generation.0, changes), (41, 51, NetworkChanges::default()));
+        }
+        complete @ NetworkUpdate::Complete { .. } => panic!("nothing changed: {complete:?}"),
+    }
+    line.say(status(51)).await;
     assert_eq!(line.quiet(2).await, []);
     port.fleet
         .wait("the statuses", |state| {
-            state.instances[&instance].statuses.last().is_some_and(|status| status.applied.0 == 41)
+            state.instances[&instance].statuses.last().is_some_and(|status| status.applied.0 == 51)
         })
         .await;
 }

@@ -12,8 +12,8 @@ use crate::records::{Definition, Direction, Network, SecurityGroup, SecurityGrou
 use crate::state::State;
 use longshore_ecs_api::enums::NetworkMode;
 use longshore_model::{
-    Attribute, Bandwidth, EniId, EniReport, Generation, GroupId, HostFacts, InstanceId, Mac, NetworkConfig,
-    NetworkHealth, NetworkStatus, Rule, RuleId, RulePeer, SubnetId, Traffic, VpcId,
+    Attribute, Bandwidth, EniId, EniReport, Generation, GroupId, HostFacts, InstanceId, Mac, NetworkChanges,
+    NetworkConfig, NetworkHealth, NetworkState, NetworkStatus, Rule, RuleId, RulePeer, SubnetId, Traffic, VpcId,
 };
 use proptest::prelude::{Strategy, any, prop_oneof};
 use proptest::test_runner::TestCaseError;
@@ -42,6 +42,8 @@ pub(super) enum NetworkStep {
         free: u32,
         current: bool,
     },
+    /// Sessions of some hosts see how things are, and tell their agents what changed since they looked last.
+    Look(u8),
 }
 
 pub(super) fn step() -> impl Strategy<Value = NetworkStep> {
@@ -54,6 +56,7 @@ pub(super) fn step() -> impl Strategy<Value = NetworkStep> {
         6 => (any::<u8>(), 0..8u8, 0..64u32, any::<bool>()).prop_map(|(host, ready, free, current)| {
             NetworkStep::Status { host, ready: ready > 0, free, current }
         }),
+        4 => any::<u8>().prop_map(NetworkStep::Look),
     ]
 }
 
@@ -64,6 +67,32 @@ pub(super) fn facts(facts: HostFacts, n: u32) -> HostFacts {
     let attribute = Attribute { name: super::super::network::CAPABILITY.to_owned(), value: None };
     let attributes = if !n.is_multiple_of(7) { vec![attribute] } else { Vec::new() };
     HostFacts { underlay, attributes, ..facts }
+}
+
+/// What a host has to know, from the records alone.
+fn whole(state: &State, id: InstanceId) -> Option<NetworkState> {
+    let host = state.host(id).filter(|host| host.leases.is_some() && host.record.facts.underlay.is_some())?;
+    let live = || state.tasks.values().filter(|task| task.is_live());
+    fn of(task: &Task) -> BTreeSet<GroupId> {
+        task.awsvpc.as_ref().map(|spec| spec.groups.clone()).unwrap_or_default()
+    }
+    let ours: BTreeSet<GroupId> = live().filter(|task| task.instance == id).flat_map(|task| of(task)).collect();
+    let groups: BTreeMap<_, _> =
+        ours.iter().map(|id| (*id, state.security_group(*id).expect("tasks keep it").group_rules())).collect();
+    let members = |group: GroupId| -> BTreeSet<IpAddr> {
+        let tasks = live().filter(move |task| of(task).contains(&group)).filter_map(|task| task.eni.as_ref());
+        tasks.filter(|eni| eni.attached).map(|eni| IpAddr::V4(eni.ipv4)).collect()
+    };
+    let references: BTreeSet<GroupId> = groups.values().flat_map(|rules| rules.references()).collect();
+    let peers = state.clusters().flat_map(|cluster| cluster.hosts.values());
+    let peers = peers.filter(|peer| peer.id() != id && peer.leases.is_some()).filter_map(|peer| state.peer(peer));
+    Some(NetworkState {
+        config: state.network()?.config,
+        leases: state.leases(host),
+        peers: peers.map(|peer| (peer.instance, peer)).collect(),
+        members: references.into_iter().map(|id| (id, members(id))).collect(),
+        groups,
+    })
 }
 
 struct MakeNetwork(NetworkConfig);
@@ -163,6 +192,7 @@ impl Lab {
                     drop(self.run(ChangeRules { region: region(), group: id, edit }));
                 }
             }
+            NetworkStep::Look(which) => self.look(which),
             NetworkStep::Status { host, ready, free, current } => {
                 if let Some(instance) = self.host(host)
                     && let Some(session) = self.sessions.get(&instance).copied()
@@ -182,16 +212,43 @@ impl Lab {
         self.check_members()?;
         if let Some(before) = self.past.last() {
             for host in before.leased_hosts() {
-                let after = self.state.network_state(host.id());
-                let Some((was, before)) = before.network_state(host.id()) else { continue };
+                let after = self.state.network_view(host.id());
+                let Some(before) = before.network_view(host.id()) else { continue };
                 // What a host has to know changes only under a higher number.
-                if let Some((is, after)) = after {
-                    prop_assert!(is >= was);
-                    prop_assert!(is > was || before == after, "{:?} became {:?}", before, after);
+                if let Some(after) = after {
+                    prop_assert!(after.generation >= before.generation);
+                    let same = before.changes_to(&after) == NetworkChanges::default();
+                    prop_assert!(after.generation > before.generation || same, "{:?} became {:?}", before, after);
                 }
             }
         }
         Ok(())
+    }
+
+    /// The sessions of the hosts in `which` look: what their agents knew and what changed add up to all that there is.
+    fn look(&mut self, which: u8) {
+        for (n, id) in self.hosts().into_iter().enumerate() {
+            if which & (1 << (n % 8)) == 0 {
+                continue;
+            }
+            let Some(now) = self.state.network_view(id) else {
+                self.told.remove(&id);
+                continue;
+            };
+            let whole = whole(&self.state, id).expect("who has a view has a part of the network");
+            let held = match self.told.remove(&id) {
+                None => now.state(),
+                Some((seen, mut held)) => {
+                    let changes = seen.changes_to(&now);
+                    assert_eq!(changes, held.changes_to(&whole), "neither more nor less than what changed");
+                    assert!(now.generation > seen.generation || changes == NetworkChanges::default());
+                    held.apply(changes);
+                    held
+                }
+            };
+            assert_eq!(held, whole);
+            self.told.insert(id, (now, held));
+        }
     }
 
     /// No lease is given twice, and hosts that could use one wait only while they have to.
@@ -261,13 +318,14 @@ impl Lab {
 fn random_steps_do_reach_the_network() {
     use proptest::strategy::ValueTree as _;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let (mut second, mut members, mut conflicts, mut full) = (0, 0, 0, 0);
+    let (mut second, mut members, mut conflicts, mut full, mut told) = (0, 0, 0, 0, 0);
     for _ in 0..20 {
         let steps = proptest::collection::vec(super::step(), 120).new_tree(&mut runner).expect("steps").current();
         let mut lab = Lab::new();
         for step in steps {
             lab.step(step);
             members += lab.state.security_groups().map(|group| lab.state.members(group.id).count()).sum::<usize>();
+            told += lab.told.values().flat_map(|(_, held)| held.members.values()).map(BTreeSet::len).sum::<usize>();
         }
         let leases: Vec<usize> = lab
             .state
@@ -281,5 +339,6 @@ fn random_steps_do_reach_the_network() {
         conflicts += hosts.filter(|host| lab.state.underlay_holder(host).is_some()).count();
     }
     assert!(second > 3 && members > 20 && conflicts > 3 && full > 3, "{second} {members} {conflicts} {full}");
+    assert!(told > 20, "{told}");
     assert!(facts(plain_facts(1, 0), 1).underlay.is_some());
 }
