@@ -136,7 +136,27 @@ fn network_records(state: &State, config: NetworkConfig, now: Timestamp) -> Resu
         return Err(OpenError::OtherNetwork { key, stored: was, configured: is });
     }
     tracing::info!(key, was, is, "the task network changes: no host has a part of it yet");
-    Ok(vec![Change::Network(Arc::new(Network { config, ..(**stored).clone() }))])
+    let mut changes = vec![Change::Network(Arc::new(Network { config, ..(**stored).clone() }))];
+    if stored.config.v6.is_none() && config.v6.is_some() {
+        changes.extend(state.security_groups().filter_map(|group| with_ipv6_egress(group)).map(Change::SecurityGroup));
+    }
+    Ok(changes)
+}
+
+/// A group when its network gets an IPv6 prefix, if that changes it: as in EC2, one that still lets out everything of
+/// IPv4 and nothing else, as it was made, lets out everything of IPv6 as well. One that was edited stays as it is.
+fn with_ipv6_egress(group: &SecurityGroup) -> Option<Arc<SecurityGroup>> {
+    let everything = |peer| Rule { traffic: Traffic::All, peer };
+    let mut egress = group.rules.values().filter(|rule| rule.direction == Direction::Egress).map(|rule| rule.rule);
+    let as_made = everything(RulePeer::V4(ipnet::Ipv4Net::default()));
+    if egress.next() != Some(as_made) || egress.next().is_some() {
+        return None;
+    }
+    let mut group = group.clone();
+    let rule = everything(RulePeer::V6(ipnet::Ipv6Net::default()));
+    let rule = SecurityGroupRule { direction: Direction::Egress, rule, description: None, tags: Tags::new() };
+    group.rules.insert(RuleId::random(), rule);
+    Some(Arc::new(group))
 }
 
 /// The first configuration key that says something else, and what it says.

@@ -36,7 +36,7 @@ async fn hosts(network: NetworkConfig, count: u8) -> Vec<Host> {
 }
 
 /// A group on all hosts that lets everything through.
-async fn open_everywhere(hosts: &[Host]) -> GroupId {
+pub(crate) async fn open_everywhere(hosts: &[Host]) -> GroupId {
     let id = open_group(&hosts[0]).await;
     let rules = group(&[rule(Traffic::All, v4("0.0.0.0/0")), rule(Traffic::All, v6("::/0"))]);
     for host in hosts {

@@ -3,6 +3,7 @@
 mod world;
 
 mod crash;
+mod dualstack;
 mod groups;
 mod guards;
 mod hosts;

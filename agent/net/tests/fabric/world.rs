@@ -208,7 +208,8 @@ impl Host {
     }
 }
 
-fn counted(netns: &Path, table: &str, chain: &str) -> u64 {
+/// The packets that rules with a counter in a chain of a namespace counted.
+pub(crate) fn counted(netns: &Path, table: &str, chain: &str) -> u64 {
     let listed = json_in(netns, &format!("nft -j list chain inet {table} {chain}"));
     let rules =
         listed["nftables"].as_array().expect("a list").iter().filter_map(|item| item["rule"]["expr"].as_array());

@@ -4,7 +4,7 @@ use super::filter::Filters;
 use super::params::{Params, id, shown};
 use super::xml::Xml;
 use super::{Ctx, Ec2Error, Ec2Operation};
-use longshore_model::SubnetId;
+use longshore_model::{NetworkConfig, SubnetId};
 use std::collections::BTreeSet;
 
 /// Where hosts say which zone they are in.
@@ -12,9 +12,13 @@ const ZONE: &str = "ecs.availability-zone";
 /// Addresses of a lease that tasks may have.
 const ADDRESSES: u32 = 253;
 
+/// The filter by the IPv6 prefix.
+const V6_BLOCK: &str = "ipv6-cidr-block-association.ipv6-cidr-block";
+
 const VPC_FILTERS: &[&str] = &[
     "cidr",
     "cidr-block-association.cidr-block",
+    V6_BLOCK,
     "is-default",
     "isDefault",
     "owner-id",
@@ -23,6 +27,10 @@ const VPC_FILTERS: &[&str] = &[
     "tag:",
     "vpc-id",
 ];
+
+fn v6_block(config: &NetworkConfig) -> Vec<String> {
+    config.v6.iter().map(ToString::to_string).collect()
+}
 
 pub(super) fn vpcs(ctx: &Ctx<'_>, params: &Params<'_>, xml: &mut Xml) -> Result<(), Ec2Error> {
     let network = ctx.network()?;
@@ -34,6 +42,7 @@ pub(super) fn vpcs(ctx: &Ctx<'_>, params: &Params<'_>, xml: &mut Xml) -> Result<
     params.all_known()?;
     let v4 = network.config.v4.to_string();
     let wanted = filters.want(None, |name| match name {
+        V6_BLOCK => v6_block(&network.config),
         "cidr" | "cidr-block-association.cidr-block" => vec![v4.clone()],
         "is-default" | "isDefault" => vec!["true".to_owned()],
         "owner-id" => vec![ctx.core.account().to_string()],
@@ -71,6 +80,7 @@ const SUBNET_FILTERS: &[&str] = &[
     "cidrBlock",
     "default-for-az",
     "defaultForAz",
+    V6_BLOCK,
     "owner-id",
     "state",
     "subnet-id",
@@ -94,6 +104,7 @@ pub(super) fn subnets(ctx: &Ctx<'_>, params: &Params<'_>, xml: &mut Xml) -> Resu
     params.all_known()?;
     let (v4, zone) = (network.config.v4.to_string(), own_zone(ctx));
     let wanted = filters.want(None, |name| match name {
+        V6_BLOCK => v6_block(&network.config),
         "availability-zone" | "availabilityZone" => vec![zone.clone()],
         "cidr" | "cidr-block" | "cidrBlock" => vec![v4.clone()],
         "default-for-az" | "defaultForAz" => vec!["true".to_owned()],

@@ -265,6 +265,36 @@ async fn a_network_that_is_configured_otherwise_is_refused_once_it_is_used() {
 }
 
 #[tokio::test]
+async fn groups_let_ipv6_out_once_the_network_has_it_unless_they_were_edited() {
+    let store = FaultyStore::new(MemoryStore::new());
+    let clock = Arc::new(TestClock::default());
+    let world = World::with(Arc::clone(&store), Arc::clone(&clock), config("10.1.0.0/16")).await;
+    let (made, edited) = (world.group("made").await.to_string(), world.group("edited").await.to_string());
+    let params = [
+        ("GroupId", edited.as_str()),
+        ("IpPermissions.1.IpProtocol", "tcp"),
+        ("IpPermissions.1.FromPort", "443"),
+        ("IpPermissions.1.ToPort", "443"),
+        ("IpPermissions.1.IpRanges.1.CidrIp", "192.0.2.0/24"),
+    ];
+    world.ec2(Ec2Operation::AuthorizeSecurityGroupEgress, &params).await.unwrap();
+    world.stop().await.unwrap();
+    let mut dual = config("10.1.0.0/16");
+    dual.network.v6 = Some("fd77::/48".parse().unwrap());
+    // The second start finds nothing more to do.
+    for _ in 0..2 {
+        let world = World::with(Arc::clone(&store), Arc::clone(&clock), dual.clone()).await;
+        let new = world.group(&format!("new-{}", world.core.snapshot().security_groups().count())).await.to_string();
+        let default = world.default_group().to_string();
+        for (group, expected) in [(&default, 1), (&made, 1), (&new, 1), (&edited, 0)] {
+            let found = world.ec2(Ec2Operation::DescribeSecurityGroups, &[("GroupId.1", group)]).await.unwrap();
+            assert_eq!(found.matches("<cidrIpv6>::/0</cidrIpv6>").count(), expected, "{group}: {found}");
+        }
+        world.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn interfaces_are_asked_for_as_in_ecs() {
     let world = World::new().await;
     let agent = world.ready_host(1).await;
