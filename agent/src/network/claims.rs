@@ -134,26 +134,28 @@ impl Network {
     /// Gives interfaces to the tasks that wait, and makes as many as are missing.
     pub(super) fn drive_claims(&mut self, now: Instant) {
         let mut kept = Vec::new();
-        let mut missing = 0;
+        let (mut missing, mut early) = (0_usize, 0_usize);
         for mut waiting in std::mem::take(&mut self.waiting) {
             if waiting.claim.answer.is_closed() {
                 continue;
             }
-            match (self.obstacle(&waiting.claim.wanted.groups), self.warm()) {
-                (Some(why), _) => waiting.why = why,
-                (None, Some(eni)) => {
-                    self.give(eni, waiting.claim, now);
-                    continue;
-                }
-                (None, None) => {
-                    missing += 1;
-                    waiting.why.clear();
-                }
+            if let Some(why) = self.obstacle() {
+                waiting.why = why;
+            } else if let Some(why) = self.lacks_rules(&waiting.claim.wanted.groups) {
+                // Its sandbox is made while they come.
+                early += 1;
+                waiting.why = why;
+            } else if let Some(eni) = self.warm() {
+                self.give(eni, waiting.claim, now);
+                continue;
+            } else {
+                missing += 1;
+                waiting.why.clear();
             }
             kept.push(waiting);
         }
-        let making = self.making();
-        let made = (making..missing.min(MAKES)).try_for_each(|_| self.make());
+        let wanted = (missing + early).saturating_sub(self.warm_count());
+        let made = (self.making()..wanted.min(MAKES)).try_for_each(|_| self.make());
         let why = made.err().unwrap_or_else(|| "a sandbox, which is being made".to_owned());
         for mut waiting in kept {
             if waiting.why.is_empty() {
@@ -174,8 +176,8 @@ impl Network {
         self.waiting.iter().map(|waiting| waiting.until).min()
     }
 
-    /// Why no task with these groups can be given an interface now.
-    fn obstacle(&self, groups: &BTreeSet<longshore_model::GroupId>) -> Option<String> {
+    /// Why no task can be given an interface now.
+    fn obstacle(&self) -> Option<String> {
         if !self.settings.enabled {
             return Some("task_network is false in this host's configuration".to_owned());
         }
@@ -186,6 +188,11 @@ impl Network {
             let why = self.fabric_fault.as_deref().unwrap_or("it is being opened");
             return Some(format!("the host's task network: {why}"));
         }
+        None
+    }
+
+    /// Why no task with these groups can be let through now.
+    fn lacks_rules(&self, groups: &BTreeSet<longshore_model::GroupId>) -> Option<String> {
         let unknown: Vec<String> =
             groups.iter().filter(|group| !self.groups_in_force.contains(group)).map(ToString::to_string).collect();
         (!unknown.is_empty()).then(|| format!("the rules of its security groups {}", unknown.join(", ")))
@@ -193,6 +200,10 @@ impl Network {
 
     fn warm(&self) -> Option<EniId> {
         self.slots.iter().find(|(_, slot)| matches!(slot.stage, Stage::Warm { .. })).map(|(eni, _)| *eni)
+    }
+
+    fn warm_count(&self) -> usize {
+        self.slots.values().filter(|slot| matches!(slot.stage, Stage::Warm { .. })).count()
     }
 
     fn making(&self) -> usize {
@@ -348,7 +359,7 @@ impl Network {
         if self.fabric.is_none() || self.make_again.is_some_and(|at| now < at) {
             return;
         }
-        let warm = self.slots.values().filter(|slot| matches!(slot.stage, Stage::Warm { .. })).count();
+        let warm = self.warm_count();
         let making = self.making();
         let target = self.demand.target(&self.settings, now);
         let calm = self.demand.calm_at().is_none_or(|at| now >= at);
@@ -356,7 +367,7 @@ impl Network {
         if warm + making < target && making < REFILLS && (calm || warm == 0) {
             // Without a free address there is nothing to fill it with; an end brings one.
             let _ = self.make();
-        } else if warm > target && calm {
+        } else if warm > target.max(self.waiting.len()) && calm {
             self.drop_one();
         }
     }

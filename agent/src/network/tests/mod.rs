@@ -230,6 +230,38 @@ async fn without_a_lease_or_a_fabric_a_task_waits_and_is_told_why() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_sandbox_is_made_while_the_rules_of_its_task_come() {
+    let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
+    let settings = Settings { enabled: true, warm: 0, idle: 0, data_dir: dir.path().to_owned() };
+    let mut rig = Rig::with(&host, dir.path(), BTreeMap::new(), settings);
+    rig.hear(complete(5, &["10.77.1.0/24"])).await;
+    rig.until_status(|s| s.health == NetworkHealth::Ready).await;
+    let mut stranger = task();
+    let other = GroupId::random();
+    stranger.awsvpc.as_mut().expect("awsvpc").groups = [other].into();
+    let claim = rig.network.ensure(&stranger);
+    let said = async {
+        rig.until_warm(1).await;
+        assert!(host.state().admitted.is_empty(), "it can neither send nor receive");
+        let changes = NetworkChanges { groups: [(other, GroupRules::default())].into(), ..NetworkChanges::default() };
+        let delta = NetworkUpdate::Delta { base: Generation(5), generation: Generation(6), changes };
+        rig.hear(Heard::Update(delta)).await;
+    };
+    let interface = tokio::join!(claim, said).0.expect("an interface");
+    assert_eq!(host.state().made, 1, "the one that was there");
+    rig.network.release(stranger.id).await.expect("released");
+    rig.until("all of it is removed", |line| line.interfaces.is_empty()).await;
+
+    // Whoever gives up leaves nothing.
+    stranger.id = TaskId::random();
+    stranger.awsvpc.as_mut().expect("awsvpc").groups = [GroupId::random()].into();
+    rig.network.ensure(&stranger).await.expect_err("its rules never come");
+    rig.until_warm(0).await;
+    assert_eq!(host.state().made, 2);
+    assert!(!host.state().sandboxes.contains_key(&interface.eni.id));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_host_that_takes_no_part_refuses_for_good() {
     let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
     let settings = Settings { enabled: false, warm: 3, idle: 3, data_dir: dir.path().to_owned() };

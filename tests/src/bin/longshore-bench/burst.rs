@@ -42,11 +42,19 @@ pub(crate) fn run() -> Result<()> {
 
 /// Tasks with an interface each, against a Swarm's replicas that have only Docker's bridge.
 pub(crate) fn awsvpc() -> Result<()> {
-    let fleet = Fleet::longshore()?;
     let swarm = a_swarm()?;
+    head("Burst of awsvpc tasks: from the first call to the last first instruction");
+    let as_it_comes = awsvpc_of(&swarm, "", "awsvpc tasks")?;
+    let enough = awsvpc_of(&swarm, "warm_sandboxes = 100\n", "awsvpc tasks, `warm_sandboxes = 100`")?;
+    println!("\nWarm sandboxes when each round began, the first not counted: {as_it_comes}; and {enough}.");
+    Ok(())
+}
+
+/// With these lines of the agent's configuration. Gives how many warm sandboxes the rounds found.
+fn awsvpc_of(swarm: &Fleet, agent: &str, what: &str) -> Result<String> {
+    let fleet = Fleet::with_agent(agent)?;
     let mut boto = fleet.lab.boto()?;
     let definition = fleet.define("awsvpc-burst", "awsvpc", false)?;
-    head("Burst of awsvpc tasks: from the first call to the last first instruction");
     let (mut ours, mut services, mut pools) = (Vec::new(), Vec::new(), Vec::new());
     // The first round is not counted, and as large as the others: it makes the pool grow, which then is as large for
     // all that count.
@@ -54,17 +62,16 @@ pub(crate) fn awsvpc() -> Result<()> {
         // The addresses of the last round rest for a while.
         let warm = fleet.wait_pool(INTERFACES as u64)?;
         let one = with_longshore(&fleet, &mut boto, &definition, INTERFACES)?;
-        let two = with_swarm(&swarm, INTERFACES)?;
+        let two = with_swarm(swarm, INTERFACES)?;
         pools.push(format!("{warm} ({} ms)", one.as_millis()));
         if round > 0 {
             ours.push(one);
             services.push(two);
         }
     }
-    let what = format!("{INTERFACES} awsvpc tasks");
+    let what = format!("{INTERFACES} {what}");
     row(&what, &Figures::new(ours), &service(INTERFACES), &Figures::new(services));
-    println!("\nWarm sandboxes when each round began, the first not counted: {}.", pools.join(", "));
-    Ok(())
+    Ok(pools.join(", "))
 }
 
 /// A Swarm of one host.

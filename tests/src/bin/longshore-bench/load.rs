@@ -48,6 +48,12 @@ impl Space {
         File::open(&path).map(Self).with_context(|| format!("could not open {path}"))
     }
 
+    /// The one of a process of this machine.
+    pub(crate) fn of_local(pid: u64) -> Result<Self> {
+        let path = format!("/proc/{pid}/ns/net");
+        File::open(&path).map(Self).with_context(|| format!("could not open {path}"))
+    }
+
     /// Runs `work` on a thread in it.
     pub(crate) fn spawn<'scope, 'env, T: Send + 'scope>(
         &'env self,

@@ -1,7 +1,7 @@
 //! The benchmarks: what a task costs through Longshore, against what Docker by itself and Docker Swarm cost on the same
 //! machine in the same run. Runs alternate, so that what else the machine does falls on all alike.
 //!
-//! `longshore-bench [start] [burst] [awsvpc-burst] [network] [enforce] [agent] [restart]`; all of them when
+//! `longshore-bench [start] [burst] [awsvpc-burst] [network] [groups] [enforce] [agent] [restart]`; all of them when
 //! none is named. `BENCH_SCALE=0.2` makes it short. Prints Markdown, the ratio first; docs/benchmarks.md says how to
 //! read it.
 
@@ -10,6 +10,7 @@ mod burst;
 mod enforce;
 mod figures;
 mod fleet;
+mod groups;
 mod load;
 mod network;
 mod start;
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
     }
 }
 
-const ALL: [&str; 7] = ["start", "burst", "awsvpc-burst", "network", "enforce", "agent", "restart"];
+const ALL: [&str; 8] = ["start", "burst", "awsvpc-burst", "network", "groups", "enforce", "agent", "restart"];
 
 fn run() -> Result<()> {
     let mut chosen: Vec<String> = std::env::args().skip(1).collect();
@@ -43,6 +44,7 @@ fn run() -> Result<()> {
             "burst" => burst::run()?,
             "awsvpc-burst" => burst::awsvpc()?,
             "network" => network::run()?,
+            "groups" => groups::run()?,
             "enforce" => enforce::run()?,
             "agent" => agent::memory_and_cpu()?,
             "restart" => agent::restart()?,
