@@ -1,4 +1,4 @@
-//! Two rules in Docker's chain for other people's rules.
+//! Rules in Docker's chain for other people's rules.
 //!
 //! Docker lets nothing be forwarded but what it knows, and a packet that one table drops is dropped whatever other
 //! tables say. Its chain DOCKER-USER is asked first. The rules are written with the program that Docker uses: one
@@ -11,21 +11,36 @@ use std::process::{Command, Output, Stdio};
 
 const CHAIN: &str = "DOCKER-USER";
 
-/// What is let through: what tasks send, answers to it, and with `routed` what comes from other hosts' tasks.
-fn rules(leg: &str, routed: Option<Ipv4Net>) -> Vec<String> {
+/// What may reach tasks through the host, beside answers to them; their groups decide afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admitted {
+    /// Nothing else.
+    Answers,
+    /// What comes from a range: other hosts' tasks.
+    From(Ipv4Net),
+    /// What goes to a range, from wherever.
+    To(Ipv4Net),
+}
+
+/// What is let through: what tasks send, answers to it, and what else is `admitted`.
+fn rules(leg: &str, admitted: Admitted) -> Vec<String> {
     let mut rules =
         vec![format!("-i {leg} -j ACCEPT"), format!("-o {leg} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT")];
-    rules.extend(routed.map(|range| format!("-s {range} -o {leg} -j ACCEPT")));
+    match admitted {
+        Admitted::Answers => {}
+        Admitted::From(range) => rules.push(format!("-s {range} -o {leg} -j ACCEPT")),
+        Admitted::To(range) => rules.push(format!("-d {range} -o {leg} -j ACCEPT")),
+    }
     rules
 }
 
 /// Adds the rules that are missing where the chain is there, in the namespace of the calling thread.
-pub(super) fn ensure(leg: &str, routed: Option<Ipv4Net>, v6: bool) -> Result<Vec<Repair>, FabricError> {
+pub(super) fn ensure(leg: &str, admitted: Admitted, v6: bool) -> Result<Vec<Repair>, FabricError> {
     let mut done = Vec::new();
-    if ensure_with("iptables", &rules(leg, routed))? {
+    if ensure_with("iptables", &rules(leg, admitted))? {
         done.push(Repair::DockerUser("iptables".into()));
     }
-    if v6 && ensure_with("ip6tables", &rules(leg, None))? {
+    if v6 && ensure_with("ip6tables", &rules(leg, Admitted::Answers))? {
         done.push(Repair::DockerUser("ip6tables".into()));
     }
     Ok(done)

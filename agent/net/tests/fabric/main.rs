@@ -6,6 +6,7 @@ mod crash;
 mod groups;
 mod guards;
 mod hosts;
+mod lan;
 mod limits;
 mod reference;
 mod wiring;
