@@ -14,6 +14,7 @@ mod ec2;
 mod endurance;
 mod hosts;
 mod lab;
+mod overlays;
 mod placement;
 mod support;
 mod tasks;
