@@ -133,6 +133,7 @@ async fn tasks_talk_as_their_groups_allow_and_leave_nothing() {
             v6: None,
             overlay: Overlay::Vxlan { vni: 7177, port: 4789 },
             mtu: 1450,
+            lease_length: 24,
         },
         leases: vec![Lease { v4: "10.77.1.0/24".parse().expect("a net"), v6: None }],
         peers: BTreeMap::new(),
@@ -283,6 +284,7 @@ async fn hosts_find_out_whether_packets_pass_between_them() {
             v6: None,
             overlay: Overlay::Vxlan { vni: 7178, port: 4789 },
             mtu: 1450,
+            lease_length: 24,
         };
         let fabric = kernel.open(&Shape { network, leases, underlay }).await.expect("a fabric");
         assert_eq!(fabric.set_peers(&[peer(other)]).await.expect("known"), []);

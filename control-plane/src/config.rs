@@ -4,7 +4,7 @@
 //! and the checks at start. Never: reads a secret; the root key of a first start is read by `first_start`.
 
 use ipnet::{Ipv4Net, Ipv6Net};
-use longshore_model::{AccountId, NetworkConfig, Overlay};
+use longshore_model::{AccountId, LEASE_LENGTHS, NetworkConfig, Overlay};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -85,12 +85,18 @@ keys! {
     /// Connections of agents at once. Hosts that join have room of their own.
     max_agents: usize, "LONGSHORE_CONTROL_MAX_AGENTS", default "20000", example "";
     /// The addresses of tasks with networkMode awsvpc: one network for all clusters and hosts, of which each host gets
-    /// /24s. At least a /23. This and the keys below may only change while no host has addresses.
+    /// parts (`task_network_lease`). A /8 or smaller, with room for two parts. With `lan`, a range of the hosts' own
+    /// network that DHCP does not give and nobody has. This and the keys below may only change while no host has
+    /// addresses.
     task_network: Ipv4Net, "LONGSHORE_CONTROL_TASK_NETWORK", default "\"10.77.0.0/16\"", example "";
-    /// An IPv6 prefix for them, a /48 of fc00::/7. They have no IPv6 addresses when absent.
+    /// The length of the prefix of a host's part, 24 to 28: a /24 has 253 addresses for tasks, a /28 has 13. A host
+    /// that runs short gets further parts.
+    task_network_lease: u8, "LONGSHORE_CONTROL_TASK_NETWORK_LEASE", default "24", example "";
+    /// An IPv6 prefix for them, a /48 of fc00::/7. They have no IPv6 addresses when absent. Not with `lan`.
     task_network6: Ipv6Net, "LONGSHORE_CONTROL_TASK_NETWORK6", default "", example "\"fd77:4c53:1::/48\"";
-    /// How tasks on different hosts reach each other: `vxlan`, a tunnel between every two hosts, or `routes`, host
-    /// routes over a network that all hosts are on.
+    /// How tasks on different hosts reach each other: `vxlan`, a tunnel between every two hosts; `routes`, host routes
+    /// over a network that all hosts are on; or `lan`, the same with tasks at addresses of that network, so that every
+    /// machine on it reaches them.
     task_network_overlay: OverlayKind, "LONGSHORE_CONTROL_TASK_NETWORK_OVERLAY", default "\"vxlan\"", example "";
     /// With `vxlan`, the number of the network, 1 to 16777215.
     task_network_vni: u32, "LONGSHORE_CONTROL_TASK_NETWORK_VNI", default "7777", example "";
@@ -122,6 +128,8 @@ pub enum OverlayKind {
     Vxlan,
     /// Host routes.
     Routes,
+    /// Addresses of the hosts' own network.
+    Lan,
 }
 
 /// The configuration in force, checked.
@@ -290,8 +298,24 @@ fn task_network(keys: &Flags) -> Result<NetworkConfig, ConfigError> {
     if v4.addr() != v4.network() {
         return Err(wrong("task_network", v4, format!("must begin at its first address, {}", v4.trunc())));
     }
-    if !(8..=23).contains(&v4.prefix_len()) {
-        return Err(wrong("task_network", v4, "must be from a /8 to a /23".to_owned()));
+    let lease_length = keys.task_network_lease.expect(present);
+    in_range(
+        "task_network_lease",
+        lease_length.into(),
+        (*LEASE_LENGTHS.start()).into(),
+        (*LEASE_LENGTHS.end()).into(),
+    )?;
+    // Two parts, so that there is one beside the first, which comes last; and numbers of parts have 16 bits.
+    if !(8..lease_length).contains(&v4.prefix_len()) {
+        let smallest = lease_length - 1;
+        let why =
+            format!("must be from a /8 to a /{smallest}: room for two parts of a /{lease_length} (task_network_lease)");
+        return Err(wrong("task_network", v4, why));
+    }
+    if lease_length - v4.prefix_len() > 16 {
+        let longest = v4.prefix_len() + 16;
+        let why = format!("makes more than 65536 parts of {v4} (task_network); must be at most {longest} with it");
+        return Err(wrong("task_network_lease", lease_length, why));
     }
     let unusable = ["0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3"];
     let is_unusable = |net: &&&str| {
@@ -317,8 +341,14 @@ fn task_network(keys: &Flags) -> Result<NetworkConfig, ConfigError> {
     let overlay = match keys.task_network_overlay.expect(present) {
         OverlayKind::Vxlan => Overlay::Vxlan { vni, port },
         OverlayKind::Routes => Overlay::Routes,
+        OverlayKind::Lan => Overlay::Lan,
     };
-    Ok(NetworkConfig { v4, v6: keys.task_network6, overlay, mtu })
+    if let (Overlay::Lan, Some(v6)) = (overlay, keys.task_network6) {
+        let why = "does not go with task_network_overlay \"lan\": addresses of a LAN are given by hand in IPv4 alone; \
+                   leave it out, or take \"vxlan\" or \"routes\"";
+        return Err(wrong("task_network6", v6, why.to_owned()));
+    }
+    Ok(NetworkConfig { v4, v6: keys.task_network6, overlay, mtu, lease_length })
 }
 
 fn defaults() -> File {
@@ -422,6 +452,12 @@ mod tests {
             ("task_network = \"10.0.0.0/7\"", "task_network"),
             ("task_network = \"169.254.0.0/20\"", "task_network"),
             ("task_network = \"239.0.0.0/16\"", "task_network"),
+            ("task_network = \"192.168.50.128/25\"", "task_network_lease"),
+            ("task_network = \"192.168.50.128/27\"\ntask_network_lease = 27", "task_network"),
+            ("task_network_lease = 23", "task_network_lease"),
+            ("task_network_lease = 29", "task_network_lease"),
+            ("task_network = \"10.0.0.0/8\"\ntask_network_lease = 25", "task_network_lease"),
+            ("task_network_overlay = \"lan\"\ntask_network6 = \"fd77::/48\"", "task_network6"),
             ("task_network6 = \"fd77::/64\"", "task_network6"),
             ("task_network6 = \"2001:db8::/48\"", "task_network6"),
             ("task_network_overlay = \"ipip\"", "task_network_overlay"),
@@ -434,6 +470,13 @@ mod tests {
             let error = load(text, Flags::default()).expect_err(text);
             assert!(error.contains(key), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_range_of_a_lan_is_cut_into_small_parts() {
+        let file = "task_network = \"192.168.50.128/25\"\ntask_network_lease = 28\ntask_network_overlay = \"lan\"\n";
+        let network = load(file, Flags::default()).expect("valid").network;
+        assert_eq!((network.lease_length, network.overlay), (28, Overlay::Lan));
     }
 
     #[test]

@@ -20,9 +20,9 @@ pub use host::{
 };
 pub use id::{AccountId, ClusterKey, ClusterName, ContainerName, Generation, IdError, InstanceId, Region, TaskId};
 pub use network::{
-    AwsvpcSpec, Bandwidth, EniId, EniReport, GroupId, GroupRules, Lease, Mac, MemberChanges, NetworkChanges,
-    NetworkConfig, NetworkHealth, NetworkState, NetworkStatus, NetworkUpdate, Overlay, Peer, Rule, RuleId, RulePeer,
-    SubnetId, Traffic, VpcId,
+    AwsvpcSpec, Bandwidth, EniId, EniReport, GroupId, GroupRules, LEASE_LENGTH, LEASE_LENGTHS, Lease, Mac,
+    MemberChanges, NetworkChanges, NetworkConfig, NetworkHealth, NetworkState, NetworkStatus, NetworkUpdate, Overlay,
+    Peer, Rule, RuleId, RulePeer, SubnetId, Traffic, VpcId,
 };
 pub use report::{ContainerReport, NetworkBinding, StopInfo, TaskReport};
 pub use spec::{

@@ -1,8 +1,8 @@
 //! Task networking (`awsvpc`): interfaces, security groups, and what a host has to know of the network around it.
 //!
-//! One network for one control plane, as a VPC with one subnet: every host holds leases (a /24 each) of its range and
-//! hands their addresses to tasks by itself. What a host knows of others comes as a numbered [`NetworkUpdate`], so that
-//! a host that was away is brought up to date by what it missed or by everything.
+//! One network for one control plane, as a VPC with one subnet: every host holds leases of its range (a /24 to a /28
+//! each, all of one length) and hands their addresses to tasks by itself. What a host knows of others comes as a
+//! numbered [`NetworkUpdate`], so that a host that was away is brought up to date by what it missed or by everything.
 
 use crate::id::{Generation, IdError, InstanceId};
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -226,7 +226,7 @@ pub fn host_name(address: Ipv4Addr) -> String {
 /// last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Lease {
-    /// A /24.
+    /// A /24 to a /28, as [`NetworkConfig::lease_length`] says.
     pub v4: Ipv4Net,
     /// A /64, when the network has an IPv6 prefix.
     pub v6: Option<Ipv6Net>,
@@ -274,6 +274,20 @@ pub enum Overlay {
     /// Host routes over a network that all hosts are on.
     #[serde(rename = "routes")]
     Routes,
+    /// As `Routes`, and tasks' addresses are of the hosts' own network: everybody on it reaches tasks, and nothing is
+    /// translated there.
+    #[serde(rename = "lan")]
+    Lan,
+}
+
+/// The lengths that leases may have.
+pub const LEASE_LENGTHS: std::ops::RangeInclusive<u8> = 24..=28;
+
+/// The length of leases unless something else is said.
+pub const LEASE_LENGTH: u8 = 24;
+
+const fn lease_length() -> u8 {
+    LEASE_LENGTH
 }
 
 /// What is the same for every host.
@@ -287,6 +301,9 @@ pub struct NetworkConfig {
     pub overlay: Overlay,
     /// MTU of task interfaces, the same on all hosts.
     pub mtu: u16,
+    /// The length of the prefix of every lease, of [`LEASE_LENGTHS`].
+    #[serde(default = "lease_length")]
+    pub lease_length: u8,
 }
 
 /// Another host of the network.
@@ -584,6 +601,17 @@ mod tests {
         );
         assert_eq!(lease.v6_of(tasks[9]).expect("readable").to_string(), "fd77::1:0:0:a4d:10b");
         assert_eq!(host_name(tasks[9]), "ip-10-77-1-11");
+        let small = Lease { v4: "192.168.50.144/28".parse().expect("readable"), v6: None };
+        let tasks: Vec<_> = small.task_addresses().collect();
+        assert_eq!((small.tunnel(), small.leg()), ([192, 168, 50, 144].into(), [192, 168, 50, 145].into()));
+        assert_eq!((tasks.len(), tasks[0], tasks[12]), (13, [192, 168, 50, 146].into(), [192, 168, 50, 158].into()));
+    }
+
+    #[test]
+    fn a_network_that_says_no_length_of_leases_is_of_a_time_when_there_was_one() {
+        let text = r#"{"v4":"10.77.0.0/16","v6":null,"overlay":"routes","mtu":1450}"#;
+        let read: NetworkConfig = serde_json::from_str(text).expect("readable");
+        assert_eq!((read.lease_length, read.overlay), (24, Overlay::Routes));
     }
 
     #[test]
@@ -593,6 +621,7 @@ mod tests {
             v6: None,
             overlay: Overlay::Vxlan { vni: 7777, port: 4789 },
             mtu: 1450,
+            lease_length: LEASE_LENGTH,
         };
         let lease = |n: u8| Lease { v4: Ipv4Net::new(Ipv4Addr::new(10, 77, n, 0), 24).expect("readable"), v6: None };
         let peer = |n: u8| Peer {

@@ -57,12 +57,12 @@ pub(super) fn wait_open(node: &Node, from: &str, to: &str, open: bool) {
     .unwrap();
 }
 
-fn status(node: &Node) -> Value {
+pub(super) fn status(node: &Node) -> Value {
     Agent::status(&node.host).unwrap()["network"].clone()
 }
 
 /// Waits until a host has nothing of tasks in its network: sandboxes, links and elements are those of the pool.
-fn assert_clean(node: &Node) {
+pub(super) fn assert_clean(node: &Node) {
     wait_until(&format!("no interface of a task on {}", node.host.name()), DEADLINE, || {
         let seen = status(node);
         let warm = seen["warm"].as_u64().unwrap_or(u64::MAX);

@@ -16,6 +16,7 @@ mod endurance;
 mod hosts;
 mod lab;
 mod moving;
+mod overlays;
 mod placement;
 mod support;
 mod tasks;

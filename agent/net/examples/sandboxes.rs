@@ -67,6 +67,7 @@ async fn run() {
         v6: None,
         overlay: Overlay::Vxlan { vni: 7777, port: 4789 },
         mtu: 1450,
+        lease_length: 24,
     };
     let lease = Lease { v4: "10.77.1.0/24".parse().expect("a network"), v6: None };
     let config = FabricConfig::new(network, vec![lease]);

@@ -9,6 +9,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod arp;
 mod fabric;
 mod handle;
 mod names;
@@ -23,8 +24,8 @@ mod verify;
 
 pub use fabric::{
     AdmitError, CheckError, Claim, DismissError, Elements, Fabric, FabricConfig, FabricError, FabricLink, GroupsError,
-    LimitError, ObserveError, Observed, PeersError, PeersReport, RefusedPeer, Repair, Stray, Underlay, UnwireError,
-    Wire, WireError, Wired, probe,
+    LanError, LimitError, ObserveError, Observed, PeersError, PeersReport, RefusedPeer, Repair, Stray, Underlay,
+    UnwireError, Wire, WireError, Wired, probe,
 };
 pub use handle::{Handle, Link, NetError};
 pub use names::{EniStem, Names, SHORT_NAME};

@@ -114,7 +114,7 @@ impl Network {
     pub(super) fn compare(&mut self, sandboxes: &BTreeMap<EniId, Sandbox>, asked_at: Instant) {
         let running = |eni: &EniId| sandboxes.get(eni).is_some_and(|s| s.running);
         let shown = |slot: &Slot| match slot.stage {
-            Stage::Warm { since } => since < asked_at,
+            Stage::Warm { since, .. } => since < asked_at,
             Stage::Found => true,
             Stage::Making
             | Stage::Claiming { .. }
@@ -188,7 +188,9 @@ impl Network {
                     *through = admitted.contains(eni) || lost.contains_key(eni);
                 }
                 Stage::Found => match seen.get(eni).copied().unwrap_or_default() {
-                    Seen { wired: true, admitted: false } => slot.stage = Stage::Warm { since: Instant::now() },
+                    Seen { wired: true, admitted: false } => {
+                        slot.stage = Stage::Warm { since: Instant::now(), looked: false };
+                    }
                     // It was let through, so others may know its address: it rests like any other.
                     Seen { admitted: true, .. } => {
                         self.quarantine.add(*eni, slot.address, now);

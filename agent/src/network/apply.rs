@@ -146,7 +146,7 @@ impl Network {
         }
     }
 
-    pub(super) fn applied(&mut self, generation: Generation, result: Result<Option<Refused>, Fault>) {
+    pub(super) fn applied(&mut self, generation: Generation, result: Result<Option<RefusedPeers>, Fault>) {
         match result {
             Ok(refused) => self.in_force(generation, refused),
             Err(fault) => self.lane_failed("a change of the network is not in force", fault),
@@ -154,7 +154,7 @@ impl Network {
     }
 
     /// What was said up to `generation` is in force. Absent hosts are those of before.
-    pub(super) fn in_force(&mut self, generation: Generation, refused: Option<Refused>) {
+    pub(super) fn in_force(&mut self, generation: Generation, refused: Option<RefusedPeers>) {
         self.lane = Lane::Idle;
         self.lane_again = None;
         self.fabric_fault = None;
@@ -214,7 +214,7 @@ impl Network {
     }
 }
 
-async fn apply(fabric: &dyn Fabric, work: Work) -> Result<Option<Refused>, Fault> {
+async fn apply(fabric: &dyn Fabric, work: Work) -> Result<Option<RefusedPeers>, Fault> {
     if let Some(leases) = work.leases {
         fabric.set_leases(&leases).await?;
     }
@@ -237,7 +237,7 @@ async fn apply(fabric: &dyn Fabric, work: Work) -> Result<Option<Refused>, Fault
 }
 
 /// Hosts that are left out, and why.
-pub(super) type Refused = Vec<(InstanceId, String)>;
+pub(super) type RefusedPeers = Vec<(InstanceId, String)>;
 
 /// The fabric as others see it.
 pub(super) type SharedFabric = Arc<dyn Fabric>;

@@ -7,7 +7,7 @@ use super::handle::Claim;
 use super::owner::{AGAIN, Done, Network};
 use super::pool::{MAKES, REFILLS};
 use crate::engine::docker::chain;
-use longshore_model::{Bandwidth, EniId, TaskId};
+use longshore_model::{Bandwidth, EniId, Mac, TaskId};
 use longshore_plan::{Failure, Interface};
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -17,6 +17,9 @@ use tokio::time::Instant;
 
 /// How long a task waits here before it is told why; then it asks again.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long it counts that nobody else had an address.
+const LOOKED: Duration = Duration::from_secs(30);
 
 /// Waits between tries of a removal: the first, and the longest.
 const REMOVE_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -42,6 +45,8 @@ pub(super) enum Stage {
     Warm {
         /// Since when: a listing that is older does not show it.
         since: Instant,
+        /// Whether nobody else on the hosts' network had its address then.
+        looked: bool,
     },
     /// It is being let through for a task.
     Claiming { task: TaskId, interface: Box<Interface>, answers: Vec<Answer>, releases: Vec<ReleaseAnswer> },
@@ -89,6 +94,29 @@ impl Slot {
             | Stage::Releasing { .. }
             | Stage::Removing { .. } => false,
         }
+    }
+}
+
+/// Why an interface was not made, or not given.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// It did not work.
+    Failed(Failure),
+    /// Somebody else on the hosts' network has its address.
+    Occupied(Mac),
+}
+
+impl From<Fault> for Refused {
+    fn from(fault: Fault) -> Self {
+        Self::Failed(failure(fault))
+    }
+}
+
+/// Whether an address is free on the hosts' network.
+async fn look_for_holder(fabric: &SharedFabric, address: Ipv4Addr) -> Result<(), Refused> {
+    match fabric.holder(address).await? {
+        Some(holder) => Err(Refused::Occupied(holder)),
+        None => Ok(()),
     }
 }
 
@@ -224,7 +252,16 @@ impl Network {
         tracing::debug!(%task, %eni, address = %slot.address, "interface given");
         let files = self.files.clone();
         let wanted = interface.clone();
-        self.jobs.spawn(async move { Done::Claimed(eni, let_through(&fabric, &files, &wanted, names).await) });
+        let looked = matches!(&slot.stage, Stage::Warm { since, looked: true } if now.duration_since(*since) < LOOKED);
+        self.jobs.spawn(async move {
+            let through = async {
+                if !looked {
+                    look_for_holder(&fabric, wanted.eni.ipv4).await?;
+                }
+                let_through(&fabric, &files, &wanted, names).await.map_err(Refused::Failed)
+            };
+            Done::Claimed(eni, through.await)
+        });
         let stage =
             Stage::Claiming { task, interface: Box::new(interface), answers: vec![answer], releases: Vec::new() };
         if let Some(slot) = self.slots.get_mut(&eni) {
@@ -233,7 +270,7 @@ impl Network {
         self.demand.claimed(now);
     }
 
-    pub(super) fn claimed(&mut self, eni: EniId, result: Result<(), Failure>) {
+    pub(super) fn claimed(&mut self, eni: EniId, result: Result<(), Refused>) {
         let Some(slot) = self.slots.get_mut(&eni) else { return };
         let Stage::Claiming { task, interface, answers, releases } = std::mem::replace(&mut slot.stage, Stage::Making)
         else {
@@ -250,7 +287,8 @@ impl Network {
                     self.release(task, answer);
                 }
             }
-            Err(failure) => {
+            Err(refused) => {
+                let failure = self.refused(interface.eni.ipv4, refused);
                 for answer in answers {
                     _ = answer.send(Err(failure.clone()));
                 }
@@ -258,6 +296,18 @@ impl Network {
                 for answer in releases {
                     _ = answer.send(Ok(()));
                 }
+            }
+        }
+    }
+
+    /// Why there is no interface, for whoever waits for it. An address that somebody else has is set aside.
+    fn refused(&mut self, address: Ipv4Addr, refused: Refused) -> Failure {
+        match refused {
+            Refused::Failed(failure) => failure,
+            Refused::Occupied(holder) => {
+                tracing::warn!(%address, %holder, "somebody on the hosts' network has an address; it is set aside");
+                self.set_aside.add(address, holder, Instant::now());
+                Failure::Passing(format!("{address} is in use on the hosts' network by {holder}; it gets another"))
             }
         }
     }
@@ -379,7 +429,7 @@ impl Network {
             return;
         }
         let warm = self.slots.iter().filter_map(|(eni, slot)| match &slot.stage {
-            Stage::Warm { since } => Some((*since, *eni)),
+            Stage::Warm { since, .. } => Some((*since, *eni)),
             Stage::Found
             | Stage::Making
             | Stage::Claiming { .. }
@@ -410,8 +460,9 @@ impl Network {
         let sandboxes = self.sandboxes.clone();
         self.jobs.spawn(async move {
             let make = async {
-                let (sandbox, pid) = sandboxes.make(&eni).await?;
-                fabric.wire(&eni, pid).await.map_err(failure)?;
+                look_for_holder(&fabric, address).await?;
+                let (sandbox, pid) = sandboxes.make(&eni).await.map_err(Refused::Failed)?;
+                fabric.wire(&eni, pid).await?;
                 Ok(sandbox)
             };
             Done::Made(id, make.await)
@@ -419,16 +470,22 @@ impl Network {
         Ok(())
     }
 
-    pub(super) fn made(&mut self, eni: EniId, result: Result<String, Failure>) {
+    pub(super) fn made(&mut self, eni: EniId, result: Result<String, Refused>) {
         let Some(slot) = self.slots.get_mut(&eni) else { return };
         match result {
             Ok(sandbox) => {
                 slot.sandbox = Some(sandbox);
-                slot.stage = Stage::Warm { since: Instant::now() };
+                slot.stage = Stage::Warm { since: Instant::now(), looked: true };
                 self.make_again = None;
                 self.engine_fault = None;
             }
-            Err(failure) => {
+            Err(Refused::Occupied(holder)) => {
+                let address = slot.address;
+                let _ = self.refused(address, Refused::Occupied(holder));
+                // Nothing was made: the next has another address at once.
+                self.slots.remove(&eni);
+            }
+            Err(Refused::Failed(failure)) => {
                 tracing::warn!(%eni, error = failure.text(), "could not make a sandbox");
                 self.engine_fault = Some(failure.text().to_owned());
                 self.make_again = Some(Instant::now() + AGAIN);

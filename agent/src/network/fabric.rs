@@ -3,10 +3,10 @@
 
 use async_trait::async_trait;
 use longshore_model::{
-    Bandwidth, EniId, EniReport, GroupId, GroupRules, InstanceId, Lease, MemberChanges, NetworkConfig, Peer,
+    Bandwidth, EniId, EniReport, GroupId, GroupRules, InstanceId, Lease, Mac, MemberChanges, NetworkConfig, Peer,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 /// What a fabric is made of.
@@ -62,6 +62,8 @@ pub trait Fabric: Send + Sync {
     async fn repair(&self) -> Result<Vec<String>, Fault>;
     /// Changes the host's leases.
     async fn set_leases(&self, leases: &[Lease]) -> Result<(), Fault>;
+    /// Who else on the hosts' own network has an address, where tasks have addresses of it; nobody elsewhere.
+    async fn holder(&self, address: Ipv4Addr) -> Result<Option<Mac>, Fault>;
     /// Gives the sandbox whose first process is `pid` its interface, which can neither send nor receive.
     async fn wire(&self, eni: &EniReport, pid: u32) -> Result<(), Fault>;
     /// Takes a sandbox's interface away.

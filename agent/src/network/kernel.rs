@@ -3,10 +3,10 @@
 use super::fabric::{Admission, Fabric, Fault, Kernel, Seen, Shape};
 use crate::engine::docker::chain;
 use async_trait::async_trait;
-use longshore_model::{Bandwidth, EniId, EniReport, GroupId, GroupRules, InstanceId, Lease, MemberChanges, Peer};
+use longshore_model::{Bandwidth, EniId, EniReport, GroupId, GroupRules, InstanceId, Lease, Mac, MemberChanges, Peer};
 use longshore_net::{Claim, EniStem, FabricConfig, Handle, LimitError, Names, Namespace, Underlay, Wire};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,10 @@ const DOCKER_BRIDGE: &str = "docker0";
 
 /// How long another host has to answer, for small packets and for large ones.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long whoever has an address on the hosts' network has to say so: three questions. RFC 5227 waits for seconds,
+/// as one may on a link that just came up; here it is a link in use, and every task would wait.
+const HOLDERS: Duration = Duration::from_millis(450);
 
 /// The kernel of this host.
 #[derive(Debug, Clone, Default)]
@@ -58,7 +62,10 @@ impl HostKernel {
         };
         let handle = handle.map_err(|e| fault(&e))?;
         let links = handle.links().await.map_err(|e| fault(&e))?;
-        let has = |link: &&longshore_net::Link| link.addresses.iter().any(|net| net.addr() == address);
+        // On a LAN of tasks the leg has it as well.
+        let leg = self.names.leg();
+        let has =
+            |link: &&longshore_net::Link| link.name != leg && link.addresses.iter().any(|net| net.addr() == address);
         let missing =
             || Fault { why: format!("no link of this host has the underlay's address {address}"), lasting: false };
         links.iter().find(has).map(|link| link.name.clone()).ok_or_else(missing)
@@ -82,6 +89,10 @@ impl Fabric for HostFabric {
 
     async fn set_leases(&self, leases: &[Lease]) -> Result<(), Fault> {
         self.0.set_leases(leases).await.map(drop).map_err(|e| fault(&e))
+    }
+
+    async fn holder(&self, address: Ipv4Addr) -> Result<Option<Mac>, Fault> {
+        self.0.holder(address, HOLDERS).await.map_err(|e| fault(&e))
     }
 
     async fn wire(&self, eni: &EniReport, pid: u32) -> Result<(), Fault> {

@@ -31,6 +31,7 @@ mod pool;
 mod quarantine;
 pub mod sandboxes;
 mod saved;
+mod set_aside;
 pub mod status;
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! The owner's loop: take in what became known, see what follows, publish.
 
 use super::adopt::{Opened, Owned};
-use super::apply::{Lane, Pending, Refused};
+use super::apply::{Lane, Pending, RefusedPeers};
 use super::book::{Book, capacity};
-use super::claims::{Slot, Stage, Waiting};
+use super::claims::{Refused, Slot, Stage, Waiting};
 use super::fabric::{Fabric, Fault, Kernel};
 use super::files::Files;
 use super::handle::{Ends, Heard, Request};
@@ -12,6 +12,7 @@ use super::pool::Demand;
 use super::quarantine::Quarantine;
 use super::sandboxes::{Sandbox, Sandboxes};
 use super::saved::{Said, Shelf, Step};
+use super::set_aside::SetAside;
 use super::status::{InterfaceLine, NetworkLine, PeerLine};
 use crate::engine::drivers::Clock;
 use longshore_model::{
@@ -89,13 +90,13 @@ pub(super) enum Done {
     /// A listing; with what containers' labels say, as long as nothing was adopted.
     Looked(Instant, Result<Look, Failure>),
     Opened(Generation, Result<Box<Opened>, Fault>),
-    Applied(Generation, Result<Option<Refused>, Fault>),
+    Applied(Generation, Result<Option<RefusedPeers>, Fault>),
     Repaired(Result<Vec<String>, Fault>),
     /// Whether packets pass to other hosts.
     Reached(BTreeMap<InstanceId, Result<(), Fault>>),
     /// A sandbox was made and wired, or not.
-    Made(EniId, Result<String, Failure>),
-    Claimed(EniId, Result<(), Failure>),
+    Made(EniId, Result<String, Refused>),
+    Claimed(EniId, Result<(), Refused>),
     /// A task's interface was let through once more, after a start.
     Admitted(EniId, Result<(), Fault>),
     Dismissed(EniId, Result<(), Fault>),
@@ -138,6 +139,8 @@ pub struct Network {
     pub(super) shelf: Shelf,
     pub(super) said: Said,
     pub(super) quarantine: Quarantine,
+    /// Addresses that somebody else on the hosts' network has.
+    pub(super) set_aside: SetAside,
     /// What is to be saved next.
     pub(super) unsaved: Saving,
     /// Whether something is being saved. One at a time: a later state must not be overtaken by an earlier one.
@@ -196,6 +199,7 @@ impl Network {
             shelf,
             said,
             quarantine,
+            set_aside: SetAside::default(),
             unsaved: Saving::default(),
             saving: false,
             settled: 0,
@@ -289,6 +293,7 @@ impl Network {
         let calm = self.demand.calm_at();
         let times = [
             self.checks.wake(),
+            self.set_aside.wake(),
             self.lane_again,
             self.make_again,
             rest,
@@ -458,7 +463,9 @@ impl Network {
     }
 
     pub(super) fn is_taken(&self, address: Ipv4Addr) -> bool {
-        self.quarantine.holds(address) || self.slots.values().any(|slot| slot.address == address)
+        self.quarantine.holds(address)
+            || self.set_aside.holds(address, Instant::now())
+            || self.slots.values().any(|slot| slot.address == address)
     }
 
     /// Addresses that tasks could be given at once.
@@ -466,7 +473,8 @@ impl Network {
         let ours = |address: &Ipv4Addr| self.leases().iter().any(|lease| lease.v4.contains(address));
         let spare = |slot: &&Slot| slot.is_spare() || matches!(slot.stage, Stage::Making);
         let used = self.slots.values().filter(|slot| !spare(slot)).map(|slot| slot.address);
-        let used: BTreeSet<Ipv4Addr> = used.chain(self.quarantine.addresses()).filter(ours).collect();
+        let resting = self.quarantine.addresses().chain(self.set_aside.addresses(Instant::now()));
+        let used: BTreeSet<Ipv4Addr> = used.chain(resting).filter(ours).collect();
         capacity(self.leases()).saturating_sub(used.len())
     }
 
@@ -507,6 +515,12 @@ impl Network {
         });
     }
 
+    /// What is not as it should be and harms no task of this host.
+    fn warnings(&self) -> Vec<String> {
+        let engine = self.engine_fault.iter().map(|why| format!("the container engine: {why}"));
+        engine.chain(self.set_aside.warnings(Instant::now())).collect()
+    }
+
     fn line(&self) -> NetworkLine {
         let off = || Some("task_network is false in this host's configuration".to_owned());
         let none = || self.said.state.is_none().then(|| "the control plane has not said anything of it yet".to_owned());
@@ -516,7 +530,7 @@ impl Network {
         NetworkLine {
             ok: why.is_none(),
             why,
-            warnings: self.engine_fault.iter().map(|why| format!("the container engine: {why}")).collect(),
+            warnings: self.warnings(),
             generation: self.said.generation.0,
             applied: self.applied.0,
             settled: self.settled,
@@ -524,6 +538,7 @@ impl Network {
             leases: self.leases().iter().map(|lease| lease.v4.to_string()).collect(),
             free: self.free(),
             resting: self.quarantine.len(),
+            set_aside: self.set_aside.lines(Instant::now()),
             warm: self.slots.values().filter(|slot| matches!(slot.stage, Stage::Warm { .. })).count(),
             warm_target: self.demand.peek(&self.settings),
             waiting: self.waiting.len(),

@@ -232,6 +232,7 @@ mod tests {
 
     fn said(generation: u64) -> Said {
         let config = NetworkConfig {
+            lease_length: 24,
             v4: "10.77.0.0/16".parse().expect("a range"),
             v6: None,
             overlay: Overlay::Vxlan { vni: 7777, port: 4789 },

@@ -28,6 +28,9 @@ pub struct NetworkLine {
     pub free: usize,
     /// Addresses that rest.
     pub resting: usize,
+    /// Addresses of the leases that somebody else on the hosts' network has, and who: `ADDRESS (MAC)`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub set_aside: Vec<String>,
     /// Sandboxes that wait for a task, and how many there should be.
     pub warm: usize,
     /// See `warm`.

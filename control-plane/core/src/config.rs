@@ -1,6 +1,6 @@
 //! What a control plane's core is told when it opens. Owns nothing at run time.
 
-use longshore_model::{NetworkConfig, Overlay};
+use longshore_model::{LEASE_LENGTH, NetworkConfig, Overlay};
 use secrecy::SecretString;
 use std::time::Duration;
 
@@ -30,6 +30,7 @@ impl Default for CoreConfig {
                 v6: None,
                 overlay: Overlay::Vxlan { vni: 7777, port: 4789 },
                 mtu: 1450,
+                lease_length: LEASE_LENGTH,
             },
         }
     }

@@ -352,8 +352,9 @@ impl Core {
         }
         self.inner.applied.set(instance, status.applied);
         let known = host.network_status.as_deref();
-        let few = TakeNetworkStatus::gist(&status).2;
-        if !few && known.map(TakeNetworkStatus::gist) == Some(TakeNetworkStatus::gist(&status)) {
+        let few = state.few_addresses();
+        let gist = |status| TakeNetworkStatus::gist(status, few);
+        if status.free_addresses >= few && known.map(gist) == Some(gist(&status)) {
             return Ok(());
         }
         self.submit(TakeNetworkStatus { instance, session, status }).await

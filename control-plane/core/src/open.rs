@@ -165,6 +165,7 @@ fn difference(stored: &NetworkConfig, configured: &NetworkConfig) -> Option<(&'s
         let (overlay, vni, port) = match config.overlay {
             Overlay::Vxlan { vni, port } => ("vxlan", Some(vni), Some(port)),
             Overlay::Routes => ("routes", None, None),
+            Overlay::Lan => ("lan", None, None),
         };
         let number = |number: Option<u32>| number.map_or_else(|| "nothing".to_owned(), |number| number.to_string());
         [
@@ -174,6 +175,7 @@ fn difference(stored: &NetworkConfig, configured: &NetworkConfig) -> Option<(&'s
             ("task_network_vni", number(vni)),
             ("task_network_port", number(port.map(Into::into))),
             ("task_network_mtu", config.mtu.to_string()),
+            ("task_network_lease", config.lease_length.to_string()),
         ]
     };
     let pairs = texts(stored).into_iter().zip(texts(configured));

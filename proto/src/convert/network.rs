@@ -3,8 +3,9 @@
 use super::{Fault, FieldError, Within, at_most, each, id, port, repeated, required};
 use crate::v1;
 use longshore_model::{
-    AwsvpcSpec, Bandwidth, EniReport, Generation, GroupId, GroupRules, Lease, MemberChanges, NetworkChanges,
-    NetworkConfig, NetworkHealth, NetworkState, NetworkStatus, NetworkUpdate, Overlay, Peer, Rule, RulePeer, Traffic,
+    AwsvpcSpec, Bandwidth, EniReport, Generation, GroupId, GroupRules, LEASE_LENGTH, LEASE_LENGTHS, Lease,
+    MemberChanges, NetworkChanges, NetworkConfig, NetworkHealth, NetworkState, NetworkStatus, NetworkUpdate, Overlay,
+    Peer, Rule, RulePeer, Traffic,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -95,8 +96,8 @@ impl TryFrom<v1::Lease> for Lease {
 
     fn try_from(lease: v1::Lease) -> Result<Self, FieldError> {
         let v4: ipnet::Ipv4Net = parse("v4", &lease.v4, CIDR)?;
-        if v4.prefix_len() != 24 || v4.addr() != v4.network() {
-            return Err(FieldError::new("v4", Fault::Rule("must be a /24 by its first address")));
+        if !LEASE_LENGTHS.contains(&v4.prefix_len()) || v4.addr() != v4.network() {
+            return Err(FieldError::new("v4", Fault::Rule("must be a /24 to a /28 by its first address")));
         }
         let v6: Option<ipnet::Ipv6Net> = lease.v6.map(|text| parse("v6", &text, CIDR)).transpose()?;
         if v6.is_some_and(|net| net.prefix_len() != 64 || net.addr() != net.network()) {
@@ -115,8 +116,10 @@ impl From<NetworkConfig> for v1::NetworkConfig {
             overlay: Some(match config.overlay {
                 Overlay::Vxlan { vni, port } => Wire::Vxlan(v1::Vxlan { vni, port: port.into() }),
                 Overlay::Routes => Wire::Routes(v1::Routes {}),
+                Overlay::Lan => Wire::Lan(v1::Lan {}),
             }),
             mtu: config.mtu.into(),
+            lease_length: config.lease_length.into(),
         }
     }
 }
@@ -136,14 +139,23 @@ impl TryFrom<v1::NetworkConfig> for NetworkConfig {
                 port: port("overlay.port", vxlan.port)?,
             },
             Wire::Routes(v1::Routes {}) => Overlay::Routes,
+            Wire::Lan(v1::Lan {}) => Overlay::Lan,
         };
         let mtu = u16::try_from(config.mtu).ok().filter(|mtu| *mtu >= 576);
         let mtu_fault = Fault::Range { value: config.mtu.into(), min: 576, max: u16::MAX.into() };
+        let lease_length = match config.lease_length {
+            // A control plane that knows of one length only.
+            0 => Some(LEASE_LENGTH),
+            length => u8::try_from(length).ok().filter(|length| LEASE_LENGTHS.contains(length)),
+        };
+        let (min, max) = (i64::from(*LEASE_LENGTHS.start()), i64::from(*LEASE_LENGTHS.end()));
+        let lease_fault = Fault::Range { value: config.lease_length.into(), min, max };
         Ok(Self {
             v4: parse("v4", &config.v4, CIDR)?,
             v6: config.v6.map(|text| parse("v6", &text, CIDR)).transpose()?,
             overlay,
             mtu: mtu.ok_or_else(|| FieldError::new("mtu", mtu_fault))?,
+            lease_length: lease_length.ok_or_else(|| FieldError::new("lease_length", lease_fault))?,
         })
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! Making it, taking it over and repairing it are the same: look, compare, put right.
 
-use super::{FabricConfig, FabricError, Inner, Repair, Underlay, docker_user, lock};
+use super::check::check_address;
+use super::docker_user::{self, Admitted};
+use super::{FabricConfig, FabricError, Inner, Repair, Underlay, lan, lock};
 use crate::names::{FABRIC_LEG, FABRIC_LEG_MAC, GATEWAY, GATEWAY6, METADATA, RESOLVER, host_net, leg_mac};
 use crate::namespace::Namespace;
 use crate::netlink::route::{self, Address, End, Link, Neighbour, Route, Tunnel, Way};
@@ -14,7 +16,7 @@ use ipnet::IpNet;
 use longshore_model::network::{Lease, Mac, NetworkConfig, Overlay};
 use nix::errno::Errno;
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 
 /// The host's end of the leg, as the fabric's IPv6 default gateway.
@@ -58,12 +60,19 @@ pub(super) fn survey(socket: &mut Socket, config: &FabricConfig) -> Result<Surve
     let name = |index: u32| links.iter().find(|l| l.index == index).map_or("", |l| l.name.as_str());
     let networks: Vec<IpNet> =
         [Some(config.network.v4.into()), config.network.v6.map(IpNet::from)].into_iter().flatten().collect();
-    for known in route::routes(socket).map_err(FabricError::netlink("list the host's routes"))? {
+    let routes = route::routes(socket).map_err(FabricError::netlink("list the host's routes"))?;
+    let addresses = route::addresses(socket).map_err(FabricError::netlink("list the host's addresses"))?;
+    // The one network of the host that may be in the way, since tasks are to be on it.
+    let lan = lan::survey(config, &links, &addresses, &routes)?;
+    for known in routes {
         let device = match known.route.way {
             Way::Out { link, .. } => name(link),
             Way::Unreachable => "",
         };
         if known.ours || device == leg || known.route.to.prefix_len() == 0 {
+            continue;
+        }
+        if lan.as_ref().is_some_and(|lan| lan.is_way(&known.route)) {
             continue;
         }
         if let Some(network) = networks.iter().find(|network| overlaps(network, &known.route.to)) {
@@ -75,7 +84,6 @@ pub(super) fn survey(socket: &mut Socket, config: &FabricConfig) -> Result<Surve
     let Underlay { device, address } = underlay;
     let link = links.iter().find(|l| l.name == *device);
     let link = link.ok_or_else(|| FabricError::UnderlayDevice { device: device.clone() })?;
-    let addresses = route::addresses(socket).map_err(FabricError::netlink("list the host's addresses"))?;
     if !addresses.iter().any(|a| a.link == link.index && a.net.addr() == *address) {
         return Err(FabricError::UnderlayAddress { address: *address, device: device.clone() });
     }
@@ -85,7 +93,7 @@ pub(super) fn survey(socket: &mut Socket, config: &FabricConfig) -> Result<Surve
     let overhead = match (config.network.overlay, address) {
         (Overlay::Vxlan { .. }, IpAddr::V4(_)) => OVERHEAD4,
         (Overlay::Vxlan { .. }, IpAddr::V6(_)) => OVERHEAD6,
-        (Overlay::Routes, _) => 0,
+        (Overlay::Routes | Overlay::Lan, _) => 0,
     };
     let needed = u32::from(config.network.mtu) + overhead;
     if link.mtu < needed {
@@ -99,13 +107,17 @@ struct Plan<'a> {
     config: &'a FabricConfig,
     leases: &'a [Lease],
     first: Lease,
+    leg4: Ipv4Addr,
     leg6: Option<Ipv6Addr>,
 }
 
 impl Plan<'_> {
     /// Whether tasks of other hosts are reached by routes of the host.
     fn routed(&self) -> bool {
-        self.config.network.overlay == Overlay::Routes && self.config.underlay.is_some()
+        match self.config.network.overlay {
+            Overlay::Routes | Overlay::Lan => self.config.underlay.is_some(),
+            Overlay::Vxlan { .. } => false,
+        }
     }
 
     fn ranges(&self) -> Vec<IpNet> {
@@ -123,10 +135,15 @@ impl Plan<'_> {
     /// Towards the fabric, from the host.
     fn host_routes(&self, leg: u32) -> Vec<Route> {
         let mut routes = vec![Route::on(host_net(GATEWAY.into()), leg)];
-        let (inside, nowhere) = if self.routed() { (self.own(), self.ranges()) } else { (self.ranges(), Vec::new()) };
+        let (inside, nowhere) = match self.config.network.overlay {
+            Overlay::Routes if self.routed() => (self.own(), self.ranges()),
+            // The rest of the range is on the host's network, like everything else there.
+            Overlay::Lan => (self.own(), Vec::new()),
+            Overlay::Vxlan { .. } | Overlay::Routes => (self.ranges(), Vec::new()),
+        };
         for to in inside {
             let (via, source) = match to {
-                IpNet::V4(_) => (IpAddr::V4(GATEWAY), Some(IpAddr::V4(self.first.leg()))),
+                IpNet::V4(_) => (IpAddr::V4(GATEWAY), Some(IpAddr::V4(self.leg4))),
                 IpNet::V6(_) => (IpAddr::V6(GATEWAY6), self.leg6.map(IpAddr::V6)),
             };
             routes.push(Route { source, mtu: Some(self.config.network.mtu.into()), ..Route::via(to, leg, via) });
@@ -138,7 +155,7 @@ impl Plan<'_> {
     /// Towards the host, from the fabric. What is of the network and of nobody must not go to the host, which would
     /// send it back.
     fn fabric_routes(&self, up: u32) -> Vec<Route> {
-        let leg = IpAddr::V4(self.first.leg());
+        let leg = IpAddr::V4(self.leg4);
         let mut routes = vec![Route::on(host_net(leg), up), Route::via(any(leg), up, leg)];
         if let Some(leg6) = self.leg6 {
             routes.push(Route::on(host_net(leg6.into()), up));
@@ -250,7 +267,7 @@ impl Settled<'_> {
 }
 
 /// Settings of the kernel, of the thread's namespace.
-fn settings(wanted: &[(String, &str)]) -> Result<Vec<Repair>, FabricError> {
+pub(super) fn settings(wanted: &[(String, &str)]) -> Result<Vec<Repair>, FabricError> {
     let mut done = Vec::new();
     for (key, value) in wanted {
         if sysctl::set(key, value).map_err(FabricError::Sysctl)? {
@@ -324,7 +341,8 @@ impl Inner {
         let leases = lock(&self.wanted).leases.clone();
         let first = *leases.first().ok_or(FabricError::NoLease)?;
         let leg6 = self.config.network.v6.and_then(|_| first.v6_of(first.leg()));
-        let plan = Plan { config: &self.config, leases: &leases, first, leg6 };
+        let leg4 = lan::leg(&self.config).unwrap_or_else(|| first.leg());
+        let plan = Plan { config: &self.config, leases: &leases, first, leg4, leg6 };
         let mut done = Vec::new();
         let mut trouble = Vec::new();
         let mut note = |result: Result<(), FabricError>| trouble.extend(result.err());
@@ -337,6 +355,7 @@ impl Inner {
         note(self.ensure_docker(&plan, &mut done));
         note(self.restore_rules(&mut done));
         note(self.tracking.settle().map_err(FabricError::netlink("forget connections of tasks that ended")));
+        let tunnel = tunnel.and_then(|survey| self.ensure_lan(&survey, &mut done).map(|()| survey));
         // A peer that cannot be reached is no fault of the base, and whoever named it was told.
         note(tunnel.and_then(|survey| self.ensure_peers(&survey)).map(|report| done.extend(report.repairs)));
         if trouble.is_empty() {
@@ -357,8 +376,13 @@ impl Inner {
     }
 
     fn ensure_docker(&self, plan: &Plan<'_>, done: &mut Vec<Repair>) -> Result<(), FabricError> {
-        let routed = if plan.routed() { plan.ranges() } else { Vec::new() };
-        let look = || docker_user::ensure(&self.names().leg(), &routed, plan.leg6.is_some());
+        let ranges = plan.ranges();
+        let admitted = match self.config.network.overlay {
+            Overlay::Routes if plan.routed() => Admitted::From(&ranges),
+            Overlay::Lan => Admitted::To(&ranges),
+            Overlay::Vxlan { .. } | Overlay::Routes => Admitted::Answers,
+        };
+        let look = || docker_user::ensure(&self.names().leg(), admitted, plan.leg6.is_some());
         done.extend(self.host.visit(look).map_err(FabricError::Namespace)??);
         Ok(())
     }
@@ -424,7 +448,7 @@ impl Inner {
         fabric.raise(&lo_inside)?;
         fabric.raise(&up)?;
 
-        let leg4 = IpAddr::V4(plan.first.leg());
+        let leg4 = IpAddr::V4(plan.leg4);
         let of_leg: Vec<IpNet> = [Some(leg4), plan.leg6.map(IpAddr::V6)].into_iter().flatten().map(host_net).collect();
         host.addresses(&lo, &[host_net(METADATA.into())], true)?;
         host.addresses(&leg, &of_leg, false)?;
@@ -436,6 +460,9 @@ impl Inner {
         host.routes(&plan.host_routes(leg.index), on_leg)?;
 
         let mut services: Vec<IpNet> = [GATEWAY, METADATA, RESOLVER].map(|ip| host_net(ip.into())).into();
+        // Where other hosts try the way to here; a tunnel has it itself.
+        let check = plan.routed().then(|| check_address(self.config.network.overlay, &plan.first));
+        services.extend(check.map(|ip| host_net(ip.into())));
         // What the fabric itself says in IPv6 (that a packet is too big) has to come from somewhere.
         services.extend(plan.leg6.and_then(|_| plan.first.v6_of(plan.first.tunnel())).map(|ip| host_net(ip.into())));
         fabric.addresses(&lo_inside, &services, false)?;
@@ -496,6 +523,7 @@ impl Inner {
             names: self.names(),
             network: &self.config.network,
             leases: plan.leases,
+            leg: plan.leg4,
             underlay: self.config.underlay.as_ref().map(|underlay| underlay.device.as_str()),
             bridges: &self.config.bridges,
             services: self.config.services,

@@ -2,6 +2,7 @@
 
 use super::{Fabric, Inner, lock};
 use crate::names::{Names, chain_in, chain_out};
+use crate::netlink::NetlinkError;
 use crate::nft::NftError;
 use crate::nft::batch::{Change, Expr, Nft};
 use crate::nft::elements::{self, Element};
@@ -54,6 +55,17 @@ pub enum AdmitError {
         #[source]
         source: NftError,
     },
+    /// The host does not answer for its address.
+    #[error("could not answer for {address}, the address of {eni}, on the host's network")]
+    Lan {
+        /// The interface.
+        eni: EniId,
+        /// Its address.
+        address: Ipv4Addr,
+        /// Why.
+        #[source]
+        source: NetlinkError,
+    },
     /// A test cut it.
     #[error(transparent)]
     Cut(Cut),
@@ -70,6 +82,17 @@ pub enum DismissError {
         /// Why.
         #[source]
         source: NftError,
+    },
+    /// The host still answers for its address.
+    #[error("could not end answering for {address}, the address of {eni}, on the host's network")]
+    Lan {
+        /// The interface.
+        eni: EniId,
+        /// Its address.
+        address: Ipv4Addr,
+        /// Why.
+        #[source]
+        source: NetlinkError,
     },
     /// A test cut it.
     #[error(transparent)]
@@ -225,8 +248,17 @@ impl Inner {
         }
         rules.ensure_profile(&claim.groups).map_err(failed)?;
         cut(Step::ProfileMade)?;
-        rules.put(self.names(), &claim).map_err(failed)?;
+        let address = claim.ipv4;
+        self.answer_for(address).map_err(|source| AdmitError::Lan { eni, address, source })?;
+        if let Err(error) = rules.put(self.names(), &claim) {
+            if let Err(undoing) = self.answer_no_more(address) {
+                tracing::warn!(%eni, %address, error = %undoing, "the host still answers for an address; it ends soon");
+            }
+            return Err(failed(error));
+        }
         rules.claims.insert(eni, claim);
+        drop(rules);
+        self.announce(address);
         cut(Step::Admitted)
     }
 
@@ -236,8 +268,10 @@ impl Inner {
         let mut gone: BTreeSet<Element> = claim.elements(names).into_iter().collect();
         gone.extend(rules.claims.get(&claim.eni).into_iter().flat_map(|known| known.elements(names)));
         let changes: Vec<Change> = gone.into_iter().map(Change::Remove).collect();
-        rules.nft.commit(&changes).map_err(|source| DismissError::Nft { eni: claim.eni, source })?;
+        let (eni, address) = (claim.eni, claim.ipv4);
+        rules.nft.commit(&changes).map_err(|source| DismissError::Nft { eni, source })?;
         rules.claims.remove(&claim.eni);
+        self.answer_no_more(address).map_err(|source| DismissError::Lan { eni, address, source })?;
         self.config.steps.reached(Step::Dismissed).map_err(DismissError::Cut)?;
         let wanted = profile(&claim.groups);
         if !rules.claims.values().any(|other| profile(&other.groups) == wanted) {

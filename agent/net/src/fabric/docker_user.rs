@@ -1,4 +1,4 @@
-//! Two rules in Docker's chain for other people's rules.
+//! Rules in Docker's chain for other people's rules.
 //!
 //! Docker lets nothing be forwarded but what it knows, and a packet that one table drops is dropped whatever other
 //! tables say. Its chain DOCKER-USER is asked first. The rules are written with the program that Docker uses: one
@@ -11,22 +11,38 @@ use std::process::{Command, Output, Stdio};
 
 const CHAIN: &str = "DOCKER-USER";
 
-/// What is let through: what tasks send, answers to it, and of `routed` what comes from other hosts' tasks.
-fn rules<'a>(leg: &str, routed: impl Iterator<Item = &'a IpNet>) -> Vec<String> {
+/// What may reach tasks through the host, beside answers to them; their groups decide afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admitted<'a> {
+    /// Nothing else.
+    Answers,
+    /// What comes from these ranges: other hosts' tasks.
+    From(&'a [IpNet]),
+    /// What goes to these ranges, from wherever.
+    To(&'a [IpNet]),
+}
+
+/// What of one family is let through: what tasks send, answers to it, and what else is `admitted`.
+fn rules(leg: &str, admitted: Admitted<'_>, v4: bool) -> Vec<String> {
     let mut rules =
         vec![format!("-i {leg} -j ACCEPT"), format!("-o {leg} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT")];
-    rules.extend(routed.map(|range| format!("-s {range} -o {leg} -j ACCEPT")));
+    let (side, ranges) = match admitted {
+        Admitted::Answers => ("-s", &[][..]),
+        Admitted::From(ranges) => ("-s", ranges),
+        Admitted::To(ranges) => ("-d", ranges),
+    };
+    let ranges = ranges.iter().filter(|range| range.addr().is_ipv4() == v4);
+    rules.extend(ranges.map(|range| format!("{side} {range} -o {leg} -j ACCEPT")));
     rules
 }
 
 /// Adds the rules that are missing where the chain is there, in the namespace of the calling thread.
-pub(super) fn ensure(leg: &str, routed: &[IpNet], v6: bool) -> Result<Vec<Repair>, FabricError> {
+pub(super) fn ensure(leg: &str, admitted: Admitted<'_>, v6: bool) -> Result<Vec<Repair>, FabricError> {
     let mut done = Vec::new();
-    let of = |v4: bool| rules(leg, routed.iter().filter(move |range| range.addr().is_ipv4() == v4));
-    if ensure_with("iptables", &of(true))? {
+    if ensure_with("iptables", &rules(leg, admitted, true))? {
         done.push(Repair::DockerUser("iptables".into()));
     }
-    if v6 && ensure_with("ip6tables", &of(false))? {
+    if v6 && ensure_with("ip6tables", &rules(leg, admitted, false))? {
         done.push(Repair::DockerUser("ip6tables".into()));
     }
     Ok(done)

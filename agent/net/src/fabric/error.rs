@@ -34,6 +34,38 @@ pub enum FabricError {
         /// Through what; empty when it leads nowhere.
         device: String,
     },
+    /// Tasks' addresses are not of a network of the host, and the overlay wants it.
+    #[error(
+        "the range {network} (task_network) is not inside a network of `{device}`, which has {there}; with the overlay \
+         `lan` it is a part of the network that all hosts are on: set another range, or this host's `underlay`"
+    )]
+    NotOnLan {
+        /// The range.
+        network: IpNet,
+        /// The link.
+        device: String,
+        /// Its addresses, for people.
+        there: String,
+    },
+    /// Something of the host's network is in the range of tasks.
+    #[error("the range {network} (task_network) contains {address}, {whose}; choose a range of the LAN that is free")]
+    LanTaken {
+        /// The range.
+        network: IpNet,
+        /// The address.
+        address: IpAddr,
+        /// Whose it is, for people.
+        whose: String,
+    },
+    /// The host is not on the network that tasks are to be on.
+    #[error("the overlay `lan` needs an IPv4 address of this host on the tasks' network; set `underlay` to it")]
+    NoLan,
+    /// A network of tasks with IPv6 on the hosts' own network.
+    #[error("the overlay `lan` has IPv4 alone, and the network has the prefix {network} (task_network6)")]
+    LanV6 {
+        /// The prefix.
+        network: IpNet,
+    },
     /// The way to other hosts is not there.
     #[error("the underlay's link `{device}` is not there")]
     UnderlayDevice {
@@ -69,7 +101,7 @@ pub enum FabricError {
         needed: u32,
     },
     /// The kernel has no tunnels.
-    #[error("this kernel cannot make VXLAN links; load the module `vxlan`, or set the overlay to `routes`")]
+    #[error("this kernel cannot make VXLAN links; load the module `vxlan`, or set the overlay to `routes` or `lan`")]
     NoVxlan,
     /// Another tunnel is in the way.
     #[error("the host has another VXLAN link with network number {vni} on port {port}, or the port is taken")]
@@ -168,6 +200,8 @@ pub enum Repair {
     Elements(String),
     /// Another host's entry, added or removed.
     Peer(String),
+    /// An address that this host answers for on its network, or does no longer.
+    Proxy(String),
 }
 
 impl fmt::Display for Repair {
@@ -185,6 +219,7 @@ impl fmt::Display for Repair {
             Self::Members(count) => write!(f, "{count} members of groups"),
             Self::Elements(link) => write!(f, "firewall elements of {link}"),
             Self::Peer(what) => write!(f, "peer {what}"),
+            Self::Proxy(what) => write!(f, "ARP for {what}"),
         }
     }
 }

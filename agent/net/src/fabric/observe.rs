@@ -1,5 +1,6 @@
 //! What is there of tasks, and the removal of what belongs to none.
 
+use super::lan::ProxyError;
 use super::undo::delete_links;
 use super::{Fabric, Inner, lock};
 use crate::names::{EniStem, group_of};
@@ -56,6 +57,8 @@ pub enum Stray {
     Link(String),
     /// A chain of the firewall.
     Chain(String),
+    /// An address that the host answered for on its network.
+    Proxy(Ipv4Addr),
 }
 
 /// Why it is not known what is there, or why something that belongs to no task is still there.
@@ -70,6 +73,9 @@ pub enum ObserveError {
     /// The firewall.
     #[error("could not look through the firewall's elements")]
     Nft(#[source] NftError),
+    /// What the host answers for on its network.
+    #[error("could not look through the addresses that the host answers for")]
+    Proxies(#[source] NetlinkError),
 }
 
 impl Fabric {
@@ -131,6 +137,11 @@ impl Inner {
     fn remove_strays(&self, known: &BTreeSet<EniId>) -> Result<Vec<Stray>, ObserveError> {
         let stems: BTreeSet<EniStem> = known.iter().map(|eni| EniStem::from(*eni)).collect();
         let mut gone = self.remove_stray_elements(known, &stems)?;
+        let proxies = self.sweep_proxies().map_err(|error| match error {
+            ProxyError::Nft(error) => ObserveError::Nft(error),
+            ProxyError::Netlink(error) => ObserveError::Proxies(error),
+        })?;
+        gone.extend(proxies.into_iter().map(Stray::Proxy));
         for stem in self.sandboxes()?.difference(&stems) {
             pin::unpin(&self.names().netns_of(*stem)).map_err(ObserveError::Pin)?;
             gone.push(Stray::Sandbox(*stem));

@@ -111,7 +111,7 @@ impl Inner {
         };
         match self.config.network.overlay {
             Overlay::Vxlan { .. } => self.settle_tunnels(&peers, &mut report.repairs)?,
-            Overlay::Routes => self.settle_routes(&peers, underlay, &mut report)?,
+            Overlay::Routes | Overlay::Lan => self.settle_routes(&peers, underlay, &mut report)?,
         }
         Ok(report)
     }

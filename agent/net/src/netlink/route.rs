@@ -21,7 +21,7 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 const NLM_F_REPLACE: u16 = 0x100;
@@ -560,6 +560,59 @@ pub(crate) fn neighbours(socket: &mut Socket, link: u32) -> Result<Vec<Neighbour
         if let (Some(address), Some(mac)) = (address, mac) {
             found.push(Neighbour { link, address, mac: Mac(mac) });
         }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+// --- addresses that the host answers for ---------------------------------------------------------------------------
+
+/// An address of somebody behind this host, for which the host answers on a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Proxy {
+    pub(crate) link: u32,
+    pub(crate) address: Ipv4Addr,
+}
+
+fn proxy_message(proxy: &Proxy) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Inet;
+    message.header.ifindex = proxy.link;
+    // So that it stays when the link goes down for a moment.
+    message.header.state = NeighbourState::Permanent;
+    message.header.flags = NeighbourFlags::Proxy;
+    message.attributes.push(NeighbourAttribute::Destination(proxy.address.into()));
+    message.attributes.push(NeighbourAttribute::Protocol(RouteProtocol::Other(PROTOCOL)));
+    message
+}
+
+/// Begins to answer for an address, or goes on.
+pub(crate) fn add_proxy(proxy: &Proxy) -> Request {
+    request(&RouteNetlinkMessage::NewNeighbour(proxy_message(proxy)), NLM_F_CREATE | NLM_F_REPLACE)
+}
+
+/// Ends it.
+pub(crate) fn del_proxy(proxy: &Proxy) -> Request {
+    request(&RouteNetlinkMessage::DelNeighbour(proxy_message(proxy)), 0)
+}
+
+/// The IPv4 addresses that we made the host answer for, on all links.
+pub(crate) fn proxies(socket: &mut Socket) -> Result<Vec<Proxy>, NetlinkError> {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Inet;
+    message.header.flags = NeighbourFlags::Proxy;
+    let mut found = Vec::new();
+    for reply in socket.dump(&request(&RouteNetlinkMessage::GetNeighbour(message), 0))? {
+        let RouteNetlinkMessage::NewNeighbour(message) = parse(&reply)? else { continue };
+        let ours = NeighbourAttribute::Protocol(RouteProtocol::Other(PROTOCOL));
+        if !message.header.flags.contains(NeighbourFlags::Proxy) || !message.attributes.contains(&ours) {
+            continue;
+        }
+        let address = message.attributes.iter().find_map(|attribute| match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => Some(*ip),
+            _ => None,
+        });
+        found.extend(address.map(|address| Proxy { link: message.header.ifindex, address }));
     }
     found.sort_unstable();
     Ok(found)

@@ -5,11 +5,12 @@
 
 use super::batch::ChainInfo;
 use super::elements::{ENI_IN, ENI_OUT, HAIRPIN4, PIN4, PIN6, VTEP4, VTEP6};
-use crate::fabric::CHECK_PORT;
+use crate::fabric::{CHECK_PORT, check_address};
 use crate::names::{FABRIC_LEG, GATEWAY, METADATA, Names, RESOLVER};
 use ipnet::Ipv4Net;
 use longshore_model::network::{Lease, NetworkConfig, Overlay};
 use std::fmt::Write;
+use std::net::Ipv4Addr;
 
 const MARKER: &str = "v_";
 /// The addresses at which a host answers to its tasks.
@@ -20,6 +21,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) names: &'a Names,
     pub(crate) network: &'a NetworkConfig,
     pub(crate) leases: &'a [Lease],
+    /// The address of the host on the leg.
+    pub(crate) leg: Ipv4Addr,
     /// The underlay's device, when there are other hosts.
     pub(crate) underlay: Option<&'a str>,
     pub(crate) bridges: &'a [String],
@@ -55,14 +58,14 @@ impl Facts<'_> {
     fn tunnel_port(&self) -> Option<u16> {
         match (self.network.overlay, self.underlay) {
             (Overlay::Vxlan { port, .. }, Some(_)) => Some(port),
-            (Overlay::Vxlan { .. }, None) | (Overlay::Routes, _) => None,
+            (Overlay::Vxlan { .. }, None) | (Overlay::Routes | Overlay::Lan, _) => None,
         }
     }
 
     /// The device on which other hosts' tasks are seen as they are, when there is one.
     fn routed(&self) -> Option<&str> {
         match self.network.overlay {
-            Overlay::Routes => self.underlay,
+            Overlay::Routes | Overlay::Lan => self.underlay,
             Overlay::Vxlan { .. } => None,
         }
     }
@@ -72,7 +75,7 @@ impl Facts<'_> {
         let mut families = Vec::new();
         if let Some(first) = self.leases.first() {
             let ours = set_of(self.leases.iter().map(|lease| lease.v4));
-            families.push(("ip", self.network.v4.to_string(), ours, first.leg().to_string()));
+            families.push(("ip", self.network.v4.to_string(), ours, self.leg.to_string()));
             if let (Some(range), Some(leg)) = (self.network.v6, first.v6_of(first.leg())) {
                 let ours = set_of(self.leases.iter().filter_map(|lease| lease.v6));
                 families.push(("ip6", range.to_string(), ours, leg.to_string()));
@@ -140,12 +143,15 @@ pub(crate) fn fabric(facts: &Facts<'_>) -> Table {
         "icmp type echo-request limit rate 50/second accept".into(),
         "icmpv6 type echo-request limit rate 50/second accept".into(),
     ];
-    if let (Some(tunnel), Some(first)) = (&tunnel, facts.leases.first()) {
-        // Other hosts try the tunnel by being refused.
+    if let Some(first) = facts.leases.first()
+        && (tunnel.is_some() || facts.routed().is_some())
+    {
+        // Other hosts try the way to here by being refused.
+        let (device, range) = (tunnel.as_deref().unwrap_or(up), facts.network.v4);
+        let to = check_address(facts.network.overlay, first);
         local_in.push(format!(
-            "iifname \"{tunnel}\" ip daddr {} meta l4proto {{ tcp, udp }} th dport {CHECK_PORT} \
-             limit rate 200/second reject with icmpx type port-unreachable",
-            first.tunnel()
+            "iifname \"{device}\" ip saddr {range} ip daddr {to} meta l4proto {{ tcp, udp }} th dport {CHECK_PORT} \
+             limit rate 200/second reject with icmpx type port-unreachable"
         ));
     }
     local_in.extend([
@@ -239,9 +245,16 @@ pub(crate) fn host(facts: &Facts<'_>) -> Table {
         forward.push(format!("iifname \"{leg}\" oifname {bridges} counter drop"));
     }
 
+    // On the LAN that tasks' addresses are of, everybody knows the way back.
+    let known: Vec<&str> = match facts.network.overlay {
+        Overlay::Lan => [leg.as_str()].into_iter().chain(facts.underlay).collect(),
+        Overlay::Vxlan { .. } | Overlay::Routes => vec![leg.as_str()],
+    };
     let out_nat = families
         .iter()
-        .map(|(ip, range, ..)| format!("oifname != \"{leg}\" {ip} saddr {range} {ip} daddr != {range} masquerade"))
+        .map(|(ip, range, ..)| {
+            format!("oifname != {} {ip} saddr {range} {ip} daddr != {range} masquerade", quoted(&known))
+        })
         .collect();
 
     Table {

@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// Hosts that know each other.
-async fn hosts(network: NetworkConfig, count: u8) -> Vec<Host> {
+pub(crate) async fn hosts(network: NetworkConfig, count: u8) -> Vec<Host> {
     make_lan();
     let mut hosts = Vec::new();
     for number in 1..=count {
@@ -46,13 +46,13 @@ pub(crate) async fn open_everywhere(hosts: &[Host]) -> GroupId {
 }
 
 /// What passes a link, until it is asked.
-struct Watch {
+pub(crate) struct Watch {
     process: Child,
     output: BufReader<std::process::ChildStdout>,
 }
 
 impl Watch {
-    fn new(device: &str) -> Self {
+    pub(crate) fn new(device: &str) -> Self {
         let mut process = Command::new("tcpdump")
             .args(["-i", device, "-nn", "-e", "-l", "--immediate-mode"])
             .stdin(Stdio::null())
@@ -72,7 +72,7 @@ impl Watch {
     }
 
     /// The packets up to one that carries `mark`.
-    fn until(mut self, mark: &str) -> Vec<String> {
+    pub(crate) fn until(mut self, mark: &str) -> Vec<String> {
         let mut lines = Vec::new();
         loop {
             let mut line = String::new();

@@ -7,6 +7,7 @@ mod dualstack;
 mod groups;
 mod guards;
 mod hosts;
+mod lan;
 mod limits;
 mod reference;
 mod wiring;

@@ -79,6 +79,7 @@ pub(crate) fn network() -> NetworkConfig {
         v6: None,
         overlay: Overlay::Vxlan { vni: 7777, port: 4789 },
         mtu: 1450,
+        lease_length: 24,
     }
 }
 
@@ -86,7 +87,22 @@ pub(crate) fn network6() -> NetworkConfig {
     NetworkConfig { v6: Some("fd77::/48".parse().expect("a network")), ..network() }
 }
 
+/// Tasks on the network of the hosts themselves.
+pub(crate) fn lan_network() -> NetworkConfig {
+    NetworkConfig {
+        v4: "192.168.50.128/25".parse().expect("a network"),
+        v6: None,
+        overlay: Overlay::Lan,
+        mtu: 1500,
+        lease_length: 28,
+    }
+}
+
 pub(crate) fn lease(network: &NetworkConfig, number: u8) -> Lease {
+    if network.overlay == Overlay::Lan {
+        let first = Ipv4Addr::new(192, 168, 50, 128 + 16 * number);
+        return Lease { v4: Ipv4Net::new(first, network.lease_length).expect("a network"), v6: None };
+    }
     let v6 = network.v6.map(|_| format!("fd77:0:0:{number}::/64").parse().expect("a network"));
     Lease { v4: Ipv4Net::new(Ipv4Addr::new(10, 77, number, 0), 24).expect("a network"), v6 }
 }

@@ -5,7 +5,7 @@ use crate::network::fabric::{Admission, Fabric, Fault, Kernel, Seen, Shape};
 use crate::network::sandboxes::{Sandbox, Sandboxes};
 use async_trait::async_trait;
 use longshore_model::{
-    Bandwidth, EniId, EniReport, GroupId, GroupRules, InstanceId, Lease, MemberChanges, Peer, TaskId, Timestamp,
+    Bandwidth, EniId, EniReport, GroupId, GroupRules, InstanceId, Lease, Mac, MemberChanges, Peer, TaskId, Timestamp,
 };
 use longshore_plan::{Failure, Interface};
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +32,8 @@ pub(super) struct State {
     pub(super) members: BTreeMap<GroupId, BTreeSet<IpAddr>>,
     pub(super) peers: Vec<Peer>,
     pub(super) strays: Vec<String>,
+    /// Who else on the hosts' network has an address.
+    pub(super) holders: BTreeMap<Ipv4Addr, Mac>,
     /// Hosts that do not answer.
     pub(super) silent: BTreeSet<InstanceId>,
     /// What the next calls of a name answer before anything else.
@@ -139,6 +141,10 @@ impl Fabric for FakeHost {
 
     async fn set_leases(&self, _leases: &[Lease]) -> Result<(), Fault> {
         self.call("set_leases").map(drop)
+    }
+
+    async fn holder(&self, address: Ipv4Addr) -> Result<Option<Mac>, Fault> {
+        Ok(self.call("holder")?.holders.get(&address).copied())
     }
 
     async fn wire(&self, eni: &EniReport, _pid: u32) -> Result<(), Fault> {

@@ -8,9 +8,9 @@ use crate::engine::drivers::Interfaces;
 use crate::engine::tests::fixtures::spec;
 use fake::{FakeHost, fault};
 use longshore_model::{
-    AwsvpcSpec, Bandwidth, EniId, Generation, GroupId, GroupRules, InstanceId, Lease, MemberChanges, NetworkChanges,
-    NetworkConfig, NetworkHealth, NetworkMode, NetworkState, NetworkStatus, NetworkUpdate, Overlay, Peer, SubnetId,
-    TaskId, TaskSpec,
+    AwsvpcSpec, Bandwidth, EniId, Generation, GroupId, GroupRules, InstanceId, Lease, Mac, MemberChanges,
+    NetworkChanges, NetworkConfig, NetworkHealth, NetworkMode, NetworkState, NetworkStatus, NetworkUpdate, Overlay,
+    Peer, SubnetId, TaskId, TaskSpec,
 };
 use longshore_plan::{Failure, Interface};
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,6 +44,7 @@ fn state(leases: &[&str]) -> NetworkState {
             v6: None,
             overlay: Overlay::Vxlan { vni: 7777, port: 4789 },
             mtu: 1450,
+            lease_length: 24,
         },
         leases: leases.iter().map(|net| Lease { v4: net.parse().expect("a net"), v6: None }).collect(),
         peers: BTreeMap::new(),
@@ -351,6 +352,45 @@ async fn an_address_rests_until_all_hosts_know() {
     assert_eq!(rig.line().await.resting, 1, "kept across restarts");
     rig.hear(Heard::Settled(9)).await;
     rig.until("it is free", |line| line.resting == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_somebody_on_the_hosts_network_has_is_set_aside() {
+    let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
+    let holder = Mac([2, 0, 0, 0, 0, 7]);
+    let first = Ipv4Addr::new(10, 77, 1, 2);
+    host.state().holders.insert(first, holder);
+    let rig = Rig::ready(&host, dir.path()).await;
+    let line = rig.line().await;
+    assert_eq!(line.set_aside, ["10.77.1.2 (02:00:00:00:00:07)"]);
+    assert!(line.warnings[0].contains("10.77.1.2 is in use on the hosts' network by 02:00:00:00:00:07"), "{line:?}");
+    assert_eq!((line.free, host.state().made), (252, 3), "no sandbox was made for it");
+    let warm: BTreeSet<Ipv4Addr> = host.state().wired.values().copied().collect();
+    assert!(warm.len() == 3 && !warm.contains(&first), "{warm:?}");
+
+    // Somebody takes the addresses of the whole pool while it waits.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    host.state().holders.extend(warm.iter().map(|address| (*address, holder)));
+    let spec = task();
+    let failure = rig.network.ensure(&spec).await.expect_err("somebody has it");
+    assert!(matches!(&failure, Failure::Passing(why) if why.contains("in use on the hosts' network")), "{failure:?}");
+    let mut tries = 0;
+    let given = loop {
+        tries += 1;
+        match rig.network.ensure(&spec).await {
+            Ok(interface) => break interface.eni,
+            Err(failure) => assert!(tries < 4, "{failure:?}"),
+        }
+    };
+    assert!(!warm.contains(&given.ipv4) && given.ipv4 != first, "{given:?}");
+    let admitted: Vec<Ipv4Addr> = host.state().admitted.values().map(|admission| admission.eni.ipv4).collect();
+    assert_eq!(admitted, [given.ipv4], "none of those was let through");
+    // They are asked for again after a while.
+    host.state().holders.clear();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    rig.until("all of them are free", |line| line.set_aside.is_empty()).await;
+    let line = rig.until_warm(3).await;
+    assert_eq!((line.free, line.warnings.len()), (252, 0));
 }
 
 #[tokio::test(start_paused = true)]

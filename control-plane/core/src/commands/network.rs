@@ -8,8 +8,6 @@ use crate::state::wants_lease;
 use longshore_model::{InstanceId, NetworkHealth, NetworkStatus};
 use std::sync::Arc;
 
-/// Fewer free addresses than these, and a host gets another lease.
-const FEW_ADDRESSES: u32 = 32;
 /// Leases that one host may have: more addresses than a host can run tasks.
 const MAX_LEASES: usize = 16;
 
@@ -21,9 +19,10 @@ pub(crate) struct TakeNetworkStatus {
 }
 
 impl TakeNetworkStatus {
-    /// What of a status others look at. Statuses that do not differ in it need not be taken.
-    pub(crate) fn gist(status: &NetworkStatus) -> (&NetworkHealth, bool, bool) {
-        (&status.health, status.free_addresses == 0, status.free_addresses < FEW_ADDRESSES)
+    /// What of a status others look at, the last whether it has fewer than `few` addresses. Statuses that do not differ
+    /// in it need not be taken.
+    pub(crate) fn gist(status: &NetworkStatus, few: u32) -> (&NetworkHealth, bool, bool) {
+        (&status.health, status.free_addresses == 0, status.free_addresses < few)
     }
 }
 
@@ -41,10 +40,11 @@ impl Command for TakeNetworkStatus {
         }
         // Of its leases it counts only what it had in force when it counted.
         let counted = status.applied > host.leased_after && status.health == NetworkHealth::Ready;
+        let few = tx.state().few_addresses();
         let more = host
             .leases
             .clone()
-            .filter(|leases| counted && status.free_addresses < FEW_ADDRESSES && leases.indexes.len() < MAX_LEASES);
+            .filter(|leases| counted && status.free_addresses < few && leases.indexes.len() < MAX_LEASES);
         tx.change(Change::NetworkStatus(instance, Arc::new(status)));
         if let Some(leases) = more {
             match tx.state().free_lease() {

@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 
 /// Where hosts say which zone they are in.
 const ZONE: &str = "ecs.availability-zone";
-/// Addresses of a lease that tasks may have.
-const ADDRESSES: u32 = 253;
+/// Addresses of a lease that tasks may not have: the first two and the last.
+const NOT_FOR_TASKS: u32 = 3;
 
 /// The filter by the IPv6 prefix.
 const V6_BLOCK: &str = "ipv6-cidr-block-association.ipv6-cidr-block";
@@ -115,6 +115,7 @@ pub(super) fn subnets(ctx: &Ctx<'_>, params: &Params<'_>, xml: &mut Xml) -> Resu
         _ => Vec::new(),
     });
     let held = u32::try_from(ctx.state.interfaces_len()).unwrap_or(u32::MAX);
+    let addresses = network.leases().saturating_mul(network.lease_size() - NOT_FOR_TASKS);
     xml.list("subnetSet", wanted.then_some(()), |xml, ()| {
         xml.put("subnetId", network.subnet);
         xml.put("subnetArn", ctx.arn(&format!("subnet/{}", network.subnet)));
@@ -128,7 +129,7 @@ pub(super) fn subnets(ctx: &Ctx<'_>, params: &Params<'_>, xml: &mut Xml) -> Resu
             xml.inside("ipv6CidrBlockState", |xml| xml.put("state", "associated"));
         });
         xml.put("assignIpv6AddressOnCreation", network.config.v6.is_some());
-        xml.put("availableIpAddressCount", network.leases().saturating_mul(ADDRESSES).saturating_sub(held));
+        xml.put("availableIpAddressCount", addresses.saturating_sub(held));
         xml.put("availabilityZone", &zone);
         xml.put("availabilityZoneId", &zone);
         xml.put("defaultForAz", true);

@@ -27,14 +27,26 @@ impl Network {
     /// How many leases it has room for.
     #[must_use]
     pub fn leases(&self) -> u32 {
-        1 << 24u8.saturating_sub(self.config.v4.prefix_len())
+        1 << self.config.lease_length.saturating_sub(self.config.v4.prefix_len())
     }
 
-    /// The lease of that number: the /24 of the range, and of the prefix the /64.
+    /// How many addresses a lease has, those included that no task may have.
+    #[must_use]
+    pub fn lease_size(&self) -> u32 {
+        1 << (32 - u32::from(self.config.lease_length))
+    }
+
+    /// How many addresses a host has left when it should have more of them.
+    #[must_use]
+    pub fn few_addresses(&self) -> u32 {
+        (self.lease_size() / 8).max(4)
+    }
+
+    /// The lease of that number: that part of the range, and of the prefix the /64.
     #[must_use]
     pub fn lease(&self, index: u16) -> Lease {
-        let first = u32::from(self.config.v4.network()) + (u32::from(index) << 8);
-        let v4 = ipnet::Ipv4Net::new(Ipv4Addr::from(first), 24).expect("24 is a length of prefixes");
+        let first = u32::from(self.config.v4.network()) + u32::from(index) * self.lease_size();
+        let v4 = ipnet::Ipv4Net::new(Ipv4Addr::from(first), self.config.lease_length).expect("a length, checked");
         let v6 = self.config.v6.map(|prefix| {
             let first = u128::from(prefix.network()) | (u128::from(index) << 64);
             ipnet::Ipv6Net::new(first.into(), 64).expect("64 is a length of prefixes")
@@ -42,7 +54,7 @@ impl Network {
         Lease { v4, v6 }
     }
 
-    /// The numbers of leases in the order in which they are given. The first /24 comes last: its first address is
+    /// The numbers of leases in the order in which they are given. The first part comes last: its first address is
     /// also that of the whole range, which some programs take for no address.
     pub fn lease_order(&self) -> impl Iterator<Item = u16> + use<> {
         let last = u16::try_from(self.leases() - 1).unwrap_or(u16::MAX);

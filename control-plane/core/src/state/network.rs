@@ -114,6 +114,11 @@ impl State {
         self.networking.leased.iter().filter_map(|id| self.host(*id))
     }
 
+    /// Fewer free addresses than these, and a host gets another lease.
+    pub(crate) fn few_addresses(&self) -> u32 {
+        self.network().map_or(0, |network| network.few_addresses())
+    }
+
     /// The first lease that nobody has.
     pub(crate) fn free_lease(&self) -> Option<u16> {
         self.network()?.lease_order().find(|index| !self.networking.owners.contains_key(index))
@@ -156,9 +161,13 @@ impl State {
             ));
         }
         let Some(_) = &host.leases else {
-            let range = self.network().map(|network| network.config.v4.to_string()).unwrap_or_default();
+            let config = self.network().map(|network| network.config);
+            let (length, range) = config.map(|config| (config.lease_length, config.v4.to_string())).unwrap_or_default();
             return degraded(if host.record.is_connected() {
-                format!("no /24 of {range} (task_network) is left for it; deregister container instances that are gone")
+                format!(
+                    "no /{length} of {range} (task_network) is left for it; deregister container instances that are \
+                     gone"
+                )
             } else {
                 "its agent has not been connected since it could have an address range".to_owned()
             });

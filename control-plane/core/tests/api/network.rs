@@ -4,8 +4,8 @@ use crate::world::{Agent, FaultyStore, TestClock, World, caller, facts, report, 
 use longshore_core::{CoreConfig, Ec2Operation, OpenError};
 use longshore_ecs_api::Operation as Op;
 use longshore_model::{
-    Attribute, EniId, EniReport, Generation, GroupId, HostFacts, InstanceId, Lease, Mac, NetworkHealth, NetworkState,
-    NetworkStatus, TaskId, TaskReport, TaskStatus,
+    Attribute, EniId, EniReport, Generation, GroupId, HostFacts, InstanceId, Lease, Mac, NetworkConfig, NetworkHealth,
+    NetworkState, NetworkStatus, Overlay, TaskId, TaskReport, TaskStatus,
 };
 use longshore_store::MemoryStore;
 use serde_json::{Value, json};
@@ -218,6 +218,31 @@ async fn two_hosts_at_one_address_and_more_hosts_than_the_network_has_room_for()
 }
 
 #[tokio::test]
+async fn parts_may_be_small() {
+    let mut config = config("192.168.50.128/25");
+    config.network = NetworkConfig { lease_length: 28, overlay: Overlay::Lan, ..config.network };
+    let world = World::with(FaultyStore::new(MemoryStore::new()), Arc::new(TestClock::default()), config).await;
+    let agent = world.ready_host(1).await;
+    let second = world.host("default", networked(2)).await;
+    assert_eq!(nets(&world.leases(agent.instance)), ["192.168.50.144/28"]);
+    assert_eq!(nets(&world.leases(second.instance)), ["192.168.50.160/28"]);
+    let (_, state) = world.network(agent.instance);
+    assert_eq!((state.config.lease_length, state.config.overlay), (28, Overlay::Lan));
+    let subnets = world.ec2(Ec2Operation::DescribeSubnets, &[]).await.unwrap();
+    assert_eq!(element(&subnets, "availableIpAddressCount"), (8 * 13).to_string(), "eight parts of 13 addresses");
+    world.ready(&agent, 4).await;
+    assert_eq!(world.leases(agent.instance).len(), 1, "enough");
+    world.ready(&agent, 3).await;
+    assert_eq!(nets(&world.leases(agent.instance)), ["192.168.50.144/28", "192.168.50.176/28"]);
+    for number in 3..=7 {
+        world.host("default", networked(number)).await;
+    }
+    let last = world.host("default", networked(8)).await;
+    let reason = world.degraded(last.instance);
+    assert!(reason.contains("no /28 of 192.168.50.128/25"), "{reason}");
+}
+
+#[tokio::test]
 async fn a_host_that_runs_out_of_addresses_gets_more() {
     let world = World::new().await;
     let agent = world.ready_host(1).await;
@@ -251,9 +276,12 @@ async fn a_network_that_is_configured_otherwise_is_refused_once_it_is_used() {
     world.stop().await.unwrap();
     let mut mtu = config("10.2.0.0/16");
     mtu.network.mtu = 1400;
+    let mut lease = config("10.2.0.0/16");
+    lease.network.lease_length = 26;
     for (config, key, values) in [
         (config("10.3.0.0/16"), "task_network", ("10.2.0.0/16", "10.3.0.0/16")),
         (mtu, "task_network_mtu", ("1450", "1400")),
+        (lease, "task_network_lease", ("24", "26")),
     ] {
         match World::open(Arc::clone(&store), Arc::clone(&clock), config).await.err() {
             Some(OpenError::OtherNetwork { key: named, stored, configured }) => {

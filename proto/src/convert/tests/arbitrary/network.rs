@@ -48,7 +48,7 @@ fn v6(prefix: u8) -> impl Strategy<Value = Ipv6Net> {
 }
 
 fn lease() -> impl Strategy<Value = Lease> {
-    (v4(24), of(v6(64))).prop_map(|(v4, v6)| Lease { v4, v6 })
+    ((24u8..=28).prop_flat_map(v4), of(v6(64))).prop_map(|(v4, v6)| Lease { v4, v6 })
 }
 
 fn instance() -> impl Strategy<Value = InstanceId> {
@@ -87,9 +87,16 @@ fn rules() -> impl Strategy<Value = GroupRules> {
 fn config() -> impl Strategy<Value = NetworkConfig> {
     let overlay = prop_oneof![
         (1u32..1 << 24, 1u16..).prop_map(|(vni, port)| Overlay::Vxlan { vni, port }),
-        Just(Overlay::Routes)
+        Just(Overlay::Routes),
+        Just(Overlay::Lan)
     ];
-    (v4(16), of(v6(48)), overlay, 576u16..).prop_map(|(v4, v6, overlay, mtu)| NetworkConfig { v4, v6, overlay, mtu })
+    (v4(16), of(v6(48)), overlay, 576u16.., 24u8..=28).prop_map(|(v4, v6, overlay, mtu, lease_length)| NetworkConfig {
+        v4,
+        v6,
+        overlay,
+        mtu,
+        lease_length,
+    })
 }
 
 fn peers() -> impl Strategy<Value = Vec<Peer>> {
