@@ -2,10 +2,12 @@
 
 mod world;
 
+mod changes;
 mod crash;
 mod groups;
 mod guards;
 mod hosts;
 mod limits;
 mod reference;
+mod tampering;
 mod wiring;
