@@ -153,37 +153,13 @@ impl Network {
         self.lane_again = Some(Instant::now() + AGAIN);
         self.pending.all = true;
     }
-
-    pub(super) fn repair(&mut self) {
-        let Some(fabric) = self.fabric.clone() else { return };
-        self.lane = Lane::Busy;
-        self.jobs.spawn(async move { Done::Repaired(fabric.repair().await) });
-    }
-
-    pub(super) fn repaired(&mut self, result: Result<Vec<String>, Fault>) {
-        self.lane = Lane::Idle;
-        match result {
-            Ok(repairs) => {
-                self.repair_fault = None;
-                for what in repairs {
-                    tracing::warn!(what, "put back what somebody else removed from the task network");
-                }
-            }
-            Err(Fault { why, .. }) => {
-                if self.repair_fault.as_ref() != Some(&why) {
-                    tracing::error!(why, "what is missing of the task network cannot be put back");
-                }
-                self.repair_fault = Some(why);
-            }
-        }
-    }
 }
 
 async fn apply(fabric: &dyn Fabric, pending: &Pending, said: &Said) -> Result<Vec<(InstanceId, String)>, Fault> {
     let Some(state) = &said.state else { return Ok(Vec::new()) };
-    if pending.all || pending.leases {
-        fabric.set_leases(&state.leases).await?;
-    }
+    // What is wrong with the host's routes or links is no reason to leave groups as they were: whom they let through no
+    // longer must not get through.
+    let leases = if pending.all || pending.leases { fabric.set_leases(&state.leases).await } else { Ok(()) };
     // A rule may name a group whose members come along; members of a group that no rule names do no harm.
     if pending.all || pending.groups {
         fabric.set_groups(&state.groups).await?;
@@ -197,7 +173,8 @@ async fn apply(fabric: &dyn Fabric, pending: &Pending, said: &Said) -> Result<Ve
     }
     // Always, for what it answers: it changes only what differs.
     let peers: Vec<_> = state.peers.values().cloned().collect();
-    fabric.set_peers(&peers).await
+    let refused = fabric.set_peers(&peers).await;
+    leases.and(refused)
 }
 
 /// The fabric as others see it.

@@ -32,11 +32,14 @@ mod quarantine;
 pub mod sandboxes;
 mod saved;
 pub mod status;
+mod underlay;
+mod upkeep;
 
 #[cfg(test)]
 mod tests;
 
 pub use adopt::Owned;
 pub use handle::{Ends, Heard, NetworkHandle, SessionLink, link};
-pub use owner::{Network, Parts, Settings, Underlay};
+pub use owner::{Network, Parts, Settings};
 pub use quarantine::Recorded;
+pub use underlay::Underlay;
