@@ -14,7 +14,7 @@ mod tests;
 
 pub use cluster::{ClusterState, TaskCounts};
 pub use host::HostState;
-pub(crate) use network::{Networking, wants_lease};
+pub(crate) use network::{CAPABILITY, Networking, wants_lease};
 pub(crate) use sets::{Grave, TaskSet};
 
 use crate::agent::JoinKey;
