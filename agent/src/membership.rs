@@ -29,6 +29,12 @@ const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 /// Between two looks at where this host is reached.
 const NETWORK_AGAIN: Duration = Duration::from_secs(60);
 
+/// The same on a host that lacks something.
+const NETWORK_SOON: Duration = Duration::from_secs(10);
+
+/// After an address of this host changed: others often follow.
+const NETWORK_SETTLES: Duration = Duration::from_millis(500);
+
 /// Longest wait for a connection and for the answer when joining.
 const JOIN_LIMIT: Duration = Duration::from_secs(10);
 
@@ -169,10 +175,9 @@ pub async fn look(
         late.set(Ok(cgroups));
     }
     let mut probed = probed.map_err(|e| fail(&e))?;
-    probed.underlay = match underlay {
-        Underlay::At(address) => Some(*address),
-        Underlay::Unknown | Underlay::Absent { .. } => None,
-    };
+    // Where its tunnels are stays true of a host that can make no new interfaces.
+    probed.underlay = underlay.address();
+    probed.interfaces = matches!(underlay, Underlay::At(_));
     let settings = HostSettings {
         reserved_memory_mib: config.reserved_memory_mib,
         reserved_ports_tcp: config.reserved_ports_tcp.clone(),
@@ -189,12 +194,15 @@ async fn task_network(config: &Config) -> Underlay {
     if !config.task_network {
         return Underlay::Absent { why: "task_network is false in this host's configuration".to_owned() };
     }
-    if let Err(error) = longshore_net::probe().await {
-        return Underlay::Absent { why: chain(&error) };
-    }
+    let lacking = longshore_net::probe().await.err().map(|error| chain(&error));
     let joined = || identity_file(config).load().ok().flatten().map(|identity| identity.control);
     let control = config.control.clone().or_else(joined);
-    host::underlay::find(config.underlay.as_deref(), control.as_deref()).await
+    let found = host::underlay::find(config.underlay.as_deref(), control.as_deref()).await;
+    match (lacking, found.address()) {
+        (None, _) => found,
+        (Some(why), Some(address)) => Underlay::Unable { address, why },
+        (Some(why), None) => Underlay::Absent { why },
+    }
 }
 
 /// Keeps the facts: a long-lived task. `docker_back` changes each time Docker answers again.
@@ -212,7 +220,7 @@ pub async fn keep_facts(
         loop {
             docker_back.mark_unchanged();
             let network = task_network(&config).await;
-            if let (Underlay::Absent { why }, true) = (&network, *underlay.borrow() != network) {
+            if let (Some(why), true) = (network.obstacle(), *underlay.borrow() != network) {
                 tracing::info!(why, "this host takes no part in the task network");
             }
             underlay.send_if_modified(|known| std::mem::replace(known, network.clone()) != network);
@@ -246,10 +254,24 @@ pub async fn keep_facts(
     shutdown.run_until_cancelled(keep).await;
 }
 
-/// Waits until the host's part in the task network is another one: a link that came up late, an address by DHCP.
+/// Waits until the host's part in the task network is another one: a link that came up late, an address by DHCP, a
+/// program that was installed.
 async fn network_changed(config: &Config, known: &Underlay) {
+    // Without it, what changes is found out a little later.
+    let mut addresses = longshore_net::AddressWatch::here().ok();
+    // Something that is missing is something that somebody is putting there.
+    let again = if matches!(known, Underlay::Unable { .. }) { NETWORK_SOON } else { NETWORK_AGAIN };
     loop {
-        tokio::time::sleep(NETWORK_AGAIN).await;
+        let changed = async {
+            match &mut addresses {
+                Some(addresses) => addresses.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        // What comes together is looked at once.
+        if tokio::time::timeout(again, changed).await.is_ok() {
+            tokio::time::sleep(NETWORK_SETTLES).await;
+        }
         if task_network(config).await != *known {
             return;
         }

@@ -128,6 +128,7 @@ struct Measured {
 impl Measured {
     async fn open() -> Self {
         let network = NetworkConfig {
+            lease_length: 24,
             v4: "10.77.0.0/16".parse().expect("a network"),
             v6: None,
             overlay: Overlay::Vxlan { vni: 7777, port: 4789 },

@@ -35,7 +35,7 @@ pub(super) fn offered(settings: &HostSettings, probed: &Probed) -> BTreeSet<Stri
     if probed.task_limits {
         all.insert(format!("{NEW}task-cpu-mem-limit"));
     }
-    if probed.underlay.is_some() {
+    if probed.interfaces {
         all.insert(format!("{NEW}task-eni"));
     }
     all

@@ -55,6 +55,8 @@ pub struct Probed {
     pub task_limits: bool,
     /// Where other hosts' tunnel packets reach it, when tasks can have interfaces of their own here.
     pub underlay: Option<IpAddr>,
+    /// Whether tasks can be given interfaces here.
+    pub interfaces: bool,
 }
 
 /// Why a host could not be looked at.
@@ -66,7 +68,8 @@ pub struct ProbeError {
     source: sysinfo::Error,
 }
 
-/// Looks at the host, but for [`Probed::underlay`]. `cgroups` is absent where task cgroups cannot be used at all; otherwise a trial decides.
+/// Looks at the host, but for [`Probed::underlay`] and [`Probed::interfaces`]. `cgroups` is absent where task cgroups
+/// cannot be used at all; otherwise a trial decides.
 ///
 /// # Errors
 /// When `/proc` cannot be read.
@@ -95,6 +98,7 @@ pub async fn probe(engine: EngineInfo, cgroups: Option<&Cgroups>) -> Result<Prob
         engine,
         task_limits,
         underlay: None,
+        interfaces: false,
     })
 }
 

@@ -34,6 +34,7 @@ fn probed() -> Probed {
         engine: engine(),
         task_limits: true,
         underlay: None,
+        interfaces: false,
     }
 }
 

@@ -44,6 +44,8 @@ pub(super) struct Opened {
     admitted: BTreeSet<EniId>,
     /// Interfaces of tasks that could not be put back, and why.
     lost: BTreeMap<EniId, String>,
+    /// What is wrong with the host, and keeps none of its tasks from going on.
+    trouble: Option<String>,
 }
 
 /// An interface of a task whose sandbox runs.
@@ -167,8 +169,9 @@ impl Network {
             Ok(opened) => *opened,
             Err(fault) => return self.lane_failed("the fabric cannot be opened", fault),
         };
-        let Opened { fabric, refused, seen, admitted, lost } = opened;
-        self.fabric = Some(fabric);
+        let Opened { fabric, refused, seen, admitted, lost, trouble } = opened;
+        self.adopt_fabric(fabric);
+        self.repair_fault = trouble;
         for (eni, why) in &lost {
             let eni = *eni;
             tracing::error!(%eni, why, "the interface of a task could not be put back; its task ends");
@@ -245,11 +248,17 @@ async fn open(
         fabric.set_members(&state.members).await?;
     }
     let peers: Vec<_> = said.state.iter().flat_map(|state| state.peers.values().cloned()).collect();
-    let refused = fabric.set_peers(&peers).await?;
+    // A fabric that was there is taken over also on a host where it could not be made now: its links and routes may be
+    // gone for a while, and the next repair goes on with them.
+    let (refused, no_peers) = match fabric.set_peers(&peers).await {
+        Ok(refused) => (refused, None),
+        Err(fault) => (Vec::new(), Some(fault.why)),
+    };
+    let trouble = fabric.repair().await.err().map(|fault| fault.why).or(no_peers);
     for stray in fabric.remove_strays(known).await? {
         tracing::info!(what = stray, "removed what belonged to no task");
     }
-    Ok(Opened { fabric, refused, seen, admitted, lost })
+    Ok(Opened { fabric, refused, seen, admitted, lost, trouble })
 }
 
 async fn put_back(fabric: &dyn Fabric, admission: &Admission, bandwidth: Bandwidth) -> Result<(), Fault> {

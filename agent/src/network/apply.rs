@@ -188,36 +188,15 @@ impl Network {
         self.lane_again = Some(Instant::now() + AGAIN);
         self.pending.all = true;
     }
-
-    pub(super) fn repair(&mut self) {
-        let Some(fabric) = self.fabric.clone() else { return };
-        self.lane = Lane::Busy;
-        self.jobs.spawn(async move { Done::Repaired(fabric.repair().await) });
-    }
-
-    pub(super) fn repaired(&mut self, result: Result<Vec<String>, Fault>) {
-        self.lane = Lane::Idle;
-        match result {
-            Ok(repairs) => {
-                self.repair_fault = None;
-                for what in repairs {
-                    tracing::warn!(what, "put back what somebody else removed from the task network");
-                }
-            }
-            Err(Fault { why, .. }) => {
-                if self.repair_fault.as_ref() != Some(&why) {
-                    tracing::error!(why, "what is missing of the task network cannot be put back");
-                }
-                self.repair_fault = Some(why);
-            }
-        }
-    }
 }
 
 async fn apply(fabric: &dyn Fabric, work: Work) -> Result<Option<RefusedPeers>, Fault> {
-    if let Some(leases) = work.leases {
-        fabric.set_leases(&leases).await?;
-    }
+    // What is wrong with the host's routes or links is no reason to leave groups as they were: whom they let through no
+    // longer must not get through.
+    let leases = match work.leases {
+        Some(leases) => fabric.set_leases(&leases).await,
+        None => Ok(()),
+    };
     // A rule may name a group whose members come along; members of a group that no rule names do no harm.
     if let Some(groups) = work.groups {
         fabric.set_groups(&groups).await?;
@@ -230,10 +209,11 @@ async fn apply(fabric: &dyn Fabric, work: Work) -> Result<Option<RefusedPeers>, 
             }
         }
     }
-    match work.peers {
+    let refused = match work.peers {
         Some(peers) => fabric.set_peers(&peers).await.map(Some),
         None => Ok(None),
-    }
+    };
+    leases.and(refused)
 }
 
 /// Hosts that are left out, and why.

@@ -60,6 +60,8 @@ pub trait Kernel: Send + Sync {
 pub trait Fabric: Send + Sync {
     /// Puts back what somebody else removed; says what.
     async fn repair(&self) -> Result<Vec<String>, Fault>;
+    /// Waits until somebody else changed something that a repair puts back, or may have.
+    async fn changed(&self) -> Result<(), Fault>;
     /// Changes the host's leases.
     async fn set_leases(&self, leases: &[Lease]) -> Result<(), Fault>;
     /// Who else on the hosts' own network has an address, where tasks have addresses of it; nobody elsewhere.

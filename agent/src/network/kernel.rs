@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Mutex;
 
 /// The bridge behind which Docker's own containers are.
 const DOCKER_BRIDGE: &str = "docker0";
@@ -38,21 +39,24 @@ fn fault(error: &(dyn std::error::Error + 'static)) -> Fault {
 impl Kernel for HostKernel {
     async fn open(&self, shape: &Shape) -> Result<Arc<dyn Fabric>, Fault> {
         let Shape { network, leases, underlay } = shape;
+        // While no link has the address, a fabric that is there goes on without.
+        let device = self.device_of(*underlay).await?.unwrap_or_default();
         let config = FabricConfig {
-            underlay: Some(Underlay { address: *underlay, device: self.device_of(*underlay).await? }),
+            underlay: Some(Underlay { address: *underlay, device }),
             bridges: vec![DOCKER_BRIDGE.to_owned()],
             names: self.names.clone(),
             host: self.host.clone(),
             ..FabricConfig::new(*network, leases.clone())
         };
         let fabric = longshore_net::Fabric::open(config).await.map_err(|e| fault(&e))?;
-        Ok(Arc::new(HostFabric(fabric)))
+        let changes = Mutex::new(fabric.changes().map_err(|e| fault(&e))?);
+        Ok(Arc::new(HostFabric { fabric, changes }))
     }
 }
 
 impl HostKernel {
     /// The link that has an address.
-    async fn device_of(&self, address: IpAddr) -> Result<String, Fault> {
+    async fn device_of(&self, address: IpAddr) -> Result<Option<String>, Fault> {
         let handle = match &self.host {
             Some(host) => {
                 let namespace = Namespace::open(host).map_err(|e| fault(&e))?;
@@ -66,14 +70,16 @@ impl HostKernel {
         let leg = self.names.leg();
         let has =
             |link: &&longshore_net::Link| link.name != leg && link.addresses.iter().any(|net| net.addr() == address);
-        let missing =
-            || Fault { why: format!("no link of this host has the underlay's address {address}"), lasting: false };
-        links.iter().find(has).map(|link| link.name.clone()).ok_or_else(missing)
+        Ok(links.iter().find(has).map(|link| link.name.clone()))
     }
 }
 
 /// The fabric of this host.
-struct HostFabric(longshore_net::Fabric);
+struct HostFabric {
+    fabric: longshore_net::Fabric,
+    /// What others change of it.
+    changes: Mutex<longshore_net::Changes>,
+}
 
 fn claim(admission: &Admission) -> Claim {
     let Admission { eni, groups } = admission;
@@ -83,16 +89,20 @@ fn claim(admission: &Admission) -> Claim {
 #[async_trait]
 impl Fabric for HostFabric {
     async fn repair(&self) -> Result<Vec<String>, Fault> {
-        let repairs = self.0.repair().await.map_err(|e| fault(&e))?;
+        let repairs = self.fabric.repair().await.map_err(|e| fault(&e))?;
         Ok(repairs.iter().map(ToString::to_string).collect())
     }
 
+    async fn changed(&self) -> Result<(), Fault> {
+        self.changes.lock().await.next().await.map_err(|e| fault(&e))
+    }
+
     async fn set_leases(&self, leases: &[Lease]) -> Result<(), Fault> {
-        self.0.set_leases(leases).await.map(drop).map_err(|e| fault(&e))
+        self.fabric.set_leases(leases).await.map(drop).map_err(|e| fault(&e))
     }
 
     async fn holder(&self, address: Ipv4Addr) -> Result<Option<Mac>, Fault> {
-        self.0.holder(address, HOLDERS).await.map_err(|e| fault(&e))
+        self.fabric.holder(address, HOLDERS).await.map_err(|e| fault(&e))
     }
 
     async fn wire(&self, eni: &EniReport, pid: u32) -> Result<(), Fault> {
@@ -100,23 +110,23 @@ impl Fabric for HostFabric {
         let pause = Namespace::of_process(pid).map_err(|e| fault(&e))?;
         // A warm sandbox is nobody's yet.
         let wire = Wire { eni: id, ipv4, ipv6, mac, task: String::new() };
-        self.0.wire(&wire, &pause).await.map(drop).map_err(|e| fault(&e))
+        self.fabric.wire(&wire, &pause).await.map(drop).map_err(|e| fault(&e))
     }
 
     async fn unwire(&self, eni: EniId) -> Result<(), Fault> {
-        self.0.unwire(eni).await.map_err(|e| fault(&e))
+        self.fabric.unwire(eni).await.map_err(|e| fault(&e))
     }
 
     async fn admit(&self, admission: &Admission) -> Result<(), Fault> {
-        self.0.admit(&claim(admission)).await.map_err(|e| fault(&e))
+        self.fabric.admit(&claim(admission)).await.map_err(|e| fault(&e))
     }
 
     async fn dismiss(&self, admission: &Admission) -> Result<(), Fault> {
-        self.0.dismiss(&claim(admission)).await.map_err(|e| fault(&e))
+        self.fabric.dismiss(&claim(admission)).await.map_err(|e| fault(&e))
     }
 
     async fn set_limits(&self, eni: EniId, limits: Bandwidth) -> Result<(), Fault> {
-        self.0.set_limits(eni, limits).await.map_err(|error| {
+        self.fabric.set_limits(eni, limits).await.map_err(|error| {
             let lasting = match &error {
                 LimitError::Module { .. } => true,
                 LimitError::NoLink { .. } | LimitError::Netlink { .. } => false,
@@ -126,29 +136,29 @@ impl Fabric for HostFabric {
     }
 
     async fn set_groups(&self, groups: &BTreeMap<GroupId, GroupRules>) -> Result<(), Fault> {
-        self.0.set_groups(groups).await.map_err(|e| fault(&e))
+        self.fabric.set_groups(groups).await.map_err(|e| fault(&e))
     }
 
     async fn set_members(&self, members: &BTreeMap<GroupId, BTreeSet<IpAddr>>) -> Result<(), Fault> {
-        self.0.set_members(members).await.map_err(|e| fault(&e))
+        self.fabric.set_members(members).await.map_err(|e| fault(&e))
     }
 
     async fn change_members(&self, changes: &BTreeMap<GroupId, MemberChanges>) -> Result<(), Fault> {
-        self.0.change_members(changes).await.map_err(|e| fault(&e))
+        self.fabric.change_members(changes).await.map_err(|e| fault(&e))
     }
 
     async fn set_peers(&self, peers: &[Peer]) -> Result<Vec<(InstanceId, String)>, Fault> {
-        let report = self.0.set_peers(peers).await.map_err(|e| fault(&e))?;
+        let report = self.fabric.set_peers(peers).await.map_err(|e| fault(&e))?;
         Ok(report.refused.into_iter().map(|refused| (refused.instance, refused.reason)).collect())
     }
 
     async fn reach(&self, peer: &Peer) -> Result<(), Fault> {
         let Some(lease) = peer.leases.first() else { return Ok(()) };
-        self.0.check_peer(lease, PATIENCE).await.map(drop).map_err(|e| fault(&e))
+        self.fabric.check_peer(lease, PATIENCE).await.map(drop).map_err(|e| fault(&e))
     }
 
     async fn observe(&self, enis: &BTreeSet<EniId>) -> Result<BTreeMap<EniId, Seen>, Fault> {
-        let observed = self.0.observe().await.map_err(|e| fault(&e))?;
+        let observed = self.fabric.observe().await.map_err(|e| fault(&e))?;
         let seen = |eni: &EniId| {
             let stem = EniStem::from(*eni);
             let wired = observed.sandboxes.contains(&stem) && observed.links.contains_key(&stem);
@@ -158,7 +168,7 @@ impl Fabric for HostFabric {
     }
 
     async fn remove_strays(&self, known: &BTreeSet<EniId>) -> Result<Vec<String>, Fault> {
-        let strays = self.0.remove_strays(known).await.map_err(|e| fault(&e))?;
+        let strays = self.fabric.remove_strays(known).await.map_err(|e| fault(&e))?;
         Ok(strays.iter().map(|stray| format!("{stray:?}")).collect())
     }
 }

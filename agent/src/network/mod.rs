@@ -33,12 +33,15 @@ pub mod sandboxes;
 mod saved;
 mod set_aside;
 pub mod status;
+mod underlay;
+mod upkeep;
 
 #[cfg(test)]
 mod tests;
 
 pub use adopt::Owned;
 pub use handle::{Ends, Heard, NetworkHandle, SessionLink, link};
-pub use owner::{Network, Parts, Settings, Underlay};
+pub use owner::{Network, Parts, Settings};
 pub use quarantine::Recorded;
 pub use saved::leave;
+pub use underlay::Underlay;

@@ -14,13 +14,15 @@ use super::sandboxes::{Sandbox, Sandboxes};
 use super::saved::{Said, Shelf, Step};
 use super::set_aside::SetAside;
 use super::status::{InterfaceLine, NetworkLine, PeerLine};
+use super::underlay::Underlay;
+use super::upkeep::REPAIR;
 use crate::engine::drivers::Clock;
 use longshore_model::{
     EniId, EniReport, Generation, GroupId, InstanceId, Lease, Mac, NetworkHealth, NetworkStatus, TaskId, Timestamp,
 };
 use longshore_plan::{Failure, Interface};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,9 +30,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-
-/// Between two looks at the kernel, in which what somebody else removed is put back.
-const REPAIR: Duration = Duration::from_secs(10);
+use tokio_util::task::AbortOnDropHandle;
 
 /// Between two listings of sandboxes when nothing happens.
 const LOOK: Duration = Duration::from_secs(30);
@@ -49,20 +49,6 @@ pub struct Settings {
     pub idle: usize,
     /// Where its files are.
     pub data_dir: PathBuf,
-}
-
-/// Whether other hosts can reach this one, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Underlay {
-    /// It was not found out yet.
-    Unknown,
-    /// They cannot.
-    Absent {
-        /// Why, for people.
-        why: String,
-    },
-    /// At this address.
-    At(IpAddr),
 }
 
 /// Everything that an owner is made of.
@@ -172,7 +158,12 @@ pub struct Network {
     pub(super) jobs: JoinSet<Done>,
     looking: bool,
     next_look: Instant,
-    next_repair: Instant,
+    pub(super) next_repair: Instant,
+    pub(super) repaired_at: Instant,
+    /// Somebody else changed something of the fabric.
+    pub(super) stirred: Arc<Notify>,
+    /// What waits for that.
+    pub(super) watcher: Option<AbortOnDropHandle<()>>,
     /// After a failure, when the fabric is opened or applied to again.
     pub(super) lane_again: Option<Instant>,
     /// After a failure, when sandboxes are made again.
@@ -223,6 +214,9 @@ impl Network {
             looking: false,
             next_look: now,
             next_repair: now + REPAIR,
+            repaired_at: now,
+            stirred: Arc::new(Notify::new()),
+            watcher: None,
             lane_again: None,
             make_again: None,
         }
@@ -234,7 +228,7 @@ impl Network {
         loop {
             self.drive();
             let wake = self.next_wake();
-            let events = self.events.clone();
+            let (events, stirred) = (self.events.clone(), self.stirred.clone());
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
@@ -250,6 +244,7 @@ impl Network {
                 Some(heard) = self.ends.heard.recv() => self.take_heard(heard),
                 Ok(()) = self.underlay.changed() => self.take_underlay(),
                 () = events.notified() => self.next_look = Instant::now(),
+                () = stirred.notified() => self.repair_soon(),
                 () = tokio::time::sleep_until(wake) => {}
             }
         }
@@ -278,15 +273,19 @@ impl Network {
         self.drive_saves();
         if self.lane == Lane::Idle && self.fabric.is_some() && now >= self.next_repair {
             self.next_repair = now + REPAIR;
+            self.repaired_at = now;
             self.repair();
         }
         self.publish();
     }
 
     fn next_wake(&self) -> Instant {
-        let mut wake = self.next_look.min(self.next_repair);
-        if self.looking {
-            wake = self.next_repair;
+        let mut wake = Instant::now() + LOOK;
+        if !self.looking {
+            wake = wake.min(self.next_look);
+        }
+        if self.lane == Lane::Idle && self.fabric.is_some() {
+            wake = wake.min(self.next_repair);
         }
         let rest = self.quarantine.next().filter(|at| *at > self.now());
         let rest = rest.map(|at| Instant::now() + at.since(self.now()) + Duration::from_millis(1));
@@ -388,10 +387,7 @@ impl Network {
     }
 
     fn take_underlay(&mut self) {
-        let at = match &*self.underlay.borrow_and_update() {
-            Underlay::At(address) => Some(*address),
-            Underlay::Unknown | Underlay::Absent { .. } => None,
-        };
+        let at = self.underlay.borrow_and_update().address();
         // A way that is gone for now is no other address: the fabric stays as it is.
         if let Some(address) = at
             && self.said.underlay != Some(address)
@@ -480,21 +476,25 @@ impl Network {
 
     /// Why tasks cannot be given interfaces; nothing to say before the network was said and opened.
     fn degraded(&self) -> Option<String> {
+        if let Some(why) = self.underlay.borrow().obstacle() {
+            return Some(why.to_owned());
+        }
         if self.leases().is_empty() {
             return Some("this host has no lease of the task network".to_owned());
-        }
-        if let (Underlay::Absent { why }, None) = (&*self.underlay.borrow(), self.said.underlay) {
-            return Some(why.clone());
         }
         self.fabric_fault.clone().or_else(|| self.repair_fault.clone()).or_else(|| self.isolated())
     }
 
     fn publish(&mut self) {
-        let settled = self.fabric.is_some() || self.fabric_fault.is_some();
-        if !self.settings.enabled || self.said.state.is_none() || (!settled && self.degraded().is_none()) {
+        let degraded = self.degraded();
+        // A host that lacks something says so before it is asked to take part.
+        let unable = self.underlay.borrow().obstacle().is_some();
+        let known = self.said.state.is_some() || unable || self.ends.status.borrow().is_some();
+        let settled = self.fabric.is_some() || degraded.is_some();
+        if !self.settings.enabled || !known || !settled {
             return;
         }
-        let health = match self.degraded() {
+        let health = match degraded {
             Some(reason) => NetworkHealth::Degraded { reason },
             None => NetworkHealth::Ready,
         };
@@ -524,7 +524,8 @@ impl Network {
     fn line(&self) -> NetworkLine {
         let off = || Some("task_network is false in this host's configuration".to_owned());
         let none = || self.said.state.is_none().then(|| "the control plane has not said anything of it yet".to_owned());
-        let why = if self.settings.enabled { none().or_else(|| self.degraded()) } else { off() };
+        let unable = || self.underlay.borrow().obstacle().map(str::to_owned);
+        let why = if self.settings.enabled { unable().or_else(none).or_else(|| self.degraded()) } else { off() };
         let refused = |id: &InstanceId| self.refused_peers.get(id).cloned().or_else(|| self.checks.fault(id));
         let peers = self.said.state.iter().flat_map(|state| state.peers.values());
         NetworkLine {

@@ -4,7 +4,8 @@
 
 use super::check::check_address;
 use super::docker_user::{self, Admitted};
-use super::{FabricConfig, FabricError, Inner, Repair, Underlay, lan, lock};
+use super::survey::{Survey, check_range, survey};
+use super::{FabricConfig, FabricError, Inner, Repair, lan, lock};
 use crate::names::{FABRIC_LEG, FABRIC_LEG_MAC, GATEWAY, GATEWAY6, METADATA, RESOLVER, host_net, leg_mac};
 use crate::namespace::Namespace;
 use crate::netlink::route::{self, Address, End, Link, Neighbour, Route, Tunnel, Way};
@@ -21,9 +22,6 @@ use std::os::fd::AsFd;
 
 /// The host's end of the leg, as the fabric's IPv6 default gateway.
 const LEG6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
-/// Tunnels add this much to a packet, by the underlay's family: Ethernet, IP, UDP and VXLAN headers.
-const OVERHEAD4: u32 = 50;
-const OVERHEAD6: u32 = 70;
 
 /// Checks that leases are of the network.
 pub(super) fn check_leases(network: &NetworkConfig, leases: &[Lease]) -> Result<(), FabricError> {
@@ -41,65 +39,6 @@ pub(super) fn check_leases(network: &NetworkConfig, leases: &[Lease]) -> Result<
         }
     }
     Ok(())
-}
-
-/// What the host has that the fabric builds on.
-pub(super) struct Survey {
-    /// The underlay's link.
-    pub(super) underlay: Option<u32>,
-}
-
-fn overlaps(a: &IpNet, b: &IpNet) -> bool {
-    a.contains(b) || b.contains(a)
-}
-
-/// Looks for what is in the way, before anything is made.
-pub(super) fn survey(socket: &mut Socket, config: &FabricConfig) -> Result<Survey, FabricError> {
-    let links = route::links(socket).map_err(FabricError::netlink("list the host's links"))?;
-    let leg = config.names.leg();
-    let name = |index: u32| links.iter().find(|l| l.index == index).map_or("", |l| l.name.as_str());
-    let networks: Vec<IpNet> =
-        [Some(config.network.v4.into()), config.network.v6.map(IpNet::from)].into_iter().flatten().collect();
-    let routes = route::routes(socket).map_err(FabricError::netlink("list the host's routes"))?;
-    let addresses = route::addresses(socket).map_err(FabricError::netlink("list the host's addresses"))?;
-    // The one network of the host that may be in the way, since tasks are to be on it.
-    let lan = lan::survey(config, &links, &addresses, &routes)?;
-    for known in routes {
-        let device = match known.route.way {
-            Way::Out { link, .. } => name(link),
-            Way::Unreachable => "",
-        };
-        if known.ours || device == leg || known.route.to.prefix_len() == 0 {
-            continue;
-        }
-        if lan.as_ref().is_some_and(|lan| lan.is_way(&known.route)) {
-            continue;
-        }
-        if let Some(network) = networks.iter().find(|network| overlaps(network, &known.route.to)) {
-            let device = device.to_owned();
-            return Err(FabricError::Overlap { network: *network, route: known.route.to, device });
-        }
-    }
-    let Some(underlay) = &config.underlay else { return Ok(Survey { underlay: None }) };
-    let Underlay { device, address } = underlay;
-    let link = links.iter().find(|l| l.name == *device);
-    let link = link.ok_or_else(|| FabricError::UnderlayDevice { device: device.clone() })?;
-    if !addresses.iter().any(|a| a.link == link.index && a.net.addr() == *address) {
-        return Err(FabricError::UnderlayAddress { address: *address, device: device.clone() });
-    }
-    if (config.network.overlay, address.is_ipv4()) == (Overlay::Routes, true) && config.network.v6.is_some() {
-        return Err(FabricError::UnderlayFamily { address: *address });
-    }
-    let overhead = match (config.network.overlay, address) {
-        (Overlay::Vxlan { .. }, IpAddr::V4(_)) => OVERHEAD4,
-        (Overlay::Vxlan { .. }, IpAddr::V6(_)) => OVERHEAD6,
-        (Overlay::Routes | Overlay::Lan, _) => 0,
-    };
-    let needed = u32::from(config.network.mtu) + overhead;
-    if link.mtu < needed {
-        return Err(FabricError::UnderlayMtu { device: device.clone(), mtu: link.mtu, needed });
-    }
-    Ok(Survey { underlay: Some(link.index) })
 }
 
 /// The addresses of a lease's leg, and those of the network.
@@ -347,7 +286,8 @@ impl Inner {
         let mut trouble = Vec::new();
         let mut note = |result: Result<(), FabricError>| trouble.extend(result.err());
 
-        let survey = survey(&mut lock(&self.host_route), &self.config);
+        note(check_range(&mut lock(&self.host_route), &self.config));
+        let survey = self.look_at_underlay();
         note(self.ensure_namespace(leg6.is_some(), &mut done));
         note(self.ensure_leg(&plan, &mut done));
         let tunnel = survey.and_then(|survey| self.ensure_tunnel(&plan, &survey, &mut done).map(|()| survey));
@@ -364,6 +304,15 @@ impl Inner {
         let what: Vec<String> = done.iter().map(ToString::to_string).collect();
         tracing::warn!(repaired = ?what, failed = trouble.len(), "some of the network could not be put right");
         Err(trouble.swap_remove(0))
+    }
+
+    /// Finds the underlay's link, and remembers its name.
+    pub(super) fn look_at_underlay(&self) -> Result<Survey, FabricError> {
+        let survey = survey(&mut lock(&self.host_route), &self.config)?;
+        if let Some(link) = &survey.underlay {
+            lock(&self.wanted).device.clone_from(&link.name);
+        }
+        Ok(survey)
     }
 
     fn ensure_namespace(&self, v6: bool, done: &mut Vec<Repair>) -> Result<(), FabricError> {
@@ -484,7 +433,7 @@ impl Inner {
         let mut fabric = Settled { socket: &mut socket, done, place: "fabric" };
         let there = fabric.find(&name)?;
         let (Overlay::Vxlan { vni, port }, Some(over), Some(underlay)) =
-            (self.config.network.overlay, survey.underlay, &self.config.underlay)
+            (self.config.network.overlay, survey.index(), &self.config.underlay)
         else {
             // Left by another configuration.
             if let Some(link) = there {
@@ -519,12 +468,15 @@ impl Inner {
     }
 
     fn ensure_tables(&self, plan: &Plan<'_>, done: &mut Vec<Repair>) -> Result<(), FabricError> {
+        // The one that was there last, while none is. Rules of tunnels do not name it.
+        let device = lock(&self.wanted).device.clone();
+        let named = !device.is_empty() || matches!(self.config.network.overlay, Overlay::Vxlan { .. });
         let facts = ruleset::Facts {
             names: self.names(),
             network: &self.config.network,
             leases: plan.leases,
             leg: plan.leg4,
-            underlay: self.config.underlay.as_ref().map(|underlay| underlay.device.as_str()),
+            underlay: self.config.underlay.as_ref().filter(|_| named).map(|_| device.as_str()),
             bridges: &self.config.bridges,
             services: self.config.services,
         };
@@ -548,8 +500,13 @@ fn with_v6(v6: bool, v4: (IpAddr, Mac), more: &[(IpAddr, Mac)]) -> Vec<(IpAddr, 
 /// Loads a table unless it is there as it should be; says whether it was loaded.
 fn ensure_table(at: &Namespace, nft: &mut Nft, table: &ruleset::Table, name: &str) -> Result<bool, FabricError> {
     let chains: Vec<ChainInfo> = nft.chains().map_err(FabricError::Nft)?;
-    if table.is(&chains) {
-        return Ok(false);
+    // Rules that an earlier agent wrote are written again: nobody knows what became of them since.
+    let known = table.chain_names().all(|chain| nft.is_remembered(chain));
+    if known && table.is(&chains) {
+        let tampered = nft.tampered().map_err(FabricError::Nft)?;
+        if !table.chain_names().any(|chain| tampered.contains(chain)) {
+            return Ok(false);
+        }
     }
     let load = |script: &str| program::run(at, script);
     let failed = |source| FabricError::Table { table: name.to_owned(), source };
@@ -561,5 +518,6 @@ fn ensure_table(at: &Namespace, nft: &mut Nft, table: &ruleset::Table, name: &st
         }
         Err(error) => return Err(failed(error)),
     }
+    nft.remember(table.chain_names().map(str::to_owned)).map_err(FabricError::Nft)?;
     Ok(true)
 }

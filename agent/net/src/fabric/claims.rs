@@ -171,6 +171,9 @@ impl Rules {
         let wanted = profile(groups);
         if !self.profiles.contains(&wanted) {
             self.nft.commit(&Self::write_profile(groups))?;
+            for chain in [&wanted.into, &wanted.out] {
+                self.nft.remember([chain.clone()])?;
+            }
             self.profiles.insert(wanted);
         }
         Ok(())

@@ -5,11 +5,12 @@
 //! written through nftables itself would keep `iptables` from reading the chain.
 
 use super::{FabricError, Repair};
+use crate::netlink::own::OwnPort;
 use ipnet::IpNet;
 use std::io;
 use std::process::{Command, Output, Stdio};
 
-const CHAIN: &str = "DOCKER-USER";
+pub(super) const CHAIN: &str = "DOCKER-USER";
 
 /// What may reach tasks through the host, beside answers to them; their groups decide afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +50,11 @@ pub(super) fn ensure(leg: &str, admitted: Admitted<'_>, v6: bool) -> Result<Vec<
 }
 
 fn run(program: &'static str, arguments: &[&str]) -> io::Result<Output> {
-    Command::new(program).args(["-w", "5"]).args(arguments).stdin(Stdio::null()).output()
+    let mut command = Command::new(program);
+    command.args(["-w", "5"]).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn()?;
+    let _own = OwnPort::new(child.id());
+    child.wait_with_output()
 }
 
 fn ensure_with(program: &'static str, rules: &[String]) -> Result<bool, FabricError> {

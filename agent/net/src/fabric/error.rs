@@ -25,7 +25,11 @@ pub enum FabricError {
         network: IpNet,
     },
     /// The network's range is in use on this host.
-    #[error("the network {network} overlaps the host's route to {route} on `{device}`; choose another range")]
+    #[error(
+        "the network {network} overlaps the host's route to {route}{}; remove that route, or give the task network \
+         another range (`task_network` of the control plane)",
+        on_link(device)
+    )]
     Overlap {
         /// The network.
         network: IpNet,
@@ -66,19 +70,19 @@ pub enum FabricError {
         /// The prefix.
         network: IpNet,
     },
-    /// The way to other hosts is not there.
-    #[error("the underlay's link `{device}` is not there")]
-    UnderlayDevice {
-        /// The link.
-        device: String,
-    },
     /// The address that other hosts send to is not there.
-    #[error("the underlay's address {address} is not an address of `{device}`")]
+    #[error("no link of this host has the underlay's address {address}; give it back to its link, or set `underlay`")]
     UnderlayAddress {
         /// The address.
         address: IpAddr,
+    },
+    /// The way to other hosts is there and switched off.
+    #[error("the underlay's link `{device}` ({address}) is down; raise it (`ip link set {device} up`)")]
+    UnderlayDown {
         /// The link.
         device: String,
+        /// The address that other hosts send to.
+        address: IpAddr,
     },
     /// Routes to tasks' IPv6 addresses have an IPv6 gateway, which the kernel takes for IPv4 addresses as well; an IPv4
     /// gateway it takes for IPv4 alone.
@@ -103,6 +107,23 @@ pub enum FabricError {
     /// The kernel has no tunnels.
     #[error("this kernel cannot make VXLAN links; load the module `vxlan`, or set the overlay to `routes` or `lan`")]
     NoVxlan,
+    /// The kernel has no links of a kind.
+    #[error("this kernel cannot make links of the kind `{kind}`; load the module `{kind}`")]
+    NoLinkKind {
+        /// The kind.
+        kind: String,
+    },
+    /// The kernel has no nftables.
+    #[error(
+        "this kernel has no nftables; load the module `nf_tables` (kernels have it since 3.13, as CONFIG_NF_TABLES)"
+    )]
+    NoNftables,
+    /// This process may not.
+    #[error("the kernel does not let this process {what}: it needs root with CAP_NET_ADMIN and CAP_SYS_ADMIN")]
+    NotPermitted {
+        /// What was to be done.
+        what: String,
+    },
     /// Another tunnel is in the way.
     #[error("the host has another VXLAN link with network number {vni} on port {port}, or the port is taken")]
     TunnelTaken {
@@ -154,9 +175,16 @@ pub enum FabricError {
     },
 }
 
+fn on_link(device: &str) -> String {
+    if device.is_empty() { String::new() } else { format!(" on `{device}`") }
+}
+
 impl FabricError {
     pub(super) fn netlink(what: impl Into<String>) -> impl FnOnce(NetlinkError) -> Self {
-        move |source| Self::Netlink { what: what.into(), source }
+        move |source| match source.errno() {
+            Some(Errno::EPERM | Errno::EACCES) => Self::NotPermitted { what: what.into() },
+            _ => Self::Netlink { what: what.into(), source },
+        }
     }
 
     pub(super) fn refused(what: impl Into<String>, refusal: Refusal) -> Self {
@@ -168,7 +196,25 @@ impl FabricError {
         match error.errno() {
             Some(Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT) => Self::NoVxlan,
             Some(Errno::EEXIST | Errno::EADDRINUSE) => Self::TunnelTaken { vni, port },
-            _ => Self::Netlink { what: "make the tunnel".into(), source: error },
+            _ => Self::netlink("make the tunnel")(error),
+        }
+    }
+
+    /// What the kernel means when it makes no link of a kind.
+    pub(super) fn no_link(kind: &str, error: NetlinkError) -> Self {
+        match error.errno() {
+            // `Unknown device type`.
+            Some(Errno::EOPNOTSUPP) => Self::NoLinkKind { kind: kind.to_owned() },
+            _ => Self::netlink(format!("make a link of the kind `{kind}`"))(error),
+        }
+    }
+
+    /// What the kernel means when it does not talk about nftables.
+    pub(super) fn no_nftables(error: NetlinkError) -> Self {
+        match error.errno() {
+            // No netfilter sockets at all; nobody behind them who knows of tables.
+            Some(Errno::EPROTONOSUPPORT | Errno::EINVAL | Errno::EOPNOTSUPP) => Self::NoNftables,
+            _ => Self::netlink("list the tables of nftables")(error),
         }
     }
 }
@@ -192,6 +238,8 @@ pub enum Repair {
     Table(String),
     /// Rules in Docker's chain for others' rules, by the program that added them.
     DockerUser(String),
+    /// The chains that lead tasks to their groups, by the one for what comes in.
+    Chain(String),
     /// The rules of groups, how many groups.
     Groups(usize),
     /// Elements of sets of members, how many.
@@ -215,6 +263,7 @@ impl fmt::Display for Repair {
             Self::Neighbour(what) => write!(f, "neighbour {what}"),
             Self::Table(name) => write!(f, "firewall table {name}"),
             Self::DockerUser(program) => write!(f, "rules in DOCKER-USER ({program})"),
+            Self::Chain(name) => write!(f, "firewall chain {name}"),
             Self::Groups(count) => write!(f, "rules of {count} groups"),
             Self::Members(count) => write!(f, "{count} members of groups"),
             Self::Elements(link) => write!(f, "firewall elements of {link}"),

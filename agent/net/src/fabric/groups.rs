@@ -2,7 +2,7 @@
 
 use super::claims::Rules;
 use super::{Fabric, Inner, lock};
-use crate::names::{group_of, members4, members6};
+use crate::names::{chain_in, chain_out, group_of, members4, members6};
 use crate::nft::batch::Change;
 use crate::nft::elements::{self, address4_of, address6_of};
 use crate::nft::groups::{is_profile, profile, script};
@@ -90,6 +90,8 @@ impl Inner {
                 .map_err(|source| GroupsError::Rules { groups: changed.keys().copied().collect(), source })?;
         }
         let mut rules = lock(&self.rules);
+        let written = changed.keys().chain(&closed).flat_map(|group| [chain_in(*group), chain_out(*group)]);
+        rules.nft.remember(written).map_err(GroupsError::Nft)?;
         rules.groups = groups;
         rules.sweep_groups().map_err(GroupsError::Nft)
     }

@@ -4,7 +4,8 @@
 //! What is answered for is what the firewall knows as a task's address, neither more nor less, whoever put it there. So
 //! an agent that starts finds its tasks reachable, and what an end that was cut off left is taken back.
 
-use super::base::{Survey, settings};
+use super::base::settings;
+use super::survey::{Survey, underlay};
 use super::{Fabric, FabricConfig, FabricError, Inner, Repair, Underlay, lock};
 use crate::arp::Arp;
 use crate::namespace::NamespaceError;
@@ -88,9 +89,11 @@ pub(super) fn survey(
     if let Some(network) = config.network.v6 {
         return Err(FabricError::LanV6 { network: network.into() });
     }
-    let Some(Underlay { device, address: IpAddr::V4(_) }) = &config.underlay else { return Err(FabricError::NoLan) };
-    let link = links.iter().find(|l| l.name == *device);
-    let link = link.ok_or_else(|| FabricError::UnderlayDevice { device: device.clone() })?.index;
+    let Some(Underlay { device, address: own @ IpAddr::V4(_) }) = &config.underlay else {
+        return Err(FabricError::NoLan);
+    };
+    let Link { index: link, name: device, .. } = underlay(config, device, *own, links, addresses)?;
+    let link = *link;
     let of_link = || addresses.iter().filter(|a| a.link == link).map(|a| a.net);
     let nets = of_link().filter_map(|net| if let IpNet::V4(net) = net { Some(net.trunc()) } else { None });
     let net = nets.filter(|net| net.contains(&range)).max_by_key(Ipv4Net::prefix_len).ok_or_else(|| {
@@ -135,21 +138,22 @@ impl Fabric {
 
 impl Inner {
     /// The link of the hosts' network and our address on it, when tasks are on it as well.
-    fn on_lan(&self) -> Option<(&str, Ipv4Addr)> {
-        Some((self.config.underlay.as_ref()?.device.as_str(), leg(&self.config)?))
+    fn on_lan(&self) -> Option<(String, Ipv4Addr)> {
+        let own = leg(&self.config)?;
+        Some((lock(&self.wanted).device.clone(), own))
     }
 
     fn holder(&self, address: Ipv4Addr, patience: Duration) -> Result<Option<Mac>, LanError> {
         let Some((device, own)) = self.on_lan() else { return Ok(None) };
-        let ask = || Arp::open(device)?.holder(address, own, patience);
-        let failed = |source| LanError::Arp { device: device.to_owned(), address, source };
+        let ask = || Arp::open(&device)?.holder(address, own, patience);
+        let failed = |source| LanError::Arp { device: device.clone(), address, source };
         self.host.visit(ask).map_err(LanError::Namespace)?.map_err(failed)
     }
 
     /// Tells everybody on the network that an address is here. Without it they find out a little later.
     pub(super) fn announce(&self, address: Ipv4Addr) {
         let Some((device, _)) = self.on_lan() else { return };
-        match self.host.visit(|| Arp::open(device)?.announce(address)) {
+        match self.host.visit(|| Arp::open(&device)?.announce(address)) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%address, device, %error, "could not announce a task's address"),
             Err(error) => tracing::warn!(%address, device, %error, "could not announce a task's address"),
@@ -160,7 +164,7 @@ impl Inner {
     pub(super) fn answer_for(&self, address: Ipv4Addr) -> Result<(), NetlinkError> {
         let Some((device, _)) = self.on_lan() else { return Ok(()) };
         let mut host = lock(&self.host_route);
-        let link = route::find_link(&mut host, device)?;
+        let link = route::find_link(&mut host, &device)?;
         let link = link.ok_or_else(|| NetlinkError::Garbled(format!("the link `{device}` is not there")))?.index;
         host.all(&[route::add_proxy(&Proxy { link, address })])
     }
@@ -170,7 +174,7 @@ impl Inner {
         let Some((device, _)) = self.on_lan() else { return Ok(()) };
         let mut host = lock(&self.host_route);
         // They go with their link.
-        let Some(link) = route::find_link(&mut host, device)? else { return Ok(()) };
+        let Some(link) = route::find_link(&mut host, &device)? else { return Ok(()) };
         remove(&mut host, &[Proxy { link: link.index, address }])
     }
 
@@ -185,7 +189,7 @@ impl Inner {
             ];
             done.extend(self.host.visit(|| settings(&wanted)).map_err(FabricError::Namespace)??);
         }
-        let changed = self.settle_proxies(survey.underlay).map_err(|error| match error {
+        let changed = self.settle_proxies(survey.index()).map_err(|error| match error {
             ProxyError::Nft(error) => FabricError::Nft(error),
             ProxyError::Netlink(error) => FabricError::netlink("change which addresses the host answers for")(error),
         })?;
@@ -218,7 +222,7 @@ impl Inner {
     pub(super) fn sweep_proxies(&self) -> Result<Vec<Ipv4Addr>, ProxyError> {
         let link = match self.on_lan() {
             Some((device, _)) => {
-                route::find_link(&mut lock(&self.host_route), device).map_err(ProxyError::Netlink)?.map(|l| l.index)
+                route::find_link(&mut lock(&self.host_route), &device).map_err(ProxyError::Netlink)?.map(|l| l.index)
             }
             None => None,
         };

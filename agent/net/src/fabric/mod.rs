@@ -27,8 +27,10 @@ mod peers;
 mod probe;
 mod restore;
 mod sandbox;
+mod survey;
 mod tracking;
 mod undo;
+mod watch;
 
 pub use check::CheckError;
 pub(crate) use check::{PORT as CHECK_PORT, check_address};
@@ -41,6 +43,7 @@ pub use observe::{Elements, FabricLink, ObserveError, Observed, Stray};
 pub use peers::{PeersError, PeersReport, RefusedPeer};
 pub use probe::probe;
 pub use sandbox::{UnwireError, Wire, WireError, Wired};
+pub use watch::{AddressWatch, Changes};
 
 use crate::names::Names;
 use crate::namespace::Namespace;
@@ -52,6 +55,7 @@ use ipnet::Ipv4Net;
 use longshore_model::network::{Lease, NetworkConfig, Peer};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
 
@@ -63,7 +67,7 @@ const WIRES_AT_ONCE: usize = 64;
 pub struct Underlay {
     /// The host's address that others send to.
     pub address: IpAddr,
-    /// The link that has it.
+    /// The link that has it, as far as is known. When it does not (any more), another one that has it is taken.
     pub device: String,
 }
 
@@ -117,6 +121,8 @@ pub struct Fabric {
 struct Wanted {
     leases: Vec<Lease>,
     peers: Vec<Peer>,
+    /// The underlay's link, as it was found last.
+    device: String,
 }
 
 #[derive(Debug)]
@@ -133,6 +139,8 @@ struct Inner {
     host_route: Mutex<Socket>,
     fabric_route: Mutex<Socket>,
     tracking: tracking::Tracking,
+    /// Somebody else changed something in the fabric's table since it was looked at last.
+    touched: Arc<AtomicBool>,
     wires: Semaphore,
 }
 
@@ -168,11 +176,16 @@ fn sockets(namespace: &Namespace) -> Result<Sockets, FabricError> {
             tracking: Socket::open(Family::Netfilter)?,
         })
     };
-    namespace.visit(open).map_err(FabricError::Namespace)?.map_err(FabricError::netlink("open sockets"))
+    let opened = namespace.visit(open).map_err(FabricError::Namespace)?;
+    opened.map_err(|error| match error.errno() {
+        Some(nix::errno::Errno::EPROTONOSUPPORT) => FabricError::NoNftables,
+        _ => FabricError::netlink("open sockets")(error),
+    })
 }
 
 impl Fabric {
-    /// Makes the fabric, or takes over what is there. Nothing is made when something is in the way.
+    /// Makes the fabric, or takes over what is there. Nothing is made when something is in the way. What is there is
+    /// taken over all the same: its tasks go on, and [`Fabric::repair`] says what is wrong.
     ///
     /// # Errors
     /// When this host cannot have the fabric, with what an operator can do about it.
@@ -183,8 +196,12 @@ impl Fabric {
         };
         let host = host.map_err(FabricError::Namespace)?;
         blocking(move || {
-            let inner = Inner::open(config, host)?;
-            inner.ensure()?;
+            let (inner, found) = Inner::open(config, host)?;
+            match inner.ensure() {
+                // The next repair says it again.
+                Err(error) if found => tracing::warn!(%error, "taking over a network that is not as it should be"),
+                result => drop(result?),
+            }
             Ok(Self { inner: Arc::new(inner) })
         })
         .await
@@ -232,32 +249,38 @@ impl Fabric {
 }
 
 impl Inner {
-    fn open(config: FabricConfig, host: Namespace) -> Result<Self, FabricError> {
+    /// Also says whether it was there before.
+    fn open(config: FabricConfig, host: Namespace) -> Result<(Self, bool), FabricError> {
         base::check_leases(&config.network, &config.leases)?;
         crate::nft::program::check().map_err(FabricError::Program)?;
         let mut of_host = sockets(&host)?;
-        base::survey(&mut of_host.route, &config)?;
         let file = config.names.fabric_netns();
+        let pinned = crate::pin::pinned(&file);
+        let found = pinned.is_some();
+        if !found {
+            survey::check_range(&mut of_host.route, &config)?;
+            survey::survey(&mut of_host.route, &config)?;
+        }
         crate::pin::prepare(config.names.run()).map_err(FabricError::Pin)?;
-        let fabric = match crate::pin::pinned(&file) {
-            Some(fabric) => fabric,
-            None => crate::pin::pin_new(&file).map_err(FabricError::Pin)?,
-        };
+        let fabric = pinned.map_or_else(|| crate::pin::pin_new(&file), Ok).map_err(FabricError::Pin)?;
         let of_fabric = sockets(&fabric)?;
-        let wanted = Wanted { leases: config.leases.clone(), peers: Vec::new() };
-        Ok(Self {
+        let device = config.underlay.as_ref().map(|underlay| underlay.device.clone()).unwrap_or_default();
+        let wanted = Wanted { leases: config.leases.clone(), peers: Vec::new(), device };
+        let inner = Self {
             rules: Mutex::new(Rules::new(Nft::new(of_fabric.nft, config.names.fabric_table()))),
             host_nft: Mutex::new(Nft::new(of_host.nft, config.names.host_table())),
             host_route: Mutex::new(of_host.route),
             fabric_route: Mutex::new(of_fabric.route),
             tracking: tracking::Tracking::new(of_host.tracking, of_fabric.tracking),
+            touched: Arc::default(),
             wires: Semaphore::new(WIRES_AT_ONCE),
             wanted: Mutex::new(wanted),
             editing: Mutex::new(()),
             config,
             host,
             fabric,
-        })
+        };
+        Ok((inner, found))
     }
 
     fn names(&self) -> &Names {

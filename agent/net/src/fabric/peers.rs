@@ -1,6 +1,6 @@
 //! Other hosts: where their tunnels are, and which addresses are behind them.
 
-use super::base::{Survey, survey};
+use super::survey::Survey;
 use super::{Fabric, FabricError, Inner, Repair, lock};
 use crate::netlink::route::{self, Forwarding, Neighbour, Route, Way};
 use crate::netlink::{NetlinkError, Request};
@@ -81,7 +81,7 @@ impl Fabric {
         self.run(move |inner| {
             let _editing = lock(&inner.editing);
             lock(&inner.wanted).peers = peers;
-            let survey = survey(&mut lock(&inner.host_route), &inner.config);
+            let survey = inner.look_at_underlay();
             inner.settle_peers(&survey.map_err(|error| PeersError::Survey(Box::new(error)))?)
         })
         .await
@@ -106,7 +106,7 @@ impl Inner {
     fn settle_peers(&self, survey: &Survey) -> Result<PeersReport, PeersError> {
         let (peers, refused) = self.usable_peers();
         let mut report = PeersReport { repairs: Vec::new(), refused };
-        let Some(underlay) = survey.underlay else {
+        let Some(underlay) = survey.index() else {
             return if peers.is_empty() { Ok(report) } else { Err(PeersError::NoUnderlay) };
         };
         match self.config.network.overlay {

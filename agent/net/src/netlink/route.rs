@@ -223,6 +223,14 @@ pub(crate) fn add_ifb(name: &str) -> Request {
     request(&RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
 }
 
+/// A link of a kind, with nothing said about it.
+pub(crate) fn add_of_kind(name: &str, kind: &str) -> Request {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    of_kind(&mut message, InfoKind::Other(kind.to_owned()), None);
+    request(&RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+}
+
 /// Raises a link.
 pub(crate) fn set_up(index: u32) -> Request {
     let mut message = LinkMessage::default();

@@ -1,6 +1,7 @@
 //! A netlink socket that waits.
 
 use super::attr;
+use super::own::OwnPort;
 use netlink_sys::SocketAddr;
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use nix::errno::Errno;
@@ -107,6 +108,8 @@ impl NetlinkError {
 #[derive(Debug)]
 pub(crate) struct Socket {
     socket: netlink_sys::Socket,
+    /// What it does is announced as ours.
+    _port: OwnPort,
     sequence: u32,
     buffer: Vec<u8>,
 }
@@ -124,7 +127,7 @@ impl Socket {
     pub(crate) fn open(family: Family) -> Result<Self, NetlinkError> {
         let open = |protocol| -> io::Result<_> {
             let mut socket = netlink_sys::Socket::new(protocol)?;
-            socket.bind_auto()?;
+            let port = OwnPort::new(socket.bind_auto()?.port_number());
             socket.connect(&SocketAddr::new(0, 0))?;
             socket.set_cap_ack(true)?;
             socket.set_ext_ack(true)?;
@@ -135,14 +138,14 @@ impl Socket {
             setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(TIMEOUT_SECS, 0))?;
             setsockopt(&socket, sockopt::SndBufForce, &BUFFER_BYTES)?;
             setsockopt(&socket, sockopt::RcvBufForce, &BUFFER_BYTES)?;
-            Ok(socket)
+            Ok((socket, port))
         };
         let protocol = match family {
             Family::Route => NETLINK_ROUTE,
             Family::Netfilter => NETLINK_NETFILTER,
         };
-        let socket = open(protocol).map_err(NetlinkError::Open)?;
-        Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(128 << 10) })
+        let (socket, port) = open(protocol).map_err(NetlinkError::Open)?;
+        Ok(Self { socket, _port: port, sequence: 0, buffer: Vec::with_capacity(128 << 10) })
     }
 
     /// Has every request carried out, in order, also after one that was refused. The results are in the same order.

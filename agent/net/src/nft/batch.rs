@@ -4,8 +4,9 @@ use super::elements::Element;
 use crate::netlink::attr::{self, Attrs};
 use crate::netlink::{NetlinkError, Refusal, Request, Socket};
 use nix::errno::Errno;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 const SUBSYSTEM: u16 = 10 << 8;
 const BATCH_BEGIN: u16 = 0x10;
@@ -15,6 +16,7 @@ const NEW_CHAIN: u16 = SUBSYSTEM | 3;
 const GET_CHAIN: u16 = SUBSYSTEM | 4;
 const DEL_CHAIN: u16 = SUBSYSTEM | 5;
 const NEW_RULE: u16 = SUBSYSTEM | 6;
+const GET_RULE: u16 = SUBSYSTEM | 7;
 const DEL_RULE: u16 = SUBSYSTEM | 8;
 const NEW_SET: u16 = SUBSYSTEM | 9;
 const GET_SET: u16 = SUBSYSTEM | 10;
@@ -33,6 +35,7 @@ const TABLE: u16 = 1;
 const CHAIN_NAME: u16 = 3;
 const CHAIN_USE: u16 = 6;
 const RULE_CHAIN: u16 = 2;
+const RULE_HANDLE: u16 = 3;
 const RULE_EXPRESSIONS: u16 = 4;
 const LIST_ELEM: u16 = 1;
 const EXPR_NAME: u16 = 1;
@@ -186,11 +189,17 @@ pub(crate) struct ChainInfo {
     pub(crate) uses: u32,
 }
 
+/// The rules of chains, in order: the number that the kernel gave each, and a hash of what it does. A rule that is
+/// replaced may keep its number.
+type Written = BTreeMap<String, Vec<(u64, u64)>>;
+
 /// One table of one namespace.
 #[derive(Debug)]
 pub(crate) struct Nft {
     socket: Socket,
     table: String,
+    /// The rules of chains as we wrote them.
+    written: Written,
 }
 
 /// `struct nfgenmsg`.
@@ -227,9 +236,20 @@ fn expression(expr: &Expr) -> Attrs {
     Attrs::new().string(EXPR_NAME, name).nest(EXPR_DATA, data)
 }
 
+/// A hash of the expressions of a rule, but for what its counters have counted.
+fn hash_of(expressions: &[u8]) -> u64 {
+    let mut hash = std::hash::DefaultHasher::new();
+    for (_, expression) in attr::attributes(expressions) {
+        let name = attr::find(expression, EXPR_NAME).map(attr::text).unwrap_or_default();
+        let data = attr::find(expression, EXPR_DATA).filter(|_| name != "counter");
+        (name, data).hash(&mut hash);
+    }
+    hash.finish()
+}
+
 impl Nft {
     pub(crate) fn new(socket: Socket, table: String) -> Self {
-        Self { socket, table }
+        Self { socket, table, written: Written::new() }
     }
 
     fn body(&self) -> Attrs {
@@ -329,6 +349,11 @@ impl Nft {
                 }
             }
             if gone.is_empty() {
+                for change in changes {
+                    if let Change::AddRule(chain, _) | Change::FlushChain(chain) | Change::RemoveChain(chain) = change {
+                        self.written.remove(chain);
+                    }
+                }
                 return Ok(());
             }
             let mut at = 0..;
@@ -362,6 +387,54 @@ impl Nft {
             Some(ChainInfo { name: attr::text(attr::find(attrs, CHAIN_NAME)?), uses })
         };
         Ok(replies.iter().filter_map(|reply| chain(&reply.body)).collect())
+    }
+
+    /// Remembers the rules of these chains as ours, as they are now: they were just written.
+    pub(crate) fn remember(&mut self, chains: impl IntoIterator<Item = String>) -> Result<(), NftError> {
+        let chains: Vec<String> = chains.into_iter().collect();
+        let only = match chains.as_slice() {
+            [] => return Ok(()),
+            [only] => Some(only.as_str()),
+            _ => None,
+        };
+        let mut there = self.rules(only)?;
+        for chain in &chains {
+            self.written.insert(chain.clone(), there.remove(chain).unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// Whether the rules of a chain were ever remembered.
+    pub(crate) fn is_remembered(&self, chain: &str) -> bool {
+        self.written.contains_key(chain)
+    }
+
+    /// The chains that have other rules than we wrote: somebody added, removed or replaced some.
+    pub(crate) fn tampered(&mut self) -> Result<BTreeSet<String>, NftError> {
+        let there = self.rules(None)?;
+        let none = Vec::new();
+        let changed = self.written.iter().filter(|(chain, rules)| there.get(*chain).unwrap_or(&none) != *rules);
+        Ok(changed.map(|(chain, _)| chain.clone()).collect())
+    }
+
+    fn rules(&mut self, chain: Option<&str>) -> Result<Written, NftError> {
+        let body = chain.into_iter().fold(self.body(), |body, chain| body.string(RULE_CHAIN, chain));
+        let replies = match self.socket.dump(&Request { kind: GET_RULE, flags: 0, body: body.into_bytes() }) {
+            Err(error) if error.errno() == Some(Errno::ENOENT) => return Ok(Written::new()),
+            replies => replies.map_err(self.netlink())?,
+        };
+        let mut found = Written::new();
+        for reply in &replies {
+            let Some(attrs) = reply.body.get(4..) else { continue };
+            let of_table = attr::find(attrs, TABLE).map(attr::text).as_deref() == Some(self.table.as_str());
+            let number = |value: &[u8]| Some(u64::from_be_bytes(value.try_into().ok()?));
+            let handle = attr::find(attrs, RULE_HANDLE).and_then(number);
+            if let (true, Some(chain), Some(handle)) = (of_table, attr::find(attrs, RULE_CHAIN), handle) {
+                let does = attr::find(attrs, RULE_EXPRESSIONS).unwrap_or_default();
+                found.entry(attr::text(chain)).or_default().push((handle, hash_of(does)));
+            }
+        }
+        Ok(found)
     }
 
     /// The names of the sets and maps of the table.

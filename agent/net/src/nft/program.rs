@@ -1,6 +1,7 @@
 //! The `nft` program: whole tables and the rules of groups, as text, one transaction each.
 
 use crate::namespace::{Namespace, NamespaceError};
+use crate::netlink::own::OwnPort;
 use std::io::{self, Write};
 use std::process::{Command, Output, Stdio};
 
@@ -11,10 +12,16 @@ const OLDEST: (u32, u32, u32) = (0, 9, 8);
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
     /// It is not installed.
-    #[error("the `nft` program is not there; install the package `nftables`")]
+    #[error(
+        "the `nft` program is not there; install version {}.{}.{} or newer (Debian's package `nftables`)",
+        OLDEST.0, OLDEST.1, OLDEST.2
+    )]
     NotInstalled,
     /// It is too old.
-    #[error("`nft` is version {found}, and {}.{}.{} or newer is needed", OLDEST.0, OLDEST.1, OLDEST.2)]
+    #[error(
+        "`nft` says that it is `{found}`, and version {}.{}.{} or newer is needed (Debian's package `nftables`)",
+        OLDEST.0, OLDEST.1, OLDEST.2
+    )]
     TooOld {
         /// What it said of itself.
         found: String,
@@ -42,7 +49,11 @@ fn ran(result: io::Result<Output>) -> Result<Output, ProgramError> {
 
 /// Checks that the program is there and new enough.
 pub(crate) fn check() -> Result<(), ProgramError> {
-    let output = ran(Command::new("nft").arg("--version").stdin(Stdio::null()).output())?;
+    check_as("nft")
+}
+
+fn check_as(program: &str) -> Result<(), ProgramError> {
+    let output = ran(Command::new(program).arg("--version").stdin(Stdio::null()).output())?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     match version(&said) {
         Some(version) if version >= OLDEST => Ok(()),
@@ -67,6 +78,7 @@ pub(crate) fn run(namespace: &Namespace, script: &str) -> Result<(), ProgramErro
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()?;
+        let _own = OwnPort::new(child.id());
         // It reads all of it before it says anything; what it says is short. A broken pipe is explained by its words.
         let written = child.stdin.take().map_or(Ok(()), |mut input| input.write_all(script.as_bytes()));
         let output = child.wait_with_output()?;
@@ -87,6 +99,28 @@ pub(crate) fn run(namespace: &Namespace, script: &str) -> Result<(), ProgramErro
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a program of this name that prints `version` is told of.
+    fn told(version: &str) -> String {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("nft");
+        std::fs::write(&program, format!("#!/bin/sh\necho '{version}'\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        check_as(program.to_str().unwrap()).map_or_else(|error| error.to_string(), |()| String::new())
+    }
+
+    #[test]
+    fn what_is_missing_or_too_old_is_said_with_what_to_install() {
+        let missing = check_as("/nowhere/nft").unwrap_err();
+        assert!(matches!(missing, ProgramError::NotInstalled), "{missing:?}");
+        assert!(missing.to_string().contains("0.9.8") && missing.to_string().contains("`nftables`"), "{missing}");
+        assert_eq!(told("nftables v0.9.8 (E.D.S.)"), "");
+        for old in ["nftables v0.9.0 (Fearless Fosdick)", "something else"] {
+            let said = told(old);
+            assert!(said.contains(old) && said.contains("0.9.8") && said.contains("`nftables`"), "{said}");
+        }
+    }
 
     #[test]
     fn versions_are_compared_as_numbers() {

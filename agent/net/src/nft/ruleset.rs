@@ -287,7 +287,12 @@ impl Table {
         format!("{MARKER}{:016x}", text.bytes().fold(0xcbf2_9ce4_8422_2325, step))
     }
 
-    /// Whether the chains that are there are these, with all their rules.
+    /// The names of its chains.
+    pub(crate) fn chain_names(&self) -> impl Iterator<Item = &'static str> {
+        self.chains.iter().map(|chain| chain.name)
+    }
+
+    /// Whether the chains that are there are these, with as many rules.
     pub(crate) fn is(&self, chains: &[ChainInfo]) -> bool {
         let uses = |name: &str| chains.iter().find(|chain| chain.name == name).map(|chain| chain.uses as usize);
         uses(&self.marker()).is_some() && self.chains.iter().all(|chain| uses(chain.name) == Some(chain.rules.len()))

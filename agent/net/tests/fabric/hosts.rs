@@ -381,7 +381,7 @@ fn a_tunnel_that_was_lost_comes_back() {
         // The underlay's link goes, and the tunnel with it.
         hosts[0].sh("ip link del eth0; nft flush ruleset");
         let error = hosts[0].fabric.repair().await.expect_err("no underlay");
-        assert!(error.to_string().contains("`eth0` is not there"), "{error}");
+        assert!(error.to_string().contains("no link of this host has the underlay's address 192.168.50.1"), "{error}");
         // What does not need it is put back all the same.
         assert!(hosts[0].sh("nft list ruleset").contains("chain tasks_to_host"));
         sh("ip link add host1 type veth peer name eth0 netns host1; ip link set host1 master lan up; \

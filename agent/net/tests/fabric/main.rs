@@ -2,6 +2,7 @@
 
 mod world;
 
+mod changes;
 mod crash;
 mod dualstack;
 mod groups;
@@ -10,4 +11,5 @@ mod hosts;
 mod lan;
 mod limits;
 mod reference;
+mod tampering;
 mod wiring;

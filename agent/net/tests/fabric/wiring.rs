@@ -204,10 +204,13 @@ fn what_is_in_the_way_is_said_before_anything_is_made() {
         };
         sh("ip link add eth0 type veth peer name x0; ip link set eth0 up; ip addr add 192.168.50.1/24 dev eth0");
 
-        let error = open(&|config| config.underlay = underlay("eth7", 1)).await;
-        assert!(matches!(&error, FabricError::UnderlayDevice { device } if device == "eth7"), "{error:?}");
         let error = open(&|config| config.underlay = underlay("eth0", 9)).await;
         assert!(matches!(&error, FabricError::UnderlayAddress { .. }), "{error:?}");
+        sh("ip link set eth0 down");
+        // Whatever the link was said to be.
+        let error = open(&|config| config.underlay = underlay("eth7", 1)).await;
+        assert!(matches!(&error, FabricError::UnderlayDown { device, .. } if device == "eth0"), "{error:?}");
+        sh("ip link set eth0 up");
         sh("ip link set eth0 mtu 1400");
         let error = open(&|config| config.underlay = underlay("eth0", 1)).await;
         assert!(matches!(&error, FabricError::UnderlayMtu { mtu: 1400, needed: 1500, .. }), "{error:?}");

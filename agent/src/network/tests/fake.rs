@@ -44,6 +44,8 @@ pub(super) struct State {
 /// The host.
 pub(super) struct FakeHost {
     state: Mutex<State>,
+    /// Somebody else changes something of the kernel.
+    pub(super) stir: tokio::sync::Notify,
     began: Instant,
 }
 
@@ -53,7 +55,7 @@ pub(super) fn fault(why: &str) -> Fault {
 
 impl FakeHost {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), began: Instant::now() })
+        Arc::new(Self { state: Mutex::default(), stir: tokio::sync::Notify::new(), began: Instant::now() })
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -137,6 +139,11 @@ impl Kernel for Arc<FakeHost> {
 impl Fabric for FakeHost {
     async fn repair(&self) -> Result<Vec<String>, Fault> {
         self.call("repair").map(|_| Vec::new())
+    }
+
+    async fn changed(&self) -> Result<(), Fault> {
+        self.stir.notified().await;
+        Ok(())
     }
 
     async fn set_leases(&self, _leases: &[Lease]) -> Result<(), Fault> {

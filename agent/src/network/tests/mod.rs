@@ -637,3 +637,114 @@ async fn another_address_of_this_host_opens_the_fabric_again() {
     rig.until("with the new one", |_| host.state().opened.last().is_some_and(|s| s.underlay == there)).await;
     assert!(host.state().admitted.contains_key(&interface.eni.id));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_others_change_is_looked_at_soon_and_at_most_once_a_second() {
+    let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
+    let rig = Rig::ready(&host, dir.path()).await;
+    let repairs = || host.state().calls.iter().filter(|call| **call == "repair").count();
+    // Past the repair that came with the start.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = repairs();
+    host.stir.notify_one();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(repairs(), before + 1, "soon");
+    for _ in 0..100 {
+        host.stir.notify_one();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let made = repairs() - before - 1;
+    assert!((4..=7).contains(&made), "{made} in five seconds");
+    // Without any, from time to time.
+    let before = repairs();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!((5..=7).contains(&(repairs() - before)));
+    rig.crash().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_lacks_something_says_so_before_it_is_asked_and_leaves_tasks_alone() {
+    let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
+    let mut rig = Rig::on(&host, dir.path(), BTreeMap::new());
+    let lacks = Underlay::Unable { address: HERE, why: "the `nft` program is not there".into() };
+    rig.underlay.send_replace(lacks.clone());
+    let degraded = NetworkHealth::Degraded { reason: "the `nft` program is not there".into() };
+    let status = rig.until_status(|_| true).await;
+    assert_eq!((status.health, status.free_addresses), (degraded.clone(), 0), "before anything of it was said");
+    assert_eq!(rig.line().await.why.as_deref(), Some("the `nft` program is not there"));
+    rig.underlay.send_replace(Underlay::At(HERE));
+    rig.hear(complete(5, &["10.77.1.0/24"])).await;
+    rig.until_status(|s| s.health == NetworkHealth::Ready && s.applied == Generation(5)).await;
+    let interface = rig.give(&task()).await;
+    let opened = host.state().opened.len();
+    rig.underlay.send_replace(lacks);
+    rig.until_status(|s| s.health == degraded).await;
+    assert!(host.state().admitted.contains_key(&interface.eni.id), "the task goes on");
+    rig.underlay.send_replace(Underlay::Absent { why: "underlay: no link `eth0`".into() });
+    rig.until_status(|s| s.health == NetworkHealth::Degraded { reason: "underlay: no link `eth0`".into() }).await;
+    rig.underlay.send_replace(Underlay::At(HERE));
+    rig.until_status(|s| s.health == NetworkHealth::Ready).await;
+    assert_eq!(host.state().opened.len(), opened, "nothing was made anew");
+    assert!(host.state().admitted.contains_key(&interface.eni.id));
+}
+
+/// What a host's links and routes are like is no reason to let through whom groups do not let through any more.
+#[tokio::test(start_paused = true)]
+async fn groups_change_also_on_a_host_with_something_in_the_way() {
+    let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
+    let mut rig = Rig::ready(&host, dir.path()).await;
+    host.state().script.insert("set_leases", vec![fault("the network overlaps a route"); 3]);
+    let mut said = state(&["10.77.1.0/24"]);
+    said.groups.insert(GroupId::random(), GroupRules::default());
+    rig.hear(Heard::Update(NetworkUpdate::Complete { generation: Generation(6), state: said })).await;
+    let overlaps = NetworkHealth::Degraded { reason: "the network overlaps a route".into() };
+    rig.until_status(|s| s.health == overlaps).await;
+    assert_eq!(host.state().groups.len(), 2, "the new rules are in force");
+    rig.until_status(|s| s.health == NetworkHealth::Ready && s.applied == Generation(6)).await;
+}
+
+/// A restart on a host whose underlay is gone, or whose routes are in the way, takes over what is there.
+#[tokio::test(start_paused = true)]
+async fn a_restart_on_a_host_in_trouble_takes_its_tasks_over() {
+    let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
+    let rig = Rig::ready(&host, dir.path()).await;
+    let kept = task();
+    let interface = rig.give(&kept).await;
+    rig.crash().await;
+    host.state().script.insert("set_peers", vec![fault("no link has the address")]);
+    host.state().script.insert("repair", vec![fault("no link has the address"); 2]);
+    let mut rig = Rig::on(&host, dir.path(), [(kept.id, Owned::Held(interface.clone()))].into());
+    rig.until_status(|s| s.health == NetworkHealth::Degraded { reason: "no link has the address".into() }).await;
+    assert!(host.state().admitted.contains_key(&interface.eni.id));
+    rig.network.release(kept.id).await.expect("its end is noticed");
+    assert!(host.state().admitted.is_empty());
+    rig.until_status(|s| s.health == NetworkHealth::Ready).await;
+}
+
+/// A task that waits for an address gets the one that another task had, once that has rested.
+#[tokio::test(start_paused = true)]
+async fn a_full_lease_goes_on_when_an_address_is_free_again() {
+    let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
+    let mut rig = Rig::on(&host, dir.path(), BTreeMap::new());
+    rig.hear(complete(5, &["10.77.1.0/29"])).await;
+    rig.until_status(|s| s.health == NetworkHealth::Ready).await;
+    let tasks: Vec<TaskSpec> = (0..5).map(|_| task()).collect();
+    for spec in &tasks {
+        rig.give(spec).await;
+    }
+    let late = task();
+    let why = rig.network.ensure(&late).await;
+    assert!(matches!(&why, Err(Failure::Away(why)) if why.contains("in use or rest")), "{why:?}");
+    let eni = rig.give(&tasks[0]).await.eni;
+    rig.network.release(tasks[0].id).await.expect("released");
+    rig.hear(Heard::Recorded { revision: 6, what: Recorded::These(vec![eni.id]) }).await;
+    rig.hear(Heard::Settled(6)).await;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(120);
+    let given = loop {
+        match rig.network.ensure(&late).await {
+            Ok(given) => break given,
+            Err(failure) => assert!(tokio::time::Instant::now() < deadline, "{failure:?}"),
+        }
+    };
+    assert_eq!(given.eni.ipv4, eni.ipv4, "the one that is free");
+}

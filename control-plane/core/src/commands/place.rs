@@ -9,7 +9,7 @@ use crate::agent::Unavailable;
 use crate::change::Change;
 use crate::command::{Command, Tx};
 use crate::records::{ClientToken, ClientTokenKey, DefinitionKey, DefinitionStatus, Tags, Task, TaskContainer};
-use crate::state::{HostState, State};
+use crate::state::{CAPABILITY, HostState, State};
 use longshore_ecs_api::enums::LaunchType;
 use longshore_ecs_api::types::TaskOverride;
 use longshore_ecs_api::{ApiError, ErrorCode};
@@ -135,6 +135,9 @@ fn refusal(state: &State, instance: InstanceId, reason: &Reason) -> Refusal {
     // Why a host has no interfaces to give is not in the numbers that placement looks at.
     let health = match reason {
         Reason::Interface(_) => state.host(instance).and_then(|host| state.network_health(host)),
+        Reason::Attribute { required, .. } if required.name == CAPABILITY => {
+            state.host(instance).and_then(|host| state.network_health(host))
+        }
         Reason::Status(_)
         | Reason::Disconnected
         | Reason::Attribute { .. }

@@ -15,7 +15,7 @@ mod view;
 
 pub use cluster::{ClusterState, TaskCounts};
 pub use host::HostState;
-pub(crate) use network::{Networking, wants_lease};
+pub(crate) use network::{CAPABILITY, Networking, wants_lease};
 pub(crate) use sets::{Grave, TaskSet};
 pub use view::NetworkView;
 

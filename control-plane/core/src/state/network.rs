@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What hosts have that can give tasks an interface.
-pub(super) const CAPABILITY: &str = "ecs.capability.task-eni";
+pub(crate) const CAPABILITY: &str = "ecs.capability.task-eni";
 
 /// Records of the network, with indexes.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -151,8 +151,15 @@ impl State {
     pub fn network_health(&self, host: &HostState) -> Option<NetworkHealth> {
         let degraded = |reason: String| Some(NetworkHealth::Degraded { reason });
         let underlay = host.record.facts.underlay;
-        if host.leases.is_none() && !wants_lease(&host.record) {
-            return None;
+        let said = match host.network_status.as_deref() {
+            Some(NetworkStatus { health: NetworkHealth::Degraded { reason }, .. }) => Some(reason.clone()),
+            Some(NetworkStatus { health: NetworkHealth::Ready, .. }) | None => None,
+        };
+        if !wants_lease(&host.record) {
+            // What it lacks, when it would take part; it knows better than we do.
+            let unsaid = "its agent does not say any more where tunnels can reach it";
+            let unsaid = host.leases.is_some().then(|| unsaid.to_owned());
+            return said.or(unsaid).and_then(degraded);
         }
         if let (Some(other), Some(address)) = (self.underlay_holder(host), underlay) {
             return degraded(format!(
@@ -172,9 +179,6 @@ impl State {
                 "its agent has not been connected since it could have an address range".to_owned()
             });
         };
-        if underlay.is_none() {
-            return degraded("its agent does not say any more where tunnels can reach it".to_owned());
-        }
         match host.network_status.as_deref() {
             None => degraded("its agent has not said yet whether its part of the task network works".to_owned()),
             Some(NetworkStatus { health: NetworkHealth::Degraded { reason }, .. }) => degraded(reason.clone()),

@@ -436,6 +436,13 @@ async fn only_hosts_whose_network_works_are_given_tasks_with_interfaces() {
     };
     let plain = world.host("default", facts(1024, 1024)).await;
     failure("ATTRIBUTE", "ecs.capability.task-eni").await;
+    // It would take part, and says what it lacks.
+    let health = NetworkHealth::Degraded { reason: "install the package `nftables`".to_owned() };
+    world.status(&plain, NetworkStatus { health, applied: Generation(0), free_addresses: 0 }).await;
+    failure("ATTRIBUTE", "install the package `nftables`").await;
+    let shown = world.ok(Op::DescribeContainerInstances, json!({"containerInstances": [plain.arn]})).await;
+    let reason = shown["containerInstances"][0]["statusReason"].as_str().unwrap();
+    assert_eq!(reason, "Task networking is not available: install the package `nftables`");
     world.ok(Op::DeregisterContainerInstance, json!({"containerInstance": plain.arn})).await;
     let agent = world.host("default", networked(1)).await;
     failure("RESOURCE:ENI", "has not said yet").await;
