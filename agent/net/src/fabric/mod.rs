@@ -114,7 +114,8 @@ pub struct Fabric {
 #[derive(Debug, Default)]
 struct Wanted {
     leases: Vec<Lease>,
-    peers: Vec<Peer>,
+    /// Absent until they are said: a fabric that is taken over keeps its tunnels meanwhile.
+    peers: Option<Vec<Peer>>,
 }
 
 #[derive(Debug)]
@@ -242,7 +243,7 @@ impl Inner {
             None => crate::pin::pin_new(&file).map_err(FabricError::Pin)?,
         };
         let of_fabric = sockets(&fabric)?;
-        let wanted = Wanted { leases: config.leases.clone(), peers: Vec::new() };
+        let wanted = Wanted { leases: config.leases.clone(), peers: None };
         Ok(Self {
             rules: Mutex::new(Rules::new(Nft::new(of_fabric.nft, config.names.fabric_table()))),
             host_nft: Mutex::new(Nft::new(of_host.nft, config.names.host_table())),
