@@ -8,41 +8,41 @@ use serde_json::{Value, json};
 
 use super::support::*;
 
-fn ec2(lab: &Lab, op: &str, args: Value) -> Value {
+pub(super) fn ec2(lab: &Lab, op: &str, args: Value) -> Value {
     lab.call("ec2", op, args.clone()).unwrap().unwrap_or_else(|error| panic!("{op} {args}: {error}"))
 }
 
 /// A web server that says its task's name on port 80.
-fn server(lab: &Lab, family: &str) -> String {
+pub(super) fn server(lab: &Lab, family: &str) -> String {
     let script = "mkdir -p /tmp/w; hostname >/tmp/w/index.html; exec httpd -f -p 80 -h /tmp/w";
     let mut web = shell("web", script);
     merge(&mut web, json!({"portMappings": [{"containerPort": 80}], "stopTimeout": 1}));
     register(lab, family, json!([web]), json!({"networkMode": "awsvpc"}))
 }
 
-fn network(lab: &Lab, groups: &[&str]) -> Value {
+pub(super) fn network(lab: &Lab, groups: &[&str]) -> Value {
     let subnet = ec2(lab, "describe_subnets", json!({}))["Subnets"][0]["SubnetId"].clone();
     json!({"networkConfiguration": {"awsvpcConfiguration": {"subnets": [subnet], "securityGroups": groups}}})
 }
 
-fn spread(lab: &Lab, groups: &[&str]) -> Value {
+pub(super) fn spread(lab: &Lab, groups: &[&str]) -> Value {
     let mut args = network(lab, groups);
     merge(&mut args, json!({"placementStrategy": [{"type": "spread", "field": "instanceId"}]}));
     args
 }
 
-fn detail(task: &Value, name: &str) -> String {
+pub(super) fn detail(task: &Value, name: &str) -> String {
     let details = task["attachments"][0]["details"].as_array().unwrap();
     let found = details.iter().find(|d| d["name"] == name).unwrap_or_else(|| panic!("no {name} in {task:#}"));
     found["value"].as_str().unwrap().to_owned()
 }
 
-fn address(task: &Value) -> String {
+pub(super) fn address(task: &Value) -> String {
     detail(task, "privateIPv4Address")
 }
 
 /// The page of the web server at `to`, seen from inside a task; `None` when nothing answers in two seconds.
-fn get(node: &Node, from: &str, to: &str) -> Option<String> {
+pub(super) fn get(node: &Node, from: &str, to: &str) -> Option<String> {
     let script = format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 {to} 80 | tail -n 1");
     let name = format!("ls-{}-web", id(from));
     let output = node.host.run("docker", &["-H", &node.docker(), "exec", &name, "sh", "-c", &script]).unwrap();
@@ -50,19 +50,19 @@ fn get(node: &Node, from: &str, to: &str) -> Option<String> {
 }
 
 /// Waits until `from` sees `to`, or does not.
-fn wait_open(node: &Node, from: &str, to: &str, open: bool) {
+pub(super) fn wait_open(node: &Node, from: &str, to: &str, open: bool) {
     wait_until(&format!("{to} being {}", if open { "open" } else { "closed" }), DEADLINE, || {
         Ok(get(node, from, to).is_some() == open)
     })
     .unwrap();
 }
 
-fn status(node: &Node) -> Value {
+pub(super) fn status(node: &Node) -> Value {
     Agent::status(&node.host).unwrap()["network"].clone()
 }
 
 /// Waits until a host has nothing of tasks in its network: sandboxes, links and elements are those of the pool.
-fn assert_clean(node: &Node) {
+pub(super) fn assert_clean(node: &Node) {
     wait_until(&format!("no interface of a task on {}", node.host.name()), DEADLINE, || {
         let seen = status(node);
         let warm = seen["warm"].as_u64().unwrap_or(u64::MAX);
