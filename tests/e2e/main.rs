@@ -18,5 +18,6 @@ mod netcampaign;
 mod netlife;
 mod netstream;
 mod placement;
+mod runtimes;
 mod support;
 mod tasks;
