@@ -35,6 +35,8 @@ if [ "${1:-}" = test ]; then
     need tcpdump command -v tcpdump
     # Pulls are tested against it.
     need docker-registry command -v docker-registry
+    # A runtime that is another than Docker's own (gVisor).
+    need runsc command -v runsc
 fi
 if [ ${#missing[@]} -gt 0 ]; then
     say "installing ${missing[*]}"

@@ -194,6 +194,7 @@ fn host_config(
             .as_ref()
             .map(|log| HostConfigLogConfig { typ: Some(log.driver.clone()), config: some_map(log.options.iter()) }),
         device_requests: gpus(container),
+        runtime: container.docker_labels.get(labels::RUNTIME).cloned(),
         // A task runs at most once: whether something starts again is never the engine's decision.
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
         auto_remove: Some(false),
@@ -335,7 +336,7 @@ fn all_labels(
     supervise: &str,
 ) -> Result<HashMap<String, String>, ConfigError> {
     // A label of ours in foreign hands would make the agent take a container for another one's.
-    if let Some(key) = container.docker_labels.keys().find(|k| k.starts_with(PREFIX)) {
+    if let Some(key) = container.docker_labels.keys().find(|k| k.starts_with(PREFIX) && *k != labels::RUNTIME) {
         return Err(fault(
             container,
             "dockerLabels",

@@ -18,7 +18,10 @@ pub const VOLUME: &str = "longshore.volume";
 pub const ENI: &str = "longshore.eni";
 /// The IPv4 address of that interface.
 pub const ADDRESS: &str = "longshore.address";
-/// What starts like this is ours alone; a task definition's `dockerLabels` may not use it.
+/// The OCI runtime of a container, one of those that the engine knows. It comes from the task definition's
+/// `dockerLabels`; without it a container has the engine's default.
+pub const RUNTIME: &str = "longshore.runtime";
+/// What starts like this is ours alone; a task definition's `dockerLabels` may not use it, but for [`RUNTIME`].
 pub const PREFIX: &str = "longshore.";
 
 /// The container's name in the engine: `ls-<task id>-<container name>`.

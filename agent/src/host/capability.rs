@@ -9,6 +9,9 @@ const OLD: &str = "com.amazonaws.ecs.capability.";
 /// ECS's newer prefix.
 const NEW: &str = "ecs.capability.";
 
+/// Ours: the label by which a task definition chooses a runtime, followed by its name.
+const RUNTIME: &str = longshore_docker::labels::RUNTIME;
+
 /// The oldest Docker API that ECS names.
 const FIRST_API_MINOR: u32 = 17;
 
@@ -24,6 +27,7 @@ pub(super) fn offered(settings: &HostSettings, probed: &Probed) -> BTreeSet<Stri
     // No engine lists it, and every engine has it.
     all.insert(format!("{OLD}logging-driver.none"));
     all.extend(engine.volume_drivers.iter().map(|driver| format!("{NEW}docker-plugin.{driver}")));
+    all.extend(engine.runtimes.iter().map(|runtime| format!("{RUNTIME}.{runtime}")));
     if settings.allow_privileged {
         all.insert(format!("{OLD}privileged-container"));
     }

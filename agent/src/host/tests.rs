@@ -98,6 +98,7 @@ fn capabilities_are_those_that_were_found() {
         "com.amazonaws.ecs.capability.docker-remote-api.1.17",
         "com.amazonaws.ecs.capability.logging-driver.none",
         "ecs.capability.docker-plugin.local",
+        "longshore.runtime.runc",
     ] {
         assert!(offers(&none, &bare, name), "{name}");
     }

@@ -156,6 +156,7 @@ impl Network {
         let kept: Vec<Kept> = kept.collect();
         let known = self.slots.iter().filter(|(_, slot)| !matches!(slot.stage, Stage::Removing { .. }));
         let known: BTreeSet<EniId> = known.map(|(eni, _)| *eni).collect();
+        self.opening = true;
         let (kernel, sandboxes) = (self.kernel.clone(), self.sandboxes.clone());
         let said = self.said.clone();
         self.jobs.spawn(async move {

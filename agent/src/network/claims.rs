@@ -502,6 +502,9 @@ impl Network {
     }
 
     pub(super) fn drive_removals(&mut self, now: Instant) {
+        if self.opening {
+            return;
+        }
         for (eni, slot) in &mut self.slots {
             let Stage::Removing { admission, again_at, .. } = &mut slot.stage else { continue };
             if again_at.take_if(|at| *at <= now).is_none() {

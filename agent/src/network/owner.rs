@@ -142,6 +142,8 @@ pub struct Network {
     parked: Vec<Request>,
     pub(super) fabric: Option<Arc<dyn Fabric>>,
     pub(super) lane: Lane,
+    /// The fabric is being opened with what was known when that began: nothing may end meanwhile.
+    pub(super) opening: bool,
     pub(super) pending: Pending,
     /// The generation in force.
     pub(super) applied: Generation,
@@ -202,6 +204,7 @@ impl Network {
             parked: Vec::new(),
             fabric: None,
             lane: Lane::Idle,
+            opening: false,
             pending: Pending::default(),
             applied: Generation::default(),
             groups_in_force: BTreeSet::new(),
@@ -309,7 +312,8 @@ impl Network {
     }
 
     fn take_request(&mut self, request: Request) {
-        if self.owned.is_some() && !matches!(request, Request::Status { .. }) {
+        let early = self.owned.is_some() && !matches!(request, Request::Status { .. });
+        if early || (self.opening && matches!(request, Request::Release { .. })) {
             // Who has what is not known before the container engine was asked.
             self.parked.push(request);
             return;
@@ -320,6 +324,12 @@ impl Network {
             Request::Release { task, answer } => self.release(task, answer),
             Request::List { answer } => _ = answer.send(self.slots.values().filter_map(Slot::task).collect()),
             Request::Status { answer } => _ = answer.send(self.line()),
+        }
+    }
+
+    fn take_parked(&mut self) {
+        for request in std::mem::take(&mut self.parked) {
+            self.take_request(request);
         }
     }
 
@@ -336,7 +346,11 @@ impl Network {
     fn take_done(&mut self, done: Done) {
         match done {
             Done::Looked(asked_at, result) => self.looked(asked_at, result),
-            Done::Opened(generation, result) => self.opened(generation, result),
+            Done::Opened(generation, result) => {
+                self.opening = false;
+                self.opened(generation, result);
+                self.take_parked();
+            }
             Done::Applied(generation, result) => self.applied(generation, result),
             Done::Repaired(result) => self.repaired(result),
             Done::Reached(results) => self.reached(results),
@@ -372,9 +386,7 @@ impl Network {
                 match self.owned.take() {
                     Some(owned) => {
                         self.adopt(owned, look);
-                        for request in std::mem::take(&mut self.parked) {
-                            self.take_request(request);
-                        }
+                        self.take_parked();
                     }
                     None => self.compare(&look.sandboxes, asked_at),
                 }

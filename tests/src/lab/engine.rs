@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::host::{Host, START_DEADLINE};
 use super::process::{Process, Signal};
@@ -34,11 +34,18 @@ pub struct Engine {
 
 impl Engine {
     /// Starts dockerd on `host`. With `live_restore`, containers outlive the daemon, as on a host that is set up for
-    /// it; Swarm mode does not work then.
+    /// it; Swarm mode does not work then. `runtimes` are those beside `runc`.
     ///
     /// # Errors
     /// When the daemon does not answer within a minute; the text has the end of its log.
-    pub fn start(host: &Host, live_restore: bool) -> Result<Self> {
+    pub fn start(host: &Host, live_restore: bool, runtimes: &[(String, Vec<String>)]) -> Result<Self> {
+        let of = |(name, command): &(String, Vec<String>)| {
+            let (path, args) = command.split_first().context("a runtime without a command")?;
+            anyhow::Ok((name.clone(), json!({"path": path, "runtimeArgs": args})))
+        };
+        let runtimes: Map<String, Value> = runtimes.iter().map(of).collect::<Result<_>>()?;
+        let config = json!({"runtimes": runtimes}).to_string();
+        std::fs::write(host.dir().join("daemon.json"), config).context("could not write dockerd's configuration")?;
         let engine = Self { socket: host.dir().join("docker.sock"), live_restore, process: Mutex::new(None) };
         engine.launch(host)?;
         engine.wait_ready(host)?;
@@ -71,6 +78,7 @@ impl Engine {
         })?;
         let socket = format!("unix://{}", self.socket.display());
         let process = host.start("dockerd", Path::new("dockerd"), |command| {
+            command.arg("--config-file").arg(dir.join("daemon.json"));
             command.arg("--data-root").arg(dir.join("docker"));
             // Under /run, which is the host's own: the paths of containerd's sockets have to be short.
             command.args(["--exec-root", "/run/docker-lab", "--exec-opt", "native.cgroupdriver=cgroupfs"]);

@@ -49,6 +49,8 @@ pub struct LabConfig {
     pub join: bool,
     /// Whether containers outlive dockerd, as on a host that is set up for it.
     pub live_restore: bool,
+    /// OCI runtimes of each dockerd beside `runc`: a name, and the command that is one, with its arguments.
+    pub runtimes: Vec<(String, Vec<String>)>,
     /// Whether the machine itself gets a cable to the lab.
     pub reachable: bool,
     /// Whether machines have IPv6 addresses beside their IPv4 addresses ([`net::address6`]).
@@ -66,6 +68,7 @@ impl Default for LabConfig {
             product: true,
             join: true,
             live_restore: true,
+            runtimes: Vec::new(),
             reachable: false,
             ipv6: false,
             control: String::new(),
@@ -179,7 +182,7 @@ impl Lab {
         let node = |index: u8| -> Result<Node> {
             let host = make(&format!("h{index}"), net::host_address(index))?;
             plug(&host)?;
-            let engine = Engine::start(&host, config.live_restore)?;
+            let engine = Engine::start(&host, config.live_restore, &config.runtimes)?;
             image::load(&engine, &host.dir().join("images"))?;
             let agent = Agent::new(&config.agent.replace("{address6}", &host.address6().to_string()));
             Ok(Node { host, engine, agent })

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -200,10 +200,18 @@ impl Agent {
     /// # Errors
     /// When it ends at once.
     pub fn launch(&self, host: &Host, docker: &str) -> Result<()> {
+        self.launch_as(host, docker, &program("longshore-agent")?, &[])
+    }
+
+    /// Starts another file as the agent, with more variables in its environment, without waiting for it.
+    ///
+    /// # Errors
+    /// When it ends at once.
+    pub fn launch_as(&self, host: &Host, docker: &str, program: &Path, variables: &[(&str, &str)]) -> Result<()> {
         let file = self.write_config(host, docker)?;
-        let process = host.start("agent", &program("longshore-agent")?, |command| {
+        let process = host.start("agent", program, |command| {
             command.arg("--config").arg(&file);
-            command.env("RUST_BACKTRACE", "1");
+            command.env("RUST_BACKTRACE", "1").envs(variables.iter().copied());
         })?;
         lock(&self.process).replace(process);
         Ok(())

@@ -371,6 +371,13 @@ fn labels_of_the_definition_cannot_replace_ours() {
 }
 
 #[test]
+fn a_label_chooses_the_runtime() {
+    check(|_| (), |_, h| h.runtime, None);
+    let choose = |c: &mut ContainerSpec| _ = c.docker_labels.insert("longshore.runtime".into(), "runsc".into());
+    check(choose, |_, h| h.runtime.as_deref() == Some("runsc"), true);
+}
+
+#[test]
 fn secrets_stay_out_of_debug_output() {
     let mut task = spec();
     task.containers[0].environment = vec![EnvVar { name: "TOKEN".into(), value: "hush-hush".into() }];

@@ -120,7 +120,8 @@ pub struct Fabric {
 #[derive(Debug, Default)]
 struct Wanted {
     leases: Vec<Lease>,
-    peers: Vec<Peer>,
+    /// Absent until they are said: a fabric that is taken over keeps its tunnels meanwhile.
+    peers: Option<Vec<Peer>>,
     /// The underlay's link, as it was found last.
     device: String,
 }
@@ -265,7 +266,7 @@ impl Inner {
         let fabric = pinned.map_or_else(|| crate::pin::pin_new(&file), Ok).map_err(FabricError::Pin)?;
         let of_fabric = sockets(&fabric)?;
         let device = config.underlay.as_ref().map(|underlay| underlay.device.clone()).unwrap_or_default();
-        let wanted = Wanted { leases: config.leases.clone(), peers: Vec::new(), device };
+        let wanted = Wanted { leases: config.leases.clone(), peers: None, device };
         let inner = Self {
             rules: Mutex::new(Rules::new(Nft::new(of_fabric.nft, config.names.fabric_table()))),
             host_nft: Mutex::new(Nft::new(of_host.nft, config.names.host_table())),

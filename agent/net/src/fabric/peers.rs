@@ -80,7 +80,7 @@ impl Fabric {
         let peers = peers.to_vec();
         self.run(move |inner| {
             let _editing = lock(&inner.editing);
-            lock(&inner.wanted).peers = peers;
+            lock(&inner.wanted).peers = Some(peers);
             let survey = inner.look_at_underlay();
             inner.settle_peers(&survey.map_err(|error| PeersError::Survey(Box::new(error)))?)
         })
@@ -91,6 +91,9 @@ impl Fabric {
 impl Inner {
     /// The same as part of a repair. The caller holds `editing`.
     pub(super) fn ensure_peers(&self, survey: &Survey) -> Result<PeersReport, FabricError> {
+        if lock(&self.wanted).peers.is_none() {
+            return Ok(PeersReport::default());
+        }
         match self.settle_peers(survey) {
             Ok(report) => Ok(report),
             Err(PeersError::NoUnderlay) => Ok(PeersReport::default()),
@@ -123,7 +126,7 @@ impl Inner {
         let mut leases: BTreeSet<IpNet> = wanted.leases.iter().map(|lease| lease.v4.into()).collect();
         let (mut usable, mut refused) = (Vec::new(), Vec::new());
         let family = self.config.underlay.as_ref().map(|underlay| underlay.address.is_ipv4());
-        for peer in &wanted.peers {
+        for peer in wanted.peers.iter().flatten() {
             let mut refuse = |reason: String| refused.push(RefusedPeer { instance: peer.instance, reason });
             if peer.leases.is_empty() {
                 refuse("it has no lease".into());

@@ -331,6 +331,24 @@ fn a_host_with_two_leases_is_reached_in_both() {
 }
 
 #[test]
+fn a_fabric_that_is_taken_over_keeps_its_tunnels() {
+    world(async || {
+        let hosts = hosts(network6(), 2).await;
+        let known = || {
+            let inside = hosts[0].fabric_sh("ip route; ip -6 route; ip neigh; bridge fdb");
+            inside + &hosts[0].sh("nft list set inet ls_host vtep4")
+        };
+        let before = known();
+        let again = longshore_net::Fabric::open(hosts[0].config.clone()).await.expect("taken over");
+        assert_eq!(again.repair().await.expect("repaired"), []);
+        assert_eq!(known(), before, "until others are said, they are those that were");
+        assert_eq!(again.set_peers(&[hosts[1].peer(2)]).await.expect("peers").repairs, []);
+        again.set_peers(&[]).await.expect("peers");
+        assert_ne!(known(), before);
+    });
+}
+
+#[test]
 fn a_host_may_lose_its_first_lease() {
     world(async || {
         let hosts = hosts(network6(), 2).await;

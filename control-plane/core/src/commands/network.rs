@@ -47,16 +47,32 @@ impl Command for TakeNetworkStatus {
             .filter(|leases| counted && status.free_addresses < few && leases.indexes.len() < MAX_LEASES);
         tx.change(Change::NetworkStatus(instance, Arc::new(status)));
         if let Some(leases) = more {
-            match tx.state().free_lease() {
-                Some(index) => {
-                    let indexes = leases.indexes.iter().copied().chain([index]).collect();
-                    tracing::info!(%instance, index, "a host gets one more range of addresses");
-                    tx.change(Change::Leases(Arc::new(HostLeases { indexes, ..(*leases).clone() })));
-                }
-                None => tracing::warn!(%instance, "a host has few addresses left, and no range is free for it"),
-            }
+            add_lease(tx, &leases);
         }
         Ok(())
+    }
+}
+
+/// Gives a host another lease when tasks that were placed on it leave few addresses. Its agent would ask for it only
+/// once it has begun to start them, and until then placement would find no address.
+pub(crate) fn lease_ahead(tx: &mut Tx<'_>, instance: InstanceId) {
+    let Some(host) = tx.state().host(instance) else { return };
+    let left = u64::from(host.view.interfaces).saturating_sub(host.view.usage.interfaces());
+    let few = host.view.interfaces > 0 && left < u64::from(tx.state().few_addresses());
+    if let Some(leases) = host.leases.clone().filter(|leases| few && leases.indexes.len() < MAX_LEASES) {
+        add_lease(tx, &leases);
+    }
+}
+
+fn add_lease(tx: &mut Tx<'_>, leases: &HostLeases) {
+    let instance = leases.instance;
+    match tx.state().free_lease() {
+        Some(index) => {
+            let indexes = leases.indexes.iter().copied().chain([index]).collect();
+            tracing::info!(%instance, index, "a host gets one more range of addresses");
+            tx.change(Change::Leases(Arc::new(HostLeases { indexes, ..leases.clone() })));
+        }
+        None => tracing::warn!(%instance, "a host has few addresses left, and no range is free for it"),
     }
 }
 

@@ -8,6 +8,7 @@
 use crate::agent::Unavailable;
 use crate::change::Change;
 use crate::command::{Command, Tx};
+use crate::commands::network::lease_ahead;
 use crate::records::{ClientToken, ClientTokenKey, DefinitionKey, DefinitionStatus, Tags, Task, TaskContainer};
 use crate::state::{CAPABILITY, HostState, State};
 use longshore_ecs_api::enums::LaunchType;
@@ -240,6 +241,10 @@ impl Command for PlaceTasks {
             let task = Arc::new(task(&launch, new, &placed, tx.now));
             tx.change(Change::Task(Arc::clone(&task)));
             tasks.push(task);
+        }
+        if launch.interfaces.is_some() {
+            let hosts: BTreeSet<InstanceId> = tasks.iter().map(|task| task.instance).collect();
+            hosts.into_iter().for_each(|instance| lease_ahead(tx, instance));
         }
         if let Some((key, request_hash)) = launch.token.clone().filter(|_| !tasks.is_empty()) {
             tx.change(Change::ClientToken(Arc::new(ClientToken {

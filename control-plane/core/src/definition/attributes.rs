@@ -2,6 +2,7 @@
 //! agent offers the same for what it can do (its `host` module probes them), and placement wants every one of these
 //! among them.
 
+use super::container::RUNTIME_LABEL;
 use longshore_ecs_api::enums::{CPUArchitecture, NetworkMode};
 use longshore_ecs_api::types::{Attribute, ContainerDefinition, LinuxParameters, TaskDefinition};
 use std::collections::BTreeMap;
@@ -34,6 +35,9 @@ pub(super) fn required(definition: &TaskDefinition, mode: &NetworkMode) -> Vec<A
         }
         if container.privileged == Some(true) {
             need(PRIVILEGED);
+        }
+        if let Some(runtime) = container.docker_labels.as_ref().and_then(|labels| labels.get(RUNTIME_LABEL)) {
+            need(&format!("{RUNTIME_LABEL}.{runtime}"));
         }
         if let Some(driver) = container.log_configuration.as_ref().and_then(|log| log.log_driver.as_ref()) {
             need(&format!("{LOG_DRIVER}.{driver}"));

@@ -11,6 +11,10 @@ use std::net::IpAddr;
 
 /// What the agents put on every container; a definition's own labels may not take the place of these.
 const RESERVED_LABELS: &[&str] = &["longshore.", "com.amazonaws.ecs."];
+/// The one of them that a definition may have: the OCI runtime of the container. ECS has no field for it.
+pub(super) const RUNTIME_LABEL: &str = "longshore.runtime";
+/// So that an attribute's name can hold it.
+const MAX_RUNTIME: usize = 64;
 /// The name that Docker replaces by the host's address in `extraHosts`.
 const HOST_GATEWAY: &str = "host-gateway";
 
@@ -140,10 +144,19 @@ fn names_and_labels(container: &ContainerDefinition, index: usize, mode: &Networ
             return Err(mistake(format!("{} must be an IP address or {HOST_GATEWAY}.", field("ipAddress"))));
         }
     }
-    for key in container.docker_labels.iter().flatten().map(|(key, _)| key) {
+    for (key, value) in container.docker_labels.iter().flatten() {
         let field = at(index, "dockerLabels");
         if key.is_empty() {
             return Err(mistake(format!("{field}: a label's name must not be empty.")));
+        }
+        if key == RUNTIME_LABEL {
+            let sound = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
+            if value.is_empty() || value.len() > MAX_RUNTIME || !value.bytes().all(sound) {
+                return Err(mistake(format!(
+                    "{field}.{key} must be the name of a runtime: 1 to {MAX_RUNTIME} letters, digits and '-', '_', '.'."
+                )));
+            }
+            continue;
         }
         if let Some(prefix) = RESERVED_LABELS.iter().find(|prefix| key.starts_with(**prefix)) {
             return Err(mistake(format!("{field}: names that begin with '{prefix}' are the agent's own.")));

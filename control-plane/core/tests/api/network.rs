@@ -261,6 +261,24 @@ async fn a_host_that_runs_out_of_addresses_gets_more() {
 }
 
 #[tokio::test]
+async fn a_host_gets_more_addresses_before_placement_has_none_left() {
+    let world = World::new().await;
+    let agent = world.ready_host(1).await;
+    let container = json!({"name": "app", "image": "busybox", "memory": 6});
+    let request = json!({"family": "web", "networkMode": "awsvpc", "containerDefinitions": [container]});
+    world.ok(Op::RegisterTaskDefinition, request).await;
+    let mut request = world.run_request(&[]);
+    request["count"] = json!(10);
+    // The agent has not begun to start any, and says nothing.
+    for tasks in (10..=300).step_by(10) {
+        let answer = world.ok(Op::RunTask, request.clone()).await;
+        assert_eq!(answer["failures"], json!([]), "{tasks}: {answer}");
+        // 253 addresses, of which 31 are few.
+        assert_eq!(world.leases(agent.instance).len(), if tasks > 253 - 31 { 2 } else { 1 }, "{tasks}");
+    }
+}
+
+#[tokio::test]
 async fn a_network_that_is_configured_otherwise_is_refused_once_it_is_used() {
     let store = FaultyStore::new(MemoryStore::new());
     let clock = Arc::new(TestClock::default());

@@ -81,7 +81,7 @@ fn everything_that_is_honoured_is_accepted_and_kept() {
                 "initProcessEnabled": true, "sharedMemorySize": 64, "maxSwap": 0, "swappiness": 60,
                 "tmpfs": [{"containerPath": "/tmp", "size": 16, "mountOptions": ["noexec", "mode=1777"]}]
             },
-            "dockerLabels": {"team": "x"}, "dnsServers": ["10.0.0.2", "fd00::1"], "dnsSearchDomains": ["example.net"],
+            "dockerLabels": {"team": "x", "longshore.runtime": "runsc"}, "dnsServers": ["10.0.0.2", "fd00::1"], "dnsSearchDomains": ["example.net"],
             "extraHosts": [{"hostname": "db", "ipAddress": "10.0.0.3"}, {"hostname": "me", "ipAddress": "host-gateway"}],
             "dockerSecurityOptions": ["no-new-privileges", "apparmor:unconfined", "label:type:container_t"],
             "systemControls": [{"namespace": "net.core.somaxconn", "value": "1024"}, {"namespace": "kernel.shmmax", "value": "1"}],
@@ -114,6 +114,7 @@ fn everything_that_is_honoured_is_accepted_and_kept() {
             "ecs.capability.task-cpu-mem-limit",
             "ecs.cpu-architecture",
             "ecs.os-type",
+            "longshore.runtime.runsc",
         ]
     );
 }
@@ -444,6 +445,11 @@ fn container_settings() {
         (
             app(json!({"extraHosts": [{"hostname": "db", "ipAddress": "db2"}]})),
             "containerDefinitions[0].extraHosts[0].ipAddress must be an IP address or host-gateway.",
+        ),
+        (
+            app(json!({"dockerLabels": {"longshore.runtime": "a b"}})),
+            "containerDefinitions[0].dockerLabels.longshore.runtime must be the name of a runtime: 1 to 64 letters, \
+             digits and '-', '_', '.'.",
         ),
         (
             app(json!({"dockerLabels": {"longshore.task": "x"}})),
