@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::support::*;
 
-pub(super) fn ec2(lab: &Lab, op: &str, args: Value) -> Value {
+pub(crate) fn ec2(lab: &Lab, op: &str, args: Value) -> Value {
     lab.call("ec2", op, args.clone()).unwrap().unwrap_or_else(|error| panic!("{op} {args}: {error}"))
 }
 
@@ -20,7 +20,7 @@ pub(super) fn server(lab: &Lab, family: &str) -> String {
     register(lab, family, json!([web]), json!({"networkMode": "awsvpc"}))
 }
 
-pub(super) fn network(lab: &Lab, groups: &[&str]) -> Value {
+pub(crate) fn network(lab: &Lab, groups: &[&str]) -> Value {
     let subnet = ec2(lab, "describe_subnets", json!({}))["Subnets"][0]["SubnetId"].clone();
     json!({"networkConfiguration": {"awsvpcConfiguration": {"subnets": [subnet], "securityGroups": groups}}})
 }
@@ -31,13 +31,13 @@ pub(super) fn spread(lab: &Lab, groups: &[&str]) -> Value {
     args
 }
 
-pub(super) fn detail(task: &Value, name: &str) -> String {
+pub(crate) fn detail(task: &Value, name: &str) -> String {
     let details = task["attachments"][0]["details"].as_array().unwrap();
     let found = details.iter().find(|d| d["name"] == name).unwrap_or_else(|| panic!("no {name} in {task:#}"));
     found["value"].as_str().unwrap().to_owned()
 }
 
-pub(super) fn address(task: &Value) -> String {
+pub(crate) fn address(task: &Value) -> String {
     detail(task, "privateIPv4Address")
 }
 
@@ -62,7 +62,7 @@ pub(super) fn status(node: &Node) -> Value {
 }
 
 /// Waits until a host has nothing of tasks in its network: sandboxes, links and elements are those of the pool.
-pub(super) fn assert_clean(node: &Node) {
+pub(crate) fn assert_clean(node: &Node) {
     wait_until(&format!("no interface of a task on {}", node.host.name()), DEADLINE, || {
         let seen = status(node);
         let warm = seen["warm"].as_u64().unwrap_or(u64::MAX);
@@ -77,7 +77,9 @@ pub(super) fn assert_clean(node: &Node) {
             node.host.run("nsenter", &["--net=/run/netns/ls-fab", "nft", "list", "map", "inet", "ls_fab", "eni_in"])?;
         let counts = [sandboxes, tasks, spaces].map(|n| n as u64);
         anyhow::ensure!(
-            seen["interfaces"].as_array().is_some_and(Vec::is_empty) && counts == [warm; 3] && !rules.contains("jump"),
+            seen["interfaces"].as_array().is_some_and(Vec::is_empty)
+                && counts == [warm; 3]
+                && !rules.contains("elements"),
             "warm {warm}; sandboxes, links, namespaces {counts:?}; {}; {rules}",
             seen["interfaces"]
         );

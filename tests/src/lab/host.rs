@@ -156,8 +156,20 @@ impl Host {
     /// # Errors
     /// When the network cannot be entered, or with the error of `work`.
     pub fn in_network<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        let path = format!("/proc/{}/ns/net", self.init_pid);
-        let namespace = File::open(&path).with_context(|| format!("could not open {path}"))?;
+        self.inside(&PathBuf::from(format!("/proc/{}/ns/net", self.init_pid)), work)
+    }
+
+    /// The same inside a named network namespace of this host (`/run/netns/<name>`).
+    ///
+    /// # Errors
+    /// As [`Self::in_network`].
+    pub fn in_namespace<T: Send>(&self, name: &str, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        // Its own /run is seen through its first process.
+        self.inside(&PathBuf::from(format!("/proc/{}/root/run/netns/{name}", self.init_pid)), work)
+    }
+
+    fn inside<T: Send>(&self, path: &Path, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let namespace = File::open(path).with_context(|| format!("could not open {}", path.display()))?;
         std::thread::scope(|scope| {
             let thread = scope.spawn(move || {
                 nix::sched::setns(&namespace, nix::sched::CloneFlags::CLONE_NEWNET)
