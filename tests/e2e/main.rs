@@ -19,7 +19,6 @@ mod lab;
 mod moving;
 mod netcampaign;
 mod netfaults;
-mod netfaults;
 mod netlife;
 mod netstream;
 mod overlays;
