@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use longshore_tests::lab::{Lab, Node, wait_until};
+use longshore_tests::lab::{Lab, LabConfig, Node, wait_until};
 use serde_json::{Value, json};
 
 use super::awsvpc::{address, assert_clean, ec2, get, network, server, status, wait_open};
@@ -121,7 +121,8 @@ fn streaming(lab: &Lab) -> String {
 
 #[test]
 fn a_host_in_trouble_says_so_keeps_its_tasks_and_recovers() {
-    let lab = lab_with(2, "underlay = \"uplink\"");
+    let agent = "cleanup_wait = \"1s\"\nstop_timeout = \"2s\"\nunderlay = \"uplink\"".to_owned();
+    let lab = Lab::new(LabConfig { hosts: 2, agent, ..LabConfig::default() }).unwrap();
     let (one, two) = (lab.node(0), lab.node(1));
     let web = server(&lab, "web");
 

@@ -5,8 +5,8 @@ use crate::world::{
     Host, Place, Task, counted, group, make_lan, network6, open_group, pings, reaches, rule, sh, sh_in, until, v4, v6,
     world,
 };
-use longshore_model::network::{GroupId, GroupRules, NetworkConfig, Overlay, Peer, Traffic};
-use longshore_net::{DismissError, Fabric, FabricConfig, FabricError, Namespace, Step, Steps, Underlay};
+use longshore_model::network::{GroupId, GroupRules, Lease, NetworkConfig, Overlay, Peer, Traffic};
+use longshore_net::{DismissError, Fabric, FabricConfig, FabricError, Names, Namespace, Step, Steps, Underlay};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -100,8 +100,17 @@ fn ipv6_is_not_routed_over_an_ipv4_underlay_and_that_is_said() {
         make_lan();
         let made = |config: &mut FabricConfig| config.network = NetworkConfig { v6: None, ..routed6() };
         let host = Host::made(routed6(), 1, &Place::Lan, made).await;
+        // One that is there is taken over, and says so; another one is not made.
         let config = FabricConfig { network: routed6(), ..host.config.clone() };
-        let error = Fabric::open(config).await.expect_err("no gateway for IPv6");
+        let taken = Fabric::open(config.clone()).await.expect("taken over");
+        let error = taken.repair().await.expect_err("no gateway for IPv6");
+        assert!(matches!(error, FabricError::UnderlayFamily { .. }), "{error:?}");
+        let names = Names::new("other", host.config.names.run()).expect("a prefix");
+        let (v4, v6) = ("10.88.0.0/16".parse().expect("a network"), "fd88::/48".parse().ok());
+        let network = NetworkConfig { v4, v6, ..routed6() };
+        let leases = vec![Lease { v4: "10.88.1.0/24".parse().expect("a /24"), v6: "fd88:0:0:1::/64".parse().ok() }];
+        let other = FabricConfig { names, network, leases, ..config };
+        let error = Fabric::open(other).await.map(drop).expect_err("no gateway for IPv6");
         assert!(matches!(error, FabricError::UnderlayFamily { .. }), "{error:?}");
         let said = error.to_string();
         assert!(said.contains("192.168.50.1") && said.contains("set `underlay` to an IPv6 address"), "{said}");
@@ -194,10 +203,10 @@ fn an_address_that_is_given_again_inherits_no_flow() {
             let mut second = host.wired(11).await;
             let from = both(&b)[family];
             let ip = if from.is_ipv4() { "ip" } else { "ip6" };
-            let chain = "nft 'add chain inet seen all { type filter hook prerouting priority -400; }'";
-            let rule = format!("nft add rule inet seen all {ip} saddr {from} counter");
+            let chain = "nft 'add chain inet seen tally { type filter hook prerouting priority -400; }'";
+            let rule = format!("nft add rule inet seen tally {ip} saddr {from} counter");
             second.sh(&format!("nft add table inet seen; {chain}; {rule}"));
-            let arrived = || counted(&second.netns(), "seen", "all");
+            let arrived = || counted(&second.netns(), "seen", "tally");
             let mut claim = second.claim.clone();
             claim.groups = [shut].into();
             host.fabric.admit(&claim).await.expect("admitted");
@@ -231,7 +240,7 @@ fn an_address_that_is_given_again_inherits_no_flow() {
 fn what_the_host_translated_is_forgotten_as_well() {
     world(async || {
         make_lan();
-        let host = host6(network6(), 1).await;
+        let host = host6(NetworkConfig { mtu: 1430, ..network6() }, 1).await;
         let all = open_group(&host).await;
         let (a, c) = (host.task(11, &[all]).await, host.task(13, &[all]).await);
         sh("ip netns add other; ip link add o0 type veth peer name eth0 netns other; ip link set o0 master lan up; \
