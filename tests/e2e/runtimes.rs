@@ -1,6 +1,6 @@
 //! Containers with another OCI runtime than the engine's own: gVisor's, which runs them on a kernel of its own.
 
-use longshore_tests::lab::{Lab, LabConfig};
+use longshore_tests::lab::{Lab, LabConfig, wait_until};
 use serde_json::{Value, json};
 
 use super::awsvpc::{address, assert_clean, ec2, get, network, wait_open};
@@ -48,10 +48,13 @@ fn a_container_in_gvisor_has_the_tasks_interface_and_its_groups() {
     wait_open(near, sealed_arn, &address(&plain), true);
     wait_open(far, plain_arn, &address(&sealed), true);
     let own = |task: &Value| Some(format!("ip-{}", address(task).replace('.', "-")));
-    assert_eq!(
-        (get(near, sealed_arn, &address(&plain)), get(far, plain_arn, &address(&sealed))),
-        (own(&plain), own(&sealed))
-    );
+    // gVisor takes its time on a busy machine.
+    wait_until("each other's pages", DEADLINE, || {
+        let pages = (get(near, sealed_arn, &address(&plain)), get(far, plain_arn, &address(&sealed)));
+        anyhow::ensure!(pages == (own(&plain), own(&sealed)), "{pages:?}");
+        Ok(true)
+    })
+    .unwrap();
 
     // A group closes it and opens it again, in both directions.
     let group = ec2(&lab, "describe_security_groups", json!({"GroupNames": ["default"]}))["SecurityGroups"][0].clone();

@@ -188,13 +188,15 @@ fn a_host_without_firewall_rules_loses_no_packet_between_tasks() {
         let back = wait_for("the host's rules", BACK, || Ok((rules()? == before.0).then(|| begin.elapsed())));
         println!("the host's rules were back after {back:?}");
         back.unwrap();
+        // Mostly they are back in less time than that.
+        wait_until("a second of packets", BACK, || Ok(begin.elapsed() >= Duration::from_secs(1))).unwrap();
         assert_ne!(number(), before.1, "it is another table");
         drop(ends);
         assert_eq!(new, [true, true], "new connections while there are no rules: one host, two hosts");
         for stream in running {
             let (name, sent, datagrams, bytes) = stream.join().unwrap();
             println!("{name}: {sent} sent, {datagrams} datagrams and {bytes} numbers of a stream arrived");
-            assert!(sent > 100, "{name}: only {sent} were sent");
+            assert!(sent > 20, "{name}: only {sent} were sent");
             assert_eq!((datagrams, bytes), (sent, sent), "{name}: datagrams and bytes that arrived");
         }
     });

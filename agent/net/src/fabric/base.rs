@@ -482,11 +482,13 @@ impl Inner {
         };
         let names = self.names();
         let mut rules = lock(&self.rules);
-        if ensure_table(&self.fabric, &mut rules.nft, &ruleset::fabric(&facts), &names.fabric_table())? {
+        if ensure_table(&self.fabric, &mut rules.nft, &ruleset::fabric(&facts), &names.fabric_table(), "")? {
             done.push(Repair::Table(names.fabric_table()));
         }
         drop(rules);
-        if ensure_table(&self.host, &mut lock(&self.host_nft), &ruleset::host(&facts), &names.host_table())? {
+        // Other hosts' packets are let in by the transaction that begins to drop those of strangers.
+        let known = self.known_vteps();
+        if ensure_table(&self.host, &mut lock(&self.host_nft), &ruleset::host(&facts), &names.host_table(), &known)? {
             done.push(Repair::Table(names.host_table()));
         }
         Ok(())
@@ -497,8 +499,15 @@ fn with_v6(v6: bool, v4: (IpAddr, Mac), more: &[(IpAddr, Mac)]) -> Vec<(IpAddr, 
     [v4].into_iter().chain(more.iter().copied().filter(|_| v6)).collect()
 }
 
-/// Loads a table unless it is there as it should be; says whether it was loaded.
-fn ensure_table(at: &Namespace, nft: &mut Nft, table: &ruleset::Table, name: &str) -> Result<bool, FabricError> {
+/// Loads a table unless it is there as it should be, with `elements` (lines for `nft`) in the same transaction; says
+/// whether it was loaded.
+fn ensure_table(
+    at: &Namespace,
+    nft: &mut Nft,
+    table: &ruleset::Table,
+    name: &str,
+    elements: &str,
+) -> Result<bool, FabricError> {
     let chains: Vec<ChainInfo> = nft.chains().map_err(FabricError::Nft)?;
     // Rules that an earlier agent wrote are written again: nobody knows what became of them since.
     let known = table.chain_names().all(|chain| nft.is_remembered(chain));
@@ -508,7 +517,7 @@ fn ensure_table(at: &Namespace, nft: &mut Nft, table: &ruleset::Table, name: &st
             return Ok(false);
         }
     }
-    let load = |script: &str| program::run(at, script);
+    let load = |script: &str| program::run(at, &format!("{script}{elements}"));
     let failed = |source| FabricError::Table { table: name.to_owned(), source };
     match load(&table.script(&chains)) {
         Ok(()) => {}

@@ -217,6 +217,20 @@ impl Inner {
         socket.all(&additions).map_err(failed("add what is known of other hosts"))
     }
 
+    /// The other hosts' addresses, as a script for `nft`; empty without tunnels.
+    pub(super) fn known_vteps(&self) -> String {
+        match (self.config.network.overlay, &self.config.underlay) {
+            (Overlay::Vxlan { .. }, Some(_)) => {}
+            (Overlay::Vxlan { .. }, None) | (Overlay::Routes | Overlay::Lan, _) => return String::new(),
+        }
+        let table = self.names().host_table();
+        let line = |peer: &Peer| {
+            let set = if peer.underlay.is_ipv4() { VTEP4 } else { VTEP6 };
+            format!("add element inet {table} {set} {{ {} }}\n", peer.underlay)
+        };
+        self.usable_peers().0.iter().map(line).collect()
+    }
+
     fn settle_vteps(&self, wanted: &BTreeSet<IpAddr>, done: &mut Vec<Repair>) -> Result<(), PeersError> {
         let mut nft = lock(&self.host_nft);
         let mut there: BTreeSet<IpAddr> = BTreeSet::new();

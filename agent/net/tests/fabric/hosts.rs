@@ -523,3 +523,22 @@ fn a_host_alone_has_no_peers() {
         a.reaches(b.ip(), 80).await;
     });
 }
+
+#[test]
+fn a_host_whose_firewall_is_flushed_lets_tunnels_in_all_the_time() {
+    world(async || {
+        let hosts = hosts(network6(), 2).await;
+        let all = open_everywhere(&hosts).await;
+        let (a, b) = (hosts[0].task(11, &[all]).await, hosts[1].task(11, &[all]).await);
+        assert!(pings(&a.netns(), "", b.ip(), 5));
+        // A packet every 2 ms, while the table is flushed and put back again and again.
+        let (from, to) = (a.netns(), b.ip());
+        let pings = std::thread::spawn(move || sh_in(&from, &format!("ping -q -i 0.002 -c 1000 -W 2 {to}")));
+        for _ in 0..10 {
+            hosts[1].sh("nft flush ruleset");
+            assert!(!hosts[1].fabric.repair().await.expect("repaired").is_empty());
+        }
+        let said = pings.join().expect("pinged");
+        assert!(said.contains("1000 packets transmitted, 1000 received"), "{said}");
+    });
+}
