@@ -6,6 +6,7 @@ use super::files::{Files, TaskNames};
 use super::handle::Claim;
 use super::owner::{AGAIN, Done, Network};
 use super::pool::{MAKES, REFILLS};
+use crate::crash;
 use crate::engine::docker::chain;
 use longshore_model::{Bandwidth, EniId, Mac, TaskId};
 use longshore_plan::{Failure, Interface};
@@ -353,6 +354,7 @@ impl Network {
         match &mut slot.stage {
             Stage::Claiming { releases, .. } | Stage::Releasing { releases, .. } => releases.push(answer),
             Stage::Claimed { interface, .. } => {
+                crash::after("C1");
                 let (interface, cut) = (interface.clone(), admission(interface));
                 slot.stage = Stage::Releasing { task, interface, releases: vec![answer] };
                 self.jobs.spawn(async move {
@@ -397,6 +399,7 @@ impl Network {
 
     pub(super) fn rests(&mut self, eni: EniId) {
         let Some(slot) = self.slots.get_mut(&eni) else { return };
+        crash::after("C2-rests");
         if let Stage::Releasing { releases, .. } = std::mem::replace(&mut slot.stage, Stage::removing(None)) {
             for answer in releases {
                 _ = answer.send(Ok(()));
@@ -457,12 +460,14 @@ impl Network {
         let id = EniId::random();
         let eni = self.eni(id, address);
         self.slots.insert(id, Slot { address, sandbox: None, stage: Stage::Making });
+        crash::after("A1");
         let sandboxes = self.sandboxes.clone();
         self.jobs.spawn(async move {
             let make = async {
                 look_for_holder(&fabric, address).await?;
                 let (sandbox, pid) = sandboxes.make(&eni).await.map_err(Refused::Failed)?;
                 fabric.wire(&eni, pid).await?;
+                crash::after("A7");
                 Ok(sandbox)
             };
             Done::Made(id, make.await)
@@ -518,6 +523,7 @@ impl Network {
                         fabric.dismiss(cut).await.map_err(failure)?;
                     }
                     sandboxes.remove(eni).await?;
+                    crash::after("C4");
                     // Without a fabric what is left in the kernel is a stray for the one to come.
                     if let Some(fabric) = &fabric {
                         fabric.unwire(eni).await.map_err(failure)?;
@@ -565,6 +571,7 @@ async fn let_through(
     names: TaskNames,
 ) -> Result<(), Failure> {
     files.write(&interface.eni, names).await.map_err(|e| Failure::Passing(chain(&e)))?;
+    crash::after("B2");
     if interface.bandwidth != Bandwidth::default() {
         fabric.set_limits(interface.eni.id, interface.bandwidth).await.map_err(failure)?;
     }

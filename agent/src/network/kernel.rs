@@ -1,12 +1,14 @@
 //! The fabric over `longshore-net`: types and errors are turned into the owner's, and nothing else happens here.
 
 use super::fabric::{Admission, Fabric, Fault, Kernel, Seen, Shape};
+use crate::crash;
 use crate::engine::docker::chain;
 use async_trait::async_trait;
 use longshore_model::{Bandwidth, EniId, EniReport, GroupId, GroupRules, InstanceId, Lease, Mac, MemberChanges, Peer};
-use longshore_net::{Claim, EniStem, FabricConfig, Handle, LimitError, Names, Namespace, Underlay, Wire};
+use longshore_net::{Claim, EniStem, FabricConfig, Handle, LimitError, Names, Namespace, Step, Steps, Underlay, Wire};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +33,23 @@ pub struct HostKernel {
     pub host: Option<PathBuf>,
 }
 
+/// The kernel layer's steps, as [`crash`] calls them.
+fn step_done(step: Step) -> ControlFlow<()> {
+    crash::after(match step {
+        Step::Pinned => "A3",
+        Step::Linked => "A4",
+        Step::SandboxSet => "A5",
+        Step::FabricSet => "A6",
+        Step::ProfileMade => "B3-chains",
+        Step::Admitted => "B3",
+        Step::Dismissed => "C2",
+        Step::Forgotten => "C3",
+        Step::Unpinned => "C4-unpinned",
+        Step::ShaperGone => "C4-unwired",
+    });
+    ControlFlow::Continue(())
+}
+
 fn fault(error: &(dyn std::error::Error + 'static)) -> Fault {
     Fault { why: chain(error), lasting: false }
 }
@@ -46,6 +65,7 @@ impl Kernel for HostKernel {
             bridges: vec![DOCKER_BRIDGE.to_owned()],
             names: self.names.clone(),
             host: self.host.clone(),
+            steps: Steps::told(step_done),
             ..FabricConfig::new(*network, leases.clone())
         };
         let fabric = longshore_net::Fabric::open(config).await.map_err(|e| fault(&e))?;
