@@ -59,7 +59,13 @@ pub(super) enum Stage {
         admitted: bool,
     },
     /// It is being cut off.
-    Releasing { task: TaskId, interface: Box<Interface>, releases: Vec<ReleaseAnswer> },
+    Releasing {
+        task: TaskId,
+        interface: Box<Interface>,
+        /// Whether a fabric does that. Without one its processes are gone, and its removal does the rest.
+        by_fabric: bool,
+        releases: Vec<ReleaseAnswer>,
+    },
     /// What there is of it is being removed.
     Removing {
         /// What may still be let through.
@@ -356,13 +362,13 @@ impl Network {
             Stage::Claimed { interface, .. } => {
                 crash::after("C1");
                 let (interface, cut) = (interface.clone(), admission(interface));
-                slot.stage = Stage::Releasing { task, interface, releases: vec![answer] };
+                let by_fabric = fabric.is_some();
+                slot.stage = Stage::Releasing { task, interface, by_fabric, releases: vec![answer] };
                 self.jobs.spawn(async move {
                     Done::Dismissed(
                         eni,
                         match fabric {
                             Some(fabric) => fabric.dismiss(&cut).await,
-                            // Its processes are gone; what is left in the kernel goes when the fabric is opened.
                             None => Ok(()),
                         },
                     )
@@ -385,7 +391,7 @@ impl Network {
                 self.unsaved.then.push(eni);
             }
             Err(fault) => {
-                if let Stage::Releasing { task, interface, releases } =
+                if let Stage::Releasing { task, interface, releases, .. } =
                     std::mem::replace(&mut slot.stage, Stage::Making)
                 {
                     slot.stage = Stage::Claimed { task, interface, admitted: true };
@@ -400,7 +406,12 @@ impl Network {
     pub(super) fn rests(&mut self, eni: EniId) {
         let Some(slot) = self.slots.get_mut(&eni) else { return };
         crash::after("C2-rests");
-        if let Stage::Releasing { releases, .. } = std::mem::replace(&mut slot.stage, Stage::removing(None)) {
+        if let Stage::Releasing { interface, by_fabric, releases, .. } =
+            std::mem::replace(&mut slot.stage, Stage::removing(None))
+        {
+            if !by_fabric {
+                slot.stage = Stage::removing(Some(admission(&interface)));
+            }
             for answer in releases {
                 _ = answer.send(Ok(()));
             }

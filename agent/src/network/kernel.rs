@@ -5,7 +5,9 @@ use crate::crash;
 use crate::engine::docker::chain;
 use async_trait::async_trait;
 use longshore_model::{Bandwidth, EniId, EniReport, GroupId, GroupRules, InstanceId, Lease, Mac, MemberChanges, Peer};
-use longshore_net::{Claim, EniStem, FabricConfig, Handle, LimitError, Names, Namespace, Step, Steps, Underlay, Wire};
+use longshore_net::{
+    Claim, EniStem, FabricConfig, FabricLink, Handle, LimitError, Names, Namespace, Step, Steps, Underlay, Wire,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::ControlFlow;
@@ -181,7 +183,8 @@ impl Fabric for HostFabric {
         let observed = self.fabric.observe().await.map_err(|e| fault(&e))?;
         let seen = |eni: &EniId| {
             let stem = EniStem::from(*eni);
-            let wired = observed.sandboxes.contains(&stem) && observed.links.contains_key(&stem);
+            let its = |links: &Vec<FabricLink>| links.iter().any(|link| link.eni == Some(*eni));
+            let wired = observed.sandboxes.contains(&stem) && observed.links.get(&stem).is_some_and(its);
             (*eni, Seen { wired, admitted: observed.elements.contains_key(&stem) })
         };
         Ok(enis.iter().map(seen).collect())
