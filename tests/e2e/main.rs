@@ -18,7 +18,7 @@ mod hosts;
 mod lab;
 mod moving;
 mod netcampaign;
-mod netfaults;
+mod netcrash;
 mod netfaults;
 mod netlife;
 mod netstream;
