@@ -18,6 +18,7 @@ mod hosts;
 mod lab;
 mod moving;
 mod netcampaign;
+mod netcrash;
 mod netfaults;
 mod netlife;
 mod netstream;

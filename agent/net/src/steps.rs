@@ -21,6 +21,8 @@ pub enum Step {
     Admitted,
     /// `dismiss` removed the elements (C2).
     Dismissed,
+    /// Its connections are forgotten (C3). `dismiss` has answered already, so nothing is left to cut.
+    Forgotten,
     /// `unwire` removed the namespace (C4).
     Unpinned,
     /// `unwire` removed the shaper.
@@ -29,7 +31,7 @@ pub enum Step {
 
 impl Step {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Pinned,
         Self::Linked,
         Self::SandboxSet,
@@ -37,6 +39,7 @@ impl Step {
         Self::ProfileMade,
         Self::Admitted,
         Self::Dismissed,
+        Self::Forgotten,
         Self::Unpinned,
         Self::ShaperGone,
     ];

@@ -2,6 +2,7 @@
 
 use super::drivers::{CreateRequest, Drivers};
 use super::images::Keeper;
+use crate::crash;
 use longshore_model::{ContainerName, TaskId, TaskSpec};
 use longshore_plan::{Failure, Made, Outcome, ResourceKind, Step};
 use std::collections::HashMap;
@@ -91,10 +92,12 @@ impl Executor {
             }),
             Step::Start(_) => {
                 let _slot = self.slots.starts.acquire().await;
-                Outcome::Started(match name() {
+                let started = match name() {
                     Ok(name) => self.drivers.containers.start(task, &name).await,
                     Err(failure) => Err(failure),
-                })
+                };
+                crash::after("B5");
+                Outcome::Started(started)
             }
             Step::Inspect(_) => {
                 let _slot = self.slots.inspections.acquire().await;
@@ -163,6 +166,7 @@ impl Executor {
         }
         let _slot = self.slots.creates.acquire().await;
         let created = self.drivers.containers.create(&request).await;
+        crash::after("B5-created");
         if let Err(Failure::ImageMissing(_)) = &created {
             self.images.forget(&request.spec.containers[request.index].image);
         }

@@ -1,6 +1,7 @@
 //! Save, then publish: what changed goes into one write, and what depends on it waits for that write.
 
 use super::reconciler::Reconciler;
+use crate::crash;
 use crate::ledger::{Changes, Definition, SaveError};
 use crate::session::ApplyError;
 use futures::{FutureExt, StreamExt};
@@ -102,6 +103,8 @@ impl Reconciler {
                 if self.ledger_fault.take().is_some() {
                     tracing::info!("the ledger can be written again");
                 }
+                let held = |id: &TaskId| self.tasks.get(id).is_some_and(|e| e.task.held_interface().is_some());
+                crash::after_if("B1", || records.iter().any(held));
                 for (id, step) in steps {
                     self.start_step(id, step);
                 }

@@ -6,6 +6,7 @@ use super::files::{Files, TaskNames};
 use super::handle::Claim;
 use super::owner::{AGAIN, Done, Network};
 use super::pool::{MAKES, REFILLS};
+use crate::crash;
 use crate::engine::docker::chain;
 use longshore_model::{Bandwidth, EniId, Mac, TaskId};
 use longshore_plan::{Failure, Interface};
@@ -58,7 +59,13 @@ pub(super) enum Stage {
         admitted: bool,
     },
     /// It is being cut off.
-    Releasing { task: TaskId, interface: Box<Interface>, releases: Vec<ReleaseAnswer> },
+    Releasing {
+        task: TaskId,
+        interface: Box<Interface>,
+        /// Whether a fabric does that. Without one its processes are gone, and its removal does the rest.
+        by_fabric: bool,
+        releases: Vec<ReleaseAnswer>,
+    },
     /// What there is of it is being removed.
     Removing {
         /// What may still be let through.
@@ -353,14 +360,15 @@ impl Network {
         match &mut slot.stage {
             Stage::Claiming { releases, .. } | Stage::Releasing { releases, .. } => releases.push(answer),
             Stage::Claimed { interface, .. } => {
+                crash::after("C1");
                 let (interface, cut) = (interface.clone(), admission(interface));
-                slot.stage = Stage::Releasing { task, interface, releases: vec![answer] };
+                let by_fabric = fabric.is_some();
+                slot.stage = Stage::Releasing { task, interface, by_fabric, releases: vec![answer] };
                 self.jobs.spawn(async move {
                     Done::Dismissed(
                         eni,
                         match fabric {
                             Some(fabric) => fabric.dismiss(&cut).await,
-                            // Its processes are gone; what is left in the kernel goes when the fabric is opened.
                             None => Ok(()),
                         },
                     )
@@ -383,7 +391,7 @@ impl Network {
                 self.unsaved.then.push(eni);
             }
             Err(fault) => {
-                if let Stage::Releasing { task, interface, releases } =
+                if let Stage::Releasing { task, interface, releases, .. } =
                     std::mem::replace(&mut slot.stage, Stage::Making)
                 {
                     slot.stage = Stage::Claimed { task, interface, admitted: true };
@@ -397,7 +405,13 @@ impl Network {
 
     pub(super) fn rests(&mut self, eni: EniId) {
         let Some(slot) = self.slots.get_mut(&eni) else { return };
-        if let Stage::Releasing { releases, .. } = std::mem::replace(&mut slot.stage, Stage::removing(None)) {
+        crash::after("C2-rests");
+        if let Stage::Releasing { interface, by_fabric, releases, .. } =
+            std::mem::replace(&mut slot.stage, Stage::removing(None))
+        {
+            if !by_fabric {
+                slot.stage = Stage::removing(Some(admission(&interface)));
+            }
             for answer in releases {
                 _ = answer.send(Ok(()));
             }
@@ -457,12 +471,14 @@ impl Network {
         let id = EniId::random();
         let eni = self.eni(id, address);
         self.slots.insert(id, Slot { address, sandbox: None, stage: Stage::Making });
+        crash::after("A1");
         let sandboxes = self.sandboxes.clone();
         self.jobs.spawn(async move {
             let make = async {
                 look_for_holder(&fabric, address).await?;
                 let (sandbox, pid) = sandboxes.make(&eni).await.map_err(Refused::Failed)?;
                 fabric.wire(&eni, pid).await?;
+                crash::after("A7");
                 Ok(sandbox)
             };
             Done::Made(id, make.await)
@@ -518,6 +534,7 @@ impl Network {
                         fabric.dismiss(cut).await.map_err(failure)?;
                     }
                     sandboxes.remove(eni).await?;
+                    crash::after("C4");
                     // Without a fabric what is left in the kernel is a stray for the one to come.
                     if let Some(fabric) = &fabric {
                         fabric.unwire(eni).await.map_err(failure)?;
@@ -565,6 +582,7 @@ async fn let_through(
     names: TaskNames,
 ) -> Result<(), Failure> {
     files.write(&interface.eni, names).await.map_err(|e| Failure::Passing(chain(&e)))?;
+    crash::after("B2");
     if interface.bandwidth != Bandwidth::default() {
         fabric.set_limits(interface.eni.id, interface.bandwidth).await.map_err(failure)?;
     }

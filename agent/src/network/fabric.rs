@@ -33,7 +33,7 @@ pub struct Fault {
 /// What is in the kernel of an interface.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// Its namespace and its link are there.
+    /// Its namespace and its link are there, and both sides of the link were set up.
     pub wired: bool,
     /// The firewall knows it.
     pub admitted: bool,

@@ -1,12 +1,16 @@
 //! The fabric over `longshore-net`: types and errors are turned into the owner's, and nothing else happens here.
 
 use super::fabric::{Admission, Fabric, Fault, Kernel, Seen, Shape};
+use crate::crash;
 use crate::engine::docker::chain;
 use async_trait::async_trait;
 use longshore_model::{Bandwidth, EniId, EniReport, GroupId, GroupRules, InstanceId, Lease, Mac, MemberChanges, Peer};
-use longshore_net::{Claim, EniStem, FabricConfig, Handle, LimitError, Names, Namespace, Underlay, Wire};
+use longshore_net::{
+    Claim, EniStem, FabricConfig, FabricLink, Handle, LimitError, Names, Namespace, Step, Steps, Underlay, Wire,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +35,23 @@ pub struct HostKernel {
     pub host: Option<PathBuf>,
 }
 
+/// The kernel layer's steps, as [`crash`] calls them.
+fn step_done(step: Step) -> ControlFlow<()> {
+    crash::after(match step {
+        Step::Pinned => "A3",
+        Step::Linked => "A4",
+        Step::SandboxSet => "A5",
+        Step::FabricSet => "A6",
+        Step::ProfileMade => "B3-chains",
+        Step::Admitted => "B3",
+        Step::Dismissed => "C2",
+        Step::Forgotten => "C3",
+        Step::Unpinned => "C4-unpinned",
+        Step::ShaperGone => "C4-unwired",
+    });
+    ControlFlow::Continue(())
+}
+
 fn fault(error: &(dyn std::error::Error + 'static)) -> Fault {
     Fault { why: chain(error), lasting: false }
 }
@@ -46,6 +67,7 @@ impl Kernel for HostKernel {
             bridges: vec![DOCKER_BRIDGE.to_owned()],
             names: self.names.clone(),
             host: self.host.clone(),
+            steps: Steps::told(step_done),
             ..FabricConfig::new(*network, leases.clone())
         };
         let fabric = longshore_net::Fabric::open(config).await.map_err(|e| fault(&e))?;
@@ -161,7 +183,8 @@ impl Fabric for HostFabric {
         let observed = self.fabric.observe().await.map_err(|e| fault(&e))?;
         let seen = |eni: &EniId| {
             let stem = EniStem::from(*eni);
-            let wired = observed.sandboxes.contains(&stem) && observed.links.contains_key(&stem);
+            let its = |links: &Vec<FabricLink>| links.iter().any(|link| link.eni == Some(*eni));
+            let wired = observed.sandboxes.contains(&stem) && observed.links.get(&stem).is_some_and(its);
             (*eni, Seen { wired, admitted: observed.elements.contains_key(&stem) })
         };
         Ok(enis.iter().map(seen).collect())

@@ -1,6 +1,7 @@
 //! What the network owner needs of the container engine: sandboxes, and what their tasks' containers say of them.
 
 use super::pause;
+use crate::crash;
 use crate::engine::docker::{chain, plain};
 use async_trait::async_trait;
 use longshore_docker::{Docker, SandboxInput, sandbox_config, sandbox_name};
@@ -83,7 +84,9 @@ impl Sandboxes for DockerSandboxes {
         let hostname = eni.host_name();
         let input = SandboxInput { eni: eni.id, address: eni.ipv4, hostname: &hostname, image, sysctls: &SYSCTLS };
         let id = self.docker.create(&sandbox_config(&input)).await.map_err(|e| failed(&e))?;
+        crash::after("A2-created");
         self.docker.start(&id).await.map_err(|e| failed(&e))?;
+        crash::after("A2");
         let process = self.process(eni.id).await?;
         let pid = process.ok_or_else(|| Failure::Passing("the sandbox ended at once".to_owned()))?;
         Ok((id, pid))

@@ -1,7 +1,7 @@
 //! What leaves the agent: reports until they are acknowledged, and heartbeats. Pure but for the clock's type.
 
 use super::ObservedReports;
-use longshore_model::{EniId, TaskId};
+use longshore_model::{EniId, TaskId, TaskReport};
 use longshore_proto::v1;
 use prost::Message as _;
 use std::collections::BTreeMap;
@@ -51,7 +51,7 @@ impl Outbound {
         let mut tasks = Vec::new();
         let mut bytes = 0;
         for (task, report) in observed {
-            if self.acknowledged.get(task).is_some_and(|version| *version >= report.version) {
+            if self.has(report) {
                 continue;
             }
             let message = v1::TaskReport::from(report.as_ref().clone());
@@ -69,6 +69,11 @@ impl Outbound {
         self.last_seq += 1;
         self.batch = Some(Batch { seq: self.last_seq, versions, ended, resend_at: now + self.resend });
         Some(v1::Reports { seq: self.last_seq, tasks })
+    }
+
+    /// Whether the control plane has made a report durable, or a later one of its task.
+    pub(super) fn has(&self, report: &TaskReport) -> bool {
+        self.acknowledged.get(&report.task).is_some_and(|version| *version >= report.version)
     }
 
     /// Everything up to `seq` is durable at the control plane. Says whether that ended a batch.

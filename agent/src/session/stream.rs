@@ -4,6 +4,7 @@ use super::inbound::{Answer, Inbound};
 use super::network::{NetworkSide, Said};
 use super::outbound::Outbound;
 use super::{SessionConfig, SessionInputs, SessionState, chain};
+use crate::crash;
 use crate::identity::standing::{describe, refusal, refused_dial};
 use crate::identity::{DialError, Identity, dial};
 use longshore_model::{HostFacts, TaskReport};
@@ -219,7 +220,11 @@ impl<'a> Stream<'a> {
             },
             Some(Kind::ReportsAck(ack)) => {
                 self.network.recorded(ack.revision, self.outbound.ended_by(ack.seq));
+                crash::after_if("C5", || !self.outbound.ended_by(ack.seq).is_empty());
                 let ended = self.outbound.acknowledge(ack.seq, &self.inputs.observed.borrow());
+                let attached = |report: &TaskReport| report.eni.as_ref().is_some_and(|eni| eni.attached);
+                let recorded = |report: &Arc<TaskReport>| attached(report) && self.outbound.has(report);
+                crash::after_if("B4", || self.inputs.observed.borrow().values().any(recorded));
                 if ended { self.report() } else { Ok(()) }
             }
             Some(Kind::HeartbeatAck(ack)) => {

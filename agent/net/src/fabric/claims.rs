@@ -231,6 +231,8 @@ impl Fabric {
             if let Err(error) = inner.tracking.forget(&addresses) {
                 tracing::warn!(?addresses, %error, "connections of a task that ended are still remembered");
             }
+            // The last of it.
+            _ = inner.config.steps.reached(Step::Forgotten);
         });
         Ok(())
     }

@@ -377,13 +377,15 @@ impl Inner {
         add(sandbox, &requests).map_err(wire.netlink("set up the sandbox"))
     }
 
-    /// A6: the way to it.
+    /// A6: the way to it. The alias is the last of all, so that a link that has it was set up on both sides.
     fn set_fabric(&self, wire: &Wire, link: &Link) -> Result<(), WireError> {
         let alias = self.names().alias(wire.eni, wire.ipv4, &wire.task);
-        let mut requests = vec![route::set_alias(link.index, &alias), route::set_up(link.index)];
+        let mut requests = vec![route::set_up(link.index)];
         requests.extend(wire.routes_outside(link.index).iter().map(route::add_route));
         requests.extend(wire.neighbours_outside(link.index).iter().map(route::add_neighbour));
-        add(&mut lock(&self.fabric_route), &requests).map_err(wire.netlink("set up the fabric"))
+        let mut fabric = lock(&self.fabric_route);
+        add(&mut fabric, &requests).map_err(wire.netlink("set up the fabric"))?;
+        fabric.all(&[route::set_alias(link.index, &alias)]).map_err(wire.netlink("name its link"))
     }
 
     /// A7: whether all of it is as it is to be.

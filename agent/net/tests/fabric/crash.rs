@@ -54,7 +54,7 @@ fn whatever_step_is_the_last_nothing_stays() {
         let table = || host.fabric_sh("nft list table inet ls_fab | sed 's/packets [0-9]* bytes [0-9]*//' | sort");
         let table_before = table();
 
-        for (step, last) in Step::ALL.into_iter().zip(11..) {
+        for (step, last) in Step::ALL.into_iter().zip(31..) {
             *cut_at.lock().expect("a lock") = Some(step);
             let mut task = Task::new(&host.lease, last);
             task.claim.groups = [all, member].into();
@@ -90,6 +90,35 @@ fn whatever_step_is_the_last_nothing_stays() {
         bystander.sh("ip addr show eth0");
         crate::world::reaches(&crate::world::here(), bystander.ip(), 80).await;
         sh("test -e /run/netns/ls-notours; test -e /run/netns/cni-0123456789abcd; ip link show t0123456789abcd");
+    });
+}
+
+/// A link tells whether both of its sides were set up, and a wiring that goes on from there sets them up.
+#[test]
+fn a_link_that_is_half_set_up_is_not_known_as_its_interfaces() {
+    world(async || {
+        let cut_at: Arc<Mutex<Option<Step>>> = Arc::default();
+        let told = cut_at.clone();
+        let steps = Steps::told(move |step| match *told.lock().expect("a lock") {
+            Some(cut) if cut == step => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        });
+        let host = Host::made(network(), 1, &Place::Here, |config| config.steps = steps).await;
+        let cases = [(Step::Linked, false), (Step::SandboxSet, false), (Step::FabricSet, true)];
+        for ((step, known), last) in cases.into_iter().zip(11..) {
+            let task = Task::new(&host.lease, last);
+            *cut_at.lock().expect("a lock") = Some(step);
+            let cut = host.fabric.wire(&task.wire, &task.pause()).await.expect_err("cut");
+            assert!(matches!(cut, WireError::Cut(_)), "{cut:?}");
+            *cut_at.lock().expect("a lock") = None;
+            let said = async || {
+                let observed = host.fabric.observe().await.expect("observed");
+                observed.links[&task.eni().into()].iter().map(|link| link.eni).collect::<Vec<_>>()
+            };
+            assert_eq!(said().await, [known.then_some(task.eni())], "{step:?}");
+            host.fabric.wire(&task.wire, &task.pause()).await.expect("wired");
+            assert_eq!(said().await, [Some(task.eni())], "{step:?}");
+        }
     });
 }
 

@@ -313,6 +313,24 @@ async fn a_restart_adopts_what_is_claimed_keeps_what_is_warm_and_removes_the_res
     assert_eq!(host.state().sandboxes.len(), 5);
 }
 
+/// Its containers ended while there was no agent, so the next one releases it before it has the fabric.
+#[tokio::test(start_paused = true)]
+async fn what_ends_before_the_fabric_is_taken_over_is_cut_off_too() {
+    let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
+    let rig = Rig::ready(&host, dir.path()).await;
+    let (ends, stays) = (task(), task());
+    let (ended, stayed) = (rig.give(&ends).await, rig.give(&stays).await);
+    rig.crash().await;
+    let owned = [(ends.id, Owned::Held(ended.clone())), (stays.id, Owned::Held(stayed.clone()))].into();
+    let rig = Rig::on(&host, dir.path(), owned);
+    rig.network.release(ends.id).await.expect("released");
+    assert!(host.state().admitted.contains_key(&ended.eni.id), "there was no fabric yet");
+    let line = rig.until("one is left", |line| line.ok && line.interfaces.len() == 1).await;
+    assert_eq!(line.resting, 1);
+    assert_eq!(host.state().admitted.keys().collect::<Vec<_>>(), [&stayed.eni.id]);
+    assert!(!host.state().wired.contains_key(&ended.eni.id) && !host.state().sandboxes.contains_key(&ended.eni.id));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lost_fabric_is_made_again_with_its_tasks() {
     let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
