@@ -96,8 +96,11 @@ impl Interfaces {
         known.mends.retain(|at| at.elapsed() < AGAIN);
         if known.mends.len() >= MOST_MENDS {
             let link = &known.wire.eni;
-            tracing::warn!(eni = %link, times = MOST_MENDS, "its sandbox loses its interface's settings again and again; \
-                they are put back later (does a container with CAP_NET_ADMIN take them away?)");
+            tracing::warn!(
+                eni = %link, times = MOST_MENDS,
+                "what is put back into a sandbox is taken away at once; it is left for a minute (does a container have \
+                 CAP_NET_ADMIN?)"
+            );
             return false;
         }
         known.mends.push(Instant::now());
