@@ -217,7 +217,7 @@ mod tests {
         interfaces.add(named.clone(), Look::InTurn);
         let limits = Bandwidth { ingress_bps: Some(1), egress_bps: None };
         interfaces.limit(named.eni, limits);
-        interfaces.add(Wire { task: String::new(), ..named.clone() }, Look::Soon);
+        interfaces.add(Wire { task: String::new(), ..named }, Look::Soon);
         assert_eq!(interfaces.list(), [(named, limits)]);
     }
 }

@@ -3,6 +3,8 @@
 use crate::world::{Host, Place, Task, here, network6, open_group, pings, reaches, sh_in, until, world};
 use longshore_model::network::Bandwidth;
 use longshore_net::{Fabric, Repair, Wire};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
@@ -24,6 +26,16 @@ fn picture(netns: &Path) -> String {
 /// Waits until a namespace is as it was: the kernel takes its time to say that a link is in operation.
 fn is_as(netns: &Path, before: &str, after: &str) {
     until(after, || (picture(netns) == before).then_some(()));
+}
+
+/// Both ends of a connection from one task to another.
+async fn connection(from: &Task, to: &Task) -> (TcpStream, TcpStream) {
+    let listener = to.pause().run(|| TcpListener::bind(("0.0.0.0", 90))).await.expect("entered").expect("bound");
+    let address = (to.ip(), 90);
+    let near = from.pause().run(move || TcpStream::connect(address)).await.expect("entered").expect("connected");
+    let far = listener.accept().expect("accepted").0;
+    far.set_read_timeout(Some(PATIENCE)).expect("set");
+    (near, far)
 }
 
 /// A host with IPv6 and two tasks that see each other.
@@ -140,6 +152,7 @@ fn a_pair_that_is_gone_is_made_again_with_its_limits() {
         let (queued, links) = (queues(), sh_in(&fabric, "ip -o link | wc -l"));
         assert_eq!(host.fabric.repair().await.expect("repaired"), []);
         let mut changes = host.fabric.changes().expect("the kernel is heard");
+        let mut open = connection(&a, &b).await;
         for (place, line) in [(&fabric, format!("ip link del {link}")), (&b.netns(), "ip link del eth0".to_owned())] {
             sh_in(place, &line);
             timeout(PATIENCE, changes.next()).await.unwrap_or_else(|_| panic!("{line}: not announced")).expect("heard");
@@ -148,6 +161,10 @@ fn a_pair_that_is_gone_is_made_again_with_its_limits() {
             is_as(&b.netns(), &before, &line);
             assert_eq!((queues(), sh_in(&fabric, "ip -o link | wc -l")), (queued.clone(), links.clone()), "{line}");
             assert!(sh_in(&fabric, &format!("ip link show {link}")).contains(":0123"), "{line}");
+            open.0.write_all(b"on").expect("sent");
+            let mut heard = [0; 2];
+            open.1.read_exact(&mut heard).unwrap_or_else(|error| panic!("{line}: the connection: {error}"));
+            assert_eq!(&heard, b"on");
             all_is_well(&host, &a, &b, &line).await;
             while timeout(Duration::from_millis(300), changes.next()).await.is_ok() {}
         }
@@ -284,7 +301,15 @@ fn looking_at_the_interfaces_of_a_hundred_tasks_is_cheap() {
             host.fabric.name_task(task.eni(), &task.wire.task).await.expect("named");
         }
         let naming = began.elapsed() / 100;
-        println!("a repair that finds nothing: {without:?}, with 100 tasks: {with:?}; the name of a task: {naming:?}");
+        host.fabric.adopt(tasks.iter().map(|task| task.wire.clone()).collect());
+        let began = Instant::now();
+        assert_eq!(host.fabric.repair().await.expect("repaired"), []);
+        let every = began.elapsed();
+        println!(
+            "a repair that finds nothing: {without:?}, with 100 tasks: {with:?}, into every sandbox: {every:?}; \
+             the name of a task: {naming:?}"
+        );
+        assert!(every < Duration::from_secs(2), "{every:?}");
         assert!(with < Duration::from_millis(500), "{with:?}");
         assert!(naming < Duration::from_millis(5), "{naming:?}");
     });
