@@ -7,7 +7,7 @@ use std::process::Command;
 use longshore_tests::lab::{Lab, LabConfig, Node, wait_until};
 use serde_json::{Value, json};
 
-use super::awsvpc::{address, assert_clean, ec2, get, network, server, status, wait_open};
+use super::awsvpc::{address, assert_clean, detail, ec2, get, network, server, status, wait_open};
 use super::support::*;
 
 fn sh(mut command: Command, line: &str) {
@@ -199,11 +199,26 @@ fn what_somebody_removes_is_back_within_seconds() {
     let arns = run(&lab, &web, 2, network(&lab, &[]));
     let tasks = wait_tasks(&lab, &arns, "RUNNING", DEADLINE);
     let inside = "nsenter --net=/run/netns/ls-fab";
+    let (to, stem) = (address(&tasks[1]), detail(&tasks[1], "networkInterfaceId")["eni-".len()..][..14].to_owned());
+    let (link, netns) = (format!("t{stem}"), format!("/run/netns/ls-{stem}"));
+    // Its way, its neighbour, its link.
+    let reached = format!(
+        "{inside} ip route | grep -q '^{to} dev {link}'; {inside} ip neigh show {to} dev {link} | grep -q PERMANENT; \
+         {inside} ip link show {link} | grep -q LOWER_UP; nsenter --net={netns} ip route | grep -q '^default'"
+    );
+    let of_task = |line: &str| (line.to_owned(), reached.as_str());
     let breaks = [
         (
             format!("{inside} nft flush ruleset"),
             "nsenter --net=/run/netns/ls-fab nft list chain inet ls_fab pin | grep -q pin4",
         ),
+        of_task(&format!("{inside} ip route del {to}")),
+        of_task(&format!("{inside} ip neigh del {to} dev {link}")),
+        of_task(&format!("{inside} ip link set {link} down")),
+        of_task(&format!("{inside} ip link del {link}")),
+        of_task(&format!("nsenter --net={netns} ip link del eth0")),
+        // Nothing but the sandbox's process leads there any more.
+        of_task(&format!("umount -l {netns}; rm {netns}; {inside} ip link del {link}")),
         ("ip link del lsl0".to_owned(), "ip link show lsl0 | grep -q UP"),
         ("ip route del 10.77.0.0/16".to_owned(), "ip route | grep -q ^10.77.0.0/16"),
         ("iptables -w -F DOCKER-USER".to_owned(), "iptables -w -S DOCKER-USER | grep -q 'i lsl0'"),
@@ -217,6 +232,14 @@ fn what_somebody_removes_is_back_within_seconds() {
         println!("{line}: back after {:?}", began.elapsed());
         // Well before the next look that would come anyhow, on a machine that is busy with other things.
         assert!(began.elapsed().as_secs() < 5, "{line}: {:?}", began.elapsed());
-        wait_open(node, &arns[0], &address(&tasks[1]), true);
+        wait_open(node, &arns[0], &to, true);
     }
+    let after = wait_tasks(&lab, &arns, "RUNNING", DEADLINE);
+    assert_eq!(after[1]["startedAt"], tasks[1]["startedAt"], "the task went on");
+    // Somebody puts another link in its place: the task has no interface any more, and ends with that.
+    let line = "ip link del eth0; ip link add eth0 type veth peer name x0";
+    on(node, &format!("nsenter --net={netns} sh -ec '{line}'"));
+    let ended = stopped(&lab, &arns[1]);
+    assert!(ended["stoppedReason"].as_str().unwrap().contains("NetworkInterfaceLostError"), "{ended:#}");
+    assert_eq!(task(&lab, &arns[0])["lastStatus"], "RUNNING");
 }

@@ -19,9 +19,10 @@ pub const UNKNOWN_HERE: &str =
     "The agent does not know the task any more, and it may have run already; a task never runs twice";
 /// The task is not in the assignment any more.
 pub const NOT_ASSIGNED: &str = "The task is no longer assigned to this host";
-/// The container that holds a task's network namespace is not there any more, and nobody here ended it.
+/// The container that holds a task's network namespace is not there any more: nobody here ended it, or the task's
+/// interface was lost and could not be made again.
 pub const SANDBOX_LOST: &str =
-    "NetworkInterfaceLostError: the task's network sandbox ended, and its interface with it; the agent did not end it";
+    "NetworkInterfaceLostError: the task's network sandbox ended or lost its interface, and nobody stopped the task";
 /// Somebody else started a stopped container again.
 pub const RESTARTED_BEHIND: &str = "somebody started the stopped container again";
 

@@ -1,11 +1,11 @@
 //! A start: who has which interface, what is still good, and what belongs to nobody.
 
-use super::claims::{Slot, Stage};
+use super::claims::{Slot, Stage, admission};
 use super::fabric::{Admission, Fabric, Fault, Kernel, Seen, Shape};
 use super::owner::{Done, Look, Network};
 use super::sandboxes::{Sandbox, Sandboxes};
 use super::saved::Said;
-use longshore_model::{Bandwidth, EniId, Generation, InstanceId, TaskId};
+use longshore_model::{Bandwidth, EniId, EniReport, Generation, InstanceId, TaskId};
 use longshore_plan::{Interface, ResourceKind, ResourcePhase, TaskRecord};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -50,6 +50,7 @@ pub(super) struct Opened {
 
 /// An interface of a task whose sandbox runs.
 struct Kept {
+    task: TaskId,
     admission: Admission,
     bandwidth: Bandwidth,
 }
@@ -142,10 +143,9 @@ impl Network {
     /// Makes the fabric, or takes over what is there, and brings it to what is known.
     pub(super) fn open(&mut self, shape: Shape) {
         let kept = self.slots.values().filter_map(|slot| match &slot.stage {
-            Stage::Claimed { interface, .. } => Some(Kept {
-                admission: Admission { eni: interface.eni.clone(), groups: interface.groups.clone() },
-                bandwidth: interface.bandwidth,
-            }),
+            Stage::Claimed { task, interface, .. } => {
+                Some(Kept { task: *task, admission: admission(interface), bandwidth: interface.bandwidth })
+            }
             Stage::Found
             | Stage::Making
             | Stage::Warm { .. }
@@ -157,10 +157,11 @@ impl Network {
         let known = self.slots.iter().filter(|(_, slot)| !matches!(slot.stage, Stage::Removing { .. }));
         let known: BTreeSet<EniId> = known.map(|(eni, _)| *eni).collect();
         self.opening = true;
+        let wired = self.wired();
         let (kernel, sandboxes) = (self.kernel.clone(), self.sandboxes.clone());
         let said = self.said.clone();
         self.jobs.spawn(async move {
-            let opened = open(&*kernel, &*sandboxes, &shape, &said, kept, &known).await;
+            let opened = open(&*kernel, &*sandboxes, &shape, &said, kept, (&known, wired)).await;
             Done::Opened(said.generation, opened.map(Box::new))
         });
     }
@@ -171,18 +172,10 @@ impl Network {
             Err(fault) => return self.lane_failed("the fabric cannot be opened", fault),
         };
         let Opened { fabric, refused, seen, admitted, lost, trouble } = opened;
-        self.adopt_fabric(fabric);
+        self.adopt_fabric(fabric.clone());
         self.repair_fault = trouble;
         for (eni, why) in &lost {
-            let eni = *eni;
-            tracing::error!(%eni, why, "the interface of a task could not be put back; its task ends");
-            let sandboxes = self.sandboxes.clone();
-            self.jobs.spawn(async move {
-                if let Err(failure) = sandboxes.remove(eni).await {
-                    tracing::error!(%eni, error = failure.text(), "and its sandbox could not be removed");
-                }
-                Done::Nothing
-            });
+            self.end_without_interface(*eni, why);
         }
         let now = self.now();
         let mut used = Vec::new();
@@ -215,6 +208,78 @@ impl Network {
             let eni_report = self.eni(eni, self.slots[&eni].address);
             self.discard(eni, Some(Admission { eni: eni_report, groups: BTreeSet::new() }));
         }
+        // Also those that were made while it was opened.
+        fabric.adopt(&self.wired());
+    }
+}
+
+impl Network {
+    /// Interfaces that a repair could not put back: those of tasks are made again from their sandboxes' processes, and
+    /// those of the pool are of no use.
+    pub(super) fn take_lost(&mut self) {
+        let Some(fabric) = self.fabric.clone() else { return };
+        for (eni, why) in fabric.lost() {
+            let Some(slot) = self.slots.get(&eni) else { continue };
+            let kept = match &slot.stage {
+                Stage::Warm { .. } => {
+                    tracing::warn!(%eni, why, "a warm sandbox lost its interface; another is made");
+                    self.discard(eni, None);
+                    continue;
+                }
+                Stage::Claimed { task, interface, .. } => {
+                    Kept { task: *task, admission: admission(interface), bandwidth: interface.bandwidth }
+                }
+                // The end of what goes on says the same.
+                Stage::Found
+                | Stage::Making
+                | Stage::Claiming { .. }
+                | Stage::Releasing { .. }
+                | Stage::Removing { .. } => continue,
+            };
+            if self.rewiring.insert(eni) {
+                tracing::warn!(%eni, task = %kept.task, why, "the interface of a task is made again");
+                let (fabric, sandboxes) = (fabric.clone(), self.sandboxes.clone());
+                self.jobs.spawn(async move {
+                    let again = async {
+                        rewire(&*fabric, &*sandboxes, &kept.admission).await?;
+                        put_back(&*fabric, &kept).await.map_err(|fault| fault.why)
+                    };
+                    Done::Rewired(eni, again.await)
+                });
+            }
+        }
+    }
+
+    pub(super) fn rewired(&mut self, eni: EniId, result: Result<(), String>) {
+        self.rewiring.remove(&eni);
+        match (self.slots.get_mut(&eni).map(|slot| &mut slot.stage), result) {
+            (Some(Stage::Claimed { .. }), Ok(())) => tracing::info!(%eni, "the interface of a task is there again"),
+            (Some(Stage::Claimed { .. }), Err(why)) => self.end_without_interface(eni, &why),
+            // Its task ended meanwhile: whatever was made after the removal goes as well.
+            (Some(Stage::Removing { .. }) | None, _) => {
+                if let Some(fabric) = self.fabric.clone() {
+                    self.jobs.spawn(async move {
+                        if let Err(error) = fabric.unwire(eni).await {
+                            tracing::warn!(%eni, %error, "what was made again for a task that ended is still there");
+                        }
+                        Done::Nothing
+                    });
+                }
+            }
+            (Some(_), _) => {}
+        }
+    }
+
+    /// The end of its sandbox ends a task, which says why.
+    fn end_without_interface(&mut self, eni: EniId, why: &str) {
+        tracing::error!(%eni, why, "the interface of a task could not be put back; its task ends");
+        let sandboxes = self.sandboxes.clone();
+        self.jobs.spawn(async move {
+            if let Err(failure) = sandboxes.remove(eni).await {
+                tracing::error!(%eni, error = failure.text(), "and its sandbox could not be removed");
+            }
+            Done::Nothing
+        });
     }
 }
 
@@ -224,24 +289,28 @@ async fn open(
     shape: &Shape,
     said: &Said,
     kept: Vec<Kept>,
-    known: &BTreeSet<EniId>,
+    (known, mut wired): (&BTreeSet<EniId>, Vec<EniReport>),
 ) -> Result<Opened, Fault> {
     let fabric = kernel.open(shape).await?;
     let mut seen = fabric.observe(known).await?;
+    // What is not is wired below, or of no use.
+    wired.retain(|eni| seen.get(&eni.id).is_some_and(|seen| seen.wired));
+    fabric.adopt(&wired);
     let mut admitted = BTreeSet::new();
     let mut lost = BTreeMap::new();
     if let Some(state) = &said.state {
         // Groups before tasks, which are admitted by them; tasks before members, among which they are kept.
         fabric.set_groups(&state.groups).await?;
-        for Kept { admission, bandwidth } in kept {
+        for kept in kept {
+            let admission = &kept.admission;
             let eni = admission.eni.id;
             if !seen.remove(&eni).unwrap_or_default().wired
-                && let Err(why) = rewire(&*fabric, sandboxes, &admission).await
+                && let Err(why) = rewire(&*fabric, sandboxes, admission).await
             {
                 lost.insert(eni, why);
                 continue;
             }
-            match put_back(&*fabric, &admission, bandwidth).await {
+            match put_back(&*fabric, &kept).await {
                 Ok(()) => _ = admitted.insert(eni),
                 Err(fault) => tracing::warn!(%eni, error = %fault, "not let through yet"),
             }
@@ -262,12 +331,14 @@ async fn open(
     Ok(Opened { fabric, refused, seen, admitted, lost, trouble })
 }
 
-async fn put_back(fabric: &dyn Fabric, admission: &Admission, bandwidth: Bandwidth) -> Result<(), Fault> {
+async fn put_back(fabric: &dyn Fabric, kept: &Kept) -> Result<(), Fault> {
+    let Kept { task, admission, bandwidth } = kept;
     fabric.admit(admission).await?;
-    if bandwidth == Bandwidth::default() {
+    fabric.name_task(admission.eni.id, *task).await?;
+    if *bandwidth == Bandwidth::default() {
         return Ok(());
     }
-    fabric.set_limits(admission.eni.id, bandwidth).await
+    fabric.set_limits(admission.eni.id, *bandwidth).await
 }
 
 /// A task's sandbox without its link: the kernel's side is gone, as after the fabric's namespace was deleted.

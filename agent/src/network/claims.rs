@@ -8,7 +8,7 @@ use super::owner::{AGAIN, Done, Network};
 use super::pool::{MAKES, REFILLS};
 use crate::crash;
 use crate::engine::docker::chain;
-use longshore_model::{Bandwidth, EniId, Mac, TaskId};
+use longshore_model::{Bandwidth, EniId, EniReport, Mac, TaskId};
 use longshore_plan::{Failure, Interface};
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -135,7 +135,7 @@ pub(super) struct Waiting {
     why: String,
 }
 
-fn admission(interface: &Interface) -> Admission {
+pub(super) fn admission(interface: &Interface) -> Admission {
     Admission { eni: interface.eni.clone(), groups: interface.groups.clone() }
 }
 
@@ -144,6 +144,18 @@ fn failure(fault: Fault) -> Failure {
 }
 
 impl Network {
+    /// The interfaces that are wired, and are to stay so.
+    pub(super) fn wired(&self) -> Vec<EniReport> {
+        let of = |(eni, slot): (&EniId, &Slot)| match &slot.stage {
+            Stage::Found | Stage::Warm { .. } => Some(self.eni(*eni, slot.address)),
+            Stage::Claiming { interface, .. }
+            | Stage::Claimed { interface, .. }
+            | Stage::Releasing { interface, .. } => Some(interface.eni.clone()),
+            Stage::Making | Stage::Removing { .. } => None,
+        };
+        self.slots.iter().filter_map(of).collect()
+    }
+
     fn slot_of(&mut self, task: TaskId) -> Option<(EniId, &mut Slot)> {
         self.slots.iter_mut().find(|(_, slot)| slot.task() == Some(task)).map(|(eni, slot)| (*eni, slot))
     }
@@ -265,7 +277,7 @@ impl Network {
                 if !looked {
                     look_for_holder(&fabric, wanted.eni.ipv4).await?;
                 }
-                let_through(&fabric, &files, &wanted, names).await.map_err(Refused::Failed)
+                let_through(&fabric, &files, (task, &wanted), names).await.map_err(Refused::Failed)
             };
             Done::Claimed(eni, through.await)
         });
@@ -492,6 +504,11 @@ impl Network {
             Ok(sandbox) => {
                 slot.sandbox = Some(sandbox);
                 slot.stage = Stage::Warm { since: Instant::now(), looked: true };
+                let address = slot.address;
+                // The fabric may have been opened anew meanwhile.
+                if let Some(fabric) = &self.fabric {
+                    fabric.adopt(&[self.eni(eni, address)]);
+                }
                 self.make_again = None;
                 self.engine_fault = None;
             }
@@ -578,7 +595,7 @@ impl Network {
 async fn let_through(
     fabric: &SharedFabric,
     files: &Files,
-    interface: &Interface,
+    (task, interface): (TaskId, &Interface),
     names: TaskNames,
 ) -> Result<(), Failure> {
     files.write(&interface.eni, names).await.map_err(|e| Failure::Passing(chain(&e)))?;
@@ -586,5 +603,10 @@ async fn let_through(
     if interface.bandwidth != Bandwidth::default() {
         fabric.set_limits(interface.eni.id, interface.bandwidth).await.map_err(failure)?;
     }
-    fabric.admit(&admission(interface)).await.map_err(failure)
+    fabric.admit(&admission(interface)).await.map_err(failure)?;
+    // It is for people; if the link is gone, so are these words, and both come back.
+    if let Err(error) = fabric.name_task(interface.eni.id, task).await {
+        tracing::warn!(%task, eni = %interface.eni.id, %error, "the task's link does not say whose it is");
+    }
+    Ok(())
 }

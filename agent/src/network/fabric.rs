@@ -4,6 +4,7 @@
 use async_trait::async_trait;
 use longshore_model::{
     Bandwidth, EniId, EniReport, GroupId, GroupRules, InstanceId, Lease, Mac, MemberChanges, NetworkConfig, Peer,
+    TaskId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -60,6 +61,10 @@ pub trait Kernel: Send + Sync {
 pub trait Fabric: Send + Sync {
     /// Puts back what somebody else removed; says what.
     async fn repair(&self) -> Result<Vec<String>, Fault>;
+    /// These interfaces are there: what they lose is put back. Those that `wire` made are known to be.
+    fn adopt(&self, enis: &[EniReport]);
+    /// Interfaces that the last repair could not put back from what is left of them, and why.
+    fn lost(&self) -> BTreeMap<EniId, String>;
     /// Waits until somebody else changed something that a repair puts back, or may have.
     async fn changed(&self) -> Result<(), Fault>;
     /// Changes the host's leases.
@@ -68,6 +73,8 @@ pub trait Fabric: Send + Sync {
     async fn holder(&self, address: Ipv4Addr) -> Result<Option<Mac>, Fault>;
     /// Gives the sandbox whose first process is `pid` its interface, which can neither send nor receive.
     async fn wire(&self, eni: &EniReport, pid: u32) -> Result<(), Fault>;
+    /// Writes, for people, whose interface it is.
+    async fn name_task(&self, eni: EniId, task: TaskId) -> Result<(), Fault>;
     /// Takes a sandbox's interface away.
     async fn unwire(&self, eni: EniId) -> Result<(), Fault>;
     /// Lets an interface send and receive what its groups say.

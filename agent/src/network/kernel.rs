@@ -4,7 +4,9 @@ use super::fabric::{Admission, Fabric, Fault, Kernel, Seen, Shape};
 use crate::crash;
 use crate::engine::docker::chain;
 use async_trait::async_trait;
-use longshore_model::{Bandwidth, EniId, EniReport, GroupId, GroupRules, InstanceId, Lease, Mac, MemberChanges, Peer};
+use longshore_model::{
+    Bandwidth, EniId, EniReport, GroupId, GroupRules, InstanceId, Lease, Mac, MemberChanges, Peer, TaskId,
+};
 use longshore_net::{
     Claim, EniStem, FabricConfig, FabricLink, Handle, LimitError, Names, Namespace, Step, Steps, Underlay, Wire,
 };
@@ -108,11 +110,25 @@ fn claim(admission: &Admission) -> Claim {
     Claim { eni: eni.id, ipv4: eni.ipv4, ipv6: eni.ipv6, mac: eni.mac, groups: groups.clone() }
 }
 
+/// A sandbox is nobody's yet when it is wired.
+fn wire(eni: &EniReport) -> Wire {
+    let EniReport { id, mac, ipv4, ipv6, attached: _ } = eni.clone();
+    Wire { eni: id, ipv4, ipv6, mac, task: String::new() }
+}
+
 #[async_trait]
 impl Fabric for HostFabric {
     async fn repair(&self) -> Result<Vec<String>, Fault> {
         let repairs = self.fabric.repair().await.map_err(|e| fault(&e))?;
         Ok(repairs.iter().map(ToString::to_string).collect())
+    }
+
+    fn adopt(&self, enis: &[EniReport]) {
+        self.fabric.adopt(enis.iter().map(wire).collect());
+    }
+
+    fn lost(&self) -> BTreeMap<EniId, String> {
+        self.fabric.lost()
     }
 
     async fn changed(&self) -> Result<(), Fault> {
@@ -128,11 +144,12 @@ impl Fabric for HostFabric {
     }
 
     async fn wire(&self, eni: &EniReport, pid: u32) -> Result<(), Fault> {
-        let EniReport { id, mac, ipv4, ipv6, attached: _ } = eni.clone();
         let pause = Namespace::of_process(pid).map_err(|e| fault(&e))?;
-        // A warm sandbox is nobody's yet.
-        let wire = Wire { eni: id, ipv4, ipv6, mac, task: String::new() };
-        self.fabric.wire(&wire, &pause).await.map(drop).map_err(|e| fault(&e))
+        self.fabric.wire(&wire(eni), &pause).await.map(drop).map_err(|e| fault(&e))
+    }
+
+    async fn name_task(&self, eni: EniId, task: TaskId) -> Result<(), Fault> {
+        self.fabric.name_task(eni, &task.to_string()).await.map_err(|e| fault(&e))
     }
 
     async fn unwire(&self, eni: EniId) -> Result<(), Fault> {

@@ -85,6 +85,8 @@ pub(super) enum Done {
     Claimed(EniId, Result<(), Refused>),
     /// A task's interface was let through once more, after a start.
     Admitted(EniId, Result<(), Fault>),
+    /// An interface that was lost was made again from its sandbox's process, or could not be.
+    Rewired(EniId, Result<(), String>),
     Dismissed(EniId, Result<(), Fault>),
     /// What was to be kept is on the disk, or could not be.
     Saved(Saving),
@@ -152,6 +154,8 @@ pub struct Network {
     pub(super) fabric_fault: Option<String>,
     /// Why what somebody else removed cannot be put back.
     pub(super) repair_fault: Option<String>,
+    /// Interfaces of tasks that are being made again.
+    pub(super) rewiring: BTreeSet<EniId>,
     /// Why the container engine gives no sandboxes.
     pub(super) engine_fault: Option<String>,
     pub(super) refused_peers: BTreeMap<InstanceId, String>,
@@ -210,6 +214,7 @@ impl Network {
             groups_in_force: BTreeSet::new(),
             fabric_fault: None,
             repair_fault: None,
+            rewiring: BTreeSet::new(),
             engine_fault: None,
             refused_peers: BTreeMap::new(),
             checks: Checks::new(now),
@@ -357,6 +362,7 @@ impl Network {
             Done::Made(eni, result) => self.made(eni, result),
             Done::Claimed(eni, result) => self.claimed(eni, result),
             Done::Admitted(eni, result) => self.admitted(eni, result),
+            Done::Rewired(eni, result) => self.rewired(eni, result),
             Done::Dismissed(eni, result) => self.dismissed(eni, result),
             Done::Saved(saving) => self.saved(saving),
             Done::Removed(eni, result) => self.removed(eni, result),

@@ -50,6 +50,7 @@ impl Network {
 
     pub(super) fn repaired(&mut self, result: Result<Vec<String>, Fault>) {
         self.lane = Lane::Idle;
+        self.take_lost();
         match result {
             Ok(repairs) => {
                 self.repair_fault = None;

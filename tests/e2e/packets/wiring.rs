@@ -77,7 +77,7 @@ fn check_inside(task: &Wired<'_>) {
 /// The fabric's side of the same.
 fn check_outside(task: &Wired<'_>) {
     let (link, outside) = (task.link(), task.fabric());
-    let alias = format!("ls:{}:{}:", task.eni, task.address);
+    let alias = format!("ls:{}:{}:{}", task.eni, task.address, id(&task.arn));
     assert_eq!(
         picked(&outside.json(&format!("ip -json -d link show dev {link}")), &["ifname", "mtu", "address", "ifalias"]),
         [json!({"ifname": link, "mtu": MTU, "address": "02:ee:00:00:00:ff", "ifalias": alias})],

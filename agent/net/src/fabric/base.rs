@@ -298,6 +298,7 @@ impl Inner {
         let tunnel = tunnel.and_then(|survey| self.ensure_lan(&survey, &mut done).map(|()| survey));
         // A peer that cannot be reached is no fault of the base, and whoever named it was told.
         note(tunnel.and_then(|survey| self.ensure_peers(&survey)).map(|report| done.extend(report.repairs)));
+        note(self.ensure_interfaces(&mut done));
         if trouble.is_empty() {
             return Ok(done);
         }

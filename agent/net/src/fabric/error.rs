@@ -1,5 +1,6 @@
 //! What can be in the way of a fabric, and what putting it back consists of.
 
+use super::LimitError;
 use crate::namespace::NamespaceError;
 use crate::netlink::{NetlinkError, Refusal};
 use crate::nft::{NftError, ProgramError};
@@ -153,6 +154,9 @@ pub enum FabricError {
     /// The kernel refused a change of the firewall.
     #[error("could not change the firewall of the fabric")]
     Nft(#[source] NftError),
+    /// A task's limits could not be put back.
+    #[error("could not put back how fast a task may send and receive")]
+    Limits(#[source] LimitError),
     /// `nft` did not load the firewall.
     #[error("could not load the table `{table}`")]
     Table {
@@ -248,6 +252,10 @@ pub enum Repair {
     Elements(String),
     /// Another host's entry, added or removed.
     Peer(String),
+    /// A task's interface, made anew, by its link.
+    Interface(String),
+    /// A task's limits, by its link.
+    Limits(String),
     /// An address that this host answers for on its network, or does no longer.
     Proxy(String),
 }
@@ -268,6 +276,8 @@ impl fmt::Display for Repair {
             Self::Members(count) => write!(f, "{count} members of groups"),
             Self::Elements(link) => write!(f, "firewall elements of {link}"),
             Self::Peer(what) => write!(f, "peer {what}"),
+            Self::Interface(link) => write!(f, "the interface {link}, made anew"),
+            Self::Limits(link) => write!(f, "limits of {link}"),
             Self::Proxy(what) => write!(f, "ARP for {what}"),
         }
     }

@@ -6,10 +6,12 @@
 
 use super::undo::delete_links;
 use super::{Fabric, Inner, lock};
+use crate::netlink::route::Link;
 use crate::netlink::tc::{self, Bucket};
 use crate::netlink::{NetlinkError, Request, Socket, route};
 use longshore_model::network::{Bandwidth, EniId};
 use nix::errno::Errno;
+use std::collections::BTreeMap;
 
 /// Why a task's limits are not in force.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +66,12 @@ impl Fabric {
     /// # Errors
     /// When the kernel refuses, or lacks what is needed.
     pub async fn set_limits(&self, eni: EniId, limits: Bandwidth) -> Result<(), LimitError> {
-        self.run(move |inner| inner.set_limits(eni, limits)).await
+        self.run(move |inner| {
+            inner.set_limits(eni, limits)?;
+            lock(&inner.wired).limit(eni, limits);
+            Ok(())
+        })
+        .await
     }
 }
 
@@ -77,8 +84,24 @@ fn remove(socket: &mut Socket, request: Request) -> Result<(), NetlinkError> {
     }
 }
 
+/// Whether a link's limits are in force, given all links and the buckets that are there.
+pub(super) fn in_force(
+    socket: &mut Socket,
+    (limits, mtu): (Bandwidth, u16),
+    (link, shaper): (&Link, Option<&Link>),
+    buckets: &BTreeMap<u32, (u32, Bucket)>,
+) -> Result<bool, NetlinkError> {
+    let has = |link: u32, bits| buckets.get(&link).is_some_and(|(_, there)| there.is(&bucket(bits, mtu)));
+    if limits.ingress_bps.is_some_and(|bits| !has(link.index, bits)) {
+        return Ok(false);
+    }
+    let Some(bits) = limits.egress_bps else { return Ok(true) };
+    let Some(shaper) = shaper.filter(|shaper| shaper.up && has(shaper.index, bits)) else { return Ok(false) };
+    Ok(tc::redirects(socket, link.index)? == [shaper.index])
+}
+
 impl Inner {
-    fn set_limits(&self, eni: EniId, limits: Bandwidth) -> Result<(), LimitError> {
+    pub(super) fn set_limits(&self, eni: EniId, limits: Bandwidth) -> Result<(), LimitError> {
         let failed = |source| LimitError::Netlink { eni, source };
         let needs = |module: &'static str| {
             move |source: NetlinkError| match lacks(&source) {
@@ -102,7 +125,10 @@ impl Inner {
             return delete_links(&mut socket, &indexes).map_err(failed);
         };
         let shaper = match shaper {
-            Some(shaper) => shaper,
+            Some(shaper) => {
+                socket.all(&[route::set_up(shaper.index)]).map_err(failed)?;
+                shaper
+            }
             None => {
                 socket.all(&[route::add_ifb(&name)]).map_err(needs("ifb"))?;
                 route::find_link(&mut socket, &name).map_err(failed)?.ok_or(LimitError::NoLink { eni })?

@@ -22,6 +22,7 @@ mod error;
 mod groups;
 mod lan;
 mod limits;
+mod mend;
 mod observe;
 mod peers;
 mod probe;
@@ -31,6 +32,7 @@ mod survey;
 mod tracking;
 mod undo;
 mod watch;
+mod wired;
 
 pub use check::CheckError;
 pub(crate) use check::{PORT as CHECK_PORT, check_address};
@@ -140,6 +142,10 @@ struct Inner {
     host_route: Mutex<Socket>,
     fabric_route: Mutex<Socket>,
     tracking: tracking::Tracking,
+    /// The interfaces that are to be there. Taken last, for a moment.
+    wired: Arc<Mutex<wired::Interfaces>>,
+    /// Held while the interface of one sandbox is put right, and while one is forgotten. Taken after `editing`.
+    mending: Mutex<()>,
     /// Somebody else changed something in the fabric's table since it was looked at last.
     touched: Arc<AtomicBool>,
     wires: Semaphore,
@@ -208,8 +214,9 @@ impl Fabric {
         .await
     }
 
-    /// Looks at all of the base, at peers and at what guards tasks, and puts back what is missing. Returns what it did:
-    /// nothing the second time.
+    /// Looks at all of the base, at peers, at what guards tasks and at their interfaces, and puts back what is missing.
+    /// Of sandboxes it looks into a few ([`Fabric::adopt`]). Returns what it did: nothing the second time. What became
+    /// of interfaces that it could not put back, [`Fabric::lost`] says.
     ///
     /// # Errors
     /// When something cannot be put back. What was put back before stays.
@@ -273,6 +280,8 @@ impl Inner {
             host_route: Mutex::new(of_host.route),
             fabric_route: Mutex::new(of_fabric.route),
             tracking: tracking::Tracking::new(of_host.tracking, of_fabric.tracking),
+            wired: Arc::default(),
+            mending: Mutex::new(()),
             touched: Arc::default(),
             wires: Semaphore::new(WIRES_AT_ONCE),
             wanted: Mutex::new(wanted),

@@ -136,6 +136,7 @@ impl Inner {
 
     fn remove_strays(&self, known: &BTreeSet<EniId>) -> Result<Vec<Stray>, ObserveError> {
         let stems: BTreeSet<EniStem> = known.iter().map(|eni| EniStem::from(*eni)).collect();
+        self.forget_all_but(known);
         let mut gone = self.remove_stray_elements(known, &stems)?;
         let proxies = self.sweep_proxies().map_err(|error| match error {
             ProxyError::Nft(error) => ObserveError::Nft(error),

@@ -5,19 +5,19 @@ use super::{Sockets, blocking, sockets};
 use crate::names::Names;
 use crate::namespace::{Namespace, NamespaceError};
 use crate::netlink::Socket;
-use crate::netlink::route::{self, End, Tunnel};
+use crate::netlink::route;
 use crate::nft::batch::{Nft, NftError};
 use crate::nft::{program, ruleset};
-use longshore_model::network::{Lease, Mac, NetworkConfig, Overlay};
+use longshore_model::network::{Lease, NetworkConfig, Overlay};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-/// Tries what a fabric takes, in a namespace that is gone afterwards: `nft`, a namespace, its sockets, the links, the
-/// two tables.
+/// Tries what every fabric takes, in a namespace that is gone afterwards: `nft`, a namespace, its sockets, the links, the
+/// two tables. Whether tunnels are needed depends on the network's overlay, which a host hears later: where the kernel
+/// has none, [`Fabric::open`](super::Fabric::open) says so.
 ///
 /// # Errors
 /// What this host lacks.
@@ -40,7 +40,6 @@ fn inside() -> Result<(), FabricError> {
     let own = Namespace::of_this_thread().map_err(FabricError::Namespace)?;
     let Sockets { mut route, nft, tracking: _ } = sockets(&own)?;
     try_nftables(&mut Nft::new(nft, "probe".into()))?;
-    try_tunnel(&mut route, &own)?;
     for kind in ["veth", "ifb"] {
         try_link(&mut route, kind)?;
     }
@@ -53,13 +52,6 @@ fn try_nftables(nft: &mut Nft) -> Result<(), FabricError> {
         Err(NftError::Netlink { source, .. }) => Err(FabricError::no_nftables(source)),
         Err(error) => Err(FabricError::Nft(error)),
     }
-}
-
-fn try_tunnel(route: &mut Socket, own: &Namespace) -> Result<(), FabricError> {
-    let (vni, port) = (1, 4789);
-    let tunnel = Tunnel { vni, port, local: None, over: 0, learning: false };
-    let new = route::add_vxlan(&End { name: "probe", mac: Mac([2, 0, 0, 0, 0, 1]), mtu: 1450 }, &tunnel, own.as_fd());
-    route.all(&[new]).map_err(|error| FabricError::no_tunnel(vni, port, error))
 }
 
 fn try_link(route: &mut Socket, kind: &str) -> Result<(), FabricError> {
@@ -115,7 +107,7 @@ mod tests {
     async fn this_machine_could_have_a_fabric_and_is_left_as_it_was() {
         let links = || std::fs::read_to_string("/proc/net/dev").expect("readable").lines().count();
         let before = links();
-        super::probe().await.expect("root, `nft` and the kernel's tunnels");
+        super::probe().await.expect("root, `nft` and the kernel's links");
         assert_eq!(links(), before);
     }
 

@@ -1,6 +1,7 @@
 //! A sandbox's link: from its namespace to the fabric and back out (steps A3 to A7 and C4).
 
 use super::undo::delete_links;
+use super::wired::Look;
 use super::{Fabric, Inner, lock};
 use crate::names::{EC2_METADATA, GATEWAY, GATEWAY6, TASK_GATEWAY_MAC, TASK_LINK, host_net};
 use crate::namespace::{Namespace, NamespaceError};
@@ -153,12 +154,12 @@ impl Wire {
         move |source| WireError::Netlink { eni, what, source }
     }
 
-    fn addresses(&self) -> Vec<IpNet> {
+    pub(super) fn addresses(&self) -> Vec<IpNet> {
         [Some(IpAddr::V4(self.ipv4)), self.ipv6.map(IpAddr::V6)].into_iter().flatten().map(host_net).collect()
     }
 
     /// The routes that the task has.
-    fn routes_inside(&self, eth0: u32) -> Vec<Route> {
+    pub(super) fn routes_inside(&self, eth0: u32) -> Vec<Route> {
         let mut routes = vec![
             Route::on(host_net(GATEWAY.into()), eth0),
             Route::via(IpNet::V4(ipnet::Ipv4Net::default()), eth0, GATEWAY.into()),
@@ -172,17 +173,17 @@ impl Wire {
     }
 
     /// The neighbours that the task has: nothing is ever asked for on its link.
-    fn neighbours_inside(&self, eth0: u32) -> Vec<Neighbour> {
+    pub(super) fn neighbours_inside(&self, eth0: u32) -> Vec<Neighbour> {
         let gateways = [Some(IpAddr::V4(GATEWAY)), self.ipv6.map(|_| IpAddr::V6(GATEWAY6))];
         let neighbour = |address| Neighbour { link: eth0, address, mac: TASK_GATEWAY_MAC };
         gateways.into_iter().flatten().map(neighbour).collect()
     }
 
-    fn routes_outside(&self, link: u32) -> Vec<Route> {
+    pub(super) fn routes_outside(&self, link: u32) -> Vec<Route> {
         self.addresses().into_iter().map(|to| Route::on(to, link)).collect()
     }
 
-    fn neighbours_outside(&self, link: u32) -> Vec<Neighbour> {
+    pub(super) fn neighbours_outside(&self, link: u32) -> Vec<Neighbour> {
         let neighbour = |net: &IpNet| Neighbour { link, address: net.addr(), mac: self.mac };
         self.addresses().iter().map(neighbour).collect()
     }
@@ -236,7 +237,12 @@ impl Fabric {
         let _permit = self.inner.wires.acquire().await;
         let (wire, eni) = (wire.clone(), wire.eni);
         let pause = pause.try_clone().map_err(|source| WireError::Namespace { eni, source })?;
-        self.run(move |inner| inner.wire(&wire, &pause)).await
+        self.run(move |inner| {
+            let wired = inner.wire(&wire, &pause)?;
+            lock(&inner.wired).add(wire, Look::InTurn);
+            Ok(wired)
+        })
+        .await
     }
 
     /// Lets a sandbox's namespace go and waits until its link is gone with it. When something else keeps the namespace
@@ -260,7 +266,8 @@ impl Fabric {
 }
 
 impl Inner {
-    fn wire(&self, wire: &Wire, pause: &Namespace) -> Result<Wired, WireError> {
+    /// Without making it known: the caller does.
+    pub(super) fn wire(&self, wire: &Wire, pause: &Namespace) -> Result<Wired, WireError> {
         let mut made = Made::default();
         let result = self.wire_steps(wire, pause, &mut made);
         match &result {
@@ -395,7 +402,9 @@ impl Inner {
         let links = route::links(sandbox).map_err(failed)?;
         let eth0 = links.iter().find(|l| l.name == TASK_LINK);
         let eth0 = eth0.ok_or_else(|| differs("`eth0` is not there".into()))?;
-        if !self.is_pair(wire, link, eth0) || links.iter().any(|l| !l.up) {
+        // Other links are the task's own.
+        let down = links.iter().any(|l| !l.up && (l.name == TASK_LINK || l.name == "lo"));
+        if !self.is_pair(wire, link, eth0) || down {
             return Err(differs(format!("links {links:?}")));
         }
         let addresses = route::addresses(sandbox).map_err(failed)?;
@@ -428,6 +437,7 @@ impl Inner {
 
     fn unwire(&self, eni: EniId) -> Result<(), UnwireError> {
         let cut = |step| self.config.steps.reached(step).map_err(UnwireError::Cut);
+        self.forget(eni);
         pin::unpin(&self.names().sandbox_netns(eni)).map_err(|source| UnwireError::Pin { eni, source })?;
         cut(Step::Unpinned)?;
         self.delete_link(eni, &self.names().shaper(eni))?;

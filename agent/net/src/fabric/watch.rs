@@ -4,8 +4,9 @@
 //! the programs that it runs are not: it knows of them.
 
 use super::docker_user;
+use super::wired::Interfaces;
 use super::{Fabric, FabricError, lock};
-use crate::names::{FABRIC_LEG, GATEWAY, GATEWAY6, METADATA, PROTOCOL};
+use crate::names::{FABRIC_LEG, GATEWAY, GATEWAY6, METADATA, Names, PROTOCOL, TASK_GATEWAY_MAC};
 use crate::namespace::Namespace;
 use crate::netlink::listen::{
     ADDRESSES4, ADDRESSES6, Announced, LINKS, Listener, NEIGHBOURS, NFTABLES, ROUTES4, ROUTES6, open,
@@ -13,8 +14,8 @@ use crate::netlink::listen::{
 use crate::netlink::{Family, NetlinkError, attr};
 use ipnet::IpNet;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 const ROUTE_GROUPS: [u32; 6] = [LINKS, NEIGHBOURS, ADDRESSES4, ROUTES4, ADDRESSES6, ROUTES6];
 
@@ -25,7 +26,13 @@ const ROUTE_HEADER: usize = 12;
 const NEIGHBOUR_HEADER: usize = 12;
 const NFT_HEADER: usize = 4;
 
+const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const RTM_DELLINK: u16 = 17;
+const IFF_UP: u8 = 1;
+/// Where a link's flags are in its header.
+const LINK_FLAGS: usize = 8;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const RTA_DST: u16 = 1;
@@ -88,6 +95,10 @@ struct Interest {
     underlay: Option<IpAddr>,
     host_table: String,
     fabric_table: String,
+    names: Names,
+    mtu: u16,
+    /// See [`Inner`](super::Inner).
+    wired: Arc<Mutex<Interfaces>>,
 }
 
 impl Interest {
@@ -129,12 +140,24 @@ impl Interest {
         }
     }
 
+    /// Whether a link of a task is not as it is to be. Of others' changes of links the kernel does not say whose they
+    /// are; what it does itself while one comes or goes is no such change.
+    fn of_task(&self, announced: &Announced<'_>, body: &[u8]) -> bool {
+        let Some(name) = attribute(body, LINK_HEADER, IFLA_IFNAME).map(attr::text) else { return false };
+        let known = self.names.stem_of_link(&name).is_some_and(|stem| lock(&self.wired).has(stem));
+        let is = |kind, wanted: &[u8]| attribute(body, LINK_HEADER, kind).is_none_or(|value| value == wanted);
+        let flags = if cfg!(target_endian = "big") { LINK_FLAGS + 3 } else { LINK_FLAGS };
+        let up = body.get(flags).is_some_and(|flags| flags & IFF_UP != 0);
+        let as_made = is(IFLA_ADDRESS, &TASK_GATEWAY_MAC.0) && is(IFLA_MTU, &u32::from(self.mtu).to_ne_bytes());
+        known && (announced.kind == RTM_DELLINK || !up || (name.starts_with('t') && !as_made))
+    }
+
     fn in_fabric(&self, announced: &Announced<'_>) -> bool {
         if announced.is_own() {
             return false;
         }
         match what(announced) {
-            What::Link(body) => named(body, &self.fabric_links),
+            What::Link(body) => named(body, &self.fabric_links) || self.of_task(announced, body),
             What::Address(_) => !announced.is_kernels(),
             What::Route(body) => self.route(announced, body),
             // Entries of a tunnel are announced without who asked for them.
@@ -238,6 +261,9 @@ impl Fabric {
             underlay: config.underlay.as_ref().map(|underlay| underlay.address),
             host_table: names.host_table(),
             fabric_table: names.fabric_table(),
+            names: names.clone(),
+            mtu: config.network.mtu,
+            wired: self.inner.wired.clone(),
         };
         let touched = self.inner.touched.clone();
         Ok(Changes { host, host_tables, fabric, fabric_tables, interest, touched })

@@ -37,6 +37,8 @@ pub(crate) struct Link {
     pub(crate) name: String,
     pub(crate) kind: Option<String>,
     pub(crate) up: bool,
+    /// Something is at its other end, and up.
+    pub(crate) carrier: bool,
     pub(crate) mac: Option<Mac>,
     pub(crate) mtu: u32,
     /// The other end of a veth, by its number in the namespace where it is; what a tunnel runs over.
@@ -247,11 +249,26 @@ pub(crate) fn set_end(index: u32, mac: Mac, mtu: u16) -> Request {
     request(&RouteNetlinkMessage::SetLink(message), 0)
 }
 
+/// Changes the MTU of a link. A hardware address that is set, be it the same, costs a link its neighbours.
+pub(crate) fn set_mtu(index: u32, mtu: u16) -> Request {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.attributes.push(LinkAttribute::Mtu(mtu.into()));
+    request(&RouteNetlinkMessage::SetLink(message), 0)
+}
+
 /// Gives a link the words that `ip link` shows with it.
 pub(crate) fn set_alias(index: u32, alias: &str) -> Request {
     let mut message = LinkMessage::default();
     message.header.index = index;
     message.attributes.push(LinkAttribute::IfAlias(alias.to_owned()));
+    request(&RouteNetlinkMessage::SetLink(message), 0)
+}
+
+/// The same for the link of a name.
+pub(crate) fn set_alias_of(name: &str, alias: &str) -> Request {
+    let mut message = LinkMessage::default();
+    message.attributes.extend([LinkAttribute::IfName(name.to_owned()), LinkAttribute::IfAlias(alias.to_owned())]);
     request(&RouteNetlinkMessage::SetLink(message), 0)
 }
 
@@ -279,7 +296,8 @@ pub(crate) fn del_link(index: u32) -> Request {
 
 fn link(message: &LinkMessage) -> Link {
     let flags = message.header.flags;
-    let mut link = Link { index: message.header.index, up: flags.contains(LinkFlags::Up), ..Link::default() };
+    let (up, carrier) = (flags.contains(LinkFlags::Up), flags.contains(LinkFlags::LowerUp));
+    let mut link = Link { index: message.header.index, up, carrier, ..Link::default() };
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
@@ -435,6 +453,11 @@ pub(crate) fn add_route(route: &Route) -> Request {
     request(&RouteNetlinkMessage::NewRoute(route_message(route)), NLM_F_CREATE | NLM_F_EXCL)
 }
 
+/// Adds a route, or puts it in the place of another one to the same place.
+pub(crate) fn replace_route(route: &Route) -> Request {
+    request(&RouteNetlinkMessage::NewRoute(route_message(route)), NLM_F_CREATE | NLM_F_REPLACE)
+}
+
 /// Removes a route.
 pub(crate) fn del_route(route: &Route) -> Request {
     request(&RouteNetlinkMessage::DelRoute(route_message(route)), 0)
@@ -550,10 +573,22 @@ pub(crate) fn del_neighbour(neighbour: &Neighbour) -> Request {
 pub(crate) fn neighbours(socket: &mut Socket, link: u32) -> Result<Vec<Neighbour>, NetlinkError> {
     let mut message = NeighbourMessage::default();
     message.attributes.push(NeighbourAttribute::IfIndex(link));
+    let mut found = list_neighbours(socket, message)?;
+    found.retain(|neighbour| neighbour.link == link);
+    Ok(found)
+}
+
+/// The permanent neighbours of all links.
+pub(crate) fn all_neighbours(socket: &mut Socket) -> Result<Vec<Neighbour>, NetlinkError> {
+    list_neighbours(socket, NeighbourMessage::default())
+}
+
+fn list_neighbours(socket: &mut Socket, which: NeighbourMessage) -> Result<Vec<Neighbour>, NetlinkError> {
     let mut found = Vec::new();
-    for reply in socket.dump(&request(&RouteNetlinkMessage::GetNeighbour(message), 0))? {
+    for reply in socket.dump(&request(&RouteNetlinkMessage::GetNeighbour(which), 0))? {
         let RouteNetlinkMessage::NewNeighbour(message) = parse(&reply)? else { continue };
-        if message.header.ifindex != link || message.header.state != NeighbourState::Permanent {
+        let link = message.header.ifindex;
+        if message.header.state != NeighbourState::Permanent {
             continue;
         }
         let (mut address, mut mac) = (None, None);

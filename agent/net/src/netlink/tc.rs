@@ -5,6 +5,7 @@
 use super::attr::{self, Attrs};
 use super::{NetlinkError, Request, Socket};
 use nix::errno::Errno;
+use std::collections::BTreeMap;
 
 const RTM_NEWQDISC: u16 = 36;
 const RTM_DELQDISC: u16 = 37;
@@ -50,6 +51,13 @@ pub(crate) struct Bucket {
     pub(crate) limit: u32,
 }
 
+impl Bucket {
+    /// Whether two are the same, as far as the kernel tells.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        (self.rate, self.limit) == (other.rate, other.limit)
+    }
+}
+
 /// `struct tcmsg`.
 fn header(link: u32, handle: u32, parent: u32, info: u32) -> Vec<u8> {
     let mut bytes = vec![0; 4];
@@ -59,22 +67,22 @@ fn header(link: u32, handle: u32, parent: u32, info: u32) -> Vec<u8> {
     bytes
 }
 
-/// The token bucket on what a link sends, and its handle.
-fn root(socket: &mut Socket, link: u32) -> Result<Option<(u32, Bucket)>, NetlinkError> {
+/// The token buckets on what links send, with their handles, by link.
+pub(crate) fn buckets(socket: &mut Socket) -> Result<BTreeMap<u32, (u32, Bucket)>, NetlinkError> {
     let replies = socket.dump(&Request { kind: RTM_GETQDISC, flags: 0, body: header(0, 0, 0, 0) })?;
     let word = |bytes: &[u8], at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
     let bucket = |body: &[u8]| {
         let (of, handle, parent) = (word(body, 4)?, word(body, 8)?, word(body, 12)?);
         let attrs = body.get(20..)?;
-        ((of, parent) == (link, TC_H_ROOT) && attr::text(attr::find(attrs, TCA_KIND)?) == "tbf").then_some(())?;
+        (parent == TC_H_ROOT && attr::text(attr::find(attrs, TCA_KIND)?) == "tbf").then_some(())?;
         let options = attr::find(attrs, TCA_OPTIONS)?;
         let parms = attr::find(options, TCA_TBF_PARMS)?;
         let wide = attr::find(options, TCA_TBF_RATE64).and_then(|b| Some(u64::from_ne_bytes(b.try_into().ok()?)));
         let rate = wide.or_else(|| word(parms, 8).map(u64::from))?;
         // The burst is told in units of the kernel's clock.
-        Some((handle, Bucket { rate, burst: 0, limit: word(parms, 24)? }))
+        Some((of, (handle, Bucket { rate, burst: 0, limit: word(parms, 24)? })))
     };
-    Ok(replies.iter().find_map(|reply| bucket(&reply.body)))
+    Ok(replies.iter().filter_map(|reply| bucket(&reply.body)).collect())
 }
 
 /// Puts a token bucket on what a link sends, unless it is there.
@@ -83,9 +91,9 @@ fn root(socket: &mut Socket, link: u32) -> Result<Option<(u32, Bucket)>, Netlink
 /// than a new, smaller burst would never leave, and hold up all that come after it.
 pub(crate) fn set_bucket(socket: &mut Socket, link: u32, bucket: &Bucket) -> Result<(), NetlinkError> {
     let [one, other] = BUCKET_HANDLES;
-    let handle = match root(socket, link)? {
-        Some((_, there)) if (there.rate, there.limit) == (bucket.rate, bucket.limit) => return Ok(()),
-        Some((handle, _)) if handle == one => other,
+    let handle = match buckets(socket)?.get(&link) {
+        Some((_, there)) if there.is(bucket) => return Ok(()),
+        Some((handle, _)) if *handle == one => other,
         Some(_) | None => one,
     };
     socket.all(&[add_bucket(link, handle, bucket)])

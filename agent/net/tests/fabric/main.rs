@@ -10,6 +10,7 @@ mod guards;
 mod hosts;
 mod lan;
 mod limits;
+mod mending;
 mod reference;
 mod tampering;
 mod wiring;

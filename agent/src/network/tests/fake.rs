@@ -26,6 +26,9 @@ pub(super) struct State {
     // The kernel.
     pub(super) opened: Vec<Shape>,
     pub(super) wired: BTreeMap<EniId, Ipv4Addr>,
+    /// What is to be there, as the fabric knows.
+    pub(super) adopted: BTreeSet<EniId>,
+    pub(super) named: BTreeMap<EniId, TaskId>,
     pub(super) admitted: BTreeMap<EniId, Admission>,
     pub(super) limits: BTreeMap<EniId, Bandwidth>,
     pub(super) groups: BTreeMap<GroupId, GroupRules>,
@@ -141,6 +144,16 @@ impl Fabric for FakeHost {
         self.call("repair").map(|_| Vec::new())
     }
 
+    fn adopt(&self, enis: &[EniReport]) {
+        self.state().adopted.extend(enis.iter().map(|eni| eni.id));
+    }
+
+    fn lost(&self) -> BTreeMap<EniId, String> {
+        let state = self.state();
+        let gone = state.adopted.iter().filter(|eni| !state.wired.contains_key(eni));
+        gone.map(|eni| (*eni, "its link is gone".to_owned())).collect()
+    }
+
     async fn changed(&self) -> Result<(), Fault> {
         self.stir.notified().await;
         Ok(())
@@ -159,6 +172,12 @@ impl Fabric for FakeHost {
         let taken = state.wired.iter().any(|(other, address)| *other != eni.id && *address == eni.ipv4);
         assert!(!taken, "{} is wired twice", eni.ipv4);
         state.wired.insert(eni.id, eni.ipv4);
+        state.adopted.insert(eni.id);
+        Ok(())
+    }
+
+    async fn name_task(&self, eni: EniId, task: TaskId) -> Result<(), Fault> {
+        self.call("name_task")?.named.insert(eni, task);
         Ok(())
     }
 
@@ -166,6 +185,7 @@ impl Fabric for FakeHost {
         let mut state = self.call("unwire")?;
         assert!(!state.admitted.contains_key(&eni), "unwired while it is let through");
         state.wired.remove(&eni);
+        state.adopted.remove(&eni);
         Ok(())
     }
 
@@ -230,6 +250,7 @@ impl Fabric for FakeHost {
 
     async fn remove_strays(&self, known: &BTreeSet<EniId>) -> Result<Vec<String>, Fault> {
         let mut state = self.call("remove_strays")?;
+        state.adopted.retain(|eni| known.contains(eni));
         let strays: Vec<EniId> = state.wired.keys().filter(|eni| !known.contains(eni)).copied().collect();
         for eni in &strays {
             state.wired.remove(eni);

@@ -354,6 +354,36 @@ async fn a_lost_fabric_is_made_again_with_its_tasks() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_interface_that_is_lost_is_made_again_or_its_task_ends() {
+    let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
+    let rig = Rig::ready(&host, dir.path()).await;
+    let mut limited = task();
+    limited.awsvpc.as_mut().expect("awsvpc").bandwidth.egress_bps = Some(1_000_000);
+    let bad = task();
+    let (good_eni, bad_eni) = (rig.give(&limited).await.eni.id, rig.give(&bad).await.eni.id);
+    assert_eq!(host.state().named, [(good_eni, limited.id), (bad_eni, bad.id)].into());
+    rig.until_warm(3).await;
+    let warm: Vec<EniId> =
+        host.state().sandboxes.keys().filter(|eni| **eni != good_eni && **eni != bad_eni).copied().collect();
+    {
+        let mut state = host.state();
+        state.limits.clear();
+        state.wired.retain(|eni, _| warm[1..].contains(eni));
+        state.sandboxes.get_mut(&bad_eni).expect("there").running = false;
+    }
+    host.stir.notify_one();
+    rig.until("it is made again, with its limits", |_| host.state().limits.contains_key(&good_eni)).await;
+    assert!(host.state().wired.contains_key(&good_eni) && host.state().sandboxes.contains_key(&good_eni));
+    rig.until("the other task's sandbox ends", |_| !host.state().sandboxes.contains_key(&bad_eni)).await;
+    rig.until("the warm one goes", |_| !host.state().sandboxes.contains_key(&warm[0])).await;
+    rig.until_warm(3).await;
+    rig.network.release(bad.id).await.expect("released");
+    rig.until("nothing of it is left", |_| !host.state().wired.contains_key(&bad_eni)).await;
+    assert!(host.state().wired.contains_key(&good_eni), "once is enough");
+    rig.crash().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_address_rests_until_all_hosts_know() {
     let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
     let rig = Rig::ready(&host, dir.path()).await;
