@@ -21,9 +21,13 @@ const GATEWAY_MAC: &str = "02:ee:00:00:00:ff";
 
 /// A lab whose tasks have addresses of both families. Its machines have IPv4 addresses, and IPv6 ones when `ipv6`.
 fn dual_stack(hosts: u8, ipv6: bool, control: &str, agent: &str) -> Lab {
+    networked(dual_stack_config(hosts, ipv6, control, agent))
+}
+
+fn dual_stack_config(hosts: u8, ipv6: bool, control: &str, agent: &str) -> LabConfig {
     let agent = format!("cleanup_wait = \"1s\"\nstop_timeout = \"2s\"\n{agent}");
     let control = format!("{NETWORK}\n{control}");
-    Lab::new(LabConfig { hosts, ipv6, control, agent, ..LabConfig::default() }).unwrap()
+    LabConfig { hosts, ipv6, control, agent, ..LabConfig::default() }
 }
 
 fn address6(task: &Value) -> Ipv6Addr {

@@ -21,8 +21,12 @@ const LAN: &str = "task_network_overlay = \"lan\"\ntask_network = \"10.99.0.128/
 const MACHINE: Ipv4Addr = longshore_tests::lab::net::CONTROL;
 
 fn overlay_lab(hosts: u8, control: &str, join: bool) -> Lab {
+    networked(overlay_config(hosts, control, join))
+}
+
+fn overlay_config(hosts: u8, control: &str, join: bool) -> LabConfig {
     let agent = "cleanup_wait = \"1s\"\nstop_timeout = \"2s\"\n".to_owned();
-    Lab::new(LabConfig { hosts, join, agent, control: control.to_owned(), ..LabConfig::default() }).unwrap()
+    LabConfig { hosts, join, agent, control: control.to_owned(), ..LabConfig::default() }
 }
 
 /// What `ip` says in JSON.
@@ -269,7 +273,7 @@ fn a_range_that_is_no_free_part_of_the_hosts_lan_keeps_tasks_away_and_says_so() 
         ("10.98.0.128/25", ["10.98.0.128/25", "`eth0`, which has 10.99.0.11/24"]),
         ("10.99.0.0/25", ["10.99.0.0/25", "contains 10.99.0.11, an address of this host on `eth0`"]),
     ] {
-        let lab = overlay_lab(1, &LAN.replace("10.99.0.128/25", range), true);
+        let lab = Lab::new(overlay_config(1, &LAN.replace("10.99.0.128/25", range), true)).unwrap();
         wait_until("a host that says why", DEADLINE, || {
             let reason = lab.instances()?[0]["statusReason"].as_str().unwrap_or_default().to_owned();
             ensure!(parts.iter().all(|part| reason.contains(part)), "{reason}");

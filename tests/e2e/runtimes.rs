@@ -26,7 +26,7 @@ fn server_in(lab: &Lab, family: &str, runtime: Option<&str>) -> String {
 fn a_container_in_gvisor_has_the_tasks_interface_and_its_groups() {
     let runtimes = vec![("runsc".to_owned(), RUNSC.map(str::to_owned).to_vec())];
     let agent = "cleanup_wait = \"1s\"\nstop_timeout = \"2s\"".to_owned();
-    let lab = Lab::new(LabConfig { hosts: 2, runtimes, agent, ..LabConfig::default() }).unwrap();
+    let lab = networked(LabConfig { hosts: 2, runtimes, agent, ..LabConfig::default() });
     let (plain, sealed) = (server_in(&lab, "plain", None), server_in(&lab, "sealed", Some("runsc")));
     let instances = strings(&json!(lab.instances().unwrap()), "containerInstanceArn");
     let plain = running(&lab, &start_on(&lab, &plain, &instances[0], &[]));

@@ -25,8 +25,13 @@ pub(crate) fn lab(hosts: u8) -> Lab {
 /// The same with more lines of agent configuration.
 pub(crate) fn lab_with(hosts: u8, agent: &str) -> Lab {
     let agent = format!("cleanup_wait = \"1s\"\nstop_timeout = \"2s\"\n{agent}");
-    let lab = Lab::new(LabConfig { hosts, agent, ..LabConfig::default() }).unwrap();
-    // A host that is connected may not have said yet that its network works; spreading would pass it over.
+    networked(LabConfig { hosts, agent, ..LabConfig::default() })
+}
+
+/// A lab whose hosts' task networks work.
+pub(crate) fn networked(config: LabConfig) -> Lab {
+    let lab = Lab::new(config).unwrap();
+    // A host that is connected may not have said yet that its network works; placement would pass it over.
     wait_until("the hosts' task networks", DEADLINE, || {
         let reasons: Vec<Value> = lab.instances()?.iter().map(|host| host["statusReason"].clone()).collect();
         ensure!(reasons.iter().all(Value::is_null), "{reasons:?}");

@@ -4,10 +4,12 @@ use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use longshore_tests::lab::{Agent, Host, Node, boto, wait_for, wait_until};
+use longshore_tests::lab::{Agent, Host, Lab, Node, boto, wait_for, wait_until};
 use serde_json::{Value, json};
 
-use super::{FABRIC, Watch, address6, arn, dual_stack, open_group, open4, open6, pings, sandbox, sh_in};
+use super::{
+    FABRIC, Watch, address6, arn, dual_stack, dual_stack_config, open_group, open4, open6, pings, sandbox, sh_in,
+};
 use crate::awsvpc::{address, detail, network, server, spread};
 use crate::support::*;
 
@@ -259,7 +261,7 @@ fn tunnels_between_ipv6_addresses_carry_both_families_and_take_no_strangers() {
 #[test]
 fn routes_carry_both_families_between_ipv6_addresses_and_say_why_not_between_others() {
     let control = "task_network_overlay = \"routes\"\ntask_network_mtu = 1500";
-    let lab = dual_stack(1, true, control, "");
+    let lab = Lab::new(dual_stack_config(1, true, control, "")).unwrap();
     let web = server(&lab, "web");
     let why = "set `underlay` to an IPv6 address";
     wait_until("the reason in the status", DEADLINE, || {

@@ -1,6 +1,6 @@
 //! What others change: that it is announced, that nothing else is, and that it is put back.
 
-use crate::world::{Host, Place, Task, here, network, open_group, reaches, sh, sh_in, world};
+use crate::world::{Host, Place, here, network, open_group, reaches, sh, sh_in, world};
 use longshore_net::{Changes, Underlay};
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -91,11 +91,11 @@ fn our_own_changes_and_others_business_are_not_announced() {
         is_quiet(&mut changes, "tasks that were let through").await;
         open_group(&host).await;
         is_quiet(&mut changes, "new groups").await;
-        for task in &tasks {
+        for task in &mut tasks {
             host.fabric.dismiss(&task.claim).await.expect("dismissed");
+            task.end();
             host.fabric.unwire(task.eni()).await.expect("unwired");
         }
-        tasks.iter_mut().for_each(Task::end);
         is_quiet(&mut changes, "tasks that ended").await;
         host.fabric.repair().await.expect("repaired");
         is_quiet(&mut changes, "a repair").await;
