@@ -45,7 +45,7 @@ pub(crate) fn awsvpc() -> Result<()> {
     let swarm = a_swarm()?;
     head("Burst of awsvpc tasks: from the first call to the last first instruction");
     let as_it_comes = awsvpc_of(&swarm, "", "awsvpc tasks")?;
-    let enough = awsvpc_of(&swarm, "warm_sandboxes = 100\n", "awsvpc tasks, `warm_sandboxes = 100`")?;
+    let enough = awsvpc_of(&swarm, "warm_sandboxes = 32\n", "awsvpc tasks, `warm_sandboxes = 32`")?;
     println!("\nWarm sandboxes when each round began, the first not counted: {as_it_comes}; and {enough}.");
     Ok(())
 }
