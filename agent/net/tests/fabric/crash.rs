@@ -30,15 +30,21 @@ async fn live(host: &Host, task: &Task) {
     }
 }
 
+/// Steps that are cut where the first says.
+fn cuttable() -> (Arc<Mutex<Option<Step>>>, Steps) {
+    let cut_at: Arc<Mutex<Option<Step>>> = Arc::default();
+    let told = cut_at.clone();
+    let steps = Steps::told(move |step| match *told.lock().expect("a lock") {
+        Some(cut) if cut == step => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    (cut_at, steps)
+}
+
 #[test]
 fn whatever_step_is_the_last_nothing_stays() {
     world(async || {
-        let cut_at: Arc<Mutex<Option<Step>>> = Arc::default();
-        let told = cut_at.clone();
-        let steps = Steps::told(move |step| match *told.lock().expect("a lock") {
-            Some(cut) if cut == step => ControlFlow::Break(()),
-            _ => ControlFlow::Continue(()),
-        });
+        let (cut_at, steps) = cuttable();
         let host = Host::made(network(), 1, &Place::Here, |config| config.steps = steps).await;
         let (all, member) = (GroupId::random(), GroupId::random());
         let groups = BTreeMap::from([(all, group(&[rule(Traffic::All, v4("0.0.0.0/0"))])), (member, group(&[]))]);
@@ -97,12 +103,7 @@ fn whatever_step_is_the_last_nothing_stays() {
 #[test]
 fn a_link_that_is_half_set_up_is_not_known_as_its_interfaces() {
     world(async || {
-        let cut_at: Arc<Mutex<Option<Step>>> = Arc::default();
-        let told = cut_at.clone();
-        let steps = Steps::told(move |step| match *told.lock().expect("a lock") {
-            Some(cut) if cut == step => ControlFlow::Break(()),
-            _ => ControlFlow::Continue(()),
-        });
+        let (cut_at, steps) = cuttable();
         let host = Host::made(network(), 1, &Place::Here, |config| config.steps = steps).await;
         let cases = [(Step::Linked, false), (Step::SandboxSet, false), (Step::FabricSet, true)];
         for ((step, known), last) in cases.into_iter().zip(11..) {
