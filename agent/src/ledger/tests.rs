@@ -146,10 +146,7 @@ async fn wait_until_free(path: &Path) {
 #[tokio::test]
 async fn a_full_disk_is_survived() {
     let dir = tempfile::tempdir().expect("a directory");
-    if let Err(why) = mount_small(dir.path()) {
-        eprintln!("skipped: a file system of its own cannot be mounted here: {why}");
-        return;
-    }
+    mount_small(dir.path()).expect("a file system of its own, which takes root");
     let data = dir.path().join("data");
     let (ledger, _) = open(&data).expect("a new ledger");
     ledger.save(changes(1).1).await.expect("there is room");
@@ -174,7 +171,8 @@ async fn a_full_disk_is_survived() {
     assert!(loaded.tasks.len() as u64 >= failed_at - 1, "{} of {failed_at}", loaded.tasks.len());
     drop(again);
     wait_until_free(&file::path_in(&data)).await;
-    nix::mount::umount(dir.path()).expect("unmounted");
+    // Detached, for whoever has the file open lets go of its lock a moment before the file itself.
+    nix::mount::umount2(dir.path(), nix::mount::MntFlags::MNT_DETACH).expect("unmounted");
 }
 
 /// In a mount namespace of this thread's own (and of the ledger's thread, which it starts): nothing to leave behind.
