@@ -7,7 +7,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .bytes(".")
         .btree_map(".")
         // What may hold secrets has a `Debug` of ours.
-        .skip_debug(["longshore.agent.v1.EnvVar", "longshore.agent.v1.LogConfig", "longshore.agent.v1.JoinRequest"])
+        .skip_debug([
+            "longshore.agent.v1.EnvVar",
+            "longshore.agent.v1.LogConfig",
+            "longshore.agent.v1.DockerVolume",
+            "longshore.agent.v1.JoinRequest",
+        ])
         .codec_path("crate::codec::SmallCodec")
         .compile_fds(descriptors)?;
     Ok(())

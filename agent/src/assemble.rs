@@ -16,7 +16,10 @@ use crate::config::Config;
 use crate::engine::cgroups::LateCgroups;
 use crate::engine::docker::DockerDriver;
 use crate::engine::drivers::{Drivers, SystemClock};
+use crate::engine::environment::HostFiles;
 use crate::engine::execute::Limits;
+use crate::engine::namespaces::DockerNamespaces;
+use crate::engine::registries::Registries;
 use crate::engine::{self, EngineConfig, HINT_QUEUE, Inputs, Outputs, Parts, Reconciler, STATUS_QUEUE};
 use crate::ledger::Ledger;
 use crate::membership::{self, Membership, MembershipError, Token};
@@ -67,13 +70,19 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
     let docker = Docker::connect(&config.docker).await?;
     let late_cgroups = Arc::new(LateCgroups::default());
     let (network_ends, interfaces, network_link) = network::link();
-    let driver = Arc::new(DockerDriver::new(docker.clone(), pull_limits(&config)));
+    let registries = Registries::new(config.registry_auth_file.clone());
+    if let Err(error) = registries.check() {
+        tracing::error!(%error, "pulls will fail until it is mended");
+    }
+    let driver = Arc::new(DockerDriver::new(docker.clone(), pull_limits(&config), registries));
     let drivers = Drivers {
         containers: driver.clone(),
         images: driver.clone(),
         volumes: driver,
         cgroups: late_cgroups.clone(),
         interfaces: Arc::new(interfaces.clone()),
+        namespaces: Arc::new(DockerNamespaces::new(docker.clone())),
+        environment_files: Arc::new(HostFiles::new(config.environment_file_dirs.clone())),
         store: Arc::new(ledger.clone()),
         clock: Arc::new(SystemClock),
     };
@@ -188,7 +197,12 @@ fn verdict(ended: Option<Result<Ended, JoinError>>) -> anyhow::Result<()> {
 
 fn engine_config(config: &Config) -> EngineConfig {
     EngineConfig {
-        policy: Policy { stop_timeout: config.stop_timeout, cleanup_wait: config.cleanup_wait, ..Policy::default() },
+        policy: Policy {
+            stop_timeout: config.stop_timeout,
+            cleanup_wait: config.cleanup_wait,
+            allow_privileged: config.allow_privileged,
+            ..Policy::default()
+        },
         pull_behavior: config.pull_behavior,
         limits: Limits::default(),
         relist: RELIST,

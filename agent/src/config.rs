@@ -61,6 +61,10 @@ pub struct Config {
     pub pull_stall_timeout: Duration,
     /// Longest pull.
     pub pull_timeout: Duration,
+    /// The file with credentials for registries.
+    pub registry_auth_file: Option<PathBuf>,
+    /// Directories of the host whose files containers may take variables from.
+    pub environment_file_dirs: Vec<PathBuf>,
     /// The cgroup below which every task has its own.
     pub task_cgroup_parent: String,
     /// Whether this host takes part in the task network (`awsvpc`).
@@ -161,6 +165,8 @@ impl Config {
             pull_begin_timeout: l.pull_begin_timeout.map_or(Duration::from_secs(300), |s| s.0),
             pull_stall_timeout: l.pull_stall_timeout.map_or(Duration::from_secs(60), |s| s.0),
             pull_timeout: l.pull_timeout.map_or(Duration::from_secs(7200), |s| s.0),
+            registry_auth_file: l.registry_auth_file,
+            environment_file_dirs: l.environment_file_dirs.unwrap_or_default(),
             task_cgroup_parent: l.task_cgroup_parent.unwrap_or_else(|| "longshore".into()),
             task_network: l.task_network.unwrap_or(true),
             underlay: l.underlay,
@@ -233,10 +239,13 @@ impl Config {
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log) {
             return Err(value("log", format!("`{}` is not a log filter: {error}", self.log)));
         }
-        if !self.data_dir.is_absolute() {
-            return Err(value("data_dir", format!("`{}` must be an absolute path", self.data_dir.display())));
+        let paths = [("data_dir", &self.data_dir)].into_iter();
+        let paths = paths.chain(self.registry_auth_file.iter().map(|file| ("registry_auth_file", file)));
+        let mut paths = paths.chain(self.environment_file_dirs.iter().map(|dir| ("environment_file_dirs", dir)));
+        match paths.find(|(_, path)| !path.is_absolute()) {
+            Some((key, path)) => Err(value(key, format!("`{}` must be an absolute path", path.display()))),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

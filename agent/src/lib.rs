@@ -13,6 +13,7 @@ pub mod identity;
 pub mod ledger;
 pub mod membership;
 pub mod network;
+mod pause;
 pub mod ports;
 pub mod session;
 pub mod status;

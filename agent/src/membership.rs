@@ -185,6 +185,7 @@ pub async fn look(
         attributes: config.attributes.clone(),
         zone: config.zone.clone(),
         allow_privileged: config.allow_privileged,
+        environment_files: !config.environment_file_dirs.is_empty(),
     };
     Ok(host::facts(&settings, &probed))
 }

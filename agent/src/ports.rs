@@ -13,7 +13,7 @@
 
 use crate::config::PortRange;
 use longshore_model::{HostPort, Protocol, TaskId};
-use longshore_plan::ports::ContainerPorts;
+use longshore_plan::ports::{ContainerPorts, keys};
 use longshore_plan::{Failure, PortClaims, PortKey, ResolvedPort, Task};
 use socket2::{Domain, Socket, Type};
 use std::collections::{BTreeSet, HashMap};
@@ -52,13 +52,13 @@ impl Ports {
         let id = task.record.id;
         task.resolve_ports(|mapping| match mapping.host_port {
             HostPort::Fixed(port) => {
-                let key = PortKey { protocol: mapping.protocol, port };
-                self.claims
-                    .claim(key, id)
-                    .map(|()| port)
-                    .map_err(|holder| Failure::Passing(format!("host port {key} is still task {holder}'s")))
+                for key in keys(mapping.protocol, port, mapping.count) {
+                    let held = |holder| Failure::Passing(format!("host port {key} is still task {holder}'s"));
+                    self.claims.claim(key, id).map_err(held)?;
+                }
+                Ok(port)
             }
-            HostPort::Dynamic => self.choose(id, mapping.protocol),
+            HostPort::Dynamic => self.choose(id, mapping.protocol, mapping.count),
         })
     }
 
@@ -80,12 +80,13 @@ impl Ports {
 
     /// A container with these ports is about to start: Docker could not bind a held UDP port.
     pub fn about_to_start(&mut self, ports: &[ResolvedPort]) {
-        ports.iter().filter(|p| p.protocol == Protocol::Udp).for_each(|p| _ = self.holds.remove(&p.key()));
+        let udp = ports.iter().filter(|p| p.protocol == Protocol::Udp);
+        udp.flat_map(ResolvedPort::keys).for_each(|key| _ = self.holds.remove(&key));
     }
 
     /// A container with these ports has started: Docker has them.
     pub fn started(&mut self, ports: &[ResolvedPort]) {
-        ports.iter().for_each(|p| _ = self.holds.remove(&p.key()));
+        ports.iter().flat_map(ResolvedPort::keys).for_each(|key| _ = self.holds.remove(&key));
     }
 
     /// How many ports are held by a socket of ours.
@@ -94,24 +95,41 @@ impl Ports {
         self.holds.len()
     }
 
-    fn choose(&mut self, task: TaskId, protocol: Protocol) -> Result<u16, Failure> {
+    /// The first of `count` ports in a row that nobody has.
+    fn choose(&mut self, task: TaskId, protocol: Protocol, count: u16) -> Result<u16, Failure> {
         let PortRange { first, last } = self.range;
-        let count = u32::from(last - first) + 1;
+        let size = u32::from(last - first) + 1;
         let start = u32::from(self.next.clamp(first, last) - first);
-        for offset in 0..count {
-            let port = first + u16::try_from((start + offset) % count).expect("below the range's size, a u16");
+        // Where the next row may begin, and what is held of the row that is being looked at.
+        let (mut row, mut held) = (first, Vec::new());
+        for offset in 0..size + u32::from(count) - 1 {
+            let port = first + u16::try_from((start + offset) % size).expect("below the range's size, a u16");
             let key = PortKey { protocol, port };
-            if self.claims.holder(key).is_some() || self.reserved.contains(&key) {
+            if port == first || held.is_empty() {
+                (row, held) = (port, Vec::new());
+            }
+            let taken = self.claims.holder(key).is_some() || self.reserved.contains(&key);
+            // Or in use by a program that is not a task.
+            let Some(socket) = Some(key).filter(|_| !taken).and_then(|key| hold(key).ok()) else {
+                held.clear();
+                continue;
+            };
+            held.push((key, socket));
+            if held.len() < usize::from(count) {
                 continue;
             }
-            // In use by a program that is not a task.
-            let Ok(socket) = hold(key) else { continue };
-            self.claims.claim(key, task).expect("nobody has it: asked above");
-            self.holds.insert(key, socket);
+            for (key, socket) in held {
+                self.claims.claim(key, task).expect("nobody has it: asked above");
+                self.holds.insert(key, socket);
+            }
             self.next = if port == last { first } else { port + 1 };
-            return Ok(port);
+            return Ok(row);
         }
-        Err(Failure::Passing(format!("no free {protocol} port in the range {}", self.range)))
+        let what = match count {
+            1 => format!("no free {protocol} port"),
+            _ => format!("no {count} free {protocol} ports in a row"),
+        };
+        Err(Failure::Passing(format!("{what} in the range {}", self.range)))
     }
 
     fn drop_unclaimed_holds(&mut self) {

@@ -12,6 +12,7 @@ pub mod report;
 pub mod spec;
 pub mod state;
 pub mod time;
+pub mod volume;
 
 pub use arn::Arn;
 pub use assignment::{AssignedTask, Assignment};
@@ -26,8 +27,9 @@ pub use network::{
 };
 pub use report::{ContainerReport, NetworkBinding, StopInfo, TaskReport};
 pub use spec::{
-    ContainerSpec, Device, EnvVar, HostPort, LinuxParameters, LogConfig, MountPoint, NetworkMode, PortMapping,
-    Protocol, TaskSpec, Tmpfs, Ulimit, VolumeSource, VolumeSpec,
+    ContainerSpec, Device, EnvVar, HostPort, IpcMode, Link, LinuxParameters, LogConfig, NetworkMode, PidMode,
+    PortMapping, Protocol, TaskSpec, Tmpfs, Ulimit,
 };
 pub use state::{ContainerStatus, DesiredStatus, HealthStatus, StopCode, TaskStatus};
 pub use time::Timestamp;
+pub use volume::{DockerVolume, MountPoint, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom};

@@ -7,17 +7,20 @@ use crate::state::{ContainerStatus, HealthStatus, StopCode, TaskStatus};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// A container port as it is reachable on the host.
+/// A container port as it is reachable on the host, or a contiguous range of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkBinding {
     /// The host address it is bound to, `0.0.0.0` for all.
     pub bind_ip: String,
-    /// The port inside the container.
+    /// The port inside the container, the first of a range.
     pub container_port: u16,
-    /// The port on the host.
+    /// The port on the host, the first of a range.
     pub host_port: u16,
     /// The protocol.
     pub protocol: Protocol,
+    /// How many ports: 1, or more for a range.
+    #[serde(default = "crate::spec::one", skip_serializing_if = "crate::spec::is_one")]
+    pub count: u16,
 }
 
 /// One container's state.

@@ -2,6 +2,7 @@
 
 use crate::id::{ClusterName, ContainerName, TaskId};
 use crate::network::AwsvpcSpec;
+use crate::volume::{MountPoint, VolumeSpec, VolumesFrom};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -73,15 +74,58 @@ pub enum HostPort {
     Dynamic,
 }
 
-/// A container port to publish (bridge), or to announce (host: the host port equals the container port).
+/// A container port to publish (bridge), or to announce (host: the host port equals the container port); or a range of
+/// them, whose host ports are as contiguous.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PortMapping {
-    /// The port inside the container; never 0.
+    /// The port inside the container, the first of a range; never 0.
     pub container_port: u16,
-    /// The port on the host.
+    /// The port on the host, the first of a range.
     pub host_port: HostPort,
     /// The protocol.
     pub protocol: Protocol,
+    /// How many ports: 1, or more for a range. Neither side goes beyond 65535.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub count: u16,
+}
+
+/// The count of ports of records that were written before there were ranges.
+pub(crate) const fn one() -> u16 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+pub(crate) const fn is_one(count: &u16) -> bool {
+    *count == 1
+}
+
+/// Whose processes a task's containers see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum PidMode {
+    /// The host's.
+    Host,
+    /// Those of the whole task.
+    Task,
+}
+
+/// With whom a task's containers share memory and semaphores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum IpcMode {
+    /// With the host.
+    Host,
+    /// With each other.
+    Task,
+    /// With nobody, and without a `/dev/shm`.
+    None,
+}
+
+/// Another container of the task that one reaches by name, in bridge mode.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Which container.
+    pub container: ContainerName,
+    /// The name that it has for this one.
+    pub alias: String,
 }
 
 /// One environment variable. Its value may be a secret: `Debug` does not show it.
@@ -97,38 +141,6 @@ impl fmt::Debug for EnvVar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}=…", self.name)
     }
-}
-
-/// A volume put into a container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MountPoint {
-    /// The name of a [`VolumeSpec`] of the task.
-    pub volume: String,
-    /// An absolute path in the container.
-    pub container_path: String,
-    /// Whether the container may only read.
-    pub read_only: bool,
-}
-
-/// Where a volume's data is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum VolumeSource {
-    /// A directory or file of the host, bind-mounted.
-    Host {
-        /// Its absolute path on the host.
-        path: String,
-    },
-    /// Empty at the task's start, gone with the task, shared by its containers.
-    Task,
-}
-
-/// A volume of a task.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VolumeSpec {
-    /// Unique in the task.
-    pub name: String,
-    /// Where the data is.
-    pub source: VolumeSource,
 }
 
 /// A resource limit of a container's processes (`setrlimit`).
@@ -229,10 +241,17 @@ pub struct ContainerSpec {
     pub hostname: Option<String>,
     /// Environment, overrides applied; later entries of one name are gone.
     pub environment: Vec<EnvVar>,
+    /// Where more of it is read on the host, `file:///…`: the first file that has a variable counts, and
+    /// `environment` more than any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub environment_files: Vec<String>,
     /// Ports.
     pub port_mappings: Vec<PortMapping>,
     /// Volumes put in.
     pub mount_points: Vec<MountPoint>,
+    /// Containers of the task whose volumes it gets too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes_from: Vec<VolumesFrom>,
     /// Whether the root file system is read-only.
     pub readonly_root: bool,
     /// Whether it runs privileged.
@@ -255,6 +274,9 @@ pub struct ContainerSpec {
     pub dns_search: Vec<String>,
     /// Extra `/etc/hosts` entries as `name:address`.
     pub extra_hosts: Vec<String>,
+    /// Containers of the task that it reaches by name; bridge mode only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<Link>,
     /// Security options as Docker takes them.
     pub security_options: Vec<String>,
     /// Kernel parameters of the container's namespaces.
@@ -287,6 +309,12 @@ pub struct TaskSpec {
     /// Its interface; present in mode `awsvpc` and only there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub awsvpc: Option<AwsvpcSpec>,
+    /// Whose processes its containers see; each its own when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid_mode: Option<PidMode>,
+    /// With whom its containers share memory; each with nobody, or as the engine is set, when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipc_mode: Option<IpcMode>,
     /// Hard limit of all its containers together in CPU units, when given.
     pub cpu_units: Option<u32>,
     /// Hard limit of all its containers together in MiB, when given.

@@ -33,7 +33,16 @@ fn entries(text: &str) -> BTreeMap<String, String> {
 }
 
 /// Keys whose value in the example is one, as they have no default.
-const AGENT_EXAMPLES: [&str; 6] = ["control", "cluster", "token_file", "attributes", "zone", "underlay"];
+const AGENT_EXAMPLES: [&str; 8] = [
+    "control",
+    "cluster",
+    "token_file",
+    "attributes",
+    "zone",
+    "registry_auth_file",
+    "environment_file_dirs",
+    "underlay",
+];
 
 #[test]
 fn the_agents_example_has_every_key_at_its_default() {

@@ -15,6 +15,18 @@ impl fmt::Debug for v1::LogConfig {
     }
 }
 
+impl fmt::Debug for v1::DockerVolume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DockerVolume")
+            .field("shared", &self.shared)
+            .field("autoprovision", &self.autoprovision)
+            .field("driver", &self.driver)
+            .field("driver_opts", &self.driver_opts.keys().collect::<Vec<_>>())
+            .field("labels", &self.labels)
+            .finish()
+    }
+}
+
 impl fmt::Debug for v1::JoinRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JoinRequest")

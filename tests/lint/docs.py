@@ -86,7 +86,7 @@ DAMAGES = [
     (COMPATIBILITY, "CreateCluster, ", "CreateCluster, CreateService, "),
     (COMPATIBILITY, "DescribeVpcs, ", ""),
     (COMPATIBILITY, "`healthCheck`, ", ""),
-    (COMPATIBILITY, "`links`, ", "`links`, `image`, "),
+    (COMPATIBILITY, "`secrets`, ", "`secrets`, `image`, "),
     (CONFIGURATION, "| `zone` |", "| `zones` |"),
     (CONFIGURATION, "| `wait_secs` |", "| wait |"),
     (CONFIGURATION, "](command.md)", "](no-such-page.md)"),

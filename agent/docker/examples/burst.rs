@@ -53,8 +53,13 @@ async fn burst(docker: &Docker, image: &str, mode: NetworkMode, count: usize, wi
     let names: Vec<String> = stream::iter(tasks.iter().enumerate())
         .map(|(i, task)| async move {
             let host_port = 20_000 + u16::try_from(i).expect("few");
-            let binding =
-                NetworkBinding { bind_ip: "0.0.0.0".into(), container_port: 80, host_port, protocol: Protocol::Tcp };
+            let binding = NetworkBinding {
+                bind_ip: "0.0.0.0".into(),
+                container_port: 80,
+                host_port,
+                protocol: Protocol::Tcp,
+                count: 1,
+            };
             let bindings = if std::env::var_os("PORTS").is_some() { vec![binding] } else { Vec::new() };
             let input = ContainerInput {
                 task,
@@ -99,8 +104,10 @@ fn task(image: &str, mode: NetworkMode) -> TaskSpec {
         user: None,
         hostname: None,
         environment: Vec::new(),
+        environment_files: Vec::new(),
         port_mappings: Vec::new(),
         mount_points: Vec::new(),
+        volumes_from: Vec::new(),
         readonly_root: false,
         privileged: false,
         interactive: false,
@@ -112,6 +119,7 @@ fn task(image: &str, mode: NetworkMode) -> TaskSpec {
         dns_servers: Vec::new(),
         dns_search: Vec::new(),
         extra_hosts: Vec::new(),
+        links: Vec::new(),
         security_options: Vec::new(),
         sysctls: BTreeMap::new(),
         log: None,
@@ -127,6 +135,8 @@ fn task(image: &str, mode: NetworkMode) -> TaskSpec {
         group: "family:burst".into(),
         network_mode: mode,
         awsvpc: None,
+        pid_mode: None,
+        ipc_mode: None,
         cpu_units: None,
         memory_mib: None,
         containers: vec![container],

@@ -2,23 +2,22 @@
 //! create call. Every field of [`ContainerSpec`] is honoured here or belongs to the agent's engine (`essential`,
 //! `arn_id`); what cannot be honoured is an error that names the field of the task definition.
 
+mod mounts;
+mod namespaces;
+
 use crate::labels::{self, PREFIX};
 use bollard::models::{
     ContainerCreateBody, DeviceMapping, DeviceRequest, HostConfig, HostConfigLogConfig, PortBinding, PortMap,
     ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
-use longshore_model::{
-    ContainerSpec, LinuxParameters, MountPoint, NetworkBinding, NetworkMode, TaskSpec, VolumeSource,
-};
+use longshore_model::{ContainerSpec, LinuxParameters, NetworkBinding, NetworkMode, TaskSpec};
+use mounts::{bind, volumes_from};
 use std::collections::{BTreeSet, HashMap};
 
 const MIB: i64 = 1024 * 1024;
 
 /// The least CPU shares that the kernel takes; ECS gives it to containers without CPU units.
 const MIN_CPU_SHARES: i64 = 2;
-
-/// The longest volume name: the engine makes a directory of that name.
-const MAX_VOLUME_NAME: usize = 255;
 
 /// What a container is made from.
 #[derive(Debug, Clone, Copy)]
@@ -173,6 +172,10 @@ fn host_config(
         memory_swappiness: linux.swappiness.filter(|_| linux.max_swap_mib.is_some()).map(i64::from),
         cgroup_parent: cgroup_parent.map(str::to_owned),
         binds: some(binds(task, container, attachment)?),
+        volumes_from: some(volumes_from(task, container)),
+        links: some(links(task, container, attachment)),
+        pid_mode: namespaces::pid(task),
+        ipc_mode: namespaces::ipc(task),
         network_mode: Some(network_mode(attachment)),
         port_bindings: port_bindings(attachment),
         readonly_rootfs: Some(container.readonly_root),
@@ -246,25 +249,45 @@ fn published<'a>(attachment: &Attachment<'a>) -> &'a [NetworkBinding] {
     }
 }
 
-fn port_key(binding: &NetworkBinding) -> String {
-    format!("{}/{}", binding.container_port, binding.protocol)
+/// Every port of a binding, as the engine names it in the container, and the host's.
+fn ports(binding: &NetworkBinding) -> impl Iterator<Item = (String, u16)> {
+    let side = |first: u16, i: u16| first.saturating_add(i);
+    (0..binding.count).map(move |i| {
+        let inside = format!("{}/{}", side(binding.container_port, i), binding.protocol);
+        (inside, side(binding.host_port, i))
+    })
 }
 
 fn exposed_ports(attachment: &Attachment<'_>) -> Option<Vec<String>> {
     // One container port may be published on several host ports.
-    let ports: BTreeSet<String> = published(attachment).iter().map(port_key).collect();
+    let ports: BTreeSet<String> = published(attachment).iter().flat_map(ports).map(|(port, _)| port).collect();
     some(ports.into_iter().collect())
 }
 
 fn port_bindings(attachment: &Attachment<'_>) -> Option<PortMap> {
     let mut map = PortMap::new();
     for binding in published(attachment) {
-        map.entry(port_key(binding)).or_default().get_or_insert_default().push(PortBinding {
-            host_ip: Some(binding.bind_ip.clone()),
-            host_port: Some(binding.host_port.to_string()),
-        });
+        for (inside, host_port) in ports(binding) {
+            map.entry(inside)
+                .or_default()
+                .get_or_insert_default()
+                .push(PortBinding { host_ip: Some(binding.bind_ip.clone()), host_port: Some(host_port.to_string()) });
+        }
     }
     (!map.is_empty()).then_some(map)
+}
+
+/// Docker writes them into `/etc/hosts`, and follows a linked container that gets another address.
+fn links(task: &TaskSpec, container: &ContainerSpec, attachment: &Attachment<'_>) -> Vec<String> {
+    match attachment {
+        Attachment::Bridge(_) => {
+            let link = |link: &longshore_model::Link| {
+                format!("{}:{}", labels::container_name(task.id, &link.container), link.alias)
+            };
+            container.links.iter().map(link).collect()
+        }
+        Attachment::Host | Attachment::Loopback | Attachment::LoopbackWithFiles | Attachment::Join(_) => Vec::new(),
+    }
 }
 
 /// Docker's `MemorySwap` is memory and swap together; ECS's `maxSwap` is swap alone.
@@ -293,42 +316,6 @@ fn binds(task: &TaskSpec, container: &ContainerSpec, attachment: &Attachment<'_>
     Ok(all)
 }
 
-/// Bind mounts go by `Binds` and not by `Mounts`: only the former makes a missing host directory, as ECS users expect.
-fn bind(task: &TaskSpec, container: &ContainerSpec, i: usize, mount: &MountPoint) -> Result<String, ConfigError> {
-    let volume = task.volumes.iter().find(|v| v.name == mount.volume).ok_or_else(|| {
-        let problem = format!("the task has no volume named `{}`", mount.volume);
-        fault(container, &format!("mountPoints[{i}].sourceVolume"), &problem)
-    })?;
-    let source = match &volume.source {
-        VolumeSource::Host { path } => {
-            check_path(container, &format!("volumes[name={}].host.sourcePath", volume.name), path)?;
-            path.clone()
-        }
-        VolumeSource::Task => labels::volume_name(task.id, &volume.name),
-    };
-    if matches!(volume.source, VolumeSource::Task) && source.len() > MAX_VOLUME_NAME {
-        let problem = format!("is too long: `{source}` would exceed {MAX_VOLUME_NAME} characters");
-        return Err(fault(container, &format!("volumes[name={}].name", volume.name), &problem));
-    }
-    check_path(container, &format!("mountPoints[{i}].containerPath"), &mount.container_path)?;
-    let mode = if mount.read_only { ":ro" } else { "" };
-    Ok(format!("{source}:{}{mode}", mount.container_path))
-}
-
-fn check_path(container: &ContainerSpec, field: &str, path: &str) -> Result<(), ConfigError> {
-    if !path.starts_with('/') {
-        return Err(fault(container, field, &format!("`{path}` is not an absolute path")));
-    }
-    if path.contains(':') {
-        return Err(fault(
-            container,
-            field,
-            &format!("`{path}` holds a colon, which the container engine cannot take"),
-        ));
-    }
-    Ok(())
-}
-
 /// The definition's labels and, over them, ours.
 fn all_labels(
     task: &TaskSpec,
@@ -336,7 +323,8 @@ fn all_labels(
     supervise: &str,
 ) -> Result<HashMap<String, String>, ConfigError> {
     // A label of ours in foreign hands would make the agent take a container for another one's.
-    if let Some(key) = container.docker_labels.keys().find(|k| k.starts_with(PREFIX) && *k != labels::RUNTIME) {
+    let ours = |key: &&String| key.starts_with(PREFIX) && !labels::FROM_DEFINITION.contains(&key.as_str());
+    if let Some(key) = container.docker_labels.keys().find(ours) {
         return Err(fault(
             container,
             "dockerLabels",

@@ -567,7 +567,8 @@ fn bindings(map: Option<PortMap>) -> Vec<NetworkBinding> {
         let Ok(container_port) = port.parse() else { continue };
         for host in hosts.unwrap_or_default() {
             let host_port = host.host_port.and_then(|p| p.parse().ok()).unwrap_or(0);
-            all.push(NetworkBinding { bind_ip: host.host_ip.unwrap_or_default(), container_port, host_port, protocol });
+            let bind_ip = host.host_ip.unwrap_or_default();
+            all.push(NetworkBinding { bind_ip, container_port, host_port, protocol, count: 1 });
         }
     }
     all.sort_by(|a, b| {

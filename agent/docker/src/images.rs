@@ -1,6 +1,7 @@
 //! Images: whether one is here, and pulls that show their progress and give up when they stall.
 
 use crate::client::Docker;
+use crate::credentials::Credentials;
 use crate::error::{DockerError, Retry, go_duration};
 use crate::reference::{ImageRef, ReferenceError};
 use bollard::models::{CreateImageInfo, ImageInspect};
@@ -171,10 +172,8 @@ impl PullError {
         const NAME: &str = "CannotPullContainerError";
         match self {
             Self::Reference { source, .. } => format!("{NAME}: {source}"),
-            Self::Auth { message, .. } => {
-                format!("CannotPullContainerAuthError: Error response from daemon: {message}")
-            }
-            Self::NotFound { message, .. }
+            Self::Auth { message, .. }
+            | Self::NotFound { message, .. }
             | Self::Unreachable { message, .. }
             | Self::Disk { message, .. }
             | Self::Other { message, .. } => format!("{NAME}: Error response from daemon: {message}"),
@@ -219,14 +218,15 @@ impl Docker {
         }
     }
 
-    /// Pulls an image and returns what is then here. `progress` is called at each change. Dropping the future ends the
-    /// pull in the engine too, as do the limits.
+    /// Pulls an image and returns what is then here. `credentials` are shown to its registry, `progress` is called at
+    /// each change. Dropping the future ends the pull in the engine too, as do the limits.
     ///
     /// # Errors
     /// See [`PullError`]. Whatever the error, no half image is left.
     pub async fn pull(
         &self,
         reference: &str,
+        credentials: Option<&Credentials>,
         limits: PullLimits,
         progress: impl FnMut(&PullProgress) + Send,
     ) -> Result<ImageInfo, PullError> {
@@ -239,7 +239,7 @@ impl Docker {
             tag: Some(parsed.tag_or_digest().to_owned()),
             ..CreateImageOptions::default()
         };
-        let stream = client.create_image(Some(options), None, None);
+        let stream = client.create_image(Some(options), None, credentials.map(Credentials::for_engine));
         let watched = self.watch(reference, limits, stream, progress);
         match tokio::time::timeout(limits.total, watched).await {
             Ok(result) => result?,

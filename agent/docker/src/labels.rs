@@ -1,7 +1,7 @@
 //! Names and labels of what we make in the engine. All derive from the task, so each can be traced back without the
 //! ledger.
 
-use longshore_model::{ContainerName, TaskId, TaskSpec};
+use longshore_model::{ContainerName, TaskId, TaskSpec, VolumeSource, VolumeSpec};
 use std::collections::HashMap;
 
 /// The task's id. Its presence says that an object is ours.
@@ -21,7 +21,14 @@ pub const ADDRESS: &str = "longshore.address";
 /// The OCI runtime of a container, one of those that the engine knows. It comes from the task definition's
 /// `dockerLabels`; without it a container has the engine's default.
 pub const RUNTIME: &str = "longshore.runtime";
-/// What starts like this is ours alone; a task definition's `dockerLabels` may not use it, but for [`RUNTIME`].
+/// When the container's image is pulled, in ECS's words. It comes from the task definition's `dockerLabels`; without it
+/// the agent's configuration says.
+pub const PULL_BEHAVIOR: &str = "longshore.pull-behavior";
+/// The task whose namespaces a container holds. Its presence says that the container is a pause container of ours.
+pub const PAUSE: &str = "longshore.pause";
+/// Those that begin with [`PREFIX`] and come from task definitions.
+pub const FROM_DEFINITION: [&str; 2] = [RUNTIME, PULL_BEHAVIOR];
+/// What starts like this is ours alone; a task definition's `dockerLabels` may not use it, but for [`FROM_DEFINITION`].
 pub const PREFIX: &str = "longshore.";
 
 /// The container's name in the engine: `ls-<task id>-<container name>`.
@@ -34,6 +41,13 @@ pub fn container_name(task: TaskId, container: &ContainerName) -> String {
 #[must_use]
 pub fn volume_name(task: TaskId, volume: &str) -> String {
     format!("ls-{task}-{volume}")
+}
+
+/// A volume's name in the engine: one that lives as long as its task has the task's id in it, one that is shared the
+/// name that the definition gives it.
+#[must_use]
+pub fn name_of_volume(task: TaskId, volume: &VolumeSpec) -> String {
+    if volume.is_shared() { volume.name.clone() } else { volume_name(task, &volume.name) }
 }
 
 /// The labels of a container: ours, and those of ECS's agent that existing tools read.
@@ -54,8 +68,16 @@ pub fn container_labels(task: &TaskSpec, container: &ContainerName, supervise: &
     .into()
 }
 
-/// The labels of a volume that lives as long as its task.
+/// The labels of a volume: the definition's and, over them, ours. One that is shared is no task's.
 #[must_use]
-pub fn volume_labels(task: TaskId, volume: &str) -> HashMap<String, String> {
-    HashMap::from([(TASK.to_owned(), task.to_string()), (VOLUME.to_owned(), volume.to_owned())])
+pub fn volume_labels(task: TaskId, volume: &VolumeSpec) -> HashMap<String, String> {
+    let mut labels: HashMap<String, String> = match &volume.source {
+        VolumeSource::Docker(docker) => docker.labels.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
+        VolumeSource::Task | VolumeSource::Host { .. } => HashMap::new(),
+    };
+    labels.insert(VOLUME.to_owned(), volume.name.clone());
+    if volume.lives_with_task() {
+        labels.insert(TASK.to_owned(), task.to_string());
+    }
+    labels
 }

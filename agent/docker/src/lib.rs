@@ -14,11 +14,13 @@
 mod client;
 mod config;
 mod containers;
+mod credentials;
 mod error;
 mod events;
 mod images;
 mod info;
 pub mod labels;
+mod pause;
 mod reference;
 mod sandbox;
 mod volumes;
@@ -28,12 +30,14 @@ pub use config::{ConfigError, ContainerInput, CreateContainer, NETWORK_FILES, Sa
 pub use containers::{
     CreateError, Exit, InspectedContainer, ListedContainer, RemoveError, RunState, StartError, StopError,
 };
+pub use credentials::Credentials;
 pub use error::{Cause, DockerError, Retry};
 pub use events::{Action, ContainerHint, Hint};
 pub use images::{ImageInfo, PullError, PullLimits, PullProgress};
 pub use info::{CgroupDriver, CgroupVersion, EngineInfo};
-pub use labels::{container_name, volume_labels, volume_name};
-pub use reference::{ImageRef, ReferenceError};
+pub use labels::{container_name, volume_name};
+pub use pause::{pause_config, pause_name};
+pub use reference::{ImageRef, ReferenceError, registry_of};
 pub use sandbox::{ImportError, ListedSandbox, SandboxInput, sandbox_config, sandbox_name, tar_of_one};
 pub use volumes::{ListedVolume, VolumeError};
 

@@ -57,6 +57,16 @@ impl fmt::Display for ImageRef {
     }
 }
 
+/// The registry of an image, `host` or `host:port`; `docker.io` when the reference names none. The engine's rule: the
+/// first part is a host when it has a full stop or a colon, or is `localhost`.
+#[must_use]
+pub fn registry_of(reference: &str) -> &str {
+    match reference.split_once('/') {
+        Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => first,
+        Some(_) | None => "docker.io",
+    }
+}
+
 /// A colon after the last slash begins the tag; one before it belongs to a registry's port.
 fn split_tag(text: &str) -> (&str, Option<&str>) {
     match text.rsplit_once(':') {

@@ -70,19 +70,9 @@ pub fn sandbox_name(eni: EniId) -> String {
 pub fn sandbox_config(input: &SandboxInput<'_>) -> CreateContainer {
     let SandboxInput { eni, address, hostname, image, sysctls } = *input;
     let labels = [(labels::ENI, eni.to_string()), (labels::ADDRESS, address.to_string())];
-    let all = || Some(vec!["ALL".to_owned()]);
     let host = HostConfig {
-        network_mode: Some("none".to_owned()),
-        restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
-        auto_remove: Some(false),
-        memory: Some(MEMORY),
-        pids_limit: Some(PIDS),
-        readonly_rootfs: Some(true),
-        cap_drop: all(),
-        security_opt: Some(vec!["no-new-privileges".to_owned()]),
-        log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
         sysctls: Some(sysctls.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()),
-        ..HostConfig::default()
+        ..quiet_host_config()
     };
     let body = ContainerCreateBody {
         image: Some(image.to_owned()),
@@ -94,6 +84,22 @@ pub fn sandbox_config(input: &SandboxInput<'_>) -> CreateContainer {
         ..ContainerCreateBody::default()
     };
     CreateContainer::new(sandbox_name(eni), body)
+}
+
+/// What holds namespaces and does nothing else: no network of the engine's, no rights, no log, hardly any memory.
+pub(crate) fn quiet_host_config() -> HostConfig {
+    HostConfig {
+        network_mode: Some("none".to_owned()),
+        restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
+        auto_remove: Some(false),
+        memory: Some(MEMORY),
+        pids_limit: Some(PIDS),
+        readonly_rootfs: Some(true),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
+        ..HostConfig::default()
+    }
 }
 
 impl Docker {

@@ -1,10 +1,11 @@
-//! Named volumes that live as long as their task.
+//! Volumes of the engine: those that live as long as their task, and those that outlive it.
 
 use crate::client::Docker;
 use crate::error::DockerError;
 use crate::labels;
 use bollard::models::VolumeCreateRequest;
 use bollard::query_parameters::{ListVolumesOptions, RemoveVolumeOptions};
+use longshore_model::{TaskId, VolumeScope, VolumeSource, VolumeSpec};
 use std::collections::HashMap;
 
 /// A volume of ours.
@@ -22,6 +23,15 @@ pub enum VolumeError {
     /// A container still uses it.
     #[error("could not remove volume `{name}`: a container still uses it")]
     InUse {
+        /// The volume.
+        name: String,
+    },
+    /// A shared one that the task does not make.
+    #[error(
+        "there is no shared volume `{name}` on this host, and its definition does not say autoprovision; \
+         make it there (docker volume create {name}), or set autoprovision"
+    )]
+    Missing {
         /// The volume.
         name: String,
     },
@@ -44,25 +54,53 @@ impl VolumeError {
     pub fn ecs_reason(&self) -> String {
         const NAME: &str = "CannotCreateVolumeError";
         match self {
-            Self::InUse { .. } => format!("{NAME}: {self}"),
+            Self::InUse { .. } | Self::Missing { .. } => format!("{NAME}: {self}"),
             Self::Engine { source, .. } => source.ecs_reason(NAME, "created"),
         }
     }
 }
 
 impl Docker {
-    /// Makes a local volume unless it exists.
+    /// Makes a volume unless it exists. A shared one that exists is left as it is, whatever it was made from; one that
+    /// is not to be made where it is missing must exist.
     ///
     /// # Errors
-    /// When the engine refuses or does not answer.
-    pub async fn ensure_volume(&self, name: &str, labels: HashMap<String, String>) -> Result<(), VolumeError> {
-        let fail = |source| VolumeError::Engine { verb: "make", name: name.to_owned(), source };
+    /// When it is missing and not to be made, or the engine refuses or does not answer.
+    pub async fn ensure_volume(&self, task: TaskId, volume: &VolumeSpec) -> Result<(), VolumeError> {
+        let name = labels::name_of_volume(task, volume);
+        let fail = |source| VolumeError::Engine { verb: "make", name: name.clone(), source };
+        let docker = match &volume.source {
+            VolumeSource::Docker(docker) => Some(docker),
+            VolumeSource::Task | VolumeSource::Host { .. } => None,
+        };
+        if let Some(VolumeScope::Shared { autoprovision }) = docker.map(|d| d.scope) {
+            match (self.has_volume(&name).await.map_err(fail)?, autoprovision) {
+                (true, _) => return Ok(()),
+                (false, true) => {}
+                (false, false) => return Err(VolumeError::Missing { name }),
+            }
+        }
+        let request = VolumeCreateRequest {
+            name: Some(name.clone()),
+            driver: docker.and_then(|d| d.driver.clone()),
+            driver_opts: docker.map(|d| d.driver_opts.iter().map(|(k, v)| (k.clone(), v.clone())).collect()),
+            labels: Some(labels::volume_labels(task, volume)),
+            ..VolumeCreateRequest::default()
+        };
         let client = self.client().await.map_err(fail)?;
-        let request =
-            VolumeCreateRequest { name: Some(name.to_owned()), labels: Some(labels), ..VolumeCreateRequest::default() };
         let doing = format!("making volume `{name}`");
         self.call(&doing, self.timeouts().volume, client.create_volume(request)).await.map_err(fail)?;
         Ok(())
+    }
+
+    async fn has_volume(&self, name: &str) -> Result<bool, DockerError> {
+        let client = self.client().await?;
+        let doing = format!("looking for volume `{name}`");
+        match self.call(&doing, self.timeouts().volume, client.inspect_volume(name)).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.refusal().is_some_and(|(status, _)| status == 404) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Removes a volume and its data. One that is absent is fine.

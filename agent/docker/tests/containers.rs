@@ -31,7 +31,7 @@ async fn run(docker: &Docker, task: &TaskSpec, bindings: &[NetworkBinding]) -> S
 }
 
 fn tcp(host_port: u16) -> NetworkBinding {
-    NetworkBinding { bind_ip: "0.0.0.0".into(), container_port: 80, host_port, protocol: Protocol::Tcp }
+    NetworkBinding { bind_ip: "0.0.0.0".into(), container_port: 80, host_port, protocol: Protocol::Tcp, count: 1 }
 }
 
 #[tokio::test]
@@ -238,9 +238,8 @@ async fn volumes_come_and_go(docker: &Docker) {
         read_only: false,
     });
     let volume = longshore_docker::volume_name(task.id, "data");
-    let labels = longshore_docker::volume_labels(task.id, "data");
-    docker.ensure_volume(&volume, labels.clone()).await.expect("made");
-    docker.ensure_volume(&volume, labels).await.expect("a second time changes nothing");
+    docker.ensure_volume(task.id, &task.volumes[0]).await.expect("made");
+    docker.ensure_volume(task.id, &task.volumes[0]).await.expect("a second time changes nothing");
     let listed = docker.list_volumes().await.expect("it answers");
     assert_eq!((listed.len(), listed[0].name.as_str()), (1, volume.as_str()));
     assert_eq!(listed[0].labels.get("longshore.task"), Some(&task.id.to_string()));

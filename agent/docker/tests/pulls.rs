@@ -25,7 +25,7 @@ fn limits() -> PullLimits {
 
 async fn pull(docker: &Docker, reference: &str, limits: PullLimits) -> (Result<ImageInfo, PullError>, PullProgress) {
     let mut last = PullProgress::default();
-    let result = docker.pull(reference, limits, |progress| last = progress.clone()).await;
+    let result = docker.pull(reference, None, limits, |progress| last = progress.clone()).await;
     (result, last)
 }
 

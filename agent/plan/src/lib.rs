@@ -22,6 +22,7 @@
 //! Something that a task needs beside its containers is a [`ResourceKind`] with the same small life as the others;
 //! what a container waits for is listed in one function, `needs`.
 
+mod company;
 pub mod interface;
 pub mod names;
 pub mod observe;

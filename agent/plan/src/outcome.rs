@@ -118,7 +118,13 @@ impl Task {
         match lane {
             Lane::Container(i) => self.live.containers[i].touched = seq,
             Lane::Resource(ResourceKind::Interface) => self.live.interface_touched = seq,
-            Lane::Resource(ResourceKind::Ports | ResourceKind::Cgroup | ResourceKind::Volume(_)) => {}
+            Lane::Resource(
+                ResourceKind::Ports
+                | ResourceKind::Cgroup
+                | ResourceKind::Namespaces
+                | ResourceKind::Volume(_)
+                | ResourceKind::SharedVolume(_),
+            ) => {}
         }
         match (step, outcome) {
             (Step::Ensure(kind), Outcome::Ensured(result)) => self.ensured(kind, result, policy, now),
@@ -207,7 +213,8 @@ impl Task {
                 ResourceKind::Ports => "host ports".to_owned(),
                 ResourceKind::Cgroup => "the task's cgroup".to_owned(),
                 ResourceKind::Interface => "the task's network interface".to_owned(),
-                ResourceKind::Volume(name) => format!("volume `{name}`"),
+                ResourceKind::Namespaces => "the task's namespaces".to_owned(),
+                ResourceKind::Volume(name) | ResourceKind::SharedVolume(name) => format!("volume `{name}`"),
             };
             self.record.ending.get_or_insert_with(|| Ending {
                 code: Some(StopCode::TaskFailedToStart),

@@ -2,7 +2,9 @@
 
 use crate::interface::Interface;
 use crate::ports::ResolvedPort;
-use longshore_model::{ContainerName, HostPort, NetworkMode, PortMapping, TaskId, TaskSpec, VolumeSource};
+use longshore_model::{
+    ContainerName, ContainerSpec, HostPort, IpcMode, NetworkMode, PidMode, PortMapping, TaskId, TaskSpec, VolumeSpec,
+};
 use serde::{Deserialize, Serialize};
 
 /// The format of [`Supervise`]; one that is newer is not understood.
@@ -31,6 +33,12 @@ pub struct Outline {
     pub containers: Vec<OutlineContainer>,
     /// Names of the volumes that live as long as the task.
     pub volumes: Vec<String>,
+    /// Names of the volumes of the host that outlive it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shared_volumes: Vec<String>,
+    /// Whether its containers share a namespace that a container of the agent's holds.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub namespaces: bool,
 }
 
 /// One container of an [`Outline`].
@@ -46,6 +54,9 @@ pub struct OutlineContainer {
     pub stop_timeout_secs: Option<u32>,
     /// The ports that it asks for on the host; empty where the network mode has none.
     pub ports: Vec<PortMapping>,
+    /// Containers of the task that must have begun first: those whose volumes it takes and those that it links.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<ContainerName>,
 }
 
 /// The content of a container's label `longshore.supervise`: from the labels of its containers alone a task is
@@ -105,19 +116,30 @@ impl Outline {
                     } else {
                         Vec::new()
                     },
+                    after: after(c),
                 })
                 .collect(),
-            volumes: spec
-                .volumes
-                .iter()
-                .filter(|v| match v.source {
-                    VolumeSource::Task => true,
-                    VolumeSource::Host { .. } => false,
-                })
-                .map(|v| v.name.clone())
-                .collect(),
+            volumes: names(spec, VolumeSpec::lives_with_task),
+            shared_volumes: names(spec, VolumeSpec::is_shared),
+            namespaces: spec.pid_mode == Some(PidMode::Task) || spec.ipc_mode == Some(IpcMode::Task),
         }
     }
+}
+
+fn after(container: &ContainerSpec) -> Vec<ContainerName> {
+    let sources = container.volumes_from.iter().map(|from| &from.container);
+    let mut all: Vec<ContainerName> = Vec::new();
+    for name in sources.chain(container.links.iter().map(|link| &link.container)) {
+        if !all.contains(name) {
+            all.push(name.clone());
+        }
+    }
+    all
+}
+
+/// The volumes that `are` of a kind, by name.
+fn names(spec: &TaskSpec, are: impl Fn(&VolumeSpec) -> bool) -> Vec<String> {
+    spec.volumes.iter().filter(|v| are(v)).map(|v| v.name.clone()).collect()
 }
 
 /// On the host's own network a port is what it is.

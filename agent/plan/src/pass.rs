@@ -1,5 +1,6 @@
 //! The decision: which steps bring a task nearer to what it should be, and what it waits for.
 
+use crate::outcome::Stage;
 use crate::policy::{LONGEST_WAIT, Policy};
 use crate::ports::PortClaims;
 use crate::reasons;
@@ -87,6 +88,7 @@ impl Task {
             }
             return pass;
         }
+        self.refuse_privileged(view);
         if self.record.ending.is_none() {
             self.prepare(view, &mut pass);
         }
@@ -122,7 +124,13 @@ impl Task {
         self.live.in_flight.retain(|lane, step| {
             let useless = match step {
                 Step::Pull(_) | Step::Ensure(ResourceKind::Interface) => true,
-                Step::Ensure(ResourceKind::Ports | ResourceKind::Cgroup | ResourceKind::Volume(_))
+                Step::Ensure(
+                    ResourceKind::Ports
+                    | ResourceKind::Cgroup
+                    | ResourceKind::Namespaces
+                    | ResourceKind::Volume(_)
+                    | ResourceKind::SharedVolume(_),
+                )
                 | Step::Release(_)
                 | Step::Create(_)
                 | Step::Start(_)
@@ -138,6 +146,20 @@ impl Task {
         self.settle(now);
     }
 
+    /// Of a host whose configuration has no privileged containers: none is made. One that runs already goes on.
+    fn refuse_privileged(&mut self, view: &View<'_>) {
+        if view.policy.allow_privileged || self.record.ending.is_some() {
+            return;
+        }
+        let Some(spec) = self.spec.clone() else { return };
+        for (i, _) in spec.containers.iter().enumerate().filter(|(_, c)| c.privileged) {
+            if self.is_unmade(i) {
+                self.fail(i, Stage::Create, reasons::NO_PRIVILEGED, false, view.now);
+            }
+        }
+        self.settle(view.now);
+    }
+
     /// Resources, for a task that should come up.
     fn prepare(&mut self, view: &View<'_>, pass: &mut Pass) {
         if self.record.wish != Wish::Run || !self.record.may_start {
@@ -150,7 +172,10 @@ impl Task {
             // look first.
             let look_first = match kind {
                 ResourceKind::Ports | ResourceKind::Interface => true,
-                ResourceKind::Cgroup | ResourceKind::Volume(_) => false,
+                ResourceKind::Cgroup
+                | ResourceKind::Namespaces
+                | ResourceKind::Volume(_)
+                | ResourceKind::SharedVolume(_) => false,
             };
             if look_first && self.live.containers.iter().any(|c| c.look) {
                 continue;
@@ -235,16 +260,21 @@ impl Task {
                 ResourceKind::Ports => "host ports".to_owned(),
                 ResourceKind::Cgroup => "the task's cgroup".to_owned(),
                 ResourceKind::Interface => "its interface".to_owned(),
-                ResourceKind::Volume(name) => format!("volume `{name}`"),
+                ResourceKind::Namespaces => "the task's namespaces".to_owned(),
+                ResourceKind::Volume(name) | ResourceKind::SharedVolume(name) => format!("volume `{name}`"),
             };
             pass.going_on(Some(&self.record.containers[i].name), &what);
         }
-        missing.is_empty()
+        let company = self.missing_company(i);
+        if let Some(name) = company {
+            pass.going_on(Some(&self.record.containers[i].name), &format!("container `{name}`"));
+        }
+        missing.is_empty() && company.is_none()
     }
 
     fn clean_up(&mut self, view: &View<'_>, pass: &mut Pass) {
         // Free as soon as nothing listens: the next task may wait for a port or an address.
-        for kind in [ResourceKind::Ports, ResourceKind::Interface] {
+        for kind in [ResourceKind::Ports, ResourceKind::Interface, ResourceKind::Namespaces] {
             if self.record.resources.iter().any(|r| r.kind == kind && r.phase != ResourcePhase::Gone) {
                 self.ask(Step::Release(kind), view, pass);
             }
@@ -329,11 +359,14 @@ fn doing(step: &Step) -> &'static str {
         Step::Ensure(ResourceKind::Ports) => "its host ports",
         Step::Ensure(ResourceKind::Cgroup) => "its cgroup",
         Step::Ensure(ResourceKind::Interface) => "its interface",
-        Step::Ensure(ResourceKind::Volume(_)) => "its volume",
+        Step::Ensure(ResourceKind::Namespaces) => "its namespaces",
+        Step::Ensure(ResourceKind::Volume(_) | ResourceKind::SharedVolume(_)) => "its volume",
         Step::Release(ResourceKind::Ports) => "the return of its host ports",
         Step::Release(ResourceKind::Cgroup) => "the removal of its cgroup",
         Step::Release(ResourceKind::Interface) => "the return of its interface",
+        Step::Release(ResourceKind::Namespaces) => "the end of its namespaces",
         Step::Release(ResourceKind::Volume(_)) => "the removal of its volume",
+        Step::Release(ResourceKind::SharedVolume(_)) => "the return of its volume",
         Step::Pull(_) => "its image",
         Step::Create(_) => "its creation",
         Step::Start(_) => "its start",

@@ -15,6 +15,8 @@ pub struct Policy {
     pub remakes: u32,
     /// Stops that fail before SIGKILL is sent at once.
     pub polite_stops: u32,
+    /// Whether privileged containers are made here.
+    pub allow_privileged: bool,
 }
 
 impl Default for Policy {
@@ -25,6 +27,7 @@ impl Default for Policy {
             attempts: 5,
             remakes: 5,
             polite_stops: 2,
+            allow_privileged: true,
         }
     }
 }

@@ -22,25 +22,41 @@ impl std::fmt::Display for PortKey {
     }
 }
 
-/// A container port with the host port that it was given.
+/// A container port with the host port that it was given, or a range of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResolvedPort {
-    /// The port inside the container.
+    /// The port inside the container, the first of a range.
     pub container_port: u16,
-    /// The port on the host.
+    /// The port on the host, the first of a range.
     pub host_port: u16,
     /// The protocol.
     pub protocol: Protocol,
     /// Whether the agent chose the host port, and may choose another.
     pub dynamic: bool,
+    /// How many ports: 1, or more for a range.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub count: u16,
+}
+
+const fn one() -> u16 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+const fn is_one(count: &u16) -> bool {
+    *count == 1
 }
 
 impl ResolvedPort {
     /// The host's side.
-    #[must_use]
-    pub const fn key(&self) -> PortKey {
-        PortKey { protocol: self.protocol, port: self.host_port }
+    pub fn keys(&self) -> impl Iterator<Item = PortKey> + use<> {
+        keys(self.protocol, self.host_port, self.count)
     }
+}
+
+/// `count` ports from `first` on.
+pub fn keys(protocol: Protocol, first: u16, count: u16) -> impl Iterator<Item = PortKey> {
+    (first..=first.saturating_add(count.saturating_sub(1))).map(move |port| PortKey { protocol, port })
 }
 
 /// The host ports that tasks have. One task may have one port once.
@@ -119,9 +135,10 @@ impl PortClaims {
     ) -> Option<(PortKey, TaskId)> {
         wanted
             .filter_map(|mapping| match mapping.host_port {
-                HostPort::Fixed(port) => Some(PortKey { protocol: mapping.protocol, port }),
+                HostPort::Fixed(port) => Some(keys(mapping.protocol, port, mapping.count)),
                 HostPort::Dynamic => None,
             })
+            .flatten()
             .find_map(|key| self.holder(key).filter(|holder| *holder != task).map(|holder| (key, holder)))
     }
 }
@@ -135,11 +152,12 @@ impl Task {
         if gone {
             Vec::new()
         } else {
-            self.record.containers.iter().flat_map(|c| &c.ports).map(ResolvedPort::key).collect()
+            self.record.containers.iter().flat_map(|c| &c.ports).flat_map(ResolvedPort::keys).collect()
         }
     }
 
-    /// Every container's ports: those that it has already, and the others as `choose` gives them.
+    /// Every container's ports: those that it has already, and the others as `choose` gives them, which says the first
+    /// host port of a range.
     ///
     /// # Errors
     /// The first of `choose`.
@@ -155,6 +173,7 @@ impl Task {
                 let same = |p: &&ResolvedPort| {
                     p.container_port == mapping.container_port
                         && p.protocol == mapping.protocol
+                        && p.count == mapping.count
                         && match mapping.host_port {
                             HostPort::Dynamic => p.dynamic,
                             HostPort::Fixed(port) => p.host_port == port,
@@ -168,6 +187,7 @@ impl Task {
                         host_port: choose(*mapping)?,
                         protocol: mapping.protocol,
                         dynamic: mapping.host_port == HostPort::Dynamic,
+                        count: mapping.count,
                     },
                 });
             }

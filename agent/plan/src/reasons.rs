@@ -23,6 +23,9 @@ pub const NOT_ASSIGNED: &str = "The task is no longer assigned to this host";
 /// interface was lost and could not be made again.
 pub const SANDBOX_LOST: &str =
     "NetworkInterfaceLostError: the task's network sandbox ended or lost its interface, and nobody stopped the task";
+/// The host's configuration refuses privileged containers.
+pub const NO_PRIVILEGED: &str = "this host runs no privileged containers; set allow_privileged in its agent's \
+                                 configuration, or run the task elsewhere";
 /// Somebody else started a stopped container again.
 pub const RESTARTED_BEHIND: &str = "somebody started the stopped container again";
 

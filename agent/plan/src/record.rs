@@ -35,8 +35,13 @@ pub enum ResourceKind {
     Cgroup,
     /// Its network interface, in mode `awsvpc`. Returned as soon as every container has stopped.
     Interface,
+    /// A container of the agent's that holds the namespaces which the task's containers share. Returned as soon as
+    /// every container has stopped.
+    Namespaces,
     /// A volume that lives as long as the task, by its name in the task.
     Volume(String),
+    /// A volume of the host that outlives the task, by its name. Returning it leaves it as it is.
+    SharedVolume(String),
 }
 
 /// How far a resource is.
@@ -199,7 +204,11 @@ impl TaskRecord {
             }
             NetworkMode::Bridge | NetworkMode::Host | NetworkMode::None => TaskStatus::Pending,
         };
+        if outline.namespaces {
+            want(ResourceKind::Namespaces);
+        }
         outline.volumes.iter().for_each(|name| want(ResourceKind::Volume(name.clone())));
+        outline.shared_volumes.iter().for_each(|name| want(ResourceKind::SharedVolume(name.clone())));
         Self {
             id: outline.id,
             wish,

@@ -69,5 +69,6 @@ fn binding(port: &ResolvedPort) -> NetworkBinding {
         container_port: port.container_port,
         host_port: port.host_port,
         protocol: port.protocol,
+        count: port.count,
     }
 }

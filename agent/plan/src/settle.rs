@@ -10,6 +10,7 @@ use longshore_model::{StopCode, TaskStatus, Timestamp};
 impl Task {
     /// Brings the record in line with itself. Running it twice changes nothing.
     pub(crate) fn settle(&mut self, now: Timestamp) {
+        self.end_forsaken(now);
         if self.record.ending.is_none() {
             self.record.ending = self.why_it_ends(now);
         }

@@ -134,6 +134,8 @@ impl Task {
             limited: false,
             containers: Vec::new(),
             volumes: Vec::new(),
+            shared_volumes: Vec::new(),
+            namespaces: false,
         };
         let mut record = TaskRecord::new(&outline, Wish::Run, now);
         record.ending =

@@ -62,6 +62,12 @@ pub struct Layer {
     /// Longest pull [default: 2h]
     #[arg(long, env = "LONGSHORE_AGENT_PULL_TIMEOUT", value_name = "SPAN")]
     pub pull_timeout: Option<Span>,
+    /// File with credentials for registries, like Docker's config.json, mode 0600 [default: none]
+    #[arg(long, env = "LONGSHORE_AGENT_REGISTRY_AUTH_FILE", value_name = "FILE")]
+    pub registry_auth_file: Option<PathBuf>,
+    /// Directories whose files containers may take variables from (environmentFiles) [default: none]
+    #[arg(long, env = "LONGSHORE_AGENT_ENVIRONMENT_FILE_DIRS", value_name = "DIRS", value_delimiter = ',')]
+    pub environment_file_dirs: Option<Vec<PathBuf>>,
     /// Cgroup below which every task has its own [default: longshore]
     #[arg(long, env = "LONGSHORE_AGENT_TASK_CGROUP_PARENT", value_name = "NAME")]
     pub task_cgroup_parent: Option<String>,
@@ -121,6 +127,8 @@ impl Layer {
             pull_begin_timeout: self.pull_begin_timeout.or(below.pull_begin_timeout),
             pull_stall_timeout: self.pull_stall_timeout.or(below.pull_stall_timeout),
             pull_timeout: self.pull_timeout.or(below.pull_timeout),
+            registry_auth_file: self.registry_auth_file.or(below.registry_auth_file),
+            environment_file_dirs: self.environment_file_dirs.or(below.environment_file_dirs),
             task_cgroup_parent: self.task_cgroup_parent.or(below.task_cgroup_parent),
             task_network: self.task_network.or(below.task_network),
             underlay: self.underlay.or(below.underlay),

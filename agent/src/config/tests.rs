@@ -56,6 +56,8 @@ fn faults_are_named_by_their_key() {
     check_refused(&[], "dynamic_ports = '9-5'", "dynamic_ports");
     check_refused(&[], "task_cgroup_parent = '../x'", "task_cgroup_parent");
     check_refused(&[], "data_dir = 'here'", "data_dir");
+    check_refused(&[], "registry_auth_file = 'auth.json'", "registry_auth_file: `auth.json` must be an absolute path");
+    check_refused(&[], "environment_file_dirs = ['/a', 'b']", "environment_file_dirs: `b` must be an absolute path");
     check_refused(&[], "pull_timeout = '0s'", "pull_timeout");
     check_refused(&[], "log = '=='", "log");
     check_refused(&[], "underlay = 'a/b'", "underlay: `a/b` must be an address or the name of a link");

@@ -74,7 +74,7 @@ impl fmt::Display for PortRange {
 }
 
 /// When images are pulled; the names and meanings are those of `ECS_IMAGE_PULL_BEHAVIOR`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum PullBehavior {
     /// Always, and the image that is here when that fails.

@@ -1,14 +1,15 @@
 //! The engine's drivers over Docker: errors become the plan's [`Failure`]s, and nothing else happens here.
 
 use super::drivers::{Containers, CreateRequest, Image, Images, Listed, Volumes};
+use super::registries::Registries;
 use super::strays::{self, Strays};
 use async_trait::async_trait;
 use longshore_docker::{
     ContainerInput, CreateError, Docker, DockerError, ImageInfo, InspectedContainer, ListedContainer, PullError,
     PullLimits, PullProgress, RemoveError, SandboxRef, StartError, StopError, VolumeError, container_config,
-    container_name, volume_labels, volume_name,
+    container_name, registry_of, volume_name,
 };
-use longshore_model::{ContainerName, EniId, TaskId};
+use longshore_model::{ContainerName, EniId, TaskId, VolumeSpec};
 use longshore_plan::{Failure, Halt, Inspected, RunState, Sighting, Supervise};
 use std::collections::BTreeSet;
 
@@ -22,13 +23,14 @@ const VOLUME: &str = "longshore.volume";
 pub struct DockerDriver {
     docker: Docker,
     limits: PullLimits,
+    registries: Registries,
 }
 
 impl DockerDriver {
-    /// Drives `docker`; pulls keep to `limits`.
+    /// Drives `docker`; pulls keep to `limits` and show what `registries` has.
     #[must_use]
-    pub fn new(docker: Docker, limits: PullLimits) -> Self {
-        Self { docker, limits }
+    pub fn new(docker: Docker, limits: PullLimits, registries: Registries) -> Self {
+        Self { docker, limits, registries }
     }
 }
 
@@ -213,6 +215,22 @@ fn is_confused(error: &DockerError) -> bool {
     message.ends_with(": already exists") || message.contains("id already in use")
 }
 
+/// What somebody can do about a registry that wants other credentials.
+fn refused_by_registry(image: &str, shown: bool) -> String {
+    let registry = registry_of(image);
+    if shown {
+        format!(
+            "{registry} refused the credentials that the file named by registry_auth_file in this host's agent \
+             configuration has for it: correct them there, or the image's name"
+        )
+    } else {
+        format!(
+            "this host has no credentials for {registry}: put some into the file named by registry_auth_file in its \
+             agent configuration, or correct the image's name"
+        )
+    }
+}
+
 fn image(info: &ImageInfo, reference: &str) -> Image {
     Image { digest: info.digest(reference).map(str::to_owned) }
 }
@@ -235,11 +253,17 @@ impl Images for DockerDriver {
                 mib(p.bytes_total)
             ));
         };
-        let pulled = self.docker.pull(reference, self.limits, say).await.map_err(|e| match &e {
-            PullError::Reference { .. }
-            | PullError::NotFound { .. }
-            | PullError::Auth { .. }
-            | PullError::Disk { .. } => Failure::Lasting(e.ecs_reason()),
+        let shown = self.registries.credentials(reference);
+        let shown = shown.map_err(|e| Failure::Lasting(format!("CannotPullContainerError: {}", chain(&e))))?;
+        let pull = self.docker.pull(reference, shown.as_ref(), self.limits, say);
+        let pulled = pull.await.map_err(|e| match &e {
+            PullError::Auth { .. } => {
+                let what_to_do = refused_by_registry(reference, shown.is_some());
+                Failure::Lasting(format!("{}; {what_to_do}", e.ecs_reason()))
+            }
+            PullError::Reference { .. } | PullError::NotFound { .. } | PullError::Disk { .. } => {
+                Failure::Lasting(e.ecs_reason())
+            }
             PullError::Unreachable { .. } | PullError::Stalled { .. } | PullError::Other { .. } => {
                 Failure::Passing(e.ecs_reason())
             }
@@ -252,8 +276,8 @@ impl Images for DockerDriver {
 
 #[async_trait]
 impl Volumes for DockerDriver {
-    async fn ensure(&self, task: TaskId, volume: &str) -> Result<(), Failure> {
-        let made = self.docker.ensure_volume(&volume_name(task, volume), volume_labels(task, volume)).await;
+    async fn ensure(&self, task: TaskId, volume: &VolumeSpec) -> Result<(), Failure> {
+        let made = self.docker.ensure_volume(task, volume).await;
         made.map_err(|e| volume_failure(&e, Failure::Lasting))
     }
 
@@ -274,6 +298,7 @@ impl Volumes for DockerDriver {
 fn volume_failure(error: &VolumeError, refused: fn(String) -> Failure) -> Failure {
     match error {
         VolumeError::InUse { .. } => Failure::Passing(chain(error)),
+        VolumeError::Missing { .. } => Failure::Lasting(chain(error)),
         VolumeError::Engine { source, .. } => sort(source, chain(error), refused),
     }
 }

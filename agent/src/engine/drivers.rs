@@ -3,7 +3,7 @@
 
 use crate::ledger::{Changes, SaveError};
 use async_trait::async_trait;
-use longshore_model::{ContainerName, EniId, NetworkBinding, TaskId, TaskSpec, Timestamp};
+use longshore_model::{ContainerName, EniId, EnvVar, NetworkBinding, TaskId, TaskSpec, Timestamp, VolumeSpec};
 use longshore_plan::{Failure, Halt, Inspected, Interface, Sighting};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -73,15 +73,33 @@ pub trait Images: Send + Sync {
     async fn pull(&self, reference: &str, progress: &(dyn Fn(String) + Send + Sync)) -> Result<Image, Failure>;
 }
 
-/// Volumes that live as long as their task.
+/// Volumes of the engine.
 #[async_trait]
 pub trait Volumes: Send + Sync {
-    /// Makes one unless it is there.
-    async fn ensure(&self, task: TaskId, volume: &str) -> Result<(), Failure>;
-    /// Removes one; absent is fine.
+    /// Makes one unless it is there; of a shared one that is not to be made, makes sure that it is there.
+    async fn ensure(&self, task: TaskId, volume: &VolumeSpec) -> Result<(), Failure>;
+    /// Removes one that lives as long as its task; absent is fine.
     async fn remove(&self, task: TaskId, volume: &str) -> Result<(), Failure>;
-    /// All of them, by task and name in the task.
+    /// All that live as long as their task, by task and name in the task.
     async fn list(&self) -> Result<Vec<(TaskId, String)>, Failure>;
+}
+
+/// What holds the namespaces that a task's containers share.
+#[async_trait]
+pub trait Namespaces: Send + Sync {
+    /// Makes the task's and starts it, unless it runs.
+    async fn ensure(&self, task: TaskId) -> Result<(), Failure>;
+    /// Ends and removes the task's; absent is fine.
+    async fn release(&self, task: TaskId) -> Result<(), Failure>;
+    /// The tasks that have one.
+    async fn list(&self) -> Result<Vec<TaskId>, Failure>;
+}
+
+/// Files with variables, on this host.
+#[async_trait]
+pub trait EnvironmentFiles: Send + Sync {
+    /// The variables of one, each name once.
+    async fn read(&self, source: &str) -> Result<Vec<EnvVar>, Failure>;
 }
 
 /// Tasks' own cgroups.
@@ -132,6 +150,10 @@ pub struct Drivers {
     pub cgroups: Arc<dyn TaskCgroups>,
     /// Interfaces.
     pub interfaces: Arc<dyn Interfaces>,
+    /// Pause containers.
+    pub namespaces: Arc<dyn Namespaces>,
+    /// Files with variables.
+    pub environment_files: Arc<dyn EnvironmentFiles>,
     /// The ledger.
     pub store: Arc<dyn Store>,
     /// The clock.

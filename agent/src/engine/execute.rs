@@ -1,7 +1,7 @@
 //! Carries one step out: a call or two to a driver, within the limits on how many go on at once. Makes no choices.
 
 use super::drivers::{CreateRequest, Drivers};
-use super::images::Keeper;
+use super::images::{self, Keeper};
 use crate::crash;
 use longshore_model::{ContainerName, TaskId, TaskSpec};
 use longshore_plan::{Failure, Made, Outcome, ResourceKind, Step};
@@ -83,7 +83,10 @@ impl Executor {
             Step::Ensure(kind) => Outcome::Ensured(self.ensure(task, kind, spec.as_deref()).await),
             Step::Release(kind) => Outcome::Released(self.release(task, kind).await),
             Step::Pull(i) => Outcome::Pulled(match spec.as_ref().and_then(|s| s.containers.get(*i)) {
-                Some(container) => self.images.get(&container.image).await.map(|image| image.digest),
+                Some(container) => {
+                    let behavior = images::behavior_of(container);
+                    self.images.get(&container.image, behavior).await.map(|image| image.digest)
+                }
                 None => Err(no_spec()),
             }),
             Step::Create(_) => Outcome::Created(match create {
@@ -135,7 +138,12 @@ impl Executor {
             ResourceKind::Interface => {
                 self.drivers.interfaces.ensure(spec()?).await.map(|made| Made::Interface(Box::new(made)))
             }
-            ResourceKind::Volume(name) => self.drivers.volumes.ensure(task, name).await.map(|()| Made::Plain),
+            ResourceKind::Namespaces => self.drivers.namespaces.ensure(task).await.map(|()| Made::Plain),
+            ResourceKind::Volume(name) | ResourceKind::SharedVolume(name) => {
+                let volume = spec()?.volumes.iter().find(|v| v.name == *name);
+                let volume = volume.ok_or_else(|| Failure::Lasting(format!("the task has no volume `{name}`")))?;
+                self.drivers.volumes.ensure(task, volume).await.map(|()| Made::Plain)
+            }
         }
     }
 
@@ -146,7 +154,9 @@ impl Executor {
         }
         let _slot = self.slots.removals.acquire().await;
         match kind {
-            ResourceKind::Ports | ResourceKind::Interface => Ok(()),
+            // A shared volume is the host's.
+            ResourceKind::Ports | ResourceKind::Interface | ResourceKind::SharedVolume(_) => Ok(()),
+            ResourceKind::Namespaces => self.drivers.namespaces.release(task).await,
             ResourceKind::Cgroup => {
                 self.parents().remove(&task);
                 self.drivers.cgroups.remove(task).await
@@ -164,6 +174,7 @@ impl Executor {
                 None => self.cgroup_parent(&request.spec).await?,
             };
         }
+        self.add_environment(&mut request).await?;
         let _slot = self.slots.creates.acquire().await;
         let created = self.drivers.containers.create(&request).await;
         crash::after("B5-created");
@@ -171,6 +182,24 @@ impl Executor {
             self.images.forget(&request.spec.containers[request.index].image);
         }
         created
+    }
+
+    /// Puts the variables of the container's files into its environment. The first that says something of a variable
+    /// counts, and the definition more than any file.
+    async fn add_environment(&self, request: &mut CreateRequest) -> Result<(), Failure> {
+        let files = request.spec.containers[request.index].environment_files.clone();
+        if files.is_empty() {
+            return Ok(());
+        }
+        let environment = &mut Arc::make_mut(&mut request.spec).containers[request.index].environment;
+        for file in &files {
+            for variable in self.drivers.environment_files.read(file).await? {
+                if environment.iter().all(|v| v.name != variable.name) {
+                    environment.push(variable);
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn cgroup_parent(&self, spec: &TaskSpec) -> Result<Option<String>, Failure> {

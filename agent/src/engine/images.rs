@@ -1,4 +1,5 @@
 //! When an image is pulled and when the one that is here will do; one pull for each image, however many wait for it.
+//! The agent's configuration says when, and a container's label `longshore.pull-behavior` for that container.
 //!
 //! A short memory of images that were just seen spares a burst of equal tasks the question. It may be wrong for a few
 //! seconds after somebody removes an image: the create then says that the image is missing, and [`Keeper::forget`] and
@@ -8,6 +9,8 @@ use super::drivers::{Image, Images};
 use crate::config::PullBehavior;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
+use longshore_docker::labels::PULL_BEHAVIOR;
+use longshore_model::ContainerSpec;
 use longshore_plan::Failure;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,13 +39,28 @@ pub struct Keeper {
     pulls: Arc<Semaphore>,
 }
 
+/// An image, and when it is pulled: one that was seen here is not yet one that was pulled.
+type Wanted = (String, PullBehavior);
+
 #[derive(Default)]
 struct State {
-    seen: HashMap<String, (Image, Instant)>,
-    fetches: HashMap<String, WeakShared<Fetch>>,
+    seen: HashMap<Wanted, (Image, Instant)>,
+    fetches: HashMap<Wanted, WeakShared<Fetch>>,
     /// What [`PullBehavior::Once`] need not pull again.
     pulled: std::collections::HashSet<String>,
     progress: HashMap<String, String>,
+}
+
+/// When a container's image is pulled, if its definition says so. Registration knows the names.
+#[must_use]
+pub fn behavior_of(container: &ContainerSpec) -> Option<PullBehavior> {
+    match container.docker_labels.get(PULL_BEHAVIOR)?.as_str() {
+        "default" => Some(PullBehavior::Default),
+        "always" => Some(PullBehavior::Always),
+        "once" => Some(PullBehavior::Once),
+        "prefer-cached" => Some(PullBehavior::PreferCached),
+        _ => None,
+    }
 }
 
 impl Keeper {
@@ -52,23 +70,25 @@ impl Keeper {
         Self { images, behavior, state: Arc::default(), pulls: Arc::new(Semaphore::new(MAX_PULLS)) }
     }
 
-    /// The image, pulled if it has to be. Dropping the future gives up; the pull ends with its last waiter.
+    /// The image, pulled if it has to be by `behavior`, or by the agent's when that is absent. Dropping the future
+    /// gives up; the pull ends with its last waiter.
     ///
     /// # Errors
     /// Why there is none.
-    pub async fn get(&self, reference: &str) -> Result<Image, Failure> {
+    pub async fn get(&self, reference: &str, behavior: Option<PullBehavior>) -> Result<Image, Failure> {
+        let wanted = (reference.to_owned(), behavior.unwrap_or(self.behavior));
         let fetch = {
             let mut state = self.lock();
-            match state.seen.get(reference) {
+            match state.seen.get(&wanted) {
                 Some((image, at)) if at.elapsed() < SEEN_FOR => return Ok(image.clone()),
                 Some(_) | None => {}
             }
-            match state.fetches.get(reference).and_then(WeakShared::upgrade) {
+            match state.fetches.get(&wanted).and_then(WeakShared::upgrade) {
                 Some(fetch) => fetch,
                 None => {
-                    let fetch = self.clone().fetch(reference.to_owned()).boxed().shared();
+                    let fetch = self.clone().fetch(wanted.clone()).boxed().shared();
                     if let Some(weak) = fetch.downgrade() {
-                        state.fetches.insert(reference.to_owned(), weak);
+                        state.fetches.insert(wanted.clone(), weak);
                     }
                     fetch
                 }
@@ -78,8 +98,8 @@ impl Keeper {
         let mut state = self.lock();
         state.progress.remove(reference);
         // A fetch that somebody began anew meanwhile stays.
-        if state.fetches.get(reference).and_then(WeakShared::upgrade).is_none_or(|f: Shared<Fetch>| f.ptr_eq(&fetch)) {
-            state.fetches.remove(reference);
+        if state.fetches.get(&wanted).and_then(WeakShared::upgrade).is_none_or(|f: Shared<Fetch>| f.ptr_eq(&fetch)) {
+            state.fetches.remove(&wanted);
         }
         result
     }
@@ -87,7 +107,7 @@ impl Keeper {
     /// The image turned out not to be here.
     pub fn forget(&self, reference: &str) {
         let mut state = self.lock();
-        state.seen.remove(reference);
+        state.seen.retain(|(seen, _), _| seen != reference);
         state.pulled.remove(reference);
     }
 
@@ -97,8 +117,9 @@ impl Keeper {
         self.lock().progress.get(reference).cloned()
     }
 
-    async fn fetch(self, reference: String) -> Result<Image, Failure> {
-        let image = match self.behavior {
+    async fn fetch(self, wanted: Wanted) -> Result<Image, Failure> {
+        let (reference, behavior) = wanted.clone();
+        let image = match behavior {
             PullBehavior::PreferCached => match self.images.find(&reference).await? {
                 Some(image) => image,
                 None => self.pull(&reference).await?,
@@ -126,7 +147,7 @@ impl Keeper {
                 }
             },
         };
-        self.remember(reference, image.clone());
+        self.remember(wanted, image.clone());
         Ok(image)
     }
 
@@ -143,14 +164,14 @@ impl Keeper {
         Ok(image)
     }
 
-    fn remember(&self, reference: String, image: Image) {
+    fn remember(&self, wanted: Wanted, image: Image) {
         let mut state = self.lock();
         if state.seen.len() >= MAX_SEEN
             && let Some(oldest) = state.seen.iter().min_by_key(|(_, (_, at))| *at).map(|(name, _)| name.clone())
         {
             state.seen.remove(&oldest);
         }
-        state.seen.insert(reference, (image, Instant::now()));
+        state.seen.insert(wanted, (image, Instant::now()));
     }
 
     /// The lock is held for one look-up and never across an await; a poisoned one holds whole values.

@@ -115,7 +115,7 @@ impl Reconciler {
     }
 }
 
-/// Removes volumes, cgroups and interfaces of tasks that nobody knows: a crash came between their making and the save.
+/// Removes volumes, namespaces, cgroups and interfaces of tasks that nobody knows: a crash came between their making and the save.
 pub(super) async fn remove_leftovers(drivers: &Drivers, known: &BTreeSet<TaskId>) -> Result<(), Failure> {
     let mut result = Ok(());
     match drivers.volumes.list().await {
@@ -123,6 +123,15 @@ pub(super) async fn remove_leftovers(drivers: &Drivers, known: &BTreeSet<TaskId>
             for (task, volume) in volumes.into_iter().filter(|(task, _)| !known.contains(task)) {
                 tracing::info!(%task, volume, "removing the volume of a task that is gone");
                 result = drivers.volumes.remove(task, &volume).await.and(result);
+            }
+        }
+        Err(failure) => result = Err(failure),
+    }
+    match drivers.namespaces.list().await {
+        Ok(tasks) => {
+            for task in tasks.into_iter().filter(|task| !known.contains(task)) {
+                tracing::info!(%task, "ending the namespaces of a task that is gone");
+                result = drivers.namespaces.release(task).await.and(result);
             }
         }
         Err(failure) => result = Err(failure),

@@ -460,6 +460,7 @@ fn bindings(task: &Task, i: usize) -> Vec<NetworkBinding> {
                 container_port: p.container_port,
                 host_port: p.host_port,
                 protocol: p.protocol,
+                count: p.count,
             })
             .collect(),
         NetworkMode::Host | NetworkMode::None | NetworkMode::Awsvpc => Vec::new(),
@@ -481,7 +482,10 @@ fn failure_of(outcome: &Outcome) -> Option<&Failure> {
 /// nothing of Docker.
 fn concerns_docker(step: &Step) -> bool {
     match step {
-        Step::Ensure(kind) | Step::Release(kind) => matches!(kind, ResourceKind::Volume(_)),
+        Step::Ensure(kind) | Step::Release(kind) => match kind {
+            ResourceKind::Volume(_) | ResourceKind::SharedVolume(_) => true,
+            ResourceKind::Ports | ResourceKind::Cgroup | ResourceKind::Interface | ResourceKind::Namespaces => false,
+        },
         Step::Pull(_)
         | Step::Create(_)
         | Step::Start(_)

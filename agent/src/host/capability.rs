@@ -12,6 +12,9 @@ const NEW: &str = "ecs.capability.";
 /// Ours: the label by which a task definition chooses a runtime, followed by its name.
 const RUNTIME: &str = longshore_docker::labels::RUNTIME;
 
+/// Ours: variables for containers from files of this host.
+const ENVIRONMENT_FILES: &str = "longshore.environment-files";
+
 /// The oldest Docker API that ECS names.
 const FIRST_API_MINOR: u32 = 17;
 
@@ -26,8 +29,18 @@ pub(super) fn offered(settings: &HostSettings, probed: &Probed) -> BTreeSet<Stri
     all.extend(engine.log_drivers.iter().map(|driver| format!("{OLD}logging-driver.{driver}")));
     // No engine lists it, and every engine has it.
     all.insert(format!("{OLD}logging-driver.none"));
-    all.extend(engine.volume_drivers.iter().map(|driver| format!("{NEW}docker-plugin.{driver}")));
+    for driver in &engine.volume_drivers {
+        // The engine takes a plugin without its tag too.
+        let untagged = driver.strip_suffix(":latest").map(|name| format!("{NEW}docker-plugin.{name}"));
+        all.extend(untagged);
+        all.insert(format!("{NEW}docker-plugin.{}", driver.replace(':', ".")));
+    }
+    // Every engine that this agent works with can do it.
+    all.extend(["container-port-range", "pid-ipc-namespace-sharing"].map(|name| format!("{NEW}{name}")));
     all.extend(engine.runtimes.iter().map(|runtime| format!("{RUNTIME}.{runtime}")));
+    if settings.environment_files {
+        all.insert(ENVIRONMENT_FILES.to_owned());
+    }
     if settings.allow_privileged {
         all.insert(format!("{OLD}privileged-container"));
     }

@@ -34,6 +34,8 @@ pub struct HostSettings {
     pub zone: Option<String>,
     /// Whether privileged containers may run here.
     pub allow_privileged: bool,
+    /// Whether containers may take variables from files of this host.
+    pub environment_files: bool,
 }
 
 /// What was found on the host.

@@ -11,7 +11,7 @@ fn engine() -> EngineInfo {
         storage_driver: "overlay2".into(),
         data_root: "/var/lib/docker".into(),
         log_drivers: vec!["json-file".into(), "journald".into()],
-        volume_drivers: vec!["local".into()],
+        volume_drivers: vec!["local".into(), "rexray/ebs:latest".into()],
         runtimes: vec!["runc".into()],
         security_options: vec!["seccomp".into(), "apparmor".into()],
         arch: "x86_64".into(),
@@ -44,6 +44,7 @@ fn settings() -> HostSettings {
         reserved_ports_tcp: [22, 2375].into(),
         zone: Some("rack-1".into()),
         allow_privileged: true,
+        environment_files: true,
         attributes: BTreeMap::from([("disk".into(), "ssd".into()), ("ecs.os-type".into(), "plan9".into())]),
         ..HostSettings::default()
     }
@@ -90,6 +91,7 @@ fn capabilities_are_those_that_were_found() {
         "com.amazonaws.ecs.capability.privileged-container",
         "com.amazonaws.ecs.capability.apparmor",
         "ecs.capability.task-cpu-mem-limit",
+        "longshore.environment-files",
     ] {
         assert!(offers(&all, &probed(), name), "{name}");
         assert!(!offers(&none, &bare, name), "{name}");
@@ -98,6 +100,10 @@ fn capabilities_are_those_that_were_found() {
         "com.amazonaws.ecs.capability.docker-remote-api.1.17",
         "com.amazonaws.ecs.capability.logging-driver.none",
         "ecs.capability.docker-plugin.local",
+        "ecs.capability.docker-plugin.rexray/ebs",
+        "ecs.capability.docker-plugin.rexray/ebs.latest",
+        "ecs.capability.container-port-range",
+        "ecs.capability.pid-ipc-namespace-sharing",
         "longshore.runtime.runc",
     ] {
         assert!(offers(&none, &bare, name), "{name}");

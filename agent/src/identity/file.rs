@@ -228,14 +228,14 @@ impl IdentityFile {
 }
 
 /// Why a private file was not read.
-enum Unread {
+pub(crate) enum Unread {
     Io(io::Error),
     /// Others can read it; its permission bits.
     Exposed(u32),
 }
 
 /// The text of a file that nobody else can read; `None` when there is none.
-fn private_text(path: &Path) -> Result<Option<String>, Unread> {
+pub(crate) fn private_text(path: &Path) -> Result<Option<String>, Unread> {
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -5,7 +5,7 @@
 //! `session` reads the current identity through [`IdentityHandle`] for each connection that it makes.
 
 pub(crate) mod dial;
-mod file;
+pub(crate) mod file;
 mod join;
 mod renew;
 pub(crate) mod standing;

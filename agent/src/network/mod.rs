@@ -25,7 +25,6 @@ mod files;
 mod handle;
 pub mod kernel;
 mod owner;
-mod pause;
 mod peers;
 mod pool;
 mod quarantine;

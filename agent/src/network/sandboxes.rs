@@ -1,8 +1,8 @@
 //! What the network owner needs of the container engine: sandboxes, and what their tasks' containers say of them.
 
-use super::pause;
 use crate::crash;
 use crate::engine::docker::{chain, plain};
+use crate::pause;
 use async_trait::async_trait;
 use longshore_docker::{Docker, SandboxInput, sandbox_config, sandbox_name};
 use longshore_model::{EniId, EniReport, TaskId};

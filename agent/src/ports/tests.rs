@@ -1,6 +1,6 @@
 use super::*;
 use crate::engine::tests::fixtures::{port, spec};
-use longshore_model::{AssignedTask, DesiredStatus, TaskSpec, Timestamp};
+use longshore_model::{AssignedTask, DesiredStatus, PortMapping, TaskSpec, Timestamp};
 use std::net::{TcpListener, UdpSocket};
 use std::sync::Arc;
 
@@ -64,6 +64,32 @@ fn a_port_that_somebody_listens_on_is_passed_over() {
     let foreign = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 21_012)).expect("free");
     assert_eq!(given(&mut ports, &mut dynamic(Protocol::Udp)), [21_013]);
     drop(foreign);
+}
+
+#[test]
+fn a_range_is_in_a_row_and_as_good_as_its_ports() {
+    let mut ports = Ports::new(PortRange { first: 21_030, last: 21_039 }, BTreeSet::from([reserved(21_035)]));
+    let foreign = TcpListener::bind((Ipv4Addr::LOCALHOST, 21_031)).expect("free");
+    let row = |count| PortMapping { count, ..port(80, HostPort::Dynamic, Protocol::Tcp) };
+    let mut three = task(spec(&[("c", &[row(3)])]));
+    assert_eq!(given(&mut ports, &mut three), [21_032], "after one in use and before one that is reserved");
+    let all = |task: &Task| task.held_ports().iter().map(|key| key.port).collect::<Vec<_>>();
+    assert_eq!(all(&three), [21_032, 21_033, 21_034]);
+    ports.sync(&three);
+    let mut four = task(spec(&[("c", &[row(4)])]));
+    assert_eq!(given(&mut ports, &mut four), [21_036]);
+    let failure = ports.give(&task(spec(&[("c", &[row(2)])]))).expect_err("no two in a row are left");
+    assert!(failure.text().contains("no 2 free tcp ports in a row in the range 21030-21039"), "{}", failure.text());
+    // One alone still fits; a range that is given back is whole again, and does not go round the end.
+    assert_eq!(given(&mut ports, &mut dynamic(Protocol::Tcp)), [21_030]);
+    assert_eq!(ports.held(), 8);
+    assert!(ports.forget(three.record.id));
+    drop(foreign);
+    assert_eq!(given(&mut ports, &mut task(spec(&[("c", &[row(4)])]))), [21_031]);
+}
+
+fn reserved(port: u16) -> PortKey {
+    PortKey { protocol: Protocol::Tcp, port }
 }
 
 #[test]

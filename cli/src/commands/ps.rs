@@ -84,11 +84,13 @@ fn ports(task: &Task) -> String {
     if texts.is_empty() { dash() } else { texts.join(", ") }
 }
 
-/// `32768->80/tcp`.
+/// `32768->80/tcp`, or `30000-30009->80-89/tcp`.
 pub(super) fn binding(binding: &NetworkBinding) -> String {
-    let port = |p: Option<i32>| p.map_or_else(dash, |p| p.to_string());
+    let port =
+        |p: Option<i32>, range: Option<&String>| p.map(|p| p.to_string()).or(range.cloned()).unwrap_or_else(dash);
     let protocol = binding.protocol.as_ref().map_or("tcp", |p| p.as_str());
-    format!("{}->{}/{protocol}", port(binding.host_port), port(binding.container_port))
+    let host = port(binding.host_port, binding.host_port_range.as_ref());
+    format!("{host}->{}/{protocol}", port(binding.container_port, binding.container_port_range.as_ref()))
 }
 
 /// The exit codes; with several containers each with its name.

@@ -120,7 +120,8 @@ fn container_facts(facts: &mut Facts, container: &ContainerDefinition) {
 
 fn port(mapping: &PortMapping) -> String {
     let protocol = mapping.protocol.as_ref().map_or("tcp", |p| p.as_str());
-    let container = mapping.container_port.unwrap_or_default();
+    let single = || mapping.container_port.unwrap_or_default().to_string();
+    let container = mapping.container_port_range.clone().unwrap_or_else(single);
     match mapping.host_port.filter(|p| *p > 0) {
         Some(host) => format!("{host}->{container}/{protocol}"),
         None => format!("dynamic->{container}/{protocol}"),

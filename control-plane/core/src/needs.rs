@@ -70,6 +70,13 @@ pub(crate) fn fixed_host_port(mode: &NetworkMode, mapping: &PortMapping) -> Opti
     }
 }
 
+/// The first and the last port of a `containerPortRange`, of which there are two at least.
+pub(crate) fn port_range(text: &str) -> Option<(u16, u16)> {
+    let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
+    let (first, last) = text.split_once('-')?;
+    Some((port(first)?, port(last)?)).filter(|(first, last)| first < last)
+}
+
 /// Whether a mapping is of UDP; TCP is the default.
 pub(crate) fn is_udp(mapping: &PortMapping) -> bool {
     mapping.protocol == Some(TransportProtocol::Udp)

@@ -1,17 +1,20 @@
 //! From a task's record to what its agent runs: the definition with its overrides, and nothing left to decide. Pure.
 
-use crate::needs::{container_override, fixed_host_port, is_udp, task_cpu, task_memory};
+mod volumes;
+
+use crate::needs::{container_override, fixed_host_port, is_udp, port_range, task_cpu, task_memory};
 use crate::records::{Definition, Task, TaskContainer};
-use longshore_ecs_api::enums::{DeviceCgroupPermission, NetworkMode as ApiMode};
+use longshore_ecs_api::enums::{DeviceCgroupPermission, IpcMode as ApiIpc, NetworkMode as ApiMode, PidMode as ApiPid};
 use longshore_ecs_api::types::{
     self, ContainerDefinition, ContainerOverride, KeyValuePair, LinuxParameters as ApiLinux, TaskDefinition,
 };
 use longshore_model::arn::Resource;
 use longshore_model::{
-    AccountId, Arn, ContainerName, ContainerSpec, Device, EnvVar, HostPort, LinuxParameters, LogConfig, MountPoint,
-    NetworkMode, PortMapping, Protocol, TaskSpec, Tmpfs, Ulimit, VolumeSource, VolumeSpec,
+    AccountId, Arn, ContainerName, ContainerSpec, Device, EnvVar, HostPort, IpcMode, Link, LinuxParameters, LogConfig,
+    NetworkMode, PidMode, PortMapping, Protocol, TaskSpec, Tmpfs, Ulimit,
 };
 use std::collections::BTreeMap;
+use volumes::{mount_point, volume, volumes_from};
 
 /// What `task`'s agent is to run. Never changes for one task.
 #[must_use]
@@ -34,6 +37,8 @@ pub fn render(account: &AccountId, task: &Task, definition: &Definition) -> Task
         group: task.group.to_string(),
         network_mode: mode,
         awsvpc: task.awsvpc.as_deref().cloned(),
+        pid_mode: body.pid_mode.as_ref().and_then(pid_mode),
+        ipc_mode: body.ipc_mode.as_ref().and_then(ipc_mode),
         cpu_units: task_cpu(body, overrides),
         memory_mib: task_memory(body, overrides),
         containers: containers
@@ -51,6 +56,23 @@ fn network_mode(body: &TaskDefinition) -> NetworkMode {
         Some(ApiMode::None) => NetworkMode::None,
         Some(ApiMode::Awsvpc) => NetworkMode::Awsvpc,
         Some(ApiMode::Bridge | ApiMode::Other(_)) | None => NetworkMode::Bridge,
+    }
+}
+
+fn pid_mode(mode: &ApiPid) -> Option<PidMode> {
+    match mode {
+        ApiPid::Host => Some(PidMode::Host),
+        ApiPid::Task => Some(PidMode::Task),
+        ApiPid::Other(_) => None,
+    }
+}
+
+fn ipc_mode(mode: &ApiIpc) -> Option<IpcMode> {
+    match mode {
+        ApiIpc::Host => Some(IpcMode::Host),
+        ApiIpc::Task => Some(IpcMode::Task),
+        ApiIpc::None => Some(IpcMode::None),
+        ApiIpc::Other(_) => None,
     }
 }
 
@@ -76,8 +98,10 @@ fn container(
         user: some_text(c.user.as_ref()),
         hostname: some_text(c.hostname.as_ref()),
         environment: environment(c.environment.as_deref(), over.and_then(|o| o.environment.as_deref())),
+        environment_files: c.environment_files.iter().flatten().filter_map(|f| f.value.clone()).collect(),
         port_mappings: ports.collect(),
         mount_points: c.mount_points.iter().flatten().filter_map(mount_point).collect(),
+        volumes_from: c.volumes_from.iter().flatten().filter_map(volumes_from).collect(),
         readonly_root: c.readonly_root_filesystem.unwrap_or(false),
         privileged: c.privileged.unwrap_or(false),
         interactive: c.interactive.unwrap_or(false),
@@ -89,6 +113,7 @@ fn container(
         dns_servers: c.dns_servers.clone().unwrap_or_default(),
         dns_search: c.dns_search_domains.clone().unwrap_or_default(),
         extra_hosts: c.extra_hosts.iter().flatten().filter_map(extra_host).collect(),
+        links: c.links.iter().flatten().filter_map(|l| link(l)).collect(),
         security_options: c.docker_security_options.clone().unwrap_or_default(),
         sysctls: c.system_controls.iter().flatten().filter_map(sysctl).collect(),
         log: c.log_configuration.as_ref().and_then(log),
@@ -117,7 +142,11 @@ fn environment(own: Option<&[KeyValuePair]>, over: Option<&[KeyValuePair]>) -> V
 }
 
 fn port_mapping(mode: NetworkMode, p: &types::PortMapping) -> Option<PortMapping> {
-    let container_port = u16::try_from(p.container_port?).ok().filter(|port| *port != 0)?;
+    let port = || u16::try_from(p.container_port?).ok().filter(|port| *port != 0);
+    let (container_port, count) = match p.container_port_range.as_deref().and_then(port_range) {
+        Some((first, last)) => (first, last - first + 1),
+        None => (port()?, 1),
+    };
     let api_mode = match mode {
         NetworkMode::Bridge => ApiMode::Bridge,
         NetworkMode::Host => ApiMode::Host,
@@ -131,15 +160,8 @@ fn port_mapping(mode: NetworkMode, p: &types::PortMapping) -> Option<PortMapping
             fixed_host_port(&api_mode, p).map_or(HostPort::Dynamic, HostPort::Fixed)
         }
     };
-    Some(PortMapping { container_port, host_port, protocol: if is_udp(p) { Protocol::Udp } else { Protocol::Tcp } })
-}
-
-fn mount_point(m: &types::MountPoint) -> Option<MountPoint> {
-    Some(MountPoint {
-        volume: m.source_volume.clone()?,
-        container_path: m.container_path.clone()?,
-        read_only: m.read_only.unwrap_or(false),
-    })
+    let protocol = if is_udp(p) { Protocol::Udp } else { Protocol::Tcp };
+    Some(PortMapping { container_port, host_port, protocol, count })
 }
 
 fn ulimit(u: &types::Ulimit) -> Option<Ulimit> {
@@ -196,6 +218,12 @@ fn extra_host(h: &types::HostEntry) -> Option<String> {
     Some(format!("{}:{}", h.hostname.as_deref()?, h.ip_address.as_deref()?))
 }
 
+/// `container` or `container:alias`.
+fn link(link: &str) -> Option<Link> {
+    let (container, alias) = link.split_once(':').unwrap_or((link, link));
+    Some(Link { container: ContainerName::new(container).ok()?, alias: alias.to_owned() })
+}
+
 fn sysctl(s: &types::SystemControl) -> Option<(String, String)> {
     Some((s.namespace.clone()?, s.value.clone()?))
 }
@@ -203,12 +231,6 @@ fn sysctl(s: &types::SystemControl) -> Option<(String, String)> {
 fn log(l: &types::LogConfiguration) -> Option<LogConfig> {
     let driver = l.log_driver.as_ref()?.as_str().to_owned();
     Some(LogConfig { driver, options: l.options.clone().unwrap_or_default() })
-}
-
-fn volume(v: &types::Volume) -> Option<VolumeSpec> {
-    let path = v.host.as_ref().and_then(|h| h.source_path.clone()).filter(|path| !path.is_empty());
-    let source = path.map_or(VolumeSource::Task, |path| VolumeSource::Host { path });
-    Some(VolumeSpec { name: v.name.clone()?, source })
 }
 
 /// Validation refuses negative numbers; 0 stands in for one all the same.

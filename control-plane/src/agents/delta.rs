@@ -76,6 +76,8 @@ mod tests {
             group: String::new(),
             network_mode: NetworkMode::None,
             awsvpc: None,
+            pid_mode: None,
+            ipc_mode: None,
             cpu_units: None,
             memory_mib: None,
             containers: Vec::new(),

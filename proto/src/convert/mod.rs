@@ -11,6 +11,7 @@ mod report;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod volume;
 
 pub use assignment::{ReadAssignment, RefusedTask};
 pub use host::ReadHello;
@@ -113,6 +114,23 @@ pub(crate) fn port(field: &str, value: u32) -> Result<u16, FieldError> {
         Ok(_) | Err(_) => {
             Err(FieldError::new(field, Fault::Range { value: value.into(), min: 1, max: u16::MAX.into() }))
         }
+    }
+}
+
+/// A count of ports of which the first is at most `first`; 0 stands for 1.
+pub(crate) fn ports(field: &str, count: u32, first: u16) -> Result<u16, FieldError> {
+    let max = u16::MAX - first + 1;
+    match u16::try_from(count.max(1)) {
+        Ok(count) if count <= max => Ok(count),
+        Ok(_) | Err(_) => Err(FieldError::new(field, Fault::Range { value: count.into(), min: 1, max: max.into() })),
+    }
+}
+
+pub(crate) fn absolute(field: &str, path: String) -> Result<String, FieldError> {
+    if path.starts_with('/') && !path.contains('\0') {
+        Ok(path)
+    } else {
+        Err(FieldError::new(field, Fault::Rule("must be an absolute path")))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What an agent says of its tasks.
 
-use super::{Fault, FieldError, Within, at_most, each, enumeration, id, port, repeated, wire_enum};
+use super::{Fault, FieldError, Within, at_most, each, enumeration, id, port, ports, repeated, wire_enum};
 use crate::v1;
 use longshore_model::{
     ContainerName, ContainerReport, EniReport, NetworkBinding, Protocol, StopInfo, TaskId, TaskReport, Timestamp,
@@ -200,6 +200,7 @@ impl From<NetworkBinding> for v1::NetworkBinding {
             container_port: binding.container_port.into(),
             host_port: binding.host_port.into(),
             protocol: v1::Protocol::from(binding.protocol).into(),
+            count: binding.count.into(),
         }
     }
 }
@@ -211,10 +212,13 @@ impl TryFrom<v1::NetworkBinding> for NetworkBinding {
         if binding.bind_ip.parse::<std::net::IpAddr>().is_err() {
             return Err(FieldError::new("bind_ip", Fault::Rule("is not an address")));
         }
+        let container_port = port("container_port", binding.container_port)?;
+        let host_port = port("host_port", binding.host_port)?;
         Ok(Self {
             bind_ip: binding.bind_ip,
-            container_port: port("container_port", binding.container_port)?,
-            host_port: port("host_port", binding.host_port)?,
+            container_port,
+            host_port,
+            count: ports("count", binding.count, container_port.max(host_port))?,
             protocol: enumeration::<v1::Protocol, Protocol>("protocol", binding.protocol)?,
         })
     }

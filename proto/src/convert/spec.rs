@@ -1,14 +1,16 @@
 //! What a task is made of.
 
-use super::{Fault, FieldError, Within, each, enumeration, id, port, repeated, required, wire_enum};
+use super::{Fault, FieldError, Within, absolute, each, enumeration, id, port, ports, repeated, wire_enum};
 use crate::v1;
 use longshore_model::{
-    AwsvpcSpec, ClusterName, ContainerName, ContainerSpec, Device, EnvVar, HostPort, LinuxParameters, LogConfig,
-    MountPoint, NetworkMode, PortMapping, TaskSpec, Tmpfs, Ulimit, VolumeSource, VolumeSpec,
+    AwsvpcSpec, ClusterName, ContainerName, ContainerSpec, Device, EnvVar, HostPort, Link, LinuxParameters, LogConfig,
+    NetworkMode, PortMapping, TaskSpec, Tmpfs, Ulimit, VolumeSpec,
 };
 
 wire_enum!(NetworkMode <=> NetworkMode { Bridge = Bridge, Host = Host, None = None, Awsvpc = Awsvpc });
 wire_enum!(Protocol <=> Protocol { Tcp = Tcp, Udp = Udp });
+wire_enum!(PidMode <=> PidMode { Host = Host, Task = Task });
+wire_enum!(IpcMode <=> IpcMode { Host = Host, Task = Task, None = None });
 
 impl From<TaskSpec> for v1::TaskSpec {
     fn from(spec: TaskSpec) -> Self {
@@ -25,6 +27,8 @@ impl From<TaskSpec> for v1::TaskSpec {
             containers: spec.containers.into_iter().map(Into::into).collect(),
             volumes: spec.volumes.into_iter().map(Into::into).collect(),
             awsvpc: spec.awsvpc.map(Into::into),
+            pid_mode: spec.pid_mode.map_or(v1::PidMode::Unspecified, v1::PidMode::from).into(),
+            ipc_mode: spec.ipc_mode.map_or(v1::IpcMode::Unspecified, v1::IpcMode::from).into(),
         }
     }
 }
@@ -45,12 +49,7 @@ impl TryFrom<v1::TaskSpec> for TaskSpec {
             return Err(FieldError::new("containers", Fault::Rule("must have at least one that is essential")));
         }
         for (i, container) in containers.iter().enumerate() {
-            for (j, mount) in container.mount_points.iter().enumerate() {
-                if !volumes.iter().any(|volume| volume.name == mount.volume) {
-                    let place = format!("containers[{i}].mount_points[{j}].volume");
-                    return Err(FieldError::new(place, Fault::Dangling(mount.volume.clone())));
-                }
-            }
+            refers(container, &containers, &volumes).within(&format!("containers[{i}]"))?;
         }
         let network_mode = enumeration::<v1::NetworkMode, _>("network_mode", spec.network_mode)?;
         let awsvpc = spec.awsvpc.map(AwsvpcSpec::try_from).transpose().within("awsvpc")?;
@@ -67,6 +66,8 @@ impl TryFrom<v1::TaskSpec> for TaskSpec {
             group: spec.group,
             network_mode,
             awsvpc,
+            pid_mode: unless_zero("pid_mode", spec.pid_mode, enumeration::<v1::PidMode, _>)?,
+            ipc_mode: unless_zero("ipc_mode", spec.ipc_mode, enumeration::<v1::IpcMode, _>)?,
             cpu_units: spec.cpu_units,
             memory_mib: spec.memory_mib,
             containers,
@@ -75,28 +76,37 @@ impl TryFrom<v1::TaskSpec> for TaskSpec {
     }
 }
 
-impl From<VolumeSpec> for v1::Volume {
-    fn from(volume: VolumeSpec) -> Self {
-        let source = match volume.source {
-            VolumeSource::Host { path } => v1::volume::Source::HostPath(path),
-            VolumeSource::Task => v1::volume::Source::Task(v1::TaskScoped {}),
-        };
-        Self { name: volume.name, source: Some(source) }
+/// What a container names of its task is there.
+fn refers(container: &ContainerSpec, all: &[ContainerSpec], volumes: &[VolumeSpec]) -> Result<(), FieldError> {
+    let dangling = |field: &str, i: usize, part: &str, name: &str| {
+        Err(FieldError::new(format!("{field}[{i}].{part}"), Fault::Dangling(name.to_owned())))
+    };
+    for (i, mount) in container.mount_points.iter().enumerate() {
+        if !volumes.iter().any(|volume| volume.name == mount.volume) {
+            return dangling("mount_points", i, "volume", &mount.volume);
+        }
     }
+    let other = |name: &ContainerName| *name != container.name && all.iter().any(|c| c.name == *name);
+    for (i, from) in container.volumes_from.iter().enumerate() {
+        if !other(&from.container) {
+            return dangling("volumes_from", i, "container", from.container.as_str());
+        }
+    }
+    for (i, link) in container.links.iter().enumerate() {
+        if !other(&link.container) {
+            return dangling("links", i, "container", link.container.as_str());
+        }
+    }
+    Ok(())
 }
 
-impl TryFrom<v1::Volume> for VolumeSpec {
-    type Error = FieldError;
-
-    fn try_from(volume: v1::Volume) -> Result<Self, FieldError> {
-        let source = match required("source", volume.source)? {
-            v1::volume::Source::HostPath(path) => VolumeSource::Host { path: absolute("host_path", path)? },
-            v1::volume::Source::Task(v1::TaskScoped {}) => VolumeSource::Task,
-        };
-        // The name becomes part of an engine's volume name.
-        id("name", ContainerName::new(&volume.name))?;
-        Ok(Self { name: volume.name, source })
-    }
+/// An enumeration whose first value says that nothing is said.
+fn unless_zero<T>(
+    field: &str,
+    value: i32,
+    read: impl FnOnce(&str, i32) -> Result<T, FieldError>,
+) -> Result<Option<T>, FieldError> {
+    if value == 0 { Ok(None) } else { read(field, value).map(Some) }
 }
 
 impl From<ContainerSpec> for v1::ContainerSpec {
@@ -134,6 +144,9 @@ impl From<ContainerSpec> for v1::ContainerSpec {
             log: container.log.map(Into::into),
             stop_timeout_secs: container.stop_timeout_secs,
             gpu_ids: container.gpu_ids,
+            volumes_from: container.volumes_from.into_iter().map(Into::into).collect(),
+            links: container.links.into_iter().map(Into::into).collect(),
+            environment_files: container.environment_files,
         }
     }
 }
@@ -160,8 +173,10 @@ impl TryFrom<v1::ContainerSpec> for ContainerSpec {
             user: container.user,
             hostname: container.hostname,
             environment: each("environment", container.environment)?,
+            environment_files: container.environment_files,
             port_mappings: each("port_mappings", container.port_mappings)?,
             mount_points: each("mount_points", container.mount_points)?,
+            volumes_from: each("volumes_from", container.volumes_from)?,
             readonly_root: container.readonly_root,
             privileged: container.privileged,
             interactive: container.interactive,
@@ -176,6 +191,7 @@ impl TryFrom<v1::ContainerSpec> for ContainerSpec {
             dns_servers: container.dns_servers,
             dns_search: container.dns_search,
             extra_hosts: container.extra_hosts,
+            links: each("links", container.links)?,
             security_options: container.security_options,
             sysctls: container.sysctls,
             log: container.log.map(LogConfig::try_from).transpose().within("log")?,
@@ -215,7 +231,8 @@ impl From<PortMapping> for v1::PortMapping {
             HostPort::Dynamic => 0,
         };
         let protocol = v1::Protocol::from(mapping.protocol).into();
-        Self { container_port: mapping.container_port.into(), host_port, protocol }
+        let count = mapping.count.into();
+        Self { container_port: mapping.container_port.into(), host_port, protocol, count }
     }
 }
 
@@ -223,32 +240,38 @@ impl TryFrom<v1::PortMapping> for PortMapping {
     type Error = FieldError;
 
     fn try_from(mapping: v1::PortMapping) -> Result<Self, FieldError> {
+        let container_port = port("container_port", mapping.container_port)?;
+        let host_port = match mapping.host_port {
+            0 => HostPort::Dynamic,
+            fixed => HostPort::Fixed(port("host_port", fixed)?),
+        };
+        let last = match host_port {
+            HostPort::Fixed(port) => port.max(container_port),
+            HostPort::Dynamic => container_port,
+        };
         Ok(Self {
-            container_port: port("container_port", mapping.container_port)?,
-            host_port: match mapping.host_port {
-                0 => HostPort::Dynamic,
-                fixed => HostPort::Fixed(port("host_port", fixed)?),
-            },
+            container_port,
+            host_port,
             protocol: enumeration::<v1::Protocol, _>("protocol", mapping.protocol)?,
+            count: ports("count", mapping.count, last)?,
         })
     }
 }
 
-impl From<MountPoint> for v1::MountPoint {
-    fn from(mount: MountPoint) -> Self {
-        Self { volume: mount.volume, container_path: mount.container_path, read_only: mount.read_only }
+impl From<Link> for v1::Link {
+    fn from(link: Link) -> Self {
+        Self { container: link.container.into(), alias: link.alias }
     }
 }
 
-impl TryFrom<v1::MountPoint> for MountPoint {
+impl TryFrom<v1::Link> for Link {
     type Error = FieldError;
 
-    fn try_from(mount: v1::MountPoint) -> Result<Self, FieldError> {
-        Ok(Self {
-            volume: mount.volume,
-            container_path: absolute("container_path", mount.container_path)?,
-            read_only: mount.read_only,
-        })
+    fn try_from(link: v1::Link) -> Result<Self, FieldError> {
+        if link.alias.is_empty() {
+            return Err(FieldError::new("alias", Fault::Missing));
+        }
+        Ok(Self { container: id("container", ContainerName::new(link.container))?, alias: link.alias })
     }
 }
 
@@ -365,13 +388,5 @@ impl TryFrom<v1::LogConfig> for LogConfig {
             return Err(FieldError::new("driver", Fault::Missing));
         }
         Ok(Self { driver: log.driver, options: log.options })
-    }
-}
-
-fn absolute(field: &str, path: String) -> Result<String, FieldError> {
-    if path.starts_with('/') && !path.contains('\0') {
-        Ok(path)
-    } else {
-        Err(FieldError::new(field, Fault::Rule("must be an absolute path")))
     }
 }

@@ -137,15 +137,30 @@ fn refusals_name_the_field() {
     assert_eq!(container(|c| c.image = String::new()), "spec.containers[0].image");
     let port = |container_port, host_port, protocol| {
         task_field(|spec| {
-            spec.containers[0].port_mappings = vec![v1::PortMapping { container_port, host_port, protocol }];
+            let mapping = v1::PortMapping { container_port, host_port, protocol, count: 2 };
+            spec.containers[0].port_mappings = vec![mapping];
         })
     };
+    assert_eq!(port(65_535, 0, 1), "spec.containers[0].port_mappings[0].count");
+    assert_eq!(port(80, 65_535, 1), "spec.containers[0].port_mappings[0].count");
     assert_eq!(port(0, 80, 1), "spec.containers[0].port_mappings[0].container_port");
     assert_eq!(port(80, 65_536, 1), "spec.containers[0].port_mappings[0].host_port");
     assert_eq!(port(80, 80, 9), "spec.containers[0].port_mappings[0].protocol");
     let mount = v1::MountPoint { volume: "not there".to_owned(), container_path: "/x".to_owned(), read_only: false };
     let dangling = task_field(|spec| spec.containers[0].mount_points = vec![mount]);
     assert_eq!(dangling, "spec.containers[0].mount_points[0].volume");
+    let own = |spec: &v1::TaskSpec| spec.containers[0].name.clone();
+    let of_itself = task_field(|spec| {
+        spec.containers[0].volumes_from = vec![v1::VolumesFrom { container: own(spec), read_only: true }];
+    });
+    assert_eq!(of_itself, "spec.containers[0].volumes_from[0].container");
+    let link = v1::Link { container: "nobody".to_owned(), alias: "db".to_owned() };
+    let nobodys = task_field(|spec| spec.containers[0].links = vec![link]);
+    assert_eq!(nobodys, "spec.containers[0].links[0].container");
+    assert_eq!(task_field(|spec| spec.pid_mode = 9), "spec.pid_mode");
+    let odd = v1::DockerVolume { autoprovision: true, ..v1::DockerVolume::default() };
+    let odd = v1::volume::Source::Docker(odd);
+    assert_eq!(task_field(|spec| spec.volumes[0].source = Some(odd)), "spec.volumes[0].docker.autoprovision");
     let linux = v1::LinuxParameters { swappiness: Some(101), ..v1::LinuxParameters::default() };
     assert_eq!(task_field(|spec| spec.containers[0].linux = Some(linux)), "spec.containers[0].linux.swappiness");
     let variable = v1::EnvVar { name: "A=B".to_owned(), value: String::new() };

@@ -1,6 +1,7 @@
 use super::*;
 use longshore_model::{
-    ClusterName, ContainerName, Device, EnvVar, LogConfig, Protocol, TaskId, Tmpfs, Ulimit, VolumeSpec,
+    ClusterName, ContainerName, Device, DockerVolume, EnvVar, IpcMode, Link, LogConfig, MountPoint, PidMode, Protocol,
+    TaskId, Tmpfs, Ulimit, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom,
 };
 use std::collections::BTreeMap;
 
@@ -19,8 +20,10 @@ fn spec() -> TaskSpec {
         user: None,
         hostname: None,
         environment: Vec::new(),
+        environment_files: Vec::new(),
         port_mappings: Vec::new(),
         mount_points: Vec::new(),
+        volumes_from: Vec::new(),
         readonly_root: false,
         privileged: false,
         interactive: false,
@@ -32,6 +35,7 @@ fn spec() -> TaskSpec {
         dns_servers: Vec::new(),
         dns_search: Vec::new(),
         extra_hosts: Vec::new(),
+        links: Vec::new(),
         security_options: Vec::new(),
         sysctls: BTreeMap::new(),
         log: None,
@@ -47,6 +51,8 @@ fn spec() -> TaskSpec {
         group: "family:web".into(),
         network_mode: NetworkMode::Bridge,
         awsvpc: None,
+        pid_mode: None,
+        ipc_mode: None,
         cpu_units: None,
         memory_mib: None,
         containers: vec![container],
@@ -215,6 +221,18 @@ fn what_it_sees_of_disks() {
         read_only,
     };
     task.volumes = vec![volume("etc", VolumeSource::Host { path: "/etc".into() }), volume("data", VolumeSource::Task)];
+    let docker = |scope| {
+        let (driver_opts, labels) = (BTreeMap::new(), BTreeMap::from([("team".to_owned(), "web".to_owned())]));
+        VolumeSource::Docker(DockerVolume { scope, driver: None, driver_opts, labels })
+    };
+    let made = [docker(VolumeScope::Task), docker(VolumeScope::Shared { autoprovision: true })];
+    let [own, shared] = made.map(|source| volume("made", source));
+    assert_eq!(labels::name_of_volume(task.id, &own), "ls-abababababababababababababababab-made");
+    assert_eq!(labels::name_of_volume(task.id, &shared), "made");
+    let labels_of = |v: &VolumeSpec| labels::volume_labels(task.id, v).into_iter().collect::<BTreeMap<_, _>>();
+    assert_eq!(labels_of(&own).keys().collect::<Vec<_>>(), ["longshore.task", "longshore.volume", "team"]);
+    let shared = labels_of(&shared);
+    assert_eq!(shared.keys().collect::<Vec<_>>(), ["longshore.volume", "team"], "it is no task's to remove");
     task.containers[0].mount_points = vec![mount("etc", "/host/etc", true), mount("data", "/data", false)];
     let body = build(&task).expect("the engine can be told");
     assert_eq!(
@@ -325,7 +343,7 @@ fn a_container_that_joins_a_sandbox_gets_the_tasks_files() {
 }
 
 fn binding(container_port: u16, host_port: u16, protocol: Protocol) -> NetworkBinding {
-    NetworkBinding { bind_ip: "0.0.0.0".into(), container_port, host_port, protocol }
+    NetworkBinding { bind_ip: "0.0.0.0".into(), container_port, host_port, protocol, count: 1 }
 }
 
 #[test]
@@ -340,6 +358,47 @@ fn ports_are_published_each_where_it_was_resolved_to() {
     };
     assert_eq!((host_ports("80/tcp"), host_ports("53/udp")), (words(&["30001", "30002"]), words(&["53"])));
     assert!(ports.values().flatten().flatten().all(|b| b.host_ip.as_deref() == Some("0.0.0.0")));
+}
+
+#[test]
+fn a_range_is_published_port_by_port() {
+    let range = NetworkBinding { count: 3, ..binding(7000, 30_005, Protocol::Tcp) };
+    let body = build_with(&spec(), &[range], None, None).expect("the engine can be told");
+    assert_eq!(body.exposed_ports, Some(words(&["7000/tcp", "7001/tcp", "7002/tcp"])));
+    let ports = body.host_config.expect("there").port_bindings.expect("published");
+    let first = |key: &str| ports[key].as_ref().and_then(|list| list[0].host_port.clone());
+    assert_eq!([first("7000/tcp"), first("7002/tcp")], [Some("30005".into()), Some("30007".into())]);
+}
+
+#[test]
+fn what_it_has_of_other_containers() {
+    let other = || ContainerName::new("db").expect("a name");
+    let from = |read_only| VolumesFrom { container: other(), read_only };
+    check(
+        |c| c.volumes_from = vec![from(true), from(false)],
+        |_, h| h.volumes_from,
+        Some(words(&["ls-abababababababababababababababab-db:ro", "ls-abababababababababababababababab-db"])),
+    );
+    let link = |c: &mut ContainerSpec| c.links = vec![Link { container: other(), alias: "database".into() }];
+    check(link, |_, h| h.links, Some(words(&["ls-abababababababababababababababab-db:database"])));
+    let mut task = spec();
+    link(&mut task.containers[0]);
+    task.network_mode = NetworkMode::Host;
+    assert_eq!(build(&task).expect("the engine can be told").host_config.expect("there").links, None);
+}
+
+#[test]
+fn with_whom_it_shares_its_processes_and_its_memory() {
+    let modes = |pid_mode, ipc_mode| {
+        let task = TaskSpec { pid_mode, ipc_mode, ..spec() };
+        let host = build(&task).expect("the engine can be told").host_config.expect("there");
+        (host.pid_mode, host.ipc_mode)
+    };
+    let pause = || Some("container:ls-abababababababababababababababab.pause".to_owned());
+    assert_eq!(modes(None, None), (None, None));
+    assert_eq!(modes(Some(PidMode::Host), Some(IpcMode::Host)), (Some("host".into()), Some("host".into())));
+    assert_eq!(modes(Some(PidMode::Task), Some(IpcMode::Task)), (pause(), pause()));
+    assert_eq!(modes(None, Some(IpcMode::None)), (None, Some("none".into())));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use longshore_model::{
     AssignedTask, Bandwidth, ClusterName, ContainerName, ContainerSpec, DesiredStatus, EniId, EniReport, HostPort,
-    LinuxParameters, Mac, NetworkMode, PortMapping, Protocol, TaskId, TaskSpec, TaskStatus, Timestamp, VolumeSource,
-    VolumeSpec,
+    LinuxParameters, Mac, NetworkMode, PidMode, PortMapping, Protocol, TaskId, TaskSpec, TaskStatus, Timestamp,
+    VolumeSource, VolumeSpec, VolumesFrom,
 };
 use longshore_plan::{
     EngineView, Failure, Inspected, Interface, Made, Outcome, Phase, Policy, PortClaims, PortKey, ResolvedPort,
@@ -22,6 +22,10 @@ pub(crate) struct Shape {
     pub limited: bool,
     /// Instead of host ports an interface of its own.
     pub awsvpc: bool,
+    /// Each container takes the volumes of the one before it.
+    pub chained: bool,
+    /// Its containers share their processes.
+    pub joined: bool,
 }
 
 pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
@@ -31,8 +35,8 @@ pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
         2 => Just(Some(HostPort::Dynamic)),
     ];
     let containers = proptest::collection::vec((any::<bool>(), port), 1..4);
-    let shape = (containers, any::<bool>(), any::<bool>(), any::<bool>());
-    let shape = shape.prop_map(|(mut containers, volume, limited, awsvpc)| {
+    let shape = (containers, any::<[bool; 5]>());
+    let shape = shape.prop_map(|(mut containers, [volume, limited, awsvpc, chained, joined])| {
         containers[0].0 = true;
         // A fixed port once in a task.
         let mut seen = false;
@@ -41,21 +45,25 @@ pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
                 *port = None;
             }
         }
-        Shape { containers, volume, limited, awsvpc }
+        Shape { containers, volume, limited, awsvpc, chained, joined }
     });
     proptest::collection::vec(shape, 3)
 }
 
 pub(crate) fn plain_shapes() -> Vec<Shape> {
+    let plain = Shape {
+        containers: vec![(true, Some(HostPort::Dynamic))],
+        volume: false,
+        limited: true,
+        awsvpc: false,
+        chained: false,
+        joined: false,
+    };
+    let pair = |port| vec![(true, port), (false, None)];
     vec![
-        Shape { containers: vec![(true, None), (false, None)], volume: false, limited: false, awsvpc: true },
-        Shape {
-            containers: vec![(true, Some(HostPort::Fixed(80))), (false, None)],
-            volume: true,
-            limited: true,
-            awsvpc: false,
-        },
-        Shape { containers: vec![(true, Some(HostPort::Dynamic))], volume: false, limited: true, awsvpc: false },
+        Shape { containers: pair(None), limited: false, awsvpc: true, joined: true, ..plain.clone() },
+        Shape { containers: pair(Some(HostPort::Fixed(80))), volume: true, chained: true, ..plain.clone() },
+        plain,
     ]
 }
 
@@ -131,6 +139,7 @@ pub(crate) struct World {
     boxes: BTreeMap<Key, Box_>,
     volumes: BTreeSet<TaskId>,
     cgroups: BTreeSet<TaskId>,
+    namespaces: BTreeSet<TaskId>,
     /// Who has which interface, and which of their sandboxes run.
     interfaces: BTreeMap<EniId, TaskId>,
     sandboxes: BTreeSet<EniId>,
@@ -160,11 +169,19 @@ fn spec(n: usize, shape: &Shape) -> TaskSpec {
         user: None,
         hostname: None,
         environment: Vec::new(),
+        environment_files: Vec::new(),
         port_mappings: port
-            .map(|host_port| PortMapping { container_port: 80, host_port, protocol: Protocol::Tcp })
+            .map(|host_port| PortMapping { container_port: 80, host_port, protocol: Protocol::Tcp, count: 1 })
             .into_iter()
             .collect(),
         mount_points: Vec::new(),
+        volumes_from: (shape.chained && i > 0)
+            .then(|| VolumesFrom {
+                container: ContainerName::new(format!("c{}", i - 1)).expect("a name"),
+                read_only: true,
+            })
+            .into_iter()
+            .collect(),
         readonly_root: false,
         privileged: false,
         interactive: false,
@@ -176,6 +193,7 @@ fn spec(n: usize, shape: &Shape) -> TaskSpec {
         dns_servers: Vec::new(),
         dns_search: Vec::new(),
         extra_hosts: Vec::new(),
+        links: Vec::new(),
         security_options: Vec::new(),
         sysctls: BTreeMap::new(),
         log: None,
@@ -191,6 +209,8 @@ fn spec(n: usize, shape: &Shape) -> TaskSpec {
         group: "family:f".into(),
         network_mode: if shape.awsvpc { NetworkMode::Awsvpc } else { NetworkMode::Bridge },
         awsvpc: None,
+        pid_mode: shape.joined.then_some(PidMode::Task),
+        ipc_mode: None,
         cpu_units: shape.limited.then_some(256),
         memory_mib: None,
         containers: shape.containers.iter().enumerate().map(container).collect(),
@@ -222,6 +242,7 @@ impl World {
             boxes: BTreeMap::new(),
             volumes: BTreeSet::new(),
             cgroups: BTreeSet::new(),
+            namespaces: BTreeSet::new(),
             interfaces: BTreeMap::new(),
             sandboxes: BTreeSet::new(),
             foreign: BTreeSet::new(),
@@ -244,6 +265,7 @@ impl World {
             && self.boxes.is_empty()
             && self.claims.is_empty()
             && self.interfaces.is_empty()
+            && self.namespaces.is_empty()
     }
 
     pub(crate) fn apply(&mut self, op: Op) {
@@ -485,12 +507,19 @@ impl World {
                 self.volumes.insert(id);
                 Outcome::Ensured(Ok(Made::Plain))
             }
+            Step::Ensure(ResourceKind::Namespaces) => {
+                self.namespaces.insert(id);
+                Outcome::Ensured(Ok(Made::Plain))
+            }
+            Step::Ensure(ResourceKind::SharedVolume(_)) => Outcome::Ensured(Ok(Made::Plain)),
             Step::Release(kind) => {
                 match kind {
                     ResourceKind::Ports => {}
                     ResourceKind::Cgroup => _ = self.cgroups.remove(&id),
                     ResourceKind::Interface => self.take_interfaces(|task| *task == id),
+                    ResourceKind::Namespaces => _ = self.namespaces.remove(&id),
                     ResourceKind::Volume(_) => _ = self.volumes.remove(&id),
+                    ResourceKind::SharedVolume(_) => {}
                 }
                 Outcome::Released(Ok(()))
             }
@@ -599,6 +628,13 @@ impl World {
             return Err(Failure::Lasting("no such container to join".into()));
         }
         assert!(task.outline.volumes.is_empty() || self.volumes.contains(&id), "created before its volume");
+        assert!(!task.outline.namespaces || self.namespaces.contains(&id), "created before its namespaces");
+        for name in &task.outline.containers[i].after {
+            let before = task.record.containers.iter().position(|c| c.name == *name).expect("ours");
+            let phase = &task.record.containers[before].phase;
+            let begun = self.runs.contains_key(&(id, before)) || phase.is_running() || phase.is_stopped();
+            assert!(begun, "created before {name}, which is {phase:?}");
+        }
         self.ids += 1;
         let made = Box_ {
             id: format!("id{}", self.ids),
@@ -678,6 +714,7 @@ impl World {
             let known: BTreeSet<TaskId> = self.tasks.keys().copied().collect();
             self.volumes.retain(|id| known.contains(id));
             self.cgroups.retain(|id| known.contains(id));
+            self.namespaces.retain(|id| known.contains(id));
             self.take_interfaces(|id| !known.contains(id));
         }
     }
@@ -823,6 +860,7 @@ impl World {
                     assert!(!self.durable.contains_key(&id));
                     assert!(!self.volumes.contains(&id) && !self.cgroups.contains(&id) || !wanted.left, "leaked");
                     assert!(!self.interfaces.values().any(|holder| *holder == id), "an interface leaked");
+                    assert!(!self.namespaces.contains(&id) || !wanted.left, "namespaces leaked");
                 }
                 Some(task) => {
                     let record = &task.record;
@@ -832,6 +870,7 @@ impl World {
                         assert_eq!(record.reached, TaskStatus::Stopped, "{record:#?}");
                         assert_eq!(boxes, 0, "{record:#?}");
                         assert!(!self.volumes.contains(&id) && !self.cgroups.contains(&id), "{record:#?}");
+                        assert!(!self.namespaces.contains(&id), "{record:#?}");
                         assert!(task.held_ports().is_empty());
                         assert!(!self.interfaces.values().any(|holder| *holder == id), "{record:#?}");
                         assert!(task.report(&[]).eni.is_none_or(|eni| !eni.attached), "{record:#?}");

@@ -1,11 +1,14 @@
 //! A host in memory behind the engine's drivers, with scripted answers, and a ledger that survives "crashes".
 
 use crate::engine::drivers::{
-    Clock, Containers, CreateRequest, Drivers, Image, Images, Interfaces, Listed, Store, TaskCgroups, Volumes,
+    Clock, Containers, CreateRequest, Drivers, EnvironmentFiles, Image, Images, Interfaces, Listed, Namespaces, Store,
+    TaskCgroups, Volumes,
 };
 use crate::ledger::{Changes, Definition, Loaded, SaveError, SavedTask};
 use async_trait::async_trait;
-use longshore_model::{ContainerName, EniId, EniReport, Generation, Mac, TaskId, TaskSpec, Timestamp};
+use longshore_model::{
+    ContainerName, EniId, EniReport, EnvVar, Generation, Mac, TaskId, TaskSpec, Timestamp, VolumeSpec,
+};
 use longshore_plan::{Failure, Halt, Inspected, Interface, ResolvedPort, RunState, Sighting, Supervise, TaskRecord};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -36,6 +39,8 @@ pub(super) struct State {
     pub(super) containers: BTreeMap<Key, FakeContainer>,
     pub(super) volumes: BTreeSet<(TaskId, String)>,
     pub(super) cgroups: BTreeSet<TaskId>,
+    pub(super) namespaces: BTreeSet<TaskId>,
+    pub(super) environment_files: BTreeMap<String, Vec<EnvVar>>,
     pub(super) interfaces: BTreeMap<TaskId, Interface>,
     pub(super) sandboxes: BTreeSet<EniId>,
     pub(super) images: BTreeSet<String>,
@@ -57,9 +62,9 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Volumes and cgroups.
+    /// Volumes, namespaces and cgroups.
     pub(super) fn made_resources(&self) -> usize {
-        self.volumes.len() + self.cgroups.len()
+        self.volumes.len() + self.namespaces.len() + self.cgroups.len()
     }
 }
 
@@ -86,6 +91,8 @@ impl FakeHost {
             volumes: self.clone(),
             cgroups: self.clone(),
             interfaces: self.clone(),
+            namespaces: self.clone(),
+            environment_files: self.clone(),
             store: self.clone(),
             clock: self.clone(),
         }
@@ -253,8 +260,8 @@ impl Images for FakeHost {
 
 #[async_trait]
 impl Volumes for FakeHost {
-    async fn ensure(&self, task: TaskId, volume: &str) -> Result<(), Failure> {
-        self.state().volumes.insert((task, volume.to_owned()));
+    async fn ensure(&self, task: TaskId, volume: &VolumeSpec) -> Result<(), Failure> {
+        self.state().volumes.insert((task, volume.name.clone()));
         Ok(())
     }
     async fn remove(&self, task: TaskId, volume: &str) -> Result<(), Failure> {
@@ -263,6 +270,29 @@ impl Volumes for FakeHost {
     }
     async fn list(&self) -> Result<Vec<(TaskId, String)>, Failure> {
         Ok(self.state().volumes.iter().cloned().collect())
+    }
+}
+
+#[async_trait]
+impl Namespaces for FakeHost {
+    async fn ensure(&self, task: TaskId) -> Result<(), Failure> {
+        self.state().namespaces.insert(task);
+        Ok(())
+    }
+    async fn release(&self, task: TaskId) -> Result<(), Failure> {
+        self.state().namespaces.remove(&task);
+        Ok(())
+    }
+    async fn list(&self) -> Result<Vec<TaskId>, Failure> {
+        Ok(self.state().namespaces.iter().copied().collect())
+    }
+}
+
+#[async_trait]
+impl EnvironmentFiles for FakeHost {
+    async fn read(&self, source: &str) -> Result<Vec<EnvVar>, Failure> {
+        let found = self.state().environment_files.get(source).cloned();
+        found.ok_or_else(|| Failure::Lasting(format!("there is no file {source}")))
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 /// A port mapping.
 pub(crate) fn port(container_port: u16, host_port: HostPort, protocol: Protocol) -> PortMapping {
-    PortMapping { container_port, host_port, protocol }
+    PortMapping { container_port, host_port, protocol, count: 1 }
 }
 
 /// A container.
@@ -27,8 +27,10 @@ pub(crate) fn container(name: &str, ports: &[PortMapping]) -> ContainerSpec {
         user: None,
         hostname: None,
         environment: Vec::new(),
+        environment_files: Vec::new(),
         port_mappings: ports.to_vec(),
         mount_points: Vec::new(),
+        volumes_from: Vec::new(),
         readonly_root: false,
         privileged: false,
         interactive: false,
@@ -40,6 +42,7 @@ pub(crate) fn container(name: &str, ports: &[PortMapping]) -> ContainerSpec {
         dns_servers: Vec::new(),
         dns_search: Vec::new(),
         extra_hosts: Vec::new(),
+        links: Vec::new(),
         security_options: Vec::new(),
         sysctls: BTreeMap::new(),
         log: None,
@@ -59,6 +62,8 @@ pub(crate) fn spec(containers: &[(&str, &[PortMapping])]) -> TaskSpec {
         group: "family:web".into(),
         network_mode: NetworkMode::Bridge,
         awsvpc: None,
+        pid_mode: None,
+        ipc_mode: None,
         cpu_units: None,
         memory_mib: None,
         containers: containers.iter().map(|(name, ports)| container(name, ports)).collect(),

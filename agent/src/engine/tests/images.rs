@@ -1,8 +1,9 @@
 //! When images are pulled.
 
 use super::fake::FakeHost;
+use super::fixtures::container;
 use crate::config::PullBehavior;
-use crate::engine::images::Keeper;
+use crate::engine::images::{Keeper, behavior_of};
 use longshore_plan::Failure;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,7 @@ async fn one_pull_for_many_who_wait() {
     let waiters: Vec<_> = (0..20)
         .map(|_| {
             let keeper = keeper.clone();
-            tokio::spawn(async move { keeper.get("big").await })
+            tokio::spawn(async move { keeper.get("big", None).await })
         })
         .collect();
     while keeper.progress("big").is_none() {
@@ -42,7 +43,7 @@ async fn a_pull_ends_with_its_last_waiter() {
     let keeper = keeper(&host, PullBehavior::PreferCached);
     let waiter = tokio::spawn({
         let keeper = keeper.clone();
-        async move { keeper.get("big").await }
+        async move { keeper.get("big", None).await }
     });
     while pulls(&host) == 0 {
         tokio::task::yield_now().await;
@@ -51,7 +52,7 @@ async fn a_pull_ends_with_its_last_waiter() {
     let _ = waiter.await;
     // Whoever comes next begins anew.
     host.pull_gate.add_permits(1);
-    assert!(keeper.get("big").await.is_ok());
+    assert!(keeper.get("big", None).await.is_ok());
     assert_eq!(pulls(&host), 2);
 }
 
@@ -76,9 +77,9 @@ async fn behaviours_are_those_of_ecs() {
             host.state().script.insert("pull", vec![failure.clone(), failure]);
         }
         let keeper = keeper(&host, behavior);
-        assert_eq!(keeper.get("busybox").await.is_ok(), succeeds, "{behavior:?}, failing: {fails}");
+        assert_eq!(keeper.get("busybox", None).await.is_ok(), succeeds, "{behavior:?}, failing: {fails}");
         tokio::time::advance(Duration::from_secs(30)).await;
-        let _ = keeper.get("busybox").await;
+        let _ = keeper.get("busybox", None).await;
         assert_eq!(pulls(&host), expected, "{behavior:?}, failing: {fails}");
     }
 }
@@ -87,11 +88,39 @@ async fn behaviours_are_those_of_ecs() {
 async fn what_was_seen_is_not_asked_for_again_unless_it_is_missing() {
     let host = FakeHost::new();
     let keeper = keeper(&host, PullBehavior::PreferCached);
-    keeper.get("busybox").await.expect("it is here");
+    keeper.get("busybox", None).await.expect("it is here");
     host.state().images.clear();
-    keeper.get("busybox").await.expect("it was seen a moment ago");
+    keeper.get("busybox", None).await.expect("it was seen a moment ago");
     keeper.forget("busybox");
     host.pull_gate.add_permits(1);
-    keeper.get("busybox").await.expect("pulled");
+    keeper.get("busybox", None).await.expect("pulled");
     assert_eq!(pulls(&host), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_may_say_itself_when_its_image_is_pulled() {
+    let host = FakeHost::new();
+    let keeper = keeper(&host, PullBehavior::PreferCached);
+    host.pull_gate.add_permits(10);
+    // What is here will do for one, and what was just seen here is not yet pulled for the other.
+    for (behavior, pulls_by_then) in
+        [(None, 0), (Some(PullBehavior::Always), 1), (None, 1), (Some(PullBehavior::PreferCached), 1)]
+    {
+        assert!(keeper.get("busybox", behavior).await.is_ok(), "{behavior:?}");
+        assert_eq!(pulls(&host), pulls_by_then, "{behavior:?}");
+    }
+    let container = |value: Option<&str>| {
+        let mut container = container("c", &[]);
+        container.docker_labels.extend(value.map(|v| ("longshore.pull-behavior".to_owned(), v.to_owned())));
+        container
+    };
+    assert_eq!(behavior_of(&container(None)), None);
+    for (name, behavior) in [
+        ("default", PullBehavior::Default),
+        ("always", PullBehavior::Always),
+        ("once", PullBehavior::Once),
+        ("prefer-cached", PullBehavior::PreferCached),
+    ] {
+        assert_eq!(behavior_of(&container(Some(name))), Some(behavior));
+    }
 }

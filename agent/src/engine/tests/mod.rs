@@ -12,8 +12,8 @@ use fake::{FakeContainer, FakeHost};
 use fixtures::{port, spec};
 use longshore_model::{
     AssignedTask, Assignment, AwsvpcSpec, Bandwidth, ContainerStatus, DesiredStatus, EniReport, GroupId, HostPort,
-    NetworkBinding, NetworkMode, Protocol, StopCode, SubnetId, TaskId, TaskReport, TaskSpec, TaskStatus, VolumeSource,
-    VolumeSpec,
+    Link, NetworkBinding, NetworkMode, PidMode, Protocol, StopCode, SubnetId, TaskId, TaskReport, TaskSpec, TaskStatus,
+    VolumeSource, VolumeSpec,
 };
 use longshore_plan::{Failure, RunState};
 use std::collections::BTreeSet;
@@ -377,6 +377,27 @@ async fn a_container_that_runs_after_all_is_ended_and_not_made_again() {
     let host = host.state();
     let ran: Vec<_> = host.containers.values().map(|c| (c.state, c.runs)).collect();
     assert_eq!(ran, [(RunState::Ended, 1)], "{:?}", host.calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn containers_wait_for_those_that_they_link_and_share_namespaces_while_they_run() {
+    let host = FakeHost::new();
+    let mut rig = Rig::on(&host);
+    let mut task = spec(&[("web", &[]), ("db", &[])]);
+    task.pid_mode = Some(PidMode::Task);
+    let db = task.containers[1].name.clone();
+    task.containers[0].links = vec![Link { container: db, alias: "database".into() }];
+    rig.complete(1, vec![run(&task)]).await;
+    rig.until_status(task.id, TaskStatus::Running).await;
+    let at = |call: &str| host.state().calls.iter().position(|c| c == call).expect("it was asked for");
+    assert!(at("start db") < at("create web"), "{:?}", host.state().calls);
+    assert_eq!(host.state().namespaces, BTreeSet::from([task.id]));
+    rig.complete(2, vec![assigned(&task, DesiredStatus::Stopped)]).await;
+    rig.until_status(task.id, TaskStatus::Stopped).await;
+    while !host.state().namespaces.is_empty() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(host.state().containers.len(), 2, "those stay a while for `docker logs`");
 }
 
 #[tokio::test(start_paused = true)]

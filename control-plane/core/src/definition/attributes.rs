@@ -14,6 +14,12 @@ const APPARMOR: &str = "com.amazonaws.ecs.capability.apparmor";
 const SELINUX: &str = "com.amazonaws.ecs.capability.selinux";
 const TASK_LIMITS: &str = "ecs.capability.task-cpu-mem-limit";
 const TASK_ENI: &str = "ecs.capability.task-eni";
+const PORT_RANGE: &str = "ecs.capability.container-port-range";
+const SHARED_NAMESPACES: &str = "ecs.capability.pid-ipc-namespace-sharing";
+/// Followed by the volume driver, whose colon before a tag is a full stop here.
+const VOLUME_DRIVER: &str = "ecs.capability.docker-plugin";
+/// Ours: the host reads environment files.
+const ENVIRONMENT_FILES: &str = "longshore.environment-files";
 const CPU_ARCHITECTURE: &str = "ecs.cpu-architecture";
 const OS_TYPE: &str = "ecs.os-type";
 
@@ -29,7 +35,20 @@ pub(super) fn required(definition: &TaskDefinition, mode: &NetworkMode) -> Vec<A
     if *mode == NetworkMode::Awsvpc {
         need(TASK_ENI);
     }
+    if definition.pid_mode.is_some() || definition.ipc_mode.is_some() {
+        need(SHARED_NAMESPACES);
+    }
+    for volume in definition.volumes.iter().flatten().filter_map(|v| v.docker_volume_configuration.as_ref()) {
+        let driver = volume.driver.as_deref().filter(|driver| !driver.is_empty()).unwrap_or("local");
+        need(&format!("{VOLUME_DRIVER}.{}", driver.replace(':', ".")));
+    }
     for container in definition.container_definitions.iter().flatten() {
+        if container.port_mappings.iter().flatten().any(|mapping| mapping.container_port_range.is_some()) {
+            need(PORT_RANGE);
+        }
+        if container.environment_files.iter().flatten().next().is_some() {
+            need(ENVIRONMENT_FILES);
+        }
         for version in docker_api_versions(container) {
             need(&format!("{DOCKER_API}.{version}"));
         }

@@ -11,8 +11,14 @@ use std::net::IpAddr;
 
 /// What the agents put on every container; a definition's own labels may not take the place of these.
 const RESERVED_LABELS: &[&str] = &["longshore.", "com.amazonaws.ecs."];
-/// The one of them that a definition may have: the OCI runtime of the container. ECS has no field for it.
+/// One of them that a definition may have: the OCI runtime of the container. ECS has no field for it.
 pub(super) const RUNTIME_LABEL: &str = "longshore.runtime";
+/// Another: when the container's image is pulled, if not as the agent's configuration says.
+const PULL_LABEL: &str = "longshore.pull-behavior";
+/// ECS's names of what that may be.
+const PULL_BEHAVIORS: [&str; 4] = ["default", "always", "once", "prefer-cached"];
+/// What an `environmentFiles.value` of ours begins with.
+pub(super) const FILE_SCHEME: &str = "file:///";
 /// So that an attribute's name can hold it.
 const MAX_RUNTIME: usize = 64;
 /// The name that Docker replaces by the host's address in `extraHosts`.
@@ -91,8 +97,12 @@ fn environment(container: &ContainerDefinition, index: usize) -> Result<(), ApiE
         if file.r#type != Some(EnvironmentFileType::S3) {
             return Err(mistake(format!("{} must be s3.", field("type"))));
         }
-        if !given(file.value.as_ref()).is_some_and(|value| value.ends_with(".env")) {
+        let value = given(file.value.as_ref()).unwrap_or_default();
+        if !value.ends_with(".env") {
             return Err(mistake(format!("{} must end in .env.", field("value"))));
+        }
+        if value.split('/').any(|part| part == "..") {
+            return Err(mistake(format!("{} must not go up with '..'.", field("value"))));
         }
     }
     for (i, secret) in container.secrets.iter().flatten().enumerate() {
@@ -155,6 +165,12 @@ fn names_and_labels(container: &ContainerDefinition, index: usize, mode: &Networ
                 return Err(mistake(format!(
                     "{field}.{key} must be the name of a runtime: 1 to {MAX_RUNTIME} letters, digits and '-', '_', '.'."
                 )));
+            }
+            continue;
+        }
+        if key == PULL_LABEL {
+            if !PULL_BEHAVIORS.contains(&value.as_str()) {
+                return Err(mistake(format!("{field}.{key} must be one of [{}].", PULL_BEHAVIORS.join(", "))));
             }
             continue;
         }

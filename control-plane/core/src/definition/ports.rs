@@ -1,6 +1,7 @@
 //! Port mappings.
 
 use super::checks::{at, at_most, duplicate, mistake};
+use crate::needs::port_range;
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::{ApplicationProtocol, NetworkMode, TransportProtocol};
 use longshore_ecs_api::types::{ContainerDefinition, PortMapping};
@@ -31,6 +32,7 @@ pub(super) fn check(container: &ContainerDefinition, index: usize, mode: &Networ
         let field = |field: &str| at(index, &format!("portMappings[{i}].{field}"));
         check_one(mapping, name, mode, field)?;
     }
+    no_overlap(mappings, name)?;
     if let Some(twice) = duplicate(mappings.iter().filter_map(|m| m.name.as_deref())) {
         return Err(mistake(format!("The port mapping name '{twice}' is used more than once in container '{name}'.")));
     }
@@ -71,7 +73,13 @@ fn check_one(
                 field("containerPortRange")
             )));
         }
-        return if port_range(range) { Ok(()) } else { Err(wrong("containerPortRange")) };
+        if *mode == NetworkMode::Host {
+            return Err(mistake(format!(
+                "{} is only supported when networkMode=bridge or networkMode=awsvpc.",
+                field("containerPortRange")
+            )));
+        }
+        return if port_range(range).is_some() { Ok(()) } else { Err(wrong("containerPortRange")) };
     }
     if !mapping.container_port.is_some_and(|port| (1..=65535).contains(&port)) {
         return Err(wrong("containerPort"));
@@ -88,12 +96,27 @@ fn check_one(
     Ok(())
 }
 
-fn port_range(text: &str) -> bool {
-    let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
-    match text.split_once('-').map(|(first, last)| (port(first), port(last))) {
-        Some((Some(first), Some(last))) => first <= last,
-        Some((None, _) | (_, None)) | None => false,
+/// No port of the container is in a range and in another mapping of the same protocol too.
+fn no_overlap(mappings: &[PortMapping], container: &str) -> Result<(), ApiError> {
+    let ports = |mapping: &PortMapping| match mapping.container_port_range.as_deref() {
+        Some(range) => port_range(range).map(|(first, last)| (i32::from(first), i32::from(last))),
+        None => mapping.container_port.map(|port| (port, port)),
+    };
+    for (i, mapping) in mappings.iter().enumerate().filter(|(_, m)| m.container_port_range.is_some()) {
+        let Some((first, last)) = ports(mapping) else { continue };
+        let meets = |(j, other): (usize, &PortMapping)| {
+            i != j
+                && other.protocol == mapping.protocol
+                && ports(other).is_some_and(|(from, to)| from <= last && first <= to)
+        };
+        if mappings.iter().enumerate().any(meets) {
+            let range = mapping.container_port_range.as_deref().unwrap_or_default();
+            return Err(mistake(format!(
+                "The containerPortRange '{range}' of container '{container}' overlaps another of its port mappings."
+            )));
+        }
     }
+    Ok(())
 }
 
 /// No host port is asked for twice in one task, by whichever of its containers.

@@ -1,6 +1,6 @@
 //! What a definition's parts say of each other: volumes, containers to start after, links.
 
-use super::checks::{absolute, at, duplicate, given, mistake};
+use super::checks::{absolute, at, duplicate, given, is_name, mistake};
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::{ContainerCondition, NetworkMode};
 use longshore_ecs_api::types::{ContainerDefinition, TaskDefinition};
@@ -21,7 +21,9 @@ pub(super) fn check(definition: &TaskDefinition, mode: &NetworkMode) -> Result<(
     }
     no_cycle(containers, depends_on_names, "Container dependencies should not have a cycle")?;
     no_cycle(containers, link_names, "Container links should not have a cycle")?;
-    no_cycle(containers, volumes_from_names, "Container volumesFrom should not have a cycle")
+    no_cycle(containers, volumes_from_names, "Container volumesFrom should not have a cycle")?;
+    // Each alone is sound; together they can still make containers wait for each other.
+    no_cycle(containers, all_names, "Container dependencies, links and volumesFrom together should not have a cycle")
 }
 
 fn mount_points(container: &ContainerDefinition, index: usize, definition: &TaskDefinition) -> Result<(), ApiError> {
@@ -102,12 +104,23 @@ fn links(
         if *mode != NetworkMode::Bridge {
             return Err(mistake(format!("{} are only supported when networkMode=bridge.", at(index, "links"))));
         }
-        let target = link.split(':').next().unwrap_or_default();
+        let (target, alias) = link.split_once(':').unwrap_or((link, link));
         if !by_name.contains_key(target) {
             return Err(mistake(format!("{}: container '{target}' does not exist.", at(index, "links"))));
         }
+        if !is_name(alias) {
+            return Err(mistake(format!("{}: the alias '{alias}' contains invalid characters.", at(index, "links"))));
+        }
+        if container.disable_networking == Some(true) || by_name[target].disable_networking == Some(true) {
+            let field = at(index, "links");
+            return Err(mistake(format!("{field}: '{link}' needs a network, and disableNetworking is set.")));
+        }
     }
-    Ok(())
+    let aliases = container.links.iter().flatten().map(|link| link.split_once(':').map_or(link.as_str(), |(_, a)| a));
+    match duplicate(aliases) {
+        Some(alias) => Err(mistake(format!("{}: '{alias}' is there more than once.", at(index, "links")))),
+        None => Ok(()),
+    }
 }
 
 fn depends_on_names(container: &ContainerDefinition) -> Vec<&str> {
@@ -120,6 +133,10 @@ fn link_names(container: &ContainerDefinition) -> Vec<&str> {
 
 fn volumes_from_names(container: &ContainerDefinition) -> Vec<&str> {
     container.volumes_from.iter().flatten().filter_map(|v| v.source_container.as_deref()).collect()
+}
+
+fn all_names(container: &ContainerDefinition) -> Vec<&str> {
+    [depends_on_names, link_names, volumes_from_names].into_iter().flat_map(|names| names(container)).collect()
 }
 
 /// Takes away containers that refer to none that is left, until none is; whatever stays refers in a circle.

@@ -1,5 +1,6 @@
 //! Rules as tables of small changes to a sound definition, and what holds of every definition that is accepted.
 
+mod host;
 mod properties;
 mod rules;
 

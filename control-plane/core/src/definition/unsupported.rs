@@ -4,9 +4,12 @@
 //! that is absent, empty or switched off asks for nothing and is not refused.
 
 use super::checks::mistake;
+use super::container::FILE_SCHEME;
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::{Compatibility, LogDriver, NetworkMode, OSFamily, ResourceType};
-use longshore_ecs_api::types::{ContainerDefinition, LogConfiguration, ResourceRequirement, TaskDefinition, Volume};
+use longshore_ecs_api::types::{
+    ContainerDefinition, EnvironmentFile, LogConfiguration, ResourceRequirement, TaskDefinition, Volume,
+};
 
 type Line<T> = (&'static str, fn(&T) -> bool);
 
@@ -17,8 +20,6 @@ const TASK: &[Line<TaskDefinition>] = &[
     ("requiresCompatibilities MANAGED_INSTANCES", |t| requires(t, &Compatibility::ManagedInstances)),
     ("taskRoleArn", |t| t.task_role_arn.is_some()),
     ("executionRoleArn", |t| t.execution_role_arn.is_some()),
-    ("pidMode", |t| t.pid_mode.is_some()),
-    ("ipcMode", |t| t.ipc_mode.is_some()),
     ("proxyConfiguration", |t| t.proxy_configuration.is_some()),
     ("inferenceAccelerators", |t| some(t.inference_accelerators.as_ref())),
     ("ephemeralStorage", |t| t.ephemeral_storage.is_some()),
@@ -31,7 +32,6 @@ const TASK: &[Line<TaskDefinition>] = &[
 ];
 
 const VOLUME: &[Line<Volume>] = &[
-    ("dockerVolumeConfiguration", |v| v.docker_volume_configuration.is_some()),
     ("efsVolumeConfiguration", |v| v.efs_volume_configuration.is_some()),
     ("s3filesVolumeConfiguration", |v| v.s3files_volume_configuration.is_some()),
     ("fsxWindowsFileServerVolumeConfiguration", |v| v.fsx_windows_file_server_volume_configuration.is_some()),
@@ -40,11 +40,8 @@ const VOLUME: &[Line<Volume>] = &[
 
 const CONTAINER: &[Line<ContainerDefinition>] = &[
     ("repositoryCredentials", |c| c.repository_credentials.is_some()),
-    ("links", |c| some(c.links.as_ref())),
-    ("portMappings.containerPortRange", |c| c.port_mappings.iter().flatten().any(|m| m.container_port_range.is_some())),
     ("restartPolicy", |c| c.restart_policy.as_ref().is_some_and(|policy| policy.enabled != Some(false))),
-    ("environmentFiles", |c| some(c.environment_files.as_ref())),
-    ("volumesFrom", |c| some(c.volumes_from.as_ref())),
+    ("environmentFiles.value other than file:///", |c| c.environment_files.iter().flatten().any(is_elsewhere)),
     ("secrets", |c| some(c.secrets.as_ref())),
     ("dependsOn", |c| some(c.depends_on.as_ref())),
     // Only ever the limit for what depends on the container.
@@ -74,6 +71,11 @@ fn requires(task: &TaskDefinition, what: &Compatibility) -> bool {
 /// Containers of a task with an interface share its files, so none has name servers of its own.
 fn awsvpc(task: &TaskDefinition, asks: fn(&ContainerDefinition) -> bool) -> bool {
     task.network_mode == Some(NetworkMode::Awsvpc) && task.container_definitions.iter().flatten().any(asks)
+}
+
+/// S3 and whatever else is no file of the host's.
+fn is_elsewhere(file: &EnvironmentFile) -> bool {
+    file.value.as_deref().is_some_and(|value| !value.starts_with(FILE_SCHEME))
 }
 
 fn log(container: &ContainerDefinition, holds: fn(&LogConfiguration) -> bool) -> bool {

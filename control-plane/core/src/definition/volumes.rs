@@ -3,7 +3,12 @@
 use super::checks::{absolute, duplicate, given, is_name, mistake};
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::{EFSTransitEncryption, Scope};
-use longshore_ecs_api::types::Volume;
+use longshore_ecs_api::types::{DockerVolumeConfiguration, Volume};
+
+/// So that an attribute's name can hold it.
+const MAX_DRIVER: usize = 64;
+/// What the agents put on every volume; a definition's own labels may not take the place of these.
+const RESERVED_LABEL: &str = "longshore.";
 
 pub(super) fn check(volumes: &[Volume]) -> Result<(), ApiError> {
     for (index, volume) in volumes.iter().enumerate() {
@@ -47,18 +52,9 @@ fn check_one(volume: &Volume, at: impl Fn(&str) -> String) -> Result<(), ApiErro
         absolute(Some(path), || at("host.sourcePath"))?;
     }
     if let Some(docker) = &volume.docker_volume_configuration {
-        match docker.scope {
-            Some(Scope::Other(_)) => {
-                return Err(mistake(format!("{} must be task or shared.", at("dockerVolumeConfiguration.scope"))));
-            }
-            None | Some(Scope::Task) if docker.autoprovision == Some(true) => {
-                return Err(mistake(format!(
-                    "{} can only be set for the scope shared.",
-                    at("dockerVolumeConfiguration.autoprovision")
-                )));
-            }
-            None | Some(Scope::Task | Scope::Shared) => {}
-        }
+        docker_volume(docker, volume.name.as_deref().unwrap_or_default(), |field| {
+            at(&format!("dockerVolumeConfiguration.{field}"))
+        })?;
     }
     if let Some(efs) = &volume.efs_volume_configuration {
         if given(efs.file_system_id.as_ref()).is_none() {
@@ -79,6 +75,38 @@ fn check_one(volume: &Volume, at: impl Fn(&str) -> String) -> Result<(), ApiErro
                 at("efsVolumeConfiguration.transitEncryption")
             )));
         }
+    }
+    Ok(())
+}
+
+fn docker_volume(docker: &DockerVolumeConfiguration, name: &str, at: impl Fn(&str) -> String) -> Result<(), ApiError> {
+    match docker.scope {
+        Some(Scope::Other(_)) => return Err(mistake(format!("{} must be task or shared.", at("scope")))),
+        None | Some(Scope::Task) if docker.autoprovision == Some(true) => {
+            return Err(mistake(format!("{} can only be set for the scope shared.", at("autoprovision"))));
+        }
+        // The engine's rule for names, which those of other volumes keep to by what the agent puts before them.
+        Some(Scope::Shared) if name.len() < 2 || name.starts_with(['-', '_']) => {
+            return Err(mistake(format!(
+                "Volume.name '{name}': that of a shared volume has at least two characters and begins with a letter or \
+                 digit."
+            )));
+        }
+        None | Some(Scope::Task | Scope::Shared) => {}
+    }
+    if let Some(driver) = given(docker.driver.as_ref())
+        && (driver.len() > MAX_DRIVER || !driver.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:".contains(&b)))
+    {
+        return Err(mistake(format!(
+            "{} must be the name of a volume driver: up to {MAX_DRIVER} letters, digits and '-', '_', '.', '/', ':'.",
+            at("driver")
+        )));
+    }
+    if let Some(key) = docker.labels.iter().flatten().map(|(key, _)| key).find(|key| key.starts_with(RESERVED_LABEL)) {
+        return Err(mistake(format!(
+            "{}: '{key}': names that begin with '{RESERVED_LABEL}' are the agent's own.",
+            at("labels")
+        )));
     }
     Ok(())
 }

@@ -175,16 +175,20 @@ fn report<'a>(task: &'a Task, c: &ContainerDefinition) -> Option<&'a ContainerRe
 }
 
 fn bindings(report: &ContainerReport) -> Vec<NetworkBinding> {
-    let binding = |b: &longshore_model::NetworkBinding| NetworkBinding {
-        bind_ip: Some(b.bind_ip.clone()),
-        container_port: Some(b.container_port.into()),
-        host_port: Some(b.host_port.into()),
-        protocol: Some(match b.protocol {
-            Protocol::Tcp => TransportProtocol::Tcp,
-            Protocol::Udp => TransportProtocol::Udp,
-        }),
-        container_port_range: None,
-        host_port_range: None,
+    let binding = |b: &longshore_model::NetworkBinding| {
+        let single = b.count == 1;
+        let range = |first: u16| (!single).then(|| format!("{first}-{}", first.saturating_add(b.count - 1)));
+        NetworkBinding {
+            bind_ip: Some(b.bind_ip.clone()),
+            container_port: single.then(|| b.container_port.into()),
+            host_port: single.then(|| b.host_port.into()),
+            protocol: Some(match b.protocol {
+                Protocol::Tcp => TransportProtocol::Tcp,
+                Protocol::Udp => TransportProtocol::Udp,
+            }),
+            container_port_range: range(b.container_port),
+            host_port_range: range(b.host_port),
+        }
     };
     report.bindings.iter().map(binding).collect()
 }

@@ -3,8 +3,8 @@
 use crate::world::{World, facts, task_id};
 use longshore_ecs_api::Operation as Op;
 use longshore_model::{
-    Attribute, Device, HostPort, LinuxParameters, MountPoint, NetworkMode, PortMapping, Protocol, Tmpfs, Ulimit,
-    VolumeSource, VolumeSpec,
+    Attribute, Device, DockerVolume, HostPort, IpcMode, Link, LinuxParameters, MountPoint, NetworkMode, PidMode,
+    PortMapping, Protocol, Tmpfs, Ulimit, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -30,37 +30,49 @@ async fn placed(definition: Value) -> (World, longshore_model::TaskSpec) {
 
 #[tokio::test]
 async fn every_field_that_agents_honour_arrives() {
+    let app = json!({
+        "name": "app", "image": "web:1", "cpu": 100, "memory": 200, "memoryReservation": 100,
+        "entryPoint": ["/bin/sh"], "command": ["-c", "true"], "workingDirectory": "/app", "user": "1000:1000",
+        "hostname": "web", "environment": [{"name": "A", "value": "1"}],
+        "portMappings": [
+            {"containerPort": 80, "hostPort": 8080},
+            {"containerPort": 53, "protocol": "udp"},
+            {"containerPortRange": "7000-7010"},
+        ],
+        "links": ["side", "side:helper"],
+        "volumesFrom": [{"sourceContainer": "side", "readOnly": true}],
+        "environmentFiles": [{"type": "s3", "value": "file:///etc/app/a.env"}],
+        "mountPoints": [{"sourceVolume": "data", "containerPath": "/data", "readOnly": true}],
+        "readonlyRootFilesystem": true, "privileged": true, "interactive": true, "pseudoTerminal": true,
+        "ulimits": [{"name": "nofile", "softLimit": 10, "hardLimit": 20}],
+        "linuxParameters": {
+            "capabilities": {"add": ["NET_ADMIN"], "drop": ["ALL"]},
+            "devices": [{"hostPath": "/dev/fuse", "permissions": ["read", "write"]}],
+            "initProcessEnabled": true, "sharedMemorySize": 32, "maxSwap": 64, "swappiness": 10,
+            "tmpfs": [{"containerPath": "/t", "size": 8, "mountOptions": ["noexec"]}],
+        },
+        "dockerLabels": {"a": "b"}, "dnsServers": ["10.0.0.1"], "dnsSearchDomains": ["lab"],
+        "extraHosts": [{"hostname": "db", "ipAddress": "10.0.0.2"}],
+        "systemControls": [{"namespace": "net.core.somaxconn", "value": "100"}],
+        "logConfiguration": {"logDriver": "json-file", "options": {"max-size": "1m"}},
+        "stopTimeout": 7,
+        "resourceRequirements": [{"type": "GPU", "value": "2"}],
+    });
     let (_world, spec) = placed(json!({
         "family": "web",
         "networkMode": "bridge",
         "cpu": "1 vCPU",
         "memory": "1 GB",
-        "volumes": [{"name": "data", "host": {"sourcePath": "/srv/data"}}, {"name": "scratch"}],
+        "pidMode": "task",
+        "ipcMode": "host",
+        "volumes": [
+            {"name": "data", "host": {"sourcePath": "/srv/data"}}, {"name": "scratch"},
+            {"name": "made", "dockerVolumeConfiguration": {"driverOpts": {"type": "tmpfs"}, "labels": {"a": "b"}}},
+            {"name": "kept", "dockerVolumeConfiguration": {
+                "scope": "shared", "autoprovision": true, "driver": "local"}},
+        ],
         "containerDefinitions": [
-            {
-                "name": "app", "image": "web:1", "cpu": 100, "memory": 200, "memoryReservation": 100,
-                "entryPoint": ["/bin/sh"], "command": ["-c", "true"], "workingDirectory": "/app", "user": "1000:1000",
-                "hostname": "web", "environment": [{"name": "A", "value": "1"}],
-                "portMappings": [
-                    {"containerPort": 80, "hostPort": 8080},
-                    {"containerPort": 53, "protocol": "udp"},
-                ],
-                "mountPoints": [{"sourceVolume": "data", "containerPath": "/data", "readOnly": true}],
-                "readonlyRootFilesystem": true, "privileged": true, "interactive": true, "pseudoTerminal": true,
-                "ulimits": [{"name": "nofile", "softLimit": 10, "hardLimit": 20}],
-                "linuxParameters": {
-                    "capabilities": {"add": ["NET_ADMIN"], "drop": ["ALL"]},
-                    "devices": [{"hostPath": "/dev/fuse", "permissions": ["read", "write"]}],
-                    "initProcessEnabled": true, "sharedMemorySize": 32, "maxSwap": 64, "swappiness": 10,
-                    "tmpfs": [{"containerPath": "/t", "size": 8, "mountOptions": ["noexec"]}],
-                },
-                "dockerLabels": {"a": "b"}, "dnsServers": ["10.0.0.1"], "dnsSearchDomains": ["lab"],
-                "extraHosts": [{"hostname": "db", "ipAddress": "10.0.0.2"}],
-                "systemControls": [{"namespace": "net.core.somaxconn", "value": "100"}],
-                "logConfiguration": {"logDriver": "json-file", "options": {"max-size": "1m"}},
-                "stopTimeout": 7,
-                "resourceRequirements": [{"type": "GPU", "value": "2"}],
-            },
+            app,
             {"name": "side", "image": "side:1", "essential": false, "cpu": 1,
              "resourceRequirements": [{"type": "GPU", "value": "1"}]},
         ],
@@ -70,7 +82,27 @@ async fn every_field_that_agents_honour_arrives() {
     assert_eq!((spec.cpu_units, spec.memory_mib, spec.network_mode), (Some(1024), Some(1024), NetworkMode::Bridge));
     let volume = |name: &str, source| VolumeSpec { name: name.to_owned(), source };
     let data = VolumeSource::Host { path: "/srv/data".to_owned() };
-    assert_eq!(spec.volumes, [volume("data", data), volume("scratch", VolumeSource::Task)]);
+    let map = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
+    let made = DockerVolume {
+        scope: VolumeScope::Task,
+        driver: None,
+        driver_opts: map("type", "tmpfs"),
+        labels: map("a", "b"),
+    };
+    let kept = DockerVolume {
+        scope: VolumeScope::Shared { autoprovision: true },
+        driver: Some("local".to_owned()),
+        driver_opts: BTreeMap::new(),
+        labels: BTreeMap::new(),
+    };
+    let volumes = [
+        volume("data", data),
+        volume("scratch", VolumeSource::Task),
+        volume("made", VolumeSource::Docker(made)),
+        volume("kept", VolumeSource::Docker(kept)),
+    ];
+    assert_eq!(spec.volumes, volumes);
+    assert_eq!((spec.pid_mode, spec.ipc_mode), (Some(PidMode::Task), Some(IpcMode::Host)));
     let [app, side] = spec.containers.as_slice() else { panic!("two containers") };
     assert_eq!((app.name.as_str(), app.image.as_str(), app.essential), ("app", "web:1", true));
     assert_eq!((app.cpu_units, app.memory_mib, app.memory_reservation_mib), (100, Some(200), Some(100)));
@@ -79,11 +111,19 @@ async fn every_field_that_agents_honour_arrives() {
     assert_eq!((app.working_directory.as_deref(), app.user.as_deref()), (Some("/app"), Some("1000:1000")));
     assert_eq!(app.hostname.as_deref(), Some("web"));
     assert_eq!((app.environment[0].name.as_str(), app.environment[0].value.as_str()), ("A", "1"));
-    let port = |container_port, host_port, protocol| PortMapping { container_port, host_port, protocol };
-    let ports = [port(80, HostPort::Fixed(8080), Protocol::Tcp), port(53, HostPort::Dynamic, Protocol::Udp)];
+    let port = |container_port, host_port, protocol, count| PortMapping { container_port, host_port, protocol, count };
+    let ports = [
+        port(80, HostPort::Fixed(8080), Protocol::Tcp, 1),
+        port(53, HostPort::Dynamic, Protocol::Udp, 1),
+        port(7000, HostPort::Dynamic, Protocol::Tcp, 11),
+    ];
     assert_eq!(app.port_mappings, ports);
     let mount = MountPoint { volume: "data".to_owned(), container_path: "/data".to_owned(), read_only: true };
     assert_eq!(app.mount_points, [mount]);
+    assert_eq!(app.volumes_from, [VolumesFrom { container: side.name.clone(), read_only: true }]);
+    let link = |alias: &str| Link { container: side.name.clone(), alias: alias.to_owned() };
+    assert_eq!(app.links, [link("side"), link("helper")]);
+    assert_eq!(app.environment_files, ["file:///etc/app/a.env"]);
     assert!(app.readonly_root && app.privileged && app.interactive && app.pseudo_terminal);
     assert_eq!(app.ulimits, [Ulimit { name: "nofile".to_owned(), soft: 10, hard: 20 }]);
     let linux = LinuxParameters {

@@ -351,6 +351,7 @@ pub(crate) fn report(task: TaskId, version: u64, status: TaskStatus) -> TaskRepo
                     container_port: 80,
                     host_port: 8080,
                     protocol: longshore_model::Protocol::Tcp,
+                    count: 1,
                 }]
             } else {
                 Vec::new()

@@ -88,6 +88,8 @@ pub(super) fn task(id: TaskId, desired: DesiredStatus) -> AssignedTask {
         group: "family:f".to_owned(),
         network_mode: NetworkMode::None,
         awsvpc: None,
+        pid_mode: None,
+        ipc_mode: None,
         cpu_units: None,
         memory_mib: None,
         containers: vec![container.try_into().expect("a container")],

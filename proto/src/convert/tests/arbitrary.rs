@@ -2,9 +2,10 @@
 
 use longshore_model::{
     AssignedTask, Assignment, Attribute, ClusterName, ContainerName, ContainerReport, ContainerSpec, ContainerStatus,
-    DesiredStatus, Device, EnvVar, Generation, HealthStatus, HostFacts, HostPort, HostVersions, LinuxParameters,
-    LogConfig, MountPoint, NetworkBinding, NetworkMode, PortMapping, Protocol, Resources, StopCode, StopInfo, TaskId,
-    TaskReport, TaskSpec, TaskStatus, Timestamp, Tmpfs, Ulimit, VolumeSource, VolumeSpec,
+    DesiredStatus, Device, DockerVolume, EnvVar, Generation, HealthStatus, HostFacts, HostPort, HostVersions, IpcMode,
+    Link, LinuxParameters, LogConfig, MountPoint, NetworkBinding, NetworkMode, PidMode, PortMapping, Protocol,
+    Resources, StopCode, StopInfo, TaskId, TaskReport, TaskSpec, TaskStatus, Timestamp, Tmpfs, Ulimit, VolumeScope,
+    VolumeSource, VolumeSpec, VolumesFrom,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option::of;
@@ -101,10 +102,31 @@ fn linux() -> impl Strategy<Value = LinuxParameters> {
 
 fn port_mapping() -> impl Strategy<Value = PortMapping> {
     let host_port = prop_oneof![Just(HostPort::Dynamic), port().prop_map(HostPort::Fixed)];
-    (port(), host_port, protocol()).prop_map(|(container_port, host_port, protocol)| PortMapping {
-        container_port,
-        host_port,
-        protocol,
+    (port(), host_port, protocol(), any::<u16>()).prop_map(|(container_port, host_port, protocol, count)| {
+        let first = match host_port {
+            HostPort::Fixed(port) => port.max(container_port),
+            HostPort::Dynamic => container_port,
+        };
+        PortMapping { container_port, host_port, protocol, count: count_from(first, count) }
+    })
+}
+
+/// A count of ports from `first` on, no further than there are.
+fn count_from(first: u16, any: u16) -> u16 {
+    1 + any % (u16::MAX - first + 1)
+}
+
+fn docker_volume() -> impl Strategy<Value = DockerVolume> {
+    let scope = prop_oneof![
+        Just(VolumeScope::Task),
+        any::<bool>().prop_map(|autoprovision| VolumeScope::Shared { autoprovision })
+    ];
+    let maps = || btree_map(text(), text(), 0..3);
+    (scope, of(name()), maps(), maps()).prop_map(|(scope, driver, driver_opts, labels)| DockerVolume {
+        scope,
+        driver,
+        driver_opts,
+        labels,
     })
 }
 
@@ -128,14 +150,14 @@ fn container() -> impl Strategy<Value = ContainerSpec> {
         (of(texts()), of(texts()), of(text()), of(text()), of(text())),
         (vec(variable, 0..3), vec(port_mapping(), 0..3), vec(mount, 0..2), vec(ulimit(), 0..2), linux()),
         (maps(), texts(), texts(), texts(), texts(), maps()),
-        (of(log), of(any::<u32>()), vec(name(), 0..2)),
+        (of(log), of(any::<u32>()), vec(name(), 0..2), texts()),
     )
         .prop_map(|(basics, image, lists, more, rest)| {
             let (name, arn_id, image_name, flags, cpu_units, memory_mib, memory_reservation_mib) = basics;
             let (entry_point, command, working_directory, user, hostname) = image;
             let (environment, port_mappings, mount_points, ulimits, linux) = lists;
             let (docker_labels, dns_servers, dns_search, extra_hosts, security_options, sysctls) = more;
-            let (log, stop_timeout_secs, gpu_ids) = rest;
+            let (log, stop_timeout_secs, gpu_ids, environment_files) = rest;
             let [essential, readonly_root, privileged, interactive, pseudo_terminal, disable_networking] = flags;
             ContainerSpec {
                 name: ContainerName::new(name).expect("a name"),
@@ -151,8 +173,10 @@ fn container() -> impl Strategy<Value = ContainerSpec> {
                 user,
                 hostname,
                 environment,
+                environment_files,
                 port_mappings,
                 mount_points,
+                volumes_from: Vec::new(),
                 readonly_root,
                 privileged,
                 interactive,
@@ -164,6 +188,7 @@ fn container() -> impl Strategy<Value = ContainerSpec> {
                 dns_servers,
                 dns_search,
                 extra_hosts,
+                links: Vec::new(),
                 security_options,
                 sysctls,
                 log,
@@ -175,7 +200,13 @@ fn container() -> impl Strategy<Value = ContainerSpec> {
 
 fn task_spec() -> impl Strategy<Value = TaskSpec> {
     let modes = vec![NetworkMode::Bridge, NetworkMode::Host, NetworkMode::None, NetworkMode::Awsvpc];
-    let source = prop_oneof![path().prop_map(|path| VolumeSource::Host { path }), Just(VolumeSource::Task)];
+    let source = prop_oneof![
+        path().prop_map(|path| VolumeSource::Host { path }),
+        Just(VolumeSource::Task),
+        docker_volume().prop_map(VolumeSource::Docker),
+    ];
+    let pid_mode = select(vec![None, Some(PidMode::Host), Some(PidMode::Task)]);
+    let ipc_mode = select(vec![None, Some(IpcMode::Host), Some(IpcMode::Task), Some(IpcMode::None)]);
     (
         (task_id(), text(), name(), text(), any::<u32>(), text(), select(modes)),
         of(any::<u32>()),
@@ -183,12 +214,20 @@ fn task_spec() -> impl Strategy<Value = TaskSpec> {
         vec(container(), 1..4),
         source,
         awsvpc(),
+        (pid_mode, ipc_mode, any::<bool>()),
     )
-        .prop_map(|(basics, cpu_units, memory_mib, mut containers, source, awsvpc)| {
+        .prop_map(|(basics, cpu_units, memory_mib, mut containers, source, awsvpc, shares)| {
+            let (pid_mode, ipc_mode, read_only) = shares;
             let (id, arn, cluster, family, revision, group, network_mode) = basics;
             for (i, container) in containers.iter_mut().enumerate() {
                 container.name = ContainerName::new(format!("{}-{i}", container.name)).expect("a name");
                 container.essential |= i == 0;
+            }
+            // The last refers to the first.
+            let first = containers[0].name.clone();
+            if let [_, .., last] = containers.as_mut_slice() {
+                last.volumes_from = vec![VolumesFrom { container: first.clone(), read_only }];
+                last.links = vec![Link { container: first, alias: "db".to_owned() }];
             }
             let volumes = vec![VolumeSpec { name: "data".to_owned(), source }];
             let cluster = ClusterName::new(cluster).expect("a name");
@@ -201,6 +240,8 @@ fn task_spec() -> impl Strategy<Value = TaskSpec> {
                 group,
                 network_mode,
                 awsvpc: (network_mode == NetworkMode::Awsvpc).then_some(awsvpc),
+                pid_mode,
+                ipc_mode,
                 cpu_units,
                 memory_mib,
                 containers,
@@ -238,9 +279,15 @@ pub(super) fn assignment() -> impl Strategy<Value = Assignment> {
 
 fn container_report() -> impl Strategy<Value = ContainerReport> {
     let ip = select(vec!["0.0.0.0", "::", "10.0.0.1"]);
-    let binding = (ip, port(), port(), protocol()).prop_map(|(bind_ip, container_port, host_port, protocol)| {
-        NetworkBinding { bind_ip: bind_ip.to_owned(), container_port, host_port, protocol }
-    });
+    let binding = (ip, port(), port(), protocol(), any::<u16>()).prop_map(
+        |(bind_ip, container_port, host_port, protocol, count)| NetworkBinding {
+            bind_ip: bind_ip.to_owned(),
+            container_port,
+            host_port,
+            protocol,
+            count: count_from(container_port.max(host_port), count),
+        },
+    );
     (
         (name(), select(ContainerStatus::ALL), select(HealthStatus::ALL)),
         (of(text()), of(text()), of(any::<i32>()), of(text())),

@@ -284,6 +284,24 @@ fn ports() {
             "Invalid 'containerPortRange' setting for container 'app'.",
         ),
         (
+            ports("bridge", json!([{"containerPortRange": "80-80"}])),
+            "Invalid 'containerPortRange' setting for container 'app'.",
+        ),
+        (
+            ports("host", json!([{"containerPortRange": "80-90"}])),
+            "containerDefinitions[0].portMappings[0].containerPortRange is only supported when networkMode=bridge or \
+             networkMode=awsvpc.",
+        ),
+        (
+            ports("bridge", json!([{"containerPortRange": "80-90", "hostPort": 80}])),
+            "containerDefinitions[0].portMappings[0].containerPortRange: containerPort and hostPort cannot be given \
+             beside it.",
+        ),
+        (
+            ports("bridge", json!([{"containerPort": 85}, {"containerPortRange": "80-90"}])),
+            "The containerPortRange '80-90' of container 'app' overlaps another of its port mappings.",
+        ),
+        (
             app(json!({"disableNetworking": true, "portMappings": [{"containerPort": 1}]})),
             "Port mappings are not allowed for container 'app': disableNetworking is set.",
         ),
@@ -350,6 +368,22 @@ fn volumes_and_references() {
         ),
         (two(json!({"links": ["b:x"]}), json!({"links": ["app"]})), "Container links should not have a cycle"),
         (app(json!({"links": ["c"]})), "containerDefinitions[0].links: container 'c' does not exist."),
+        (
+            two(json!({"links": ["b:a b"]}), json!({})),
+            "containerDefinitions[0].links: the alias 'a b' contains invalid characters.",
+        ),
+        (
+            two(json!({"links": ["b:x", "b:x"]}), json!({})),
+            "containerDefinitions[0].links: 'x' is there more than once.",
+        ),
+        (
+            two(json!({"links": ["b"]}), json!({"disableNetworking": true})),
+            "containerDefinitions[0].links: 'b' needs a network, and disableNetworking is set.",
+        ),
+        (
+            two(json!({"volumesFrom": [{"sourceContainer": "b"}]}), json!({"links": ["app"]})),
+            "Container dependencies, links and volumesFrom together should not have a cycle",
+        ),
     ]);
 }
 
@@ -541,8 +575,6 @@ fn what_cannot_be_honoured_yet_is_refused_by_name() {
         (json!({"requiresCompatibilities": ["MANAGED_INSTANCES"]}), "requiresCompatibilities MANAGED_INSTANCES"),
         (json!({"taskRoleArn": "r"}), "taskRoleArn"),
         (json!({"executionRoleArn": "r"}), "executionRoleArn"),
-        (json!({"pidMode": "task"}), "pidMode"),
-        (json!({"ipcMode": "none"}), "ipcMode"),
         (json!({"ephemeralStorage": {"sizeInGiB": 21}}), "ephemeralStorage"),
         (
             json!({"runtimePlatform": {"operatingSystemFamily": "WINDOWS_SERVER_2022_CORE"}}),
@@ -550,7 +582,6 @@ fn what_cannot_be_honoured_yet_is_refused_by_name() {
         ),
         (json!({"enableFaultInjection": true}), "enableFaultInjection"),
         (json!({"inferenceAccelerators": [{"deviceName": "a", "deviceType": "b"}]}), "inferenceAccelerators"),
-        (json!({"volumes": [{"name": "a", "dockerVolumeConfiguration": {}}]}), "volumes[0].dockerVolumeConfiguration"),
         (
             json!({"volumes": [{"name": "a", "efsVolumeConfiguration": {"fileSystemId": "fs-1"}}]}),
             "volumes[0].efsVolumeConfiguration",
@@ -559,8 +590,8 @@ fn what_cannot_be_honoured_yet_is_refused_by_name() {
         (app(json!({"healthCheck": {"command": ["CMD", "x"]}})), "containerDefinitions[0].healthCheck"),
         (app(json!({"secrets": [{"name": "A", "valueFrom": "x"}]})), "containerDefinitions[0].secrets"),
         (
-            app(json!({"environmentFiles": [{"type": "s3", "value": "a.env"}]})),
-            "containerDefinitions[0].environmentFiles",
+            app(json!({"environmentFiles": [{"type": "s3", "value": "arn:aws:s3:::bucket/a.env"}]})),
+            "containerDefinitions[0].environmentFiles.value other than file:///",
         ),
         (app(json!({"restartPolicy": {"enabled": true}})), "containerDefinitions[0].restartPolicy"),
         (app(json!({"startTimeout": 5})), "containerDefinitions[0].startTimeout"),
@@ -569,10 +600,6 @@ fn what_cannot_be_honoured_yet_is_refused_by_name() {
             "containerDefinitions[0].repositoryCredentials",
         ),
         (app(json!({"firelensConfiguration": {"type": "fluentbit"}})), "containerDefinitions[0].firelensConfiguration"),
-        (
-            app(json!({"portMappings": [{"containerPortRange": "80-90"}]})),
-            "containerDefinitions[0].portMappings.containerPortRange",
-        ),
         (
             app(
                 json!({"logConfiguration": {"logDriver": "awslogs", "options": {"awslogs-region": "r", "awslogs-group": "g"}}}),
@@ -595,13 +622,8 @@ fn what_cannot_be_honoured_yet_is_refused_by_name() {
         );
         refused(&[(patch, &message)]);
     }
-    for (patch, field) in [
-        (json!({"dependsOn": [{"containerName": "b", "condition": "START"}]}), "dependsOn"),
-        (json!({"links": ["b"]}), "links"),
-        (json!({"volumesFrom": [{"sourceContainer": "b"}]}), "volumesFrom"),
-    ] {
-        let patch = json!({"containerDefinitions": [patch, {"name": "b", "image": "b", "memory": 6}]});
-        let error = register(&patch).expect_err(field);
-        assert!(error.message.starts_with(&format!("containerDefinitions[0].{field} is not supported yet")), "{error}");
-    }
+    let patch = json!({"dependsOn": [{"containerName": "b", "condition": "START"}]});
+    let patch = json!({"containerDefinitions": [patch, {"name": "b", "image": "b", "memory": 6}]});
+    let error = register(&patch).expect_err("dependsOn");
+    assert!(error.message.starts_with("containerDefinitions[0].dependsOn is not supported yet"), "{error}");
 }

@@ -1,0 +1,47 @@
+//! Pause containers: what holds the namespaces that containers of one task share by `pidMode` or `ipcMode` `task`.
+
+use super::docker::{chain, plain};
+use super::drivers::Namespaces;
+use crate::pause;
+use async_trait::async_trait;
+use longshore_docker::{CreateError, Docker, pause_config, pause_name};
+use longshore_model::TaskId;
+use longshore_plan::Failure;
+
+/// The Docker Engine's.
+#[derive(Debug)]
+pub struct DockerNamespaces {
+    docker: Docker,
+    image: pause::Image,
+}
+
+impl DockerNamespaces {
+    /// Pause containers of `docker`.
+    #[must_use]
+    pub fn new(docker: Docker) -> Self {
+        Self { image: pause::Image::new(docker.clone()), docker }
+    }
+}
+
+#[async_trait]
+impl Namespaces for DockerNamespaces {
+    async fn ensure(&self, task: TaskId) -> Result<(), Failure> {
+        let failed = |e: &(dyn std::error::Error + 'static)| Failure::Passing(chain(e));
+        let image = self.image.ensure().await?;
+        match self.docker.create(&pause_config(task, image)).await {
+            // Made by a process before this one; nobody else's, since the task's id is in its name.
+            Ok(_) | Err(CreateError::NameTaken { .. }) => {}
+            Err(error) => return Err(failed(&error)),
+        }
+        // One that runs is left alone.
+        self.docker.start(&pause_name(task)).await.map_err(|e| failed(&e))
+    }
+
+    async fn release(&self, task: TaskId) -> Result<(), Failure> {
+        self.docker.remove_pause(task).await.map_err(|e| Failure::Passing(chain(&e)))
+    }
+
+    async fn list(&self) -> Result<Vec<TaskId>, Failure> {
+        self.docker.list_pauses().await.map_err(|e| plain(&e))
+    }
+}
