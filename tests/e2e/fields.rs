@@ -1,0 +1,315 @@
+//! What else a task definition may say of its containers: volumes of the engine, links, ranges of ports, namespaces.
+
+use std::net::SocketAddrV4;
+
+use longshore_tests::lab::{Lab, Node, wait_until};
+use serde_json::{Value, json};
+
+use super::awsvpc::network;
+use super::support::*;
+
+/// Docker's own command on a host.
+pub(crate) fn docker(node: &Node, args: &[&str]) -> String {
+    let engine = node.docker();
+    let mut all = vec!["-H", &engine];
+    all.extend_from_slice(args);
+    node.host.run("docker", &all).unwrap()
+}
+
+/// Runs a command in a running container of a task.
+pub(crate) fn exec(node: &Node, arn: &str, container: &str, script: &str) -> String {
+    docker(node, &["exec", &format!("ls-{}-{container}", id(arn)), "sh", "-c", script])
+}
+
+/// A container that waits to be looked into.
+pub(crate) fn idle(name: &str) -> Value {
+    shell(name, "trap 'exit 0' TERM; echo ready; while true; do sleep 0.2; done")
+}
+
+pub(crate) fn stop(lab: &Lab, arn: &str) -> Value {
+    lab.ecs("stop_task", json!({"task": arn})).unwrap();
+    stopped(lab, arn)
+}
+
+fn volume(node: &Node, name: &str) -> Option<Value> {
+    node.engine.get(&format!("/volumes/{name}")).ok()
+}
+
+#[test]
+fn volumes_of_the_engine_live_as_long_as_they_should() {
+    let lab = lab(1);
+    let node = lab.node(0);
+    let mount = |volume: &str| json!({"sourceVolume": volume, "containerPath": format!("/{volume}")});
+    let volumes = json!([
+        {"name": "made", "dockerVolumeConfiguration": {"scope": "task", "driver": "local",
+            "driverOpts": {"type": "tmpfs", "device": "tmpfs", "o": "size=1m"}, "labels": {"team": "web"}}},
+        {"name": "kept", "dockerVolumeConfiguration": {"scope": "shared", "autoprovision": true,
+            "labels": {"team": "web"}}},
+    ]);
+    let mut main = idle("main");
+    merge(&mut main, json!({"mountPoints": [mount("made"), mount("kept")]}));
+    // Its volumes are those of `main`, of which it may only read.
+    let mut taker = idle("taker");
+    merge(&mut taker, json!({"volumesFrom": [{"sourceContainer": "main", "readOnly": true}]}));
+    let definition = register(&lab, "volumes", json!([taker, main]), json!({"volumes": volumes}));
+    let attributes = lab.ecs("describe_task_definition", json!({"taskDefinition": definition})).unwrap();
+    let attributes = attributes["taskDefinition"]["requiresAttributes"].clone();
+    assert!(attributes.to_string().contains("ecs.capability.docker-plugin.local"), "{attributes}");
+
+    let arn = run_one(&lab, &definition, json!({}));
+    running(&lab, &arn);
+    let own = format!("ls-{}-made", id(&arn));
+    let (made, kept) = (volume(node, &own).unwrap(), volume(node, "kept").unwrap());
+    assert_eq!(made["Options"], json!({"type": "tmpfs", "device": "tmpfs", "o": "size=1m"}));
+    let labels = json!({"team": "web", "longshore.task": id(&arn), "longshore.volume": "made"});
+    assert_eq!(made["Labels"], labels, "of the definition, and which task it is of");
+    assert_eq!(kept["Labels"], json!({"team": "web", "longshore.volume": "kept"}), "a shared one is no task's");
+    exec(node, &arn, "main", "echo one >/made/note; echo two >/kept/note");
+    let look = "cat /made/note /kept/note; mount | grep ' /made '; touch /made/x 2>&1 || true";
+    let seen = exec(node, &arn, "taker", look);
+    assert!(seen.starts_with("one\ntwo\n") && seen.contains("size=1024k"), "{seen}");
+    assert!(seen.contains("Read-only file system"), "{seen}");
+    let started = |name: &str| inspect(node, &arn, name)["State"]["StartedAt"].as_str().unwrap().to_owned();
+    assert!(started("main") < started("taker"), "the one whose volumes are taken begins first");
+
+    // An agent that was killed meanwhile knows what to remove; what is shared stays, with what is in it.
+    node.agent.kill().unwrap();
+    node.launch_agent().unwrap();
+    stop(&lab, &arn);
+    wait_until("the end of the task's volume", DEADLINE, || Ok(volume(node, &own).is_none())).unwrap();
+    let again = run_one(&lab, &definition, json!({}));
+    running(&lab, &again);
+    assert_eq!(exec(node, &again, "taker", "cat /kept/note; ls /made"), "two\n");
+    stop(&lab, &again);
+
+    // A shared one that is not to be made has to be there.
+    let shared = json!([{"name": "theirs", "dockerVolumeConfiguration": {"scope": "shared"}}]);
+    let mut main = idle("main");
+    merge(&mut main, json!({"mountPoints": [mount("theirs")]}));
+    let definition = register(&lab, "theirs", json!([main]), json!({"volumes": shared}));
+    let ended = stopped(&lab, &run_one(&lab, &definition, json!({})));
+    assert_eq!(ended["stopCode"], "TaskFailedToStart", "{ended:#}");
+    let reason = ended["stoppedReason"].as_str().unwrap();
+    assert!(reason.starts_with("ResourceInitializationError: volume `theirs`: there is no shared volume"), "{reason}");
+    assert!(reason.contains("docker volume create theirs"), "it says what to do: {reason}");
+    assert!(volume(node, "theirs").is_none(), "nothing was made in its place");
+    docker(node, &["volume", "create", "theirs"]);
+    let arn = run_one(&lab, &definition, json!({}));
+    running(&lab, &arn);
+    stop(&lab, &arn);
+
+    // What a driver cannot mount is the task's failure, in the driver's words. Nobody serves NFS here.
+    let nfs = json!({"type": "nfs", "o": "addr=127.0.0.1,nfsvers=4.1,soft,timeo=5,retrans=1", "device": ":/"});
+    let volumes = json!([{"name": "nas", "dockerVolumeConfiguration": {"driverOpts": nfs}}]);
+    let mut main = idle("main");
+    merge(&mut main, json!({"mountPoints": [mount("nas")]}));
+    let definition = register(&lab, "nas", json!([main]), json!({"volumes": volumes}));
+    let ended = stopped(&lab, &run_one(&lab, &definition, json!({})));
+    let reason = container(&ended, "main")["reason"].as_str().unwrap_or_default().to_owned();
+    assert!(reason.contains("CannotStartContainerError") && reason.contains("nas"), "{ended:#}");
+
+    // Once the containers are removed, nobody has them.
+    let engine = node.docker();
+    wait_until("the end of the shared volumes", DEADLINE, || {
+        node.host.run("docker", &["-H", &engine, "volume", "rm", "-f", "theirs", "kept"])?;
+        Ok(true)
+    })
+    .unwrap();
+    assert_no_leaks(&lab, &[]);
+}
+
+/// What a web server on a port of a host says.
+fn says(lab: &Lab, address: SocketAddrV4, text: &str) {
+    wait_until(&format!("{text} at {address}"), DEADLINE, || {
+        Ok(http_get(lab, *address.ip(), address.port(), "/")?.contains(text))
+    })
+    .unwrap();
+}
+
+#[test]
+fn links_name_other_containers_and_ranges_of_ports_stay_in_a_row() {
+    let lab = lab(1);
+    let node = lab.node(0);
+    let serve = |port: u16| {
+        format!("mkdir -p /tmp/{port}; echo page-{port} >/tmp/{port}/index.html; httpd -p {port} -h /tmp/{port};")
+    };
+    let mut db = shell("db", &format!("{} {} exec sleep 600", serve(7001), serve(7003)));
+    merge(&mut db, json!({"portMappings": [{"containerPortRange": "7001-7003"}, {"containerPort": 80}]}));
+    let mut web = idle("web");
+    merge(&mut web, json!({"links": ["db", "db:database"]}));
+    let definition = register(&lab, "linked", json!([web, db]), json!({}));
+    let arn = run_one(&lab, &definition, json!({}));
+    let task = running(&lab, &arn);
+    let started = |name: &str| inspect(node, &arn, name)["State"]["StartedAt"].as_str().unwrap().to_owned();
+    assert!(started("db") < started("web"), "the one that is linked begins first");
+    for name in ["db", "database"] {
+        wait_until("the linked server", DEADLINE, || {
+            let page = exec(node, &arn, "web", &format!("wget -q -O - http://{name}:7001/ || true"));
+            Ok(page == "page-7001\n")
+        })
+        .unwrap();
+    }
+
+    // The range has a range on the host, as long and in the same order.
+    let bindings = container(&task, "db")["networkBindings"].as_array().unwrap().clone();
+    assert_eq!(bindings.len(), 2, "one binding a mapping: {bindings:?}");
+    let range = bindings.iter().find(|b| b["containerPortRange"] == "7001-7003").unwrap();
+    assert!(range.get("containerPort").is_none() && range.get("hostPort").is_none(), "{range}");
+    let (first, last) = range["hostPortRange"].as_str().unwrap().split_once('-').unwrap();
+    let (first, last): (u16, u16) = (first.parse().unwrap(), last.parse().unwrap());
+    assert_eq!((last - first, range["protocol"].as_str(), range["bindIP"].as_str()), (2, Some("tcp"), Some("0.0.0.0")));
+    assert!((30_000..=32_767).contains(&first) && last <= 32_767, "{range} is not of the configured range");
+    says(&lab, SocketAddrV4::new(node.host.address(), first), "page-7001");
+    says(&lab, SocketAddrV4::new(node.host.address(), last), "page-7003");
+
+    // A restart of the agent keeps them, and a second task has others.
+    node.agent.terminate().unwrap();
+    node.launch_agent().unwrap();
+    let other = run_one(&lab, &definition, json!({}));
+    let others = running(&lab, &other);
+    let theirs = container(&others, "db")["networkBindings"].as_array().unwrap().clone();
+    let theirs = theirs.iter().find(|b| b["containerPortRange"] == "7001-7003").unwrap()["hostPortRange"].clone();
+    let (start, _) = theirs.as_str().unwrap().split_once('-').unwrap();
+    let start: u16 = start.parse().unwrap();
+    assert!(start > last || start + 2 < first, "{theirs} and {range} overlap");
+    let ours = container(&super::support::task(&lab, &arn), "db")["networkBindings"].clone();
+    assert_eq!(ours, json!(bindings));
+
+    // One that needs a container that never was is not made, and says so.
+    let mut never = idle("never");
+    merge(&mut never, json!({"image": "longshore.invalid/none:1", "essential": false}));
+    let mut needs = idle("needs");
+    merge(&mut needs, json!({"links": ["never"]}));
+    let definition = register(&lab, "forsaken", json!([needs, never]), json!({}));
+    let ended = stopped(&lab, &run_one(&lab, &definition, json!({})));
+    let reason = container(&ended, "needs")["reason"].as_str().unwrap_or_default().to_owned();
+    assert!(reason.contains("CannotCreateContainerError: container `never`"), "{ended:#}");
+    for arn in [&arn, &other] {
+        stop(&lab, arn);
+    }
+    assert_no_leaks(&lab, &[]);
+    wait_until("closed ports", DEADLINE, || Ok(listening(node).is_empty())).unwrap();
+}
+
+/// The namespaces that a container is in: of processes, and of IPC.
+fn namespaces(node: &Node, arn: &str, name: &str) -> (String, String) {
+    let read = |kind: &str| exec(node, arn, name, &format!("readlink /proc/self/ns/{kind}")).trim().to_owned();
+    (read("pid"), read("ipc"))
+}
+
+/// The pause containers of a host.
+fn pauses(node: &Node) -> Vec<String> {
+    let all = node.engine.containers().unwrap();
+    all.into_iter().map(|c| c.name).filter(|name| name.ends_with(".pause")).collect()
+}
+
+#[test]
+fn namespaces_are_shared_with_the_task_or_the_host_or_nobody() {
+    let lab = lab(1);
+    let node = lab.node(0);
+    let start = |family: &str, more: Value| {
+        let mut args = json!({});
+        if more["networkMode"] == "awsvpc" {
+            merge(&mut args, network(&lab, &[]));
+        }
+        let definition = register(&lab, family, json!([idle("a"), idle("b")]), more);
+        let arn = run_one(&lab, &definition, args);
+        running(&lab, &arn);
+        arn
+    };
+    let of = |arn: &str| (namespaces(node, arn, "a"), namespaces(node, arn, "b"));
+    let host = |kind: &str| node.host.run("readlink", &[&format!("/proc/self/ns/{kind}")]).unwrap().trim().to_owned();
+
+    // The whole task, on Docker's bridge and with an interface: processes and memory of one are the other's.
+    for mode in ["bridge", "awsvpc"] {
+        let more = json!({"networkMode": mode, "pidMode": "task", "ipcMode": "task"});
+        let arn = start(&format!("shared-{mode}"), more);
+        let (a, b) = of(&arn);
+        assert_eq!(a, b, "{mode}");
+        assert!(a.0 != host("pid") && a.1 != host("ipc"), "{mode}: {a:?}");
+        assert_eq!(pauses(node), [format!("ls-{}.pause", id(&arn))]);
+        exec(node, &arn, "a", "echo hello >/dev/shm/note; sleep 77 >/dev/null 2>&1 & exit 0");
+        assert_eq!(exec(node, &arn, "b", "cat /dev/shm/note"), "hello\n", "{mode}");
+        assert!(exec(node, &arn, "b", "ps").contains("sleep 77"), "{mode}");
+        // An agent that was killed meanwhile goes on with it.
+        node.agent.kill().unwrap();
+        node.launch_agent().unwrap();
+        stop(&lab, &arn);
+        wait_until("the end of the pause container", DEADLINE, || Ok(pauses(node).is_empty())).unwrap();
+    }
+    // Only one of them.
+    let arn = start("memory-alone", json!({"ipcMode": "task"}));
+    let (a, b) = of(&arn);
+    assert!(a.0 != b.0 && a.1 == b.1, "{a:?} {b:?}");
+    stop(&lab, &arn);
+
+    let arn = start("of-the-host", json!({"pidMode": "host", "ipcMode": "host"}));
+    let (a, b) = of(&arn);
+    assert_eq!((&a, &b), (&(host("pid"), host("ipc")), &a));
+    assert!(pauses(node).is_empty());
+    stop(&lab, &arn);
+
+    let arn = start("nobodys", json!({"ipcMode": "none"}));
+    let (a, b) = of(&arn);
+    assert!(a.1 != b.1 && a.1 != host("ipc"), "{a:?} {b:?}");
+    assert_eq!(exec(node, &arn, "a", "mount | grep -c /dev/shm || true"), "0\n");
+    stop(&lab, &arn);
+    assert_no_leaks(&lab, &[]);
+
+    // Whoever ends the pause container ends what lives in it; the task says that its containers were killed.
+    let arn = start("killed", json!({"pidMode": "task"}));
+    docker(node, &["kill", &format!("ls-{}.pause", id(&arn))]);
+    let ended = stopped(&lab, &arn);
+    assert_eq!(ended["stopCode"], "EssentialContainerExited", "{ended:#}");
+    assert_eq!(container(&ended, "a")["exitCode"], 137, "{ended:#}");
+    assert_no_leaks(&lab, &[]);
+    assert!(pauses(node).is_empty());
+}
+
+#[test]
+fn limits_and_settings_of_the_kernel_hold_in_every_network_mode() {
+    let lab = lab(1);
+    let node = lab.node(0);
+    let look = "cat /proc/sys/net/core/somaxconn /proc/sys/kernel/msgmax; grep NoNewPrivs /proc/self/status; \
+                df -k /dev/shm | tail -n 1";
+    for mode in ["bridge", "none", "awsvpc", "host"] {
+        let mut main = idle("main");
+        let net = json!({"namespace": "net.core.somaxconn", "value": "77"});
+        let mut controls = json!([{"namespace": "kernel.msgmax", "value": "9999"}]);
+        if mode != "host" {
+            controls.as_array_mut().unwrap().push(net);
+        }
+        merge(
+            &mut main,
+            json!({
+                "systemControls": controls,
+                "dockerSecurityOptions": ["no-new-privileges"],
+                "linuxParameters": {
+                    "sharedMemorySize": 3, "maxSwap": 8, "swappiness": 20, "initProcessEnabled": true,
+                    "capabilities": {"drop": ["ALL"], "add": ["NET_RAW"]},
+                    "devices": [{"hostPath": "/dev/null", "containerPath": "/dev/nothing", "permissions": ["read"]}],
+                    "tmpfs": [{"containerPath": "/scratch", "size": 2, "mountOptions": ["noexec"]}],
+                },
+            }),
+        );
+        let definition = register(&lab, &format!("kernel-{mode}"), json!([main]), json!({"networkMode": mode}));
+        let args = if mode == "awsvpc" { network(&lab, &[]) } else { json!({}) };
+        let arn = run_one(&lab, &definition, args);
+        running(&lab, &arn);
+        let text = exec(node, &arn, "main", look);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!((lines[0] == "77", lines[1]), (mode != "host", "9999"), "{mode}: {text}");
+        assert_eq!(lines[2].split_whitespace().nth(1), Some("1"), "{mode}: {text}");
+        assert_eq!(lines[3].split_whitespace().nth(1), Some("3072"), "{mode}: {text}");
+        let own = exec(node, &arn, "main", "grep CapEff /proc/1/status; cat /proc/1/comm; cat /dev/nothing; mount");
+        // NET_RAW is the 13th, and nothing else is left.
+        assert!(own.contains("0000000000002000"), "{mode}: {own}");
+        assert!(own.contains("docker-init"), "{mode}: {own}");
+        assert!(own.lines().any(|l| l.contains(" /scratch ") && l.contains("noexec")), "{mode}: {own}");
+        let host = inspect(node, &arn, "main")["HostConfig"].clone();
+        assert_eq!(host["MemorySwap"], (16 + 8) << 20, "{mode}: maxSwap is swap beyond memory");
+        assert_eq!(host["MemorySwappiness"], 20, "{mode}");
+        stop(&lab, &arn);
+    }
+    assert_no_leaks(&lab, &[]);
+}
