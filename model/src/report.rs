@@ -39,6 +39,9 @@ pub struct ContainerReport {
     pub bindings: Vec<NetworkBinding>,
     /// What its health check says.
     pub health: HealthStatus,
+    /// Whether it has a health check, of its definition or its image, as far as is known.
+    #[serde(default)]
+    pub has_check: bool,
 }
 
 /// Why a task stops or stopped.

@@ -8,7 +8,7 @@ use crate::reasons;
 use crate::record::{Phase, Stopped};
 use crate::step::{Lane, Step};
 use crate::task::Task;
-use longshore_model::{ContainerName, Timestamp};
+use longshore_model::{ContainerName, HealthStatus, Timestamp};
 use std::collections::BTreeMap;
 
 /// What the engine says that a container does.
@@ -31,6 +31,8 @@ pub struct Sighting {
     pub id: String,
     /// What it does.
     pub state: RunState,
+    /// What its health check says, while it runs and has one.
+    pub health: Option<HealthStatus>,
 }
 
 /// A container that was looked at. The engine answers an inspection only when no start or stop of that container is
@@ -49,6 +51,8 @@ pub struct Inspected {
     pub finished_at: Option<Timestamp>,
     /// How it ended.
     pub exit_code: Option<i32>,
+    /// What its health check says, while it runs and has one.
+    pub health: Option<HealthStatus>,
     /// Whether the kernel ended it for its memory limit.
     pub oom_killed: bool,
     /// The engine's own words on why it did not run.
@@ -93,7 +97,11 @@ impl Task {
                 // A listing may show `created` while a start goes on; only an inspection waits for it.
                 Phase::Starting { .. } => live.look |= !live.startable || state != Some(RunState::Created) || !same,
                 Phase::Discarding { .. } => live.look |= seen.is_none() || state == Some(RunState::Running),
-                Phase::Running { .. } => live.look |= !same || state != Some(RunState::Running),
+                Phase::Running { .. } => {
+                    let health = seen.and_then(|s| s.health);
+                    let changed = health.is_some() && health != container.health;
+                    live.look |= !same || changed || state != Some(RunState::Running);
+                }
                 Phase::Stopped(stopped) => {
                     news |= stopped.remains != seen.is_some();
                     stopped.remains = seen.is_some();
@@ -142,6 +150,7 @@ impl Task {
         if container.image_digest.is_none() {
             container.image_digest = seen.image_digest;
         }
+        container.health = seen.health.or(container.health);
         if !seen.ports.is_empty() {
             // If it was created before a crash, its ports may be all that the record does not have.
             container.ports.clone_from(&seen.ports);

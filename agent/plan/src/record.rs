@@ -3,7 +3,7 @@
 use crate::interface::Interface;
 use crate::outline::Outline;
 use crate::ports::ResolvedPort;
-use longshore_model::{ContainerName, NetworkMode, StopCode, TaskId, TaskStatus, Timestamp};
+use longshore_model::{ContainerName, HealthStatus, NetworkMode, StopCode, TaskId, TaskStatus, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// What the control plane wants of a task, as far as this agent has heard. Only moves down this list, but for the
@@ -122,6 +122,9 @@ pub struct ContainerRecord {
     pub remakes: u32,
     /// When it began to run.
     pub started_at: Option<Timestamp>,
+    /// What its health check last said; absent while none is known of.
+    #[serde(default)]
+    pub health: Option<HealthStatus>,
 }
 
 /// Why and since when a task stops. Decided once.
@@ -217,6 +220,7 @@ impl TaskRecord {
                     ports: Vec::new(),
                     remakes: 0,
                     started_at: None,
+                    health: None,
                 })
                 .collect(),
             ending: None,

@@ -59,7 +59,8 @@ fn container(c: &ContainerRecord) -> ContainerReport {
         exit_code,
         reason,
         bindings: if ran { c.ports.iter().map(binding).collect() } else { Vec::new() },
-        health: HealthStatus::Unknown,
+        health: c.health.unwrap_or(HealthStatus::Unknown),
+        has_check: c.health.is_some(),
     }
 }
 

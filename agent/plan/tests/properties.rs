@@ -8,7 +8,9 @@
 mod host;
 
 use host::{Cut, Op, World};
+use longshore_model::HealthStatus;
 use proptest::prelude::*;
+use proptest::sample::select;
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     let task = 0..3usize;
@@ -21,7 +23,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         3 => (0..20_000i64).prop_map(Op::Advance),
         2 => (task.clone(), container.clone(), 0..3i32).prop_map(|(t, c, code)| Op::Exit(t, c, code)),
         1 => (task.clone(), container.clone()).prop_map(|(t, c)| Op::RemoveBehind(t, c)),
-        1 => (task.clone(), container).prop_map(|(t, c)| Op::RestartBehind(t, c)),
+        1 => (task.clone(), container.clone()).prop_map(|(t, c)| Op::RestartBehind(t, c)),
+        2 => (task.clone(), container, select(HealthStatus::ALL)).prop_map(|(t, c, health)| Op::Health(t, c, health)),
         1 => task.clone().prop_map(Op::EndSandbox),
         2 => task.clone().prop_map(Op::Assign),
         2 => task.clone().prop_map(Op::Stop),

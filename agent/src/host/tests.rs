@@ -99,6 +99,7 @@ fn capabilities_are_those_that_were_found() {
         "com.amazonaws.ecs.capability.logging-driver.none",
         "ecs.capability.docker-plugin.local",
         "longshore.runtime.runc",
+        "ecs.capability.container-health-check",
     ] {
         assert!(offers(&none, &bare, name), "{name}");
     }

@@ -8,8 +8,8 @@ use longshore_ecs_api::types::{
 };
 use longshore_model::arn::Resource;
 use longshore_model::{
-    AccountId, Arn, ContainerName, ContainerSpec, Device, EnvVar, HostPort, LinuxParameters, LogConfig, MountPoint,
-    NetworkMode, PortMapping, Protocol, TaskSpec, Tmpfs, Ulimit, VolumeSource, VolumeSpec,
+    AccountId, Arn, ContainerName, ContainerSpec, Device, EnvVar, HealthCheck, HostPort, Lifecycle, LinuxParameters,
+    LogConfig, MountPoint, NetworkMode, PortMapping, Protocol, TaskSpec, Tmpfs, Ulimit, VolumeSource, VolumeSpec,
 };
 use std::collections::BTreeMap;
 
@@ -94,6 +94,7 @@ fn container(
         log: c.log_configuration.as_ref().and_then(log),
         stop_timeout_secs: c.stop_timeout.map(unsigned),
         gpu_ids: given.gpu_ids.clone(),
+        lifecycle: lifecycle(c),
     })
 }
 
@@ -194,6 +195,22 @@ fn tmpfs(t: &types::Tmpfs) -> Option<Tmpfs> {
 
 fn extra_host(h: &types::HostEntry) -> Option<String> {
     Some(format!("{}:{}", h.hostname.as_deref()?, h.ip_address.as_deref()?))
+}
+
+fn lifecycle(c: &ContainerDefinition) -> Lifecycle {
+    Lifecycle { health_check: c.health_check.as_ref().map(health_check) }
+}
+
+fn health_check(check: &types::HealthCheck) -> HealthCheck {
+    // Registration wrote the defaults out.
+    let seconds = |value: Option<i32>| value.map_or(0, unsigned);
+    HealthCheck {
+        command: check.command.clone().unwrap_or_default(),
+        interval_secs: seconds(check.interval),
+        timeout_secs: seconds(check.timeout),
+        retries: seconds(check.retries),
+        start_period_secs: seconds(check.start_period),
+    }
 }
 
 fn sysctl(s: &types::SystemControl) -> Option<(String, String)> {

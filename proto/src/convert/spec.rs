@@ -3,8 +3,9 @@
 use super::{Fault, FieldError, Within, each, enumeration, id, port, repeated, required, wire_enum};
 use crate::v1;
 use longshore_model::{
-    AwsvpcSpec, ClusterName, ContainerName, ContainerSpec, Device, EnvVar, HostPort, LinuxParameters, LogConfig,
-    MountPoint, NetworkMode, PortMapping, TaskSpec, Tmpfs, Ulimit, VolumeSource, VolumeSpec,
+    AwsvpcSpec, ClusterName, ContainerName, ContainerSpec, Device, EnvVar, HealthCheck, HostPort, Lifecycle,
+    LinuxParameters, LogConfig, MountPoint, NetworkMode, PortMapping, TaskSpec, Tmpfs, Ulimit, VolumeSource,
+    VolumeSpec,
 };
 
 wire_enum!(NetworkMode <=> NetworkMode { Bridge = Bridge, Host = Host, None = None, Awsvpc = Awsvpc });
@@ -134,6 +135,7 @@ impl From<ContainerSpec> for v1::ContainerSpec {
             log: container.log.map(Into::into),
             stop_timeout_secs: container.stop_timeout_secs,
             gpu_ids: container.gpu_ids,
+            health_check: container.lifecycle.health_check.map(Into::into),
         }
     }
 }
@@ -181,6 +183,9 @@ impl TryFrom<v1::ContainerSpec> for ContainerSpec {
             log: container.log.map(LogConfig::try_from).transpose().within("log")?,
             stop_timeout_secs: container.stop_timeout_secs,
             gpu_ids: container.gpu_ids,
+            lifecycle: Lifecycle {
+                health_check: container.health_check.map(HealthCheck::try_from).transpose().within("health_check")?,
+            },
         })
     }
 }

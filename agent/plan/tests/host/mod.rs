@@ -1,9 +1,9 @@
 //! A host in memory with a ledger and an agent that may crash: the model of the property tests.
 
 use longshore_model::{
-    AssignedTask, Bandwidth, ClusterName, ContainerName, ContainerSpec, DesiredStatus, EniId, EniReport, HostPort,
-    LinuxParameters, Mac, NetworkMode, PortMapping, Protocol, TaskId, TaskSpec, TaskStatus, Timestamp, VolumeSource,
-    VolumeSpec,
+    AssignedTask, Bandwidth, ClusterName, ContainerName, ContainerSpec, DesiredStatus, EniId, EniReport, HealthStatus,
+    HostPort, Lifecycle, LinuxParameters, Mac, NetworkMode, PortMapping, Protocol, TaskId, TaskSpec, TaskStatus,
+    Timestamp, VolumeSource, VolumeSpec,
 };
 use longshore_plan::{
     EngineView, Failure, Inspected, Interface, Made, Outcome, Phase, Policy, PortClaims, PortKey, ResolvedPort,
@@ -77,6 +77,7 @@ pub(crate) enum Op {
     Exit(usize, usize, i32),
     RemoveBehind(usize, usize),
     RestartBehind(usize, usize),
+    Health(usize, usize, HealthStatus),
     EndSandbox(usize),
     Assign(usize),
     Stop(usize),
@@ -94,6 +95,7 @@ struct Box_ {
     state: RunState,
     started_at: Option<Timestamp>,
     exit_code: i32,
+    health: Option<HealthStatus>,
     ports: Vec<ResolvedPort>,
     label: Supervise,
 }
@@ -181,6 +183,7 @@ fn spec(n: usize, shape: &Shape) -> TaskSpec {
         log: None,
         stop_timeout_secs: None,
         gpu_ids: Vec::new(),
+        lifecycle: Lifecycle::default(),
     };
     TaskSpec {
         id: TaskId::from_bytes([u8::try_from(n + 1).expect("few tasks"); 16]),
@@ -278,6 +281,14 @@ impl World {
                     && b.state == RunState::Ended
                 {
                     b.state = RunState::Running;
+                }
+            }
+            Op::Health(t, c, health) => {
+                if let Some(b) = self.boxes.get_mut(&(self.specs[t].id, c))
+                    && b.state == RunState::Running
+                {
+                    b.health = Some(health);
+                    self.hint(t, c);
                 }
             }
             Op::EndSandbox(t) => {
@@ -504,6 +515,7 @@ impl World {
                 started_at: b.started_at,
                 finished_at: None,
                 exit_code: b.started_at.map(|_| b.exit_code),
+                health: b.health,
                 oom_killed: false,
                 error: None,
                 image_digest: None,
@@ -605,6 +617,7 @@ impl World {
             state: RunState::Created,
             started_at: None,
             exit_code: 0,
+            health: None,
             ports: label.ports.clone(),
             label,
         };
@@ -666,7 +679,10 @@ impl World {
                 .iter()
                 .filter(|((t, _), _)| t == id)
                 .map(|((_, i), b)| {
-                    (task.record.containers[*i].name.clone(), Sighting { id: b.id.clone(), state: b.state })
+                    (
+                        task.record.containers[*i].name.clone(),
+                        Sighting { id: b.id.clone(), state: b.state, health: b.health },
+                    )
                 })
                 .collect();
             task.sight(&seen, as_of);

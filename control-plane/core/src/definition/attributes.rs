@@ -13,6 +13,7 @@ const PRIVILEGED: &str = "com.amazonaws.ecs.capability.privileged-container";
 const APPARMOR: &str = "com.amazonaws.ecs.capability.apparmor";
 const SELINUX: &str = "com.amazonaws.ecs.capability.selinux";
 const TASK_LIMITS: &str = "ecs.capability.task-cpu-mem-limit";
+const HEALTH_CHECK: &str = "ecs.capability.container-health-check";
 const TASK_ENI: &str = "ecs.capability.task-eni";
 const CPU_ARCHITECTURE: &str = "ecs.cpu-architecture";
 const OS_TYPE: &str = "ecs.os-type";
@@ -32,6 +33,9 @@ pub(super) fn required(definition: &TaskDefinition, mode: &NetworkMode) -> Vec<A
     for container in definition.container_definitions.iter().flatten() {
         for version in docker_api_versions(container) {
             need(&format!("{DOCKER_API}.{version}"));
+        }
+        if container.health_check.is_some() {
+            need(HEALTH_CHECK);
         }
         if container.privileged == Some(true) {
             need(PRIVILEGED);

@@ -52,7 +52,6 @@ const CONTAINER: &[Line<ContainerDefinition>] = &[
     ("logConfiguration.logDriver awslogs", |c| log(c, |l| l.log_driver == Some(LogDriver::Awslogs))),
     ("logConfiguration.logDriver awsfirelens", |c| log(c, |l| l.log_driver == Some(LogDriver::Awsfirelens))),
     ("logConfiguration.secretOptions", |c| log(c, |l| some(l.secret_options.as_ref()))),
-    ("healthCheck", |c| c.health_check.is_some()),
     ("resourceRequirements.type InferenceAccelerator", |c| {
         needs(c, |r| r.r#type == Some(ResourceType::InferenceAccelerator))
     }),

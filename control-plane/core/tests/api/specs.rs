@@ -3,8 +3,8 @@
 use crate::world::{World, facts, task_id};
 use longshore_ecs_api::Operation as Op;
 use longshore_model::{
-    Attribute, Device, HostPort, LinuxParameters, MountPoint, NetworkMode, PortMapping, Protocol, Tmpfs, Ulimit,
-    VolumeSource, VolumeSpec,
+    Attribute, Device, HealthCheck, HostPort, Lifecycle, LinuxParameters, MountPoint, NetworkMode, PortMapping,
+    Protocol, Tmpfs, Ulimit, VolumeSource, VolumeSpec,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -59,6 +59,7 @@ async fn every_field_that_agents_honour_arrives() {
                 "systemControls": [{"namespace": "net.core.somaxconn", "value": "100"}],
                 "logConfiguration": {"logDriver": "json-file", "options": {"max-size": "1m"}},
                 "stopTimeout": 7,
+                "healthCheck": {"command": ["CMD-SHELL", "true"], "timeout": 9, "startPeriod": 60},
                 "resourceRequirements": [{"type": "GPU", "value": "2"}],
             },
             {"name": "side", "image": "side:1", "essential": false, "cpu": 1,
@@ -108,6 +109,15 @@ async fn every_field_that_agents_honour_arrives() {
     let log = app.log.as_ref().unwrap();
     assert_eq!((log.driver.as_str(), log.options["max-size"].as_str()), ("json-file", "1m"));
     assert_eq!(app.stop_timeout_secs, Some(7));
+    let check = HealthCheck {
+        command: vec!["CMD-SHELL".to_owned(), "true".to_owned()],
+        interval_secs: 30,
+        timeout_secs: 9,
+        retries: 3,
+        start_period_secs: 60,
+    };
+    assert_eq!(app.lifecycle, Lifecycle { health_check: Some(check) });
+    assert_eq!(side.lifecycle, Lifecycle::default());
     assert_eq!((app.gpu_ids.len(), side.gpu_ids.len()), (2, 1));
     assert!(side.gpu_ids.iter().all(|id| !app.gpu_ids.contains(id)));
     assert!(!side.essential);

@@ -356,6 +356,7 @@ pub(crate) fn report(task: TaskId, version: u64, status: TaskStatus) -> TaskRepo
                 Vec::new()
             },
             health: HealthStatus::Unknown,
+            has_check: false,
         }],
     }
 }

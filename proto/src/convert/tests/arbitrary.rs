@@ -2,9 +2,9 @@
 
 use longshore_model::{
     AssignedTask, Assignment, Attribute, ClusterName, ContainerName, ContainerReport, ContainerSpec, ContainerStatus,
-    DesiredStatus, Device, EnvVar, Generation, HealthStatus, HostFacts, HostPort, HostVersions, LinuxParameters,
-    LogConfig, MountPoint, NetworkBinding, NetworkMode, PortMapping, Protocol, Resources, StopCode, StopInfo, TaskId,
-    TaskReport, TaskSpec, TaskStatus, Timestamp, Tmpfs, Ulimit, VolumeSource, VolumeSpec,
+    DesiredStatus, Device, EnvVar, Generation, HealthCheck, HealthStatus, HostFacts, HostPort, HostVersions, Lifecycle,
+    LinuxParameters, LogConfig, MountPoint, NetworkBinding, NetworkMode, PortMapping, Protocol, Resources, StopCode,
+    StopInfo, TaskId, TaskReport, TaskSpec, TaskStatus, Timestamp, Tmpfs, Ulimit, VolumeSource, VolumeSpec,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option::of;
@@ -112,6 +112,19 @@ fn ulimit() -> impl Strategy<Value = Ulimit> {
     (name(), -1..i64::MAX, -1..i64::MAX).prop_map(|(name, soft, hard)| Ulimit { name, soft, hard })
 }
 
+fn lifecycle() -> impl Strategy<Value = Lifecycle> {
+    let command = prop_oneof![
+        Just(vec!["NONE".to_owned()]),
+        text().prop_map(|line| vec!["CMD-SHELL".to_owned(), line]),
+        vec(text(), 1..3).prop_map(|words| [vec!["CMD".to_owned()], words].concat()),
+    ];
+    let check = (command, any::<[u32; 4]>()).prop_map(|(command, numbers)| {
+        let [interval_secs, timeout_secs, retries, start_period_secs] = numbers;
+        HealthCheck { command, interval_secs, timeout_secs, retries, start_period_secs }
+    });
+    of(check).prop_map(|health_check| Lifecycle { health_check })
+}
+
 /// A container that mounts the volume `data`.
 fn container() -> impl Strategy<Value = ContainerSpec> {
     let mount = (path(), any::<bool>()).prop_map(|(container_path, read_only)| MountPoint {
@@ -128,14 +141,14 @@ fn container() -> impl Strategy<Value = ContainerSpec> {
         (of(texts()), of(texts()), of(text()), of(text()), of(text())),
         (vec(variable, 0..3), vec(port_mapping(), 0..3), vec(mount, 0..2), vec(ulimit(), 0..2), linux()),
         (maps(), texts(), texts(), texts(), texts(), maps()),
-        (of(log), of(any::<u32>()), vec(name(), 0..2)),
+        (of(log), of(any::<u32>()), vec(name(), 0..2), lifecycle()),
     )
         .prop_map(|(basics, image, lists, more, rest)| {
             let (name, arn_id, image_name, flags, cpu_units, memory_mib, memory_reservation_mib) = basics;
             let (entry_point, command, working_directory, user, hostname) = image;
             let (environment, port_mappings, mount_points, ulimits, linux) = lists;
             let (docker_labels, dns_servers, dns_search, extra_hosts, security_options, sysctls) = more;
-            let (log, stop_timeout_secs, gpu_ids) = rest;
+            let (log, stop_timeout_secs, gpu_ids, lifecycle) = rest;
             let [essential, readonly_root, privileged, interactive, pseudo_terminal, disable_networking] = flags;
             ContainerSpec {
                 name: ContainerName::new(name).expect("a name"),
@@ -169,6 +182,7 @@ fn container() -> impl Strategy<Value = ContainerSpec> {
                 log,
                 stop_timeout_secs,
                 gpu_ids,
+                lifecycle,
             }
         })
 }
@@ -242,22 +256,25 @@ fn container_report() -> impl Strategy<Value = ContainerReport> {
         NetworkBinding { bind_ip: bind_ip.to_owned(), container_port, host_port, protocol }
     });
     (
-        (name(), select(ContainerStatus::ALL), select(HealthStatus::ALL)),
+        (name(), select(ContainerStatus::ALL), select(HealthStatus::ALL), any::<bool>()),
         (of(text()), of(text()), of(any::<i32>()), of(text())),
         vec(binding, 0..3),
     )
-        .prop_map(|((name, status, health), (runtime_id, image_digest, exit_code, reason), bindings)| {
-            ContainerReport {
-                name: ContainerName::new(name).expect("a name"),
-                status,
-                runtime_id,
-                image_digest,
-                exit_code,
-                reason,
-                bindings,
-                health,
-            }
-        })
+        .prop_map(
+            |((name, status, health, has_check), (runtime_id, image_digest, exit_code, reason), bindings)| {
+                ContainerReport {
+                    name: ContainerName::new(name).expect("a name"),
+                    status,
+                    runtime_id,
+                    image_digest,
+                    exit_code,
+                    reason,
+                    bindings,
+                    health,
+                    has_check,
+                }
+            },
+        )
 }
 
 pub(super) fn report() -> impl Strategy<Value = TaskReport> {

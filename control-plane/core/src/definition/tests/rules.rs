@@ -53,6 +53,20 @@ fn absent_empty_and_off_ask_for_nothing() {
 }
 
 #[test]
+fn health_checks_get_the_defaults_of_ecs() {
+    let check =
+        |given: Value| stored(&app(json!({"healthCheck": given})))["containerDefinitions"][0]["healthCheck"].clone();
+    assert_eq!(
+        check(json!({"command": ["CMD", "x"]})),
+        json!({"command": ["CMD", "x"], "interval": 30, "timeout": 5, "retries": 3})
+    );
+    assert_eq!(
+        check(json!({"command": ["NONE"], "interval": 5, "startPeriod": 0})),
+        json!({"command": ["NONE"], "interval": 5, "timeout": 5, "retries": 3, "startPeriod": 0})
+    );
+}
+
+#[test]
 fn everything_that_is_honoured_is_accepted_and_kept() {
     let asked = r##"{
         "networkMode": "bridge", "cpu": "512", "memory": "1024",
@@ -86,6 +100,7 @@ fn everything_that_is_honoured_is_accepted_and_kept() {
             "dockerSecurityOptions": ["no-new-privileges", "apparmor:unconfined", "label:type:container_t"],
             "systemControls": [{"namespace": "net.core.somaxconn", "value": "1024"}, {"namespace": "kernel.shmmax", "value": "1"}],
             "logConfiguration": {"logDriver": "json-file", "options": {"max-size": "1m"}},
+            "healthCheck": {"command": ["CMD", "x"], "interval": 5, "timeout": 60, "retries": 10, "startPeriod": 300},
             "stopTimeout": 5, "versionConsistency": "disabled",
             "resourceRequirements": [{"type": "GPU", "value": "2"}]
         }]
@@ -111,6 +126,7 @@ fn everything_that_is_honoured_is_accepted_and_kept() {
             "com.amazonaws.ecs.capability.logging-driver.json-file",
             "com.amazonaws.ecs.capability.privileged-container",
             "com.amazonaws.ecs.capability.selinux",
+            "ecs.capability.container-health-check",
             "ecs.capability.task-cpu-mem-limit",
             "ecs.cpu-architecture",
             "ecs.os-type",
@@ -477,6 +493,22 @@ fn container_settings() {
             "containerDefinitions[0].healthCheck.interval: 4 must be between 5 and 300.",
         ),
         (
+            app(json!({"healthCheck": {"command": ["NONE", "x"]}})),
+            "containerDefinitions[0].healthCheck.command must begin with CMD or CMD-SHELL and have a command.",
+        ),
+        (
+            app(json!({"healthCheck": {"command": ["CMD", "x"], "timeout": 61}})),
+            "containerDefinitions[0].healthCheck.timeout: 61 must be between 2 and 60.",
+        ),
+        (
+            app(json!({"healthCheck": {"command": ["CMD", "x"], "retries": 0}})),
+            "containerDefinitions[0].healthCheck.retries: 0 must be between 1 and 10.",
+        ),
+        (
+            app(json!({"healthCheck": {"command": ["CMD", "x"], "startPeriod": 301}})),
+            "containerDefinitions[0].healthCheck.startPeriod: 301 must be between 0 and 300.",
+        ),
+        (
             app(json!({"restartPolicy": {"enabled": true, "restartAttemptPeriod": 59}})),
             "containerDefinitions[0].restartPolicy.restartAttemptPeriod: 59 must be between 60 and 1800.",
         ),
@@ -556,7 +588,6 @@ fn what_cannot_be_honoured_yet_is_refused_by_name() {
             "volumes[0].efsVolumeConfiguration",
         ),
         (json!({"volumes": [{"name": "a", "configuredAtLaunch": true}]}), "volumes[0].configuredAtLaunch"),
-        (app(json!({"healthCheck": {"command": ["CMD", "x"]}})), "containerDefinitions[0].healthCheck"),
         (app(json!({"secrets": [{"name": "A", "valueFrom": "x"}]})), "containerDefinitions[0].secrets"),
         (
             app(json!({"environmentFiles": [{"type": "s3", "value": "a.env"}]})),
