@@ -1,6 +1,7 @@
 //! How a container of a task looks to the engine. Pure: from a spec and what was resolved for it to the body of the
 //! create call. Every field of [`ContainerSpec`] is honoured here or belongs to the agent's engine (`essential`,
-//! `arn_id`); what cannot be honoured is an error that names the field of the task definition.
+//! `arn_id`, `lifecycle` but for the health check); what cannot be honoured is an error that names the field of the
+//! task definition.
 
 use crate::labels::{self, PREFIX};
 use bollard::models::{
@@ -337,7 +338,8 @@ fn all_labels(
     supervise: &str,
 ) -> Result<HashMap<String, String>, ConfigError> {
     // A label of ours in foreign hands would make the agent take a container for another one's.
-    if let Some(key) = container.docker_labels.keys().find(|k| k.starts_with(PREFIX) && *k != labels::RUNTIME) {
+    let theirs = |key: &str| key == labels::RUNTIME || key.starts_with(labels::RESTART);
+    if let Some(key) = container.docker_labels.keys().find(|k| k.starts_with(PREFIX) && !theirs(k)) {
         return Err(fault(
             container,
             "dockerLabels",

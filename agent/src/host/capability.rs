@@ -13,7 +13,7 @@ const NEW: &str = "ecs.capability.";
 const RUNTIME: &str = longshore_docker::labels::RUNTIME;
 
 /// What this agent does itself, with any engine that it takes.
-const OURS: [&str; 1] = ["container-health-check"];
+const OURS: [&str; 3] = ["container-health-check", "container-ordering", "container-restart-policy"];
 
 /// The oldest Docker API that ECS names.
 const FIRST_API_MINOR: u32 = 17;

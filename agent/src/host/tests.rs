@@ -100,6 +100,8 @@ fn capabilities_are_those_that_were_found() {
         "ecs.capability.docker-plugin.local",
         "longshore.runtime.runc",
         "ecs.capability.container-health-check",
+        "ecs.capability.container-ordering",
+        "ecs.capability.container-restart-policy",
     ] {
         assert!(offers(&none, &bare, name), "{name}");
     }

@@ -172,6 +172,7 @@ impl From<ContainerReport> for v1::ContainerReport {
             bindings: container.bindings.into_iter().map(Into::into).collect(),
             health: v1::HealthStatus::from(container.health).into(),
             has_check: container.has_check,
+            restart_count: container.restart_count,
         }
     }
 }
@@ -191,6 +192,7 @@ impl TryFrom<v1::ContainerReport> for ContainerReport {
             bindings: each("bindings", container.bindings)?,
             health: enumeration::<v1::HealthStatus, _>("health", container.health)?,
             has_check: container.has_check,
+            restart_count: container.restart_count,
         })
     }
 }

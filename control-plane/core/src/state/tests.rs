@@ -578,6 +578,7 @@ fn report(task: TaskId, version: u64, status: TaskStatus) -> TaskReport {
             bindings: Vec::new(),
             health: HealthStatus::Unknown,
             has_check: false,
+            restart_count: 0,
         }],
     }
 }

@@ -357,6 +357,7 @@ pub(crate) fn report(task: TaskId, version: u64, status: TaskStatus) -> TaskRepo
             },
             health: HealthStatus::Unknown,
             has_check: false,
+            restart_count: 0,
         }],
     }
 }
