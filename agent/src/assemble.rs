@@ -188,7 +188,12 @@ fn verdict(ended: Option<Result<Ended, JoinError>>) -> anyhow::Result<()> {
 
 fn engine_config(config: &Config) -> EngineConfig {
     EngineConfig {
-        policy: Policy { stop_timeout: config.stop_timeout, cleanup_wait: config.cleanup_wait, ..Policy::default() },
+        policy: Policy {
+            stop_timeout: config.stop_timeout,
+            cleanup_wait: config.cleanup_wait,
+            dependency_timeout: config.dependency_timeout,
+            ..Policy::default()
+        },
         pull_behavior: config.pull_behavior,
         limits: Limits::default(),
         relist: RELIST,

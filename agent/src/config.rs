@@ -53,6 +53,8 @@ pub struct Config {
     pub allow_privileged: bool,
     /// Between SIGTERM and SIGKILL for containers without a `stopTimeout`.
     pub stop_timeout: Duration,
+    /// How long a container without a `startTimeout` has from its start to meet what depends on it.
+    pub dependency_timeout: Duration,
     /// When images are pulled.
     pub pull_behavior: PullBehavior,
     /// Longest wait for the first sign of progress of a pull.
@@ -157,6 +159,8 @@ impl Config {
             zone: l.zone,
             allow_privileged: l.allow_privileged.unwrap_or(true),
             stop_timeout: l.stop_timeout.map_or(Duration::from_secs(30), |s| s.0),
+            // ECS's agent waits for ever. Longer than a slow migration, and the reason says what is waited for.
+            dependency_timeout: l.dependency_timeout.map_or(Duration::from_secs(3600), |s| s.0),
             pull_behavior: l.pull_behavior.unwrap_or(PullBehavior::PreferCached),
             pull_begin_timeout: l.pull_begin_timeout.map_or(Duration::from_secs(300), |s| s.0),
             pull_stall_timeout: l.pull_stall_timeout.map_or(Duration::from_secs(60), |s| s.0),
@@ -194,6 +198,7 @@ impl Config {
             return Err(value("stop_timeout", "must be at least 1s".into()));
         }
         for (key, span) in [
+            ("dependency_timeout", self.dependency_timeout),
             ("pull_begin_timeout", self.pull_begin_timeout),
             ("pull_stall_timeout", self.pull_stall_timeout),
             ("pull_timeout", self.pull_timeout),

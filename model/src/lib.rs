@@ -7,6 +7,7 @@ pub mod arn;
 pub mod assignment;
 pub mod host;
 pub mod id;
+pub mod lifecycle;
 pub mod network;
 pub mod report;
 pub mod spec;
@@ -19,6 +20,7 @@ pub use host::{
     Attribute, HostFacts, HostVersions, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES, MAX_HOST_TEXT_CHARS, Resources,
 };
 pub use id::{AccountId, ClusterKey, ClusterName, ContainerName, Generation, IdError, InstanceId, Region, TaskId};
+pub use lifecycle::{Backoff, Dependency, HealthCheck, Lifecycle, RestartPolicy};
 pub use network::{
     AwsvpcSpec, Bandwidth, EniId, EniReport, GroupId, GroupRules, LEASE_LENGTH, LEASE_LENGTHS, Lease, Mac,
     MemberChanges, NetworkChanges, NetworkConfig, NetworkHealth, NetworkState, NetworkStatus, NetworkUpdate, Overlay,
@@ -29,5 +31,5 @@ pub use spec::{
     ContainerSpec, Device, EnvVar, HostPort, LinuxParameters, LogConfig, MountPoint, NetworkMode, PortMapping,
     Protocol, TaskSpec, Tmpfs, Ulimit, VolumeSource, VolumeSpec,
 };
-pub use state::{ContainerStatus, DesiredStatus, HealthStatus, StopCode, TaskStatus};
+pub use state::{ContainerCondition, ContainerStatus, DesiredStatus, HealthStatus, StopCode, TaskStatus};
 pub use time::Timestamp;

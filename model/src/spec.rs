@@ -1,6 +1,7 @@
 //! What an agent is asked to run: a task definition with its overrides applied, and nothing left to decide.
 
 use crate::id::{ClusterName, ContainerName, TaskId};
+use crate::lifecycle::Lifecycle;
 use crate::network::AwsvpcSpec;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -265,6 +266,9 @@ pub struct ContainerSpec {
     pub stop_timeout_secs: Option<u32>,
     /// Ids of the GPUs that the control plane gave it.
     pub gpu_ids: Vec<String>,
+    /// How it is looked after.
+    #[serde(default)]
+    pub lifecycle: Lifecycle,
 }
 
 /// A task as an agent runs it. Never changes for one task id.

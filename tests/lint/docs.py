@@ -85,7 +85,7 @@ DAMAGES = [
     (COMPATIBILITY, "CreateCluster, ", ""),
     (COMPATIBILITY, "CreateCluster, ", "CreateCluster, CreateService, "),
     (COMPATIBILITY, "DescribeVpcs, ", ""),
-    (COMPATIBILITY, "`healthCheck`, ", ""),
+    (COMPATIBILITY, "`resourceRequirements.type NeuronDevice`, ", ""),
     (COMPATIBILITY, "`links`, ", "`links`, `image`, "),
     (CONFIGURATION, "| `zone` |", "| `zones` |"),
     (CONFIGURATION, "| `wait_secs` |", "| wait |"),

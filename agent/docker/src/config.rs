@@ -1,14 +1,15 @@
 //! How a container of a task looks to the engine. Pure: from a spec and what was resolved for it to the body of the
 //! create call. Every field of [`ContainerSpec`] is honoured here or belongs to the agent's engine (`essential`,
-//! `arn_id`); what cannot be honoured is an error that names the field of the task definition.
+//! `arn_id`, `lifecycle` but for the health check); what cannot be honoured is an error that names the field of the
+//! task definition.
 
 use crate::labels::{self, PREFIX};
 use bollard::models::{
-    ContainerCreateBody, DeviceMapping, DeviceRequest, HostConfig, HostConfigLogConfig, PortBinding, PortMap,
-    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, DeviceMapping, DeviceRequest, HealthConfig, HostConfig, HostConfigLogConfig, PortBinding,
+    PortMap, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 use longshore_model::{
-    ContainerSpec, LinuxParameters, MountPoint, NetworkBinding, NetworkMode, TaskSpec, VolumeSource,
+    ContainerSpec, HealthCheck, LinuxParameters, MountPoint, NetworkBinding, NetworkMode, TaskSpec, VolumeSource,
 };
 use std::collections::{BTreeSet, HashMap};
 
@@ -148,6 +149,7 @@ pub fn container_config(input: &ContainerInput<'_>) -> Result<CreateContainer, C
         labels: Some(all_labels(task, container, supervise)?),
         // Also how long the engine waits for this container when the engine itself is shut down.
         stop_timeout: container.stop_timeout_secs.map(i64::from),
+        healthcheck: container.lifecycle.health_check.as_ref().map(health_check),
         network_disabled: matches!(attachment, Attachment::Loopback).then_some(true),
         exposed_ports: exposed_ports(&attachment),
         host_config: Some(host_config(task, container, &attachment, cgroup_parent)?),
@@ -336,7 +338,8 @@ fn all_labels(
     supervise: &str,
 ) -> Result<HashMap<String, String>, ConfigError> {
     // A label of ours in foreign hands would make the agent take a container for another one's.
-    if let Some(key) = container.docker_labels.keys().find(|k| k.starts_with(PREFIX) && *k != labels::RUNTIME) {
+    let theirs = |key: &str| key == labels::RUNTIME || key.starts_with(labels::RESTART);
+    if let Some(key) = container.docker_labels.keys().find(|k| k.starts_with(PREFIX) && !theirs(k)) {
         return Err(fault(
             container,
             "dockerLabels",
@@ -347,6 +350,21 @@ fn all_labels(
         container.docker_labels.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
     all.extend(labels::container_labels(task, &container.name, supervise));
     Ok(all)
+}
+
+fn health_check(check: &HealthCheck) -> HealthConfig {
+    let nanos = |secs: u32| Some(i64::from(secs) * 1_000_000_000);
+    if !check.is_check() {
+        return HealthConfig { test: Some(check.command.clone()), ..HealthConfig::default() };
+    }
+    HealthConfig {
+        test: Some(check.command.clone()),
+        interval: nanos(check.interval_secs),
+        timeout: nanos(check.timeout_secs),
+        retries: Some(check.retries.into()),
+        start_period: nanos(check.start_period_secs),
+        ..HealthConfig::default()
+    }
 }
 
 fn ulimit(limit: &longshore_model::Ulimit) -> ResourcesUlimits {

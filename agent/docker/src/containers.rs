@@ -55,8 +55,8 @@ pub struct ListedContainer {
     pub id: String,
     /// What it is.
     pub state: RunState,
-    /// What its health check says.
-    pub health: HealthStatus,
+    /// What its health check says; `None` when it has none or does not run.
+    pub health: Option<HealthStatus>,
     /// All labels.
     pub labels: HashMap<String, String>,
     /// The id of its image.
@@ -93,8 +93,8 @@ pub struct InspectedContainer {
     pub error: String,
     /// The process id on the host; `None` when it does not run.
     pub pid: Option<u32>,
-    /// What its health check says.
-    pub health: HealthStatus,
+    /// What its health check says; `None` when it has none or does not run: then the engine says unhealthy of any.
+    pub health: Option<HealthStatus>,
     /// The host ports that it was created with.
     pub wanted_bindings: Vec<NetworkBinding>,
     /// The host ports as they are; empty when it does not run.
@@ -498,14 +498,13 @@ impl From<ContainerSummary> for ListedContainer {
 }
 
 /// Listings say health only in the text for people: `Up 2 minutes (healthy)`.
-fn health_in(status: &str) -> HealthStatus {
-    if status.contains("(healthy)") {
-        HealthStatus::Healthy
-    } else if status.contains("(unhealthy)") {
-        HealthStatus::Unhealthy
-    } else {
-        HealthStatus::Unknown
-    }
+fn health_in(status: &str) -> Option<HealthStatus> {
+    let said = [
+        ("(healthy)", HealthStatus::Healthy),
+        ("(unhealthy)", HealthStatus::Unhealthy),
+        ("(health: starting)", HealthStatus::Unknown),
+    ];
+    said.into_iter().find(|(text, _)| status.contains(text)).map(|(_, health)| health)
 }
 
 impl From<ContainerInspectResponse> for InspectedContainer {
@@ -537,12 +536,11 @@ impl From<ContainerInspectResponse> for InspectedContainer {
             }),
             error: crate::error::one_line(&state.error.unwrap_or_default()),
             pid: state.pid.and_then(|p| u32::try_from(p).ok()).filter(|p| *p != 0),
-            health: match state.health.and_then(|h| h.status) {
-                Some(HealthStatusEnum::HEALTHY) => HealthStatus::Healthy,
-                Some(HealthStatusEnum::UNHEALTHY) => HealthStatus::Unhealthy,
-                Some(HealthStatusEnum::STARTING | HealthStatusEnum::NONE | HealthStatusEnum::EMPTY) | None => {
-                    HealthStatus::Unknown
-                }
+            health: match state.health.and_then(|h| h.status).filter(|_| run_state.has_process()) {
+                Some(HealthStatusEnum::HEALTHY) => Some(HealthStatus::Healthy),
+                Some(HealthStatusEnum::UNHEALTHY) => Some(HealthStatus::Unhealthy),
+                Some(HealthStatusEnum::STARTING) => Some(HealthStatus::Unknown),
+                Some(HealthStatusEnum::NONE | HealthStatusEnum::EMPTY) | None => None,
             },
             wanted_bindings: bindings(c.host_config.and_then(|h| h.port_bindings)),
             bindings: bindings(c.network_settings.and_then(|n| n.ports)),

@@ -21,7 +21,10 @@ pub const ADDRESS: &str = "longshore.address";
 /// The OCI runtime of a container, one of those that the engine knows. It comes from the task definition's
 /// `dockerLabels`; without it a container has the engine's default.
 pub const RUNTIME: &str = "longshore.runtime";
-/// What starts like this is ours alone; a task definition's `dockerLabels` may not use it, but for [`RUNTIME`].
+/// What begins like this comes from the task definition's `dockerLabels` too: how a container is started again.
+pub const RESTART: &str = "longshore.restart.";
+/// What starts like this is ours alone; a task definition's `dockerLabels` may not use it, but for [`RUNTIME`] and
+/// [`RESTART`].
 pub const PREFIX: &str = "longshore.";
 
 /// The container's name in the engine: `ls-<task id>-<container name>`.

@@ -29,6 +29,7 @@ fn check_refused(flags: &[&str], toml: &str, expected: &str) {
 fn defaults_are_usable() {
     let config = Config::from_layer(Layer::default()).expect("defaults");
     assert_eq!(config.stop_timeout, Duration::from_secs(30));
+    assert_eq!(config.dependency_timeout, Duration::from_secs(3600));
     assert_eq!(config.dynamic_ports, PortRange { first: 30_000, last: 32_767 });
     assert_eq!(config.reserved_ports_tcp.len(), 5);
 }
@@ -48,6 +49,7 @@ fn flags_win_over_the_file() {
 #[test]
 fn faults_are_named_by_their_key() {
     check_refused(&[], "colour = 'red'", "unknown field `colour`");
+    check_refused(&[], "dependency_timeout = '0s'", "dependency_timeout: must be longer than 0s");
     check_refused(&[], "stop_timeout = 'soon'", "stop_timeout");
     check_refused(&[], "stop_timeout = '10ms'", "stop_timeout: must be at least 1s");
     check_refused(&[], "docker = 'tcp://x'", "docker: `tcp://x`");

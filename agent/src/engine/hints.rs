@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 /// A reason to look.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hint {
-    /// Something happened to a container that it does not do by our hand alone: it ended, or was removed.
+    /// Something happened to a container that it does not do by our hand alone: it ended, was removed, or its health
+    /// changed.
     Container {
         /// Its task.
         task: TaskId,
@@ -72,11 +73,11 @@ pub async fn pump(
 fn container(event: longshore_docker::ContainerHint) -> Option<Hint> {
     use longshore_docker::Action;
     match event.action {
-        Action::Die | Action::Oom | Action::Destroy | Action::Other => match event.eni {
+        Action::Die | Action::Oom | Action::Destroy | Action::Health | Action::Other => match event.eni {
             Some(eni) => Some(Hint::Sandbox { eni }),
             None => Some(Hint::Container { task: event.task?, container: event.container? }),
         },
-        // Starts are ours, and one that is not is found by the next listing; health is not used yet.
-        Action::Start | Action::Health => None,
+        // Starts are ours, and one that is not is found by the next listing.
+        Action::Start => None,
     }
 }

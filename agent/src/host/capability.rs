@@ -12,6 +12,9 @@ const NEW: &str = "ecs.capability.";
 /// Ours: the label by which a task definition chooses a runtime, followed by its name.
 const RUNTIME: &str = longshore_docker::labels::RUNTIME;
 
+/// What this agent does itself, with any engine that it takes.
+const OURS: [&str; 3] = ["container-health-check", "container-ordering", "container-restart-policy"];
+
 /// The oldest Docker API that ECS names.
 const FIRST_API_MINOR: u32 = 17;
 
@@ -28,6 +31,7 @@ pub(super) fn offered(settings: &HostSettings, probed: &Probed) -> BTreeSet<Stri
     all.insert(format!("{OLD}logging-driver.none"));
     all.extend(engine.volume_drivers.iter().map(|driver| format!("{NEW}docker-plugin.{driver}")));
     all.extend(engine.runtimes.iter().map(|runtime| format!("{RUNTIME}.{runtime}")));
+    all.extend(OURS.map(|name| format!("{NEW}{name}")));
     if settings.allow_privileged {
         all.insert(format!("{OLD}privileged-container"));
     }

@@ -99,6 +99,9 @@ fn capabilities_are_those_that_were_found() {
         "com.amazonaws.ecs.capability.logging-driver.none",
         "ecs.capability.docker-plugin.local",
         "longshore.runtime.runc",
+        "ecs.capability.container-health-check",
+        "ecs.capability.container-ordering",
+        "ecs.capability.container-restart-policy",
     ] {
         assert!(offers(&none, &bare, name), "{name}");
     }

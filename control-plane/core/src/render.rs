@@ -1,15 +1,17 @@
 //! From a task's record to what its agent runs: the definition with its overrides, and nothing left to decide. Pure.
 
+use crate::definition::restart;
 use crate::needs::{container_override, fixed_host_port, is_udp, task_cpu, task_memory};
 use crate::records::{Definition, Task, TaskContainer};
-use longshore_ecs_api::enums::{DeviceCgroupPermission, NetworkMode as ApiMode};
+use longshore_ecs_api::enums::{ContainerCondition as ApiCondition, DeviceCgroupPermission, NetworkMode as ApiMode};
 use longshore_ecs_api::types::{
     self, ContainerDefinition, ContainerOverride, KeyValuePair, LinuxParameters as ApiLinux, TaskDefinition,
 };
 use longshore_model::arn::Resource;
 use longshore_model::{
-    AccountId, Arn, ContainerName, ContainerSpec, Device, EnvVar, HostPort, LinuxParameters, LogConfig, MountPoint,
-    NetworkMode, PortMapping, Protocol, TaskSpec, Tmpfs, Ulimit, VolumeSource, VolumeSpec,
+    AccountId, Arn, ContainerCondition, ContainerName, ContainerSpec, Dependency, Device, EnvVar, HealthCheck,
+    HostPort, Lifecycle, LinuxParameters, LogConfig, MountPoint, NetworkMode, PortMapping, Protocol, TaskSpec, Tmpfs,
+    Ulimit, VolumeSource, VolumeSpec,
 };
 use std::collections::BTreeMap;
 
@@ -94,6 +96,7 @@ fn container(
         log: c.log_configuration.as_ref().and_then(log),
         stop_timeout_secs: c.stop_timeout.map(unsigned),
         gpu_ids: given.gpu_ids.clone(),
+        lifecycle: lifecycle(c),
     })
 }
 
@@ -194,6 +197,38 @@ fn tmpfs(t: &types::Tmpfs) -> Option<Tmpfs> {
 
 fn extra_host(h: &types::HostEntry) -> Option<String> {
     Some(format!("{}:{}", h.hostname.as_deref()?, h.ip_address.as_deref()?))
+}
+
+fn lifecycle(c: &ContainerDefinition) -> Lifecycle {
+    Lifecycle {
+        health_check: c.health_check.as_ref().map(health_check),
+        depends_on: c.depends_on.iter().flatten().filter_map(dependency).collect(),
+        start_timeout_secs: c.start_timeout.map(unsigned),
+        restart: restart::policy(c),
+    }
+}
+
+fn dependency(d: &types::ContainerDependency) -> Option<Dependency> {
+    let condition = match d.condition.as_ref()? {
+        ApiCondition::Start => ContainerCondition::Start,
+        ApiCondition::Complete => ContainerCondition::Complete,
+        ApiCondition::Success => ContainerCondition::Success,
+        ApiCondition::Healthy => ContainerCondition::Healthy,
+        ApiCondition::Other(_) => return None,
+    };
+    Some(Dependency { container: ContainerName::new(d.container_name.as_deref()?).ok()?, condition })
+}
+
+fn health_check(check: &types::HealthCheck) -> HealthCheck {
+    // Registration wrote the defaults out.
+    let seconds = |value: Option<i32>| value.map_or(0, unsigned);
+    HealthCheck {
+        command: check.command.clone().unwrap_or_default(),
+        interval_secs: seconds(check.interval),
+        timeout_secs: seconds(check.timeout),
+        retries: seconds(check.retries),
+        start_period_secs: seconds(check.start_period),
+    }
 }
 
 fn sysctl(s: &types::SystemControl) -> Option<(String, String)> {

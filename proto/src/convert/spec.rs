@@ -1,10 +1,11 @@
 //! What a task is made of.
 
-use super::{Fault, FieldError, Within, each, enumeration, id, port, repeated, required, wire_enum};
+use super::{Fault, FieldError, Within, each, enumeration, id, lifecycle, port, repeated, required, wire_enum};
 use crate::v1;
 use longshore_model::{
-    AwsvpcSpec, ClusterName, ContainerName, ContainerSpec, Device, EnvVar, HostPort, LinuxParameters, LogConfig,
-    MountPoint, NetworkMode, PortMapping, TaskSpec, Tmpfs, Ulimit, VolumeSource, VolumeSpec,
+    AwsvpcSpec, ClusterName, ContainerName, ContainerSpec, Device, EnvVar, HealthCheck, HostPort, Lifecycle,
+    LinuxParameters, LogConfig, MountPoint, NetworkMode, PortMapping, RestartPolicy, TaskSpec, Tmpfs, Ulimit,
+    VolumeSource, VolumeSpec,
 };
 
 wire_enum!(NetworkMode <=> NetworkMode { Bridge = Bridge, Host = Host, None = None, Awsvpc = Awsvpc });
@@ -52,6 +53,7 @@ impl TryFrom<v1::TaskSpec> for TaskSpec {
                 }
             }
         }
+        lifecycle::check_order(&containers)?;
         let network_mode = enumeration::<v1::NetworkMode, _>("network_mode", spec.network_mode)?;
         let awsvpc = spec.awsvpc.map(AwsvpcSpec::try_from).transpose().within("awsvpc")?;
         if awsvpc.is_some() != (network_mode == NetworkMode::Awsvpc) {
@@ -134,6 +136,10 @@ impl From<ContainerSpec> for v1::ContainerSpec {
             log: container.log.map(Into::into),
             stop_timeout_secs: container.stop_timeout_secs,
             gpu_ids: container.gpu_ids,
+            health_check: container.lifecycle.health_check.map(Into::into),
+            depends_on: container.lifecycle.depends_on.into_iter().map(Into::into).collect(),
+            start_timeout_secs: container.lifecycle.start_timeout_secs,
+            restart: container.lifecycle.restart.map(Into::into),
         }
     }
 }
@@ -181,6 +187,12 @@ impl TryFrom<v1::ContainerSpec> for ContainerSpec {
             log: container.log.map(LogConfig::try_from).transpose().within("log")?,
             stop_timeout_secs: container.stop_timeout_secs,
             gpu_ids: container.gpu_ids,
+            lifecycle: Lifecycle {
+                health_check: container.health_check.map(HealthCheck::try_from).transpose().within("health_check")?,
+                depends_on: each("depends_on", container.depends_on)?,
+                start_timeout_secs: container.start_timeout_secs,
+                restart: container.restart.map(RestartPolicy::try_from).transpose().within("restart")?,
+            },
         })
     }
 }

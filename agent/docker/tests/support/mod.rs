@@ -4,7 +4,8 @@
 
 use longshore_docker::{ContainerInput, CreateContainer, Docker, container_config};
 use longshore_model::{
-    ClusterName, ContainerName, ContainerSpec, LinuxParameters, NetworkBinding, NetworkMode, TaskId, TaskSpec,
+    ClusterName, ContainerName, ContainerSpec, Lifecycle, LinuxParameters, NetworkBinding, NetworkMode, TaskId,
+    TaskSpec,
 };
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -289,6 +290,7 @@ pub(crate) fn container(command: &str) -> ContainerSpec {
         log: None,
         stop_timeout_secs: None,
         gpu_ids: Vec::new(),
+        lifecycle: Lifecycle::default(),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::engine::drivers::{
 };
 use crate::ledger::{Changes, Definition, Loaded, SaveError, SavedTask};
 use async_trait::async_trait;
-use longshore_model::{ContainerName, EniId, EniReport, Generation, Mac, TaskId, TaskSpec, Timestamp};
+use longshore_model::{ContainerName, EniId, EniReport, Generation, HealthStatus, Mac, TaskId, TaskSpec, Timestamp};
 use longshore_plan::{Failure, Halt, Inspected, Interface, ResolvedPort, RunState, Sighting, Supervise, TaskRecord};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -25,6 +25,7 @@ pub(super) struct FakeContainer {
     pub(super) started_at: Option<Timestamp>,
     pub(super) exit_code: i32,
     pub(super) oom: bool,
+    pub(super) health: Option<HealthStatus>,
     pub(super) label: String,
     pub(super) ports: Vec<ResolvedPort>,
     pub(super) interface: Option<Interface>,
@@ -131,7 +132,7 @@ impl Containers for FakeHost {
         let listed = |((task, container), c): (&Key, &FakeContainer)| Listed {
             task: *task,
             container: container.clone(),
-            sighting: Sighting { id: c.id.clone(), state: c.state },
+            sighting: Sighting { id: c.id.clone(), state: c.state, health: c.health },
             supervise: Some(c.label.clone()),
         };
         Ok(state.containers.iter().map(listed).collect())
@@ -150,6 +151,7 @@ impl Containers for FakeHost {
             started_at: c.started_at,
             finished_at: None,
             exit_code: c.started_at.map(|_| c.exit_code),
+            health: c.health,
             oom_killed: c.oom,
             error: None,
             image_digest: None,
@@ -177,6 +179,7 @@ impl Containers for FakeHost {
             started_at: None,
             exit_code: 0,
             oom: false,
+            health: None,
             interface: request.interface.clone(),
             ports: Supervise::from_label(&request.supervise).expect("our label").ports,
             label: request.supervise.clone(),

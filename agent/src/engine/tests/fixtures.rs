@@ -1,8 +1,8 @@
 //! Small definitions.
 
 use longshore_model::{
-    ClusterName, ContainerName, ContainerSpec, HostPort, LinuxParameters, NetworkMode, PortMapping, Protocol, TaskId,
-    TaskSpec,
+    ClusterName, ContainerName, ContainerSpec, HostPort, Lifecycle, LinuxParameters, NetworkMode, PortMapping,
+    Protocol, TaskId, TaskSpec,
 };
 use std::collections::BTreeMap;
 
@@ -45,6 +45,7 @@ pub(crate) fn container(name: &str, ports: &[PortMapping]) -> ContainerSpec {
         log: None,
         stop_timeout_secs: None,
         gpu_ids: Vec::new(),
+        lifecycle: Lifecycle::default(),
     }
 }
 

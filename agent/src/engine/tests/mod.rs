@@ -4,6 +4,7 @@
 mod fake;
 pub(crate) mod fixtures;
 mod images;
+mod lifecycle;
 
 use super::*;
 use crate::config::PortRange;

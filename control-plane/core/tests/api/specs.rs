@@ -3,8 +3,8 @@
 use crate::world::{World, facts, task_id};
 use longshore_ecs_api::Operation as Op;
 use longshore_model::{
-    Attribute, Device, HostPort, LinuxParameters, MountPoint, NetworkMode, PortMapping, Protocol, Tmpfs, Ulimit,
-    VolumeSource, VolumeSpec,
+    Attribute, Backoff, ContainerCondition, Dependency, Device, HealthCheck, HostPort, Lifecycle, LinuxParameters,
+    MountPoint, NetworkMode, PortMapping, Protocol, RestartPolicy, Tmpfs, Ulimit, VolumeSource, VolumeSpec,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -59,9 +59,13 @@ async fn every_field_that_agents_honour_arrives() {
                 "systemControls": [{"namespace": "net.core.somaxconn", "value": "100"}],
                 "logConfiguration": {"logDriver": "json-file", "options": {"max-size": "1m"}},
                 "stopTimeout": 7,
+                "healthCheck": {"command": ["CMD-SHELL", "true"], "timeout": 9, "startPeriod": 60},
                 "resourceRequirements": [{"type": "GPU", "value": "2"}],
             },
-            {"name": "side", "image": "side:1", "essential": false, "cpu": 1,
+            {"name": "side", "image": "side:1", "essential": false, "startTimeout": 90,
+             "restartPolicy": {"enabled": true, "ignoredExitCodes": [0]},
+             "dockerLabels": {"longshore.restart.backoff": "1-60", "longshore.restart.unhealthy": "true"},
+             "dependsOn": [{"containerName": "app", "condition": "HEALTHY"}], "cpu": 1,
              "resourceRequirements": [{"type": "GPU", "value": "1"}]},
         ],
     }))
@@ -108,6 +112,24 @@ async fn every_field_that_agents_honour_arrives() {
     let log = app.log.as_ref().unwrap();
     assert_eq!((log.driver.as_str(), log.options["max-size"].as_str()), ("json-file", "1m"));
     assert_eq!(app.stop_timeout_secs, Some(7));
+    let check = HealthCheck {
+        command: vec!["CMD-SHELL".to_owned(), "true".to_owned()],
+        interval_secs: 30,
+        timeout_secs: 9,
+        retries: 3,
+        start_period_secs: 60,
+    };
+    assert_eq!(app.lifecycle, Lifecycle { health_check: Some(check), ..Lifecycle::default() });
+    let depends_on = vec![Dependency { container: app.name.clone(), condition: ContainerCondition::Healthy }];
+    let restart = RestartPolicy {
+        ignored_exit_codes: vec![0],
+        attempt_period_secs: 300,
+        backoff: Some(Backoff { first_secs: 1, longest_secs: 60 }),
+        when_unhealthy: true,
+    };
+    let restart = Some(restart);
+    let expected = Lifecycle { depends_on, start_timeout_secs: Some(90), restart, ..Lifecycle::default() };
+    assert_eq!(side.lifecycle, expected);
     assert_eq!((app.gpu_ids.len(), side.gpu_ids.len()), (2, 1));
     assert!(side.gpu_ids.iter().all(|id| !app.gpu_ids.contains(id)));
     assert!(!side.essential);
