@@ -49,7 +49,6 @@ const CONTAINER: &[Line<ContainerDefinition>] = &[
     ("dependsOn", |c| some(c.depends_on.as_ref())),
     // Only ever the limit for what depends on the container.
     ("startTimeout", |c| c.start_timeout.is_some()),
-    ("logConfiguration.logDriver awslogs", |c| log(c, |l| l.log_driver == Some(LogDriver::Awslogs))),
     ("logConfiguration.logDriver awsfirelens", |c| log(c, |l| l.log_driver == Some(LogDriver::Awsfirelens))),
     ("logConfiguration.secretOptions", |c| log(c, |l| some(l.secret_options.as_ref()))),
     ("healthCheck", |c| c.health_check.is_some()),
