@@ -6,6 +6,7 @@
 //! session/outbound <- observed (watch) <-------------/     ^          |
 //! status socket -> questions (bounded) ---------------------          | interfaces (bounded)
 //! session <-> heard (bounded), status (watch) ----> network <---------/ -> Docker, kernel
+//! Docker's files -> logs -> control plane; its gate holds removals back until what they would lose is shipped
 //! ```
 //!
 //! Supervision begins before anything else is known: the ledger is read, and the reconciler lists what runs. Joining,
@@ -19,11 +20,13 @@ use crate::engine::drivers::{Drivers, SystemClock};
 use crate::engine::execute::Limits;
 use crate::engine::{self, EngineConfig, HINT_QUEUE, Inputs, Outputs, Parts, Reconciler, STATUS_QUEUE};
 use crate::ledger::Ledger;
+use crate::logs::{Collector, Gate, Shipped, source::DockerSource};
 use crate::membership::{self, Membership, MembershipError, Token};
 use crate::network::kernel::HostKernel;
 use crate::network::sandboxes::DockerSandboxes;
 use crate::network::{self, Network, Owned, Underlay};
 use crate::ports::{self, Ports};
+use crate::session::logs::ControlPlane;
 use crate::session::{DESIRED_QUEUE, ObservedReports, SessionInputs, SessionState};
 use crate::status::{self, StatusServer};
 use anyhow::Context;
@@ -68,8 +71,10 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
     let late_cgroups = Arc::new(LateCgroups::default());
     let (network_ends, interfaces, network_link) = network::link();
     let driver = Arc::new(DockerDriver::new(docker.clone(), pull_limits(&config)));
+    let log_events = Arc::new(Notify::new());
+    let gate = Gate::new(log_events.clone());
     let drivers = Drivers {
-        containers: driver.clone(),
+        containers: Arc::new(Shipped::new(driver.clone(), gate.clone())),
         images: driver.clone(),
         volumes: driver,
         cgroups: late_cgroups.clone(),
@@ -87,6 +92,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
     let (docker_back, docker_back_out) = watch::channel(0);
     let (session_state, session_state_out) = watch::channel(SessionState::Starting);
     let (identity, identity_out) = watch::channel(None);
+    let (member, member_out) = watch::channel(None);
 
     let (underlay, underlay_out) = watch::channel(Underlay::Unknown);
     let sandbox_events = Arc::new(Notify::new());
@@ -127,7 +133,10 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
         },
         state: session_state,
         identity,
+        member,
     };
+    let source = Arc::new(DockerSource(docker.clone()));
+    let collector = Collector::new(source, Box::new(ControlPlane::new(config.control.clone(), member_out)), gate);
     let listener = status::bind(&config.status_socket)?;
     let server =
         StatusServer { engine: status_in, session: session_state_out, network: interfaces, identity: identity_out };
@@ -137,7 +146,12 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
     let mut parts: JoinSet<Ended> = JoinSet::new();
     let stop = || shutdown.clone();
     let mut engine = tokio::spawn(reconciler.run(engine_shutdown.clone()));
-    spawn(&mut parts, "events", engine::pump(docker.clone(), hints_in, docker_back, sandbox_events, stop()));
+    spawn(
+        &mut parts,
+        "events",
+        engine::pump(docker.clone(), hints_in, docker_back, sandbox_events, log_events, stop()),
+    );
+    spawn(&mut parts, "logs", collector.run(stop()));
     spawn(&mut parts, "network", network.run(stop()));
     let keep_facts =
         membership::keep_facts(config.clone(), docker, late_cgroups, facts, underlay, docker_back_out, stop());

@@ -11,6 +11,7 @@ pub mod engine;
 pub mod host;
 pub mod identity;
 pub mod ledger;
+pub mod logs;
 pub mod membership;
 pub mod network;
 pub mod ports;

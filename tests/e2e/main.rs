@@ -17,6 +17,7 @@ mod group_model;
 mod hosts;
 mod lab;
 mod lifecycle;
+mod logs;
 mod moving;
 mod netcampaign;
 mod netcrash;

@@ -4,9 +4,10 @@
 //! task definition.
 
 use crate::labels::{self, PREFIX};
+use crate::logs::{self, LogTarget};
 use bollard::models::{
-    ContainerCreateBody, DeviceMapping, DeviceRequest, HealthConfig, HostConfig, HostConfigLogConfig, PortBinding,
-    PortMap, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, DeviceMapping, DeviceRequest, HealthConfig, HostConfig, PortBinding, PortMap,
+    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 use longshore_model::{
     ContainerSpec, HealthCheck, LinuxParameters, MountPoint, NetworkBinding, NetworkMode, TaskSpec, VolumeSource,
@@ -191,10 +192,7 @@ fn host_config(
         dns_search: some(container.dns_search.clone()).filter(|_| files),
         extra_hosts: some(container.extra_hosts.clone()).filter(|_| files),
         security_opt: some(container.security_options.iter().map(|o| security_option(o)).collect()),
-        log_config: container
-            .log
-            .as_ref()
-            .map(|log| HostConfigLogConfig { typ: Some(log.driver.clone()), config: some_map(log.options.iter()) }),
+        log_config: container.log.as_ref().map(logs::log_config),
         device_requests: gpus(container),
         runtime: container.docker_labels.get(labels::RUNTIME).cloned(),
         // A task runs at most once: whether something starts again is never the engine's decision.
@@ -349,6 +347,7 @@ fn all_labels(
     let mut all: HashMap<String, String> =
         container.docker_labels.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
     all.extend(labels::container_labels(task, &container.name, supervise));
+    all.extend(LogTarget::of(task, container).iter().flat_map(LogTarget::labels));
     Ok(all)
 }
 

@@ -14,6 +14,7 @@ use bollard::query_parameters::{
 };
 use longshore_model::{HealthStatus, NetworkBinding, Protocol, Timestamp};
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What the engine says a container is.
@@ -103,6 +104,8 @@ pub struct InspectedContainer {
     pub image_id: String,
     /// The image as its creation named it.
     pub image: String,
+    /// The newest file with its output, for drivers that keep it in files and once it was about to start.
+    pub log_file: Option<PathBuf>,
     /// All labels.
     pub labels: HashMap<String, String>,
 }
@@ -546,6 +549,7 @@ impl From<ContainerInspectResponse> for InspectedContainer {
             bindings: bindings(c.network_settings.and_then(|n| n.ports)),
             image_id: c.image.unwrap_or_default(),
             image: config.image.unwrap_or_default(),
+            log_file: c.log_path.filter(|path| !path.is_empty()).map(Into::into),
             labels: config.labels.unwrap_or_default(),
         }
     }

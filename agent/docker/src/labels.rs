@@ -23,6 +23,12 @@ pub const ADDRESS: &str = "longshore.address";
 pub const RUNTIME: &str = "longshore.runtime";
 /// What begins like this comes from the task definition's `dockerLabels` too: how a container is started again.
 pub const RESTART: &str = "longshore.restart.";
+/// The region of the log group that a container's output is shipped to.
+pub const LOG_REGION: &str = "longshore.log-region";
+/// The log group. Its presence says that the agent ships the container's output.
+pub const LOG_GROUP: &str = "longshore.log-group";
+/// The log stream; without it that is the container's id in the engine.
+pub const LOG_STREAM: &str = "longshore.log-stream";
 /// What starts like this is ours alone; a task definition's `dockerLabels` may not use it, but for [`RUNTIME`] and
 /// [`RESTART`].
 pub const PREFIX: &str = "longshore.";

@@ -34,12 +34,13 @@ pub enum Hint {
 
 /// Carries Docker's events to the engine until `shutdown`: a long-lived task.
 /// `back` changes each time Docker answers again.
-/// `sandboxes` is told when something happened to a sandbox.
+/// `sandboxes` is told when something happened to a sandbox, `logs` when to a container whose output is shipped.
 pub async fn pump(
     docker: Docker,
     hints: mpsc::Sender<Hint>,
     back: watch::Sender<u64>,
     sandboxes: Arc<Notify>,
+    logs: Arc<Notify>,
     shutdown: CancellationToken,
 ) {
     let mut events = std::pin::pin!(docker.events(None));
@@ -49,6 +50,14 @@ pub async fn pump(
             () = shutdown.cancelled() => return,
             event = events.next() => event,
         };
+        let logged = match &event {
+            Some(longshore_docker::Hint::Relist) => true,
+            Some(longshore_docker::Hint::Container(event)) => event.logged,
+            Some(longshore_docker::Hint::Down { .. }) | None => false,
+        };
+        if logged {
+            logs.notify_one();
+        }
         let hint = match event {
             Some(longshore_docker::Hint::Relist) => {
                 back.send_modify(|times| *times += 1);

@@ -2,6 +2,7 @@
 //! `requiresAttributes` must be among them. Pure.
 
 use super::{HostSettings, Probed};
+use longshore_docker::AWSLOGS;
 use std::collections::BTreeSet;
 
 /// ECS's older prefix.
@@ -26,7 +27,12 @@ pub(super) fn offered(settings: &HostSettings, probed: &Probed) -> BTreeSet<Stri
     if let Some(newest) = engine.api_version.strip_prefix("1.").and_then(|minor| minor.parse().ok()) {
         all.extend((FIRST_API_MINOR..=newest).map(|minor| format!("{OLD}docker-remote-api.1.{minor}")));
     }
-    all.extend(engine.log_drivers.iter().map(|driver| format!("{OLD}logging-driver.{driver}")));
+    // The engine's own driver `awslogs` is never used: the agent ships what its driver `json-file` keeps.
+    let drivers = engine.log_drivers.iter().filter(|driver| *driver != AWSLOGS);
+    all.extend(drivers.map(|driver| format!("{OLD}logging-driver.{driver}")));
+    if probed.output_readable && engine.log_drivers.iter().any(|driver| driver == "json-file") {
+        all.insert(format!("{OLD}logging-driver.{AWSLOGS}"));
+    }
     // No engine lists it, and every engine has it.
     all.insert(format!("{OLD}logging-driver.none"));
     all.extend(engine.volume_drivers.iter().map(|driver| format!("{NEW}docker-plugin.{driver}")));

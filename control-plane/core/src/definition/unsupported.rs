@@ -45,7 +45,6 @@ const CONTAINER: &[Line<ContainerDefinition>] = &[
     ("environmentFiles", |c| some(c.environment_files.as_ref())),
     ("volumesFrom", |c| some(c.volumes_from.as_ref())),
     ("secrets", |c| some(c.secrets.as_ref())),
-    ("logConfiguration.logDriver awslogs", |c| log(c, |l| l.log_driver == Some(LogDriver::Awslogs))),
     ("logConfiguration.logDriver awsfirelens", |c| log(c, |l| l.log_driver == Some(LogDriver::Awsfirelens))),
     ("logConfiguration.secretOptions", |c| log(c, |l| some(l.secret_options.as_ref()))),
     ("resourceRequirements.type InferenceAccelerator", |c| {

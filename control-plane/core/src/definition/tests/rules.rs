@@ -139,6 +139,27 @@ fn everything_that_is_honoured_is_accepted_and_kept() {
     );
 }
 
+/// A patch with one more option of the log driver awslogs.
+fn awslogs(option: &str, value: &str) -> Value {
+    let mut options = json!({"awslogs-region": "lab-1", "awslogs-group": "/ecs/app"});
+    options[option] = value.into();
+    app(json!({"logConfiguration": {"logDriver": "awslogs", "options": options}}))
+}
+
+#[test]
+fn the_options_of_awslogs_are_kept_and_ask_for_a_host_that_ships_logs() {
+    let options = json!({
+        "awslogs-region": "lab-1", "awslogs-group": "/ecs/app", "awslogs-stream-prefix": "web",
+        "awslogs-create-group": "true", "mode": "non-blocking", "max-buffer-size": "25m",
+    });
+    let asked = app(json!({"logConfiguration": {"logDriver": "awslogs", "options": options}}));
+    let definition = stored(&asked);
+    assert_eq!(definition["containerDefinitions"][0]["logConfiguration"]["options"], options);
+    let attributes = definition["requiresAttributes"].as_array().expect("a list");
+    let wanted = "com.amazonaws.ecs.capability.logging-driver.awslogs";
+    assert!(attributes.iter().any(|attribute| attribute["name"] == wanted), "{attributes:?}");
+}
+
 /// Every member of `part` is in `whole` with the same value.
 fn includes(whole: &Value, part: &Value, path: &str) {
     match (whole, part) {
@@ -503,6 +524,34 @@ fn container_settings() {
             "Log driver awslogs requires options: awslogs-region, awslogs-group",
         ),
         (
+            awslogs("awslogs-region", "Not A Region"),
+            "containerDefinitions[0].logConfiguration.options.awslogs-region must be the name of a region, such as \
+             eu-west-1.",
+        ),
+        (
+            awslogs("awslogs-group", "a b"),
+            "containerDefinitions[0].logConfiguration.options.awslogs-group must have at most 512 letters, digits and \
+             the characters `.`, `_`, `-`, `/`, `#`.",
+        ),
+        (
+            awslogs("awslogs-stream-prefix", "a:b"),
+            "containerDefinitions[0].logConfiguration.options.awslogs-stream-prefix must have at most 200 characters, \
+             none of them `:` or `*`.",
+        ),
+        (
+            awslogs("awslogs-create-group", "yes"),
+            "containerDefinitions[0].logConfiguration.options.awslogs-create-group must be true or false.",
+        ),
+        (
+            awslogs("mode", "slow"),
+            "containerDefinitions[0].logConfiguration.options.mode must be blocking or non-blocking.",
+        ),
+        (
+            awslogs("max-buffer-size", "much"),
+            "containerDefinitions[0].logConfiguration.options.max-buffer-size must be a number of bytes with an \
+             optional k, m or g, such as 25m.",
+        ),
+        (
             app(json!({"healthCheck": {"command": ["curl", "x"]}})),
             "containerDefinitions[0].healthCheck.command must begin with CMD or CMD-SHELL and have a command.",
         ),
@@ -639,10 +688,9 @@ fn what_cannot_be_honoured_yet_is_refused_by_name() {
             "containerDefinitions[0].portMappings.containerPortRange",
         ),
         (
-            app(
-                json!({"logConfiguration": {"logDriver": "awslogs", "options": {"awslogs-region": "r", "awslogs-group": "g"}}}),
-            ),
-            "containerDefinitions[0].logConfiguration.logDriver awslogs",
+            app(json!({"logConfiguration": {"logDriver": "awslogs", "options": {
+                "awslogs-region": "r-1", "awslogs-group": "g", "awslogs-multiline-pattern": "^x"}}})),
+            "containerDefinitions[0].logConfiguration.options.awslogs-multiline-pattern",
         ),
         (
             app(
