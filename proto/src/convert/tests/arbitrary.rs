@@ -183,8 +183,9 @@ fn task_spec() -> impl Strategy<Value = TaskSpec> {
         vec(container(), 1..4),
         source,
         awsvpc(),
+        (text(), btree_map(text(), text(), 0..3)),
     )
-        .prop_map(|(basics, cpu_units, memory_mib, mut containers, source, awsvpc)| {
+        .prop_map(|(basics, cpu_units, memory_mib, mut containers, source, awsvpc, (launch_type, tags))| {
             let (id, arn, cluster, family, revision, group, network_mode) = basics;
             for (i, container) in containers.iter_mut().enumerate() {
                 container.name = ContainerName::new(format!("{}-{i}", container.name)).expect("a name");
@@ -205,6 +206,8 @@ fn task_spec() -> impl Strategy<Value = TaskSpec> {
                 memory_mib,
                 containers,
                 volumes,
+                launch_type,
+                tags,
             }
         })
 }
