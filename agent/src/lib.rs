@@ -12,6 +12,7 @@ pub mod host;
 pub mod identity;
 pub mod ledger;
 pub mod membership;
+pub mod metadata;
 pub mod network;
 pub mod ports;
 pub mod session;

@@ -16,6 +16,7 @@ mod endurance;
 mod group_model;
 mod hosts;
 mod lab;
+mod metadata;
 mod moving;
 mod netcampaign;
 mod netcrash;
