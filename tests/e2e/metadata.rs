@@ -351,8 +351,8 @@ fn for_the_host(node: &Node, inside: &Inside<'_>) {
     }
 }
 
-/// A machine that stands for a cloud answers the host at 169.254.169.254. Its tasks do not reach it, also on a host that
-/// takes no part in the task network; and nobody on the network reaches what is for tasks.
+/// A machine that stands for a cloud answers the host at 169.254.169.254. Its tasks do not reach it, also on a host
+/// that takes no part in the task network; and nobody on the network reaches what is for tasks.
 #[test]
 fn the_hosts_cloud_is_not_for_tasks_and_the_endpoint_not_for_neighbours() {
     let agent = "cleanup_wait = \"1s\"\ntask_network = false\n".to_owned();

@@ -1,7 +1,7 @@
 //! The smallest fleet: a control plane on loopback and one agent on this machine's own Docker. No faults, no isolation.
 //!
-//! It touches nothing of Docker's but the containers of its own tasks and one image name, and takes both back, as it does
-//! the agent's table and address for tasks.
+//! It touches nothing of Docker's but the containers of its own tasks and one image name, and takes both back, as it
+//! does the agent's table and address for tasks.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -27,8 +27,8 @@ pub const IMAGE: &str = "longshore-demo";
 /// The control group above the tasks' own.
 const TASKS_GROUP: &str = "longshore-demo";
 
-/// What takes back the agent's place for tasks' questions (docs/metadata.md), which is this machine's own here. An agent
-/// that is installed on it would put it back.
+/// What takes back the agent's place for tasks' questions (docs/metadata.md), which is this machine's own here. An
+/// agent that is installed on it would put it back.
 const FOR_TASKS: [&str; 2] = ["nft delete table inet ls_meta", "ip addr del 169.254.170.2/32 dev lo"];
 
 /// A control plane and an agent on this machine.

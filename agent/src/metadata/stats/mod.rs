@@ -1,8 +1,8 @@
 //! What containers use: CPU, memory, network and disk, read from the kernel's files when somebody asks.
 //!
 //! Nothing is polled and no stream of the container engine is open: a host whose tasks nobody asks about spends
-//! nothing on it. Differences need two readings, so the last one of each container is kept; the first question about a container
-//! takes two, a quarter of a second apart.
+//! nothing on it. Differences need two readings, so the last one of each container is kept; the first question about a
+//! container takes two, a quarter of a second apart.
 
 mod document;
 mod groups;
