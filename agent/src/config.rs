@@ -11,10 +11,11 @@ mod values;
 mod tests;
 
 pub use layer::Layer;
-pub use values::{LogFormat, PortRange, PullBehavior, Span};
+pub use values::{LocalAddress, LogFormat, PortRange, PullBehavior, Span};
 
 use longshore_model::{ClusterName, MAX_ATTRIBUTE_CHARS};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -73,6 +74,10 @@ pub struct Config {
     pub warm_sandboxes: u16,
     /// How long stopped containers stay for `docker logs` and `docker inspect`.
     pub cleanup_wait: Duration,
+    /// Where the host's own programs ask which tasks there are; nowhere when absent.
+    pub introspection: Option<SocketAddr>,
+    /// Where Prometheus reads metrics; nowhere when absent.
+    pub metrics: Option<SocketAddr>,
     /// Which log lines are written, as `tracing` filters say it.
     pub log: String,
     /// How log lines look.
@@ -173,6 +178,9 @@ impl Config {
             // ECS keeps them for three hours; ten minutes are enough to look at one that failed, and a host that
             // runs short tasks all day does not collect hundreds of dead containers that every listing carries.
             cleanup_wait: l.cleanup_wait.map_or(Duration::from_secs(600), |s| s.0),
+            // ECS's own, which tools on a host look for.
+            introspection: l.introspection.map_or(Some(SocketAddr::from(([127, 0, 0, 1], 51678))), |at| at.0),
+            metrics: l.metrics.and_then(|at| at.0),
             log: l.log.unwrap_or_else(|| "info".into()),
             log_format: l.log_format.unwrap_or(LogFormat::Text),
             status_socket: l.status_socket.unwrap_or_else(|| "/run/longshore/agent.sock".into()),

@@ -13,6 +13,7 @@ pub mod identity;
 pub mod ledger;
 pub mod logs;
 pub mod membership;
+pub mod metadata;
 pub mod network;
 pub mod ports;
 pub mod session;

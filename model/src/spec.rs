@@ -299,4 +299,10 @@ pub struct TaskSpec {
     pub containers: Vec<ContainerSpec>,
     /// Volumes, names unique.
     pub volumes: Vec<VolumeSpec>,
+    /// The launch type as requested, for metadata; empty when it is not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub launch_type: String,
+    /// The task's tags when the host was told of it, for metadata.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
 }

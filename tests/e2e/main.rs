@@ -18,6 +18,7 @@ mod hosts;
 mod lab;
 mod lifecycle;
 mod logs;
+mod metadata;
 mod moving;
 mod netcampaign;
 mod netcrash;

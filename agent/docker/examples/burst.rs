@@ -133,5 +133,7 @@ fn task(image: &str, mode: NetworkMode) -> TaskSpec {
         memory_mib: None,
         containers: vec![container],
         volumes: Vec::new(),
+        launch_type: String::new(),
+        tags: BTreeMap::new(),
     }
 }

@@ -6,7 +6,7 @@ use crate::error::{DockerError, Retry};
 use crate::labels;
 use bollard::models::{
     ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum, HealthStatusEnum,
-    PortMap,
+    MountPoint, PortMap,
 };
 use bollard::query_parameters::{
     CreateContainerOptions, InspectContainerOptions, KillContainerOptions, ListContainersOptions,
@@ -14,6 +14,7 @@ use bollard::query_parameters::{
 };
 use longshore_model::{HealthStatus, NetworkBinding, Protocol, Timestamp};
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -108,6 +109,23 @@ pub struct InspectedContainer {
     pub log_file: Option<PathBuf>,
     /// All labels.
     pub labels: HashMap<String, String>,
+    /// When it was created.
+    pub created_at: Option<Timestamp>,
+    /// Its address on the engine's bridge, while it runs there.
+    pub address: Option<Ipv4Addr>,
+    /// What is mounted into it.
+    pub mounts: Vec<InspectedMount>,
+}
+
+/// Something that is mounted into a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InspectedMount {
+    /// The name of a volume; empty for a path of the host.
+    pub name: String,
+    /// The path on the host.
+    pub source: String,
+    /// The path in the container.
+    pub destination: String,
 }
 
 /// Why a container was not created.
@@ -527,6 +545,9 @@ impl From<ContainerInspectResponse> for InspectedContainer {
         // A failed start leaves `created` with the code 126, 127 or 128 and no start time.
         let ended = !run_state.has_process() && (started_at.is_some() || code != 0);
         let config = c.config.unwrap_or_default();
+        let network = c.network_settings.unwrap_or_default();
+        let bridge = network.networks.as_ref().and_then(|networks| networks.get("bridge"));
+        let address = bridge.and_then(|bridge| bridge.ip_address.as_ref()).and_then(|address| address.parse().ok());
         Self {
             name: c.name.unwrap_or_default().trim_start_matches('/').to_owned(),
             id: c.id.unwrap_or_default(),
@@ -546,11 +567,24 @@ impl From<ContainerInspectResponse> for InspectedContainer {
                 Some(HealthStatusEnum::NONE | HealthStatusEnum::EMPTY) | None => None,
             },
             wanted_bindings: bindings(c.host_config.and_then(|h| h.port_bindings)),
-            bindings: bindings(c.network_settings.and_then(|n| n.ports)),
+            address,
+            bindings: bindings(network.ports),
             image_id: c.image.unwrap_or_default(),
             image: config.image.unwrap_or_default(),
             log_file: c.log_path.filter(|path| !path.is_empty()).map(Into::into),
             labels: config.labels.unwrap_or_default(),
+            created_at: c.created.as_deref().and_then(time),
+            mounts: c.mounts.into_iter().flatten().map(InspectedMount::from).collect(),
+        }
+    }
+}
+
+impl From<MountPoint> for InspectedMount {
+    fn from(mount: MountPoint) -> Self {
+        Self {
+            name: mount.name.unwrap_or_default(),
+            source: mount.source.unwrap_or_default(),
+            destination: mount.destination.unwrap_or_default(),
         }
     }
 }

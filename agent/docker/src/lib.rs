@@ -27,7 +27,8 @@ mod volumes;
 pub use client::{ConnectError, Docker, Timeouts};
 pub use config::{ConfigError, ContainerInput, CreateContainer, NETWORK_FILES, SandboxRef, container_config};
 pub use containers::{
-    CreateError, Exit, InspectedContainer, ListedContainer, RemoveError, RunState, StartError, StopError,
+    CreateError, Exit, InspectedContainer, InspectedMount, ListedContainer, RemoveError, RunState, StartError,
+    StopError,
 };
 pub use error::{Cause, DockerError, Retry};
 pub use events::{Action, ContainerHint, Hint};

@@ -1,6 +1,6 @@
 //! One source of configuration: the file, or the command line with the environment.
 
-use super::{ConfigError, ENV_PREFIX, LogFormat, PortRange, PullBehavior, Span};
+use super::{ConfigError, ENV_PREFIX, LocalAddress, LogFormat, PortRange, PullBehavior, Span};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -81,6 +81,12 @@ pub struct Layer {
     /// How long stopped containers stay for `docker logs` [default: 10m]
     #[arg(long, env = "LONGSHORE_AGENT_CLEANUP_WAIT", value_name = "SPAN")]
     pub cleanup_wait: Option<Span>,
+    /// Loopback address at which programs of this host ask which tasks there are, or off [default: 127.0.0.1:51678]
+    #[arg(long, env = "LONGSHORE_AGENT_INTROSPECTION", value_name = "ADDRESS:PORT|off")]
+    pub introspection: Option<LocalAddress>,
+    /// Loopback address of metrics for Prometheus, or off [default: off]
+    #[arg(long, env = "LONGSHORE_AGENT_METRICS", value_name = "ADDRESS:PORT|off")]
+    pub metrics: Option<LocalAddress>,
     /// Log filter, e.g. info or longshore_agent=debug,info [default: info]
     #[arg(long, env = "LONGSHORE_AGENT_LOG", value_name = "FILTER")]
     pub log: Option<String>,
@@ -130,6 +136,8 @@ impl Layer {
             underlay: self.underlay.or(below.underlay),
             warm_sandboxes: self.warm_sandboxes.or(below.warm_sandboxes),
             cleanup_wait: self.cleanup_wait.or(below.cleanup_wait),
+            introspection: self.introspection.or(below.introspection),
+            metrics: self.metrics.or(below.metrics),
             log: self.log.or(below.log),
             log_format: self.log_format.or(below.log_format),
             status_socket: self.status_socket.or(below.status_socket),

@@ -80,3 +80,15 @@ fn a_missing_file_is_an_error_only_when_it_was_named() {
     let error = Config::load(Some(Path::new("/nonexistent/agent.toml")), Layer::default(), &[]).expect_err("named");
     assert!(matches!(error, ConfigError::Read { .. }));
 }
+
+#[test]
+fn what_asks_for_no_proof_stays_on_the_host() {
+    let config = Config::from_layer(Layer::default()).expect("defaults");
+    assert_eq!((config.introspection, config.metrics), ("127.0.0.1:51678".parse().ok(), None));
+    let set = layer(&["--introspection", "off", "--metrics", "[::1]:9100"]);
+    let config = Config::from_layer(set).expect("usable");
+    assert_eq!((config.introspection, config.metrics), (None, "[::1]:9100".parse().ok()));
+    for elsewhere in ["0.0.0.0:9100", "192.0.2.1:9100", "127.0.0.1:0", "127.0.0.1", "on"] {
+        check_refused(&[], &format!("metrics = '{elsewhere}'"), "a loopback address and port");
+    }
+}

@@ -22,17 +22,21 @@ mod reconciler;
 mod saving;
 pub mod status;
 mod strays;
+mod views;
 
 pub use hints::{Hint, pump};
 pub use reconciler::Reconciler;
+pub use views::{TaskView, TaskViews};
 
 use crate::config::PullBehavior;
 use crate::ledger::Loaded;
+use crate::metadata::Keyring;
 use crate::ports::Ports;
 use crate::session::{DesiredUpdate, ObservedReports};
 use drivers::Drivers;
 use longshore_model::Generation;
 use longshore_plan::Policy;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -55,6 +59,8 @@ pub struct EngineConfig {
     /// Between two listings when nothing happens. Events bring changes at once; a listing finds what they missed. It
     /// costs Docker about 10 ms with 200 containers.
     pub relist: Duration,
+    /// Names the places at which containers ask about themselves.
+    pub keyring: Arc<Keyring>,
 }
 
 /// What reaches the engine.
@@ -75,6 +81,8 @@ pub struct Outputs {
     pub saved: watch::Sender<Generation>,
     /// The latest report of every task.
     pub observed: watch::Sender<ObservedReports>,
+    /// Every task.
+    pub views: watch::Sender<TaskViews>,
 }
 
 /// Everything that an engine is made of.

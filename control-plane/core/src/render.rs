@@ -44,6 +44,8 @@ pub fn render(account: &AccountId, task: &Task, definition: &Definition) -> Task
             .filter_map(|(c, given)| container(mode, c, container_override(overrides, c), given))
             .collect(),
         volumes: body.volumes.iter().flatten().filter_map(volume).collect(),
+        launch_type: task.launch_type.as_str().to_owned(),
+        tags: task.tags.clone(),
     }
 }
 

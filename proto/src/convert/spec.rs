@@ -26,6 +26,8 @@ impl From<TaskSpec> for v1::TaskSpec {
             containers: spec.containers.into_iter().map(Into::into).collect(),
             volumes: spec.volumes.into_iter().map(Into::into).collect(),
             awsvpc: spec.awsvpc.map(Into::into),
+            tags: spec.tags.into_iter().collect(),
+            launch_type: spec.launch_type,
         }
     }
 }
@@ -73,6 +75,8 @@ impl TryFrom<v1::TaskSpec> for TaskSpec {
             memory_mib: spec.memory_mib,
             containers,
             volumes,
+            launch_type: spec.launch_type,
+            tags: spec.tags.into_iter().collect(),
         })
     }
 }

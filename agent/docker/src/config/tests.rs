@@ -52,6 +52,8 @@ fn spec() -> TaskSpec {
         memory_mib: None,
         containers: vec![container],
         volumes: Vec::new(),
+        launch_type: String::new(),
+        tags: BTreeMap::new(),
     }
 }
 

@@ -253,6 +253,8 @@ pub(crate) fn task(mode: NetworkMode, command: &str) -> TaskSpec {
         memory_mib: None,
         containers: vec![container(command)],
         volumes: Vec::new(),
+        launch_type: String::new(),
+        tags: BTreeMap::new(),
     }
 }
 

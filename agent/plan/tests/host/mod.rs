@@ -242,6 +242,8 @@ fn spec(n: usize, shape: &Shape) -> TaskSpec {
             .then(|| VolumeSpec { name: "v".into(), source: VolumeSource::Task })
             .into_iter()
             .collect(),
+        launch_type: String::new(),
+        tags: BTreeMap::new(),
     }
 }
 

@@ -213,8 +213,9 @@ fn task_spec() -> impl Strategy<Value = TaskSpec> {
         vec((container(), of(select(ContainerCondition::ALL))), 1..4),
         source,
         awsvpc(),
+        (text(), btree_map(text(), text(), 0..3)),
     )
-        .prop_map(|(basics, cpu_units, memory_mib, containers, source, awsvpc)| {
+        .prop_map(|(basics, cpu_units, memory_mib, containers, source, awsvpc, (launch_type, tags))| {
             let (id, arn, cluster, family, revision, group, network_mode) = basics;
             let mut ordered: Vec<ContainerSpec> = Vec::new();
             for (mut container, condition) in containers {
@@ -241,6 +242,8 @@ fn task_spec() -> impl Strategy<Value = TaskSpec> {
                 memory_mib,
                 containers: ordered,
                 volumes,
+                launch_type,
+                tags,
             }
         })
 }
