@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(host(stat), (280_000_000, 2));
         assert_eq!(host_memory("MemTotal:        2048 kB\nMemFree: 1 kB\n"), 2_097_152);
         let read = Io { major: 8, minor: 0, op: "read".into(), value: 4096 };
-        let write = Io { op: "write".into(), value: 512, ..read.clone() };
+        let write = Io { major: 8, minor: 0, op: "write".into(), value: 512 };
         assert_eq!(blkio("8:0 Read 4096\n8:0 Write 512\nTotal 4608\n"), [read.clone(), write.clone()]);
         let (bytes, operations) = io_stat("8:0 rbytes=4096 wbytes=512 rios=1 wios=2 dbytes=0 dios=0\n");
         assert_eq!(bytes, [read.clone(), write.clone()]);
