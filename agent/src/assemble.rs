@@ -5,7 +5,9 @@
 //! session/inbound -> desired (bounded) -> [ledger] -> reconciler -> Docker, cgroups, ports
 //! session/outbound <- observed (watch) <-------------/     ^          |
 //! status socket -> questions (bounded) ---------------------          | interfaces (bounded)
+//! metadata endpoint <- views of tasks (watch) <- reconciler          |
 //! session <-> heard (bounded), status (watch) ----> network <---------/ -> Docker, kernel
+//! Docker's files -> logs -> control plane; its gate holds removals back until what they would lose is shipped
 //! ```
 //!
 //! Supervision begins before anything else is known: the ledger is read, and the reconciler lists what runs. Joining,
@@ -20,13 +22,16 @@ use crate::engine::environment::HostFiles;
 use crate::engine::execute::Limits;
 use crate::engine::namespaces::DockerNamespaces;
 use crate::engine::registries::Registries;
-use crate::engine::{self, EngineConfig, HINT_QUEUE, Inputs, Outputs, Parts, Reconciler, STATUS_QUEUE};
+use crate::engine::{self, EngineConfig, HINT_QUEUE, Inputs, Outputs, Parts, Reconciler, STATUS_QUEUE, TaskViews};
 use crate::ledger::Ledger;
+use crate::logs::{Collector, Gate, Shipped, source::DockerSource};
 use crate::membership::{self, Membership, MembershipError, Token};
+use crate::metadata::{self, Keyring, Metadata};
 use crate::network::kernel::HostKernel;
 use crate::network::sandboxes::DockerSandboxes;
 use crate::network::{self, Network, Owned, Underlay};
 use crate::ports::{self, Ports};
+use crate::session::logs::ControlPlane;
 use crate::session::{DESIRED_QUEUE, ObservedReports, SessionInputs, SessionState};
 use crate::status::{self, StatusServer};
 use anyhow::Context;
@@ -66,6 +71,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
     if let Some((aside, why)) = &loaded.set_aside {
         tracing::error!(why, set_aside = %aside.display(), "a ledger counts no more; tasks are found by labels");
     }
+    let keyring = Arc::new(Keyring::open(&config.data_dir)?);
     ports::keep_outgoing_connections_out(config.dynamic_ports);
     let docker = Docker::connect(&config.docker).await?;
     let late_cgroups = Arc::new(LateCgroups::default());
@@ -75,8 +81,10 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
         tracing::error!(%error, "pulls will fail until it is mended");
     }
     let driver = Arc::new(DockerDriver::new(docker.clone(), pull_limits(&config), registries));
+    let log_events = Arc::new(Notify::new());
+    let gate = Gate::new(log_events.clone());
     let drivers = Drivers {
-        containers: driver.clone(),
+        containers: Arc::new(Shipped::new(driver.clone(), gate.clone())),
         images: driver.clone(),
         volumes: driver,
         cgroups: late_cgroups.clone(),
@@ -92,10 +100,12 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
     let (status_in, status) = mpsc::channel(STATUS_QUEUE);
     let (saved, saved_out) = watch::channel(Generation::default());
     let (observed, observed_out) = watch::channel(ObservedReports::new());
+    let (views, views_out) = watch::channel(TaskViews::new());
     let (facts, facts_out) = watch::channel(None);
     let (docker_back, docker_back_out) = watch::channel(0);
     let (session_state, session_state_out) = watch::channel(SessionState::Starting);
     let (identity, identity_out) = watch::channel(None);
+    let (member, member_out) = watch::channel(None);
 
     let (underlay, underlay_out) = watch::channel(Underlay::Unknown);
     let sandbox_events = Arc::new(Notify::new());
@@ -116,12 +126,12 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
         events: sandbox_events.clone(),
     });
     let reconciler = Reconciler::new(Parts {
-        config: engine_config(&config),
+        config: engine_config(&config, keyring.clone()),
         drivers,
         loaded,
         ports: Ports::new(config.dynamic_ports, reserved(&config)),
         inputs: Inputs { desired, hints, status },
-        outputs: Outputs { saved, observed },
+        outputs: Outputs { saved, observed, views },
     });
     let membership = Membership {
         config: config.clone(),
@@ -136,18 +146,49 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
         },
         state: session_state,
         identity,
+        member,
     };
+    let source = Arc::new(DockerSource(docker.clone()));
+    let collector = Collector::new(source, Box::new(ControlPlane::new(config.control.clone(), member_out)), gate);
+    let endpoint = metadata::Parts {
+        views: views_out,
+        keyring,
+        containers: Arc::new(docker.clone()),
+        inside: interfaces.inside(),
+        zone: config.zone.clone(),
+    };
+    let (metadata, metadata_line) = Metadata::new(
+        endpoint,
+        metadata::Local {
+            introspection: config.introspection,
+            metrics: config.metrics,
+            identity: identity_out.clone(),
+            engine: status_in.clone(),
+            session: session_state_out.clone(),
+        },
+    );
     let listener = status::bind(&config.status_socket)?;
-    let server =
-        StatusServer { engine: status_in, session: session_state_out, network: interfaces, identity: identity_out };
+    let server = StatusServer {
+        engine: status_in,
+        session: session_state_out,
+        network: interfaces,
+        metadata: metadata_line,
+        identity: identity_out,
+    };
 
     // The engine stops last: what it still has to save is worth more than the rest's good end.
     let engine_shutdown = CancellationToken::new();
     let mut parts: JoinSet<Ended> = JoinSet::new();
     let stop = || shutdown.clone();
     let mut engine = tokio::spawn(reconciler.run(engine_shutdown.clone()));
-    spawn(&mut parts, "events", engine::pump(docker.clone(), hints_in, docker_back, sandbox_events, stop()));
+    spawn(
+        &mut parts,
+        "events",
+        engine::pump(docker.clone(), hints_in, docker_back, sandbox_events, log_events, stop()),
+    );
+    spawn(&mut parts, "logs", collector.run(stop()));
     spawn(&mut parts, "network", network.run(stop()));
+    spawn(&mut parts, "metadata", metadata.run(stop()));
     let keep_facts =
         membership::keep_facts(config.clone(), docker, late_cgroups, facts, underlay, docker_back_out, stop());
     spawn(&mut parts, "facts", keep_facts);
@@ -195,17 +236,19 @@ fn verdict(ended: Option<Result<Ended, JoinError>>) -> anyhow::Result<()> {
     }
 }
 
-fn engine_config(config: &Config) -> EngineConfig {
+fn engine_config(config: &Config, keyring: Arc<Keyring>) -> EngineConfig {
     EngineConfig {
         policy: Policy {
             stop_timeout: config.stop_timeout,
             cleanup_wait: config.cleanup_wait,
             allow_privileged: config.allow_privileged,
+            dependency_timeout: config.dependency_timeout,
             ..Policy::default()
         },
         pull_behavior: config.pull_behavior,
         limits: Limits::default(),
         relist: RELIST,
+        keyring,
     }
 }
 

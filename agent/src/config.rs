@@ -11,10 +11,11 @@ mod values;
 mod tests;
 
 pub use layer::Layer;
-pub use values::{LogFormat, PortRange, PullBehavior, Span};
+pub use values::{LocalAddress, LogFormat, PortRange, PullBehavior, Span};
 
 use longshore_model::{ClusterName, MAX_ATTRIBUTE_CHARS};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ pub struct Config {
     pub allow_privileged: bool,
     /// Between SIGTERM and SIGKILL for containers without a `stopTimeout`.
     pub stop_timeout: Duration,
+    /// How long a container without a `startTimeout` has from its start to meet what depends on it.
+    pub dependency_timeout: Duration,
     /// When images are pulled.
     pub pull_behavior: PullBehavior,
     /// Longest wait for the first sign of progress of a pull.
@@ -75,6 +78,10 @@ pub struct Config {
     pub warm_sandboxes: u16,
     /// How long stopped containers stay for `docker logs` and `docker inspect`.
     pub cleanup_wait: Duration,
+    /// Where the host's own programs ask which tasks there are; nowhere when absent.
+    pub introspection: Option<SocketAddr>,
+    /// Where Prometheus reads metrics; nowhere when absent.
+    pub metrics: Option<SocketAddr>,
     /// Which log lines are written, as `tracing` filters say it.
     pub log: String,
     /// How log lines look.
@@ -161,6 +168,8 @@ impl Config {
             zone: l.zone,
             allow_privileged: l.allow_privileged.unwrap_or(true),
             stop_timeout: l.stop_timeout.map_or(Duration::from_secs(30), |s| s.0),
+            // ECS's agent waits for ever. Longer than a slow migration, and the reason says what is waited for.
+            dependency_timeout: l.dependency_timeout.map_or(Duration::from_secs(3600), |s| s.0),
             pull_behavior: l.pull_behavior.unwrap_or(PullBehavior::PreferCached),
             pull_begin_timeout: l.pull_begin_timeout.map_or(Duration::from_secs(300), |s| s.0),
             pull_stall_timeout: l.pull_stall_timeout.map_or(Duration::from_secs(60), |s| s.0),
@@ -175,6 +184,9 @@ impl Config {
             // ECS keeps them for three hours; ten minutes are enough to look at one that failed, and a host that
             // runs short tasks all day does not collect hundreds of dead containers that every listing carries.
             cleanup_wait: l.cleanup_wait.map_or(Duration::from_secs(600), |s| s.0),
+            // ECS's own, which tools on a host look for.
+            introspection: l.introspection.map_or(Some(SocketAddr::from(([127, 0, 0, 1], 51678))), |at| at.0),
+            metrics: l.metrics.and_then(|at| at.0),
             log: l.log.unwrap_or_else(|| "info".into()),
             log_format: l.log_format.unwrap_or(LogFormat::Text),
             status_socket: l.status_socket.unwrap_or_else(|| "/run/longshore/agent.sock".into()),
@@ -200,6 +212,7 @@ impl Config {
             return Err(value("stop_timeout", "must be at least 1s".into()));
         }
         for (key, span) in [
+            ("dependency_timeout", self.dependency_timeout),
             ("pull_begin_timeout", self.pull_begin_timeout),
             ("pull_stall_timeout", self.pull_stall_timeout),
             ("pull_timeout", self.pull_timeout),

@@ -293,6 +293,8 @@ pub struct Membership {
     pub state: watch::Sender<SessionState>,
     /// Who this host is.
     pub identity: watch::Sender<Option<Arc<Identity>>>,
+    /// The same for those who make connections of their own.
+    pub member: watch::Sender<Option<IdentityHandle>>,
 }
 
 impl Membership {
@@ -318,6 +320,7 @@ impl Membership {
         self.ledger.belongs_to(identity.instance);
         let handle = IdentityHandle::new(identity);
         self.identity.send_replace(Some(handle.current()));
+        self.member.send_replace(Some(handle.clone()));
         let config = SessionConfig { control: self.config.control.clone(), ..SessionConfig::default() };
         let renewal = Renewal::new(file, handle.clone()).at(self.config.control.clone());
         let session = Session::new(config, handle, self.inputs, self.state);

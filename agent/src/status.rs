@@ -5,6 +5,7 @@
 
 use crate::engine::status::EngineStatus;
 use crate::identity::Identity;
+use crate::metadata::MetadataLine;
 use crate::network::NetworkHandle;
 use crate::network::status::NetworkLine;
 use crate::session::SessionState;
@@ -34,6 +35,7 @@ struct Document {
     #[serde(flatten)]
     engine: EngineStatus,
     network: Option<NetworkLine>,
+    metadata: MetadataLine,
 }
 
 #[derive(Debug, Serialize)]
@@ -67,6 +69,8 @@ pub struct StatusServer {
     pub session: watch::Receiver<SessionState>,
     /// The network's.
     pub network: NetworkHandle,
+    /// The metadata endpoint's.
+    pub metadata: watch::Receiver<MetadataLine>,
     /// Who this host is, once it has joined.
     pub identity: watch::Receiver<Option<Arc<Identity>>>,
 }
@@ -138,6 +142,7 @@ impl StatusServer {
             session: self.session.borrow().clone(),
             engine,
             network,
+            metadata: self.metadata.borrow().clone(),
         };
         let mut text = serde_json::to_vec(&document).map_err(io::Error::other)?;
         text.push(b'\n');

@@ -68,6 +68,16 @@ impl Api {
         self.client.call(Service::Ssm, operation.name(), repeat, request)
     }
 
+    /// Calls an operation of CloudWatch Logs that reads, in the region of a log group.
+    pub(crate) fn logs<I: Serialize, O: DeserializeOwned>(
+        &self,
+        region: &str,
+        operation: longshore_ecs_api::logs::LogsOperation,
+        request: &I,
+    ) -> Result<O, CallError> {
+        self.client.call_in(region, Service::Logs, operation.name(), Repeat::Safe, request)
+    }
+
     /// The ARNs of the tasks that `filter` lets through, in all of `statuses`.
     pub(crate) fn task_arns(
         &self,

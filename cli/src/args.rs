@@ -11,6 +11,7 @@ Examples:
   longshore run web --count 2 --wait          run two tasks and wait until they run
   longshore run job --wait=stopped -- sh -c 'exit 3'
   longshore ps                                what runs, where, on which ports
+  longshore logs -f 3f2a                      what a task prints, as it does
   longshore host join-token create            let another machine join
 
 Settings, the first that says something: the flag; LONGSHORE_*; AWS_* (AWS_ENDPOINT_URL_ECS, AWS_REGION,
@@ -84,6 +85,8 @@ pub(crate) enum Command {
     Describe(DescribeArgs),
     /// Stop tasks
     Stop(StopArgs),
+    /// Print what a task's containers printed, wherever it runs
+    Logs(LogsArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  longshore completions bash > /etc/bash_completion.d/longshore")]
     Completions {
@@ -349,6 +352,35 @@ pub(crate) struct StopArgs {
     /// Wait until they are over
     #[arg(long)]
     pub(crate) wait: bool,
+}
+
+/// `longshore logs …`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Shows containers whose log driver is awslogs, also after they ended and as long as the task is kept (an hour); later
+`aws logs get-log-events` reads the same stream.
+
+Examples:
+  longshore logs 3f2a --tail 20
+  longshore logs -f 3f2a --container web --since 10m")]
+pub(crate) struct LogsArgs {
+    /// Id, beginning of an id, or ARN
+    pub(crate) task: String,
+    /// Go on with what is printed from now on, until the task is over
+    #[arg(long, short = 'f')]
+    pub(crate) follow: bool,
+    /// Only of this container
+    #[arg(long, value_name = "NAME")]
+    pub(crate) container: Option<String>,
+    /// Only what is younger: 90s, 10m, 2h, 3d, or a time as in 2026-01-02T03:04:05Z
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Only the last lines of each container
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) tail: Option<u32>,
+    /// Print the time before each line
+    #[arg(long, short = 't')]
+    pub(crate) timestamps: bool,
 }
 
 #[cfg(test)]

@@ -26,6 +26,8 @@ pub(crate) enum Service {
     Ecs,
     /// Join tokens, which are SSM activations.
     Ssm,
+    /// What containers printed, by the operations of CloudWatch Logs.
+    Logs,
 }
 
 impl Service {
@@ -33,6 +35,7 @@ impl Service {
         match self {
             Self::Ecs => "ecs",
             Self::Ssm => "ssm",
+            Self::Logs => "logs",
         }
     }
 
@@ -40,6 +43,7 @@ impl Service {
         match self {
             Self::Ecs => format!("AmazonEC2ContainerServiceV20141113.{operation}"),
             Self::Ssm => format!("AmazonSSM.{operation}"),
+            Self::Logs => format!("Logs_20140328.{operation}"),
         }
     }
 }
@@ -270,11 +274,23 @@ impl Client {
         repeat: Repeat,
         input: &I,
     ) -> Result<O, CallError> {
+        self.call_in(&self.region, service, operation, repeat, input)
+    }
+
+    /// The same in another region than that of the settings.
+    pub(crate) fn call_in<I: Serialize, O: DeserializeOwned>(
+        &self,
+        region: &str,
+        service: Service,
+        operation: &str,
+        repeat: Repeat,
+        input: &I,
+    ) -> Result<O, CallError> {
         let body =
             serde_json::to_vec(input).map_err(|source| CallError::Write { operation: operation.to_owned(), source })?;
         let mut waits = RETRY_WAITS_MS.iter();
         loop {
-            let error = match self.send(service, operation, &body) {
+            let error = match self.send(service, region, operation, &body) {
                 Ok(output) => return Ok(output),
                 Err(error) => error,
             };
@@ -286,7 +302,13 @@ impl Client {
         }
     }
 
-    fn send<O: DeserializeOwned>(&self, service: Service, operation: &str, body: &[u8]) -> Result<O, CallError> {
+    fn send<O: DeserializeOwned>(
+        &self,
+        service: Service,
+        region: &str,
+        operation: &str,
+        body: &[u8],
+    ) -> Result<O, CallError> {
         let target = service.target(operation);
         let url = format!("{}/", self.endpoint);
         let headers = [("content-type", JSON), ("x-amz-target", target.as_str())];
@@ -294,7 +316,7 @@ impl Client {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        for (name, value) in self.signature(service, operation, &url, headers, body)? {
+        for (name, value) in self.signature(service, region, operation, &url, headers, body)? {
             request = request.header(name, value);
         }
         let answer = request.send(body);
@@ -325,6 +347,7 @@ impl Client {
     fn signature(
         &self,
         service: Service,
+        region: &str,
         operation: &str,
         url: &str,
         headers: [(&str, &str); 2],
@@ -336,7 +359,7 @@ impl Client {
         let identity = self.credentials.clone().into();
         let params = v4::SigningParams::builder()
             .identity(&identity)
-            .region(&self.region)
+            .region(region)
             .name(service.scope())
             .time((self.now)())
             .settings(SigningSettings::default())

@@ -104,6 +104,8 @@ keys! {
     task_network_port: u16, "LONGSHORE_CONTROL_TASK_NETWORK_PORT", default "4789", example "";
     /// MTU of tasks' interfaces: that of the hosts' own network, less 50 with `vxlan` (70 over IPv6).
     task_network_mtu: u16, "LONGSHORE_CONTROL_TASK_NETWORK_MTU", default "1450", example "";
+    /// Mebibytes that log groups may take in the data directory. When they take more, the oldest events go first.
+    log_store_mib: u64, "LONGSHORE_CONTROL_LOG_STORE_MIB", default "4096", example "";
     /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,longshore_control::agents=debug`.
     log_level: String, "LONGSHORE_CONTROL_LOG_LEVEL", default "\"info\"", example "";
     /// How log lines look: `text` or `json`.
@@ -161,6 +163,8 @@ pub struct Config {
     pub max_agents: usize,
     /// The keys that begin with `task_network`.
     pub network: NetworkConfig,
+    /// The key `log_store_mib`, in bytes.
+    pub log_store_bytes: u64,
     /// See the key `log_level`.
     pub log_level: String,
     /// See the key `log_format`.
@@ -258,6 +262,8 @@ impl Config {
         in_range("stopped_task_retention_secs", retention, 1, 31_536_000)?;
         let max_agents = keys.max_agents.expect(present);
         in_range("max_agents", max_agents as u64, 1, 1_000_000)?;
+        let log_store_mib = keys.log_store_mib.expect(present);
+        in_range("log_store_mib", log_store_mib, 16, 1 << 30)?;
         let network = task_network(&keys)?;
         let log_level = keys.log_level.expect(present);
         if let Err(error) = log_level.parse::<tracing_subscriber::filter::Targets>() {
@@ -285,6 +291,7 @@ impl Config {
             server_certificate: Duration::from_secs(server_certificate),
             max_agents,
             network,
+            log_store_bytes: log_store_mib << 20,
             log_level,
             log_format: keys.log_format.expect(present),
         })

@@ -7,6 +7,7 @@
 //! data_dir/authority.pem      the certificate authority (pki)
 //! data_dir/sealing.key        what secrets in the store are sealed with
 //! data_dir/store.db         the store
+//! data_dir/logs             log groups: what containers printed
 //! data_dir/root-credentials   the root access key, an AWS shared credentials file
 //! ```
 //!
@@ -18,6 +19,7 @@ use crate::files::{self, FileError};
 use crate::http;
 use crate::pki::{Authority, PkiError, ServerCertificate};
 use longshore_core::{Core, CoreConfig, FirstStart, OpenError, OwnerError, SealingKey};
+use longshore_logs::{LogError, Logs};
 use longshore_store::{EmbeddedStore, OpenError as StoreError};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::net::SocketAddr;
@@ -31,6 +33,8 @@ const STORE_FILE: &str = "store.db";
 /// The name of the file with the root access key.
 pub const CREDENTIALS_FILE: &str = "root-credentials";
 const SEALING_FILE: &str = "sealing.key";
+/// The name of the directory of log groups.
+const LOGS_DIR: &str = "logs";
 const LOCK_FILE: &str = "lock";
 
 /// The environment variables with a root access key for the first start. Never flags: others see those.
@@ -76,6 +80,15 @@ pub enum StartError {
         #[source]
         source: Box<StoreError>,
     },
+    /// The log groups.
+    #[error("could not open the log groups in `{path}`", path = path.display())]
+    Logs {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: LogError,
+    },
     /// The core.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -120,6 +133,9 @@ pub async fn run(config: Config, shutdown: CancellationToken, ready: impl FnOnce
     let authority = Arc::new(Authority::open(&config.data_dir)?);
     let sealing_key = sealing_key(&config.data_dir)?;
     let store = open_store(&config.data_dir).await?;
+    let path = config.data_dir.join(LOGS_DIR);
+    let logs = Logs::open(&path, config.log_store_bytes).await;
+    let logs = logs.map_err(|source| StartError::Logs { path, source })?;
     let first = FirstStart {
         account_id: config.account_id.clone(),
         root_access_key: root_key(config.root_key_file.as_deref(), |name| std::env::var(name).ok())?,
@@ -157,10 +173,11 @@ pub async fn run(config: Config, shutdown: CancellationToken, ready: impl FnOnce
     let state = CancellationToken::new();
     let mut owner = tokio::spawn(owner.run(state.clone().cancelled_owned()));
     let fleet = Arc::new(core.clone());
-    let mut http =
-        tokio::spawn(http::serve(api, core.clone(), http::Limits::default(), fronts.clone().cancelled_owned()));
+    let services = http::Services { core: core.clone(), logs: logs.clone() };
+    let sweep = tokio::spawn(fronts.clone().run_until_cancelled_owned(logs.clone().sweep()));
+    let mut http = tokio::spawn(http::serve(api, services, http::Limits::default(), fronts.clone().cancelled_owned()));
     let mut agents =
-        tokio::spawn(agents::serve(agent_port, fleet, authority, certificate, agents_config, fronts.clone()));
+        tokio::spawn(agents::serve(agent_port, fleet, logs, authority, certificate, agents_config, fronts.clone()));
     tracing::info!(
         account = %core.account(), api = %addresses.api, agents = %addresses.agents,
         version = env!("CARGO_PKG_VERSION"), "the control plane serves"
@@ -188,6 +205,9 @@ pub async fn run(config: Config, shutdown: CancellationToken, ready: impl FnOnce
         if !task {
             tracing::error!(part, "a part ended in a panic");
         }
+    }
+    if sweep.await.is_err() {
+        tracing::error!(part = "sweep of the log store", "a part ended in a panic");
     }
     state.cancel();
     let owner_ended = if owner.is_finished() { None } else { Some((&mut owner).await) };

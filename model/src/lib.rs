@@ -7,6 +7,7 @@ pub mod arn;
 pub mod assignment;
 pub mod host;
 pub mod id;
+pub mod lifecycle;
 pub mod network;
 pub mod report;
 pub mod spec;
@@ -20,6 +21,7 @@ pub use host::{
     Attribute, HostFacts, HostVersions, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES, MAX_HOST_TEXT_CHARS, Resources,
 };
 pub use id::{AccountId, ClusterKey, ClusterName, ContainerName, Generation, IdError, InstanceId, Region, TaskId};
+pub use lifecycle::{Backoff, Dependency, HealthCheck, Lifecycle, RestartPolicy};
 pub use network::{
     AwsvpcSpec, Bandwidth, EniId, EniReport, GroupId, GroupRules, LEASE_LENGTH, LEASE_LENGTHS, Lease, Mac,
     MemberChanges, NetworkChanges, NetworkConfig, NetworkHealth, NetworkState, NetworkStatus, NetworkUpdate, Overlay,
@@ -30,6 +32,6 @@ pub use spec::{
     ContainerSpec, Device, EnvVar, HostPort, IpcMode, Link, LinuxParameters, LogConfig, NetworkMode, PidMode,
     PortMapping, Protocol, TaskSpec, Tmpfs, Ulimit,
 };
-pub use state::{ContainerStatus, DesiredStatus, HealthStatus, StopCode, TaskStatus};
+pub use state::{ContainerCondition, ContainerStatus, DesiredStatus, HealthStatus, StopCode, TaskStatus};
 pub use time::Timestamp;
 pub use volume::{DockerVolume, MountPoint, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom};

@@ -36,12 +36,19 @@ pub struct ContainerReport {
     pub image_digest: Option<String>,
     /// How it ended, when it ran and the engine knows.
     pub exit_code: Option<i32>,
-    /// Why it did not run or how it ended, at most 1024 characters, e.g. `CannotPullContainerError: …`.
+    /// Why it did not run or how it ended, or what its restart policy did; at most 1024 characters, e.g.
+    /// `CannotPullContainerError: …`.
     pub reason: Option<String>,
     /// Ports as they are on the host, once running.
     pub bindings: Vec<NetworkBinding>,
     /// What its health check says.
     pub health: HealthStatus,
+    /// Whether it has a health check, of its definition or its image, as far as is known.
+    #[serde(default)]
+    pub has_check: bool,
+    /// How often its restart policy started it again.
+    #[serde(default)]
+    pub restart_count: u32,
 }
 
 /// Why a task stops or stopped.

@@ -1,6 +1,7 @@
 //! What an agent is asked to run: a task definition with its overrides applied, and nothing left to decide.
 
 use crate::id::{ClusterName, ContainerName, TaskId};
+use crate::lifecycle::Lifecycle;
 use crate::network::AwsvpcSpec;
 use crate::volume::{MountPoint, VolumeSpec, VolumesFrom};
 use serde::{Deserialize, Serialize};
@@ -287,6 +288,9 @@ pub struct ContainerSpec {
     pub stop_timeout_secs: Option<u32>,
     /// Ids of the GPUs that the control plane gave it.
     pub gpu_ids: Vec<String>,
+    /// How it is looked after.
+    #[serde(default)]
+    pub lifecycle: Lifecycle,
 }
 
 /// A task as an agent runs it. Never changes for one task id.
@@ -323,4 +327,10 @@ pub struct TaskSpec {
     pub containers: Vec<ContainerSpec>,
     /// Volumes, names unique.
     pub volumes: Vec<VolumeSpec>,
+    /// The launch type as requested, for metadata; empty when it is not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub launch_type: String,
+    /// The task's tags when the host was told of it, for metadata.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
 }

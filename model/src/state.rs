@@ -86,6 +86,20 @@ wire_enum!(
 );
 
 wire_enum!(
+    /// How far a container must have come before one that depends on it is started (`dependsOn.condition`).
+    ContainerCondition {
+        /// It was started.
+        Start = "START",
+        /// It ran and ended, however.
+        Complete = "COMPLETE",
+        /// It ran and ended with the exit code 0.
+        Success = "SUCCESS",
+        /// Its health check says that it is healthy.
+        Healthy = "HEALTHY",
+    }
+);
+
+wire_enum!(
     /// Why a task stopped, for programs (`stopCode`).
     StopCode {
         /// It never ran: pull, create or start failed.

@@ -29,6 +29,9 @@ pub const MAX_MESSAGE: usize = 16 * 1024 * 1024;
 /// request and the host's facts.
 pub const MAX_JOIN_MESSAGE: usize = 256 * 1024;
 
+/// Bytes of the largest batch of logs.
+pub const MAX_LOG_BATCH: usize = 4 * 1024 * 1024;
+
 /// The name that the control plane's certificate carries and that agents ask for, whatever address they
 /// dialled. Its authority certifies no other server, so the name adds nothing to the authority's word;
 /// it spares operators a certificate that fails because a host dials another name.

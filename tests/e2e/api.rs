@@ -164,8 +164,8 @@ fn impossible_definitions_and_unknown_things_are_refused_by_name() {
         ),
         // What this version's agent does not honour is named, never ignored.
         (
-            with(json!({"name": "a", "image": "b", "memory": 8, "healthCheck": {"command": ["CMD", "true"]}})),
-            "healthCheck",
+            with(json!({"name": "a", "image": "b", "memory": 8, "credentialSpecs": ["credentialspec:x"]})),
+            "credentialSpecs",
         ),
     ];
     for (args, part) in cases {

@@ -60,4 +60,6 @@ fn this_machines_own_docker_can_be_the_one_host() {
     assert_eq!(images(&lab), before, "the demonstration left an image");
     let groups = longshore_tests::lab::cgroup::below(node.host.group()).unwrap();
     assert!(!groups.iter().any(|g| g.starts_with("longshore-demo")), "{groups:?}");
+    let network = node.host.run("sh", &["-c", "nft list tables; ip addr show lo"]).unwrap();
+    assert!(!network.contains("ls_meta") && !network.contains("169.254"), "the demonstration left {network}");
 }

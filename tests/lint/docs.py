@@ -13,6 +13,7 @@ import tempfile
 
 OPERATIONS = "control-plane/core/src/ops/mod.rs"
 EC2 = "control-plane/core/src/ec2/mod.rs"
+LOGS = "control-plane/ecs-api/src/logs.rs"
 REFUSED = "control-plane/core/src/definition/unsupported.rs"
 COMPATIBILITY = "docs/ecs-compatibility.md"
 CONFIGURATION = "docs/configuration.md"
@@ -49,6 +50,15 @@ def check_ec2(root):
     yield from difference(f"{COMPATIBILITY}: operation of EC2", documented, real)
 
 
+def check_logs(root):
+    code = (root / LOGS).read_text()
+    real = set(re.findall(r"^    ([A-Z]\w+),", re.search(r"^log_operations! \{(.*?)^\}", code, re.M | re.S).group(1), re.M))
+    section = re.split(r"^## ", (root / COMPATIBILITY).read_text().split("## CloudWatch Logs")[1], flags=re.M)[0]
+    rows = [line.split("|")[2] for line in section.splitlines() if line.startswith("| ") and "operations" not in line]
+    documented = {name.strip() for row in rows for name in row.split(",")}
+    yield from difference(f"{COMPATIBILITY}: operation of CloudWatch Logs", documented, real)
+
+
 def check_refused(root):
     code = (root / REFUSED).read_text()
     real = set(re.findall(r'^    \("([^"]+)", \|', code, re.M))
@@ -73,7 +83,7 @@ def check_links(root):
                 yield f"{page.relative_to(root)}: links to {target}, which is not there"
 
 
-CHECKS = [check_operations, check_ec2, check_refused, check_keys, check_links]
+CHECKS = [check_operations, check_ec2, check_logs, check_refused, check_keys, check_links]
 
 
 def faults(root):
@@ -85,7 +95,8 @@ DAMAGES = [
     (COMPATIBILITY, "CreateCluster, ", ""),
     (COMPATIBILITY, "CreateCluster, ", "CreateCluster, CreateService, "),
     (COMPATIBILITY, "DescribeVpcs, ", ""),
-    (COMPATIBILITY, "`healthCheck`, ", ""),
+    (COMPATIBILITY, "`resourceRequirements.type NeuronDevice`, ", ""),
+    (COMPATIBILITY, "DeleteLogStream, ", ""),
     (COMPATIBILITY, "`secrets`, ", "`secrets`, `image`, "),
     (CONFIGURATION, "| `zone` |", "| `zones` |"),
     (CONFIGURATION, "| `wait_secs` |", "| wait |"),
@@ -97,7 +108,7 @@ def self_test(root):
     went_wrong = []
     with tempfile.TemporaryDirectory() as directory:
         copy = pathlib.Path(directory)
-        for file in {OPERATIONS, EC2, REFUSED, *EXAMPLES.values()} | {
+        for file in {OPERATIONS, EC2, LOGS, REFUSED, *EXAMPLES.values()} | {
             str(p.relative_to(root)) for p in [*root.glob("*.md"), *root.glob("docs/**/*.md")]
         } | {"LICENSE"}:
             if (root / file).exists():

@@ -9,7 +9,8 @@
 use futures::stream::{self, StreamExt};
 use longshore_docker::{ContainerInput, Docker, container_config};
 use longshore_model::{
-    ClusterName, ContainerName, ContainerSpec, LinuxParameters, NetworkBinding, NetworkMode, Protocol, TaskId, TaskSpec,
+    ClusterName, ContainerName, ContainerSpec, Lifecycle, LinuxParameters, NetworkBinding, NetworkMode, Protocol,
+    TaskId, TaskSpec,
 };
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -125,6 +126,7 @@ fn task(image: &str, mode: NetworkMode) -> TaskSpec {
         log: None,
         stop_timeout_secs: None,
         gpu_ids: Vec::new(),
+        lifecycle: Lifecycle::default(),
     };
     TaskSpec {
         id: TaskId::random(),
@@ -141,5 +143,7 @@ fn task(image: &str, mode: NetworkMode) -> TaskSpec {
         memory_mib: None,
         containers: vec![container],
         volumes: Vec::new(),
+        launch_type: String::new(),
+        tags: BTreeMap::new(),
     }
 }

@@ -1,16 +1,18 @@
 //! How a container of a task looks to the engine. Pure: from a spec and what was resolved for it to the body of the
 //! create call. Every field of [`ContainerSpec`] is honoured here or belongs to the agent's engine (`essential`,
-//! `arn_id`); what cannot be honoured is an error that names the field of the task definition.
+//! `arn_id`, `lifecycle` but for the health check); what cannot be honoured is an error that names the field of the
+//! task definition.
 
 mod mounts;
 mod namespaces;
 
 use crate::labels::{self, PREFIX};
+use crate::logs::{self, LogTarget};
 use bollard::models::{
-    ContainerCreateBody, DeviceMapping, DeviceRequest, HostConfig, HostConfigLogConfig, PortBinding, PortMap,
+    ContainerCreateBody, DeviceMapping, DeviceRequest, HealthConfig, HostConfig, PortBinding, PortMap,
     ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
-use longshore_model::{ContainerSpec, LinuxParameters, NetworkBinding, NetworkMode, TaskSpec};
+use longshore_model::{ContainerSpec, HealthCheck, LinuxParameters, NetworkBinding, NetworkMode, TaskSpec};
 use mounts::{bind, volumes_from};
 use std::collections::{BTreeSet, HashMap};
 
@@ -147,6 +149,7 @@ pub fn container_config(input: &ContainerInput<'_>) -> Result<CreateContainer, C
         labels: Some(all_labels(task, container, supervise)?),
         // Also how long the engine waits for this container when the engine itself is shut down.
         stop_timeout: container.stop_timeout_secs.map(i64::from),
+        healthcheck: container.lifecycle.health_check.as_ref().map(health_check),
         network_disabled: matches!(attachment, Attachment::Loopback).then_some(true),
         exposed_ports: exposed_ports(&attachment),
         host_config: Some(host_config(task, container, &attachment, cgroup_parent)?),
@@ -192,10 +195,7 @@ fn host_config(
         dns_search: some(container.dns_search.clone()).filter(|_| files),
         extra_hosts: some(container.extra_hosts.clone()).filter(|_| files),
         security_opt: some(container.security_options.iter().map(|o| security_option(o)).collect()),
-        log_config: container
-            .log
-            .as_ref()
-            .map(|log| HostConfigLogConfig { typ: Some(log.driver.clone()), config: some_map(log.options.iter()) }),
+        log_config: container.log.as_ref().map(logs::log_config),
         device_requests: gpus(container),
         runtime: container.docker_labels.get(labels::RUNTIME).cloned(),
         // A task runs at most once: whether something starts again is never the engine's decision.
@@ -323,8 +323,8 @@ fn all_labels(
     supervise: &str,
 ) -> Result<HashMap<String, String>, ConfigError> {
     // A label of ours in foreign hands would make the agent take a container for another one's.
-    let ours = |key: &&String| key.starts_with(PREFIX) && !labels::FROM_DEFINITION.contains(&key.as_str());
-    if let Some(key) = container.docker_labels.keys().find(ours) {
+    let theirs = |key: &str| labels::FROM_DEFINITION.contains(&key) || key.starts_with(labels::RESTART);
+    if let Some(key) = container.docker_labels.keys().find(|k| k.starts_with(PREFIX) && !theirs(k)) {
         return Err(fault(
             container,
             "dockerLabels",
@@ -334,7 +334,23 @@ fn all_labels(
     let mut all: HashMap<String, String> =
         container.docker_labels.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
     all.extend(labels::container_labels(task, &container.name, supervise));
+    all.extend(LogTarget::of(task, container).iter().flat_map(LogTarget::labels));
     Ok(all)
+}
+
+fn health_check(check: &HealthCheck) -> HealthConfig {
+    let nanos = |secs: u32| Some(i64::from(secs) * 1_000_000_000);
+    if !check.is_check() {
+        return HealthConfig { test: Some(check.command.clone()), ..HealthConfig::default() };
+    }
+    HealthConfig {
+        test: Some(check.command.clone()),
+        interval: nanos(check.interval_secs),
+        timeout: nanos(check.timeout_secs),
+        retries: Some(check.retries.into()),
+        start_period: nanos(check.start_period_secs),
+        ..HealthConfig::default()
+    }
 }
 
 fn ulimit(limit: &longshore_model::Ulimit) -> ResourcesUlimits {

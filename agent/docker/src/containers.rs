@@ -6,7 +6,7 @@ use crate::error::{DockerError, Retry};
 use crate::labels;
 use bollard::models::{
     ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum, HealthStatusEnum,
-    PortMap,
+    MountPoint, PortMap,
 };
 use bollard::query_parameters::{
     CreateContainerOptions, InspectContainerOptions, KillContainerOptions, ListContainersOptions,
@@ -14,6 +14,8 @@ use bollard::query_parameters::{
 };
 use longshore_model::{HealthStatus, NetworkBinding, Protocol, Timestamp};
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What the engine says a container is.
@@ -55,8 +57,8 @@ pub struct ListedContainer {
     pub id: String,
     /// What it is.
     pub state: RunState,
-    /// What its health check says.
-    pub health: HealthStatus,
+    /// What its health check says; `None` when it has none or does not run.
+    pub health: Option<HealthStatus>,
     /// All labels.
     pub labels: HashMap<String, String>,
     /// The id of its image.
@@ -93,8 +95,8 @@ pub struct InspectedContainer {
     pub error: String,
     /// The process id on the host; `None` when it does not run.
     pub pid: Option<u32>,
-    /// What its health check says.
-    pub health: HealthStatus,
+    /// What its health check says; `None` when it has none or does not run: then the engine says unhealthy of any.
+    pub health: Option<HealthStatus>,
     /// The host ports that it was created with.
     pub wanted_bindings: Vec<NetworkBinding>,
     /// The host ports as they are; empty when it does not run.
@@ -103,8 +105,27 @@ pub struct InspectedContainer {
     pub image_id: String,
     /// The image as its creation named it.
     pub image: String,
+    /// The newest file with its output, for drivers that keep it in files and once it was about to start.
+    pub log_file: Option<PathBuf>,
     /// All labels.
     pub labels: HashMap<String, String>,
+    /// When it was created.
+    pub created_at: Option<Timestamp>,
+    /// Its address on the engine's bridge, while it runs there.
+    pub address: Option<Ipv4Addr>,
+    /// What is mounted into it.
+    pub mounts: Vec<InspectedMount>,
+}
+
+/// Something that is mounted into a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InspectedMount {
+    /// The name of a volume; empty for a path of the host.
+    pub name: String,
+    /// The path on the host.
+    pub source: String,
+    /// The path in the container.
+    pub destination: String,
 }
 
 /// Why a container was not created.
@@ -498,14 +519,13 @@ impl From<ContainerSummary> for ListedContainer {
 }
 
 /// Listings say health only in the text for people: `Up 2 minutes (healthy)`.
-fn health_in(status: &str) -> HealthStatus {
-    if status.contains("(healthy)") {
-        HealthStatus::Healthy
-    } else if status.contains("(unhealthy)") {
-        HealthStatus::Unhealthy
-    } else {
-        HealthStatus::Unknown
-    }
+fn health_in(status: &str) -> Option<HealthStatus> {
+    let said = [
+        ("(healthy)", HealthStatus::Healthy),
+        ("(unhealthy)", HealthStatus::Unhealthy),
+        ("(health: starting)", HealthStatus::Unknown),
+    ];
+    said.into_iter().find(|(text, _)| status.contains(text)).map(|(_, health)| health)
 }
 
 impl From<ContainerInspectResponse> for InspectedContainer {
@@ -525,6 +545,9 @@ impl From<ContainerInspectResponse> for InspectedContainer {
         // A failed start leaves `created` with the code 126, 127 or 128 and no start time.
         let ended = !run_state.has_process() && (started_at.is_some() || code != 0);
         let config = c.config.unwrap_or_default();
+        let network = c.network_settings.unwrap_or_default();
+        let bridge = network.networks.as_ref().and_then(|networks| networks.get("bridge"));
+        let address = bridge.and_then(|bridge| bridge.ip_address.as_ref()).and_then(|address| address.parse().ok());
         Self {
             name: c.name.unwrap_or_default().trim_start_matches('/').to_owned(),
             id: c.id.unwrap_or_default(),
@@ -537,18 +560,31 @@ impl From<ContainerInspectResponse> for InspectedContainer {
             }),
             error: crate::error::one_line(&state.error.unwrap_or_default()),
             pid: state.pid.and_then(|p| u32::try_from(p).ok()).filter(|p| *p != 0),
-            health: match state.health.and_then(|h| h.status) {
-                Some(HealthStatusEnum::HEALTHY) => HealthStatus::Healthy,
-                Some(HealthStatusEnum::UNHEALTHY) => HealthStatus::Unhealthy,
-                Some(HealthStatusEnum::STARTING | HealthStatusEnum::NONE | HealthStatusEnum::EMPTY) | None => {
-                    HealthStatus::Unknown
-                }
+            health: match state.health.and_then(|h| h.status).filter(|_| run_state.has_process()) {
+                Some(HealthStatusEnum::HEALTHY) => Some(HealthStatus::Healthy),
+                Some(HealthStatusEnum::UNHEALTHY) => Some(HealthStatus::Unhealthy),
+                Some(HealthStatusEnum::STARTING) => Some(HealthStatus::Unknown),
+                Some(HealthStatusEnum::NONE | HealthStatusEnum::EMPTY) | None => None,
             },
             wanted_bindings: bindings(c.host_config.and_then(|h| h.port_bindings)),
-            bindings: bindings(c.network_settings.and_then(|n| n.ports)),
+            address,
+            bindings: bindings(network.ports),
             image_id: c.image.unwrap_or_default(),
             image: config.image.unwrap_or_default(),
+            log_file: c.log_path.filter(|path| !path.is_empty()).map(Into::into),
             labels: config.labels.unwrap_or_default(),
+            created_at: c.created.as_deref().and_then(time),
+            mounts: c.mounts.into_iter().flatten().map(InspectedMount::from).collect(),
+        }
+    }
+}
+
+impl From<MountPoint> for InspectedMount {
+    fn from(mount: MountPoint) -> Self {
+        Self {
+            name: mount.name.unwrap_or_default(),
+            source: mount.source.unwrap_or_default(),
+            destination: mount.destination.unwrap_or_default(),
         }
     }
 }

@@ -45,6 +45,8 @@ pub struct ContainerHint {
     pub task: Option<TaskId>,
     /// Its name in the task, by its label.
     pub container: Option<ContainerName>,
+    /// Whether its output is shipped.
+    pub logged: bool,
     /// What happened.
     pub action: Action,
 }
@@ -193,6 +195,7 @@ fn hint(event: EventMessage) -> Option<ContainerHint> {
         eni: attributes.get(labels::ENI).and_then(|e| e.parse().ok()),
         task: attributes.get(labels::TASK).and_then(|t| t.parse().ok()),
         container: attributes.get(labels::CONTAINER).and_then(|c| c.parse().ok()),
+        logged: attributes.contains_key(labels::LOG_GROUP),
         // `health_status: healthy` carries its value in the action.
         action: match action.split(':').next().unwrap_or_default() {
             "start" => Action::Start,

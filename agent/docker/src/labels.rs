@@ -28,7 +28,16 @@ pub const PULL_BEHAVIOR: &str = "longshore.pull-behavior";
 pub const PAUSE: &str = "longshore.pause";
 /// Those that begin with [`PREFIX`] and come from task definitions.
 pub const FROM_DEFINITION: [&str; 2] = [RUNTIME, PULL_BEHAVIOR];
-/// What starts like this is ours alone; a task definition's `dockerLabels` may not use it, but for [`FROM_DEFINITION`].
+/// What begins like this comes from the task definition's `dockerLabels` too: how a container is started again.
+pub const RESTART: &str = "longshore.restart.";
+/// The region of the log group that a container's output is shipped to.
+pub const LOG_REGION: &str = "longshore.log-region";
+/// The log group. Its presence says that the agent ships the container's output.
+pub const LOG_GROUP: &str = "longshore.log-group";
+/// The log stream; without it that is the container's id in the engine.
+pub const LOG_STREAM: &str = "longshore.log-stream";
+/// What starts like this is ours alone; a task definition's `dockerLabels` may not use it, but for [`FROM_DEFINITION`]
+/// and [`RESTART`].
 pub const PREFIX: &str = "longshore.";
 
 /// The container's name in the engine: `ls-<task id>-<container name>`.

@@ -20,6 +20,7 @@ mod events;
 mod images;
 mod info;
 pub mod labels;
+mod logs;
 mod pause;
 mod reference;
 mod sandbox;
@@ -28,14 +29,16 @@ mod volumes;
 pub use client::{ConnectError, Docker, Timeouts};
 pub use config::{ConfigError, ContainerInput, CreateContainer, NETWORK_FILES, SandboxRef, container_config};
 pub use containers::{
-    CreateError, Exit, InspectedContainer, ListedContainer, RemoveError, RunState, StartError, StopError,
+    CreateError, Exit, InspectedContainer, InspectedMount, ListedContainer, RemoveError, RunState, StartError,
+    StopError,
 };
 pub use credentials::Credentials;
 pub use error::{Cause, DockerError, Retry};
 pub use events::{Action, ContainerHint, Hint};
 pub use images::{ImageInfo, PullError, PullLimits, PullProgress};
 pub use info::{CgroupDriver, CgroupVersion, EngineInfo};
-pub use labels::{container_name, volume_name};
+pub use labels::{container_name, volume_labels, volume_name};
+pub use logs::{AWSLOGS, LogTarget, LoggedContainer};
 pub use pause::{pause_config, pause_name};
 pub use reference::{ImageRef, ReferenceError, registry_of};
 pub use sandbox::{ImportError, ListedSandbox, SandboxInput, sandbox_config, sandbox_name, tar_of_one};

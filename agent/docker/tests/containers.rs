@@ -7,7 +7,7 @@ use longshore_docker::{
     Action, CgroupDriver, CreateError, Docker, DockerError, Hint, InspectedContainer, RemoveError, RunState,
     StartError, Timeouts,
 };
-use longshore_model::{HealthStatus, NetworkBinding, NetworkMode, Protocol, TaskSpec};
+use longshore_model::{NetworkBinding, NetworkMode, Protocol, TaskSpec};
 use std::time::{Duration, Instant};
 use support::{Engine, config, connect, eventually, task};
 
@@ -73,7 +73,7 @@ async fn a_life(docker: &Docker) {
     docker.start(wanted.name()).await.expect("a second start of the same changes nothing");
     let listed = docker.list().await.expect("it answers");
     assert_eq!(listed.len(), 1);
-    assert_eq!((listed[0].state, listed[0].health), (RunState::Running, HealthStatus::Unknown));
+    assert_eq!((listed[0].state, listed[0].health), (RunState::Running, None));
     assert_eq!((listed[0].name.as_str(), listed[0].id.as_str()), (wanted.name(), id.as_str()));
     for (key, value) in [
         ("longshore.task", task.id.to_string()),

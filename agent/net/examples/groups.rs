@@ -8,11 +8,17 @@
 //! - `none`: the last of its groups has one rule, which lets the client's group connect to PORT; the others have none.
 //! - `members`: the same, and the client's group has 10,000 further members.
 //! - `quota`: these members, and as many rules as the API allows in 17 groups: 60 in each, 300 of them in the server's
-//!   five. The one that lets the client in is the last.
-//! - `long`: these members, and 1,000 rules in one of the server's groups, the client's being the last.
+//!   five. The one that lets the client in is in the last of these.
+//! - `long`: these members, and 1,000 rules in one of the server's groups, among them the client's.
+//! - `references`: these members, and 300 rules of the server's groups, each of which names another group; the client's
+//!   is the last.
+//!
+//! The other rules are half about the client's group and half about a network each, each with a port of its own, none
+//! of which lets the client in.
 //!
 //! Members and rules go to the kernel by the code that the agent uses. It leaves nothing behind.
 
+use ipnet::Ipv4Net;
 use longshore_model::network::{
     EniId, GroupId, GroupRules, Lease, Mac, NetworkConfig, Overlay, Rule, RulePeer, Traffic,
 };
@@ -69,35 +75,46 @@ struct Groups {
     client: GroupId,
 }
 
+/// Whom the rules that let nobody in are about.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// The client's group, with other ports, and networks.
+    Mixed,
+    /// A group each.
+    References,
+}
+
 impl Groups {
     fn random() -> Self {
         let mut server: Vec<GroupId> = (0..QUOTA.1).map(|_| GroupId::random()).collect();
         server.sort();
         let others = (QUOTA.1..GROUPS).map(|_| GroupId::random()).collect();
-        Self { server, others, client: GroupId::random() }
+        // The last of all groups, as the kernel is given them.
+        let client = "sg-fffffffffffffffff".parse().expect("a group");
+        Self { server, others, client }
     }
 
-    /// `count` rules that do not let the client in, half by its group and half by a range.
-    fn useless(&self, count: u16) -> BTreeSet<Rule> {
-        let peer = |n: u16| match n % 2 {
-            0 => RulePeer::Group(self.client),
-            _ => RulePeer::V4("10.77.0.0/16".parse().expect("a network")),
+    /// `count` rules that do not let the client in.
+    fn useless(&self, count: u16, kind: Kind) -> BTreeSet<Rule> {
+        let net = |n: u16| Ipv4Net::new(Ipv4Addr::from(0x0a80_0000 + (u32::from(n) << 8)), 24).expect("a network");
+        let peer = |n: u16| match (kind, n % 2) {
+            (Kind::References, _) => RulePeer::Group(GroupId::random()),
+            (Kind::Mixed, 0) => RulePeer::Group(self.client),
+            (Kind::Mixed, _) => RulePeer::V4(net(n)),
         };
         (0..count).map(|n| Rule { traffic: Traffic::Tcp { from: 1000 + n, to: 1000 + n }, peer: peer(n) }).collect()
     }
 
-    /// The rules of all groups: `each` in every group of the server but the last, `last` in that, of which one, behind
-    /// the others, lets the client in; and `each` in the other groups.
-    fn rules(&self, port: u16, each: u16, last: u16) -> BTreeMap<GroupId, GroupRules> {
+    /// The rules of all groups: `each` in every group of the server but the last, `last` in that, of which one lets the
+    /// client in; and `each` in the other groups.
+    fn rules(&self, port: u16, each: u16, last: u16, kind: Kind) -> BTreeMap<GroupId, GroupRules> {
         let everywhere = RulePeer::V4("0.0.0.0/0".parse().expect("a network"));
         let out = Rule { traffic: Traffic::All, peer: everywhere };
         let rules = |ingress| GroupRules { ingress, egress: [out].into() };
         let mut all: BTreeMap<GroupId, GroupRules> =
-            self.server.iter().chain(&self.others).map(|group| (*group, rules(self.useless(each)))).collect();
-        let mut ingress = self.useless(last - 1);
-        let wanted = Rule { traffic: Traffic::Tcp { from: port, to: port }, peer: RulePeer::Group(self.client) };
-        assert!(ingress.iter().all(|rule| rule < &wanted), "it is the last");
-        ingress.insert(wanted);
+            self.server.iter().chain(&self.others).map(|group| (*group, rules(self.useless(each, kind)))).collect();
+        let mut ingress = self.useless(last - 1, kind);
+        ingress.insert(Rule { traffic: Traffic::Tcp { from: port, to: port }, peer: RulePeer::Group(self.client) });
         all.insert(*self.server.last().expect("there are five"), rules(ingress));
         all.insert(self.client, rules(BTreeSet::new()));
         all
@@ -105,10 +122,11 @@ impl Groups {
 
     async fn apply(&self, fabric: &Fabric, port: u16, what: &str) {
         let (members, rules) = match what {
-            "none" => (0, self.rules(port, 0, 1)),
-            "members" => (MEMBERS, self.rules(port, 0, 1)),
-            "quota" => (MEMBERS, self.rules(port, QUOTA.0, QUOTA.0)),
-            "long" => (MEMBERS, self.rules(port, 0, RULES)),
+            "none" => (0, self.rules(port, 0, 1, Kind::Mixed)),
+            "members" => (MEMBERS, self.rules(port, 0, 1, Kind::Mixed)),
+            "quota" => (MEMBERS, self.rules(port, QUOTA.0, QUOTA.0, Kind::Mixed)),
+            "long" => (MEMBERS, self.rules(port, 0, RULES, Kind::Mixed)),
+            "references" => (MEMBERS, self.rules(port, QUOTA.0, QUOTA.0, Kind::References)),
             other => panic!("there is no `{other}`"),
         };
         fabric.set_groups(&rules).await.expect("groups");

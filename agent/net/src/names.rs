@@ -155,6 +155,12 @@ impl Names {
         format!("{}_host", self.prefix)
     }
 
+    /// The nftables table in the host's namespace that leads tasks to the metadata endpoint.
+    #[must_use]
+    pub fn endpoint_table(&self) -> String {
+        format!("{}_meta", self.prefix)
+    }
+
     /// The fabric's end of a task's link.
     #[must_use]
     pub fn task_link(&self, eni: impl Into<EniStem>) -> String {

@@ -13,7 +13,7 @@ impl Task {
     pub(crate) fn missing_company(&self, i: usize) -> Option<&ContainerName> {
         let begun = |name: &&ContainerName| {
             self.phase_of(name).is_none_or(|phase| match phase {
-                Phase::Running { .. } | Phase::Stopped(_) => true,
+                Phase::Running { .. } | Phase::Restarting { .. } | Phase::Stopped(_) => true,
                 Phase::Waiting
                 | Phase::Pulled
                 | Phase::Created { .. }

@@ -16,16 +16,19 @@
 //! ([`Step::needs_saved`]). So after a crash: a container whose record is before `Starting` never ran, whatever
 //! became of it; one that is `Starting` and still there unstarted never ran either, provided that it was looked at
 //! with an inspection, which waits for a start in progress; one that is `Starting` and gone may have run and is
-//! reported stopped. Nothing leads from `Running` or `Stopped` back.
+//! reported stopped. Nothing leads from `Stopped` back, and from `Running` only to [`Phase::Restarting`]: a restart
+//! policy starts the same container again, as often as its record says.
 //!
 //! # What is added later
 //! Something that a task needs beside its containers is a [`ResourceKind`] with the same small life as the others;
-//! what a container waits for is listed in one function, `needs`.
+//! what a container waits for before it is created is listed in one function, `needs`; for what other containers it
+//! waits before it is started is in `order`.
 
 mod company;
 pub mod interface;
 pub mod names;
 pub mod observe;
+mod order;
 pub mod outcome;
 pub mod outline;
 mod pass;
@@ -34,6 +37,7 @@ pub mod ports;
 pub mod reasons;
 pub mod record;
 mod report;
+mod restart;
 mod settle;
 pub mod step;
 pub mod task;
@@ -46,7 +50,8 @@ pub use pass::{EngineView, Pass, View, Waiting};
 pub use policy::Policy;
 pub use ports::{PortClaims, PortKey, ResolvedPort};
 pub use record::{
-    ContainerRecord, Ending, Phase, ResourceKind, ResourcePhase, ResourceRecord, Stopped, TaskRecord, Times, Wish,
+    ContainerRecord, Ending, Phase, ResourceKind, ResourcePhase, ResourceRecord, Restarts, Stopped, TaskRecord, Times,
+    Wish,
 };
 pub use step::{Halt, Lane, Step};
 pub use task::Task;

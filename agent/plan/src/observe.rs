@@ -5,10 +5,10 @@ use crate::outcome::Stage;
 use crate::policy::Patience;
 use crate::ports::ResolvedPort;
 use crate::reasons;
-use crate::record::{Phase, Stopped};
+use crate::record::Phase;
 use crate::step::{Lane, Step};
 use crate::task::Task;
-use longshore_model::{ContainerName, Timestamp};
+use longshore_model::{ContainerName, HealthStatus, Timestamp};
 use std::collections::BTreeMap;
 
 /// What the engine says that a container does.
@@ -31,6 +31,8 @@ pub struct Sighting {
     pub id: String,
     /// What it does.
     pub state: RunState,
+    /// What its health check says, while it runs and has one.
+    pub health: Option<HealthStatus>,
 }
 
 /// A container that was looked at. The engine answers an inspection only when no start or stop of that container is
@@ -49,6 +51,8 @@ pub struct Inspected {
     pub finished_at: Option<Timestamp>,
     /// How it ended.
     pub exit_code: Option<i32>,
+    /// What its health check says, while it runs and has one.
+    pub health: Option<HealthStatus>,
     /// Whether the kernel ended it for its memory limit.
     pub oom_killed: bool,
     /// The engine's own words on why it did not run.
@@ -92,8 +96,13 @@ impl Task {
                 Phase::Created { .. } => live.look = true,
                 // A listing may show `created` while a start goes on; only an inspection waits for it.
                 Phase::Starting { .. } => live.look |= !live.startable || state != Some(RunState::Created) || !same,
+                Phase::Restarting { .. } => live.look |= !live.startable || state != Some(RunState::Ended) || !same,
                 Phase::Discarding { .. } => live.look |= seen.is_none() || state == Some(RunState::Running),
-                Phase::Running { .. } => live.look |= !same || state != Some(RunState::Running),
+                Phase::Running { .. } => {
+                    let health = seen.and_then(|s| s.health);
+                    let changed = health.is_some() && health != container.health;
+                    live.look |= !same || changed || state != Some(RunState::Running);
+                }
                 Phase::Stopped(stopped) => {
                     news |= stopped.remains != seen.is_some();
                     stopped.remains = seen.is_some();
@@ -131,7 +140,7 @@ impl Task {
         }
         // Another container under our name and label than the one we made: ours is gone.
         let seen = seen.filter(|s| container.phase.id().is_none_or(|id| id == s.id));
-        let Some(seen) = seen else {
+        let Some(mut seen) = seen else {
             return self.absorb_absence(i, now);
         };
         if let Some(interface) = &seen.interface {
@@ -140,8 +149,9 @@ impl Task {
         let live = &mut self.live.containers[i];
         let container = &mut self.record.containers[i];
         if container.image_digest.is_none() {
-            container.image_digest = seen.image_digest;
+            container.image_digest = seen.image_digest.take();
         }
+        container.health = seen.health.or(container.health);
         if !seen.ports.is_empty() {
             // If it was created before a crash, its ports may be all that the record does not have.
             container.ports.clone_from(&seen.ports);
@@ -173,25 +183,28 @@ impl Task {
                 self.fail(i, Stage::Start, reasons::STARTED_AFTER_ALL, true, now);
                 self.live.containers[i].rogue = true;
             }
-            (_, RunState::Running) => {
-                container.started_at = container.started_at.or(seen.started_at).or(Some(now));
-                container.phase = Phase::Running { id: seen.id };
+            (_, RunState::Running) => self.began(i, seen.id, seen.started_at.unwrap_or(now)),
+            (Phase::Restarting { .. }, RunState::Created | RunState::Ended) => {
+                self.absorb_down(i, seen, timed_out, now);
             }
-            (_, RunState::Created | RunState::Ended) => {
-                container.started_at = container.started_at.or(seen.started_at);
-                let ran = container.started_at.is_some();
-                let reason = match (seen.oom_killed, seen.error) {
-                    (true, _) => Some(reasons::OUT_OF_MEMORY.to_owned()),
-                    (false, Some(error)) if !ran => Some(reasons::named("CannotStartContainerError", &error)),
-                    (false, Some(error)) => Some(reasons::clip(error)),
-                    (false, None) => None,
-                };
-                let exit_code = seen.exit_code.filter(|_| ran);
-                let at = seen.finished_at.unwrap_or(now);
-                let id = Some(seen.id);
-                self.end(i, Ended { id, ran, exit_code, reason, at, remains: true });
-            }
+            (_, RunState::Created | RunState::Ended) => self.absorb_end(i, seen, now),
         }
+    }
+
+    /// Container `i` was seen to have ended.
+    pub(crate) fn absorb_end(&mut self, i: usize, seen: Inspected, now: Timestamp) {
+        let container = &mut self.record.containers[i];
+        container.started_at = container.started_at.or(seen.started_at);
+        let ran = container.started_at.is_some();
+        let reason = match (seen.oom_killed, seen.error) {
+            (true, _) => Some(reasons::OUT_OF_MEMORY.to_owned()),
+            (false, Some(error)) if !ran => Some(reasons::named("CannotStartContainerError", &error)),
+            (false, Some(error)) => Some(reasons::clip(error)),
+            (false, None) => None,
+        };
+        let exit_code = seen.exit_code.filter(|_| ran);
+        let at = seen.finished_at.unwrap_or(now);
+        self.ended(i, Ended { id: Some(seen.id), ran, exit_code, reason, at, remains: true }, now);
     }
 
     fn absorb_absence(&mut self, i: usize, now: Timestamp) {
@@ -206,7 +219,7 @@ impl Task {
             // Never started, so it may be made again.
             Phase::Created { .. } => container.phase = Phase::Pulled,
             Phase::Discarding { .. } => self.remake(i),
-            Phase::Starting { .. } | Phase::Running { .. } => {
+            Phase::Starting { .. } | Phase::Running { .. } | Phase::Restarting { .. } => {
                 let reason = Some(reasons::VANISHED.to_owned());
                 self.end(i, Ended { ran: true, reason, remains: false, ..Ended::at(now) });
             }
@@ -229,14 +242,12 @@ impl Task {
 
     /// Puts container `i` into its last phase. The id that was known is kept when `ended` has none.
     pub(crate) fn end(&mut self, i: usize, ended: Ended) {
-        let container = &mut self.record.containers[i];
-        let Ended { id, ran, exit_code, reason, at, remains } = ended;
-        let id = id.or_else(|| container.phase.id().map(str::to_owned));
-        let ran = ran || container.started_at.is_some();
-        container.phase = Phase::Stopped(Stopped { id, ran, exit_code, reason, at, remains });
+        let stopped = self.stopped(i, ended);
+        self.record.containers[i].phase = Phase::Stopped(stopped);
         let live = &mut self.live.containers[i];
         live.look = false;
         live.startable = false;
+        live.unhealthy = false;
         self.live.retries.retain(|(lane, _), _| *lane != Lane::Container(i));
     }
 }

@@ -291,9 +291,9 @@ impl Task {
         let live = &mut self.live.containers[i];
         match result {
             Ok(()) => {
-                if let Phase::Starting { id } = &container.phase {
-                    container.phase = Phase::Running { id: id.clone() };
-                    container.started_at = Some(now);
+                if let Phase::Starting { .. } | Phase::Restarting { .. } = &container.phase {
+                    let id = container.phase.id().unwrap_or_default().to_owned();
+                    self.began(i, id, now);
                 }
                 self.live.retries.remove(&(step.lane(), Verb::Start));
             }
@@ -338,6 +338,7 @@ impl Task {
             | Phase::Created { .. }
             | Phase::Discarding { .. }
             | Phase::Running { .. }
+            | Phase::Restarting { .. }
             | Phase::Stopped(_) => self.fail(i, Stage::Start, text, true, now),
         }
     }

@@ -3,7 +3,8 @@
 use crate::interface::Interface;
 use crate::ports::ResolvedPort;
 use longshore_model::{
-    ContainerName, ContainerSpec, HostPort, IpcMode, NetworkMode, PidMode, PortMapping, TaskId, TaskSpec, VolumeSpec,
+    ContainerName, ContainerSpec, Dependency, HostPort, IpcMode, NetworkMode, PidMode, PortMapping, RestartPolicy,
+    TaskId, TaskSpec, VolumeSpec,
 };
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +53,15 @@ pub struct OutlineContainer {
     pub essential: bool,
     /// Seconds between SIGTERM and SIGKILL, when it has its own.
     pub stop_timeout_secs: Option<u32>,
+    /// Containers that must have come so far before it is started, and that stop after it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<Dependency>,
+    /// Seconds from its start in which it must meet the conditions of what depends on it, when it has its own limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_timeout_secs: Option<u32>,
+    /// When it is started again after it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<RestartPolicy>,
     /// The ports that it asks for on the host; empty where the network mode has none.
     pub ports: Vec<PortMapping>,
     /// Containers of the task that must have begun first: those whose volumes it takes and those that it links.
@@ -111,6 +121,9 @@ impl Outline {
                     arn_id: c.arn_id.clone(),
                     essential: c.essential,
                     stop_timeout_secs: c.stop_timeout_secs,
+                    depends_on: c.lifecycle.depends_on.clone(),
+                    start_timeout_secs: c.lifecycle.start_timeout_secs,
+                    restart: c.lifecycle.restart.clone(),
                     ports: if uses_host_ports && !c.disable_networking {
                         c.port_mappings.iter().map(|p| host_side(spec.network_mode, *p)).collect()
                     } else {

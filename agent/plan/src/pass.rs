@@ -62,15 +62,15 @@ pub struct Pass {
 }
 
 impl Pass {
-    fn wait(&mut self, container: Option<&ContainerName>, for_what: impl Into<String>) {
+    pub(crate) fn wait(&mut self, container: Option<&ContainerName>, for_what: impl Into<String>) {
         self.waiting.push(Waiting { container: container.cloned(), for_what: for_what.into(), going_on: false });
     }
 
-    fn going_on(&mut self, container: Option<&ContainerName>, for_what: &str) {
+    pub(crate) fn going_on(&mut self, container: Option<&ContainerName>, for_what: &str) {
         self.waiting.push(Waiting { container: container.cloned(), for_what: for_what.into(), going_on: true });
     }
 
-    fn wake(&mut self, at: Timestamp) {
+    pub(crate) fn wake(&mut self, at: Timestamp) {
         self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
     }
 }
@@ -81,6 +81,13 @@ impl Task {
     pub fn pass(&mut self, view: &View<'_>) -> Pass {
         let mut pass = Pass::default();
         self.settle(view.now);
+        if view.engine == EngineView::Answering {
+            self.refuse_privileged(view);
+            // What follows from an end may be the end of others.
+            while self.end_hopeless(view) {
+                self.settle(view.now);
+            }
+        }
         self.give_up_useless(view.now, &mut pass);
         if let EngineView::Silent { why } = view.engine {
             if !self.is_over() {
@@ -88,7 +95,6 @@ impl Task {
             }
             return pass;
         }
-        self.refuse_privileged(view);
         if self.record.ending.is_none() {
             self.prepare(view, &mut pass);
         }
@@ -112,18 +118,20 @@ impl Task {
                 | Phase::Created { .. }
                 | Phase::Starting { .. }
                 | Phase::Discarding { .. }
-                | Phase::Running { .. } => false,
+                | Phase::Running { .. }
+                | Phase::Restarting { .. } => false,
             })
     }
 
-    /// Of a task that ends: pulls, and the wait for an interface, which whoever gave it takes back by the task.
+    /// Of a task that ends: pulls, and the wait for an interface, which whoever gave it takes back by the task. Of a
+    /// container that ended while the task goes on: its pull.
     fn give_up_useless(&mut self, now: Timestamp, pass: &mut Pass) {
-        if self.record.ending.is_none() {
-            return;
-        }
+        let ends = self.record.ending.is_some();
+        let containers = &self.record.containers;
         self.live.in_flight.retain(|lane, step| {
             let useless = match step {
-                Step::Pull(_) | Step::Ensure(ResourceKind::Interface) => true,
+                Step::Pull(i) => ends || containers[*i].phase.is_stopped(),
+                Step::Ensure(ResourceKind::Interface) => ends,
                 Step::Ensure(
                     ResourceKind::Ports
                     | ResourceKind::Cgroup
@@ -206,12 +214,16 @@ impl Task {
             }
             _ if look => self.ask(Step::Inspect(i), view, pass),
             Phase::Running { .. } => {
-                if self.record.ending.is_some() {
+                if self.record.ending.is_none() {
+                    self.restart_unhealthy(i, view, pass);
+                } else if self.may_end(i, pass) {
                     self.ask(Step::Stop(i, self.halt(i, view)), view, pass);
                 }
             }
             // A start may be going on, from before a restart of this process or from a call that was cut.
-            Phase::Starting { .. } if !startable => self.ask(Step::Inspect(i), view, pass),
+            Phase::Starting { .. } | Phase::Restarting { .. } if !startable => {
+                self.ask(Step::Inspect(i), view, pass);
+            }
             // What is found or is not found decides.
             Phase::Waiting | Phase::Pulled if !self.record.may_start && self.record.wish != Wish::Unknown => {
                 self.ask(Step::Inspect(i), view, pass);
@@ -219,7 +231,7 @@ impl Task {
             _ if !coming_up => {
                 if self.record.ending.is_none() {
                     let name = self.record.containers[i].name.clone();
-                    pass.wait(Some(&name), "the control plane's word: the ledger was lost, and it never started");
+                    pass.wait(Some(&name), "the control plane's word: the ledger was lost, and it does not run");
                 }
             }
             Phase::Waiting => {
@@ -240,18 +252,19 @@ impl Task {
                 pass.going_on(Some(&name), "its interface");
             }
             Phase::Created { id } | Phase::Starting { id } => {
-                if self.is_free(&Step::Start(i), view, pass) {
+                if self.may_begin(i, view, pass) && self.is_free(&Step::Start(i), view, pass) {
                     self.record.containers[i].phase = Phase::Starting { id };
                     self.live.containers[i].startable = false;
                     self.ask(Step::Start(i), view, pass);
                 }
             }
+            Phase::Restarting { .. } => self.start_again(i, view, pass),
             Phase::Discarding { .. } => self.ask(Step::Remove { container: i, again: true }, view, pass),
         }
     }
 
     /// Whether a container has all that it needs to be created; says what is missing. What a later feature makes a
-    /// container wait for (another container, an interface, a secret) is asked for here.
+    /// container wait for (an interface, a secret) is asked for here.
     fn needs(&self, i: usize, pass: &mut Pass) -> bool {
         let missing: Vec<&ResourceKind> =
             self.record.resources.iter().filter(|r| r.phase != ResourcePhase::Ready).map(|r| &r.kind).collect();
@@ -313,13 +326,13 @@ impl Task {
             .map_or(view.policy.stop_timeout, |secs| Duration::from_secs(secs.into()))
     }
 
-    fn halt(&self, i: usize, view: &View<'_>) -> Halt {
+    pub(crate) fn halt(&self, i: usize, view: &View<'_>) -> Halt {
         let failures = self.live.retries.get(&(Lane::Container(i), Verb::Stop)).map_or(0, |r| r.failures);
         if failures < view.policy.polite_stops { Halt::Polite(self.grace(i, view)) } else { Halt::Kill }
     }
 
     /// Asks for `step`, unless its lane is taken or it failed a moment ago.
-    fn ask(&mut self, step: Step, view: &View<'_>, pass: &mut Pass) {
+    pub(crate) fn ask(&mut self, step: Step, view: &View<'_>, pass: &mut Pass) {
         if self.is_free(&step, view, pass) {
             let container = match step.lane() {
                 Lane::Container(i) => Some(&self.record.containers[i].name),
@@ -331,7 +344,7 @@ impl Task {
         }
     }
 
-    fn is_free(&self, step: &Step, view: &View<'_>, pass: &mut Pass) -> bool {
+    pub(crate) fn is_free(&self, step: &Step, view: &View<'_>, pass: &mut Pass) -> bool {
         let lane = step.lane();
         let container = match &lane {
             Lane::Container(i) => Some(&self.record.containers[*i].name),

@@ -13,6 +13,8 @@ pub struct Policy {
     pub attempts: u32,
     /// How often a container that never ran is made again, on other dynamic ports.
     pub remakes: u32,
+    /// How long from its start a container without a `startTimeout` has to meet the conditions of what depends on it.
+    pub dependency_timeout: Duration,
     /// Stops that fail before SIGKILL is sent at once.
     pub polite_stops: u32,
     /// Whether privileged containers are made here.
@@ -26,6 +28,7 @@ impl Default for Policy {
             cleanup_wait: Duration::from_secs(600),
             attempts: 5,
             remakes: 5,
+            dependency_timeout: Duration::from_secs(3600),
             polite_stops: 2,
             allow_privileged: true,
         }

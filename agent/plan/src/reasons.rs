@@ -29,6 +29,11 @@ pub const NO_PRIVILEGED: &str = "this host runs no privileged containers; set al
 /// Somebody else started a stopped container again.
 pub const RESTARTED_BEHIND: &str = "somebody started the stopped container again";
 
+/// A container that was to be started again is not any more.
+pub const NOT_RESTARTED: &str = "The task was stopped before the container was started again";
+/// A container was stopped to be started again.
+pub const UNHEALTHY: &str = "stopped by the agent: its health check said that it is unhealthy";
+
 /// The engine said that it could not start a container, and then it ran.
 pub const STARTED_AFTER_ALL: &str =
     "the container engine could not start the container, and started it after all, maybe without its network";

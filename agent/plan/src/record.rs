@@ -3,7 +3,7 @@
 use crate::interface::Interface;
 use crate::outline::Outline;
 use crate::ports::ResolvedPort;
-use longshore_model::{ContainerName, NetworkMode, StopCode, TaskId, TaskStatus, Timestamp};
+use longshore_model::{ContainerName, HealthStatus, NetworkMode, StopCode, TaskId, TaskStatus, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// What the control plane wants of a task, as far as this agent has heard. Only moves down this list, but for the
@@ -91,6 +91,15 @@ pub enum Phase {
         /// The engine's id.
         id: String,
     },
+    /// It ended, and its restart policy starts it again. Left when it runs, or when the task ends before.
+    Restarting {
+        /// How it ended.
+        ended: Stopped,
+        /// When it may be started.
+        not_before: Timestamp,
+        /// Whether the start is about to be asked for, or was. Durable before it is asked for.
+        asked: bool,
+    },
     /// It is over. Final.
     Stopped(Stopped),
 }
@@ -102,7 +111,7 @@ pub struct Stopped {
     pub id: Option<String>,
     /// Whether it ran at all.
     pub ran: bool,
-    /// Its exit code, when it ran and the engine still knew.
+    /// Its exit code, when it ran and the engine still knew; 143 when it did not run for what it depends on.
     pub exit_code: Option<i32>,
     /// Why, beyond the exit code.
     pub reason: Option<String>,
@@ -127,6 +136,25 @@ pub struct ContainerRecord {
     pub remakes: u32,
     /// When it began to run.
     pub started_at: Option<Timestamp>,
+    /// What its health check last said; absent while none is known of.
+    #[serde(default)]
+    pub health: Option<HealthStatus>,
+    /// What its restart policy has done.
+    #[serde(default)]
+    pub restarts: Restarts,
+}
+
+/// What a restart policy has done for a container.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restarts {
+    /// How often it was started again.
+    pub count: u32,
+    /// How often in a row it ended before its period was over.
+    pub soon: u32,
+    /// When it last began to run.
+    pub began_at: Option<Timestamp>,
+    /// Its exit code before the last restart.
+    pub exit_code: Option<i32>,
 }
 
 /// Why and since when a task stops. Decided once.
@@ -226,6 +254,8 @@ impl TaskRecord {
                     ports: Vec::new(),
                     remakes: 0,
                     started_at: None,
+                    health: None,
+                    restarts: Restarts::default(),
                 })
                 .collect(),
             ending: None,
@@ -253,7 +283,7 @@ impl Phase {
         match self {
             Self::Waiting | Self::Pulled => None,
             Self::Created { id } | Self::Starting { id } | Self::Discarding { id } | Self::Running { id } => Some(id),
-            Self::Stopped(stopped) => stopped.id.as_deref(),
+            Self::Stopped(stopped) | Self::Restarting { ended: stopped, .. } => stopped.id.as_deref(),
         }
     }
 
@@ -267,7 +297,19 @@ impl Phase {
             | Self::Created { .. }
             | Self::Starting { .. }
             | Self::Discarding { .. }
-            | Self::Running { .. } => false,
+            | Self::Running { .. }
+            | Self::Restarting { .. } => false,
+        }
+    }
+
+    /// Whether it has come up: it runs, or will again, or is over.
+    #[must_use]
+    pub const fn is_up(&self) -> bool {
+        match self {
+            Self::Running { .. } | Self::Restarting { .. } | Self::Stopped(_) => true,
+            Self::Waiting | Self::Pulled | Self::Created { .. } | Self::Starting { .. } | Self::Discarding { .. } => {
+                false
+            }
         }
     }
 

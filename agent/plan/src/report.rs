@@ -48,7 +48,7 @@ fn container(c: &ContainerRecord) -> ContainerReport {
         Phase::Waiting | Phase::Pulled | Phase::Created { .. } | Phase::Starting { .. } | Phase::Discarding { .. } => {
             (ContainerStatus::Pending, None, None, false)
         }
-        Phase::Running { .. } => (ContainerStatus::Running, None, None, true),
+        Phase::Running { .. } | Phase::Restarting { .. } => (ContainerStatus::Running, None, c.restart_reason(), true),
         Phase::Stopped(s) => (ContainerStatus::Stopped, s.exit_code, s.reason.clone(), s.ran),
     };
     ContainerReport {
@@ -59,7 +59,9 @@ fn container(c: &ContainerRecord) -> ContainerReport {
         exit_code,
         reason,
         bindings: if ran { c.ports.iter().map(binding).collect() } else { Vec::new() },
-        health: HealthStatus::Unknown,
+        health: c.health.unwrap_or(HealthStatus::Unknown),
+        has_check: c.health.is_some(),
+        restart_count: c.restarts.count,
     }
 }
 

@@ -3,7 +3,6 @@
 use crate::observe::Ended;
 use crate::reasons;
 use crate::record::{Ending, Phase, Wish};
-use crate::step::{Lane, Step};
 use crate::task::Task;
 use longshore_model::{StopCode, TaskStatus, Timestamp};
 
@@ -43,7 +42,8 @@ impl Task {
                 | Phase::Created { .. }
                 | Phase::Starting { .. }
                 | Phase::Discarding { .. }
-                | Phase::Running { .. } => None,
+                | Phase::Running { .. }
+                | Phase::Restarting { .. } => None,
             })
             .min_by_key(|(_, stopped)| stopped.at)?;
         let ending = |code, reason| Some(Ending { code: Some(code), reason, at: now });
@@ -59,32 +59,26 @@ impl Task {
 
     /// Of a task that ends, a container that certainly never ran is over. One that may be starting is looked at first.
     fn end_unstarted(&mut self, i: usize, now: Timestamp) {
-        let busy = match self.live.in_flight.get(&Lane::Container(i)) {
-            // A pull changes nothing that would have to be undone; the pass gives it up.
-            None | Some(Step::Pull(_)) => false,
-            Some(
-                Step::Create(_)
-                | Step::Start(_)
-                | Step::Inspect(_)
-                | Step::Stop(_, _)
-                | Step::Remove { .. }
-                | Step::Ensure(_)
-                | Step::Release(_),
-            ) => true,
-        };
-        let live = &self.live.containers[i];
-        let over = match &self.record.containers[i].phase {
-            // Found by a listing: it is looked at before it is called over.
-            Phase::Waiting | Phase::Pulled => !live.look && self.record.may_start,
-            Phase::Created { .. } => !live.look,
-            Phase::Starting { .. } => live.startable && !live.look,
-            Phase::Discarding { .. } => true,
-            Phase::Running { .. } | Phase::Stopped(_) => false,
-        };
-        if over && !busy {
-            let created = self.record.containers[i].phase.id().is_some();
-            let reason = created.then(|| reasons::NOT_STARTED.to_owned());
-            self.end(i, Ended { reason, ..Ended::at(now) });
+        if self.is_unstarted(i) && !self.is_engaged(i) {
+            let phase = &self.record.containers[i].phase;
+            let ended = match phase {
+                // It ran, and ended as it did.
+                Phase::Restarting { ended, .. } => {
+                    let reason = ended.reason.clone().or_else(|| Some(reasons::NOT_RESTARTED.to_owned()));
+                    Ended { reason, ..Ended::at(ended.at) }
+                }
+                Phase::Waiting
+                | Phase::Pulled
+                | Phase::Created { .. }
+                | Phase::Starting { .. }
+                | Phase::Discarding { .. }
+                | Phase::Running { .. }
+                | Phase::Stopped(_) => {
+                    let reason = phase.id().map(|_| reasons::NOT_STARTED.to_owned());
+                    Ended { reason, ..Ended::at(now) }
+                }
+            };
+            self.end(i, ended);
         }
     }
 
@@ -96,11 +90,12 @@ impl Task {
             | Phase::Created { .. }
             | Phase::Starting { .. }
             | Phase::Discarding { .. }
-            | Phase::Running { .. } => None,
+            | Phase::Running { .. }
+            | Phase::Restarting { .. } => None,
         };
         let returned = self.interface_returned();
         let record = &mut self.record;
-        let up = record.containers.iter().all(|c| c.phase.is_running() || c.phase.is_stopped());
+        let up = record.containers.iter().all(|c| c.phase.is_up());
         let all_ran = record.containers.iter().all(|c| c.started_at.is_some());
         if record.times.started_at.is_none() && ((up && record.ending.is_none()) || all_ran) {
             record.times.started_at = record.containers.iter().filter_map(|c| c.started_at).max();
@@ -132,7 +127,7 @@ impl Task {
             (Some(_), true) => TaskStatus::Deprovisioning,
             (Some(_), false) => TaskStatus::Stopping,
             (None, _) => {
-                let up = self.record.containers.iter().all(|c| c.phase.is_running() || c.phase.is_stopped());
+                let up = self.record.containers.iter().all(|c| c.phase.is_up());
                 match (up, self.lacks_interface()) {
                     (true, _) => TaskStatus::Running,
                     (false, true) => TaskStatus::Provisioning,

@@ -38,7 +38,7 @@ pub struct Live {
 /// What is known of a container beside its record.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LiveContainer {
-    /// It is certain that it exists and was never started.
+    /// It is certain that it exists and does not run: it was never started, or is to be started again.
     pub startable: bool,
     /// The record may be outdated: it is to be inspected.
     pub look: bool,
@@ -48,6 +48,8 @@ pub struct LiveContainer {
     pub start_timed_out: Option<String>,
     /// It has ended, and the engine says that it runs.
     pub rogue: bool,
+    /// It is being stopped for its health, to be started again.
+    pub unhealthy: bool,
 }
 
 /// The kinds of [`Step`], for counting failures.

@@ -1,14 +1,17 @@
 //! Random tasks against a model of a host: failing and cut steps, exits and removals behind the agent's back, an engine
 //! that goes silent, crashes at any point with any prefix of the saved records, lost ledgers.
 //!
-//! Checked all the time: no container runs twice, a start is durable before it is asked for, no host port is used twice,
-//! a port is given only after its former holder stopped, no task has two interfaces, statuses only rise. Checked at the end, once nothing fails any
-//! more: everything converges, and what should be gone left nothing.
+//! Checked all the time: no container runs twice but by its restart policy, a start is durable before it is asked for,
+//! no host port is used twice, a port is given only after its former holder stopped, no task has two interfaces,
+//! statuses only rise, no container starts before what it depends on has come so far, none stops before what depends
+//! on it. Checked at the end, once nothing fails any more: everything converges, and what should be gone left nothing.
 
 mod host;
 
-use host::{Cut, Op, World};
+use host::{Cut, Op, Part, Shape, World};
+use longshore_model::{Backoff, ContainerCondition, HealthStatus, RestartPolicy, TaskStatus};
 use proptest::prelude::*;
+use proptest::sample::select;
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     let task = 0..3usize;
@@ -21,7 +24,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         3 => (0..20_000i64).prop_map(Op::Advance),
         2 => (task.clone(), container.clone(), 0..3i32).prop_map(|(t, c, code)| Op::Exit(t, c, code)),
         1 => (task.clone(), container.clone()).prop_map(|(t, c)| Op::RemoveBehind(t, c)),
-        1 => (task.clone(), container).prop_map(|(t, c)| Op::RestartBehind(t, c)),
+        1 => (task.clone(), container.clone()).prop_map(|(t, c)| Op::RestartBehind(t, c)),
+        2 => (task.clone(), container, select(HealthStatus::ALL)).prop_map(|(t, c, health)| Op::Health(t, c, health)),
         1 => task.clone().prop_map(Op::EndSandbox),
         2 => task.clone().prop_map(Op::Assign),
         2 => task.clone().prop_map(Op::Stop),
@@ -64,17 +68,158 @@ fn an_undisturbed_task_runs_and_leaves_nothing() {
     }
     world.converge();
     for t in 0..3 {
-        assert_eq!(world.reported(t), Some(longshore_model::TaskStatus::Running), "task {t}");
+        assert_eq!(world.reported(t), Some(TaskStatus::Running), "task {t}");
     }
     for t in 0..3 {
         world.apply(Op::Stop(t));
     }
     world.converge();
     for t in 0..3 {
-        assert_eq!(world.reported(t), Some(longshore_model::TaskStatus::Stopped), "task {t}");
+        assert_eq!(world.reported(t), Some(TaskStatus::Stopped), "task {t}");
         world.apply(Op::Unassign(t));
     }
     world.converge();
     world.check_converged();
     assert!(world.is_empty());
+}
+
+fn ordered(containers: Vec<Part>) -> World {
+    let mut shapes = host::plain_shapes();
+    shapes[0] = Shape { containers, awsvpc: false, joined: false, ..shapes[0].clone() };
+    let mut world = World::new(shapes);
+    world.apply(Op::Assign(0));
+    world
+}
+
+fn after(essential: bool, on: &[(usize, ContainerCondition)]) -> Part {
+    Part { essential, after: on.to_vec(), ..Part::default() }
+}
+
+/// 1 waits for the health of 0, 2 for the good end of 1 and the start of 0.
+#[test]
+fn containers_start_after_and_stop_before_what_they_depend_on() {
+    use ContainerCondition::{Healthy, Start, Success};
+    let mut world =
+        ordered(vec![after(true, &[]), after(false, &[(0, Healthy)]), after(true, &[(1, Success), (0, Start)])]);
+    world.settle();
+    assert_eq!(world.log(0), "+0");
+    world.apply(Op::Health(0, 0, HealthStatus::Unhealthy));
+    world.settle();
+    assert_eq!(world.log(0), "+0");
+    world.apply(Op::Health(0, 0, HealthStatus::Healthy));
+    world.settle();
+    assert_eq!(world.log(0), "+0 +1");
+    world.apply(Op::Exit(0, 1, 0));
+    world.settle();
+    assert_eq!(world.log(0), "+0 +1 +2");
+    assert_eq!(world.reported(0), Some(TaskStatus::Running));
+    world.apply(Op::Stop(0));
+    world.settle();
+    assert_eq!(world.log(0), "+0 +1 +2 -2 -0");
+}
+
+#[test]
+fn what_can_never_be_met_ends_what_waits_for_it() {
+    use ContainerCondition::{Complete, Start, Success};
+    let chain = || vec![after(false, &[]), after(false, &[(0, Success)]), after(true, &[(1, Start)])];
+    let mut world = ordered(chain());
+    world.settle();
+    world.apply(Op::Exit(0, 0, 7));
+    world.settle();
+    assert_eq!(world.log(0), "+0");
+    assert_eq!(world.reported(0), Some(TaskStatus::Stopped));
+    let (code, reason) = world.reason(0, 1);
+    assert_eq!(code, Some(143));
+    let lead = "CannotStartContainerError: dependency graph: failed to resolve the container ordering dependency [c0] \
+                for target [c1]";
+    assert!(reason.starts_with(lead) && reason.ends_with("it ended with exit code 7"), "{reason}");
+    let (code, reason) = world.reason(0, 2);
+    assert!(code == Some(143) && reason.ends_with("with condition START: it never ran"), "{reason}");
+
+    // In time or never; the time is that of the one that is waited for.
+    let mut world = ordered(vec![after(true, &[]), after(false, &[(0, Complete)])]);
+    world.settle();
+    world.apply(Op::Advance(31_000));
+    world.settle();
+    assert_eq!(world.reported(0), Some(TaskStatus::Running), "it is not essential");
+    let (code, reason) = world.reason(0, 1);
+    assert!(code == Some(143) && reason.contains("[c0] for target [c1] has timed out after 30 s"), "{reason}");
+}
+
+fn restarted(backoff: Option<Backoff>) -> World {
+    let restart = RestartPolicy { ignored_exit_codes: vec![2], attempt_period_secs: 60, backoff, when_unhealthy: true };
+    let mut world = ordered(vec![Part { restart: Some(restart), ..after(true, &[]) }]);
+    world.settle();
+    world
+}
+
+#[test]
+fn a_policy_of_ecs_restarts_what_ran_long_enough() {
+    let mut world = restarted(None);
+    world.apply(Op::Advance(60_000));
+    world.apply(Op::Exit(0, 0, 1));
+    world.settle();
+    assert_eq!(world.log(0), "+0 +0");
+    assert_eq!(world.restarts(0, 0), (1, "Restarts: 1; it last ended with exit code 1".to_owned()));
+    assert_eq!(world.reported(0), Some(TaskStatus::Running));
+
+    // The count survives the agent, and an end while it was away is seen.
+    world.apply(Op::Advance(60_000));
+    world.apply(Op::Crash(Cut { keep: 255, lose_ledger: false }));
+    world.apply(Op::Exit(0, 0, 0));
+    world.settle();
+    assert_eq!((world.log(0).as_str(), world.restarts(0, 0).0), ("+0 +0 +0", 2));
+
+    // Unhealthy, but too soon; then not.
+    world.apply(Op::Health(0, 0, HealthStatus::Unhealthy));
+    world.settle();
+    assert_eq!(world.log(0), "+0 +0 +0");
+    world.apply(Op::Advance(60_000));
+    world.settle();
+    assert_eq!((world.log(0).as_str(), world.restarts(0, 0).0), ("+0 +0 +0 -0 +0", 3));
+
+    // Too soon.
+    world.apply(Op::Exit(0, 0, 1));
+    world.settle();
+    assert_eq!(world.reported(0), Some(TaskStatus::Stopped));
+    let (code, reason) = world.reason(0, 0);
+    let why = "not restarted: it ran for 0 s, and its restartAttemptPeriod is 60 s";
+    assert_eq!((code, reason.as_str()), (Some(1), why));
+
+    let mut world = restarted(None);
+    world.apply(Op::Advance(60_000));
+    world.apply(Op::Exit(0, 0, 2));
+    world.settle();
+    assert_eq!(world.reason(0, 0), (Some(2), "not restarted: exit code 2 is one of its ignoredExitCodes".to_owned()));
+}
+
+#[test]
+fn a_backoff_restarts_later_each_time_and_says_that_it_is_a_crash_loop() {
+    let mut world = restarted(Some(Backoff { first_secs: 1, longest_secs: 5 }));
+    for (n, wait) in [1, 2, 4, 5, 5].into_iter().enumerate() {
+        world.apply(Op::Exit(0, 0, 1));
+        world.settle();
+        let runs = |world: &World| world.log(0).matches('+').count();
+        assert_eq!(runs(&world), n + 1, "it waits first");
+        assert!(world.restarts(0, 0).1.starts_with("Ended with exit code 1 at "), "{:?}", world.restarts(0, 0));
+        world.apply(Op::Advance(wait * 1000 - 500));
+        world.settle();
+        assert_eq!(runs(&world), n + 1, "{wait} s");
+        world.apply(Op::Advance(500));
+        world.settle();
+        assert_eq!(runs(&world), n + 2, "{wait} s");
+    }
+    let (count, reason) = world.restarts(0, 0);
+    assert_eq!(count, 5);
+    assert!(reason.contains("; crash loop: it ended 5 times in a row"), "{reason}");
+    assert_eq!(world.reported(0), Some(TaskStatus::Running));
+
+    // One that waits is not started any more once the task is to stop.
+    world.apply(Op::Exit(0, 0, 1));
+    world.settle();
+    world.apply(Op::Stop(0));
+    world.settle();
+    assert_eq!(world.reported(0), Some(TaskStatus::Stopped));
+    let why = "The task was stopped before the container was started again";
+    assert_eq!(world.reason(0, 0), (Some(1), why.to_owned()));
 }

@@ -1,6 +1,6 @@
 //! One source of configuration: the file, or the command line with the environment.
 
-use super::{ConfigError, ENV_PREFIX, LogFormat, PortRange, PullBehavior, Span};
+use super::{ConfigError, ENV_PREFIX, LocalAddress, LogFormat, PortRange, PullBehavior, Span};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -50,6 +50,9 @@ pub struct Layer {
     /// Between SIGTERM and SIGKILL for containers without a stopTimeout [default: 30s]
     #[arg(long, env = "LONGSHORE_AGENT_STOP_TIMEOUT", value_name = "SPAN")]
     pub stop_timeout: Option<Span>,
+    /// From a container's start until what depends on it is given up, without a startTimeout [default: 1h]
+    #[arg(long, env = "LONGSHORE_AGENT_DEPENDENCY_TIMEOUT", value_name = "SPAN")]
+    pub dependency_timeout: Option<Span>,
     /// When images are pulled: prefer-cached, once, default or always [default: prefer-cached]
     #[arg(long, env = "LONGSHORE_AGENT_PULL_BEHAVIOR", value_name = "WHEN")]
     pub pull_behavior: Option<PullBehavior>,
@@ -84,6 +87,12 @@ pub struct Layer {
     /// How long stopped containers stay for `docker logs` [default: 10m]
     #[arg(long, env = "LONGSHORE_AGENT_CLEANUP_WAIT", value_name = "SPAN")]
     pub cleanup_wait: Option<Span>,
+    /// Loopback address at which programs of this host ask which tasks there are, or off [default: 127.0.0.1:51678]
+    #[arg(long, env = "LONGSHORE_AGENT_INTROSPECTION", value_name = "ADDRESS:PORT|off")]
+    pub introspection: Option<LocalAddress>,
+    /// Loopback address of metrics for Prometheus, or off [default: off]
+    #[arg(long, env = "LONGSHORE_AGENT_METRICS", value_name = "ADDRESS:PORT|off")]
+    pub metrics: Option<LocalAddress>,
     /// Log filter, e.g. info or longshore_agent=debug,info [default: info]
     #[arg(long, env = "LONGSHORE_AGENT_LOG", value_name = "FILTER")]
     pub log: Option<String>,
@@ -123,6 +132,7 @@ impl Layer {
             zone: self.zone.or(below.zone),
             allow_privileged: self.allow_privileged.or(below.allow_privileged),
             stop_timeout: self.stop_timeout.or(below.stop_timeout),
+            dependency_timeout: self.dependency_timeout.or(below.dependency_timeout),
             pull_behavior: self.pull_behavior.or(below.pull_behavior),
             pull_begin_timeout: self.pull_begin_timeout.or(below.pull_begin_timeout),
             pull_stall_timeout: self.pull_stall_timeout.or(below.pull_stall_timeout),
@@ -134,6 +144,8 @@ impl Layer {
             underlay: self.underlay.or(below.underlay),
             warm_sandboxes: self.warm_sandboxes.or(below.warm_sandboxes),
             cleanup_wait: self.cleanup_wait.or(below.cleanup_wait),
+            introspection: self.introspection.or(below.introspection),
+            metrics: self.metrics.or(below.metrics),
             log: self.log.or(below.log),
             log_format: self.log_format.or(below.log_format),
             status_socket: self.status_socket.or(below.status_socket),

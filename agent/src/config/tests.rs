@@ -29,6 +29,7 @@ fn check_refused(flags: &[&str], toml: &str, expected: &str) {
 fn defaults_are_usable() {
     let config = Config::from_layer(Layer::default()).expect("defaults");
     assert_eq!(config.stop_timeout, Duration::from_secs(30));
+    assert_eq!(config.dependency_timeout, Duration::from_secs(3600));
     assert_eq!(config.dynamic_ports, PortRange { first: 30_000, last: 32_767 });
     assert_eq!(config.reserved_ports_tcp.len(), 5);
 }
@@ -48,6 +49,7 @@ fn flags_win_over_the_file() {
 #[test]
 fn faults_are_named_by_their_key() {
     check_refused(&[], "colour = 'red'", "unknown field `colour`");
+    check_refused(&[], "dependency_timeout = '0s'", "dependency_timeout: must be longer than 0s");
     check_refused(&[], "stop_timeout = 'soon'", "stop_timeout");
     check_refused(&[], "stop_timeout = '10ms'", "stop_timeout: must be at least 1s");
     check_refused(&[], "docker = 'tcp://x'", "docker: `tcp://x`");
@@ -79,4 +81,16 @@ fn a_misspelt_variable_is_refused() {
 fn a_missing_file_is_an_error_only_when_it_was_named() {
     let error = Config::load(Some(Path::new("/nonexistent/agent.toml")), Layer::default(), &[]).expect_err("named");
     assert!(matches!(error, ConfigError::Read { .. }));
+}
+
+#[test]
+fn what_asks_for_no_proof_stays_on_the_host() {
+    let config = Config::from_layer(Layer::default()).expect("defaults");
+    assert_eq!((config.introspection, config.metrics), ("127.0.0.1:51678".parse().ok(), None));
+    let set = layer(&["--introspection", "off", "--metrics", "[::1]:9100"]);
+    let config = Config::from_layer(set).expect("usable");
+    assert_eq!((config.introspection, config.metrics), (None, "[::1]:9100".parse().ok()));
+    for elsewhere in ["0.0.0.0:9100", "192.0.2.1:9100", "127.0.0.1:0", "127.0.0.1", "on"] {
+        check_refused(&[], &format!("metrics = '{elsewhere}'"), "a loopback address and port");
+    }
 }

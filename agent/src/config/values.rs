@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -70,6 +71,35 @@ impl TryFrom<String> for PortRange {
 impl fmt::Display for PortRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.first, self.last)
+    }
+}
+
+/// An address of this host that only its own programs reach, or none (`off`). What answers there asks for no proof of
+/// who somebody is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct LocalAddress(pub Option<SocketAddr>);
+
+impl FromStr for LocalAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        match text.parse::<SocketAddr>() {
+            Ok(at) if at.ip().is_loopback() && at.port() != 0 => Ok(Self(Some(at))),
+            Ok(_) | Err(_) => {
+                Err(format!("`{text}` is neither `off` nor a loopback address and port like 127.0.0.1:9100"))
+            }
+        }
+    }
+}
+
+impl TryFrom<String> for LocalAddress {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
     }
 }
 

@@ -77,7 +77,7 @@ const fn run_state(state: longshore_docker::RunState) -> RunState {
 fn listed(mut c: ListedContainer) -> Option<Listed> {
     let task = c.labels.get(TASK)?.parse().ok()?;
     let container = c.labels.get(CONTAINER)?.parse().ok()?;
-    let sighting = Sighting { id: c.id, state: run_state(c.state) };
+    let sighting = Sighting { id: c.id, state: run_state(c.state), health: c.health };
     Some(Listed { task, container, sighting, supervise: c.labels.remove(SUPERVISE) })
 }
 
@@ -89,6 +89,7 @@ fn inspected(c: InspectedContainer, task: TaskId) -> Inspected {
         started_at: c.started_at,
         finished_at: c.exit.as_ref().and_then(|e| e.finished_at),
         exit_code: c.exit.as_ref().map(|e| e.code),
+        health: c.health,
         oom_killed: c.exit.as_ref().is_some_and(|e| e.oom_killed),
         error: Some(c.error).filter(|e| !e.is_empty()),
         // The image's digest needs a look at the image, which the pull took; it is in the record since.

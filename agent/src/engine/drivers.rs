@@ -24,7 +24,7 @@ pub struct Listed {
 /// What a container is created from.
 #[derive(Debug, Clone)]
 pub struct CreateRequest {
-    /// Its task.
+    /// Its task, with what the agent adds to the environment of the container.
     pub spec: Arc<TaskSpec>,
     /// Its position in the task.
     pub index: usize,

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 /// A reason to look.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hint {
-    /// Something happened to a container that it does not do by our hand alone: it ended, or was removed.
+    /// Something happened to a container that it does not do by our hand alone: it ended, was removed, or its health
+    /// changed.
     Container {
         /// Its task.
         task: TaskId,
@@ -33,12 +34,13 @@ pub enum Hint {
 
 /// Carries Docker's events to the engine until `shutdown`: a long-lived task.
 /// `back` changes each time Docker answers again.
-/// `sandboxes` is told when something happened to a sandbox.
+/// `sandboxes` is told when something happened to a sandbox, `logs` when to a container whose output is shipped.
 pub async fn pump(
     docker: Docker,
     hints: mpsc::Sender<Hint>,
     back: watch::Sender<u64>,
     sandboxes: Arc<Notify>,
+    logs: Arc<Notify>,
     shutdown: CancellationToken,
 ) {
     let mut events = std::pin::pin!(docker.events(None));
@@ -48,6 +50,14 @@ pub async fn pump(
             () = shutdown.cancelled() => return,
             event = events.next() => event,
         };
+        let logged = match &event {
+            Some(longshore_docker::Hint::Relist) => true,
+            Some(longshore_docker::Hint::Container(event)) => event.logged,
+            Some(longshore_docker::Hint::Down { .. }) | None => false,
+        };
+        if logged {
+            logs.notify_one();
+        }
         let hint = match event {
             Some(longshore_docker::Hint::Relist) => {
                 back.send_modify(|times| *times += 1);
@@ -72,11 +82,11 @@ pub async fn pump(
 fn container(event: longshore_docker::ContainerHint) -> Option<Hint> {
     use longshore_docker::Action;
     match event.action {
-        Action::Die | Action::Oom | Action::Destroy | Action::Other => match event.eni {
+        Action::Die | Action::Oom | Action::Destroy | Action::Health | Action::Other => match event.eni {
             Some(eni) => Some(Hint::Sandbox { eni }),
             None => Some(Hint::Container { task: event.task?, container: event.container? }),
         },
-        // Starts are ours, and one that is not is found by the next listing; health is not used yet.
-        Action::Start | Action::Health => None,
+        // Starts are ours, and one that is not is found by the next listing.
+        Action::Start => None,
     }
 }

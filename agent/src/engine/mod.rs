@@ -25,17 +25,21 @@ pub mod registries;
 mod saving;
 pub mod status;
 mod strays;
+mod views;
 
 pub use hints::{Hint, pump};
 pub use reconciler::Reconciler;
+pub use views::{TaskView, TaskViews};
 
 use crate::config::PullBehavior;
 use crate::ledger::Loaded;
+use crate::metadata::Keyring;
 use crate::ports::Ports;
 use crate::session::{DesiredUpdate, ObservedReports};
 use drivers::Drivers;
 use longshore_model::Generation;
 use longshore_plan::Policy;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -58,6 +62,8 @@ pub struct EngineConfig {
     /// Between two listings when nothing happens. Events bring changes at once; a listing finds what they missed. It
     /// costs Docker about 10 ms with 200 containers.
     pub relist: Duration,
+    /// Names the places at which containers ask about themselves.
+    pub keyring: Arc<Keyring>,
 }
 
 /// What reaches the engine.
@@ -78,6 +84,8 @@ pub struct Outputs {
     pub saved: watch::Sender<Generation>,
     /// The latest report of every task.
     pub observed: watch::Sender<ObservedReports>,
+    /// Every task.
+    pub views: watch::Sender<TaskViews>,
 }
 
 /// Everything that an engine is made of.

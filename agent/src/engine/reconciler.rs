@@ -4,10 +4,11 @@ use super::drivers::{Drivers, Listed};
 use super::execute::{Executor, Job};
 use super::hints::Hint;
 use super::images::Keeper;
-use super::saving::{After, Saved};
+use super::saving::{After, Saved, view};
 use super::{EngineConfig, Inputs, Outputs, Parts};
 use crate::engine::drivers::CreateRequest;
 use crate::ledger::{Definition, SavedTask};
+use crate::metadata::environment;
 use crate::ports::Ports;
 use crate::session::DesiredUpdate;
 use futures::StreamExt;
@@ -167,6 +168,8 @@ impl Reconciler {
     pub async fn run(mut self, shutdown: CancellationToken) {
         tracing::info!(tasks = self.tasks.len(), generation = self.generation.0, "supervising");
         self.outputs.saved.send_replace(self.generation);
+        let views = self.tasks.iter().map(|(id, entry)| (*id, Arc::new(view(entry)))).collect();
+        self.outputs.views.send_replace(views);
         self.list_now();
         loop {
             self.settle();
@@ -318,7 +321,7 @@ impl Reconciler {
         }
         let create = match (&step, &task.spec) {
             (Step::Create(i), Some(spec)) => Some(CreateRequest {
-                spec: spec.clone(),
+                spec: environment::with_ours(spec, *i, &self.config.keyring),
                 index: *i,
                 bindings: bindings(task, *i),
                 interface: task.held_interface().cloned(),

@@ -1,6 +1,7 @@
 //! Save, then publish: what changed goes into one write, and what depends on it waits for that write.
 
-use super::reconciler::Reconciler;
+use super::reconciler::{Entry, Reconciler};
+use super::views::TaskView;
 use crate::crash;
 use crate::ledger::{Changes, Definition, SaveError};
 use crate::session::ApplyError;
@@ -25,6 +26,8 @@ pub(super) struct After {
     pub(super) steps: Vec<(TaskId, Step)>,
     pub(super) reports: Vec<Arc<TaskReport>>,
     pub(super) records: Vec<TaskId>,
+    /// What others are to see of these tasks.
+    pub(super) views: Vec<(TaskId, Arc<TaskView>)>,
     pub(super) forgotten: Vec<TaskId>,
     /// An assignment to acknowledge.
     pub(super) applied: Option<(Generation, oneshot::Sender<Result<Generation, ApplyError>>)>,
@@ -81,6 +84,7 @@ impl Reconciler {
             entry.saved = Some(entry.task.record.clone());
             changes.records.push(entry.task.record.clone());
             after.records.push(id);
+            after.views.push((id, Arc::new(view(entry))));
             if !entry.definition_saved {
                 changes.definitions.push((
                     id,
@@ -97,7 +101,16 @@ impl Reconciler {
     /// A write ended: now what waited for it may happen.
     pub(super) fn take_saved(&mut self, saved: Saved) {
         let Saved { result, after } = saved;
-        let After { steps, reports, records, forgotten, applied } = after;
+        let After { steps, reports, records, views, forgotten, applied } = after;
+        if !views.is_empty() || !forgotten.is_empty() {
+            // Before the steps: a container that starts finds itself.
+            self.outputs.views.send_modify(|known| {
+                for id in &forgotten {
+                    known.remove(id);
+                }
+                known.extend(views);
+            });
+        }
         match result {
             Ok(()) => {
                 if self.ledger_fault.take().is_some() {
@@ -160,6 +173,12 @@ impl Reconciler {
             tracing::warn!("the ledger did not take the last changes in time; the next start finds them out again");
         }
     }
+}
+
+/// What others see of a task.
+pub(super) fn view(entry: &Entry) -> TaskView {
+    let task = &entry.task;
+    TaskView { outline: task.outline.clone(), spec: task.spec.clone(), record: task.record.clone() }
 }
 
 /// One line for each thing that happened to a task.

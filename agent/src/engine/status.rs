@@ -62,7 +62,8 @@ pub struct TaskLine {
 pub struct ContainerLine {
     /// Its name.
     pub name: String,
-    /// How far it is: `waiting`, `pulled`, `created`, `starting`, `discarding`, `running` or `stopped`.
+    /// How far it is: `waiting`, `pulled`, `created`, `starting`, `discarding`, `running`,
+    /// `restarting` or `stopped`.
     pub phase: &'static str,
     /// Docker's id of it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,6 +71,9 @@ pub struct ContainerLine {
     /// How it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
+    /// How often its restart policy started it again.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub restarts: u32,
     /// Its host ports, as `host->container/protocol`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<String>,
@@ -132,6 +136,7 @@ impl Reconciler {
             Phase::Starting { .. } => ("starting", None),
             Phase::Discarding { .. } => ("discarding", None),
             Phase::Running { .. } => ("running", None),
+            Phase::Restarting { ended, .. } => ("restarting", ended.exit_code),
             Phase::Stopped(stopped) => ("stopped", stopped.exit_code),
         };
         ContainerLine {
@@ -139,8 +144,14 @@ impl Reconciler {
             phase,
             runtime_id: c.phase.id().map(str::to_owned),
             exit_code,
+            restarts: c.restarts.count,
             ports: c.ports.iter().map(|p| format!("{}->{}/{}", p.host_port, p.container_port, p.protocol)).collect(),
             pull: self.pull_progress(task, i),
         }
     }
+}
+
+/// By reference, as serde asks.
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
 }

@@ -2,6 +2,7 @@
 //! `requiresAttributes` must be among them. Pure.
 
 use super::{HostSettings, Probed};
+use longshore_docker::AWSLOGS;
 use std::collections::BTreeSet;
 
 /// ECS's older prefix.
@@ -15,6 +16,9 @@ const RUNTIME: &str = longshore_docker::labels::RUNTIME;
 /// Ours: variables for containers from files of this host.
 const ENVIRONMENT_FILES: &str = "longshore.environment-files";
 
+/// What this agent does itself, with any engine that it takes.
+const OURS: [&str; 3] = ["container-health-check", "container-ordering", "container-restart-policy"];
+
 /// The oldest Docker API that ECS names.
 const FIRST_API_MINOR: u32 = 17;
 
@@ -26,7 +30,12 @@ pub(super) fn offered(settings: &HostSettings, probed: &Probed) -> BTreeSet<Stri
     if let Some(newest) = engine.api_version.strip_prefix("1.").and_then(|minor| minor.parse().ok()) {
         all.extend((FIRST_API_MINOR..=newest).map(|minor| format!("{OLD}docker-remote-api.1.{minor}")));
     }
-    all.extend(engine.log_drivers.iter().map(|driver| format!("{OLD}logging-driver.{driver}")));
+    // The engine's own driver `awslogs` is never used: the agent ships what its driver `json-file` keeps.
+    let drivers = engine.log_drivers.iter().filter(|driver| *driver != AWSLOGS);
+    all.extend(drivers.map(|driver| format!("{OLD}logging-driver.{driver}")));
+    if probed.output_readable && engine.log_drivers.iter().any(|driver| driver == "json-file") {
+        all.insert(format!("{OLD}logging-driver.{AWSLOGS}"));
+    }
     // No engine lists it, and every engine has it.
     all.insert(format!("{OLD}logging-driver.none"));
     for driver in &engine.volume_drivers {
@@ -41,6 +50,7 @@ pub(super) fn offered(settings: &HostSettings, probed: &Probed) -> BTreeSet<Stri
     if settings.environment_files {
         all.insert(ENVIRONMENT_FILES.to_owned());
     }
+    all.extend(OURS.map(|name| format!("{NEW}{name}")));
     if settings.allow_privileged {
         all.insert(format!("{OLD}privileged-container"));
     }

@@ -59,6 +59,8 @@ pub struct Probed {
     pub underlay: Option<IpAddr>,
     /// Whether tasks can be given interfaces here.
     pub interfaces: bool,
+    /// Whether the files in which the engine keeps containers' output can be read.
+    pub output_readable: bool,
 }
 
 /// Why a host could not be looked at.
@@ -91,6 +93,13 @@ pub async fn probe(engine: EngineInfo, cgroups: Option<&Cgroups>) -> Result<Prob
         },
         None => false,
     };
+    let containers = std::path::Path::new(&engine.data_root).join("containers");
+    let output_readable = std::fs::read_dir(&containers).is_ok();
+    if !output_readable {
+        tracing::warn!(
+            directory = %containers.display(),
+            "containers' output cannot be read here; not offering the log driver awslogs");
+    }
     Ok(Probed {
         hostname: System::host_name().map_err(failed("name"))?,
         cpus: u32::try_from(system.cpus().len()).unwrap_or(u32::MAX),
@@ -101,6 +110,7 @@ pub async fn probe(engine: EngineInfo, cgroups: Option<&Cgroups>) -> Result<Prob
         task_limits,
         underlay: None,
         interfaces: false,
+        output_readable,
     })
 }
 

@@ -10,7 +10,7 @@ fn engine() -> EngineInfo {
         cgroup_version: CgroupVersion::V1,
         storage_driver: "overlay2".into(),
         data_root: "/var/lib/docker".into(),
-        log_drivers: vec!["json-file".into(), "journald".into()],
+        log_drivers: vec!["awslogs".into(), "json-file".into(), "journald".into()],
         volume_drivers: vec!["local".into(), "rexray/ebs:latest".into()],
         runtimes: vec!["runc".into()],
         security_options: vec!["seccomp".into(), "apparmor".into()],
@@ -35,6 +35,7 @@ fn probed() -> Probed {
         task_limits: true,
         underlay: None,
         interfaces: false,
+        output_readable: true,
     }
 }
 
@@ -82,12 +83,13 @@ fn capabilities_are_those_that_were_found() {
     let (all, none) = (settings(), HostSettings::default());
     let mut bare = probed();
     bare.task_limits = false;
-    bare.engine.log_drivers.clear();
+    bare.engine.log_drivers = vec!["awslogs".into()];
     bare.engine.security_options.clear();
     bare.engine.api_version = "1.24".into();
     for name in [
         "com.amazonaws.ecs.capability.docker-remote-api.1.41",
         "com.amazonaws.ecs.capability.logging-driver.json-file",
+        "com.amazonaws.ecs.capability.logging-driver.awslogs",
         "com.amazonaws.ecs.capability.privileged-container",
         "com.amazonaws.ecs.capability.apparmor",
         "ecs.capability.task-cpu-mem-limit",
@@ -105,9 +107,14 @@ fn capabilities_are_those_that_were_found() {
         "ecs.capability.container-port-range",
         "ecs.capability.pid-ipc-namespace-sharing",
         "longshore.runtime.runc",
+        "ecs.capability.container-health-check",
+        "ecs.capability.container-ordering",
+        "ecs.capability.container-restart-policy",
     ] {
         assert!(offers(&none, &bare, name), "{name}");
     }
     assert!(!offers(&all, &probed(), "com.amazonaws.ecs.capability.docker-remote-api.1.42"));
     assert!(!offers(&all, &probed(), "com.amazonaws.ecs.capability.selinux"));
+    let unreadable = Probed { output_readable: false, ..probed() };
+    assert!(!offers(&all, &unreadable, "com.amazonaws.ecs.capability.logging-driver.awslogs"));
 }

@@ -251,7 +251,7 @@ pub(crate) fn private_text(path: &Path) -> Result<Option<String>, Unread> {
 }
 
 /// Writes a file of mode 0600, whole or not at all, and makes its directory (mode 0700) if need be.
-fn write_private(path: &Path, contents: &[u8]) -> io::Result<()> {
+pub(crate) fn write_private(path: &Path, contents: &[u8]) -> io::Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let temporary = path.with_extension("new");

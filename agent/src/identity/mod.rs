@@ -11,6 +11,7 @@ mod renew;
 pub(crate) mod standing;
 
 pub use dial::DialError;
+pub(crate) use file::write_private;
 pub use file::{IdentityFile, IdentityFileError, JoiningKeyError};
 pub use join::{JoinError, JoinOptions, join};
 pub use renew::Renewal;

@@ -7,7 +7,7 @@ use longshore_model::{
     TaskId,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::sync::Arc;
 
 /// What a fabric is made of.
@@ -93,6 +93,8 @@ pub trait Fabric: Send + Sync {
     async fn set_peers(&self, peers: &[Peer]) -> Result<Vec<(InstanceId, String)>, Fault>;
     /// Whether packets of every size pass to another host and back, by TCP and by UDP.
     async fn reach(&self, peer: &Peer) -> Result<(), Fault>;
+    /// The socket at which tasks with an interface ask about themselves.
+    async fn listen(&self) -> Result<TcpListener, Fault>;
     /// What is there of these interfaces.
     async fn observe(&self, enis: &BTreeSet<EniId>) -> Result<BTreeMap<EniId, Seen>, Fault>;
     /// Removes what belongs to none of these interfaces; says what.

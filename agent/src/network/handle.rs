@@ -1,12 +1,15 @@
 //! How the rest of the agent speaks to the network's owner.
 
+use super::fabric::Fabric;
 use super::files::TaskNames;
 use super::quarantine::Recorded;
 use super::status::NetworkLine;
 use crate::engine::drivers::Interfaces;
 use async_trait::async_trait;
-use longshore_model::{AwsvpcSpec, NetworkStatus, NetworkUpdate, TaskId, TaskSpec};
+use longshore_model::{AwsvpcSpec, NetworkConfig, NetworkStatus, NetworkUpdate, TaskId, TaskSpec};
 use longshore_plan::{Failure, Interface};
+use std::fmt;
+use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Requests that may wait: each task has one at most, and the engine's own limits keep them few. Whoever asks waits for
@@ -64,6 +67,21 @@ pub struct SessionLink {
     pub misfits: watch::Receiver<u64>,
 }
 
+/// The fabric, for whoever answers to tasks inside it.
+#[derive(Clone)]
+pub struct Inside {
+    /// Opens the sockets.
+    pub fabric: Arc<dyn Fabric>,
+    /// The network that the tasks are in.
+    pub network: NetworkConfig,
+}
+
+impl fmt::Debug for Inside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inside").field("network", &self.network).finish_non_exhaustive()
+    }
+}
+
 /// The owner's ends.
 #[derive(Debug)]
 pub struct Ends {
@@ -71,6 +89,7 @@ pub struct Ends {
     pub(super) heard: mpsc::Receiver<Heard>,
     pub(super) status: watch::Sender<Option<NetworkStatus>>,
     pub(super) misfits: watch::Sender<u64>,
+    pub(super) inside: watch::Sender<Option<Inside>>,
 }
 
 /// The channels between the owner, the engine and the session.
@@ -80,14 +99,20 @@ pub fn link() -> (Ends, NetworkHandle, SessionLink) {
     let (heard, heard_out) = mpsc::channel(HEARD);
     let (status, status_out) = watch::channel(None);
     let (misfits, misfits_out) = watch::channel(0);
-    let ends = Ends { requests: requests_out, heard: heard_out, status, misfits };
-    (ends, NetworkHandle { requests }, SessionLink { heard, status: status_out, misfits: misfits_out })
+    let (inside, inside_out) = watch::channel(None);
+    let ends = Ends { requests: requests_out, heard: heard_out, status, misfits, inside };
+    (
+        ends,
+        NetworkHandle { requests, inside: inside_out },
+        SessionLink { heard, status: status_out, misfits: misfits_out },
+    )
 }
 
 /// Asks the owner for interfaces. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct NetworkHandle {
     requests: mpsc::Sender<Request>,
+    inside: watch::Receiver<Option<Inside>>,
 }
 
 impl NetworkHandle {
@@ -96,6 +121,12 @@ impl NetworkHandle {
         let (answer, answered) = oneshot::channel();
         self.requests.send(request(answer)).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())
+    }
+
+    /// The fabric, once there is one; another value each time that it was opened anew.
+    #[must_use]
+    pub fn inside(&self) -> watch::Receiver<Option<Inside>> {
+        self.inside.clone()
     }
 
     /// How everything is, for people; absent when the agent is ending.

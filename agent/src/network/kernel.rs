@@ -11,7 +11,7 @@ use longshore_net::{
     Claim, EniStem, FabricConfig, FabricLink, Handle, LimitError, Names, Namespace, Step, Steps, Underlay, Wire,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 /// The bridge behind which Docker's own containers are.
-const DOCKER_BRIDGE: &str = "docker0";
+pub(crate) const DOCKER_BRIDGE: &str = "docker0";
 
 /// How long another host has to answer, for small packets and for large ones.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -194,6 +194,10 @@ impl Fabric for HostFabric {
     async fn reach(&self, peer: &Peer) -> Result<(), Fault> {
         let Some(lease) = peer.leases.first() else { return Ok(()) };
         self.fabric.check_peer(lease, PATIENCE).await.map(drop).map_err(|e| fault(&e))
+    }
+
+    async fn listen(&self) -> Result<TcpListener, Fault> {
+        self.fabric.listen().await.map_err(|e| fault(&e))
     }
 
     async fn observe(&self, enis: &BTreeSet<EniId>) -> Result<BTreeMap<EniId, Seen>, Fault> {

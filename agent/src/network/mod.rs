@@ -39,7 +39,7 @@ mod upkeep;
 mod tests;
 
 pub use adopt::Owned;
-pub use handle::{Ends, Heard, NetworkHandle, SessionLink, link};
+pub use handle::{Ends, Heard, Inside, NetworkHandle, SessionLink, link};
 pub use owner::{Network, Parts, Settings};
 pub use quarantine::Recorded;
 pub use saved::leave;

@@ -2,6 +2,7 @@
 
 use super::apply::{Lane, SharedFabric};
 use super::fabric::Fault;
+use super::handle::Inside;
 use super::owner::{Done, Network};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -33,6 +34,9 @@ impl Network {
                 tokio::time::sleep(SETTLES).await;
             }
         })));
+        if let Some(state) = &self.said.state {
+            self.ends.inside.send_replace(Some(Inside { fabric: fabric.clone(), network: state.config }));
+        }
         self.fabric = Some(fabric);
     }
 

@@ -4,26 +4,26 @@ use std::time::Duration;
 
 /// The waits of one series of failures.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     min: Duration,
     max: Duration,
     next: Duration,
 }
 
 impl Backoff {
-    pub(super) fn new(min: Duration, max: Duration) -> Self {
+    pub(crate) fn new(min: Duration, max: Duration) -> Self {
         Self { min, max, next: min }
     }
 
     /// The next wait: between a half and the whole of a length that doubles each time up to the cap.
-    pub(super) fn next(&mut self) -> Duration {
+    pub(crate) fn next(&mut self) -> Duration {
         let whole = self.next.min(self.max);
         self.next = whole * 2;
         whole.mul_f64(rand::random_range(0.5..=1.0))
     }
 
     /// Begins again with the shortest wait.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.next = self.min;
     }
 }

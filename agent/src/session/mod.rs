@@ -8,8 +8,9 @@
 //! The two stores on either side belong to the engine: assignments go to it through [`DesiredUpdate`]s, and
 //! it publishes [`ObservedReports`] that this module reads. `assemble` makes both channels.
 
-mod backoff;
+pub(crate) mod backoff;
 mod inbound;
+pub(crate) mod logs;
 mod network;
 mod outbound;
 mod stream;

@@ -138,12 +138,22 @@ async fn serve(
     let certificate = ServerCertificate::new(Arc::clone(authority), Vec::new(), lifetime).expect("a certificate");
     let stop = CancellationToken::new();
     let fleet = Arc::new(core.clone());
-    let port =
-        agents::serve(listener, fleet, Arc::clone(authority), Arc::new(certificate), config.clone(), stop.clone());
+    let dir = tempfile::tempdir().expect("a directory");
+    let logs = longshore_logs::Logs::open(dir.path(), 1 << 24).await.expect("a log store");
+    let port = agents::serve(
+        listener,
+        fleet,
+        logs,
+        Arc::clone(authority),
+        Arc::new(certificate),
+        config.clone(),
+        stop.clone(),
+    );
     let owner_stop = CancellationToken::new();
     let owner = tokio::spawn(owner.run(owner_stop.clone().cancelled_owned()));
     let serving = tokio::spawn(async move {
         port.await.expect("the port serves until it is stopped");
+        drop(dir);
         owner_stop.cancel();
         owner.await.expect("no panic").expect("the state can be changed");
     });

@@ -72,6 +72,10 @@ impl AgentService for Odd {
         Err(Status::unimplemented("not here"))
     }
 
+    async fn put_logs(&self, _: Request<v1::LogBatch>) -> Result<Response<v1::LogAck>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
     type SessionStream = ReceiverStream<Result<v1::ControlMessage, Status>>;
 
     async fn session(

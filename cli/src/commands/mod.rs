@@ -4,6 +4,7 @@ mod cluster;
 mod describe;
 mod host;
 mod join_token;
+mod logs;
 mod overrides;
 mod ps;
 mod run;
@@ -40,6 +41,7 @@ pub(crate) fn execute(context: &Context, command: Command) -> Result<(), Fault> 
         Command::Ps(args) => ps::execute(context, &args),
         Command::Describe(args) => describe::execute(context, &args),
         Command::Stop(args) => stop::execute(context, &args),
+        Command::Logs(args) => logs::execute(context, &args),
         Command::Completions { shell } => Ok(completions(shell)?),
     }
 }

@@ -2,16 +2,21 @@
 
 mod volumes;
 
+use crate::definition::restart;
 use crate::needs::{container_override, fixed_host_port, is_udp, port_range, task_cpu, task_memory};
 use crate::records::{Definition, Task, TaskContainer};
-use longshore_ecs_api::enums::{DeviceCgroupPermission, IpcMode as ApiIpc, NetworkMode as ApiMode, PidMode as ApiPid};
+use longshore_ecs_api::enums::{
+    ContainerCondition as ApiCondition, DeviceCgroupPermission, IpcMode as ApiIpc, NetworkMode as ApiMode,
+    PidMode as ApiPid,
+};
 use longshore_ecs_api::types::{
     self, ContainerDefinition, ContainerOverride, KeyValuePair, LinuxParameters as ApiLinux, TaskDefinition,
 };
 use longshore_model::arn::Resource;
 use longshore_model::{
-    AccountId, Arn, ContainerName, ContainerSpec, Device, EnvVar, HostPort, IpcMode, Link, LinuxParameters, LogConfig,
-    NetworkMode, PidMode, PortMapping, Protocol, TaskSpec, Tmpfs, Ulimit,
+    AccountId, Arn, ContainerCondition, ContainerName, ContainerSpec, Dependency, Device, EnvVar, HealthCheck,
+    HostPort, IpcMode, Lifecycle, Link, LinuxParameters, LogConfig, NetworkMode, PidMode, PortMapping, Protocol,
+    TaskSpec, Tmpfs, Ulimit,
 };
 use std::collections::BTreeMap;
 use volumes::{mount_point, volume, volumes_from};
@@ -47,6 +52,8 @@ pub fn render(account: &AccountId, task: &Task, definition: &Definition) -> Task
             .filter_map(|(c, given)| container(mode, c, container_override(overrides, c), given))
             .collect(),
         volumes: body.volumes.iter().flatten().filter_map(volume).collect(),
+        launch_type: task.launch_type.as_str().to_owned(),
+        tags: task.tags.clone(),
     }
 }
 
@@ -119,6 +126,7 @@ fn container(
         log: c.log_configuration.as_ref().and_then(log),
         stop_timeout_secs: c.stop_timeout.map(unsigned),
         gpu_ids: given.gpu_ids.clone(),
+        lifecycle: lifecycle(c),
     })
 }
 
@@ -222,6 +230,38 @@ fn extra_host(h: &types::HostEntry) -> Option<String> {
 fn link(link: &str) -> Option<Link> {
     let (container, alias) = link.split_once(':').unwrap_or((link, link));
     Some(Link { container: ContainerName::new(container).ok()?, alias: alias.to_owned() })
+}
+
+fn lifecycle(c: &ContainerDefinition) -> Lifecycle {
+    Lifecycle {
+        health_check: c.health_check.as_ref().map(health_check),
+        depends_on: c.depends_on.iter().flatten().filter_map(dependency).collect(),
+        start_timeout_secs: c.start_timeout.map(unsigned),
+        restart: restart::policy(c),
+    }
+}
+
+fn dependency(d: &types::ContainerDependency) -> Option<Dependency> {
+    let condition = match d.condition.as_ref()? {
+        ApiCondition::Start => ContainerCondition::Start,
+        ApiCondition::Complete => ContainerCondition::Complete,
+        ApiCondition::Success => ContainerCondition::Success,
+        ApiCondition::Healthy => ContainerCondition::Healthy,
+        ApiCondition::Other(_) => return None,
+    };
+    Some(Dependency { container: ContainerName::new(d.container_name.as_deref()?).ok()?, condition })
+}
+
+fn health_check(check: &types::HealthCheck) -> HealthCheck {
+    // Registration wrote the defaults out.
+    let seconds = |value: Option<i32>| value.map_or(0, unsigned);
+    HealthCheck {
+        command: check.command.clone().unwrap_or_default(),
+        interval_secs: seconds(check.interval),
+        timeout_secs: seconds(check.timeout),
+        retries: seconds(check.retries),
+        start_period_secs: seconds(check.start_period),
+    }
 }
 
 fn sysctl(s: &types::SystemControl) -> Option<(String, String)> {

@@ -82,6 +82,8 @@ mod tests {
             memory_mib: None,
             containers: Vec::new(),
             volumes: Vec::new(),
+            launch_type: String::new(),
+            tags: std::collections::BTreeMap::new(),
         };
         AssignedTask { spec: Arc::new(spec), desired, may_start, stop_reason: String::new() }
     }

@@ -8,11 +8,13 @@
 //! listener (TLS) -> service (join, renew, the Hello) -> stream (one task a session) -> delta (what to send next)
 //!                                                        |-> network (what to tell of the task network)
 //!                                                        \-> presence, sessions (whose lease runs, who is newest)
+//!                           \-> logs (what containers printed, to the log store)
 //! ```
 
 mod delta;
 mod fleet;
 mod listener;
+mod logs;
 mod network;
 mod presence;
 mod refuse;
@@ -24,8 +26,9 @@ pub use fleet::Fleet;
 
 use crate::pki::{Authority, PkiError, ServerCertificate, server_tls};
 use http_body_util::{BodyExt as _, Limited};
+use longshore_logs::Logs;
 use longshore_proto::v1::agent_service_server::AgentServiceServer;
-use longshore_proto::{MAX_JOIN_MESSAGE, MAX_MESSAGE};
+use longshore_proto::{MAX_JOIN_MESSAGE, MAX_LOG_BATCH, MAX_MESSAGE};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -102,6 +105,7 @@ pub enum ServeError {
 pub async fn serve<F: Fleet>(
     listener: TcpListener,
     fleet: Arc<F>,
+    logs: Logs,
     authority: Arc<Authority>,
     certificate: Arc<ServerCertificate>,
     config: AgentsConfig,
@@ -110,7 +114,7 @@ pub async fn serve<F: Fleet>(
     let tls = Arc::new(server_tls(&certificate)?);
     let renewal = tokio::spawn(certificate.keep_fresh(shutdown.clone()));
     let incoming = listener::incoming(listener, tls, &config, shutdown.clone());
-    let service = service::Service::new(fleet, authority, config, shutdown.clone());
+    let service = service::Service::new(fleet, logs, authority, config, shutdown.clone());
     let service =
         AgentServiceServer::new(service).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
     let served = Server::builder()
@@ -120,7 +124,7 @@ pub async fn serve<F: Fleet>(
         .initial_stream_window_size(Some(STREAM_WINDOW))
         .initial_connection_window_size(Some(CONNECTION_WINDOW))
         .http2_max_header_list_size(Some(HEADERS))
-        .layer(tower::util::MapRequestLayer::new(limit_joining))
+        .layer(tower::util::MapRequestLayer::new(limit_calls))
         .serve_with_incoming_shutdown(service, incoming, shutdown.clone().cancelled_owned())
         .await;
     shutdown.cancel();
@@ -130,13 +134,15 @@ pub async fn serve<F: Fleet>(
     Ok(served?)
 }
 
-/// Calls that need no session take no more than a session-less peer is worth.
-fn limit_joining(request: http::Request<tonic::body::Body>) -> http::Request<tonic::body::Body> {
-    if request.uri().path().ends_with("/Session") {
+/// Calls that need no session take no more than a session-less peer is worth, and logs no more than a batch.
+fn limit_calls(request: http::Request<tonic::body::Body>) -> http::Request<tonic::body::Body> {
+    let path = request.uri().path();
+    if path.ends_with("/Session") {
         return request;
     }
-    let too_large = |_| Status::resource_exhausted(format!("the message is larger than {MAX_JOIN_MESSAGE} bytes"));
-    request.map(|body| tonic::body::Body::new(Limited::new(body, MAX_JOIN_MESSAGE).map_err(too_large)))
+    let limit = if path.ends_with("/PutLogs") { MAX_LOG_BATCH } else { MAX_JOIN_MESSAGE };
+    let too_large = move |_| Status::resource_exhausted(format!("the message is larger than {limit} bytes"));
+    request.map(|body| tonic::body::Body::new(Limited::new(body, limit).map_err(too_large)))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The three calls of the protocol. Joining and renewing are answered here; a session is let in here and then
+//! The calls of the protocol. Joining, renewing and logs are answered here; a session is let in here and then
 //! runs as a task of its own (`stream`).
 
 use super::delta::Sent;
@@ -6,9 +6,10 @@ use super::network::NetworkLine;
 use super::presence::{Parting, Presence};
 use super::sessions::Sessions;
 use super::stream::{Session, SessionParts, readable};
-use super::{AgentsConfig, Fleet, refuse};
+use super::{AgentsConfig, Fleet, logs, refuse};
 use crate::pki::{self, Authority};
 use longshore_core::{AgentHello, JoinKey, JoinToken, SessionId};
+use longshore_logs::Logs;
 use longshore_model::{ClusterName, Generation, HostFacts, InstanceId};
 use longshore_proto::v1::agent_service_server::AgentService;
 use longshore_proto::{MAX_VERSION, MIN_VERSION, ReadHello, common_version, v1};
@@ -24,6 +25,7 @@ const OUTBOUND: usize = 16;
 
 pub(super) struct Service<F> {
     fleet: Arc<F>,
+    logs: Logs,
     authority: Arc<Authority>,
     config: AgentsConfig,
     sessions: Sessions,
@@ -33,11 +35,12 @@ pub(super) struct Service<F> {
 impl<F: Fleet> Service<F> {
     pub(super) fn new(
         fleet: Arc<F>,
+        logs: Logs,
         authority: Arc<Authority>,
         config: AgentsConfig,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { fleet, authority, config, sessions: Sessions::default(), shutdown }
+        Self { fleet, logs, authority, config, sessions: Sessions::default(), shutdown }
     }
 
     fn certify(&self, csr: &[u8], instance: InstanceId) -> Result<v1::Certificate, Status> {
@@ -168,6 +171,12 @@ impl<F: Fleet> AgentService for Service<F> {
         let certificate = self.certify(&request.into_inner().csr, instance)?;
         tracing::info!(%instance, "renewed an agent's certificate");
         Ok(Response::new(v1::RenewResponse { certificate: Some(certificate) }))
+    }
+
+    async fn put_logs(&self, request: Request<v1::LogBatch>) -> Result<Response<v1::LogAck>, Status> {
+        let instance = caller(&request)?;
+        self.fleet.registered(instance).map_err(|error| refuse::connect(&error))?;
+        logs::put(&self.logs, instance, request.into_inner()).await.map(Response::new)
     }
 
     type SessionStream = ReceiverStream<Result<v1::ControlMessage, Status>>;

@@ -2,6 +2,7 @@
 
 mod fleet;
 mod joining;
+mod logs;
 mod network;
 mod peer;
 mod raw;

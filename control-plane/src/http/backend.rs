@@ -3,8 +3,10 @@
 use crate::auth::Keys;
 use bytes::Bytes;
 use longshore_core::{Caller, Core, Ec2Error, Ec2Operation, Principal};
+use longshore_ecs_api::logs::LogsOperation;
 use longshore_ecs_api::ssm::SsmOperation;
 use longshore_ecs_api::{ApiError, Operation};
+use longshore_logs::{Logs, Scope};
 use secrecy::SecretString;
 use std::future::Future;
 
@@ -28,6 +30,14 @@ pub trait Backend: Keys + Send + Sync + 'static {
         body: Bytes,
     ) -> impl Future<Output = Result<Bytes, ApiError>> + Send;
 
+    /// Carries out an operation of CloudWatch Logs.
+    fn logs(
+        &self,
+        caller: &Caller,
+        operation: LogsOperation,
+        body: Bytes,
+    ) -> impl Future<Output = Result<Bytes, ApiError>> + Send;
+
     /// Carries out an operation of EC2: the parameters of a form, to XML.
     fn ec2(
         &self,
@@ -38,19 +48,33 @@ pub trait Backend: Keys + Send + Sync + 'static {
     ) -> impl Future<Output = Result<String, Ec2Error>> + Send;
 }
 
-impl Keys for Core {
+/// Everything that requests are for.
+#[derive(Clone)]
+pub struct Services {
+    /// Clusters, tasks, hosts, and the keys that requests are signed with.
+    pub core: Core,
+    /// Log groups.
+    pub logs: Logs,
+}
+
+impl Keys for Services {
     fn access_key(&self, id: &str) -> Option<(Principal, SecretString)> {
-        Self::access_key(self, id)
+        self.core.access_key(id)
     }
 }
 
-impl Backend for Core {
+impl Backend for Services {
     async fn ecs(&self, caller: &Caller, operation: Operation, body: Bytes) -> Result<Bytes, ApiError> {
-        self.call(caller, operation, body).await
+        self.core.call(caller, operation, body).await
     }
 
     async fn ssm(&self, caller: &Caller, operation: SsmOperation, body: Bytes) -> Result<Bytes, ApiError> {
-        Self::ssm(self, caller, operation, body).await
+        self.core.ssm(caller, operation, body).await
+    }
+
+    async fn logs(&self, caller: &Caller, operation: LogsOperation, body: Bytes) -> Result<Bytes, ApiError> {
+        let scope = Scope { region: caller.region.clone(), account: caller.account.clone() };
+        self.logs.call(scope, operation, body).await
     }
 
     async fn ec2(
@@ -60,6 +84,6 @@ impl Backend for Core {
         form: Vec<(String, String)>,
         request_id: &str,
     ) -> Result<String, Ec2Error> {
-        Self::ec2(self, caller, operation, form, request_id).await
+        self.core.ec2(caller, operation, form, request_id).await
     }
 }

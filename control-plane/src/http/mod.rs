@@ -12,7 +12,7 @@ mod form;
 mod route;
 mod sts;
 
-pub use backend::Backend;
+pub use backend::{Backend, Services};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;

@@ -3,6 +3,7 @@
 use http::request::Parts;
 use http::{Method, header};
 use longshore_core::{Ec2Operation, ec2};
+use longshore_ecs_api::logs::{self, LogsOperation};
 use longshore_ecs_api::ssm::{self, SsmOperation};
 use longshore_ecs_api::{ApiError, ErrorCode, Operation, SIGNING_NAME, TARGET_PREFIX};
 
@@ -22,6 +23,7 @@ pub(super) enum Wire {
 pub(super) enum Target {
     Ecs(Operation),
     Ssm(SsmOperation),
+    Logs(LogsOperation),
     /// The operation is in the body.
     Sts,
     /// The operation is in the body: absent until that was read.
@@ -34,6 +36,7 @@ impl Target {
         match self {
             Self::Ecs(_) => SIGNING_NAME,
             Self::Ssm(_) => ssm::SIGNING_NAME,
+            Self::Logs(_) => logs::SIGNING_NAME,
             Self::Sts => super::sts::SIGNING_NAME,
             Self::Ec2(_) => ec2::SIGNING_NAME,
         }
@@ -44,6 +47,7 @@ impl Target {
         match self {
             Self::Ecs(operation) => operation.name(),
             Self::Ssm(operation) => operation.name(),
+            Self::Logs(operation) => operation.name(),
             Self::Sts => "sts",
             Self::Ec2(Some(operation)) => operation.name(),
             Self::Ec2(None) => "ec2",
@@ -53,13 +57,14 @@ impl Target {
     /// Whether the operation only reads; its log line is of less interest.
     pub(super) fn reads(self) -> bool {
         let name = self.operation();
-        name.starts_with("List") || name.starts_with("Describe") || self == Self::Sts
+        ["List", "Describe", "Get", "Filter"].iter().any(|verb| name.starts_with(verb)) || self == Self::Sts
     }
 }
 
 /// Whether a service of that name, as scopes of signatures have it, is here at all.
 pub(super) fn exists(service: &str) -> bool {
-    [SIGNING_NAME, ssm::SIGNING_NAME, super::sts::SIGNING_NAME, ec2::SIGNING_NAME].contains(&service)
+    [SIGNING_NAME, ssm::SIGNING_NAME, logs::SIGNING_NAME, super::sts::SIGNING_NAME, ec2::SIGNING_NAME]
+        .contains(&service)
 }
 
 /// The wire of a request: a form without a target is a Query request, everything else is answered in JSON. Of the Query
@@ -105,6 +110,9 @@ pub(super) fn target(parts: &Parts, wire: Wire) -> Result<Target, ApiError> {
         ssm::TARGET_PREFIX => SsmOperation::from_name(name).map(Target::Ssm).ok_or_else(|| {
             unknown(format!("The operation {shown} of Systems Manager does not exist here; only activations do."))
         }),
+        logs::TARGET_PREFIX => LogsOperation::from_name(name)
+            .map(Target::Logs)
+            .ok_or_else(|| unknown(format!("The operation {shown} of CloudWatch Logs does not exist here."))),
         _ => Err(unknown("The header X-Amz-Target names a service that does not exist here.".into())),
     }
 }

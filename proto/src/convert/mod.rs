@@ -6,6 +6,7 @@
 
 mod assignment;
 mod host;
+mod lifecycle;
 mod network;
 mod report;
 mod spec;

@@ -171,6 +171,8 @@ impl From<ContainerReport> for v1::ContainerReport {
             reason: container.reason.map(cut),
             bindings: container.bindings.into_iter().map(Into::into).collect(),
             health: v1::HealthStatus::from(container.health).into(),
+            has_check: container.has_check,
+            restart_count: container.restart_count,
         }
     }
 }
@@ -189,6 +191,8 @@ impl TryFrom<v1::ContainerReport> for ContainerReport {
             reason: text("reason", container.reason, MAX_REASON)?,
             bindings: each("bindings", container.bindings)?,
             health: enumeration::<v1::HealthStatus, _>("health", container.health)?,
+            has_check: container.has_check,
+            restart_count: container.restart_count,
         })
     }
 }

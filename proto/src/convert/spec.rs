@@ -1,10 +1,10 @@
 //! What a task is made of.
 
-use super::{Fault, FieldError, Within, absolute, each, enumeration, id, port, ports, repeated, wire_enum};
+use super::{Fault, FieldError, Within, absolute, each, enumeration, id, lifecycle, port, ports, repeated, wire_enum};
 use crate::v1;
 use longshore_model::{
-    AwsvpcSpec, ClusterName, ContainerName, ContainerSpec, Device, EnvVar, HostPort, Link, LinuxParameters, LogConfig,
-    NetworkMode, PortMapping, TaskSpec, Tmpfs, Ulimit, VolumeSpec,
+    AwsvpcSpec, ClusterName, ContainerName, ContainerSpec, Device, EnvVar, HealthCheck, HostPort, Lifecycle, Link,
+    LinuxParameters, LogConfig, NetworkMode, PortMapping, RestartPolicy, TaskSpec, Tmpfs, Ulimit, VolumeSpec,
 };
 
 wire_enum!(NetworkMode <=> NetworkMode { Bridge = Bridge, Host = Host, None = None, Awsvpc = Awsvpc });
@@ -29,6 +29,8 @@ impl From<TaskSpec> for v1::TaskSpec {
             awsvpc: spec.awsvpc.map(Into::into),
             pid_mode: spec.pid_mode.map_or(v1::PidMode::Unspecified, v1::PidMode::from).into(),
             ipc_mode: spec.ipc_mode.map_or(v1::IpcMode::Unspecified, v1::IpcMode::from).into(),
+            tags: spec.tags.into_iter().collect(),
+            launch_type: spec.launch_type,
         }
     }
 }
@@ -51,6 +53,7 @@ impl TryFrom<v1::TaskSpec> for TaskSpec {
         for (i, container) in containers.iter().enumerate() {
             refers(container, &containers, &volumes).within(&format!("containers[{i}]"))?;
         }
+        lifecycle::check_order(&containers)?;
         let network_mode = enumeration::<v1::NetworkMode, _>("network_mode", spec.network_mode)?;
         let awsvpc = spec.awsvpc.map(AwsvpcSpec::try_from).transpose().within("awsvpc")?;
         if awsvpc.is_some() != (network_mode == NetworkMode::Awsvpc) {
@@ -72,6 +75,8 @@ impl TryFrom<v1::TaskSpec> for TaskSpec {
             memory_mib: spec.memory_mib,
             containers,
             volumes,
+            launch_type: spec.launch_type,
+            tags: spec.tags.into_iter().collect(),
         })
     }
 }
@@ -147,6 +152,10 @@ impl From<ContainerSpec> for v1::ContainerSpec {
             volumes_from: container.volumes_from.into_iter().map(Into::into).collect(),
             links: container.links.into_iter().map(Into::into).collect(),
             environment_files: container.environment_files,
+            health_check: container.lifecycle.health_check.map(Into::into),
+            depends_on: container.lifecycle.depends_on.into_iter().map(Into::into).collect(),
+            start_timeout_secs: container.lifecycle.start_timeout_secs,
+            restart: container.lifecycle.restart.map(Into::into),
         }
     }
 }
@@ -197,6 +206,12 @@ impl TryFrom<v1::ContainerSpec> for ContainerSpec {
             log: container.log.map(LogConfig::try_from).transpose().within("log")?,
             stop_timeout_secs: container.stop_timeout_secs,
             gpu_ids: container.gpu_ids,
+            lifecycle: Lifecycle {
+                health_check: container.health_check.map(HealthCheck::try_from).transpose().within("health_check")?,
+                depends_on: each("depends_on", container.depends_on)?,
+                start_timeout_secs: container.start_timeout_secs,
+                restart: container.restart.map(RestartPolicy::try_from).transpose().within("restart")?,
+            },
         })
     }
 }

@@ -163,6 +163,14 @@ fn refusals_name_the_field() {
     assert_eq!(task_field(|spec| spec.volumes[0].source = Some(odd)), "spec.volumes[0].docker.autoprovision");
     let linux = v1::LinuxParameters { swappiness: Some(101), ..v1::LinuxParameters::default() };
     assert_eq!(task_field(|spec| spec.containers[0].linux = Some(linux)), "spec.containers[0].linux.swappiness");
+    let check = v1::HealthCheck { command: vec!["true".to_owned()], ..v1::HealthCheck::default() };
+    let checked = task_field(|spec| spec.containers[0].health_check = Some(check));
+    assert_eq!(checked, "spec.containers[0].health_check.command");
+    let on = |name: &str| vec![v1::Dependency { container: name.to_owned(), condition: 1 }];
+    let dangling = task_field(|spec| spec.containers[0].depends_on = on("nobody"));
+    assert_eq!(dangling, "spec.containers[0].depends_on[0].container");
+    let circle = task_field(|spec| spec.containers[0].depends_on = on(&spec.containers[0].name));
+    assert_eq!(circle, "spec.containers");
     let variable = v1::EnvVar { name: "A=B".to_owned(), value: String::new() };
     assert_eq!(
         task_field(|spec| spec.containers[0].environment = vec![variable]),

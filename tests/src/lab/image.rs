@@ -28,7 +28,11 @@ pub fn load_busybox(engine: &Engine, scratch: &Path, name: &str) -> Result<()> {
     engine.import(name, &busybox(&scratch.join("busybox"))?, &["CMD [\"/bin/sh\"]"])
 }
 
-fn busybox(root: &Path) -> Result<Vec<u8>> {
+/// The root file system of the image `busybox` as a tar archive; `root` is a scratch directory.
+///
+/// # Errors
+/// When busybox is not installed.
+pub fn busybox(root: &Path) -> Result<Vec<u8>> {
     for dir in ["bin", "etc", "tmp", "root", "proc", "sys", "dev"] {
         fs::create_dir_all(root.join(dir))?;
     }

@@ -1,6 +1,7 @@
 //! The smallest fleet: a control plane on loopback and one agent on this machine's own Docker. No faults, no isolation.
 //!
-//! It touches nothing of Docker's but the containers of its own tasks and one image name, and takes both back.
+//! It touches nothing of Docker's but the containers of its own tasks and one image name, and takes both back, as it
+//! does the agent's table and address for tasks.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -25,6 +26,10 @@ pub const IMAGE: &str = "longshore-demo";
 
 /// The control group above the tasks' own.
 const TASKS_GROUP: &str = "longshore-demo";
+
+/// What takes back the agent's place for tasks' questions (docs/metadata.md), which is this machine's own here. An
+/// agent that is installed on it would put it back.
+const FOR_TASKS: [&str; 2] = ["nft delete table inet ls_meta", "ip addr del 169.254.170.2/32 dev lo"];
 
 /// A control plane and an agent on this machine.
 pub struct Local {
@@ -187,6 +192,9 @@ impl Drop for Local {
             let _ = wait_until("the end of a program", Duration::from_secs(20), || Ok(child.try_wait()?.is_some()));
             let _ = child.kill();
             let _ = child.wait();
+        }
+        for line in FOR_TASKS {
+            let _ = Command::new("sh").args(["-c", line]).stdout(Stdio::null()).stderr(Stdio::null()).status();
         }
         let _ = self.engine.forget_image(IMAGE);
         let _ = cgroup::remove_empty(TASKS_GROUP);

@@ -1,7 +1,7 @@
 use super::*;
 use longshore_model::{
-    ClusterName, ContainerName, Device, DockerVolume, EnvVar, IpcMode, Link, LogConfig, MountPoint, PidMode, Protocol,
-    TaskId, Tmpfs, Ulimit, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom,
+    ClusterName, ContainerName, Device, DockerVolume, EnvVar, IpcMode, Lifecycle, Link, LogConfig, MountPoint, PidMode,
+    Protocol, TaskId, Tmpfs, Ulimit, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom,
 };
 use std::collections::BTreeMap;
 
@@ -41,6 +41,7 @@ fn spec() -> TaskSpec {
         log: None,
         stop_timeout_secs: None,
         gpu_ids: Vec::new(),
+        lifecycle: Lifecycle::default(),
     };
     TaskSpec {
         id: TaskId::from_bytes([0xab; 16]),
@@ -57,6 +58,8 @@ fn spec() -> TaskSpec {
         memory_mib: None,
         containers: vec![container],
         volumes: Vec::new(),
+        launch_type: String::new(),
+        tags: BTreeMap::new(),
     }
 }
 
@@ -122,6 +125,27 @@ fn what_runs() {
     check(|c| c.pseudo_terminal = true, |b, _| b.tty, Some(true));
     check(|c| c.interactive = true, |b, _| b.open_stdin, Some(true));
     check(|c| c.stop_timeout_secs = Some(90), |b, _| b.stop_timeout, Some(90));
+    let check_of = |command: &[&str]| HealthCheck {
+        command: words(command),
+        interval_secs: 30,
+        timeout_secs: 5,
+        retries: 3,
+        start_period_secs: 60,
+    };
+    let (probe, none) = (check_of(&["CMD-SHELL", "true"]), check_of(&["NONE"]));
+    let secs = |n: i64| Some(n * 1_000_000_000);
+    let wanted = HealthConfig {
+        test: Some(words(&["CMD-SHELL", "true"])),
+        interval: secs(30),
+        timeout: secs(5),
+        retries: Some(3),
+        start_period: secs(60),
+        ..HealthConfig::default()
+    };
+    check(|_| (), |b, _| b.healthcheck, None);
+    check(move |c| c.lifecycle.health_check = Some(probe.clone()), |b, _| b.healthcheck, Some(wanted));
+    let off = HealthConfig { test: Some(words(&["NONE"])), ..HealthConfig::default() };
+    check(move |c| c.lifecycle.health_check = Some(none.clone()), |b, _| b.healthcheck, Some(off));
     let variable = |name: &str, value: &str| EnvVar { name: name.into(), value: value.into() };
     check(
         |c| c.environment = vec![variable("A", "1=2"), variable("EMPTY", "")],

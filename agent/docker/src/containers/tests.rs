@@ -83,10 +83,10 @@ fn the_engines_year_one_is_never() {
 #[test]
 fn health_is_read_from_a_listings_text() {
     for (status, health) in [
-        ("Up 2 minutes (healthy)", HealthStatus::Healthy),
-        ("Up 2 minutes (unhealthy)", HealthStatus::Unhealthy),
-        ("Up 2 seconds (health: starting)", HealthStatus::Unknown),
-        ("Exited (0) 2 minutes ago", HealthStatus::Unknown),
+        ("Up 2 minutes (healthy)", Some(HealthStatus::Healthy)),
+        ("Up 2 minutes (unhealthy)", Some(HealthStatus::Unhealthy)),
+        ("Up 2 seconds (health: starting)", Some(HealthStatus::Unknown)),
+        ("Exited (0) 2 minutes ago", None),
     ] {
         assert_eq!(health_in(status), health, "{status}");
     }

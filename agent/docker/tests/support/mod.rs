@@ -4,7 +4,8 @@
 
 use longshore_docker::{ContainerInput, CreateContainer, Docker, container_config};
 use longshore_model::{
-    ClusterName, ContainerName, ContainerSpec, LinuxParameters, NetworkBinding, NetworkMode, TaskId, TaskSpec,
+    ClusterName, ContainerName, ContainerSpec, Lifecycle, LinuxParameters, NetworkBinding, NetworkMode, TaskId,
+    TaskSpec,
 };
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -254,6 +255,8 @@ pub(crate) fn task(mode: NetworkMode, command: &str) -> TaskSpec {
         memory_mib: None,
         containers: vec![container(command)],
         volumes: Vec::new(),
+        launch_type: String::new(),
+        tags: BTreeMap::new(),
     }
 }
 
@@ -294,6 +297,7 @@ pub(crate) fn container(command: &str) -> ContainerSpec {
         log: None,
         stop_timeout_secs: None,
         gpu_ids: Vec::new(),
+        lifecycle: Lifecycle::default(),
     }
 }
 

@@ -115,11 +115,11 @@ fn any(address: IpAddr) -> IpNet {
 }
 
 /// What led from what was there to what is wanted.
-struct Settled<'a> {
-    socket: &'a mut Socket,
-    done: &'a mut Vec<Repair>,
+pub(super) struct Settled<'a> {
+    pub(super) socket: &'a mut Socket,
+    pub(super) done: &'a mut Vec<Repair>,
     /// Where, for people.
-    place: &'static str,
+    pub(super) place: &'static str,
 }
 
 impl Settled<'_> {
@@ -141,7 +141,7 @@ impl Settled<'_> {
     }
 
     /// Makes the addresses of a link these, or more when `others` may be there.
-    fn addresses(&mut self, link: &Link, wanted: &[IpNet], others: bool) -> Result<(), FabricError> {
+    pub(super) fn addresses(&mut self, link: &Link, wanted: &[IpNet], others: bool) -> Result<(), FabricError> {
         let there = route::addresses(self.socket).map_err(self.fail("list addresses"))?;
         let there: BTreeSet<IpNet> = there.iter().filter(|a| a.link == link.index).map(|a| a.net).collect();
         let wanted: BTreeSet<IpNet> = wanted.iter().copied().collect();
@@ -192,11 +192,11 @@ impl Settled<'_> {
         Ok(())
     }
 
-    fn find(&mut self, name: &str) -> Result<Option<Link>, FabricError> {
+    pub(super) fn find(&mut self, name: &str) -> Result<Option<Link>, FabricError> {
         route::find_link(self.socket, name).map_err(self.fail("look at a link"))
     }
 
-    fn raise(&mut self, link: &Link) -> Result<(), FabricError> {
+    pub(super) fn raise(&mut self, link: &Link) -> Result<(), FabricError> {
         if !link.up {
             self.socket.all(&[route::set_up(link.index)]).map_err(self.fail("raise a link"))?;
             self.done.push(Repair::Link(link.name.clone()));
@@ -502,7 +502,7 @@ fn with_v6(v6: bool, v4: (IpAddr, Mac), more: &[(IpAddr, Mac)]) -> Vec<(IpAddr, 
 
 /// Loads a table unless it is there as it should be, with `elements` (lines for `nft`) in the same transaction; says
 /// whether it was loaded.
-fn ensure_table(
+pub(super) fn ensure_table(
     at: &Namespace,
     nft: &mut Nft,
     table: &ruleset::Table,

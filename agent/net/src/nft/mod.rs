@@ -8,6 +8,7 @@ pub(crate) mod batch;
 pub(crate) mod elements;
 pub(crate) mod groups;
 pub(crate) mod program;
+mod rules;
 pub(crate) mod ruleset;
 
 pub use batch::NftError;

@@ -15,6 +15,8 @@ use std::net::Ipv4Addr;
 const MARKER: &str = "v_";
 /// The addresses at which a host answers to its tasks.
 const SERVICE_RANGE: &str = "169.254.170.0/24";
+/// Where clouds answer to the host itself.
+const LINK_LOCAL: &str = "169.254.0.0/16";
 
 /// What the tables depend on.
 pub(crate) struct Facts<'a> {
@@ -111,7 +113,7 @@ pub(crate) fn fabric(facts: &Facts<'_>) -> Table {
     if let Some(services) = facts.services {
         no_backend.push(format!("ip daddr {services} counter reject with icmpx type port-unreachable"));
     }
-    no_backend.push("ip daddr 169.254.0.0/16 counter drop".into());
+    no_backend.push(format!("ip daddr {LINK_LOCAL} counter drop"));
 
     let egress = vec![
         "ct state established,related accept".into(),
@@ -237,11 +239,11 @@ pub(crate) fn host(facts: &Facts<'_>) -> Table {
 
     let mut forward = vec![
         "ct state established,related accept".into(),
-        format!("iifname \"{leg}\" ip daddr 169.254.0.0/16 counter drop"),
+        format!("iifname \"{leg}\" ip daddr {LINK_LOCAL} counter drop"),
     ];
     if !bridges.is_empty() {
         let bridges = quoted(&bridges);
-        forward.push(format!("iifname {bridges} ip daddr 169.254.0.0/16 counter drop"));
+        forward.push(format!("iifname {bridges} ip daddr {LINK_LOCAL} counter drop"));
         forward.push(format!("iifname \"{leg}\" oifname {bridges} counter drop"));
     }
 
@@ -273,6 +275,39 @@ pub(crate) fn host(facts: &Facts<'_>) -> Table {
                 name: "out_nat",
                 hook: "type nat hook postrouting priority srcnat - 5; policy accept;",
                 rules: out_nat,
+            },
+        ],
+    }
+}
+
+/// The table of the host's namespace for the metadata endpoint, which answers on `port`. It is there also on hosts that
+/// have no fabric.
+pub(crate) fn endpoint(names: &Names, bridges: &[String], port: u16) -> Table {
+    let bridges: Vec<&str> = bridges.iter().map(String::as_str).collect();
+    let inside: Vec<&str> = ["lo"].into_iter().chain(bridges.iter().copied()).collect();
+    let ask = format!("ip daddr {METADATA} tcp dport 80 dnat ip to {METADATA}:{port}");
+    let guard = vec![format!("ip daddr {SERVICE_RANGE} iifname != {} counter drop", quoted(&inside))];
+    let (mut asked, mut link_local) = (Vec::new(), Vec::new());
+    if !bridges.is_empty() {
+        asked.push(format!("iifname {} {ask}", quoted(&bridges)));
+        link_local.push(format!("iifname {} ip daddr {LINK_LOCAL} counter drop", quoted(&bridges)));
+    }
+    Table {
+        name: names.endpoint_table(),
+        sets: Vec::new(),
+        chains: vec![
+            Chain { name: "guard", hook: "type filter hook prerouting priority raw; policy accept;", rules: guard },
+            Chain {
+                name: "ask",
+                // Before Docker's rules: they would lead port 80 of any address of the host to whoever publishes it.
+                hook: "type nat hook prerouting priority dstnat - 10; policy accept;",
+                rules: asked,
+            },
+            Chain { name: "ask_here", hook: "type nat hook output priority -110; policy accept;", rules: vec![ask] },
+            Chain {
+                name: "link_local",
+                hook: "type filter hook forward priority filter - 5; policy accept;",
+                rules: link_local,
             },
         ],
     }

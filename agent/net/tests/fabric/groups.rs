@@ -276,6 +276,60 @@ fn members_and_rules_by_the_hundred() {
     });
 }
 
+/// Networks inside others, ranges of ports that overlap, both families, TCP and UDP: decided by one lookup each.
+#[test]
+fn many_networks_with_ports_are_one_lookup() {
+    world(async || {
+        let host = Host::made(network6(), 1, &Place::Here, |_| {}).await;
+        let (all, db) = (GroupId::random(), GroupId::random());
+        let tcp = |from, to| Traffic::Tcp { from, to };
+        let dns = Traffic::Udp { from: 53, to: 53 };
+        let mut rules = vec![
+            rule(tcp(80, 82), v4("10.77.0.0/16")),
+            rule(tcp(82, 85), v4("10.77.1.0/24")),
+            rule(dns, v4("10.77.1.11/32")),
+            rule(tcp(90, 90), v6("fd77::/48")),
+            rule(Traffic::Udp { from: 1, to: 52 }, v6("fd77::/48")),
+        ];
+        for n in 0..250 {
+            rules.push(rule(tcp_port(7000 + n), v4(&format!("10.78.{n}.0/24"))));
+            rules.push(rule(tcp_port(7000 + n), v6(&format!("fd78:0:0:{n:x}::/64"))));
+        }
+        let open = group(&[rule(Traffic::All, v4("0.0.0.0/0")), rule(Traffic::All, v6("::/0"))]);
+        let groups = BTreeMap::from([(all, open), (db, group(&rules))]);
+        host.fabric.set_groups(&groups).await.expect("groups");
+        let chain = host.fabric_sh(&format!("nft list chain inet ls_fab in_{}", db.digits()));
+        assert_eq!(chain.matches("accept").count(), 2, "{chain}");
+        let (a, b, c) = (host.task(11, &[all]).await, host.task(12, &[db]).await, host.task(13, &[all]).await);
+        for port in [53, 79, 80, 82, 85, 86, 90, 7000] {
+            b.listen(port).await;
+        }
+        for port in [52, 53, 80] {
+            echo(&b.pause(), port).await;
+        }
+        for port in [80, 82, 85] {
+            a.reaches(b.ip(), port).await;
+            c.reaches(b.ip(), port).await;
+        }
+        a.reaches(b.ip6(), 90).await;
+        for port in [53, 79, 86, 90, 7000] {
+            a.does_not_reach(b.ip(), port).await;
+        }
+        for port in [53, 80, 7000] {
+            a.does_not_reach(b.ip6(), port).await;
+        }
+        let at = |port| SocketAddr::new(b.ip().into(), port);
+        udp(&a.pause(), at(53), PATIENCE).await.expect("let in");
+        udp(&a.pause(), SocketAddr::new(b.ip6().into(), 52), PATIENCE).await.expect("let in");
+        udp(&c.pause(), at(53), WATCH).await.expect_err("another address");
+        udp(&a.pause(), at(80), WATCH).await.expect_err("another protocol");
+        udp(&a.pause(), SocketAddr::new(b.ip6().into(), 53), WATCH).await.expect_err("another port");
+        // The same rules again are no change, and what they became is known as ours.
+        host.fabric.set_groups(&groups).await.expect("groups");
+        assert_eq!(chain, host.fabric_sh(&format!("nft list chain inet ls_fab in_{}", db.digits())));
+    });
+}
+
 /// A program that listens until it is dropped.
 struct Monitor(std::process::Child);
 
@@ -314,9 +368,12 @@ fn one_member_of_thousands_is_one_element() {
         let (said, heard) = std::sync::mpsc::channel();
         std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| said.send(line)));
         let signal = [IpAddr::V4(Ipv4Addr::new(10, 77, 8, 1))];
-        // It listens once it tells anything.
-        let deadline = std::time::Instant::now() + PATIENCE;
-        while heard.recv_timeout(std::time::Duration::from_millis(50)).is_err() {
+        // It listens once it tells anything. It begins with a listing of everything, and begins that again whenever
+        // something changes meanwhile: each change leaves it twice the time.
+        let deadline = std::time::Instant::now() + 3 * PATIENCE;
+        let mut pause = std::time::Duration::from_millis(50);
+        while heard.recv_timeout(pause).is_err() {
+            pause *= 2;
             assert!(std::time::Instant::now() < deadline, "nft monitor says nothing");
             change(mark, &signal, &[]).await;
             change(mark, &[], &signal).await;

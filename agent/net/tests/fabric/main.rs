@@ -5,6 +5,7 @@ mod world;
 mod changes;
 mod crash;
 mod dualstack;
+mod endpoint;
 mod groups;
 mod guards;
 mod hosts;

@@ -332,7 +332,7 @@ pub(crate) async fn listen(at: &Namespace, port: u16) {
 
 /// Sends datagrams back on a UDP port of a namespace.
 pub(crate) async fn echo(at: &Namespace, port: u16) {
-    let socket = at.run(move || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))).await.expect("entered").expect("bound");
+    let socket = at.run(move || UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port))).await.expect("entered").expect("bound");
     std::thread::spawn(move || {
         let mut buffer = [0; 65_536];
         while let Ok((length, from)) = socket.recv_from(&mut buffer) {
@@ -372,7 +372,8 @@ pub(crate) async fn does_not_reach(from: &Namespace, to: impl Into<IpAddr>, port
 /// The same by UDP.
 pub(crate) async fn udp(from: &Namespace, to: SocketAddr, patience: Duration) -> std::io::Result<()> {
     let attempt = move || {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        let any = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { IpAddr::from(Ipv6Addr::UNSPECIFIED) };
+        let socket = UdpSocket::bind((any, 0))?;
         socket.set_read_timeout(Some(patience))?;
         socket.connect(to)?;
         socket.send(b"hello")?;

@@ -1,9 +1,10 @@
 //! A host in memory with a ledger and an agent that may crash: the model of the property tests.
 
 use longshore_model::{
-    AssignedTask, Bandwidth, ClusterName, ContainerName, ContainerSpec, DesiredStatus, EniId, EniReport, HostPort,
-    LinuxParameters, Mac, NetworkMode, PidMode, PortMapping, Protocol, TaskId, TaskSpec, TaskStatus, Timestamp,
-    VolumeSource, VolumeSpec, VolumesFrom,
+    AssignedTask, Backoff, Bandwidth, ClusterName, ContainerCondition, ContainerName, ContainerSpec, Dependency,
+    DesiredStatus, EniId, EniReport, HealthStatus, HostPort, Lifecycle, LinuxParameters, Mac, NetworkMode, PidMode,
+    PortMapping, Protocol, RestartPolicy, TaskId, TaskSpec, TaskStatus, Timestamp, VolumeSource, VolumeSpec,
+    VolumesFrom,
 };
 use longshore_plan::{
     EngineView, Failure, Inspected, Interface, Made, Outcome, Phase, Policy, PortClaims, PortKey, ResolvedPort,
@@ -14,10 +15,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A task to come: its containers (essential or not, and a port: none, a fixed one or a dynamic one) and volumes.
+/// A container to come.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Part {
+    pub essential: bool,
+    /// None, a fixed one or a dynamic one.
+    pub port: Option<HostPort>,
+    /// Containers before it that it depends on.
+    pub after: Vec<(usize, ContainerCondition)>,
+    pub restart: Option<RestartPolicy>,
+}
+
+/// A task to come: its containers and volumes.
 #[derive(Debug, Clone)]
 pub(crate) struct Shape {
-    pub containers: Vec<(bool, Option<HostPort>)>,
+    pub containers: Vec<Part>,
     pub volume: bool,
     pub limited: bool,
     /// Instead of host ports an interface of its own.
@@ -34,16 +46,30 @@ pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
         2 => Just(Some(HostPort::Fixed(80))),
         2 => Just(Some(HostPort::Dynamic)),
     ];
-    let containers = proptest::collection::vec((any::<bool>(), port), 1..4);
+    let condition = proptest::sample::select(ContainerCondition::ALL);
+    let after = proptest::collection::vec((0..2usize, condition), 0..3);
+    let backoff = proptest::option::of(Just(Backoff { first_secs: 1, longest_secs: 20 }));
+    let restart = (backoff, any::<bool>()).prop_map(|(backoff, when_unhealthy)| RestartPolicy {
+        ignored_exit_codes: vec![2],
+        attempt_period_secs: 10,
+        backoff,
+        when_unhealthy,
+    });
+    let part = (any::<bool>(), port, prop_oneof![Just(Vec::new()), after], proptest::option::of(restart));
+    let part = part.prop_map(|(essential, port, after, restart)| Part { essential, port, after, restart });
+    let containers = proptest::collection::vec(part, 1..4);
     let shape = (containers, any::<[bool; 5]>());
     let shape = shape.prop_map(|(mut containers, [volume, limited, awsvpc, chained, joined])| {
-        containers[0].0 = true;
-        // A fixed port once in a task.
+        // A fixed port once in a task, no circle, and one container at least that the task cannot do without.
         let mut seen = false;
-        for (_, port) in &mut containers {
-            if *port == Some(HostPort::Fixed(80)) && std::mem::replace(&mut seen, true) {
-                *port = None;
+        for (i, part) in containers.iter_mut().enumerate() {
+            if part.port == Some(HostPort::Fixed(80)) && std::mem::replace(&mut seen, true) {
+                part.port = None;
             }
+            part.after.retain(|(on, _)| *on < i);
+        }
+        if !containers.iter().any(|part| part.essential) {
+            containers[0].essential = true;
         }
         Shape { containers, volume, limited, awsvpc, chained, joined }
     });
@@ -51,15 +77,16 @@ pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
 }
 
 pub(crate) fn plain_shapes() -> Vec<Shape> {
+    let part = |port| Part { essential: true, port, ..Part::default() };
     let plain = Shape {
-        containers: vec![(true, Some(HostPort::Dynamic))],
+        containers: vec![part(Some(HostPort::Dynamic))],
         volume: false,
         limited: true,
         awsvpc: false,
         chained: false,
         joined: false,
     };
-    let pair = |port| vec![(true, port), (false, None)];
+    let pair = |port| vec![part(port), Part::default()];
     vec![
         Shape { containers: pair(None), limited: false, awsvpc: true, joined: true, ..plain.clone() },
         Shape { containers: pair(Some(HostPort::Fixed(80))), volume: true, chained: true, ..plain.clone() },
@@ -85,6 +112,7 @@ pub(crate) enum Op {
     Exit(usize, usize, i32),
     RemoveBehind(usize, usize),
     RestartBehind(usize, usize),
+    Health(usize, usize, HealthStatus),
     EndSandbox(usize),
     Assign(usize),
     Stop(usize),
@@ -102,6 +130,7 @@ struct Box_ {
     state: RunState,
     started_at: Option<Timestamp>,
     exit_code: i32,
+    health: Option<HealthStatus>,
     ports: Vec<ResolvedPort>,
     label: Supervise,
 }
@@ -147,19 +176,24 @@ pub(crate) struct World {
     ids: u64,
     /// How often the process of a container was started by us.
     runs: BTreeMap<Key, u32>,
+    /// How often it ended.
+    ends: BTreeMap<Key, u32>,
     /// Containers that somebody removed behind our back after they ran: with the ledger lost too, nothing remembers.
     erased: BTreeSet<Key>,
     reported: BTreeMap<TaskId, TaskStatus>,
     versions: BTreeMap<TaskId, u64>,
     policy: Policy,
+    /// Starts (`+`) and stops (`-`) of containers, in order.
+    log: Vec<(TaskId, char, usize)>,
 }
 
 fn spec(n: usize, shape: &Shape) -> TaskSpec {
-    let container = |(i, (essential, port)): (usize, &(bool, Option<HostPort>))| ContainerSpec {
-        name: ContainerName::new(format!("c{i}")).expect("a name"),
+    let name = |i: usize| ContainerName::new(format!("c{i}")).expect("a name");
+    let container = |(i, part): (usize, &Part)| ContainerSpec {
+        name: name(i),
         arn_id: String::new(),
         image: "image".into(),
-        essential: *essential,
+        essential: part.essential,
         cpu_units: 0,
         memory_mib: None,
         memory_reservation_mib: None,
@@ -170,7 +204,8 @@ fn spec(n: usize, shape: &Shape) -> TaskSpec {
         hostname: None,
         environment: Vec::new(),
         environment_files: Vec::new(),
-        port_mappings: port
+        port_mappings: part
+            .port
             .map(|host_port| PortMapping { container_port: 80, host_port, protocol: Protocol::Tcp, count: 1 })
             .into_iter()
             .collect(),
@@ -199,6 +234,15 @@ fn spec(n: usize, shape: &Shape) -> TaskSpec {
         log: None,
         stop_timeout_secs: None,
         gpu_ids: Vec::new(),
+        lifecycle: Lifecycle {
+            depends_on: part
+                .after
+                .iter()
+                .map(|(on, condition)| Dependency { container: name(*on), condition: *condition })
+                .collect(),
+            restart: part.restart.clone(),
+            ..Lifecycle::default()
+        },
     };
     TaskSpec {
         id: TaskId::from_bytes([u8::try_from(n + 1).expect("few tasks"); 16]),
@@ -219,6 +263,46 @@ fn spec(n: usize, shape: &Shape) -> TaskSpec {
             .then(|| VolumeSpec { name: "v".into(), source: VolumeSource::Task })
             .into_iter()
             .collect(),
+        launch_type: String::new(),
+        tags: BTreeMap::new(),
+    }
+}
+
+/// No start before what it depends on has come so far, no stop before that of all that depend on it.
+fn check_order(task: &Task, step: &Step) {
+    let records = &task.record.containers;
+    match step {
+        Step::Start(i) => {
+            for dependency in &task.outline.containers[*i].depends_on {
+                let on = records.iter().find(|c| c.name == dependency.container).expect("a container of the task");
+                let (ran, exit_code) = match &on.phase {
+                    Phase::Stopped(stopped) => (stopped.ran, stopped.exit_code.filter(|_| stopped.ran)),
+                    _ => (on.started_at.is_some(), None),
+                };
+                let met = match dependency.condition {
+                    ContainerCondition::Start => ran,
+                    ContainerCondition::Complete => exit_code.is_some(),
+                    ContainerCondition::Success => exit_code == Some(0),
+                    ContainerCondition::Healthy => on.phase.is_running() && on.health == Some(HealthStatus::Healthy),
+                };
+                assert!(met, "{} is started before {dependency:?}: {on:#?}", records[*i].name);
+            }
+        }
+        // Out of order is stopped what is restarted for its health, or what somebody started again after it ended.
+        Step::Stop(i, _) if records[*i].phase.is_running() && task.record.ending.is_some() => {
+            let name = &records[*i].name;
+            for (outline, record) in task.outline.containers.iter().zip(records) {
+                let depends = outline.depends_on.iter().any(|d| d.container == *name);
+                assert!(!depends || record.phase.is_stopped(), "{name} is stopped before {}", record.name);
+            }
+        }
+        Step::Stop(_, _)
+        | Step::Ensure(_)
+        | Step::Release(_)
+        | Step::Pull(_)
+        | Step::Create(_)
+        | Step::Inspect(_)
+        | Step::Remove { .. } => {}
     }
 }
 
@@ -248,15 +332,40 @@ impl World {
             foreign: BTreeSet::new(),
             ids: 0,
             runs: BTreeMap::new(),
+            ends: BTreeMap::new(),
             erased: BTreeSet::new(),
             reported: BTreeMap::new(),
             versions: BTreeMap::new(),
-            policy: Policy { cleanup_wait: Duration::from_secs(5), ..Policy::default() },
+            policy: Policy {
+                cleanup_wait: Duration::from_secs(5),
+                dependency_timeout: Duration::from_secs(30),
+                ..Policy::default()
+            },
+            log: Vec::new(),
         }
     }
 
     pub(crate) fn reported(&self, t: usize) -> Option<TaskStatus> {
         self.reported.get(&self.specs[t].id).copied()
+    }
+
+    /// Starts (`+`) and stops (`-`) of a task's containers so far.
+    pub(crate) fn log(&self, t: usize) -> String {
+        let id = self.specs[t].id;
+        let own = self.log.iter().filter(|(task, _, _)| *task == id);
+        own.map(|(_, what, i)| format!("{what}{i}")).collect::<Vec<_>>().join(" ")
+    }
+
+    /// How often a container of a task was started again, and what is said of it.
+    pub(crate) fn restarts(&self, t: usize, c: usize) -> (u32, String) {
+        let report = self.tasks[&self.specs[t].id].report(&[]);
+        (report.containers[c].restart_count, report.containers[c].reason.clone().unwrap_or_default())
+    }
+
+    /// How a container of a task ended, and why.
+    pub(crate) fn reason(&self, t: usize, c: usize) -> (Option<i32>, String) {
+        let report = self.tasks[&self.specs[t].id].report(&[]);
+        (report.containers[c].exit_code, report.containers[c].reason.clone().unwrap_or_default())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -282,6 +391,7 @@ impl World {
                 {
                     b.state = RunState::Ended;
                     b.exit_code = code;
+                    *self.ends.entry((self.specs[t].id, c)).or_default() += 1;
                     b.started_at.get_or_insert(now);
                     self.hint(t, c);
                 }
@@ -300,6 +410,14 @@ impl World {
                     && b.state == RunState::Ended
                 {
                     b.state = RunState::Running;
+                }
+            }
+            Op::Health(t, c, health) => {
+                if let Some(b) = self.boxes.get_mut(&(self.specs[t].id, c))
+                    && b.state == RunState::Running
+                {
+                    b.health = Some(health);
+                    self.hint(t, c);
                 }
             }
             Op::EndSandbox(t) => {
@@ -385,6 +503,7 @@ impl World {
     fn pass(&mut self, id: TaskId) {
         let Some(mut task) = self.tasks.remove(&id) else { return };
         let pass = task.pass(&self.view());
+        pass.steps.iter().for_each(|step| check_order(&task, step));
         self.tasks.insert(id, task);
         for lane in pass.give_up {
             // Cut: done or not, nobody will hear.
@@ -533,6 +652,7 @@ impl World {
                 started_at: b.started_at,
                 finished_at: None,
                 exit_code: b.started_at.map(|_| b.exit_code),
+                health: b.health,
                 oom_killed: false,
                 error: None,
                 image_digest: None,
@@ -545,6 +665,8 @@ impl World {
                 {
                     b.state = RunState::Ended;
                     b.exit_code = 143;
+                    *self.ends.entry((id, *i)).or_default() += 1;
+                    self.log.push((id, '-', *i));
                 }
                 Outcome::Halted(Ok(()))
             }
@@ -641,6 +763,7 @@ impl World {
             state: RunState::Created,
             started_at: None,
             exit_code: 0,
+            health: None,
             ports: label.ports.clone(),
             label,
         };
@@ -653,9 +776,11 @@ impl World {
         // At most once rests on this.
         let durable = self.durable.get(&id).map(|r| &r.containers[i].phase);
         assert!(
-            matches!(durable, Some(Phase::Starting { .. } | Phase::Stopped(_))),
+            matches!(durable, Some(Phase::Starting { .. } | Phase::Restarting { asked: true, .. } | Phase::Stopped(_))),
             "a start before its record was durable: {durable:?}"
         );
+        // Two starts are never in the same moment.
+        self.now = self.now.after(Duration::from_millis(1));
         let now = self.now;
         let Some(b) = self.boxes.get(&(id, i)) else { return Err(Failure::Unknown("no such container".into())) };
         if b.state == RunState::Running {
@@ -680,7 +805,9 @@ impl World {
         let b = self.boxes.get_mut(&(id, i)).expect("seen above");
         b.state = RunState::Running;
         b.started_at = Some(now);
+        b.health = b.health.map(|_| HealthStatus::Unknown);
         *self.runs.entry((id, i)).or_default() += 1;
+        self.log.push((id, '+', i));
         Ok(())
     }
 
@@ -702,7 +829,10 @@ impl World {
                 .iter()
                 .filter(|((t, _), _)| t == id)
                 .map(|((_, i), b)| {
-                    (task.record.containers[*i].name.clone(), Sighting { id: b.id.clone(), state: b.state })
+                    (
+                        task.record.containers[*i].name.clone(),
+                        Sighting { id: b.id.clone(), state: b.state, health: b.health },
+                    )
                 })
                 .collect();
             task.sight(&seen, as_of);
@@ -801,7 +931,11 @@ impl World {
 
     pub(crate) fn check(&self) {
         for (key, runs) in &self.runs {
-            assert!(*runs <= 1, "{key:?} was started {runs} times");
+            // With a restart policy once more for each time that it ended.
+            let spec = self.specs.iter().find(|spec| spec.id == key.0).expect("ours");
+            let policy = spec.containers[key.1].lifecycle.restart.is_some();
+            let ends = self.ends.get(key).filter(|_| policy).copied().unwrap_or(0);
+            assert!(*runs <= 1 + ends, "{key:?} was started {runs} times, and ended {ends} times");
         }
         let holders: BTreeSet<&TaskId> = self.interfaces.values().collect();
         assert_eq!(holders.len(), self.interfaces.len(), "a task has two interfaces: {:?}", self.interfaces);
@@ -824,6 +958,24 @@ impl World {
                     "{key:?} and {other:?} have one port"
                 );
             }
+        }
+    }
+
+    /// Nothing fails: everything is carried out until nothing is asked for. Hardly any time passes.
+    pub(crate) fn settle(&mut self) {
+        loop {
+            self.list();
+            let ids: Vec<TaskId> = self.tasks.keys().copied().collect();
+            ids.into_iter().for_each(|id| self.pass(id));
+            self.flush(usize::MAX);
+            if self.in_flight.is_empty() {
+                return;
+            }
+            while !self.in_flight.is_empty() {
+                self.finish(0, 255);
+            }
+            self.check();
+            self.now = self.now.after(Duration::from_millis(1));
         }
     }
 

@@ -7,7 +7,7 @@ use crate::engine::drivers::{
 use crate::ledger::{Changes, Definition, Loaded, SaveError, SavedTask};
 use async_trait::async_trait;
 use longshore_model::{
-    ContainerName, EniId, EniReport, EnvVar, Generation, Mac, TaskId, TaskSpec, Timestamp, VolumeSpec,
+    ContainerName, EniId, EniReport, EnvVar, Generation, HealthStatus, Mac, TaskId, TaskSpec, Timestamp, VolumeSpec,
 };
 use longshore_plan::{Failure, Halt, Inspected, Interface, ResolvedPort, RunState, Sighting, Supervise, TaskRecord};
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +28,7 @@ pub(super) struct FakeContainer {
     pub(super) started_at: Option<Timestamp>,
     pub(super) exit_code: i32,
     pub(super) oom: bool,
+    pub(super) health: Option<HealthStatus>,
     pub(super) label: String,
     pub(super) ports: Vec<ResolvedPort>,
     pub(super) interface: Option<Interface>,
@@ -138,7 +139,7 @@ impl Containers for FakeHost {
         let listed = |((task, container), c): (&Key, &FakeContainer)| Listed {
             task: *task,
             container: container.clone(),
-            sighting: Sighting { id: c.id.clone(), state: c.state },
+            sighting: Sighting { id: c.id.clone(), state: c.state, health: c.health },
             supervise: Some(c.label.clone()),
         };
         Ok(state.containers.iter().map(listed).collect())
@@ -157,6 +158,7 @@ impl Containers for FakeHost {
             started_at: c.started_at,
             finished_at: None,
             exit_code: c.started_at.map(|_| c.exit_code),
+            health: c.health,
             oom_killed: c.oom,
             error: None,
             image_digest: None,
@@ -184,6 +186,7 @@ impl Containers for FakeHost {
             started_at: None,
             exit_code: 0,
             oom: false,
+            health: None,
             interface: request.interface.clone(),
             ports: Supervise::from_label(&request.supervise).expect("our label").ports,
             label: request.supervise.clone(),

@@ -1,8 +1,8 @@
 //! Small definitions.
 
 use longshore_model::{
-    ClusterName, ContainerName, ContainerSpec, HostPort, LinuxParameters, NetworkMode, PortMapping, Protocol, TaskId,
-    TaskSpec,
+    ClusterName, ContainerName, ContainerSpec, HostPort, Lifecycle, LinuxParameters, NetworkMode, PortMapping,
+    Protocol, TaskId, TaskSpec,
 };
 use std::collections::BTreeMap;
 
@@ -48,6 +48,7 @@ pub(crate) fn container(name: &str, ports: &[PortMapping]) -> ContainerSpec {
         log: None,
         stop_timeout_secs: None,
         gpu_ids: Vec::new(),
+        lifecycle: Lifecycle::default(),
     }
 }
 
@@ -68,5 +69,7 @@ pub(crate) fn spec(containers: &[(&str, &[PortMapping])]) -> TaskSpec {
         memory_mib: None,
         containers: containers.iter().map(|(name, ports)| container(name, ports)).collect(),
         volumes: Vec::new(),
+        launch_type: String::new(),
+        tags: BTreeMap::new(),
     }
 }

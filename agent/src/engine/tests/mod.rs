@@ -4,6 +4,7 @@
 mod fake;
 pub(crate) mod fixtures;
 mod images;
+mod lifecycle;
 
 use super::*;
 use crate::config::PortRange;
@@ -32,6 +33,7 @@ struct Rig {
     status: mpsc::Sender<oneshot::Sender<status::EngineStatus>>,
     observed: watch::Receiver<ObservedReports>,
     saved: watch::Receiver<Generation>,
+    views: watch::Receiver<TaskViews>,
     engine: JoinHandle<()>,
     shutdown: CancellationToken,
 }
@@ -51,23 +53,25 @@ impl Rig {
         let (status, status_out) = mpsc::channel(STATUS_QUEUE);
         let (saved_in, saved) = watch::channel(Generation::default());
         let (observed_in, observed) = watch::channel(ObservedReports::new());
+        let (views_in, views) = watch::channel(TaskViews::new());
         let reconciler = Reconciler::new(Parts {
             config: EngineConfig {
                 policy: Policy { cleanup_wait: Duration::from_secs(60), ..Policy::default() },
                 pull_behavior: PullBehavior::PreferCached,
                 limits: execute::Limits::default(),
                 relist: Duration::from_secs(15),
+                keyring: Arc::new(Keyring::new([7; 32])),
             },
             drivers: host.drivers(),
             loaded: host.loaded(),
             // Below what other tests bind for real.
             ports: Ports::new(PortRange { first: 20_000, last: 20_900 }, BTreeSet::new()),
             inputs: Inputs { desired: desired_out, hints: hints_out, status: status_out },
-            outputs: Outputs { saved: saved_in, observed: observed_in },
+            outputs: Outputs { saved: saved_in, observed: observed_in, views: views_in },
         });
         let shutdown = CancellationToken::new();
         let engine = tokio::spawn(reconciler.run(shutdown.clone()));
-        Self { host: host.clone(), desired, hints, status, observed, saved, engine, shutdown }
+        Self { host: host.clone(), desired, hints, status, observed, saved, views, engine, shutdown }
     }
 
     /// kill -9: nothing more is saved, nothing in flight is waited for.
@@ -178,6 +182,33 @@ async fn a_start_waits_for_the_ledger_and_nothing_else_does() {
     rig.complete(2, tasks).await;
     rig.until_status(task.id, TaskStatus::Running).await;
     assert!(rig.status().await.ledger.ok);
+}
+
+/// A container that asks about itself in its first moment is known, and after a crash at once.
+#[tokio::test(start_paused = true)]
+async fn a_task_is_in_the_views_before_it_starts_and_from_the_ledger_on() {
+    use longshore_plan::Phase;
+    let host = FakeHost::new();
+    let mut rig = Rig::on(&host);
+    let task = spec(&[("a", &[])]);
+    let phase = |views: &TaskViews| Some(views.get(&task.id)?.record.containers[0].phase.clone());
+    rig.complete(1, vec![run(&task)]).await;
+    let starting = |views: &TaskViews| matches!(phase(views), Some(Phase::Starting { .. }));
+    tokio::time::timeout(DEADLINE, rig.views.wait_for(starting)).await.expect("in time").expect("the engine runs");
+    assert_eq!(calls(&host, "start"), [] as [&str; 0], "it is known before it is started");
+    rig.until_status(task.id, TaskStatus::Running).await;
+    assert!(matches!(phase(&rig.views.borrow()), Some(Phase::Running { .. })));
+
+    let host = rig.crash().await;
+    host.state().away = true;
+    let mut rig = Rig::on(&host);
+    let known = |views: &TaskViews| matches!(phase(views), Some(Phase::Running { .. }));
+    tokio::time::timeout(DEADLINE, rig.views.wait_for(known)).await.expect("in time").expect("the engine runs");
+    assert!(!rig.status().await.docker.ok, "Docker was not asked for it");
+    host.state().away = false;
+    rig.complete(2, vec![]).await;
+    let gone = |views: &TaskViews| !views.contains_key(&task.id);
+    tokio::time::timeout(DEADLINE, rig.views.wait_for(gone)).await.expect("in time").expect("the engine runs");
 }
 
 #[tokio::test(start_paused = true)]

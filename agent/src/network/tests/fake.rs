@@ -9,7 +9,7 @@ use longshore_model::{
 };
 use longshore_plan::{Failure, Interface};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -239,6 +239,11 @@ impl Fabric for FakeHost {
     async fn reach(&self, peer: &Peer) -> Result<(), Fault> {
         let state = self.call("reach")?;
         if state.silent.contains(&peer.instance) { Err(fault("timed out")) } else { Ok(()) }
+    }
+
+    async fn listen(&self) -> Result<TcpListener, Fault> {
+        drop(self.call("listen")?);
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| fault(&error.to_string()))
     }
 
     async fn observe(&self, enis: &BTreeSet<EniId>) -> Result<BTreeMap<EniId, Seen>, Fault> {

@@ -3,6 +3,7 @@
 //! among them.
 
 use super::container::RUNTIME_LABEL;
+use super::restart;
 use longshore_ecs_api::enums::{CPUArchitecture, NetworkMode};
 use longshore_ecs_api::types::{Attribute, ContainerDefinition, LinuxParameters, TaskDefinition};
 use std::collections::BTreeMap;
@@ -13,6 +14,9 @@ const PRIVILEGED: &str = "com.amazonaws.ecs.capability.privileged-container";
 const APPARMOR: &str = "com.amazonaws.ecs.capability.apparmor";
 const SELINUX: &str = "com.amazonaws.ecs.capability.selinux";
 const TASK_LIMITS: &str = "ecs.capability.task-cpu-mem-limit";
+const ORDERING: &str = "ecs.capability.container-ordering";
+const RESTART_POLICY: &str = "ecs.capability.container-restart-policy";
+const HEALTH_CHECK: &str = "ecs.capability.container-health-check";
 const TASK_ENI: &str = "ecs.capability.task-eni";
 const PORT_RANGE: &str = "ecs.capability.container-port-range";
 const SHARED_NAMESPACES: &str = "ecs.capability.pid-ipc-namespace-sharing";
@@ -51,6 +55,15 @@ pub(super) fn required(definition: &TaskDefinition, mode: &NetworkMode) -> Vec<A
         }
         for version in docker_api_versions(container) {
             need(&format!("{DOCKER_API}.{version}"));
+        }
+        if container.depends_on.iter().flatten().next().is_some() {
+            need(ORDERING);
+        }
+        if restart::policy(container).is_some() {
+            need(RESTART_POLICY);
+        }
+        if container.health_check.is_some() {
+            need(HEALTH_CHECK);
         }
         if container.privileged == Some(true) {
             need(PRIVILEGED);

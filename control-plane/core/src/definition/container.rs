@@ -1,7 +1,7 @@
 //! One container of a definition, by itself.
 
 use super::checks::{MAX_NAME, absolute, at, at_most, given, is_name, mistake, range};
-use super::{linux, logging, ports, size};
+use super::{linux, logging, ports, restart, size};
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::{
     EnvironmentFileType, FirelensConfigurationType, NetworkMode, ResourceType, VersionConsistency,
@@ -37,6 +37,7 @@ pub(super) fn check(
     environment(container, index)?;
     names_and_labels(container, index, mode)?;
     lifecycle(container, index)?;
+    restart::check(container, index)?;
     health_check(container, index)?;
     linux::check(container, index, definition, mode)?;
     logging::check(container, index)?;
@@ -174,6 +175,9 @@ fn names_and_labels(container: &ContainerDefinition, index: usize, mode: &Networ
             }
             continue;
         }
+        if restart::is_label(key) {
+            continue;
+        }
         if let Some(prefix) = RESERVED_LABELS.iter().find(|prefix| key.starts_with(**prefix)) {
             return Err(mistake(format!("{field}: names that begin with '{prefix}' are the agent's own.")));
         }
@@ -197,16 +201,7 @@ fn names_and_labels(container: &ContainerDefinition, index: usize, mode: &Networ
 
 fn lifecycle(container: &ContainerDefinition, index: usize) -> Result<(), ApiError> {
     range(container.start_timeout, 0..=i32::MAX, || at(index, "startTimeout"))?;
-    range(container.stop_timeout, 0..=i32::MAX, || at(index, "stopTimeout"))?;
-    let Some(policy) = &container.restart_policy else {
-        return Ok(());
-    };
-    let field = |name: &str| at(index, &format!("restartPolicy.{name}"));
-    if policy.enabled.is_none() {
-        return Err(mistake(format!("{} should not be null.", field("enabled"))));
-    }
-    at_most(policy.ignored_exit_codes.as_ref(), 50, || field("ignoredExitCodes"))?;
-    range(policy.restart_attempt_period, 60..=1800, || field("restartAttemptPeriod"))
+    range(container.stop_timeout, 0..=i32::MAX, || at(index, "stopTimeout"))
 }
 
 fn health_check(container: &ContainerDefinition, index: usize) -> Result<(), ApiError> {

@@ -73,6 +73,11 @@ fn container(mut container: ContainerDefinition, ports_match: bool) -> Container
     container.mount_points.get_or_insert_default();
     container.volumes_from.get_or_insert_default();
     container.system_controls.get_or_insert_default();
+    if let Some(check) = &mut container.health_check {
+        check.interval.get_or_insert(30);
+        check.timeout.get_or_insert(5);
+        check.retries.get_or_insert(3);
+    }
     for mapping in container.port_mappings.get_or_insert_default() {
         mapping.protocol.get_or_insert(TransportProtocol::Tcp);
         if mapping.container_port_range.is_some() {

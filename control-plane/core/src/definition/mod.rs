@@ -16,6 +16,7 @@ mod linux;
 mod logging;
 mod ports;
 mod references;
+pub(crate) mod restart;
 mod size;
 mod task;
 mod unsupported;

@@ -77,7 +77,8 @@ fn depends_on(container: &ContainerDefinition, by_name: &BTreeMap<&str, &Contain
                 }
             }
             Some(ContainerCondition::Healthy) => {
-                if target.health_check.is_none() {
+                let checks = target.health_check.as_ref().and_then(|check| check.command.as_ref()?.first());
+                if checks.is_none_or(|kind| kind == "NONE") {
                     return Err(mistake(format!(
                         "Container '{name}' depends on container '{on}' being HEALTHY, which has no healthCheck."
                     )));

@@ -40,16 +40,10 @@ const VOLUME: &[Line<Volume>] = &[
 
 const CONTAINER: &[Line<ContainerDefinition>] = &[
     ("repositoryCredentials", |c| c.repository_credentials.is_some()),
-    ("restartPolicy", |c| c.restart_policy.as_ref().is_some_and(|policy| policy.enabled != Some(false))),
     ("environmentFiles.value other than file:///", |c| c.environment_files.iter().flatten().any(is_elsewhere)),
     ("secrets", |c| some(c.secrets.as_ref())),
-    ("dependsOn", |c| some(c.depends_on.as_ref())),
-    // Only ever the limit for what depends on the container.
-    ("startTimeout", |c| c.start_timeout.is_some()),
-    ("logConfiguration.logDriver awslogs", |c| log(c, |l| l.log_driver == Some(LogDriver::Awslogs))),
     ("logConfiguration.logDriver awsfirelens", |c| log(c, |l| l.log_driver == Some(LogDriver::Awsfirelens))),
     ("logConfiguration.secretOptions", |c| log(c, |l| some(l.secret_options.as_ref()))),
-    ("healthCheck", |c| c.health_check.is_some()),
     ("resourceRequirements.type InferenceAccelerator", |c| {
         needs(c, |r| r.r#type == Some(ResourceType::InferenceAccelerator))
     }),

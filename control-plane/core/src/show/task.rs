@@ -112,7 +112,7 @@ fn container(account: &AccountId, task: &Task, c: &ContainerDefinition, given: &
         reason: reported.and_then(|r| r.reason.clone()).or_else(|| waiting(task, status)),
         network_bindings: Some(reported.map(bindings).unwrap_or_default()),
         network_interfaces: Some(network_interface(task).into_iter().collect()),
-        health_status: Some(api_health(container_health(c, reported))),
+        health_status: Some(api_health(container_health(reported))),
         cpu: number(over.and_then(|o| o.cpu).or(c.cpu).or(Some(0))),
         memory: number(over.and_then(|o| o.memory).or(c.memory)),
         memory_reservation: number(over.and_then(|o| o.memory_reservation).or(c.memory_reservation)),
@@ -207,18 +207,23 @@ fn overrides(task: &Task, defined: &[ContainerDefinition]) -> TaskOverride {
     }
 }
 
-/// A container without a health check of its definition is of unknown health, whatever its image says.
-fn container_health(c: &ContainerDefinition, reported: Option<&ContainerReport>) -> HealthStatus {
-    match (&c.health_check, reported) {
-        (Some(_), Some(report)) => report.health,
-        (None, _) | (_, None) => HealthStatus::Unknown,
+/// Whether the container has a health check: its definition's, else that of its image, which only the agent knows.
+fn has_check(c: &ContainerDefinition, reported: Option<&ContainerReport>) -> bool {
+    match c.health_check.as_ref().and_then(|check| check.command.as_ref()?.first()) {
+        Some(kind) => kind != "NONE",
+        None => reported.is_some_and(|report| report.has_check),
     }
+}
+
+fn container_health(reported: Option<&ContainerReport>) -> HealthStatus {
+    reported.map_or(HealthStatus::Unknown, |report| report.health)
 }
 
 /// Healthy when all essential containers with a check are, unhealthy when one is not, else unknown.
 fn health(task: &Task, defined: &[ContainerDefinition]) -> ApiHealth {
-    let checked = defined.iter().filter(|c| c.essential.unwrap_or(true) && c.health_check.is_some());
-    let all: Vec<HealthStatus> = checked.map(|c| container_health(c, report(task, c))).collect();
+    let essential = defined.iter().filter(|c| c.essential.unwrap_or(true)).map(|c| (c, report(task, c)));
+    let checked = essential.filter(|(c, reported)| has_check(c, *reported));
+    let all: Vec<HealthStatus> = checked.map(|(_, reported)| container_health(reported)).collect();
     let health = if all.contains(&HealthStatus::Unhealthy) {
         HealthStatus::Unhealthy
     } else if all.is_empty() || all.contains(&HealthStatus::Unknown) {

@@ -577,6 +577,8 @@ fn report(task: TaskId, version: u64, status: TaskStatus) -> TaskReport {
             reason: None,
             bindings: Vec::new(),
             health: HealthStatus::Unknown,
+            has_check: false,
+            restart_count: 0,
         }],
     }
 }

@@ -3,8 +3,9 @@
 use crate::world::{World, facts, task_id};
 use longshore_ecs_api::Operation as Op;
 use longshore_model::{
-    Attribute, Device, DockerVolume, HostPort, IpcMode, Link, LinuxParameters, MountPoint, NetworkMode, PidMode,
-    PortMapping, Protocol, Tmpfs, Ulimit, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom,
+    Attribute, Backoff, ContainerCondition, Dependency, Device, DockerVolume, HealthCheck, HostPort, IpcMode,
+    Lifecycle, Link, LinuxParameters, MountPoint, NetworkMode, PidMode, PortMapping, Protocol, RestartPolicy, Tmpfs,
+    Ulimit, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -39,8 +40,8 @@ async fn every_field_that_agents_honour_arrives() {
             {"containerPort": 53, "protocol": "udp"},
             {"containerPortRange": "7000-7010"},
         ],
-        "links": ["side", "side:helper"],
-        "volumesFrom": [{"sourceContainer": "side", "readOnly": true}],
+        "links": ["base", "base:helper"],
+        "volumesFrom": [{"sourceContainer": "base", "readOnly": true}],
         "environmentFiles": [{"type": "s3", "value": "file:///etc/app/a.env"}],
         "mountPoints": [{"sourceVolume": "data", "containerPath": "/data", "readOnly": true}],
         "readonlyRootFilesystem": true, "privileged": true, "interactive": true, "pseudoTerminal": true,
@@ -56,6 +57,7 @@ async fn every_field_that_agents_honour_arrives() {
         "systemControls": [{"namespace": "net.core.somaxconn", "value": "100"}],
         "logConfiguration": {"logDriver": "json-file", "options": {"max-size": "1m"}},
         "stopTimeout": 7,
+        "healthCheck": {"command": ["CMD-SHELL", "true"], "timeout": 9, "startPeriod": 60},
         "resourceRequirements": [{"type": "GPU", "value": "2"}],
     });
     let (_world, spec) = placed(json!({
@@ -73,8 +75,12 @@ async fn every_field_that_agents_honour_arrives() {
         ],
         "containerDefinitions": [
             app,
-            {"name": "side", "image": "side:1", "essential": false, "cpu": 1,
+            {"name": "side", "image": "side:1", "essential": false, "startTimeout": 90,
+             "restartPolicy": {"enabled": true, "ignoredExitCodes": [0]},
+             "dockerLabels": {"longshore.restart.backoff": "1-60", "longshore.restart.unhealthy": "true"},
+             "dependsOn": [{"containerName": "app", "condition": "HEALTHY"}], "cpu": 1,
              "resourceRequirements": [{"type": "GPU", "value": "1"}]},
+            {"name": "base", "image": "base:1", "essential": false},
         ],
     }))
     .await;
@@ -103,7 +109,7 @@ async fn every_field_that_agents_honour_arrives() {
     ];
     assert_eq!(spec.volumes, volumes);
     assert_eq!((spec.pid_mode, spec.ipc_mode), (Some(PidMode::Task), Some(IpcMode::Host)));
-    let [app, side] = spec.containers.as_slice() else { panic!("two containers") };
+    let [app, side, base] = spec.containers.as_slice() else { panic!("three containers") };
     assert_eq!((app.name.as_str(), app.image.as_str(), app.essential), ("app", "web:1", true));
     assert_eq!((app.cpu_units, app.memory_mib, app.memory_reservation_mib), (100, Some(200), Some(100)));
     let words = |list: &Option<Vec<String>>| list.as_ref().unwrap().join(" ");
@@ -120,9 +126,9 @@ async fn every_field_that_agents_honour_arrives() {
     assert_eq!(app.port_mappings, ports);
     let mount = MountPoint { volume: "data".to_owned(), container_path: "/data".to_owned(), read_only: true };
     assert_eq!(app.mount_points, [mount]);
-    assert_eq!(app.volumes_from, [VolumesFrom { container: side.name.clone(), read_only: true }]);
-    let link = |alias: &str| Link { container: side.name.clone(), alias: alias.to_owned() };
-    assert_eq!(app.links, [link("side"), link("helper")]);
+    assert_eq!(app.volumes_from, [VolumesFrom { container: base.name.clone(), read_only: true }]);
+    let link = |alias: &str| Link { container: base.name.clone(), alias: alias.to_owned() };
+    assert_eq!(app.links, [link("base"), link("helper")]);
     assert_eq!(app.environment_files, ["file:///etc/app/a.env"]);
     assert!(app.readonly_root && app.privileged && app.interactive && app.pseudo_terminal);
     assert_eq!(app.ulimits, [Ulimit { name: "nofile".to_owned(), soft: 10, hard: 20 }]);
@@ -148,6 +154,24 @@ async fn every_field_that_agents_honour_arrives() {
     let log = app.log.as_ref().unwrap();
     assert_eq!((log.driver.as_str(), log.options["max-size"].as_str()), ("json-file", "1m"));
     assert_eq!(app.stop_timeout_secs, Some(7));
+    let check = HealthCheck {
+        command: vec!["CMD-SHELL".to_owned(), "true".to_owned()],
+        interval_secs: 30,
+        timeout_secs: 9,
+        retries: 3,
+        start_period_secs: 60,
+    };
+    assert_eq!(app.lifecycle, Lifecycle { health_check: Some(check), ..Lifecycle::default() });
+    let depends_on = vec![Dependency { container: app.name.clone(), condition: ContainerCondition::Healthy }];
+    let restart = RestartPolicy {
+        ignored_exit_codes: vec![0],
+        attempt_period_secs: 300,
+        backoff: Some(Backoff { first_secs: 1, longest_secs: 60 }),
+        when_unhealthy: true,
+    };
+    let restart = Some(restart);
+    let expected = Lifecycle { depends_on, start_timeout_secs: Some(90), restart, ..Lifecycle::default() };
+    assert_eq!(side.lifecycle, expected);
     assert_eq!((app.gpu_ids.len(), side.gpu_ids.len()), (2, 1));
     assert!(side.gpu_ids.iter().all(|id| !app.gpu_ids.contains(id)));
     assert!(!side.essential);

@@ -357,6 +357,8 @@ pub(crate) fn report(task: TaskId, version: u64, status: TaskStatus) -> TaskRepo
                 Vec::new()
             },
             health: HealthStatus::Unknown,
+            has_check: false,
+            restart_count: 0,
         }],
     }
 }

@@ -8,7 +8,8 @@ use crate::names;
 use anyhow::bail;
 use std::fmt::Write as _;
 
-/// Error codes that every AWS JSON service gives and the model does not list, with their HTTP status.
+/// Error codes that every AWS JSON service gives and the model does not list, and one of CloudWatch Logs, with their
+/// HTTP status.
 const GENERAL_ERRORS: &[(&str, u16)] = &[
     ("IncompleteSignatureException", 400),
     ("InternalFailure", 500),
@@ -16,6 +17,7 @@ const GENERAL_ERRORS: &[(&str, u16)] = &[
     ("MissingAuthenticationTokenException", 400),
     ("RequestEntityTooLargeException", 413),
     ("RequestTimeoutException", 408),
+    ("ResourceAlreadyExistsException", 400),
     ("SerializationException", 400),
     ("ThrottlingException", 400),
     ("UnknownOperationException", 400),

@@ -29,6 +29,7 @@ error_codes! {
     PlatformUnknown = "PlatformUnknownException", 400;
     RequestEntityTooLarge = "RequestEntityTooLargeException", 413;
     RequestTimeout = "RequestTimeoutException", 408;
+    ResourceAlreadyExists = "ResourceAlreadyExistsException", 400;
     ResourceInUse = "ResourceInUseException", 400;
     ResourceNotFound = "ResourceNotFoundException", 400;
     Serialization = "SerializationException", 400;

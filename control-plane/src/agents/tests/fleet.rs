@@ -94,6 +94,8 @@ pub(super) fn task(id: TaskId, desired: DesiredStatus) -> AssignedTask {
         memory_mib: None,
         containers: vec![container.try_into().expect("a container")],
         volumes: Vec::new(),
+        launch_type: String::new(),
+        tags: std::collections::BTreeMap::new(),
     };
     AssignedTask { spec: Arc::new(spec), desired, may_start: true, stop_reason: String::new() }
 }

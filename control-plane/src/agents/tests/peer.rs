@@ -53,10 +53,12 @@ impl Port {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let fleet = Arc::new(FakeFleet::default());
+        let logs = longshore_logs::Logs::open(&dir.path().join("logs"), 1 << 24).await.expect("a log store");
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn(serve(
             listener,
             Arc::clone(&fleet),
+            logs,
             Arc::clone(&authority),
             Arc::new(certificate),
             config,

@@ -1,11 +1,11 @@
 //! Arbitrary values of the domain, within what its types promise.
 
 use longshore_model::{
-    AssignedTask, Assignment, Attribute, ClusterName, ContainerName, ContainerReport, ContainerSpec, ContainerStatus,
-    DesiredStatus, Device, DockerVolume, EnvVar, Generation, HealthStatus, HostFacts, HostPort, HostVersions, IpcMode,
-    Link, LinuxParameters, LogConfig, MountPoint, NetworkBinding, NetworkMode, PidMode, PortMapping, Protocol,
-    Resources, StopCode, StopInfo, TaskId, TaskReport, TaskSpec, TaskStatus, Timestamp, Tmpfs, Ulimit, VolumeScope,
-    VolumeSource, VolumeSpec, VolumesFrom,
+    AssignedTask, Assignment, Attribute, Backoff, ClusterName, ContainerCondition, ContainerName, ContainerReport,
+    ContainerSpec, ContainerStatus, Dependency, DesiredStatus, Device, DockerVolume, EnvVar, Generation, HealthCheck,
+    HealthStatus, HostFacts, HostPort, HostVersions, IpcMode, Lifecycle, Link, LinuxParameters, LogConfig, MountPoint,
+    NetworkBinding, NetworkMode, PidMode, PortMapping, Protocol, Resources, RestartPolicy, StopCode, StopInfo, TaskId,
+    TaskReport, TaskSpec, TaskStatus, Timestamp, Tmpfs, Ulimit, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option::of;
@@ -134,6 +134,34 @@ fn ulimit() -> impl Strategy<Value = Ulimit> {
     (name(), -1..i64::MAX, -1..i64::MAX).prop_map(|(name, soft, hard)| Ulimit { name, soft, hard })
 }
 
+fn lifecycle() -> impl Strategy<Value = Lifecycle> {
+    let command = prop_oneof![
+        Just(vec!["NONE".to_owned()]),
+        text().prop_map(|line| vec!["CMD-SHELL".to_owned(), line]),
+        vec(text(), 1..3).prop_map(|words| [vec!["CMD".to_owned()], words].concat()),
+    ];
+    let check = (command, any::<[u32; 4]>()).prop_map(|(command, numbers)| {
+        let [interval_secs, timeout_secs, retries, start_period_secs] = numbers;
+        HealthCheck { command, interval_secs, timeout_secs, retries, start_period_secs }
+    });
+    let backoff =
+        (1..99u32, 0..99u32).prop_map(|(first_secs, more)| Backoff { first_secs, longest_secs: first_secs + more });
+    let restart = (vec(any::<i32>(), 0..3), any::<u32>(), of(backoff), any::<bool>()).prop_map(
+        |(ignored_exit_codes, attempt_period_secs, backoff, when_unhealthy)| RestartPolicy {
+            ignored_exit_codes,
+            attempt_period_secs,
+            backoff,
+            when_unhealthy,
+        },
+    );
+    (of(check), of(any::<u32>()), of(restart)).prop_map(|(health_check, start_timeout_secs, restart)| Lifecycle {
+        health_check,
+        depends_on: Vec::new(),
+        start_timeout_secs,
+        restart,
+    })
+}
+
 /// A container that mounts the volume `data`.
 fn container() -> impl Strategy<Value = ContainerSpec> {
     let mount = (path(), any::<bool>()).prop_map(|(container_path, read_only)| MountPoint {
@@ -150,14 +178,14 @@ fn container() -> impl Strategy<Value = ContainerSpec> {
         (of(texts()), of(texts()), of(text()), of(text()), of(text())),
         (vec(variable, 0..3), vec(port_mapping(), 0..3), vec(mount, 0..2), vec(ulimit(), 0..2), linux()),
         (maps(), texts(), texts(), texts(), texts(), maps()),
-        (of(log), of(any::<u32>()), vec(name(), 0..2), texts()),
+        (of(log), of(any::<u32>()), vec(name(), 0..2), texts(), lifecycle()),
     )
         .prop_map(|(basics, image, lists, more, rest)| {
             let (name, arn_id, image_name, flags, cpu_units, memory_mib, memory_reservation_mib) = basics;
             let (entry_point, command, working_directory, user, hostname) = image;
             let (environment, port_mappings, mount_points, ulimits, linux) = lists;
             let (docker_labels, dns_servers, dns_search, extra_hosts, security_options, sysctls) = more;
-            let (log, stop_timeout_secs, gpu_ids, environment_files) = rest;
+            let (log, stop_timeout_secs, gpu_ids, environment_files, lifecycle) = rest;
             let [essential, readonly_root, privileged, interactive, pseudo_terminal, disable_networking] = flags;
             ContainerSpec {
                 name: ContainerName::new(name).expect("a name"),
@@ -194,6 +222,7 @@ fn container() -> impl Strategy<Value = ContainerSpec> {
                 log,
                 stop_timeout_secs,
                 gpu_ids,
+                lifecycle,
             }
         })
 }
@@ -211,21 +240,29 @@ fn task_spec() -> impl Strategy<Value = TaskSpec> {
         (task_id(), text(), name(), text(), any::<u32>(), text(), select(modes)),
         of(any::<u32>()),
         of(any::<u32>()),
-        vec(container(), 1..4),
+        vec((container(), of(select(ContainerCondition::ALL))), 1..4),
         source,
         awsvpc(),
         (pid_mode, ipc_mode, any::<bool>()),
+        (text(), btree_map(text(), text(), 0..3)),
     )
-        .prop_map(|(basics, cpu_units, memory_mib, mut containers, source, awsvpc, shares)| {
+        .prop_map(|(basics, cpu_units, memory_mib, containers, source, awsvpc, shares, metadata)| {
             let (pid_mode, ipc_mode, read_only) = shares;
+            let (launch_type, tags) = metadata;
             let (id, arn, cluster, family, revision, group, network_mode) = basics;
-            for (i, container) in containers.iter_mut().enumerate() {
+            let mut ordered: Vec<ContainerSpec> = Vec::new();
+            for (mut container, condition) in containers {
+                let i = ordered.len();
                 container.name = ContainerName::new(format!("{}-{i}", container.name)).expect("a name");
                 container.essential |= i == 0;
+                let last = ordered.last().map(|last| last.name.clone()).zip(condition);
+                container.lifecycle.depends_on =
+                    last.map(|(container, condition)| Dependency { container, condition }).into_iter().collect();
+                ordered.push(container);
             }
             // The last refers to the first.
-            let first = containers[0].name.clone();
-            if let [_, .., last] = containers.as_mut_slice() {
+            let first = ordered[0].name.clone();
+            if let [_, .., last] = ordered.as_mut_slice() {
                 last.volumes_from = vec![VolumesFrom { container: first.clone(), read_only }];
                 last.links = vec![Link { container: first, alias: "db".to_owned() }];
             }
@@ -244,8 +281,10 @@ fn task_spec() -> impl Strategy<Value = TaskSpec> {
                 ipc_mode,
                 cpu_units,
                 memory_mib,
-                containers,
+                containers: ordered,
                 volumes,
+                launch_type,
+                tags,
             }
         })
 }
@@ -289,22 +328,30 @@ fn container_report() -> impl Strategy<Value = ContainerReport> {
         },
     );
     (
-        (name(), select(ContainerStatus::ALL), select(HealthStatus::ALL)),
+        (name(), select(ContainerStatus::ALL), select(HealthStatus::ALL), any::<bool>(), any::<u32>()),
         (of(text()), of(text()), of(any::<i32>()), of(text())),
         vec(binding, 0..3),
     )
-        .prop_map(|((name, status, health), (runtime_id, image_digest, exit_code, reason), bindings)| {
-            ContainerReport {
-                name: ContainerName::new(name).expect("a name"),
-                status,
-                runtime_id,
-                image_digest,
-                exit_code,
-                reason,
+        .prop_map(
+            |(
+                (name, status, health, has_check, restart_count),
+                (runtime_id, image_digest, exit_code, reason),
                 bindings,
-                health,
-            }
-        })
+            )| {
+                ContainerReport {
+                    name: ContainerName::new(name).expect("a name"),
+                    status,
+                    runtime_id,
+                    image_digest,
+                    exit_code,
+                    reason,
+                    bindings,
+                    health,
+                    has_check,
+                    restart_count,
+                }
+            },
+        )
 }
 
 pub(super) fn report() -> impl Strategy<Value = TaskReport> {

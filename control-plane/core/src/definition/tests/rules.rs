@@ -53,6 +53,20 @@ fn absent_empty_and_off_ask_for_nothing() {
 }
 
 #[test]
+fn health_checks_get_the_defaults_of_ecs() {
+    let check =
+        |given: Value| stored(&app(json!({"healthCheck": given})))["containerDefinitions"][0]["healthCheck"].clone();
+    assert_eq!(
+        check(json!({"command": ["CMD", "x"]})),
+        json!({"command": ["CMD", "x"], "interval": 30, "timeout": 5, "retries": 3})
+    );
+    assert_eq!(
+        check(json!({"command": ["NONE"], "interval": 5, "startPeriod": 0})),
+        json!({"command": ["NONE"], "interval": 5, "timeout": 5, "retries": 3, "startPeriod": 0})
+    );
+}
+
+#[test]
 fn everything_that_is_honoured_is_accepted_and_kept() {
     let asked = r##"{
         "networkMode": "bridge", "cpu": "512", "memory": "1024",
@@ -81,11 +95,15 @@ fn everything_that_is_honoured_is_accepted_and_kept() {
                 "initProcessEnabled": true, "sharedMemorySize": 64, "maxSwap": 0, "swappiness": 60,
                 "tmpfs": [{"containerPath": "/tmp", "size": 16, "mountOptions": ["noexec", "mode=1777"]}]
             },
-            "dockerLabels": {"team": "x", "longshore.runtime": "runsc"}, "dnsServers": ["10.0.0.2", "fd00::1"], "dnsSearchDomains": ["example.net"],
+            "dockerLabels": {"team": "x", "longshore.runtime": "runsc", "longshore.restart.backoff": "1-300",
+                             "longshore.restart.unhealthy": "true"},
+            "dnsServers": ["10.0.0.2", "fd00::1"], "dnsSearchDomains": ["example.net"],
             "extraHosts": [{"hostname": "db", "ipAddress": "10.0.0.3"}, {"hostname": "me", "ipAddress": "host-gateway"}],
             "dockerSecurityOptions": ["no-new-privileges", "apparmor:unconfined", "label:type:container_t"],
             "systemControls": [{"namespace": "net.core.somaxconn", "value": "1024"}, {"namespace": "kernel.shmmax", "value": "1"}],
             "logConfiguration": {"logDriver": "json-file", "options": {"max-size": "1m"}},
+            "healthCheck": {"command": ["CMD", "x"], "interval": 5, "timeout": 60, "retries": 10, "startPeriod": 300},
+            "restartPolicy": {"enabled": true, "ignoredExitCodes": [0, 143], "restartAttemptPeriod": 1800},
             "stopTimeout": 5, "versionConsistency": "disabled",
             "resourceRequirements": [{"type": "GPU", "value": "2"}]
         }]
@@ -111,12 +129,35 @@ fn everything_that_is_honoured_is_accepted_and_kept() {
             "com.amazonaws.ecs.capability.logging-driver.json-file",
             "com.amazonaws.ecs.capability.privileged-container",
             "com.amazonaws.ecs.capability.selinux",
+            "ecs.capability.container-health-check",
+            "ecs.capability.container-restart-policy",
             "ecs.capability.task-cpu-mem-limit",
             "ecs.cpu-architecture",
             "ecs.os-type",
             "longshore.runtime.runsc",
         ]
     );
+}
+
+/// A patch with one more option of the log driver awslogs.
+fn awslogs(option: &str, value: &str) -> Value {
+    let mut options = json!({"awslogs-region": "lab-1", "awslogs-group": "/ecs/app"});
+    options[option] = value.into();
+    app(json!({"logConfiguration": {"logDriver": "awslogs", "options": options}}))
+}
+
+#[test]
+fn the_options_of_awslogs_are_kept_and_ask_for_a_host_that_ships_logs() {
+    let options = json!({
+        "awslogs-region": "lab-1", "awslogs-group": "/ecs/app", "awslogs-stream-prefix": "web",
+        "awslogs-create-group": "true", "mode": "non-blocking", "max-buffer-size": "25m",
+    });
+    let asked = app(json!({"logConfiguration": {"logDriver": "awslogs", "options": options}}));
+    let definition = stored(&asked);
+    assert_eq!(definition["containerDefinitions"][0]["logConfiguration"]["options"], options);
+    let attributes = definition["requiresAttributes"].as_array().expect("a list");
+    let wanted = "com.amazonaws.ecs.capability.logging-driver.awslogs";
+    assert!(attributes.iter().any(|attribute| attribute["name"] == wanted), "{attributes:?}");
 }
 
 /// Every member of `part` is in `whole` with the same value.
@@ -315,6 +356,13 @@ fn volumes_and_references() {
         super::merge(&mut b, &json!({"name": "b", "image": "b", "memory": 6}));
         json!({"containerDefinitions": [a, b]})
     };
+    let ordered = two(
+        json!({"dependsOn": [{"containerName": "b", "condition": "SUCCESS"}]}),
+        json!({"essential": false, "startTimeout": 90}),
+    );
+    let kept = stored(&ordered);
+    includes(&kept, &ordered, "");
+    assert_eq!(kept["requiresAttributes"], json!([{"name": "ecs.capability.container-ordering"}]));
     refused(&[
         (app(json!({"mountPoints": [{"sourceVolume": "x", "containerPath": "/x"}]})), "Unknown volume 'x'."),
         (json!({"volumes": [{"host": {}}]}), "Volume.name should not be null or empty."),
@@ -353,6 +401,13 @@ fn volumes_and_references() {
         ),
         (
             two(json!({"dependsOn": [{"containerName": "b", "condition": "HEALTHY"}]}), json!({})),
+            "Container 'app' depends on container 'b' being HEALTHY, which has no healthCheck.",
+        ),
+        (
+            two(
+                json!({"dependsOn": [{"containerName": "b", "condition": "HEALTHY"}]}),
+                json!({"healthCheck": {"command": ["NONE"]}}),
+            ),
             "Container 'app' depends on container 'b' being HEALTHY, which has no healthCheck.",
         ),
         (
@@ -503,12 +558,74 @@ fn container_settings() {
             "Log driver awslogs requires options: awslogs-region, awslogs-group",
         ),
         (
+            awslogs("awslogs-region", "Not A Region"),
+            "containerDefinitions[0].logConfiguration.options.awslogs-region must be the name of a region, such as \
+             eu-west-1.",
+        ),
+        (
+            awslogs("awslogs-group", "a b"),
+            "containerDefinitions[0].logConfiguration.options.awslogs-group must have at most 512 letters, digits and \
+             the characters `.`, `_`, `-`, `/`, `#`.",
+        ),
+        (
+            awslogs("awslogs-stream-prefix", "a:b"),
+            "containerDefinitions[0].logConfiguration.options.awslogs-stream-prefix must have at most 200 characters, \
+             none of them `:` or `*`.",
+        ),
+        (
+            awslogs("awslogs-create-group", "yes"),
+            "containerDefinitions[0].logConfiguration.options.awslogs-create-group must be true or false.",
+        ),
+        (
+            awslogs("mode", "slow"),
+            "containerDefinitions[0].logConfiguration.options.mode must be blocking or non-blocking.",
+        ),
+        (
+            awslogs("max-buffer-size", "much"),
+            "containerDefinitions[0].logConfiguration.options.max-buffer-size must be a number of bytes with an \
+             optional k, m or g, such as 25m.",
+        ),
+        (
             app(json!({"healthCheck": {"command": ["curl", "x"]}})),
             "containerDefinitions[0].healthCheck.command must begin with CMD or CMD-SHELL and have a command.",
         ),
         (
             app(json!({"healthCheck": {"command": ["CMD", "x"], "interval": 4}})),
             "containerDefinitions[0].healthCheck.interval: 4 must be between 5 and 300.",
+        ),
+        (
+            app(json!({"healthCheck": {"command": ["NONE", "x"]}})),
+            "containerDefinitions[0].healthCheck.command must begin with CMD or CMD-SHELL and have a command.",
+        ),
+        (
+            app(json!({"healthCheck": {"command": ["CMD", "x"], "timeout": 61}})),
+            "containerDefinitions[0].healthCheck.timeout: 61 must be between 2 and 60.",
+        ),
+        (
+            app(json!({"healthCheck": {"command": ["CMD", "x"], "retries": 0}})),
+            "containerDefinitions[0].healthCheck.retries: 0 must be between 1 and 10.",
+        ),
+        (
+            app(json!({"healthCheck": {"command": ["CMD", "x"], "startPeriod": 301}})),
+            "containerDefinitions[0].healthCheck.startPeriod: 301 must be between 0 and 300.",
+        ),
+        (
+            app(json!({"restartPolicy": {"enabled": true, "ignoredExitCodes": vec![0; 51]}})),
+            "containerDefinitions[0].restartPolicy.ignoredExitCodes: 51 are given, at most 50 are allowed.",
+        ),
+        (app(json!({"restartPolicy": {}})), "containerDefinitions[0].restartPolicy.enabled should not be null."),
+        (
+            app(json!({"restartPolicy": {"enabled": false}, "dockerLabels": {"longshore.restart.backoff": "1-9"}})),
+            "containerDefinitions[0].dockerLabels.longshore.restart.backoff needs a restartPolicy that is enabled.",
+        ),
+        (
+            app(json!({"restartPolicy": {"enabled": true}, "dockerLabels": {"longshore.restart.backoff": "9-1"}})),
+            "containerDefinitions[0].dockerLabels.longshore.restart.backoff must be the first and the longest wait in \
+             seconds, from 1 to 3600, like 1-300.",
+        ),
+        (
+            app(json!({"restartPolicy": {"enabled": true}, "dockerLabels": {"longshore.restart.unhealthy": "yes"}})),
+            "containerDefinitions[0].dockerLabels.longshore.restart.unhealthy must be true or false.",
         ),
         (
             app(json!({"restartPolicy": {"enabled": true, "restartAttemptPeriod": 59}})),
@@ -587,24 +704,20 @@ fn what_cannot_be_honoured_yet_is_refused_by_name() {
             "volumes[0].efsVolumeConfiguration",
         ),
         (json!({"volumes": [{"name": "a", "configuredAtLaunch": true}]}), "volumes[0].configuredAtLaunch"),
-        (app(json!({"healthCheck": {"command": ["CMD", "x"]}})), "containerDefinitions[0].healthCheck"),
         (app(json!({"secrets": [{"name": "A", "valueFrom": "x"}]})), "containerDefinitions[0].secrets"),
         (
             app(json!({"environmentFiles": [{"type": "s3", "value": "arn:aws:s3:::bucket/a.env"}]})),
             "containerDefinitions[0].environmentFiles.value other than file:///",
         ),
-        (app(json!({"restartPolicy": {"enabled": true}})), "containerDefinitions[0].restartPolicy"),
-        (app(json!({"startTimeout": 5})), "containerDefinitions[0].startTimeout"),
         (
             app(json!({"repositoryCredentials": {"credentialsParameter": "x"}})),
             "containerDefinitions[0].repositoryCredentials",
         ),
         (app(json!({"firelensConfiguration": {"type": "fluentbit"}})), "containerDefinitions[0].firelensConfiguration"),
         (
-            app(
-                json!({"logConfiguration": {"logDriver": "awslogs", "options": {"awslogs-region": "r", "awslogs-group": "g"}}}),
-            ),
-            "containerDefinitions[0].logConfiguration.logDriver awslogs",
+            app(json!({"logConfiguration": {"logDriver": "awslogs", "options": {
+                "awslogs-region": "r-1", "awslogs-group": "g", "awslogs-multiline-pattern": "^x"}}})),
+            "containerDefinitions[0].logConfiguration.options.awslogs-multiline-pattern",
         ),
         (
             app(
@@ -622,8 +735,4 @@ fn what_cannot_be_honoured_yet_is_refused_by_name() {
         );
         refused(&[(patch, &message)]);
     }
-    let patch = json!({"dependsOn": [{"containerName": "b", "condition": "START"}]});
-    let patch = json!({"containerDefinitions": [patch, {"name": "b", "image": "b", "memory": 6}]});
-    let error = register(&patch).expect_err("dependsOn");
-    assert!(error.message.starts_with("containerDefinitions[0].dependsOn is not supported yet"), "{error}");
 }

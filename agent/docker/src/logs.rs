@@ -1,0 +1,154 @@
+//! The log driver `awslogs`, as the engine sees it: its driver `json-file` with a bound on its files, and labels that
+//! say where the agent ships what they hold. The engine's own driver of that name is never used.
+
+use crate::client::Docker;
+use crate::containers::{ListedContainer, RunState};
+use crate::error::DockerError;
+use crate::labels;
+use bollard::models::HostConfigLogConfig;
+use longshore_model::{ContainerSpec, LogConfig, TaskSpec};
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+/// The driver whose output the agent ships.
+pub const AWSLOGS: &str = "awslogs";
+
+/// Bytes of output that a host keeps of a container, unless `max-buffer-size` says more.
+const RING_BYTES: u64 = 16 << 20;
+/// The most that `max-buffer-size` gets.
+const MOST_RING_BYTES: u64 = 1 << 30;
+/// The files that those bytes are split into: the oldest goes when a new one begins.
+const RING_FILES: u64 = 4;
+
+/// Where a container's output goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogTarget {
+    /// The region of the group.
+    pub region: String,
+    /// The log group.
+    pub group: String,
+    /// The stream; the container's id in the engine when absent.
+    pub stream: Option<String>,
+}
+
+/// A container whose output the agent ships.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedContainer {
+    /// Its name.
+    pub name: String,
+    /// The engine's id.
+    pub id: String,
+    /// What it is doing.
+    pub state: RunState,
+    /// Where its output goes.
+    pub target: LogTarget,
+}
+
+impl LogTarget {
+    /// The target of a container of `task`; `None` when its output is not shipped.
+    #[must_use]
+    pub fn of(task: &TaskSpec, container: &ContainerSpec) -> Option<Self> {
+        let log = container.log.as_ref().filter(|log| log.driver == AWSLOGS)?;
+        let option = |name: &str| log.options.get(name).cloned().unwrap_or_default();
+        let prefix = log.options.get("awslogs-stream-prefix").filter(|prefix| !prefix.is_empty());
+        let stream = prefix.map(|prefix| format!("{prefix}/{}/{}", container.name, task.id));
+        Some(Self { region: option("awslogs-region"), group: option("awslogs-group"), stream })
+    }
+
+    /// The labels that say so.
+    pub(crate) fn labels(&self) -> HashMap<String, String> {
+        let mut all = HashMap::from([
+            (labels::LOG_REGION.to_owned(), self.region.clone()),
+            (labels::LOG_GROUP.to_owned(), self.group.clone()),
+        ]);
+        all.extend(self.stream.clone().map(|stream| (labels::LOG_STREAM.to_owned(), stream)));
+        all
+    }
+
+    fn from_labels(all: &HashMap<String, String>) -> Option<Self> {
+        Some(Self {
+            region: all.get(labels::LOG_REGION)?.clone(),
+            group: all.get(labels::LOG_GROUP)?.clone(),
+            stream: all.get(labels::LOG_STREAM).cloned(),
+        })
+    }
+}
+
+/// The engine's driver for a container.
+pub(crate) fn log_config(log: &LogConfig) -> HostConfigLogConfig {
+    if log.driver == AWSLOGS {
+        return ring(log.options.get("max-buffer-size").and_then(|size| bytes(size)).unwrap_or(0));
+    }
+    let options: HashMap<String, String> = log.options.clone().into_iter().collect();
+    HostConfigLogConfig { typ: Some(log.driver.clone()), config: (!options.is_empty()).then_some(options) }
+}
+
+fn ring(asked: u64) -> HostConfigLogConfig {
+    let size = asked.clamp(RING_BYTES, MOST_RING_BYTES) / RING_FILES;
+    let options = [("max-size", size.to_string()), ("max-file", RING_FILES.to_string())];
+    HostConfigLogConfig {
+        typ: Some("json-file".to_owned()),
+        config: Some(options.map(|(name, value)| (name.to_owned(), value)).into()),
+    }
+}
+
+/// A size as the engine writes it: `25m`, `512k`, `1g`, or bytes.
+fn bytes(text: &str) -> Option<u64> {
+    let text = text.trim().to_ascii_lowercase();
+    let text = text.strip_suffix('b').unwrap_or(&text);
+    let (digits, shift) = match text.as_bytes().last()? {
+        b'k' => (&text[..text.len() - 1], 10),
+        b'm' => (&text[..text.len() - 1], 20),
+        b'g' => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    digits.trim().parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+impl Docker {
+    /// Every container whose output the agent ships, in any state. One call; nothing is inspected.
+    ///
+    /// # Errors
+    /// When the engine does not answer: then nothing is known about any container.
+    pub async fn logged(&self) -> Result<Vec<LoggedContainer>, DockerError> {
+        let all = self.list_labelled(labels::LOG_GROUP).await?;
+        let logged = |c: ListedContainer| {
+            let target = LogTarget::from_labels(&c.labels)?;
+            Some(LoggedContainer { name: c.name, id: c.id, state: c.state, target })
+        };
+        Ok(all.into_iter().filter_map(logged).collect())
+    }
+
+    /// The newest file with a container's output, as the engine names it, by name or id; `None` when there is no such
+    /// container or it never was about to start.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn log_file(&self, name: &str) -> Result<Option<PathBuf>, DockerError> {
+        Ok(self.inspect(name).await?.and_then(|found| found.log_file))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn the_ring_is_bounded_and_as_large_as_asked() {
+        let size = |options: &[(&str, &str)]| {
+            let options: BTreeMap<String, String> =
+                options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            let made = log_config(&LogConfig { driver: AWSLOGS.to_owned(), options });
+            assert_eq!(made.typ.as_deref(), Some("json-file"));
+            let config = made.config.expect("bounds");
+            assert_eq!(config["max-file"], "4");
+            config["max-size"].parse::<u64>().expect("a number") * 4
+        };
+        assert_eq!(size(&[]), 16 << 20);
+        assert_eq!(size(&[("max-buffer-size", "64m")]), 64 << 20);
+        assert_eq!(size(&[("max-buffer-size", "100k")]), 16 << 20);
+        assert_eq!(size(&[("max-buffer-size", "9999g")]), 1 << 30);
+        assert_eq!([bytes("2kb"), bytes("x"), bytes("7"), bytes("")], [Some(2048), None, Some(7), None]);
+    }
+}

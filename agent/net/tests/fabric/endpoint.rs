@@ -1,0 +1,98 @@
+//! The host's own address for tasks: who reaches it, by which way, and that it is put back.
+
+use crate::world::{WATCH, sh, sh_in, until, world};
+use longshore_net::{EndpointConfig, HostEndpoint, Names, Namespace};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+/// A namespace with one link to the host: `name` on its side has `address`, and everything else is behind it.
+fn neighbour(name: &str, host: &str, address: &str) -> PathBuf {
+    sh(&format!(
+        "ip netns add {name}; ip link add {name} type veth peer name eth0 netns {name}; \
+         ip addr add {host}/24 dev {name}; ip link set {name} up; ip -n {name} addr add {address}/24 dev eth0; \
+         ip -n {name} link set eth0 up; ip -n {name} route add default via {host}"
+    ));
+    Path::new("/run/netns").join(name)
+}
+
+/// Says its name to whoever connects.
+fn answer(listener: TcpListener, name: &'static str) {
+    listener.set_nonblocking(false).expect("set");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let _ = (&stream).write_all(name.as_bytes());
+        }
+    });
+}
+
+/// Whoever answers at an address, seen from a namespace.
+fn who(netns: &Path, at: &str) -> Option<String> {
+    let namespace = Namespace::open(netns).expect("there");
+    let address: SocketAddr = at.parse().expect("an address");
+    let (send, receive) = std::sync::mpsc::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let asked = namespace.run(move || -> std::io::Result<String> {
+                let mut stream = std::net::TcpStream::connect_timeout(&address, WATCH)?;
+                stream.set_read_timeout(Some(WATCH))?;
+                let mut text = String::new();
+                stream.read_to_string(&mut text)?;
+                Ok(text)
+            });
+            let _ = send.send(runtime.block_on(asked).expect("entered").ok());
+        });
+    });
+    receive.recv().expect("asked")
+}
+
+#[test]
+fn containers_and_the_host_are_answered_and_neighbours_are_not() {
+    world(async || {
+        sh("mkdir -p /run/netns; sysctl -qw net.ipv4.ip_forward=1");
+        let container = neighbour("docker0", "172.17.0.1", "172.17.0.2");
+        let stranger = neighbour("lan0", "192.0.2.1", "192.0.2.2");
+        // Somebody has port 80 of every address, and Docker leads it to a container.
+        answer(TcpListener::bind("0.0.0.0:80").expect("free"), "web");
+        sh("iptables -w -t nat -A OUTPUT -p tcp --dport 80 -m addrtype --dst-type LOCAL -j DNAT --to 172.17.0.2:9");
+        let bridges = vec!["docker0".to_owned()];
+        let config = EndpointConfig { port: 51679, bridges, names: Names::default(), host: None };
+        let endpoint = HostEndpoint::open(config).await.expect("possible here");
+        answer(endpoint.listen().await.expect("before the address is there"), "agent");
+        let done: Vec<String> = endpoint.repair().await.expect("made").iter().map(ToString::to_string).collect();
+        assert_eq!(done, ["firewall table ls_meta", "address 169.254.170.2/32 of lo"]);
+        assert_eq!(endpoint.repair().await.expect("nothing to do"), []);
+
+        let here = PathBuf::from("/proc/thread-self/ns/net");
+        let check = |what: &str| {
+            until(what, || (who(&container, "169.254.170.2:80").as_deref() == Some("agent")).then_some(()));
+            assert_eq!(who(&here, "169.254.170.2:80").as_deref(), Some("agent"), "{what}");
+            for port in [80, 51679] {
+                assert_eq!(who(&stranger, &format!("169.254.170.2:{port}")), None, "{what}: {port}");
+            }
+        };
+        check("at first");
+        assert_eq!(who(&container, "172.17.0.1:80").as_deref(), Some("web"), "other addresses are whose they were");
+        for line in [
+            "nft delete table inet ls_meta",
+            "nft flush chain inet ls_meta ask",
+            "nft insert rule inet ls_meta guard accept",
+            "nft flush ruleset",
+            "ip addr del 169.254.170.2/32 dev lo",
+        ] {
+            sh(line);
+            assert!(!endpoint.repair().await.expect(line).is_empty(), "{line}");
+            assert_eq!(endpoint.repair().await.expect(line), [], "{line}: the second time");
+            check(line);
+        }
+
+        // What clouds have at link-local addresses is the host's alone.
+        sh_in(&stranger, "ip addr add 169.254.169.254/32 dev lo");
+        sh("ip route add 169.254.169.254 via 192.0.2.2");
+        let cloud = Namespace::open(&stranger).expect("there").run(|| TcpListener::bind("0.0.0.0:7")).await;
+        answer(cloud.expect("entered").expect("free"), "cloud");
+        until("the cloud", || (who(&here, "169.254.169.254:7").as_deref() == Some("cloud")).then_some(()));
+        assert_eq!(who(&container, "169.254.169.254:7"), None);
+    });
+}

@@ -1,0 +1,216 @@
+//! Restart policies: a container that ended is started again in place, as ECS's `restartPolicy` has it, or, beyond ECS,
+//! after a wait that grows while it keeps ending soon, and also when its health check fails.
+//!
+//! The intent and the count are in the record before the start is asked for. A start that a crash cut is repeated: what
+//! the policy wants is that the container runs, so one start more does no harm.
+
+use crate::observe::{Ended, Inspected};
+use crate::outcome::Stage;
+use crate::pass::{Pass, View};
+use crate::policy::LONGEST_WAIT;
+use crate::reasons;
+use crate::record::{ContainerRecord, Phase, Restarts, Stopped, Wish};
+use crate::step::Step;
+use crate::task::Task;
+use longshore_model::{HealthStatus, RestartPolicy, Timestamp};
+use std::time::Duration;
+
+/// What becomes of a container that ended.
+enum Verdict {
+    /// It is started again, after this long.
+    Again(Duration),
+    /// It is not; why, for people, where its policy decided that.
+    Over(Option<String>),
+}
+
+impl Task {
+    /// Container `i` ran and ended: starts it again if its policy says so, else it is over.
+    pub(crate) fn ended(&mut self, i: usize, ended: Ended, now: Timestamp) {
+        let stopped_by_us = std::mem::take(&mut self.live.containers[i].unhealthy);
+        let mut ended = ended;
+        if stopped_by_us {
+            ended.reason.get_or_insert_with(|| reasons::UNHEALTHY.to_owned());
+        }
+        match self.verdict(i, &ended, stopped_by_us) {
+            Verdict::Again(wait) => {
+                let stopped = self.stopped(i, ended);
+                let container = &mut self.record.containers[i];
+                container.restarts.exit_code = stopped.exit_code;
+                container.phase = Phase::Restarting { ended: stopped, not_before: now.after(wait), asked: false };
+                // It was just looked at.
+                self.live.containers[i].startable = true;
+            }
+            Verdict::Over(why) => {
+                ended.reason = ended.reason.or(why);
+                self.end(i, ended);
+            }
+        }
+    }
+
+    fn verdict(&mut self, i: usize, ended: &Ended, stopped_by_us: bool) -> Verdict {
+        let Some(policy) = self.outline.containers[i].restart.clone() else { return Verdict::Over(None) };
+        let wanted = matches!(self.record.wish, Wish::Unknown | Wish::Run) && self.record.ending.is_none();
+        // Without an exit code it is not known how it ended, and ECS lets it be.
+        let (true, true, Some(code)) = (wanted, ended.ran, ended.exit_code) else { return Verdict::Over(None) };
+        if policy.ignored_exit_codes.contains(&code) && !stopped_by_us {
+            return Verdict::Over(Some(format!("not restarted: exit code {code} is one of its ignoredExitCodes")));
+        }
+        let container = &mut self.record.containers[i];
+        let ran_for = ended.at.since(container.began_last().unwrap_or(ended.at));
+        let restarts = &mut container.restarts;
+        let steady = ran_for >= period(&policy);
+        restarts.soon = if steady { 0 } else { restarts.soon.saturating_add(1) };
+        match (&policy.backoff, steady) {
+            (None, true) => Verdict::Again(Duration::ZERO),
+            (None, false) => Verdict::Over(Some(format!(
+                "not restarted: it ran for {} s, and its restartAttemptPeriod is {} s",
+                ran_for.as_secs(),
+                policy.attempt_period_secs
+            ))),
+            (Some(backoff), _) => {
+                let first = u64::from(backoff.first_secs);
+                let wait = first << restarts.soon.saturating_sub(1).min(20);
+                Verdict::Again(Duration::from_secs(wait.min(backoff.longest_secs.into())))
+            }
+        }
+    }
+
+    /// Container `i` is to be started again and was seen not to run: still, or because it ended again.
+    pub(crate) fn absorb_down(&mut self, i: usize, seen: Inspected, timed_out: Option<String>, now: Timestamp) {
+        let container = &mut self.record.containers[i];
+        let Phase::Restarting { asked, .. } = container.phase else { return };
+        if asked && seen.started_at > container.began_last() {
+            container.restarts.began_at = seen.started_at;
+            return self.absorb_end(i, seen, now);
+        }
+        match timed_out {
+            Some(text) => self.fail(i, Stage::Start, &text, true, now),
+            None => self.live.containers[i].startable = true,
+        }
+    }
+
+    /// Asks for the start of container `i`, once its wait is over.
+    pub(crate) fn start_again(&mut self, i: usize, view: &View<'_>, pass: &mut Pass) {
+        let name = self.record.containers[i].name.clone();
+        let Phase::Restarting { not_before, asked, .. } = &self.record.containers[i].phase else { return };
+        let (not_before, asked) = (*not_before, *asked);
+        let longest = self.outline.containers[i].restart.as_ref().and_then(|policy| policy.backoff.as_ref());
+        let longest = longest.map_or(Duration::ZERO, |b| Duration::from_secs(b.longest_secs.into()));
+        // A time further ahead than any wait was set before the clock was turned back.
+        if not_before > view.now && not_before.since(view.now) <= longest.max(LONGEST_WAIT) {
+            pass.wait(Some(&name), format!("its restart at {not_before}"));
+            pass.wake(not_before);
+            return;
+        }
+        if self.is_free(&Step::Start(i), view, pass) {
+            let container = &mut self.record.containers[i];
+            if let Phase::Restarting { asked, .. } = &mut container.phase {
+                *asked = true;
+            }
+            // One that did not get through is not another.
+            container.restarts.count = container.restarts.count.saturating_add(u32::from(!asked));
+            self.live.containers[i].startable = false;
+            self.ask(Step::Start(i), view, pass);
+        }
+    }
+
+    /// Stops container `i`, which runs, if it is unhealthy and its policy wants it restarted for that.
+    pub(crate) fn restart_unhealthy(&mut self, i: usize, view: &View<'_>, pass: &mut Pass) {
+        let container = &self.record.containers[i];
+        let Some(policy) = self.outline.containers[i].restart.clone().filter(|policy| policy.when_unhealthy) else {
+            return;
+        };
+        if container.health != Some(HealthStatus::Unhealthy) || self.record.wish != Wish::Run {
+            return;
+        }
+        let name = container.name.clone();
+        let ripe = container.began_last().unwrap_or(view.now).after(period(&policy));
+        if policy.backoff.is_none() && ripe > view.now {
+            // Stopped sooner, it would not be started again.
+            pass.wait(Some(&name), format!("its restart, since it is unhealthy, not before {ripe}"));
+            pass.wake(ripe);
+            return;
+        }
+        let halt = self.halt(i, view);
+        if self.is_free(&Step::Stop(i, halt), view, pass) {
+            self.live.containers[i].unhealthy = true;
+            self.ask(Step::Stop(i, halt), view, pass);
+        }
+    }
+
+    /// Container `i` runs again, or for the first time.
+    pub(crate) fn began(&mut self, i: usize, id: String, at: Timestamp) {
+        let container = &mut self.record.containers[i];
+        if matches!(container.phase, Phase::Restarting { .. }) {
+            // Its check begins anew.
+            container.health = container.health.map(|_| HealthStatus::Unknown);
+        }
+        if !container.phase.is_running() {
+            container.restarts.began_at = Some(at);
+        }
+        container.started_at.get_or_insert(at);
+        container.phase = Phase::Running { id };
+    }
+
+    /// `ended` with what was recorded before.
+    pub(crate) fn stopped(&self, i: usize, ended: Ended) -> Stopped {
+        let container = &self.record.containers[i];
+        let Ended { id, ran, exit_code, reason, at, remains } = ended;
+        let before = match &container.phase {
+            Phase::Restarting { ended, .. } => ended.exit_code,
+            Phase::Waiting
+            | Phase::Pulled
+            | Phase::Created { .. }
+            | Phase::Starting { .. }
+            | Phase::Discarding { .. }
+            | Phase::Running { .. }
+            | Phase::Stopped(_) => None,
+        };
+        Stopped {
+            id: id.or_else(|| container.phase.id().map(str::to_owned)),
+            ran: ran || container.started_at.is_some(),
+            exit_code: exit_code.or(before),
+            reason,
+            at,
+            remains,
+        }
+    }
+}
+
+fn period(policy: &RestartPolicy) -> Duration {
+    Duration::from_secs(policy.attempt_period_secs.into())
+}
+
+impl ContainerRecord {
+    /// When it began to run for the last time.
+    fn began_last(&self) -> Option<Timestamp> {
+        self.restarts.began_at.or(self.started_at)
+    }
+
+    /// What is to be said of its restarts, for people.
+    pub(crate) fn restart_reason(&self) -> Option<String> {
+        let Restarts { count, soon, exit_code, .. } = self.restarts;
+        let last = exit_code.map(|code| format!("; it last ended with exit code {code}")).unwrap_or_default();
+        let crashes = |soon: u32| match soon {
+            0 | 1 => String::new(),
+            soon => format!("; crash loop: it ended {soon} times in a row before its restartAttemptPeriod was over"),
+        };
+        match &self.phase {
+            Phase::Restarting { ended, not_before, asked } => {
+                let code = ended.exit_code.map(|code| format!(" with exit code {code}")).unwrap_or_default();
+                let why = ended.reason.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+                let next = count.saturating_add(u32::from(!asked));
+                let text = format!("Ended{code} at {}{why}; restart {next} at {not_before}", ended.at);
+                Some(reasons::clip(text + &crashes(soon)))
+            }
+            Phase::Running { .. } if count > 0 => Some(format!("Restarts: {count}{last}{}", crashes(soon))),
+            Phase::Waiting
+            | Phase::Pulled
+            | Phase::Created { .. }
+            | Phase::Starting { .. }
+            | Phase::Discarding { .. }
+            | Phase::Running { .. }
+            | Phase::Stopped(_) => None,
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Health, dependencies and restarts through the reconciler: events that wake it, and crashes in between.
+
+use super::*;
+use longshore_model::{ContainerCondition, Dependency, HealthStatus, RestartPolicy};
+
+/// A task of a container `c` that is always restarted at once.
+fn restarting() -> TaskSpec {
+    let mut task = spec(&[("c", &[])]);
+    let restart =
+        RestartPolicy { ignored_exit_codes: vec![], attempt_period_secs: 0, backoff: None, when_unhealthy: false };
+    task.containers[0].lifecycle.restart = Some(restart);
+    task
+}
+
+/// A crash at every few milliseconds of a restart: the next process finishes it, and it counts once.
+#[tokio::test(start_paused = true)]
+async fn a_crash_at_any_point_of_a_restart_counts_it_once() {
+    for after in (0..240).step_by(5) {
+        let host = FakeHost::new();
+        let mut rig = Rig::on(&host);
+        let task = restarting();
+        rig.complete(1, vec![run(&task)]).await;
+        rig.until_status(task.id, TaskStatus::Running).await;
+        rig.exit(&task, 0, 1).await;
+        tokio::time::sleep(Duration::from_millis(after)).await;
+        let host = rig.crash().await;
+        let mut rig = Rig::on(&host);
+        // It counts from when it is asked for.
+        let done = |r: &TaskReport| r.containers[0].reason.as_deref().is_some_and(|why| why.starts_with("Restarts: "));
+        rig.until("a restart", |o| o.get(&task.id).is_some_and(|r| done(r))).await;
+        let report = rig.until_status(task.id, TaskStatus::Running).await;
+        assert_eq!(report.containers[0].restart_count, 1, "after {after} ms");
+        let state = host.state();
+        let container = state.containers.values().next().expect("it exists");
+        assert_eq!((container.runs, container.state), (2, RunState::Running), "after {after} ms: {report:?}");
+        assert_eq!(container.id, report.containers[0].runtime_id.clone().expect("it has one"), "the same one");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn health_is_taken_from_events_and_lets_others_begin() {
+    let host = FakeHost::new();
+    let mut rig = Rig::on(&host);
+    let mut task = spec(&[("db", &[]), ("app", &[])]);
+    let db = task.containers[0].name.clone();
+    task.containers[1].lifecycle.depends_on =
+        vec![Dependency { container: db, condition: ContainerCondition::Healthy }];
+    rig.complete(1, vec![run(&task)]).await;
+    let wait = "container `app`: container `db` to be healthy; given up at ";
+    let waits = |r: &TaskReport| r.waiting_for.as_deref().is_some_and(|what| what.starts_with(wait));
+    rig.until("the wait", |o| o.get(&task.id).is_some_and(|r| waits(r))).await;
+    assert_eq!(calls(&host, "start"), ["start db"]);
+    rig.change(&task, 0, |c| c.health = Some(HealthStatus::Healthy));
+    rig.hint(&task, 0).await;
+    let report = rig.until_status(task.id, TaskStatus::Running).await;
+    assert_eq!((report.containers[0].health, report.containers[0].has_check), (HealthStatus::Healthy, true));
+    assert_eq!((report.containers[1].health, report.containers[1].has_check), (HealthStatus::Unknown, false));
+    rig.complete(2, vec![assigned(&task, DesiredStatus::Stopped)]).await;
+    rig.until_status(task.id, TaskStatus::Stopped).await;
+    assert_eq!(calls(&host, "stop"), ["stop app", "stop db"]);
+}

@@ -1,0 +1,229 @@
+//! The one task that reads for all containers.
+//!
+//! ```text
+//! listing -> followers -> gather (blocks on files) -> one batch in flight -> answers -> followers
+//! ```
+//!
+//! While a batch is in flight nothing is read, so what waits is in the engine's files and never here.
+
+use super::follower::Follower;
+use super::{Answer, Chunk, Found, Gate, PutError, Sink, Source};
+use crate::session::backoff::Backoff;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+/// Between two looks at the files: what is printed meanwhile goes together.
+const TICK: Duration = Duration::from_millis(200);
+/// Between two listings when nothing happens, and when much does.
+const RELIST: Duration = Duration::from_secs(30);
+const RELIST_SOON: Duration = Duration::from_millis(500);
+/// After a listing that failed.
+const RELIST_AGAIN: Duration = Duration::from_secs(1);
+/// Bytes of messages in a batch, and in it of one container.
+const BATCH: usize = 1 << 20;
+const CHUNK: usize = 256 << 10;
+/// Room to read a file into: lines are longer there than their messages.
+const BUFFER: usize = 512 << 10;
+/// A chunk from so many bytes on has probably left something behind, which does not wait for the next tick.
+const MUCH: usize = 64 << 10;
+/// Waits after a batch that was not answered.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// Between two warnings about a control plane that takes nothing.
+const WARN: Duration = Duration::from_secs(60);
+
+type Followers = BTreeMap<String, Follower>;
+
+/// A batch, whose each part, and whether there was room for more.
+struct Batch {
+    ids: Vec<String>,
+    chunks: Vec<Chunk>,
+    full: bool,
+}
+
+/// What comes back when a batch was answered.
+struct Put {
+    sink: Box<dyn Sink>,
+    batch: Batch,
+    answers: Vec<Answer>,
+}
+
+/// Ships what containers print: a long-lived task.
+pub struct Collector {
+    source: Arc<dyn Source>,
+    /// Absent while a batch is in flight.
+    sink: Option<Box<dyn Sink>>,
+    gate: Gate,
+    followers: Followers,
+    /// The container that was read last: the next batch begins behind it, so that none waits for ever.
+    last: String,
+}
+
+impl Collector {
+    /// A collector that finds containers by `source` and ships to `sink`.
+    #[must_use]
+    pub fn new(source: Arc<dyn Source>, sink: Box<dyn Sink>, gate: Gate) -> Self {
+        Self { source, sink: Some(sink), gate, followers: Followers::new(), last: String::new() }
+    }
+
+    /// Runs until `shutdown`. What was read and not answered is read again by the next start.
+    pub async fn run(self, shutdown: CancellationToken) {
+        shutdown.run_until_cancelled(Box::pin(self.collect())).await;
+    }
+
+    async fn collect(mut self) {
+        let gate = self.gate.clone();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut listed = Instant::now();
+        let mut list_at = listed;
+        let mut in_flight: BoxFuture<'static, Put> = std::future::pending().boxed();
+        let mut more = false;
+        loop {
+            let waits = self.sink.is_some() && self.followers.values().any(|follower| !follower.is_done());
+            tokio::select! {
+                put = &mut in_flight => {
+                    in_flight = std::future::pending().boxed();
+                    more = put.batch.full;
+                    self.answered(put);
+                }
+                () = gate.look() => list_at = list_at.min(listed + RELIST_SOON),
+                () = tokio::time::sleep_until(list_at) => {
+                    listed = Instant::now();
+                    list_at = listed + match self.list().await {
+                        Ok(()) => RELIST,
+                        Err(why) => {
+                            tracing::debug!(why, "could not look for containers with output");
+                            RELIST_AGAIN
+                        }
+                    };
+                }
+                _ = tick.tick(), if waits => more = true,
+            }
+            if std::mem::take(&mut more) && self.sink.is_some() {
+                let batch = self.gather().await;
+                if let Some(sink) = self.sink.take_if(|_| !batch.chunks.is_empty()) {
+                    in_flight = put(sink, batch).boxed();
+                }
+            }
+        }
+    }
+
+    /// Brings the followers in line with the containers.
+    async fn list(&mut self) -> Result<(), String> {
+        let all = self.source.list().await?;
+        for follower in self.followers.values_mut() {
+            follower.set_runs(false);
+        }
+        for Found { id, name, target, began, runs } in &all {
+            if let Some(follower) = self.followers.get_mut(id) {
+                follower.set_runs(*runs);
+                continue;
+            }
+            // One that has not begun has nothing; the event of its start brings the next listing.
+            let file = if *began { self.source.file(id).await? } else { None };
+            match file {
+                Some(file) => {
+                    self.gate.open(name);
+                    let follower = Follower::new(name.clone(), target.clone(), file, *runs);
+                    self.followers.insert(id.clone(), follower);
+                }
+                None => self.gate.close(name),
+            }
+        }
+        // What is gone is over once its files, which stay readable while they are open, were read.
+        let gone = |id: &String| !all.iter().any(|found| found.id == *id);
+        self.followers.retain(|id, follower| !(gone(id) && follower.is_done()));
+        self.gate.listed(all.into_iter().map(|found| found.name));
+        Ok(())
+    }
+
+    /// Reads what is next of each container, on a thread that may block.
+    async fn gather(&mut self) -> Batch {
+        let mut followers = std::mem::take(&mut self.followers);
+        let last = std::mem::take(&mut self.last);
+        let gathered = tokio::task::spawn_blocking(move || {
+            let (batch, last) = gather(&mut followers, last, now_ms());
+            (followers, batch, last)
+        });
+        let (followers, batch, last) =
+            gathered.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        (self.followers, self.last) = (followers, last);
+        for follower in self.followers.values_mut() {
+            if follower.becomes_done() {
+                self.gate.close(&follower.name);
+            }
+        }
+        batch
+    }
+
+    fn answered(&mut self, put: Put) {
+        self.sink = Some(put.sink);
+        for ((id, chunk), answer) in put.batch.ids.iter().zip(&put.batch.chunks).zip(put.answers) {
+            if let Some(follower) = self.followers.get_mut(id) {
+                follower.answered(chunk, answer);
+            }
+        }
+    }
+}
+
+fn gather(followers: &mut Followers, last: String, now_ms: i64) -> (Batch, String) {
+    let mut batch = Batch { ids: Vec::new(), chunks: Vec::new(), full: false };
+    let mut ids: Vec<&String> = followers.keys().collect();
+    let behind = ids.partition_point(|id| **id <= last);
+    ids.rotate_left(behind);
+    let ids: Vec<String> = ids.into_iter().cloned().collect();
+    let mut buffer = Vec::new();
+    let (mut size, mut last) = (0, last);
+    for id in ids {
+        let Some(follower) = followers.get_mut(&id).filter(|follower| !follower.is_done()) else { continue };
+        if size >= BATCH {
+            batch.full = true;
+            break;
+        }
+        buffer.resize(BUFFER, 0);
+        let Some(chunk) = follower.next(CHUNK, &mut buffer, now_ms) else { continue };
+        let bytes: usize = chunk.events.iter().map(|event| event.message.len() + 26).sum();
+        // The answer to a question is what reading waits for.
+        batch.full |= bytes >= MUCH || chunk.events.is_empty();
+        size += bytes;
+        last.clone_from(&id);
+        batch.ids.push(id);
+        batch.chunks.push(chunk);
+    }
+    (batch, last)
+}
+
+/// Puts a batch until it is answered.
+async fn put(mut sink: Box<dyn Sink>, batch: Batch) -> Put {
+    let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+    let since = Instant::now();
+    let mut warned: Option<Instant> = None;
+    loop {
+        match sink.put(&batch.chunks).await {
+            Ok(answers) => {
+                if warned.is_some() {
+                    let away_secs = since.elapsed().as_secs();
+                    tracing::info!(away_secs, "the control plane takes containers' output again");
+                }
+                return Put { sink, batch, answers };
+            }
+            Err(PutError(why)) => {
+                if warned.is_none_or(|warned| warned.elapsed() > WARN) {
+                    tracing::warn!(why, "containers' output is not shipped; it stays in the engine's files meanwhile");
+                    warned = Some(Instant::now());
+                }
+                tokio::time::sleep(backoff.next()).await;
+            }
+        }
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,341 @@
+//! One container's output: asked about, read, shipped, and over.
+
+use super::file::{Next, Reader};
+use super::line::Line;
+use super::{Answer, Chunk, Event, Target};
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Bytes of the longest message of an event; longer ones become several.
+const MOST_MESSAGE: usize = 256 * 1024 - 26;
+/// How long a part of a line waits for the rest.
+const PATIENCE_MS: i64 = 5_000;
+/// After a refusal.
+const REFUSED: Duration = Duration::from_secs(60);
+/// What the stream says where output is missing.
+const LOST: &str = "[longshore] Output is missing here: the host overwrote it before it could be shipped.";
+
+/// Where a follower stands with the control plane.
+#[derive(Debug)]
+enum State {
+    /// It is asked where the stream is.
+    Asking,
+    /// From here on, what is read is shipped.
+    Following { reader: Box<Option<Reader>>, shipped: Vec<u8> },
+    /// The control plane does not take it; it is asked again then.
+    Refused { until: Instant },
+    /// Everything was shipped, and nothing more will come.
+    Done,
+}
+
+/// A part of a long line.
+#[derive(Debug)]
+struct Part {
+    at_ms: i64,
+    text: String,
+}
+
+/// Follows one container's output. Reading never goes further than one chunk beyond what is shipped.
+#[derive(Debug)]
+pub(super) struct Follower {
+    pub(super) name: String,
+    target: Target,
+    path: PathBuf,
+    runs: bool,
+    state: State,
+    lost: bool,
+    told: bool,
+    /// When there was something last.
+    busy: Instant,
+    looked: Instant,
+}
+
+/// A look at a quiet file now and then is enough.
+const QUIET_AFTER: Duration = Duration::from_secs(10);
+const QUIET_LOOK: Duration = Duration::from_millis(950);
+
+impl Follower {
+    pub(super) fn new(name: String, target: Target, path: PathBuf, runs: bool) -> Self {
+        let now = Instant::now();
+        let state = State::Asking;
+        Self { name, target, path, runs, state, lost: false, told: false, busy: now, looked: now }
+    }
+
+    /// Told by a listing. What was printed until it ended is in the files by then.
+    pub(super) fn set_runs(&mut self, runs: bool) {
+        if self.runs && !runs {
+            self.busy = Instant::now();
+        }
+        self.runs = runs;
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
+    /// Whether it is done, the first time that somebody asks since.
+    pub(super) fn becomes_done(&mut self) -> bool {
+        self.is_done() && !std::mem::replace(&mut self.told, true)
+    }
+
+    /// The next chunk to ship, of about `most` bytes; `None` when there is nothing now. `buffer` is room to read into.
+    pub(super) fn next(&mut self, most: usize, buffer: &mut [u8], now_ms: i64) -> Option<Chunk> {
+        match &self.state {
+            State::Done => None,
+            State::Refused { until } if *until > Instant::now() => None,
+            State::Refused { .. } | State::Asking => {
+                self.state = State::Asking;
+                Some(Chunk { target: self.target.clone(), from: Vec::new(), to: Vec::new(), events: Vec::new() })
+            }
+            State::Following { .. } => {
+                if self.busy.elapsed() > QUIET_AFTER && self.looked.elapsed() < QUIET_LOOK {
+                    return None;
+                }
+                self.looked = Instant::now();
+                let chunk = self.read(most, buffer, now_ms).unwrap_or_else(|error| {
+                    tracing::warn!(container = self.name, %error, "could not read a container's output");
+                    None
+                });
+                if chunk.is_some() {
+                    self.busy = Instant::now();
+                }
+                chunk
+            }
+        }
+    }
+
+    fn read(&mut self, most: usize, buffer: &mut [u8], now_ms: i64) -> io::Result<Option<Chunk>> {
+        let State::Following { reader, shipped } = &mut self.state else { return Ok(None) };
+        if reader.is_none() {
+            match Reader::seek(&self.path, shipped)? {
+                Some((found, lost)) => {
+                    **reader = Some(found);
+                    self.lost |= lost;
+                }
+                None if self.runs => return Ok(None),
+                None => {
+                    self.state = State::Done;
+                    return Ok(None);
+                }
+            }
+        }
+        let Some(reader) = reader.as_mut() else { return Ok(None) };
+        loop {
+            if self.runs && !reader.has_news()? {
+                return Ok(None);
+            }
+            let room = buffer.len();
+            let bytes = reader.peek(buffer)?;
+            let full = bytes.len() == room;
+            let cut = Cut { most, now_ms, whole: full, over: !self.runs };
+            let taken = take(bytes, cut, &self.name);
+            let rest = bytes.len() - taken.bytes;
+            let held = rest > 0 && bytes[taken.bytes..].contains(&b'\n');
+            reader.skip(taken.bytes);
+            if !taken.events.is_empty() {
+                let mut events = taken.events;
+                if std::mem::take(&mut self.lost) {
+                    tracing::warn!(container = self.name, "output was overwritten before it could be shipped");
+                    let at_ms = events[0].at_ms;
+                    events.insert(0, Event { at_ms, message: LOST.to_owned() });
+                }
+                let to = reader.cursor()?.map(super::file::Cursor::to_bytes).unwrap_or_default();
+                return Ok(Some(Chunk { target: self.target.clone(), from: shipped.clone(), to, events }));
+            }
+            if taken.bytes > 0 {
+                continue;
+            }
+            if held {
+                // Parts of a line whose rest has not come.
+                return Ok(None);
+            }
+            match reader.advance(rest)? {
+                Next::More => {}
+                Next::MoreAfterLoss => self.lost = true,
+                Next::End if self.runs => return Ok(None),
+                Next::End => {
+                    self.state = State::Done;
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// Takes the answer to the chunk that was given last.
+    pub(super) fn answered(&mut self, chunk: &Chunk, answer: Answer) {
+        match answer {
+            Answer::Refused(why) => {
+                if !matches!(self.state, State::Refused { .. }) {
+                    let (container, group) = (&self.name, &self.target.group);
+                    tracing::error!(container, group, why, "the control plane does not take a container's output");
+                }
+                self.state = State::Refused { until: Instant::now() + REFUSED };
+            }
+            Answer::At(cursor) => match &mut self.state {
+                State::Following { shipped, .. } if cursor == chunk.to => *shipped = cursor,
+                // Asked for the first time, or somebody shipped it before: an answer was lost.
+                State::Following { .. } | State::Asking | State::Refused { .. } => {
+                    self.state = State::Following { reader: Box::new(None), shipped: cursor };
+                }
+                State::Done => {}
+            },
+        }
+    }
+}
+
+/// How much is taken of what was read.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    /// About so many bytes of messages.
+    most: usize,
+    now_ms: i64,
+    /// There is more than was read.
+    whole: bool,
+    /// Nothing more will be printed.
+    over: bool,
+}
+
+/// What was taken: events, and the bytes of the file that they are from.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Taken {
+    events: Vec<Event>,
+    bytes: usize,
+}
+
+/// Takes whole lines from the beginning of `bytes`. It ends where no line is in parts, so that whoever goes on from
+/// there misses nothing; parts that wait too long, or that are too many, become events of their own.
+fn take(bytes: &[u8], cut: Cut, name: &str) -> Taken {
+    let mut events: Vec<Event> = Vec::new();
+    let mut parts: [Option<Part>; 2] = [None, None];
+    let mut clean = (0, 0);
+    let (mut end, mut size, mut limited) = (0, 0, false);
+    for line in bytes.split_inclusive(|b| *b == b'\n').filter(|line| line.ends_with(b"\n")) {
+        end += line.len();
+        let Some((line, at_ms)) = Line::parse(line).and_then(|line| line.at_ms().map(|at| (line, at))) else {
+            tracing::warn!(container = name, "a line of a container's output is not as the engine writes it");
+            if parts.iter().all(Option::is_none) {
+                clean = (end, events.len());
+            }
+            continue;
+        };
+        let (text, ends) = line.text();
+        let part = &mut parts[line.side()];
+        if part.as_ref().is_some_and(|part| part.text.len() + text.len() > MOST_MESSAGE) {
+            push(&mut events, part.take());
+        }
+        part.get_or_insert_with(|| Part { at_ms, text: String::new() }).text.push_str(text);
+        if ends {
+            push(&mut events, part.take());
+        }
+        size += text.len() + 26;
+        if parts.iter().all(Option::is_none) {
+            clean = (end, events.len());
+            limited = size >= cut.most;
+            if limited {
+                break;
+            }
+        }
+    }
+    let waited = parts.iter().flatten().any(|part| cut.now_ms - part.at_ms > PATIENCE_MS);
+    if clean.0 < end && !limited && (cut.over || waited || (cut.whole && clean.0 == 0)) {
+        // In the order in which they began.
+        parts.sort_by_key(|part| part.as_ref().map(|part| part.at_ms));
+        for part in parts {
+            push(&mut events, part);
+        }
+        clean = (end, events.len());
+    }
+    if clean.0 == 0 && end == 0 && cut.whole {
+        // More than any line of the engine's has, without an end.
+        tracing::warn!(container = name, bytes = bytes.len(), "passed over what is not the engine's");
+        clean.0 = bytes.len();
+    }
+    events.truncate(clean.1);
+    Taken { events, bytes: clean.0 }
+}
+
+/// Makes events of a line; an empty one is none.
+fn push(events: &mut Vec<Event>, part: Option<Part>) {
+    let Some(Part { at_ms, mut text }) = part else { return };
+    while text.len() > MOST_MESSAGE {
+        let mut at = MOST_MESSAGE;
+        while !text.is_char_boundary(at) {
+            at -= 1;
+        }
+        let rest = text.split_off(at);
+        events.push(Event { at_ms, message: std::mem::replace(&mut text, rest) });
+    }
+    if !text.is_empty() {
+        events.push(Event { at_ms, message: text });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(at: &str, stream: &str, text: &str) -> String {
+        let log = serde_json::to_string(text).expect("a string");
+        format!("{{\"log\":{log},\"stream\":\"{stream}\",\"time\":\"2026-01-02T03:04:{at}Z\"}}\n")
+    }
+
+    fn cut() -> Cut {
+        Cut { most: 1 << 20, now_ms: 1_767_323_045_000, whole: false, over: false }
+    }
+
+    fn messages(taken: &Taken) -> Vec<&str> {
+        taken.events.iter().map(|event| event.message.as_str()).collect()
+    }
+
+    #[test]
+    fn lines_become_events_with_their_times_and_empty_ones_none() {
+        let text = line("05.678901234", "stdout", "a \"quote\"\n")
+            + &line("06", "stderr", "\n")
+            + &line("06", "stdout", "ß\n");
+        let taken = take((text.clone() + "{\"log\":\"cut").as_bytes(), cut(), "c");
+        assert_eq!((messages(&taken), taken.bytes), (vec!["a \"quote\"", "ß"], text.len()));
+        assert_eq!(taken.events[0].at_ms, 1_767_323_045_678);
+        let odd = take(b"\0\0\0\n{}\n", cut(), "c");
+        assert_eq!((odd.events.len(), odd.bytes), (0, 7), "{odd:?}");
+    }
+
+    #[test]
+    fn long_lines_come_whole_and_nothing_is_cut_in_the_middle_of_one() {
+        let half = "x".repeat(16_384);
+        let first = line("05", "stdout", "before\n");
+        let text = [
+            first.clone(),
+            line("05", "stdout", &half),
+            line("05", "stderr", "between\n"),
+            line("05", "stdout", &half),
+        ]
+        .concat();
+        let taken = take(text.as_bytes(), cut(), "c");
+        assert_eq!(
+            (messages(&taken), taken.bytes),
+            (vec!["before"], first.len()),
+            "it goes on where no line is in parts"
+        );
+        let whole = text.clone() + &line("05", "stdout", "end\n");
+        let taken = take(whole.as_bytes(), cut(), "c");
+        assert_eq!(messages(&taken), ["before", "between", &format!("{half}{half}end")]);
+        // The rest never comes.
+        for late in [Cut { now_ms: cut().now_ms + 10_000, ..cut() }, Cut { over: true, ..cut() }] {
+            let taken = take(text.as_bytes(), late, "c");
+            assert_eq!((taken.events.len(), taken.bytes), (3, text.len()), "{late:?}");
+        }
+        let huge = line("05", "stdout", &half).repeat(40) + &line("05", "stdout", "end\n");
+        let taken = take(huge.as_bytes(), cut(), "c");
+        let sizes: Vec<usize> = taken.events.iter().map(|e| e.message.len()).collect();
+        assert_eq!(sizes.iter().sum::<usize>(), 40 * 16_384 + 3);
+        assert!(sizes.iter().all(|size| *size <= MOST_MESSAGE), "{sizes:?}");
+    }
+
+    #[test]
+    fn a_chunk_has_about_as_much_as_asked() {
+        let text = line("05", "stdout", "0123456789\n").repeat(100);
+        let taken = take(text.as_bytes(), Cut { most: 360, ..cut() }, "c");
+        assert_eq!((taken.events.len(), taken.bytes), (10, text.len() / 10));
+    }
+}

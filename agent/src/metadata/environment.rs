@@ -1,0 +1,102 @@
+//! What the agent adds to a container's environment. Pure.
+
+use super::Keyring;
+use longshore_model::{Arn, ContainerSpec, EnvVar, NetworkMode, TaskSpec};
+use std::sync::Arc;
+
+/// Where containers ask, in every network mode that has a network.
+const HOST: &str = "http://169.254.170.2";
+
+/// The task with what is added to the environment of the container at `index`. Where to ask is ours to say; a region
+/// that the definition sets stays.
+#[must_use]
+pub fn with_ours(spec: &Arc<TaskSpec>, index: usize, keyring: &Keyring) -> Arc<TaskSpec> {
+    let Some(container) = spec.containers.get(index) else { return spec.clone() };
+    let mut environment = container.environment.clone();
+    for variable in places(spec, container, keyring) {
+        environment.retain(|other| other.name != variable.name);
+        environment.push(variable);
+    }
+    for variable in region(spec) {
+        if !environment.iter().any(|other| other.name == variable.name) {
+            environment.push(variable);
+        }
+    }
+    let mut spec = TaskSpec::clone(spec);
+    spec.containers[index].environment = environment;
+    Arc::new(spec)
+}
+
+fn variable(name: &str, value: String) -> EnvVar {
+    EnvVar { name: name.to_owned(), value }
+}
+
+fn places(spec: &TaskSpec, container: &ContainerSpec, keyring: &Keyring) -> Vec<EnvVar> {
+    let has_network = match spec.network_mode {
+        NetworkMode::Bridge | NetworkMode::Host | NetworkMode::Awsvpc => !container.disable_networking,
+        NetworkMode::None => false,
+    };
+    if !has_network {
+        return Vec::new();
+    }
+    let id = keyring.id(spec.id, &container.name);
+    vec![
+        variable("ECS_CONTAINER_METADATA_URI", format!("{HOST}/v3/{id}")),
+        variable("ECS_CONTAINER_METADATA_URI_V4", format!("{HOST}/v4/{id}")),
+        variable("ECS_AGENT_URI", format!("{HOST}/api/{id}")),
+    ]
+}
+
+fn region(spec: &TaskSpec) -> Vec<EnvVar> {
+    let Ok(arn) = spec.arn.parse::<Arn>() else { return Vec::new() };
+    ["AWS_REGION", "AWS_DEFAULT_REGION"].map(|name| variable(name, arn.region.to_string())).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::tests::task;
+
+    fn names(spec: &TaskSpec) -> Vec<&str> {
+        spec.containers[0].environment.iter().map(|v| v.name.as_str()).collect()
+    }
+
+    #[test]
+    fn every_mode_with_a_network_is_told_where_to_ask() {
+        let keyring = Keyring::new([7; 32]);
+        let places = ["ECS_CONTAINER_METADATA_URI", "ECS_CONTAINER_METADATA_URI_V4", "ECS_AGENT_URI"];
+        let region = ["AWS_REGION", "AWS_DEFAULT_REGION"];
+        for (mode, told) in [
+            (NetworkMode::Bridge, true),
+            (NetworkMode::Host, true),
+            (NetworkMode::Awsvpc, true),
+            (NetworkMode::None, false),
+        ] {
+            let spec = Arc::new(task(mode));
+            let ours = with_ours(&spec, 0, &keyring);
+            let expected: Vec<&str> = places.iter().filter(|_| told).chain(&region).copied().collect();
+            assert_eq!(names(&ours), expected, "{mode:?}");
+            assert_eq!(ours.containers[1], spec.containers[1], "the others are as they were");
+        }
+        let mut cut_off = task(NetworkMode::Bridge);
+        cut_off.containers[0].disable_networking = true;
+        assert_eq!(names(&with_ours(&Arc::new(cut_off), 0, &keyring)), region);
+    }
+
+    #[test]
+    fn a_definition_sets_its_region_and_not_where_to_ask() {
+        let keyring = Keyring::new([7; 32]);
+        let mut spec = task(NetworkMode::Bridge);
+        spec.containers[0].environment =
+            vec![variable("AWS_REGION", "mine".into()), variable("ECS_AGENT_URI", "http://elsewhere".into())];
+        let ours = with_ours(&Arc::new(spec), 0, &keyring);
+        let value = |name: &str| {
+            let all: Vec<&EnvVar> = ours.containers[0].environment.iter().filter(|v| v.name == name).collect();
+            assert_eq!(all.len(), 1, "{name}");
+            all[0].value.clone()
+        };
+        assert_eq!(value("AWS_REGION"), "mine");
+        assert_eq!(value("AWS_DEFAULT_REGION"), "lab");
+        assert!(value("ECS_AGENT_URI").starts_with("http://169.254.170.2/api/"));
+    }
+}

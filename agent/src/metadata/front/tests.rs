@@ -1,0 +1,160 @@
+use super::*;
+use crate::metadata::tests::{FakeEngine, address, seen, view};
+use serde_json::Value;
+use std::net::Ipv4Addr;
+use std::sync::atomic::Ordering;
+
+struct Rig {
+    front: Front,
+    engine: Arc<FakeEngine>,
+    keyring: Arc<Keyring>,
+    views: watch::Sender<TaskViews>,
+    _inside: watch::Sender<Option<Inside>>,
+}
+
+fn rig() -> Rig {
+    let engine = Arc::new(FakeEngine::default());
+    let keyring = Arc::new(Keyring::new([7; 32]));
+    let (views, views_out) = watch::channel(TaskViews::new());
+    let (inside, inside_out) = watch::channel(None);
+    let front = Front::new(Parts {
+        views: views_out,
+        keyring: keyring.clone(),
+        containers: engine.clone(),
+        inside: inside_out,
+        zone: None,
+    });
+    Rig { front, engine, keyring, views, _inside: inside }
+}
+
+impl Rig {
+    /// Adds a task; the id of its first container.
+    fn add(&self, mode: NetworkMode) -> (Arc<TaskView>, String) {
+        let view = Arc::new(view(mode));
+        self.views.send_modify(|views| _ = views.insert(view.record.id, view.clone()));
+        let id = self.keyring.id(view.record.id, &view.record.containers[0].name);
+        (view, id)
+    }
+
+    async fn ask(&self, door: Door, peer: Ipv4Addr, path: &str) -> (u16, Value) {
+        self.call(door, peer, Method::GET, path).await
+    }
+
+    async fn call(&self, door: Door, peer: Ipv4Addr, method: Method, path: &str) -> (u16, Value) {
+        let head = Head { method, path: path.to_owned(), query: None };
+        let answer = self.front.answer(door, peer.into(), &head).await;
+        let body = serde_json::from_slice(&answer.body).expect("every answer is JSON");
+        (answer.status.as_u16(), body)
+    }
+}
+
+const STRANGER: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 99);
+
+#[tokio::test(start_paused = true)]
+async fn a_container_is_told_of_itself_and_its_task() {
+    let rig = rig();
+    let (task, id) = rig.add(NetworkMode::Awsvpc);
+    rig.engine.set("main-id", Some(seen(None)));
+    let (status, told) = rig.ask(Door::Fabric, address(), &format!("/v4/{id}")).await;
+    assert_eq!((status, &told["Name"], &told["ImageID"]), (200, &"main".into(), &"sha256:abc".into()));
+    let (status, told) = rig.ask(Door::Fabric, address(), &format!("/v4/{id}/task")).await;
+    assert_eq!((status, &told["TaskARN"]), (200, &Value::from(task.outline.arn.clone())));
+    assert!(told.get("TaskTags").is_none(), "{told}");
+    let (_, told) = rig.ask(Door::Fabric, address(), &format!("/v3/{id}/taskWithTags")).await;
+    assert_eq!(told["TaskTags"]["team"], "red");
+    let (status, told) = rig.ask(Door::Fabric, address(), "/v2/metadata").await;
+    assert_eq!((status, &told["Containers"][1]["Name"]), (200, &"side".into()));
+    let (status, told) = rig.ask(Door::Fabric, address(), "/v2/metadata/main-id").await;
+    assert_eq!((status, &told["Name"]), (200, &"main".into()));
+    assert_eq!(rig.ask(Door::Fabric, address(), "/v2/metadata/other").await.0, 404);
+    let (status, told) = rig.ask(Door::Fabric, address(), &format!("/v4/{id}/associations/gpu")).await;
+    assert_eq!((status, told), (200, serde_json::json!({"Associations": []})));
+    // Docker may be away: what the agent knows is told.
+    rig.engine.away.store(true, Ordering::Relaxed);
+    let (status, told) = rig.ask(Door::Fabric, address(), &format!("/v4/{id}")).await;
+    assert_eq!((status, &told["Name"]), (200, &"main".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_no_id_or_is_elsewhere_is_told_nothing() {
+    let rig = rig();
+    let (_, of_vpc) = rig.add(NetworkMode::Awsvpc);
+    let (bridge, of_bridge) = rig.add(NetworkMode::Bridge);
+    rig.engine.set("main-id", Some(seen(Some(address()))));
+    assert_eq!(rig.ask(Door::Host, address(), &format!("/v4/{of_bridge}")).await.0, 200);
+    for (door, peer, id) in [
+        (Door::Fabric, STRANGER, &of_vpc),
+        (Door::Host, address(), &of_vpc),
+        (Door::Host, STRANGER, &of_bridge),
+        (Door::Fabric, address(), &of_bridge),
+        (Door::Host, address(), &format!("{}-{}", bridge.record.id, "0".repeat(32))),
+    ] {
+        for what in ["", "/task", "/taskWithTags", "/stats", "/task/stats"] {
+            let (status, said) = rig.ask(door, peer, &format!("/v4/{id}{what}")).await;
+            assert_eq!(status, 404, "{door:?} {peer} {what}");
+            let said = said.as_str().expect("a text");
+            assert!(said.contains("unable to find a container") && !said.contains(&bridge.outline.arn), "{said}");
+        }
+    }
+    assert_eq!(rig.ask(Door::Fabric, STRANGER, "/v2/metadata").await.0, 404);
+    assert_eq!(rig.ask(Door::Host, address(), "/v2/metadata").await.0, 404);
+
+    // A container that was given another address since it was looked at.
+    tokio::time::advance(std::time::Duration::from_secs(3)).await;
+    rig.engine.set("main-id", Some(seen(Some(STRANGER))));
+    assert_eq!(rig.ask(Door::Host, STRANGER, &format!("/v4/{of_bridge}")).await.0, 200);
+    assert_eq!(rig.ask(Door::Host, address(), &format!("/v4/{of_bridge}")).await.0, 404);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_asks_too_often_holds_up_no_other() {
+    let rig = rig();
+    let (_, busy) = rig.add(NetworkMode::Host);
+    let (_, quiet) = rig.add(NetworkMode::Host);
+    let mut answered = 0;
+    for _ in 0..100 {
+        let (status, _) = rig.ask(Door::Host, address(), &format!("/v4/{busy}")).await;
+        assert!([200, 429].contains(&status), "{status}");
+        answered += u32::from(status == 200);
+    }
+    assert_eq!(answered, 60);
+    assert_eq!(rig.ask(Door::Host, address(), &format!("/v4/{quiet}")).await.0, 200);
+    // Whoever guesses is counted apart.
+    let mut guesses = Vec::new();
+    for _ in 0..100 {
+        guesses.push(rig.ask(Door::Host, address(), "/v4/x-1").await.0);
+    }
+    assert_eq!(guesses.iter().filter(|status| **status == 404).count(), 60);
+    assert_eq!(rig.ask(Door::Host, address(), &format!("/v4/{quiet}")).await.0, 200);
+    tokio::time::advance(std::time::Duration::from_secs(2)).await;
+    assert_eq!(rig.ask(Door::Host, address(), &format!("/v4/{busy}")).await.0, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_without_a_role_has_no_keys_and_no_protection() {
+    let rig = rig();
+    let (task, id) = rig.add(NetworkMode::Host);
+    let (status, said) = rig.ask(Door::Host, address(), "/v2/credentials/0b7e6c1e").await;
+    let expected = serde_json::json!({
+        "code": "InvalidIdInRequest",
+        "message": "CredentialsV2Request: Credentials not found",
+        "HTTPErrorCode": 400,
+    });
+    assert_eq!((status, said), (400, expected));
+    let (status, said) = rig.ask(Door::Host, address(), "/v2/credentials").await;
+    assert_eq!((status, &said["code"]), (400, &"NoIdInRequest".into()));
+    let path = format!("/api/{id}/task-protection/v1/state");
+    for method in [Method::GET, Method::PUT] {
+        let (status, said) = rig.call(Door::Host, address(), method, &path).await;
+        assert_eq!((status, &said["error"]["Code"]), (403, &"AccessDeniedException".into()));
+        assert_eq!(said["error"]["Arn"], Value::from(task.outline.arn.clone()));
+    }
+    let (status, said) = rig.ask(Door::Host, address(), "/api/x-1/task-protection/v1/state").await;
+    assert_eq!((status, &said["error"]["Code"]), (404, &"ResourceNotFoundException".into()));
+    for (method, path) in
+        [(Method::POST, format!("/v4/{id}")), (Method::DELETE, path), (Method::PUT, "/v2/metadata".into())]
+    {
+        assert_eq!(rig.call(Door::Host, address(), method, &path).await.0, 405);
+    }
+    assert_eq!(rig.ask(Door::Host, address(), "/latest/meta-data/").await.0, 404);
+}

@@ -1,0 +1,105 @@
+//! The store as async code uses it: each call on a thread that may block, and a sweep now and then.
+
+use crate::api;
+use crate::store::{Chunk, LogError, LogStore};
+use bytes::Bytes;
+use longshore_ecs_api::ApiError;
+use longshore_ecs_api::logs::LogsOperation;
+use longshore_model::{AccountId, Region};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::Semaphore;
+
+/// Between two sweeps.
+const SWEEP: Duration = Duration::from_secs(600);
+/// The same when the store is full.
+const SWEEP_FULL: Duration = Duration::from_secs(10);
+/// Calls that read or write at once: each may hold a segment and a page of events.
+const CALLS: usize = 16;
+
+/// Where a request of the API is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    /// The region of its signature: groups are those of that region.
+    pub region: Region,
+    /// The account.
+    pub account: AccountId,
+}
+
+/// A handle on the log store. Clones are the same store.
+#[derive(Debug, Clone)]
+pub struct Logs {
+    store: Arc<LogStore>,
+    calls: Arc<Semaphore>,
+}
+
+impl Logs {
+    /// Opens the store in `root`, whose segments may take `max_bytes`.
+    ///
+    /// # Errors
+    /// When the directory cannot be read or made.
+    pub async fn open(root: &Path, max_bytes: u64) -> Result<Self, LogError> {
+        let root: PathBuf = root.to_owned();
+        let store = tokio::task::spawn_blocking(move || LogStore::open(&root, max_bytes)).await;
+        let store = store.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+        Ok(Self { store: Arc::new(store), calls: Arc::new(Semaphore::new(CALLS)) })
+    }
+
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce(&LogStore) -> T + Send + 'static) -> T {
+        let store = Arc::clone(&self.store);
+        let permit = Arc::clone(&self.calls).acquire_owned().await.expect("the semaphore is never closed");
+        let done = tokio::task::spawn_blocking(move || {
+            let result = work(&store);
+            drop(permit);
+            result
+        });
+        done.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+
+    /// Does an operation of the API; `body` is JSON and so is the answer. What it changed is durable by then.
+    ///
+    /// # Errors
+    /// What the client is told.
+    pub async fn call(&self, scope: Scope, op: LogsOperation, body: Bytes) -> Result<Bytes, ApiError> {
+        self.run(move |store| api::call(store, &scope, op, &body, now_ms())).await
+    }
+
+    /// Takes what the container instance `owner` read, chunk by chunk, each with its own answer; see
+    /// [`LogStore::take`].
+    ///
+    /// # Errors
+    /// When the disk does not take a chunk: of the later ones nothing was taken.
+    pub async fn take(&self, owner: String, chunks: Vec<Chunk>) -> Result<Vec<Result<Vec<u8>, String>>, LogError> {
+        self.run(move |store| {
+            let mut answers = Vec::with_capacity(chunks.len());
+            for chunk in &chunks {
+                match store.take(now_ms(), &owner, chunk) {
+                    Ok(cursor) => answers.push(Ok(cursor)),
+                    Err(LogError::Refused(why)) => answers.push(Err(why)),
+                    Err(error @ LogError::Io { .. }) => return Err(error),
+                }
+            }
+            Ok(answers)
+        })
+        .await
+    }
+
+    /// Makes room, from time to time and when the store is full: a long-lived task, which never ends by itself.
+    pub async fn sweep(self) {
+        let mut last: Option<tokio::time::Instant> = None;
+        loop {
+            if last.is_none_or(|last| last.elapsed() >= SWEEP) || self.store.is_full() {
+                // The faults are in the log already.
+                let _ = self.run(|store| store.sweep(now_ms())).await;
+                last = Some(tokio::time::Instant::now());
+            }
+            tokio::time::sleep(SWEEP_FULL).await;
+        }
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

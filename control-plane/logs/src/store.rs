@@ -1,0 +1,216 @@
+//! The store: groups by region and name, and what agents add.
+
+use crate::group::{Group, GroupMeta, META_FILE, lock};
+use crate::segment::Event;
+use crate::stream::StreamMeta;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Bytes of the longest cursor.
+const MAX_CURSOR: usize = 64;
+/// Groups of all regions: they are made by name, and each is a directory.
+const MAX_GROUPS: usize = 10_000;
+
+/// Which stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamKey {
+    /// The region of its group.
+    pub region: String,
+    /// The group's name.
+    pub group: String,
+    /// The stream's name.
+    pub stream: String,
+}
+
+/// What an agent adds to a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// Which.
+    pub key: StreamKey,
+    /// Where in the container's output the events begin; empty for its beginning. Opaque here.
+    pub from: Vec<u8>,
+    /// Where they end. Equal to `from` when the agent only asks.
+    pub to: Vec<u8>,
+    /// The events, in the order in which they were printed.
+    pub events: Vec<Event>,
+}
+
+/// Why something could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The request breaks a rule; the same again will, too.
+    #[error("{0}")]
+    Refused(String),
+    /// The disk, most of the time.
+    #[error("the log store failed while {doing}")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+}
+
+pub(crate) fn failed(doing: &'static str) -> impl FnOnce(io::Error) -> LogError {
+    move |source| LogError::Io { doing, source }
+}
+
+/// By region and name.
+pub(crate) type Groups = BTreeMap<(String, String), Arc<Group>>;
+
+/// Log groups and their streams, in a directory. Blocks on files.
+#[derive(Debug)]
+pub struct LogStore {
+    root: PathBuf,
+    groups: Mutex<Groups>,
+    /// What all segments may take on the disk.
+    pub(crate) max_bytes: u64,
+    /// What they take: counted by the sweep, and what was added since.
+    pub(crate) bytes: AtomicU64,
+}
+
+impl LogStore {
+    /// The store in `root`, which is made when it is not there. Its segments may take `max_bytes`.
+    ///
+    /// # Errors
+    /// When the directory cannot be read or made.
+    pub fn open(root: &Path, max_bytes: u64) -> Result<Self, LogError> {
+        let open = || -> io::Result<Groups> {
+            fs::create_dir_all(root)?;
+            let mut groups = Groups::new();
+            for entry in fs::read_dir(root)? {
+                let dir = entry?.path();
+                match Group::open(dir.clone())? {
+                    Some(group) => {
+                        let meta = group.meta();
+                        groups.insert((meta.region, meta.name), Arc::new(group));
+                    }
+                    // A crash came between a deletion and its end, or in the middle of a making.
+                    None => fs::remove_dir_all(dir)?,
+                }
+            }
+            Ok(groups)
+        };
+        let groups = open().map_err(failed("reading its directory"))?;
+        Ok(Self { root: root.to_owned(), groups: Mutex::new(groups), max_bytes, bytes: AtomicU64::new(0) })
+    }
+
+    /// All groups, by region and name.
+    pub(crate) fn groups(&self) -> Groups {
+        lock(&self.groups).clone()
+    }
+
+    pub(crate) fn group(&self, region: &str, name: &str) -> Option<Arc<Group>> {
+        lock(&self.groups).get(&(region.to_owned(), name.to_owned())).cloned()
+    }
+
+    /// The group, made when there is none; and whether it was made.
+    pub(crate) fn ensure_group(&self, meta: GroupMeta) -> Result<(Arc<Group>, bool), LogError> {
+        check_group_name(&meta.name)?;
+        let mut groups = lock(&self.groups);
+        let key = (meta.region.clone(), meta.name.clone());
+        if let Some(group) = groups.get(&key) {
+            return Ok((Arc::clone(group), false));
+        }
+        if groups.len() >= MAX_GROUPS {
+            return Err(LogError::Refused(format!("There are {MAX_GROUPS} log groups already; delete some first.")));
+        }
+        let group = Arc::new(Group::create(&self.root, meta).map_err(failed("making a group"))?);
+        groups.insert(key, Arc::clone(&group));
+        Ok((group, true))
+    }
+
+    /// Removes a group and its streams; false when there is none.
+    pub(crate) fn remove_group(&self, region: &str, name: &str) -> Result<bool, LogError> {
+        let key = (region.to_owned(), name.to_owned());
+        let group = {
+            let mut groups = lock(&self.groups);
+            let Some(group) = groups.get(&key).cloned() else { return Ok(false) };
+            // First what makes it a group: the next start clears the rest away, should this one not.
+            fs::remove_file(group.dir.join(META_FILE)).map_err(failed("deleting a group"))?;
+            groups.remove(&key);
+            group
+        };
+        fs::remove_dir_all(&group.dir).map_err(failed("deleting a group's streams"))?;
+        Ok(true)
+    }
+
+    /// Takes what `owner`, a container instance, read of a container's output, and answers where it goes on. Groups
+    /// and streams are made when they are not there.
+    ///
+    /// Events are taken only if they begin where the stream ends (`from`), or if nothing was added to it yet: so what
+    /// is sent twice is there once. They are durable when this returns.
+    ///
+    /// # Errors
+    /// When the names break a rule, the stream is another's, or the disk does not take it.
+    pub fn take(&self, now_ms: i64, owner: &str, chunk: &Chunk) -> Result<Vec<u8>, LogError> {
+        let StreamKey { region, group, stream } = &chunk.key;
+        check_stream_name(stream)?;
+        if chunk.from.len().max(chunk.to.len()) > MAX_CURSOR {
+            return Err(LogError::Refused(format!("A cursor has more than {MAX_CURSOR} bytes.")));
+        }
+        check_events(&chunk.events)?;
+        let (group, made) = self.ensure_group(GroupMeta {
+            region: region.clone(),
+            name: group.clone(),
+            created_ms: now_ms,
+            retention_days: None,
+            tags: BTreeMap::new(),
+        })?;
+        if made {
+            tracing::info!(region, group = chunk.key.group, "made a log group for a container's output");
+        }
+        let meta = StreamMeta { name: stream.clone(), created_ms: now_ms, owner: Some(owner.to_owned()) };
+        let (stream, _) = group.ensure(meta).map_err(failed("making a stream"))?;
+        let mut stream = lock(&stream);
+        if stream.meta.owner.as_deref() != Some(owner) {
+            return Err(LogError::Refused("The stream belongs to somebody else.".to_owned()));
+        }
+        let known = stream.cursor().map_err(failed("reading a stream"))?;
+        match known {
+            Some(known) if known != chunk.from => Ok(known),
+            known if chunk.events.is_empty() => Ok(known.unwrap_or_default()),
+            Some(_) | None => {
+                let bytes = stream.append(now_ms, &chunk.to, &chunk.events).map_err(failed("adding to a stream"))?;
+                self.bytes.fetch_add(bytes, Ordering::Relaxed);
+                Ok(chunk.to.clone())
+            }
+        }
+    }
+}
+
+fn check_events(events: &[Event]) -> Result<(), LogError> {
+    let odd =
+        |event: &&Event| event.at_ms < 0 || event.message.is_empty() || event.message.len() > crate::MAX_MESSAGE_BYTES;
+    match events.iter().find(odd) {
+        None => Ok(()),
+        Some(_) => Err(LogError::Refused("An event has no message, too long a one, or no time.".to_owned())),
+    }
+}
+
+/// CloudWatch's rule for names of groups.
+pub(crate) fn check_group_name(name: &str) -> Result<(), LogError> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-/#".contains(&b);
+    if (1..=512).contains(&name.len()) && name.bytes().all(plain) {
+        return Ok(());
+    }
+    Err(LogError::Refused(
+        "logGroupName must have 1 to 512 letters, digits and the characters `.`, `_`, `-`, `/` and `#`.".to_owned(),
+    ))
+}
+
+/// CloudWatch's rule for names of streams.
+pub(crate) fn check_stream_name(name: &str) -> Result<(), LogError> {
+    let odd = |c: char| c == ':' || c == '*' || c.is_control();
+    if (1..=512).contains(&name.chars().count()) && !name.contains(odd) {
+        return Ok(());
+    }
+    Err(LogError::Refused(
+        "logStreamName must have 1 to 512 characters, none of them `:`, `*` or a control character.".to_owned(),
+    ))
+}

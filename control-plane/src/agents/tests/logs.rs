@@ -1,0 +1,70 @@
+//! Handing over logs: who may, what is taken, and what no agent sends.
+
+use super::peer::{Port, patient};
+use longshore_model::InstanceId;
+use longshore_proto::{MAX_LOG_BATCH, v1};
+use std::time::Duration;
+use tonic::Code;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn chunk(from: &str, to: &str, words: &[&str]) -> v1::LogChunk {
+    let event = |word: &&str| v1::LogEvent { at: 1_800_000_000_000, message: (*word).to_owned() };
+    v1::LogChunk {
+        region: "lab-1".to_owned(),
+        group: "app".to_owned(),
+        stream: "s".to_owned(),
+        from: from.to_owned().into(),
+        to: to.to_owned().into(),
+        events: words.iter().map(event).collect(),
+    }
+}
+
+fn batch(chunks: Vec<v1::LogChunk>) -> v1::LogBatch {
+    v1::LogBatch { chunks }
+}
+
+#[tokio::test]
+async fn a_member_hands_over_logs_and_nobody_else() {
+    let port = Port::start(patient()).await;
+    let status = port.dial(None).await.put_logs(batch(vec![])).await.expect_err("refused");
+    assert_eq!(status.code(), Code::Unauthenticated);
+    let stranger = port.credential(InstanceId::from_bytes([9; 16]), HOUR);
+    let status = port.dial(Some(stranger)).await.put_logs(batch(vec![])).await.expect_err("refused");
+    assert_eq!(status.code(), Code::PermissionDenied);
+
+    let (one, other) = (port.fleet.add_instance(), port.fleet.add_instance());
+    let mut one = port.dial(Some(port.credential(one, HOUR))).await;
+    let mut other = port.dial(Some(port.credential(other, HOUR))).await;
+    let sent = batch(vec![chunk("", "c1", &["a", "b"])]);
+    for _ in 0..2 {
+        let ack = one.put_logs(sent.clone()).await.expect("taken").into_inner();
+        assert_eq!((ack.chunks[0].cursor.as_ref(), ack.chunks[0].refused.as_str()), (b"c1".as_slice(), ""));
+    }
+    let ack = other.put_logs(batch(vec![chunk("c1", "c2", &["x"])])).await.expect("answered").into_inner();
+    assert!(ack.chunks[0].refused.contains("somebody else") && ack.chunks[0].cursor.is_empty(), "{ack:?}");
+    let bad = v1::LogChunk { group: "a b".to_owned(), ..chunk("", "", &[]) };
+    let ack = one.put_logs(batch(vec![bad, chunk("", "", &[])])).await.expect("answered").into_inner();
+    assert!(ack.chunks[0].refused.contains("logGroupName"), "{ack:?}");
+    assert_eq!(ack.chunks[1].cursor.as_ref(), b"c1", "the others are answered");
+}
+
+#[tokio::test]
+async fn what_no_agent_sends_is_refused_by_field_and_nothing_of_it_taken() {
+    let port = Port::start(patient()).await;
+    let mut client = port.dial(Some(port.credential(port.fleet.add_instance(), HOUR))).await;
+    let good = || chunk("", "c1", &["a"]);
+    for (chunks, field) in [
+        (vec![good(), v1::LogChunk { region: "No Region".to_owned(), ..good() }], "chunks[1].region"),
+        (vec![good(), good()], "chunks[1]"),
+        (vec![v1::LogChunk { events: Vec::new(), ..good() }], "chunks[0].to"),
+    ] {
+        let status = client.put_logs(batch(chunks)).await.expect_err(field);
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert!(status.message().contains(field), "{status}");
+    }
+    let huge = batch(vec![chunk("", "c1", &[&"x".repeat(MAX_LOG_BATCH)])]);
+    assert_eq!(client.put_logs(huge).await.expect_err("too large").code(), Code::ResourceExhausted);
+    let ack = client.put_logs(batch(vec![chunk("", "", &[])])).await.expect("answered").into_inner();
+    assert!(ack.chunks[0].cursor.is_empty(), "something was taken: {ack:?}");
+}
