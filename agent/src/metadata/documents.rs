@@ -47,6 +47,12 @@ pub(super) struct Network {
     pub(super) gateway4: Option<String>,
 }
 
+/// What a container's health check says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Health {
+    pub(super) status: &'static str,
+}
+
 /// Something mounted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -84,6 +90,8 @@ pub(super) struct Container {
     pub(super) finished_at: Option<String>,
     #[serde(rename = "Type")]
     pub(super) kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) health: Option<Health>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) volumes: Vec<Volume>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,6 +100,8 @@ pub(super) struct Container {
     pub(super) log_options: Option<BTreeMap<String, String>>,
     #[serde(rename = "ContainerARN", skip_serializing_if = "Option::is_none")]
     pub(super) container_arn: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) restart_count: Option<u32>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) networks: Vec<Network>,
 }

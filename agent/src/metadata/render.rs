@@ -1,7 +1,7 @@
 //! From what is known of a task to the answers. Pure.
 
 use super::details::Seen;
-use super::documents::{Container, Limits, Network, Port, Task, Volume};
+use super::documents::{Container, Health, Limits, Network, Port, Task, Volume};
 use super::route::Version;
 use crate::engine::TaskView;
 use longshore_model::arn::Resource;
@@ -91,10 +91,13 @@ pub(super) fn container(view: &TaskView, index: usize, seen: Option<&Seen>, cont
         started_at: time(record.started_at),
         finished_at: time(finished_at),
         kind: "NORMAL",
+        health: record.health.map(|health| Health { status: health.as_str() }),
         volumes: seen.map(|seen| volumes(view, seen)).unwrap_or_default(),
         log_driver: log.map(|log| log.driver.clone()),
         log_options: log.map(|log| public_options(&log.options)).filter(|options| !options.is_empty()),
         container_arn: container_arn(view, index).filter(|_| v4),
+        // As ECS's agent does it: for a container that has a policy.
+        restart_count: view.outline.containers[index].restart.as_ref().map(|_| record.restarts.count),
         networks: networks(view, index, seen, context),
     }
 }

@@ -50,7 +50,9 @@ impl LogStore {
                 }
             };
             for (stream_name, stream) in streams {
-                match look(&lock(&stream), now_ms) {
+                // The lock is let go of before anything is removed, which takes it again.
+                let looked = look(&lock(&stream), now_ms);
+                match looked {
                     Ok(found) => {
                         for (segment, size, newest_ms, whole) in found {
                             let candidate = Candidate {

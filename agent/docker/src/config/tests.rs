@@ -143,9 +143,9 @@ fn what_runs() {
         ..HealthConfig::default()
     };
     check(|_| (), |b, _| b.healthcheck, None);
-    check(move |c| c.lifecycle.health_check = Some(probe.clone()), |b, _| b.healthcheck, Some(wanted));
+    check(move |c| c.lifecycle.health_check = Some(probe), |b, _| b.healthcheck, Some(wanted));
     let off = HealthConfig { test: Some(words(&["NONE"])), ..HealthConfig::default() };
-    check(move |c| c.lifecycle.health_check = Some(none.clone()), |b, _| b.healthcheck, Some(off));
+    check(move |c| c.lifecycle.health_check = Some(none), |b, _| b.healthcheck, Some(off));
     let variable = |name: &str, value: &str| EnvVar { name: name.into(), value: value.into() };
     check(
         |c| c.environment = vec![variable("A", "1=2"), variable("EMPTY", "")],

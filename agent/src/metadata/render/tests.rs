@@ -99,6 +99,28 @@ fn a_task_is_told_as_ecs_tells_it() {
 }
 
 #[test]
+fn health_and_restarts_are_told_where_there_is_a_check_or_a_policy() {
+    let mut view = view(NetworkMode::Bridge);
+    let told = whole(&view, &[None], Version::V4);
+    assert!(told["Containers"][0].get("Health").is_none() && told["Containers"][0].get("RestartCount").is_none());
+    let mut outline = (*view.outline).clone();
+    outline.containers[0].restart = Some(longshore_model::RestartPolicy {
+        ignored_exit_codes: vec![],
+        attempt_period_secs: 60,
+        backoff: None,
+        when_unhealthy: false,
+    });
+    view.outline = std::sync::Arc::new(outline);
+    let main = &mut view.record.containers[0];
+    main.health = Some(longshore_model::HealthStatus::Unhealthy);
+    main.restarts.count = 3;
+    let told = whole(&view, &[None], Version::V3);
+    assert_eq!(told["Containers"][0]["Health"], json!({"status": "UNHEALTHY"}));
+    assert_eq!(told["Containers"][0]["RestartCount"], 3);
+    assert!(told["Containers"][1].get("RestartCount").is_none());
+}
+
+#[test]
 fn earlier_versions_tell_less() {
     let view = view(NetworkMode::Awsvpc);
     let told = whole(&view, &[Some(&seen(None))], Version::V3);

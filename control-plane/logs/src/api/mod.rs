@@ -79,7 +79,7 @@ impl Ctx<'_> {
             (None, None) => return Err(missing("logGroupName")),
         };
         check_group_name(&name).map_err(|error| refused(&error))?;
-        self.store.group(self.region(), &name).ok_or_else(|| no_group())
+        self.store.group(self.region(), &name).ok_or_else(no_group)
     }
 
     /// The group's name in an ARN; a text that is none is a name.
