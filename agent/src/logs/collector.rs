@@ -22,6 +22,9 @@ const TICK: Duration = Duration::from_millis(200);
 /// Between two listings when nothing happens, and when much does.
 const RELIST: Duration = Duration::from_secs(30);
 const RELIST_SOON: Duration = Duration::from_millis(500);
+/// After the listing that an event brought: Docker 20.10 tells of an end before its listings do, which wait until the
+/// container was cleaned up after.
+const RELIST_AFTER: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(10)];
 /// After a listing that failed.
 const RELIST_AGAIN: Duration = Duration::from_secs(1);
 /// Bytes of messages in a batch, and in it of one container.
@@ -83,6 +86,7 @@ impl Collector {
         let mut list_at = listed;
         let mut in_flight: BoxFuture<'static, Put> = std::future::pending().boxed();
         let mut more = false;
+        let mut after = RELIST_AFTER.iter();
         loop {
             let waits = self.sink.is_some() && self.followers.values().any(|follower| !follower.is_done());
             tokio::select! {
@@ -91,11 +95,14 @@ impl Collector {
                     more = put.batch.full;
                     self.answered(put);
                 }
-                () = gate.look() => list_at = list_at.min(listed + RELIST_SOON),
+                () = gate.look() => {
+                    list_at = list_at.min(listed + RELIST_SOON);
+                    after = RELIST_AFTER.iter();
+                }
                 () = tokio::time::sleep_until(list_at) => {
                     listed = Instant::now();
                     list_at = listed + match self.list().await {
-                        Ok(()) => RELIST,
+                        Ok(()) => after.next().copied().unwrap_or(RELIST),
                         Err(why) => {
                             tracing::debug!(why, "could not look for containers with output");
                             RELIST_AGAIN
