@@ -143,7 +143,7 @@ fn variables_come_from_files_of_the_host() {
     let dir = files.path().join("env");
     fs::create_dir(&dir).unwrap();
     fs::write(dir.join("a.env"), "# comment\nFIRST=a\nBOTH=from a\nOWN=file\nGIVEN=file\nEMPTY=\n").unwrap();
-    fs::write(dir.join("b.env"), "SECOND=b=c\nBOTH=from b\n").unwrap();
+    fs::write(dir.join("b.env"), "SECOND=b=c\nBOTH=from b\nAWS_REGION=moon\n").unwrap();
     fs::write(files.path().join("c.env"), "SECRET=hush-hush\n").unwrap();
     let lab = lab_with(1, &format!("environment_file_dirs = [\"{}\"]", dir.display()));
     let node = lab.node(0);
@@ -164,8 +164,14 @@ fn variables_come_from_files_of_the_host() {
         json!({"containerOverrides": [{"name": "main", "environment": [{"name": "GIVEN", "value": "override"}]}]});
     let arn = run_one(&lab, &definition, json!({"overrides": given}));
     running(&lab, &arn);
-    let seen = exec(node, &arn, "main", "echo \"$FIRST|$SECOND|$BOTH|$OWN|$GIVEN|${EMPTY-unset}\"");
-    assert_eq!(seen, "a|b=c|from a|definition|override|unset\n");
+    // The region that the agent adds gives way; the other name for it is not in any file.
+    let seen = exec(
+        node,
+        &arn,
+        "main",
+        "echo \"$FIRST|$SECOND|$BOTH|$OWN|$GIVEN|${EMPTY-unset}|$AWS_REGION|$AWS_DEFAULT_REGION\"",
+    );
+    assert_eq!(seen, "a|b=c|from a|definition|override|unset|moon|eu-lab-1\n");
     stop(&lab, &arn);
 
     // A change of a file is for the next task. One that cannot be read is the task's failure.

@@ -216,7 +216,8 @@ fn leaks(node: &Node, live: &BTreeSet<&str>) -> Result<Vec<String>> {
     }
     // What runs without Docker's knowledge.
     let known: BTreeSet<String> = node.engine.containers()?.into_iter().map(|c| c.id).collect();
-    for line in node.host.run("ps", &["-eo", "args"])?.lines().filter(|l| l.contains("containerd-shim")) {
+    for line in node.host.run("ps", &["-eo", "pid,ppid,etimes,args"])?.lines().filter(|l| l.contains("containerd-shim"))
+    {
         let id = line.split_whitespace().skip_while(|w| *w != "-id").nth(1).unwrap_or_default();
         if !known.contains(id) {
             leaks.push(format!("shim of a container that Docker does not know: {line}"));

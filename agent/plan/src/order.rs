@@ -137,17 +137,7 @@ impl Task {
         {
             return Standing::Looking;
         }
-        let ended = match &container.phase {
-            Phase::Stopped(stopped) => Some(stopped),
-            Phase::Waiting
-            | Phase::Pulled
-            | Phase::Created { .. }
-            | Phase::Starting { .. }
-            | Phase::Discarding { .. }
-            | Phase::Running { .. }
-            | Phase::Restarting { .. } => None,
-        };
-        if let Some(stopped) = ended {
+        if let Some(stopped) = container.phase.stopped() {
             return match Self::never_met(dependency, stopped) {
                 None => Standing::Met,
                 Some(why) => Standing::Hopeless(self.unmet(i, dependency, &why)),

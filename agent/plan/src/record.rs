@@ -290,15 +290,21 @@ impl Phase {
     /// Whether it is over.
     #[must_use]
     pub const fn is_stopped(&self) -> bool {
+        self.stopped().is_some()
+    }
+
+    /// How it ended, once it is over.
+    #[must_use]
+    pub const fn stopped(&self) -> Option<&Stopped> {
         match self {
-            Self::Stopped(_) => true,
+            Self::Stopped(stopped) => Some(stopped),
             Self::Waiting
             | Self::Pulled
             | Self::Created { .. }
             | Self::Starting { .. }
             | Self::Discarding { .. }
             | Self::Running { .. }
-            | Self::Restarting { .. } => false,
+            | Self::Restarting { .. } => None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::observe::Ended;
 use crate::reasons;
-use crate::record::{Ending, Phase, Wish};
+use crate::record::{ContainerRecord, Ending, Phase, Wish};
 use crate::task::Task;
 use longshore_model::{StopCode, TaskStatus, Timestamp};
 
@@ -35,16 +35,7 @@ impl Task {
             .iter()
             .zip(&self.record.containers)
             .filter(|(outline, _)| outline.essential)
-            .filter_map(|(_, c)| match &c.phase {
-                Phase::Stopped(stopped) => Some((&c.name, stopped)),
-                Phase::Waiting
-                | Phase::Pulled
-                | Phase::Created { .. }
-                | Phase::Starting { .. }
-                | Phase::Discarding { .. }
-                | Phase::Running { .. }
-                | Phase::Restarting { .. } => None,
-            })
+            .filter_map(|(_, c)| c.phase.stopped().map(|stopped| (&c.name, stopped)))
             .min_by_key(|(_, stopped)| stopped.at)?;
         let ending = |code, reason| Some(Ending { code: Some(code), reason, at: now });
         match (&stopped.reason, stopped.ran) {
@@ -83,16 +74,7 @@ impl Task {
     }
 
     fn stamp(&mut self, now: Timestamp) {
-        let stops = |c: &crate::record::ContainerRecord| match &c.phase {
-            Phase::Stopped(stopped) => Some((stopped.at, stopped.ran)),
-            Phase::Waiting
-            | Phase::Pulled
-            | Phase::Created { .. }
-            | Phase::Starting { .. }
-            | Phase::Discarding { .. }
-            | Phase::Running { .. }
-            | Phase::Restarting { .. } => None,
-        };
+        let stops = |c: &ContainerRecord| c.phase.stopped().map(|stopped| (stopped.at, stopped.ran));
         let returned = self.interface_returned();
         let record = &mut self.record;
         let up = record.containers.iter().all(|c| c.phase.is_up());

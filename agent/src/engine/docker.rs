@@ -2,7 +2,7 @@
 
 use super::drivers::{Containers, CreateRequest, Image, Images, Listed, Volumes};
 use super::registries::Registries;
-use super::strays::{self, Strays};
+use super::strays;
 use async_trait::async_trait;
 use longshore_docker::{
     ContainerInput, CreateError, Docker, DockerError, ImageInfo, InspectedContainer, ListedContainer, PullError,
@@ -165,11 +165,7 @@ impl Containers for DockerDriver {
 
     async fn remove(&self, task: TaskId, container: &ContainerName) -> Result<(), Failure> {
         let name = container_name(task, container);
-        // Afterwards nobody knows its id. Docker hears of their end while it removes the container and would put it back
-        // into its listing for good, so the removal waits for the next try.
-        if self.end_strays(&name).await? != Strays::default() {
-            return Err(Failure::Passing("what Docker had lost track of was ended; the removal comes next".to_owned()));
-        }
+        strays::end_before_removal(&self.docker, &name).await?;
         self.docker.remove(&name).await.map_err(|e| match &e {
             RemoveError::Running { .. } | RemoveError::InProgress { .. } => Failure::Passing(chain(&e)),
             RemoveError::Engine { source, .. } => sort(source, chain(&e), Failure::Passing),
@@ -181,7 +177,7 @@ impl DockerDriver {
     /// Ends a container that Docker could not start because containerd has it already. Says whether its command may
     /// have run, in which case it must not be made again.
     async fn has_run(&self, name: &str) -> Result<bool, Failure> {
-        let strays = self.end_strays(name).await?;
+        let strays = strays::end_of(&self.docker, name).await?;
         let found = self.docker.inspect(name).await.map_err(|e| plain(&e))?;
         // Docker heard from containerd that it runs: it was started by the call that was cut, and does not have the
         // network that Docker has taken away since.
@@ -191,22 +187,6 @@ impl DockerDriver {
             self.docker.kill(name).await.map_err(|e| sort(&e.source, e.ecs_reason(), Failure::Passing))?;
         }
         Ok(runs || strays.ran > 0)
-    }
-
-    /// Ends what Docker, killed in the middle of a start, has lost of a container that it believes never started.
-    /// Nobody could stop that later. A container of which nothing ran its command may be made again.
-    async fn end_strays(&self, name: &str) -> Result<Strays, Failure> {
-        let found = self.docker.inspect(name).await.map_err(|e| plain(&e))?;
-        let Some(container) = found.filter(|c| c.started_at.is_none() && run_state(c.state) == RunState::Created)
-        else {
-            return Ok(Strays::default());
-        };
-        let strays = strays::end(&container.id)
-            .map_err(|e| Failure::Passing(format!("could not look for processes of container `{name}`: {e}")))?;
-        if strays != Strays::default() {
-            tracing::warn!(container = name, ?strays, "ended what Docker had lost track of");
-        }
-        Ok(strays)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::drivers::{CreateRequest, Drivers};
 use super::images::{self, Keeper};
 use crate::crash;
+use crate::metadata::environment;
 use longshore_model::{ContainerName, TaskId, TaskSpec};
 use longshore_plan::{Failure, Made, Outcome, ResourceKind, Step};
 use std::collections::HashMap;
@@ -175,6 +176,7 @@ impl Executor {
             };
         }
         self.add_environment(&mut request).await?;
+        environment::add_region(Arc::make_mut(&mut request.spec), request.index);
         let _slot = self.slots.creates.acquire().await;
         let created = self.drivers.containers.create(&request).await;
         crash::after("B5-created");

@@ -24,7 +24,7 @@ mod reconciler;
 pub mod registries;
 mod saving;
 pub mod status;
-mod strays;
+pub(crate) mod strays;
 mod views;
 
 pub use hints::{Hint, pump};

@@ -2,6 +2,7 @@
 
 use super::docker::{chain, plain};
 use super::drivers::Namespaces;
+use super::strays;
 use crate::pause;
 use async_trait::async_trait;
 use longshore_docker::{CreateError, Docker, pause_config, pause_name};
@@ -34,10 +35,17 @@ impl Namespaces for DockerNamespaces {
             Err(error) => return Err(failed(&error)),
         }
         // One that runs is left alone.
-        self.docker.start(&pause_name(task)).await.map_err(|e| failed(&e))
+        let Err(error) = self.docker.start(&pause_name(task)).await else { return Ok(()) };
+        // Nothing runs in it yet. A Docker that was killed in the middle of a start may never start that one again, so
+        // the next try has another.
+        if let Err(left) = self.release(task).await {
+            tracing::warn!(%task, error = left.text(), "a pause container that does not start is still there");
+        }
+        Err(failed(&error))
     }
 
     async fn release(&self, task: TaskId) -> Result<(), Failure> {
+        strays::end_before_removal(&self.docker, &pause_name(task)).await?;
         self.docker.remove_pause(task).await.map_err(|e| Failure::Passing(chain(&e)))
     }
 

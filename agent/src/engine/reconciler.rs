@@ -321,7 +321,7 @@ impl Reconciler {
         }
         let create = match (&step, &task.spec) {
             (Step::Create(i), Some(spec)) => Some(CreateRequest {
-                spec: environment::with_ours(spec, *i, &self.config.keyring),
+                spec: environment::with_places(spec, *i, &self.config.keyring),
                 index: *i,
                 bindings: bindings(task, *i),
                 interface: task.held_interface().cloned(),

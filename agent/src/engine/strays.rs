@@ -5,13 +5,16 @@
 //! shim behind when it is removed. They are found by the container's id, in the cgroup of a process and in the
 //! arguments of the shim.
 
+use super::docker::plain;
+use longshore_docker::{Docker, RunState};
+use longshore_plan::Failure;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io;
 
 /// What was found of a container, and ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Strays {
+pub(crate) struct Strays {
     /// Processes that may have run the container's command.
     pub ran: usize,
     /// Processes of the runtime's that were still to become the command.
@@ -29,12 +32,40 @@ enum Kin {
     None,
 }
 
+/// Ends what Docker, killed in the middle of a start, has lost of a container that it believes never started. Nobody
+/// could stop that later. A container of which nothing ran its command may be made again.
+pub(super) async fn end_of(docker: &Docker, name: &str) -> Result<Strays, Failure> {
+    let found = docker.inspect(name).await.map_err(|e| plain(&e))?;
+    let Some(container) = found.filter(|c| c.started_at.is_none() && c.state == RunState::Created) else {
+        return Ok(Strays::default());
+    };
+    let strays = end(&container.id)
+        .map_err(|e| Failure::Passing(format!("could not look for processes of container `{name}`: {e}")))?;
+    if strays != Strays::default() {
+        tracing::warn!(container = name, id = container.id, ?strays, "ended what Docker had lost track of");
+    }
+    Ok(strays)
+}
+
+/// The same before a container is removed, since afterwards nobody knows its id. Docker hears of their end while it
+/// removes the container and would put it back into its listing for good: so where anything was found, the removal
+/// waits for the next try.
+///
+/// # Errors
+/// Passing ones alone: when anything was found, or Docker does not answer.
+pub(crate) async fn end_before_removal(docker: &Docker, name: &str) -> Result<(), Failure> {
+    match end_of(docker, name).await? == Strays::default() {
+        true => Ok(()),
+        false => Err(Failure::Passing("what Docker had lost track of was ended; the removal comes next".to_owned())),
+    }
+}
+
 /// Sends SIGKILL to every process of the container with this (full, 64 digits) id, and to its shim, which containerd
 /// takes as the end of the container. Only for a container that the engine says does not run.
 ///
 /// # Errors
 /// When the list of processes is unreadable.
-pub(super) fn end(container: &str) -> io::Result<Strays> {
+fn end(container: &str) -> io::Result<Strays> {
     let mut found = Strays::default();
     let mut shims = Vec::new();
     for pid in processes()? {

@@ -7,24 +7,31 @@ use std::sync::Arc;
 /// Where containers ask, in every network mode that has a network.
 const HOST: &str = "http://169.254.170.2";
 
-/// The task with what is added to the environment of the container at `index`. Where to ask is ours to say; a region
-/// that the definition sets stays.
+/// The task with where to ask in the environment of the container at `index`, which is ours to say: nothing else may say
+/// it.
 #[must_use]
-pub fn with_ours(spec: &Arc<TaskSpec>, index: usize, keyring: &Keyring) -> Arc<TaskSpec> {
+pub fn with_places(spec: &Arc<TaskSpec>, index: usize, keyring: &Keyring) -> Arc<TaskSpec> {
     let Some(container) = spec.containers.get(index) else { return spec.clone() };
     let mut environment = container.environment.clone();
     for variable in places(spec, container, keyring) {
         environment.retain(|other| other.name != variable.name);
         environment.push(variable);
     }
-    for variable in region(spec) {
-        if !environment.iter().any(|other| other.name == variable.name) {
-            environment.push(variable);
-        }
-    }
     let mut spec = TaskSpec::clone(spec);
     spec.containers[index].environment = environment;
     Arc::new(spec)
+}
+
+/// Adds the region to the environment of the container at `index`, unless the definition or one of its files, which
+/// have to be there by now, says another.
+pub fn add_region(spec: &mut TaskSpec, index: usize) {
+    let region = region(spec);
+    let Some(container) = spec.containers.get_mut(index) else { return };
+    for variable in region {
+        if !container.environment.iter().any(|other| other.name == variable.name) {
+            container.environment.push(variable);
+        }
+    }
 }
 
 fn variable(name: &str, value: String) -> EnvVar {
@@ -61,6 +68,12 @@ mod tests {
         spec.containers[0].environment.iter().map(|v| v.name.as_str()).collect()
     }
 
+    fn with_both(spec: &Arc<TaskSpec>, keyring: &Keyring) -> TaskSpec {
+        let mut spec = TaskSpec::clone(&with_places(spec, 0, keyring));
+        add_region(&mut spec, 0);
+        spec
+    }
+
     #[test]
     fn every_mode_with_a_network_is_told_where_to_ask() {
         let keyring = Keyring::new([7; 32]);
@@ -73,14 +86,14 @@ mod tests {
             (NetworkMode::None, false),
         ] {
             let spec = Arc::new(task(mode));
-            let ours = with_ours(&spec, 0, &keyring);
+            let ours = with_both(&spec, &keyring);
             let expected: Vec<&str> = places.iter().filter(|_| told).chain(&region).copied().collect();
             assert_eq!(names(&ours), expected, "{mode:?}");
             assert_eq!(ours.containers[1], spec.containers[1], "the others are as they were");
         }
         let mut cut_off = task(NetworkMode::Bridge);
         cut_off.containers[0].disable_networking = true;
-        assert_eq!(names(&with_ours(&Arc::new(cut_off), 0, &keyring)), region);
+        assert_eq!(names(&with_both(&Arc::new(cut_off), &keyring)), region);
     }
 
     #[test]
@@ -89,7 +102,7 @@ mod tests {
         let mut spec = task(NetworkMode::Bridge);
         spec.containers[0].environment =
             vec![variable("AWS_REGION", "mine".into()), variable("ECS_AGENT_URI", "http://elsewhere".into())];
-        let ours = with_ours(&Arc::new(spec), 0, &keyring);
+        let ours = with_both(&Arc::new(spec), &keyring);
         let value = |name: &str| {
             let all: Vec<&EnvVar> = ours.containers[0].environment.iter().filter(|v| v.name == name).collect();
             assert_eq!(all.len(), 1, "{name}");

@@ -2,6 +2,7 @@
 
 use crate::crash;
 use crate::engine::docker::{chain, plain};
+use crate::engine::strays;
 use crate::pause;
 use async_trait::async_trait;
 use longshore_docker::{Docker, SandboxInput, sandbox_config, sandbox_name};
@@ -98,6 +99,7 @@ impl Sandboxes for DockerSandboxes {
     }
 
     async fn remove(&self, eni: EniId) -> Result<(), Failure> {
+        strays::end_before_removal(&self.docker, &sandbox_name(eni)).await?;
         self.docker.remove_sandbox(eni).await.map_err(|e| Failure::Passing(chain(&e)))
     }
 }
