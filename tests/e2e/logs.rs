@@ -122,6 +122,25 @@ fn output_survives_agents_control_planes_and_partitions_without_loss_or_doubles(
 }
 
 #[test]
+fn every_run_of_a_restarted_container_is_shipped_and_its_removal_is_quick() {
+    let lab = lab(1);
+    // Its files outlive a restart in place. The last run ends well, and that is the end.
+    let script = "i=$(cat /n 2>/dev/null || echo 0); n=$((i * 100)); \
+                  while [ $n -lt $((i * 100 + 100)) ]; do echo line $n; n=$((n+1)); done; \
+                  echo $((i + 1)) >/n; [ $i -lt 4 ] && exit 1; exit 0";
+    let mut main = talker("main", script, json!({}));
+    let policy = json!({"enabled": true, "restartAttemptPeriod": 60, "ignoredExitCodes": [0]});
+    merge(&mut main, json!({"restartPolicy": policy, "dockerLabels": {"longshore.restart.backoff": "1-2"}}));
+    let definition = register(&lab, "again", json!([main]), json!({}));
+    let task = run_one(&lab, &definition, json!({}));
+    assert_complete(&lab, &stream_name(&task, "main"), 500);
+    stopped(&lab, &task);
+    // The wait for what is not shipped would be ten minutes.
+    assert_no_leaks(&lab, &[]);
+    assert_complete(&lab, &stream_name(&task, "main"), 500);
+}
+
+#[test]
 fn logs_are_followed_by_longshore_and_read_by_aws() {
     let lab = lab(2);
     let script = "trap 'echo bye; exit 0' TERM; echo hello; echo oops >&2; echo '[ERROR] two  blanks'; \

@@ -7,11 +7,13 @@
 //! While a batch is in flight nothing is read, so what waits is in the engine's files and never here.
 
 use super::follower::Follower;
+use super::gate::Mark;
 use super::{Answer, Chunk, Found, Gate, PutError, Sink, Source};
 use crate::session::backoff::Backoff;
-use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use std::collections::BTreeMap;
+use futures::{FutureExt as _, StreamExt as _, stream};
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -27,6 +29,8 @@ const RELIST_SOON: Duration = Duration::from_millis(500);
 const RELIST_AFTER: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(10)];
 /// After a listing that failed.
 const RELIST_AGAIN: Duration = Duration::from_secs(1);
+/// Containers of a listing that are looked for the files of at a time.
+const LOOKS: usize = 8;
 /// Bytes of messages in a batch, and in it of one container.
 const BATCH: usize = 1 << 20;
 const CHUNK: usize = 256 << 10;
@@ -55,6 +59,49 @@ struct Put {
     answers: Vec<Answer>,
 }
 
+/// What a listing found: each container and, for one that is new, its file.
+struct Listing {
+    mark: Mark,
+    found: Vec<(Found, Result<Option<PathBuf>, String>)>,
+}
+
+/// When to list.
+struct Schedule {
+    /// When the last listing began.
+    listed: Instant,
+    due: Instant,
+    /// Whether something happened since then.
+    looked: bool,
+    after: std::slice::Iter<'static, Duration>,
+}
+
+impl Schedule {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { listed: now, due: now, looked: false, after: RELIST_AFTER.iter() }
+    }
+
+    /// Something happened.
+    fn looks(&mut self) {
+        self.due = self.due.min(self.listed + RELIST_SOON);
+        self.looked = true;
+        self.after = RELIST_AFTER.iter();
+    }
+
+    fn begins(&mut self) {
+        self.listed = Instant::now();
+        self.looked = false;
+    }
+
+    fn ended(&mut self, well: bool) {
+        self.due = match well {
+            true if self.looked => self.listed + RELIST_SOON,
+            true => self.listed + self.after.next().copied().unwrap_or(RELIST),
+            false => Instant::now() + RELIST_AGAIN,
+        };
+    }
+}
+
 /// Ships what containers print: a long-lived task.
 pub struct Collector {
     source: Arc<dyn Source>,
@@ -62,6 +109,8 @@ pub struct Collector {
     sink: Option<Box<dyn Sink>>,
     gate: Gate,
     followers: Followers,
+    /// Of the listing that the followers know.
+    mark: Mark,
     /// The container that was read last: the next batch begins behind it, so that none waits for ever.
     last: String,
 }
@@ -70,7 +119,8 @@ impl Collector {
     /// A collector that finds containers by `source` and ships to `sink`.
     #[must_use]
     pub fn new(source: Arc<dyn Source>, sink: Box<dyn Sink>, gate: Gate) -> Self {
-        Self { source, sink: Some(sink), gate, followers: Followers::new(), last: String::new() }
+        let (followers, mark, last) = (Followers::new(), Mark::default(), String::new());
+        Self { source, sink: Some(sink), gate, followers, mark, last }
     }
 
     /// Runs until `shutdown`. What was read and not answered is read again by the next start.
@@ -82,11 +132,10 @@ impl Collector {
         let gate = self.gate.clone();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut listed = Instant::now();
-        let mut list_at = listed;
+        let mut schedule = Schedule::new();
+        let mut listing: Option<BoxFuture<'static, Result<Listing, String>>> = None;
         let mut in_flight: BoxFuture<'static, Put> = std::future::pending().boxed();
         let mut more = false;
-        let mut after = RELIST_AFTER.iter();
         loop {
             let waits = self.sink.is_some() && self.followers.values().any(|follower| !follower.is_done());
             tokio::select! {
@@ -95,19 +144,20 @@ impl Collector {
                     more = put.batch.full;
                     self.answered(put);
                 }
-                () = gate.look() => {
-                    list_at = list_at.min(listed + RELIST_SOON);
-                    after = RELIST_AFTER.iter();
+                () = gate.look() => schedule.looks(),
+                () = tokio::time::sleep_until(schedule.due), if listing.is_none() => {
+                    schedule.begins();
+                    let known = self.followers.keys().cloned().collect();
+                    listing = Some(list(self.source.clone(), gate.mark(), known).boxed());
                 }
-                () = tokio::time::sleep_until(list_at) => {
-                    listed = Instant::now();
-                    list_at = listed + match self.list().await {
-                        Ok(()) => after.next().copied().unwrap_or(RELIST),
-                        Err(why) => {
-                            tracing::debug!(why, "could not look for containers with output");
-                            RELIST_AGAIN
-                        }
-                    };
+                // An engine that hangs holds up no output of the containers that are known.
+                listed = async { listing.as_mut().expect("the guard says so").await }, if listing.is_some() => {
+                    listing = None;
+                    let listed = listed.and_then(|listed| self.listed(listed));
+                    schedule.ended(listed.is_ok());
+                    if let Err(why) = listed {
+                        tracing::debug!(why, "could not look for all containers with output");
+                    }
                 }
                 _ = tick.tick(), if waits => more = true,
             }
@@ -120,33 +170,41 @@ impl Collector {
         }
     }
 
-    /// Brings the followers in line with the containers.
-    async fn list(&mut self) -> Result<(), String> {
-        let all = self.source.list().await?;
-        for follower in self.followers.values_mut() {
-            follower.set_runs(false);
-        }
-        for Found { id, name, target, began, runs } in &all {
+    /// Brings the followers in line with the containers. An error says what could not be looked at; all else is done.
+    fn listed(&mut self, listing: Listing) -> Result<(), String> {
+        let Listing { mark, found } = listing;
+        self.mark = mark;
+        let mut result = Ok(());
+        for (Found { id, name, target, runs, .. }, file) in &found {
             if let Some(follower) = self.followers.get_mut(id) {
-                follower.set_runs(*runs);
+                if follower.listed(*runs) {
+                    self.gate.open(name);
+                } else if follower.is_done() {
+                    self.gate.close(name, mark);
+                }
                 continue;
             }
-            // One that has not begun has nothing; the event of its start brings the next listing.
-            let file = if *began { self.source.file(id).await? } else { None };
             match file {
-                Some(file) => {
+                Ok(Some(file)) => {
                     self.gate.open(name);
-                    let follower = Follower::new(name.clone(), target.clone(), file, *runs);
+                    let follower = Follower::new(name.clone(), target.clone(), file.clone(), *runs);
                     self.followers.insert(id.clone(), follower);
                 }
-                None => self.gate.close(name),
+                Ok(None) => self.gate.close(name, mark),
+                Err(why) => {
+                    self.gate.open(name);
+                    result = result.and_then(|()| Err(why.clone()));
+                }
             }
         }
+        let there: HashSet<&str> = found.iter().map(|(found, _)| found.id.as_str()).collect();
+        for (_, follower) in self.followers.iter_mut().filter(|(id, _)| !there.contains(id.as_str())) {
+            follower.gone();
+        }
         // What is gone is over once its files, which stay readable while they are open, were read.
-        let gone = |id: &String| !all.iter().any(|found| found.id == *id);
-        self.followers.retain(|id, follower| !(gone(id) && follower.is_done()));
-        self.gate.listed(all.into_iter().map(|found| found.name));
-        Ok(())
+        self.followers.retain(|id, follower| there.contains(id.as_str()) || !follower.is_done());
+        self.gate.listed(found.into_iter().map(|(found, _)| found.name), mark);
+        result
     }
 
     /// Reads what is next of each container, on a thread that may block.
@@ -162,7 +220,7 @@ impl Collector {
         (self.followers, self.last) = (followers, last);
         for follower in self.followers.values_mut() {
             if follower.becomes_done() {
-                self.gate.close(&follower.name);
+                self.gate.close(&follower.name, self.mark);
             }
         }
         batch
@@ -203,6 +261,23 @@ fn gather(followers: &mut Followers, last: String, now_ms: i64) -> (Batch, Strin
         batch.chunks.push(chunk);
     }
     (batch, last)
+}
+
+/// Looks for the containers, and for the files of those that are not `known`.
+async fn list(source: Arc<dyn Source>, mark: Mark, known: HashSet<String>) -> Result<Listing, String> {
+    let all = source.list().await?;
+    let look = |found: Found| {
+        // One that has not begun has nothing; the event of its start brings the next listing.
+        let new = found.began && !known.contains(&found.id);
+        let source = source.clone();
+        async move {
+            let file = if new { source.file(&found.id).await } else { Ok(None) };
+            (found, file)
+        }
+    };
+    let looks: Vec<_> = all.into_iter().map(look).collect();
+    let found = stream::iter(looks).buffer_unordered(LOOKS).collect().await;
+    Ok(Listing { mark, found })
 }
 
 /// Puts a batch until it is answered.

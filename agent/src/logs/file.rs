@@ -162,9 +162,19 @@ impl Reader {
         self.offset += bytes as u64;
     }
 
+    /// Bytes of this file.
+    pub(super) fn length(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
     /// Whether there is something that was not read, by a look at the files alone.
     pub(super) fn has_news(&self) -> io::Result<bool> {
-        if self.file.metadata()?.len() != self.offset {
+        self.has_news_behind(self.offset)
+    }
+
+    /// Whether there is more than the first `end` bytes of this file.
+    pub(super) fn has_news_behind(&self, end: u64) -> io::Result<bool> {
+        if self.length()? != end {
             return Ok(true);
         }
         match fs::metadata(&self.newest) {

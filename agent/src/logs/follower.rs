@@ -25,8 +25,9 @@ enum State {
     Following { reader: Box<Option<Reader>>, shipped: Vec<u8> },
     /// The control plane does not take it; it is asked again then.
     Refused { until: Instant },
-    /// Everything was shipped, and nothing more will come.
-    Done,
+    /// Everything was shipped, and nothing more comes unless the container is started again. `end` is the length of
+    /// the newest file.
+    Done { reader: Box<Option<Reader>>, shipped: Vec<u8>, end: u64 },
 }
 
 /// A part of a long line.
@@ -62,16 +63,46 @@ impl Follower {
         Self { name, target, path, runs, state, lost: false, told: false, busy: now, looked: now }
     }
 
-    /// Told by a listing. What was printed until it ended is in the files by then.
-    pub(super) fn set_runs(&mut self, runs: bool) {
-        if self.runs && !runs {
+    /// Told by a listing. What was printed until it ended is in the files by then. Whether it goes on although it was
+    /// done: its container was started again.
+    pub(super) fn listed(&mut self, runs: bool) -> bool {
+        self.set_runs(runs);
+        let State::Done { reader, shipped, end } = &mut self.state else { return false };
+        // It may have run and ended since the last listing. What cannot be told is found out by reading.
+        let news = runs
+            || match reader.as_mut() {
+                Some(reader) => reader.has_news_behind(*end).unwrap_or(true),
+                None => self.path.exists(),
+            };
+        if news {
+            let (reader, shipped) = (std::mem::take(reader), std::mem::take(shipped));
+            self.state = State::Following { reader, shipped };
+            self.told = false;
+        }
+        news
+    }
+
+    /// Told by a listing that it is not in.
+    pub(super) fn gone(&mut self) {
+        self.set_runs(false);
+    }
+
+    fn set_runs(&mut self, runs: bool) {
+        if self.runs != runs {
+            self.runs = runs;
             self.busy = Instant::now();
         }
-        self.runs = runs;
     }
 
     pub(super) fn is_done(&self) -> bool {
-        matches!(self.state, State::Done)
+        matches!(self.state, State::Done { .. })
+    }
+
+    fn done(&mut self) {
+        let State::Following { reader, shipped } = &mut self.state else { return };
+        let end = reader.as_ref().as_ref().and_then(|reader| reader.length().ok()).unwrap_or(0);
+        let (reader, shipped) = (std::mem::take(reader), std::mem::take(shipped));
+        self.state = State::Done { reader, shipped, end };
     }
 
     /// Whether it is done, the first time that somebody asks since.
@@ -82,7 +113,7 @@ impl Follower {
     /// The next chunk to ship, of about `most` bytes; `None` when there is nothing now. `buffer` is room to read into.
     pub(super) fn next(&mut self, most: usize, buffer: &mut [u8], now_ms: i64) -> Option<Chunk> {
         match &self.state {
-            State::Done => None,
+            State::Done { .. } => None,
             State::Refused { until } if *until > Instant::now() => None,
             State::Refused { .. } | State::Asking => {
                 self.state = State::Asking;
@@ -115,7 +146,7 @@ impl Follower {
                 }
                 None if self.runs => return Ok(None),
                 None => {
-                    self.state = State::Done;
+                    self.done();
                     return Ok(None);
                 }
             }
@@ -155,7 +186,7 @@ impl Follower {
                 Next::MoreAfterLoss => self.lost = true,
                 Next::End if self.runs => return Ok(None),
                 Next::End => {
-                    self.state = State::Done;
+                    self.done();
                     return Ok(None);
                 }
             }
@@ -178,7 +209,7 @@ impl Follower {
                 State::Following { .. } | State::Asking | State::Refused { .. } => {
                     self.state = State::Following { reader: Box::new(None), shipped: cursor };
                 }
-                State::Done => {}
+                State::Done { .. } => {}
             },
         }
     }

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// The longest that a removal waits for what is not shipped.
-const LONGEST: Duration = Duration::from_secs(600);
+/// The longest that anything waits for what is not shipped: a removal, and what is kept of a container that is gone.
+pub(super) const LONGEST: Duration = Duration::from_secs(600);
 
 /// What is known of containers' output, by the containers' names. Clones are the same.
 #[derive(Debug, Clone)]
@@ -25,11 +25,25 @@ pub struct Gate {
 struct Known {
     /// Whether the containers that were there before this process are among them.
     listed: bool,
-    /// Those whose output is shipped.
-    logged: HashSet<String>,
-    /// Those of which something is not shipped, and when their removal was asked for first.
-    open: HashMap<String, Option<Instant>>,
+    /// Counts what is created and started, so that it is known what a listing cannot have seen.
+    count: u64,
+    /// Those whose output is shipped, and where `count` stood when they were created; 0 for what a listing found.
+    logged: HashMap<String, u64>,
+    /// Those of which something is not shipped.
+    open: HashMap<String, Open>,
 }
+
+#[derive(Debug, Default)]
+struct Open {
+    /// When its removal was asked for first.
+    asked: Option<Instant>,
+    /// Where `count` stood when it was started last.
+    started: u64,
+}
+
+/// What had been created and started when a listing began.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Mark(u64);
 
 impl Gate {
     /// Knows nothing yet. `look` makes the collector look.
@@ -48,10 +62,21 @@ impl Gate {
         self.look.notified().await;
     }
 
-    /// The containers whose output is shipped, as a listing found them.
-    pub(super) fn listed(&self, names: impl Iterator<Item = String>) {
+    /// To be taken before a listing begins.
+    pub(super) fn mark(&self) -> Mark {
+        Mark(self.known().count)
+    }
+
+    /// The containers whose output is shipped, as the listing that began at `mark` found them. Of others nothing is
+    /// known any more, but of those that it cannot have seen.
+    pub(super) fn listed(&self, names: impl Iterator<Item = String>, mark: Mark) {
+        let names: HashSet<String> = names.collect();
         let mut known = self.known();
-        known.logged.extend(names);
+        known.logged.retain(|name, created| *created > mark.0 || names.contains(name));
+        known.open.retain(|name, open| open.started > mark.0 || names.contains(name));
+        for name in names {
+            known.logged.entry(name).or_default();
+        }
         known.listed = true;
     }
 
@@ -60,31 +85,40 @@ impl Gate {
         self.known().open.entry(name.to_owned()).or_default();
     }
 
-    /// Everything of a container is shipped.
-    pub(super) fn close(&self, name: &str) {
-        self.known().open.remove(name);
+    /// Everything of a container is shipped, as far as the listing that began at `mark` knows of it: one that was
+    /// started since stays open.
+    pub(super) fn close(&self, name: &str, mark: Mark) {
+        let mut known = self.known();
+        if known.open.get(name).is_some_and(|open| open.started <= mark.0) {
+            known.open.remove(name);
+        }
     }
 
-    fn created(&self, name: String) {
-        self.known().logged.insert(name);
+    fn created(&self, name: &str) {
+        let mut known = self.known();
+        known.count += 1;
+        let count = known.count;
+        known.logged.insert(name.to_owned(), count);
     }
 
     /// A container is about to print.
-    fn starts(&self, name: &str) {
+    pub(super) fn starts(&self, name: &str) {
         let mut known = self.known();
-        if known.logged.contains(name) {
-            known.open.entry(name.to_owned()).or_default();
+        if known.logged.contains_key(name) {
+            known.count += 1;
+            let count = known.count;
+            known.open.entry(name.to_owned()).or_default().started = count;
         }
     }
 
     /// Whether nothing is lost with a container, or it was waited for long enough.
-    fn may_remove(&self, name: &str, now: Instant) -> Result<(), String> {
+    pub(super) fn may_remove(&self, name: &str, now: Instant) -> Result<(), String> {
         let mut known = self.known();
         if !known.listed {
             return Err("it is not known yet whether its output was shipped".to_owned());
         }
-        let Some(asked) = known.open.get_mut(name) else { return Ok(()) };
-        if now.duration_since(*asked.get_or_insert(now)) < LONGEST {
+        let Some(open) = known.open.get_mut(name) else { return Ok(()) };
+        if now.duration_since(*open.asked.get_or_insert(now)) < LONGEST {
             return Err("its output is not all shipped to the control plane yet".to_owned());
         }
         tracing::error!(container = name, "removing a container before all its output was shipped; the rest is lost");
@@ -129,18 +163,23 @@ impl Containers for Shipped {
 
     async fn create(&self, request: &CreateRequest) -> Result<String, Failure> {
         let container = &request.spec.containers[request.index];
-        if LogTarget::of(&request.spec, container).is_some() {
-            self.gate.created(container_name(request.spec.id, &container.name));
-        }
-        self.inner.create(request).await
+        let logged = LogTarget::of(&request.spec, container).map(|_| container_name(request.spec.id, &container.name));
+        logged.iter().for_each(|name| self.gate.created(name));
+        let created = self.inner.create(request).await;
+        // Again: a listing that began meanwhile may not have seen it.
+        logged.iter().for_each(|name| self.gate.created(name));
+        created
     }
 
     async fn start(&self, task: TaskId, container: &ContainerName) -> Result<(), Failure> {
-        self.gate.starts(&container_name(task, container));
+        let name = container_name(task, container);
+        self.gate.starts(&name);
         let started = self.inner.start(task, container).await;
-        if started.is_err() {
+        match started {
+            // Again: a listing that began meanwhile may have seen it as it was before.
+            Ok(()) => self.gate.starts(&name),
             // No event tells of a start that failed; a look says that there is nothing to ship.
-            self.gate.look.notify_one();
+            Err(_) => self.gate.look.notify_one(),
         }
         started
     }
@@ -162,12 +201,16 @@ impl Containers for Shipped {
 mod tests {
     use super::*;
 
+    fn listed(gate: &Gate, names: &[&str]) {
+        gate.listed(names.iter().map(|name| (*name).to_owned()), gate.mark());
+    }
+
     #[test]
     fn a_removal_waits_for_what_is_open_and_not_for_ever() {
         let gate = Gate::new(Arc::default());
         let now = Instant::now();
         assert!(gate.may_remove("ls-a", now).is_err(), "nothing was listed yet");
-        gate.listed(["ls-a".to_owned()].into_iter());
+        listed(&gate, &["ls-a"]);
         assert_eq!(gate.may_remove("ls-a", now), Ok(()), "it never began");
         gate.starts("ls-a");
         gate.starts("ls-other");
@@ -176,7 +219,27 @@ mod tests {
         assert!(gate.may_remove("ls-a", now + LONGEST / 2).is_err());
         assert_eq!(gate.may_remove("ls-a", now + LONGEST), Ok(()));
         gate.starts("ls-a");
-        gate.close("ls-a");
+        gate.close("ls-a", gate.mark());
         assert_eq!(gate.may_remove("ls-a", now), Ok(()));
+    }
+
+    #[test]
+    fn a_listing_says_nothing_of_what_came_after_its_beginning() {
+        let gate = Gate::new(Arc::default());
+        let now = Instant::now();
+        listed(&gate, &["ls-a"]);
+        let mark = gate.mark();
+        gate.created("ls-b");
+        gate.starts("ls-a");
+        gate.starts("ls-b");
+        gate.close("ls-a", mark);
+        gate.listed(std::iter::empty(), mark);
+        assert!(gate.may_remove("ls-a", now).is_err() && gate.may_remove("ls-b", now).is_err());
+        gate.close("ls-a", gate.mark());
+        assert_eq!(gate.may_remove("ls-a", now), Ok(()));
+        // Somebody else removed both: nothing of them is kept.
+        listed(&gate, &[]);
+        let known = gate.known();
+        assert!(known.logged.is_empty() && known.open.is_empty(), "{known:?}");
     }
 }

@@ -7,8 +7,9 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -20,10 +21,21 @@ type Stream = (Vec<u8>, Vec<String>);
 #[derive(Default)]
 struct World {
     found: Mutex<Vec<Found>>,
+    /// When it was listed.
+    listings: Mutex<Vec<Instant>>,
+    /// What a look for a container's file comes to while it is not found.
+    hidden: watch::Sender<BTreeMap<String, Hidden>>,
     streams: Mutex<BTreeMap<String, Stream>>,
     /// Batches that fail, and batches that are taken without an answer.
     down: Mutex<bool>,
     deaf: Mutex<u32>,
+}
+
+/// Why a container's file is not found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hidden {
+    Fails,
+    Hangs,
 }
 
 struct Hands(Arc<World>, PathBuf);
@@ -31,11 +43,17 @@ struct Hands(Arc<World>, PathBuf);
 #[async_trait]
 impl Source for Hands {
     async fn list(&self) -> Result<Vec<Found>, String> {
+        self.0.listings.lock().expect("whole").push(Instant::now());
         Ok(self.0.found.lock().expect("whole").clone())
     }
 
     async fn file(&self, id: &str) -> Result<Option<PathBuf>, String> {
-        Ok(Some(self.1.join(id)))
+        let mut hidden = self.0.hidden.subscribe();
+        let told = hidden.wait_for(|hidden| hidden.get(id) != Some(&Hidden::Hangs)).await.expect("it is not dropped");
+        match told.get(id) {
+            Some(Hidden::Fails) => Err("it does not answer".to_owned()),
+            Some(Hidden::Hangs) | None => Ok(Some(self.1.join(id))),
+        }
     }
 }
 
@@ -108,6 +126,25 @@ impl Host {
         all.retain(|found| found.id != id);
         all.push(found);
         self.events.notify_one();
+    }
+
+    fn hide(&self, id: &str, how: Option<Hidden>) {
+        self.world.hidden.send_modify(|hidden| {
+            hidden.remove(id);
+            hidden.extend(how.map(|how| (id.to_owned(), how)));
+        });
+    }
+
+    fn may_remove(&self, id: &str) -> bool {
+        self.gate.may_remove(&format!("ls-{id}"), std::time::Instant::now()).is_ok()
+    }
+
+    /// Waits for listings that begin from now on.
+    async fn until_listed(&self, times: usize) {
+        let listings = |h: &Self| h.world.listings.lock().expect("whole").len();
+        let before = listings(self);
+        self.events.notify_one();
+        self.until("listings", |h| listings(h) >= before + times).await;
     }
 
     fn print(&self, id: &str, words: impl IntoIterator<Item = String>) {
@@ -227,5 +264,93 @@ async fn a_chatty_container_does_not_hold_up_a_quiet_one() {
     host.until("the quiet one", |h| h.stream("quiet") == words(0..1)).await;
     assert!(host.stream("chatty").len() < 20_000, "it was shipped whole before the other had a turn");
     host.until("the chatty one", |h| h.stream("chatty").len() == 20_000).await;
+    host.crash().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_is_started_again_goes_on() {
+    let mut host = Host::new();
+    host.print("a", words(0..10));
+    host.set("a", true);
+    host.start();
+    host.until("the first run", |h| h.stream("a").len() == 10).await;
+    assert!(!host.may_remove("a"));
+    host.set("a", false);
+    host.until("its end", |h| h.may_remove("a")).await;
+
+    // It is about to start: what a listing says that saw it before counts no longer.
+    host.gate.starts("ls-a");
+    assert!(!host.may_remove("a"));
+    // It runs and ends between two listings.
+    host.print("a", words(10..20));
+    host.rotate("a", 4);
+    host.print("a", words(20..30));
+    host.set("a", false);
+    host.until("the second run", |h| h.stream("a").len() == 30 && h.may_remove("a")).await;
+
+    // It is seen running before it prints something.
+    host.gate.starts("ls-a");
+    host.set("a", true);
+    host.until_listed(2).await;
+    assert!(!host.may_remove("a"));
+    host.print("a", words(30..40));
+    host.until("the third run", |h| h.stream("a").len() == 40).await;
+    host.set("a", false);
+    host.until("the last end", |h| h.may_remove("a")).await;
+
+    // A start that came to nothing.
+    host.gate.starts("ls-a");
+    host.until_listed(1).await;
+    host.until("nothing", |h| h.may_remove("a")).await;
+    assert_eq!(host.stream("a"), words(0..40));
+    host.crash().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_cannot_be_looked_at_holds_up_itself_alone() {
+    let mut host = Host::new();
+    for how in [Hidden::Fails, Hidden::Hangs] {
+        let (fine, odd) = (format!("fine-{how:?}"), format!("a-{how:?}"));
+        host.hide(&odd, Some(how));
+        host.print(&fine, words(0..10));
+        host.print(&odd, words(0..10));
+        host.set(&fine, true);
+        if host.running.is_none() {
+            host.start();
+        }
+        host.until("the one that is fine", |h| h.stream(&fine).len() == 10).await;
+        host.set(&odd, true);
+        // What is listed after it is looked at too.
+        host.set(&fine, true);
+        host.until_listed(if how == Hidden::Hangs { 1 } else { 3 }).await;
+        assert!(how == Hidden::Hangs || !host.may_remove(&odd));
+        host.print(&fine, words(10..20));
+        host.until("more of it", |h| h.stream(&fine).len() == 20).await;
+        assert_eq!(host.stream(&odd), Vec::<String>::new());
+        host.hide(&odd, None);
+        host.until("the odd one", |h| h.stream(&odd).len() == 10).await;
+    }
+    host.crash().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_brings_a_listing_at_once_and_some_more() {
+    let mut host = Host::new();
+    host.start();
+    let start = Instant::now();
+    let listed = |host: &Host| -> Vec<u64> {
+        let listings = host.world.listings.lock().expect("whole");
+        listings.iter().map(|at| u64::try_from(at.duration_since(start).as_millis()).expect("short")).collect()
+    };
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    let quiet = listed(&host);
+    assert_eq!(quiet, [0, 1_000, 4_000, 14_000, 44_000, 74_000]);
+    host.events.notify_one();
+    // The second comes too soon after the first, and waits.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    host.events.notify_one();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let more = [100_000, 100_500, 101_500, 104_500, 114_500, 144_500];
+    assert_eq!(listed(&host)[quiet.len()..], more);
     host.crash().await;
 }
