@@ -316,7 +316,7 @@ fn binds(task: &TaskSpec, container: &ContainerSpec, attachment: &Attachment<'_>
     Ok(all)
 }
 
-/// The definition's labels and, over them, ours.
+/// The definition's labels and, over them, ours. The engine adds the image's, so all that are read back are set.
 fn all_labels(
     task: &TaskSpec,
     container: &ContainerSpec,
@@ -334,7 +334,7 @@ fn all_labels(
     let mut all: HashMap<String, String> =
         container.docker_labels.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
     all.extend(labels::container_labels(task, &container.name, supervise));
-    all.extend(LogTarget::of(task, container).iter().flat_map(LogTarget::labels));
+    all.extend(LogTarget::labels(LogTarget::of(task, container).as_ref()));
     Ok(all)
 }
 

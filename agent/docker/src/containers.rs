@@ -13,7 +13,7 @@ use bollard::query_parameters::{
     RemoveContainerOptions, StartContainerOptions, StopContainerOptions,
 };
 use longshore_model::{HealthStatus, NetworkBinding, Protocol, Timestamp};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -292,12 +292,18 @@ pub enum RemoveError {
 }
 
 impl Docker {
-    /// Every container that bears the label `longshore.task`, in any state. One call; nothing is inspected.
+    /// Every container that bears the label `longshore.task`, in any state, but for those that have the labels of
+    /// another one. One call; nothing is inspected.
     ///
     /// # Errors
     /// When the engine does not answer: then nothing is known about any container.
     pub async fn list(&self) -> Result<Vec<ListedContainer>, DockerError> {
-        self.list_labelled(labels::TASK).await
+        let mut all = self.list_labelled(labels::TASK).await?;
+        // One that is made from an image with our labels, as one that was committed from a container of ours, has them
+        // too. Somebody may also have renamed ours.
+        let names: HashSet<String> = all.iter().map(|c| c.name.clone()).collect();
+        all.retain(|c| labels::name_by(&c.labels).is_none_or(|name| name == c.name || !names.contains(&name)));
+        Ok(all)
     }
 
     /// Every container that bears the label `label`, in any state.

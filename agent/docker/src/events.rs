@@ -6,6 +6,8 @@
 use crate::client::Docker;
 use crate::error::{DockerError, chain};
 use crate::labels;
+use crate::logs::LogTarget;
+use crate::sandbox::sandbox_name;
 use bollard::models::EventMessage;
 use bollard::query_parameters::EventsOptions;
 use futures::stream::{self, BoxStream, Stream, StreamExt};
@@ -190,12 +192,14 @@ fn hint(event: EventMessage) -> Option<ContainerHint> {
     if !attributes.contains_key(labels::TASK) && !attributes.contains_key(labels::ENI) {
         return None;
     }
+    let name = attributes.get("name").cloned().unwrap_or_default();
     Some(ContainerHint {
-        name: attributes.get("name").cloned().unwrap_or_default(),
-        eni: attributes.get(labels::ENI).and_then(|e| e.parse().ok()),
+        // A task's container whose image has the label is no sandbox.
+        eni: attributes.get(labels::ENI).and_then(|e| e.parse().ok()).filter(|eni| name == sandbox_name(*eni)),
+        logged: LogTarget::from_labels(&name, &attributes).is_some(),
+        name,
         task: attributes.get(labels::TASK).and_then(|t| t.parse().ok()),
         container: attributes.get(labels::CONTAINER).and_then(|c| c.parse().ok()),
-        logged: attributes.contains_key(labels::LOG_GROUP),
         // `health_status: healthy` carries its value in the action.
         action: match action.split(':').next().unwrap_or_default() {
             "start" => Action::Start,
@@ -235,6 +239,29 @@ fn jitter() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bollard::models::EventActor;
+
+    #[test]
+    fn labels_of_an_image_mislead_nobody() {
+        const MAIN: &str = "ls-abababababababababababababababab-main";
+        let task = "ab".repeat(16);
+        let ours = [("longshore.task", task.as_str()), ("longshore.container", "main")];
+        let logs = [("longshore.log-group", "g"), ("longshore.log-region", "r")];
+        let eni = ("longshore.eni", "eni-0123456789abcdef0");
+        let seen = |name: &str, labels: &[(&str, &str)]| {
+            let attributes = [&[("name", name)], labels].concat();
+            let attributes = attributes.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            let actor = Some(EventActor { attributes: Some(attributes), ..EventActor::default() });
+            let event = EventMessage { action: Some("die".to_owned()), actor, ..EventMessage::default() };
+            hint(event).map(|hint| (hint.task.is_some(), hint.eni.is_some(), hint.logged))
+        };
+        assert_eq!(seen(MAIN, &ours), Some((true, false, false)));
+        assert_eq!(seen(MAIN, &[&ours[..], &logs].concat()), Some((true, false, true)));
+        assert_eq!(seen("ls-eni-0123456789abcdef0", &[eni]), Some((false, true, false)));
+        assert_eq!(seen(MAIN, &[&ours[..], &[eni, ("longshore.log-group", "")]].concat()), Some((true, false, false)));
+        assert_eq!(seen("other", &[&ours[..], &logs].concat()), Some((true, false, false)));
+        assert_eq!(seen("other", &logs), None);
+    }
 
     #[test]
     fn backoff_grows_to_its_cap_and_never_exceeds_it() {

@@ -32,9 +32,9 @@ pub const FROM_DEFINITION: [&str; 2] = [RUNTIME, PULL_BEHAVIOR];
 pub const RESTART: &str = "longshore.restart.";
 /// The region of the log group that a container's output is shipped to.
 pub const LOG_REGION: &str = "longshore.log-region";
-/// The log group. Its presence says that the agent ships the container's output.
+/// The log group; empty where the agent does not ship the container's output.
 pub const LOG_GROUP: &str = "longshore.log-group";
-/// The log stream; without it that is the container's id in the engine.
+/// The log stream; when it is empty that is the container's id in the engine.
 pub const LOG_STREAM: &str = "longshore.log-stream";
 /// What starts like this is ours alone; a task definition's `dockerLabels` may not use it, but for [`FROM_DEFINITION`]
 /// and [`RESTART`].
@@ -44,6 +44,16 @@ pub const PREFIX: &str = "longshore.";
 #[must_use]
 pub fn container_name(task: TaskId, container: &ContainerName) -> String {
     format!("ls-{task}-{container}")
+}
+
+/// The name that a container with these labels was given; `None` when they are not a task's container's. The engine adds
+/// an image's labels to those that a container is given, so the labels of one that we did not make are anybody's; names
+/// are nobody's but the host's.
+#[must_use]
+pub(crate) fn name_by(labels: &HashMap<String, String>) -> Option<String> {
+    let task = labels.get(TASK)?.parse().ok()?;
+    let container = labels.get(CONTAINER)?.parse().ok()?;
+    Some(container_name(task, &container))
 }
 
 /// The name in the engine of a volume that lives as long as its task: `ls-<task id>-<volume name>`.

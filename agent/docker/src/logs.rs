@@ -55,22 +55,27 @@ impl LogTarget {
         Some(Self { region: option("awslogs-region"), group: option("awslogs-group"), stream })
     }
 
-    /// The labels that say so.
-    pub(crate) fn labels(&self) -> HashMap<String, String> {
-        let mut all = HashMap::from([
-            (labels::LOG_REGION.to_owned(), self.region.clone()),
-            (labels::LOG_GROUP.to_owned(), self.group.clone()),
-        ]);
-        all.extend(self.stream.clone().map(|stream| (labels::LOG_STREAM.to_owned(), stream)));
-        all
+    /// The labels that say so. All of them are always set, to nothing where there is nothing to say: the engine adds
+    /// the image's labels to those that a container is not given.
+    pub(crate) fn labels(target: Option<&Self>) -> [(String, String); 3] {
+        let value = |of: fn(&Self) -> Option<&String>| target.and_then(of).cloned().unwrap_or_default();
+        [
+            (labels::LOG_REGION.to_owned(), value(|target| Some(&target.region))),
+            (labels::LOG_GROUP.to_owned(), value(|target| Some(&target.group))),
+            (labels::LOG_STREAM.to_owned(), value(|target| target.stream.as_ref())),
+        ]
     }
 
-    fn from_labels(all: &HashMap<String, String>) -> Option<Self> {
-        Some(Self {
-            region: all.get(labels::LOG_REGION)?.clone(),
-            group: all.get(labels::LOG_GROUP)?.clone(),
-            stream: all.get(labels::LOG_STREAM).cloned(),
-        })
+    /// What the labels of the container `name` say; `None` when its output is not shipped, or when it is not ours: the
+    /// labels of any container may be its image's.
+    pub(crate) fn from_labels(name: &str, all: &HashMap<String, String>) -> Option<Self> {
+        let label = |name: &str| all.get(name).filter(|value| !value.is_empty()).cloned();
+        let target = Self {
+            region: label(labels::LOG_REGION)?,
+            group: label(labels::LOG_GROUP)?,
+            stream: label(labels::LOG_STREAM),
+        };
+        labels::name_by(all).filter(|ours| ours == name).map(|_| target)
     }
 }
 
@@ -105,6 +110,12 @@ fn bytes(text: &str) -> Option<u64> {
     digits.trim().parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
+fn logged(container: ListedContainer) -> Option<LoggedContainer> {
+    let ListedContainer { name, id, state, labels, .. } = container;
+    let target = LogTarget::from_labels(&name, &labels)?;
+    Some(LoggedContainer { name, id, state, target })
+}
+
 impl Docker {
     /// Every container whose output the agent ships, in any state. One call; nothing is inspected.
     ///
@@ -112,10 +123,6 @@ impl Docker {
     /// When the engine does not answer: then nothing is known about any container.
     pub async fn logged(&self) -> Result<Vec<LoggedContainer>, DockerError> {
         let all = self.list_labelled(labels::LOG_GROUP).await?;
-        let logged = |c: ListedContainer| {
-            let target = LogTarget::from_labels(&c.labels)?;
-            Some(LoggedContainer { name: c.name, id: c.id, state: c.state, target })
-        };
         Ok(all.into_iter().filter_map(logged).collect())
     }
 
@@ -132,7 +139,42 @@ impl Docker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use longshore_model::Timestamp;
     use std::collections::BTreeMap;
+
+    #[test]
+    fn labels_of_an_image_ship_nothing() {
+        const NAME: &str = "ls-abababababababababababababababab-main";
+        let ours = [(labels::TASK, "ab".repeat(16)), (labels::CONTAINER, "main".to_owned())];
+        let ours = ours.map(|(name, value)| (name.to_owned(), value));
+        let target = |group: &str, stream: Option<&str>| {
+            let stream = stream.map(str::to_owned);
+            LogTarget { region: "r".to_owned(), group: group.to_owned(), stream }
+        };
+        // The engine takes an image's labels first and the container's over them.
+        let found = |name: &str, labels: &[&[(String, String)]]| {
+            let image = LogTarget::labels(Some(&target("forged", Some("forged"))));
+            logged(ListedContainer {
+                name: name.to_owned(),
+                id: "id".to_owned(),
+                state: RunState::Running,
+                health: None,
+                labels: image.into_iter().chain(labels.concat()).collect(),
+                image_id: String::new(),
+                created: Timestamp::from_millis(0),
+            })
+            .map(|found| found.target)
+        };
+        for stream in [None, Some("s")] {
+            let target = target("g", stream);
+            assert_eq!(found(NAME, &[&ours, &LogTarget::labels(Some(&target))]), Some(target));
+        }
+        assert_eq!(found(NAME, &[&ours, &LogTarget::labels(None)]), None);
+        // Somebody else's containers, of such an image.
+        assert_eq!(found("other", &[]), None);
+        assert_eq!(found("other", &[&ours]), None, "the image has those labels too");
+        assert_eq!(found(NAME, &[&ours[..1]]), None);
+    }
 
     #[test]
     fn the_ring_is_bounded_and_as_large_as_asked() {

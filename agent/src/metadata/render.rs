@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 
 /// A label of ours that is of no use to a task, and long.
 const SUPERVISE: &str = "longshore.supervise";
+/// Those of ours that are empty where they say nothing begin like this.
+const LOGS: &str = "longshore.log-";
 
 /// CPU units of one vCPU.
 const UNITS: u32 = 1024;
@@ -193,6 +195,7 @@ fn labels(view: &TaskView, index: usize, seen: Option<&Seen>) -> BTreeMap<String
         (None, None) => BTreeMap::new(),
     };
     labels.remove(SUPERVISE);
+    labels.retain(|name, value| !(name.starts_with(LOGS) && value.is_empty()));
     labels
 }
 

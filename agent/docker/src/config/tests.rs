@@ -448,6 +448,14 @@ fn labels_of_the_definition_cannot_replace_ours() {
     assert_eq!(all["com.amazonaws.ecs.task-definition-family"], "web");
     assert_eq!(all["com.amazonaws.ecs.task-definition-version"], "7");
     assert_eq!(all["com.amazonaws.ecs.container-name"], "main");
+    // Nor can the image's, which the engine adds to what a container has not.
+    let logs = ["region", "group", "stream"].map(|which| format!("longshore.log-{which}"));
+    assert!(logs.iter().all(|name| all[name].is_empty()), "{all:?}");
+    let options = [("awslogs-group", "g"), ("awslogs-region", "r")];
+    let options = options.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    task.containers[0].log = Some(LogConfig { driver: "awslogs".into(), options });
+    let all = build(&task).expect("the engine can be told").labels.expect("there");
+    assert_eq!(logs.map(|name| all[&name].clone()), ["r", "g", ""]);
 
     task.containers[0].docker_labels.insert("longshore.task".into(), "mine".into());
     assert_eq!(build(&task).expect_err("ours").field, "dockerLabels");

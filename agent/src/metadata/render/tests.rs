@@ -33,7 +33,9 @@ fn a_task_is_told_as_ecs_tells_it() {
         Some(std::sync::Arc::new(longshore_model::TaskSpec { cpu_units: Some(256), memory_mib: Some(512), ..spec }));
     let files = view.record.interface.as_ref().expect("it has one").files.clone();
     let mut known = seen(None);
-    known.labels = [("tier", "front"), ("longshore.supervise", "{}")].map(|(k, v)| (k.into(), v.into())).into();
+    known.labels = [("tier", "front"), ("longshore.supervise", "{}"), ("longshore.log-group", "")]
+        .map(|(k, v)| (k.into(), v.into()))
+        .into();
     known.mounts = vec![
         Mount { name: "data".into(), source: "/var/lib/docker/volumes/data/_data".into(), destination: "/data".into() },
         Mount { name: String::new(), source: format!("{files}/hosts"), destination: "/etc/hosts".into() },
