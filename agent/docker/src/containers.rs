@@ -4,9 +4,10 @@ use crate::client::Docker;
 use crate::config::CreateContainer;
 use crate::error::{DockerError, Retry};
 use crate::labels;
+use crate::logs;
 use bollard::models::{
-    ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum, HealthStatusEnum,
-    MountPoint, PortMap,
+    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary,
+    ContainerSummaryStateEnum, HealthStatusEnum, MountPoint, PortMap,
 };
 use bollard::query_parameters::{
     CreateContainerOptions, InspectContainerOptions, KillContainerOptions, ListContainersOptions,
@@ -344,8 +345,21 @@ impl Docker {
         let client = self.client().await.map_err(fail)?;
         let doing = format!("creating container `{name}`");
         let options = CreateContainerOptions { name: Some(name.to_owned()), ..CreateContainerOptions::default() };
-        let call = client.create_container(Some(options), container.body().clone());
-        let made = self.call(&doing, self.timeouts().create, call).await.map_err(fail)?;
+        let create = async |body: ContainerCreateBody| {
+            let call = client.create_container(Some(options.clone()), body);
+            self.call(&doing, self.timeouts().create, call).await
+        };
+        let mut made = create(container.body().clone()).await;
+        let again = made.as_ref().err().and_then(DockerError::refusal);
+        if let Some(body) = again.and_then(|(_, message)| logs::refused(container.body(), message)) {
+            tracing::warn!(
+                container = name,
+                "the container engine's own log-opts have max-buffer-size: a container that prints faster than its \
+                 output is written loses some of it"
+            );
+            made = create(body).await;
+        }
+        let made = made.map_err(fail)?;
         for warning in &made.warnings {
             tracing::warn!(container = name, why = warning, "the container engine warns about a container");
         }

@@ -5,7 +5,7 @@ use crate::client::Docker;
 use crate::containers::{ListedContainer, RunState};
 use crate::error::DockerError;
 use crate::labels;
-use bollard::models::HostConfigLogConfig;
+use bollard::models::{ContainerCreateBody, HostConfigLogConfig};
 use longshore_model::{ContainerSpec, LogConfig, TaskSpec};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -19,6 +19,11 @@ const RING_BYTES: u64 = 16 << 20;
 const MOST_RING_BYTES: u64 = 1 << 30;
 /// The files that those bytes are split into: the oldest goes when a new one begins.
 const RING_FILES: u64 = 4;
+
+/// Options of the engine's for all drivers.
+const MODE: &str = "mode";
+const BLOCKING: &str = "blocking";
+const MAX_BUFFER_SIZE: &str = "max-buffer-size";
 
 /// Where a container's output goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +87,7 @@ impl LogTarget {
 /// The engine's driver for a container.
 pub(crate) fn log_config(log: &LogConfig) -> HostConfigLogConfig {
     if log.driver == AWSLOGS {
-        return ring(log.options.get("max-buffer-size").and_then(|size| bytes(size)).unwrap_or(0));
+        return ring(log.options.get(MAX_BUFFER_SIZE).and_then(|size| bytes(size)).unwrap_or(0));
     }
     let options: HashMap<String, String> = log.options.clone().into_iter().collect();
     HostConfigLogConfig { typ: Some(log.driver.clone()), config: (!options.is_empty()).then_some(options) }
@@ -90,11 +95,31 @@ pub(crate) fn log_config(log: &LogConfig) -> HostConfigLogConfig {
 
 fn ring(asked: u64) -> HostConfigLogConfig {
     let size = asked.clamp(RING_BYTES, MOST_RING_BYTES) / RING_FILES;
-    let options = [("max-size", size.to_string()), ("max-file", RING_FILES.to_string())];
+    let options = [
+        ("max-size", size.to_string()),
+        ("max-file", RING_FILES.to_string()),
+        // What is not said here, the engine takes from its own configuration: compressed files would not be readable,
+        // and a container that prints faster than its disk takes it would lose lines.
+        ("compress", "false".to_owned()),
+        (MODE, BLOCKING.to_owned()),
+    ];
     HostConfigLogConfig {
         typ: Some("json-file".to_owned()),
         config: Some(options.map(|(name, value)| (name.to_owned(), value)).into()),
     }
+}
+
+/// What to try after a creation that the engine refused with `message`. An engine whose own configuration has
+/// `max-buffer-size` takes no container of the same driver that is to block: there the mode is the engine's, and a
+/// container that prints faster than its disk takes it loses lines.
+pub(crate) fn refused(body: &ContainerCreateBody, message: &str) -> Option<ContainerCreateBody> {
+    let mut body = body.clone();
+    let config = body.host_config.as_mut()?.log_config.as_mut()?.config.as_mut()?;
+    let ours = message.contains(MAX_BUFFER_SIZE)
+        && !config.contains_key(MAX_BUFFER_SIZE)
+        && config.get(MODE).is_some_and(|mode| mode == BLOCKING);
+    config.remove(MODE);
+    ours.then_some(body)
 }
 
 /// A size as the engine writes it: `25m`, `512k`, `1g`, or bytes.
@@ -184,7 +209,7 @@ mod tests {
             let made = log_config(&LogConfig { driver: AWSLOGS.to_owned(), options });
             assert_eq!(made.typ.as_deref(), Some("json-file"));
             let config = made.config.expect("bounds");
-            assert_eq!(config["max-file"], "4");
+            assert_eq!(["max-file", "compress", "mode"].map(|name| config[name].as_str()), ["4", "false", "blocking"]);
             config["max-size"].parse::<u64>().expect("a number") * 4
         };
         assert_eq!(size(&[]), 16 << 20);

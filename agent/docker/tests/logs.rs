@@ -40,3 +40,24 @@ async fn labels_of_images_make_no_container_ours() {
     wanted.sort();
     assert_eq!(listed, wanted);
 }
+
+#[tokio::test]
+async fn the_engines_own_options_are_not_the_rings() {
+    let configured = ["--log-opt", "max-size=1k", "--log-opt", "max-file=2", "--log-opt", "compress=true"];
+    let buffer = ["--log-opt", "max-buffer-size=4m"];
+    for (mode, extra) in [("blocking", &[][..]), ("non-blocking", &buffer[..])] {
+        let engine = Engine::start(&[&configured[..], &["--log-opt", "mode=non-blocking"], extra].concat());
+        let docker = connect(&engine).await;
+        let ours = shipped(task(NetworkMode::None, "exec sleep 1000"));
+        let made = config(&ours, &[]);
+        docker.create(&made).await.expect("created");
+        let option = |name: &str| {
+            let show = format!("{{{{index .HostConfig.LogConfig.Config \"{name}\"}}}}");
+            engine.docker(&["inspect", "-f", &show, made.name()])
+        };
+        let found = ["max-size", "max-file", "compress", "mode"].map(option);
+        // An engine that has a buffer lets none of its containers block.
+        assert_eq!(found, ["4194304", "4", "false", mode]);
+        docker.start(made.name()).await.expect("started");
+    }
+}
