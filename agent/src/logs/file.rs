@@ -65,16 +65,20 @@ fn identity(metadata: &Metadata) -> (u64, u64) {
 fn files(newest: &Path) -> io::Result<Vec<(PathBuf, (u64, u64))>> {
     let look = || -> io::Result<Vec<(PathBuf, (u64, u64))>> {
         let mut found = Vec::new();
+        let mut hole = false;
         for n in 0..MOST_FILES {
             let mut path = newest.as_os_str().to_owned();
             if n > 0 {
                 path.push(format!(".{n}"));
             }
             match fs::metadata(&path) {
-                Ok(metadata) => found.push((path.into(), identity(&metadata))),
-                // Between the renaming of the newest and the making of the next, there is no newest.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && n == 0 => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                Ok(metadata) => {
+                    hole = false;
+                    found.push((path.into(), identity(&metadata)));
+                }
+                // They are renamed from the oldest to the newest, so there is one hole at a time. It may be the newest.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && hole => break,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => hole = n > 0,
                 Err(error) => return Err(error),
             }
         }
@@ -215,5 +219,66 @@ impl Reader {
         }
         *self = reader;
         Ok(if lost { Next::MoreAfterLoss } else { Next::More })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Files(tempfile::TempDir);
+
+    impl Files {
+        fn new() -> Self {
+            Self(tempfile::tempdir().expect("a directory"))
+        }
+
+        fn path(&self, n: usize) -> PathBuf {
+            self.0.path().join(if n == 0 { "log".to_owned() } else { format!("log.{n}") })
+        }
+
+        fn write(&self, n: usize, text: &str) {
+            fs::write(self.path(n), text).expect("written");
+        }
+
+        fn rename(&self, from: usize, to: usize) {
+            fs::rename(self.path(from), self.path(to)).expect("renamed");
+        }
+
+        fn seek(&self, cursor: &[u8]) -> (Reader, bool) {
+            Reader::seek(&self.path(0), cursor).expect("readable").expect("there is a file")
+        }
+    }
+
+    /// What a reader reads until there is nothing more, and what was lost on the way.
+    fn rest(reader: &mut Reader) -> (String, usize) {
+        let (mut text, mut lost) = (String::new(), 0);
+        loop {
+            let mut buffer = [0; 1000];
+            let bytes = reader.peek(&mut buffer).expect("readable").to_vec();
+            text.push_str(std::str::from_utf8(&bytes).expect("text"));
+            reader.skip(bytes.len());
+            match reader.advance(0).expect("readable") {
+                Next::More => {}
+                Next::MoreAfterLoss => lost += 1,
+                Next::End => return (text, lost),
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_being_renamed_hides_no_other() {
+        let files = Files::new();
+        for n in 0..4 {
+            files.write(n, &format!("{n}\n"));
+        }
+        assert_eq!(rest(&mut files.seek(&[]).0), ("3\n2\n1\n0\n".to_owned(), 0));
+        // As Docker does it: the oldest is overwritten, then each of the others becomes the one before it.
+        files.rename(2, 3);
+        assert_eq!(rest(&mut files.seek(&[]).0), ("2\n1\n0\n".to_owned(), 0));
+        files.rename(1, 2);
+        assert_eq!(rest(&mut files.seek(&[]).0), ("2\n1\n0\n".to_owned(), 0));
+        files.rename(0, 1);
+        assert_eq!(rest(&mut files.seek(&[]).0), ("2\n1\n0\n".to_owned(), 0));
     }
 }
