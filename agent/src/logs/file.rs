@@ -40,9 +40,11 @@ impl Cursor {
 pub(super) struct Reader {
     newest: PathBuf,
     file: File,
-    identity: (u64, u64),
+    identity: Identity,
     head: Option<[u8; 8]>,
     offset: u64,
+    /// The file after this one, since it was seen: it stays the next one whatever becomes of the two.
+    next: Option<(File, Identity)>,
 }
 
 /// What follows where a reader stands.
@@ -56,14 +58,41 @@ pub(super) enum Next {
     End,
 }
 
-fn identity(metadata: &Metadata) -> (u64, u64) {
+/// What a file is, however it is named.
+type Identity = (u64, u64);
+
+fn identity(metadata: &Metadata) -> Identity {
     (metadata.dev(), metadata.ino())
 }
 
-/// The files there are, the newest first, with what they are. Looked at until two looks agree, as they are renamed
+/// When a file was written last.
+fn written(metadata: &Metadata) -> (i64, i64) {
+    (metadata.mtime(), metadata.mtime_nsec())
+}
+
+/// A file at the time of a look.
+#[derive(Debug)]
+struct Seen {
+    path: PathBuf,
+    identity: Identity,
+    written: (i64, i64),
+}
+
+impl Seen {
+    /// Opens it; `None` when it is there no longer, or another.
+    fn open(&self) -> io::Result<Option<File>> {
+        match File::open(&self.path) {
+            Ok(file) => Ok((identity(&file.metadata()?) == self.identity).then_some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The files there are, the newest first. Looked at until two looks agree, as they are renamed
 /// one after the other.
-fn files(newest: &Path) -> io::Result<Vec<(PathBuf, (u64, u64))>> {
-    let look = || -> io::Result<Vec<(PathBuf, (u64, u64))>> {
+fn files(newest: &Path) -> io::Result<Vec<Seen>> {
+    let look = || -> io::Result<Vec<Seen>> {
         let mut found = Vec::new();
         let mut hole = false;
         for n in 0..MOST_FILES {
@@ -74,7 +103,8 @@ fn files(newest: &Path) -> io::Result<Vec<(PathBuf, (u64, u64))>> {
             match fs::metadata(&path) {
                 Ok(metadata) => {
                     hole = false;
-                    found.push((path.into(), identity(&metadata)));
+                    let (identity, written) = (identity(&metadata), written(&metadata));
+                    found.push(Seen { path: path.into(), identity, written });
                 }
                 // They are renamed from the oldest to the newest, so there is one hole at a time. It may be the newest.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && hole => break,
@@ -87,7 +117,7 @@ fn files(newest: &Path) -> io::Result<Vec<(PathBuf, (u64, u64))>> {
     let mut before = look()?;
     for _ in 0..10 {
         let now = look()?;
-        let same = now.iter().map(|(_, id)| id).eq(before.iter().map(|(_, id)| id));
+        let same = now.iter().map(|seen| seen.identity).eq(before.iter().map(|seen| seen.identity));
         if same {
             return Ok(now);
         }
@@ -115,31 +145,27 @@ fn head_of(file: &File) -> io::Result<Option<[u8; 8]>> {
 }
 
 impl Reader {
-    fn open(newest: &Path, path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let identity = identity(&file.metadata()?);
-        let head = head_of(&file)?;
-        Ok(Self { newest: newest.to_owned(), file, identity, head, offset: 0 })
+    fn new(newest: &Path, file: File, identity: Identity) -> Self {
+        Self { newest: newest.to_owned(), file, identity, head: None, offset: 0, next: None }
     }
 
     /// A reader at `cursor`, or at the oldest line that there is when the cursor is empty or its file is gone; the
     /// latter is a loss, and said. `None` when there is no file.
     pub(super) fn seek(newest: &Path, cursor: &[u8]) -> io::Result<Option<(Self, bool)>> {
-        for (path, _) in files(newest)?.iter().rev() {
-            let mut reader = match Self::open(newest, path) {
-                Ok(reader) => reader,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            if cursor.is_empty() {
-                return Ok(Some((reader, false)));
-            }
-            let wanted = Cursor::parse(cursor);
-            let length = reader.file.metadata()?.len();
-            if let Some(wanted) = wanted.filter(|w| reader.head == Some(w.head) && w.offset <= length) {
+        for seen in files(newest)?.iter().rev() {
+            let Some(file) = seen.open()? else { continue };
+            let mut reader = Self::new(newest, file, seen.identity);
+            if !cursor.is_empty() {
+                reader.head = head_of(&reader.file)?;
+                let length = reader.length()?;
+                let wanted = Cursor::parse(cursor);
+                let Some(wanted) = wanted.filter(|w| reader.head == Some(w.head) && w.offset <= length) else {
+                    continue;
+                };
                 reader.offset = wanted.offset;
-                return Ok(Some((reader, false)));
             }
+            reader.pin()?;
+            return Ok(Some((reader, false)));
         }
         if cursor.is_empty() {
             return Ok(None);
@@ -172,53 +198,82 @@ impl Reader {
     }
 
     /// Whether there is something that was not read, by a look at the files alone.
-    pub(super) fn has_news(&self) -> io::Result<bool> {
+    pub(super) fn has_news(&mut self) -> io::Result<bool> {
         self.has_news_behind(self.offset)
     }
 
     /// Whether there is more than the first `end` bytes of this file.
-    pub(super) fn has_news_behind(&self, end: u64) -> io::Result<bool> {
-        if self.length()? != end {
+    pub(super) fn has_news_behind(&mut self, end: u64) -> io::Result<bool> {
+        Ok(self.is_left()? || self.length()? != end)
+    }
+
+    /// Whether this file is the newest no longer: then nothing more is written to it.
+    pub(super) fn is_left(&mut self) -> io::Result<bool> {
+        if self.next.is_some() {
             return Ok(true);
         }
         match fs::metadata(&self.newest) {
-            Ok(newest) => Ok(identity(&newest) != self.identity),
+            Ok(newest) if identity(&newest) == self.identity => Ok(false),
+            Ok(_) => self.pin().map(|()| true),
+            // Between the renaming of the newest and the making of the next, there is no newest.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    /// Goes to the next file, when this one has nothing more and is the newest no longer. `whole` says how many bytes
+    /// Opens the next file, if there is one and this one is still among them.
+    fn pin(&mut self) -> io::Result<()> {
+        if self.next.is_some() {
+            return Ok(());
+        }
+        let all = files(&self.newest)?;
+        let own = all.iter().position(|seen| seen.identity == self.identity);
+        if let Some(next) = own.and_then(|own| all.get(own.checked_sub(1)?)) {
+            self.next = next.open()?.map(|file| (file, next.identity));
+        }
+        Ok(())
+    }
+
+    /// Goes to the next file, when this one has nothing more and is the newest no longer. `rest` says how many bytes
     /// were there and held no whole line when it was read last.
     pub(super) fn advance(&mut self, rest: usize) -> io::Result<Next> {
-        let length = self.file.metadata()?.len();
-        if length < self.offset {
+        if self.length()? < self.offset {
             // Somebody emptied it.
             (self.offset, self.head) = (0, None);
             return Ok(Next::MoreAfterLoss);
         }
-        let all = files(&self.newest)?;
-        let is_newest = match all.first() {
-            Some((path, id)) => *path == self.newest && *id == self.identity,
-            None => true,
+        self.pin()?;
+        let lost = if self.next.is_none() {
+            let all = files(&self.newest)?;
+            match all.iter().position(|seen| seen.identity == self.identity) {
+                // The newest, or the one that will be made next is not there yet.
+                Some(0) => return Ok(Next::End),
+                // It was not there when it was looked for.
+                Some(_) => return Ok(Next::More),
+                None if all.is_empty() => return Ok(Next::End),
+                None => {}
+            }
+            // This file was overwritten, and maybe others after it. What was written last before it was, is not next.
+            let written = written(&self.file.metadata()?);
+            let after = all.iter().rev().find(|seen| seen.written >= written);
+            let next = after.or(all.last()).expect("there are some");
+            let Some(file) = next.open()? else { return Ok(Next::More) };
+            self.next = Some((file, next.identity));
+            true
+        } else {
+            false
         };
         // What was written between the read and the renaming.
-        if is_newest || self.file.metadata()?.len() > self.offset + rest as u64 {
-            return Ok(if is_newest { Next::End } else { Next::More });
-        }
-        let own = all.iter().position(|(_, id)| *id == self.identity);
-        let (next, lost) = match own {
-            // The next one is not made yet.
-            Some(0) => return Ok(Next::End),
-            Some(at) => (&all[at - 1], false),
-            None => (all.last().expect("there is one that is the newest"), true),
-        };
-        let reader = Self::open(&self.newest, &next.0)?;
-        if reader.identity != next.1 {
+        if self.length()? > self.offset + rest as u64 {
+            // One after a loss is looked for again.
+            self.next.take_if(|_| lost);
             return Ok(Next::More);
         }
-        *self = reader;
-        Ok(if lost { Next::MoreAfterLoss } else { Next::More })
+        let (file, identity) = self.next.take().expect("there is one by now");
+        *self = Self::new(&self.newest, file, identity);
+        // What follows it may be overwritten before the next look.
+        let pinned = self.pin();
+        if lost { Ok(Next::MoreAfterLoss) } else { pinned.map(|()| Next::More) }
     }
 }
 
@@ -264,6 +319,42 @@ mod tests {
                 Next::End => return (text, lost),
             }
         }
+    }
+
+    /// As Docker does: the oldest of three is overwritten.
+    fn rotate(files: &Files, text: &str) {
+        for n in [1, 0] {
+            if files.path(n).exists() {
+                files.rename(n, n + 1);
+            }
+        }
+        files.write(0, text);
+    }
+
+    #[test]
+    fn what_was_overwritten_after_it_was_read_is_not_missing() {
+        let files = Files::new();
+        files.write(0, "0\n");
+        rotate(&files, "1\n");
+        rotate(&files, "2\n");
+        let (mut reader, _) = files.seek(&[]);
+        reader.skip(2);
+        // Its file goes while nobody looks.
+        rotate(&files, "3\n");
+        assert_eq!(reader.advance(0).expect("readable"), Next::More);
+        assert_eq!(rest(&mut reader), ("1\n2\n3\n".to_owned(), 0));
+
+        // It is the newest until the next one is seen, which is not lost any more when both are overwritten.
+        assert!(!reader.is_left().expect("readable"));
+        rotate(&files, "4\n");
+        assert!(reader.has_news().expect("readable"));
+        (5..8).for_each(|n| rotate(&files, &format!("{n}\n")));
+        let mut buffer = [0; 10];
+        assert_eq!(reader.advance(0).expect("readable"), Next::More);
+        assert_eq!(reader.peek(&mut buffer).expect("readable"), b"4\n");
+        // What was overwritten before anybody saw it is.
+        (8..11).for_each(|n| rotate(&files, &format!("{n}\n")));
+        assert_eq!(rest(&mut reader), ("4\n8\n9\n10\n".to_owned(), 1));
     }
 
     #[test]

@@ -153,13 +153,15 @@ impl Follower {
         }
         let Some(reader) = reader.as_mut() else { return Ok(None) };
         loop {
-            if self.runs && !reader.has_news()? {
+            // Looked at before the file is read: one that is left has all that it ever will.
+            let left = reader.is_left()?;
+            if self.runs && !left && !reader.has_news()? {
                 return Ok(None);
             }
             let room = buffer.len();
             let bytes = reader.peek(buffer)?;
             let full = bytes.len() == room;
-            let cut = Cut { most, now_ms, whole: full, over: !self.runs };
+            let cut = Cut { most, now_ms, whole: full, over: !self.runs || (left && !full) };
             let taken = take(bytes, cut, &self.name);
             let rest = bytes.len() - taken.bytes;
             let held = rest > 0 && bytes[taken.bytes..].contains(&b'\n');
@@ -223,7 +225,7 @@ struct Cut {
     now_ms: i64,
     /// There is more than was read.
     whole: bool,
-    /// Nothing more will be printed.
+    /// There is no rest of what is in parts: nothing more will be printed, or not into this file.
     over: bool,
 }
 

@@ -148,9 +148,14 @@ impl Host {
     }
 
     fn print(&self, id: &str, words: impl IntoIterator<Item = String>) {
+        self.print_parts(id, &now(), words.into_iter().map(|word| format!("{word}\n")));
+    }
+
+    /// What ends without an end of the line is a part of one.
+    fn print_parts(&self, id: &str, time: &str, parts: impl IntoIterator<Item = String>) {
         let mut text = String::new();
-        for word in words {
-            let line = serde_json::json!({"log": format!("{word}\n"), "stream": "stdout", "time": now()});
+        for part in parts {
+            let line = serde_json::json!({"log": part, "stream": "stdout", "time": time});
             text.push_str(&format!("{line}\n"));
         }
         let path = self.dir.path().join(id);
@@ -352,5 +357,21 @@ async fn an_event_brings_a_listing_at_once_and_some_more() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     let more = [100_000, 100_500, 101_500, 104_500, 114_500, 144_500];
     assert_eq!(listed(&host)[quiet.len()..], more);
+    host.crash().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_between_the_parts_of_a_line_holds_up_nothing() {
+    let mut host = Host::new();
+    // Nothing waits long enough for what is printed then.
+    let time = "2999-01-01T00:00:00Z";
+    host.print_parts("a", time, ["begins ".to_owned()]);
+    host.set("a", true);
+    host.start();
+    host.until_listed(1).await;
+    host.rotate("a", 4);
+    host.print_parts("a", time, ["ends\n".to_owned(), "next\n".to_owned()]);
+    host.until("what came then", |h| h.stream("a").last() == Some(&"next".to_owned())).await;
+    assert_eq!(host.stream("a"), ["begins ", "ends", "next"]);
     host.crash().await;
 }
