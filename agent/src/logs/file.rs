@@ -1,37 +1,56 @@
 //! The engine's files of one container's output, as one sequence of lines: `NAME` is the newest, `NAME.1` the one
 //! before.
 //!
-//! A place in it is a [`Cursor`]: a file, known by its first line, and an offset. It says the same after the file was
-//! renamed, and after this process was started anew.
+//! A place in it is a [`Cursor`]: a file, known by its first line and its inode, and an offset. It says the same after
+//! the file was renamed, and after this process was started anew.
 
+use aws_lc_rs::digest;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-/// Bytes of a first line that count.
-const HEAD: usize = 4096;
+/// Bytes of a first line that count: more than any line has. The engine splits lines at 16 KiB, of which each byte may
+/// become six, and the time that sets a line apart is at its end.
+const HEAD: usize = 128 << 10;
+/// The same in cursors without an inode.
+const SHORT_HEAD: usize = 4096;
 /// Files that are looked for; the engine has as many as it was told.
 const MOST_FILES: usize = 100;
-/// Bytes of a cursor.
-const CURSOR: usize = 16;
 
 /// A place in a container's output, behind a whole line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cursor {
     head: [u8; 8],
     offset: u64,
+    /// Absent in those of earlier versions.
+    inode: Option<u64>,
 }
 
 impl Cursor {
     pub(super) fn to_bytes(self) -> Vec<u8> {
-        [self.head, self.offset.to_le_bytes()].concat()
+        let mut bytes = [self.head, self.offset.to_le_bytes()].concat();
+        bytes.extend(self.inode.iter().flat_map(|inode| inode.to_le_bytes()));
+        bytes
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {
-        let bytes: [u8; CURSOR] = bytes.try_into().ok()?;
-        let (head, offset) = bytes.split_first_chunk::<8>()?;
-        Some(Self { head: *head, offset: u64::from_le_bytes(offset.try_into().ok()?) })
+        let (head, rest) = bytes.split_first_chunk::<8>()?;
+        let (offset, rest) = rest.split_first_chunk::<8>()?;
+        let inode = match rest {
+            [] => None,
+            inode => Some(u64::from_le_bytes(inode.try_into().ok()?)),
+        };
+        Some(Self { head: *head, offset: u64::from_le_bytes(*offset), inode })
+    }
+
+    /// Whether it may be a place in this file.
+    fn fits(&self, reader: &Reader) -> io::Result<bool> {
+        if self.offset > reader.length()? {
+            return Ok(false);
+        }
+        let head = if self.inode.is_some() { HEAD } else { SHORT_HEAD };
+        Ok(head_of(&reader.file, head)? == Some(self.head))
     }
 }
 
@@ -126,22 +145,25 @@ fn files(newest: &Path) -> io::Result<Vec<Seen>> {
     Err(io::Error::other("the files are renamed faster than they can be looked at"))
 }
 
-fn head_of(file: &File) -> io::Result<Option<[u8; 8]>> {
-    let mut bytes = [0; HEAD];
+/// A digest of the first line of a file, of `most` bytes at most; `None` while there is none.
+fn head_of(file: &File, most: usize) -> io::Result<Option<[u8; 8]>> {
+    let mut digest = digest::Context::new(&digest::SHA256);
+    let mut bytes = [0; SHORT_HEAD];
     let mut length = 0;
-    while length < HEAD {
-        match file.read_at(&mut bytes[length..], length as u64)? {
-            0 => break,
-            n => length += n,
+    while length < most {
+        let room = bytes.len().min(most - length);
+        let read = match file.read_at(&mut bytes[..room], length as u64)? {
+            0 => return Ok(None),
+            read => &bytes[..read],
+        };
+        length += read.len();
+        let end = read.iter().position(|b| *b == b'\n');
+        digest.update(&read[..end.unwrap_or(read.len())]);
+        if end.is_some() {
+            break;
         }
     }
-    let line = match bytes[..length].iter().position(|b| *b == b'\n') {
-        Some(end) => &bytes[..end],
-        None if length == HEAD => &bytes[..],
-        None => return Ok(None),
-    };
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, line);
-    Ok(digest.as_ref().first_chunk::<8>().copied())
+    Ok(digest.finish().as_ref().first_chunk().copied())
 }
 
 impl Reader {
@@ -152,33 +174,42 @@ impl Reader {
     /// A reader at `cursor`, or at the oldest line that there is when the cursor is empty or its file is gone; the
     /// latter is a loss, and said. `None` when there is no file.
     pub(super) fn seek(newest: &Path, cursor: &[u8]) -> io::Result<Option<(Self, bool)>> {
+        let wanted = Cursor::parse(cursor);
+        let mut found: Option<Self> = None;
         for seen in files(newest)?.iter().rev() {
             let Some(file) = seen.open()? else { continue };
-            let mut reader = Self::new(newest, file, seen.identity);
-            if !cursor.is_empty() {
-                reader.head = head_of(&reader.file)?;
-                let length = reader.length()?;
-                let wanted = Cursor::parse(cursor);
-                let Some(wanted) = wanted.filter(|w| reader.head == Some(w.head) && w.offset <= length) else {
-                    continue;
-                };
-                reader.offset = wanted.offset;
+            let reader = Self::new(newest, file, seen.identity);
+            if cursor.is_empty() {
+                found = Some(reader);
+                break;
             }
-            reader.pin()?;
-            return Ok(Some((reader, false)));
+            let Some(wanted) = wanted else { break };
+            if wanted.fits(&reader)? {
+                // Files may begin alike: then it is the one that it was, or the newest.
+                let sure = wanted.inode == Some(seen.identity.1);
+                found = Some(Self { offset: wanted.offset, ..reader });
+                if sure {
+                    break;
+                }
+            }
         }
-        if cursor.is_empty() {
-            return Ok(None);
+        match found {
+            Some(mut reader) => {
+                reader.pin()?;
+                Ok(Some((reader, false)))
+            }
+            None if cursor.is_empty() => Ok(None),
+            None => Ok(Self::seek(newest, &[])?.map(|(reader, _)| (reader, true))),
         }
-        Ok(Self::seek(newest, &[])?.map(|(reader, _)| (reader, true)))
     }
 
     /// Where it stands; `None` before the first line of a file.
     pub(super) fn cursor(&mut self) -> io::Result<Option<Cursor>> {
         if self.head.is_none() {
-            self.head = head_of(&self.file)?;
+            self.head = head_of(&self.file, HEAD)?;
         }
-        Ok(self.head.filter(|_| self.offset > 0).map(|head| Cursor { head, offset: self.offset }))
+        let (offset, inode) = (self.offset, Some(self.identity.1));
+        Ok(self.head.filter(|_| offset > 0).map(|head| Cursor { head, offset, inode }))
     }
 
     /// Reads what comes next into `buffer`, without going on.
@@ -318,6 +349,33 @@ mod tests {
                 Next::MoreAfterLoss => lost += 1,
                 Next::End => return (text, lost),
             }
+        }
+    }
+
+    #[test]
+    fn a_cursor_finds_its_file_among_those_that_begin_alike() {
+        let files = Files::new();
+        let long = "x".repeat(100_000);
+        (0..3).for_each(|n| files.write(n, &format!("{long}{}\n{n}\n", n % 2)));
+        for n in 0..3 {
+            let mut reader = Reader::new(&files.path(0), File::open(files.path(n)).expect("opens"), (0, 0));
+            reader.identity = identity(&reader.file.metadata().expect("known"));
+            assert_eq!(reader.cursor().expect("readable"), None, "there is nothing before it");
+            reader.skip(long.len() + 2);
+            let cursor = reader.cursor().expect("readable").expect("a line is before it");
+            let bytes = cursor.to_bytes();
+            assert_eq!((bytes.len(), Cursor::parse(&bytes)), (24, Some(cursor)));
+            let (found, lost) = files.seek(&bytes);
+            assert_eq!((found.identity, found.offset, lost), (reader.identity, reader.offset, false), "{n}");
+            // Restored from a backup, files have other inodes.
+            let other = Cursor { inode: Some(0), ..cursor }.to_bytes();
+            assert_eq!(files.seek(&other).0.offset, reader.offset);
+            assert_eq!(files.seek(&other).0.identity == reader.identity, n < 2, "the newest that begins so");
+            // Those of earlier versions know less of the line.
+            let head = head_of(&reader.file, SHORT_HEAD).expect("readable").expect("long enough");
+            let short = Cursor { head, inode: None, ..cursor }.to_bytes();
+            assert_eq!((short.len(), files.seek(&short).0.offset), (16, reader.offset));
+            assert!(files.seek(&[1, 2, 3]).1 && files.seek(&[7; 24]).1 && files.seek(&[7; 32]).1);
         }
     }
 
