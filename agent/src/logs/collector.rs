@@ -34,8 +34,6 @@ const LOOKS: usize = 8;
 /// Bytes of messages in a batch, and in it of one container.
 const BATCH: usize = 1 << 20;
 const CHUNK: usize = 256 << 10;
-/// Room to read a file into: lines are longer there than their messages.
-const BUFFER: usize = 512 << 10;
 /// A chunk from so many bytes on has probably left something behind, which does not wait for the next tick.
 const MUCH: usize = 64 << 10;
 /// Waits after a batch that was not answered.
@@ -46,6 +44,7 @@ const WARN: Duration = Duration::from_secs(60);
 type Followers = BTreeMap<String, Follower>;
 
 /// A batch, whose each part, and whether there was room for more.
+#[derive(Default)]
 struct Batch {
     ids: Vec<String>,
     chunks: Vec<Chunk>,
@@ -113,14 +112,16 @@ pub struct Collector {
     mark: Mark,
     /// The container that was read last: the next batch begins behind it, so that none waits for ever.
     last: String,
+    /// Room to read into, once something was read.
+    buffer: Vec<u8>,
 }
 
 impl Collector {
     /// A collector that finds containers by `source` and ships to `sink`.
     #[must_use]
     pub fn new(source: Arc<dyn Source>, sink: Box<dyn Sink>, gate: Gate) -> Self {
-        let (followers, mark, last) = (Followers::new(), Mark::default(), String::new());
-        Self { source, sink: Some(sink), gate, followers, mark, last }
+        let (followers, mark, last, buffer) = Default::default();
+        Self { source, sink: Some(sink), gate, followers, mark, last, buffer }
     }
 
     /// Runs until `shutdown`. What was read and not answered is read again by the next start.
@@ -209,21 +210,36 @@ impl Collector {
 
     /// Reads what is next of each container, on a thread that may block.
     async fn gather(&mut self) -> Batch {
-        let mut followers = std::mem::take(&mut self.followers);
-        let last = std::mem::take(&mut self.last);
+        let ids = self.due();
+        if ids.is_empty() {
+            return Batch::default();
+        }
+        let (mut followers, mut buffer) = (std::mem::take(&mut self.followers), std::mem::take(&mut self.buffer));
         let gathered = tokio::task::spawn_blocking(move || {
-            let (batch, last) = gather(&mut followers, last, now_ms());
-            (followers, batch, last)
+            let batch = gather(&mut followers, ids, &mut buffer, now_ms());
+            (followers, buffer, batch)
         });
-        let (followers, batch, last) =
+        let (followers, buffer, batch) =
             gathered.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-        (self.followers, self.last) = (followers, last);
+        (self.followers, self.buffer) = (followers, buffer);
+        if let Some(last) = batch.ids.last() {
+            self.last.clone_from(last);
+        }
         for follower in self.followers.values_mut() {
             if follower.becomes_done() {
                 self.gate.close(&follower.name, self.mark);
             }
         }
         batch
+    }
+
+    /// The containers that are worth a look, in the order in which they have their turns.
+    fn due(&self) -> Vec<String> {
+        let due = |(id, follower): (&String, &Follower)| follower.is_due().then(|| id.clone());
+        let mut ids: Vec<String> = self.followers.iter().filter_map(due).collect();
+        let behind = ids.partition_point(|id| *id <= self.last);
+        ids.rotate_left(behind);
+        ids
     }
 
     fn answered(&mut self, put: Put) {
@@ -236,31 +252,24 @@ impl Collector {
     }
 }
 
-fn gather(followers: &mut Followers, last: String, now_ms: i64) -> (Batch, String) {
-    let mut batch = Batch { ids: Vec::new(), chunks: Vec::new(), full: false };
-    let mut ids: Vec<&String> = followers.keys().collect();
-    let behind = ids.partition_point(|id| **id <= last);
-    ids.rotate_left(behind);
-    let ids: Vec<String> = ids.into_iter().cloned().collect();
-    let mut buffer = Vec::new();
-    let (mut size, mut last) = (0, last);
+fn gather(followers: &mut Followers, ids: Vec<String>, buffer: &mut Vec<u8>, now_ms: i64) -> Batch {
+    let mut batch = Batch::default();
+    let mut size = 0;
     for id in ids {
-        let Some(follower) = followers.get_mut(&id).filter(|follower| !follower.is_done()) else { continue };
+        let Some(follower) = followers.get_mut(&id) else { continue };
         if size >= BATCH {
             batch.full = true;
             break;
         }
-        buffer.resize(BUFFER, 0);
-        let Some(chunk) = follower.next(CHUNK, &mut buffer, now_ms) else { continue };
+        let Some(chunk) = follower.next(CHUNK, buffer, now_ms) else { continue };
         let bytes: usize = chunk.events.iter().map(|event| event.message.len() + 26).sum();
         // The answer to a question is what reading waits for.
         batch.full |= bytes >= MUCH || chunk.events.is_empty();
         size += bytes;
-        last.clone_from(&id);
         batch.ids.push(id);
         batch.chunks.push(chunk);
     }
-    (batch, last)
+    batch
 }
 
 /// Looks for the containers, and for the files of those that are not `known`.

@@ -228,9 +228,9 @@ impl Reader {
         Ok(self.file.metadata()?.len())
     }
 
-    /// Whether there is something that was not read, by a look at the files alone.
-    pub(super) fn has_news(&mut self) -> io::Result<bool> {
-        self.has_news_behind(self.offset)
+    /// Whether there is something in this file that was not read.
+    pub(super) fn is_longer(&self) -> io::Result<bool> {
+        Ok(self.length()? != self.offset)
     }
 
     /// Whether there is more than the first `end` bytes of this file.
@@ -405,7 +405,7 @@ mod tests {
         // It is the newest until the next one is seen, which is not lost any more when both are overwritten.
         assert!(!reader.is_left().expect("readable"));
         rotate(&files, "4\n");
-        assert!(reader.has_news().expect("readable"));
+        assert!(reader.has_news_behind(2).expect("readable"));
         (5..8).for_each(|n| rotate(&files, &format!("{n}\n")));
         let mut buffer = [0; 10];
         assert_eq!(reader.advance(0).expect("readable"), Next::More);

@@ -1,7 +1,7 @@
 //! One container's output: asked about, read, shipped, and over.
 
 use super::file::{Next, Reader};
-use super::line::Line;
+use super::line::{Clock, Line};
 use super::{Answer, Chunk, Event, Target};
 use std::io;
 use std::path::PathBuf;
@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 /// Bytes of the longest message of an event; longer ones become several.
 const MOST_MESSAGE: usize = 256 * 1024 - 26;
+/// Room to read a file into: lines are longer there than their messages.
+const BUFFER: usize = 512 << 10;
 /// How long a part of a line waits for the rest.
 const PATIENCE_MS: i64 = 5_000;
 /// After a refusal.
@@ -50,6 +52,7 @@ pub(super) struct Follower {
     /// When there was something last.
     busy: Instant,
     looked: Instant,
+    clock: Clock,
 }
 
 /// A look at a quiet file now and then is enough.
@@ -59,8 +62,8 @@ const QUIET_LOOK: Duration = Duration::from_millis(950);
 impl Follower {
     pub(super) fn new(name: String, target: Target, path: PathBuf, runs: bool) -> Self {
         let now = Instant::now();
-        let state = State::Asking;
-        Self { name, target, path, runs, state, lost: false, told: false, busy: now, looked: now }
+        let (state, clock) = (State::Asking, Clock::default());
+        Self { name, target, path, runs, state, lost: false, told: false, busy: now, looked: now, clock }
     }
 
     /// Told by a listing. What was printed until it ended is in the files by then. Whether it goes on although it was
@@ -110,19 +113,29 @@ impl Follower {
         self.is_done() && !std::mem::replace(&mut self.told, true)
     }
 
-    /// The next chunk to ship, of about `most` bytes; `None` when there is nothing now. `buffer` is room to read into.
-    pub(super) fn next(&mut self, most: usize, buffer: &mut [u8], now_ms: i64) -> Option<Chunk> {
+    /// Whether it is worth to ask for what is next.
+    pub(super) fn is_due(&self) -> bool {
+        match &self.state {
+            State::Done { .. } => false,
+            State::Refused { until } => *until <= Instant::now(),
+            State::Asking => true,
+            State::Following { .. } => self.busy.elapsed() <= QUIET_AFTER || self.looked.elapsed() >= QUIET_LOOK,
+        }
+    }
+
+    /// The next chunk to ship, of about `most` bytes; `None` when there is nothing now. `buffer` is room to read into, which
+    /// is made when there is something to read.
+    pub(super) fn next(&mut self, most: usize, buffer: &mut Vec<u8>, now_ms: i64) -> Option<Chunk> {
+        if !self.is_due() {
+            return None;
+        }
         match &self.state {
             State::Done { .. } => None,
-            State::Refused { until } if *until > Instant::now() => None,
             State::Refused { .. } | State::Asking => {
                 self.state = State::Asking;
                 Some(Chunk { target: self.target.clone(), from: Vec::new(), to: Vec::new(), events: Vec::new() })
             }
             State::Following { .. } => {
-                if self.busy.elapsed() > QUIET_AFTER && self.looked.elapsed() < QUIET_LOOK {
-                    return None;
-                }
                 self.looked = Instant::now();
                 let chunk = self.read(most, buffer, now_ms).unwrap_or_else(|error| {
                     tracing::warn!(container = self.name, %error, "could not read a container's output");
@@ -136,7 +149,7 @@ impl Follower {
         }
     }
 
-    fn read(&mut self, most: usize, buffer: &mut [u8], now_ms: i64) -> io::Result<Option<Chunk>> {
+    fn read(&mut self, most: usize, buffer: &mut Vec<u8>, now_ms: i64) -> io::Result<Option<Chunk>> {
         let State::Following { reader, shipped } = &mut self.state else { return Ok(None) };
         if reader.is_none() {
             match Reader::seek(&self.path, shipped)? {
@@ -155,14 +168,14 @@ impl Follower {
         loop {
             // Looked at before the file is read: one that is left has all that it ever will.
             let left = reader.is_left()?;
-            if self.runs && !left && !reader.has_news()? {
+            if self.runs && !left && !reader.is_longer()? {
                 return Ok(None);
             }
-            let room = buffer.len();
+            buffer.resize(BUFFER, 0);
             let bytes = reader.peek(buffer)?;
-            let full = bytes.len() == room;
+            let full = bytes.len() == BUFFER;
             let cut = Cut { most, now_ms, whole: full, over: !self.runs || (left && !full) };
-            let taken = take(bytes, cut, &self.name);
+            let taken = take(bytes, cut, &self.name, &mut self.clock);
             let rest = bytes.len() - taken.bytes;
             let held = rest > 0 && bytes[taken.bytes..].contains(&b'\n');
             reader.skip(taken.bytes);
@@ -238,30 +251,34 @@ struct Taken {
 
 /// Takes whole lines from the beginning of `bytes`. It ends where no line is in parts, so that whoever goes on from
 /// there misses nothing; parts that wait too long, or that are too many, become events of their own.
-fn take(bytes: &[u8], cut: Cut, name: &str) -> Taken {
+fn take(bytes: &[u8], cut: Cut, name: &str, clock: &mut Clock) -> Taken {
     let mut events: Vec<Event> = Vec::new();
     let mut parts: [Option<Part>; 2] = [None, None];
     let mut clean = (0, 0);
     let (mut end, mut size, mut limited) = (0, 0, false);
-    for line in bytes.split_inclusive(|b| *b == b'\n').filter(|line| line.ends_with(b"\n")) {
-        end += line.len();
-        let Some((line, at_ms)) = Line::parse(line).and_then(|line| line.at_ms().map(|at| (line, at))) else {
+    for newline in memchr::memchr_iter(b'\n', bytes) {
+        let line = &bytes[end..=newline];
+        end = newline + 1;
+        let Some(Line { text, ends, side, at_ms }) = Line::parse(line, clock) else {
             tracing::warn!(container = name, "a line of a container's output is not as the engine writes it");
             if parts.iter().all(Option::is_none) {
                 clean = (end, events.len());
             }
             continue;
         };
-        let (text, ends) = line.text();
-        let part = &mut parts[line.side()];
+        size += text.len() + 26;
+        let part = &mut parts[side];
         if part.as_ref().is_some_and(|part| part.text.len() + text.len() > MOST_MESSAGE) {
             push(&mut events, part.take());
         }
-        part.get_or_insert_with(|| Part { at_ms, text: String::new() }).text.push_str(text);
+        match part {
+            Some(part) => part.text.push_str(&text),
+            None if ends && text.is_empty() => {}
+            None => *part = Some(Part { at_ms, text: text.into_owned() }),
+        }
         if ends {
             push(&mut events, part.take());
         }
-        size += text.len() + 26;
         if parts.iter().all(Option::is_none) {
             clean = (end, events.len());
             limited = size >= cut.most;
@@ -326,10 +343,10 @@ mod tests {
         let text = line("05.678901234", "stdout", "a \"quote\"\n")
             + &line("06", "stderr", "\n")
             + &line("06", "stdout", "ß\n");
-        let taken = take((text.clone() + "{\"log\":\"cut").as_bytes(), cut(), "c");
+        let taken = take((text.clone() + "{\"log\":\"cut").as_bytes(), cut(), "c", &mut Clock::default());
         assert_eq!((messages(&taken), taken.bytes), (vec!["a \"quote\"", "ß"], text.len()));
         assert_eq!(taken.events[0].at_ms, 1_767_323_045_678);
-        let odd = take(b"\0\0\0\n{}\n", cut(), "c");
+        let odd = take(b"\0\0\0\n{}\n", cut(), "c", &mut Clock::default());
         assert_eq!((odd.events.len(), odd.bytes), (0, 7), "{odd:?}");
     }
 
@@ -344,22 +361,22 @@ mod tests {
             line("05", "stdout", &half),
         ]
         .concat();
-        let taken = take(text.as_bytes(), cut(), "c");
+        let taken = take(text.as_bytes(), cut(), "c", &mut Clock::default());
         assert_eq!(
             (messages(&taken), taken.bytes),
             (vec!["before"], first.len()),
             "it goes on where no line is in parts"
         );
         let whole = text.clone() + &line("05", "stdout", "end\n");
-        let taken = take(whole.as_bytes(), cut(), "c");
+        let taken = take(whole.as_bytes(), cut(), "c", &mut Clock::default());
         assert_eq!(messages(&taken), ["before", "between", &format!("{half}{half}end")]);
         // The rest never comes.
         for late in [Cut { now_ms: cut().now_ms + 10_000, ..cut() }, Cut { over: true, ..cut() }] {
-            let taken = take(text.as_bytes(), late, "c");
+            let taken = take(text.as_bytes(), late, "c", &mut Clock::default());
             assert_eq!((taken.events.len(), taken.bytes), (3, text.len()), "{late:?}");
         }
         let huge = line("05", "stdout", &half).repeat(40) + &line("05", "stdout", "end\n");
-        let taken = take(huge.as_bytes(), cut(), "c");
+        let taken = take(huge.as_bytes(), cut(), "c", &mut Clock::default());
         let sizes: Vec<usize> = taken.events.iter().map(|e| e.message.len()).collect();
         assert_eq!(sizes.iter().sum::<usize>(), 40 * 16_384 + 3);
         assert!(sizes.iter().all(|size| *size <= MOST_MESSAGE), "{sizes:?}");
@@ -368,7 +385,7 @@ mod tests {
     #[test]
     fn a_chunk_has_about_as_much_as_asked() {
         let text = line("05", "stdout", "0123456789\n").repeat(100);
-        let taken = take(text.as_bytes(), Cut { most: 360, ..cut() }, "c");
+        let taken = take(text.as_bytes(), Cut { most: 360, ..cut() }, "c", &mut Clock::default());
         assert_eq!((taken.events.len(), taken.bytes), (10, text.len() / 10));
     }
 }
