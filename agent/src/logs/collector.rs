@@ -199,11 +199,8 @@ impl Collector {
             }
         }
         let there: HashSet<&str> = found.iter().map(|(found, _)| found.id.as_str()).collect();
-        for (_, follower) in self.followers.iter_mut().filter(|(id, _)| !there.contains(id.as_str())) {
-            follower.gone();
-        }
-        // What is gone is over once its files, which stay readable while they are open, were read.
-        self.followers.retain(|id, follower| there.contains(id.as_str()) || !follower.is_done());
+        let now = std::time::Instant::now();
+        self.followers.retain(|id, follower| there.contains(id.as_str()) || follower.gone(now));
         self.gate.listed(found.into_iter().map(|(found, _)| found.name), mark);
         result
     }

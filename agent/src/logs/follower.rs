@@ -1,6 +1,7 @@
 //! One container's output: asked about, read, shipped, and over.
 
 use super::file::{Next, Reader};
+use super::gate::LONGEST;
 use super::line::{Clock, Line};
 use super::{Answer, Chunk, Event, Target};
 use std::io;
@@ -52,6 +53,10 @@ pub(super) struct Follower {
     /// When there was something last.
     busy: Instant,
     looked: Instant,
+    /// Since when its container is there no longer.
+    gone_since: Option<Instant>,
+    /// Why its files could not be read when they were looked at last.
+    unreadable: Option<String>,
     clock: Clock,
 }
 
@@ -62,14 +67,27 @@ const QUIET_LOOK: Duration = Duration::from_millis(950);
 impl Follower {
     pub(super) fn new(name: String, target: Target, path: PathBuf, runs: bool) -> Self {
         let now = Instant::now();
-        let (state, clock) = (State::Asking, Clock::default());
-        Self { name, target, path, runs, state, lost: false, told: false, busy: now, looked: now, clock }
+        Self {
+            name,
+            target,
+            path,
+            runs,
+            state: State::Asking,
+            lost: false,
+            told: false,
+            busy: now,
+            looked: now,
+            gone_since: None,
+            unreadable: None,
+            clock: Clock::default(),
+        }
     }
 
     /// Told by a listing. What was printed until it ended is in the files by then. Whether it goes on although it was
     /// done: its container was started again.
     pub(super) fn listed(&mut self, runs: bool) -> bool {
         self.set_runs(runs);
+        self.gone_since = None;
         let State::Done { reader, shipped, end } = &mut self.state else { return false };
         // It may have run and ended since the last listing. What cannot be told is found out by reading.
         let news = runs
@@ -85,9 +103,19 @@ impl Follower {
         news
     }
 
-    /// Told by a listing that it is not in.
-    pub(super) fn gone(&mut self) {
+    /// Told by a listing that it is not in. Whether to go on: its files stay readable, and stay on the disk, for as
+    /// long as they are open.
+    pub(super) fn gone(&mut self, now: Instant) -> bool {
         self.set_runs(false);
+        let since = *self.gone_since.get_or_insert(now);
+        match self.state {
+            State::Done { .. } | State::Refused { .. } => false,
+            State::Asking | State::Following { .. } if now.duration_since(since) < LONGEST => true,
+            State::Asking | State::Following { .. } => {
+                tracing::error!(container = self.name, "a container is gone before its output was shipped; it is lost");
+                false
+            }
+        }
     }
 
     fn set_runs(&mut self, runs: bool) {
@@ -137,16 +165,24 @@ impl Follower {
             }
             State::Following { .. } => {
                 self.looked = Instant::now();
-                let chunk = self.read(most, buffer, now_ms).unwrap_or_else(|error| {
-                    tracing::warn!(container = self.name, %error, "could not read a container's output");
-                    None
-                });
+                let read = self.read(most, buffer, now_ms);
+                self.say(read.as_ref().err());
+                let chunk = read.unwrap_or(None);
                 if chunk.is_some() {
                     self.busy = Instant::now();
                 }
                 chunk
             }
         }
+    }
+
+    /// Warns of an error when it is not that of the last time.
+    fn say(&mut self, error: Option<&io::Error>) {
+        let why = error.map(ToString::to_string);
+        if let Some(why) = why.as_ref().filter(|why| self.unreadable.as_ref() != Some(why)) {
+            tracing::warn!(container = self.name, why, "could not read a container's output; trying again");
+        }
+        self.unreadable = why;
     }
 
     fn read(&mut self, most: usize, buffer: &mut Vec<u8>, now_ms: i64) -> io::Result<Option<Chunk>> {
@@ -380,6 +416,30 @@ mod tests {
         let sizes: Vec<usize> = taken.events.iter().map(|e| e.message.len()).collect();
         assert_eq!(sizes.iter().sum::<usize>(), 40 * 16_384 + 3);
         assert!(sizes.iter().all(|size| *size <= MOST_MESSAGE), "{sizes:?}");
+    }
+
+    #[test]
+    fn a_container_that_is_gone_is_not_followed_for_ever() {
+        let target = Target { region: "r".into(), group: "g".into(), stream: "s".into() };
+        let new = || Follower::new("ls-a".into(), target.clone(), "/nowhere".into(), true);
+        let now = Instant::now();
+        let mut follower = new();
+        assert!(follower.gone(now) && follower.gone(now + LONGEST / 2));
+        assert!(!follower.gone(now + LONGEST), "its output could not be shipped");
+
+        let mut follower = new();
+        assert!(follower.gone(now));
+        follower.listed(true);
+        assert!(follower.gone(now + LONGEST), "it was there again");
+        let chunk = follower.next(1, &mut Vec::new(), 0).expect("it is asked");
+        follower.answered(&chunk, Answer::Refused("no such group".into()));
+        assert!(!follower.gone(now + LONGEST));
+
+        let mut follower = new();
+        assert!(follower.gone(now));
+        follower.answered(&chunk, Answer::At(Vec::new()));
+        assert_eq!(follower.next(1, &mut Vec::new(), 0), None, "there is no file");
+        assert!(!follower.gone(now));
     }
 
     #[test]
