@@ -108,8 +108,7 @@ impl Seen {
     }
 }
 
-/// The files there are, the newest first. Looked at until two looks agree, as they are renamed
-/// one after the other.
+/// The files there are, the newest first. Looked at until two looks agree, as they are renamed one after the other.
 fn files(newest: &Path) -> io::Result<Vec<Seen>> {
     let look = || -> io::Result<Vec<Seen>> {
         let mut found = Vec::new();
@@ -142,7 +141,23 @@ fn files(newest: &Path) -> io::Result<Vec<Seen>> {
         }
         before = now;
     }
-    Err(io::Error::other("the files are renamed faster than they can be looked at"))
+    Err(too_fast())
+}
+
+/// The same, opened: none is passed over because it was renamed meanwhile.
+fn open(newest: &Path) -> io::Result<Vec<(File, Identity)>> {
+    for _ in 0..10 {
+        let seen = files(newest)?;
+        let opened = seen.iter().map(|seen| Ok(seen.open()?.map(|file| (file, seen.identity))));
+        if let Some(opened) = opened.collect::<io::Result<Option<Vec<_>>>>()? {
+            return Ok(opened);
+        }
+    }
+    Err(too_fast())
+}
+
+fn too_fast() -> io::Error {
+    io::Error::other("the files are renamed faster than they can be looked at")
 }
 
 /// A digest of the first line of a file, of `most` bytes at most; `None` while there is none.
@@ -176,9 +191,8 @@ impl Reader {
     pub(super) fn seek(newest: &Path, cursor: &[u8]) -> io::Result<Option<(Self, bool)>> {
         let wanted = Cursor::parse(cursor);
         let mut found: Option<Self> = None;
-        for seen in files(newest)?.iter().rev() {
-            let Some(file) = seen.open()? else { continue };
-            let reader = Self::new(newest, file, seen.identity);
+        for (file, identity) in open(newest)?.into_iter().rev() {
+            let reader = Self::new(newest, file, identity);
             if cursor.is_empty() {
                 found = Some(reader);
                 break;
@@ -186,7 +200,7 @@ impl Reader {
             let Some(wanted) = wanted else { break };
             if wanted.fits(&reader)? {
                 // Files may begin alike: then it is the one that it was, or the newest.
-                let sure = wanted.inode == Some(seen.identity.1);
+                let sure = wanted.inode == Some(identity.1);
                 found = Some(Self { offset: wanted.offset, ..reader });
                 if sure {
                     break;
