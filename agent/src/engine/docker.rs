@@ -3,6 +3,7 @@
 use super::drivers::{Containers, CreateRequest, Image, Images, Listed, Volumes};
 use super::registries::Registries;
 use super::strays;
+use crate::probes::Verdicts;
 use async_trait::async_trait;
 use longshore_docker::{
     ContainerInput, CreateError, Docker, DockerError, ImageInfo, InspectedContainer, ListedContainer, PullError,
@@ -24,13 +25,15 @@ pub struct DockerDriver {
     docker: Docker,
     limits: PullLimits,
     registries: Registries,
+    verdicts: Verdicts,
 }
 
 impl DockerDriver {
-    /// Drives `docker`; pulls keep to `limits` and show what `registries` has.
+    /// Drives `docker`; pulls keep to `limits` and show what `registries` has; what probes found of a container
+    /// (`verdicts`) is its health.
     #[must_use]
-    pub fn new(docker: Docker, limits: PullLimits, registries: Registries) -> Self {
-        Self { docker, limits, registries }
+    pub fn new(docker: Docker, limits: PullLimits, registries: Registries, verdicts: Verdicts) -> Self {
+        Self { docker, limits, registries, verdicts }
     }
 }
 
@@ -108,7 +111,11 @@ fn inspected(c: InspectedContainer, task: TaskId) -> Inspected {
 impl Containers for DockerDriver {
     async fn list(&self) -> Result<Vec<Listed>, Failure> {
         let all = self.docker.list().await.map_err(|e| plain(&e))?;
-        Ok(all.into_iter().filter_map(listed).collect())
+        let probed = |mut found: Listed| {
+            found.sighting.health = self.verdicts.of(&found.sighting.id).or(found.sighting.health);
+            found
+        };
+        Ok(all.into_iter().filter_map(listed).map(probed).collect())
     }
 
     async fn running_sandboxes(&self) -> Result<BTreeSet<EniId>, Failure> {
@@ -118,7 +125,10 @@ impl Containers for DockerDriver {
 
     async fn inspect(&self, task: TaskId, container: &ContainerName) -> Result<Option<Inspected>, Failure> {
         let found = self.docker.inspect(&container_name(task, container)).await.map_err(|e| plain(&e))?;
-        Ok(found.map(|c| inspected(c, task)))
+        Ok(found.map(|c| {
+            let found = inspected(c, task);
+            Inspected { health: self.verdicts.of(&found.id).or(found.health), ..found }
+        }))
     }
 
     async fn create(&self, request: &CreateRequest) -> Result<String, Failure> {

@@ -1,12 +1,13 @@
 //! One container of a definition, by itself.
 
 use super::checks::{MAX_NAME, absolute, at, at_most, given, is_name, mistake, range};
-use super::{linux, logging, ports, restart, size};
+use super::{linux, logging, ports, probe, restart, size};
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::{
     EnvironmentFileType, FirelensConfigurationType, NetworkMode, ResourceType, VersionConsistency,
 };
 use longshore_ecs_api::types::{ContainerDefinition, KeyValuePair, TaskDefinition};
+use longshore_model::PROBE_LABELS;
 use std::net::IpAddr;
 
 /// What the agents put on every container; a definition's own labels may not take the place of these.
@@ -38,6 +39,7 @@ pub(super) fn check(
     names_and_labels(container, index, mode)?;
     lifecycle(container, index)?;
     restart::check(container, index)?;
+    probe::check(container, index)?;
     health_check(container, index)?;
     linux::check(container, index, definition, mode)?;
     logging::check(container, index)?;
@@ -175,7 +177,7 @@ fn names_and_labels(container: &ContainerDefinition, index: usize, mode: &Networ
             }
             continue;
         }
-        if restart::is_label(key) {
+        if restart::is_label(key) || key.starts_with(PROBE_LABELS) {
             continue;
         }
         if let Some(prefix) = RESERVED_LABELS.iter().find(|prefix| key.starts_with(**prefix)) {

@@ -1,6 +1,7 @@
 //! What a definition's parts say of each other: volumes, containers to start after, links.
 
 use super::checks::{absolute, at, duplicate, given, is_name, mistake, without_colon};
+use super::probe;
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::{ContainerCondition, NetworkMode};
 use longshore_ecs_api::types::{ContainerDefinition, TaskDefinition};
@@ -80,7 +81,7 @@ fn depends_on(container: &ContainerDefinition, by_name: &BTreeMap<&str, &Contain
             }
             Some(ContainerCondition::Healthy) => {
                 let checks = target.health_check.as_ref().and_then(|check| check.command.as_ref()?.first());
-                if checks.is_none_or(|kind| kind == "NONE") {
+                if checks.is_none_or(|kind| kind == "NONE") && probe::of(target).is_none() {
                     return Err(mistake(format!(
                         "Container '{name}' depends on container '{on}' being HEALTHY, which has no healthCheck."
                     )));

@@ -633,6 +633,22 @@ fn container_settings() {
         ),
         (app(json!({"restartPolicy": {}})), "containerDefinitions[0].restartPolicy.enabled should not be null."),
         (
+            app(json!({"dockerLabels": {"longshore.health.http": "80"}})),
+            "containerDefinitions[0].dockerLabels.longshore.health.http must be a port and a path, like 8080/healthz.",
+        ),
+        (
+            app(json!({
+                "dockerLabels": {"longshore.health.tcp": "80"}, "healthCheck": {"command": ["CMD-SHELL", "true"]},
+            })),
+            "containerDefinitions[0].healthCheck must not be there beside a probe by labels (longshore.health.http or \
+             .tcp).",
+        ),
+        (
+            app(json!({"dockerLabels": {"longshore.health.tcp": "80"}, "disableNetworking": true})),
+            "containerDefinitions[0].dockerLabels: a container with disableNetworking cannot be probed \
+             (longshore.health).",
+        ),
+        (
             app(json!({"restartPolicy": {"enabled": false}, "dockerLabels": {"longshore.restart.backoff": "1-9"}})),
             "containerDefinitions[0].dockerLabels.longshore.restart.backoff needs a restartPolicy that is enabled.",
         ),
