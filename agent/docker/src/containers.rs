@@ -10,7 +10,7 @@ use bollard::models::{
 };
 use bollard::query_parameters::{
     CreateContainerOptions, InspectContainerOptions, KillContainerOptions, ListContainersOptions,
-    RemoveContainerOptions, StartContainerOptions, StopContainerOptions,
+    RemoveContainerOptions, RenameContainerOptions, StartContainerOptions, StopContainerOptions,
 };
 use longshore_model::{HealthStatus, NetworkBinding, Protocol, Timestamp};
 use std::collections::HashMap;
@@ -395,6 +395,21 @@ impl Docker {
     /// See [`RemoveError`].
     pub async fn remove(&self, name: &str) -> Result<(), RemoveError> {
         self.remove_with(name, false).await
+    }
+
+    /// Gives a container, by its id, another name.
+    ///
+    /// # Errors
+    /// When the engine refuses (the name is taken, there is no such container) or does not answer.
+    pub async fn rename(&self, id: &str, name: &str) -> Result<(), DockerError> {
+        let client = self.client().await?;
+        let options = RenameContainerOptions { name: name.to_owned() };
+        self.call(
+            &format!("renaming container {id} to `{name}`"),
+            self.timeouts().create,
+            client.rename_container(id, options),
+        )
+        .await
     }
 
     pub(crate) async fn remove_with(&self, name: &str, force: bool) -> Result<(), RemoveError> {

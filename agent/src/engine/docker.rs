@@ -124,7 +124,11 @@ impl Containers for DockerDriver {
     }
 
     async fn inspect(&self, task: TaskId, container: &ContainerName) -> Result<Option<Inspected>, Failure> {
-        let found = self.docker.inspect(&container_name(task, container)).await.map_err(|e| plain(&e))?;
+        let name = container_name(task, container);
+        let mut found = self.docker.inspect(&name).await.map_err(|e| plain(&e))?;
+        if found.is_none() && self.takes_name_back(task, container, &name).await? {
+            found = self.docker.inspect(&name).await.map_err(|e| plain(&e))?;
+        }
         Ok(found.map(|c| {
             let found = inspected(c, task);
             Inspected { health: self.verdicts.of(&found.id).or(found.health), ..found }
@@ -183,7 +187,9 @@ impl Containers for DockerDriver {
 
     async fn remove(&self, task: TaskId, container: &ContainerName) -> Result<(), Failure> {
         let name = container_name(task, container);
-        strays::end_before_removal(&self.docker, &name).await?;
+        if !strays::end_before_removal(&self.docker, &name).await? {
+            self.takes_name_back(task, container, &name).await?;
+        }
         self.docker.remove(&name).await.map_err(|e| match &e {
             RemoveError::Running { .. } | RemoveError::InProgress { .. } => Failure::Passing(chain(&e)),
             RemoveError::Engine { source, .. } => sort(source, chain(&e), Failure::Passing),
@@ -192,6 +198,22 @@ impl Containers for DockerDriver {
 }
 
 impl DockerDriver {
+    /// Whether somebody had given the container of this name another one, which then has its own again: everything is
+    /// asked by name.
+    async fn takes_name_back(&self, task: TaskId, container: &ContainerName, name: &str) -> Result<bool, Failure> {
+        let all = self.docker.list().await.map_err(|e| plain(&e))?;
+        let labelled = |c: &&ListedContainer| {
+            let label = |key: &str| c.labels.get(key).map(String::as_str);
+            label(TASK).and_then(|id| id.parse().ok()) == Some(task) && label(CONTAINER) == Some(container.as_str())
+        };
+        let Some(renamed) = all.iter().find(labelled).filter(|c| !c.name.is_empty() && c.name != name) else {
+            return Ok(false);
+        };
+        tracing::warn!(container = name, found = renamed.name, "somebody renamed a container; it gets its name back");
+        self.docker.rename(&renamed.id, name).await.map_err(|e| plain(&e))?;
+        Ok(true)
+    }
+
     /// Ends a container that Docker could not start because containerd has it already. Says whether its command may
     /// have run, in which case it must not be made again.
     async fn has_run(&self, name: &str) -> Result<bool, Failure> {
