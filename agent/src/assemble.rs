@@ -31,6 +31,7 @@ use crate::network::kernel::HostKernel;
 use crate::network::sandboxes::DockerSandboxes;
 use crate::network::{self, Network, Owned, Underlay};
 use crate::ports::{self, Ports};
+use crate::probes::{Prober, Verdicts};
 use crate::session::logs::ControlPlane;
 use crate::session::{DESIRED_QUEUE, ObservedReports, SessionInputs, SessionState};
 use crate::status::{self, StatusServer};
@@ -80,7 +81,8 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
     if let Err(error) = registries.check() {
         tracing::error!(%error, "pulls will fail until it is mended");
     }
-    let driver = Arc::new(DockerDriver::new(docker.clone(), pull_limits(&config), registries));
+    let verdicts = Verdicts::default();
+    let driver = Arc::new(DockerDriver::new(docker.clone(), pull_limits(&config), registries, verdicts.clone()));
     let log_events = Arc::new(Notify::new());
     let gate = Gate::new(log_events.clone());
     let drivers = Drivers {
@@ -150,6 +152,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
     };
     let source = Arc::new(DockerSource(docker.clone()));
     let collector = Collector::new(source, Box::new(ControlPlane::new(config.control.clone(), member_out)), gate);
+    let prober = Prober::new(views_out.clone(), Arc::new(docker.clone()), hints_in.clone(), verdicts);
     let endpoint = metadata::Parts {
         views: views_out,
         keyring,
@@ -187,6 +190,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
         engine::pump(docker.clone(), hints_in, docker_back, sandbox_events, log_events, stop()),
     );
     spawn(&mut parts, "logs", collector.run(stop()));
+    spawn(&mut parts, "probes", prober.run(stop()));
     spawn(&mut parts, "network", network.run(stop()));
     spawn(&mut parts, "metadata", metadata.run(stop()));
     let keep_facts =

@@ -17,5 +17,6 @@ pub mod metadata;
 pub mod network;
 mod pause;
 pub mod ports;
+pub mod probes;
 pub mod session;
 pub mod status;

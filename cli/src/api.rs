@@ -12,6 +12,9 @@ use longshore_ecs_api::{Operation, Request};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+/// What asks DescribeTasks for what happened to tasks; other servers ignore it.
+const HISTORY: &str = "LONGSHORE_HISTORY";
+
 /// Things described at a time (DescribeTasks, DescribeContainerInstances, DescribeClusters).
 pub(crate) const DESCRIBE_LIMIT: usize = 100;
 
@@ -101,12 +104,30 @@ impl Api {
 
     /// The tasks, and what there is none of.
     pub(crate) fn tasks(&self, cluster: &str, ids: &[String]) -> Result<(Vec<Task>, Vec<Failure>), CallError> {
+        self.tasks_with(cluster, ids, &[TaskField::Tags])
+    }
+
+    /// The same with what happened to them.
+    pub(crate) fn tasks_with_history(
+        &self,
+        cluster: &str,
+        ids: &[String],
+    ) -> Result<(Vec<Task>, Vec<Failure>), CallError> {
+        self.tasks_with(cluster, ids, &[TaskField::Tags, TaskField::Other(HISTORY.to_owned())])
+    }
+
+    fn tasks_with(
+        &self,
+        cluster: &str,
+        ids: &[String],
+        include: &[TaskField],
+    ) -> Result<(Vec<Task>, Vec<Failure>), CallError> {
         let (mut tasks, mut failures) = (Vec::new(), Vec::new());
         for ids in ids.chunks(DESCRIBE_LIMIT) {
             let page = self.call(&DescribeTasksRequest {
                 cluster: Some(cluster.to_owned()),
                 tasks: Some(ids.to_vec()),
-                include: Some(vec![TaskField::Tags]),
+                include: Some(include.to_vec()),
             })?;
             tasks.extend(page.tasks.unwrap_or_default());
             failures.extend(page.failures.unwrap_or_default());

@@ -9,6 +9,7 @@ pub mod host;
 pub mod id;
 pub mod lifecycle;
 pub mod network;
+pub mod probe;
 pub mod report;
 pub mod spec;
 pub mod state;
@@ -27,6 +28,7 @@ pub use network::{
     MemberChanges, NetworkChanges, NetworkConfig, NetworkHealth, NetworkState, NetworkStatus, NetworkUpdate, Overlay,
     Peer, Rule, RuleId, RulePeer, SubnetId, Traffic, VpcId,
 };
+pub use probe::{PROBE_LABELS, Probe, Question};
 pub use report::{ContainerReport, NetworkBinding, StopInfo, TaskReport};
 pub use spec::{
     ContainerSpec, Device, EnvVar, HostPort, IpcMode, Link, LinuxParameters, LogConfig, NetworkMode, PidMode,

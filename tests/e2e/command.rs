@@ -67,6 +67,28 @@ fn a_first_task_by_hand_with_longshore_and_aws() {
         .unwrap());
     assert_eq!(shown.trim(), "0");
 
+    // What happened to it, in order, and also for whoever has only the other command.
+    let described = ok(&longshore(&lab, &["describe", id(&arns[0])]));
+    let history = described.split_once("History:").expect("a history").1;
+    let mut rest = history;
+    for what in [
+        "PENDING: placed on ",
+        "container `main`: RUNNING",
+        "  RUNNING",
+        "is to stop: Task stopped by user",
+        "container `main`: STOPPED with exit code 0",
+        "  STOPPED",
+    ] {
+        let at = rest.find(what).unwrap_or_else(|| panic!("{what:?} is not in this order: {history}"));
+        rest = &rest[at + what.len()..];
+    }
+    let query = "tasks[0].attachments[?type=='longshore.history'].details[].value";
+    let args = ["ecs", "describe-tasks", "--tasks", &arns[0], "--include", "LONGSHORE_HISTORY", "--query", query];
+    let values: Vec<String> = serde_json::from_str(&ok(&lab.aws(&args).unwrap())).unwrap();
+    assert_eq!(values.len(), history.lines().filter(|line| line.contains(" s  ")).count(), "{values:?} {history}");
+    let plain = lab.ecs("describe_tasks", serde_json::json!({"tasks": [arns[0]]})).unwrap();
+    assert_eq!(plain["tasks"][0]["attachments"], serde_json::json!([]), "unasked it is not there");
+
     // What is wrong is said, with an exit code to tell it by.
     let unknown = longshore(&lab, &["run", "no-such-family"]);
     assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");

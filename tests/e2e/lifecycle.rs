@@ -91,6 +91,50 @@ fn health_is_that_of_the_definitions_checks_and_of_the_images() {
     assert_no_leaks(&lab, &[]);
 }
 
+/// The agent asks in the container's own network: nobody else could reach these servers.
+#[test]
+fn the_agent_probes_by_http_and_tcp_in_every_network_mode() {
+    let lab = lab(1);
+    let node = lab.node(0);
+    let web = |port: u16| {
+        let serve = format!(
+            "mkdir -p /tmp/w; trap 'exit 0' TERM; touch /tmp/w/up; httpd -p 127.0.0.1:{port} -h /tmp/w; \
+             while true; do sleep 0.1; done"
+        );
+        let mut web = shell("web", &serve);
+        let labels = json!({
+            "longshore.health.http": format!("{port}/up"), "longshore.health.interval": "5",
+            "longshore.health.retries": "1",
+        });
+        merge(&mut web, json!({"dockerLabels": labels}));
+        web
+    };
+    for (mode, port) in [("bridge", 80), ("host", 8193), ("awsvpc", 80), ("none", 80)] {
+        let mut tcp = shell("tcp", &format!("httpd -f -p 127.0.0.1:{}", port + 1));
+        let labels = json!({"longshore.health.tcp": (port + 1).to_string(), "longshore.health.interval": "5"});
+        merge(&mut tcp, json!({"dockerLabels": labels}));
+        let mut after = shell("after", "while true; do sleep 0.1; done");
+        merge(&mut after, json!({"dependsOn": on(&[("web", "HEALTHY"), ("tcp", "HEALTHY")])}));
+        let more = json!({"networkMode": mode});
+        let definition = register(&lab, &format!("probed-{mode}"), json!([web(port), tcp, after]), more);
+        let args = if mode == "awsvpc" { super::awsvpc::network(&lab, &[]) } else { json!({}) };
+        let arn = run_one(&lab, &definition, args);
+        running(&lab, &arn);
+        let of = |web| [("web", web), ("tcp", "HEALTHY"), ("after", "UNKNOWN")];
+        wait_health(&lab, &arn, &of("HEALTHY"), "HEALTHY");
+        exec(node, &arn, "web", "rm /tmp/w/up");
+        wait_health(&lab, &arn, &of("UNHEALTHY"), "UNHEALTHY");
+        // A new agent begins anew, and comes to the same.
+        node.agent.kill().unwrap();
+        exec(node, &arn, "web", "touch /tmp/w/up");
+        node.launch_agent().unwrap();
+        wait_health(&lab, &arn, &of("HEALTHY"), "HEALTHY");
+        lab.ecs("stop_task", json!({"task": arn})).unwrap();
+        stopped(&lab, &arn);
+    }
+    assert_no_leaks(&lab, &[]);
+}
+
 /// A container that writes its name into a file of the host when it begins and when it is told to end, and runs on.
 fn noted(name: &str, more: Value) -> Value {
     let script = format!(

@@ -11,7 +11,7 @@ use bollard::models::{
 };
 use bollard::query_parameters::{
     CreateContainerOptions, InspectContainerOptions, KillContainerOptions, ListContainersOptions,
-    RemoveContainerOptions, StartContainerOptions, StopContainerOptions,
+    RemoveContainerOptions, RenameContainerOptions, StartContainerOptions, StopContainerOptions,
 };
 use longshore_model::{HealthStatus, NetworkBinding, Protocol, Timestamp};
 use std::collections::{HashMap, HashSet};
@@ -417,6 +417,21 @@ impl Docker {
         self.remove_with(name, false).await
     }
 
+    /// Gives a container, by its id, another name.
+    ///
+    /// # Errors
+    /// When the engine refuses (the name is taken, there is no such container) or does not answer.
+    pub async fn rename(&self, id: &str, name: &str) -> Result<(), DockerError> {
+        let client = self.client().await?;
+        let options = RenameContainerOptions { name: name.to_owned() };
+        self.call(
+            &format!("renaming container {id} to `{name}`"),
+            self.timeouts().create,
+            client.rename_container(id, options),
+        )
+        .await
+    }
+
     pub(crate) async fn remove_with(&self, name: &str, force: bool) -> Result<(), RemoveError> {
         let fail = |source: DockerError| classify_remove(name, source);
         let client = self.client().await.map_err(fail)?;
@@ -560,7 +575,12 @@ impl From<ContainerInspectResponse> for InspectedContainer {
             Some(ContainerStateStatusEnum::DEAD) => RunState::Dead,
             Some(ContainerStateStatusEnum::CREATED | ContainerStateStatusEnum::EMPTY) | None => RunState::Created,
         };
-        let started_at = state.started_at.as_deref().and_then(time);
+        let finished_at = state.finished_at.as_deref().and_then(time);
+        // An engine that was killed in the middle of a start may hear of the end alone: then it began no later. A start
+        // that failed has an error.
+        let unheard =
+            finished_at.filter(|_| !run_state.has_process() && state.error.as_ref().is_none_or(String::is_empty));
+        let started_at = state.started_at.as_deref().and_then(time).or(unheard);
         let code = i32::try_from(state.exit_code.unwrap_or_default()).unwrap_or(i32::MAX);
         // A failed start leaves `created` with the code 126, 127 or 128 and no start time.
         let ended = !run_state.has_process() && (started_at.is_some() || code != 0);
@@ -573,11 +593,7 @@ impl From<ContainerInspectResponse> for InspectedContainer {
             id: c.id.unwrap_or_default(),
             state: run_state,
             started_at,
-            exit: ended.then(|| Exit {
-                code,
-                oom_killed: state.oom_killed.unwrap_or(false),
-                finished_at: state.finished_at.as_deref().and_then(time),
-            }),
+            exit: ended.then(|| Exit { code, oom_killed: state.oom_killed.unwrap_or(false), finished_at }),
             error: crate::error::one_line(&state.error.unwrap_or_default()),
             pid: state.pid.and_then(|p| u32::try_from(p).ok()).filter(|p| *p != 0),
             health: match state.health.and_then(|h| h.status).filter(|_| run_state.has_process()) {

@@ -3,6 +3,7 @@
 use super::drivers::{Containers, CreateRequest, Image, Images, Listed, Volumes};
 use super::registries::Registries;
 use super::strays;
+use crate::probes::Verdicts;
 use async_trait::async_trait;
 use longshore_docker::{
     ContainerInput, CreateError, Docker, DockerError, ImageInfo, InspectedContainer, ListedContainer, PullError,
@@ -24,13 +25,15 @@ pub struct DockerDriver {
     docker: Docker,
     limits: PullLimits,
     registries: Registries,
+    verdicts: Verdicts,
 }
 
 impl DockerDriver {
-    /// Drives `docker`; pulls keep to `limits` and show what `registries` has.
+    /// Drives `docker`; pulls keep to `limits` and show what `registries` has; what probes found of a container
+    /// (`verdicts`) is its health.
     #[must_use]
-    pub fn new(docker: Docker, limits: PullLimits, registries: Registries) -> Self {
-        Self { docker, limits, registries }
+    pub fn new(docker: Docker, limits: PullLimits, registries: Registries, verdicts: Verdicts) -> Self {
+        Self { docker, limits, registries, verdicts }
     }
 }
 
@@ -75,6 +78,10 @@ const fn run_state(state: longshore_docker::RunState) -> RunState {
 }
 
 fn listed(mut c: ListedContainer) -> Option<Listed> {
+    // What is left in Docker's memory of one whose removal and end it heard of at once; no call finds it.
+    if c.name.is_empty() {
+        return None;
+    }
     let task = c.labels.get(TASK)?.parse().ok()?;
     let container = c.labels.get(CONTAINER)?.parse().ok()?;
     let sighting = Sighting { id: c.id, state: run_state(c.state), health: c.health };
@@ -104,7 +111,11 @@ fn inspected(c: InspectedContainer, task: TaskId) -> Inspected {
 impl Containers for DockerDriver {
     async fn list(&self) -> Result<Vec<Listed>, Failure> {
         let all = self.docker.list().await.map_err(|e| plain(&e))?;
-        Ok(all.into_iter().filter_map(listed).collect())
+        let probed = |mut found: Listed| {
+            found.sighting.health = self.verdicts.of(&found.sighting.id).or(found.sighting.health);
+            found
+        };
+        Ok(all.into_iter().filter_map(listed).map(probed).collect())
     }
 
     async fn running_sandboxes(&self) -> Result<BTreeSet<EniId>, Failure> {
@@ -113,8 +124,15 @@ impl Containers for DockerDriver {
     }
 
     async fn inspect(&self, task: TaskId, container: &ContainerName) -> Result<Option<Inspected>, Failure> {
-        let found = self.docker.inspect(&container_name(task, container)).await.map_err(|e| plain(&e))?;
-        Ok(found.map(|c| inspected(c, task)))
+        let name = container_name(task, container);
+        let mut found = self.docker.inspect(&name).await.map_err(|e| plain(&e))?;
+        if found.is_none() && self.takes_name_back(task, container, &name).await? {
+            found = self.docker.inspect(&name).await.map_err(|e| plain(&e))?;
+        }
+        Ok(found.map(|c| {
+            let found = inspected(c, task);
+            Inspected { health: self.verdicts.of(&found.id).or(found.health), ..found }
+        }))
     }
 
     async fn create(&self, request: &CreateRequest) -> Result<String, Failure> {
@@ -150,6 +168,10 @@ impl Containers for DockerDriver {
                     Failure::Confused(e.ecs_reason())
                 }
             }
+            // The other one is about to be started again.
+            StartError::Engine { source, .. } if says(source, "Cannot link to a non running container") => {
+                Failure::Passing(e.ecs_reason())
+            }
             StartError::Engine { source, .. } => sort(source, e.ecs_reason(), Failure::Lasting),
         })
     }
@@ -165,7 +187,9 @@ impl Containers for DockerDriver {
 
     async fn remove(&self, task: TaskId, container: &ContainerName) -> Result<(), Failure> {
         let name = container_name(task, container);
-        strays::end_before_removal(&self.docker, &name).await?;
+        if !strays::end_before_removal(&self.docker, &name).await? {
+            self.takes_name_back(task, container, &name).await?;
+        }
         self.docker.remove(&name).await.map_err(|e| match &e {
             RemoveError::Running { .. } | RemoveError::InProgress { .. } => Failure::Passing(chain(&e)),
             RemoveError::Engine { source, .. } => sort(source, chain(&e), Failure::Passing),
@@ -174,10 +198,29 @@ impl Containers for DockerDriver {
 }
 
 impl DockerDriver {
+    /// Whether somebody had given the container of this name another one, which then has its own again: everything is
+    /// asked by name.
+    async fn takes_name_back(&self, task: TaskId, container: &ContainerName, name: &str) -> Result<bool, Failure> {
+        let all = self.docker.list().await.map_err(|e| plain(&e))?;
+        let labelled = |c: &&ListedContainer| {
+            let label = |key: &str| c.labels.get(key).map(String::as_str);
+            label(TASK).and_then(|id| id.parse().ok()) == Some(task) && label(CONTAINER) == Some(container.as_str())
+        };
+        let Some(renamed) = all.iter().find(labelled).filter(|c| !c.name.is_empty() && c.name != name) else {
+            return Ok(false);
+        };
+        tracing::warn!(container = name, found = renamed.name, "somebody renamed a container; it gets its name back");
+        self.docker.rename(&renamed.id, name).await.map_err(|e| plain(&e))?;
+        Ok(true)
+    }
+
     /// Ends a container that Docker could not start because containerd has it already. Says whether its command may
     /// have run, in which case it must not be made again.
     async fn has_run(&self, name: &str) -> Result<bool, Failure> {
         let strays = strays::end_of(&self.docker, name).await?;
+        if strays.ran > 0 {
+            return Ok(true);
+        }
         let found = self.docker.inspect(name).await.map_err(|e| plain(&e))?;
         // Docker heard from containerd that it runs: it was started by the call that was cut, and does not have the
         // network that Docker has taken away since.
@@ -186,8 +229,12 @@ impl DockerDriver {
             tracing::warn!(container = name, "ending what Docker could not start and containerd runs");
             self.docker.kill(name).await.map_err(|e| sort(&e.source, e.ecs_reason(), Failure::Passing))?;
         }
-        Ok(runs || strays.ran > 0)
+        Ok(runs)
     }
+}
+
+fn says(error: &DockerError, text: &str) -> bool {
+    matches!(error, DockerError::Refused { message, .. } if message.contains(text))
 }
 
 /// Whether containerd has traces of the container that Docker does not know of.

@@ -6,7 +6,7 @@
 //! arguments of the shim.
 
 use super::docker::plain;
-use longshore_docker::{Docker, RunState};
+use longshore_docker::{Docker, InspectedContainer, RunState};
 use longshore_plan::Failure;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -35,7 +35,10 @@ enum Kin {
 /// Ends what Docker, killed in the middle of a start, has lost of a container that it believes never started. Nobody
 /// could stop that later. A container of which nothing ran its command may be made again.
 pub(super) async fn end_of(docker: &Docker, name: &str) -> Result<Strays, Failure> {
-    let found = docker.inspect(name).await.map_err(|e| plain(&e))?;
+    end_of_found(docker.inspect(name).await.map_err(|e| plain(&e))?, name)
+}
+
+fn end_of_found(found: Option<InspectedContainer>, name: &str) -> Result<Strays, Failure> {
     let Some(container) = found.filter(|c| c.started_at.is_none() && c.state == RunState::Created) else {
         return Ok(Strays::default());
     };
@@ -47,15 +50,22 @@ pub(super) async fn end_of(docker: &Docker, name: &str) -> Result<Strays, Failur
     Ok(strays)
 }
 
-/// The same before a container is removed, since afterwards nobody knows its id. Docker hears of their end while it
-/// removes the container and would put it back into its listing for good: so where anything was found, the removal
-/// waits for the next try.
+/// The same before a container is removed, since afterwards nobody knows its id; whether there is one of that name.
+/// Docker hears of their end while it removes the container and would put it back into its listing for good: so where
+/// anything was found, the removal waits for the next try.
 ///
 /// # Errors
-/// Passing ones alone: when anything was found, or Docker does not answer.
-pub(crate) async fn end_before_removal(docker: &Docker, name: &str) -> Result<(), Failure> {
-    match end_of(docker, name).await? == Strays::default() {
-        true => Ok(()),
+/// A lasting one when its command had begun, which must not begin again; a passing one when anything else was found;
+/// what a failed call is when Docker does not answer.
+pub(crate) async fn end_before_removal(docker: &Docker, name: &str) -> Result<bool, Failure> {
+    let found = docker.inspect(name).await.map_err(|e| plain(&e))?;
+    let there = found.is_some();
+    let strays = end_of_found(found, name)?;
+    if strays.ran > 0 {
+        return Err(Failure::Lasting("its command had begun in a start that Docker lost, and was ended".to_owned()));
+    }
+    match strays == Strays::default() {
+        true => Ok(there),
         false => Err(Failure::Passing("what Docker had lost track of was ended; the removal comes next".to_owned())),
     }
 }

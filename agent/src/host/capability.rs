@@ -16,6 +16,9 @@ const RUNTIME: &str = longshore_docker::labels::RUNTIME;
 /// Ours: variables for containers from files of this host.
 const ENVIRONMENT_FILES: &str = "longshore.environment-files";
 
+/// Ours: health probes by the agent.
+const HEALTH_PROBES: &str = "longshore.health-probes";
+
 /// What this agent does itself, with any engine that it takes.
 const OURS: [&str; 3] = ["container-health-check", "container-ordering", "container-restart-policy"];
 
@@ -51,6 +54,7 @@ pub(super) fn offered(settings: &HostSettings, probed: &Probed) -> BTreeSet<Stri
         all.insert(ENVIRONMENT_FILES.to_owned());
     }
     all.extend(OURS.map(|name| format!("{NEW}{name}")));
+    all.insert(HEALTH_PROBES.to_owned());
     if settings.allow_privileged {
         all.insert(format!("{OLD}privileged-container"));
     }

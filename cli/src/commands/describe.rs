@@ -38,7 +38,7 @@ fn by_form(name: &str) -> Option<Kind> {
 fn by_looking(context: &Context, name: &str) -> Result<(), Fault> {
     match names::task(&context.api, name) {
         Ok(task) => {
-            let (found, _) = context.api.tasks(&task.cluster, std::slice::from_ref(&task.id))?;
+            let (found, _) = context.api.tasks_with_history(&task.cluster, std::slice::from_ref(&task.id))?;
             if !found.is_empty() {
                 return print_tasks(context, &task.cluster, found);
             }
@@ -78,7 +78,7 @@ fn describe_cluster(context: &Context, name: &str) -> Result<(), Fault> {
 }
 
 fn describe_task(context: &Context, task: &Named) -> Result<(), Fault> {
-    let (tasks, failures) = context.api.tasks(&task.cluster, std::slice::from_ref(&task.id))?;
+    let (tasks, failures) = context.api.tasks_with_history(&task.cluster, std::slice::from_ref(&task.id))?;
     all_there("DescribeTasks", &failures)?;
     print_tasks(context, &task.cluster, tasks)
 }
@@ -119,8 +119,30 @@ fn facts(out: &Out, task: &Task, host: Option<&str>) -> Facts {
     for container in task.containers.iter().flatten() {
         container_facts(&mut facts, container);
     }
+    history(&mut facts, task);
     tags(&mut facts, task.tags.as_deref());
     facts
+}
+
+/// What happened to the task, each with the time since what came before it.
+fn history(facts: &mut Facts, task: &Task) {
+    let all = task.attachments.iter().flatten().filter(|a| a.r#type.as_deref() == Some("longshore.history"));
+    let moments: Vec<(jiff::Timestamp, &str)> = all
+        .flat_map(|a| a.details.iter().flatten())
+        .filter_map(|pair| Some((pair.name.as_deref()?.parse().ok()?, pair.value.as_deref()?)))
+        .collect();
+    if moments.is_empty() {
+        return;
+    }
+    facts.heading(0, "History");
+    let mut last = None;
+    for (at, what) in moments {
+        let time = at.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S%.3f").to_string();
+        let since = last.map_or(0, |last: jiff::Timestamp| at.as_millisecond().saturating_sub(last.as_millisecond()));
+        let since = format!("+{}.{:03} s", since / 1000, since % 1000);
+        facts.add(1, &time, Some(format!("{since:>11}  {what}")));
+        last = Some(at);
+    }
 }
 
 fn container_facts(facts: &mut Facts, container: &Container) {

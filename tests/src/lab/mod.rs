@@ -18,6 +18,7 @@ pub mod net;
 pub mod owner;
 pub mod process;
 pub mod product;
+pub mod proxy;
 pub mod standing;
 pub mod wait;
 

@@ -170,7 +170,7 @@ fn orphaned(task: &Task, now: longshore_model::Timestamp) -> Task {
         reason: "Container instance deregistration forced by user".to_owned(),
     };
     let stopped = |c: &ContainerReport| ContainerReport { status: ContainerStatus::Stopped, ..c.clone() };
-    Task {
+    let mut orphan = Task {
         status: TaskStatus::Stopped,
         desired: DesiredStatus::Stopped,
         stop: Some(task.stop.clone().unwrap_or(stop)),
@@ -181,7 +181,9 @@ fn orphaned(task: &Task, now: longshore_model::Timestamp) -> Task {
         reported: task.reported.iter().map(stopped).collect(),
         version: task.version + 1,
         ..task.clone()
-    }
+    };
+    orphan.note(Some(task), now);
+    orphan
 }
 
 fn known(state: &State, cluster: &ClusterKey, id: InstanceId) -> Option<Arc<Instance>> {

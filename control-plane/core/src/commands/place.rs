@@ -304,7 +304,7 @@ fn task(launch: &Launch, new: &NewTask, placed: &Placed, now: Timestamp) -> Task
     });
     // ECS tells so whoever waits for an interface.
     let status = if awsvpc.is_some() { TaskStatus::Provisioning } else { TaskStatus::Pending };
-    Task {
+    let mut task = Task {
         id: new.id,
         cluster: launch.cluster.clone(),
         instance: placed.instance,
@@ -335,5 +335,8 @@ fn task(launch: &Launch, new: &NewTask, placed: &Placed, now: Timestamp) -> Task
         execution_stopped_at: None,
         stopped_at: None,
         over_at: None,
-    }
+        history: Vec::new(),
+    };
+    task.note(None, now);
+    task
 }

@@ -139,6 +139,7 @@ fn merge(
         return None;
     }
     new.version += 1;
+    new.note(Some(task), now);
     Some(new)
 }
 

@@ -25,11 +25,13 @@ impl Command for StopTask {
         match task.desired {
             DesiredStatus::Stopped => Ok(task),
             DesiredStatus::Running => {
-                let mut task = (*task).clone();
+                let before = task;
+                let mut task = (*before).clone();
                 task.desired = DesiredStatus::Stopped;
                 task.stop.get_or_insert(self.stop);
                 task.stopping_at.get_or_insert(tx.now);
                 task.version += 1;
+                task.note(Some(&before), tx.now);
                 let task = Arc::new(task);
                 tx.change(Change::Task(Arc::clone(&task)));
                 Ok(task)

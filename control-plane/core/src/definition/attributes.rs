@@ -3,7 +3,7 @@
 //! among them.
 
 use super::container::RUNTIME_LABEL;
-use super::restart;
+use super::{probe, restart};
 use longshore_ecs_api::enums::{CPUArchitecture, NetworkMode};
 use longshore_ecs_api::types::{Attribute, ContainerDefinition, LinuxParameters, TaskDefinition};
 use std::collections::BTreeMap;
@@ -16,6 +16,8 @@ const SELINUX: &str = "com.amazonaws.ecs.capability.selinux";
 const TASK_LIMITS: &str = "ecs.capability.task-cpu-mem-limit";
 const ORDERING: &str = "ecs.capability.container-ordering";
 const RESTART_POLICY: &str = "ecs.capability.container-restart-policy";
+/// Ours: health probes by the agent.
+const HEALTH_PROBES: &str = "longshore.health-probes";
 const HEALTH_CHECK: &str = "ecs.capability.container-health-check";
 const TASK_ENI: &str = "ecs.capability.task-eni";
 const PORT_RANGE: &str = "ecs.capability.container-port-range";
@@ -64,6 +66,9 @@ pub(super) fn required(definition: &TaskDefinition, mode: &NetworkMode) -> Vec<A
         }
         if container.health_check.is_some() {
             need(HEALTH_CHECK);
+        }
+        if probe::of(container).is_some() {
+            need(HEALTH_PROBES);
         }
         if container.privileged == Some(true) {
             need(PRIVILEGED);

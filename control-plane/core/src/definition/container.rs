@@ -1,12 +1,13 @@
 //! One container of a definition, by itself.
 
 use super::checks::{MAX_NAME, absolute, at, at_most, given, is_name, mistake, range};
-use super::{linux, logging, ports, restart, size};
+use super::{linux, logging, ports, probe, restart, size};
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::{
     EnvironmentFileType, FirelensConfigurationType, NetworkMode, ResourceType, VersionConsistency,
 };
 use longshore_ecs_api::types::{ContainerDefinition, KeyValuePair, TaskDefinition};
+use longshore_model::PROBE_LABELS;
 use std::net::IpAddr;
 
 /// What the agents put on every container; a definition's own labels may not take the place of these.
@@ -38,6 +39,7 @@ pub(super) fn check(
     names_and_labels(container, index, mode)?;
     lifecycle(container, index)?;
     restart::check(container, index)?;
+    probe::check(container, index)?;
     health_check(container, index)?;
     linux::check(container, index, definition, mode)?;
     logging::check(container, index)?;
@@ -75,8 +77,8 @@ fn process(container: &ContainerDefinition, index: usize, mode: &NetworkMode) ->
     if given(container.working_directory.as_ref()).is_some() {
         absolute(container.working_directory.as_ref(), || at(index, "workingDirectory"))?;
     }
-    if given(container.hostname.as_ref()).is_some() && *mode != NetworkMode::Bridge {
-        return Err(mistake(format!("{} is only supported when networkMode=bridge.", at(index, "hostname"))));
+    if given(container.hostname.as_ref()).is_some() && *mode == NetworkMode::Awsvpc {
+        return Err(mistake(format!("{} is not supported when networkMode=awsvpc.", at(index, "hostname"))));
     }
     Ok(())
 }
@@ -175,7 +177,7 @@ fn names_and_labels(container: &ContainerDefinition, index: usize, mode: &Networ
             }
             continue;
         }
-        if restart::is_label(key) {
+        if restart::is_label(key) || key.starts_with(PROBE_LABELS) {
             continue;
         }
         if let Some(prefix) = RESERVED_LABELS.iter().find(|prefix| key.starts_with(**prefix)) {
@@ -183,11 +185,11 @@ fn names_and_labels(container: &ContainerDefinition, index: usize, mode: &Networ
         }
     }
     for (i, option) in container.docker_security_options.iter().flatten().enumerate() {
-        let (kind, value) = option.split_once([':', '=']).unwrap_or((option.as_str(), ""));
-        let known = match kind {
-            "no-new-privileges" => matches!(value, "" | "true" | "false"),
-            "label" | "apparmor" => !value.is_empty(),
-            _ => false,
+        let known = match option.split_once([':', '=']) {
+            None => option == "no-new-privileges",
+            Some(("no-new-privileges", value)) => matches!(value, "true" | "false"),
+            Some(("label" | "apparmor", value)) => !value.is_empty(),
+            Some(_) => false,
         };
         if !known {
             return Err(mistake(format!(

@@ -15,6 +15,7 @@ mod defaults;
 mod linux;
 mod logging;
 mod ports;
+mod probe;
 mod references;
 pub(crate) mod restart;
 mod size;

@@ -352,7 +352,7 @@ fn token(cluster: &ClusterKey, request: &RunTaskRequest) -> Result<Option<(Clien
 /// Tasks and failures as the API shows them.
 fn shown(ctx: &Ctx<'_>, cluster: &ClusterKey, launched: Launched) -> (Option<Vec<Task>>, Option<Vec<Failure>>) {
     let ctx = ctx.refreshed();
-    let tasks = launched.tasks.iter().map(|task| show::task(ctx.core.account(), &ctx.state, task, true));
+    let tasks = launched.tasks.iter().map(|task| show::task(ctx.core.account(), &ctx.state, task, show::With::TAGS));
     let failures = launched.refusals.into_iter().map(|Refusal { instance, reason, detail }| Failure {
         arn: Some(instance_arn(&ctx, cluster, instance)),
         reason: Some(reason),

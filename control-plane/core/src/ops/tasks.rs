@@ -13,6 +13,9 @@ use longshore_ecs_api::{ApiError, Operation};
 use longshore_model::arn::Resource;
 use longshore_model::{Arn, DesiredStatus, TaskId};
 
+/// What asks DescribeTasks for what happened to tasks. ECS has nothing like it; its clients pass any text on.
+const HISTORY: &str = "LONGSHORE_HISTORY";
+
 /// The longest reason that StopTask takes (ECS).
 const MAX_REASON: usize = 1024;
 
@@ -25,19 +28,23 @@ pub(crate) async fn stop(ctx: Ctx<'_>, request: StopTaskRequest) -> Result<StopT
     }
     let task = ctx.submit(StopTask { cluster, task, stop: Stop::by_user(request.reason) }).await?;
     let ctx = ctx.refreshed();
-    Ok(StopTaskResponse { task: Some(show::task(ctx.core.account(), &ctx.state, &task, true)) })
+    Ok(StopTaskResponse { task: Some(show::task(ctx.core.account(), &ctx.state, &task, show::With::TAGS)) })
 }
 
 pub(crate) fn describe(ctx: &Ctx<'_>, request: DescribeTasksRequest) -> Result<DescribeTasksResponse, ApiError> {
     let cluster = &ctx.cluster(request.cluster.as_deref())?.record.key;
     let names = check::some(request.tasks, "tasks", "Tasks cannot be empty.", 100)?;
-    let with_tags = request.include.is_some_and(|include| include.contains(&TaskField::Tags));
+    let include = request.include.unwrap_or_default();
+    let with = show::With {
+        tags: include.contains(&TaskField::Tags),
+        history: include.contains(&TaskField::Other(HISTORY.to_owned())),
+    };
     let (mut tasks, mut failures) = (Vec::new(), Vec::new());
     for name in names {
         let id = ctx.task_id(cluster, &name)?;
         let found = id.and_then(|id| ctx.state.task(id)).filter(|task| task.cluster == *cluster);
         match (found, id) {
-            (Some(task), _) => tasks.push(show::task(ctx.core.account(), &ctx.state, task, with_tags)),
+            (Some(task), _) => tasks.push(show::task(ctx.core.account(), &ctx.state, task, with)),
             (None, Some(id)) => {
                 let arn = arn_in(ctx.core.account(), cluster, Resource::Task(cluster.name.clone(), id));
                 failures.push(missing(arn));

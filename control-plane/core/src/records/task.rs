@@ -1,6 +1,6 @@
 //! Tasks.
 
-use crate::records::{DefinitionKey, Tags};
+use crate::records::{DefinitionKey, Moment, Tags};
 use longshore_ecs_api::enums::LaunchType;
 use longshore_ecs_api::types::TaskOverride;
 use longshore_model::{
@@ -111,6 +111,9 @@ pub struct Task {
     /// When the control plane recorded it stopped, by its own clock: the sweeper counts from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub over_at: Option<Timestamp>,
+    /// What happened to it, oldest first, for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Moment>,
 }
 
 impl Task {

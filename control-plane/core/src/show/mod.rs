@@ -8,7 +8,7 @@ mod task;
 pub(crate) use cluster::{ClusterShow, cluster};
 pub(crate) use definition::definition;
 pub(crate) use instance::{InstanceShow, attributes, instance};
-pub(crate) use task::task;
+pub(crate) use task::{With, task};
 
 use crate::records::Tags;
 use longshore_ecs_api::EpochSeconds;

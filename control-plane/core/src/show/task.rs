@@ -2,7 +2,7 @@
 
 use crate::commands::REASON_MAX;
 use crate::needs::container_override;
-use crate::records::{Connection, Task, TaskContainer};
+use crate::records::{Connection, Moment, Task, TaskContainer};
 use crate::show::{arn_in, tags, time};
 use crate::state::State;
 use longshore_ecs_api::enums::{Connectivity, HealthStatus as ApiHealth, TaskStopCode, TransportProtocol};
@@ -17,8 +17,23 @@ use longshore_model::{AccountId, Arn, ContainerReport, ContainerStatus, HealthSt
 const ARCHITECTURE: &str = "ecs.cpu-architecture";
 const ZONE: &str = "ecs.availability-zone";
 
-/// A task. Tags are shown when asked for.
-pub(crate) fn task(account: &AccountId, state: &State, task: &Task, with_tags: bool) -> types::Task {
+/// What is shown of a task beside what always is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct With {
+    pub(crate) tags: bool,
+    /// What happened to it, as an attachment of a type that ECS does not have.
+    pub(crate) history: bool,
+}
+
+impl With {
+    pub(crate) const TAGS: Self = Self { tags: true, history: false };
+}
+
+/// The type of the attachment with what happened to a task.
+const HISTORY: &str = "longshore.history";
+
+/// A task.
+pub(crate) fn task(account: &AccountId, state: &State, task: &Task, with: With) -> types::Task {
     let cluster = &task.cluster;
     let arn = |resource| Some(arn_in(account, cluster, resource));
     let host = state.host(task.instance);
@@ -39,7 +54,7 @@ pub(crate) fn task(account: &AccountId, state: &State, task: &Task, with_tags: b
         cluster_arn: arn(Resource::Cluster(cluster.name.clone())),
         task_definition_arn: Some(definition.to_string()),
         container_instance_arn: arn(Resource::ContainerInstance(cluster.name.clone(), task.instance)),
-        attachments: Some(attachment(task).into_iter().collect()),
+        attachments: Some(attachment(task).into_iter().chain(with.history.then(|| history(task))).collect()),
         attributes: Some(
             attribute(ARCHITECTURE)
                 .map(|value| Attribute {
@@ -78,7 +93,7 @@ pub(crate) fn task(account: &AccountId, state: &State, task: &Task, with_tags: b
         stopping_at: task.stopping_at.map(time),
         execution_stopped_at: task.execution_stopped_at.map(time),
         stopped_at: task.stopped_at.map(time),
-        tags: Some(if with_tags { tags(&task.tags) } else { Vec::new() }),
+        tags: Some(if with.tags { tags(&task.tags) } else { Vec::new() }),
         version: Some(i64::try_from(task.version).unwrap_or(i64::MAX)),
         capacity_provider_name: None,
         ephemeral_storage: None,
@@ -158,6 +173,22 @@ fn attachment(task: &Task) -> Option<Attachment> {
         status: Some(status.to_owned()),
         details: Some(details.map(detail).collect()),
     })
+}
+
+/// What happened to a task: for each moment its time (RFC 3339) and what it was, with the container's name before it
+/// where it was one's.
+fn history(task: &Task) -> Attachment {
+    let detail = |moment: &Moment| {
+        let container = moment.container.as_ref().map(|name| format!("container `{name}`: ")).unwrap_or_default();
+        let what = format!("{container}{}", moment.what);
+        KeyValuePair { name: Some(moment.at.to_string()), value: Some(what) }
+    };
+    Attachment {
+        id: Some(task.id.to_string()),
+        r#type: Some(HISTORY.to_owned()),
+        status: Some("ATTACHED".to_owned()),
+        details: Some(task.history.iter().map(detail).collect()),
+    }
 }
 
 /// A container shares its task's interface.

@@ -1,0 +1,202 @@
+//! A way to a dockerd that breaks: a socket in front of its socket, which delays, holds back, cuts and garbles what the
+//! daemon answers.
+//!
+//! What breaks is the answer, after the daemon was asked: so whatever was asked for has happened or is happening, and
+//! whoever asked does not know. The choice is random from a seed; which request it hits depends on time, too.
+
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+/// Longest time for which an answer is held back.
+const LONGEST_HANG: Duration = Duration::from_secs(15);
+
+/// What an answer comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// It comes late.
+    Delay,
+    /// It does not come, and the connection stays for a while.
+    Hang,
+    /// The connection ends before it.
+    Reset,
+    /// It is an error of the daemon's.
+    Error,
+    /// The connection ends within it.
+    Cut,
+}
+
+const FAULTS: [Fault; 5] = [Fault::Delay, Fault::Hang, Fault::Reset, Fault::Error, Fault::Cut];
+
+/// The socket in front of a dockerd's. Ends with it.
+pub struct Proxy {
+    socket: PathBuf,
+    shared: Arc<Shared>,
+    accepting: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    engine: PathBuf,
+    faulty: AtomicBool,
+    over: AtomicBool,
+    /// How often each fault happened, in the order of [`FAULTS`].
+    counts: [AtomicU64; FAULTS.len()],
+    random: Mutex<StdRng>,
+    /// Both ends of every connection, so that they can be ended.
+    streams: Mutex<Vec<UnixStream>>,
+}
+
+impl Proxy {
+    /// Listens at `socket` for the dockerd at `engine`. Nothing breaks until [`Proxy::set_faulty`].
+    ///
+    /// # Errors
+    /// When the socket cannot be made.
+    pub fn start(socket: PathBuf, engine: &Path, seed: u64) -> Result<Self> {
+        let listener =
+            UnixListener::bind(&socket).with_context(|| format!("could not listen at {}", socket.display()))?;
+        let shared = Arc::new(Shared {
+            engine: engine.to_owned(),
+            faulty: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+            counts: Default::default(),
+            random: Mutex::new(StdRng::seed_from_u64(seed)),
+            streams: Mutex::default(),
+        });
+        let for_thread = Arc::clone(&shared);
+        let accepting = std::thread::spawn(move || {
+            for client in listener.incoming().map_while(io::Result::ok) {
+                if for_thread.over.load(Ordering::SeqCst) {
+                    return;
+                }
+                // A daemon that is away is a client's business: it sees its connection end.
+                if let Ok(engine) = UnixStream::connect(&for_thread.engine) {
+                    let _ = for_thread.serve(&client, &engine);
+                }
+            }
+        });
+        Ok(Self { socket, shared, accepting: Some(accepting) })
+    }
+
+    /// Where it listens, as agents write it.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("unix://{}", self.socket.display())
+    }
+
+    /// Whether answers break from now on.
+    pub fn set_faulty(&self, faulty: bool) {
+        self.shared.faulty.store(faulty, Ordering::SeqCst);
+    }
+
+    /// How often each fault happened, for people.
+    #[must_use]
+    pub fn counts(&self) -> String {
+        let one = |(fault, count): (&Fault, &AtomicU64)| format!("{fault:?} {}", count.load(Ordering::SeqCst));
+        FAULTS.iter().zip(&self.shared.counts).map(one).collect::<Vec<_>>().join(", ")
+    }
+
+    /// How many answers broke.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.shared.counts.iter().map(|count| count.load(Ordering::SeqCst)).sum()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.over.store(true, Ordering::SeqCst);
+        // It waits for a client.
+        let _ = UnixStream::connect(&self.socket);
+        if let Some(accepting) = self.accepting.take() {
+            let _ = accepting.join();
+        }
+        for stream in self.shared.streams().drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        let _ = std::fs::remove_file(&self.socket);
+    }
+}
+
+impl Shared {
+    /// A poisoned lock holds whole values.
+    fn streams(&self) -> std::sync::MutexGuard<'_, Vec<UnixStream>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn serve(self: &Arc<Self>, client: &UnixStream, engine: &UnixStream) -> io::Result<()> {
+        self.streams().extend([client.try_clone()?, engine.try_clone()?]);
+        let (mut from_client, mut to_engine) = (client.try_clone()?, engine.try_clone()?);
+        std::thread::spawn(move || {
+            let _ = io::copy(&mut from_client, &mut to_engine);
+            let _ = to_engine.shutdown(Shutdown::Write);
+        });
+        let (from_engine, to_client, shared) = (engine.try_clone()?, client.try_clone()?, Arc::clone(self));
+        std::thread::spawn(move || {
+            let _ = shared.answer(&from_engine, &to_client);
+            // Whatever ended it, both sides see it.
+            let _ = from_engine.shutdown(Shutdown::Both);
+            let _ = to_client.shutdown(Shutdown::Both);
+        });
+        Ok(())
+    }
+
+    /// Carries answers to the client until one breaks for good.
+    fn answer(&self, mut engine: &UnixStream, mut client: &UnixStream) -> io::Result<()> {
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let length = engine.read(&mut buffer)?;
+            if length == 0 {
+                return Ok(());
+            }
+            match self.fault() {
+                None => {}
+                Some((Fault::Delay, patience)) => std::thread::sleep(patience / 10),
+                Some((Fault::Hang, patience)) => {
+                    self.hold(patience);
+                    return Ok(());
+                }
+                Some((Fault::Reset, _)) => return Ok(()),
+                Some((Fault::Error, _)) => {
+                    let body = "{\"message\":\"injected\"}";
+                    let head = "HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json\r\n";
+                    write!(client, "{head}Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())?;
+                    return Ok(());
+                }
+                Some((Fault::Cut, _)) => return client.write_all(&buffer[..length / 2]),
+            }
+            client.write_all(&buffer[..length])?;
+        }
+    }
+
+    /// Waits, but not longer than there are faults: when they end, so does what they hold.
+    fn hold(&self, patience: Duration) {
+        let until = std::time::Instant::now() + patience;
+        while std::time::Instant::now() < until && self.faulty.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// What happens to the next piece of an answer: mostly nothing.
+    fn fault(&self) -> Option<(Fault, Duration)> {
+        if !self.faulty.load(Ordering::SeqCst) {
+            return None;
+        }
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        if random.random_range(0..100) >= 12 {
+            return None;
+        }
+        let which = random.random_range(0..FAULTS.len());
+        let patience = LONGEST_HANG.mul_f64(random.random_range(0.05..1.0));
+        self.counts[which].fetch_add(1, Ordering::SeqCst);
+        Some((FAULTS[which], patience))
+    }
+}
