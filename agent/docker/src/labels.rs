@@ -46,9 +46,9 @@ pub fn container_name(task: TaskId, container: &ContainerName) -> String {
     format!("ls-{task}-{container}")
 }
 
-/// The name that a container with these labels was given; `None` when they are not a task's container's. The engine adds
-/// an image's labels to those that a container is given, so the labels of one that we did not make are anybody's; names
-/// are nobody's but the host's.
+/// The name that a container with these labels was given; `None` when they are not those of a task's container. The
+/// engine adds an image's labels to those that a container is given, so the labels of one that we did not make are
+/// anybody's; names are nobody's but the host's.
 #[must_use]
 pub(crate) fn name_by(labels: &HashMap<String, String>) -> Option<String> {
     let task = labels.get(TASK)?.parse().ok()?;

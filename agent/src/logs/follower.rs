@@ -151,8 +151,8 @@ impl Follower {
         }
     }
 
-    /// The next chunk to ship, of about `most` bytes; `None` when there is nothing now. `buffer` is room to read into, which
-    /// is made when there is something to read.
+    /// The next chunk to ship, of about `most` bytes; `None` when there is nothing now. `buffer` is room to read into,
+    /// which is made when there is something to read.
     pub(super) fn next(&mut self, most: usize, buffer: &mut Vec<u8>, now_ms: i64) -> Option<Chunk> {
         if !self.is_due() {
             return None;
