@@ -4,6 +4,7 @@ use super::*;
 use crate::metadata::tests::{FakeEngine, seen, view};
 use longshore_model::NetworkMode;
 use std::net::TcpListener;
+use std::time::Duration;
 
 /// Longest wait, in the test's own (paused) time.
 const DEADLINE: Duration = Duration::from_secs(600);

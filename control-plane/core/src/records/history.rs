@@ -53,8 +53,15 @@ impl Task {
             let what = what.chars().take(LONGEST).collect();
             self.history.push(Moment { at, container, what });
         }
-        let over = self.history.len().saturating_sub(MOST);
-        self.history.drain(FIRST..FIRST + over);
+        trim(&mut self.history);
+    }
+}
+
+/// Takes the middle out of what is too long.
+fn trim<T>(all: &mut Vec<T>) {
+    let over = all.len().saturating_sub(MOST);
+    if over > 0 {
+        all.drain(FIRST..FIRST + over);
     }
 }
 
@@ -85,8 +92,7 @@ mod tests {
         let mut all: Vec<u64> = Vec::new();
         for n in 0..100 {
             all.push(n);
-            let over = all.len().saturating_sub(MOST);
-            all.drain(FIRST..FIRST + over);
+            trim(&mut all);
         }
         let expected: Vec<u64> = (0..20).chain(60..100).collect();
         assert_eq!(all, expected);
