@@ -50,19 +50,25 @@ async fn a_member_hands_over_logs_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn what_no_agent_sends_is_refused_by_field_and_nothing_of_it_taken() {
+async fn what_no_agent_sends_is_refused_by_itself_and_the_rest_of_the_batch_is_taken() {
     let port = Port::start(patient()).await;
     let mut client = port.dial(Some(port.credential(port.fleet.add_instance(), HOUR))).await;
-    let good = || chunk("", "c1", &["a"]);
-    for (chunks, field) in [
-        (vec![good(), v1::LogChunk { region: "No Region".to_owned(), ..good() }], "chunks[1].region"),
-        (vec![good(), good()], "chunks[1]"),
-        (vec![v1::LogChunk { events: Vec::new(), ..good() }], "chunks[0].to"),
+    let of = |stream: &str| v1::LogChunk { stream: stream.to_owned(), ..chunk("", "c1", &["a"]) };
+    for (stream, odd, why) in [
+        ("one", v1::LogChunk { region: "No Region".to_owned(), ..of("x") }, "`chunks[1]`: `region`"),
+        ("two", of("two"), "`chunks[1]` is of a stream that came before"),
+        ("three", v1::LogChunk { events: Vec::new(), ..of("x") }, "`chunks[1]`: `to` goes on without events"),
     ] {
-        let status = client.put_logs(batch(chunks)).await.expect_err(field);
-        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
-        assert!(status.message().contains(field), "{status}");
+        let sent = batch(vec![of(stream), odd, of(&format!("{stream} more"))]);
+        let acks = client.put_logs(sent).await.expect("answered").into_inner().chunks;
+        assert_eq!(acks.len(), 3);
+        assert!(acks[1].refused.contains(why) && acks[1].cursor.is_empty(), "{acks:?}");
+        for taken in [&acks[0], &acks[2]] {
+            assert_eq!((taken.cursor.as_ref(), taken.refused.as_str()), (b"c1".as_slice(), ""), "{acks:?}");
+        }
     }
+    let many = batch(vec![v1::LogChunk::default(); 10_001]);
+    assert_eq!(client.put_logs(many).await.expect_err("too many").code(), Code::InvalidArgument);
     let huge = batch(vec![chunk("", "c1", &[&"x".repeat(MAX_LOG_BATCH)])]);
     assert_eq!(client.put_logs(huge).await.expect_err("too large").code(), Code::ResourceExhausted);
     let ack = client.put_logs(batch(vec![chunk("", "", &[])])).await.expect("answered").into_inner();
