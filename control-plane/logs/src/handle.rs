@@ -1,7 +1,7 @@
 //! The store as async code uses it: each call on a thread that may block, and a sweep now and then.
 
 use crate::api;
-use crate::store::{Chunk, LogError, LogStore};
+use crate::store::{Chunk, LogError, LogStore, StreamKey};
 use bytes::Bytes;
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::logs::LogsOperation;
@@ -66,21 +66,34 @@ impl Logs {
     }
 
     /// Takes what the container instance `owner` read, chunk by chunk, each with its own answer; see
-    /// [`LogStore::take`].
+    /// [`LogStore::take`]. A chunk whose stream cannot be written is refused, and the others are taken.
     ///
     /// # Errors
-    /// When the disk does not take a chunk: of the later ones nothing was taken.
+    /// When nothing was added, since the store cannot be written at all: a full disk, most of the time.
     pub async fn take(&self, owner: String, chunks: Vec<Chunk>) -> Result<Vec<Result<Vec<u8>, String>>, LogError> {
         self.run(move |store| {
             let mut answers = Vec::with_capacity(chunks.len());
+            let (mut added, mut failed) = (false, None);
             for chunk in &chunks {
-                match store.take(now_ms(), &owner, chunk) {
-                    Ok(cursor) => answers.push(Ok(cursor)),
-                    Err(LogError::Refused(why)) => answers.push(Err(why)),
-                    Err(error @ LogError::Io { .. }) => return Err(error),
-                }
+                answers.push(match store.take(now_ms(), &owner, chunk) {
+                    Ok(cursor) => {
+                        added |= !chunk.events.is_empty();
+                        Ok(cursor)
+                    }
+                    Err(LogError::Refused(why)) => Err(why),
+                    Err(error @ LogError::Io { .. }) => {
+                        let StreamKey { region, group, stream } = &chunk.key;
+                        let text = crate::chain(&error);
+                        tracing::error!(region, group, stream, error = text, "a log stream takes nothing");
+                        failed.get_or_insert(error);
+                        Err("The control plane cannot write this log stream; its log says why.".to_owned())
+                    }
+                });
             }
-            Ok(answers)
+            match failed {
+                Some(error) if !added && store.works().is_err() => Err(error),
+                Some(_) | None => Ok(answers),
+            }
         })
         .await
     }

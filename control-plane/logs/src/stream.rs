@@ -45,6 +45,8 @@ pub(crate) struct Segment {
 pub(crate) struct Stream {
     pub(crate) dir: PathBuf,
     pub(crate) meta: StreamMeta,
+    /// Somebody deleted it: whoever still holds it finds another one by its name, or none.
+    pub(crate) removed: bool,
     segments: Option<Vec<Segment>>,
 }
 
@@ -83,7 +85,7 @@ impl Stream {
         fs::create_dir(&dir)?;
         write_json(&dir.join(META_FILE), &meta)?;
         sync_dir(group)?;
-        Ok(Self { dir, meta, segments: Some(Vec::new()) })
+        Ok(Self { dir, meta, removed: false, segments: Some(Vec::new()) })
     }
 
     /// The stream in `dir`; `None` when there is none, since a crash cut its making.
@@ -93,7 +95,7 @@ impl Stream {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        Ok(Some(Self { dir, meta, segments: None }))
+        Ok(Some(Self { dir, meta, removed: false, segments: None }))
     }
 
     /// Its segments, in order; only the last may grow.
@@ -131,9 +133,31 @@ impl Stream {
         Ok(self.segments()?.last().map_or(0, Segment::end))
     }
 
+    /// Makes its directory again after somebody took that away, and looks at what is there when that is next needed.
+    pub(crate) fn mend(&mut self) -> io::Result<()> {
+        self.segments = None;
+        fs::create_dir_all(&self.dir)?;
+        if !self.dir.join(META_FILE).try_exists()? {
+            write_json(&self.dir.join(META_FILE), &self.meta)?;
+        }
+        sync_dir(self.dir.parent().expect("a stream is in a group"))
+    }
+
     /// Adds events and returns how many bytes that took; all of them are durable then. Nothing of them counts
     /// otherwise.
+    ///
+    /// # Errors
+    /// `NotFound` when files are gone that were there: [`mend`](Self::mend) helps.
     pub(crate) fn append(&mut self, now_ms: i64, cursor: &[u8], events: &[Event]) -> io::Result<u64> {
+        let added = self.try_append(now_ms, cursor, events);
+        if added.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            // What is remembered is not what is there.
+            self.segments = None;
+        }
+        added
+    }
+
+    fn try_append(&mut self, now_ms: i64, cursor: &[u8], events: &[Event]) -> io::Result<u64> {
         let dir = self.dir.clone();
         let segments = self.segments()?;
         let full = segments.last().is_none_or(|last| {
@@ -189,7 +213,11 @@ impl Stream {
 
 fn list(dir: &Path) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();
-    for entry in fs::read_dir(dir)? {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(segments),
+        entries => entries?,
+    };
+    for entry in entries {
         let entry = entry?;
         let bytes = entry.metadata()?.len();
         segments.extend(entry.file_name().to_str().and_then(|name| Segment::named(name, bytes)));

@@ -8,6 +8,8 @@ use longshore_ecs_api::logs::LogsOperation;
 use longshore_model::{AccountId, Region};
 use serde_json::{Value, json};
 
+mod faults;
+
 const NOW: i64 = 1_800_000_000_000;
 const DAY: i64 = 86_400_000;
 

@@ -33,11 +33,21 @@ pub(super) fn put(ctx: &Ctx<'_>, request: PutLogEventsRequest) -> Result<PutLogE
     let too_new = events.partition_point(|event| event.at_ms <= ctx.now_ms + 2 * 3_600_000);
     let kept = &events[too_old.max(expired).min(too_new)..too_new];
     let mut stream = lock(&stream);
+    if stream.removed {
+        return Err(no_stream());
+    }
     if stream.meta.owner.is_some() {
         return Err(ApiError::invalid("The log stream is that of a container; nothing else is added to it."));
     }
     if !kept.is_empty() {
-        let bytes = stream.append(ctx.now_ms, &[], kept).map_err(broken)?;
+        let bytes = match stream.append(ctx.now_ms, &[], kept) {
+            // Somebody took its files away.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                group.mend_stream(&mut stream).and_then(|()| stream.append(ctx.now_ms, &[], kept))
+            }
+            added => added,
+        };
+        let bytes = bytes.map_err(broken)?;
         ctx.store.bytes.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
     }
     let index = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
