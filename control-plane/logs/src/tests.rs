@@ -222,6 +222,8 @@ fn events_of_several_streams_are_filtered_by_time_and_terms() {
     assert_eq!(filter(json!({"filterPattern": "ERROR -14"})).len(), 14);
     let range = json!({"startTime": NOW + 10_000, "endTime": NOW + 12_000, "logStreamNames": ["web/1", "web/2"]});
     assert_eq!(filter(range), ["ERROR 10".to_owned(), "fine 11".to_owned()]);
+    let twice = json!({"startTime": NOW + 10_000, "endTime": NOW + 12_000, "logStreamNames": ["web/1", "web/1"]});
+    assert_eq!(filter(twice), ["ERROR 10".to_owned()]);
     for (bad, part) in [
         (json!({"logGroupName": "app", "filterPattern": "{ $.a = 1 }"}), "Invalid filter pattern"),
         (json!({"logGroupName": "app", "nextToken": "zz"}), "nextToken"),
