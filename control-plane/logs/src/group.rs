@@ -121,6 +121,7 @@ impl Group {
         Ok(())
     }
 
+    /// Looks at the streams. No stream may be waited for meanwhile: who has one waits for this.
     fn with_streams<T>(&self, act: impl FnOnce(&mut Streams) -> io::Result<T>) -> io::Result<T> {
         let mut streams = lock(&self.streams);
         if streams.is_none() {
@@ -167,16 +168,24 @@ impl Group {
 
     /// Removes a stream and its events; false when there is none.
     pub(crate) fn remove_stream(&self, name: &str) -> io::Result<bool> {
+        let Some(stream) = self.stream(name)? else { return Ok(false) };
+        // Waited for while nothing else of the group is held: somebody may be writing to it.
+        let mut locked = lock(&stream);
+        if locked.removed {
+            return Ok(false);
+        }
+        // First what makes it a stream, so that a crash leaves none with holes.
+        unless_gone(std::fs::remove_file(locked.dir.join(crate::stream::META_FILE)))?;
+        locked.removed = true;
         self.with_streams(|streams| {
-            let Some(stream) = streams.get(name).cloned() else { return Ok(false) };
-            let mut stream = lock(&stream);
-            // First what makes it a stream, so that a crash leaves none with holes.
-            unless_gone(std::fs::remove_file(stream.dir.join(crate::stream::META_FILE)))?;
-            stream.removed = true;
-            streams.remove(name);
-            unless_gone(std::fs::remove_dir_all(&stream.dir))?;
-            Ok(true)
-        })
+            // A deleted group has none left.
+            if streams.get(name).is_some_and(|known| Arc::ptr_eq(known, &stream)) {
+                streams.remove(name);
+            }
+            Ok(())
+        })?;
+        unless_gone(std::fs::remove_dir_all(&locked.dir))?;
+        Ok(true)
     }
 }
 

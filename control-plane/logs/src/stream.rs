@@ -12,7 +12,7 @@
 use crate::segment::{Event, Stored, Summary, encode, scan};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 /// A segment that is larger gets no more records.
@@ -199,15 +199,51 @@ impl Stream {
         Ok(record.len() as u64)
     }
 
-    /// Shows the events of one segment with their ordinals.
+    /// The stream as it is now, to be read without holding it.
+    pub(crate) fn snapshot(&mut self) -> io::Result<Snapshot> {
+        Ok(Snapshot { segments: self.segments()?.clone(), dir: self.dir.clone() })
+    }
+}
+
+/// A stream as it was at some time. What is added meanwhile is not in it; what is removed meanwhile is missing.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) dir: PathBuf,
+    pub(crate) segments: Vec<Segment>,
+}
+
+impl Snapshot {
+    /// The ordinal that the next event gets.
+    pub(crate) fn end(&self) -> u64 {
+        self.segments.last().map_or(0, Segment::end)
+    }
+
+    /// Shows the events of one of its segments with their ordinals.
     pub(crate) fn read(&self, segment: &Segment, mut each: impl FnMut(u64, Stored<'_>)) -> io::Result<()> {
-        let bytes = fs::read(segment.path(&self.dir))?;
+        let Some(file) = self.open(segment)? else { return Ok(()) };
+        let mut bytes = Vec::with_capacity(usize::try_from(segment.summary.bytes).unwrap_or_default());
+        file.take(segment.summary.bytes).read_to_end(&mut bytes)?;
         let mut ordinal = segment.base;
         scan(&bytes, |event| {
             each(ordinal, event);
             ordinal += 1;
         });
         Ok(())
+    }
+
+    /// The segment's file, which has another name when it was sealed meanwhile; `None` when it was removed.
+    fn open(&self, segment: &Segment) -> io::Result<Option<File>> {
+        match File::open(segment.path(&self.dir)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            file => return file.map(Some),
+        }
+        let Some(sealed) = list(&self.dir)?.into_iter().find(|s| s.base == segment.base && s.sealed) else {
+            return Ok(None);
+        };
+        match File::open(sealed.path(&self.dir)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            file => file.map(Some),
+        }
     }
 }
 
@@ -219,7 +255,11 @@ fn list(dir: &Path) -> io::Result<Vec<Segment>> {
     };
     for entry in entries {
         let entry = entry?;
-        let bytes = entry.metadata()?.len();
+        let bytes = match entry.metadata() {
+            // Removed since it was listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            metadata => metadata?.len(),
+        };
         segments.extend(entry.file_name().to_str().and_then(|name| Segment::named(name, bytes)));
     }
     segments.sort_by_key(|segment| segment.base);

@@ -11,6 +11,8 @@ use crate::stream::Stream;
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::logs::{FilterLogEventsRequest, FilterLogEventsResponse, FilteredLogEvent};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Mutex;
 
 const MAX_NAMES: usize = 100;
 /// Digits of an id: 16 of the time, 20 of the stream, 20 of the ordinal.
@@ -76,14 +78,14 @@ impl Page {
         }
     }
 
-    fn look(&mut self, stream: &mut Stream) -> std::io::Result<()> {
-        let number = stream_number(stream);
-        let name = stream.meta.name.clone();
-        let segments = stream.segments()?.clone();
-        for segment in &segments {
+    /// Looks for events in a stream, which is not held while files are read.
+    fn look(&mut self, name: &str, stream: &Mutex<Stream>) -> std::io::Result<()> {
+        let snapshot = lock(stream).snapshot()?;
+        let number = stream_number(&snapshot.dir);
+        for segment in &snapshot.segments {
             if self.wants(segment.summary.min_ms, segment.summary.max_ms) {
-                stream.read(segment, |ordinal, event| {
-                    self.offer((event.at_ms, number, ordinal), &name, event.ingested_ms, event.message);
+                snapshot.read(segment, |ordinal, event| {
+                    self.offer((event.at_ms, number, ordinal), name, event.ingested_ms, event.message);
                 })?;
             }
         }
@@ -92,8 +94,8 @@ impl Page {
 }
 
 /// The same for a stream at any time: from the name of its directory, which is random.
-fn stream_number(stream: &Stream) -> u64 {
-    let digits = stream.dir.file_name().and_then(|name| name.to_str()).and_then(|name| name.get(..16));
+fn stream_number(dir: &Path) -> u64 {
+    let digits = dir.file_name().and_then(|name| name.to_str()).and_then(|name| name.get(..16));
     digits.and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or_default()
 }
 
@@ -132,13 +134,13 @@ pub(super) fn filter(ctx: &Ctx<'_>, request: &FilterLogEventsRequest) -> Result<
             // Each stream once, however often it is named.
             for name in names.iter().collect::<BTreeSet<_>>() {
                 let stream = group.stream(name).map_err(broken)?.ok_or_else(super::no_stream)?;
-                page.look(&mut lock(&stream)).map_err(broken)?;
+                page.look(name, &stream).map_err(broken)?;
             }
         }
         None => {
             let prefix = request.log_stream_name_prefix.as_deref().unwrap_or_default();
-            for (_, stream) in group.streams(prefix).map_err(broken)? {
-                page.look(&mut lock(&stream)).map_err(broken)?;
+            for (name, stream) in group.streams(prefix).map_err(broken)? {
+                page.look(&name, &stream).map_err(broken)?;
             }
         }
     }

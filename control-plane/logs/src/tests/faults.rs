@@ -140,3 +140,58 @@ fn a_deleted_stream_that_is_still_held_takes_nothing() {
     assert_eq!(world.take("h1", "s", "c2", "c3", &["c"]).expect("a new group"), "c3");
     assert_eq!(messages(&world.call("FilterLogEvents", json!({"logGroupName": "app"}))), ["c"]);
 }
+
+#[test]
+fn a_stream_is_read_as_it_was_while_it_grows_and_is_removed() {
+    let mut world = world();
+    let long = "x".repeat(200_000);
+    world.take("h1", "s", "", "c0", &["first"]).expect("taken");
+    let group = world.store.group("lab-1", "app").expect("the group");
+    let held = group.stream("s").expect("readable").expect("a stream");
+    let snapshot = crate::group::lock(&held).snapshot().expect("readable");
+    let read = || {
+        let mut found = Vec::new();
+        for segment in &snapshot.segments {
+            snapshot.read(segment, |ordinal, event| found.push((ordinal, event.message.to_owned()))).expect("readable");
+        }
+        found
+    };
+    let first = vec![(0, "first".to_owned())];
+    // What is added to the same segment is not shown; and it is sealed, which gives it another name.
+    world.take("h1", "s", "c0", "c1", &["second"]).expect("taken");
+    assert_eq!(read(), first);
+    for i in 1..15 {
+        world.take("h1", "s", &format!("c{i}"), &format!("c{}", i + 1), &[&long]).expect("taken");
+        world.now += 1;
+    }
+    assert!(crate::group::lock(&held).listed().expect("readable").len() > 1, "nothing was sealed");
+    assert_eq!(read(), first);
+    world.call("DeleteLogStream", json!({"logGroupName": "app", "logStreamName": "s"}));
+    assert_eq!(read(), []);
+}
+
+#[test]
+fn a_stream_that_is_written_to_holds_up_no_other_of_its_group() {
+    let world = world();
+    world.take("h1", "busy", "", "c1", &["a"]).expect("taken");
+    world.take("h1", "other", "", "c1", &["b"]).expect("taken");
+    let group = world.store.group("lab-1", "app").expect("the group");
+    let held = group.stream("busy").expect("readable").expect("a stream");
+    std::thread::scope(|scope| {
+        let busy = crate::group::lock(&held);
+        let (told, begun) = std::sync::mpsc::channel();
+        let group = &group;
+        let deletion = scope.spawn(move || {
+            told.send(()).expect("heard");
+            group.remove_stream("busy")
+        });
+        begun.recv().expect("it begins");
+        // The deletion waits for the one stream, and nobody waits for the deletion.
+        for i in 1..200 {
+            world.take("h1", "other", &format!("c{i}"), &format!("c{}", i + 1), &["b"]).expect("taken");
+        }
+        assert!(!deletion.is_finished());
+        drop(busy);
+        assert!(deletion.join().expect("no panic").expect("deleted"));
+    });
+}
