@@ -179,19 +179,20 @@ fn a_stream_that_is_written_to_holds_up_no_other_of_its_group() {
     let held = group.stream("busy").expect("readable").expect("a stream");
     std::thread::scope(|scope| {
         let busy = crate::group::lock(&held);
-        let (told, begun) = std::sync::mpsc::channel();
-        let group = &group;
-        let deletion = scope.spawn(move || {
-            told.send(()).expect("heard");
-            group.remove_stream("busy")
-        });
-        begun.recv().expect("it begins");
+        let deletion = scope.spawn(|| group.remove_stream("busy"));
         // The deletion waits for the one stream, and nobody waits for the deletion.
-        for i in 1..200 {
-            world.take("h1", "other", &format!("c{i}"), &format!("c{}", i + 1), &["b"]).expect("taken");
-        }
+        let (done, finished) = std::sync::mpsc::channel();
+        let world = &world;
+        scope.spawn(move || {
+            for i in 1..200 {
+                world.take("h1", "other", &format!("c{i}"), &format!("c{}", i + 1), &["b"]).expect("taken");
+            }
+            done.send(()).expect("heard");
+        });
+        let in_time = finished.recv_timeout(std::time::Duration::from_secs(60));
         assert!(!deletion.is_finished());
         drop(busy);
+        in_time.expect("the other stream was held up");
         assert!(deletion.join().expect("no panic").expect("deleted"));
     });
 }
