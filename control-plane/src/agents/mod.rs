@@ -15,6 +15,7 @@ mod delta;
 mod fleet;
 mod listener;
 mod logs;
+mod members;
 mod network;
 mod presence;
 mod refuse;
@@ -59,8 +60,8 @@ pub struct AgentsConfig {
     pub lease: Duration,
     /// Lifetime of agents' certificates.
     pub agent_certificate: Duration,
-    /// Connections with a client certificate at once.
-    pub max_connections: usize,
+    /// Instances with connections at once, each of which may have a few.
+    pub max_agents: usize,
     /// Connections without a client certificate at once: hosts that join.
     pub max_joining: usize,
     /// From a connection to the end of its TLS handshake; and then to its turn, when there are as many as may be.
@@ -82,7 +83,7 @@ impl Default for AgentsConfig {
             heartbeat: Duration::from_secs(1),
             lease: Duration::from_secs(5),
             agent_certificate: Duration::from_secs(30 * 86_400),
-            max_connections: 20_000,
+            max_agents: 20_000,
             max_joining: 256,
             handshake_timeout: Duration::from_secs(10),
             join_timeout: Duration::from_secs(60),
