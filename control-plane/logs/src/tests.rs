@@ -290,6 +290,8 @@ fn groups_and_streams_are_made_listed_tagged_and_deleted() {
     let args =
         json!({"logGroupName": "b", "orderBy": "LastEventTime", "descending": true, "nextToken": page["nextToken"]});
     assert_eq!(names(&world.call("DescribeLogStreams", args)["logStreams"], "logStreamName"), ["s1"]);
+    let bad = world.refusal("DescribeLogStreams", json!({"logGroupName": "b", "nextToken": "s1"}));
+    assert!(bad.contains("nextToken"), "{bad}");
     for (events, part) in [
         (json!([]), "logEvents"),
         (json!([event(NOW, "b"), event(NOW - 1, "a")]), "chronological"),
@@ -304,6 +306,39 @@ fn groups_and_streams_are_made_listed_tagged_and_deleted() {
     world.call("DeleteLogGroup", json!({"logGroupName": "b"}));
     assert!(world.refusal("DescribeLogStreams", json!({"logGroupName": "b"})).contains("ResourceNotFoundException"));
     assert_eq!(std::fs::read_dir(world.dir.path()).expect("the root").count(), 2, "its files are gone");
+}
+
+#[test]
+fn lists_of_streams_end_while_events_come() {
+    let mut world = world();
+    for i in 0..6 {
+        world.take("h1", &format!("a/{i}"), "", "c0", &["x"]).expect("taken");
+        world.now += 1000;
+    }
+    for order in ["LogStreamName", "LastEventTime"] {
+        let (mut all, mut token, mut cursor) = (Vec::new(), Value::Null, 0);
+        loop {
+            let mut args = json!({"logGroupName": "app", "orderBy": order, "descending": true, "limit": 2});
+            args["nextToken"] = token;
+            let page = world.call("DescribeLogStreams", args);
+            all.extend(names(&page["logStreams"], "logStreamName"));
+            token = page["nextToken"].clone();
+            if token.is_null() {
+                break;
+            }
+            // The last one that was shown is the newest now.
+            let last = all.last().expect("one").clone();
+            let known = world.take("h1", &last, "", "", &[]).expect("asked");
+            cursor += 1;
+            world.take("h1", &last, &known, &format!("{order}{cursor}"), &["y"]).expect("taken");
+            world.now += 1000;
+            assert!(all.len() <= 6, "it does not end: {all:?}");
+        }
+        let mut each = all.clone();
+        each.sort();
+        each.dedup();
+        assert_eq!((each.len(), all.len()), (6, 6), "{order}: {all:?}");
+    }
 }
 
 #[test]
