@@ -168,10 +168,19 @@ impl Group {
 
     /// Removes a stream and its events; false when there is none.
     pub(crate) fn remove_stream(&self, name: &str) -> io::Result<bool> {
+        self.remove_stream_if(name, |_| Ok(true))
+    }
+
+    /// The same if it is as `is_meant` wants it. Nothing is added between the look and the removal.
+    pub(crate) fn remove_stream_if(
+        &self,
+        name: &str,
+        is_meant: impl FnOnce(&Stream) -> io::Result<bool>,
+    ) -> io::Result<bool> {
         let Some(stream) = self.stream(name)? else { return Ok(false) };
         // Waited for while nothing else of the group is held: somebody may be writing to it.
         let mut locked = lock(&stream);
-        if locked.removed {
+        if locked.removed || !is_meant(&locked)? {
             return Ok(false);
         }
         // First what makes it a stream, so that a crash leaves none with holes.

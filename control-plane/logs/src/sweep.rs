@@ -3,10 +3,11 @@
 //! Whole segments and whole streams go, never single events. A stream that something was added to lately keeps its
 //! newest segment, which holds where its container's output goes on.
 
-use crate::group::lock;
+use crate::group::{lock, unless_gone};
 use crate::store::{LogError, LogStore, failed};
 use crate::stream::{Segment, Stream};
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::UNIX_EPOCH;
 
@@ -20,6 +21,8 @@ struct Candidate {
     region: String,
     group: String,
     stream: String,
+    /// The stream's directory: another of the same name is another one.
+    dir: PathBuf,
     /// A sealed segment; the whole stream when absent.
     segment: Option<Segment>,
     bytes: u64,
@@ -51,7 +54,10 @@ impl LogStore {
             };
             for (stream_name, stream) in streams {
                 // The lock is let go of before anything is removed, which takes it again.
-                let looked = look(&lock(&stream), now_ms);
+                let (dir, looked) = {
+                    let stream = lock(&stream);
+                    (stream.dir.clone(), look(&stream, now_ms))
+                };
                 match looked {
                     Ok(found) => {
                         for (segment, size, newest_ms, whole) in found {
@@ -59,6 +65,7 @@ impl LogStore {
                                 region: region.clone(),
                                 group: name.clone(),
                                 stream: stream_name.clone(),
+                                dir: dir.clone(),
                                 segment: (!whole).then_some(segment),
                                 bytes: size,
                                 newest_ms,
@@ -99,14 +106,24 @@ impl LogStore {
     /// Removes a candidate and answers its size; 0 when it is not what it was any more.
     fn remove(&self, candidate: &Candidate) -> io::Result<u64> {
         let Some(group) = self.group(&candidate.region, &candidate.group) else { return Ok(candidate.bytes) };
+        let Some(stream) = group.stream(&candidate.stream)? else { return Ok(candidate.bytes) };
         match &candidate.segment {
             Some(segment) => {
-                let Some(stream) = group.stream(&candidate.stream)? else { return Ok(candidate.bytes) };
-                lock(&stream).remove(segment)?;
+                let mut stream = lock(&stream);
+                if stream.dir == candidate.dir {
+                    unless_gone(stream.remove(segment))?;
+                }
+                Ok(candidate.bytes)
             }
-            None => _ = group.remove_stream(&candidate.stream)?,
+            None => {
+                // What was added since the look was acknowledged, and stays.
+                let same = |stream: &Stream| {
+                    Ok(stream.dir == candidate.dir && touched_ms(stream)? == Some(candidate.newest_ms))
+                };
+                let removed = group.remove_stream_if(&candidate.stream, same)?;
+                Ok(if removed { candidate.bytes } else { 0 })
+            }
         }
-        Ok(candidate.bytes)
     }
 }
 
@@ -132,8 +149,7 @@ fn look(stream: &Stream, now_ms: i64) -> io::Result<Vec<(Segment, u64, i64, bool
             let newest = if segment.sealed { segment.summary.max_ms } else { i64::MAX };
             found.push((segment, size, newest, false));
         } else {
-            let touched = touched_ms(stream)?;
-            let newest = if now_ms - touched < QUIET_MS { i64::MAX } else { touched };
+            let newest = quiet_since(stream, now_ms)?.unwrap_or(i64::MAX);
             // It goes with the segments before it, if those have not gone yet.
             found.push((segment, size, newest, true));
         }
@@ -141,13 +157,92 @@ fn look(stream: &Stream, now_ms: i64) -> io::Result<Vec<(Segment, u64, i64, bool
     Ok(found)
 }
 
-/// When something was added last: files change at no other time.
-fn touched_ms(stream: &Stream) -> io::Result<i64> {
-    let mut newest = 0;
-    for entry in std::fs::read_dir(&stream.dir)? {
+/// When something was added last, if nothing was for a while.
+fn quiet_since(stream: &Stream, now_ms: i64) -> io::Result<Option<i64>> {
+    Ok(touched_ms(stream)?.filter(|touched| now_ms - touched >= QUIET_MS))
+}
+
+/// When something was added last: files change at no other time. `None` when there are none.
+fn touched_ms(stream: &Stream) -> io::Result<Option<i64>> {
+    let entries = match std::fs::read_dir(&stream.dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        entries => entries?,
+    };
+    let mut newest = None;
+    for entry in entries {
         let modified = entry?.metadata()?.modified()?;
         let millis = modified.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis());
-        newest = newest.max(i64::try_from(millis).unwrap_or(i64::MAX));
+        newest = newest.max(Some(i64::try_from(millis).unwrap_or(i64::MAX)));
     }
     Ok(newest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::Event;
+    use crate::store::{Chunk, StreamKey};
+    use std::path::Path;
+    use std::time::{Duration, SystemTime};
+
+    const HOUR_MS: i64 = 3600 * 1000;
+
+    fn now_ms() -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after it");
+        i64::try_from(since.as_millis()).expect("fits")
+    }
+
+    fn take(store: &LogStore, stream: &str, from: &str, to: &str) {
+        let key = StreamKey { region: "lab-1".into(), group: "app".into(), stream: stream.into() };
+        let events = if to == from { Vec::new() } else { vec![Event { at_ms: now_ms(), message: to.into() }] };
+        let chunk = Chunk { key, from: from.into(), to: to.into(), events };
+        assert_eq!(store.take(now_ms(), "h1", &chunk).expect("taken"), to.as_bytes());
+    }
+
+    /// Makes everything in a directory so many hours older.
+    fn age(dir: &Path, hours: u64) {
+        for entry in std::fs::read_dir(dir).expect("readable") {
+            let file = std::fs::File::open(entry.expect("readable").path()).expect("opens");
+            let then = SystemTime::now() - Duration::from_secs(hours * 3600);
+            file.set_modified(then).expect("set");
+        }
+    }
+
+    fn dir(store: &LogStore, stream: &str) -> PathBuf {
+        let group = store.group("lab-1", "app").expect("a group");
+        let stream = group.stream(stream).expect("readable").expect("a stream");
+        lock(&stream).dir.clone()
+    }
+
+    fn has(store: &LogStore, stream: &str) -> bool {
+        store.group("lab-1", "app").expect("a group").stream(stream).expect("readable").is_some()
+    }
+
+    #[test]
+    fn a_stream_that_is_added_to_after_the_look_stays() {
+        let root = tempfile::tempdir().expect("a directory");
+        let store = LogStore::open(root.path(), 1 << 30).expect("opens");
+        take(&store, "s", "", "c1");
+        let dir = dir(&store, "s");
+        age(&dir, 2);
+        let group = store.group("lab-1", "app").expect("a group");
+        let stream = group.stream("s").expect("readable").expect("a stream");
+        let newest_ms = quiet_since(&lock(&stream), now_ms()).expect("readable").expect("it is quiet");
+        let names = || ("lab-1".to_owned(), "app".to_owned(), "s".to_owned());
+        let candidate = |dir: PathBuf| {
+            let (region, group, stream) = names();
+            Candidate { region, group, stream, dir, segment: None, bytes: 10, newest_ms }
+        };
+        assert_eq!(store.remove(&candidate(root.path().to_owned())).expect("looked"), 0, "it is another stream's");
+        take(&store, "s", "c1", "c2");
+        assert_eq!(store.remove(&candidate(dir.clone())).expect("looked"), 0);
+        assert!(has(&store, "s"));
+        take(&store, "s", "c2", "c3");
+        age(&dir, 2);
+        store.sweep(now_ms()).expect("sweeps");
+        assert!(has(&store, "s"), "nothing is too old, and there is room");
+        let newest_ms = quiet_since(&lock(&stream), now_ms()).expect("readable").expect("it is quiet");
+        assert_eq!(store.remove(&Candidate { newest_ms, ..candidate(dir) }).expect("removed"), 10);
+        assert!(!has(&store, "s"));
+    }
 }
