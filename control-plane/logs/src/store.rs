@@ -3,6 +3,7 @@
 use crate::group::{Group, GroupMeta, lock, unless_gone};
 use crate::segment::Event;
 use crate::stream::StreamMeta;
+use crate::sweep::STREAM_BYTES;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
@@ -74,7 +75,7 @@ pub(crate) type Groups = BTreeMap<(String, String), Arc<Group>>;
 pub struct LogStore {
     root: PathBuf,
     groups: Mutex<Groups>,
-    /// What all segments may take on the disk.
+    /// What all streams may take on the disk.
     pub(crate) max_bytes: u64,
     /// What they take: counted by the sweep, and what was added since.
     pub(crate) bytes: AtomicU64,
@@ -199,7 +200,10 @@ impl LogStore {
         }
         let meta = StreamMeta { name: stream.clone(), created_ms: now_ms, owner: Some(owner.to_owned()) };
         let stream = match group.ensure(meta) {
-            Ok((stream, _)) => stream,
+            Ok((stream, made)) => {
+                self.bytes.fetch_add(if made { STREAM_BYTES } else { 0 }, Ordering::Relaxed);
+                stream
+            }
             Err(_) if group.is_gone() => return Ok(None),
             Err(error) => return Err(failed("making a stream")(error)),
         };

@@ -13,6 +13,9 @@ use std::time::UNIX_EPOCH;
 
 /// A stream that nothing was added to for so long may go as a whole when the store is full.
 const QUIET_MS: i64 = 3600 * 1000;
+/// What a stream takes apart from its segments: a directory and a small file, with what a file system has for each.
+/// Without it a store of many small streams would never be full.
+pub(crate) const STREAM_BYTES: u64 = 8 << 10;
 /// What is left of a full store, in percent of what it may take.
 const LEFT_PERCENT: u64 = 90;
 
@@ -60,13 +63,13 @@ impl LogStore {
                 };
                 match looked {
                     Ok(found) => {
-                        for (segment, size, newest_ms, whole) in found {
+                        for Found { segment, bytes: size, newest_ms } in found {
                             let candidate = Candidate {
                                 region: region.clone(),
                                 group: name.clone(),
                                 stream: stream_name.clone(),
                                 dir: dir.clone(),
-                                segment: (!whole).then_some(segment),
+                                segment,
                                 bytes: size,
                                 newest_ms,
                             };
@@ -136,24 +139,32 @@ fn keep_first(result: &mut Result<(), LogError>, error: io::Error) {
     }
 }
 
-/// The segments of a stream with their sizes, the time of the newest event in each, and whether it stands for the whole
-/// stream. `i64::MAX` for one that has to stay.
-fn look(stream: &Stream, now_ms: i64) -> io::Result<Vec<(Segment, u64, i64, bool)>> {
-    let segments = stream.listed()?;
-    let count = segments.len();
-    let mut found = Vec::new();
-    for (i, segment) in segments.into_iter().enumerate() {
-        let size = segment.summary.bytes;
-        if i + 1 < count {
+/// A part of a stream that may go by itself.
+struct Found {
+    /// A segment; the rest of the stream when absent.
+    segment: Option<Segment>,
+    bytes: u64,
+    /// The time of the newest event in it; `i64::MAX` for what has to stay.
+    newest_ms: i64,
+}
+
+fn look(stream: &Stream, now_ms: i64) -> io::Result<Vec<Found>> {
+    let mut segments = stream.listed()?;
+    let last = segments.pop();
+    let mut found: Vec<Found> = segments
+        .into_iter()
+        .map(|segment| {
             // Sealed, or cut off by a crash before it was renamed, which the next use of the stream mends.
-            let newest = if segment.sealed { segment.summary.max_ms } else { i64::MAX };
-            found.push((segment, size, newest, false));
-        } else {
-            let newest = quiet_since(stream, now_ms)?.unwrap_or(i64::MAX);
-            // It goes with the segments before it, if those have not gone yet.
-            found.push((segment, size, newest, true));
-        }
-    }
+            let newest_ms = if segment.sealed { segment.summary.max_ms } else { i64::MAX };
+            Found { bytes: segment.summary.bytes, segment: Some(segment), newest_ms }
+        })
+        .collect();
+    // The newest segment goes with the stream, and those before it if they have not gone yet. A stream that a client
+    // made and has not used stays; one without events that an agent asked about comes back when it is needed.
+    let may_go = last.is_some() || stream.meta.owner.is_some();
+    let quiet = if may_go { quiet_since(stream, now_ms)? } else { None };
+    let bytes = STREAM_BYTES + last.map_or(0, |segment| segment.summary.bytes);
+    found.push(Found { segment: None, bytes, newest_ms: quiet.unwrap_or(i64::MAX) });
     Ok(found)
 }
 
@@ -184,8 +195,6 @@ mod tests {
     use crate::store::{Chunk, StreamKey};
     use std::path::Path;
     use std::time::{Duration, SystemTime};
-
-    const HOUR_MS: i64 = 3600 * 1000;
 
     fn now_ms() -> i64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after it");
@@ -244,5 +253,37 @@ mod tests {
         let newest_ms = quiet_since(&lock(&stream), now_ms()).expect("readable").expect("it is quiet");
         assert_eq!(store.remove(&Candidate { newest_ms, ..candidate(dir) }).expect("removed"), 10);
         assert!(!has(&store, "s"));
+    }
+
+    #[test]
+    fn streams_count_and_those_without_events_go_too() {
+        let root = tempfile::tempdir().expect("a directory");
+        let store = LogStore::open(root.path(), 20 * STREAM_BYTES).expect("opens");
+        for i in 0..15 {
+            take(&store, &format!("asked/{i:02}"), "", "");
+        }
+        assert!(!store.is_full());
+        for i in 0..10 {
+            take(&store, &format!("small/{i:02}"), "", "c1");
+        }
+        assert!(store.is_full(), "{} bytes", store.bytes.load(Ordering::Relaxed));
+        // All are in use, so none goes.
+        store.sweep(now_ms()).expect("sweeps");
+        assert!(store.is_full() && has(&store, "asked/00"));
+        for i in 0..15 {
+            age(&dir(&store, &format!("asked/{i:02}")), 20 + i);
+        }
+        store.sweep(now_ms()).expect("sweeps");
+        assert!(!store.is_full());
+        assert!(!has(&store, "asked/14") && has(&store, "asked/00") && has(&store, "small/00"), "the oldest go first");
+        // By retention they go without need, but not what a client made.
+        let group = store.group("lab-1", "app").expect("a group");
+        let meta = crate::stream::StreamMeta { name: "mine".into(), created_ms: 0, owner: None };
+        group.ensure(meta).expect("made");
+        age(&dir(&store, "mine"), 30);
+        age(&dir(&store, "asked/00"), 30);
+        group.change(|meta| meta.retention_days = Some(1)).expect("changed");
+        store.sweep(now_ms()).expect("sweeps");
+        assert!(!has(&store, "asked/00") && has(&store, "mine") && has(&store, "small/00"));
     }
 }

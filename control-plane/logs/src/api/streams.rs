@@ -4,15 +4,20 @@ use super::{Ctx, Nothing, broken, limit, no_stream, refused, required};
 use crate::group::lock;
 use crate::store::check_stream_name;
 use crate::stream::{Stream, StreamMeta};
+use crate::sweep::STREAM_BYTES;
 use longshore_ecs_api::logs::{DescribeLogStreamsRequest, DescribeLogStreamsResponse, LogStream, LogStreamRequest};
 use longshore_ecs_api::{ApiError, ErrorCode};
+use std::sync::atomic::Ordering;
 
 pub(super) fn create(ctx: &Ctx<'_>, request: LogStreamRequest) -> Result<Nothing, ApiError> {
     let name = required(request.log_stream_name, "logStreamName")?;
     check_stream_name(&name).map_err(|error| refused(&error))?;
     let group = ctx.group(request.log_group_name.as_deref(), None)?;
     match group.ensure(StreamMeta { name, created_ms: ctx.now_ms, owner: None }).map_err(broken)? {
-        (_, true) => Ok(Nothing {}),
+        (_, true) => {
+            ctx.store.bytes.fetch_add(STREAM_BYTES, Ordering::Relaxed);
+            Ok(Nothing {})
+        }
         (_, false) => Err(ApiError::new(ErrorCode::ResourceAlreadyExists, "The specified log stream already exists")),
     }
 }
