@@ -18,11 +18,16 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// The type of nearly every answer.
 const JSON: &str = "application/json";
+
+/// Before a refusal of somebody who asks too often: a container with many connections, each of which asks again at
+/// once, would keep the agent busy with refusing.
+const SLOWLY: Duration = Duration::from_millis(50);
 
 /// What goes back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +96,9 @@ impl Front {
     /// Answers a request of a task.
     pub(super) async fn answer(&self, door: Door, peer: IpAddr, head: &Head) -> Answer {
         let answer = self.find_answer(door, peer, head).await;
+        if answer.status == StatusCode::TOO_MANY_REQUESTS {
+            tokio::time::sleep(SLOWLY).await;
+        }
         *self.answered().entry(answer.status.as_u16()).or_default() += 1;
         answer
     }
@@ -126,7 +134,9 @@ impl Front {
         let reads = matches!(*method, Method::GET | Method::HEAD);
         let writes = *method == Method::PUT && matches!(route, Route::Protection { .. });
         if !reads && !writes {
-            return Answer::refused(StatusCode::METHOD_NOT_ALLOWED, "the metadata endpoint is only read from");
+            return self.limited(Asker::Nobody(peer)).unwrap_or_else(|| {
+                Answer::refused(StatusCode::METHOD_NOT_ALLOWED, "the metadata endpoint is only read from")
+            });
         }
         match route {
             Route::ById { version, id, what } => match self.caller(id, door, peer).await {
