@@ -221,7 +221,7 @@ impl Front {
         let network = self.inside.borrow().as_ref().map(|inside| inside.network);
         let context = Context { version, network: network.as_ref(), zone: self.zone.as_deref() };
         let Caller { view, index } = caller;
-        match what {
+        let answer = match what {
             What::Container => {
                 let seen = self.seen(view, *index).await;
                 Answer::ok(&render::container(view, *index, seen.as_deref(), context))
@@ -231,7 +231,6 @@ impl Front {
                 for index in 0..view.record.containers.len() {
                     seen.push(self.seen(view, index).await);
                 }
-                self.forget();
                 let seen: Vec<Option<&Seen>> = seen.iter().map(Option::as_deref).collect();
                 Answer::ok(&render::task(view, &seen, tags, context))
             }
@@ -248,7 +247,9 @@ impl Front {
                 let all = futures::future::join_all(all).await;
                 Answer::ok(&all.into_iter().flatten().collect::<BTreeMap<_, _>>())
             }
-        }
+        };
+        self.forget();
+        answer
     }
 
     /// What a container uses, as Docker tells it.
@@ -284,13 +285,16 @@ impl Front {
         }
     }
 
-    /// Forgets containers that are gone.
+    /// Forgets containers that are gone, once there are many of them.
     pub(super) fn forget(&self) {
         let views = self.views.borrow();
-        let ids = views.values().flat_map(|view| &view.record.containers).filter_map(|c| c.phase.id());
-        let ids: BTreeSet<String> = ids.map(str::to_owned).collect();
-        self.details.keep(&ids);
-        self.figures.keep(&ids);
+        let ids = || views.values().flat_map(|view| &view.record.containers).filter_map(|c| c.phase.id());
+        let count = ids().count();
+        if self.details.has_many(count) || self.figures.has_many(count) {
+            let ids: BTreeSet<String> = ids().map(str::to_owned).collect();
+            self.details.keep(&ids);
+            self.figures.keep(&ids);
+        }
     }
 }
 

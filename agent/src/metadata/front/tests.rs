@@ -161,3 +161,20 @@ async fn a_task_without_a_role_has_no_keys_and_no_protection() {
     }
     assert_eq!(rig.ask(Door::Host, address(), "/latest/meta-data/").await.0, 404);
 }
+
+#[tokio::test(start_paused = true)]
+async fn every_question_lets_go_of_containers_that_are_gone() {
+    for (what, status) in [("", 200), ("/task", 200), ("/stats", 404), ("/task/stats", 200)] {
+        let rig = rig();
+        let (_, id) = rig.add(NetworkMode::Host);
+        rig.engine.set("main-id", Some(seen(None)));
+        for gone in 0..40 {
+            let gone = format!("gone-{gone}");
+            rig.engine.set(&gone, Some(seen(None)));
+            rig.front.details.of(&gone, true).await;
+        }
+        assert_eq!(rig.ask(Door::Host, address(), &format!("/v4/{id}{what}")).await.0, status, "{what}");
+        assert!(rig.front.details.known_of("gone-3").is_none(), "{what}");
+        assert!(rig.front.details.known_of("main-id").is_some(), "{what}");
+    }
+}
