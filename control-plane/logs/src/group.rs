@@ -3,6 +3,7 @@
 use crate::stream::{Stream, StreamMeta, sync_dir, write_json};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -113,12 +114,31 @@ impl Group {
 
     /// Changes what the group is; durable when it returns.
     pub(crate) fn change(&self, change: impl FnOnce(&mut GroupMeta)) -> io::Result<()> {
+        let changed = self.change_if(|meta| {
+            change(meta);
+            Ok::<(), Infallible>(())
+        });
+        changed.map(|Ok(())| ())
+    }
+
+    /// The same, unless `change` says why not.
+    pub(crate) fn change_if<E>(
+        &self,
+        change: impl FnOnce(&mut GroupMeta) -> Result<(), E>,
+    ) -> io::Result<Result<(), E>> {
         let mut meta = lock(&self.meta);
         let mut changed = meta.clone();
-        change(&mut changed);
+        if let Err(why) = change(&mut changed) {
+            return Ok(Err(why));
+        }
+        if self.is_gone() {
+            return Err(gone());
+        }
+        // Somebody may have taken it away.
+        std::fs::create_dir_all(&self.dir)?;
         write_json(&self.dir.join(META_FILE), &changed)?;
         *meta = changed;
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// Looks at the streams. No stream may be waited for meanwhile: who has one waits for this.

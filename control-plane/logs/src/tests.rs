@@ -177,6 +177,17 @@ fn pages_go_both_ways_and_cover_everything_once() {
     assert_eq!(messages(&get(Some(&forward), json!({}))), Vec::<String>::new());
     world.take("h1", "s", &cursor, "new", &["new"]).expect("taken");
     assert_eq!(messages(&get(Some(&forward), json!({}))), ["new"]);
+    // A stream of the same name begins anew: whoever followed the former one is at its end, not before it.
+    world.call("CreateLogStream", json!({"logGroupName": "app", "logStreamName": "short"}));
+    let beyond = json!({"logGroupName": "app", "logStreamName": "short", "nextToken": forward});
+    let page = world.call("GetLogEvents", beyond.clone());
+    assert_eq!(page["nextForwardToken"], format!("f/{:056}", 0));
+    let event = json!([{"timestamp": world.now, "message": "anew"}]);
+    world.call("PutLogEvents", json!({"logGroupName": "app", "logStreamName": "short", "logEvents": event}));
+    let page = json!({"logGroupName": "app", "logStreamName": "short", "nextToken": page["nextForwardToken"]});
+    assert_eq!(messages(&world.call("GetLogEvents", page)), ["anew"]);
+    assert_eq!(world.call("GetLogEvents", beyond)["nextForwardToken"], format!("f/{:056}", 1));
+    world.call("DeleteLogStream", json!({"logGroupName": "app", "logStreamName": "short"}));
     // Times: the start is in, the end is not.
     let some = get(None, json!({"startTime": NOW + 5000, "endTime": NOW + 6001}));
     assert_eq!(heads(&messages(&some)), ["5", "5b", "6"]);
@@ -270,6 +281,20 @@ fn groups_and_streams_are_made_listed_tagged_and_deleted() {
     world.call("UntagResource", json!({"resourceArn": arn, "tagKeys": ["k"]}));
     assert_eq!(world.call("ListTagsForResource", json!({"resourceArn": arn}))["tags"], json!({"x": "y"}));
     assert_eq!(world.call("ListTagsLogGroup", json!({"logGroupName": "b"}))["tags"], json!({"x": "y"}));
+
+    // Two at a time lose nothing of each other.
+    std::thread::scope(|scope| {
+        for i in 0..8 {
+            let world = &world;
+            let tags = json!({format!("n{i}"): "v"});
+            scope.spawn(move || world.call("TagResource", json!({"resourceArn": arn, "tags": tags})));
+        }
+    });
+    let tags = world.call("ListTagsForResource", json!({"resourceArn": arn}))["tags"].clone();
+    assert_eq!(tags.as_object().expect("tags").len(), 9, "{tags}");
+    let many: serde_json::Map<String, Value> = (0..42).map(|i| (format!("m{i}"), json!("v"))).collect();
+    assert!(world.refusal("TagResource", json!({"resourceArn": arn, "tags": many})).contains("at most 50"));
+    assert_eq!(world.call("ListTagsForResource", json!({"resourceArn": arn}))["tags"], tags);
 
     for name in ["s1", "s2", "s3"] {
         world.call("CreateLogStream", json!({"logGroupName": "b", "logStreamName": name}));

@@ -166,14 +166,17 @@ pub(super) fn get(ctx: &Ctx<'_>, request: &GetLogEventsRequest) -> Result<GetLog
     let oldest = group.meta().oldest_ms(ctx.now_ms);
     let wanted = start.max(oldest)..end;
     let last = stream.end();
-    let from = from.unwrap_or(match request.start_from_head {
-        Some(true) => From::Forward(0),
-        Some(false) | None => From::Backward(last),
-    });
+    // A position beyond the end is that of a stream that was deleted since: what comes next is new in this one.
+    let from = match from {
+        Some(From::Forward(ordinal)) => From::Forward(ordinal.min(last)),
+        Some(From::Backward(ordinal)) => From::Backward(ordinal.min(last)),
+        None if request.start_from_head == Some(true) => From::Forward(0),
+        None => From::Backward(last),
+    };
     let page = Page { events: VecDeque::new(), bytes: 0, limit };
     let page = match from {
         From::Forward(ordinal) => forward(&stream, ordinal, &wanted, page),
-        From::Backward(ordinal) => backward(&stream, ordinal.min(last), &wanted, page),
+        From::Backward(ordinal) => backward(&stream, ordinal, &wanted, page),
     };
     let page = page.map_err(broken)?;
     let (first, next) = match (page.events.front(), page.events.back(), from) {

@@ -67,6 +67,8 @@ fn a_directory_that_somebody_removes_is_made_again() {
     fs::remove_dir_all(stream_dir(world.dir.path(), "mine")).expect("removed");
     world.call("DeleteLogStream", json!({"logGroupName": "app", "logStreamName": "mine"}));
     fs::remove_dir_all(world.dir.path()).expect("removed");
+    world.call("PutRetentionPolicy", json!({"logGroupName": "app", "retentionInDays": 7}));
+    fs::remove_dir_all(world.dir.path()).expect("removed");
     world.call("DeleteLogGroup", json!({"logGroupName": "app"}));
 }
 
