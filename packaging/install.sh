@@ -49,7 +49,7 @@ config() {
 docs() {
     install -d "$DESTDIR$docdir"
     install -m 0644 "$here/LICENSE" "$DESTDIR$docdir/"
-    for page in install configuration command; do
+    for page in install configuration command ecs-compatibility metadata network-modes network-troubleshooting protocol; do
         install -m 0644 "$here/docs/$page.md" "$DESTDIR$docdir/$page.md"
     done
 }

@@ -86,8 +86,8 @@ keys! {
     max_agents: usize, "LONGSHORE_CONTROL_MAX_AGENTS", default "20000", example "";
     /// The addresses of tasks with networkMode awsvpc: one network for all clusters and hosts, of which each host gets
     /// parts (`task_network_lease`). A /8 or smaller, with room for two parts. With `lan`, a range of the hosts' own
-    /// network that DHCP does not give and nobody has. This and the keys below may only change while no host has
-    /// addresses.
+    /// network that DHCP does not give and nobody has. This and the other keys that begin with `task_network` may
+    /// only change while no host has addresses.
     task_network: Ipv4Net, "LONGSHORE_CONTROL_TASK_NETWORK", default "\"10.77.0.0/16\"", example "";
     /// The length of the prefix of a host's part, 24 to 28: a /24 has 253 addresses for tasks, a /28 has 13. A host
     /// that runs short gets further parts.

@@ -192,7 +192,7 @@ pub struct LinuxParameters {
     pub init: bool,
     /// Size of `/dev/shm` in MiB, Docker's default when absent.
     pub shared_memory_mib: Option<u32>,
-    /// Swap in MiB beyond memory, unlimited like the engine's default when absent.
+    /// Swap in MiB beyond memory; as much as memory, the engine's default, when absent.
     pub max_swap_mib: Option<u32>,
     /// 0 to 100, the kernel's default when absent.
     pub swappiness: Option<u8>,
@@ -238,7 +238,7 @@ pub struct ContainerSpec {
     pub working_directory: Option<String>,
     /// Replaces the image's user when present.
     pub user: Option<String>,
-    /// The hostname, bridge mode only.
+    /// The hostname; not in mode `awsvpc`.
     pub hostname: Option<String>,
     /// Environment, overrides applied; later entries of one name are gone.
     pub environment: Vec<EnvVar>,

@@ -114,6 +114,15 @@ fn the_agents_unit_shares_the_hosts_mounts() {
     assert_eq!(value(&unit, "Restart"), "always");
 }
 
+/// Docker's socket, addresses of both families, netlink, and ARP of the overlay `lan`.
+#[test]
+fn the_agents_unit_lets_it_have_every_socket_that_it_opens() {
+    let unit = read("systemd/longshore-agent.service");
+    let families: BTreeSet<&str> = value(&unit, "RestrictAddressFamilies").split(' ').collect();
+    assert_eq!(families, BTreeSet::from(["AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK", "AF_PACKET"]));
+    assert!(value(&unit, "CapabilityBoundingSet").contains("CAP_NET_RAW"));
+}
+
 fn value<'a>(unit: &'a str, key: &str) -> &'a str {
     let found = unit.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix('='));
     found.unwrap_or_else(|| panic!("no {key}="))
@@ -171,6 +180,7 @@ fn everything_is_installed_and_taken_away() {
         "usr/lib/systemd/system/longshore-agent.service",
         "usr/lib/systemd/system/longshore-control.service",
         "usr/share/doc/longshore/install.md",
+        "usr/share/doc/longshore/network-modes.md",
         "usr/share/doc/longshore/longshore.toml",
         "usr/share/bash-completion/completions/longshore",
         "etc/longshore/agent.toml",

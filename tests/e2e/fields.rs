@@ -212,7 +212,11 @@ fn namespaces_are_shared_with_the_task_or_the_host_or_nobody() {
         if more["networkMode"] == "awsvpc" {
             merge(&mut args, network(&lab, &[]));
         }
-        let definition = register(&lab, family, json!([idle("a"), idle("b")]), more);
+        let mut b = idle("b");
+        if more["ipcMode"] == "task" {
+            merge(&mut b, json!({"linuxParameters": {"sharedMemorySize": 3}}));
+        }
+        let definition = register(&lab, family, json!([idle("a"), b]), more);
         let arn = run_one(&lab, &definition, args);
         running(&lab, &arn);
         arn
@@ -241,6 +245,8 @@ fn namespaces_are_shared_with_the_task_or_the_host_or_nobody() {
     let arn = start("memory-alone", json!({"ipcMode": "task"}));
     let (a, b) = of(&arn);
     assert!(a.0 != b.0 && a.1 == b.1, "{a:?} {b:?}");
+    // What one asks for is everybody's.
+    assert_eq!(exec(node, &arn, "a", "df -k /dev/shm | tail -n 1 | awk '{print $2}'"), "3072\n");
     stop(&lab, &arn);
 
     let arn = start("of-the-host", json!({"pidMode": "host", "ipcMode": "host"}));

@@ -348,7 +348,8 @@ fn health_check(check: &HealthCheck) -> HealthConfig {
         interval: nanos(check.interval_secs),
         timeout: nanos(check.timeout_secs),
         retries: Some(check.retries.into()),
-        start_period: nanos(check.start_period_secs),
+        // The engine takes zero for "as the image has it".
+        start_period: nanos(check.start_period_secs).map(|nanos| nanos.max(1_000_000)),
         ..HealthConfig::default()
     }
 }

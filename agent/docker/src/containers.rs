@@ -540,7 +540,12 @@ impl From<ContainerInspectResponse> for InspectedContainer {
             Some(ContainerStateStatusEnum::DEAD) => RunState::Dead,
             Some(ContainerStateStatusEnum::CREATED | ContainerStateStatusEnum::EMPTY) | None => RunState::Created,
         };
-        let started_at = state.started_at.as_deref().and_then(time);
+        let finished_at = state.finished_at.as_deref().and_then(time);
+        // An engine that was killed in the middle of a start may hear of the end alone: then it began no later. A start
+        // that failed has an error.
+        let unheard =
+            finished_at.filter(|_| !run_state.has_process() && state.error.as_ref().is_none_or(String::is_empty));
+        let started_at = state.started_at.as_deref().and_then(time).or(unheard);
         let code = i32::try_from(state.exit_code.unwrap_or_default()).unwrap_or(i32::MAX);
         // A failed start leaves `created` with the code 126, 127 or 128 and no start time.
         let ended = !run_state.has_process() && (started_at.is_some() || code != 0);
@@ -553,11 +558,7 @@ impl From<ContainerInspectResponse> for InspectedContainer {
             id: c.id.unwrap_or_default(),
             state: run_state,
             started_at,
-            exit: ended.then(|| Exit {
-                code,
-                oom_killed: state.oom_killed.unwrap_or(false),
-                finished_at: state.finished_at.as_deref().and_then(time),
-            }),
+            exit: ended.then(|| Exit { code, oom_killed: state.oom_killed.unwrap_or(false), finished_at }),
             error: crate::error::one_line(&state.error.unwrap_or_default()),
             pid: state.pid.and_then(|p| u32::try_from(p).ok()).filter(|p| *p != 0),
             health: match state.health.and_then(|h| h.status).filter(|_| run_state.has_process()) {

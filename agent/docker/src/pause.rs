@@ -19,10 +19,14 @@ pub fn pause_name(task: TaskId) -> String {
     format!("ls-{task}.pause")
 }
 
-/// Describes it to the engine.
+/// Describes it to the engine. The size of the `/dev/shm` that others share is the engine's default when absent.
 #[must_use]
-pub fn pause_config(task: TaskId, image: &str) -> CreateContainer {
-    let host = HostConfig { ipc_mode: Some("shareable".to_owned()), ..quiet_host_config() };
+pub fn pause_config(task: TaskId, image: &str, shared_memory_mib: Option<u32>) -> CreateContainer {
+    let host = HostConfig {
+        ipc_mode: Some("shareable".to_owned()),
+        shm_size: shared_memory_mib.map(|mib| i64::from(mib) << 20),
+        ..quiet_host_config()
+    };
     let body = ContainerCreateBody {
         image: Some(image.to_owned()),
         network_disabled: Some(true),
@@ -63,7 +67,7 @@ mod tests {
     #[test]
     fn a_pause_container_is_nobodys_container() {
         let task: TaskId = "0123456789abcdef0123456789abcdef".parse().expect("an id");
-        let config = pause_config(task, "longshore/pause:1");
+        let config = pause_config(task, "longshore/pause:1", Some(3));
         assert_eq!(config.name(), "ls-0123456789abcdef0123456789abcdef.pause");
         let body = config.body();
         let labels = body.labels.as_ref().expect("labels");
@@ -71,5 +75,6 @@ mod tests {
         assert!(!labels.contains_key(labels::TASK), "it would be taken for a container of a task");
         let host = body.host_config.as_ref().expect("there is always one");
         assert_eq!((body.network_disabled, host.ipc_mode.as_deref()), (Some(true), Some("shareable")));
+        assert_eq!(host.shm_size, Some(3 << 20));
     }
 }

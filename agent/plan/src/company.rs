@@ -3,6 +3,7 @@
 //! alone: so whatever a container is made from is never made again after it.
 
 use crate::outcome::Stage;
+use crate::pass::Pass;
 use crate::record::Phase;
 use crate::step::Lane;
 use crate::task::Task;
@@ -22,6 +23,17 @@ impl Task {
             })
         };
         self.outline.containers[i].after.iter().find(|name| !begun(name))
+    }
+
+    /// Whether one that container `i` links is down until its restart policy starts it again: the engine links running
+    /// ones only. Says so.
+    pub(crate) fn company_rests(&self, i: usize, pass: &mut Pass) -> bool {
+        let rests = |name: &&ContainerName| matches!(self.phase_of(name), Some(Phase::Restarting { .. }));
+        let found = self.outline.containers[i].links.iter().find(rests);
+        if let Some(name) = found {
+            pass.going_on(Some(&self.record.containers[i].name), &format!("the restart of container `{name}`"));
+        }
+        found.is_some()
     }
 
     /// Ends every container that cannot be made because one that it needs ended without ever being made, and those that

@@ -8,7 +8,7 @@ use crate::reasons;
 use crate::record::Phase;
 use crate::step::{Lane, Step};
 use crate::task::Task;
-use longshore_model::{ContainerName, HealthStatus, Timestamp};
+use longshore_model::{ContainerName, HealthStatus, NetworkMode, Timestamp};
 use std::collections::BTreeMap;
 
 /// What the engine says that a container does.
@@ -180,6 +180,14 @@ impl Task {
             }
             // Its command has begun, so it is not made again; and nothing says that it has its network.
             (Phase::Discarding { .. }, RunState::Running) => {
+                self.fail(i, Stage::Start, reasons::STARTED_AFTER_ALL, true, now);
+                self.live.containers[i].rogue = true;
+            }
+            // Docker was killed in the middle of its start, took the network away when it came back, and heard after
+            // that that it runs.
+            (Phase::Starting { .. }, RunState::Running)
+                if seen.started_at.is_none() && self.outline.network_mode == NetworkMode::Bridge =>
+            {
                 self.fail(i, Stage::Start, reasons::STARTED_AFTER_ALL, true, now);
                 self.live.containers[i].rogue = true;
             }

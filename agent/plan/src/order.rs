@@ -117,7 +117,9 @@ impl Task {
         let mut may = true;
         let name = &self.record.containers[i].name;
         for (outline, record) in self.outline.containers.iter().zip(&self.record.containers) {
-            if !record.phase.is_stopped() && outline.depends_on.iter().any(|d| d.container == *name) {
+            // ECS makes dependencies of links and volumesFrom.
+            let needs = outline.after.contains(name) || outline.depends_on.iter().any(|d| d.container == *name);
+            if !record.phase.is_stopped() && needs {
                 may = false;
                 pass.going_on(Some(name), &format!("the stop of container `{}`, which depends on it", record.name));
             }

@@ -146,10 +146,17 @@ impl Task {
                 }
             },
             (Step::Stop(i, _), Outcome::Halted(result)) => {
-                // Whatever the engine said: the exit code is in the inspection.
-                self.live.containers[*i].look = true;
+                // Whatever the engine said: the exit code is in the inspection. One that was over before and that
+                // somebody else had started is not looked at; its removal need not wait any longer.
+                let over = self.record.containers[*i].phase.is_stopped();
+                self.live.containers[*i].look = !over;
                 match result {
-                    Ok(()) => _ = self.live.retries.remove(&(lane, Verb::Stop)),
+                    Ok(()) => {
+                        self.live.retries.remove(&(lane.clone(), Verb::Stop));
+                        if over {
+                            self.live.retries.remove(&(lane, Verb::Remove));
+                        }
+                    }
                     Err(failure) => self.again(step, Patience::Stop, failure.text(), now),
                 }
             }
@@ -160,6 +167,8 @@ impl Task {
                         stopped.remains = false;
                     }
                 }
+                // Its command has begun after all, so it is not made again.
+                Err(Failure::Lasting(text)) if *again => self.fail(*i, Stage::Start, &text, true, now),
                 Err(failure) => {
                     // One that is to be made again may run after all.
                     self.live.containers[*i].look |= *again;
@@ -317,7 +326,13 @@ impl Task {
                 let others = container.ports.iter().any(|p| p.dynamic);
                 self.discard(i, others, &text, policy, now);
             }
-            Err(Failure::Confused(text)) => self.discard(i, true, &text, policy, now),
+            Err(Failure::Confused(text)) => {
+                self.discard(i, true, &text, policy, now);
+                if matches!(self.record.containers[i].phase, Phase::Discarding { .. }) {
+                    // The engine is hearing of the end of what it had lost: a removal meanwhile would leave it listed.
+                    self.again(&Step::Remove { container: i, again: true }, Patience::Stop, &text, now);
+                }
+            }
             Err(Failure::Lasting(text) | Failure::ImageMissing(text) | Failure::NameTaken(text)) => {
                 self.fail(i, Stage::Start, &text, true, now);
             }

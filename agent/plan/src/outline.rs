@@ -64,9 +64,12 @@ pub struct OutlineContainer {
     pub restart: Option<RestartPolicy>,
     /// The ports that it asks for on the host; empty where the network mode has none.
     pub ports: Vec<PortMapping>,
-    /// Containers of the task that must have begun first: those whose volumes it takes and those that it links.
+    /// Containers of the task that must have begun first, and that stop after it: those whose volumes it takes and those that it links.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<ContainerName>,
+    /// Those of them that it links, which have to run whenever it is started.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<ContainerName>,
 }
 
 /// The content of a container's label `longshore.supervise`: from the labels of its containers alone a task is
@@ -130,6 +133,7 @@ impl Outline {
                         Vec::new()
                     },
                     after: after(c),
+                    links: c.links.iter().map(|link| link.container.clone()).collect(),
                 })
                 .collect(),
             volumes: names(spec, VolumeSpec::lives_with_task),

@@ -252,7 +252,8 @@ impl Task {
                 pass.going_on(Some(&name), "its interface");
             }
             Phase::Created { id } | Phase::Starting { id } => {
-                if self.may_begin(i, view, pass) && self.is_free(&Step::Start(i), view, pass) {
+                let may = self.may_begin(i, view, pass) && !self.company_rests(i, pass);
+                if may && self.is_free(&Step::Start(i), view, pass) {
                     self.record.containers[i].phase = Phase::Starting { id };
                     self.live.containers[i].startable = false;
                     self.ask(Step::Start(i), view, pass);

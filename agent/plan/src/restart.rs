@@ -102,7 +102,7 @@ impl Task {
             pass.wake(not_before);
             return;
         }
-        if self.is_free(&Step::Start(i), view, pass) {
+        if !self.company_rests(i, pass) && self.is_free(&Step::Start(i), view, pass) {
             let container = &mut self.record.containers[i];
             if let Phase::Restarting { asked, .. } = &mut container.phase {
                 *asked = true;

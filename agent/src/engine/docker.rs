@@ -75,6 +75,10 @@ const fn run_state(state: longshore_docker::RunState) -> RunState {
 }
 
 fn listed(mut c: ListedContainer) -> Option<Listed> {
+    // What is left in Docker's memory of one whose removal and end it heard of at once; no call finds it.
+    if c.name.is_empty() {
+        return None;
+    }
     let task = c.labels.get(TASK)?.parse().ok()?;
     let container = c.labels.get(CONTAINER)?.parse().ok()?;
     let sighting = Sighting { id: c.id, state: run_state(c.state), health: c.health };
@@ -150,6 +154,10 @@ impl Containers for DockerDriver {
                     Failure::Confused(e.ecs_reason())
                 }
             }
+            // The other one is about to be started again.
+            StartError::Engine { source, .. } if says(source, "Cannot link to a non running container") => {
+                Failure::Passing(e.ecs_reason())
+            }
             StartError::Engine { source, .. } => sort(source, e.ecs_reason(), Failure::Lasting),
         })
     }
@@ -178,6 +186,9 @@ impl DockerDriver {
     /// have run, in which case it must not be made again.
     async fn has_run(&self, name: &str) -> Result<bool, Failure> {
         let strays = strays::end_of(&self.docker, name).await?;
+        if strays.ran > 0 {
+            return Ok(true);
+        }
         let found = self.docker.inspect(name).await.map_err(|e| plain(&e))?;
         // Docker heard from containerd that it runs: it was started by the call that was cut, and does not have the
         // network that Docker has taken away since.
@@ -186,8 +197,12 @@ impl DockerDriver {
             tracing::warn!(container = name, "ending what Docker could not start and containerd runs");
             self.docker.kill(name).await.map_err(|e| sort(&e.source, e.ecs_reason(), Failure::Passing))?;
         }
-        Ok(runs || strays.ran > 0)
+        Ok(runs)
     }
+}
+
+fn says(error: &DockerError, text: &str) -> bool {
+    matches!(error, DockerError::Refused { message, .. } if message.contains(text))
 }
 
 /// Whether containerd has traces of the container that Docker does not know of.

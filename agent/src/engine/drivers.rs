@@ -87,8 +87,8 @@ pub trait Volumes: Send + Sync {
 /// What holds the namespaces that a task's containers share.
 #[async_trait]
 pub trait Namespaces: Send + Sync {
-    /// Makes the task's and starts it, unless it runs.
-    async fn ensure(&self, task: TaskId) -> Result<(), Failure>;
+    /// Makes the task's and starts it, unless it runs. Its `/dev/shm` has that many MiB, or the engine's default.
+    async fn ensure(&self, task: TaskId, shared_memory_mib: Option<u32>) -> Result<(), Failure>;
     /// Ends and removes the task's; absent is fine.
     async fn release(&self, task: TaskId) -> Result<(), Failure>;
     /// The tasks that have one.

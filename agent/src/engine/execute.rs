@@ -4,7 +4,7 @@ use super::drivers::{CreateRequest, Drivers};
 use super::images::{self, Keeper};
 use crate::crash;
 use crate::metadata::environment;
-use longshore_model::{ContainerName, TaskId, TaskSpec};
+use longshore_model::{ContainerName, IpcMode, PidMode, TaskId, TaskSpec};
 use longshore_plan::{Failure, Made, Outcome, ResourceKind, Step};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,6 +42,8 @@ pub struct Job {
     pub spec: Option<Arc<TaskSpec>>,
     /// For a creation.
     pub create: Option<CreateRequest>,
+    /// For a start: whether the container ran before.
+    pub again: bool,
 }
 
 /// Carries steps out. Cheap to clone.
@@ -76,7 +78,7 @@ impl Executor {
 
     /// Runs one step to its outcome. Dropping the future cuts it; the next pass looks at what became of it.
     pub async fn run(&self, job: Job) -> Outcome {
-        let Job { task, step, container, spec, create } = job;
+        let Job { task, step, container, spec, create, again } = job;
         let no_spec = || Failure::Passing("the task's definition is not known yet".to_owned());
         // Every container step carries its container's name; `assemble` of the job sees to it.
         let name = || container.clone().ok_or_else(no_spec);
@@ -96,10 +98,12 @@ impl Executor {
             }),
             Step::Start(_) => {
                 let _slot = self.slots.starts.acquire().await;
-                let started = match name() {
-                    Ok(name) => self.drivers.containers.start(task, &name).await,
-                    Err(failure) => Err(failure),
+                let start = async {
+                    let name = name()?;
+                    self.stand_by(task, spec.as_deref(), again).await?;
+                    self.drivers.containers.start(task, &name).await
                 };
+                let started = start.await;
                 crash::after("B5");
                 Outcome::Started(started)
             }
@@ -139,13 +143,30 @@ impl Executor {
             ResourceKind::Interface => {
                 self.drivers.interfaces.ensure(spec()?).await.map(|made| Made::Interface(Box::new(made)))
             }
-            ResourceKind::Namespaces => self.drivers.namespaces.ensure(task).await.map(|()| Made::Plain),
+            ResourceKind::Namespaces => {
+                self.drivers.namespaces.ensure(task, shared_memory(spec()?)).await.map(|()| Made::Plain)
+            }
             ResourceKind::Volume(name) | ResourceKind::SharedVolume(name) => {
                 let volume = spec()?.volumes.iter().find(|v| v.name == *name);
                 let volume = volume.ok_or_else(|| Failure::Lasting(format!("the task has no volume `{name}`")))?;
                 self.drivers.volumes.ensure(task, volume).await.map(|()| Made::Plain)
             }
         }
+    }
+
+    /// Makes again what a container that is started needs and a reboot takes away: the engine would start it without
+    /// its task's limits, or not at all.
+    async fn stand_by(&self, task: TaskId, spec: Option<&TaskSpec>, again: bool) -> Result<(), Failure> {
+        let Some(spec) = spec else { return Ok(()) };
+        let limited = spec.cpu_units.is_some() || spec.memory_mib.is_some();
+        if limited && !self.parents().contains_key(&task) {
+            self.cgroup_parent(spec).await?;
+        }
+        let shared = spec.pid_mode == Some(PidMode::Task) || spec.ipc_mode == Some(IpcMode::Task);
+        if shared && again {
+            self.drivers.namespaces.ensure(task, shared_memory(spec)).await?;
+        }
+        Ok(())
     }
 
     async fn release(&self, task: TaskId, kind: &ResourceKind) -> Result<(), Failure> {
@@ -214,4 +235,9 @@ impl Executor {
     fn parents(&self) -> std::sync::MutexGuard<'_, HashMap<TaskId, Option<String>>> {
         self.parents.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Of containers that share `/dev/shm` each may ask for a size: the largest.
+fn shared_memory(spec: &TaskSpec) -> Option<u32> {
+    spec.containers.iter().filter_map(|c| c.linux.shared_memory_mib).max()
 }

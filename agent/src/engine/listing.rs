@@ -5,7 +5,7 @@ use super::reconciler::{Answers, Entry, Listing, Reconciler};
 use longshore_model::{ContainerName, TaskId};
 use longshore_plan::outline::SuperviseError;
 use longshore_plan::{Failure, Sighting, Supervise, Task};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -37,8 +37,8 @@ impl Reconciler {
         self.forgotten_at.retain(|_, at| *at > as_of);
         let known = |id: &TaskId| self.tasks.contains_key(id) || self.forgotten_at.contains_key(id);
         let unknown: Vec<TaskId> = seen.keys().filter(|id| !known(id)).copied().collect();
-        for id in unknown {
-            self.recover(id, &seen[&id]);
+        for id in &unknown {
+            self.recover(*id, &seen[id]);
         }
         let now = self.now();
         for (id, entry) in &mut self.tasks {
@@ -57,9 +57,11 @@ impl Reconciler {
             self.answers = Answers::Yes;
             self.dirty.extend(self.tasks.keys().copied());
         }
+        // Whoever has containers that are left alone keeps the rest as well.
+        self.left_alone = unknown.into_iter().filter(|id| !self.tasks.contains_key(id)).collect();
         if !self.leftovers_gone {
             self.leftovers_gone = true;
-            self.spawn_leftovers();
+            self.spawn_search();
         }
     }
 
@@ -106,53 +108,90 @@ impl Reconciler {
         self.dirty.insert(id);
     }
 
-    pub(super) fn leftovers(&mut self, result: &Result<(), Failure>) {
-        if let Err(failure) = result {
-            // The next listing tries again.
-            tracing::debug!(error = failure.text(), "leftovers of earlier tasks are not all removed yet");
-            self.leftovers_gone = false;
+    /// The host was searched. What it has of tasks that nobody knows now, rather than when the search began, goes; a
+    /// task that is assigned meanwhile waits for the end of that.
+    pub(super) fn searched(&mut self, found: Leftovers) {
+        let Leftovers { mut of, failed } = found;
+        of.retain(|(task, _)| !self.tasks.contains_key(task) && !self.left_alone.contains(task));
+        if of.is_empty() {
+            return self.cleared(&failed.map_or(Ok(()), Err));
+        }
+        self.clearing = of.iter().map(|(task, _)| *task).collect();
+        self.spawn_clearing(Leftovers { of, failed });
+    }
+
+    /// What was left over is gone, or not all of it.
+    pub(super) fn cleared(&mut self, result: &Result<(), Failure>) {
+        self.dirty.extend(std::mem::take(&mut self.clearing));
+        match result {
+            Ok(()) => self.leftovers_fault = None,
+            Err(failure) => {
+                // The next listing tries again. Said once for each cause.
+                if self.leftovers_fault.as_deref() != Some(failure.text()) {
+                    let why = failure.text();
+                    tracing::warn!(error = why, "leftovers of earlier tasks are not all removed yet; trying again");
+                    self.leftovers_fault = Some(why.to_owned());
+                }
+                self.leftovers_gone = false;
+            }
         }
     }
 }
 
-/// Removes volumes, namespaces, cgroups and interfaces of tasks that nobody knows: a crash came between their making and the save.
-pub(super) async fn remove_leftovers(drivers: &Drivers, known: &BTreeSet<TaskId>) -> Result<(), Failure> {
-    let mut result = Ok(());
-    match drivers.volumes.list().await {
-        Ok(volumes) => {
-            for (task, volume) in volumes.into_iter().filter(|(task, _)| !known.contains(task)) {
-                tracing::info!(%task, volume, "removing the volume of a task that is gone");
-                result = drivers.volumes.remove(task, &volume).await.and(result);
-            }
-        }
-        Err(failure) => result = Err(failure),
+/// What the host has of tasks.
+#[derive(Debug, Default)]
+pub(super) struct Leftovers {
+    of: Vec<(TaskId, Leftover)>,
+    /// Why not all of it could be listed.
+    failed: Option<Failure>,
+}
+
+#[derive(Debug, Clone)]
+enum Leftover {
+    Volume(String),
+    Namespaces,
+    Cgroup,
+    Interface,
+}
+
+impl Leftovers {
+    /// Lists volumes, namespaces, cgroups and interfaces of tasks. A crash may have come between their making and the
+    /// save.
+    pub(super) async fn search(drivers: &Drivers) -> Self {
+        let mut found = Self::default();
+        let volumes = drivers.volumes.list().await;
+        found.add(volumes.map(|all| all.into_iter().map(|(task, name)| (task, Leftover::Volume(name))).collect()));
+        let each = |kind: Leftover| move |all: Vec<TaskId>| all.into_iter().map(|t| (t, kind.clone())).collect();
+        found.add(drivers.namespaces.list().await.map(each(Leftover::Namespaces)));
+        found.add(drivers.cgroups.list().await.map(each(Leftover::Cgroup)));
+        found.add(drivers.interfaces.list().await.map(each(Leftover::Interface)));
+        found
     }
-    match drivers.namespaces.list().await {
-        Ok(tasks) => {
-            for task in tasks.into_iter().filter(|task| !known.contains(task)) {
-                tracing::info!(%task, "ending the namespaces of a task that is gone");
-                result = drivers.namespaces.release(task).await.and(result);
-            }
+
+    fn add(&mut self, listed: Result<Vec<(TaskId, Leftover)>, Failure>) {
+        match listed {
+            Ok(all) => self.of.extend(all),
+            Err(failure) => self.failed = Some(failure),
         }
-        Err(failure) => result = Err(failure),
     }
-    match drivers.cgroups.list().await {
-        Ok(tasks) => {
-            for task in tasks.into_iter().filter(|task| !known.contains(task)) {
-                tracing::info!(%task, "removing the cgroup of a task that is gone");
-                result = drivers.cgroups.remove(task).await.and(result);
-            }
+
+    /// Removes all of it, in the order of the listing.
+    ///
+    /// # Errors
+    /// One of the failures, when all was tried.
+    pub(super) async fn remove(self, drivers: &Drivers) -> Result<(), Failure> {
+        let Self { of, failed } = self;
+        let mut result = failed.map_or(Ok(()), Err);
+        for (task, leftover) in of {
+            tracing::info!(%task, ?leftover, "removing what a task that is gone left behind");
+            let removed = match leftover {
+                Leftover::Volume(name) => drivers.volumes.remove(task, &name).await,
+                Leftover::Namespaces => drivers.namespaces.release(task).await,
+                Leftover::Cgroup => drivers.cgroups.remove(task).await,
+                Leftover::Interface => drivers.interfaces.release(task).await,
+            };
+            result = removed.and(result);
         }
-        Err(failure) => result = Err(failure),
+        result
     }
-    match drivers.interfaces.list().await {
-        Ok(tasks) => {
-            for task in tasks.into_iter().filter(|task| !known.contains(task)) {
-                tracing::info!(%task, "taking back the interface of a task that is gone");
-                result = drivers.interfaces.release(task).await.and(result);
-            }
-        }
-        Err(failure) => result = Err(failure),
-    }
-    result
 }

@@ -5,7 +5,7 @@ use super::drivers::Namespaces;
 use super::strays;
 use crate::pause;
 use async_trait::async_trait;
-use longshore_docker::{CreateError, Docker, pause_config, pause_name};
+use longshore_docker::{CreateError, Docker, StartError, pause_config, pause_name};
 use longshore_model::TaskId;
 use longshore_plan::Failure;
 
@@ -26,13 +26,13 @@ impl DockerNamespaces {
 
 #[async_trait]
 impl Namespaces for DockerNamespaces {
-    async fn ensure(&self, task: TaskId) -> Result<(), Failure> {
-        let failed = |e: &(dyn std::error::Error + 'static)| Failure::Passing(chain(e));
+    async fn ensure(&self, task: TaskId, shared_memory_mib: Option<u32>) -> Result<(), Failure> {
         let image = self.image.ensure().await?;
-        match self.docker.create(&pause_config(task, image)).await {
+        match self.docker.create(&pause_config(task, image, shared_memory_mib)).await {
             // Made by a process before this one; nobody else's, since the task's id is in its name.
             Ok(_) | Err(CreateError::NameTaken { .. }) => {}
-            Err(error) => return Err(failed(&error)),
+            Err(error @ CreateError::NoImage { .. }) => return Err(Failure::Passing(chain(&error))),
+            Err(CreateError::Engine { source, .. }) => return Err(plain(&source)),
         }
         // One that runs is left alone.
         let Err(error) = self.docker.start(&pause_name(task)).await else { return Ok(()) };
@@ -41,7 +41,12 @@ impl Namespaces for DockerNamespaces {
         if let Err(left) = self.release(task).await {
             tracing::warn!(%task, error = left.text(), "a pause container that does not start is still there");
         }
-        Err(failed(&error))
+        Err(match &error {
+            StartError::Engine { source, .. } => plain(source),
+            StartError::NotFound { .. } | StartError::PortTaken { .. } | StartError::BadCommand { .. } => {
+                Failure::Passing(chain(&error))
+            }
+        })
     }
 
     async fn release(&self, task: TaskId) -> Result<(), Failure> {

@@ -4,6 +4,7 @@ use super::drivers::{Drivers, Listed};
 use super::execute::{Executor, Job};
 use super::hints::Hint;
 use super::images::Keeper;
+use super::listing::Leftovers;
 use super::saving::{After, Saved, view};
 use super::{EngineConfig, Inputs, Outputs, Parts};
 use crate::engine::drivers::CreateRequest;
@@ -70,14 +71,16 @@ pub(super) struct Listing {
 enum Going {
     Step(TaskId, Step),
     List { as_of: u64 },
-    Leftovers,
+    Search,
+    Clearing,
 }
 
 /// What came of it.
 enum Done {
     Step(Outcome),
     Listed(Result<Listing, Failure>),
-    Leftovers(Result<(), Failure>),
+    Searched(Leftovers),
+    Cleared(Result<(), Failure>),
 }
 
 /// The engine's one task.
@@ -112,6 +115,12 @@ pub struct Reconciler {
     pub(super) list_again: bool,
     pub(super) next_list: Instant,
     pub(super) leftovers_gone: bool,
+    /// Why not all is gone, as it was last said.
+    pub(super) leftovers_fault: Option<String>,
+    /// Tasks whose leftovers are being removed: nothing is made for them meanwhile.
+    pub(super) clearing: BTreeSet<TaskId>,
+    /// Tasks that are not known and whose containers are not ours to touch.
+    pub(super) left_alone: BTreeSet<TaskId>,
 }
 
 impl Reconciler {
@@ -161,6 +170,9 @@ impl Reconciler {
             list_again: false,
             next_list: Instant::now(),
             leftovers_gone: false,
+            leftovers_fault: None,
+            clearing: BTreeSet::new(),
+            left_alone: BTreeSet::new(),
         }
     }
 
@@ -263,6 +275,9 @@ impl Reconciler {
     }
 
     fn pass(&mut self, id: TaskId) {
+        if self.clearing.contains(&id) {
+            return;
+        }
         let now = self.now();
         let Some(entry) = self.tasks.get_mut(&id) else { return };
         let engine = match &self.answers {
@@ -331,7 +346,8 @@ impl Reconciler {
             (_, _) => None,
         };
         let container: Option<ContainerName> = index.map(|i| task.record.containers[i].name.clone());
-        let job = Job { task: id, step: step.clone(), container, spec: task.spec.clone(), create };
+        let again = index.is_some_and(|i| matches!(task.record.containers[i].phase, Phase::Restarting { .. }));
+        let job = Job { task: id, step: step.clone(), container, spec: task.spec.clone(), create, again };
         let executor = self.executor.clone();
         let handle = self.jobs.spawn(async move { Done::Step(executor.run(job).await) });
         self.going.insert(handle.id(), Going::Step(id, step));
@@ -353,9 +369,10 @@ impl Reconciler {
             (Some(Going::List { as_of }), Err(error)) => {
                 self.listed(as_of, Err(Failure::Away(format!("the listing failed here: {error}"))));
             }
-            (Some(Going::Leftovers), Ok(Done::Leftovers(result))) => self.leftovers(&result),
-            (Some(Going::Leftovers), Err(error)) => {
-                self.leftovers(&Err(Failure::Passing(format!("the clean-up failed here: {error}"))));
+            (Some(Going::Search), Ok(Done::Searched(found))) => self.searched(found),
+            (Some(Going::Clearing), Ok(Done::Cleared(result))) => self.cleared(&result),
+            (Some(Going::Search | Going::Clearing), Err(error)) => {
+                self.cleared(&Err(Failure::Passing(format!("the clean-up failed here: {error}"))));
             }
             (going, _) => unreachable!("every job is entered when spawned and ends as it began: {}", going.is_some()),
         }
@@ -376,6 +393,10 @@ impl Reconciler {
                 }
                 // The listing says whether it is only this call that broke.
                 Failure::Unknown(_) if self.answers == Answers::Yes && concerns_docker(step) => self.list_now(),
+                // It may run, which only a listing tells of one that is over.
+                Failure::Passing(_) if self.answers == Answers::Yes && matches!(step, Step::Remove { .. }) => {
+                    self.list_now();
+                }
                 Failure::Away(_)
                 | Failure::Unknown(_)
                 | Failure::TimedOut(_)
@@ -436,12 +457,16 @@ impl Reconciler {
         self.going.insert(handle.id(), Going::List { as_of: self.seq });
     }
 
-    pub(super) fn spawn_leftovers(&mut self) {
+    pub(super) fn spawn_search(&mut self) {
         let drivers = self.drivers.clone();
-        let known: BTreeSet<TaskId> = self.tasks.keys().copied().collect();
-        let handle =
-            self.jobs.spawn(async move { Done::Leftovers(super::listing::remove_leftovers(&drivers, &known).await) });
-        self.going.insert(handle.id(), Going::Leftovers);
+        let handle = self.jobs.spawn(async move { Done::Searched(Leftovers::search(&drivers).await) });
+        self.going.insert(handle.id(), Going::Search);
+    }
+
+    pub(super) fn spawn_clearing(&mut self, leftovers: Leftovers) {
+        let drivers = self.drivers.clone();
+        let handle = self.jobs.spawn(async move { Done::Cleared(leftovers.remove(&drivers).await) });
+        self.going.insert(handle.id(), Going::Clearing);
     }
 
     pub(super) fn pull_progress(&self, task: &Task, i: usize) -> Option<String> {

@@ -52,9 +52,14 @@ pub(super) async fn end_of(docker: &Docker, name: &str) -> Result<Strays, Failur
 /// waits for the next try.
 ///
 /// # Errors
-/// Passing ones alone: when anything was found, or Docker does not answer.
+/// A lasting one when its command had begun, which must not begin again; a passing one when anything else was found;
+/// what a failed call is when Docker does not answer.
 pub(crate) async fn end_before_removal(docker: &Docker, name: &str) -> Result<(), Failure> {
-    match end_of(docker, name).await? == Strays::default() {
+    let strays = end_of(docker, name).await?;
+    if strays.ran > 0 {
+        return Err(Failure::Lasting("its command had begun in a start that Docker lost, and was ended".to_owned()));
+    }
+    match strays == Strays::default() {
         true => Ok(()),
         false => Err(Failure::Passing("what Docker had lost track of was ended; the removal comes next".to_owned())),
     }

@@ -208,7 +208,7 @@ fn device(d: &types::Device) -> Option<Device> {
         Some(some) => some.iter().filter_map(letter).collect(),
     };
     Some(Device {
-        container_path: d.container_path.clone().unwrap_or_else(|| host_path.clone()),
+        container_path: some_text(d.container_path.as_ref()).unwrap_or_else(|| host_path.clone()),
         host_path,
         permissions,
     })
@@ -236,7 +236,8 @@ fn lifecycle(c: &ContainerDefinition) -> Lifecycle {
     Lifecycle {
         health_check: c.health_check.as_ref().map(health_check),
         depends_on: c.depends_on.iter().flatten().filter_map(dependency).collect(),
-        start_timeout_secs: c.start_timeout.map(unsigned),
+        // Zero is no limit of its own, as for ECS's agent.
+        start_timeout_secs: c.start_timeout.filter(|secs| *secs > 0).map(unsigned),
         restart: restart::policy(c),
     }
 }

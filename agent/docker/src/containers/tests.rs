@@ -91,3 +91,26 @@ fn health_is_read_from_a_listings_text() {
         assert_eq!(health_in(status), health, "{status}");
     }
 }
+
+#[test]
+fn an_end_without_a_beginning_is_an_end() {
+    use bollard::models::ContainerState;
+    let of = |finished_at: &str, error: &str, code| {
+        let state = ContainerState {
+            status: Some(ContainerStateStatusEnum::CREATED),
+            started_at: Some("0001-01-01T00:00:00Z".into()),
+            finished_at: Some(finished_at.into()),
+            error: Some(error.into()),
+            exit_code: Some(code),
+            ..ContainerState::default()
+        };
+        InspectedContainer::from(ContainerInspectResponse { state: Some(state), ..ContainerInspectResponse::default() })
+    };
+    let never = of("0001-01-01T00:00:00Z", "", 0);
+    assert_eq!((never.started_at, never.exit), (None, None));
+    let failed = of("0001-01-01T00:00:00Z", "no such file", 127);
+    assert_eq!((failed.started_at, failed.exit.map(|e| e.code)), (None, Some(127)));
+    let unheard = of("2026-01-02T03:04:05Z", "", 3);
+    assert_eq!(unheard.started_at, time("2026-01-02T03:04:05Z"));
+    assert!(unheard.started_at.is_some() && unheard.exit.is_some_and(|e| e.code == 3));
+}

@@ -2,8 +2,8 @@
 
 use longshore_model::{
     AssignedTask, Backoff, Bandwidth, ClusterName, ContainerCondition, ContainerName, ContainerSpec, Dependency,
-    DesiredStatus, EniId, EniReport, HealthStatus, HostPort, Lifecycle, LinuxParameters, Mac, NetworkMode, PidMode,
-    PortMapping, Protocol, RestartPolicy, TaskId, TaskSpec, TaskStatus, Timestamp, VolumeSource, VolumeSpec,
+    DesiredStatus, EniId, EniReport, HealthStatus, HostPort, Lifecycle, Link, LinuxParameters, Mac, NetworkMode,
+    PidMode, PortMapping, Protocol, RestartPolicy, TaskId, TaskSpec, TaskStatus, Timestamp, VolumeSource, VolumeSpec,
     VolumesFrom,
 };
 use longshore_plan::{
@@ -38,6 +38,8 @@ pub(crate) struct Shape {
     pub chained: bool,
     /// Its containers share their processes.
     pub joined: bool,
+    /// Each container links the one before it, where the network mode has links.
+    pub linked: bool,
 }
 
 pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
@@ -58,8 +60,8 @@ pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
     let part = (any::<bool>(), port, prop_oneof![Just(Vec::new()), after], proptest::option::of(restart));
     let part = part.prop_map(|(essential, port, after, restart)| Part { essential, port, after, restart });
     let containers = proptest::collection::vec(part, 1..4);
-    let shape = (containers, any::<[bool; 5]>());
-    let shape = shape.prop_map(|(mut containers, [volume, limited, awsvpc, chained, joined])| {
+    let shape = (containers, any::<[bool; 6]>());
+    let shape = shape.prop_map(|(mut containers, [volume, limited, awsvpc, chained, joined, linked])| {
         // A fixed port once in a task, no circle, and one container at least that the task cannot do without.
         let mut seen = false;
         for (i, part) in containers.iter_mut().enumerate() {
@@ -71,7 +73,7 @@ pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
         if !containers.iter().any(|part| part.essential) {
             containers[0].essential = true;
         }
-        Shape { containers, volume, limited, awsvpc, chained, joined }
+        Shape { containers, volume, limited, awsvpc, chained, joined, linked: linked && !awsvpc }
     });
     proptest::collection::vec(shape, 3)
 }
@@ -85,6 +87,7 @@ pub(crate) fn plain_shapes() -> Vec<Shape> {
         awsvpc: false,
         chained: false,
         joined: false,
+        linked: false,
     };
     let pair = |port| vec![part(port), Part::default()];
     vec![
@@ -133,6 +136,8 @@ struct Box_ {
     health: Option<HealthStatus>,
     ports: Vec<ResolvedPort>,
     label: Supervise,
+    /// It runs, and the engine, which was killed when it had just started it, says that it never did.
+    lost: bool,
 }
 
 /// What the control plane thinks of a task.
@@ -228,7 +233,10 @@ fn spec(n: usize, shape: &Shape) -> TaskSpec {
         dns_servers: Vec::new(),
         dns_search: Vec::new(),
         extra_hosts: Vec::new(),
-        links: Vec::new(),
+        links: (shape.linked && i > 0)
+            .then(|| Link { container: name(i - 1), alias: "before".to_owned() })
+            .into_iter()
+            .collect(),
         security_options: Vec::new(),
         sysctls: BTreeMap::new(),
         log: None,
@@ -287,12 +295,17 @@ fn check_order(task: &Task, step: &Step) {
                 };
                 assert!(met, "{} is started before {dependency:?}: {on:#?}", records[*i].name);
             }
+            for linked in &task.outline.containers[*i].links {
+                let on = records.iter().find(|c| c.name == *linked).expect("a container of the task");
+                let waits = matches!(on.phase, Phase::Restarting { .. });
+                assert!(!waits, "{} is started while {linked}, which it links, is down", records[*i].name);
+            }
         }
         // Out of order is stopped what is restarted for its health, or what somebody started again after it ended.
         Step::Stop(i, _) if records[*i].phase.is_running() && task.record.ending.is_some() => {
             let name = &records[*i].name;
             for (outline, record) in task.outline.containers.iter().zip(records) {
-                let depends = outline.depends_on.iter().any(|d| d.container == *name);
+                let depends = outline.after.contains(name) || outline.depends_on.iter().any(|d| d.container == *name);
                 assert!(!depends || record.phase.is_stopped(), "{name} is stopped before {}", record.name);
             }
         }
@@ -591,6 +604,12 @@ impl World {
                 24..=29 => Some(Failure::TimedOut(text())),
                 30..=31 => Some(Failure::Lasting(text())),
                 32..=33 if matches!(step, Step::Start(_)) => Some(Failure::Confused(text())),
+                34..=37 if matches!(step, Step::Start(_)) => {
+                    if let Step::Start(i) = step {
+                        self.lose(id, *i);
+                    }
+                    Some(Failure::Away(text()))
+                }
                 _ => None,
             }
         };
@@ -674,6 +693,9 @@ impl World {
                 let running = self.boxes.get(&(id, *i)).is_some_and(|b| b.state == RunState::Running);
                 if running {
                     return Some(Outcome::Removed(Err(Failure::Passing("it runs".into()))));
+                }
+                if self.end_lost(id, *i) {
+                    return Some(Outcome::Removed(Err(Failure::Lasting("it ran".into()))));
                 }
                 self.boxes.remove(&(id, *i));
                 Outcome::Removed(Ok(()))
@@ -766,6 +788,7 @@ impl World {
             health: None,
             ports: label.ports.clone(),
             label,
+            lost: false,
         };
         let id_ = made.id.clone();
         self.boxes.insert((id, i), made);
@@ -802,6 +825,23 @@ impl World {
                 return Err(Failure::PortTaken("taken".into()));
             }
         }
+        if self.boxes[&(id, i)].lost {
+            // The engine asks for its ports first, and has them since the start that was lost.
+            return match self.boxes[&(id, i)].ports.is_empty() {
+                true => {
+                    self.end_lost(id, i);
+                    Err(Failure::Lasting("it ran".into()))
+                }
+                false => Err(Failure::PortTaken("by itself".into())),
+            };
+        }
+        let linked = &self.tasks[&id].outline.containers[i].links;
+        for (j, other) in self.tasks[&id].record.containers.iter().enumerate() {
+            let runs = self.boxes.get(&(id, j)).is_some_and(|b| b.state == RunState::Running);
+            if linked.contains(&other.name) && !runs {
+                return Err(Failure::Passing("cannot link to a container that does not run".into()));
+            }
+        }
         let b = self.boxes.get_mut(&(id, i)).expect("seen above");
         b.state = RunState::Running;
         b.started_at = Some(now);
@@ -809,6 +849,24 @@ impl World {
         *self.runs.entry((id, i)).or_default() += 1;
         self.log.push((id, '+', i));
         Ok(())
+    }
+
+    /// A start that the engine did not live to hear of.
+    fn lose(&mut self, id: TaskId, i: usize) {
+        let first = self.boxes.get(&(id, i)).is_some_and(|b| b.state == RunState::Created);
+        if first
+            && self.start(id, i).is_ok()
+            && let Some(b) = self.boxes.get_mut(&(id, i))
+        {
+            b.state = RunState::Created;
+            b.started_at = None;
+            b.lost = true;
+        }
+    }
+
+    /// Ends what the engine lost. Says whether there was any.
+    fn end_lost(&mut self, id: TaskId, i: usize) -> bool {
+        self.boxes.get_mut(&(id, i)).is_some_and(|b| std::mem::take(&mut b.lost))
     }
 
     fn list(&mut self) {

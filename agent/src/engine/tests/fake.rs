@@ -55,6 +55,8 @@ pub(super) struct State {
     pub(super) starts_after_all: bool,
     /// How long a stop takes.
     pub(super) stop_takes: Duration,
+    /// How long a listing of volumes takes.
+    pub(super) listing_takes: Duration,
     pub(super) definitions: BTreeMap<TaskId, Definition>,
     pub(super) records: BTreeMap<TaskId, TaskRecord>,
     pub(super) generation: Generation,
@@ -272,13 +274,15 @@ impl Volumes for FakeHost {
         Ok(())
     }
     async fn list(&self) -> Result<Vec<(TaskId, String)>, Failure> {
+        let takes = self.state().listing_takes;
+        tokio::time::sleep(takes).await;
         Ok(self.state().volumes.iter().cloned().collect())
     }
 }
 
 #[async_trait]
 impl Namespaces for FakeHost {
-    async fn ensure(&self, task: TaskId) -> Result<(), Failure> {
+    async fn ensure(&self, task: TaskId, _: Option<u32>) -> Result<(), Failure> {
         self.state().namespaces.insert(task);
         Ok(())
     }

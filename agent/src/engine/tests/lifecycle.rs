@@ -1,7 +1,7 @@
 //! Health, dependencies and restarts through the reconciler: events that wake it, and crashes in between.
 
 use super::*;
-use longshore_model::{ContainerCondition, Dependency, HealthStatus, RestartPolicy};
+use longshore_model::{ContainerCondition, Dependency, HealthStatus, PidMode, RestartPolicy};
 
 /// A task of a container `c` that is always restarted at once.
 fn restarting() -> TaskSpec {
@@ -58,4 +58,32 @@ async fn health_is_taken_from_events_and_lets_others_begin() {
     rig.complete(2, vec![assigned(&task, DesiredStatus::Stopped)]).await;
     rig.until_status(task.id, TaskStatus::Stopped).await;
     assert_eq!(calls(&host, "stop"), ["stop app", "stop db"]);
+}
+
+/// A reboot takes cgroups and whatever ran; what is started again has its limits and its namespaces first.
+#[tokio::test(start_paused = true)]
+async fn what_a_reboot_takes_is_there_before_a_restart() {
+    let host = FakeHost::new();
+    let mut rig = Rig::on(&host);
+    let mut task = restarting();
+    task.memory_mib = Some(64);
+    task.pid_mode = Some(PidMode::Task);
+    rig.complete(1, vec![run(&task)]).await;
+    rig.until_status(task.id, TaskStatus::Running).await;
+    let host = rig.crash().await;
+    {
+        let mut state = host.state();
+        state.cgroups.clear();
+        state.namespaces.clear();
+        let container = state.containers.values_mut().next().expect("it exists");
+        (container.state, container.exit_code) = (RunState::Ended, 255);
+    }
+    let _rig = Rig::on(&host);
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    while host.state().containers.values().all(|c| (c.runs, c.state) != (2, RunState::Running)) {
+        assert!(tokio::time::Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let state = host.state();
+    assert!(state.cgroups.contains(&task.id) && state.namespaces.contains(&task.id));
 }

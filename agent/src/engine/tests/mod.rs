@@ -569,6 +569,28 @@ async fn leftovers_of_no_task_are_removed_at_start() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_task_gets_while_leftovers_are_looked_for_stays() {
+    let host = FakeHost::new();
+    let gone = (TaskId::random(), "data".to_owned());
+    host.state().volumes.insert(gone.clone());
+    host.state().listing_takes = Duration::from_secs(5);
+    let mut rig = Rig::on(&host);
+    let mut task = spec(&[("a", &[])]);
+    task.cpu_units = Some(256);
+    task.volumes = vec![VolumeSpec { name: "data".into(), source: VolumeSource::Task }];
+    rig.complete(1, vec![run(&task)]).await;
+    rig.until_status(task.id, TaskStatus::Running).await;
+    assert!(host.state().volumes.contains(&gone), "the listing still goes on");
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    while host.state().volumes.contains(&gone) {
+        assert!(tokio::time::Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let state = host.state();
+    assert!(state.volumes.contains(&(task.id, "data".to_owned())) && state.cgroups.contains(&task.id));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_task_that_is_not_understood_is_refused_alone() {
     let host = FakeHost::new();
     let mut rig = Rig::on(&host);

@@ -36,6 +36,14 @@ pub(super) fn absolute(path: Option<&String>, field: impl FnOnce() -> String) ->
     }
 }
 
+/// A path that the engine can be told of: in its notation a colon ends one.
+pub(super) fn without_colon(path: Option<&String>, field: impl FnOnce() -> String) -> Result<(), ApiError> {
+    match path.filter(|path| path.contains(':')) {
+        Some(path) => Err(mistake(format!("{}: '{path}' has a colon, which the engine cannot mount.", field()))),
+        None => Ok(()),
+    }
+}
+
 /// A number within bounds, when there is one.
 pub(super) fn range(
     value: Option<i32>,

@@ -75,8 +75,8 @@ fn process(container: &ContainerDefinition, index: usize, mode: &NetworkMode) ->
     if given(container.working_directory.as_ref()).is_some() {
         absolute(container.working_directory.as_ref(), || at(index, "workingDirectory"))?;
     }
-    if given(container.hostname.as_ref()).is_some() && *mode != NetworkMode::Bridge {
-        return Err(mistake(format!("{} is only supported when networkMode=bridge.", at(index, "hostname"))));
+    if given(container.hostname.as_ref()).is_some() && *mode == NetworkMode::Awsvpc {
+        return Err(mistake(format!("{} is not supported when networkMode=awsvpc.", at(index, "hostname"))));
     }
     Ok(())
 }
@@ -183,11 +183,11 @@ fn names_and_labels(container: &ContainerDefinition, index: usize, mode: &Networ
         }
     }
     for (i, option) in container.docker_security_options.iter().flatten().enumerate() {
-        let (kind, value) = option.split_once([':', '=']).unwrap_or((option.as_str(), ""));
-        let known = match kind {
-            "no-new-privileges" => matches!(value, "" | "true" | "false"),
-            "label" | "apparmor" => !value.is_empty(),
-            _ => false,
+        let known = match option.split_once([':', '=']) {
+            None => option == "no-new-privileges",
+            Some(("no-new-privileges", value)) => matches!(value, "true" | "false"),
+            Some(("label" | "apparmor", value)) => !value.is_empty(),
+            Some(_) => false,
         };
         if !known {
             return Err(mistake(format!(

@@ -110,6 +110,16 @@ pub(super) fn check(
 ) -> Result<(), ApiError> {
     if let Some(linux) = &container.linux_parameters {
         parameters(linux, container, index)?;
+        if let (Some(_), Some(mode @ (IpcMode::Host | IpcMode::None))) =
+            (linux.shared_memory_size, &definition.ipc_mode)
+        {
+            // Its `/dev/shm` is the host's, or none.
+            return Err(mistake(format!(
+                "{} cannot be set when ipcMode={}.",
+                at(index, "linuxParameters.sharedMemorySize"),
+                mode.as_str()
+            )));
+        }
     }
     ulimits(container, index)?;
     system_controls(container, index, definition, mode)

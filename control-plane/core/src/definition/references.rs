@@ -1,6 +1,6 @@
 //! What a definition's parts say of each other: volumes, containers to start after, links.
 
-use super::checks::{absolute, at, duplicate, given, is_name, mistake};
+use super::checks::{absolute, at, duplicate, given, is_name, mistake, without_colon};
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::{ContainerCondition, NetworkMode};
 use longshore_ecs_api::types::{ContainerDefinition, TaskDefinition};
@@ -33,7 +33,9 @@ fn mount_points(container: &ContainerDefinition, index: usize, definition: &Task
         if !definition.volumes.iter().flatten().any(|volume| volume.name.as_deref() == Some(source)) {
             return Err(mistake(format!("Unknown volume '{source}'.")));
         }
-        absolute(mount.container_path.as_ref(), || at(index, &format!("mountPoints[{i}].containerPath")))?;
+        let field = || at(index, &format!("mountPoints[{i}].containerPath"));
+        absolute(mount.container_path.as_ref(), field)?;
+        without_colon(mount.container_path.as_ref(), field)?;
     }
     let memory = container.linux_parameters.iter().flat_map(|linux| linux.tmpfs.iter().flatten());
     let paths = mounts.iter().filter_map(|m| m.container_path.as_deref());

@@ -9,6 +9,9 @@ use longshore_sched::Constraint;
 
 const MAX_CONSTRAINTS: usize = 10;
 
+/// ECS's quota "Containers per task definition".
+const MAX_CONTAINERS: usize = 10;
+
 pub(super) fn check(definition: &TaskDefinition, mode: &NetworkMode) -> Result<(), ApiError> {
     match given(definition.family.as_ref()) {
         None => return Err(mistake("Family should not be null or empty.")),
@@ -21,6 +24,12 @@ pub(super) fn check(definition: &TaskDefinition, mode: &NetworkMode) -> Result<(
     let containers = definition.container_definitions.as_deref().unwrap_or_default();
     if containers.is_empty() {
         return Err(mistake("Container list cannot be empty."));
+    }
+    if containers.len() > MAX_CONTAINERS {
+        return Err(mistake(format!(
+            "containerDefinitions: {} are given, at most {MAX_CONTAINERS} are allowed.",
+            containers.len()
+        )));
     }
     if !containers.iter().any(|c| c.essential != Some(false)) {
         return Err(mistake("Invalid 'essential' setting. At least one container must be essential."));

@@ -1,6 +1,6 @@
 //! The volumes of a task.
 
-use super::checks::{absolute, duplicate, given, is_name, mistake};
+use super::checks::{absolute, duplicate, given, is_name, mistake, without_colon};
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::{EFSTransitEncryption, Scope};
 use longshore_ecs_api::types::{DockerVolumeConfiguration, Volume};
@@ -50,6 +50,7 @@ fn check_one(volume: &Volume, at: impl Fn(&str) -> String) -> Result<(), ApiErro
             return Err(mistake("host.sourcePath should not be blank."));
         }
         absolute(Some(path), || at("host.sourcePath"))?;
+        without_colon(Some(path), || at("host.sourcePath"))?;
     }
     if let Some(docker) = &volume.docker_volume_configuration {
         docker_volume(docker, volume.name.as_deref().unwrap_or_default(), |field| {

@@ -66,7 +66,7 @@ async fn every_field_that_agents_honour_arrives() {
         "cpu": "1 vCPU",
         "memory": "1 GB",
         "pidMode": "task",
-        "ipcMode": "host",
+        "ipcMode": "task",
         "volumes": [
             {"name": "data", "host": {"sourcePath": "/srv/data"}}, {"name": "scratch"},
             {"name": "made", "dockerVolumeConfiguration": {"driverOpts": {"type": "tmpfs"}, "labels": {"a": "b"}}},
@@ -108,7 +108,7 @@ async fn every_field_that_agents_honour_arrives() {
         volume("kept", VolumeSource::Docker(kept)),
     ];
     assert_eq!(spec.volumes, volumes);
-    assert_eq!((spec.pid_mode, spec.ipc_mode), (Some(PidMode::Task), Some(IpcMode::Host)));
+    assert_eq!((spec.pid_mode, spec.ipc_mode), (Some(PidMode::Task), Some(IpcMode::Task)));
     let [app, side, base] = spec.containers.as_slice() else { panic!("three containers") };
     assert_eq!((app.name.as_str(), app.image.as_str(), app.essential), ("app", "web:1", true));
     assert_eq!((app.cpu_units, app.memory_mib, app.memory_reservation_mib), (100, Some(200), Some(100)));

@@ -194,6 +194,24 @@ fn names_and_images() {
         (json!({"family": "ä"}), "Family contains invalid characters."),
         (json!({"family": "a".repeat(256)}), "Family should not be longer than 255 characters."),
         (json!({"containerDefinitions": null}), "Container list cannot be empty."),
+        (
+            json!({"containerDefinitions": (0..11).map(|n| json!({"name": format!("c{n}")})).collect::<Vec<_>>()}),
+            "containerDefinitions: 11 are given, at most 10 are allowed.",
+        ),
+        (
+            json!({"ipcMode": "host", "containerDefinitions": [{"linuxParameters": {"sharedMemorySize": 128}}]}),
+            "containerDefinitions[0].linuxParameters.sharedMemorySize cannot be set when ipcMode=host.",
+        ),
+        (
+            app(json!({"dockerSecurityOptions": ["no-new-privileges:"]})),
+            "containerDefinitions[0].dockerSecurityOptions[0] must be no-new-privileges, apparmor:PROFILE or \
+             label:VALUE.",
+        ),
+        (
+            json!({"volumes": [{"name": "v"}], "containerDefinitions": [
+                {"mountPoints": [{"sourceVolume": "v", "containerPath": "/a:b"}]}]}),
+            "containerDefinitions[0].mountPoints[0].containerPath: '/a:b' has a colon, which the engine cannot mount.",
+        ),
         (app(json!({"name": null})), "Container.name should not be null or empty."),
         (app(json!({"name": "a b"})), "Container.name contains invalid characters."),
         (app(json!({"name": "a".repeat(256)})), "Container.name contains invalid characters."),
@@ -514,8 +532,8 @@ fn container_settings() {
             "containerDefinitions[0].workingDirectory: 'srv' must be an absolute path.",
         ),
         (
-            json!({"networkMode": "host", "containerDefinitions": [{"hostname": "x"}]}),
-            "containerDefinitions[0].hostname is only supported when networkMode=bridge.",
+            json!({"networkMode": "awsvpc", "containerDefinitions": [{"hostname": "x"}]}),
+            "containerDefinitions[0].hostname is not supported when networkMode=awsvpc.",
         ),
         (
             app(json!({"environment": [{"name": "A=B", "value": "secret"}]})),
