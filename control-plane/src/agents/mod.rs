@@ -132,7 +132,7 @@ pub async fn serve<F: Fleet>(
         .initial_stream_window_size(Some(STREAM_WINDOW))
         .initial_connection_window_size(Some(CONNECTION_WINDOW))
         .http2_max_header_list_size(Some(HEADERS))
-        .layer(tower::layer::layer_fn(move |inner| tickets.service(inner)))
+        .layer(tickets)
         .layer(tower::util::MapRequestLayer::new(limit_calls))
         .serve_with_incoming_shutdown(service, incoming, shutdown.clone().cancelled_owned())
         .await;

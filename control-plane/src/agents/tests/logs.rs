@@ -84,9 +84,8 @@ async fn endless(port: &Port, credential: Option<Credential>) -> tokio::task::Jo
     let mut grpc = tonic::client::Grpc::with_origin(channel, format!("http://{SERVER_NAME}").parse().expect("a URI"));
     grpc.ready().await.expect("ready");
     let path = "/longshore.agent.v1.AgentService/PutLogs".parse().expect("a path");
-    let body = tokio_stream::StreamExt::chain(tokio_stream::iter([vec![0x0a; 8]]), tokio_stream::pending());
     tokio::spawn(async move {
-        match grpc.streaming(tonic::Request::new(body), path, RawCodec).await {
+        match grpc.streaming(tonic::Request::new(tokio_stream::pending()), path, RawCodec).await {
             Err(status) => status,
             Ok(response) => response.into_inner().message().await.expect_err("ended"),
         }
