@@ -116,7 +116,7 @@ impl Stream {
 
     /// Removes a sealed segment, all of whose events are then gone.
     pub(crate) fn remove(&mut self, segment: &Segment) -> io::Result<()> {
-        fs::remove_file(segment.path(&self.dir))?;
+        crate::group::unless_gone(fs::remove_file(segment.path(&self.dir)))?;
         if let Some(segments) = &mut self.segments {
             segments.retain(|s| s.base != segment.base);
         }

@@ -3,7 +3,7 @@
 //! Whole segments and whole streams go, never single events. A stream that something was added to lately keeps its
 //! newest segment, which holds where its container's output goes on.
 
-use crate::group::{lock, unless_gone};
+use crate::group::lock;
 use crate::store::{LogError, LogStore, failed};
 use crate::stream::{Segment, Stream};
 use std::io;
@@ -114,7 +114,7 @@ impl LogStore {
             Some(segment) => {
                 let mut stream = lock(&stream);
                 if stream.dir == candidate.dir {
-                    unless_gone(stream.remove(segment))?;
+                    stream.remove(segment)?;
                 }
                 Ok(candidate.bytes)
             }
