@@ -110,8 +110,11 @@ impl Handshake {
         let certificate = tls.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let anonymous = certificate.is_none();
         let slot = match certificate.map(|certificate| pki::instance_of(certificate)) {
-            None => self.joining.try_acquire_owned().ok().map(Slot::Joining),
-            Some(Ok(instance)) => self.members.enter(instance, self.timeout).await.map(Slot::Member),
+            None => self.joining.try_acquire_owned().ok().map(|place| Slot::Joining { _place: place }),
+            Some(Ok(instance)) => {
+                let place = self.members.enter(instance, self.timeout).await;
+                place.map(|place| Slot::Member { _place: place })
+            }
             Some(Err(error)) => {
                 tracing::warn!(%peer, %error, "a connection was ended");
                 return;
@@ -130,8 +133,8 @@ impl Handshake {
 
 /// A connection's room, given back when it ends.
 enum Slot {
-    Joining(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit),
-    Member(#[expect(dead_code, reason = "held")] Member),
+    Joining { _place: OwnedSemaphorePermit },
+    Member { _place: Member },
 }
 
 /// A connection that was let in.
@@ -202,7 +205,11 @@ mod tests {
 
     fn connection<S>(stream: S, ends: Option<Duration>) -> Connection<S> {
         let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("free");
-        Connection { stream, ends: ends.map(|after| Box::pin(tokio::time::sleep(after))), _slot: Slot::Joining(slot) }
+        Connection {
+            stream,
+            ends: ends.map(|after| Box::pin(tokio::time::sleep(after))),
+            _slot: Slot::Joining { _place: slot },
+        }
     }
 
     #[tokio::test(start_paused = true)]

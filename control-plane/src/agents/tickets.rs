@@ -130,7 +130,7 @@ where
         }
         let Some(instance) = member(&request) else {
             let status = Status::unauthenticated("this call needs the client certificate that joining gives");
-            return Box::pin(std::future::ready(Ok(status.into_http())));
+            return Box::pin(async move { Ok(status.into_http()) });
         };
         let tickets = self.tickets.clone();
         let answer = self.inner.call(request);
