@@ -8,6 +8,8 @@ use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+type Removal = dyn Fn(&World);
+
 /// The directories in `dir`, each with the text of a file that it has.
 fn dirs_with(dir: &Path, file: &str) -> Vec<(PathBuf, String)> {
     let entries = fs::read_dir(dir).expect("readable").map(|entry| entry.expect("readable").path());
@@ -38,7 +40,7 @@ fn a_directory_that_somebody_removes_is_made_again() {
         fs::remove_dir_all(group).expect("removed");
     };
     let remove_root = |world: &World| fs::remove_dir_all(world.dir.path()).expect("removed");
-    let removals: [(&str, &dyn Fn(&World)); 3] =
+    let removals: [(&str, &Removal); 3] =
         [("stream", &remove_stream), ("group", &remove_group), ("root", &remove_root)];
     for (what, remove) in removals {
         let world = world();
