@@ -415,3 +415,60 @@ fn help_version_and_completions_need_no_settings() {
         assert!(run(&["completions", shell]).contains("join-token"), "{shell}");
     }
 }
+
+/// A task that is over, whose container's output is kept; `page` answers GetLogEvents.
+fn kept(page: impl Fn(&Value) -> Answer + Send + Sync + 'static) -> Endpoint {
+    let options = json!({"awslogs-region": "lab", "awslogs-group": "app", "awslogs-stream-prefix": "web"});
+    let definition = json!({"containerDefinitions": [{"name": "web", "image": "busybox",
+        "logConfiguration": {"logDriver": "awslogs", "options": options}}]});
+    Endpoint::new(move |operation, body| match operation {
+        "DescribeTasks" => ok(json!({"tasks": [task("STOPPED", json!({}))], "failures": []})),
+        "DescribeTaskDefinition" => ok(json!({"taskDefinition": definition.clone()})),
+        "GetLogEvents" => page(body),
+        other => small_cluster(other, body),
+    })
+}
+
+fn page(number: i64, messages: &[String], next: i64) -> Answer {
+    let event = |message: &String| json!({"timestamp": number, "ingestionTime": 1000 + number, "message": message});
+    let events: Vec<Value> = messages.iter().map(event).collect();
+    ok(json!({"events": events, "nextForwardToken": format!("f/{next}"), "nextBackwardToken": "b/0"}))
+}
+
+/// The page that a request asks for, of pages with one event each.
+fn number(body: &Value) -> i64 {
+    body["nextToken"].as_str().map_or(0, |token| token[2..].parse().expect("ours"))
+}
+
+#[test]
+fn a_follower_of_a_task_that_is_over_waits_for_a_control_plane_that_is_away() {
+    let asked = AtomicUsize::new(0);
+    let endpoint = kept(move |body| {
+        // So often that it lasts longer than a task that is over may be silent.
+        if asked.fetch_add(1, Ordering::Relaxed) < 7 {
+            return (503, json!({"__type": "ServiceUnavailableException", "message": "starting"}));
+        }
+        match number(body) {
+            0 => page(0, &["the last words".to_owned()], 1),
+            end => page(end, &[], end),
+        }
+    });
+    let ran = endpoint.run(&["logs", "-f", "-c", "prod", TASK]).expect(0);
+    assert_eq!(ran.stdout, "the last words\n");
+}
+
+#[test]
+fn logs_end_although_a_container_prints_all_the_time() {
+    let endpoint = kept(|body| match body["startFromHead"] == json!(false) {
+        true => page(3, &["line 3".to_owned()], 4),
+        // As many as a command that does not end would read before this test does.
+        false if number(body) > 50 => page(51, &[], 51),
+        false => page(number(body), &[format!("line {}", number(body))], number(body) + 1),
+    });
+    let ran = endpoint.run(&["logs", "-c", "prod", TASK]).expect(0);
+    // All that was there, and what came with it.
+    let expected: String = (0..=4).map(|n| format!("line {n}\n")).collect();
+    assert_eq!(ran.stdout, expected);
+    let ran = endpoint.run(&["logs", "--tail", "1", "-c", "prod", TASK]).expect(0);
+    assert_eq!(ran.stdout, "line 3\n");
+}

@@ -82,7 +82,7 @@ keys! {
     agent_certificate_secs: u64, "LONGSHORE_CONTROL_AGENT_CERTIFICATE_SECS", default "2592000", example "";
     /// Seconds that the agent port's own certificate is valid. It is renewed while running.
     server_certificate_secs: u64, "LONGSHORE_CONTROL_SERVER_CERTIFICATE_SECS", default "2592000", example "";
-    /// Connections of agents at once. Hosts that join have room of their own.
+    /// Agents connected at once, however many connections each has. Hosts that join have room of their own.
     max_agents: usize, "LONGSHORE_CONTROL_MAX_AGENTS", default "20000", example "";
     /// The addresses of tasks with networkMode awsvpc: one network for all clusters and hosts, of which each host gets
     /// parts (`task_network_lease`). A /8 or smaller, with room for two parts. With `lan`, a range of the hosts' own

@@ -164,7 +164,7 @@ pub async fn run(config: Config, shutdown: CancellationToken, ready: impl FnOnce
         heartbeat: config.heartbeat,
         lease: config.lease,
         agent_certificate: config.agent_certificate,
-        max_connections: config.max_agents,
+        max_agents: config.max_agents,
         ..AgentsConfig::default()
     };
 

@@ -138,12 +138,14 @@ impl Details {
         }
     }
 
-    /// Forgets every other container, once there are many of them.
+    /// Whether there are many more than so many.
+    pub(super) fn has_many(&self, than: usize) -> bool {
+        self.known().len() > 16 + 2 * than
+    }
+
+    /// Forgets every other container.
     pub(super) fn keep(&self, ids: &BTreeSet<String>) {
-        let mut known = self.known();
-        if known.len() > 16 + 2 * ids.len() {
-            known.retain(|id, _| ids.contains(id));
-        }
+        self.known().retain(|id, _| ids.contains(id));
     }
 
     /// What is known of a container, however old it is.
@@ -201,6 +203,7 @@ mod tests {
             engine.set(&i.to_string(), Some(seen(None)));
             details.of(&i.to_string(), true).await;
         }
+        assert!(details.has_many(3) && !details.has_many(20));
         details.keep(&["3".to_owned()].into());
         assert_eq!(details.known().len(), 1);
     }

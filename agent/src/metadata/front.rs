@@ -18,11 +18,16 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// The type of nearly every answer.
 const JSON: &str = "application/json";
+
+/// Before a refusal of somebody who asks too often: a container with many connections, each of which asks again at
+/// once, would keep the agent busy with refusing.
+const SLOWLY: Duration = Duration::from_millis(50);
 
 /// What goes back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +96,9 @@ impl Front {
     /// Answers a request of a task.
     pub(super) async fn answer(&self, door: Door, peer: IpAddr, head: &Head) -> Answer {
         let answer = self.find_answer(door, peer, head).await;
+        if answer.status == StatusCode::TOO_MANY_REQUESTS {
+            tokio::time::sleep(SLOWLY).await;
+        }
         *self.answered().entry(answer.status.as_u16()).or_default() += 1;
         answer
     }
@@ -126,7 +134,9 @@ impl Front {
         let reads = matches!(*method, Method::GET | Method::HEAD);
         let writes = *method == Method::PUT && matches!(route, Route::Protection { .. });
         if !reads && !writes {
-            return Answer::refused(StatusCode::METHOD_NOT_ALLOWED, "the metadata endpoint is only read from");
+            return self.limited(Asker::Nobody(peer)).unwrap_or_else(|| {
+                Answer::refused(StatusCode::METHOD_NOT_ALLOWED, "the metadata endpoint is only read from")
+            });
         }
         match route {
             Route::ById { version, id, what } => match self.caller(id, door, peer).await {
@@ -211,7 +221,7 @@ impl Front {
         let network = self.inside.borrow().as_ref().map(|inside| inside.network);
         let context = Context { version, network: network.as_ref(), zone: self.zone.as_deref() };
         let Caller { view, index } = caller;
-        match what {
+        let answer = match what {
             What::Container => {
                 let seen = self.seen(view, *index).await;
                 Answer::ok(&render::container(view, *index, seen.as_deref(), context))
@@ -221,7 +231,6 @@ impl Front {
                 for index in 0..view.record.containers.len() {
                     seen.push(self.seen(view, index).await);
                 }
-                self.forget();
                 let seen: Vec<Option<&Seen>> = seen.iter().map(Option::as_deref).collect();
                 Answer::ok(&render::task(view, &seen, tags, context))
             }
@@ -238,7 +247,9 @@ impl Front {
                 let all = futures::future::join_all(all).await;
                 Answer::ok(&all.into_iter().flatten().collect::<BTreeMap<_, _>>())
             }
-        }
+        };
+        self.forget();
+        answer
     }
 
     /// What a container uses, as Docker tells it.
@@ -274,13 +285,16 @@ impl Front {
         }
     }
 
-    /// Forgets containers that are gone.
+    /// Forgets containers that are gone, once there are many of them.
     pub(super) fn forget(&self) {
         let views = self.views.borrow();
-        let ids = views.values().flat_map(|view| &view.record.containers).filter_map(|c| c.phase.id());
-        let ids: BTreeSet<String> = ids.map(str::to_owned).collect();
-        self.details.keep(&ids);
-        self.figures.keep(&ids);
+        let ids = || views.values().flat_map(|view| &view.record.containers).filter_map(|c| c.phase.id());
+        let count = ids().count();
+        if self.details.has_many(count) || self.figures.has_many(count) {
+            let ids: BTreeSet<String> = ids().map(str::to_owned).collect();
+            self.details.keep(&ids);
+            self.figures.keep(&ids);
+        }
     }
 }
 

@@ -151,6 +151,11 @@ fn vcpus(units: u32) -> Option<serde_json::Number> {
     serde_json::Number::from_f64(f64::from(units) / f64::from(UNITS))
 }
 
+/// So many ports, as far as there are any.
+fn range(first: u16, count: u16) -> impl Iterator<Item = u16> {
+    (0..count).map_while(move |n| first.checked_add(n))
+}
+
 fn ports(view: &TaskView, index: usize) -> Vec<Port> {
     match view.outline.network_mode {
         NetworkMode::Bridge | NetworkMode::Host => view.record.containers[index]
@@ -158,10 +163,11 @@ fn ports(view: &TaskView, index: usize) -> Vec<Port> {
             .iter()
             .flat_map(|port| {
                 // As in ECS's agent a range is all its ports.
-                (0..port.count).map(|n| Port {
-                    container_port: port.container_port + n,
+                let hosts = range(port.host_port, port.count);
+                range(port.container_port, port.count).zip(hosts).map(|(container_port, host_port)| Port {
+                    container_port,
                     protocol: port.protocol.as_str(),
-                    host_port: port.host_port + n,
+                    host_port,
                     host_ip: Some("0.0.0.0"),
                 })
             })
@@ -172,7 +178,7 @@ fn ports(view: &TaskView, index: usize) -> Vec<Port> {
             .iter()
             .flat_map(|spec| &spec.port_mappings)
             .flat_map(|port| {
-                (port.container_port..).take(port.count.into()).map(|number| Port {
+                range(port.container_port, port.count).map(|number| Port {
                     container_port: number,
                     protocol: port.protocol.as_str(),
                     host_port: number,

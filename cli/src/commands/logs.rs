@@ -28,8 +28,19 @@ struct Stream {
     group: String,
     stream: String,
     token: Option<String>,
+    /// When its newest event arrived as the command began, by the control plane's clock; without `--follow` only. What
+    /// came later is not waited for: a container that prints all the time would have no end.
+    newest: Option<i64>,
     /// Nothing more was there at the last look.
     at_end: bool,
+}
+
+/// What one look at all streams brought.
+struct Read {
+    /// Each with its stream, by time.
+    lines: Vec<(usize, OutputLogEvent)>,
+    /// Every stream was answered for: nothing new means that nothing new is there.
+    reached: bool,
 }
 
 /// A line for programs.
@@ -64,8 +75,9 @@ pub(super) fn execute(context: &Context, args: &LogsArgs) -> Result<(), Fault> {
     loop {
         // A stream may be named by the container's id, which is known once it was created.
         add_streams(&mut streams, &shipped, &task);
-        let lines = read(context, args, since, &mut streams)?;
-        if !lines.is_empty() {
+        let Read { lines, reached } = read(context, args, since, &mut streams)?;
+        // Nobody knows whether a control plane that is away has more.
+        if !lines.is_empty() || !reached {
             quiet_since = Instant::now();
         }
         print(context, args, several, &streams, &lines)?;
@@ -146,6 +158,7 @@ fn add_streams(streams: &mut Vec<Stream>, shipped: &[ContainerDefinition], task:
                 group: group.clone(),
                 stream,
                 token: None,
+                newest: None,
                 at_end: false,
             });
         }
@@ -153,14 +166,16 @@ fn add_streams(streams: &mut Vec<Stream>, shipped: &[ContainerDefinition], task:
 }
 
 /// The next page of each stream, by time.
-fn read(
-    context: &Context,
-    args: &LogsArgs,
-    since: Option<i64>,
-    streams: &mut [Stream],
-) -> Result<Vec<(usize, OutputLogEvent)>, Fault> {
+fn read(context: &Context, args: &LogsArgs, since: Option<i64>, streams: &mut [Stream]) -> Result<Read, Fault> {
     let mut lines = Vec::new();
+    let mut reached = true;
     for (i, stream) in streams.iter_mut().enumerate() {
+        if stream.at_end && !args.follow {
+            continue;
+        }
+        if !args.follow && args.tail.is_none() && stream.newest.is_none() {
+            stream.newest = Some(newest(context, since, stream)?);
+        }
         let request = GetLogEventsRequest {
             log_group_name: Some(stream.group.clone()),
             log_stream_name: Some(stream.stream.clone()),
@@ -175,20 +190,47 @@ fn read(
         match answer {
             Ok(page) => {
                 let token = page.next_forward_token;
-                stream.at_end =
-                    token.is_none() || token == stream.token || page.events.iter().flatten().next().is_none();
+                let last = page.events.iter().flatten().last();
+                let is_beyond = |newest: i64| last.and_then(|event| event.ingestion_time).is_some_and(|at| at > newest);
+                stream.at_end = token.is_none()
+                    || token == stream.token
+                    || last.is_none()
+                    || (!args.follow && args.tail.is_some())
+                    || stream.newest.is_some_and(is_beyond);
                 stream.token = token.or(stream.token.take());
                 lines.extend(page.events.unwrap_or_default().into_iter().map(|event| (i, event)));
             }
             // Nothing has come of it yet.
             Err(error) if error.code() == Some("ResourceNotFoundException") => stream.at_end = true,
             // A follower outlives a control plane that is started anew.
-            Err(error) if args.follow && error.passing() => stream.at_end = true,
+            Err(error) if args.follow && error.passing() => {
+                stream.at_end = true;
+                reached = false;
+            }
             Err(error) => return Err(error.into()),
         }
     }
     lines.sort_by_key(|(_, event)| event.timestamp);
-    Ok(lines)
+    Ok(Read { lines, reached })
+}
+
+/// When the newest event of a stream arrived; a stream has its events in the order in which they did.
+fn newest(context: &Context, since: Option<i64>, stream: &Stream) -> Result<i64, Fault> {
+    let request = GetLogEventsRequest {
+        log_group_name: Some(stream.group.clone()),
+        log_stream_name: Some(stream.stream.clone()),
+        start_time: since,
+        start_from_head: Some(false),
+        limit: Some(1),
+        ..GetLogEventsRequest::default()
+    };
+    let answer: Result<GetLogEventsResponse, CallError> =
+        context.api.logs(&stream.region, LogsOperation::GetLogEvents, &request);
+    match answer {
+        Ok(page) => Ok(page.events.iter().flatten().last().and_then(|event| event.ingestion_time).unwrap_or(i64::MIN)),
+        Err(error) if error.code() == Some("ResourceNotFoundException") => Ok(i64::MIN),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn print(

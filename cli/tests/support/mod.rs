@@ -214,7 +214,11 @@ fn verify(request_line: &str, headers: &HashMap<String, String>, body: &[u8]) ->
     let [id, date, region, service, "aws4_request"] = credential[..] else {
         return Err("bad credential".to_owned());
     };
-    let expected = if header("x-amz-target")?.starts_with("AmazonSSM.") { "ssm" } else { "ecs" };
+    let expected = match header("x-amz-target")?.split_once('.') {
+        Some(("AmazonSSM", _)) => "ssm",
+        Some(("Logs_20140328", _)) => "logs",
+        Some(_) | None => "ecs",
+    };
     if (id, region, service) != (KEY_ID, REGION, expected) {
         return Err(format!("scope is {id}/{region}/{service}"));
     }

@@ -33,7 +33,10 @@ impl Pattern {
                 _ => (&mut pattern.all, rest),
             };
             let (term, after) = term(after)?;
-            list.push(term);
+            // An empty one says nothing, and would be in every message.
+            if !term.is_empty() {
+                list.push(term);
+            }
             rest = after.trim_start();
         }
         Ok(pattern)
@@ -89,6 +92,11 @@ mod tests {
         check("?ERROR ?WARN", "WARN: x", true);
         check("?ERROR ?WARN", "INFO: x", false);
         check("-", "a - b", true);
+        check("ERROR - disk", "ERROR disk", true);
+        check("- ERROR", "ERROR", true);
+        check("ERROR -\"\"", "ERROR", true);
+        check("? ?WARN", "INFO: x", false);
+        check("\"\" ERROR", "fine", false);
         for bad in ["{ $.a = 1 }", "[a, b]", "%x%", "\"open"] {
             assert!(Pattern::parse(bad).is_err(), "{bad}");
         }

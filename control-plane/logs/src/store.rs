@@ -1,11 +1,12 @@
 //! The store: groups by region and name, and what agents add.
 
-use crate::group::{Group, GroupMeta, META_FILE, lock};
+use crate::group::{Group, GroupMeta, lock, unless_gone};
 use crate::segment::Event;
 use crate::stream::StreamMeta;
+use crate::sweep::STREAM_BYTES;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,6 +15,12 @@ use std::sync::{Arc, Mutex};
 const MAX_CURSOR: usize = 64;
 /// Groups of all regions: they are made by name, and each is a directory.
 const MAX_GROUPS: usize = 10_000;
+/// Bytes that a store which works has room for: about a batch.
+const PROBE_BYTES: usize = 1 << 20;
+/// The file that is written to see whether it does.
+const PROBE_FILE: &str = ".probe";
+/// How often a stream may be deleted in the middle of one addition.
+const TRIES: usize = 4;
 
 /// Which stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +75,7 @@ pub(crate) type Groups = BTreeMap<(String, String), Arc<Group>>;
 pub struct LogStore {
     root: PathBuf,
     groups: Mutex<Groups>,
-    /// What all segments may take on the disk.
+    /// What all streams may take on the disk.
     pub(crate) max_bytes: u64,
     /// What they take: counted by the sweep, and what was added since.
     pub(crate) bytes: AtomicU64,
@@ -77,6 +84,8 @@ pub struct LogStore {
 impl LogStore {
     /// The store in `root`, which is made when it is not there. Its segments may take `max_bytes`.
     ///
+    /// A group that cannot be read is left alone and left out, with an error in the log.
+    ///
     /// # Errors
     /// When the directory cannot be read or made.
     pub fn open(root: &Path, max_bytes: u64) -> Result<Self, LogError> {
@@ -84,14 +93,16 @@ impl LogStore {
             fs::create_dir_all(root)?;
             let mut groups = Groups::new();
             for entry in fs::read_dir(root)? {
-                let dir = entry?.path();
-                match Group::open(dir.clone())? {
-                    Some(group) => {
+                let path = entry?.path();
+                match open_group(&path) {
+                    Ok(Some(group)) => {
                         let meta = group.meta();
                         groups.insert((meta.region, meta.name), Arc::new(group));
                     }
-                    // A crash came between a deletion and its end, or in the middle of a making.
-                    None => fs::remove_dir_all(dir)?,
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::error!(path = %path.display(), %error, "a log group cannot be read; it is left out");
+                    }
                 }
             }
             Ok(groups)
@@ -132,12 +143,24 @@ impl LogStore {
             let mut groups = lock(&self.groups);
             let Some(group) = groups.get(&key).cloned() else { return Ok(false) };
             // First what makes it a group: the next start clears the rest away, should this one not.
-            fs::remove_file(group.dir.join(META_FILE)).map_err(failed("deleting a group"))?;
+            group.end().map_err(failed("deleting a group"))?;
             groups.remove(&key);
             group
         };
-        fs::remove_dir_all(&group.dir).map_err(failed("deleting a group's streams"))?;
+        unless_gone(fs::remove_dir_all(&group.dir)).map_err(failed("deleting a group's streams"))?;
         Ok(true)
+    }
+
+    /// Whether about a batch can be written at all. When it can, what failed was one stream's own.
+    pub(crate) fn works(&self) -> io::Result<()> {
+        let path = self.root.join(PROBE_FILE);
+        fs::create_dir_all(&self.root)?;
+        let written = fs::File::create(&path).and_then(|mut file| {
+            file.write_all(&vec![0; PROBE_BYTES])?;
+            file.sync_all()
+        });
+        let removed = fs::remove_file(&path);
+        written.and(unless_gone(removed))
     }
 
     /// Takes what `owner`, a container instance, read of a container's output, and answers where it goes on. Groups
@@ -149,12 +172,22 @@ impl LogStore {
     /// # Errors
     /// When the names break a rule, the stream is another's, or the disk does not take it.
     pub fn take(&self, now_ms: i64, owner: &str, chunk: &Chunk) -> Result<Vec<u8>, LogError> {
-        let StreamKey { region, group, stream } = &chunk.key;
-        check_stream_name(stream)?;
+        check_stream_name(&chunk.key.stream)?;
         if chunk.from.len().max(chunk.to.len()) > MAX_CURSOR {
             return Err(LogError::Refused(format!("A cursor has more than {MAX_CURSOR} bytes.")));
         }
         check_events(&chunk.events)?;
+        for _ in 0..TRIES {
+            if let Some(cursor) = self.add(now_ms, owner, chunk)? {
+                return Ok(cursor);
+            }
+        }
+        Err(failed("adding to a stream")(io::Error::other("it was deleted again and again")))
+    }
+
+    /// The same with names and events that keep the rules; `None` when somebody deletes the stream meanwhile.
+    fn add(&self, now_ms: i64, owner: &str, chunk: &Chunk) -> Result<Option<Vec<u8>>, LogError> {
+        let StreamKey { region, group, stream } = &chunk.key;
         let (group, made) = self.ensure_group(GroupMeta {
             region: region.clone(),
             name: group.clone(),
@@ -166,22 +199,60 @@ impl LogStore {
             tracing::info!(region, group = chunk.key.group, "made a log group for a container's output");
         }
         let meta = StreamMeta { name: stream.clone(), created_ms: now_ms, owner: Some(owner.to_owned()) };
-        let (stream, _) = group.ensure(meta).map_err(failed("making a stream"))?;
+        let stream = match group.ensure(meta) {
+            Ok((stream, made)) => {
+                self.bytes.fetch_add(if made { STREAM_BYTES } else { 0 }, Ordering::Relaxed);
+                stream
+            }
+            Err(_) if group.is_gone() => return Ok(None),
+            Err(error) => return Err(failed("making a stream")(error)),
+        };
         let mut stream = lock(&stream);
+        if stream.removed {
+            return Ok(None);
+        }
         if stream.meta.owner.as_deref() != Some(owner) {
             return Err(LogError::Refused("The stream belongs to somebody else.".to_owned()));
         }
-        let known = stream.cursor().map_err(failed("reading a stream"))?;
-        match known {
-            Some(known) if known != chunk.from => Ok(known),
-            known if chunk.events.is_empty() => Ok(known.unwrap_or_default()),
-            Some(_) | None => {
-                let bytes = stream.append(now_ms, &chunk.to, &chunk.events).map_err(failed("adding to a stream"))?;
-                self.bytes.fetch_add(bytes, Ordering::Relaxed);
-                Ok(chunk.to.clone())
+        let mut mended = false;
+        loop {
+            match stream.cursor().map_err(failed("reading a stream"))? {
+                Some(known) if known != chunk.from => return Ok(Some(known)),
+                known if chunk.events.is_empty() => return Ok(Some(known.unwrap_or_default())),
+                Some(_) | None => {}
+            }
+            match stream.append(now_ms, &chunk.to, &chunk.events) {
+                Ok(bytes) => {
+                    self.bytes.fetch_add(bytes, Ordering::Relaxed);
+                    return Ok(Some(chunk.to.clone()));
+                }
+                Err(_) if group.is_gone() => return Ok(None),
+                // Somebody took its files away. It goes on with what is there, which may end elsewhere.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !mended => {
+                    mended = true;
+                    group.mend_stream(&mut stream).map_err(failed("making a stream's directory again"))?;
+                }
+                Err(error) => return Err(failed("adding to a stream")(error)),
             }
         }
     }
+}
+
+/// The group in `path`; `None` for what is none. What is left of one that was deleted is removed.
+fn open_group(path: &Path) -> io::Result<Option<Group>> {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if !path.is_dir() || uuid::Uuid::try_parse(name).is_err() {
+        if name != PROBE_FILE {
+            tracing::warn!(path = %path.display(), "this is no log group, and is left alone");
+        }
+        return Ok(None);
+    }
+    let group = Group::open(path.to_owned())?;
+    if group.is_none() {
+        // A crash came between a deletion and its end, or in the middle of a making.
+        fs::remove_dir_all(path)?;
+    }
+    Ok(group)
 }
 
 fn check_events(events: &[Event]) -> Result<(), LogError> {

@@ -12,7 +12,7 @@
 use crate::segment::{Event, Stored, Summary, encode, scan};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 /// A segment that is larger gets no more records.
@@ -45,6 +45,8 @@ pub(crate) struct Segment {
 pub(crate) struct Stream {
     pub(crate) dir: PathBuf,
     pub(crate) meta: StreamMeta,
+    /// Somebody deleted it: whoever still holds it finds another one by its name, or none.
+    pub(crate) removed: bool,
     segments: Option<Vec<Segment>>,
 }
 
@@ -83,7 +85,7 @@ impl Stream {
         fs::create_dir(&dir)?;
         write_json(&dir.join(META_FILE), &meta)?;
         sync_dir(group)?;
-        Ok(Self { dir, meta, segments: Some(Vec::new()) })
+        Ok(Self { dir, meta, removed: false, segments: Some(Vec::new()) })
     }
 
     /// The stream in `dir`; `None` when there is none, since a crash cut its making.
@@ -93,7 +95,7 @@ impl Stream {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        Ok(Some(Self { dir, meta, segments: None }))
+        Ok(Some(Self { dir, meta, removed: false, segments: None }))
     }
 
     /// Its segments, in order; only the last may grow.
@@ -114,7 +116,7 @@ impl Stream {
 
     /// Removes a sealed segment, all of whose events are then gone.
     pub(crate) fn remove(&mut self, segment: &Segment) -> io::Result<()> {
-        fs::remove_file(segment.path(&self.dir))?;
+        crate::group::unless_gone(fs::remove_file(segment.path(&self.dir)))?;
         if let Some(segments) = &mut self.segments {
             segments.retain(|s| s.base != segment.base);
         }
@@ -131,9 +133,31 @@ impl Stream {
         Ok(self.segments()?.last().map_or(0, Segment::end))
     }
 
+    /// Makes its directory again after somebody took that away, and looks at what is there when that is next needed.
+    pub(crate) fn mend(&mut self) -> io::Result<()> {
+        self.segments = None;
+        fs::create_dir_all(&self.dir)?;
+        if !self.dir.join(META_FILE).try_exists()? {
+            write_json(&self.dir.join(META_FILE), &self.meta)?;
+        }
+        sync_dir(self.dir.parent().expect("a stream is in a group"))
+    }
+
     /// Adds events and returns how many bytes that took; all of them are durable then. Nothing of them counts
     /// otherwise.
+    ///
+    /// # Errors
+    /// `NotFound` when files are gone that were there: [`mend`](Self::mend) helps.
     pub(crate) fn append(&mut self, now_ms: i64, cursor: &[u8], events: &[Event]) -> io::Result<u64> {
+        let added = self.try_append(now_ms, cursor, events);
+        if added.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            // What is remembered is not what is there.
+            self.segments = None;
+        }
+        added
+    }
+
+    fn try_append(&mut self, now_ms: i64, cursor: &[u8], events: &[Event]) -> io::Result<u64> {
         let dir = self.dir.clone();
         let segments = self.segments()?;
         let full = segments.last().is_none_or(|last| {
@@ -175,9 +199,30 @@ impl Stream {
         Ok(record.len() as u64)
     }
 
-    /// Shows the events of one segment with their ordinals.
+    /// The stream as it is now, to be read without holding it.
+    pub(crate) fn snapshot(&mut self) -> io::Result<Snapshot> {
+        Ok(Snapshot { segments: self.segments()?.clone(), dir: self.dir.clone() })
+    }
+}
+
+/// A stream as it was at some time. What is added meanwhile is not in it; what is removed meanwhile is missing.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) dir: PathBuf,
+    pub(crate) segments: Vec<Segment>,
+}
+
+impl Snapshot {
+    /// The ordinal that the next event gets.
+    pub(crate) fn end(&self) -> u64 {
+        self.segments.last().map_or(0, Segment::end)
+    }
+
+    /// Shows the events of one of its segments with their ordinals.
     pub(crate) fn read(&self, segment: &Segment, mut each: impl FnMut(u64, Stored<'_>)) -> io::Result<()> {
-        let bytes = fs::read(segment.path(&self.dir))?;
+        let Some(file) = self.open(segment)? else { return Ok(()) };
+        let mut bytes = Vec::with_capacity(usize::try_from(segment.summary.bytes).unwrap_or_default());
+        file.take(segment.summary.bytes).read_to_end(&mut bytes)?;
         let mut ordinal = segment.base;
         scan(&bytes, |event| {
             each(ordinal, event);
@@ -185,13 +230,36 @@ impl Stream {
         });
         Ok(())
     }
+
+    /// The segment's file, which has another name when it was sealed meanwhile; `None` when it was removed.
+    fn open(&self, segment: &Segment) -> io::Result<Option<File>> {
+        match File::open(segment.path(&self.dir)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            file => return file.map(Some),
+        }
+        let Some(sealed) = list(&self.dir)?.into_iter().find(|s| s.base == segment.base && s.sealed) else {
+            return Ok(None);
+        };
+        match File::open(sealed.path(&self.dir)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            file => file.map(Some),
+        }
+    }
 }
 
 fn list(dir: &Path) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();
-    for entry in fs::read_dir(dir)? {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(segments),
+        entries => entries?,
+    };
+    for entry in entries {
         let entry = entry?;
-        let bytes = entry.metadata()?.len();
+        let bytes = match entry.metadata() {
+            // Removed since it was listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            metadata => metadata?.len(),
+        };
         segments.extend(entry.file_name().to_str().and_then(|name| Segment::named(name, bytes)));
     }
     segments.sort_by_key(|segment| segment.base);

@@ -8,6 +8,8 @@ use longshore_ecs_api::logs::LogsOperation;
 use longshore_model::{AccountId, Region};
 use serde_json::{Value, json};
 
+mod faults;
+
 const NOW: i64 = 1_800_000_000_000;
 const DAY: i64 = 86_400_000;
 
@@ -175,6 +177,17 @@ fn pages_go_both_ways_and_cover_everything_once() {
     assert_eq!(messages(&get(Some(&forward), json!({}))), Vec::<String>::new());
     world.take("h1", "s", &cursor, "new", &["new"]).expect("taken");
     assert_eq!(messages(&get(Some(&forward), json!({}))), ["new"]);
+    // A stream of the same name begins anew: whoever followed the former one is at its end, not before it.
+    world.call("CreateLogStream", json!({"logGroupName": "app", "logStreamName": "short"}));
+    let beyond = json!({"logGroupName": "app", "logStreamName": "short", "nextToken": forward});
+    let page = world.call("GetLogEvents", beyond.clone());
+    assert_eq!(page["nextForwardToken"], format!("f/{:056}", 0));
+    let event = json!([{"timestamp": world.now, "message": "anew"}]);
+    world.call("PutLogEvents", json!({"logGroupName": "app", "logStreamName": "short", "logEvents": event}));
+    let page = json!({"logGroupName": "app", "logStreamName": "short", "nextToken": page["nextForwardToken"]});
+    assert_eq!(messages(&world.call("GetLogEvents", page)), ["anew"]);
+    assert_eq!(world.call("GetLogEvents", beyond)["nextForwardToken"], format!("f/{:056}", 1));
+    world.call("DeleteLogStream", json!({"logGroupName": "app", "logStreamName": "short"}));
     // Times: the start is in, the end is not.
     let some = get(None, json!({"startTime": NOW + 5000, "endTime": NOW + 6001}));
     assert_eq!(heads(&messages(&some)), ["5", "5b", "6"]);
@@ -220,6 +233,8 @@ fn events_of_several_streams_are_filtered_by_time_and_terms() {
     assert_eq!(filter(json!({"filterPattern": "ERROR -14"})).len(), 14);
     let range = json!({"startTime": NOW + 10_000, "endTime": NOW + 12_000, "logStreamNames": ["web/1", "web/2"]});
     assert_eq!(filter(range), ["ERROR 10".to_owned(), "fine 11".to_owned()]);
+    let twice = json!({"startTime": NOW + 10_000, "endTime": NOW + 12_000, "logStreamNames": ["web/1", "web/1"]});
+    assert_eq!(filter(twice), ["ERROR 10".to_owned()]);
     for (bad, part) in [
         (json!({"logGroupName": "app", "filterPattern": "{ $.a = 1 }"}), "Invalid filter pattern"),
         (json!({"logGroupName": "app", "nextToken": "zz"}), "nextToken"),
@@ -267,6 +282,20 @@ fn groups_and_streams_are_made_listed_tagged_and_deleted() {
     assert_eq!(world.call("ListTagsForResource", json!({"resourceArn": arn}))["tags"], json!({"x": "y"}));
     assert_eq!(world.call("ListTagsLogGroup", json!({"logGroupName": "b"}))["tags"], json!({"x": "y"}));
 
+    // Two at a time lose nothing of each other.
+    std::thread::scope(|scope| {
+        for i in 0..8 {
+            let world = &world;
+            let tags = json!({format!("n{i}"): "v"});
+            scope.spawn(move || world.call("TagResource", json!({"resourceArn": arn, "tags": tags})));
+        }
+    });
+    let tags = world.call("ListTagsForResource", json!({"resourceArn": arn}))["tags"].clone();
+    assert_eq!(tags.as_object().expect("tags").len(), 9, "{tags}");
+    let many: serde_json::Map<String, Value> = (0..42).map(|i| (format!("m{i}"), json!("v"))).collect();
+    assert!(world.refusal("TagResource", json!({"resourceArn": arn, "tags": many})).contains("at most 50"));
+    assert_eq!(world.call("ListTagsForResource", json!({"resourceArn": arn}))["tags"], tags);
+
     for name in ["s1", "s2", "s3"] {
         world.call("CreateLogStream", json!({"logGroupName": "b", "logStreamName": name}));
     }
@@ -286,6 +315,8 @@ fn groups_and_streams_are_made_listed_tagged_and_deleted() {
     let args =
         json!({"logGroupName": "b", "orderBy": "LastEventTime", "descending": true, "nextToken": page["nextToken"]});
     assert_eq!(names(&world.call("DescribeLogStreams", args)["logStreams"], "logStreamName"), ["s1"]);
+    let bad = world.refusal("DescribeLogStreams", json!({"logGroupName": "b", "nextToken": "s1"}));
+    assert!(bad.contains("nextToken"), "{bad}");
     for (events, part) in [
         (json!([]), "logEvents"),
         (json!([event(NOW, "b"), event(NOW - 1, "a")]), "chronological"),
@@ -300,6 +331,39 @@ fn groups_and_streams_are_made_listed_tagged_and_deleted() {
     world.call("DeleteLogGroup", json!({"logGroupName": "b"}));
     assert!(world.refusal("DescribeLogStreams", json!({"logGroupName": "b"})).contains("ResourceNotFoundException"));
     assert_eq!(std::fs::read_dir(world.dir.path()).expect("the root").count(), 2, "its files are gone");
+}
+
+#[test]
+fn lists_of_streams_end_while_events_come() {
+    let mut world = world();
+    for i in 0..6 {
+        world.take("h1", &format!("a/{i}"), "", "c0", &["x"]).expect("taken");
+        world.now += 1000;
+    }
+    for order in ["LogStreamName", "LastEventTime"] {
+        let (mut all, mut token, mut cursor) = (Vec::new(), Value::Null, 0);
+        loop {
+            let mut args = json!({"logGroupName": "app", "orderBy": order, "descending": true, "limit": 2});
+            args["nextToken"] = token;
+            let page = world.call("DescribeLogStreams", args);
+            all.extend(names(&page["logStreams"], "logStreamName"));
+            token = page["nextToken"].clone();
+            if token.is_null() {
+                break;
+            }
+            // The last one that was shown is the newest now.
+            let last = all.last().expect("one").clone();
+            let known = world.take("h1", &last, "", "", &[]).expect("asked");
+            cursor += 1;
+            world.take("h1", &last, &known, &format!("{order}{cursor}"), &["y"]).expect("taken");
+            world.now += 1000;
+            assert!(all.len() <= 6, "it does not end: {all:?}");
+        }
+        let mut each = all.clone();
+        each.sort();
+        each.dedup();
+        assert_eq!((each.len(), all.len()), (6, 6), "{order}: {all:?}");
+    }
 }
 
 #[test]

@@ -5,6 +5,8 @@
 //! whoever has no certificate takes no place from those that have one.
 
 use super::AgentsConfig;
+use super::members::{Member, Members};
+use crate::pki;
 use std::convert::Infallible;
 use std::future::Future as _;
 use std::io;
@@ -43,7 +45,7 @@ pub(super) fn incoming(
         acceptor: TlsAcceptor::from(tls),
         timeout: config.handshake_timeout,
         join_timeout: config.join_timeout,
-        members: Arc::new(Semaphore::new(config.max_connections)),
+        members: Members::new(config.max_agents),
         joining: Arc::new(Semaphore::new(config.max_joining)),
         ready,
     };
@@ -82,7 +84,7 @@ struct Handshake {
     timeout: Duration,
     join_timeout: Duration,
     /// Room for connections with a client certificate.
-    members: Arc<Semaphore>,
+    members: Members,
     /// Room for those without one.
     joining: Arc<Semaphore>,
     ready: mpsc::Sender<Result<Connection, Infallible>>,
@@ -105,15 +107,21 @@ impl Handshake {
                 return;
             }
         };
-        let anonymous = tls.get_ref().1.peer_certificates().is_none_or(<[_]>::is_empty);
-        let slot = if anonymous {
-            self.joining.try_acquire_owned().ok()
-        } else {
-            // Connections that were just lost leave within moments.
-            tokio::time::timeout(self.timeout, self.members.acquire_owned()).await.ok().and_then(Result::ok)
+        let certificate = tls.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let anonymous = certificate.is_none();
+        let slot = match certificate.map(|certificate| pki::instance_of(certificate)) {
+            None => self.joining.try_acquire_owned().ok().map(|place| Slot::Joining { _place: place }),
+            Some(Ok(instance)) => {
+                let place = self.members.enter(instance, self.timeout).await;
+                place.map(|place| Slot::Member { _place: place })
+            }
+            Some(Err(error)) => {
+                tracing::warn!(%peer, %error, "a connection was ended");
+                return;
+            }
         };
         let Some(slot) = slot else {
-            let what = if anonymous { "hosts that join" } else { "agents (`max_agents`)" };
+            let what = if anonymous { "hosts that join" } else { "agents (`max_agents`), or of this one's" };
             tracing::warn!(%peer, "a connection was ended: there are as many of {what} as there may be");
             return;
         };
@@ -123,12 +131,18 @@ impl Handshake {
     }
 }
 
+/// A connection's room, given back when it ends.
+enum Slot {
+    Joining { _place: OwnedSemaphorePermit },
+    Member { _place: Member },
+}
+
 /// A connection that was let in.
 pub(super) struct Connection<S = TlsStream<TcpStream>> {
     stream: S,
     /// When it ends if it has no client certificate, whatever is going on.
     ends: Option<Pin<Box<Sleep>>>,
-    _slot: OwnedSemaphorePermit,
+    _slot: Slot,
 }
 
 impl<S> Connection<S> {
@@ -191,7 +205,11 @@ mod tests {
 
     fn connection<S>(stream: S, ends: Option<Duration>) -> Connection<S> {
         let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("free");
-        Connection { stream, ends: ends.map(|after| Box::pin(tokio::time::sleep(after))), _slot: slot }
+        Connection {
+            stream,
+            ends: ends.map(|after| Box::pin(tokio::time::sleep(after))),
+            _slot: Slot::Joining { _place: slot },
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,19 +8,21 @@
 //! listener (TLS) -> service (join, renew, the Hello) -> stream (one task a session) -> delta (what to send next)
 //!                                                        |-> network (what to tell of the task network)
 //!                                                        \-> presence, sessions (whose lease runs, who is newest)
-//!                           \-> logs (what containers printed, to the log store)
+//!                           \-> logs (what containers printed, to the log store; tickets bounds how many at once)
 //! ```
 
 mod delta;
 mod fleet;
 mod listener;
 mod logs;
+mod members;
 mod network;
 mod presence;
 mod refuse;
 mod service;
 mod sessions;
 mod stream;
+mod tickets;
 
 pub use fleet::Fleet;
 
@@ -31,6 +33,7 @@ use longshore_proto::v1::agent_service_server::AgentServiceServer;
 use longshore_proto::{MAX_JOIN_MESSAGE, MAX_LOG_BATCH, MAX_MESSAGE};
 use std::sync::Arc;
 use std::time::Duration;
+use tickets::Tickets;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -57,8 +60,8 @@ pub struct AgentsConfig {
     pub lease: Duration,
     /// Lifetime of agents' certificates.
     pub agent_certificate: Duration,
-    /// Connections with a client certificate at once.
-    pub max_connections: usize,
+    /// Instances with connections at once, each of which may have a few.
+    pub max_agents: usize,
     /// Connections without a client certificate at once: hosts that join.
     pub max_joining: usize,
     /// From a connection to the end of its TLS handshake; and then to its turn, when there are as many as may be.
@@ -69,6 +72,9 @@ pub struct AgentsConfig {
     pub hello_timeout: Duration,
     /// How long an assignment may stay unacknowledged before everything is sent again.
     pub apply_timeout: Duration,
+    /// Batches of logs that are read and held at once, of at most 4 MiB each, and how many more wait for that. Agents
+    /// try again later beyond it.
+    pub log_batches: (usize, usize),
 }
 
 impl Default for AgentsConfig {
@@ -77,12 +83,13 @@ impl Default for AgentsConfig {
             heartbeat: Duration::from_secs(1),
             lease: Duration::from_secs(5),
             agent_certificate: Duration::from_secs(30 * 86_400),
-            max_connections: 20_000,
+            max_agents: 20_000,
             max_joining: 256,
             handshake_timeout: Duration::from_secs(10),
             join_timeout: Duration::from_secs(60),
             hello_timeout: Duration::from_secs(10),
             apply_timeout: Duration::from_secs(10),
+            log_batches: (64, 256),
         }
     }
 }
@@ -114,6 +121,7 @@ pub async fn serve<F: Fleet>(
     let tls = Arc::new(server_tls(&certificate)?);
     let renewal = tokio::spawn(certificate.keep_fresh(shutdown.clone()));
     let incoming = listener::incoming(listener, tls, &config, shutdown.clone());
+    let tickets = Tickets::new(config.log_batches.0, config.log_batches.1);
     let service = service::Service::new(fleet, logs, authority, config, shutdown.clone());
     let service =
         AgentServiceServer::new(service).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
@@ -124,6 +132,7 @@ pub async fn serve<F: Fleet>(
         .initial_stream_window_size(Some(STREAM_WINDOW))
         .initial_connection_window_size(Some(CONNECTION_WINDOW))
         .http2_max_header_list_size(Some(HEADERS))
+        .layer(tickets)
         .layer(tower::util::MapRequestLayer::new(limit_calls))
         .serve_with_incoming_shutdown(service, incoming, shutdown.clone().cancelled_owned())
         .await;

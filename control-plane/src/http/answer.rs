@@ -11,6 +11,7 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use longshore_core::{Caller, Ec2Error, Ec2Operation};
+use longshore_ecs_api::logs::LogsOperation;
 use longshore_ecs_api::{ApiError, ErrorCode};
 use longshore_model::Region;
 use std::net::SocketAddr;
@@ -70,7 +71,11 @@ impl<B: Backend> Front<B> {
             }
         };
         notes.target = Some(target);
-        let body = body::read(body, self.limits.body_bytes, self.limits.body_timeout).await.map_err(Refusal::Api)?;
+        let limit = match target {
+            Target::Logs(LogsOperation::PutLogEvents) => self.limits.log_body_bytes,
+            Target::Ecs(_) | Target::Ssm(_) | Target::Logs(_) | Target::Ec2(_) | Target::Sts => self.limits.body_bytes,
+        };
+        let body = body::read(body, limit, self.limits.body_timeout).await.map_err(Refusal::Api)?;
         let verified = pending.finish(parts, &body).map_err(Refusal::Auth)?;
         let region = Region::new(&verified.region).map_err(|_| Refusal::Auth(AuthError::Region))?;
         let verified = notes.verified.insert(verified);

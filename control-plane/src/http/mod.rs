@@ -39,6 +39,8 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// Bytes of a body. ECS's own largest request, a task definition, may have 64 KiB.
     pub body_bytes: usize,
+    /// The same of PutLogEvents: 1 MiB of events are more as JSON, six times as much where every byte is escaped.
+    pub log_body_bytes: usize,
     /// How long requests may still take once the process is asked to stop.
     pub drain_timeout: Duration,
 }
@@ -50,6 +52,7 @@ impl Default for Limits {
             head_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(20),
             body_bytes: 1 << 20,
+            log_body_bytes: 8 << 20,
             drain_timeout: Duration::from_secs(10),
         }
     }

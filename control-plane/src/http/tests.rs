@@ -330,6 +330,26 @@ async fn bodies_have_a_limit() {
 }
 
 #[tokio::test]
+async fn a_batch_of_log_events_may_be_larger_than_other_bodies() {
+    let server = start(Limits { body_bytes: 1000, log_body_bytes: 2000, ..Limits::default() }).await;
+    let body = vec![b' '; 2000];
+    for (operation, expected) in [("PutLogEvents", 200), ("GetLogEvents", 413)] {
+        let target = format!("Logs_20140328.{operation}");
+        let ask = Ask { service: "logs", ..Ask::ecs(&target, &body) };
+        assert_eq!(ask.send(server.at).await.status, expected, "{operation}");
+    }
+    let target = "Logs_20140328.PutLogEvents";
+    let larger = Ask { service: "logs", ..Ask::ecs(target, &[b' '; 2001]) }.send(server.at).await;
+    assert_eq!(larger.error(), (413, "RequestEntityTooLargeException".into()));
+    // What CloudWatch takes at most, with every byte escaped, fits into the default.
+    let message = "\u{1}".repeat((1 << 20) / 10_000 - 26);
+    let event = json!({"timestamp": 1_800_000_000_000_i64, "message": message});
+    let largest = json!({"logGroupName": "g".repeat(512), "logStreamName": "s".repeat(512), "logEvents": [event]});
+    let fixed = largest.to_string().len() - event.to_string().len();
+    assert!(fixed + (event.to_string().len() + 1) * 10_000 <= Limits::default().log_body_bytes);
+}
+
+#[tokio::test]
 async fn slow_clients_do_not_stay() {
     let limits = Limits {
         head_timeout: Duration::from_millis(100),

@@ -111,20 +111,23 @@ async fn a_task_that_asks_too_often_holds_up_no_other() {
     let rig = rig();
     let (_, busy) = rig.add(NetworkMode::Host);
     let (_, quiet) = rig.add(NetworkMode::Host);
-    let mut answered = 0;
-    for _ in 0..100 {
-        let (status, _) = rig.ask(Door::Host, address(), &format!("/v4/{busy}")).await;
-        assert!([200, 429].contains(&status), "{status}");
-        answered += u32::from(status == 200);
-    }
-    assert_eq!(answered, 60);
+    // Many at once, on connections of their own.
+    let many = async |method: Method, path: &str| {
+        let asked = (0..100).map(|_| rig.call(Door::Host, address(), method.clone(), path));
+        futures::future::join_all(asked).await.into_iter().map(|(status, _)| status).collect::<Vec<u16>>()
+    };
+    let count = |statuses: &[u16], status: u16| statuses.iter().filter(|s| **s == status).count();
+    let before = Instant::now();
+    let statuses = many(Method::GET, &format!("/v4/{busy}")).await;
+    assert_eq!((count(&statuses, 200), count(&statuses, 429)), (60, 40));
+    assert!((SLOWLY..SLOWLY * 2).contains(&before.elapsed()), "refusals come slowly: {:?}", before.elapsed());
     assert_eq!(rig.ask(Door::Host, address(), &format!("/v4/{quiet}")).await.0, 200);
-    // Whoever guesses is counted apart.
-    let mut guesses = Vec::new();
-    for _ in 0..100 {
-        guesses.push(rig.ask(Door::Host, address(), "/v4/x-1").await.0);
-    }
-    assert_eq!(guesses.iter().filter(|status| **status == 404).count(), 60);
+    // Whoever guesses is counted apart, and whatever is not read alike.
+    let statuses = many(Method::GET, "/v4/x-1").await;
+    assert_eq!((count(&statuses, 404), count(&statuses, 429)), (60, 40));
+    tokio::time::advance(std::time::Duration::from_secs(2)).await;
+    let statuses = many(Method::POST, &format!("/v4/{quiet}")).await;
+    assert_eq!((count(&statuses, 405), count(&statuses, 429)), (60, 40));
     assert_eq!(rig.ask(Door::Host, address(), &format!("/v4/{quiet}")).await.0, 200);
     tokio::time::advance(std::time::Duration::from_secs(2)).await;
     assert_eq!(rig.ask(Door::Host, address(), &format!("/v4/{busy}")).await.0, 200);
@@ -157,4 +160,21 @@ async fn a_task_without_a_role_has_no_keys_and_no_protection() {
         assert_eq!(rig.call(Door::Host, address(), method, &path).await.0, 405);
     }
     assert_eq!(rig.ask(Door::Host, address(), "/latest/meta-data/").await.0, 404);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_question_lets_go_of_containers_that_are_gone() {
+    for (what, status) in [("", 200), ("/task", 200), ("/stats", 404), ("/task/stats", 200)] {
+        let rig = rig();
+        let (_, id) = rig.add(NetworkMode::Host);
+        rig.engine.set("main-id", Some(seen(None)));
+        for gone in 0..40 {
+            let gone = format!("gone-{gone}");
+            rig.engine.set(&gone, Some(seen(None)));
+            rig.front.details.of(&gone, true).await;
+        }
+        assert_eq!(rig.ask(Door::Host, address(), &format!("/v4/{id}{what}")).await.0, status, "{what}");
+        assert!(rig.front.details.known_of("gone-3").is_none(), "{what}");
+        assert!(rig.front.details.known_of("main-id").is_some(), "{what}");
+    }
 }

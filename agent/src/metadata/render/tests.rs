@@ -148,6 +148,27 @@ fn each_mode_has_its_network_and_ports() {
     let port = |n: u16| json!({"ContainerPort": 80 + n, "Protocol": "tcp", "HostPort": 30001 + n, "HostIp": "0.0.0.0"});
     assert_eq!(main["Ports"], json!([port(0), port(1)]));
 
+    // The last port of all, and a range that ends with it.
+    bridge.record.containers[0].ports =
+        vec![ResolvedPort { container_port: 65_535, host_port: 65_535, protocol, dynamic: false, count: 1 }];
+    let told = whole(&bridge, &[None], Version::V4);
+    let last = json!({"ContainerPort": 65_535, "Protocol": "tcp", "HostPort": 65_535, "HostIp": "0.0.0.0"});
+    assert_eq!(told["Containers"][0]["Ports"], json!([last]));
+    let mut awsvpc = view(NetworkMode::Awsvpc);
+    let mut spec = awsvpc.spec.as_deref().expect("known").clone();
+    spec.containers[0].port_mappings = [(65_535, 1), (65_530, 6)]
+        .map(|(container_port, count)| longshore_model::PortMapping {
+            container_port,
+            protocol,
+            host_port: longshore_model::HostPort::Dynamic,
+            count,
+        })
+        .into();
+    awsvpc.spec = Some(std::sync::Arc::new(spec));
+    let told = whole(&awsvpc, &[None], Version::V4);
+    let ports = told["Containers"][0]["Ports"].as_array().expect("ports");
+    assert_eq!((ports.len(), &ports[0]["ContainerPort"], &ports[6]["HostPort"]), (7, &json!(65_535), &json!(65_535)));
+
     let told = whole(&view(NetworkMode::Host), &[None], Version::V4);
     assert_eq!(told["Containers"][0]["Networks"], json!([{"NetworkMode": "host"}]));
     // Without the container engine the definition tells the labels.

@@ -39,8 +39,10 @@ pub(super) struct Pair {
     pub(super) now: Arc<Sample>,
 }
 
+/// What is remembered of a container while it has one process. A restart takes its place: the figures begin anew.
 #[derive(Debug, Clone)]
 struct Kept {
+    pid: u32,
     before: Option<Arc<Sample>>,
     now: Arc<Sample>,
     at: Instant,
@@ -50,7 +52,7 @@ struct Kept {
 #[derive(Debug)]
 pub(super) struct Keeper {
     reader: Arc<Reader>,
-    kept: Mutex<HashMap<Which, Kept>>,
+    kept: Mutex<HashMap<String, Kept>>,
 }
 
 impl Keeper {
@@ -59,14 +61,23 @@ impl Keeper {
     }
 
     /// The lock is held for one look-up and never across an await; a poisoned one holds whole values.
-    fn kept(&self) -> MutexGuard<'_, HashMap<Which, Kept>> {
+    fn kept(&self) -> MutexGuard<'_, HashMap<String, Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known(&self, which: &Which) -> Option<Kept> {
+        self.kept().get(&which.id).filter(|kept| kept.pid == which.pid).cloned()
+    }
+
+    fn remember(&self, which: &Which, before: Option<Arc<Sample>>, now: Arc<Sample>) {
+        let kept = Kept { pid: which.pid, before, now, at: Instant::now() };
+        self.kept().insert(which.id.clone(), kept);
     }
 
     /// Two readings, the second from now; nothing when the container does not run any more.
     pub(super) async fn pair(&self, which: &Which) -> Option<Pair> {
-        let known = self.kept().get(which).cloned();
-        if let Some(Kept { before: Some(before), now, at }) = &known
+        let known = self.known(which);
+        if let Some(Kept { before: Some(before), now, at, .. }) = &known
             && at.elapsed() < APART
         {
             return Some(Pair { before: before.clone(), now: now.clone() });
@@ -80,21 +91,18 @@ impl Keeper {
             }
         };
         let now = self.read(which).await?;
-        let kept = Kept { before: Some(before.clone()), now: now.clone(), at: Instant::now() };
-        self.kept().insert(which.clone(), kept);
+        self.remember(which, Some(before.clone()), now.clone());
         Some(Pair { before, now })
     }
 
     /// One reading, at most a second old.
     pub(super) async fn last(&self, which: &Which) -> Option<Arc<Sample>> {
-        let known = self.kept().get(which).filter(|kept| kept.at.elapsed() < APART).cloned();
-        if let Some(kept) = known {
+        if let Some(kept) = self.known(which).filter(|kept| kept.at.elapsed() < APART) {
             return Some(kept.now);
         }
         let now = self.read(which).await?;
-        let mut all = self.kept();
-        let before = all.get(which).map(|kept| kept.now.clone());
-        all.insert(which.clone(), Kept { before, now: now.clone(), at: Instant::now() });
+        let before = self.known(which).map(|kept| kept.now);
+        self.remember(which, before, now.clone());
         Some(now)
     }
 
@@ -114,11 +122,36 @@ impl Keeper {
         }
     }
 
-    /// Forgets every other container, once there are many of them.
+    /// Whether there are many more than so many.
+    pub(super) fn has_many(&self, than: usize) -> bool {
+        self.kept().len() > 16 + 2 * than
+    }
+
+    /// Forgets every other container.
     pub(super) fn keep(&self, ids: &BTreeSet<String>) {
-        let mut kept = self.kept();
-        if kept.len() > 16 + 2 * ids.len() {
-            kept.retain(|which, _| ids.contains(&which.id));
+        self.kept().retain(|id, _| ids.contains(id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restart_takes_the_place_of_what_was_read_before() {
+        let keeper = Keeper::new(Reader::default());
+        let which = |id: &str, pid| Which { id: id.to_owned(), pid };
+        for pid in 1..100 {
+            keeper.remember(&which("a", pid), None, Arc::default());
         }
+        assert_eq!(keeper.kept().len(), 1);
+        assert!(keeper.known(&which("a", 99)).is_some());
+        assert!(keeper.known(&which("a", 1)).is_none(), "figures of a former process are no beginning");
+        for i in 0..40 {
+            keeper.remember(&which(&i.to_string(), 1), None, Arc::default());
+        }
+        assert!(keeper.has_many(3) && !keeper.has_many(20));
+        keeper.keep(&["3".to_owned()].into());
+        assert_eq!(keeper.kept().len(), 1);
     }
 }

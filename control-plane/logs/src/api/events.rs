@@ -6,7 +6,7 @@
 use super::{Ctx, broken, limit, missing, no_stream, refused, required, time};
 use crate::group::lock;
 use crate::segment::Event;
-use crate::stream::{Segment, Stream};
+use crate::stream::{Segment, Snapshot};
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::logs::{
     GetLogEventsRequest, GetLogEventsResponse, InputLogEvent, OutputLogEvent, PutLogEventsRequest,
@@ -33,11 +33,21 @@ pub(super) fn put(ctx: &Ctx<'_>, request: PutLogEventsRequest) -> Result<PutLogE
     let too_new = events.partition_point(|event| event.at_ms <= ctx.now_ms + 2 * 3_600_000);
     let kept = &events[too_old.max(expired).min(too_new)..too_new];
     let mut stream = lock(&stream);
+    if stream.removed {
+        return Err(no_stream());
+    }
     if stream.meta.owner.is_some() {
         return Err(ApiError::invalid("The log stream is that of a container; nothing else is added to it."));
     }
     if !kept.is_empty() {
-        let bytes = stream.append(ctx.now_ms, &[], kept).map_err(broken)?;
+        let bytes = match stream.append(ctx.now_ms, &[], kept) {
+            // Somebody took its files away.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                group.mend_stream(&mut stream).and_then(|()| stream.append(ctx.now_ms, &[], kept))
+            }
+            added => added,
+        };
+        let bytes = bytes.map_err(broken)?;
         ctx.store.bytes.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
     }
     let index = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
@@ -151,18 +161,22 @@ pub(super) fn get(ctx: &Ctx<'_>, request: &GetLogEventsRequest) -> Result<GetLog
     let name = request.log_stream_name.as_deref().ok_or_else(|| missing("logStreamName"))?;
     crate::store::check_stream_name(name).map_err(|error| refused(&error))?;
     let stream = group.stream(name).map_err(broken)?.ok_or_else(no_stream)?;
-    let mut stream = lock(&stream);
+    // It is not held while files are read.
+    let stream = lock(&stream).snapshot().map_err(broken)?;
     let oldest = group.meta().oldest_ms(ctx.now_ms);
     let wanted = start.max(oldest)..end;
-    let last = stream.end().map_err(broken)?;
-    let from = from.unwrap_or(match request.start_from_head {
-        Some(true) => From::Forward(0),
-        Some(false) | None => From::Backward(last),
-    });
+    let last = stream.end();
+    // A position beyond the end is that of a stream that was deleted since: what comes next is new in this one.
+    let from = match from {
+        Some(From::Forward(ordinal)) => From::Forward(ordinal.min(last)),
+        Some(From::Backward(ordinal)) => From::Backward(ordinal.min(last)),
+        None if request.start_from_head == Some(true) => From::Forward(0),
+        None => From::Backward(last),
+    };
     let page = Page { events: VecDeque::new(), bytes: 0, limit };
     let page = match from {
-        From::Forward(ordinal) => forward(&mut stream, ordinal, &wanted, page),
-        From::Backward(ordinal) => backward(&mut stream, ordinal.min(last), &wanted, page),
+        From::Forward(ordinal) => forward(&stream, ordinal, &wanted, page),
+        From::Backward(ordinal) => backward(&stream, ordinal, &wanted, page),
     };
     let page = page.map_err(broken)?;
     let (first, next) = match (page.events.front(), page.events.back(), from) {
@@ -181,9 +195,8 @@ fn overlaps(segment: &Segment, wanted: &std::ops::Range<i64>) -> bool {
     segment.summary.max_ms >= wanted.start && segment.summary.min_ms < wanted.end
 }
 
-fn forward(stream: &mut Stream, from: u64, wanted: &std::ops::Range<i64>, mut page: Page) -> std::io::Result<Page> {
-    let segments = stream.segments()?.clone();
-    for segment in segments.iter().filter(|segment| segment.end() > from && overlaps(segment, wanted)) {
+fn forward(stream: &Snapshot, from: u64, wanted: &std::ops::Range<i64>, mut page: Page) -> std::io::Result<Page> {
+    for segment in stream.segments.iter().filter(|segment| segment.end() > from && overlaps(segment, wanted)) {
         let mut full = false;
         stream.read(segment, |ordinal, event| {
             if ordinal < from || full || !wanted.contains(&event.at_ms) {
@@ -201,9 +214,8 @@ fn forward(stream: &mut Stream, from: u64, wanted: &std::ops::Range<i64>, mut pa
     Ok(page)
 }
 
-fn backward(stream: &mut Stream, before: u64, wanted: &std::ops::Range<i64>, mut page: Page) -> std::io::Result<Page> {
-    let segments = stream.segments()?.clone();
-    for segment in segments.iter().rev().filter(|segment| segment.base < before && overlaps(segment, wanted)) {
+fn backward(stream: &Snapshot, before: u64, wanted: &std::ops::Range<i64>, mut page: Page) -> std::io::Result<Page> {
+    for segment in stream.segments.iter().rev().filter(|segment| segment.base < before && overlaps(segment, wanted)) {
         let mut part = Page { events: VecDeque::new(), bytes: 0, limit: page.limit };
         stream.read(segment, |ordinal, event| {
             if ordinal < before && wanted.contains(&event.at_ms) {

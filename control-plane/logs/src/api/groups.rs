@@ -115,10 +115,12 @@ fn tagged(ctx: &Ctx<'_>, request: &TagsRequest) -> Result<std::sync::Arc<crate::
 pub(super) fn tag(ctx: &Ctx<'_>, request: TagsRequest) -> Result<Nothing, ApiError> {
     let group = tagged(ctx, &request)?;
     let tags = request.tags.ok_or_else(|| missing("tags"))?;
-    let mut all = group.meta().tags;
-    all.extend(tags);
-    check_tags(&all)?;
-    group.change(|meta| meta.tags = all).map_err(broken)?;
+    // Looked at and changed at once: somebody else may tag it at the same time.
+    let changed = group.change_if(|meta| {
+        meta.tags.extend(tags);
+        check_tags(&meta.tags)
+    });
+    changed.map_err(broken)??;
     Ok(Nothing {})
 }
 

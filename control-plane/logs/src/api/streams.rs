@@ -4,15 +4,20 @@ use super::{Ctx, Nothing, broken, limit, no_stream, refused, required};
 use crate::group::lock;
 use crate::store::check_stream_name;
 use crate::stream::{Stream, StreamMeta};
+use crate::sweep::STREAM_BYTES;
 use longshore_ecs_api::logs::{DescribeLogStreamsRequest, DescribeLogStreamsResponse, LogStream, LogStreamRequest};
 use longshore_ecs_api::{ApiError, ErrorCode};
+use std::sync::atomic::Ordering;
 
 pub(super) fn create(ctx: &Ctx<'_>, request: LogStreamRequest) -> Result<Nothing, ApiError> {
     let name = required(request.log_stream_name, "logStreamName")?;
     check_stream_name(&name).map_err(|error| refused(&error))?;
     let group = ctx.group(request.log_group_name.as_deref(), None)?;
     match group.ensure(StreamMeta { name, created_ms: ctx.now_ms, owner: None }).map_err(broken)? {
-        (_, true) => Ok(Nothing {}),
+        (_, true) => {
+            ctx.store.bytes.fetch_add(STREAM_BYTES, Ordering::Relaxed);
+            Ok(Nothing {})
+        }
         (_, false) => Err(ApiError::new(ErrorCode::ResourceAlreadyExists, "The specified log stream already exists")),
     }
 }
@@ -47,21 +52,29 @@ pub(super) fn describe(
         streams.push(((at, name), stream));
     }
     streams.sort_by(|(a, _), (b, _)| a.cmp(b));
-    if request.descending == Some(true) {
+    let descending = request.descending == Some(true);
+    if descending {
         streams.reverse();
     }
-    // The token names the last stream of the page before; one that is gone since was before everything.
-    let skip = match request.next_token.as_deref() {
-        None => 0,
-        Some(token) => streams.iter().position(|((_, name), _)| name == token).map_or(0, |at| at + 1),
-    };
+    // What comes behind the token's place, wherever the stream that had it is by now.
+    if let Some(token) = request.next_token.as_deref() {
+        let last = place(token).ok_or_else(|| ApiError::invalid("The specified nextToken is invalid."))?;
+        streams.retain(|(place, _)| if descending { *place < last } else { *place > last });
+    }
+    let more = streams.len() > limit;
+    streams.truncate(limit);
+    let next_token = streams.last().filter(|_| more).map(|((at, name), _)| format!("{at:020}/{name}"));
     let mut shown = Vec::new();
-    for ((_, name), stream) in streams.iter().skip(skip).take(limit) {
+    for ((_, name), stream) in &streams {
         shown.push(show(ctx, &group.meta().name, name, &mut lock(stream))?);
     }
-    let more = skip + shown.len() < streams.len();
-    let next_token = shown.last().and_then(|stream| stream.log_stream_name.clone()).filter(|_| more);
     Ok(DescribeLogStreamsResponse { log_streams: Some(shown), next_token })
+}
+
+/// The place of the last stream of a page: what it was ordered by, and its name.
+fn place(token: &str) -> Option<(i64, String)> {
+    let (at, name) = token.split_once('/')?;
+    Some((at.parse().ok()?, name.to_owned()))
 }
 
 /// The times of a stream that has events.

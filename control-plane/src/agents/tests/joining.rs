@@ -155,7 +155,7 @@ async fn a_deregistered_instance_gets_no_new_certificate() {
 
 #[tokio::test]
 async fn hosts_that_join_take_no_place_from_members() {
-    let port = Port::start(AgentsConfig { max_connections: 1, max_joining: 2, ..patient() }).await;
+    let port = Port::start(AgentsConfig { max_agents: 1, max_joining: 2, ..patient() }).await;
     let ask = async |client: &mut AgentServiceClient<Channel>| {
         client.renew(v1::RenewRequest::default()).await.expect_err("no certificate").code()
     };
@@ -179,6 +179,35 @@ async fn hosts_that_join_take_no_place_from_members() {
         }
     };
     tokio::time::timeout(DEADLINE, joined).await.expect("there is room again");
+}
+
+#[tokio::test]
+async fn an_agent_takes_one_place_with_all_its_connections() {
+    let config = AgentsConfig { max_agents: 1, handshake_timeout: Duration::from_millis(500), ..patient() };
+    let port = Port::start(config).await;
+    let (one, other) = (port.fleet.add_instance(), port.fleet.add_instance());
+    let renew = || v1::RenewRequest { csr: request().1.into() };
+    let line = port.session(one).await;
+    for _ in 0..3 {
+        let mut client = port.dial(Some(port.credential(one, HOUR))).await;
+        client.renew(renew()).await.expect("it has a place");
+        client.put_logs(v1::LogBatch::default()).await.expect("it has a place");
+    }
+    // TLS was made by then, so either step may fail.
+    if let Ok(mut client) = port.try_dial(Some(port.credential(other, HOUR))).await {
+        client.renew(renew()).await.expect_err("there is no second place");
+    }
+    drop(line);
+    let admitted = async {
+        loop {
+            if let Ok(mut client) = port.try_dial(Some(port.credential(other, HOUR))).await
+                && client.renew(renew()).await.is_ok()
+            {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, admitted).await.expect("there is room again");
 }
 
 #[tokio::test]

@@ -1,8 +1,11 @@
 //! Handing over logs: who may, what is taken, and what no agent sends.
 
-use super::peer::{Port, patient};
+use super::fleet::DEADLINE;
+use super::peer::{Credential, Port, patient};
+use super::raw::RawCodec;
+use crate::agents::AgentsConfig;
 use longshore_model::InstanceId;
-use longshore_proto::{MAX_LOG_BATCH, v1};
+use longshore_proto::{MAX_LOG_BATCH, SERVER_NAME, v1};
 use std::time::Duration;
 use tonic::Code;
 
@@ -50,21 +53,72 @@ async fn a_member_hands_over_logs_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn what_no_agent_sends_is_refused_by_field_and_nothing_of_it_taken() {
+async fn what_no_agent_sends_is_refused_by_itself_and_the_rest_of_the_batch_is_taken() {
     let port = Port::start(patient()).await;
     let mut client = port.dial(Some(port.credential(port.fleet.add_instance(), HOUR))).await;
-    let good = || chunk("", "c1", &["a"]);
-    for (chunks, field) in [
-        (vec![good(), v1::LogChunk { region: "No Region".to_owned(), ..good() }], "chunks[1].region"),
-        (vec![good(), good()], "chunks[1]"),
-        (vec![v1::LogChunk { events: Vec::new(), ..good() }], "chunks[0].to"),
+    let of = |stream: &str| v1::LogChunk { stream: stream.to_owned(), ..chunk("", "c1", &["a"]) };
+    for (stream, odd, why) in [
+        ("one", v1::LogChunk { region: "No Region".to_owned(), ..of("x") }, "`chunks[1]`: `region`"),
+        ("two", of("two"), "`chunks[1]` is of a stream that came before"),
+        ("three", v1::LogChunk { events: Vec::new(), ..of("x") }, "`chunks[1]`: `to` goes on without events"),
     ] {
-        let status = client.put_logs(batch(chunks)).await.expect_err(field);
-        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
-        assert!(status.message().contains(field), "{status}");
+        let sent = batch(vec![of(stream), odd, of(&format!("{stream} more"))]);
+        let acks = client.put_logs(sent).await.expect("answered").into_inner().chunks;
+        assert_eq!(acks.len(), 3);
+        assert!(acks[1].refused.contains(why) && acks[1].cursor.is_empty(), "{acks:?}");
+        for taken in [&acks[0], &acks[2]] {
+            assert_eq!((taken.cursor.as_ref(), taken.refused.as_str()), (b"c1".as_slice(), ""), "{acks:?}");
+        }
     }
+    let many = batch(vec![v1::LogChunk::default(); 10_001]);
+    assert_eq!(client.put_logs(many).await.expect_err("too many").code(), Code::InvalidArgument);
     let huge = batch(vec![chunk("", "c1", &[&"x".repeat(MAX_LOG_BATCH)])]);
     assert_eq!(client.put_logs(huge).await.expect_err("too large").code(), Code::ResourceExhausted);
     let ack = client.put_logs(batch(vec![chunk("", "", &[])])).await.expect("answered").into_inner();
     assert!(ack.chunks[0].cursor.is_empty(), "something was taken: {ack:?}");
+}
+
+/// A call whose body does not end: it lasts until the task is aborted, or the answer comes.
+async fn endless(port: &Port, credential: Option<Credential>) -> tokio::task::JoinHandle<tonic::Status> {
+    let channel = port.channel(credential).await.expect("a connection");
+    let mut grpc = tonic::client::Grpc::with_origin(channel, format!("http://{SERVER_NAME}").parse().expect("a URI"));
+    grpc.ready().await.expect("ready");
+    let path = "/longshore.agent.v1.AgentService/PutLogs".parse().expect("a path");
+    tokio::spawn(async move {
+        match grpc.streaming(tonic::Request::new(tokio_stream::pending()), path, RawCodec).await {
+            Err(status) => status,
+            Ok(response) => response.into_inner().message().await.expect_err("ended"),
+        }
+    })
+}
+
+#[tokio::test]
+async fn few_batches_are_read_at_once_and_agents_beyond_try_again() {
+    let port = Port::start(AgentsConfig { log_batches: (1, 0), ..patient() }).await;
+    let credential = || port.credential(port.fleet.add_instance(), HOUR);
+    // Who has no certificate takes no ticket, and need not be read to be told so.
+    let stranger = endless(&port, None).await;
+    let refused = tokio::time::timeout(DEADLINE, stranger).await.expect("in time").expect("no panic");
+    assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
+
+    let endless = endless(&port, Some(credential())).await;
+    let mut other = port.dial(Some(credential())).await;
+    // It may still be on its way.
+    let refused = async {
+        loop {
+            match other.put_logs(batch(vec![])).await {
+                Ok(_) => tokio::task::yield_now().await,
+                Err(status) => return status,
+            }
+        }
+    };
+    let refused = tokio::time::timeout(DEADLINE, refused).await.expect("in time");
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    // Sessions and other calls need no ticket.
+    port.session(port.fleet.add_instance()).await;
+    other.renew(v1::RenewRequest { csr: super::peer::request().1.into() }).await.expect("renewed");
+    // Its place is free again once it is gone.
+    endless.abort();
+    let taken = async { while other.put_logs(batch(vec![chunk("", "c1", &["a"])])).await.is_err() {} };
+    tokio::time::timeout(DEADLINE, taken).await.expect("there is room again");
 }

@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 
 /// Sends bytes as they are and reads what comes as bytes.
 #[derive(Default)]
-struct RawCodec;
+pub(super) struct RawCodec;
 
 impl Codec for RawCodec {
     type Encode = Vec<u8>;

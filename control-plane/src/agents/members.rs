@@ -1,0 +1,142 @@
+//! Room for connections with a client certificate, counted by instance: an agent has one for its session, another one
+//! for what its containers print, and now and then one to renew its certificate.
+
+use longshore_model::InstanceId;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Connections of one instance at once. Those that were lost stay until they are missed, so more than it makes.
+const OF_ONE: usize = 8;
+
+/// The room. Clones are the same room.
+#[derive(Debug, Clone)]
+pub(super) struct Members {
+    room: Arc<Semaphore>,
+    known: Arc<Mutex<HashMap<InstanceId, Weak<Instance>>>>,
+}
+
+/// One instance's place, for as long as it has connections.
+#[derive(Debug)]
+struct Instance {
+    id: InstanceId,
+    connections: Arc<Semaphore>,
+    members: Members,
+    _place: OwnedSemaphorePermit,
+}
+
+/// A connection's part of it.
+#[derive(Debug)]
+pub(super) struct Member {
+    _connection: OwnedSemaphorePermit,
+    // The last one gives the place back.
+    _instance: Arc<Instance>,
+}
+
+impl Members {
+    /// Room for so many instances.
+    pub(super) fn new(instances: usize) -> Self {
+        Self { room: Arc::new(Semaphore::new(instances)), known: Arc::default() }
+    }
+
+    /// The lock is held for one look-up; a poisoned one holds whole values.
+    fn known(&self) -> MutexGuard<'_, HashMap<InstanceId, Weak<Instance>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Room for one more connection of an instance, waited for; `None` when there was none in time.
+    pub(super) async fn enter(&self, id: InstanceId, patience: Duration) -> Option<Member> {
+        let entered = async {
+            let instance = self.instance(id).await;
+            let connection = Arc::clone(&instance.connections).acquire_owned().await;
+            Member { _connection: connection.expect("the semaphore is never closed"), _instance: instance }
+        };
+        // Connections that were just lost leave within moments.
+        tokio::time::timeout(patience, entered).await.ok()
+    }
+
+    async fn instance(&self, id: InstanceId) -> Arc<Instance> {
+        let found = self.find(id);
+        if let Some(instance) = found {
+            return instance;
+        }
+        let place = Arc::clone(&self.room).acquire_owned().await.expect("the semaphore is never closed");
+        let made = Arc::new(Instance {
+            id,
+            connections: Arc::new(Semaphore::new(OF_ONE)),
+            members: self.clone(),
+            _place: place,
+        });
+        let mut known = self.known();
+        // Another connection of it may have come first. What was made in vain is dropped without the lock.
+        let first = known.get(&id).and_then(Weak::upgrade);
+        if first.is_none() {
+            known.insert(id, Arc::downgrade(&made));
+        }
+        drop(known);
+        first.unwrap_or(made)
+    }
+
+    fn find(&self, id: InstanceId) -> Option<Arc<Instance>> {
+        self.known().get(&id).and_then(Weak::upgrade)
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        let mut known = self.members.known();
+        // Another one may have come in its place since its last connection ended.
+        if known.get(&self.id).is_some_and(|instance| instance.strong_count() == 0) {
+            known.remove(&self.id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn id(n: u8) -> InstanceId {
+        InstanceId::from_bytes([n; 16])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_instance_takes_one_place_however_many_connections_it_has() {
+        let members = Members::new(2);
+        let enter = |n: u8| members.enter(id(n), PATIENCE);
+        let mut first = Vec::new();
+        for _ in 0..OF_ONE {
+            first.push(enter(1).await.expect("it has a place"));
+        }
+        assert!(enter(1).await.is_none(), "one too many of an instance");
+        let second = enter(2).await.expect("there is a second place");
+        assert!(enter(3).await.is_none(), "there is no third");
+        // Whoever waits comes in as soon as there is room.
+        let waiting = tokio::spawn({
+            let members = members.clone();
+            async move { members.enter(id(3), PATIENCE).await }
+        });
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        first.truncate(1);
+        assert!(!waiting.is_finished(), "the first instance still has a connection");
+        first.clear();
+        let third = waiting.await.expect("no panic").expect("there is room");
+        assert_eq!(members.known().len(), 2, "who is gone is forgotten");
+        drop((second, third));
+        assert!(members.known().is_empty());
+        assert_eq!(members.room.available_permits(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_that_come_at_once_share_a_place() {
+        let members = Members::new(3);
+        let all = (0..OF_ONE).map(|_| members.enter(id(1), PATIENCE));
+        let all: Vec<Member> = futures::future::join_all(all).await.into_iter().flatten().collect();
+        assert_eq!((all.len(), members.known().len(), members.room.available_permits()), (OF_ONE, 1, 2));
+        drop(all);
+        assert!(members.known().is_empty());
+    }
+}
