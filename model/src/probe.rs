@@ -125,7 +125,7 @@ mod tests {
             retries: 3,
             start_period: Duration::ZERO,
         };
-        assert_eq!(of(&[(HTTP, "8080/healthz?a=b")]), Ok(Some(plain.clone())));
+        assert_eq!(of(&[(HTTP, "8080/healthz?a=b")]), Ok(Some(plain)));
         let all = [(TCP, "5432"), (INTERVAL, "5"), (TIMEOUT, "2"), (RETRIES, "1"), (START_PERIOD, "300")];
         let quick = Probe {
             question: Question::Tcp { port: 5432 },

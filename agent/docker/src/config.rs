@@ -323,7 +323,9 @@ fn all_labels(
     supervise: &str,
 ) -> Result<HashMap<String, String>, ConfigError> {
     // A label of ours in foreign hands would make the agent take a container for another one's.
-    let theirs = |key: &str| labels::FROM_DEFINITION.contains(&key) || key.starts_with(labels::RESTART);
+    let families = [labels::RESTART, longshore_model::PROBE_LABELS];
+    let theirs =
+        |key: &str| labels::FROM_DEFINITION.contains(&key) || families.iter().any(|prefix| key.starts_with(prefix));
     if let Some(key) = container.docker_labels.keys().find(|k| k.starts_with(PREFIX) && !theirs(k)) {
         return Err(fault(
             container,

@@ -346,7 +346,8 @@ impl Docker {
         let doing = format!("creating container `{name}`");
         let options = CreateContainerOptions { name: Some(name.to_owned()), ..CreateContainerOptions::default() };
         let create = async |body: ContainerCreateBody| {
-            let call = client.create_container(Some(options.clone()), body);
+            // A large future, and there are two of them.
+            let call = Box::pin(client.create_container(Some(options.clone()), body));
             self.call(&doing, self.timeouts().create, call).await
         };
         let mut made = create(container.body().clone()).await;

@@ -37,7 +37,7 @@ pub const LOG_GROUP: &str = "longshore.log-group";
 /// The log stream; when it is empty that is the container's id in the engine.
 pub const LOG_STREAM: &str = "longshore.log-stream";
 /// What starts like this is ours alone; a task definition's `dockerLabels` may not use it, but for [`FROM_DEFINITION`]
-/// and [`RESTART`].
+/// and [`RESTART`], and those of health probes ([`longshore_model::PROBE_LABELS`]).
 pub const PREFIX: &str = "longshore.";
 
 /// The container's name in the engine: `ls-<task id>-<container name>`.

@@ -127,7 +127,9 @@ impl Reconciler {
             Ok(()) => self.leftovers_fault = None,
             Err(failure) => {
                 // The next listing tries again. Said once for each cause.
-                if self.leftovers_fault.as_deref() != Some(failure.text()) {
+                if matches!(failure, Failure::Away(_)) {
+                    tracing::debug!(error = failure.text(), "leftovers of earlier tasks cannot be looked for yet");
+                } else if self.leftovers_fault.as_deref() != Some(failure.text()) {
                     let why = failure.text();
                     tracing::warn!(error = why, "leftovers of earlier tasks are not all removed yet; trying again");
                     self.leftovers_fault = Some(why.to_owned());
