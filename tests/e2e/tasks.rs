@@ -239,7 +239,7 @@ fn prints(lab: &Lab, family: &str, script: &str, members: Value, more: Value) ->
 #[test]
 fn definitions_reach_the_container() {
     let lab = lab(1);
-    let script = "echo \"$GREETING from $(id -u) in $(pwd)\"; ulimit -n; (touch /root/x 2>&1 || true) | head -n1; \
+    let script = "echo \"$GREETING from $(id -u) in $(pwd)\"; ulimit -n; (touch /etc/x 2>&1 || true) | head -n1; \
                   mount | grep ' /scratch '; cat /proc/1/status | grep CapEff; ls -l /dev/fuse-as; hostname; \
                   echo end-of-output";
     let text = prints(

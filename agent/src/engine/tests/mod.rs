@@ -42,6 +42,14 @@ fn assigned(spec: &TaskSpec, desired: DesiredStatus) -> AssignedTask {
     AssignedTask { spec: Arc::new(spec.clone()), desired, may_start: true, stop_reason: "by test".into() }
 }
 
+/// A task of one container with a cgroup and a volume of its own.
+fn provided() -> TaskSpec {
+    let mut task = spec(&[("a", &[])]);
+    task.cpu_units = Some(256);
+    task.volumes = vec![VolumeSpec { name: "data".into(), source: VolumeSource::Task }];
+    task
+}
+
 fn run(spec: &TaskSpec) -> AssignedTask {
     assigned(spec, DesiredStatus::Running)
 }
@@ -435,9 +443,7 @@ async fn containers_wait_for_those_that_they_link_and_share_namespaces_while_the
 async fn what_leaves_the_assignment_leaves_the_host() {
     let host = FakeHost::new();
     let mut rig = Rig::on(&host);
-    let mut task = spec(&[("a", &[])]);
-    task.cpu_units = Some(256);
-    task.volumes = vec![VolumeSpec { name: "data".into(), source: VolumeSource::Task }];
+    let task = provided();
     rig.complete(1, vec![run(&task)]).await;
     rig.until_status(task.id, TaskStatus::Running).await;
     assert_eq!(host.state().made_resources(), 2);
@@ -575,9 +581,7 @@ async fn what_a_task_gets_while_leftovers_are_looked_for_stays() {
     host.state().volumes.insert(gone.clone());
     host.state().listing_takes = Duration::from_secs(5);
     let mut rig = Rig::on(&host);
-    let mut task = spec(&[("a", &[])]);
-    task.cpu_units = Some(256);
-    task.volumes = vec![VolumeSpec { name: "data".into(), source: VolumeSource::Task }];
+    let task = provided();
     rig.complete(1, vec![run(&task)]).await;
     rig.until_status(task.id, TaskStatus::Running).await;
     assert!(host.state().volumes.contains(&gone), "the listing still goes on");
