@@ -6,7 +6,8 @@
 use crate::keys;
 use crate::records::{
     AccessKey, Account, Activation, ActivationKey, ClientToken, ClientTokenKey, Cluster, Definition, DefinitionKey,
-    FamilyRecord, HostLeases, Instance, Network, RecordError, SecurityGroup, Setting, SettingKey, Task, decode, encode,
+    FamilyRecord, HostLeases, Instance, Network, RecordError, SecurityGroup, Service, ServiceEvent,
+    ServiceKey, Setting, SettingKey, Task, decode, encode,
 };
 use longshore_model::{ClusterKey, GroupId, InstanceId, NetworkStatus, TaskId};
 use longshore_store::Write;
@@ -35,6 +36,10 @@ pub(crate) enum Change {
     ForgetLeases(InstanceId),
     /// Not kept: an agent says it again in each session.
     NetworkStatus(InstanceId, Arc<NetworkStatus>),
+    Service(Arc<Service>),
+    ForgetService(ServiceKey),
+    ServiceEvent(Arc<ServiceEvent>),
+    ForgetServiceEvent(ServiceKey, u64),
     Task(Arc<Task>),
     ForgetTask(TaskId),
     ClientToken(Arc<ClientToken>),
@@ -67,6 +72,10 @@ impl Change {
             Self::Leases(r) => put(keys::leases(r.instance), &**r),
             Self::ForgetLeases(id) => (keys::leases(*id), Write::Delete),
             Self::NetworkStatus(..) => return None,
+            Self::Service(r) => put(keys::service(&r.key), &**r),
+            Self::ForgetService(key) => (keys::service(key), Write::Delete),
+            Self::ServiceEvent(r) => put(keys::service_event(&r.service, r.number), &**r),
+            Self::ForgetServiceEvent(key, number) => (keys::service_event(key, *number), Write::Delete),
             Self::Task(r) => put(keys::task(r.id), &**r),
             Self::ForgetTask(id) => (keys::task(*id), Write::Delete),
             Self::ClientToken(r) => put(keys::client_token(&r.key), &**r),
@@ -87,13 +96,15 @@ impl Change {
             Self::Definition(_) | Self::ForgetDefinition(_) => 7,
             Self::Instance(_) | Self::ForgetInstance(_) => 8,
             Self::Leases(_) | Self::ForgetLeases(_) | Self::NetworkStatus(..) => 9,
-            Self::Task(_) | Self::ForgetTask(_) => 10,
-            Self::ClientToken(_) | Self::ForgetClientToken(_) => 11,
+            Self::Service(_) | Self::ForgetService(_) => 10,
+            Self::ServiceEvent(_) | Self::ForgetServiceEvent(..) => 11,
+            Self::Task(_) | Self::ForgetTask(_) => 12,
+            Self::ClientToken(_) | Self::ForgetClientToken(_) => 13,
         }
     }
 
     /// How many ranks there are.
-    pub(crate) const RANKS: usize = 12;
+    pub(crate) const RANKS: usize = 14;
 
     /// The change that the entry of a store came from; `None` for what is not part of the state.
     ///
@@ -120,6 +131,8 @@ impl Change {
             Some("family") => Self::Family(Arc::new(decode(&key, value)?)),
             Some("definition") => Self::Definition(Arc::new(decode(&key, value)?)),
             Some("instance") => Self::Instance(Arc::new(decode(&key, value)?)),
+            Some("service") => Self::Service(Arc::new(decode(&key, value)?)),
+            Some("service-event") => Self::ServiceEvent(Arc::new(decode(&key, value)?)),
             Some("task") => Self::Task(Arc::new(decode(&key, value)?)),
             Some("token") => Self::ClientToken(Arc::new(decode(&key, value)?)),
             _ => return Err(RecordError::UnknownKey(key.into_owned())),

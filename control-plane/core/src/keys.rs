@@ -2,7 +2,7 @@
 //!
 //! Names of regions, clusters, families and settings hold no `/`; what may hold one stands last in its key.
 
-use crate::records::{ActivationKey, ClientTokenKey, DefinitionKey, FamilyKey, SettingKey};
+use crate::records::{ActivationKey, ClientTokenKey, DefinitionKey, FamilyKey, ServiceKey, SettingKey};
 use longshore_model::{ClusterKey, GroupId, InstanceId, TaskId};
 
 /// The account. One key.
@@ -51,6 +51,14 @@ pub(crate) fn leases(instance: InstanceId) -> String {
 
 pub(crate) fn task(id: TaskId) -> String {
     format!("task/{id}")
+}
+
+pub(crate) fn service(key: &ServiceKey) -> String {
+    format!("service/{}/{}/{}", key.cluster.region, key.cluster.name, key.name)
+}
+
+pub(crate) fn service_event(key: &ServiceKey, number: u64) -> String {
+    format!("service-event/{}/{}/{}/{number:020}", key.cluster.region, key.cluster.name, key.name)
 }
 
 pub(crate) fn client_token(key: &ClientTokenKey) -> String {

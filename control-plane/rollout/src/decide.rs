@@ -108,7 +108,8 @@ pub fn decide(picture: &Picture, now: Timestamp) -> Decision {
         Scheduling::Daemon { hosts } => u32::try_from(hosts.len()).unwrap_or(u32::MAX),
     };
     let primary = picture.deployments.first();
-    decision.recovered = primary.is_some_and(|primary| primary.failures > 0)
+    decision.recovered = picture.breaker.is_none_or(|breaker| breaker.reset_on_healthy)
+        && primary.is_some_and(|primary| primary.failures > 0)
         && picture.tasks.iter().any(|task| task.deployment == Some(0) && task.is_healthy(picture, now));
     let failures = primary.filter(|_| !decision.recovered).map_or(0, |primary| primary.failures);
     let in_progress = primary.is_some_and(|primary| primary.rollout == Rollout::InProgress);

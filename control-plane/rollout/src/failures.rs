@@ -12,6 +12,8 @@ pub struct Breaker {
     pub threshold: Threshold,
     /// Whether the last completed revision comes back then.
     pub rollback: bool,
+    /// Whether a healthy task makes it forget those that failed before.
+    pub reset_on_healthy: bool,
 }
 
 /// After how many failed tasks the breaker opens.

@@ -332,8 +332,9 @@ impl World {
 }
 
 fn breakers() -> impl Strategy<Value = Option<Breaker>> {
-    let breaker = (any::<bool>(), 1_u32..5)
-        .prop_map(|(rollback, count)| Some(Breaker { rollback, threshold: Threshold::Count(count) }));
+    let breaker = (any::<bool>(), any::<bool>(), 1_u32..5).prop_map(|(rollback, reset_on_healthy, count)| {
+        Some(Breaker { rollback, threshold: Threshold::Count(count), reset_on_healthy })
+    });
     prop_oneof![Just(None), breaker]
 }
 
@@ -403,7 +404,7 @@ fn no_room_either_way_is_said() {
 
 #[test]
 fn a_breaker_opens_and_brings_the_last_revision_back_once() {
-    let breaker = Breaker { rollback: true, threshold: Threshold::Default };
+    let breaker = Breaker { rollback: true, threshold: Threshold::Default, reset_on_healthy: true };
     let mut world = World::new(Some(2), false, Some(breaker));
     world.calm();
     world.deploy(Deployment { can_roll_back: true, ..NEW });

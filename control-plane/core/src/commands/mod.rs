@@ -9,6 +9,7 @@ mod instance;
 mod network;
 mod place;
 mod report;
+mod service;
 mod session;
 mod setting;
 mod stop;
@@ -25,10 +26,14 @@ pub(crate) use group::{
 pub(crate) use instance::{DeregisterInstance, Join, SetInstancesStatus};
 pub(crate) use network::TakeNetworkStatus;
 pub(crate) use place::{
-    Interfaces, Launch, Launched, NewTask, PlaceError, PlaceTasks, Refusal, Target, no_group, plan, repeated,
+    Interfaces, Launch, Launched, NewTask, PlaceError, PlaceTasks, Plan, Refusal, Target, no_group, plan, repeated,
     unknown_group,
 };
 pub(crate) use report::{REASON_MAX, Report};
+pub(crate) use service::{
+    CreateService, DeleteService, NewDeployment, ServiceEdit, StepError, StepService, Stepped, TaskIds, UpdateService,
+    task_tags,
+};
 pub(crate) use session::{Connect, Disconnect, ExpireSessions};
 pub(crate) use setting::{DeleteSetting, PutSetting};
 pub(crate) use stop::StopTask;

@@ -10,9 +10,9 @@ mod clusters;
 mod definitions;
 mod instances;
 mod names;
-mod network;
+pub(crate) mod network;
 mod overrides;
-mod run;
+pub(crate) mod run;
 mod services;
 mod settings;
 mod tags;
@@ -139,7 +139,9 @@ pub(crate) async fn call(core: &Core, caller: &Caller, op: Operation, body: &[u8
         Operation::DeleteAccountSetting => write(ctx, body, settings::delete).await,
         Operation::ListAccountSettings => read(ctx, body, settings::list),
 
-        // There are no services yet; clients that look for some get the true answer.
+        Operation::CreateService => write(ctx, body, services::create).await,
+        Operation::UpdateService => write(ctx, body, services::update).await,
+        Operation::DeleteService => write(ctx, body, services::delete).await,
         Operation::DescribeServices => read(ctx, body, services::describe),
         Operation::ListServices => read(ctx, body, services::list),
 
@@ -149,14 +151,12 @@ pub(crate) async fn call(core: &Core, caller: &Caller, op: Operation, body: &[u8
         | Operation::CreateDaemon
         | Operation::CreateExpressGatewayService
         | Operation::CreateGateway
-        | Operation::CreateService
         | Operation::CreateTaskSet
         | Operation::DeleteCapacityProvider
         | Operation::DeleteDaemon
         | Operation::DeleteDaemonTaskDefinition
         | Operation::DeleteExpressGatewayService
         | Operation::DeleteGateway
-        | Operation::DeleteService
         | Operation::DeleteTaskSet
         | Operation::DescribeCapacityProviders
         | Operation::DescribeDaemon
@@ -194,7 +194,6 @@ pub(crate) async fn call(core: &Core, caller: &Caller, op: Operation, body: &[u8
         | Operation::UpdateDaemon
         | Operation::UpdateExpressGatewayService
         | Operation::UpdateGateway
-        | Operation::UpdateService
         | Operation::UpdateServicePrimaryTaskSet
         | Operation::UpdateTaskProtection
         | Operation::UpdateTaskSet => {

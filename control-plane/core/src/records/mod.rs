@@ -11,6 +11,7 @@ mod history;
 mod idempotency;
 mod instance;
 mod network;
+mod service;
 mod setting;
 mod task;
 
@@ -22,6 +23,9 @@ pub use history::Moment;
 pub use idempotency::{ClientToken, ClientTokenKey};
 pub use instance::{Connection, Instance, InstanceStatus};
 pub use network::{Direction, HostLeases, Network, SecurityGroup, SecurityGroupRule};
+pub use service::{
+    RolloutState, SchedulingStrategy, Service, ServiceDeployment, ServiceEvent, ServiceKey, ServiceRevision, ServiceStatus,
+};
 pub use setting::{Setting, SettingKey};
 pub use task::{Stop, Task, TaskContainer};
 
