@@ -111,6 +111,7 @@ fn capabilities_are_those_that_were_found() {
         "ecs.capability.container-ordering",
         "ecs.capability.container-restart-policy",
         "longshore.health-probes",
+        "longshore.pull-only",
     ] {
         assert!(offers(&none, &bare, name), "{name}");
     }
