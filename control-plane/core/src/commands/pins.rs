@@ -14,7 +14,9 @@ pub(crate) fn keep(tx: &mut Tx<'_>, reported: &[Arc<Task>]) {
     let mut changed: BTreeMap<PinKey, ImagePins> = BTreeMap::new();
     for task in reported {
         let Some(key) = task.pins.as_ref().filter(|key| tx.state().are_used(key)) else { continue };
-        for report in &task.reported {
+        // What an agent has seen of an image counts once a container was made of it, or when none is to be: somebody
+        // may have removed it since, and the tag may mean another one when the agent finds that out.
+        for report in task.reported.iter().filter(|report| report.runtime_id.is_some() || task.pull_only) {
             // What an agent says that is no digest is shown as it says it, and nothing is derived from it.
             let Some(digest) = report.image_digest.as_ref().and_then(|text| ImageDigest::new(text).ok()) else {
                 continue;

@@ -249,6 +249,7 @@ impl Lab {
             let mut report = report(task.id, (*version).into(), TaskStatus::ALL[usize::from(*status)]);
             let digest = || format!("sha256:{:064x}", version % 4);
             report.containers[0].image_digest = (version % 4 > 0).then(digest);
+            report.containers[0].runtime_id = (version % 8 > 1).then(|| "c0ffee".to_owned());
             Some(TaskReport { eni: self.eni(&task, *version), ..report })
         };
         reports.iter().filter_map(report).collect()

@@ -35,10 +35,11 @@ async fn pair(world: &World, agents: &[Agent; 2], definition: &str) -> [TaskId; 
     agents.each_ref().map(|agent| tasks[&agent.arn])
 }
 
-/// The agent says that it has an image of this digest for the task.
+/// The agent says that it made the task's container of an image of this digest.
 async fn has(agent: &mut Agent, task: TaskId, status: TaskStatus, digest: &str) {
     let mut report = agent.report(task, status);
     report.containers[0].image_digest = Some(digest.to_owned());
+    report.containers[0].runtime_id = Some("c0ffee".to_owned());
     agent.say(vec![report]).await;
 }
 
@@ -54,6 +55,11 @@ async fn the_first_digest_holds_for_the_tasks_of_a_call_and_for_no_others() {
     assert_eq!((told(&agents[0], first), told(&agents[1], second)), (None, None));
     let mut watches = agents.each_ref().map(|agent| world.core.watch_instance(agent.instance));
 
+    // What it saw of an image counts when there is a container of it.
+    let mut seen = agents[0].report(first, TaskStatus::Pending);
+    seen.containers[0].image_digest = Some(digest(9));
+    agents[0].say(vec![seen]).await;
+    assert_eq!(told(&agents[1], second), None);
     // Something that is no digest is shown and taken for none.
     has(&mut agents[0], first, TaskStatus::Pending, "busybox").await;
     assert_eq!(world.task(first).await["containers"][0]["imageDigest"], "busybox");
