@@ -96,6 +96,7 @@ fn task(image: &str, mode: NetworkMode) -> TaskSpec {
         arn_id: String::new(),
         image: image.to_owned(),
         image_digest: None,
+        repository_credentials: None,
         essential: true,
         cpu_units: 0,
         memory_mib: None,

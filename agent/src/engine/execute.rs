@@ -96,7 +96,7 @@ impl Executor {
                     let ahead = spec.as_ref().is_some_and(|spec| spec.pull_only);
                     // Outside of the keeper: a task that wants the same image does not wait for its turn here.
                     let _slot = if ahead { Some(self.slots.pulls_ahead.acquire().await) } else { None };
-                    self.images.image_of(container).await.map(|image| image.digest)
+                    self.images.image_of(task, container).await.map(|image| image.digest)
                 }
                 None => Err(no_spec()),
             }),

@@ -11,6 +11,7 @@ fn spec() -> TaskSpec {
         arn_id: "6f4b5d6e-0000-4000-8000-000000000000".into(),
         image: "busybox:1".into(),
         image_digest: None,
+        repository_credentials: None,
         essential: true,
         cpu_units: 0,
         memory_mib: None,

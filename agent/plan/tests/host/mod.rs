@@ -199,6 +199,7 @@ fn spec(n: usize, shape: &Shape) -> TaskSpec {
         arn_id: String::new(),
         image: "image".into(),
         image_digest: None,
+        repository_credentials: None,
         essential: part.essential,
         cpu_units: 0,
         memory_mib: None,

@@ -18,6 +18,7 @@ pub(crate) fn container(name: &str, ports: &[PortMapping]) -> ContainerSpec {
         arn_id: String::new(),
         image: "busybox".into(),
         image_digest: None,
+        repository_credentials: None,
         essential: true,
         cpu_units: 0,
         memory_mib: None,

@@ -12,6 +12,7 @@ mod idempotency;
 mod instance;
 mod network;
 mod pins;
+mod secret;
 mod setting;
 mod task;
 
@@ -24,6 +25,7 @@ pub use idempotency::{ClientToken, ClientTokenKey};
 pub use instance::{Connection, Instance, InstanceStatus};
 pub use network::{Direction, HostLeases, Network, SecurityGroup, SecurityGroupRule};
 pub use pins::{ImagePins, PinKey};
+pub use secret::{RetiredVersion, Secret, SecretKey, SecretVersion};
 pub use setting::{Setting, SettingKey};
 pub use task::{Stop, Task, TaskContainer};
 

@@ -9,6 +9,7 @@ mod durability;
 mod images;
 mod instances;
 mod network;
+mod secrets;
 mod specs;
 mod tasks;
 mod world;
