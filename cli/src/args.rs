@@ -13,6 +13,7 @@ Examples:
   longshore ps                                what runs, where, on which ports
   longshore logs -f 3f2a                      what a task prints, as it does
   longshore host join-token create            let another machine join
+  longshore image pull app:7                  have an image on every host
 
 Settings, the first that says something: the flag; LONGSHORE_*; AWS_* (AWS_ENDPOINT_URL_ECS, AWS_REGION,
 AWS_PROFILE, AWS_ACCESS_KEY_ID, ...); a profile chosen by name; ~/.config/longshore/config.toml
@@ -25,7 +26,7 @@ Exit status:
   3  settings are missing or wrong (endpoint, region, keys)
   4  the control plane could not be reached
   5  not every task found a place
-  6  a task that was waited for failed
+  6  a task that was waited for failed, or a host did not get an image
   7  waiting took longer than --wait-secs";
 
 /// Run containers the ECS way on machines you own.
@@ -74,6 +75,9 @@ pub(crate) enum Command {
     /// List, drain and remove hosts; make tokens for new ones
     #[command(subcommand)]
     Host(HostCommand),
+    /// Have images on hosts before any task needs them
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// Register, list and look at task definitions
     #[command(subcommand, name = "task-def", visible_alias = "td")]
     TaskDef(TaskDefCommand),
@@ -167,6 +171,37 @@ pub(crate) enum HostCommand {
     /// Make, list and revoke the tokens that let machines join
     #[command(subcommand)]
     JoinToken(JoinTokenCommand),
+}
+
+/// `longshore image …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Pull an image, or all of a task definition, on hosts; done once all have it, and failed if one does not
+    #[command(after_help = "\
+Each host gets a task that ends once the images are there and runs nothing (StartTask with the tag
+longshore.pull-only=true); `longshore stop` ends it before. Hosts use their own registry credentials.
+
+Examples:
+  longshore image pull registry.lab:5000/team/app:7
+  longshore image pull --task-def web:3 --host rack1 --host rack2")]
+    Pull(ImagePullArgs),
+}
+
+/// `longshore image pull …`
+#[derive(Debug, Args)]
+pub(crate) struct ImagePullArgs {
+    /// The image, as a task definition would name it
+    #[arg(required_unless_present = "task_def", conflicts_with = "task_def")]
+    pub(crate) image: Option<String>,
+    /// All images of this task definition, each when its container would pull it: FAMILY, FAMILY:REVISION or an ARN
+    #[arg(long, value_name = "DEFINITION")]
+    pub(crate) task_def: Option<String>,
+    /// A host: its name, id, the beginning of an id, or ARN; may be repeated; all active ones when absent
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Vec<String>,
+    /// Leave hosts alone that have an image of that name, however old
+    #[arg(long, conflicts_with = "task_def")]
+    pub(crate) if_missing: bool,
 }
 
 /// A host's state, as `--status` takes it.

@@ -33,6 +33,9 @@ pub enum IdError {
         /// The prefix.
         prefix: &'static str,
     },
+    /// Not an image's digest.
+    #[error("must be `sha256:` and 64 lower-case hexadecimal digits, or `sha512:` and 128")]
+    NotDigest,
     /// Not a hardware address.
     #[error("must be six pairs of hexadecimal digits, separated by `:`")]
     NotMac,

@@ -7,6 +7,7 @@ pub mod arn;
 pub mod assignment;
 pub mod host;
 pub mod id;
+pub mod image;
 pub mod lifecycle;
 pub mod network;
 pub mod probe;
@@ -22,6 +23,7 @@ pub use host::{
     Attribute, HostFacts, HostVersions, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES, MAX_HOST_TEXT_CHARS, Resources,
 };
 pub use id::{AccountId, ClusterKey, ClusterName, ContainerName, Generation, IdError, InstanceId, Region, TaskId};
+pub use image::ImageDigest;
 pub use lifecycle::{Backoff, Dependency, HealthCheck, Lifecycle, RestartPolicy};
 pub use network::{
     AwsvpcSpec, Bandwidth, EniId, EniReport, GroupId, GroupRules, LEASE_LENGTH, LEASE_LENGTHS, Lease, Mac,

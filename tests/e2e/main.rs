@@ -10,6 +10,7 @@ mod awsvpc;
 mod campaign;
 mod command;
 mod demo;
+mod digests;
 mod dualstack;
 mod ec2;
 mod endurance;

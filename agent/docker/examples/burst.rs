@@ -95,6 +95,7 @@ fn task(image: &str, mode: NetworkMode) -> TaskSpec {
         name: ContainerName::new("main").expect("a name"),
         arn_id: String::new(),
         image: image.to_owned(),
+        image_digest: None,
         repository_credentials: None,
         essential: true,
         cpu_units: 0,
@@ -144,6 +145,7 @@ fn task(image: &str, mode: NetworkMode) -> TaskSpec {
         memory_mib: None,
         containers: vec![container],
         volumes: Vec::new(),
+        pull_only: false,
         launch_type: String::new(),
         tags: BTreeMap::new(),
     }

@@ -8,6 +8,7 @@ mod namespaces;
 
 use crate::labels::{self, PREFIX};
 use crate::logs::{self, LogTarget};
+use crate::reference::wanted_image;
 use bollard::models::{
     ContainerCreateBody, DeviceMapping, DeviceRequest, HealthConfig, HostConfig, PortBinding, PortMap,
     ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
@@ -136,7 +137,7 @@ pub fn container_config(input: &ContainerInput<'_>) -> Result<CreateContainer, C
     let attachment = attachment(task, container, bindings, sandbox)?;
     let joins = matches!(attachment, Attachment::Join(_));
     let body = ContainerCreateBody {
-        image: Some(container.image.clone()),
+        image: Some(wanted_image(container)),
         cmd: container.command.clone(),
         entrypoint: container.entry_point.clone(),
         env: Some(container.environment.iter().map(|v| format!("{}={}", v.name, v.value)).collect()),

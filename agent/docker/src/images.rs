@@ -21,19 +21,18 @@ pub struct ImageInfo {
 }
 
 impl ImageInfo {
-    /// The digest (`sha256:…`) under which the repository of `reference` knows the image; any digest when that
-    /// repository is not among them, `None` when it has none.
+    /// The digest (`sha256:…`) under which the repository of `reference` knows the image; the one that `reference`
+    /// itself has, if it has one and the repository knows the image by it. `None` when the repository does not know the
+    /// image: it was built or loaded here, or comes from another one, whose digests would be good for nothing in this.
     #[must_use]
     pub fn digest(&self, reference: &str) -> Option<&str> {
-        let wanted = ImageRef::parse(reference).ok();
-        let same = |entry: &&String| {
-            wanted
-                .as_ref()
-                .zip(entry.split_once('@'))
-                .is_some_and(|(w, (name, _))| familiar(name) == familiar(w.name()))
-        };
-        let found = self.repo_digests.iter().find(same).or(self.repo_digests.first())?;
-        found.split_once('@').map(|(_, digest)| digest)
+        let wanted = ImageRef::parse(reference).ok()?;
+        let entries = self.repo_digests.iter().filter_map(|entry| entry.split_once('@'));
+        let digests = entries.filter(|(name, _)| familiar(name) == familiar(wanted.name())).map(|(_, digest)| digest);
+        let mut digests = digests.collect::<Vec<_>>();
+        // One image can have several: the registry was given it in several forms.
+        digests.sort_by_key(|digest| *digest != wanted.tag_or_digest());
+        digests.first().copied()
     }
 }
 

@@ -245,13 +245,8 @@ impl Task {
     ) {
         match result {
             Ok(digest) => {
-                self.record.times.pull_stopped_at = Some(now);
-                let container = &mut self.record.containers[i];
-                container.image_digest = digest.or(container.image_digest.take());
-                if container.phase == Phase::Waiting {
-                    container.phase = Phase::Pulled;
-                }
                 self.live.retries.remove(&(step.lane(), Verb::Pull));
+                self.image_is_here(i, digest, now);
             }
             Err(Failure::Away(text)) => self.again(step, Patience::Start, &text, now),
             Err(Failure::Unknown(text) | Failure::TimedOut(text) | Failure::Passing(text)) => {

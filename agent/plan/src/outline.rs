@@ -40,6 +40,9 @@ pub struct Outline {
     /// Whether its containers share a namespace that a container of the agent's holds.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub namespaces: bool,
+    /// Whether it is over once its images are here, and nothing of it is made.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pull_only: bool,
 }
 
 /// One container of an [`Outline`].
@@ -139,6 +142,7 @@ impl Outline {
             volumes: names(spec, VolumeSpec::lives_with_task),
             shared_volumes: names(spec, VolumeSpec::is_shared),
             namespaces: spec.pid_mode == Some(PidMode::Task) || spec.ipc_mode == Some(IpcMode::Task),
+            pull_only: spec.pull_only,
         }
     }
 }

@@ -31,6 +31,8 @@ pub const RESTARTED_BEHIND: &str = "somebody started the stopped container again
 
 /// A container that was to be started again is not any more.
 pub const NOT_RESTARTED: &str = "The task was stopped before the container was started again";
+/// A task that only wanted its images has them.
+pub const PULLED: &str = "The images are on the host; nothing else was asked for (longshore.pull-only)";
 /// A container was stopped to be started again.
 pub const UNHEALTHY: &str = "stopped by the agent: its health check said that it is unhealthy";
 

@@ -138,6 +138,7 @@ impl Task {
             volumes: Vec::new(),
             shared_volumes: Vec::new(),
             namespaces: false,
+            pull_only: false,
         };
         let mut record = TaskRecord::new(&outline, Wish::Run, now);
         record.ending =
@@ -179,15 +180,19 @@ impl Task {
         }
     }
 
-    /// Takes in what an assignment says of a task that is known. Applying it twice changes nothing.
-    pub fn assign(&mut self, assigned: &AssignedTask, now: Timestamp) {
+    /// Takes in what an assignment says of a task that is known. Applying it twice changes nothing. Says whether it
+    /// told something of the definition that was not known.
+    pub fn assign(&mut self, assigned: &AssignedTask, now: Timestamp) -> bool {
         let names = |spec: &TaskSpec| spec.containers.iter().map(|c| c.name.clone()).collect::<Vec<_>>();
+        let mut learned = self.learn_digests(&assigned.spec);
         if self.spec.is_none() && names(&assigned.spec).iter().eq(self.record.containers.iter().map(|c| &c.name)) {
             self.outline = Arc::new(Outline::of(&assigned.spec));
             self.spec = Some(assigned.spec.clone());
+            learned = true;
         }
         self.wish_present(Some(assigned.desired), &assigned.stop_reason, assigned.may_start);
         self.settle(now);
+        learned
     }
 
     /// The task is in an assignment of which it could not be read more than `desired` and why it should stop, if it

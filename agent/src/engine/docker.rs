@@ -305,9 +305,8 @@ impl Images for DockerDriver {
                 let what_to_do = refused_by_registry(reference, own, shown.is_some());
                 Failure::Lasting(format!("{}; {what_to_do}", e.ecs_reason()))
             }
-            PullError::Reference { .. } | PullError::NotFound { .. } | PullError::Disk { .. } => {
-                Failure::Lasting(e.ecs_reason())
-            }
+            PullError::NotFound { .. } => Failure::ImageMissing(e.ecs_reason()),
+            PullError::Reference { .. } | PullError::Disk { .. } => Failure::Lasting(e.ecs_reason()),
             PullError::Unreachable { .. } | PullError::Stalled { .. } | PullError::Other { .. } => {
                 Failure::Passing(e.ecs_reason())
             }

@@ -1,9 +1,10 @@
 //! Carries one step out: a call or two to a driver, within the limits on how many go on at once. Makes no choices.
 
 use super::drivers::{CreateRequest, Drivers};
-use super::images::{self, Keeper};
+use super::images::Keeper;
 use crate::crash;
 use crate::metadata::environment;
+use longshore_docker::wanted_image;
 use longshore_model::{ContainerName, IpcMode, PidMode, TaskId, TaskSpec};
 use longshore_plan::{Failure, Made, Outcome, ResourceKind, Step};
 use std::collections::HashMap;
@@ -21,11 +22,14 @@ pub struct Limits {
     pub removals: usize,
     /// Inspections.
     pub inspections: usize,
+    /// Pulls of images that no task waits for yet. Fewer than the pulls that can go on at once: a task that is to run
+    /// finds room for its own.
+    pub pulls_ahead: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { creates: 4, starts: longshore_docker::BURST_IN_FLIGHT, removals: 4, inspections: 16 }
+        Self { creates: 4, starts: longshore_docker::BURST_IN_FLIGHT, removals: 4, inspections: 16, pulls_ahead: 2 }
     }
 }
 
@@ -61,6 +65,7 @@ struct Slots {
     starts: Semaphore,
     removals: Semaphore,
     inspections: Semaphore,
+    pulls_ahead: Semaphore,
 }
 
 impl Executor {
@@ -72,6 +77,7 @@ impl Executor {
             starts: Semaphore::new(limits.starts),
             removals: Semaphore::new(limits.removals),
             inspections: Semaphore::new(limits.inspections),
+            pulls_ahead: Semaphore::new(limits.pulls_ahead),
         };
         Self { drivers, images, slots: Arc::new(slots), parents: Arc::default() }
     }
@@ -87,9 +93,10 @@ impl Executor {
             Step::Release(kind) => Outcome::Released(self.release(task, kind).await),
             Step::Pull(i) => Outcome::Pulled(match spec.as_ref().and_then(|s| s.containers.get(*i)) {
                 Some(container) => {
-                    let behavior = images::behavior_of(container);
-                    let own = images::credentials_of(task, container);
-                    self.images.get(&container.image, behavior, own).await.map(|image| image.digest)
+                    let ahead = spec.as_ref().is_some_and(|spec| spec.pull_only);
+                    // Outside of the keeper: a task that wants the same image does not wait for its turn here.
+                    let _slot = if ahead { Some(self.slots.pulls_ahead.acquire().await) } else { None };
+                    self.images.image_of(task, container).await.map(|image| image.digest)
                 }
                 None => Err(no_spec()),
             }),
@@ -203,7 +210,7 @@ impl Executor {
         let created = self.drivers.containers.create(&request).await;
         crash::after("B5-created");
         if let Err(Failure::ImageMissing(_)) = &created {
-            self.images.forget(&request.spec.containers[request.index].image);
+            self.images.forget(&wanted_image(&request.spec.containers[request.index]));
         }
         created
     }

@@ -1,5 +1,6 @@
 //! When an image is pulled and when the one that is here will do; one pull for each image, however many wait for it.
-//! The agent's configuration says when, and a container's label `longshore.pull-behavior` for that container.
+//! The agent's configuration says when, and a container's label `longshore.pull-behavior` for that container. One that
+//! is pinned to a digest is pulled only when that image is not here: what a digest names is never outdated.
 //!
 //! A short memory of images that were just seen spares a burst of equal tasks the question. It may be wrong for a few
 //! seconds after somebody removes an image: the create then says that the image is missing, and [`Keeper::forget`] and
@@ -13,6 +14,7 @@ use crate::config::PullBehavior;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use longshore_docker::labels::PULL_BEHAVIOR;
+use longshore_docker::wanted_image;
 use longshore_model::{ContainerSpec, TaskId};
 use longshore_plan::Failure;
 use std::collections::HashMap;
@@ -97,6 +99,30 @@ impl Keeper {
     pub fn new(images: Arc<dyn Images>, credentials: Arc<dyn TaskCredentials>, behavior: PullBehavior) -> Self {
         let pulls = Arc::new(Semaphore::new(MAX_PULLS));
         Self { images, credentials, behavior, state: Arc::default(), pulls }
+    }
+
+    /// The image of a task's container, pulled if it has to be: the one of its digest when it is pinned to one, else what
+    /// its name means now.
+    ///
+    /// # Errors
+    /// As [`Keeper::get`].
+    pub async fn image_of(&self, task: TaskId, container: &ContainerSpec) -> Result<Image, Failure> {
+        let wanted = wanted_image(container);
+        let own = credentials_of(task, container);
+        let Some(digest) = &container.image_digest else {
+            return self.get(&wanted, behavior_of(container), own).await;
+        };
+        match self.get(&wanted, Some(PullBehavior::PreferCached), own).await {
+            // Found by its digest, it has it, whatever else it has.
+            Ok(_) => Ok(Image { digest: Some(digest.to_string()) }),
+            Err(Failure::ImageMissing(text)) => Err(Failure::ImageMissing(format!(
+                "{text}; `{}` was resolved to {digest} for the tasks that were started together with this one, and \
+                 the registry does not have that image any more: push it again, or start new tasks, for which the tag \
+                 is resolved anew",
+                container.image
+            ))),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// The image, pulled if it has to be by `behavior`, or by the agent's when that is absent, with the credentials of

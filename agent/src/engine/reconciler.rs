@@ -472,7 +472,7 @@ impl Reconciler {
     pub(super) fn pull_progress(&self, task: &Task, i: usize) -> Option<String> {
         let waiting = task.record.containers[i].phase == Phase::Waiting;
         let spec = task.spec.as_ref().filter(|_| waiting)?;
-        self.executor.pull_progress(&spec.containers[i].image)
+        self.executor.pull_progress(&longshore_docker::wanted_image(&spec.containers[i]))
     }
 }
 

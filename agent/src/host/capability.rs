@@ -19,6 +19,9 @@ const ENVIRONMENT_FILES: &str = "longshore.environment-files";
 /// Ours: health probes by the agent.
 const HEALTH_PROBES: &str = "longshore.health-probes";
 
+/// Ours: tasks of which only the images are wanted.
+const PULL_ONLY: &str = "longshore.pull-only";
+
 /// What this agent does itself, with any engine that it takes.
 const OURS: [&str; 4] = [
     "container-health-check",
@@ -59,7 +62,7 @@ pub(super) fn offered(settings: &HostSettings, probed: &Probed) -> BTreeSet<Stri
         all.insert(ENVIRONMENT_FILES.to_owned());
     }
     all.extend(OURS.map(|name| format!("{NEW}{name}")));
-    all.insert(HEALTH_PROBES.to_owned());
+    all.extend([HEALTH_PROBES, PULL_ONLY].map(str::to_owned));
     if settings.allow_privileged {
         all.insert(format!("{OLD}privileged-container"));
     }

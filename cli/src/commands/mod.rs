@@ -3,6 +3,7 @@
 mod cluster;
 mod describe;
 mod host;
+mod image;
 mod join_token;
 mod logs;
 mod overrides;
@@ -36,6 +37,7 @@ pub(crate) fn execute(context: &Context, command: Command) -> Result<(), Fault> 
         Command::Cluster(command) => cluster::execute(context, command),
         Command::Host(HostCommand::JoinToken(command)) => join_token::execute(context, command),
         Command::Host(command) => host::execute(context, command),
+        Command::Image(command) => image::execute(context, command),
         Command::TaskDef(command) => task_def::execute(context, command),
         Command::Run(args) => run::execute(context, *args),
         Command::Ps(args) => ps::execute(context, &args),

@@ -6,8 +6,8 @@
 use crate::keys;
 use crate::records::{
     AccessKey, Account, Activation, ActivationKey, ClientToken, ClientTokenKey, Cluster, Definition, DefinitionKey,
-    FamilyRecord, HostLeases, Instance, Network, RecordError, Secret, SecretKey, SecurityGroup, Setting, SettingKey,
-    Task, decode, encode,
+    FamilyRecord, HostLeases, ImagePins, Instance, Network, PinKey, RecordError, Secret, SecretKey, SecurityGroup,
+    Setting, SettingKey, Task, decode, encode,
 };
 use longshore_model::{ClusterKey, GroupId, InstanceId, NetworkStatus, TaskId};
 use longshore_store::Write;
@@ -38,6 +38,8 @@ pub(crate) enum Change {
     ForgetLeases(InstanceId),
     /// Not kept: an agent says it again in each session.
     NetworkStatus(InstanceId, Arc<NetworkStatus>),
+    Pins(Arc<ImagePins>),
+    ForgetPins(PinKey),
     Task(Arc<Task>),
     ForgetTask(TaskId),
     ClientToken(Arc<ClientToken>),
@@ -72,6 +74,8 @@ impl Change {
             Self::Leases(r) => put(keys::leases(r.instance), &**r),
             Self::ForgetLeases(id) => (keys::leases(*id), Write::Delete),
             Self::NetworkStatus(..) => return None,
+            Self::Pins(r) => put(keys::pins(&r.key), &**r),
+            Self::ForgetPins(key) => (keys::pins(key), Write::Delete),
             Self::Task(r) => put(keys::task(r.id), &**r),
             Self::ForgetTask(id) => (keys::task(*id), Write::Delete),
             Self::ClientToken(r) => put(keys::client_token(&r.key), &**r),
@@ -92,13 +96,14 @@ impl Change {
             Self::Definition(_) | Self::ForgetDefinition(_) => 7,
             Self::Instance(_) | Self::ForgetInstance(_) => 8,
             Self::Leases(_) | Self::ForgetLeases(_) | Self::NetworkStatus(..) => 9,
-            Self::Task(_) | Self::ForgetTask(_) => 10,
-            Self::ClientToken(_) | Self::ForgetClientToken(_) => 11,
+            Self::Pins(_) | Self::ForgetPins(_) => 10,
+            Self::Task(_) | Self::ForgetTask(_) => 11,
+            Self::ClientToken(_) | Self::ForgetClientToken(_) => 12,
         }
     }
 
     /// How many ranks there are.
-    pub(crate) const RANKS: usize = 12;
+    pub(crate) const RANKS: usize = 13;
 
     /// The change that the entry of a store came from; `None` for what is not part of the state.
     ///
@@ -126,6 +131,7 @@ impl Change {
             Some("family") => Self::Family(Arc::new(decode(&key, value)?)),
             Some("definition") => Self::Definition(Arc::new(decode(&key, value)?)),
             Some("instance") => Self::Instance(Arc::new(decode(&key, value)?)),
+            Some("pins") => Self::Pins(Arc::new(decode(&key, value)?)),
             Some("task") => Self::Task(Arc::new(decode(&key, value)?)),
             Some("token") => Self::ClientToken(Arc::new(decode(&key, value)?)),
             _ => return Err(RecordError::UnknownKey(key.into_owned())),

@@ -306,8 +306,10 @@ impl Core {
         let assigned = |id: &TaskId| {
             let task = state.task(*id)?;
             let definition = state.definition(&task.definition)?;
+            let mut spec = render(&self.inner.account, task, definition);
+            state.pin(task, &mut spec);
             let assigned = AssignedTask {
-                spec: Arc::new(render(&self.inner.account, task, definition)),
+                spec: Arc::new(spec),
                 desired: task.desired,
                 may_start: !task.may_have_started,
                 stop_reason: task.stop.as_ref().map(|stop| stop.reason.clone()).unwrap_or_default(),

@@ -2,7 +2,7 @@
 //!
 //! Names of regions, clusters, families and settings hold no `/`; what may hold one stands last in its key.
 
-use crate::records::{ActivationKey, ClientTokenKey, DefinitionKey, FamilyKey, SecretKey, SettingKey};
+use crate::records::{ActivationKey, ClientTokenKey, DefinitionKey, FamilyKey, PinKey, SecretKey, SettingKey};
 use longshore_model::{ClusterKey, GroupId, InstanceId, TaskId};
 
 /// The account. One key.
@@ -51,6 +51,10 @@ pub(crate) fn security_group(id: GroupId) -> String {
 
 pub(crate) fn leases(instance: InstanceId) -> String {
     format!("leases/{instance}")
+}
+
+pub(crate) fn pins(key: &PinKey) -> String {
+    format!("pins/{key}")
 }
 
 pub(crate) fn task(id: TaskId) -> String {

@@ -21,9 +21,42 @@ use longshore_model::{
 use std::collections::BTreeMap;
 use volumes::{mount_point, volume, volumes_from};
 
-/// What `task`'s agent is to run. Never changes for one task.
+/// What `task`'s agent is to run, but for the digests of images that come to be known. Never changes for one task.
 #[must_use]
 pub fn render(account: &AccountId, task: &Task, definition: &Definition) -> TaskSpec {
+    let whole = whole(account, task, definition);
+    if task.pull_only { only_images(whole) } else { whole }
+}
+
+/// What is left of a task of which only the images are wanted: nothing that its host would have to make or give.
+fn only_images(whole: TaskSpec) -> TaskSpec {
+    let bare = |c: ContainerSpec| ContainerSpec {
+        environment: Vec::new(),
+        environment_files: Vec::new(),
+        port_mappings: Vec::new(),
+        mount_points: Vec::new(),
+        volumes_from: Vec::new(),
+        links: Vec::new(),
+        privileged: false,
+        log: None,
+        gpu_ids: Vec::new(),
+        lifecycle: Lifecycle::default(),
+        ..c
+    };
+    TaskSpec {
+        network_mode: NetworkMode::None,
+        awsvpc: None,
+        pid_mode: None,
+        ipc_mode: None,
+        cpu_units: None,
+        memory_mib: None,
+        containers: whole.containers.into_iter().map(bare).collect(),
+        volumes: Vec::new(),
+        ..whole
+    }
+}
+
+fn whole(account: &AccountId, task: &Task, definition: &Definition) -> TaskSpec {
     let body = &*definition.body;
     let overrides = task.overrides.as_deref();
     let mode = network_mode(body);
@@ -52,6 +85,7 @@ pub fn render(account: &AccountId, task: &Task, definition: &Definition) -> Task
             .filter_map(|(c, given)| container(mode, c, container_override(overrides, c), given))
             .collect(),
         volumes: body.volumes.iter().flatten().filter_map(volume).collect(),
+        pull_only: task.pull_only,
         launch_type: task.launch_type.as_str().to_owned(),
         tags: task.tags.clone(),
     }
@@ -95,6 +129,7 @@ fn container(
         name: ContainerName::new(c.name.as_deref()?).ok()?,
         arn_id: given.arn_id.to_string(),
         image: c.image.clone()?,
+        image_digest: None,
         repository_credentials: c
             .repository_credentials
             .as_ref()

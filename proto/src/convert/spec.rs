@@ -31,6 +31,7 @@ impl From<TaskSpec> for v1::TaskSpec {
             ipc_mode: spec.ipc_mode.map_or(v1::IpcMode::Unspecified, v1::IpcMode::from).into(),
             tags: spec.tags.into_iter().collect(),
             launch_type: spec.launch_type,
+            pull_only: spec.pull_only,
         }
     }
 }
@@ -75,6 +76,7 @@ impl TryFrom<v1::TaskSpec> for TaskSpec {
             memory_mib: spec.memory_mib,
             containers,
             volumes,
+            pull_only: spec.pull_only,
             launch_type: spec.launch_type,
             tags: spec.tags.into_iter().collect(),
         })
@@ -121,6 +123,7 @@ impl From<ContainerSpec> for v1::ContainerSpec {
             name: container.name.into(),
             arn_id: container.arn_id,
             image: container.image,
+            image_digest: container.image_digest.map(Into::into),
             essential: container.essential,
             cpu_units: container.cpu_units,
             memory_mib: container.memory_mib,
@@ -173,6 +176,7 @@ impl TryFrom<v1::ContainerSpec> for ContainerSpec {
             name: id("name", ContainerName::new(container.name))?,
             arn_id: container.arn_id,
             image: container.image,
+            image_digest: container.image_digest.map(|text| id("image_digest", text.parse())).transpose()?,
             repository_credentials: Some(container.repository_credentials).filter(|secret| !secret.is_empty()),
             essential: container.essential,
             cpu_units: container.cpu_units,

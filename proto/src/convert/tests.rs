@@ -135,6 +135,7 @@ fn refusals_name_the_field() {
     assert_eq!(task_field(|spec| spec.containers.push(spec.containers[0].clone())), "spec.containers");
     assert_eq!(container(|c| c.name = String::new()), "spec.containers[0].name");
     assert_eq!(container(|c| c.image = String::new()), "spec.containers[0].image");
+    assert_eq!(container(|c| c.image_digest = Some("latest".to_owned())), "spec.containers[0].image_digest");
     let port = |container_port, host_port, protocol| {
         task_field(|spec| {
             let mapping = v1::PortMapping { container_port, host_port, protocol, count: 2 };

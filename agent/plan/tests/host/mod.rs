@@ -198,6 +198,7 @@ fn spec(n: usize, shape: &Shape) -> TaskSpec {
         name: name(i),
         arn_id: String::new(),
         image: "image".into(),
+        image_digest: None,
         repository_credentials: None,
         essential: part.essential,
         cpu_units: 0,
@@ -272,6 +273,7 @@ fn spec(n: usize, shape: &Shape) -> TaskSpec {
             .then(|| VolumeSpec { name: "v".into(), source: VolumeSource::Task })
             .into_iter()
             .collect(),
+        pull_only: false,
         launch_type: String::new(),
         tags: BTreeMap::new(),
     }
@@ -491,7 +493,7 @@ impl World {
             stop_reason: "because".into(),
         };
         match self.tasks.get_mut(&spec.id) {
-            Some(task) => task.assign(&assigned, self.now),
+            Some(task) => drop(task.assign(&assigned, self.now)),
             None => {
                 self.tasks.insert(spec.id, Task::new(&assigned, self.now));
             }

@@ -175,7 +175,7 @@ impl Containers for FakeHost {
         let container = request.spec.containers[request.index].name.clone();
         tokio::time::sleep(Duration::from_millis(9)).await;
         let mut state = self.begin("create", &container)?;
-        if !state.images.contains(&request.spec.containers[request.index].image) {
+        if !state.images.contains(&longshore_docker::wanted_image(&request.spec.containers[request.index])) {
             return Err(Failure::ImageMissing("No such image".into()));
         }
         let key = (request.spec.id, container);

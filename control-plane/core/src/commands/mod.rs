@@ -7,6 +7,7 @@ mod definition;
 mod group;
 mod instance;
 mod network;
+mod pins;
 mod place;
 mod report;
 mod secret;

@@ -6,6 +6,7 @@
 use crate::agent::{SessionError, SessionId};
 use crate::change::Change;
 use crate::command::{Command, Tx};
+use crate::commands::pins;
 use crate::records::{Stop, Task};
 use longshore_model::{
     ContainerName, ContainerReport, ContainerStatus, DesiredStatus, EniReport, InstanceId, Lease, TaskReport,
@@ -55,6 +56,7 @@ pub(crate) enum Since {
 /// Records what reports say of tasks that are this instance's.
 pub(crate) fn take_reports(tx: &mut Tx<'_>, instance: InstanceId, reports: &[TaskReport], since: Since) {
     let leases = tx.state().host(instance).map(|host| tx.state().leases(host)).unwrap_or_default();
+    let mut taken = Vec::new();
     for report in reports {
         let Some(task) = tx.state().task(report.task).filter(|task| task.instance == instance) else {
             tracing::debug!(task = %report.task, %instance, "ignoring a report of a task that is not this host's");
@@ -74,9 +76,13 @@ pub(crate) fn take_reports(tx: &mut Tx<'_>, instance: InstanceId, reports: &[Tas
             ours
         });
         if let Some(changed) = merge(&task, report, eni, since, tx.now, &names) {
-            tx.change(Change::Task(Arc::new(changed)));
+            let changed = Arc::new(changed);
+            tx.change(Change::Task(Arc::clone(&changed)));
+            taken.push(changed);
         }
     }
+    // After all of them: who said itself which image it has needs not be told.
+    pins::keep(tx, &taken);
 }
 
 /// The task as it is after `report`; `None` when the report says nothing new.

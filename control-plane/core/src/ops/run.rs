@@ -1,10 +1,10 @@
 //! RunTask and StartTask.
 
 use crate::commands::{Launch, Launched, NewTask, PlaceError, PlaceTasks, Refusal, Target, plan, repeated};
-use crate::needs::needs;
+use crate::needs::{Needs, needs};
 use crate::ops::instances::arn as instance_arn;
 use crate::ops::{Ctx, check, network, overrides};
-use crate::records::{ClientTokenKey, Definition, DefinitionStatus, Tags};
+use crate::records::{ClientTokenKey, Definition, DefinitionStatus, PinKey, Tags};
 use crate::show;
 use aws_lc_rs::digest::{SHA256, digest};
 use longshore_ecs_api::enums::{Compatibility, LaunchType, PropagateTags};
@@ -15,7 +15,7 @@ use longshore_ecs_api::types::{
 };
 use longshore_ecs_api::{ApiError, Operation};
 use longshore_model::{Attribute, ClusterKey};
-use longshore_sched::{Constraint, Request, Strategy};
+use longshore_sched::{Claim, Constraint, Request, Strategy};
 use std::sync::Arc;
 
 /// ECS's limits.
@@ -25,6 +25,10 @@ const MAX_STRATEGIES: usize = 5;
 const MAX_STARTED_BY: usize = 128;
 const MAX_GROUP: usize = 255;
 const MAX_TOKEN: usize = 64;
+
+/// Ours: the tag by which a request asks for the images of its tasks alone, and the capability of agents that know it.
+/// An agent that did not would run the task.
+const PULL_ONLY: &str = "longshore.pull-only";
 
 pub(crate) async fn run(ctx: Ctx<'_>, request: RunTaskRequest) -> Result<RunTaskResponse, ApiError> {
     let cluster = ctx.cluster(request.cluster.as_deref())?.record.key.clone();
@@ -167,24 +171,35 @@ fn prepare(ctx: &Ctx<'_>, common: Common) -> Result<Launch, ApiError> {
     }
     check_launch_type(&common.launch_type, definition)?;
     check_options(&common)?;
-    let interfaces = network::interfaces(ctx, &common.cluster, definition, common.network_configuration)?;
+    let mut tags = check::tags(common.tags)?;
+    let pull_only = pull_only(&tags)?;
+    let interfaces = match pull_only {
+        // Nothing of it will have a network.
+        true => None,
+        false => network::interfaces(ctx, &common.cluster, definition, common.network_configuration)?,
+    };
     let overrides = overrides::checked(common.overrides, &definition.body)?;
-    let needs = needs(&definition.body, overrides.as_deref())?;
+    let mut needs = needs(&definition.body, overrides.as_deref())?;
     let group = group(common.group, &definition.key.family)?;
     let started_by = started_by(common.started_by)?;
-    let required = definition
+    let mut required: Vec<Attribute> = definition
         .body
         .requires_attributes
         .iter()
         .flatten()
-        .filter_map(|attribute| Some(Attribute { name: attribute.name.clone()?, value: attribute.value.clone() }));
+        .filter_map(|attribute| Some(Attribute { name: attribute.name.clone()?, value: attribute.value.clone() }))
+        .collect();
+    if pull_only {
+        // It takes nothing of its host, and asks nothing but that its agent does not run it.
+        required = vec![Attribute { name: PULL_ONLY.to_owned(), value: None }];
+        needs = Needs { claim: Claim::default(), gpus: vec![0; needs.gpus.len()] };
+    }
     let constraints = match &common.target {
         Target::Cluster => constraints(common.constraints, definition)?,
         // Whoever names the instances has chosen.
         Target::Instances(_) => Vec::new(),
     };
     let containers = definition.body.container_definitions.as_ref().map_or(0, Vec::len);
-    let mut tags = check::tags(common.tags)?;
     match common.propagate_tags {
         None | Some(PropagateTags::None) => {}
         Some(PropagateTags::TaskDefinition) => {
@@ -200,6 +215,9 @@ fn prepare(ctx: &Ctx<'_>, common: Common) -> Result<Launch, ApiError> {
         }
     }
     add_managed_tags(&mut tags, common.managed_tags, &common.cluster);
+    let ids: Vec<NewTask> = (0..common.count).map(|_| NewTask::random(containers)).collect();
+    // Tasks of one call run the same images; of one by itself nobody else asks.
+    let pins = ids.first().filter(|_| ids.len() > 1).map(|first| PinKey::new(format!("run/{}", first.id)));
     Ok(Launch {
         cluster: common.cluster,
         definition: definition.key.clone(),
@@ -207,13 +225,15 @@ fn prepare(ctx: &Ctx<'_>, common: Common) -> Result<Launch, ApiError> {
         started_by,
         launch_type: common.launch_type,
         tags,
-        ids: (0..common.count).map(|_| NewTask::random(containers)).collect(),
+        ids,
+        pins,
+        pull_only,
         interfaces,
         gpus: needs.gpus,
         request: Request {
             count: common.count,
             claim: needs.claim,
-            required: required.collect(),
+            required,
             constraints,
             strategies: strategies(common.strategies)?,
             group,
@@ -222,6 +242,18 @@ fn prepare(ctx: &Ctx<'_>, common: Common) -> Result<Launch, ApiError> {
         target: common.target,
         token: common.token,
     })
+}
+
+/// Whether the request's tags say that only the images of the tasks are wanted on their hosts.
+fn pull_only(tags: &Tags) -> Result<bool, ApiError> {
+    match tags.get(PULL_ONLY).map(String::as_str) {
+        None => Ok(false),
+        Some("true") => Ok(true),
+        Some(other) => {
+            let text = format!("tags: `{PULL_ONLY}` must be `true` or be left out, and is `{other}`.");
+            Err(ApiError::invalid(text))
+        }
+    }
 }
 
 fn add_managed_tags(tags: &mut Tags, enabled: bool, cluster: &ClusterKey) {

@@ -64,6 +64,8 @@ impl State {
             }
             Change::Instance(instance) => self.put_instance(instance, touched),
             Change::ForgetInstance(id) => self.forget_instance(*id, touched),
+            Change::Pins(pins) => self.put_pins(pins, touched),
+            Change::ForgetPins(key) => self.forget_pins(key),
             Change::Task(task) => self.put_task(task, touched),
             Change::ForgetTask(id) => self.forget_task(*id, touched),
             Change::ClientToken(token) => {
@@ -235,6 +237,7 @@ impl State {
             self.count(task);
         }
         self.follow_task(old.as_deref(), Some(task), touched);
+        self.follow_pins(old.as_deref(), Some(task));
         if let Some(over) = task.over_at {
             self.bury((over, Grave::Task(task.id)), true);
         }
@@ -245,6 +248,7 @@ impl State {
         self.unlist(&task);
         self.uncount(&task);
         self.follow_task(Some(&task), None, touched);
+        self.follow_pins(Some(&task), None);
         if let Some(users) = self.definition_users.get_mut(&task.definition) {
             *users -= 1;
             if *users == 0 {
@@ -303,7 +307,8 @@ fn joined_by(record: &Instance) -> Option<JoinedBy> {
 /// What an agent is told of a task; `None` when the task is not part of its assignment.
 ///
 /// Whether a start is still possible is told too, and does not count: it only changes after the agent itself
-/// said something, and a complete assignment carries it to an agent that has forgotten.
+/// said something, and a complete assignment carries it to an agent that has forgotten. Digests of images are told with
+/// the pins that they come from (`State::put_pins`).
 fn assigned(task: Option<&Task>) -> Option<DesiredStatus> {
     task.filter(|task| task.is_live()).map(|task| task.desired)
 }

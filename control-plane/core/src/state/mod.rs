@@ -8,6 +8,7 @@ mod apply;
 mod cluster;
 mod host;
 mod network;
+mod pins;
 mod sets;
 #[cfg(test)]
 mod tests;
@@ -56,6 +57,7 @@ pub struct State {
     definition_users: HashMap<DefinitionKey, u32>,
     doomed_definitions: OrdSet<DefinitionKey>,
     tasks: HashMap<TaskId, Arc<Task>>,
+    pins: pins::Pins,
     task_sets: HashMap<(TaskSet, DesiredStatus), OrdSet<TaskId>>,
     client_tokens: OrdMap<ClientTokenKey, Arc<ClientToken>>,
     graves: OrdSet<(Timestamp, Grave)>,

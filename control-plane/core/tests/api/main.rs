@@ -6,6 +6,7 @@
 mod clusters;
 mod definitions;
 mod durability;
+mod images;
 mod instances;
 mod network;
 mod secrets;

@@ -96,6 +96,7 @@ pub(super) fn task(id: TaskId, desired: DesiredStatus) -> AssignedTask {
         memory_mib: None,
         containers: vec![container.try_into().expect("a container")],
         volumes: Vec::new(),
+        pull_only: false,
         launch_type: String::new(),
         tags: std::collections::BTreeMap::new(),
     };

@@ -3,9 +3,10 @@
 use longshore_model::{
     AssignedTask, Assignment, Attribute, Backoff, ClusterName, ContainerCondition, ContainerName, ContainerReport,
     ContainerSpec, ContainerStatus, Dependency, DesiredStatus, Device, DockerVolume, EnvVar, Generation, HealthCheck,
-    HealthStatus, HostFacts, HostPort, HostVersions, IpcMode, Lifecycle, Link, LinuxParameters, LogConfig, MountPoint,
-    NetworkBinding, NetworkMode, PidMode, PortMapping, Protocol, Resources, RestartPolicy, StopCode, StopInfo, TaskId,
-    TaskReport, TaskSpec, TaskStatus, Timestamp, Tmpfs, Ulimit, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom,
+    HealthStatus, HostFacts, HostPort, HostVersions, ImageDigest, IpcMode, Lifecycle, Link, LinuxParameters, LogConfig,
+    MountPoint, NetworkBinding, NetworkMode, PidMode, PortMapping, Protocol, Resources, RestartPolicy, StopCode,
+    StopInfo, TaskId, TaskReport, TaskSpec, TaskStatus, Timestamp, Tmpfs, Ulimit, VolumeScope, VolumeSource,
+    VolumeSpec, VolumesFrom,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option::of;
@@ -162,6 +163,13 @@ fn lifecycle() -> impl Strategy<Value = Lifecycle> {
     })
 }
 
+fn digest() -> impl Strategy<Value = ImageDigest> {
+    any::<[u64; 4]>().prop_map(|words| {
+        let digits: String = words.iter().map(|word| format!("{word:016x}")).collect();
+        ImageDigest::new(format!("sha256:{digits}")).expect("64 digits")
+    })
+}
+
 /// A container that mounts the volume `data`.
 fn container() -> impl Strategy<Value = ContainerSpec> {
     let mount = (path(), any::<bool>()).prop_map(|(container_path, read_only)| MountPoint {
@@ -174,14 +182,15 @@ fn container() -> impl Strategy<Value = ContainerSpec> {
     let maps = || btree_map(text(), text(), 0..3);
     let texts = || vec(text(), 0..3);
     (
-        (name(), text(), name(), any::<[bool; 6]>(), any::<u32>(), of(any::<u32>()), of(any::<u32>())),
+        (name(), text(), (name(), of(digest())), any::<[bool; 6]>(), any::<u32>(), of(any::<u32>()), of(any::<u32>())),
         (of(texts()), of(texts()), of(text()), of(text()), of(text()), of(name())),
         (vec(variable, 0..3), vec(port_mapping(), 0..3), vec(mount, 0..2), vec(ulimit(), 0..2), linux()),
         (maps(), texts(), texts(), texts(), texts(), maps()),
         (of(log), of(any::<u32>()), vec(name(), 0..2), texts(), lifecycle()),
     )
         .prop_map(|(basics, image, lists, more, rest)| {
-            let (name, arn_id, image_name, flags, cpu_units, memory_mib, memory_reservation_mib) = basics;
+            let (name, arn_id, (image_name, image_digest), flags, cpu_units, memory_mib, memory_reservation_mib) =
+                basics;
             let (entry_point, command, working_directory, user, hostname, repository_credentials) = image;
             let (environment, port_mappings, mount_points, ulimits, linux) = lists;
             let (docker_labels, dns_servers, dns_search, extra_hosts, security_options, sysctls) = more;
@@ -191,6 +200,7 @@ fn container() -> impl Strategy<Value = ContainerSpec> {
                 name: ContainerName::new(name).expect("a name"),
                 arn_id,
                 image: image_name,
+                image_digest,
                 repository_credentials,
                 essential,
                 cpu_units,
@@ -244,11 +254,11 @@ fn task_spec() -> impl Strategy<Value = TaskSpec> {
         vec((container(), of(select(ContainerCondition::ALL))), 1..4),
         source,
         awsvpc(),
-        (pid_mode, ipc_mode, any::<bool>()),
+        (pid_mode, ipc_mode, any::<[bool; 2]>()),
         (text(), btree_map(text(), text(), 0..3)),
     )
         .prop_map(|(basics, cpu_units, memory_mib, containers, source, awsvpc, shares, metadata)| {
-            let (pid_mode, ipc_mode, read_only) = shares;
+            let (pid_mode, ipc_mode, [read_only, pull_only]) = shares;
             let (launch_type, tags) = metadata;
             let (id, arn, cluster, family, revision, group, network_mode) = basics;
             let mut ordered: Vec<ContainerSpec> = Vec::new();
@@ -284,6 +294,7 @@ fn task_spec() -> impl Strategy<Value = TaskSpec> {
                 memory_mib,
                 containers: ordered,
                 volumes,
+                pull_only,
                 launch_type,
                 tags,
             }
