@@ -15,6 +15,7 @@ mod ec2;
 mod endurance;
 mod faults;
 mod fields;
+mod fulldisk;
 mod group_model;
 mod hosts;
 mod images;

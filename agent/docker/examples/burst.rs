@@ -143,6 +143,7 @@ fn task(image: &str, mode: NetworkMode) -> TaskSpec {
         memory_mib: None,
         containers: vec![container],
         volumes: Vec::new(),
+        ephemeral_storage_mib: None,
         launch_type: String::new(),
         tags: BTreeMap::new(),
     }

@@ -25,6 +25,7 @@
 //! waits before it is started is in `order`.
 
 mod company;
+pub mod disk;
 pub mod interface;
 pub mod names;
 pub mod observe;

@@ -5,7 +5,7 @@
 //! seconds after somebody removes an image: the create then says that the image is missing, and [`Keeper::forget`] and
 //! another try mend it.
 
-use super::drivers::{Image, Images};
+use super::drivers::{Image, Images, Plenty, Room};
 use crate::config::PullBehavior;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
@@ -34,6 +34,7 @@ type Fetch = BoxFuture<'static, Result<Image, Failure>>;
 #[derive(Clone)]
 pub struct Keeper {
     images: Arc<dyn Images>,
+    room: Arc<dyn Room>,
     behavior: PullBehavior,
     state: Arc<Mutex<State>>,
     pulls: Arc<Semaphore>,
@@ -67,7 +68,19 @@ impl Keeper {
     /// A keeper that pulls as `behavior` says.
     #[must_use]
     pub fn new(images: Arc<dyn Images>, behavior: PullBehavior) -> Self {
-        Self { images, behavior, state: Arc::default(), pulls: Arc::new(Semaphore::new(MAX_PULLS)) }
+        let pulls = Arc::new(Semaphore::new(MAX_PULLS));
+        Self { images, room: Arc::new(Plenty), behavior, state: Arc::default(), pulls }
+    }
+
+    /// The same on the disk that `room` looks after.
+    #[must_use]
+    pub fn on(self, room: Arc<dyn Room>) -> Self {
+        Self { room, ..self }
+    }
+
+    /// The engine found no space on that disk.
+    pub async fn exhausted(&self, text: String) -> Failure {
+        self.room.exhausted(text).await
     }
 
     /// The image, pulled if it has to be by `behavior`, or by the agent's when that is absent. Dropping the future
@@ -77,6 +90,7 @@ impl Keeper {
     /// Why there is none.
     pub async fn get(&self, reference: &str, behavior: Option<PullBehavior>) -> Result<Image, Failure> {
         let wanted = (reference.to_owned(), behavior.unwrap_or(self.behavior));
+        let _hold = self.room.hold(reference).await;
         let fetch = {
             let mut state = self.lock();
             match state.seen.get(&wanted) {
@@ -154,11 +168,17 @@ impl Keeper {
     async fn pull(&self, reference: &str) -> Result<Image, Failure> {
         // Never closed; without a permit, as well as with one, the pull is right.
         let _slot = self.pulls.acquire().await;
+        self.room.admit().await?;
         tracing::info!(image = reference, "pulling");
         let say = |text: String| {
             self.lock().progress.insert(reference.to_owned(), text);
         };
-        let image = self.images.pull(reference, &say).await?;
+        let image = match self.images.pull(reference, &say).await {
+            Ok(image) => image,
+            Err(Failure::NoSpace(text)) => return Err(self.room.exhausted(text).await),
+            Err(failure) => return Err(failure),
+        };
+        self.room.pulled(&image.id);
         tracing::info!(image = reference, digest = image.digest, "pulled");
         self.lock().pulled.insert(reference.to_owned());
         Ok(image)

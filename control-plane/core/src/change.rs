@@ -8,7 +8,7 @@ use crate::records::{
     AccessKey, Account, Activation, ActivationKey, ClientToken, ClientTokenKey, Cluster, Definition, DefinitionKey,
     FamilyRecord, HostLeases, Instance, Network, RecordError, SecurityGroup, Setting, SettingKey, Task, decode, encode,
 };
-use longshore_model::{ClusterKey, GroupId, InstanceId, NetworkStatus, TaskId};
+use longshore_model::{ClusterKey, DiskStatus, GroupId, InstanceId, NetworkStatus, TaskId};
 use longshore_store::Write;
 use std::sync::Arc;
 
@@ -35,6 +35,8 @@ pub(crate) enum Change {
     ForgetLeases(InstanceId),
     /// Not kept: an agent says it again in each session.
     NetworkStatus(InstanceId, Arc<NetworkStatus>),
+    /// Not kept, as above.
+    DiskStatus(InstanceId, Arc<DiskStatus>),
     Task(Arc<Task>),
     ForgetTask(TaskId),
     ClientToken(Arc<ClientToken>),
@@ -66,7 +68,7 @@ impl Change {
             Self::ForgetInstance(id) => (keys::instance(*id), Write::Delete),
             Self::Leases(r) => put(keys::leases(r.instance), &**r),
             Self::ForgetLeases(id) => (keys::leases(*id), Write::Delete),
-            Self::NetworkStatus(..) => return None,
+            Self::NetworkStatus(..) | Self::DiskStatus(..) => return None,
             Self::Task(r) => put(keys::task(r.id), &**r),
             Self::ForgetTask(id) => (keys::task(*id), Write::Delete),
             Self::ClientToken(r) => put(keys::client_token(&r.key), &**r),
@@ -86,7 +88,7 @@ impl Change {
             Self::Family(_) => 6,
             Self::Definition(_) | Self::ForgetDefinition(_) => 7,
             Self::Instance(_) | Self::ForgetInstance(_) => 8,
-            Self::Leases(_) | Self::ForgetLeases(_) | Self::NetworkStatus(..) => 9,
+            Self::Leases(_) | Self::ForgetLeases(_) | Self::NetworkStatus(..) | Self::DiskStatus(..) => 9,
             Self::Task(_) | Self::ForgetTask(_) => 10,
             Self::ClientToken(_) | Self::ForgetClientToken(_) => 11,
         }

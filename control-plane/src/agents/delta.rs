@@ -82,6 +82,7 @@ mod tests {
             memory_mib: None,
             containers: Vec::new(),
             volumes: Vec::new(),
+            ephemeral_storage_mib: None,
             launch_type: String::new(),
             tags: std::collections::BTreeMap::new(),
         };

@@ -31,6 +31,7 @@ impl From<TaskSpec> for v1::TaskSpec {
             ipc_mode: spec.ipc_mode.map_or(v1::IpcMode::Unspecified, v1::IpcMode::from).into(),
             tags: spec.tags.into_iter().collect(),
             launch_type: spec.launch_type,
+            ephemeral_storage_mib: spec.ephemeral_storage_mib,
         }
     }
 }
@@ -76,6 +77,7 @@ impl TryFrom<v1::TaskSpec> for TaskSpec {
             containers,
             volumes,
             launch_type: spec.launch_type,
+            ephemeral_storage_mib: spec.ephemeral_storage_mib,
             tags: spec.tags.into_iter().collect(),
         })
     }

@@ -58,6 +58,7 @@ fn spec() -> TaskSpec {
         memory_mib: None,
         containers: vec![container],
         volumes: Vec::new(),
+        ephemeral_storage_mib: None,
         launch_type: String::new(),
         tags: BTreeMap::new(),
     }

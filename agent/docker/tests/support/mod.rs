@@ -255,6 +255,7 @@ pub(crate) fn task(mode: NetworkMode, command: &str) -> TaskSpec {
         memory_mib: None,
         containers: vec![container(command)],
         volumes: Vec::new(),
+        ephemeral_storage_mib: None,
         launch_type: String::new(),
         tags: BTreeMap::new(),
     }

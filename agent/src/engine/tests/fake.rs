@@ -91,6 +91,7 @@ impl FakeHost {
         Drivers {
             containers: self.clone(),
             images: self.clone(),
+            room: Arc::new(crate::engine::drivers::Plenty),
             volumes: self.clone(),
             cgroups: self.clone(),
             interfaces: self.clone(),
@@ -247,7 +248,7 @@ impl Containers for FakeHost {
 impl Images for FakeHost {
     async fn find(&self, reference: &str) -> Result<Option<Image>, Failure> {
         let state = self.state();
-        Ok(state.images.contains(reference).then(|| Image { digest: Some(format!("sha256:{reference}")) }))
+        Ok(state.images.contains(reference).then(|| Image { id: reference.to_owned(), digest: Some(format!("sha256:{reference}")) }))
     }
 
     async fn pull(&self, reference: &str, progress: &(dyn Fn(String) + Send + Sync)) -> Result<Image, Failure> {
@@ -259,7 +260,7 @@ impl Images for FakeHost {
             return Err(failure);
         }
         state.images.insert(reference.to_owned());
-        Ok(Image { digest: None })
+        Ok(Image { id: reference.to_owned(), digest: None })
     }
 }
 

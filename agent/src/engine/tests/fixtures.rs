@@ -69,6 +69,7 @@ pub(crate) fn spec(containers: &[(&str, &[PortMapping])]) -> TaskSpec {
         memory_mib: None,
         containers: containers.iter().map(|(name, ports)| container(name, ports)).collect(),
         volumes: Vec::new(),
+        ephemeral_storage_mib: None,
         launch_type: String::new(),
         tags: BTreeMap::new(),
     }

@@ -24,6 +24,7 @@ mod unsupported;
 mod volumes;
 
 use checks::mistake;
+pub(crate) use task::check_storage_override;
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::NetworkMode;
 use longshore_ecs_api::requests::RegisterTaskDefinitionRequest;

@@ -6,6 +6,7 @@ use longshore_core::{
     Unavailable,
 };
 use longshore_model::{
+    DiskStatus,
     AccountId, AssignedTask, ClusterKey, ClusterName, DesiredStatus, Generation, HostFacts, InstanceId, NetworkMode,
     NetworkState, NetworkStatus, Region, TaskId, TaskReport, TaskSpec,
 };
@@ -94,6 +95,7 @@ pub(super) fn task(id: TaskId, desired: DesiredStatus) -> AssignedTask {
         memory_mib: None,
         containers: vec![container.try_into().expect("a container")],
         volumes: Vec::new(),
+        ephemeral_storage_mib: None,
         launch_type: String::new(),
         tags: std::collections::BTreeMap::new(),
     };
@@ -292,6 +294,10 @@ impl Fleet for FakeFleet {
             Some(instance) => instance.network.subscribe(),
             None => watch::channel(Generation(0)).1,
         }
+    }
+
+    async fn disk_status(&self, _: InstanceId, _: SessionId, _: DiskStatus) -> Result<(), SessionError> {
+        Ok(())
     }
 
     async fn network_status(
