@@ -211,9 +211,8 @@ impl Churn<'_> {
     /// Starts what is missing, and stops one now and then. A host that takes nothing is given nothing.
     fn turn(&mut self) {
         let tasks = if self.live.is_empty() { Vec::new() } else { describe(self.lab, &self.live).unwrap() };
-        let over = |arn: &String| {
-            tasks.iter().any(|task| task["taskArn"] == arn.as_str() && task["lastStatus"] == "STOPPED")
-        };
+        let over =
+            |arn: &String| tasks.iter().any(|task| task["taskArn"] == arn.as_str() && task["lastStatus"] == "STOPPED");
         self.live.retain(|arn| !over(arn));
         while self.live.len() < CHURN {
             let name = format!("task-{}", self.names.len());
@@ -269,7 +268,8 @@ fn a_full_disk_never_costs_the_ledger() {
     let node = lab.node(0);
     let runs = lab.dir().join("runs");
     fs::create_dir(&runs).unwrap();
-    let volumes = json!({"volumes": [{"name": "runs", "host": {"sourcePath": runs.to_str().unwrap()}}], "memory": "24"});
+    let volumes =
+        json!({"volumes": [{"name": "runs", "host": {"sourcePath": runs.to_str().unwrap()}}], "memory": "24"});
     let definition = register(&lab, "churn", json!([noted()]), volumes);
     let lasting = register(&lab, "lasting", json!([sleeper()]), json!({}));
     let lasting = run(&lab, &lasting, 3, json!({}));
@@ -339,7 +339,8 @@ fn a_full_disk_never_costs_the_ledger() {
         let main = container(&ended, "main");
         match ended["stopCode"].as_str() {
             Some("EssentialContainerExited") => {
-                let told = [Some(3), Some(137), Some(0)].contains(&main["exitCode"].as_i64()) || !main["reason"].is_null();
+                let told =
+                    [Some(3), Some(137), Some(0)].contains(&main["exitCode"].as_i64()) || !main["reason"].is_null();
                 assert!(ran == 1 && told, "{name}: {ended:#}");
             }
             Some("UserInitiated") => {}

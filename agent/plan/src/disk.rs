@@ -91,7 +91,9 @@ pub fn choose(images: &[Candidate], rule: ImageRule, now: Timestamp, until: Time
     let old = |image: &Candidate, at: Timestamp| at.since(image.last_used) >= rule.min_age;
     let mut order: Vec<&Candidate> = images.iter().filter(may_go).filter(|image| old(image, now)).collect();
     let weight = |image: &Candidate| now.since(image.last_used).as_secs_f64() * image.size as f64;
-    order.sort_by(|a, b| weight(b).total_cmp(&weight(a)).then_with(|| (Reverse(a.size), &a.id).cmp(&(Reverse(b.size), &b.id))));
+    order.sort_by(|a, b| {
+        weight(b).total_cmp(&weight(a)).then_with(|| (Reverse(a.size), &a.id).cmp(&(Reverse(b.size), &b.id)))
+    });
     let more_by_then = images.iter().filter(may_go).any(|image| !old(image, now) && old(image, until));
     Choice { order: order.into_iter().map(|image| image.id.clone()).collect(), more_by_then }
 }
@@ -154,16 +156,23 @@ mod tests {
         let foreign = Candidate { pulled_here: false, ..image("foreign", GIB, 600) };
         let all =
             [image("small", GIB / 10, 120), image("large", GIB, 100), image("old", GIB / 10, 6000), used, foreign];
-        assert_eq!(choice(&all, false), Choice { order: vec!["old".into(), "large".into(), "small".into()], more_by_then: false });
+        assert_eq!(
+            choice(&all, false),
+            Choice { order: vec!["old".into(), "large".into(), "small".into()], more_by_then: false }
+        );
         assert_eq!(choice(&all, true).order.len(), 4);
         assert_eq!(choice(&[image("young", GIB, 51)], false), Choice { order: vec![], more_by_then: true });
         assert_eq!(choice(&[image("younger", GIB, 49)], false), Choice::default());
     }
 
     fn candidate() -> impl Strategy<Value = Candidate> {
-        (0..50u32, 0..10 * GIB, -10..500i64, any::<bool>(), any::<bool>()).prop_map(|(n, size, mins, in_use, pulled_here)| {
-            Candidate { in_use, pulled_here, ..image(&n.to_string(), size, mins) }
-        })
+        (0..50u32, 0..10 * GIB, -10..500i64, any::<bool>(), any::<bool>()).prop_map(
+            |(n, size, mins, in_use, pulled_here)| Candidate {
+                in_use,
+                pulled_here,
+                ..image(&n.to_string(), size, mins)
+            },
+        )
     }
 
     proptest! {

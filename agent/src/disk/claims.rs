@@ -50,7 +50,7 @@ impl Claims {
         }
     }
 
-    /// Keeps everybody from holding an image of these names until the answer is dropped; nothing when somebody needs it.
+    /// Keeps everybody from holding an image of these names until the answer is dropped; nothing when one is needed.
     pub(super) fn remove(&self, names: &[String]) -> Option<Removal> {
         let mut state = self.lock();
         state.held.retain(|_, (count, at)| *count > 0 || at.elapsed() < NEEDED_FOR);

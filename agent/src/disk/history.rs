@@ -1,7 +1,7 @@
 //! When each image was last used, and whether this agent pulled it: `images.json` in the data directory.
 //!
-//! What is lost with the file costs nothing but space: an image that is not in it counts as used when it was first seen,
-//! and as somebody else's. A file that cannot be written (a full disk) is written later.
+//! What is lost with the file costs nothing but space: an image that is not in it counts as used when it was first
+//! seen, and as somebody else's. A file that cannot be written (a full disk) is written later.
 
 use crate::identity::write_private;
 use longshore_model::Timestamp;
@@ -45,7 +45,7 @@ impl History {
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => {
                 let path = path.display();
-                tracing::error!(%path, %error, "not readable; images that are here count as used now and not as pulled");
+                tracing::error!(%path, %error, "not readable; images count as used now, and not as pulled");
                 BTreeMap::new()
             }
         };

@@ -130,7 +130,12 @@ impl Room for Rooms {
     async fn exhausted(&self, text: String) -> Failure {
         let hopeful = self.make_space().await;
         let now = self.space().map(|(root, space)| {
-            format!("; the file system of {} has {} of {} MiB free", root.display(), space.free / MIB, space.total / MIB)
+            format!(
+                "; the file system of {} has {} of {} MiB free",
+                root.display(),
+                space.free / MIB,
+                space.total / MIB
+            )
         });
         failure(format!("{text}{}; {WHAT_TO_DO}", now.unwrap_or_default()), hopeful)
     }

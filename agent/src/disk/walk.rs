@@ -1,6 +1,7 @@
 //! How much a directory tree takes, counted with a bound.
 
 use std::collections::HashSet;
+use std::os::linux::fs::MetadataExt as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -44,7 +45,7 @@ impl Count {
     fn add(&mut self, path: &Path) -> Option<std::fs::Metadata> {
         self.entries += 1;
         let found = std::fs::symlink_metadata(path).ok()?;
-        if found.is_dir() || found.nlink() < 2 || self.linked.insert((found.dev(), found.ino())) {
+        if found.is_dir() || found.st_nlink() < 2 || self.linked.insert((found.dev(), found.ino())) {
             self.bytes = self.bytes.saturating_add(found.blocks() * 512);
         }
         Some(found)

@@ -18,9 +18,9 @@ use crate::engine::drivers::Store;
 use async_trait::async_trait;
 use longshore_model::{Generation, InstanceId, TaskId, TaskSpec};
 use longshore_plan::{Outline, TaskRecord};
+use reserve::Reserve;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-use reserve::Reserve;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -256,10 +256,7 @@ impl Writer {
             Err(error) if reserve::is_no_space(&error) && self.reserve.release() => self.write(group),
             written => written,
         };
-        written.map_err(|error| SaveError {
-            path: self.path.to_path_buf(),
-            why: crate::engine::docker::chain(&error),
-        })
+        written.map_err(|error| SaveError { path: self.path.to_path_buf(), why: crate::engine::docker::chain(&error) })
     }
 
     fn write(&mut self, group: &[Request]) -> Result<(), file::FileError> {

@@ -1,6 +1,6 @@
 //! Space that is kept for the ledger, for a disk that gets full: a file beside it that holds nothing. It is given back
-//! to the file system when a write finds no space, so that the write can be made after all, and made again once there is
-//! space for it.
+//! to the file system when a write finds no space, so that the write can be made after all, and made again once there
+//! is space for it.
 
 use std::fs::{File, OpenOptions};
 use std::io;

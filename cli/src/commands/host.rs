@@ -50,7 +50,8 @@ fn list(context: &Context, filter: Option<&str>, status: Option<HostState>) -> R
     let answer = DescribeContainerInstancesResponse { container_instances: Some(hosts), failures: Some(failures) };
     Ok(context.out.print(&answer, |out| {
         let hosts = answer.container_instances.iter().flatten();
-        let header = ["HOST", "ID", "STATUS", "AGENT", "RUNNING", "PENDING", "CPU FREE", "MEMORY FREE", "DISK FREE", "AGE"];
+        let header =
+            ["HOST", "ID", "STATUS", "AGENT", "RUNNING", "PENDING", "CPU FREE", "MEMORY FREE", "DISK FREE", "AGE"];
         table(&header, hosts.map(|h| row(out, h)).collect())
     })?)
 }

@@ -22,7 +22,8 @@ use bytes::Bytes;
 use longshore_ecs_api::ssm::SsmOperation;
 use longshore_ecs_api::{ApiError, Operation};
 use longshore_model::{
-    AccountId, AssignedTask, ClusterName, DiskStatus, Generation, HostFacts, InstanceId, NetworkStatus, TaskId, TaskReport,
+    AccountId, AssignedTask, ClusterName, DiskStatus, Generation, HostFacts, InstanceId, NetworkStatus, TaskId,
+    TaskReport,
 };
 use longshore_store::Store;
 use secrecy::SecretString;

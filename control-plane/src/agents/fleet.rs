@@ -5,7 +5,8 @@ use longshore_core::{
     Unavailable,
 };
 use longshore_model::{
-    AccountId, AssignedTask, ClusterName, DiskStatus, Generation, HostFacts, InstanceId, NetworkStatus, TaskId, TaskReport,
+    AccountId, AssignedTask, ClusterName, DiskStatus, Generation, HostFacts, InstanceId, NetworkStatus, TaskId,
+    TaskReport,
 };
 use std::collections::BTreeMap;
 use std::future::Future;

@@ -12,7 +12,9 @@ use super::presence::Presence;
 use super::{Fleet, refuse};
 use futures::future::BoxFuture;
 use longshore_core::{SessionError, SessionId};
-use longshore_model::{Assignment, DiskStatus, Generation, InstanceId, NetworkStatus, NetworkUpdate, TaskId, TaskReport};
+use longshore_model::{
+    Assignment, DiskStatus, Generation, InstanceId, NetworkStatus, NetworkUpdate, TaskId, TaskReport,
+};
 use longshore_proto::convert::read_reports;
 use longshore_proto::{ReadReports, UnreadableReport, v1};
 use prost::Message as _;
@@ -118,7 +120,15 @@ impl End {
 
 impl<F: Fleet> Session<F> {
     pub(super) fn new(parts: SessionParts<F>) -> Self {
-        Self { parts, flight: Flight::Idle, saving: None, gathered: None, last_reports: 0, disk: None, unknown_messages: 0 }
+        Self {
+            parts,
+            flight: Flight::Idle,
+            saving: None,
+            gathered: None,
+            last_reports: 0,
+            disk: None,
+            unknown_messages: 0,
+        }
     }
 
     /// Runs until the stream ends.

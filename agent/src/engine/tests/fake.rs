@@ -248,7 +248,10 @@ impl Containers for FakeHost {
 impl Images for FakeHost {
     async fn find(&self, reference: &str) -> Result<Option<Image>, Failure> {
         let state = self.state();
-        Ok(state.images.contains(reference).then(|| Image { id: reference.to_owned(), digest: Some(format!("sha256:{reference}")) }))
+        Ok(state
+            .images
+            .contains(reference)
+            .then(|| Image { id: reference.to_owned(), digest: Some(format!("sha256:{reference}")) }))
     }
 
     async fn pull(&self, reference: &str, progress: &(dyn Fn(String) + Send + Sync)) -> Result<Image, Failure> {

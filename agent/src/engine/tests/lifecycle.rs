@@ -94,7 +94,9 @@ async fn a_task_waits_for_room_on_the_disk_and_not_for_ever() {
     let mut rig = Rig::on(&host);
     let full = || Failure::NoSpace("3 of 100 MiB free".into());
     host.state().script.insert("pull", vec![full(), full(), full(), full(), full(), full(), full()]);
-    let task = spec(&[("c", &[])]);
+    let mut task = spec(&[("c", &[])]);
+    task.containers[0].image = "elsewhere".into();
+    host.pull_gate.add_permits(1);
     rig.complete(1, vec![run(&task)]).await;
     let wait = "container `c`: disk space for its image: 3 of 100 MiB free";
     rig.until("the wait", |o| o.get(&task.id).is_some_and(|r| r.waiting_for.as_deref() == Some(wait))).await;

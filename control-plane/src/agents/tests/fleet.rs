@@ -6,9 +6,8 @@ use longshore_core::{
     Unavailable,
 };
 use longshore_model::{
-    DiskStatus,
-    AccountId, AssignedTask, ClusterKey, ClusterName, DesiredStatus, Generation, HostFacts, InstanceId, NetworkMode,
-    NetworkState, NetworkStatus, Region, TaskId, TaskReport, TaskSpec,
+    AccountId, AssignedTask, ClusterKey, ClusterName, DesiredStatus, DiskStatus, Generation, HostFacts, InstanceId,
+    NetworkMode, NetworkState, NetworkStatus, Region, TaskId, TaskReport, TaskSpec,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};

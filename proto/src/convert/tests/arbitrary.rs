@@ -48,8 +48,14 @@ fn time() -> impl Strategy<Value = Timestamp> {
 
 pub(super) fn facts() -> impl Strategy<Value = HostFacts> {
     let attribute = (of("[ -~]{0,12}"), Just(())).prop_map(|(value, ())| value);
-    let resources =
-        (any::<u32>(), any::<u32>(), btree_set(port(), 0..4), btree_set(port(), 0..4), btree_set(name(), 0..3), any::<u32>());
+    let resources = (
+        any::<u32>(),
+        any::<u32>(),
+        btree_set(port(), 0..4),
+        btree_set(port(), 0..4),
+        btree_set(name(), 0..3),
+        any::<u32>(),
+    );
     let attributes = btree_map("[a-zA-Z0-9_./\\\\-]{1,12}", attribute, 0..4);
     ("[a-z.]{0,12}", resources, attributes, vec("[0-9.]{0,8}", 3), of(any::<IpAddr>())).prop_map(
         |(hostname, resources, attributes, versions, underlay)| {
