@@ -34,8 +34,8 @@ const MOST_REMOVED: usize = 20;
 /// Waits for Docker's first answer: the first, and the longest.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 
-/// A change of the free space is worth telling from this part of the whole on, and from so many MiB.
-const WORTH: (u32, u32) = (100, 16);
+/// A change of the free space is worth telling from this part of the whole on, but not below and always above so many MiB.
+const WORTH: (u32, u32, u32) = (100, 16, 1024);
 
 /// What the loop is made of.
 pub struct Parts {
@@ -159,6 +159,7 @@ impl DiskKeeper {
     async fn once(&mut self, asked: u64, ledger: Option<String>) {
         let Some((_, space)) = self.parts.rooms.space() else {
             self.say_fault("the file system of the engine's data directory cannot be looked at; nothing is cleaned up");
+            self.tell(0, 1, ledger.map(|why| nothing_new(&why)));
             return self.answer(asked, true);
         };
         let marks = self.settings.marks;
@@ -309,7 +310,7 @@ impl DiskKeeper {
             }))
         };
         let short = space.is_above(self.settings.marks.refuse_above).then(|| self.parts.rooms.why_short());
-        let short = ledger.map(|why| format!("nothing new is started: {why}")).or(short);
+        let short = ledger.map(|why| nothing_new(&why)).or(short);
         let line = DiskLine {
             path: path.display().to_string(),
             total_mib: space.total / MIB,
@@ -323,15 +324,23 @@ impl DiskKeeper {
         };
         self.parts.line.send_if_modified(|known| known.replace(line.clone()).as_ref() != Some(&line));
         let free_mib = mib(space.free).saturating_sub(u32::try_from(promised_mib).unwrap_or(u32::MAX));
-        let worth = (mib(space.total) / WORTH.0).max(WORTH.1);
+        self.tell(free_mib, (mib(space.total) / WORTH.0).clamp(WORTH.1, WORTH.2), short);
+    }
+
+    /// Has the control plane told, if it is worth telling: a change of the free space is from `worth` on.
+    fn tell(&self, free_mib: u32, worth: u32, short: Option<String>) {
         self.parts.status.send_if_modified(|known| {
             let same = known.as_ref().is_some_and(|k| k.short == short && k.free_mib.abs_diff(free_mib) < worth);
             if !same {
-                *known = Some(DiskStatus { free_mib, short: short.clone() });
+                *known = Some(DiskStatus { free_mib, short });
             }
             !same
         });
     }
+}
+
+fn nothing_new(why: &str) -> String {
+    format!("nothing new is started: {why}")
 }
 
 fn percent(space: Space) -> f64 {

@@ -3,6 +3,7 @@
 use super::fake::FakeHost;
 use super::fixtures::container;
 use crate::config::PullBehavior;
+use crate::engine::drivers::{Hold, Room};
 use crate::engine::images::{Keeper, behavior_of};
 use longshore_plan::Failure;
 use std::sync::Arc;
@@ -123,4 +124,35 @@ async fn a_container_may_say_itself_when_its_image_is_pulled() {
     ] {
         assert_eq!(behavior_of(&container(Some(name))), Some(behavior));
     }
+}
+
+/// A disk without room.
+struct Full;
+
+#[async_trait::async_trait]
+impl Room for Full {
+    async fn hold(&self, _: &str) -> Hold {
+        Box::new(())
+    }
+
+    async fn admit(&self) -> Result<(), Failure> {
+        Err(Failure::NoSpace("full".to_owned()))
+    }
+
+    async fn exhausted(&self, text: String) -> Failure {
+        Failure::Lasting(text)
+    }
+
+    fn pulled(&self, _: &str) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_is_asked_before_a_pull_and_not_for_what_is_here() {
+    let host = FakeHost::new();
+    host.pull_gate.add_permits(10);
+    let keeper = keeper(&host, PullBehavior::Default).on(Arc::new(Full));
+    assert!(keeper.get("busybox", Some(PullBehavior::PreferCached)).await.is_ok());
+    assert!(keeper.get("busybox", None).await.is_ok(), "what is here will do");
+    assert_eq!(keeper.get("big", None).await, Err(Failure::NoSpace("full".to_owned())));
+    assert_eq!(pulls(&host), 0);
 }
