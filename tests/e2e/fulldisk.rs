@@ -65,7 +65,7 @@ fn run_onto_full(lab: &Lab, definition: &str, percent: u32) -> String {
 #[test]
 fn a_disk_that_fills_up_is_cleaned_and_refuses_when_it_cannot_be() {
     let agent = "cleanup_wait = \"10m\"\nstop_timeout = \"2s\"\ndisk_clean_above = 60\ndisk_clean_until = 50\n\
-                 disk_refuse_above = 80\nimage_cleanup_age = \"8s\"\nimage_cleanup_untracked = true\n";
+                 disk_refuse_above = 80\nimage_cleanup_age = \"4s\"\nimage_cleanup_untracked = true\n";
     let agent = agent.to_owned();
     let lab = networked(LabConfig { agent, docker_mib: Some(DISK_MIB), ..LabConfig::default() });
     let node = lab.node(0);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 const BYTES: i64 = 2 << 20;
 
 /// Between two attempts to make it again.
-const AGAIN: Duration = Duration::from_secs(10);
+const AGAIN: Duration = Duration::from_secs(3);
 
 /// The reserve.
 pub(super) struct Reserve {
