@@ -36,7 +36,7 @@ fn has_project_quota(mounts: &str, path: &Path) -> bool {
     let above = mounts.lines().filter_map(|line| {
         let mut words = line.split(' ');
         let point = words.nth(4)?;
-        let options = words.last()?;
+        let options = words.next_back()?;
         path.starts_with(point).then_some((point.len(), options))
     });
     let options = above.max_by_key(|(length, _)| *length).map_or("", |(_, options)| options);
