@@ -46,7 +46,7 @@ sim: setup-test ## property tests with many more cases than `make test` takes
 
 soak: setup-test build ## the campaigns at full length: 20 rounds each, 10 of full hosts; SEED=... repeats one
 	LONGSHORE_SOAK_CHURN=$(or $(CHURN),300) LONGSHORE_SOAK_ROUNDS=$(or $(ROUNDS),20) LONGSHORE_SOAK_FILLS=$(or $(FILLS),10) LONGSHORE_SEED=$(SEED) \
-		cargo nextest run -p longshore-tests --test e2e --profile soak -E 'test(/^(campaign|endurance|faults|group_model|netcampaign)::/)'
+		cargo nextest run -p longshore-tests --test e2e --profile soak -E 'test(/^(campaign|endurance|faults|fulldisk|group_model|netcampaign)::/)'
 
 bench: setup-test ## benchmarks against docker run and Docker Swarm, release build; see docs/benchmarks.md
 	cargo build --release --workspace --bins --example groups

@@ -7,6 +7,7 @@
 //! status socket -> questions (bounded) ---------------------          | interfaces (bounded)
 //! metadata endpoint <- views of tasks (watch) <- reconciler          |
 //! session <-> heard (bounded), status (watch) ----> network <---------/ -> Docker, kernel
+//! disk <- views; disk -> hints, room (asked before a pull), session (heartbeats); quotas <- views, -> hints
 //! Docker's files -> logs -> control plane; its gate holds removals back until what they would lose is shipped
 //! ```
 //!
@@ -15,6 +16,7 @@
 //! brings it back; containers never stop with the agent.
 
 use crate::config::Config;
+use crate::disk::{self, DiskKeeper, DiskSettings, Quotas, Rooms, StorageLimits, Written};
 use crate::engine::cgroups::LateCgroups;
 use crate::engine::docker::DockerDriver;
 use crate::engine::drivers::{Drivers, SystemClock};
@@ -39,6 +41,7 @@ use crate::status::{self, StatusServer};
 use anyhow::Context;
 use longshore_docker::{Docker, PullLimits};
 use longshore_model::{Generation, Protocol};
+use longshore_plan::disk::{ImageRule, Marks};
 use longshore_plan::{Policy, PortKey};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -83,13 +86,17 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
         tracing::error!(%error, "pulls will fail until it is mended");
     }
     let verdicts = Verdicts::default();
-    let driver = Arc::new(DockerDriver::new(docker.clone(), pull_limits(&config), registries, verdicts.clone()));
+    let storage_limits = StorageLimits::default();
+    let driver = DockerDriver::new(docker.clone(), pull_limits(&config), registries, verdicts.clone());
+    let driver = Arc::new(driver.limiting(storage_limits.clone()));
+    let rooms = Arc::new(Rooms::new(disk_settings(&config), &config.data_dir));
     let (member, member_out) = watch::channel(None);
     let log_events = Arc::new(Notify::new());
     let gate = Gate::new(log_events.clone());
     let drivers = Drivers {
         containers: Arc::new(Shipped::new(driver.clone(), gate.clone())),
         images: driver.clone(),
+        room: rooms.clone(),
         credentials: Arc::new(RegistryCredentials::new(
             config.control.clone(),
             member_out.clone(),
@@ -115,6 +122,9 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
     let (session_state, session_state_out) = watch::channel(SessionState::Starting);
     let (identity, identity_out) = watch::channel(None);
 
+    let (disk_status, disk_status_out) = watch::channel(None);
+    let (disk_line, disk_line_out) = watch::channel(None);
+    let (written, written_out) = watch::channel(Written::new());
     let (underlay, underlay_out) = watch::channel(Underlay::Unknown);
     let sandbox_events = Arc::new(Notify::new());
 
@@ -141,6 +151,18 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
         inputs: Inputs { desired, hints, status },
         outputs: Outputs { saved, observed, views },
     });
+    let quotas = Quotas::new(views_out.clone(), docker.clone(), hints_in.clone(), written);
+    let disk = DiskKeeper::new(disk::Parts {
+        rooms,
+        docker: docker.clone(),
+        limits: storage_limits,
+        views: views_out.clone(),
+        written: written_out,
+        ledger: ledger.clone(),
+        hints: hints_in.clone(),
+        status: disk_status,
+        line: disk_line,
+    });
     let membership = Membership {
         config: config.clone(),
         token,
@@ -151,6 +173,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
             observed: observed_out,
             facts: facts_out,
             network: network_link,
+            disk: disk_status_out,
         },
         state: session_state,
         identity,
@@ -182,6 +205,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
         session: session_state_out,
         network: interfaces,
         metadata: metadata_line,
+        disk: disk_line_out,
         identity: identity_out,
     };
 
@@ -197,6 +221,8 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
     );
     spawn(&mut parts, "logs", collector.run(stop()));
     spawn(&mut parts, "probes", prober.run(stop()));
+    spawn(&mut parts, "disk", disk.run(stop()));
+    spawn(&mut parts, "quotas", quotas.run(stop()));
     spawn(&mut parts, "network", network.run(stop()));
     spawn(&mut parts, "metadata", metadata.run(stop()));
     let keep_facts =
@@ -253,12 +279,25 @@ fn engine_config(config: &Config, keyring: Arc<Keyring>) -> EngineConfig {
             cleanup_wait: config.cleanup_wait,
             allow_privileged: config.allow_privileged,
             dependency_timeout: config.dependency_timeout,
+            space_wait: config.disk_wait,
             ..Policy::default()
         },
         pull_behavior: config.pull_behavior,
         limits: Limits::default(),
         relist: RELIST,
         keyring,
+    }
+}
+
+fn disk_settings(config: &Config) -> DiskSettings {
+    DiskSettings {
+        marks: Marks {
+            clean_above: config.disk_clean_above,
+            clean_until: config.disk_clean_until,
+            refuse_above: config.disk_refuse_above,
+        },
+        images: ImageRule { min_age: config.image_cleanup_age, untracked: config.image_cleanup_untracked },
+        wait: config.disk_wait,
     }
 }
 

@@ -64,6 +64,18 @@ pub struct Config {
     pub pull_stall_timeout: Duration,
     /// Longest pull.
     pub pull_timeout: Duration,
+    /// Percent of the disk in use above which space is made.
+    pub disk_clean_above: u8,
+    /// Percent of the disk in use until which space is made.
+    pub disk_clean_until: u8,
+    /// Percent of the disk in use above which nothing new is put there.
+    pub disk_refuse_above: u8,
+    /// How long a container waits for room on the disk.
+    pub disk_wait: Duration,
+    /// How long an image must have been unused before it is removed to make space.
+    pub image_cleanup_age: Duration,
+    /// Whether images may be removed that this agent did not pull.
+    pub image_cleanup_untracked: bool,
     /// The file with credentials for registries.
     pub registry_auth_file: Option<PathBuf>,
     /// Directories of the host whose files containers may take variables from.
@@ -174,6 +186,13 @@ impl Config {
             pull_begin_timeout: l.pull_begin_timeout.map_or(Duration::from_secs(300), |s| s.0),
             pull_stall_timeout: l.pull_stall_timeout.map_or(Duration::from_secs(60), |s| s.0),
             pull_timeout: l.pull_timeout.map_or(Duration::from_secs(7200), |s| s.0),
+            // Kubernetes' marks for images, with more room below: what is removed is pulled again when it is needed.
+            disk_clean_above: l.disk_clean_above.unwrap_or(85),
+            disk_clean_until: l.disk_clean_until.unwrap_or(75),
+            disk_refuse_above: l.disk_refuse_above.unwrap_or(95),
+            disk_wait: l.disk_wait.map_or(Duration::from_secs(600), |s| s.0),
+            image_cleanup_age: l.image_cleanup_age.map_or(Duration::from_secs(3600), |s| s.0),
+            image_cleanup_untracked: l.image_cleanup_untracked.unwrap_or(false),
             registry_auth_file: l.registry_auth_file,
             environment_file_dirs: l.environment_file_dirs.unwrap_or_default(),
             task_cgroup_parent: l.task_cgroup_parent.unwrap_or_else(|| "longshore".into()),
@@ -193,6 +212,21 @@ impl Config {
         };
         config.check()?;
         Ok(config)
+    }
+
+    fn check_marks(&self) -> Result<(), ConfigError> {
+        let (until, above, refuse) = (self.disk_clean_until, self.disk_clean_above, self.disk_refuse_above);
+        if until >= above {
+            return Err(value("disk_clean_until", format!("{until} must be below disk_clean_above, which is {above}")));
+        }
+        if above > refuse {
+            let message = format!("{above} must not be above disk_refuse_above, which is {refuse}");
+            return Err(value("disk_clean_above", message));
+        }
+        if refuse > 100 {
+            return Err(value("disk_refuse_above", format!("{refuse} must be a percentage, at most 100")));
+        }
+        Ok(())
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -221,6 +255,7 @@ impl Config {
                 return Err(value(key, "must be longer than 0s".into()));
             }
         }
+        self.check_marks()?;
         let parent = &self.task_cgroup_parent;
         if parent.is_empty() || !parent.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
             return Err(value(

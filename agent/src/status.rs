@@ -3,6 +3,7 @@
 //! Owns the socket (mode 0600: what runs on a host is root's business) and the document's outer shape. Decides
 //! nothing; the engine and the session are asked each time.
 
+use crate::disk::DiskLine;
 use crate::engine::status::EngineStatus;
 use crate::identity::Identity;
 use crate::metadata::MetadataLine;
@@ -36,6 +37,8 @@ struct Document {
     engine: EngineStatus,
     network: Option<NetworkLine>,
     metadata: MetadataLine,
+    /// Absent until it was measured.
+    disk: Option<DiskLine>,
 }
 
 #[derive(Debug, Serialize)]
@@ -71,6 +74,8 @@ pub struct StatusServer {
     pub network: NetworkHandle,
     /// The metadata endpoint's.
     pub metadata: watch::Receiver<MetadataLine>,
+    /// The disk's.
+    pub disk: watch::Receiver<Option<DiskLine>>,
     /// Who this host is, once it has joined.
     pub identity: watch::Receiver<Option<Arc<Identity>>>,
 }
@@ -143,6 +148,7 @@ impl StatusServer {
             engine,
             network,
             metadata: self.metadata.borrow().clone(),
+            disk: self.disk.borrow().clone(),
         };
         let mut text = serde_json::to_vec(&document).map_err(io::Error::other)?;
         text.push(b'\n');

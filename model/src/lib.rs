@@ -20,7 +20,8 @@ pub mod volume;
 pub use arn::Arn;
 pub use assignment::{AssignedTask, Assignment};
 pub use host::{
-    Attribute, HostFacts, HostVersions, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES, MAX_HOST_TEXT_CHARS, Resources,
+    Attribute, DiskStatus, HostFacts, HostVersions, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES, MAX_DISK_REASON_CHARS,
+    MAX_HOST_TEXT_CHARS, Resources,
 };
 pub use id::{AccountId, ClusterKey, ClusterName, ContainerName, Generation, IdError, InstanceId, Region, TaskId};
 pub use image::ImageDigest;

@@ -16,6 +16,7 @@ mod ec2;
 mod endurance;
 mod faults;
 mod fields;
+mod fulldisk;
 mod group_model;
 mod hosts;
 mod images;

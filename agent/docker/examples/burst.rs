@@ -146,6 +146,7 @@ fn task(image: &str, mode: NetworkMode) -> TaskSpec {
         containers: vec![container],
         volumes: Vec::new(),
         pull_only: false,
+        ephemeral_storage_mib: None,
         launch_type: String::new(),
         tags: BTreeMap::new(),
     }

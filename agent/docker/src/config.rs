@@ -98,6 +98,15 @@ impl CreateContainer {
         self.body.image.as_deref().unwrap_or_default()
     }
 
+    /// With a limit on what it may write to its own file system. Only for engines that take one
+    /// ([`EngineInfo::storage_driver`](crate::EngineInfo::storage_driver)).
+    #[must_use]
+    pub fn with_storage_limit(mut self, mib: u32) -> Self {
+        let host = self.body.host_config.get_or_insert_default();
+        host.storage_opt = Some(HashMap::from([("size".to_owned(), format!("{mib}M"))]));
+        self
+    }
+
     pub(crate) fn body(&self) -> &ContainerCreateBody {
         &self.body
     }

@@ -5,7 +5,7 @@ use crate::credentials::Credentials;
 use crate::error::{DockerError, Retry, go_duration};
 use crate::reference::{ImageRef, ReferenceError};
 use bollard::models::{CreateImageInfo, ImageInspect};
-use bollard::query_parameters::CreateImageOptions;
+use bollard::query_parameters::{CreateImageOptions, ListImagesOptions, RemoveImageOptions};
 use futures::StreamExt;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -34,6 +34,23 @@ impl ImageInfo {
         digests.sort_by_key(|digest| *digest != wanted.tag_or_digest());
         digests.first().copied()
     }
+}
+
+/// An image in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedImage {
+    /// The engine's id.
+    pub id: String,
+    /// The names by which it goes, tags and digests; none for one whose last name went to another image.
+    pub names: Vec<String>,
+    /// Its size in bytes, layers that others share included.
+    pub size: u64,
+}
+
+/// A reference as the engine lists it: with its tag, without the default registry. What is no reference is as it is.
+#[must_use]
+pub fn listed_name(reference: &str) -> String {
+    ImageRef::parse(reference).map_or_else(|_| reference.to_owned(), |parsed| familiar(&parsed.to_string()).to_owned())
 }
 
 /// A name without the default registry, as the engine shows it.
@@ -215,6 +232,51 @@ impl Docker {
                 Some(_) | None => Err(error),
             },
         }
+    }
+
+    /// All images but those that are only layers of others.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn images(&self) -> Result<Vec<ListedImage>, DockerError> {
+        let client = self.client().await?;
+        let call = client.list_images(Some(ListImagesOptions::default()));
+        let listed = self.call("listing images", self.timeouts().list, call).await?;
+        let named = |name: &String| !name.contains("<none>");
+        Ok(listed
+            .into_iter()
+            .map(|image| ListedImage {
+                names: image.repo_tags.into_iter().chain(image.repo_digests).filter(named).collect(),
+                size: u64::try_from(image.size).unwrap_or(0),
+                id: image.id,
+            })
+            .collect())
+    }
+
+    /// Removes an image with all its names, and those of its layers that nothing else needs. False when the engine
+    /// keeps it because a container is made from it. One that is absent is fine.
+    ///
+    /// # Errors
+    /// When the engine refuses for another reason, or does not answer.
+    pub async fn remove_image(&self, image: &ListedImage) -> Result<bool, DockerError> {
+        let client = self.client().await?;
+        // By its names, each of which is removed alone: by its id, one with several would have to be forced, and that
+        // would not spare one that a container was just made from.
+        let by_id = std::slice::from_ref(&image.id);
+        let names = if image.names.is_empty() { by_id } else { image.names.as_slice() };
+        for name in names {
+            let doing = format!("removing image `{name}`");
+            let call = client.remove_image(name, None::<RemoveImageOptions>, None);
+            if let Err(error) = self.call(&doing, self.timeouts().remove, call).await {
+                match error.refusal() {
+                    // The last tag takes the digest with it.
+                    Some((404, _)) => {}
+                    Some((409, _)) => return Ok(false),
+                    Some(_) | None => return Err(error),
+                }
+            }
+        }
+        Ok(true)
     }
 
     /// Pulls an image and returns what is then here. `credentials` are shown to its registry, `progress` is called at

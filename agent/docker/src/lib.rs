@@ -35,7 +35,7 @@ pub use containers::{
 pub use credentials::Credentials;
 pub use error::{Cause, DockerError, Retry};
 pub use events::{Action, ContainerHint, Hint};
-pub use images::{ImageInfo, PullError, PullLimits, PullProgress};
+pub use images::{ImageInfo, ListedImage, PullError, PullLimits, PullProgress, listed_name};
 pub use info::{CgroupDriver, CgroupVersion, EngineInfo};
 pub use labels::{container_name, volume_labels, volume_name};
 pub use logs::{AWSLOGS, LogTarget, LoggedContainer};

@@ -26,6 +26,7 @@
 
 mod company;
 mod images;
+pub mod disk;
 pub mod interface;
 pub mod names;
 pub mod observe;

@@ -33,6 +33,8 @@ pub struct View<'a> {
     pub claims: &'a PortClaims,
     /// The numbers.
     pub policy: &'a Policy,
+    /// Whether the host's disk is short of space: what is kept only to be looked at goes at once.
+    pub disk_short: bool,
 }
 
 /// Something that a task waits for.
@@ -294,7 +296,7 @@ impl Task {
             }
         }
         let since = self.record.times.stopped_at.unwrap_or(view.now);
-        let due = since.after(view.policy.cleanup_wait);
+        let due = if view.disk_short { since } else { since.after(view.policy.cleanup_wait) };
         let left = |c: &crate::record::ContainerRecord| matches!(&c.phase, Phase::Stopped(s) if s.remains);
         if view.now < due {
             if !self.is_over() {
@@ -355,11 +357,22 @@ impl Task {
             pass.going_on(container, doing(going_on));
             return false;
         }
-        match self.live.retries.get(&(lane, Verb::of(step))) {
+        match self.live.retries.get(&(lane.clone(), Verb::of(step))) {
             Some(Retry { not_before, error, .. })
                 if *not_before > view.now && not_before.since(view.now) <= LONGEST_WAIT =>
             {
-                pass.wait(container, format!("the next try of {}: {error}", doing(step)));
+                let no_space = match &lane {
+                    Lane::Container(i) => self.live.containers[*i].no_space_since.is_some(),
+                    Lane::Resource(_) => false,
+                };
+                pass.wait(
+                    container,
+                    if no_space {
+                        format!("disk space for {}: {error}", doing(step))
+                    } else {
+                        format!("the next try of {}: {error}", doing(step))
+                    },
+                );
                 pass.wake(*not_before);
                 false
             }

@@ -19,6 +19,8 @@ pub struct Policy {
     pub polite_stops: u32,
     /// Whether privileged containers are made here.
     pub allow_privileged: bool,
+    /// How long a container waits for room on the host's disk.
+    pub space_wait: Duration,
 }
 
 impl Default for Policy {
@@ -31,6 +33,7 @@ impl Default for Policy {
             dependency_timeout: Duration::from_secs(3600),
             polite_stops: 2,
             allow_privileged: true,
+            space_wait: Duration::from_secs(600),
         }
     }
 }

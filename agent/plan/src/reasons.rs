@@ -69,6 +69,21 @@ pub fn port_held(port: crate::ports::PortKey, holder: TaskId) -> String {
     format!("host port {port}, which task {holder} still has")
 }
 
+/// The containers of a task wrote more than its `ephemeralStorage`.
+#[must_use]
+pub fn over_storage(used_mib: u64, limit_mib: u32) -> String {
+    format!(
+        "EphemeralStorageExceededError: the task's containers have written {used_mib} MiB, and its ephemeralStorage is \
+         {limit_mib} MiB"
+    )
+}
+
+/// There was no room for a container as long as it waited.
+#[must_use]
+pub fn no_space_in_time(text: &str, waited: std::time::Duration) -> String {
+    format!("{text}; it waited {} s for space", waited.as_secs())
+}
+
 /// Why a task failed to start, from the container that failed.
 #[must_use]
 pub fn failed_to_start(container: &ContainerName, reason: &str) -> String {

@@ -50,6 +50,8 @@ pub struct LiveContainer {
     pub rogue: bool,
     /// It is being stopped for its health, to be started again.
     pub unhealthy: bool,
+    /// Since when the host's disk has no room for it.
+    pub no_space_since: Option<Timestamp>,
 }
 
 /// The kinds of [`Step`], for counting failures.

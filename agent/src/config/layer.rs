@@ -65,6 +65,24 @@ pub struct Layer {
     /// Longest pull [default: 2h]
     #[arg(long, env = "LONGSHORE_AGENT_PULL_TIMEOUT", value_name = "SPAN")]
     pub pull_timeout: Option<Span>,
+    /// Percent of the disk in use above which unused images are removed [default: 85]
+    #[arg(long, env = "LONGSHORE_AGENT_DISK_CLEAN_ABOVE", value_name = "PERCENT")]
+    pub disk_clean_above: Option<u8>,
+    /// Percent of the disk in use until which unused images are removed [default: 75]
+    #[arg(long, env = "LONGSHORE_AGENT_DISK_CLEAN_UNTIL", value_name = "PERCENT")]
+    pub disk_clean_until: Option<u8>,
+    /// Percent of the disk in use above which nothing is pulled or placed here [default: 95]
+    #[arg(long, env = "LONGSHORE_AGENT_DISK_REFUSE_ABOVE", value_name = "PERCENT")]
+    pub disk_refuse_above: Option<u8>,
+    /// How long a container waits for room on the disk [default: 10m]
+    #[arg(long, env = "LONGSHORE_AGENT_DISK_WAIT", value_name = "SPAN")]
+    pub disk_wait: Option<Span>,
+    /// How long an image must have been unused before it is removed [default: 1h]
+    #[arg(long, env = "LONGSHORE_AGENT_IMAGE_CLEANUP_AGE", value_name = "SPAN")]
+    pub image_cleanup_age: Option<Span>,
+    /// Whether images may be removed that this agent did not pull [default: false]
+    #[arg(long, env = "LONGSHORE_AGENT_IMAGE_CLEANUP_UNTRACKED", value_name = "BOOL")]
+    pub image_cleanup_untracked: Option<bool>,
     /// File with credentials for registries, like Docker's config.json, mode 0600 [default: none]
     #[arg(long, env = "LONGSHORE_AGENT_REGISTRY_AUTH_FILE", value_name = "FILE")]
     pub registry_auth_file: Option<PathBuf>,
@@ -137,6 +155,12 @@ impl Layer {
             pull_begin_timeout: self.pull_begin_timeout.or(below.pull_begin_timeout),
             pull_stall_timeout: self.pull_stall_timeout.or(below.pull_stall_timeout),
             pull_timeout: self.pull_timeout.or(below.pull_timeout),
+            disk_clean_above: self.disk_clean_above.or(below.disk_clean_above),
+            disk_clean_until: self.disk_clean_until.or(below.disk_clean_until),
+            disk_refuse_above: self.disk_refuse_above.or(below.disk_refuse_above),
+            disk_wait: self.disk_wait.or(below.disk_wait),
+            image_cleanup_age: self.image_cleanup_age.or(below.image_cleanup_age),
+            image_cleanup_untracked: self.image_cleanup_untracked.or(below.image_cleanup_untracked),
             registry_auth_file: self.registry_auth_file.or(below.registry_auth_file),
             environment_file_dirs: self.environment_file_dirs.or(below.environment_file_dirs),
             task_cgroup_parent: self.task_cgroup_parent.or(below.task_cgroup_parent),

@@ -61,6 +61,9 @@ fn faults_are_named_by_their_key() {
     check_refused(&[], "registry_auth_file = 'auth.json'", "registry_auth_file: `auth.json` must be an absolute path");
     check_refused(&[], "environment_file_dirs = ['/a', 'b']", "environment_file_dirs: `b` must be an absolute path");
     check_refused(&[], "pull_timeout = '0s'", "pull_timeout");
+    check_refused(&[], "disk_clean_until = 85", "disk_clean_until: 85 must be below disk_clean_above, which is 85");
+    check_refused(&[], "disk_clean_above = 96", "disk_clean_above: 96 must not be above disk_refuse_above");
+    check_refused(&[], "disk_refuse_above = 101", "disk_refuse_above: 101 must be a percentage");
     check_refused(&[], "log = '=='", "log");
     check_refused(&[], "underlay = 'a/b'", "underlay: `a/b` must be an address or the name of a link");
     check_refused(&[], "warm_sandboxes = 33", "warm_sandboxes: must be at most 32");

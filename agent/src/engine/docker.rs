@@ -3,6 +3,7 @@
 use super::drivers::{Containers, CreateRequest, Image, Images, Listed, OwnCredentials, Volumes};
 use super::registries::Registries;
 use super::strays;
+use crate::disk::StorageLimits;
 use crate::probes::Verdicts;
 use async_trait::async_trait;
 use longshore_docker::{
@@ -26,6 +27,7 @@ pub struct DockerDriver {
     limits: PullLimits,
     registries: Registries,
     verdicts: Verdicts,
+    storage_limits: StorageLimits,
 }
 
 impl DockerDriver {
@@ -33,7 +35,13 @@ impl DockerDriver {
     /// (`verdicts`) is its health.
     #[must_use]
     pub fn new(docker: Docker, limits: PullLimits, registries: Registries, verdicts: Verdicts) -> Self {
-        Self { docker, limits, registries, verdicts }
+        Self { docker, limits, registries, verdicts, storage_limits: StorageLimits::default() }
+    }
+
+    /// The same, where containers are made with a limit on what they write if the storage driver can.
+    #[must_use]
+    pub fn limiting(self, storage_limits: StorageLimits) -> Self {
+        Self { storage_limits, ..self }
     }
 }
 
@@ -60,6 +68,16 @@ fn sort(error: &DockerError, text: String, refused: fn(String) -> Failure) -> Fa
         DockerError::Lost { .. } | DockerError::Unreadable { .. } => Failure::Unknown(text),
         DockerError::Timeout { .. } => Failure::TimedOut(text),
         DockerError::Refused { .. } => refused(text),
+    }
+}
+
+/// What it is that the engine refused for good, or for want of space.
+fn refused(text: String) -> Failure {
+    let lower = text.to_ascii_lowercase();
+    if lower.contains("no space left on device") || lower.contains("disk quota exceeded") {
+        Failure::NoSpace(text)
+    } else {
+        Failure::Lasting(text)
     }
 }
 
@@ -145,10 +163,16 @@ impl Containers for DockerDriver {
             supervise: &request.supervise,
         })
         .map_err(|e| Failure::Lasting(e.ecs_reason()))?;
+        let config = match request.spec.ephemeral_storage_mib.filter(|_| self.storage_limits.work()) {
+            // How the containers of a task share its limit only shows when they write: each may have all of it, and
+            // what they have together is watched.
+            Some(mib) => config.with_storage_limit(mib),
+            None => config,
+        };
         self.docker.create(&config).await.map_err(|e| match &e {
             CreateError::NameTaken { .. } => Failure::NameTaken(e.ecs_reason()),
             CreateError::NoImage { .. } => Failure::ImageMissing(e.ecs_reason()),
-            CreateError::Engine { source, .. } => sort(source, e.ecs_reason(), Failure::Lasting),
+            CreateError::Engine { source, .. } => sort(source, e.ecs_reason(), refused),
         })
     }
 
@@ -172,7 +196,7 @@ impl Containers for DockerDriver {
             StartError::Engine { source, .. } if says(source, "Cannot link to a non running container") => {
                 Failure::Passing(e.ecs_reason())
             }
-            StartError::Engine { source, .. } => sort(source, e.ecs_reason(), Failure::Lasting),
+            StartError::Engine { source, .. } => sort(source, e.ecs_reason(), refused),
         })
     }
 
@@ -265,7 +289,7 @@ fn refused_by_registry(image: &str, own: Option<&OwnCredentials>, shown: bool) -
 }
 
 fn image(info: &ImageInfo, reference: &str) -> Image {
-    Image { digest: info.digest(reference).map(str::to_owned) }
+    Image { id: info.id.clone(), digest: info.digest(reference).map(str::to_owned) }
 }
 
 #[async_trait]
@@ -306,7 +330,8 @@ impl Images for DockerDriver {
                 Failure::Lasting(format!("{}; {what_to_do}", e.ecs_reason()))
             }
             PullError::NotFound { .. } => Failure::ImageMissing(e.ecs_reason()),
-            PullError::Reference { .. } | PullError::Disk { .. } => Failure::Lasting(e.ecs_reason()),
+            PullError::Reference { .. } => Failure::Lasting(e.ecs_reason()),
+            PullError::Disk { .. } => Failure::NoSpace(e.ecs_reason()),
             PullError::Unreachable { .. } | PullError::Stalled { .. } | PullError::Other { .. } => {
                 Failure::Passing(e.ecs_reason())
             }
@@ -321,7 +346,7 @@ impl Images for DockerDriver {
 impl Volumes for DockerDriver {
     async fn ensure(&self, task: TaskId, volume: &VolumeSpec) -> Result<(), Failure> {
         let made = self.docker.ensure_volume(task, volume).await;
-        made.map_err(|e| volume_failure(&e, Failure::Lasting))
+        made.map_err(|e| volume_failure(&e, refused))
     }
 
     async fn remove(&self, task: TaskId, volume: &str) -> Result<(), Failure> {

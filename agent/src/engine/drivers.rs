@@ -61,8 +61,48 @@ pub trait Containers: Send + Sync {
 /// An image on this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
+    /// The engine's id of it.
+    pub id: String,
     /// The digest by which its repository knows it.
     pub digest: Option<String>,
+}
+
+/// Keeps an image from being removed until it is dropped.
+pub type Hold = Box<dyn std::any::Any + Send>;
+
+/// The host's disk, as far as images and containers take it.
+#[async_trait]
+pub trait Room: Send + Sync {
+    /// Keeps the image of this name from being removed, now or once it is here. Waits while it is being removed.
+    async fn hold(&self, reference: &str) -> Hold;
+    /// Whether an image may be put on the disk. Without room, once an attempt to make some is over: a passing failure
+    /// as long as some may come.
+    async fn admit(&self) -> Result<(), Failure>;
+    /// The engine said (`text`) that there is no space: what to make of it, once an attempt to make some is over.
+    async fn exhausted(&self, text: String) -> Failure;
+    /// The image of this id was pulled.
+    fn pulled(&self, id: &str);
+}
+
+/// A disk that never fills up.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Plenty;
+
+#[async_trait]
+impl Room for Plenty {
+    async fn hold(&self, _: &str) -> Hold {
+        Box::new(())
+    }
+
+    async fn admit(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn exhausted(&self, text: String) -> Failure {
+        Failure::NoSpace(text)
+    }
+
+    fn pulled(&self, _: &str) {}
 }
 
 /// Credentials of a container's own, for the registry of its image. `Debug` shows none.
@@ -184,6 +224,8 @@ pub struct Drivers {
     pub containers: Arc<dyn Containers>,
     /// Images.
     pub images: Arc<dyn Images>,
+    /// Their disk.
+    pub room: Arc<dyn Room>,
     /// Credentials of containers' own.
     pub credentials: Arc<dyn TaskCredentials>,
     /// Volumes.

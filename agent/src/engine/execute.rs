@@ -109,7 +109,7 @@ impl Executor {
                 let start = async {
                     let name = name()?;
                     self.stand_by(task, spec.as_deref(), again).await?;
-                    self.drivers.containers.start(task, &name).await
+                    self.spaced(self.drivers.containers.start(task, &name).await).await
                 };
                 let started = start.await;
                 crash::after("B5");
@@ -207,12 +207,20 @@ impl Executor {
         self.add_environment(&mut request).await?;
         environment::add_region(Arc::make_mut(&mut request.spec), request.index);
         let _slot = self.slots.creates.acquire().await;
-        let created = self.drivers.containers.create(&request).await;
+        let created = self.spaced(self.drivers.containers.create(&request).await).await;
         crash::after("B5-created");
         if let Err(Failure::ImageMissing(_)) = &created {
             self.images.forget(&wanted_image(&request.spec.containers[request.index]));
         }
         created
+    }
+
+    /// A call that may have found no space: what to make of that depends on whether some can be made.
+    async fn spaced<T: Send>(&self, result: Result<T, Failure>) -> Result<T, Failure> {
+        match result {
+            Err(Failure::NoSpace(text)) => Err(self.images.exhausted(text).await),
+            result => result,
+        }
     }
 
     /// Puts the variables of the container's files into its environment. The first that says something of a variable

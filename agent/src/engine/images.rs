@@ -9,7 +9,7 @@
 //! Containers that name other credentials for their image's registry want something else: none waits for another one's
 //! pull, or takes it for its own. What is here already is for everybody, where no pull is asked for.
 
-use super::drivers::{CredentialsOf, Image, Images, TaskCredentials};
+use super::drivers::{CredentialsOf, Image, Images, Plenty, Room, TaskCredentials};
 use crate::config::PullBehavior;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
@@ -39,6 +39,7 @@ type Fetch = BoxFuture<'static, Result<Image, Failure>>;
 #[derive(Clone)]
 pub struct Keeper {
     images: Arc<dyn Images>,
+    room: Arc<dyn Room>,
     credentials: Arc<dyn TaskCredentials>,
     behavior: PullBehavior,
     state: Arc<Mutex<State>>,
@@ -98,7 +99,18 @@ impl Keeper {
     #[must_use]
     pub fn new(images: Arc<dyn Images>, credentials: Arc<dyn TaskCredentials>, behavior: PullBehavior) -> Self {
         let pulls = Arc::new(Semaphore::new(MAX_PULLS));
-        Self { images, credentials, behavior, state: Arc::default(), pulls }
+        Self { images, room: Arc::new(Plenty), credentials, behavior, state: Arc::default(), pulls }
+    }
+
+    /// The same on the disk that `room` looks after.
+    #[must_use]
+    pub fn on(self, room: Arc<dyn Room>) -> Self {
+        Self { room, ..self }
+    }
+
+    /// The engine found no space on that disk.
+    pub async fn exhausted(&self, text: String) -> Failure {
+        self.room.exhausted(text).await
     }
 
     /// The image of a task's container, pulled if it has to be: the one of its digest when it is pinned to one, else what
@@ -138,6 +150,7 @@ impl Keeper {
     ) -> Result<Image, Failure> {
         let secret = own.as_ref().map(|own| own.parameter.clone());
         let wanted = (reference.to_owned(), behavior.unwrap_or(self.behavior), secret);
+        let _hold = self.room.hold(reference).await;
         let fetch = {
             let mut state = self.lock();
             match state.seen.get(&wanted) {
@@ -225,8 +238,14 @@ impl Keeper {
         };
         // Never closed; without a permit, as well as with one, the pull is right.
         let _slot = self.pulls.acquire().await;
+        self.room.admit().await.map_err(Lack::Pull)?;
         tracing::info!(image = reference, "pulling");
-        let image = self.images.pull(reference, shown.as_ref(), &say).await.map_err(Lack::Pull)?;
+        let image = match self.images.pull(reference, shown.as_ref(), &say).await {
+            Ok(image) => image,
+            Err(Failure::NoSpace(text)) => return Err(Lack::Pull(self.room.exhausted(text).await)),
+            Err(failure) => return Err(Lack::Pull(failure)),
+        };
+        self.room.pulled(&image.id);
         tracing::info!(image = reference, digest = image.digest, "pulled");
         self.lock().pulled.insert((reference.to_owned(), own.map(|own| own.parameter.clone())));
         Ok(image)

@@ -121,6 +121,7 @@ pub struct Reconciler {
     pub(super) clearing: BTreeSet<TaskId>,
     /// Tasks that are not known and whose containers are not ours to touch.
     pub(super) left_alone: BTreeSet<TaskId>,
+    disk_short: bool,
 }
 
 impl Reconciler {
@@ -129,6 +130,7 @@ impl Reconciler {
     pub fn new(parts: Parts) -> Self {
         let Parts { config, drivers, loaded, mut ports, inputs, outputs } = parts;
         let images = Keeper::new(drivers.images.clone(), drivers.credentials.clone(), config.pull_behavior);
+        let images = images.on(drivers.room.clone());
         let executor = Executor::new(drivers.clone(), images, &config.limits);
         let mut tasks = BTreeMap::new();
         for SavedTask { definition, record } in loaded.tasks {
@@ -173,6 +175,7 @@ impl Reconciler {
             leftovers_fault: None,
             clearing: BTreeSet::new(),
             left_alone: BTreeSet::new(),
+            disk_short: false,
         }
     }
 
@@ -235,6 +238,22 @@ impl Reconciler {
                 }
             }
             Hint::Relist => self.list_now(),
+            Hint::DiskShort(short) => {
+                self.disk_short = short;
+                // What is kept of tasks that are over goes.
+                let over = |e: &Entry| e.task.record.all_stopped();
+                self.dirty.extend(self.tasks.iter().filter(|(_, e)| short && over(e)).map(|(id, _)| *id));
+                if short {
+                    self.settle();
+                }
+            }
+            Hint::Written { task, mib } => {
+                let now = self.now();
+                if self.tasks.get_mut(&task).is_some_and(|entry| entry.task.written(mib, now)) {
+                    self.dirty.insert(task);
+                    self.touched.insert(task);
+                }
+            }
             Hint::Down { why } => self.silent(&why),
         }
     }
@@ -284,7 +303,8 @@ impl Reconciler {
             Answers::Yes => EngineView::Answering,
             Answers::No { why, .. } => EngineView::Silent { why },
         };
-        let view = View { now, engine, claims: self.ports.claims(), policy: &self.config.policy };
+        let (claims, policy, disk_short) = (self.ports.claims(), &self.config.policy, self.disk_short);
+        let view = View { now, engine, claims, policy, disk_short };
         let Pass { steps, give_up, waiting, wake_at, forget } = entry.task.pass(&view);
         entry.waiting = waiting;
         entry.wake_at = wake_at;
@@ -403,6 +423,7 @@ impl Reconciler {
                 | Failure::Passing(_)
                 | Failure::Lasting(_)
                 | Failure::PortTaken(_)
+                | Failure::NoSpace(_)
                 | Failure::ImageMissing(_)
                 | Failure::NameTaken(_)
                 | Failure::Confused(_) => {}

@@ -55,7 +55,10 @@ impl Reconciler {
                 changes.records.push(entry.task.record.clone());
             }
         }
-        after.forgotten.extend(std::mem::take(&mut self.unforgotten));
+        if self.save_again.is_none() {
+            // While the ledger cannot be written, once each time that it is tried again.
+            after.forgotten.extend(std::mem::take(&mut self.unforgotten));
+        }
         changes.forgotten.clone_from(&after.forgotten);
         changes.generation = after.applied.as_ref().map(|(generation, _)| *generation);
         if changes.is_empty() {

@@ -1,5 +1,6 @@
 //! The ledger's file: three tables in redb. Definitions are written once and records often, so they are apart.
 
+use super::reserve::{self, Reserve};
 use super::{Changes, Definition, Loaded, OpenError, SavedTask};
 use longshore_model::{Generation, InstanceId, TaskId};
 use longshore_plan::TaskRecord;
@@ -62,7 +63,14 @@ pub(super) fn open(
     instance: Option<InstanceId>,
     leave: impl FnOnce() -> std::io::Result<()>,
 ) -> Result<(LedgerFile, Loaded), OpenError> {
-    let (kind, why) = match try_open(path) {
+    let mut opened = try_open(path);
+    if let Err(error) = &opened
+        && reserve::is_no_space(error)
+        && Reserve::of(path).release()
+    {
+        opened = try_open(path);
+    }
+    let (kind, why) = match opened {
         Ok((file, loaded)) => match loaded.instance.filter(|former| Some(*former) != instance) {
             None => return Ok((file, loaded)),
             Some(former) => {
@@ -81,6 +89,11 @@ pub(super) fn open(
         // Not the file's fault: moving it would lose it for nothing.
         Err(FileError::Open(DatabaseError::Storage(StorageError::Io(source)))) if !is_damage(&source) => {
             return Err(OpenError::File { verb: "open", path: path.into(), source });
+        }
+        // Neither is a full disk, wherever it shows.
+        Err(fault) if reserve::is_no_space(&fault) => {
+            let full = std::io::Error::new(std::io::ErrorKind::StorageFull, crate::engine::docker::chain(&fault));
+            return Err(OpenError::File { verb: "open", path: path.into(), source: full });
         }
         Err(fault) => ("damaged", crate::engine::docker::chain(&fault)),
     };

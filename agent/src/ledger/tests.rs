@@ -188,3 +188,38 @@ fn fill(path: &Path) {
     let mut file = std::fs::File::create(path).expect("made");
     while file.write_all(&[0; 4096]).is_ok() {}
 }
+
+#[tokio::test]
+async fn the_reserve_is_there_and_is_made_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("ledger.reserve");
+    let mut reserve = Reserve::of(&file::path_in(dir.path()));
+    reserve.keep();
+    let found = std::fs::metadata(&path).expect("made");
+    assert!(found.len() == 2 << 20 && found.permissions().mode() & 0o777 == 0o600);
+    assert_eq!(reserve.fault(), None);
+    assert!(reserve.release() && !path.exists());
+    assert!(reserve.fault().is_some_and(|why| why.contains("no 2 MiB in reserve")));
+    assert!(!reserve.release(), "once");
+    // One that an earlier process left is taken over.
+    std::fs::write(&path, "short").expect("written");
+    let mut other = Reserve::of(&file::path_in(dir.path()));
+    other.keep();
+    assert_eq!(std::fs::metadata(&path).expect("there").len(), 2 << 20);
+
+    let (ledger, _) = open(dir.path()).expect("a new ledger");
+    let mut fault = ledger.fault();
+    ledger.look_after();
+    ledger.save(changes(1).1).await.expect("saved");
+    assert_eq!(*fault.borrow_and_update(), None);
+}
+
+#[test]
+fn a_full_disk_is_told_from_damage() {
+    let full = std::io::Error::from_raw_os_error(28);
+    let error = file::FileError::Open(redb::DatabaseError::Storage(redb::StorageError::Io(full)));
+    assert!(reserve::is_no_space(&error));
+    let other = std::io::Error::from_raw_os_error(5);
+    let error = file::FileError::Open(redb::DatabaseError::Storage(redb::StorageError::Io(other)));
+    assert!(!reserve::is_no_space(&error));
+}

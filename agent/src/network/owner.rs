@@ -131,6 +131,8 @@ pub struct Network {
     pub(super) set_aside: SetAside,
     /// What is to be saved next.
     pub(super) unsaved: Saving,
+    /// What could not be saved, to be tried again.
+    not_saved: Saving,
     /// Whether something is being saved. One at a time: a later state must not be overtaken by an earlier one.
     pub(super) saving: bool,
     pub(super) settled: u64,
@@ -198,6 +200,7 @@ impl Network {
             quarantine,
             set_aside: SetAside::default(),
             unsaved: Saving::default(),
+            not_saved: Saving::default(),
             saving: false,
             settled: 0,
             slots: BTreeMap::new(),
@@ -372,6 +375,10 @@ impl Network {
 
     fn look(&mut self) {
         self.looking = true;
+        // The disk may have been full: what is not said again until then is saved at the next look.
+        let again = std::mem::take(&mut self.not_saved);
+        self.unsaved.whole |= again.whole;
+        self.unsaved.resting |= again.resting;
         self.next_look = Instant::now() + LOOK;
         let asked_at = Instant::now();
         let (sandboxes, first) = (self.sandboxes.clone(), self.owned.is_some());
@@ -435,13 +442,17 @@ impl Network {
                 Some(said) => shelf.save_said(said).await,
                 None => shelf.save_steps(steps).await,
             };
+            // From here on, what could not be saved.
+            saving.whole = kept.is_err();
             if let Err(error) = kept {
                 tracing::error!(%error, "could not save what the control plane said of the network");
             }
+            saving.resting = false;
             if let Some(resting) = resting
                 && let Err(error) = shelf.save_resting(&resting).await
             {
                 tracing::error!(%error, "could not save the addresses that rest");
+                saving.resting = true;
             }
             Done::Saved(saving)
         });
@@ -449,6 +460,8 @@ impl Network {
 
     fn saved(&mut self, saving: Saving) {
         self.saving = false;
+        self.not_saved.whole |= saving.whole;
+        self.not_saved.resting |= saving.resting;
         for eni in saving.then {
             self.rests(eni);
         }

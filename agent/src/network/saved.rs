@@ -211,10 +211,17 @@ fn load<T: DeserializeOwned + Default>(path: &Path) -> T {
 
 fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
-    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)?;
+    let write = || {
+        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(text)?;
+        file.sync_all()?;
+        std::fs::rename(&new, path)
+    };
+    if let Err(error) = write() {
+        // Half of it takes what a full disk has not.
+        let _ = std::fs::remove_file(&new);
+        return Err(error);
+    }
     sync_directory(path)
 }
 

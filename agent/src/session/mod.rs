@@ -19,7 +19,7 @@ mod stream;
 use crate::identity::IdentityHandle;
 use crate::network::SessionLink;
 use backoff::Backoff;
-use longshore_model::{Assignment, DesiredStatus, Generation, HostFacts, TaskId, TaskReport};
+use longshore_model::{Assignment, DesiredStatus, DiskStatus, Generation, HostFacts, TaskId, TaskReport};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -97,6 +97,8 @@ pub struct SessionInputs {
     pub facts: watch::Receiver<Option<Arc<HostFacts>>>,
     /// The owner of the host's part of the task network.
     pub network: SessionLink,
+    /// What there is to say of the host's disk; each heartbeat carries it.
+    pub disk: watch::Receiver<Option<DiskStatus>>,
 }
 
 /// How a session behaves in time.

@@ -169,6 +169,7 @@ impl<'a> Stream<'a> {
                 },
                 said = self.network.next() => Wake::Network(said),
                 _ = beat.tick() => Wake::Beat,
+                () = changed(&mut self.inputs.disk) => Wake::Beat,
                 () = sleep_until(resend_at) => Wake::Resend,
                 changed = other_facts(&mut self.inputs.facts, &self.facts) => match changed {
                     true => return Ended { why: "the host's facts changed".to_owned(), then: Then::Again },
@@ -199,7 +200,8 @@ impl<'a> Stream<'a> {
                 }
                 Wake::Beat => {
                     self.beats += 1;
-                    self.send(v1::agent_message::Kind::Heartbeat(v1::Heartbeat { seq: self.beats }))
+                    let disk = self.inputs.disk.borrow_and_update().clone().map(Into::into);
+                    self.send(v1::agent_message::Kind::Heartbeat(v1::Heartbeat { seq: self.beats, disk }))
                 }
             };
             if let Err(ended) = step {
@@ -290,6 +292,13 @@ enum Wake {
 /// Waits for other facts than those that the Hello carried; false when there will be none. Cancel-safe.
 async fn other_facts(facts: &mut watch::Receiver<Option<Arc<HostFacts>>>, said: &Arc<HostFacts>) -> bool {
     facts.wait_for(|facts| facts.as_ref().is_some_and(|facts| facts != said)).await.is_ok()
+}
+
+/// Waits for a change; for ever when there will be none. Cancel-safe.
+async fn changed<T>(values: &mut watch::Receiver<T>) {
+    if values.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 async fn sleep_until(when: Option<Instant>) {

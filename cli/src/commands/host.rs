@@ -50,7 +50,8 @@ fn list(context: &Context, filter: Option<&str>, status: Option<HostState>) -> R
     let answer = DescribeContainerInstancesResponse { container_instances: Some(hosts), failures: Some(failures) };
     Ok(context.out.print(&answer, |out| {
         let hosts = answer.container_instances.iter().flatten();
-        let header = ["HOST", "ID", "STATUS", "AGENT", "RUNNING", "PENDING", "CPU FREE", "MEMORY FREE", "AGE"];
+        let header =
+            ["HOST", "ID", "STATUS", "AGENT", "RUNNING", "PENDING", "CPU FREE", "MEMORY FREE", "DISK FREE", "AGE"];
         table(&header, hosts.map(|h| row(out, h)).collect())
     })?)
 }
@@ -73,6 +74,7 @@ fn row(out: &Out, host: &ContainerInstance) -> Vec<String> {
         count(host.pending_tasks_count),
         free("CPU", ""),
         free("MEMORY", " MiB"),
+        free("DISK", " MiB"),
         out.age(host.registered_at),
     ]
 }
@@ -126,7 +128,7 @@ fn facts(out: &Out, host: &ContainerInstance) -> Facts {
         facts.add(0, "Docker version", docker);
     }
     facts.heading(0, "Resources");
-    for (title, name, unit) in [("CPU units", "CPU", ""), ("Memory", "MEMORY", " MiB")] {
+    for (title, name, unit) in [("CPU units", "CPU", ""), ("Memory", "MEMORY", " MiB"), ("Disk", "DISK", " MiB")] {
         let all = amount(&host.registered_resources, name);
         let free = amount(&host.remaining_resources, name);
         facts.add(1, title, free.zip(all).map(|(free, all)| format!("{free} of {all}{unit} free")));

@@ -9,7 +9,7 @@ use crate::records::{
     FamilyRecord, HostLeases, ImagePins, Instance, Network, PinKey, RecordError, Secret, SecretKey, SecurityGroup,
     Setting, SettingKey, Task, decode, encode,
 };
-use longshore_model::{ClusterKey, GroupId, InstanceId, NetworkStatus, TaskId};
+use longshore_model::{ClusterKey, DiskStatus, GroupId, InstanceId, NetworkStatus, TaskId};
 use longshore_store::Write;
 use std::sync::Arc;
 
@@ -40,6 +40,8 @@ pub(crate) enum Change {
     NetworkStatus(InstanceId, Arc<NetworkStatus>),
     Pins(Arc<ImagePins>),
     ForgetPins(PinKey),
+    /// Not kept, as above.
+    DiskStatus(InstanceId, Arc<DiskStatus>),
     Task(Arc<Task>),
     ForgetTask(TaskId),
     ClientToken(Arc<ClientToken>),
@@ -73,7 +75,7 @@ impl Change {
             Self::ForgetInstance(id) => (keys::instance(*id), Write::Delete),
             Self::Leases(r) => put(keys::leases(r.instance), &**r),
             Self::ForgetLeases(id) => (keys::leases(*id), Write::Delete),
-            Self::NetworkStatus(..) => return None,
+            Self::NetworkStatus(..) | Self::DiskStatus(..) => return None,
             Self::Pins(r) => put(keys::pins(&r.key), &**r),
             Self::ForgetPins(key) => (keys::pins(key), Write::Delete),
             Self::Task(r) => put(keys::task(r.id), &**r),
@@ -95,7 +97,7 @@ impl Change {
             Self::Family(_) => 6,
             Self::Definition(_) | Self::ForgetDefinition(_) => 7,
             Self::Instance(_) | Self::ForgetInstance(_) => 8,
-            Self::Leases(_) | Self::ForgetLeases(_) | Self::NetworkStatus(..) => 9,
+            Self::Leases(_) | Self::ForgetLeases(_) | Self::NetworkStatus(..) | Self::DiskStatus(..) => 9,
             Self::Pins(_) | Self::ForgetPins(_) => 10,
             Self::Task(_) | Self::ForgetTask(_) => 11,
             Self::ClientToken(_) | Self::ForgetClientToken(_) => 12,

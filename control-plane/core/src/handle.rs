@@ -5,7 +5,7 @@ use crate::applied::Applied;
 use crate::caller::{Caller, Principal};
 use crate::clock::{Clock, SystemClock};
 use crate::command::{Call, Command, Waiting};
-use crate::commands::{Connect, Disconnect, Join, Report, TakeNetworkStatus};
+use crate::commands::{Connect, Disconnect, Join, Report, TakeDiskStatus, TakeNetworkStatus};
 use crate::config::{CoreConfig, FirstStart};
 use crate::ec2::{self, Ec2Error, Ec2Operation};
 use crate::open::{self, OpenError, Opened};
@@ -23,7 +23,8 @@ use longshore_ecs_api::secrets::SecretsOperation;
 use longshore_ecs_api::ssm::SsmOperation;
 use longshore_ecs_api::{ApiError, Operation};
 use longshore_model::{
-    AccountId, AssignedTask, ClusterName, Generation, HostFacts, InstanceId, NetworkStatus, TaskId, TaskReport,
+    AccountId, AssignedTask, ClusterName, DiskStatus, Generation, HostFacts, InstanceId, NetworkStatus, TaskId,
+    TaskReport,
 };
 use longshore_store::Store;
 use secrecy::SecretString;
@@ -369,6 +370,28 @@ impl Core {
             return Ok(());
         }
         self.submit(TakeNetworkStatus { instance, session, status }).await
+    }
+
+    /// Takes what an agent says of its host's disk. When it returns, placement heeds it. The same as last time costs
+    /// nothing.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    pub async fn disk_status(
+        &self,
+        instance: InstanceId,
+        session: SessionId,
+        status: DiskStatus,
+    ) -> Result<(), SessionError> {
+        let state = self.snapshot();
+        let host = registered(&state, instance).ok_or(SessionError::Deregistered(instance))?;
+        if !host.record.has_session(session) {
+            return Err(SessionError::Superseded { instance, session });
+        }
+        if host.view.disk.as_ref().is_some_and(|known| *known.status == status) {
+            return Ok(());
+        }
+        self.submit(TakeDiskStatus { instance, session, status }).await
     }
 
     /// The generation of the task network that every host that counts has in force, or a later one: those with a part

@@ -3,7 +3,7 @@
 mod volumes;
 
 use crate::definition::restart;
-use crate::needs::{container_override, fixed_host_port, is_udp, port_range, task_cpu, task_memory};
+use crate::needs::{container_override, fixed_host_port, is_udp, port_range, task_cpu, task_disk, task_memory};
 use crate::records::{Definition, Task, TaskContainer};
 use longshore_ecs_api::enums::{
     ContainerCondition as ApiCondition, DeviceCgroupPermission, IpcMode as ApiIpc, NetworkMode as ApiMode,
@@ -79,6 +79,7 @@ fn whole(account: &AccountId, task: &Task, definition: &Definition) -> TaskSpec 
         ipc_mode: body.ipc_mode.as_ref().and_then(ipc_mode),
         cpu_units: task_cpu(body, overrides),
         memory_mib: task_memory(body, overrides),
+        ephemeral_storage_mib: task_disk(body, overrides),
         containers: containers
             .iter()
             .zip(&task.containers)

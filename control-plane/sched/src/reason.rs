@@ -1,7 +1,7 @@
 //! Why a host was passed over: ECS's word for it, and the numbers behind it.
 
 use crate::host::HostStatus;
-use longshore_model::{Attribute, Protocol};
+use longshore_model::{Attribute, DiskStatus, Protocol};
 use std::fmt;
 use std::sync::Arc;
 
@@ -54,6 +54,10 @@ pub enum Reason {
     Cpu(Shortage),
     /// Too little memory.
     Memory(Shortage),
+    /// The host's disk is short, whatever the task needs of it.
+    DiskShort(Arc<DiskStatus>),
+    /// Too little disk for what the task may write.
+    Disk(Shortage),
     /// A fixed host port is taken.
     Port {
         /// The protocol.
@@ -81,6 +85,7 @@ impl Reason {
             Self::DistinctInstance { .. } => "DistinctInstance placement constraint unsatisfied.",
             Self::Cpu(_) => "RESOURCE:CPU",
             Self::Memory(_) => "RESOURCE:MEMORY",
+            Self::DiskShort(_) | Self::Disk(_) => "RESOURCE:DISK",
             Self::Port { .. } => "RESOURCE:PORTS",
             Self::Gpu(_) => "RESOURCE:GPU",
             Self::Interface(_) => "RESOURCE:ENI",
@@ -109,6 +114,8 @@ impl fmt::Display for Reason {
             Self::DistinctInstance { group } => write!(f, "already has a task of group {group}"),
             Self::Cpu(shortage) => shortage.write(f, "CPU units"),
             Self::Memory(shortage) => shortage.write(f, "MiB of memory"),
+            Self::DiskShort(status) => f.write_str(status.short.as_deref().unwrap_or("the disk is short")),
+            Self::Disk(shortage) => shortage.write(f, "MiB of disk"),
             Self::Port { protocol, port, holder } => {
                 write!(f, "needs {protocol} host port {port}, which ")?;
                 f.write_str(match holder {

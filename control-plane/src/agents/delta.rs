@@ -106,6 +106,7 @@ mod tests {
             containers: Vec::new(),
             volumes: Vec::new(),
             pull_only: false,
+            ephemeral_storage_mib: None,
             launch_type: String::new(),
             tags: std::collections::BTreeMap::new(),
         };

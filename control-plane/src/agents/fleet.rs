@@ -5,8 +5,8 @@ use longshore_core::{
     RegistryCredentials, SessionError, SessionId, Unavailable,
 };
 use longshore_model::{
-    AccountId, AssignedTask, ClusterName, ContainerName, Generation, HostFacts, InstanceId, NetworkStatus, TaskId,
-    TaskReport,
+    AccountId, AssignedTask, ClusterName, ContainerName, DiskStatus, Generation, HostFacts, InstanceId, NetworkStatus,
+    TaskId, TaskReport,
 };
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -76,6 +76,14 @@ pub trait Fleet: Send + Sync + 'static {
         instance: InstanceId,
         session: SessionId,
         status: NetworkStatus,
+    ) -> impl Future<Output = Result<(), SessionError>> + Send;
+
+    /// Takes what an agent says of its host's disk.
+    fn disk_status(
+        &self,
+        instance: InstanceId,
+        session: SessionId,
+        status: DiskStatus,
     ) -> impl Future<Output = Result<(), SessionError>> + Send;
 
     /// The generation of the task network that every host that counts has in force, or a later one.
@@ -157,6 +165,15 @@ impl Fleet for Core {
         status: NetworkStatus,
     ) -> Result<(), SessionError> {
         Self::network_status(self, instance, session, status).await
+    }
+
+    async fn disk_status(
+        &self,
+        instance: InstanceId,
+        session: SessionId,
+        status: DiskStatus,
+    ) -> Result<(), SessionError> {
+        Self::disk_status(self, instance, session, status).await
     }
 
     fn network_settled(&self) -> Generation {

@@ -12,7 +12,9 @@ use super::presence::Presence;
 use super::{Fleet, refuse};
 use futures::future::BoxFuture;
 use longshore_core::{SessionError, SessionId};
-use longshore_model::{Assignment, Generation, InstanceId, NetworkStatus, NetworkUpdate, TaskId, TaskReport};
+use longshore_model::{
+    Assignment, DiskStatus, Generation, InstanceId, NetworkStatus, NetworkUpdate, TaskId, TaskReport,
+};
 use longshore_proto::convert::read_reports;
 use longshore_proto::{ReadReports, UnreadableReport, v1};
 use prost::Message as _;
@@ -59,6 +61,8 @@ pub(super) struct Session<F: Fleet> {
     /// What was reported meanwhile.
     gathered: Option<Gathered>,
     last_reports: u64,
+    /// A disk status that is being taken.
+    disk: Option<tokio::task::JoinHandle<()>>,
     unknown_messages: u32,
 }
 
@@ -116,7 +120,15 @@ impl End {
 
 impl<F: Fleet> Session<F> {
     pub(super) fn new(parts: SessionParts<F>) -> Self {
-        Self { parts, flight: Flight::Idle, saving: None, gathered: None, last_reports: 0, unknown_messages: 0 }
+        Self {
+            parts,
+            flight: Flight::Idle,
+            saving: None,
+            gathered: None,
+            last_reports: 0,
+            disk: None,
+            unknown_messages: 0,
+        }
     }
 
     /// Runs until the stream ends.
@@ -204,10 +216,17 @@ impl<F: Fleet> Session<F> {
     fn message(&mut self, message: v1::AgentMessage) -> Result<(), End> {
         use v1::agent_message::Kind;
         match message.kind {
-            Some(Kind::Heartbeat(beat)) => self.send(v1::control_message::Kind::HeartbeatAck(v1::HeartbeatAck {
-                seq: beat.seq,
-                network_settled: self.parts.network.settled(),
-            })),
+            Some(Kind::Heartbeat(beat)) => {
+                if let Some(disk) = beat.disk {
+                    let status = DiskStatus::try_from(disk)
+                        .map_err(|error| garbage(format!("in field `heartbeat.disk`: {error}")))?;
+                    self.hear_of_disk(status);
+                }
+                self.send(v1::control_message::Kind::HeartbeatAck(v1::HeartbeatAck {
+                    seq: beat.seq,
+                    network_settled: self.parts.network.settled(),
+                }))
+            }
             Some(Kind::Applied(applied)) => self.applied(Generation(applied.generation)),
             Some(Kind::Resync(resync)) => {
                 let why: String = resync.why.chars().filter(|c| !c.is_control()).take(200).collect();
@@ -233,6 +252,19 @@ impl<F: Fleet> Session<F> {
                 Ok(())
             }
         }
+    }
+
+    /// Every heartbeat says it again, so one that comes while another is being taken can be left out.
+    fn hear_of_disk(&mut self, status: DiskStatus) {
+        if self.disk.as_ref().is_some_and(|taking| !taking.is_finished()) {
+            return;
+        }
+        let (fleet, instance, session) = (Arc::clone(&self.parts.fleet), self.parts.instance, self.parts.session);
+        self.disk = Some(tokio::spawn(async move {
+            if let Err(error) = fleet.disk_status(instance, session, status).await {
+                tracing::debug!(%instance, %error, "a host's disk status was not taken");
+            }
+        }));
     }
 
     fn applied(&mut self, saved: Generation) -> Result<(), End> {

@@ -32,6 +32,7 @@ impl From<TaskSpec> for v1::TaskSpec {
             tags: spec.tags.into_iter().collect(),
             launch_type: spec.launch_type,
             pull_only: spec.pull_only,
+            ephemeral_storage_mib: spec.ephemeral_storage_mib,
         }
     }
 }
@@ -78,6 +79,7 @@ impl TryFrom<v1::TaskSpec> for TaskSpec {
             volumes,
             pull_only: spec.pull_only,
             launch_type: spec.launch_type,
+            ephemeral_storage_mib: spec.ephemeral_storage_mib,
             tags: spec.tags.into_iter().collect(),
         })
     }

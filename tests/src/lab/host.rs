@@ -151,6 +151,18 @@ impl Host {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// Gives a directory among its files a disk of its own, of so many MiB of memory, which only the host itself sees. It
+    /// goes with the host.
+    ///
+    /// # Errors
+    /// When it cannot be mounted.
+    pub fn mount_disk(&self, directory: &str, mib: u32) -> Result<()> {
+        let path = self.dir.join(directory);
+        std::fs::create_dir_all(&path)?;
+        let path = path.to_str().context("a directory that is not text")?;
+        self.run("mount", &["-t", "tmpfs", "-o", &format!("size={mib}m,mode=700"), "tmpfs", path]).map(drop)
+    }
+
     /// Runs `work` on a thread of its own inside this host's network; sockets made there stay in it.
     ///
     /// # Errors

@@ -55,6 +55,10 @@ pub struct LabConfig {
     pub runtimes: Vec<(String, Vec<String>)>,
     /// Whether the machine itself gets a cable to the lab.
     pub reachable: bool,
+    /// MiB of a disk of its own for each host's Docker, in memory; without it, Docker has its data on the machine's.
+    pub docker_mib: Option<u32>,
+    /// The same for what each agent keeps.
+    pub agent_mib: Option<u32>,
     /// Whether machines have IPv6 addresses beside their IPv4 addresses ([`net::address6`]).
     pub ipv6: bool,
     /// Lines added to the control plane's configuration.
@@ -72,6 +76,8 @@ impl Default for LabConfig {
             live_restore: true,
             runtimes: Vec::new(),
             reachable: false,
+            docker_mib: None,
+            agent_mib: None,
             ipv6: false,
             control: String::new(),
             agent: String::new(),
@@ -184,6 +190,9 @@ impl Lab {
         let node = |index: u8| -> Result<Node> {
             let host = make(&format!("h{index}"), net::host_address(index))?;
             plug(&host)?;
+            for (directory, mib) in [("docker", config.docker_mib), ("agent", config.agent_mib)] {
+                mib.map_or(Ok(()), |mib| host.mount_disk(directory, mib))?;
+            }
             let engine = Engine::start(&host, config.live_restore, &config.runtimes)?;
             image::load(&engine, &host.dir().join("images"))?;
             let agent = Agent::new(&config.agent.replace("{address6}", &host.address6().to_string()));

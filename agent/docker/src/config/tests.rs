@@ -61,6 +61,7 @@ fn spec() -> TaskSpec {
         containers: vec![container],
         volumes: Vec::new(),
         pull_only: false,
+        ephemeral_storage_mib: None,
         launch_type: String::new(),
         tags: BTreeMap::new(),
     }

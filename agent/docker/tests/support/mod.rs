@@ -256,6 +256,7 @@ pub(crate) fn task(mode: NetworkMode, command: &str) -> TaskSpec {
         containers: vec![container(command)],
         volumes: Vec::new(),
         pull_only: false,
+        ephemeral_storage_mib: None,
         launch_type: String::new(),
         tags: BTreeMap::new(),
     }

@@ -274,6 +274,7 @@ fn spec(n: usize, shape: &Shape) -> TaskSpec {
             .into_iter()
             .collect(),
         pull_only: false,
+        ephemeral_storage_mib: None,
         launch_type: String::new(),
         tags: BTreeMap::new(),
     }
@@ -513,7 +514,7 @@ impl World {
     fn view(&self) -> View<'_> {
         let engine =
             if self.answering { EngineView::Answering } else { EngineView::Silent { why: "it does not answer" } };
-        View { now: self.now, engine, claims: &self.claims, policy: &self.policy }
+        View { now: self.now, engine, claims: &self.claims, policy: &self.policy, disk_short: false }
     }
 
     fn pass(&mut self, id: TaskId) {
@@ -607,6 +608,7 @@ impl World {
                 24..=29 => Some(Failure::TimedOut(text())),
                 30..=31 => Some(Failure::Lasting(text())),
                 32..=33 if matches!(step, Step::Start(_)) => Some(Failure::Confused(text())),
+                32..=35 if matches!(step, Step::Pull(_) | Step::Create(_)) => Some(Failure::NoSpace(text())),
                 34..=37 if matches!(step, Step::Start(_)) => {
                     if let Step::Start(i) = step {
                         self.lose(id, *i);

@@ -92,6 +92,7 @@ impl FakeHost {
         Drivers {
             containers: self.clone(),
             images: self.clone(),
+            room: Arc::new(crate::engine::drivers::Plenty),
             credentials: self.clone(),
             volumes: self.clone(),
             cgroups: self.clone(),
@@ -249,7 +250,10 @@ impl Containers for FakeHost {
 impl Images for FakeHost {
     async fn find(&self, reference: &str) -> Result<Option<Image>, Failure> {
         let state = self.state();
-        Ok(state.images.contains(reference).then(|| Image { digest: Some(format!("sha256:{reference}")) }))
+        Ok(state
+            .images
+            .contains(reference)
+            .then(|| Image { id: reference.to_owned(), digest: Some(format!("sha256:{reference}")) }))
     }
 
     async fn pull(
@@ -267,7 +271,7 @@ impl Images for FakeHost {
             return Err(failure);
         }
         state.images.insert(reference.to_owned());
-        Ok(Image { digest: None })
+        Ok(Image { id: reference.to_owned(), digest: None })
     }
 }
 

@@ -72,6 +72,7 @@ pub(crate) fn spec(containers: &[(&str, &[PortMapping])]) -> TaskSpec {
         containers: containers.iter().map(|(name, ports)| container(name, ports)).collect(),
         volumes: Vec::new(),
         pull_only: false,
+        ephemeral_storage_mib: None,
         launch_type: String::new(),
         tags: BTreeMap::new(),
     }

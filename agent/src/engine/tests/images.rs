@@ -4,7 +4,7 @@ use super::fake::FakeHost;
 use super::fixtures::{container, spec};
 use super::{Rig, calls, run};
 use crate::config::PullBehavior;
-use crate::engine::drivers::CredentialsOf;
+use crate::engine::drivers::{CredentialsOf, Hold, Room};
 use crate::engine::images::{Keeper, behavior_of, credentials_of};
 use longshore_model::{ContainerName, ImageDigest, StopCode, TaskId, TaskSpec, TaskStatus};
 use longshore_plan::Failure;
@@ -297,6 +297,37 @@ async fn pulls_ahead_leave_room_for_tasks_and_are_joined_by_them() {
     pulled.sort();
     pulled.dedup();
     assert_eq!(pulled.len(), calls(&host, "pull").len(), "one pull for each image: {pulled:?}");
+}
+
+/// A disk without room.
+struct Full;
+
+#[async_trait::async_trait]
+impl Room for Full {
+    async fn hold(&self, _: &str) -> Hold {
+        Box::new(())
+    }
+
+    async fn admit(&self) -> Result<(), Failure> {
+        Err(Failure::NoSpace("full".to_owned()))
+    }
+
+    async fn exhausted(&self, text: String) -> Failure {
+        Failure::Lasting(text)
+    }
+
+    fn pulled(&self, _: &str) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_is_asked_before_a_pull_and_not_for_what_is_here() {
+    let host = FakeHost::new();
+    host.pull_gate.add_permits(10);
+    let keeper = keeper(&host, PullBehavior::Default).on(Arc::new(Full));
+    assert!(keeper.get("busybox", Some(PullBehavior::PreferCached), None).await.is_ok());
+    assert!(keeper.get("busybox", None, None).await.is_ok(), "what is here will do");
+    assert_eq!(keeper.get("big", None, None).await, Err(Failure::NoSpace("full".to_owned())));
+    assert_eq!(pulls(&host), 0);
 }
 
 fn of(parameter: &str) -> Option<CredentialsOf> {

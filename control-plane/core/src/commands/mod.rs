@@ -4,6 +4,7 @@ mod activation;
 mod attributes;
 mod cluster;
 mod definition;
+mod disk;
 mod group;
 mod instance;
 mod network;
@@ -21,6 +22,7 @@ pub(crate) use activation::{CreateActivation, DeleteActivation};
 pub(crate) use attributes::{AttributeChange, ChangeAttributes};
 pub(crate) use cluster::{ClusterUpdate, CreateCluster, DeleteCluster, UpdateCluster};
 pub(crate) use definition::{DeleteDefinitions, DeregisterDefinition, RegisterDefinition};
+pub(crate) use disk::TakeDiskStatus;
 pub(crate) use group::{
     ChangeNetworkTags, ChangeRules, CreateGroup, DeleteGroup, NetworkTagged, NewRule, RuleChange, RuleEdit, TagsOff,
 };

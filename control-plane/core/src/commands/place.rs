@@ -150,6 +150,8 @@ fn refusal(state: &State, instance: InstanceId, reason: &Reason) -> Refusal {
         | Reason::DistinctInstance { .. }
         | Reason::Cpu(_)
         | Reason::Memory(_)
+        | Reason::DiskShort(_)
+        | Reason::Disk(_)
         | Reason::Port { .. }
         | Reason::Gpu(_) => None,
     };

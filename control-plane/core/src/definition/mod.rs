@@ -28,6 +28,7 @@ use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::NetworkMode;
 use longshore_ecs_api::requests::RegisterTaskDefinitionRequest;
 use longshore_ecs_api::types::{Tag, TaskDefinition};
+pub(crate) use task::check_storage_override;
 
 /// The largest definition, in bytes of JSON (ECS quota).
 const MAX_BYTES: usize = 64 << 10;

@@ -22,7 +22,6 @@ const TASK: &[Line<TaskDefinition>] = &[
     ("executionRoleArn", |t| t.execution_role_arn.is_some()),
     ("proxyConfiguration", |t| t.proxy_configuration.is_some()),
     ("inferenceAccelerators", |t| some(t.inference_accelerators.as_ref())),
-    ("ephemeralStorage", |t| t.ephemeral_storage.is_some()),
     ("runtimePlatform.operatingSystemFamily", |t| {
         let family = t.runtime_platform.as_ref().and_then(|p| p.operating_system_family.as_ref());
         family.is_some_and(|family| *family != OSFamily::Linux)

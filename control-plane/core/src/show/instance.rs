@@ -74,14 +74,19 @@ pub(crate) fn instance(account: &AccountId, state: &State, host: &HostState, sho
     }
 }
 
-/// Why it cannot give tasks interfaces, when it should. ECS has no other place for it.
+/// Why it should be given no task for its disk, and why it cannot give tasks interfaces, when it should. ECS has no
+/// other place for it.
 fn status_reason(state: &State, host: &HostState) -> Option<String> {
-    match state.network_health(host)? {
-        NetworkHealth::Ready => None,
-        NetworkHealth::Degraded { reason } => {
-            host.record.status.is_registered().then(|| format!("Task networking is not available: {reason}"))
-        }
+    if !host.record.status.is_registered() {
+        return None;
     }
+    let disk = host.view.disk.as_ref().and_then(|disk| disk.status.short.clone());
+    let network = match state.network_health(host) {
+        None | Some(NetworkHealth::Ready) => None,
+        Some(NetworkHealth::Degraded { reason }) => Some(format!("Task networking is not available: {reason}")),
+    };
+    let all: Vec<String> = disk.into_iter().chain(network).collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }
 
 /// An instance's attributes, by name.
@@ -109,13 +114,17 @@ fn registered(host: &HostState) -> Vec<ApiResource> {
         set("PORTS", ports(&offer.reserved_tcp)),
         set("PORTS_UDP", ports(&offer.reserved_udp)),
     ];
+    // ECS has no such resource; its clients read the list by names.
+    if offer.disk_mib > 0 {
+        all.push(integer("DISK", offer.disk_mib.into()));
+    }
     if !offer.gpu_ids.is_empty() {
         all.push(set("GPU", offer.gpu_ids.clone()));
     }
     all
 }
 
-/// CPU, memory and GPUs that are free; ports that are not, as ECS has it.
+/// CPU, memory, disk and GPUs that are free; ports that are not, as ECS has it.
 fn remaining(host: &HostState) -> Vec<ApiResource> {
     let (offer, usage) = (&host.view.offer, &host.view.usage);
     let ports = |reserved: &BTreeSet<u16>, used: &[u16]| {
@@ -128,6 +137,9 @@ fn remaining(host: &HostState) -> Vec<ApiResource> {
         set("PORTS", ports(&offer.reserved_tcp, usage.tcp())),
         set("PORTS_UDP", ports(&offer.reserved_udp, usage.udp())),
     ];
+    if offer.disk_mib > 0 {
+        all.push(integer("DISK", host.view.free_disk_mib()));
+    }
     if !offer.gpu_ids.is_empty() {
         let free = offer.gpu_ids.iter().filter(|id| !usage.gpu_ids().contains(id));
         all.push(set("GPU", free.cloned().collect()));

@@ -7,8 +7,8 @@ use crate::show::{arn_in, tags, time};
 use crate::state::State;
 use longshore_ecs_api::enums::{Connectivity, HealthStatus as ApiHealth, TaskStopCode, TransportProtocol};
 use longshore_ecs_api::types::{
-    self, Attachment, Attribute, Container, ContainerDefinition, ContainerOverride, KeyValuePair, NetworkBinding,
-    NetworkInterface, TaskOverride,
+    self, Attachment, Attribute, Container, ContainerDefinition, ContainerOverride, EphemeralStorage, KeyValuePair,
+    NetworkBinding, NetworkInterface, TaskOverride,
 };
 use longshore_model::arn::Resource;
 use longshore_model::{AccountId, Arn, ContainerReport, ContainerStatus, HealthStatus, Protocol};
@@ -96,7 +96,9 @@ pub(crate) fn task(account: &AccountId, state: &State, task: &Task, with: With) 
         tags: Some(if with.tags { tags(&task.tags) } else { Vec::new() }),
         version: Some(i64::try_from(task.version).unwrap_or(i64::MAX)),
         capacity_provider_name: None,
-        ephemeral_storage: None,
+        ephemeral_storage: (task.claim.disk_mib > 0).then(|| EphemeralStorage {
+            size_in_gi_b: Some(i32::try_from(task.claim.disk_mib / 1024).unwrap_or(i32::MAX)),
+        }),
         fargate_ephemeral_storage: None,
         platform_family: None,
         platform_version: None,

@@ -45,6 +45,11 @@ impl State {
             Change::Leases(leases) => self.put_leases(leases, touched),
             Change::ForgetLeases(id) => self.forget_leases(*id, touched),
             Change::NetworkStatus(id, status) => self.put_network_status(*id, status),
+            Change::DiskStatus(id, status) => {
+                if let Some(host) = self.host_mut(*id) {
+                    host.set_disk(Arc::clone(status));
+                }
+            }
             Change::Cluster(cluster) => self.put_cluster(cluster),
             Change::ForgetCluster(key) => {
                 if let Some(old) = self.clusters.remove(key) {

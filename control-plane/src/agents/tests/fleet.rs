@@ -6,8 +6,8 @@ use longshore_core::{
     RegistryCredentials, SessionError, SessionId, Unavailable,
 };
 use longshore_model::{
-    AccountId, AssignedTask, ClusterKey, ClusterName, ContainerName, DesiredStatus, Generation, HostFacts, InstanceId,
-    NetworkMode, NetworkState, NetworkStatus, Region, TaskId, TaskReport, TaskSpec,
+    AccountId, AssignedTask, ClusterKey, ClusterName, ContainerName, DesiredStatus, DiskStatus, Generation, HostFacts,
+    InstanceId, NetworkMode, NetworkState, NetworkStatus, Region, TaskId, TaskReport, TaskSpec,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -97,6 +97,7 @@ pub(super) fn task(id: TaskId, desired: DesiredStatus) -> AssignedTask {
         containers: vec![container.try_into().expect("a container")],
         volumes: Vec::new(),
         pull_only: false,
+        ephemeral_storage_mib: None,
         launch_type: String::new(),
         tags: std::collections::BTreeMap::new(),
     };
@@ -295,6 +296,10 @@ impl Fleet for FakeFleet {
             Some(instance) => instance.network.subscribe(),
             None => watch::channel(Generation(0)).1,
         }
+    }
+
+    async fn disk_status(&self, _: InstanceId, _: SessionId, _: DiskStatus) -> Result<(), SessionError> {
+        Ok(())
     }
 
     async fn network_status(

@@ -57,7 +57,7 @@ async fn a_session_begins_with_hello_welcome_and_everything() {
 #[tokio::test]
 async fn the_first_message_is_a_good_hello_or_the_last() {
     let port = Port::start(AgentsConfig { hello_timeout: Duration::from_secs(30), ..patient() }).await;
-    let status = refused(&port, Some(Say::Heartbeat(v1::Heartbeat { seq: 1 }))).await;
+    let status = refused(&port, Some(Say::Heartbeat(v1::Heartbeat { seq: 1, disk: None }))).await;
     assert_eq!(status.code(), Code::InvalidArgument);
     assert!(status.message().contains("`kind`"), "{status}");
     assert_eq!(refused(&port, None).await.code(), Code::InvalidArgument);

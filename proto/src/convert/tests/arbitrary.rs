@@ -49,12 +49,18 @@ fn time() -> impl Strategy<Value = Timestamp> {
 
 pub(super) fn facts() -> impl Strategy<Value = HostFacts> {
     let attribute = (of("[ -~]{0,12}"), Just(())).prop_map(|(value, ())| value);
-    let resources =
-        (any::<u32>(), any::<u32>(), btree_set(port(), 0..4), btree_set(port(), 0..4), btree_set(name(), 0..3));
+    let resources = (
+        any::<u32>(),
+        any::<u32>(),
+        btree_set(port(), 0..4),
+        btree_set(port(), 0..4),
+        btree_set(name(), 0..3),
+        any::<u32>(),
+    );
     let attributes = btree_map("[a-zA-Z0-9_./\\\\-]{1,12}", attribute, 0..4);
     ("[a-z.]{0,12}", resources, attributes, vec("[0-9.]{0,8}", 3), of(any::<IpAddr>())).prop_map(
         |(hostname, resources, attributes, versions, underlay)| {
-            let (cpu_units, memory_mib, reserved_tcp, reserved_udp, gpus) = resources;
+            let (cpu_units, memory_mib, reserved_tcp, reserved_udp, gpus, disk_mib) = resources;
             HostFacts {
                 hostname,
                 resources: Resources {
@@ -63,6 +69,7 @@ pub(super) fn facts() -> impl Strategy<Value = HostFacts> {
                     reserved_tcp,
                     reserved_udp,
                     gpu_ids: gpus.into_iter().collect(),
+                    disk_mib,
                 },
                 attributes: attributes.into_iter().map(|(name, value)| Attribute { name, value }).collect(),
                 versions: HostVersions {
@@ -255,11 +262,11 @@ fn task_spec() -> impl Strategy<Value = TaskSpec> {
         source,
         awsvpc(),
         (pid_mode, ipc_mode, any::<[bool; 2]>()),
-        (text(), btree_map(text(), text(), 0..3)),
+        (text(), btree_map(text(), text(), 0..3), of(any::<u32>())),
     )
         .prop_map(|(basics, cpu_units, memory_mib, containers, source, awsvpc, shares, metadata)| {
             let (pid_mode, ipc_mode, [read_only, pull_only]) = shares;
-            let (launch_type, tags) = metadata;
+            let (launch_type, tags, ephemeral_storage_mib) = metadata;
             let (id, arn, cluster, family, revision, group, network_mode) = basics;
             let mut ordered: Vec<ContainerSpec> = Vec::new();
             for (mut container, condition) in containers {
@@ -295,6 +302,7 @@ fn task_spec() -> impl Strategy<Value = TaskSpec> {
                 containers: ordered,
                 volumes,
                 pull_only,
+                ephemeral_storage_mib,
                 launch_type,
                 tags,
             }

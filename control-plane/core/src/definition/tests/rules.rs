@@ -713,6 +713,18 @@ fn fargate_is_checked_before_it_is_refused() {
 }
 
 #[test]
+fn ephemeral_storage_is_from_one_gib_on_and_as_in_ecs_for_fargate() {
+    accepted(&[json!({"ephemeralStorage": {"sizeInGiB": 1}}), json!({"ephemeralStorage": {"sizeInGiB": 65_536}})]);
+    let fargate = |size: i32| json!({"requiresCompatibilities": ["FARGATE"], "ephemeralStorage": {"sizeInGiB": size}, "cpu": "256", "memory": "512", "networkMode": "awsvpc"});
+    refused(&[
+        (json!({"ephemeralStorage": {}}), "ephemeralStorage.sizeInGiB should not be null."),
+        (json!({"ephemeralStorage": {"sizeInGiB": 0}}), "ephemeralStorage.sizeInGiB: 0 must be between 1 and 65536."),
+        (fargate(20), "ephemeralStorage.sizeInGiB: 20 must be between 21 and 200."),
+        (fargate(201), "ephemeralStorage.sizeInGiB: 201 must be between 21 and 200."),
+    ]);
+}
+
+#[test]
 fn what_cannot_be_honoured_yet_is_refused_by_name() {
     for (patch, field) in [
         (
@@ -726,7 +738,6 @@ fn what_cannot_be_honoured_yet_is_refused_by_name() {
         (json!({"requiresCompatibilities": ["MANAGED_INSTANCES"]}), "requiresCompatibilities MANAGED_INSTANCES"),
         (json!({"taskRoleArn": "r"}), "taskRoleArn"),
         (json!({"executionRoleArn": "r"}), "executionRoleArn"),
-        (json!({"ephemeralStorage": {"sizeInGiB": 21}}), "ephemeralStorage"),
         (
             json!({"runtimePlatform": {"operatingSystemFamily": "WINDOWS_SERVER_2022_CORE"}}),
             "runtimePlatform.operatingSystemFamily",
