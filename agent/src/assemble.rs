@@ -132,7 +132,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
         drivers,
         loaded,
         ports: Ports::new(config.dynamic_ports, reserved(&config)),
-        inputs: Inputs { desired, hints, status },
+        inputs: Inputs { desired, hints, status, facts: facts_out.clone() },
         outputs: Outputs { saved, observed, views },
     });
     let membership = Membership {
@@ -247,6 +247,7 @@ fn engine_config(config: &Config, keyring: Arc<Keyring>) -> EngineConfig {
             cleanup_wait: config.cleanup_wait,
             allow_privileged: config.allow_privileged,
             dependency_timeout: config.dependency_timeout,
+            room_timeout: config.room_timeout,
             ..Policy::default()
         },
         pull_behavior: config.pull_behavior,

@@ -56,6 +56,8 @@ pub struct Config {
     pub stop_timeout: Duration,
     /// How long a container without a `startTimeout` has from its start to meet what depends on it.
     pub dependency_timeout: Duration,
+    /// How long a task waits for room on the host before it fails.
+    pub room_timeout: Duration,
     /// When images are pulled.
     pub pull_behavior: PullBehavior,
     /// Longest wait for the first sign of progress of a pull.
@@ -170,6 +172,8 @@ impl Config {
             stop_timeout: l.stop_timeout.map_or(Duration::from_secs(30), |s| s.0),
             // ECS's agent waits for ever. Longer than a slow migration, and the reason says what is waited for.
             dependency_timeout: l.dependency_timeout.map_or(Duration::from_secs(3600), |s| s.0),
+            // Longer than any stop takes; what holds on for longer will not let go by itself.
+            room_timeout: l.room_timeout.map_or(Duration::from_secs(600), |s| s.0),
             pull_behavior: l.pull_behavior.unwrap_or(PullBehavior::PreferCached),
             pull_begin_timeout: l.pull_begin_timeout.map_or(Duration::from_secs(300), |s| s.0),
             pull_stall_timeout: l.pull_stall_timeout.map_or(Duration::from_secs(60), |s| s.0),
@@ -213,6 +217,7 @@ impl Config {
         }
         for (key, span) in [
             ("dependency_timeout", self.dependency_timeout),
+            ("room_timeout", self.room_timeout),
             ("pull_begin_timeout", self.pull_begin_timeout),
             ("pull_stall_timeout", self.pull_stall_timeout),
             ("pull_timeout", self.pull_timeout),

@@ -53,6 +53,9 @@ pub struct Layer {
     /// From a container's start until what depends on it is given up, without a startTimeout [default: 1h]
     #[arg(long, env = "LONGSHORE_AGENT_DEPENDENCY_TIMEOUT", value_name = "SPAN")]
     pub dependency_timeout: Option<Span>,
+    /// How long a task waits for memory, GPUs and host ports that others on the host still have [default: 10m]
+    #[arg(long, env = "LONGSHORE_AGENT_ROOM_TIMEOUT", value_name = "SPAN")]
+    pub room_timeout: Option<Span>,
     /// When images are pulled: prefer-cached, once, default or always [default: prefer-cached]
     #[arg(long, env = "LONGSHORE_AGENT_PULL_BEHAVIOR", value_name = "WHEN")]
     pub pull_behavior: Option<PullBehavior>,
@@ -133,6 +136,7 @@ impl Layer {
             allow_privileged: self.allow_privileged.or(below.allow_privileged),
             stop_timeout: self.stop_timeout.or(below.stop_timeout),
             dependency_timeout: self.dependency_timeout.or(below.dependency_timeout),
+            room_timeout: self.room_timeout.or(below.room_timeout),
             pull_behavior: self.pull_behavior.or(below.pull_behavior),
             pull_begin_timeout: self.pull_begin_timeout.or(below.pull_begin_timeout),
             pull_stall_timeout: self.pull_stall_timeout.or(below.pull_stall_timeout),

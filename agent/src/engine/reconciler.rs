@@ -15,10 +15,12 @@ use crate::session::DesiredUpdate;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
-use longshore_model::{ContainerName, EniId, Generation, NetworkBinding, NetworkMode, TaskId, TaskReport, Timestamp};
+use longshore_model::{
+    ContainerName, EniId, Generation, HostFacts, NetworkBinding, NetworkMode, TaskId, TaskReport, Timestamp,
+};
 use longshore_plan::{
-    EngineView, Failure, Lane, Made, Outcome, Outline, Pass, Phase, ResourceKind, ResourcePhase, Step, Task,
-    TaskRecord, View, Waiting,
+    EngineView, Failure, Lane, Made, Outcome, Outline, Pass, Phase, Place, ResourceKind, ResourcePhase, ResourceRecord,
+    Room, Step, Task, TaskRecord, View, Waiting,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -90,6 +92,8 @@ pub struct Reconciler {
     executor: Executor,
     pub(super) tasks: BTreeMap<TaskId, Entry>,
     pub(super) ports: Ports,
+    /// What tasks have of the host. In line with a task after each pass over it.
+    pub(super) room: Room,
     inputs: Inputs,
     pub(super) outputs: Outputs,
     /// Tasks to pass over.
@@ -130,6 +134,8 @@ impl Reconciler {
         let Parts { config, drivers, loaded, mut ports, inputs, outputs } = parts;
         let images = Keeper::new(drivers.images.clone(), config.pull_behavior);
         let executor = Executor::new(drivers.clone(), images, &config.limits);
+        let mut room = Room::default();
+        room.offer(offered(&inputs.facts.borrow()));
         let mut tasks = BTreeMap::new();
         for SavedTask { definition, record } in loaded.tasks {
             let id = record.id;
@@ -140,6 +146,7 @@ impl Reconciler {
             let saved = Some(record.clone());
             let task = Task::restored(outline, spec, record);
             ports.sync(&task);
+            room.sync(&task);
             tasks.insert(id, Entry { saved, definition_saved: task.spec.is_some(), ..Entry::new(task) });
         }
         let dirty: BTreeSet<TaskId> = tasks.keys().copied().collect();
@@ -151,6 +158,7 @@ impl Reconciler {
             dirty,
             tasks,
             ports,
+            room,
             inputs,
             outputs,
             answers: Answers::No { why: "it was not asked yet".to_owned(), failures: 0 },
@@ -193,6 +201,7 @@ impl Reconciler {
                 Some(done) = self.jobs.join_next_with_id() => self.take_done(done),
                 Some(update) = self.inputs.desired.recv() => self.take_update(update),
                 Some(hint) = self.inputs.hints.recv() => self.take_hint(hint),
+                Ok(()) = self.inputs.facts.changed() => self.take_facts(),
                 Some(answer) = self.inputs.status.recv() => {
                     // Whoever asked may have gone.
                     let _ = answer.send(self.status());
@@ -218,6 +227,14 @@ impl Reconciler {
 
     fn take_update(&mut self, update: DesiredUpdate) {
         self.apply(update);
+    }
+
+    /// The host may offer another amount of memory.
+    fn take_facts(&mut self) {
+        let offered = offered(&self.inputs.facts.borrow_and_update());
+        if self.room.offer(offered) {
+            self.wake_waiters();
+        }
     }
 
     fn take_hint(&mut self, hint: Hint) {
@@ -265,7 +282,7 @@ impl Reconciler {
     fn settle(&mut self) {
         while !self.dirty.is_empty() {
             let mut due: Vec<TaskId> = std::mem::take(&mut self.dirty).into_iter().collect();
-            // Who waits longest is asked first: it gets the port that just became free.
+            // Who waits longest is asked first: it gets what just became free.
             due.sort_by_key(|id| self.tasks.get(id).map(|e| e.task.record.accepted_at));
             for id in due {
                 self.pass(id);
@@ -284,10 +301,14 @@ impl Reconciler {
             Answers::Yes => EngineView::Answering,
             Answers::No { why, .. } => EngineView::Silent { why },
         };
-        let view = View { now, engine, claims: self.ports.claims(), policy: &self.config.policy };
+        let claims = self.ports.claims();
+        let view = View { now, engine, claims, room: &self.room, policy: &self.config.policy };
         let Pass { steps, give_up, waiting, wake_at, forget } = entry.task.pass(&view);
         entry.waiting = waiting;
         entry.wake_at = wake_at;
+        if self.room.sync(&entry.task) {
+            self.wake_waiters();
+        }
         self.touched.insert(id);
         for lane in give_up {
             if let Some(handle) = self.running.remove(&(id, lane)) {
@@ -314,8 +335,9 @@ impl Reconciler {
     fn forget(&mut self, id: TaskId) {
         tracing::info!(task = %id, "forgotten");
         self.tasks.remove(&id);
-        if self.ports.forget(id) {
-            self.wake_port_waiters();
+        let freed = [self.ports.forget(id), self.room.leave(id)];
+        if freed.contains(&true) {
+            self.wake_waiters();
         }
         self.unforgotten.insert(id);
         self.seq += 1;
@@ -418,15 +440,18 @@ impl Reconciler {
             self.ports.started(&entry.task.record.containers[i].ports);
         }
         if self.ports.sync(&entry.task) {
-            self.wake_port_waiters();
+            self.wake_waiters();
         }
         self.dirty.insert(id);
         self.touched.insert(id);
     }
 
-    pub(super) fn wake_port_waiters(&mut self) {
+    /// Something became free: whoever may wait for it asks again.
+    pub(super) fn wake_waiters(&mut self) {
         let waits = |e: &Entry| {
-            e.task.record.resources.iter().any(|r| r.kind == ResourceKind::Ports && r.phase == ResourcePhase::Wanted)
+            let record = &e.task.record;
+            let ports = |r: &ResourceRecord| r.kind == ResourceKind::Ports && r.phase == ResourcePhase::Wanted;
+            record.ending.is_none() && (record.place == Place::Wanted || record.resources.iter().any(ports))
         };
         self.dirty.extend(self.tasks.iter().filter(|(_, e)| waits(e)).map(|(id, _)| *id));
     }
@@ -474,6 +499,11 @@ impl Reconciler {
         let spec = task.spec.as_ref().filter(|_| waiting)?;
         self.executor.pull_progress(&spec.containers[i].image)
     }
+}
+
+/// MiB that tasks may be given.
+fn offered(facts: &Option<Arc<HostFacts>>) -> Option<u64> {
+    facts.as_ref().map(|facts| u64::from(facts.resources.memory_mib))
 }
 
 /// The ports that Docker is to publish: on the host's own network nothing is published.

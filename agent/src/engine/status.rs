@@ -18,6 +18,10 @@ pub struct EngineStatus {
     pub ports_claimed: usize,
     /// Of these, ports that a socket of the agent's keeps free for a container to come.
     pub ports_held: usize,
+    /// MiB of memory that tasks on the host have, of those that it offers.
+    pub memory_held_mib: u64,
+    /// Tasks that wait for room on the host.
+    pub waiting_for_room: usize,
     /// Every task.
     pub tasks: Vec<TaskLine>,
 }
@@ -94,6 +98,8 @@ impl Reconciler {
             ledger: Health { ok: self.ledger_fault.is_none(), why: self.ledger_fault.clone() },
             ports_claimed: self.ports.claims().len(),
             ports_held: self.ports.held(),
+            memory_held_mib: self.room.held_mib(),
+            waiting_for_room: self.room.waiting(),
             tasks: self
                 .tasks
                 .values()
