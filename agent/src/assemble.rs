@@ -4,6 +4,7 @@
 //! Docker events -> pump -> hints ----------------\
 //! session/inbound -> desired (bounded) -> [ledger] -> reconciler -> Docker, cgroups, ports
 //! session/outbound <- observed (watch) <-------------/     ^          |
+//! doctor -> health (watch) -> session/outbound, status socket
 //! status socket -> questions (bounded) ---------------------          | interfaces (bounded)
 //! metadata endpoint <- views of tasks (watch) <- reconciler          |
 //! session <-> heard (bounded), status (watch) ----> network <---------/ -> Docker, kernel
@@ -15,6 +16,7 @@
 //! brings it back; containers never stop with the agent.
 
 use crate::config::Config;
+use crate::doctor::{Doctor, HostChecks};
 use crate::engine::cgroups::LateCgroups;
 use crate::engine::docker::DockerDriver;
 use crate::engine::drivers::{Drivers, SystemClock};
@@ -26,14 +28,14 @@ use crate::engine::{self, EngineConfig, HINT_QUEUE, Inputs, Outputs, Parts, Reco
 use crate::ledger::Ledger;
 use crate::logs::{Collector, Gate, Shipped, source::DockerSource};
 use crate::membership::{self, Membership, MembershipError, Token};
-use crate::metadata::{self, Keyring, Metadata};
+use crate::metadata::{self, Keyring, Metadata, Metered};
 use crate::network::kernel::HostKernel;
 use crate::network::sandboxes::DockerSandboxes;
 use crate::network::{self, Network, Owned, Underlay};
 use crate::ports::{self, Ports};
 use crate::probes::{Prober, Verdicts};
 use crate::session::logs::ControlPlane;
-use crate::session::{DESIRED_QUEUE, ObservedReports, SessionInputs, SessionState};
+use crate::session::{DESIRED_QUEUE, ObservedReports, SessionFigures, SessionInputs, SessionState};
 use crate::status::{self, StatusServer};
 use anyhow::Context;
 use longshore_docker::{Docker, PullLimits};
@@ -112,6 +114,18 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
     let (underlay, underlay_out) = watch::channel(Underlay::Unknown);
     let sandbox_events = Arc::new(Notify::new());
 
+    let checks = HostChecks {
+        docker: docker.clone(),
+        engine: status_in.clone(),
+        network: interfaces.clone(),
+        task_network: config.task_network,
+        underlay: underlay_out.clone(),
+        data_dir: config.data_dir.clone(),
+        data_root: tokio::sync::OnceCell::new(),
+    };
+    let figures = Arc::new(SessionFigures::default());
+    let writes = ledger.writes();
+    let (doctor, health) = Doctor::new(Box::new(checks), Arc::new(SystemClock));
     let network = Network::new(network::Parts {
         settings: network::Settings {
             enabled: config.task_network,
@@ -145,6 +159,8 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
             observed: observed_out,
             facts: facts_out,
             network: network_link,
+            health: health.clone(),
+            figures: figures.clone(),
         },
         state: session_state,
         identity,
@@ -159,6 +175,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
         containers: Arc::new(docker.clone()),
         inside: interfaces.inside(),
         zone: config.zone.clone(),
+        rate: config.metadata_rate,
     };
     let (metadata, metadata_line) = Metadata::new(
         endpoint,
@@ -166,8 +183,14 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
             introspection: config.introspection,
             metrics: config.metrics,
             identity: identity_out.clone(),
-            engine: status_in.clone(),
-            session: session_state_out.clone(),
+            metered: Metered {
+                engine: status_in.clone(),
+                session: session_state_out.clone(),
+                figures,
+                writes,
+                docker: docker.clone(),
+                health: health.clone(),
+            },
         },
     );
     let listener = status::bind(&config.status_socket)?;
@@ -177,6 +200,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
         network: interfaces,
         metadata: metadata_line,
         identity: identity_out,
+        health,
     };
 
     // The engine stops last: what it still has to save is worth more than the rest's good end.
@@ -191,6 +215,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
     );
     spawn(&mut parts, "logs", collector.run(stop()));
     spawn(&mut parts, "probes", prober.run(stop()));
+    spawn(&mut parts, "doctor", doctor.run(stop()));
     spawn(&mut parts, "network", network.run(stop()));
     spawn(&mut parts, "metadata", metadata.run(stop()));
     let keep_facts =

@@ -11,7 +11,7 @@ mod values;
 mod tests;
 
 pub use layer::Layer;
-pub use values::{LocalAddress, LogFormat, PortRange, PullBehavior, Span};
+pub use values::{LocalAddress, LogFormat, PortRange, PullBehavior, Rate, Span};
 
 use longshore_model::{ClusterName, MAX_ATTRIBUTE_CHARS};
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,6 +80,8 @@ pub struct Config {
     pub warm_sandboxes: u16,
     /// How long stopped containers stay for `docker logs` and `docker inspect`.
     pub cleanup_wait: Duration,
+    /// How many requests of metadata each task may make.
+    pub metadata_rate: Rate,
     /// Where the host's own programs ask which tasks there are; nowhere when absent.
     pub introspection: Option<SocketAddr>,
     /// Where Prometheus reads metrics; nowhere when absent.
@@ -188,6 +190,7 @@ impl Config {
             // ECS keeps them for three hours; ten minutes are enough to look at one that failed, and a host that
             // runs short tasks all day does not collect hundreds of dead containers that every listing carries.
             cleanup_wait: l.cleanup_wait.map_or(Duration::from_secs(600), |s| s.0),
+            metadata_rate: l.metadata_rate.unwrap_or(Rate::METADATA),
             // ECS's own, which tools on a host look for.
             introspection: l.introspection.map_or(Some(SocketAddr::from(([127, 0, 0, 1], 51678))), |at| at.0),
             metrics: l.metrics.and_then(|at| at.0),

@@ -7,6 +7,7 @@ pub mod assemble;
 pub mod cgroup;
 pub mod config;
 mod crash;
+pub mod doctor;
 pub mod engine;
 pub mod host;
 pub mod identity;

@@ -9,6 +9,7 @@ use crate::metadata::MetadataLine;
 use crate::network::NetworkHandle;
 use crate::network::status::NetworkLine;
 use crate::session::SessionState;
+use longshore_model::InstanceHealth;
 use serde::Serialize;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -36,6 +37,7 @@ struct Document {
     engine: EngineStatus,
     network: Option<NetworkLine>,
     metadata: MetadataLine,
+    health: InstanceHealth,
 }
 
 #[derive(Debug, Serialize)]
@@ -73,6 +75,8 @@ pub struct StatusServer {
     pub metadata: watch::Receiver<MetadataLine>,
     /// Who this host is, once it has joined.
     pub identity: watch::Receiver<Option<Arc<Identity>>>,
+    /// The doctor's.
+    pub health: watch::Receiver<InstanceHealth>,
 }
 
 /// Makes the socket. One that an earlier agent left is replaced.
@@ -143,6 +147,7 @@ impl StatusServer {
             engine,
             network,
             metadata: self.metadata.borrow().clone(),
+            health: self.health.borrow().clone(),
         };
         let mut text = serde_json::to_vec(&document).map_err(io::Error::other)?;
         text.push(b'\n');

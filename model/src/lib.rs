@@ -5,6 +5,7 @@
 
 pub mod arn;
 pub mod assignment;
+pub mod health;
 pub mod host;
 pub mod id;
 pub mod lifecycle;
@@ -18,6 +19,7 @@ pub mod volume;
 
 pub use arn::Arn;
 pub use assignment::{AssignedTask, Assignment};
+pub use health::{CheckResult, CheckStatus, InstanceHealth};
 pub use host::{
     Attribute, HostFacts, HostVersions, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES, MAX_HOST_TEXT_CHARS, Resources,
 };

@@ -16,6 +16,7 @@ mod endurance;
 mod faults;
 mod fields;
 mod group_model;
+mod health;
 mod hosts;
 mod images;
 mod lab;

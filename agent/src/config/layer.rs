@@ -1,6 +1,6 @@
 //! One source of configuration: the file, or the command line with the environment.
 
-use super::{ConfigError, ENV_PREFIX, LocalAddress, LogFormat, PortRange, PullBehavior, Span};
+use super::{ConfigError, ENV_PREFIX, LocalAddress, LogFormat, PortRange, PullBehavior, Rate, Span};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -90,6 +90,9 @@ pub struct Layer {
     /// How long stopped containers stay for `docker logs` [default: 10m]
     #[arg(long, env = "LONGSHORE_AGENT_CLEANUP_WAIT", value_name = "SPAN")]
     pub cleanup_wait: Option<Span>,
+    /// Requests of metadata that each task may make, a second and at once after a pause [default: 40,60]
+    #[arg(long, env = "LONGSHORE_AGENT_METADATA_RATE", value_name = "RATE,BURST")]
+    pub metadata_rate: Option<Rate>,
     /// Loopback address at which programs of this host ask which tasks there are, or off [default: 127.0.0.1:51678]
     #[arg(long, env = "LONGSHORE_AGENT_INTROSPECTION", value_name = "ADDRESS:PORT|off")]
     pub introspection: Option<LocalAddress>,
@@ -148,6 +151,7 @@ impl Layer {
             underlay: self.underlay.or(below.underlay),
             warm_sandboxes: self.warm_sandboxes.or(below.warm_sandboxes),
             cleanup_wait: self.cleanup_wait.or(below.cleanup_wait),
+            metadata_rate: self.metadata_rate.or(below.metadata_rate),
             introspection: self.introspection.or(below.introspection),
             metrics: self.metrics.or(below.metrics),
             log: self.log.or(below.log),

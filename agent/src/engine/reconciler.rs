@@ -116,6 +116,8 @@ pub struct Reconciler {
     going: HashMap<Id, Going>,
     running: HashMap<(TaskId, Lane), AbortHandle>,
     pub(super) listing: bool,
+    /// When the listing that is on its way was asked for.
+    pub(super) listing_since: Instant,
     pub(super) list_again: bool,
     pub(super) next_list: Instant,
     pub(super) leftovers_gone: bool,
@@ -175,6 +177,7 @@ impl Reconciler {
             going: HashMap::new(),
             running: HashMap::new(),
             listing: false,
+            listing_since: Instant::now(),
             list_again: false,
             next_list: Instant::now(),
             leftovers_gone: false,
@@ -469,6 +472,7 @@ impl Reconciler {
     }
 
     pub(super) fn spawn_listing(&mut self) {
+        self.listing_since = Instant::now();
         let containers = self.drivers.containers.clone();
         let interfaces = self.tasks.values().any(|e| e.task.held_interface().is_some());
         let handle = self.jobs.spawn(async move {

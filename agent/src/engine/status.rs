@@ -4,6 +4,10 @@ use super::reconciler::{Answers, Reconciler};
 use longshore_model::Timestamp;
 use longshore_plan::{Phase, Wish};
 use serde::Serialize;
+use std::time::Duration;
+
+/// A listing takes a hundredth of it with hundreds of containers.
+const SLOW: Duration = Duration::from_secs(5);
 
 /// The engine at one moment. The format is for people and tests, and grows by new keys only.
 #[derive(Debug, Clone, Serialize)]
@@ -88,7 +92,12 @@ pub struct ContainerLine {
 
 impl Reconciler {
     pub(super) fn status(&self) -> EngineStatus {
+        let waits = self.listing_since.elapsed();
         let docker = match &self.answers {
+            Answers::Yes if self.listing && waits > SLOW => Health {
+                ok: false,
+                why: Some(format!("a list of containers is waited for, {} s now", waits.as_secs())),
+            },
             Answers::Yes => Health { ok: true, why: None },
             Answers::No { why, .. } => Health { ok: false, why: Some(why.clone()) },
         };

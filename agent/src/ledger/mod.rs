@@ -18,7 +18,9 @@ use longshore_model::{Generation, InstanceId, TaskId, TaskSpec};
 use longshore_plan::{Outline, TaskRecord};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 /// Saves that may wait for the disk. The engine has a handful in flight; a disk that hangs lets them pile up here, and
@@ -132,6 +134,29 @@ pub struct Ledger {
     requests: mpsc::Sender<Request>,
     path: Arc<PathBuf>,
     instance: Arc<OnceLock<InstanceId>>,
+    writes: Arc<Writes>,
+}
+
+/// What was written so far, for metrics.
+#[derive(Debug, Default)]
+pub struct Writes {
+    /// Transactions that ended, well or not.
+    pub ended: AtomicU64,
+    /// Those that did not end well.
+    pub failed: AtomicU64,
+    /// Saves that were in them: what comes together is one transaction.
+    pub saves: AtomicU64,
+    /// How long they took together, in microseconds.
+    pub micros: AtomicU64,
+}
+
+impl Writes {
+    fn enter(&self, saves: usize, took: Duration, failed: bool) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
+        self.failed.fetch_add(failed.into(), Ordering::Relaxed);
+        self.saves.fetch_add(saves.try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.micros.fetch_add(took.as_micros().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
 }
 
 impl Ledger {
@@ -153,19 +178,26 @@ impl Ledger {
         let (requests, waiting) = mpsc::channel(QUEUE);
         let shared = Arc::new(path);
         let owner = Arc::new(instance.map_or_else(OnceLock::new, OnceLock::from));
-        let for_thread = (shared.clone(), owner.clone());
+        let writes = Arc::new(Writes::default());
+        let for_thread = (shared.clone(), owner.clone(), writes.clone());
         std::thread::Builder::new()
             .name("ledger".to_owned())
             .stack_size(512 * 1024)
-            .spawn(move || run(&for_thread.0, &for_thread.1, file, waiting))
+            .spawn(move || run(&for_thread.0, &for_thread.1, &for_thread.2, file, waiting))
             .map_err(|source| OpenError::File { verb: "start a thread for", path: dir.into(), source })?;
-        Ok((Self { requests, path: shared, instance: owner }, loaded))
+        Ok((Self { requests, path: shared, instance: owner, writes }, loaded))
     }
 
     /// From here on, generations are those of `instance`: this host has joined. A host is one instance as long as its
     /// agent runs, so the first one counts.
     pub fn belongs_to(&self, instance: InstanceId) {
         let _ = self.instance.set(instance);
+    }
+
+    /// What was written so far.
+    #[must_use]
+    pub fn writes(&self) -> Arc<Writes> {
+        self.writes.clone()
     }
 
     fn error(&self, why: &str) -> SaveError {
@@ -192,7 +224,13 @@ fn make_private_dir(dir: &Path) -> Result<(), OpenError> {
 }
 
 /// The thread: everything that waits goes into one transaction.
-fn run(path: &Path, instance: &OnceLock<InstanceId>, file: file::LedgerFile, mut waiting: mpsc::Receiver<Request>) {
+fn run(
+    path: &Path,
+    instance: &OnceLock<InstanceId>,
+    writes: &Writes,
+    file: file::LedgerFile,
+    mut waiting: mpsc::Receiver<Request>,
+) {
     let mut file = Some(file);
     while let Some(first) = waiting.blocking_recv() {
         let mut group = vec![first];
@@ -201,7 +239,9 @@ fn run(path: &Path, instance: &OnceLock<InstanceId>, file: file::LedgerFile, mut
         {
             group.push(next);
         }
+        let begin = Instant::now();
         let result = commit(path, instance.get().copied(), &mut file, &group);
+        writes.enter(group.len(), begin.elapsed(), result.is_err());
         for request in group {
             // A caller that gave up waiting has no use for the answer.
             let _ = request.done.send(result.clone());

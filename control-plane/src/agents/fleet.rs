@@ -5,7 +5,8 @@ use longshore_core::{
     Unavailable,
 };
 use longshore_model::{
-    AccountId, AssignedTask, ClusterName, Generation, HostFacts, InstanceId, NetworkStatus, TaskId, TaskReport,
+    AccountId, AssignedTask, ClusterName, Generation, HostFacts, InstanceHealth, InstanceId, NetworkStatus, TaskId,
+    TaskReport,
 };
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -79,6 +80,9 @@ pub trait Fleet: Send + Sync + 'static {
 
     /// The generation of the task network that every host that counts has in force, or a later one.
     fn network_settled(&self) -> Generation;
+
+    /// Takes what an agent says of its host's health.
+    fn health(&self, instance: InstanceId, session: SessionId, health: InstanceHealth);
 }
 
 impl Fleet for Core {
@@ -152,5 +156,9 @@ impl Fleet for Core {
 
     fn network_settled(&self) -> Generation {
         Self::network_settled(self)
+    }
+
+    fn health(&self, instance: InstanceId, session: SessionId, health: InstanceHealth) {
+        self.instance_health(instance, session, health);
     }
 }

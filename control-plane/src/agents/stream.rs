@@ -12,7 +12,9 @@ use super::presence::Presence;
 use super::{Fleet, refuse};
 use futures::future::BoxFuture;
 use longshore_core::{SessionError, SessionId};
-use longshore_model::{Assignment, Generation, InstanceId, NetworkStatus, NetworkUpdate, TaskId, TaskReport};
+use longshore_model::{
+    Assignment, Generation, InstanceHealth, InstanceId, NetworkStatus, NetworkUpdate, TaskId, TaskReport,
+};
 use longshore_proto::convert::read_reports;
 use longshore_proto::{ReadReports, UnreadableReport, v1};
 use prost::Message as _;
@@ -204,10 +206,15 @@ impl<F: Fleet> Session<F> {
     fn message(&mut self, message: v1::AgentMessage) -> Result<(), End> {
         use v1::agent_message::Kind;
         match message.kind {
-            Some(Kind::Heartbeat(beat)) => self.send(v1::control_message::Kind::HeartbeatAck(v1::HeartbeatAck {
-                seq: beat.seq,
-                network_settled: self.parts.network.settled(),
-            })),
+            Some(Kind::Heartbeat(beat)) => {
+                if let Some(health) = beat.health {
+                    self.health(health);
+                }
+                self.send(v1::control_message::Kind::HeartbeatAck(v1::HeartbeatAck {
+                    seq: beat.seq,
+                    network_settled: self.parts.network.settled(),
+                }))
+            }
             Some(Kind::Applied(applied)) => self.applied(Generation(applied.generation)),
             Some(Kind::Resync(resync)) => {
                 let why: String = resync.why.chars().filter(|c| !c.is_control()).take(200).collect();
@@ -232,6 +239,14 @@ impl<F: Fleet> Session<F> {
                 tracing::debug!(instance = %self.parts.instance, "ignored a message of an unknown kind");
                 Ok(())
             }
+        }
+    }
+
+    /// What cannot be read is passed over: an agent that is newer would say it again in the next session.
+    fn health(&self, health: v1::InstanceHealth) {
+        match InstanceHealth::try_from(health) {
+            Ok(health) => self.parts.fleet.health(self.parts.instance, self.parts.session, health),
+            Err(error) => tracing::debug!(instance = %self.parts.instance, %error, "health that cannot be read"),
         }
     }
 
