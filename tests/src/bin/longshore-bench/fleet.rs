@@ -184,6 +184,16 @@ impl Fleet {
         Ok(arns)
     }
 
+    /// Waits until tasks run.
+    pub(crate) fn wait_running(&self, boto: &mut Boto, arns: &[String]) -> Result<()> {
+        wait_until("all tasks RUNNING", DEADLINE, || {
+            let tasks = self.describe(boto, arns)?;
+            let running = tasks.iter().filter(|t| t["lastStatus"] == "RUNNING").count();
+            ensure!(running == arns.len(), "{running} of {} run", arns.len());
+            Ok(true)
+        })
+    }
+
     /// Stops tasks and waits until the host is at rest: nothing of them is left, and the pool is full again.
     pub(crate) fn stop_tasks(&self, boto: &mut Boto, arns: &[String]) -> Result<()> {
         for arn in arns {
