@@ -37,7 +37,7 @@ fn a_frozen_engine_and_a_missing_agent_show_with_reasons_and_times() {
         assert_eq!(wait_check(&lab, other, "OK").0["status"], "OK", "{whole}");
     }
     assert_eq!(health(&lab)["overallStatus"], "OK");
-    assert!(well["lastUpdated"].is_string() && well["lastStatusChange"].is_string(), "times, to boto3: {well}");
+    assert!(well["lastUpdated"].is_f64() && well["lastStatusChange"].is_f64(), "times, to boto3: {well}");
     let hosts = ok(&longshore(&lab, &["host", "list"]));
     assert!(
         hosts.contains("HEALTH") && hosts.lines().any(|line| line.contains(&name) && line.contains(" OK ")),
@@ -50,7 +50,7 @@ fn a_frozen_engine_and_a_missing_agent_show_with_reasons_and_times() {
     let (ill, whole) = wait_check(&lab, "CONTAINER_RUNTIME", "IMPAIRED");
     assert_eq!(whole["overallStatus"], "IMPAIRED");
     assert!(ill["statusReason"].as_str().is_some_and(|why| why.contains("the container engine: ")), "{ill}");
-    let time = |check: &Value| check["lastStatusChange"].as_str().unwrap().to_owned();
+    let time = |check: &Value| check["lastStatusChange"].as_f64().unwrap();
     assert!(time(&ill) > time(&well), "{ill} after {well}");
     let described = ok(&longshore(&lab, &["describe", &name]));
     let line = described.lines().find(|line| line.contains("CONTAINER_RUNTIME")).unwrap_or_default();
