@@ -21,7 +21,7 @@ fn tasks() -> usize {
 pub(crate) fn memory_and_cpu() -> Result<()> {
     let fleet = Fleet::longshore()?;
     let mut boto = fleet.lab.boto()?;
-    let definition = fleet.define("quiet", "host", false)?;
+    let definition = fleet.define_quiet("quiet")?;
     let tasks = tasks();
     println!("\n### The agent at rest\n");
     println!(
@@ -108,7 +108,7 @@ fn run_all(fleet: &Fleet, boto: &mut Boto, definition: &Definition) -> Result<Ve
 pub(crate) fn restart() -> Result<()> {
     let fleet = Fleet::longshore()?;
     let mut boto = fleet.lab.boto()?;
-    let definition = fleet.define("restart", "host", false)?;
+    let definition = fleet.define_quiet("restart")?;
     let arns = run_all(&fleet, &mut boto, &definition)?;
     let mut times = Vec::new();
     let births = |fleet: &Fleet| -> Result<Vec<String>> {

@@ -26,7 +26,7 @@ pub(crate) fn run() -> Result<()> {
     let fleet = Fleet::with_agent("metadata_rate = \"1000000,1000000\"\n")?;
     let mut boto = fleet.lab.boto()?;
     // Processes of the host ask for tasks in its network.
-    let definition = fleet.define("asks", "host", false)?;
+    let definition = fleet.define_quiet("asks")?;
     let arns = fleet.run_tasks(&mut boto, &definition, 1, "")?;
     fleet.wait_running(&mut boto, &arns)?;
     let node = fleet.node();
