@@ -205,7 +205,7 @@ async fn how_the_host_is_is_told_at_once_and_holds_while_the_agent_is_there() {
         let (check, reason) = ("CONTAINER_RUNTIME".to_owned(), reason.map(str::to_owned));
         let at = Timestamp::from_millis;
         let result = CheckResult { check, status, reason, checked_at: at(looked), changed_at: at(changed) };
-        let own = CheckResult { check: "OURS".to_owned(), status: CheckStatus::Ok, reason: None, ..result.clone() };
+        let own = CheckResult { check: "OURS".to_owned(), status: CheckStatus::Ok, reason: None, ..result };
         InstanceHealth { checks: vec![result, own] }
     };
     for (health, status) in [
