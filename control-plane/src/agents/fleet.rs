@@ -1,12 +1,12 @@
 //! What the agent port needs from the core, and the core as that.
 
 use longshore_core::{
-    AgentHello, ConnectError, Core, JoinError, JoinKey, JoinToken, NetworkView, Registered, SessionError, SessionId,
-    Unavailable,
+    AgentHello, ConnectError, Core, CredentialsError, JoinError, JoinKey, JoinToken, NetworkView, Registered,
+    RegistryCredentials, SessionError, SessionId, Unavailable,
 };
 use longshore_model::{
-    AccountId, AssignedTask, ClusterName, Generation, HostFacts, InstanceHealth, InstanceId, NetworkStatus, TaskId,
-    TaskReport,
+    AccountId, AssignedTask, ClusterName, ContainerName, Generation, HostFacts, InstanceHealth, InstanceId,
+    NetworkStatus, TaskId, TaskReport,
 };
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -83,6 +83,14 @@ pub trait Fleet: Send + Sync + 'static {
 
     /// Takes what an agent says of its host's health.
     fn health(&self, instance: InstanceId, session: SessionId, health: InstanceHealth);
+
+    /// What the registry of a container's image is to be shown, for the instance that is to run its task.
+    fn registry_credentials(
+        &self,
+        instance: InstanceId,
+        task: TaskId,
+        container: &ContainerName,
+    ) -> Result<RegistryCredentials, CredentialsError>;
 }
 
 impl Fleet for Core {
@@ -160,5 +168,14 @@ impl Fleet for Core {
 
     fn health(&self, instance: InstanceId, session: SessionId, health: InstanceHealth) {
         self.instance_health(instance, session, health);
+    }
+
+    fn registry_credentials(
+        &self,
+        instance: InstanceId,
+        task: TaskId,
+        container: &ContainerName,
+    ) -> Result<RegistryCredentials, CredentialsError> {
+        Self::registry_credentials(self, instance, task, container)
     }
 }
