@@ -4,6 +4,7 @@
 //! Docker events -> pump -> hints ----------------\
 //! session/inbound -> desired (bounded) -> [ledger] -> reconciler -> Docker, cgroups, ports
 //! session/outbound <- observed (watch) <-------------/     ^          |
+//! doctor -> health (watch) -> session/outbound, status socket
 //! status socket -> questions (bounded) ---------------------          | interfaces (bounded)
 //! metadata endpoint <- views of tasks (watch) <- reconciler          |
 //! session <-> heard (bounded), status (watch) ----> network <---------/ -> Docker, kernel
@@ -17,6 +18,7 @@
 
 use crate::config::Config;
 use crate::disk::{self, DiskKeeper, DiskSettings, Quotas, Rooms, StorageLimits, Written};
+use crate::doctor::{Doctor, HostChecks};
 use crate::engine::cgroups::LateCgroups;
 use crate::engine::docker::DockerDriver;
 use crate::engine::drivers::{Drivers, SystemClock};
@@ -28,7 +30,7 @@ use crate::engine::{self, EngineConfig, HINT_QUEUE, Inputs, Outputs, Parts, Reco
 use crate::ledger::Ledger;
 use crate::logs::{Collector, Gate, Shipped, source::DockerSource};
 use crate::membership::{self, Membership, MembershipError, Token};
-use crate::metadata::{self, Keyring, Metadata};
+use crate::metadata::{self, Keyring, Metadata, Metered};
 use crate::network::kernel::HostKernel;
 use crate::network::sandboxes::DockerSandboxes;
 use crate::network::{self, Network, Owned, Underlay};
@@ -36,7 +38,7 @@ use crate::ports::{self, Ports};
 use crate::probes::{Prober, Verdicts};
 use crate::session::logs::ControlPlane;
 use crate::session::registry::RegistryCredentials;
-use crate::session::{DESIRED_QUEUE, ObservedReports, SessionInputs, SessionState};
+use crate::session::{DESIRED_QUEUE, ObservedReports, SessionFigures, SessionInputs, SessionState};
 use crate::status::{self, StatusServer};
 use anyhow::Context;
 use longshore_docker::{Docker, PullLimits};
@@ -128,6 +130,18 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
     let (underlay, underlay_out) = watch::channel(Underlay::Unknown);
     let sandbox_events = Arc::new(Notify::new());
 
+    let checks = HostChecks {
+        docker: docker.clone(),
+        engine: status_in.clone(),
+        network: interfaces.clone(),
+        task_network: config.task_network,
+        underlay: underlay_out.clone(),
+        data_dir: config.data_dir.clone(),
+        data_root: tokio::sync::OnceCell::new(),
+    };
+    let figures = Arc::new(SessionFigures::default());
+    let writes = ledger.writes();
+    let (doctor, health) = Doctor::new(Box::new(checks), Arc::new(SystemClock));
     let network = Network::new(network::Parts {
         settings: network::Settings {
             enabled: config.task_network,
@@ -148,7 +162,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
         drivers,
         loaded,
         ports: Ports::new(config.dynamic_ports, reserved(&config)),
-        inputs: Inputs { desired, hints, status },
+        inputs: Inputs { desired, hints, status, facts: facts_out.clone() },
         outputs: Outputs { saved, observed, views },
     });
     let quotas = Quotas::new(views_out.clone(), docker.clone(), hints_in.clone(), written);
@@ -174,6 +188,8 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
             facts: facts_out,
             network: network_link,
             disk: disk_status_out,
+            health: health.clone(),
+            figures: figures.clone(),
         },
         state: session_state,
         identity,
@@ -188,6 +204,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
         containers: Arc::new(docker.clone()),
         inside: interfaces.inside(),
         zone: config.zone.clone(),
+        rate: config.metadata_rate,
     };
     let (metadata, metadata_line) = Metadata::new(
         endpoint,
@@ -195,8 +212,14 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
             introspection: config.introspection,
             metrics: config.metrics,
             identity: identity_out.clone(),
-            engine: status_in.clone(),
-            session: session_state_out.clone(),
+            metered: Metered {
+                engine: status_in.clone(),
+                session: session_state_out.clone(),
+                figures,
+                writes,
+                docker: docker.clone(),
+                health: health.clone(),
+            },
         },
     );
     let listener = status::bind(&config.status_socket)?;
@@ -207,6 +230,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
         metadata: metadata_line,
         disk: disk_line_out,
         identity: identity_out,
+        health,
     };
 
     // The engine stops last: what it still has to save is worth more than the rest's good end.
@@ -223,6 +247,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
     spawn(&mut parts, "probes", prober.run(stop()));
     spawn(&mut parts, "disk", disk.run(stop()));
     spawn(&mut parts, "quotas", quotas.run(stop()));
+    spawn(&mut parts, "doctor", doctor.run(stop()));
     spawn(&mut parts, "network", network.run(stop()));
     spawn(&mut parts, "metadata", metadata.run(stop()));
     let keep_facts =
@@ -280,6 +305,7 @@ fn engine_config(config: &Config, keyring: Arc<Keyring>) -> EngineConfig {
             allow_privileged: config.allow_privileged,
             dependency_timeout: config.dependency_timeout,
             space_wait: config.disk_wait,
+            room_timeout: config.room_timeout,
             ..Policy::default()
         },
         pull_behavior: config.pull_behavior,

@@ -11,7 +11,7 @@ mod values;
 mod tests;
 
 pub use layer::Layer;
-pub use values::{LocalAddress, LogFormat, PortRange, PullBehavior, Span};
+pub use values::{LocalAddress, LogFormat, PortRange, PullBehavior, Rate, Span};
 
 use longshore_model::{ClusterName, MAX_ATTRIBUTE_CHARS};
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,6 +56,8 @@ pub struct Config {
     pub stop_timeout: Duration,
     /// How long a container without a `startTimeout` has from its start to meet what depends on it.
     pub dependency_timeout: Duration,
+    /// How long a task waits for room on the host before it fails.
+    pub room_timeout: Duration,
     /// When images are pulled.
     pub pull_behavior: PullBehavior,
     /// Longest wait for the first sign of progress of a pull.
@@ -90,6 +92,8 @@ pub struct Config {
     pub warm_sandboxes: u16,
     /// How long stopped containers stay for `docker logs` and `docker inspect`.
     pub cleanup_wait: Duration,
+    /// How many requests of metadata each task may make.
+    pub metadata_rate: Rate,
     /// Where the host's own programs ask which tasks there are; nowhere when absent.
     pub introspection: Option<SocketAddr>,
     /// Where Prometheus reads metrics; nowhere when absent.
@@ -182,6 +186,8 @@ impl Config {
             stop_timeout: l.stop_timeout.map_or(Duration::from_secs(30), |s| s.0),
             // ECS's agent waits for ever. Longer than a slow migration, and the reason says what is waited for.
             dependency_timeout: l.dependency_timeout.map_or(Duration::from_secs(3600), |s| s.0),
+            // Longer than any stop takes; what holds on for longer will not let go by itself.
+            room_timeout: l.room_timeout.map_or(Duration::from_secs(600), |s| s.0),
             pull_behavior: l.pull_behavior.unwrap_or(PullBehavior::PreferCached),
             pull_begin_timeout: l.pull_begin_timeout.map_or(Duration::from_secs(300), |s| s.0),
             pull_stall_timeout: l.pull_stall_timeout.map_or(Duration::from_secs(60), |s| s.0),
@@ -203,6 +209,7 @@ impl Config {
             // ECS keeps them for three hours; ten minutes are enough to look at one that failed, and a host that
             // runs short tasks all day does not collect hundreds of dead containers that every listing carries.
             cleanup_wait: l.cleanup_wait.map_or(Duration::from_secs(600), |s| s.0),
+            metadata_rate: l.metadata_rate.unwrap_or(Rate::METADATA),
             // ECS's own, which tools on a host look for.
             introspection: l.introspection.map_or(Some(SocketAddr::from(([127, 0, 0, 1], 51678))), |at| at.0),
             metrics: l.metrics.and_then(|at| at.0),
@@ -247,6 +254,7 @@ impl Config {
         }
         for (key, span) in [
             ("dependency_timeout", self.dependency_timeout),
+            ("room_timeout", self.room_timeout),
             ("pull_begin_timeout", self.pull_begin_timeout),
             ("pull_stall_timeout", self.pull_stall_timeout),
             ("pull_timeout", self.pull_timeout),

@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod config;
 mod crash;
 pub mod disk;
+pub mod doctor;
 pub mod engine;
 pub mod host;
 pub mod identity;

@@ -10,6 +10,7 @@ use crate::metadata::MetadataLine;
 use crate::network::NetworkHandle;
 use crate::network::status::NetworkLine;
 use crate::session::SessionState;
+use longshore_model::InstanceHealth;
 use serde::Serialize;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -39,6 +40,7 @@ struct Document {
     metadata: MetadataLine,
     /// Absent until it was measured.
     disk: Option<DiskLine>,
+    health: InstanceHealth,
 }
 
 #[derive(Debug, Serialize)]
@@ -78,6 +80,8 @@ pub struct StatusServer {
     pub disk: watch::Receiver<Option<DiskLine>>,
     /// Who this host is, once it has joined.
     pub identity: watch::Receiver<Option<Arc<Identity>>>,
+    /// The doctor's.
+    pub health: watch::Receiver<InstanceHealth>,
 }
 
 /// Makes the socket. One that an earlier agent left is replaced.
@@ -149,6 +153,7 @@ impl StatusServer {
             network,
             metadata: self.metadata.borrow().clone(),
             disk: self.disk.borrow().clone(),
+            health: self.health.borrow().clone(),
         };
         let mut text = serde_json::to_vec(&document).map_err(io::Error::other)?;
         text.push(b'\n');

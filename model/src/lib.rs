@@ -5,6 +5,7 @@
 
 pub mod arn;
 pub mod assignment;
+pub mod health;
 pub mod host;
 pub mod id;
 pub mod image;
@@ -19,6 +20,7 @@ pub mod volume;
 
 pub use arn::Arn;
 pub use assignment::{AssignedTask, Assignment};
+pub use health::{CheckResult, CheckStatus, InstanceHealth};
 pub use host::{
     Attribute, DiskStatus, HostFacts, HostVersions, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES, MAX_DISK_REASON_CHARS,
     MAX_HOST_TEXT_CHARS, Resources,

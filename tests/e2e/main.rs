@@ -18,6 +18,7 @@ mod faults;
 mod fields;
 mod fulldisk;
 mod group_model;
+mod health;
 mod hosts;
 mod images;
 mod lab;

@@ -302,10 +302,13 @@ impl Docker {
         };
         let stream = client.create_image(Some(options), None, credentials.map(Credentials::for_engine));
         let watched = self.watch(reference, limits, stream, progress);
-        match tokio::time::timeout(limits.total, watched).await {
-            Ok(result) => result?,
-            Err(_) => return Err(PullError::Timeout { image: image(), begun: true, after: limits.total }),
-        }
+        let begin = Instant::now();
+        let pulled = match tokio::time::timeout(limits.total, watched).await {
+            Ok(result) => result,
+            Err(_) => Err(PullError::Timeout { image: image(), begun: true, after: limits.total }),
+        };
+        self.book().enter("pulling", begin.elapsed(), pulled.is_err());
+        pulled?;
         self.image(reference).await.map_err(engine)?.ok_or_else(|| PullError::Other {
             image: image(),
             message: "the pull ended well and the image is not there; was it removed meanwhile?".to_owned(),

@@ -11,6 +11,7 @@
 //! # How many calls at once
 //! See [`BURST_IN_FLIGHT`].
 
+mod calls;
 mod client;
 mod config;
 mod containers;
@@ -26,6 +27,7 @@ mod reference;
 mod sandbox;
 mod volumes;
 
+pub use calls::Calls;
 pub use client::{ConnectError, Docker, Timeouts};
 pub use config::{ConfigError, ContainerInput, CreateContainer, NETWORK_FILES, SandboxRef, container_config};
 pub use containers::{

@@ -5,6 +5,7 @@ use crate::policy::{LONGEST_WAIT, Policy};
 use crate::ports::PortClaims;
 use crate::reasons;
 use crate::record::{Phase, ResourceKind, ResourcePhase, Wish};
+use crate::room::{Place, Room};
 use crate::step::{Halt, Lane, Step};
 use crate::task::{Retry, Task, Verb};
 use longshore_model::{ContainerName, Timestamp};
@@ -31,6 +32,8 @@ pub struct View<'a> {
     pub engine: EngineView<'a>,
     /// Who has which host port.
     pub claims: &'a PortClaims,
+    /// What tasks have of the host, and who waits for it.
+    pub room: &'a Room,
     /// The numbers.
     pub policy: &'a Policy,
     /// Whether the host's disk is short of space: what is kept only to be looked at goes at once.
@@ -99,6 +102,9 @@ impl Task {
         }
         if self.record.ending.is_none() {
             self.prepare(view, &mut pass);
+            if self.record.ending.is_some() {
+                self.give_up_useless(view.now, &mut pass);
+            }
         }
         for i in 0..self.record.containers.len() {
             self.move_container(i, view, &mut pass);
@@ -175,6 +181,9 @@ impl Task {
         if self.record.wish != Wish::Run || !self.record.may_start {
             return;
         }
+        if !self.take_place(view, pass) {
+            return;
+        }
         let wanted: Vec<ResourceKind> =
             self.record.resources.iter().filter(|r| r.phase == ResourcePhase::Wanted).map(|r| r.kind.clone()).collect();
         for kind in wanted {
@@ -193,7 +202,7 @@ impl Task {
             if kind == ResourceKind::Ports {
                 let asked = self.outline.containers.iter().flat_map(|c| &c.ports);
                 if let Some((port, holder)) = view.claims.conflict(self.record.id, asked) {
-                    pass.wait(None, reasons::port_held(port, holder));
+                    pass.wait(None, reasons::port_held(port, &view.room.name(holder)));
                     continue;
                 }
             }
@@ -269,6 +278,10 @@ impl Task {
     /// Whether a container has all that it needs to be created; says what is missing. What a later feature makes a
     /// container wait for (an interface, a secret) is asked for here.
     fn needs(&self, i: usize, pass: &mut Pass) -> bool {
+        if self.record.place == Place::Wanted {
+            pass.going_on(Some(&self.record.containers[i].name), "room on the host");
+            return false;
+        }
         let missing: Vec<&ResourceKind> =
             self.record.resources.iter().filter(|r| r.phase != ResourcePhase::Ready).map(|r| &r.kind).collect();
         for kind in &missing {

@@ -1,6 +1,6 @@
 //! ECS's words for why things stop (ECS developer guide, "stopped tasks error messages"; names as in ECS's agent).
 
-use longshore_model::{ContainerName, TaskId};
+use longshore_model::ContainerName;
 
 /// Longest reason of a task or container that the API carries.
 pub const MAX_CHARS: usize = 1024;
@@ -63,10 +63,10 @@ pub fn named(name: &str, text: &str) -> String {
     }
 }
 
-/// What a task waits for when another has its port.
+/// What a task waits for when another, `holder`, has its port.
 #[must_use]
-pub fn port_held(port: crate::ports::PortKey, holder: TaskId) -> String {
-    format!("host port {port}, which task {holder} still has")
+pub fn port_held(port: crate::ports::PortKey, holder: &str) -> String {
+    format!("host port {port}, which {holder} still has")
 }
 
 /// The containers of a task wrote more than its `ephemeralStorage`.

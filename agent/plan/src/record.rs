@@ -3,6 +3,7 @@
 use crate::interface::Interface;
 use crate::outline::Outline;
 use crate::ports::ResolvedPort;
+use crate::room::Place;
 use longshore_model::{ContainerName, HealthStatus, NetworkMode, StopCode, TaskId, TaskStatus, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -195,6 +196,9 @@ pub struct TaskRecord {
     pub may_start: bool,
     /// When this agent first heard of it: who waits longest for a port gets it first.
     pub accepted_at: Timestamp,
+    /// Whether it has what it needs of the host and no other task can have.
+    #[serde(default)]
+    pub place: Place,
     /// What it needs beside its containers.
     pub resources: Vec<ResourceRecord>,
     /// Its interface as it was made; kept after it is returned.
@@ -242,6 +246,7 @@ impl TaskRecord {
             wish,
             may_start: true,
             accepted_at: now,
+            place: if outline.demand().is_nothing() { Place::Given } else { Place::Wanted },
             resources,
             interface: None,
             containers: outline

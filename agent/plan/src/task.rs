@@ -4,6 +4,7 @@ use crate::outline::{Outline, Supervise};
 use crate::ports::ResolvedPort;
 use crate::reasons;
 use crate::record::{Ending, ResourceKind, ResourcePhase, TaskRecord, Wish};
+use crate::room::Place;
 use crate::step::{Lane, Step};
 use longshore_model::{AssignedTask, DesiredStatus, NetworkMode, StopCode, TaskId, TaskSpec, Timestamp};
 use std::collections::BTreeMap;
@@ -33,6 +34,8 @@ pub struct Live {
     pub containers: Vec<LiveContainer>,
     /// The number of the outcome that last told something of the interface.
     pub interface_touched: u64,
+    /// Since when it has waited for room on the host; absent when it does not.
+    pub waits_since: Option<Timestamp>,
 }
 
 /// What is known of a container beside its record.
@@ -141,6 +144,8 @@ impl Task {
             shared_volumes: Vec::new(),
             namespaces: false,
             pull_only: false,
+            memory_mib: 0,
+            gpus: Vec::new(),
         };
         let mut record = TaskRecord::new(&outline, Wish::Run, now);
         record.ending =
@@ -163,6 +168,7 @@ impl Task {
         let mut record = TaskRecord::new(&outline, Wish::Unknown, now);
         // Its containers exist, so what they need was made; ports are added with their labels.
         record.resources.iter_mut().for_each(|r| r.phase = ResourcePhase::Ready);
+        record.place = Place::Given;
         Self::with(outline, None, record)
     }
 

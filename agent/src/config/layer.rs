@@ -1,6 +1,6 @@
 //! One source of configuration: the file, or the command line with the environment.
 
-use super::{ConfigError, ENV_PREFIX, LocalAddress, LogFormat, PortRange, PullBehavior, Span};
+use super::{ConfigError, ENV_PREFIX, LocalAddress, LogFormat, PortRange, PullBehavior, Rate, Span};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -53,6 +53,9 @@ pub struct Layer {
     /// From a container's start until what depends on it is given up, without a startTimeout [default: 1h]
     #[arg(long, env = "LONGSHORE_AGENT_DEPENDENCY_TIMEOUT", value_name = "SPAN")]
     pub dependency_timeout: Option<Span>,
+    /// How long a task waits for memory, GPUs and host ports that others on the host still have [default: 10m]
+    #[arg(long, env = "LONGSHORE_AGENT_ROOM_TIMEOUT", value_name = "SPAN")]
+    pub room_timeout: Option<Span>,
     /// When images are pulled: prefer-cached, once, default or always [default: prefer-cached]
     #[arg(long, env = "LONGSHORE_AGENT_PULL_BEHAVIOR", value_name = "WHEN")]
     pub pull_behavior: Option<PullBehavior>,
@@ -105,6 +108,9 @@ pub struct Layer {
     /// How long stopped containers stay for `docker logs` [default: 10m]
     #[arg(long, env = "LONGSHORE_AGENT_CLEANUP_WAIT", value_name = "SPAN")]
     pub cleanup_wait: Option<Span>,
+    /// Requests of metadata that each task may make, a second and at once after a pause [default: 40,60]
+    #[arg(long, env = "LONGSHORE_AGENT_METADATA_RATE", value_name = "RATE,BURST")]
+    pub metadata_rate: Option<Rate>,
     /// Loopback address at which programs of this host ask which tasks there are, or off [default: 127.0.0.1:51678]
     #[arg(long, env = "LONGSHORE_AGENT_INTROSPECTION", value_name = "ADDRESS:PORT|off")]
     pub introspection: Option<LocalAddress>,
@@ -151,6 +157,7 @@ impl Layer {
             allow_privileged: self.allow_privileged.or(below.allow_privileged),
             stop_timeout: self.stop_timeout.or(below.stop_timeout),
             dependency_timeout: self.dependency_timeout.or(below.dependency_timeout),
+            room_timeout: self.room_timeout.or(below.room_timeout),
             pull_behavior: self.pull_behavior.or(below.pull_behavior),
             pull_begin_timeout: self.pull_begin_timeout.or(below.pull_begin_timeout),
             pull_stall_timeout: self.pull_stall_timeout.or(below.pull_stall_timeout),
@@ -168,6 +175,7 @@ impl Layer {
             underlay: self.underlay.or(below.underlay),
             warm_sandboxes: self.warm_sandboxes.or(below.warm_sandboxes),
             cleanup_wait: self.cleanup_wait.or(below.cleanup_wait),
+            metadata_rate: self.metadata_rate.or(below.metadata_rate),
             introspection: self.introspection.or(below.introspection),
             metrics: self.metrics.or(below.metrics),
             log: self.log.or(below.log),

@@ -32,6 +32,7 @@ fn defaults_are_usable() {
     assert_eq!(config.dependency_timeout, Duration::from_secs(3600));
     assert_eq!(config.dynamic_ports, PortRange { first: 30_000, last: 32_767 });
     assert_eq!(config.reserved_ports_tcp.len(), 5);
+    assert_eq!(config.metadata_rate, Rate { per_second: 40, burst: 60 });
 }
 
 #[test]
@@ -50,6 +51,9 @@ fn flags_win_over_the_file() {
 fn faults_are_named_by_their_key() {
     check_refused(&[], "colour = 'red'", "unknown field `colour`");
     check_refused(&[], "dependency_timeout = '0s'", "dependency_timeout: must be longer than 0s");
+    check_refused(&[], "room_timeout = '0s'", "room_timeout: must be longer than 0s");
+    check_refused(&[], "metadata_rate = '40'", "`40` is not how often a second");
+    check_refused(&[], "metadata_rate = '0,60'", "metadata_rate");
     check_refused(&[], "stop_timeout = 'soon'", "stop_timeout");
     check_refused(&[], "stop_timeout = '10ms'", "stop_timeout: must be at least 1s");
     check_refused(&[], "docker = 'tcp://x'", "docker: `tcp://x`");

@@ -74,6 +74,39 @@ impl fmt::Display for PortRange {
     }
 }
 
+/// How often something may be asked for, as ECS writes it: `40,60` is 40 a second, and 60 at once after a pause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Rate {
+    /// How often a second; at least 1.
+    pub per_second: u32,
+    /// How often at once; at least 1.
+    pub burst: u32,
+}
+
+impl Rate {
+    /// ECS's own for task metadata.
+    pub const METADATA: Self = Self { per_second: 40, burst: 60 };
+}
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fail = || format!("`{text}` is not how often a second and how often at once, such as 40,60");
+        let number = |text: &str| text.trim().parse::<u32>().ok().filter(|number| *number > 0);
+        let (per_second, burst) = text.split_once(',').ok_or_else(fail)?;
+        Ok(Self { per_second: number(per_second).ok_or_else(fail)?, burst: number(burst).ok_or_else(fail)? })
+    }
+}
+
+impl TryFrom<String> for Rate {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
 /// An address of this host that only its own programs reach, or none (`off`). What answers there asks for no proof of
 /// who somebody is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -126,7 +126,7 @@ impl Keeper {
         };
         match self.get(&wanted, Some(PullBehavior::PreferCached), own).await {
             // Found by its digest, it has it, whatever else it has.
-            Ok(_) => Ok(Image { digest: Some(digest.to_string()) }),
+            Ok(image) => Ok(Image { digest: Some(digest.to_string()), ..image }),
             Err(Failure::ImageMissing(text)) => Err(Failure::ImageMissing(format!(
                 "{text}; `{}` was resolved to {digest} for the tasks that were started together with this one, and \
                  the registry does not have that image any more: push it again, or start new tasks, for which the tag \

@@ -49,6 +49,8 @@ impl Reconciler {
                 news |= entry.task.sight_sandboxes(running, as_of, now);
             }
             if news {
+                // Before any task is passed over: what is there is not free.
+                self.room.sync(&entry.task);
                 self.dirty.insert(*id);
             }
         }
@@ -104,6 +106,7 @@ impl Reconciler {
             task.unassign(now);
         }
         self.ports.sync(&task);
+        self.room.sync(&task);
         self.tasks.insert(id, Entry::new(task));
         self.dirty.insert(id);
     }

@@ -15,10 +15,12 @@ use crate::session::DesiredUpdate;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
-use longshore_model::{ContainerName, EniId, Generation, NetworkBinding, NetworkMode, TaskId, TaskReport, Timestamp};
+use longshore_model::{
+    ContainerName, EniId, Generation, HostFacts, NetworkBinding, NetworkMode, TaskId, TaskReport, Timestamp,
+};
 use longshore_plan::{
-    EngineView, Failure, Lane, Made, Outcome, Outline, Pass, Phase, ResourceKind, ResourcePhase, Step, Task,
-    TaskRecord, View, Waiting,
+    EngineView, Failure, Lane, Made, Outcome, Outline, Pass, Phase, Place, ResourceKind, ResourcePhase, ResourceRecord,
+    Room, Step, Task, TaskRecord, View, Waiting,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -90,6 +92,8 @@ pub struct Reconciler {
     executor: Executor,
     pub(super) tasks: BTreeMap<TaskId, Entry>,
     pub(super) ports: Ports,
+    /// What tasks have of the host. In line with a task after each pass over it.
+    pub(super) room: Room,
     inputs: Inputs,
     pub(super) outputs: Outputs,
     /// Tasks to pass over.
@@ -112,6 +116,8 @@ pub struct Reconciler {
     going: HashMap<Id, Going>,
     running: HashMap<(TaskId, Lane), AbortHandle>,
     pub(super) listing: bool,
+    /// When the listing that is on its way was asked for.
+    pub(super) listing_since: Instant,
     pub(super) list_again: bool,
     pub(super) next_list: Instant,
     pub(super) leftovers_gone: bool,
@@ -132,6 +138,8 @@ impl Reconciler {
         let images = Keeper::new(drivers.images.clone(), drivers.credentials.clone(), config.pull_behavior);
         let images = images.on(drivers.room.clone());
         let executor = Executor::new(drivers.clone(), images, &config.limits);
+        let mut room = Room::default();
+        room.offer(offered(&inputs.facts.borrow()));
         let mut tasks = BTreeMap::new();
         for SavedTask { definition, record } in loaded.tasks {
             let id = record.id;
@@ -142,6 +150,7 @@ impl Reconciler {
             let saved = Some(record.clone());
             let task = Task::restored(outline, spec, record);
             ports.sync(&task);
+            room.sync(&task);
             tasks.insert(id, Entry { saved, definition_saved: task.spec.is_some(), ..Entry::new(task) });
         }
         let dirty: BTreeSet<TaskId> = tasks.keys().copied().collect();
@@ -153,6 +162,7 @@ impl Reconciler {
             dirty,
             tasks,
             ports,
+            room,
             inputs,
             outputs,
             answers: Answers::No { why: "it was not asked yet".to_owned(), failures: 0 },
@@ -169,6 +179,7 @@ impl Reconciler {
             going: HashMap::new(),
             running: HashMap::new(),
             listing: false,
+            listing_since: Instant::now(),
             list_again: false,
             next_list: Instant::now(),
             leftovers_gone: false,
@@ -196,6 +207,7 @@ impl Reconciler {
                 Some(done) = self.jobs.join_next_with_id() => self.take_done(done),
                 Some(update) = self.inputs.desired.recv() => self.take_update(update),
                 Some(hint) = self.inputs.hints.recv() => self.take_hint(hint),
+                Ok(()) = self.inputs.facts.changed() => self.take_facts(),
                 Some(answer) = self.inputs.status.recv() => {
                     // Whoever asked may have gone.
                     let _ = answer.send(self.status());
@@ -221,6 +233,14 @@ impl Reconciler {
 
     fn take_update(&mut self, update: DesiredUpdate) {
         self.apply(update);
+    }
+
+    /// The host may offer another amount of memory.
+    fn take_facts(&mut self) {
+        let offered = offered(&self.inputs.facts.borrow_and_update());
+        if self.room.offer(offered) {
+            self.wake_waiters();
+        }
     }
 
     fn take_hint(&mut self, hint: Hint) {
@@ -284,7 +304,7 @@ impl Reconciler {
     fn settle(&mut self) {
         while !self.dirty.is_empty() {
             let mut due: Vec<TaskId> = std::mem::take(&mut self.dirty).into_iter().collect();
-            // Who waits longest is asked first: it gets the port that just became free.
+            // Who waits longest is asked first: it gets what just became free.
             due.sort_by_key(|id| self.tasks.get(id).map(|e| e.task.record.accepted_at));
             for id in due {
                 self.pass(id);
@@ -303,11 +323,14 @@ impl Reconciler {
             Answers::Yes => EngineView::Answering,
             Answers::No { why, .. } => EngineView::Silent { why },
         };
-        let (claims, policy, disk_short) = (self.ports.claims(), &self.config.policy, self.disk_short);
-        let view = View { now, engine, claims, policy, disk_short };
+        let (claims, room, policy) = (self.ports.claims(), &self.room, &self.config.policy);
+        let view = View { now, engine, claims, room, policy, disk_short: self.disk_short };
         let Pass { steps, give_up, waiting, wake_at, forget } = entry.task.pass(&view);
         entry.waiting = waiting;
         entry.wake_at = wake_at;
+        if self.room.sync(&entry.task) {
+            self.wake_waiters();
+        }
         self.touched.insert(id);
         for lane in give_up {
             if let Some(handle) = self.running.remove(&(id, lane)) {
@@ -334,8 +357,9 @@ impl Reconciler {
     fn forget(&mut self, id: TaskId) {
         tracing::info!(task = %id, "forgotten");
         self.tasks.remove(&id);
-        if self.ports.forget(id) {
-            self.wake_port_waiters();
+        let freed = [self.ports.forget(id), self.room.leave(id)];
+        if freed.contains(&true) {
+            self.wake_waiters();
         }
         self.unforgotten.insert(id);
         self.seq += 1;
@@ -439,15 +463,18 @@ impl Reconciler {
             self.ports.started(&entry.task.record.containers[i].ports);
         }
         if self.ports.sync(&entry.task) {
-            self.wake_port_waiters();
+            self.wake_waiters();
         }
         self.dirty.insert(id);
         self.touched.insert(id);
     }
 
-    pub(super) fn wake_port_waiters(&mut self) {
+    /// Something became free: whoever may wait for it asks again.
+    pub(super) fn wake_waiters(&mut self) {
         let waits = |e: &Entry| {
-            e.task.record.resources.iter().any(|r| r.kind == ResourceKind::Ports && r.phase == ResourcePhase::Wanted)
+            let record = &e.task.record;
+            let ports = |r: &ResourceRecord| r.kind == ResourceKind::Ports && r.phase == ResourcePhase::Wanted;
+            record.ending.is_none() && (record.place == Place::Wanted || record.resources.iter().any(ports))
         };
         self.dirty.extend(self.tasks.iter().filter(|(_, e)| waits(e)).map(|(id, _)| *id));
     }
@@ -465,6 +492,7 @@ impl Reconciler {
     }
 
     pub(super) fn spawn_listing(&mut self) {
+        self.listing_since = Instant::now();
         let containers = self.drivers.containers.clone();
         let interfaces = self.tasks.values().any(|e| e.task.held_interface().is_some());
         let handle = self.jobs.spawn(async move {
@@ -495,6 +523,11 @@ impl Reconciler {
         let spec = task.spec.as_ref().filter(|_| waiting)?;
         self.executor.pull_progress(&longshore_docker::wanted_image(&spec.containers[i]))
     }
+}
+
+/// MiB that tasks may be given.
+fn offered(facts: &Option<Arc<HostFacts>>) -> Option<u64> {
+    facts.as_ref().map(|facts| u64::from(facts.resources.memory_mib))
 }
 
 /// The ports that Docker is to publish: on the host's own network nothing is published.

@@ -181,7 +181,12 @@ impl Reconciler {
 /// What others see of a task.
 pub(super) fn view(entry: &Entry) -> TaskView {
     let task = &entry.task;
-    TaskView { outline: task.outline.clone(), spec: task.spec.clone(), record: task.record.clone() }
+    TaskView {
+        outline: task.outline.clone(),
+        spec: task.spec.clone(),
+        record: task.record.clone(),
+        waiting_for: entry.report.as_ref().and_then(|report| report.waiting_for.clone()),
+    }
 }
 
 /// One line for each thing that happened to a task.

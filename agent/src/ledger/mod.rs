@@ -21,7 +21,9 @@ use longshore_plan::{Outline, TaskRecord};
 use reserve::Reserve;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Saves that may wait for the disk. The engine has a handful in flight; a disk that hangs lets them pile up here, and
@@ -136,6 +138,29 @@ pub struct Ledger {
     path: Arc<PathBuf>,
     instance: Arc<OnceLock<InstanceId>>,
     fault: watch::Receiver<Option<String>>,
+    writes: Arc<Writes>,
+}
+
+/// What was written so far, for metrics.
+#[derive(Debug, Default)]
+pub struct Writes {
+    /// Transactions that ended, well or not.
+    pub ended: AtomicU64,
+    /// Those that did not end well.
+    pub failed: AtomicU64,
+    /// Saves that were in them: what comes together is one transaction.
+    pub saves: AtomicU64,
+    /// How long they took together, in microseconds.
+    pub micros: AtomicU64,
+}
+
+impl Writes {
+    fn enter(&self, saves: usize, took: Duration, failed: bool) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
+        self.failed.fetch_add(failed.into(), Ordering::Relaxed);
+        self.saves.fetch_add(saves.try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.micros.fetch_add(took.as_micros().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
 }
 
 impl Ledger {
@@ -158,19 +183,21 @@ impl Ledger {
         let shared = Arc::new(path);
         let owner = Arc::new(instance.map_or_else(OnceLock::new, OnceLock::from));
         let (fault_in, fault) = watch::channel(None);
+        let writes = Arc::new(Writes::default());
         let writer = Writer {
             path: shared.clone(),
             instance: owner.clone(),
             reserve: Reserve::of(&shared),
             file: Some(file),
             fault: fault_in,
+            writes: Arc::clone(&writes),
         };
         std::thread::Builder::new()
             .name("ledger".to_owned())
             .stack_size(512 * 1024)
             .spawn(move || writer.run(waiting))
             .map_err(|source| OpenError::File { verb: "start a thread for", path: dir.into(), source })?;
-        Ok((Self { requests, path: shared, instance: owner, fault }, loaded))
+        Ok((Self { requests, path: shared, instance: owner, fault, writes }, loaded))
     }
 
     /// Why it cannot be counted on: the last write failed, or its reserve is used up and there is no space for another.
@@ -191,6 +218,12 @@ impl Ledger {
     /// agent runs, so the first one counts.
     pub fn belongs_to(&self, instance: InstanceId) {
         let _ = self.instance.set(instance);
+    }
+
+    /// What was written so far.
+    #[must_use]
+    pub fn writes(&self) -> Arc<Writes> {
+        self.writes.clone()
     }
 
     fn error(&self, why: &str) -> SaveError {
@@ -224,6 +257,7 @@ struct Writer {
     /// Absent after a failed write: the handle refuses everything from then on, and the file is as it was.
     file: Option<file::LedgerFile>,
     fault: watch::Sender<Option<String>>,
+    writes: Arc<Writes>,
 }
 
 impl Writer {
@@ -238,7 +272,11 @@ impl Writer {
             }
             // Looking after a file that is well is no write.
             let idle = self.file.is_some() && group.iter().all(|request| request.changes.is_empty());
+            let begin = Instant::now();
             let result = if idle { Ok(()) } else { self.commit(&group) };
+            if !idle {
+                self.writes.enter(group.len(), begin.elapsed(), result.is_err());
+            }
             if result.is_ok() {
                 self.reserve.keep();
             }

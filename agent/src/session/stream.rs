@@ -7,9 +7,10 @@ use super::{SessionConfig, SessionInputs, SessionState, chain};
 use crate::crash;
 use crate::identity::standing::{describe, refusal, refused_dial};
 use crate::identity::{DialError, Identity, dial};
-use longshore_model::{HostFacts, TaskReport};
+use longshore_model::{HostFacts, InstanceHealth, TaskReport};
 use longshore_proto::{MAX_VERSION, MIN_VERSION, v1};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -74,6 +75,8 @@ pub(super) struct Stream<'a> {
     heartbeat: Duration,
     lease: Duration,
     beats: u64,
+    /// What was said last of the host's health.
+    health: InstanceHealth,
     /// What the Hello said of the host.
     facts: Arc<HostFacts>,
 }
@@ -143,6 +146,7 @@ impl<'a> Stream<'a> {
             lease: millis(welcome.lease_millis).clamp(LEASE.0, LEASE.1),
             inputs,
             beats: 0,
+            health: InstanceHealth::default(),
             facts,
         })
     }
@@ -170,6 +174,7 @@ impl<'a> Stream<'a> {
                 said = self.network.next() => Wake::Network(said),
                 _ = beat.tick() => Wake::Beat,
                 () = changed(&mut self.inputs.disk) => Wake::Beat,
+                () = news_of(&mut self.inputs.health, &self.health) => Wake::Beat,
                 () = sleep_until(resend_at) => Wake::Resend,
                 changed = other_facts(&mut self.inputs.facts, &self.facts) => match changed {
                     true => return Ended { why: "the host's facts changed".to_owned(), then: Then::Again },
@@ -198,16 +203,22 @@ impl<'a> Stream<'a> {
                     self.outbound.give_up();
                     self.report()
                 }
-                Wake::Beat => {
-                    self.beats += 1;
-                    let disk = self.inputs.disk.borrow_and_update().clone().map(Into::into);
-                    self.send(v1::agent_message::Kind::Heartbeat(v1::Heartbeat { seq: self.beats, disk }))
-                }
+                Wake::Beat => self.beat(),
             };
             if let Err(ended) = step {
                 return ended;
             }
         }
+    }
+
+    /// Says that this agent is there, and how its host is when it has looked since it last said so.
+    fn beat(&mut self) -> Result<(), Ended> {
+        self.beats += 1;
+        let found = self.inputs.health.borrow_and_update().clone();
+        let health = (found != self.health).then(|| found.clone().into());
+        self.health = found;
+        let disk = self.inputs.disk.borrow_and_update().clone().map(Into::into);
+        self.send(v1::agent_message::Kind::Heartbeat(v1::Heartbeat { seq: self.beats, disk, health }))
     }
 
     fn message(&mut self, message: v1::ControlMessage) -> Result<(), Ended> {
@@ -262,7 +273,12 @@ impl<'a> Stream<'a> {
     fn report(&mut self) -> Result<(), Ended> {
         let reports = {
             let observed = self.inputs.observed.borrow_and_update();
-            self.outbound.next(&observed, Instant::now())
+            let reports = self.outbound.next(&observed, Instant::now());
+            let figures = &self.inputs.figures;
+            let sent = reports.as_ref().map_or(0, |reports| reports.tasks.len());
+            figures.reports_sent.fetch_add(sent as u64, Ordering::Relaxed);
+            figures.reports_waiting.store(self.outbound.waiting(&observed) as u64, Ordering::Relaxed);
+            reports
         };
         match reports {
             Some(reports) => self.send(v1::agent_message::Kind::Reports(reports)),
@@ -298,6 +314,13 @@ async fn other_facts(facts: &mut watch::Receiver<Option<Arc<HostFacts>>>, said: 
 async fn changed<T>(values: &mut watch::Receiver<T>) {
     if values.changed().await.is_err() {
         std::future::pending::<()>().await;
+    }
+}
+
+/// Waits until the host is otherwise than was said; for ever when nobody looks any more. Cancel-safe.
+async fn news_of(health: &mut watch::Receiver<InstanceHealth>, said: &InstanceHealth) {
+    if health.wait_for(|found| found.differs_from(said)).await.is_err() {
+        std::future::pending().await
     }
 }
 

@@ -8,6 +8,7 @@ use crate::command::{Call, Command, Waiting};
 use crate::commands::{Connect, Disconnect, Join, Report, TakeDiskStatus, TakeNetworkStatus};
 use crate::config::{CoreConfig, FirstStart};
 use crate::ec2::{self, Ec2Error, Ec2Operation};
+use crate::health::Health;
 use crate::open::{self, OpenError, Opened};
 use crate::ops;
 use crate::owner::{OwnerTask, QUEUE};
@@ -23,8 +24,8 @@ use longshore_ecs_api::secrets::SecretsOperation;
 use longshore_ecs_api::ssm::SsmOperation;
 use longshore_ecs_api::{ApiError, Operation};
 use longshore_model::{
-    AccountId, AssignedTask, ClusterName, DiskStatus, Generation, HostFacts, InstanceId, NetworkStatus, TaskId,
-    TaskReport,
+    AccountId, AssignedTask, ClusterName, DiskStatus, Generation, HostFacts, InstanceHealth, InstanceId, NetworkStatus,
+    TaskId, TaskReport,
 };
 use longshore_store::Store;
 use secrecy::SecretString;
@@ -52,6 +53,7 @@ pub(crate) struct Inner {
     watchers: Watchers,
     network_watchers: Watchers,
     applied: Applied,
+    pub(crate) health: Health,
     queue: mpsc::Sender<Box<dyn Waiting>>,
     pub(crate) sealing_key: SealingKey,
     page_key: PageKey,
@@ -106,6 +108,7 @@ impl Core {
             watchers: Watchers::default(),
             network_watchers: Watchers::default(),
             applied: Applied::default(),
+            health: Health::default(),
             queue: sender,
             page_key: PageKey::new(&sealing_key),
             sealing_key,
@@ -266,7 +269,19 @@ impl Core {
     /// # Errors
     /// When it could not be made durable.
     pub async fn agent_disconnected(&self, instance: InstanceId, session: SessionId) -> Result<(), Unavailable> {
-        self.submit(Disconnect { instance, session }).await
+        self.submit(Disconnect { instance, session }).await?;
+        let state = self.inner.state.load();
+        if !state.host(instance).is_some_and(|host| host.record.is_connected()) {
+            self.inner.health.forget(instance);
+        }
+        Ok(())
+    }
+
+    /// Takes what an instance's agent says of the host's health. Nothing is made durable: it is said again.
+    pub fn instance_health(&self, instance: InstanceId, session: SessionId, health: InstanceHealth) {
+        if self.is_current_session(instance, session) {
+            self.inner.health.set(instance, health);
+        }
     }
 
     /// Takes an agent's reports; durable when it returns. Reports of tasks that are unknown, another host's,

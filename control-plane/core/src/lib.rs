@@ -22,6 +22,7 @@ mod config;
 pub mod definition;
 pub mod ec2;
 mod handle;
+mod health;
 mod keys;
 mod needs;
 mod open;

@@ -5,8 +5,8 @@ use longshore_core::{
     RegistryCredentials, SessionError, SessionId, Unavailable,
 };
 use longshore_model::{
-    AccountId, AssignedTask, ClusterName, ContainerName, DiskStatus, Generation, HostFacts, InstanceId, NetworkStatus,
-    TaskId, TaskReport,
+    AccountId, AssignedTask, ClusterName, ContainerName, DiskStatus, Generation, HostFacts, InstanceHealth, InstanceId,
+    NetworkStatus, TaskId, TaskReport,
 };
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -88,6 +88,9 @@ pub trait Fleet: Send + Sync + 'static {
 
     /// The generation of the task network that every host that counts has in force, or a later one.
     fn network_settled(&self) -> Generation;
+
+    /// Takes what an agent says of its host's health.
+    fn health(&self, instance: InstanceId, session: SessionId, health: InstanceHealth);
 
     /// What the registry of a container's image is to be shown, for the instance that is to run its task.
     fn registry_credentials(
@@ -178,6 +181,10 @@ impl Fleet for Core {
 
     fn network_settled(&self) -> Generation {
         Self::network_settled(self)
+    }
+
+    fn health(&self, instance: InstanceId, session: SessionId, health: InstanceHealth) {
+        self.instance_health(instance, session, health);
     }
 
     fn registry_credentials(

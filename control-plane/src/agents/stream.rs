@@ -13,7 +13,7 @@ use super::{Fleet, refuse};
 use futures::future::BoxFuture;
 use longshore_core::{SessionError, SessionId};
 use longshore_model::{
-    Assignment, DiskStatus, Generation, InstanceId, NetworkStatus, NetworkUpdate, TaskId, TaskReport,
+    Assignment, DiskStatus, Generation, InstanceHealth, InstanceId, NetworkStatus, NetworkUpdate, TaskId, TaskReport,
 };
 use longshore_proto::convert::read_reports;
 use longshore_proto::{ReadReports, UnreadableReport, v1};
@@ -222,6 +222,9 @@ impl<F: Fleet> Session<F> {
                         .map_err(|error| garbage(format!("in field `heartbeat.disk`: {error}")))?;
                     self.hear_of_disk(status);
                 }
+                if let Some(health) = beat.health {
+                    self.health(health);
+                }
                 self.send(v1::control_message::Kind::HeartbeatAck(v1::HeartbeatAck {
                     seq: beat.seq,
                     network_settled: self.parts.network.settled(),
@@ -265,6 +268,14 @@ impl<F: Fleet> Session<F> {
                 tracing::debug!(%instance, %error, "a host's disk status was not taken");
             }
         }));
+    }
+
+    /// What cannot be read is passed over: an agent that is newer would say it again in the next session.
+    fn health(&self, health: v1::InstanceHealth) {
+        match InstanceHealth::try_from(health) {
+            Ok(health) => self.parts.fleet.health(self.parts.instance, self.parts.session, health),
+            Err(error) => tracing::debug!(instance = %self.parts.instance, %error, "health that cannot be read"),
+        }
     }
 
     fn applied(&mut self, saved: Generation) -> Result<(), End> {

@@ -5,6 +5,7 @@
 //! does not void an assignment, and one report not a batch: see [`ReadAssignment`] and [`ReadReports`].
 
 mod assignment;
+mod health;
 mod host;
 mod lifecycle;
 mod network;

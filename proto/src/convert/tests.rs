@@ -4,10 +4,10 @@ mod arbitrary;
 
 use super::*;
 use crate::v1;
-use arbitrary::{assigned_task, assignment, facts, network_update, report};
+use arbitrary::{assigned_task, assignment, facts, health, network_update, report};
 use longshore_model::{
-    AssignedTask, Assignment, DesiredStatus, HostFacts, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES, NetworkStatus,
-    NetworkUpdate, TaskReport,
+    AssignedTask, Assignment, DesiredStatus, HostFacts, InstanceHealth, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES,
+    NetworkStatus, NetworkUpdate, TaskReport,
 };
 use proptest::prelude::*;
 use prost::Message;
@@ -40,6 +40,12 @@ proptest! {
     fn facts_round_trip(facts in facts()) {
         let read = HostFacts::try_from(wire(&v1::HostFacts::from(facts.clone()))).expect("readable");
         prop_assert_eq!(read, facts);
+    }
+
+    #[test]
+    fn health_round_trips(health in health()) {
+        let read = InstanceHealth::try_from(wire(&v1::InstanceHealth::from(health.clone()))).expect("readable");
+        prop_assert_eq!(read, health);
     }
 
     #[test]
@@ -87,7 +93,8 @@ fn read_all(bytes: &[u8]) {
             Some(Kind::Hello(hello)) => drop(ReadHello::try_from(hello)),
             Some(Kind::Reports(reports)) => drop(read_reports("tasks", reports.tasks)),
             Some(Kind::NetworkStatus(status)) => drop(NetworkStatus::try_from(status)),
-            Some(Kind::Applied(_) | Kind::Heartbeat(_) | Kind::Resync(_)) | None => {}
+            Some(Kind::Heartbeat(beat)) => drop(beat.health.map(InstanceHealth::try_from)),
+            Some(Kind::Applied(_) | Kind::Resync(_)) | None => {}
         }
     }
     if let Ok(hello) = v1::Hello::decode(bytes) {

@@ -6,9 +6,10 @@ use longshore_model::{
     PidMode, PortMapping, Protocol, RestartPolicy, TaskId, TaskSpec, TaskStatus, Timestamp, VolumeSource, VolumeSpec,
     VolumesFrom,
 };
+use longshore_plan::room::Asking;
 use longshore_plan::{
-    EngineView, Failure, Inspected, Interface, Made, Outcome, Phase, Policy, PortClaims, PortKey, ResolvedPort,
-    ResourceKind, ResourcePhase, RunState, Sighting, Step, Supervise, Task, TaskRecord, View,
+    EngineView, Failure, Inspected, Interface, Made, Outcome, Phase, Place, Policy, PortClaims, PortKey, ResolvedPort,
+    ResourceKind, ResourcePhase, Room, RunState, Sighting, Step, Supervise, Task, TaskRecord, View,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +41,17 @@ pub(crate) struct Shape {
     pub joined: bool,
     /// Each container links the one before it, where the network mode has links.
     pub linked: bool,
+    /// MiB that it takes of the host's [`MEMORY`]; it has the host's one GPU when that is odd.
+    pub memory: u32,
+}
+
+/// MiB that the host offers to tasks: not enough for all that may come.
+pub(crate) const MEMORY: u64 = 8;
+
+impl Shape {
+    fn gpus(&self) -> Vec<String> {
+        if self.memory % 2 == 1 { vec!["gpu".to_owned()] } else { Vec::new() }
+    }
 }
 
 pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
@@ -60,8 +72,9 @@ pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
     let part = (any::<bool>(), port, prop_oneof![Just(Vec::new()), after], proptest::option::of(restart));
     let part = part.prop_map(|(essential, port, after, restart)| Part { essential, port, after, restart });
     let containers = proptest::collection::vec(part, 1..4);
-    let shape = (containers, any::<[bool; 6]>());
-    let shape = shape.prop_map(|(mut containers, [volume, limited, awsvpc, chained, joined, linked])| {
+    let memory = prop_oneof![3 => Just(0), 1 => 1..=8u32];
+    let shape = (containers, any::<[bool; 6]>(), memory);
+    let shape = shape.prop_map(|(mut containers, [volume, limited, awsvpc, chained, joined, linked], memory)| {
         // A fixed port once in a task, no circle, and one container at least that the task cannot do without.
         let mut seen = false;
         for (i, part) in containers.iter_mut().enumerate() {
@@ -73,7 +86,7 @@ pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
         if !containers.iter().any(|part| part.essential) {
             containers[0].essential = true;
         }
-        Shape { containers, volume, limited, awsvpc, chained, joined, linked: linked && !awsvpc }
+        Shape { containers, volume, limited, awsvpc, chained, joined, linked: linked && !awsvpc, memory }
     });
     proptest::collection::vec(shape, 3)
 }
@@ -88,6 +101,7 @@ pub(crate) fn plain_shapes() -> Vec<Shape> {
         chained: false,
         joined: false,
         linked: false,
+        memory: 2,
     };
     let pair = |port| vec![part(port), Part::default()];
     vec![
@@ -163,6 +177,7 @@ pub(crate) struct World {
     held: Vec<(TaskId, Step)>,
     in_flight: Vec<(TaskId, Step)>,
     claims: PortClaims,
+    room: Room,
     now: Timestamp,
     seq: u64,
     answering: bool,
@@ -243,7 +258,7 @@ fn spec(n: usize, shape: &Shape) -> TaskSpec {
         sysctls: BTreeMap::new(),
         log: None,
         stop_timeout_secs: None,
-        gpu_ids: Vec::new(),
+        gpu_ids: if i == 0 { shape.gpus() } else { Vec::new() },
         lifecycle: Lifecycle {
             depends_on: part
                 .after
@@ -266,7 +281,7 @@ fn spec(n: usize, shape: &Shape) -> TaskSpec {
         pid_mode: shape.joined.then_some(PidMode::Task),
         ipc_mode: None,
         cpu_units: shape.limited.then_some(256),
-        memory_mib: None,
+        memory_mib: (shape.memory > 0).then_some(shape.memory),
         containers: shape.containers.iter().enumerate().map(container).collect(),
         volumes: shape
             .volume
@@ -278,6 +293,12 @@ fn spec(n: usize, shape: &Shape) -> TaskSpec {
         launch_type: String::new(),
         tags: BTreeMap::new(),
     }
+}
+
+fn empty_room() -> Room {
+    let mut room = Room::default();
+    room.offer(Some(MEMORY));
+    room
 }
 
 /// No start before what it depends on has come so far, no stop before that of all that depend on it.
@@ -335,6 +356,7 @@ impl World {
             held: Vec::new(),
             in_flight: Vec::new(),
             claims: PortClaims::default(),
+            room: empty_room(),
             now: Timestamp::from_millis(1_000_000),
             seq: 0,
             answering: true,
@@ -418,6 +440,11 @@ impl World {
                 if self.boxes.remove(&key).is_some() {
                     if self.runs.contains_key(&key) {
                         self.erased.insert(key);
+                    }
+                    // The ledger was lost, and no listing has shown it since.
+                    let seen = |task: &Task| !matches!(task.record.containers[c].phase, Phase::Waiting | Phase::Pulled);
+                    if !self.tasks.get(&key.0).is_some_and(seen) {
+                        self.runs.remove(&key);
                     }
                     self.hint(t, c);
                 }
@@ -507,6 +534,7 @@ impl World {
         if let Some(task) = self.tasks.get_mut(&id) {
             task.record.version += 1;
             self.claims.sync(id, &task.held_ports());
+            self.room.sync(task);
             self.on_the_way.push((id, Some(task.record.clone())));
         }
     }
@@ -514,7 +542,8 @@ impl World {
     fn view(&self) -> View<'_> {
         let engine =
             if self.answering { EngineView::Answering } else { EngineView::Silent { why: "it does not answer" } };
-        View { now: self.now, engine, claims: &self.claims, policy: &self.policy, disk_short: false }
+        let (claims, room, policy) = (&self.claims, &self.room, &self.policy);
+        View { now: self.now, engine, claims, room, policy, disk_short: false }
     }
 
     fn pass(&mut self, id: TaskId) {
@@ -549,6 +578,7 @@ impl World {
         if pass.forget {
             self.tasks.remove(&id);
             self.claims.release_all(id);
+            self.room.leave(id);
             self.on_the_way.push((id, None));
         }
     }
@@ -899,6 +929,7 @@ impl World {
                 })
                 .collect();
             task.sight(&seen, as_of);
+            self.room.sync(task);
             task.sight_sandboxes(&self.sandboxes, as_of, self.now);
         }
         self.answering = true;
@@ -955,10 +986,12 @@ impl World {
         }
         self.tasks.clear();
         self.claims = PortClaims::default();
+        self.room = empty_room();
         for (id, record) in self.durable.clone() {
             let spec = self.specs.iter().find(|s| s.id == id).expect("ours").clone();
             let task = Task::restored(longshore_plan::Outline::of(&spec), Some(spec), record);
             self.claims.sync(id, &task.held_ports());
+            self.room.sync(&task);
             self.tasks.insert(id, task);
         }
         // The network finds out who has which interface from the records and the labels; the others are returned.
@@ -1002,6 +1035,13 @@ impl World {
         }
         let holders: BTreeSet<&TaskId> = self.interfaces.values().collect();
         assert_eq!(holders.len(), self.interfaces.len(), "a task has two interfaces: {:?}", self.interfaces);
+        let behind = |k: &Key| self.tasks.get(&k.0).is_none_or(|t| t.record.containers[k.1].phase.is_stopped());
+        let runs = self.boxes.iter().filter(|(key, b)| b.state == RunState::Running && !behind(key));
+        let present: BTreeSet<TaskId> = runs.map(|((task, _), _)| *task).collect();
+        let outlines = || self.tasks.values().filter(|t| present.contains(&t.record.id)).map(|t| &t.outline);
+        let memory: u64 = outlines().map(|outline| outline.memory_mib).sum();
+        assert!(memory <= MEMORY, "tasks that run have {memory} MiB: {present:?}");
+        assert!(outlines().filter(|outline| !outline.gpus.is_empty()).count() <= 1, "a GPU twice: {present:?}");
         let mut ports = BTreeMap::new();
         for (key, b) in &self.boxes {
             let network = b.label.interface.as_ref().map(|interface| interface.eni.id);
@@ -1094,12 +1134,16 @@ impl World {
                         let running = self.interfaces.iter().find(|(_, holder)| **holder == id);
                         let running = running.map(|(eni, _)| *eni).filter(|eni| self.sandboxes.contains(eni));
                         let awsvpc = spec.network_mode == NetworkMode::Awsvpc;
+                        let awsvpc = awsvpc && record.place == Place::Given;
                         assert_eq!(running.is_some(), awsvpc, "{record:#?}");
                         assert_eq!(task.report(&[]).eni.map(|e| (e.id, e.attached)), running.map(|eni| (eni, true)));
-                        // Another task may hold its fixed port for good.
-                        if record.reached == TaskStatus::Pending {
-                            let blocked = self.claims.holder(PortKey { protocol: Protocol::Tcp, port: 80 });
-                            assert!(blocked.is_some_and(|holder| holder != id), "{record:#?} {:#?}", task.live);
+                        // Others may have what it needs for good.
+                        if record.place == Place::Wanted {
+                            let demand = task.outline.demand();
+                            let asking = Asking { task: id, accepted_at: record.accepted_at, demand: &demand };
+                            let lack = self.room.ask(&asking, &self.claims, &self.policy, self.now);
+                            assert!(lack.is_err(), "it fits and does not start: {record:#?} {:#?}", task.live);
+                            assert!(!self.runs.contains_key(&(id, 0)), "{record:#?}");
                         } else {
                             assert_eq!(record.reached, TaskStatus::Running, "{record:#?}");
                         }

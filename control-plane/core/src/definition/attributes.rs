@@ -13,7 +13,8 @@ const LOG_DRIVER: &str = "com.amazonaws.ecs.capability.logging-driver";
 const PRIVILEGED: &str = "com.amazonaws.ecs.capability.privileged-container";
 const APPARMOR: &str = "com.amazonaws.ecs.capability.apparmor";
 const SELINUX: &str = "com.amazonaws.ecs.capability.selinux";
-const TASK_LIMITS: &str = "ecs.capability.task-cpu-mem-limit";
+/// Limits of a task as a whole.
+pub(crate) const TASK_LIMITS: &str = "ecs.capability.task-cpu-mem-limit";
 const ORDERING: &str = "ecs.capability.container-ordering";
 const RESTART_POLICY: &str = "ecs.capability.container-restart-policy";
 /// Ours: health probes by the agent.

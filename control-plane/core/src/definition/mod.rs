@@ -8,7 +8,7 @@
 //! ([`unsupported`], one table). So a mistake is told in ECS's words even where the feature is still to come, and
 //! lifting a restriction means taking a line out of the table. Validating what was validated changes nothing.
 
-mod attributes;
+pub(crate) mod attributes;
 mod checks;
 mod container;
 mod defaults;

@@ -1,6 +1,7 @@
 //! RunTask and StartTask.
 
 use crate::commands::{Launch, Launched, NewTask, PlaceError, PlaceTasks, Refusal, Target, plan, repeated};
+use crate::definition::attributes::TASK_LIMITS;
 use crate::needs::{Needs, needs};
 use crate::ops::instances::arn as instance_arn;
 use crate::ops::{Ctx, check, network, overrides};
@@ -189,6 +190,11 @@ fn prepare(ctx: &Ctx<'_>, common: Common) -> Result<Launch, ApiError> {
         .flatten()
         .filter_map(|attribute| Some(Attribute { name: attribute.name.clone()?, value: attribute.value.clone() }))
         .collect();
+    // What only the overrides ask for.
+    let limited = |cpu: &Option<String>, memory: &Option<String>| cpu.is_some() || memory.is_some();
+    let limits = overrides.as_ref().is_some_and(|o| limited(&o.cpu, &o.memory))
+        && !limited(&definition.body.cpu, &definition.body.memory);
+    required.extend(limits.then(|| Attribute { name: TASK_LIMITS.to_owned(), value: None }));
     if pull_only {
         // It takes nothing of its host, and asks nothing but that its agent does not run it.
         required = vec![Attribute { name: PULL_ONLY.to_owned(), value: None }];

@@ -269,6 +269,7 @@ pub(crate) fn facts(cpu_units: u32, memory_mib: u32) -> HostFacts {
             "com.amazonaws.ecs.capability.docker-remote-api.1.21",
             "com.amazonaws.ecs.capability.docker-remote-api.1.22",
             "com.amazonaws.ecs.capability.docker-remote-api.1.25",
+            "ecs.capability.task-cpu-mem-limit",
             "ecs.capability.private-registry-authentication.secretsmanager",
         ]
         .iter()

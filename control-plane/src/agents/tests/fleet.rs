@@ -7,7 +7,7 @@ use longshore_core::{
 };
 use longshore_model::{
     AccountId, AssignedTask, ClusterKey, ClusterName, ContainerName, DesiredStatus, DiskStatus, Generation, HostFacts,
-    InstanceId, NetworkMode, NetworkState, NetworkStatus, Region, TaskId, TaskReport, TaskSpec,
+    InstanceHealth, InstanceId, NetworkMode, NetworkState, NetworkStatus, Region, TaskId, TaskReport, TaskSpec,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -60,6 +60,7 @@ pub(super) struct Instance {
     pub(super) network: watch::Sender<Generation>,
     pub(super) network_state: Option<NetworkState>,
     pub(super) statuses: Vec<NetworkStatus>,
+    pub(super) health: Vec<InstanceHealth>,
 }
 
 impl State {
@@ -143,6 +144,7 @@ impl FakeFleet {
             network: watch::channel(Generation(1)).0,
             network_state: None,
             statuses: Vec::new(),
+            health: Vec::new(),
         };
         self.change(|state| state.instances.insert(id, instance));
         id
@@ -320,6 +322,10 @@ impl Fleet for FakeFleet {
 
     fn network_settled(&self) -> Generation {
         Generation(self.lock().settled)
+    }
+
+    fn health(&self, id: InstanceId, _: SessionId, health: InstanceHealth) {
+        self.change(|state| state.instances.get_mut(&id).expect("registered").health.push(health));
     }
 
     fn registry_credentials(

@@ -1,12 +1,12 @@
 //! Arbitrary values of the domain, within what its types promise.
 
 use longshore_model::{
-    AssignedTask, Assignment, Attribute, Backoff, ClusterName, ContainerCondition, ContainerName, ContainerReport,
-    ContainerSpec, ContainerStatus, Dependency, DesiredStatus, Device, DockerVolume, EnvVar, Generation, HealthCheck,
-    HealthStatus, HostFacts, HostPort, HostVersions, ImageDigest, IpcMode, Lifecycle, Link, LinuxParameters, LogConfig,
-    MountPoint, NetworkBinding, NetworkMode, PidMode, PortMapping, Protocol, Resources, RestartPolicy, StopCode,
-    StopInfo, TaskId, TaskReport, TaskSpec, TaskStatus, Timestamp, Tmpfs, Ulimit, VolumeScope, VolumeSource,
-    VolumeSpec, VolumesFrom,
+    AssignedTask, Assignment, Attribute, Backoff, CheckResult, CheckStatus, ClusterName, ContainerCondition,
+    ContainerName, ContainerReport, ContainerSpec, ContainerStatus, Dependency, DesiredStatus, Device, DockerVolume,
+    EnvVar, Generation, HealthCheck, HealthStatus, HostFacts, HostPort, HostVersions, ImageDigest, InstanceHealth,
+    IpcMode, Lifecycle, Link, LinuxParameters, LogConfig, MountPoint, NetworkBinding, NetworkMode, PidMode,
+    PortMapping, Protocol, Resources, RestartPolicy, StopCode, StopInfo, TaskId, TaskReport, TaskSpec, TaskStatus,
+    Timestamp, Tmpfs, Ulimit, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option::of;
@@ -400,4 +400,18 @@ pub(super) fn report() -> impl Strategy<Value = TaskReport> {
             }
         },
     )
+}
+
+pub(super) fn health() -> impl Strategy<Value = InstanceHealth> {
+    let result = (select(CheckStatus::ALL.to_vec()), of(text()), time(), time());
+    vec(result, 0..5).prop_map(|results| {
+        let checks = results.into_iter().enumerate().map(|(n, (status, reason, checked_at, changed_at))| CheckResult {
+            check: format!("CHECK_{n}"),
+            status,
+            reason,
+            checked_at,
+            changed_at,
+        });
+        InstanceHealth { checks: checks.collect() }
+    })
 }
