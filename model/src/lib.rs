@@ -8,6 +8,7 @@ pub mod assignment;
 pub mod host;
 pub mod id;
 pub mod lifecycle;
+pub mod multiline;
 pub mod network;
 pub mod probe;
 pub mod report;
@@ -23,6 +24,7 @@ pub use host::{
 };
 pub use id::{AccountId, ClusterKey, ClusterName, ContainerName, Generation, IdError, InstanceId, Region, TaskId};
 pub use lifecycle::{Backoff, Dependency, HealthCheck, Lifecycle, RestartPolicy};
+pub use multiline::{DATETIME_FORMAT, EventStart, MULTILINE_PATTERN, MultilineError};
 pub use network::{
     AwsvpcSpec, Bandwidth, EniId, EniReport, GroupId, GroupRules, LEASE_LENGTH, LEASE_LENGTHS, Lease, Mac,
     MemberChanges, NetworkChanges, NetworkConfig, NetworkHealth, NetworkState, NetworkStatus, NetworkUpdate, Overlay,

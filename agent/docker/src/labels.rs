@@ -36,6 +36,8 @@ pub const LOG_REGION: &str = "longshore.log-region";
 pub const LOG_GROUP: &str = "longshore.log-group";
 /// The log stream; when it is empty that is the container's id in the engine.
 pub const LOG_STREAM: &str = "longshore.log-stream";
+/// A regular expression that lines match which begin an event of the stream; without it each line is one.
+pub const LOG_BEGINS: &str = "longshore.log-begins";
 /// What starts like this is ours alone; a task definition's `dockerLabels` may not use it, but for [`FROM_DEFINITION`]
 /// and [`RESTART`], and those of health probes ([`longshore_model::PROBE_LABELS`]).
 pub const PREFIX: &str = "longshore.";

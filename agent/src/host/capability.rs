@@ -19,6 +19,9 @@ const ENVIRONMENT_FILES: &str = "longshore.environment-files";
 /// Ours: health probes by the agent.
 const HEALTH_PROBES: &str = "longshore.health-probes";
 
+/// Ours: events of several lines, where the log driver awslogs is offered.
+const MULTILINE: &str = "longshore.awslogs-multiline";
+
 /// What this agent does itself, with any engine that it takes.
 const OURS: [&str; 3] = ["container-health-check", "container-ordering", "container-restart-policy"];
 
@@ -38,6 +41,7 @@ pub(super) fn offered(settings: &HostSettings, probed: &Probed) -> BTreeSet<Stri
     all.extend(drivers.map(|driver| format!("{OLD}logging-driver.{driver}")));
     if probed.output_readable && engine.log_drivers.iter().any(|driver| driver == "json-file") {
         all.insert(format!("{OLD}logging-driver.{AWSLOGS}"));
+        all.insert(MULTILINE.to_owned());
     }
     // No engine lists it, and every engine has it.
     all.insert(format!("{OLD}logging-driver.none"));

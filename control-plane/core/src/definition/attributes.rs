@@ -3,7 +3,7 @@
 //! among them.
 
 use super::container::RUNTIME_LABEL;
-use super::{probe, restart};
+use super::{logging, probe, restart};
 use longshore_ecs_api::enums::{CPUArchitecture, NetworkMode};
 use longshore_ecs_api::types::{Attribute, ContainerDefinition, LinuxParameters, TaskDefinition};
 use std::collections::BTreeMap;
@@ -18,6 +18,8 @@ const ORDERING: &str = "ecs.capability.container-ordering";
 const RESTART_POLICY: &str = "ecs.capability.container-restart-policy";
 /// Ours: health probes by the agent.
 const HEALTH_PROBES: &str = "longshore.health-probes";
+/// Ours: events of several lines.
+const MULTILINE: &str = "longshore.awslogs-multiline";
 const HEALTH_CHECK: &str = "ecs.capability.container-health-check";
 const TASK_ENI: &str = "ecs.capability.task-eni";
 const PORT_RANGE: &str = "ecs.capability.container-port-range";
@@ -78,6 +80,9 @@ pub(super) fn required(definition: &TaskDefinition, mode: &NetworkMode) -> Vec<A
         }
         if let Some(driver) = container.log_configuration.as_ref().and_then(|log| log.log_driver.as_ref()) {
             need(&format!("{LOG_DRIVER}.{driver}"));
+        }
+        if logging::joins_lines(container) {
+            need(MULTILINE);
         }
         for option in container.docker_security_options.iter().flatten() {
             if option.starts_with("apparmor") {

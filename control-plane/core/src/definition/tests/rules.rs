@@ -150,14 +150,19 @@ fn awslogs(option: &str, value: &str) -> Value {
 fn the_options_of_awslogs_are_kept_and_ask_for_a_host_that_ships_logs() {
     let options = json!({
         "awslogs-region": "lab-1", "awslogs-group": "/ecs/app", "awslogs-stream-prefix": "web",
-        "awslogs-create-group": "true", "mode": "non-blocking", "max-buffer-size": "25m",
+        "awslogs-create-group": "true", "awslogs-multiline-pattern": "^\\d", "mode": "non-blocking", "max-buffer-size": "25m",
     });
     let asked = app(json!({"logConfiguration": {"logDriver": "awslogs", "options": options}}));
     let definition = stored(&asked);
     assert_eq!(definition["containerDefinitions"][0]["logConfiguration"]["options"], options);
     let attributes = definition["requiresAttributes"].as_array().expect("a list");
-    let wanted = "com.amazonaws.ecs.capability.logging-driver.awslogs";
-    assert!(attributes.iter().any(|attribute| attribute["name"] == wanted), "{attributes:?}");
+    let asks = |list: &[Value], wanted: &str| list.iter().any(|attribute| attribute["name"] == wanted);
+    for wanted in ["com.amazonaws.ecs.capability.logging-driver.awslogs", "longshore.awslogs-multiline"] {
+        assert!(asks(attributes, wanted), "{attributes:?}");
+    }
+    let plain = stored(&awslogs("awslogs-multiline-pattern", ""));
+    let attributes = plain["requiresAttributes"].as_array().expect("a list");
+    assert!(!asks(attributes, "longshore.awslogs-multiline"), "an option without a value is none: {attributes:?}");
 }
 
 /// Every member of `part` is in `whole` with the same value.
@@ -604,6 +609,23 @@ fn container_settings() {
              optional k, m or g, such as 25m.",
         ),
         (
+            awslogs("awslogs-multiline-pattern", "(a"),
+            "containerDefinitions[0].logConfiguration.options.awslogs-multiline-pattern: not a regular expression: \
+             unclosed group.",
+        ),
+        (
+            awslogs("awslogs-datetime-format", "%Q"),
+            "containerDefinitions[0].logConfiguration.options.awslogs-datetime-format: `%Q` is no part of a date that \
+             is known.",
+        ),
+        (
+            app(json!({"logConfiguration": {"logDriver": "awslogs", "options": {
+                "awslogs-region": "r-1", "awslogs-group": "g", "awslogs-datetime-format": "%Y",
+                "awslogs-multiline-pattern": "^x"}}})),
+            "containerDefinitions[0].logConfiguration.options.awslogs-datetime-format and awslogs-multiline-pattern \
+             cannot be given at the same time.",
+        ),
+        (
             app(json!({"healthCheck": {"command": ["curl", "x"]}})),
             "containerDefinitions[0].healthCheck.command must begin with CMD or CMD-SHELL and have a command.",
         ),
@@ -750,8 +772,8 @@ fn what_cannot_be_honoured_yet_is_refused_by_name() {
         (app(json!({"firelensConfiguration": {"type": "fluentbit"}})), "containerDefinitions[0].firelensConfiguration"),
         (
             app(json!({"logConfiguration": {"logDriver": "awslogs", "options": {
-                "awslogs-region": "r-1", "awslogs-group": "g", "awslogs-multiline-pattern": "^x"}}})),
-            "containerDefinitions[0].logConfiguration.options.awslogs-multiline-pattern",
+                "awslogs-region": "r-1", "awslogs-group": "g", "awslogs-endpoint": "x"}}})),
+            "containerDefinitions[0].logConfiguration.options.awslogs-endpoint",
         ),
         (
             app(
