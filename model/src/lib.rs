@@ -38,4 +38,6 @@ pub use spec::{
 };
 pub use state::{ContainerCondition, ContainerStatus, DesiredStatus, HealthStatus, StopCode, TaskStatus};
 pub use time::Timestamp;
-pub use volume::{DockerVolume, MountPoint, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom};
+pub use volume::{
+    DockerVolume, EfsVolume, MountPoint, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom, is_file_system_id,
+};

@@ -94,7 +94,7 @@ pub fn container_labels(task: &TaskSpec, container: &ContainerName, supervise: &
 pub fn volume_labels(task: TaskId, volume: &VolumeSpec) -> HashMap<String, String> {
     let mut labels: HashMap<String, String> = match &volume.source {
         VolumeSource::Docker(docker) => docker.labels.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
-        VolumeSource::Task | VolumeSource::Host { .. } => HashMap::new(),
+        VolumeSource::Task | VolumeSource::Host { .. } | VolumeSource::Efs(_) => HashMap::new(),
     };
     labels.insert(VOLUME.to_owned(), volume.name.clone());
     if volume.lives_with_task() {

@@ -15,6 +15,10 @@ const RUNTIME: &str = longshore_docker::labels::RUNTIME;
 
 /// Ours: variables for containers from files of this host.
 const ENVIRONMENT_FILES: &str = "longshore.environment-files";
+/// Ours: the same from web servers.
+const ENVIRONMENT_URLS: &str = "longshore.environment-urls";
+/// Ours: what stands for a file system of EFS, followed by its id.
+const FILE_SYSTEM: &str = "longshore.efs";
 
 /// Ours: health probes by the agent.
 const HEALTH_PROBES: &str = "longshore.health-probes";
@@ -57,6 +61,8 @@ pub(super) fn offered(settings: &HostSettings, probed: &Probed) -> BTreeSet<Stri
     if settings.environment_files {
         all.insert(ENVIRONMENT_FILES.to_owned());
     }
+    all.insert(ENVIRONMENT_URLS.to_owned());
+    all.extend(settings.file_systems.iter().map(|id| format!("{FILE_SYSTEM}.{id}")));
     all.extend(OURS.map(|name| format!("{NEW}{name}")));
     all.insert(HEALTH_PROBES.to_owned());
     if settings.allow_privileged {

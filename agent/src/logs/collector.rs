@@ -188,7 +188,8 @@ impl Collector {
             match file {
                 Ok(Some(file)) => {
                     self.gate.open(name);
-                    let follower = Follower::new(name.clone(), target.clone(), file.clone(), *runs).joining(begins.as_deref());
+                    let follower =
+                        Follower::new(name.clone(), target.clone(), file.clone(), *runs).joining(begins.as_deref());
                     self.followers.insert(id.clone(), follower);
                 }
                 Ok(None) => self.gate.close(name, mark),

@@ -2,7 +2,7 @@
 //! agent offers the same for what it can do (its `host` module probes them), and placement wants every one of these
 //! among them.
 
-use super::container::RUNTIME_LABEL;
+use super::container::{RUNTIME_LABEL, is_url};
 use super::{logging, probe, restart};
 use longshore_ecs_api::enums::{CPUArchitecture, NetworkMode};
 use longshore_ecs_api::types::{Attribute, ContainerDefinition, LinuxParameters, TaskDefinition};
@@ -28,6 +28,10 @@ const SHARED_NAMESPACES: &str = "ecs.capability.pid-ipc-namespace-sharing";
 const VOLUME_DRIVER: &str = "ecs.capability.docker-plugin";
 /// Ours: the host reads environment files.
 const ENVIRONMENT_FILES: &str = "longshore.environment-files";
+/// Ours: the host fetches environment files.
+const ENVIRONMENT_URLS: &str = "longshore.environment-urls";
+/// Ours, followed by a file system's id: the host has something for it.
+const FILE_SYSTEM: &str = "longshore.efs";
 const CPU_ARCHITECTURE: &str = "ecs.cpu-architecture";
 const OS_TYPE: &str = "ecs.os-type";
 
@@ -50,12 +54,15 @@ pub(super) fn required(definition: &TaskDefinition, mode: &NetworkMode) -> Vec<A
         let driver = volume.driver.as_deref().filter(|driver| !driver.is_empty()).unwrap_or("local");
         need(&format!("{VOLUME_DRIVER}.{}", driver.replace(':', ".")));
     }
+    for efs in definition.volumes.iter().flatten().filter_map(|v| v.efs_volume_configuration.as_ref()) {
+        need(&format!("{FILE_SYSTEM}.{}", efs.file_system_id.as_deref().unwrap_or_default()));
+    }
     for container in definition.container_definitions.iter().flatten() {
         if container.port_mappings.iter().flatten().any(|mapping| mapping.container_port_range.is_some()) {
             need(PORT_RANGE);
         }
-        if container.environment_files.iter().flatten().next().is_some() {
-            need(ENVIRONMENT_FILES);
+        for source in container.environment_files.iter().flatten().filter_map(|file| file.value.as_deref()) {
+            need(if is_url(source) { ENVIRONMENT_URLS } else { ENVIRONMENT_FILES });
         }
         for version in docker_api_versions(container) {
             need(&format!("{DOCKER_API}.{version}"));

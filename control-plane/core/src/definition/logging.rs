@@ -22,7 +22,9 @@ const AWSLOGS: [&str; 8] = [
 /// Whether a container's log options make events of several lines.
 pub(super) fn joins_lines(container: &ContainerDefinition) -> bool {
     let log = container.log_configuration.iter().filter(|log| log.log_driver == Some(LogDriver::Awslogs));
-    let given = |(name, value): (&String, &String)| [DATETIME_FORMAT, MULTILINE_PATTERN].contains(&name.as_str()) && !value.is_empty();
+    let given = |(name, value): (&String, &String)| {
+        [DATETIME_FORMAT, MULTILINE_PATTERN].contains(&name.as_str()) && !value.is_empty()
+    };
     log.flat_map(|log| log.options.iter().flatten()).any(given)
 }
 

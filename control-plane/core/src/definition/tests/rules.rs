@@ -1,6 +1,6 @@
 //! One case for each rule.
 
-use super::{accepted, app, refused, register, stored};
+use super::{accepted, app, merge, refused, register, stored};
 use serde_json::{Value, json};
 
 #[test]
@@ -137,6 +137,34 @@ fn everything_that_is_honoured_is_accepted_and_kept() {
             "longshore.runtime.runsc",
         ]
     );
+}
+
+/// A patch with a volume of EFS.
+fn efs(more: Value) -> Value {
+    let mut efs = json!({"fileSystemId": "fs-1"});
+    merge(&mut efs, &more);
+    json!({"volumes": [{"name": "a", "efsVolumeConfiguration": efs}]})
+}
+
+#[test]
+fn what_is_on_other_machines_asks_for_a_host_that_has_it() {
+    let files = json!([
+        {"type": "s3", "value": "https://me:pw@[fd00::1]:8443/dir/a.env?X-Amz-Signature=a/../b"},
+        {"type": "s3", "value": "http://files.example/.env"},
+    ]);
+    let mut asked = app(json!({"environmentFiles": files}));
+    merge(
+        &mut asked,
+        &efs(json!({"rootDirectory": "/data", "transitEncryption": "DISABLED",
+                                  "authorizationConfig": {"iam": "DISABLED"}})),
+    );
+    let definition = stored(&asked);
+    assert_eq!(definition["containerDefinitions"][0]["environmentFiles"], files);
+    assert_eq!(definition["volumes"][0]["efsVolumeConfiguration"]["rootDirectory"], "/data");
+    let attributes = definition["requiresAttributes"].as_array().expect("a list");
+    let ours: Vec<&Value> =
+        attributes.iter().map(|a| &a["name"]).filter(|n| n.to_string().contains("longshore")).collect();
+    assert_eq!(ours, ["longshore.efs.fs-1", "longshore.environment-urls"]);
 }
 
 /// A patch with one more option of the log driver awslogs.
@@ -609,6 +637,27 @@ fn container_settings() {
              optional k, m or g, such as 25m.",
         ),
         (
+            app(json!({"environmentFiles": [{"type": "s3", "value": "https:///a.env"}]})),
+            "containerDefinitions[0].environmentFiles[0].value must be a URL with a host, of printable ASCII and \
+             without a fragment.",
+        ),
+        (
+            app(json!({"environmentFiles": [{"type": "s3", "value": "https://a/b?x.env"}]})),
+            "containerDefinitions[0].environmentFiles[0].value must end in .env.",
+        ),
+        (
+            json!({"volumes": [{"name": "a", "efsVolumeConfiguration": {"fileSystemId": "fs-a.b"}}]}),
+            "volumes[0].efsVolumeConfiguration.fileSystemId must be fs- and up to 40 letters or digits.",
+        ),
+        (
+            efs(json!({"rootDirectory": "data"})),
+            "volumes[0].efsVolumeConfiguration.rootDirectory: 'data' must be an absolute path.",
+        ),
+        (
+            efs(json!({"rootDirectory": "/a/../b"})),
+            "volumes[0].efsVolumeConfiguration.rootDirectory must not go up with '..'.",
+        ),
+        (
             awslogs("awslogs-multiline-pattern", "(a"),
             "containerDefinitions[0].logConfiguration.options.awslogs-multiline-pattern: not a regular expression: \
              unclosed group.",
@@ -755,15 +804,21 @@ fn what_cannot_be_honoured_yet_is_refused_by_name() {
         ),
         (json!({"enableFaultInjection": true}), "enableFaultInjection"),
         (json!({"inferenceAccelerators": [{"deviceName": "a", "deviceType": "b"}]}), "inferenceAccelerators"),
+        (efs(json!({"transitEncryption": "ENABLED"})), "volumes[0].efsVolumeConfiguration.transitEncryption ENABLED"),
+        (efs(json!({"transitEncryptionPort": 2049})), "volumes[0].efsVolumeConfiguration.transitEncryptionPort"),
         (
-            json!({"volumes": [{"name": "a", "efsVolumeConfiguration": {"fileSystemId": "fs-1"}}]}),
-            "volumes[0].efsVolumeConfiguration",
+            efs(json!({"authorizationConfig": {"iam": "ENABLED"}})),
+            "volumes[0].efsVolumeConfiguration.authorizationConfig.iam ENABLED",
+        ),
+        (
+            efs(json!({"authorizationConfig": {"accessPointId": "fsap-1"}, "transitEncryption": "ENABLED"})),
+            "volumes[0].efsVolumeConfiguration.transitEncryption ENABLED",
         ),
         (json!({"volumes": [{"name": "a", "configuredAtLaunch": true}]}), "volumes[0].configuredAtLaunch"),
         (app(json!({"secrets": [{"name": "A", "valueFrom": "x"}]})), "containerDefinitions[0].secrets"),
         (
             app(json!({"environmentFiles": [{"type": "s3", "value": "arn:aws:s3:::bucket/a.env"}]})),
-            "containerDefinitions[0].environmentFiles.value other than file:///",
+            "containerDefinitions[0].environmentFiles.value other than file:///, http:// and https://",
         ),
         (
             app(json!({"repositoryCredentials": {"credentialsParameter": "x"}})),
