@@ -35,7 +35,8 @@ fn certify(dir: &Path, address: &str) {
 /// A web server on the control plane's machine.
 fn serve(lab: &Lab, port: u16, certificate: Option<&Path>) -> Process {
     let ctl = lab.ctl();
-    let server = ctl.start(&format!("files-{port}"), Path::new("python3"), |command| {
+    let python = boto::venv().unwrap().join("bin/python");
+    let server = ctl.start(&format!("files-{port}"), &python, |command| {
         command.arg(boto::source_dir().join("boto/files.py")).arg(ctl.address().to_string()).arg(port.to_string());
         if let Some(dir) = certificate {
             command.arg(dir.join("server.pem")).arg(dir.join("server.key"));

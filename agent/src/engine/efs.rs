@@ -1,7 +1,7 @@
 //! Volumes of EFS: the NFS export that this host's configuration puts in a file system's place, mounted by the engine.
 //!
 //! Makes a volume of the engine's driver `local` out of each, which goes with its task like others; what is in the file
-//! system stays. Whether a host has something for a file system is an attribute, so that tasks are placed where it does.
+//! system stays. Whether a host has something for a file system is an attribute, so tasks are placed where it does.
 
 use super::drivers::Volumes;
 use crate::config::EfsServer;

@@ -169,7 +169,7 @@ impl Joiner {
     /// Takes a whole line.
     fn line(&mut self, side: usize, at_ms: i64, text: &str, start: Place) {
         let goes_on = |open: &Text| {
-            at_ms - open.at_ms <= PATIENCE_MS
+            !apart(at_ms, open.at_ms, PATIENCE_MS)
                 && open.text.len() + 1 + text.len() <= MOST_MESSAGE
                 && !self.begins.begins(text)
         };
@@ -205,7 +205,7 @@ impl Joiner {
     }
 
     fn end_older(&mut self, now_ms: i64, than_ms: i64) {
-        let over = |text: &Option<Text>| text.as_ref().is_some_and(|text| now_ms - text.at_ms > than_ms);
+        let over = |text: &Option<Text>| text.as_ref().is_some_and(|text| apart(now_ms, text.at_ms, than_ms));
         for side in self.in_order() {
             if over(&self.sides[side].part) {
                 self.end_part(side);
@@ -246,6 +246,11 @@ impl Joiner {
         }
         Some((std::mem::take(&mut self.whole), to))
     }
+}
+
+/// Whether two times are further apart: also the other way, where somebody turned the clock back.
+fn apart(a_ms: i64, b_ms: i64, than_ms: i64) -> bool {
+    a_ms.abs_diff(b_ms) > than_ms.unsigned_abs()
 }
 
 /// The two places of a cursor: that of the side that is behind, and of the other where it differs.

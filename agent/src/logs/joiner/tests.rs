@@ -38,7 +38,8 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     let text = prop_oneof![3 => "E[a-z]{0,6}", 5 => " at [a-z\"]{0,9}", 1 => Just(String::new())];
     prop_oneof![
-        12 => (0..2usize, text, prop::bool::weighted(0.85)).prop_map(|(side, text, ends)| Op::Print { side, text, ends }),
+        12 => (0..2usize, text, prop::bool::weighted(0.85))
+            .prop_map(|(side, text, ends)| Op::Print { side, text, ends }),
         3 => prop::sample::select(vec![1, 900, 3_000, 5_000, 5_001, 9_000]).prop_map(Op::Wait),
         2 => Just(Op::Rotate),
         6 => (prop::sample::select(vec![1, 60, 1 << 18]), prop::bool::weighted(0.2), prop::bool::weighted(0.2))
@@ -224,6 +225,16 @@ fn an_event_waits_for_its_end_and_not_for_ever() {
     sim.print(0, " at d", true);
     sim.finish();
     assert_eq!(messages(&sim)[2..], [" at c\n at d"]);
+}
+
+#[test]
+fn a_clock_that_was_turned_back_holds_nothing_up() {
+    let mut sim = Sim::new();
+    sim.print(0, "E one", true);
+    assert!(sim.read(1 << 20, false, false), "it is asked");
+    sim.now_ms -= 3_600_000;
+    assert!(sim.read(1 << 20, false, false));
+    assert_eq!(messages(&sim), ["E one"]);
 }
 
 #[test]
