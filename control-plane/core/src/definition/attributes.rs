@@ -32,6 +32,8 @@ const ENVIRONMENT_FILES: &str = "longshore.environment-files";
 const ENVIRONMENT_URLS: &str = "longshore.environment-urls";
 /// Ours, followed by a file system's id: the host has something for it.
 const FILE_SYSTEM: &str = "longshore.efs";
+/// The agent asks for the credentials of a container's registry.
+const REGISTRY_CREDENTIALS: &str = "ecs.capability.private-registry-authentication.secretsmanager";
 const CPU_ARCHITECTURE: &str = "ecs.cpu-architecture";
 const OS_TYPE: &str = "ecs.os-type";
 
@@ -63,6 +65,9 @@ pub(super) fn required(definition: &TaskDefinition, mode: &NetworkMode) -> Vec<A
         }
         for source in container.environment_files.iter().flatten().filter_map(|file| file.value.as_deref()) {
             need(if is_url(source) { ENVIRONMENT_URLS } else { ENVIRONMENT_FILES });
+        }
+        if container.repository_credentials.is_some() {
+            need(REGISTRY_CREDENTIALS);
         }
         for version in docker_api_versions(container) {
             need(&format!("{DOCKER_API}.{version}"));

@@ -51,7 +51,6 @@ const VOLUME: &[Line<Volume>] = &[
 ];
 
 const CONTAINER: &[Line<ContainerDefinition>] = &[
-    ("repositoryCredentials", |c| c.repository_credentials.is_some()),
     ("environmentFiles.value other than file:///, http:// and https://", |c| {
         c.environment_files.iter().flatten().any(is_elsewhere)
     }),
