@@ -35,6 +35,8 @@ if [ "${1:-}" = test ]; then
     need tcpdump command -v tcpdump
     # Pulls are tested against it.
     need docker-registry command -v docker-registry
+    # Version 2 of the aws command, beside version 1 in the Python environment.
+    need awscli test -x /usr/bin/aws
     # A runtime that is another than Docker's own (gVisor).
     need runsc command -v runsc
 fi

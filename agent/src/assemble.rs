@@ -22,7 +22,8 @@ use crate::doctor::{Doctor, HostChecks};
 use crate::engine::cgroups::LateCgroups;
 use crate::engine::docker::DockerDriver;
 use crate::engine::drivers::{Drivers, SystemClock};
-use crate::engine::environment::HostFiles;
+use crate::engine::efs::EfsVolumes;
+use crate::engine::environment::Sources;
 use crate::engine::execute::Limits;
 use crate::engine::namespaces::DockerNamespaces;
 use crate::engine::registries::Registries;
@@ -104,11 +105,14 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
             member_out.clone(),
             config.pull_timeout,
         )),
-        volumes: driver,
+        volumes: Arc::new(EfsVolumes::new(driver, config.efs.clone())),
         cgroups: late_cgroups.clone(),
         interfaces: Arc::new(interfaces.clone()),
         namespaces: Arc::new(DockerNamespaces::new(docker.clone())),
-        environment_files: Arc::new(HostFiles::new(config.environment_file_dirs.clone())),
+        environment_files: Arc::new(Sources::new(
+            config.environment_file_dirs.clone(),
+            config.environment_file_ca.clone(),
+        )),
         store: Arc::new(ledger.clone()),
         clock: Arc::new(SystemClock),
     };

@@ -11,7 +11,7 @@ mod values;
 mod tests;
 
 pub use layer::Layer;
-pub use values::{LocalAddress, LogFormat, PortRange, PullBehavior, Rate, Span};
+pub use values::{EfsServer, LocalAddress, LogFormat, PortRange, PullBehavior, Rate, Span};
 
 use longshore_model::{ClusterName, MAX_ATTRIBUTE_CHARS};
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,6 +82,10 @@ pub struct Config {
     pub registry_auth_file: Option<PathBuf>,
     /// Directories of the host whose files containers may take variables from.
     pub environment_file_dirs: Vec<PathBuf>,
+    /// The file with authorities that web servers with such files may be certified by, besides the system's.
+    pub environment_file_ca: Option<PathBuf>,
+    /// NFS exports that stand for file systems of EFS, by their ids.
+    pub efs: BTreeMap<String, EfsServer>,
     /// The cgroup below which every task has its own.
     pub task_cgroup_parent: String,
     /// Whether this host takes part in the task network (`awsvpc`).
@@ -201,6 +205,8 @@ impl Config {
             image_cleanup_untracked: l.image_cleanup_untracked.unwrap_or(false),
             registry_auth_file: l.registry_auth_file,
             environment_file_dirs: l.environment_file_dirs.unwrap_or_default(),
+            environment_file_ca: l.environment_file_ca,
+            efs: l.efs.unwrap_or_default(),
             task_cgroup_parent: l.task_cgroup_parent.unwrap_or_else(|| "longshore".into()),
             task_network: l.task_network.unwrap_or(true),
             underlay: l.underlay,
@@ -297,6 +303,10 @@ impl Config {
         }
         let paths = [("data_dir", &self.data_dir)].into_iter();
         let paths = paths.chain(self.registry_auth_file.iter().map(|file| ("registry_auth_file", file)));
+        for (id, server) in &self.efs {
+            server.check(id).map_err(|message| value("efs", message))?;
+        }
+        let paths = paths.chain(self.environment_file_ca.iter().map(|file| ("environment_file_ca", file)));
         let mut paths = paths.chain(self.environment_file_dirs.iter().map(|dir| ("environment_file_dirs", dir)));
         match paths.find(|(_, path)| !path.is_absolute()) {
             Some((key, path)) => Err(value(key, format!("`{}` must be an absolute path", path.display()))),

@@ -10,6 +10,7 @@ pub mod host;
 pub mod id;
 pub mod image;
 pub mod lifecycle;
+pub mod multiline;
 pub mod network;
 pub mod probe;
 pub mod report;
@@ -28,6 +29,7 @@ pub use host::{
 pub use id::{AccountId, ClusterKey, ClusterName, ContainerName, Generation, IdError, InstanceId, Region, TaskId};
 pub use image::ImageDigest;
 pub use lifecycle::{Backoff, Dependency, HealthCheck, Lifecycle, RestartPolicy};
+pub use multiline::{DATETIME_FORMAT, EventStart, MULTILINE_PATTERN, MultilineError};
 pub use network::{
     AwsvpcSpec, Bandwidth, EniId, EniReport, GroupId, GroupRules, LEASE_LENGTH, LEASE_LENGTHS, Lease, Mac,
     MemberChanges, NetworkChanges, NetworkConfig, NetworkHealth, NetworkState, NetworkStatus, NetworkUpdate, Overlay,
@@ -41,4 +43,6 @@ pub use spec::{
 };
 pub use state::{ContainerCondition, ContainerStatus, DesiredStatus, HealthStatus, StopCode, TaskStatus};
 pub use time::Timestamp;
-pub use volume::{DockerVolume, MountPoint, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom};
+pub use volume::{
+    DockerVolume, EfsVolume, MountPoint, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom, is_file_system_id,
+};

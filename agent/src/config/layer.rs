@@ -1,6 +1,6 @@
 //! One source of configuration: the file, or the command line with the environment.
 
-use super::{ConfigError, ENV_PREFIX, LocalAddress, LogFormat, PortRange, PullBehavior, Rate, Span};
+use super::{ConfigError, ENV_PREFIX, EfsServer, LocalAddress, LogFormat, PortRange, PullBehavior, Rate, Span};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -92,6 +92,13 @@ pub struct Layer {
     /// Directories whose files containers may take variables from (environmentFiles) [default: none]
     #[arg(long, env = "LONGSHORE_AGENT_ENVIRONMENT_FILE_DIRS", value_name = "DIRS", value_delimiter = ',')]
     pub environment_file_dirs: Option<Vec<PathBuf>>,
+    /// File with authorities that web servers with such files may be certified by, besides the system's, as PEM
+    /// [default: none]
+    #[arg(long, env = "LONGSHORE_AGENT_ENVIRONMENT_FILE_CA", value_name = "FILE")]
+    pub environment_file_ca: Option<PathBuf>,
+    /// NFS exports that stand for file systems of EFS: fs-ID=SERVER:/PATH,fs-ID=SERVER:/PATH [default: none]
+    #[arg(long, env = "LONGSHORE_AGENT_EFS", value_name = "EXPORTS", value_parser = super::values::efs)]
+    pub efs: Option<BTreeMap<String, EfsServer>>,
     /// Cgroup below which every task has its own [default: longshore]
     #[arg(long, env = "LONGSHORE_AGENT_TASK_CGROUP_PARENT", value_name = "NAME")]
     pub task_cgroup_parent: Option<String>,
@@ -170,6 +177,8 @@ impl Layer {
             image_cleanup_untracked: self.image_cleanup_untracked.or(below.image_cleanup_untracked),
             registry_auth_file: self.registry_auth_file.or(below.registry_auth_file),
             environment_file_dirs: self.environment_file_dirs.or(below.environment_file_dirs),
+            environment_file_ca: self.environment_file_ca.or(below.environment_file_ca),
+            efs: self.efs.or(below.efs),
             task_cgroup_parent: self.task_cgroup_parent.or(below.task_cgroup_parent),
             task_network: self.task_network.or(below.task_network),
             underlay: self.underlay.or(below.underlay),

@@ -45,6 +45,11 @@ fn flags_win_over_the_file() {
     assert_eq!(config.dynamic_ports.last, 3000);
     assert_eq!(config.attributes["rack"], "7");
     assert_eq!(config.reserved_ports_tcp, BTreeSet::from([22, 80]));
+    // The same by a flag and by a file, with what EFS recommends.
+    let flag = Config::from_layer(layer(&["--efs", "fs-1=nas:/export,fs-2=[fd00::1]:/"])).expect("usable");
+    let (_dir, path) = file("[efs.fs-1]\nserver = 'nas'\npath = '/export'\n[efs.fs-2]\nserver = 'fd00::1'\n");
+    assert_eq!(Config::load(Some(&path), Layer::default(), &[]).expect("usable").efs, flag.efs);
+    assert!(flag.efs["fs-1"].options.starts_with("nfsvers=4.1,"));
 }
 
 #[test]
@@ -64,6 +69,12 @@ fn faults_are_named_by_their_key() {
     check_refused(&[], "data_dir = 'here'", "data_dir");
     check_refused(&[], "registry_auth_file = 'auth.json'", "registry_auth_file: `auth.json` must be an absolute path");
     check_refused(&[], "environment_file_dirs = ['/a', 'b']", "environment_file_dirs: `b` must be an absolute path");
+    check_refused(&[], "environment_file_ca = 'ca.pem'", "environment_file_ca: `ca.pem` must be an absolute path");
+    check_refused(&[], "efs = { 'fs 1' = { server = 'a' } }", "efs: `fs 1`: is no file system's id");
+    check_refused(&[], "[efs.fs-1]\nserver = 'a/b'", "efs: `fs-1`: server must be a name or an address");
+    check_refused(&[], "[efs.fs-1]\nserver = 'a'\npath = 'b'", "efs: `fs-1`: path must be an absolute path");
+    check_refused(&[], "[efs.fs-1]\nserver = 'a'\noptions = 'ro,addr=b'", "efs: `fs-1`: options must be those");
+    check_refused(&[], "[efs.fs-1]\nhost = 'a'", "unknown field `host`");
     check_refused(&[], "pull_timeout = '0s'", "pull_timeout");
     check_refused(&[], "disk_clean_until = 85", "disk_clean_until: 85 must be below disk_clean_above, which is 85");
     check_refused(&[], "disk_clean_above = 96", "disk_clean_above: 96 must not be above disk_refuse_above");

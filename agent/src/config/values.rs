@@ -1,5 +1,6 @@
 //! Values that are read alike from the file, the environment and flags.
 
+use longshore_model::is_file_system_id;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -158,6 +159,63 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// An NFS export that stands for a file system of EFS.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EfsServer {
+    /// The server's name or address.
+    pub server: String,
+    /// What it exports.
+    #[serde(default = "root")]
+    pub path: String,
+    /// Options of the mount, without the address.
+    #[serde(default = "efs_options")]
+    pub options: String,
+}
+
+fn root() -> String {
+    "/".to_owned()
+}
+
+/// Those that EFS recommends.
+fn efs_options() -> String {
+    "nfsvers=4.1,rsize=1048576,wsize=1048576,hard,timeo=600,retrans=2,noresvport".to_owned()
+}
+
+impl EfsServer {
+    /// What is wrong with it as what stands for `id`.
+    pub(super) fn check(&self, id: &str) -> Result<(), String> {
+        let plain = |text: &str| !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control());
+        let address = |option: &str| ["addr=", "clientaddr="].iter().any(|name| option.starts_with(name));
+        let why = match self {
+            _ if !is_file_system_id(id) => "is no file system's id such as fs-0123456789abcdef0",
+            Self { server, .. } if !plain(server) || server.contains([',', '/']) => {
+                "server must be a name or an address"
+            }
+            Self { path, .. } if !path.starts_with('/') || path.contains(char::is_control) => {
+                "path must be an absolute path"
+            }
+            Self { options, .. } if !plain(options) || options.split(',').any(address) => {
+                "options must be those of an NFS mount, separated by commas, without the address"
+            }
+            Self { .. } => return Ok(()),
+        };
+        Err(format!("`{id}`: {why}"))
+    }
+}
+
+/// Reads `fs-1=server:/path,fs-2=server:/path`.
+pub(super) fn efs(text: &str) -> Result<BTreeMap<String, EfsServer>, String> {
+    let one = |part: &str| {
+        let (id, export) = part.split_once('=')?;
+        let (server, path) = export.split_once(":/")?;
+        let server = server.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Some((id.trim().to_owned(), EfsServer { server, path: format!("/{path}"), options: efs_options() }))
+    };
+    let parts = text.split(',').filter(|part| !part.is_empty());
+    parts.map(|part| one(part).ok_or_else(|| format!("`{part}` is not fs-ID=SERVER:/PATH"))).collect()
 }
 
 /// Reads `name=value,name=value`.

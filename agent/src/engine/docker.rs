@@ -366,7 +366,7 @@ impl Volumes for DockerDriver {
 fn volume_failure(error: &VolumeError, refused: fn(String) -> Failure) -> Failure {
     match error {
         VolumeError::InUse { .. } => Failure::Passing(chain(error)),
-        VolumeError::Missing { .. } => Failure::Lasting(chain(error)),
+        VolumeError::Missing { .. } | VolumeError::Elsewhere { .. } => Failure::Lasting(chain(error)),
         VolumeError::Engine { source, .. } => sort(source, chain(error), refused),
     }
 }

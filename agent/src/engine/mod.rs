@@ -14,6 +14,7 @@ mod apply;
 pub mod cgroups;
 pub mod docker;
 pub mod drivers;
+pub mod efs;
 pub mod environment;
 pub mod execute;
 mod hints;

@@ -36,6 +36,8 @@ pub struct HostSettings {
     pub allow_privileged: bool,
     /// Whether containers may take variables from files of this host.
     pub environment_files: bool,
+    /// The file systems of EFS that an NFS export stands for here, by their ids.
+    pub file_systems: BTreeSet<String>,
 }
 
 /// What was found on the host.

@@ -48,6 +48,7 @@ fn settings() -> HostSettings {
         zone: Some("rack-1".into()),
         allow_privileged: true,
         environment_files: true,
+        file_systems: ["fs-0123".to_owned()].into(),
         attributes: BTreeMap::from([("disk".into(), "ssd".into()), ("ecs.os-type".into(), "plan9".into())]),
         ..HostSettings::default()
     }
@@ -96,6 +97,8 @@ fn capabilities_are_those_that_were_found() {
         "com.amazonaws.ecs.capability.apparmor",
         "ecs.capability.task-cpu-mem-limit",
         "longshore.environment-files",
+        "longshore.efs.fs-0123",
+        "longshore.awslogs-multiline",
     ] {
         assert!(offers(&all, &probed(), name), "{name}");
         assert!(!offers(&none, &bare, name), "{name}");

@@ -176,7 +176,7 @@ impl Collector {
         let Listing { mark, found } = listing;
         self.mark = mark;
         let mut result = Ok(());
-        for (Found { id, name, target, runs, .. }, file) in &found {
+        for (Found { id, name, target, begins, runs, began: _ }, file) in &found {
             if let Some(follower) = self.followers.get_mut(id) {
                 if follower.listed(*runs) {
                     self.gate.open(name);
@@ -188,7 +188,8 @@ impl Collector {
             match file {
                 Ok(Some(file)) => {
                     self.gate.open(name);
-                    let follower = Follower::new(name.clone(), target.clone(), file.clone(), *runs);
+                    let follower =
+                        Follower::new(name.clone(), target.clone(), file.clone(), *runs).joining(begins.as_deref());
                     self.followers.insert(id.clone(), follower);
                 }
                 Ok(None) => self.gate.close(name, mark),

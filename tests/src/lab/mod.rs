@@ -409,6 +409,14 @@ impl Lab {
         boto::aws(&self.ctl, self.control().key(), &self.endpoint(), args)
     }
 
+    /// The real `aws` command of version 2, to run or to spawn.
+    ///
+    /// # Errors
+    /// When it is not installed.
+    pub fn aws2(&self, args: &[&str]) -> Result<std::process::Command> {
+        boto::aws2(&self.ctl, self.control().key(), &self.endpoint(), args)
+    }
+
     /// Connects to an address of the lab from the control plane's machine.
     ///
     /// # Errors

@@ -3,10 +3,10 @@
 use longshore_model::{
     AssignedTask, Assignment, Attribute, Backoff, CheckResult, CheckStatus, ClusterName, ContainerCondition,
     ContainerName, ContainerReport, ContainerSpec, ContainerStatus, Dependency, DesiredStatus, Device, DockerVolume,
-    EnvVar, Generation, HealthCheck, HealthStatus, HostFacts, HostPort, HostVersions, ImageDigest, InstanceHealth,
-    IpcMode, Lifecycle, Link, LinuxParameters, LogConfig, MountPoint, NetworkBinding, NetworkMode, PidMode,
-    PortMapping, Protocol, Resources, RestartPolicy, StopCode, StopInfo, TaskId, TaskReport, TaskSpec, TaskStatus,
-    Timestamp, Tmpfs, Ulimit, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom,
+    EfsVolume, EnvVar, Generation, HealthCheck, HealthStatus, HostFacts, HostPort, HostVersions, ImageDigest,
+    InstanceHealth, IpcMode, Lifecycle, Link, LinuxParameters, LogConfig, MountPoint, NetworkBinding, NetworkMode,
+    PidMode, PortMapping, Protocol, Resources, RestartPolicy, StopCode, StopInfo, TaskId, TaskReport, TaskSpec,
+    TaskStatus, Timestamp, Tmpfs, Ulimit, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option::of;
@@ -251,6 +251,8 @@ fn task_spec() -> impl Strategy<Value = TaskSpec> {
         path().prop_map(|path| VolumeSource::Host { path }),
         Just(VolumeSource::Task),
         docker_volume().prop_map(VolumeSource::Docker),
+        ("fs-[0-9a-f]{1,40}", path())
+            .prop_map(|(file_system, root_directory)| { VolumeSource::Efs(EfsVolume { file_system, root_directory }) }),
     ];
     let pid_mode = select(vec![None, Some(PidMode::Host), Some(PidMode::Task)]);
     let ipc_mode = select(vec![None, Some(IpcMode::Host), Some(IpcMode::Task), Some(IpcMode::None)]);
