@@ -5,6 +5,7 @@
 
 pub mod arn;
 pub mod assignment;
+pub mod exec;
 pub mod host;
 pub mod id;
 pub mod lifecycle;
@@ -18,10 +19,16 @@ pub mod volume;
 
 pub use arn::Arn;
 pub use assignment::{AssignedTask, Assignment};
+pub use exec::{
+    EXEC_CHUNK, EXEC_WINDOW, ExecInput, ExecOrder, ExecOutput, ExecWhat, FRAME_HEADER, FrameError, MAX_EXEC_BYTES,
+    MAX_EXEC_WORDS, TerminalSize, frame_header, join_words, split_words,
+};
 pub use host::{
     Attribute, HostFacts, HostVersions, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES, MAX_HOST_TEXT_CHARS, Resources,
 };
-pub use id::{AccountId, ClusterKey, ClusterName, ContainerName, Generation, IdError, InstanceId, Region, TaskId};
+pub use id::{
+    AccountId, ClusterKey, ClusterName, ContainerName, ExecId, Generation, IdError, InstanceId, Region, TaskId,
+};
 pub use lifecycle::{Backoff, Dependency, HealthCheck, Lifecycle, RestartPolicy};
 pub use network::{
     AwsvpcSpec, Bandwidth, EniId, EniReport, GroupId, GroupRules, LEASE_LENGTH, LEASE_LENGTHS, Lease, Mac,
