@@ -7,6 +7,7 @@ mod definition;
 mod group;
 mod instance;
 mod network;
+mod note;
 mod place;
 mod report;
 mod session;
@@ -24,6 +25,7 @@ pub(crate) use group::{
 };
 pub(crate) use instance::{DeregisterInstance, Join, SetInstancesStatus};
 pub(crate) use network::TakeNetworkStatus;
+pub(crate) use note::Note;
 pub(crate) use place::{
     Interfaces, Launch, Launched, NewTask, PlaceError, PlaceTasks, Refusal, Target, no_group, plan, repeated,
     unknown_group,

@@ -3,7 +3,7 @@
 use crate::commands::{Launch, Launched, NewTask, PlaceError, PlaceTasks, Refusal, Target, plan, repeated};
 use crate::needs::needs;
 use crate::ops::instances::arn as instance_arn;
-use crate::ops::{Ctx, check, network, overrides};
+use crate::ops::{Ctx, check, exec, network, overrides};
 use crate::records::{ClientTokenKey, Definition, DefinitionStatus, Tags};
 use crate::show;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -178,6 +178,8 @@ fn prepare(ctx: &Ctx<'_>, common: Common) -> Result<Launch, ApiError> {
         .iter()
         .flatten()
         .filter_map(|attribute| Some(Attribute { name: attribute.name.clone()?, value: attribute.value.clone() }));
+    let exec = Attribute { name: exec::CAPABILITY.to_owned(), value: None };
+    let required = required.chain(common.execute_command.then_some(exec));
     let constraints = match &common.target {
         Target::Cluster => constraints(common.constraints, definition)?,
         // Whoever names the instances has chosen.
@@ -206,6 +208,7 @@ fn prepare(ctx: &Ctx<'_>, common: Common) -> Result<Launch, ApiError> {
         overrides,
         started_by,
         launch_type: common.launch_type,
+        execute_command: common.execute_command,
         tags,
         ids: (0..common.count).map(|_| NewTask::random(containers)).collect(),
         interfaces,
@@ -267,9 +270,6 @@ fn check_launch_type(launch_type: &LaunchType, definition: &Definition) -> Resul
 }
 
 fn check_options(common: &Common) -> Result<(), ApiError> {
-    if common.execute_command {
-        return Err(ApiError::client("enableExecuteCommand is not supported yet by this version of Longshore."));
-    }
     if common.volume_configurations {
         return Err(ApiError::client("volumeConfigurations is not supported yet by this version of Longshore."));
     }

@@ -6,6 +6,7 @@
 mod clusters;
 mod definitions;
 mod durability;
+mod exec;
 mod instances;
 mod network;
 mod specs;
