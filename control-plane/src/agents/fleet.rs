@@ -1,8 +1,8 @@
 //! What the agent port needs from the core, and the core as that.
 
 use longshore_core::{
-    AgentHello, ConnectError, Core, JoinError, JoinKey, JoinToken, NetworkView, Registered, SessionError, SessionId,
-    Unavailable,
+    AgentHello, ConnectError, Core, Execs, JoinError, JoinKey, JoinToken, NetworkView, Registered, SessionError,
+    SessionId, Unavailable,
 };
 use longshore_model::{
     AccountId, AssignedTask, ClusterName, Generation, HostFacts, InstanceId, NetworkStatus, TaskId, TaskReport,
@@ -79,6 +79,11 @@ pub trait Fleet: Send + Sync + 'static {
 
     /// The generation of the task network that every host that counts has in force, or a later one.
     fn network_settled(&self) -> Generation;
+
+    /// The sessions of ExecuteCommand.
+    fn execs(&self) -> Execs {
+        Execs::default()
+    }
 }
 
 impl Fleet for Core {
@@ -152,5 +157,9 @@ impl Fleet for Core {
 
     fn network_settled(&self) -> Generation {
         Self::network_settled(self)
+    }
+
+    fn execs(&self) -> Execs {
+        Self::execs(self).clone()
     }
 }
