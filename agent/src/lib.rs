@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod config;
 mod crash;
 pub mod engine;
+pub mod exec;
 pub mod host;
 pub mod identity;
 pub mod ledger;

@@ -17,6 +17,8 @@ mod containers;
 mod credentials;
 mod error;
 mod events;
+mod exec;
+mod hijack;
 mod images;
 mod info;
 pub mod labels;
@@ -35,6 +37,8 @@ pub use containers::{
 pub use credentials::Credentials;
 pub use error::{Cause, DockerError, Retry};
 pub use events::{Action, ContainerHint, Hint};
+pub use exec::{Attachable, ExecRequest, ExecState};
+pub use hijack::{Input, Output, Piece, Streams};
 pub use images::{ImageInfo, PullError, PullLimits, PullProgress};
 pub use info::{CgroupDriver, CgroupVersion, EngineInfo};
 pub use labels::{container_name, volume_labels, volume_name};

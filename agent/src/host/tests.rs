@@ -110,6 +110,7 @@ fn capabilities_are_those_that_were_found() {
         "ecs.capability.container-health-check",
         "ecs.capability.container-ordering",
         "ecs.capability.container-restart-policy",
+        "ecs.capability.execute-command",
         "longshore.health-probes",
     ] {
         assert!(offers(&none, &bare, name), "{name}");

@@ -9,6 +9,7 @@
 //! it publishes [`ObservedReports`] that this module reads. `assemble` makes both channels.
 
 pub(crate) mod backoff;
+pub(crate) mod exec;
 mod inbound;
 pub(crate) mod logs;
 mod network;
@@ -18,7 +19,7 @@ mod stream;
 use crate::identity::IdentityHandle;
 use crate::network::SessionLink;
 use backoff::Backoff;
-use longshore_model::{Assignment, DesiredStatus, Generation, HostFacts, TaskId, TaskReport};
+use longshore_model::{Assignment, DesiredStatus, ExecOrder, Generation, HostFacts, TaskId, TaskReport};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -96,6 +97,8 @@ pub struct SessionInputs {
     pub facts: watch::Receiver<Option<Arc<HostFacts>>>,
     /// The owner of the host's part of the task network.
     pub network: SessionLink,
+    /// Takes commands to execute in containers.
+    pub exec: mpsc::Sender<ExecOrder>,
 }
 
 /// How a session behaves in time.

@@ -96,8 +96,16 @@ impl Host {
         // Nobody owns a network here.
         let (_, _, network) = longshore_agent::network::link();
         let saved_out = saved.clone();
-        let inputs =
-            SessionInputs { desired: desired_in, saved: saved_out, observed: observed_out, facts: facts_out, network };
+        // Nobody executes commands here.
+        let (exec, _) = mpsc::channel(1);
+        let inputs = SessionInputs {
+            desired: desired_in,
+            saved: saved_out,
+            observed: observed_out,
+            facts: facts_out,
+            network,
+            exec,
+        };
         let shutdown = CancellationToken::new();
         let session = tokio::spawn(Session::new(config, identity, inputs, state_in).run(shutdown.clone()));
         Self { desired, state, saved, observed, facts, shutdown, session }
