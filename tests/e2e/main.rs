@@ -13,6 +13,7 @@ mod demo;
 mod dualstack;
 mod ec2;
 mod endurance;
+mod exec;
 mod faults;
 mod fields;
 mod group_model;
