@@ -35,7 +35,7 @@ fn enabled(lab: &Lab) -> (String, Value) {
 
 /// `longshore exec` in the container `main`, without a terminal.
 fn exec(lab: &Lab, arn: &str, flags: &[&str], command: &[&str]) -> Output {
-    longshore(lab, &[&["exec", arn, "--container", "main"], flags, &["--"], command].concat())
+    longshore(lab, &[&["exec", arn, "--container", "main"][..], flags, &["--"], command].concat())
 }
 
 /// The same, left to itself.

@@ -63,7 +63,7 @@ impl Pump<'_> {
     pub(super) async fn run(
         &self,
         streams: Streams,
-        incoming: ExecIncoming,
+        incoming: &mut ExecIncoming,
         exit: impl Future<Output = Result<i32, String>>,
     ) -> Pumped {
         // Bounded by the window, which `hear` holds the client to.
@@ -105,7 +105,7 @@ impl Pump<'_> {
     /// What the client says, until it is gone.
     async fn hear(
         &self,
-        mut incoming: ExecIncoming,
+        incoming: &mut ExecIncoming,
         queue: mpsc::UnboundedSender<Queued>,
         pending: &AtomicUsize,
     ) -> Pumped {

@@ -4,15 +4,16 @@ use super::Tools;
 use super::ending::{self, Record};
 use super::pump::{Pump, Pumped, Target};
 use crate::engine::docker::chain;
-use crate::session::exec::ExecStream;
+use crate::session::exec::{ExecIncoming, ExecStream};
 use longshore_docker::{Attachable, DockerError, ExecRequest, ExecState, Streams, container_name};
 use longshore_model::{ExecOrder, ExecOutput, ExecWhat, TerminalSize};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Longest wait until a client that may not be reading has room for the last word.
-const LAST_WORD: Duration = Duration::from_secs(10);
+/// Longest wait until the last word is heard; a client may not be reading.
+const LAST_WORD: Duration = Duration::from_secs(4);
 /// How often a terminal's first size is tried to set: the process may not be there yet.
 const SIZINGS: u32 = 10;
 /// The exit code of a container's process is known soon after its output ends, unless it is started again.
@@ -52,28 +53,34 @@ impl Session {
             None => return,
         };
         tracing::info!(exec = %id, %task, %container, what = ?what, "executing a command");
-        let output = stream.output.clone();
-        let last = self.execute(stream).await;
+        // Both until the last word is heard: the call ends for both sides when one of them is dropped.
+        let ExecStream { output, mut input } = stream;
+        let last = self.execute(&output, &mut input).await;
         tracing::info!(exec = %id, %task, %container, how = ?last, "a command ended");
         // A client that is gone hears nothing.
         if let Some(last) = last {
-            let _ = tokio::time::timeout(LAST_WORD, output.send(last)).await;
+            let said = async {
+                if output.send(last).await.is_ok() {
+                    // Heard: the other side ends its part.
+                    output.closed().await;
+                }
+            };
+            let _ = tokio::time::timeout(LAST_WORD, said).await;
         }
     }
 
     /// Begins, carries on and ends; answers with the last word to the client, or with nothing when it left.
-    async fn execute(&self, stream: ExecStream) -> Option<ExecOutput> {
+    async fn execute(&self, output: &mpsc::Sender<ExecOutput>, input: &mut ExecIncoming) -> Option<ExecOutput> {
         let begun = match self.begin().await {
             Ok(begun) => begun,
             Err(why) => return Some(ExecOutput::Failed(why)),
         };
         let Begun { streams, target, terminal, stdin, record } = begun;
-        let ExecStream { output, input } = stream;
         let started = ExecOutput::Started { terminal, stdin };
         let pumped = if output.send(started).await.is_err() {
             Pumped::ClientLeft
         } else {
-            let pump = Pump { docker: &self.tools.docker, target: &target, stdin, output: &output };
+            let pump = Pump { docker: &self.tools.docker, target: &target, stdin, output };
             let exit = Box::pin(self.exit_code(&target));
             tokio::select! {
                 biased;
