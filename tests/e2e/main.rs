@@ -32,6 +32,7 @@ mod netstream;
 mod overlays;
 mod packets;
 mod placement;
+mod registry;
 mod runtimes;
 mod support;
 mod tasks;

@@ -9,6 +9,7 @@
 //!                                                        |-> network (what to tell of the task network)
 //!                                                        \-> presence, sessions (whose lease runs, who is newest)
 //!                           |-> exec (commands in containers, to the clients that wait for them)
+//!                           |-> registry (what a task's registry is shown)
 //!                           \-> logs (what containers printed, to the log store; tickets bounds how many at once)
 //! ```
 
@@ -21,6 +22,7 @@ mod members;
 mod network;
 mod presence;
 mod refuse;
+mod registry;
 mod service;
 mod sessions;
 mod stream;

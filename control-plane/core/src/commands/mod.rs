@@ -10,6 +10,7 @@ mod network;
 mod note;
 mod place;
 mod report;
+mod secret;
 mod session;
 mod setting;
 mod stop;
@@ -31,6 +32,9 @@ pub(crate) use place::{
     unknown_group,
 };
 pub(crate) use report::{REASON_MAX, Report};
+pub(crate) use secret::{
+    CreateSecret, DeleteSecret, Found, RestoreSecret, UpdateSecret, invalid_request, marked, not_found,
+};
 pub(crate) use session::{Connect, Disconnect, ExpireSessions};
 pub(crate) use setting::{DeleteSetting, PutSetting};
 pub(crate) use stop::StopTask;

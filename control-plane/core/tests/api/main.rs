@@ -9,6 +9,7 @@ mod durability;
 mod exec;
 mod instances;
 mod network;
+mod secrets;
 mod specs;
 mod tasks;
 mod world;
