@@ -9,6 +9,7 @@
 //! metadata endpoint <- views of tasks (watch) <- reconciler          |
 //! session <-> heard (bounded), status (watch) ----> network <---------/ -> Docker, kernel
 //! disk <- views; disk -> hints, room (asked before a pull), session (heartbeats); quotas <- views, -> hints
+//! session/inbound -> orders (bounded) -> exec -> Docker; its output and input are calls of their own
 //! Docker's files -> logs -> control plane; its gate holds removals back until what they would lose is shipped
 //! ```
 //!
@@ -28,6 +29,7 @@ use crate::engine::execute::Limits;
 use crate::engine::namespaces::DockerNamespaces;
 use crate::engine::registries::Registries;
 use crate::engine::{self, EngineConfig, HINT_QUEUE, Inputs, Outputs, Parts, Reconciler, STATUS_QUEUE, TaskViews};
+use crate::exec::{self, Executor};
 use crate::ledger::Ledger;
 use crate::logs::{Collector, Gate, Shipped, source::DockerSource};
 use crate::membership::{self, Membership, MembershipError, Token};
@@ -37,6 +39,7 @@ use crate::network::sandboxes::DockerSandboxes;
 use crate::network::{self, Network, Owned, Underlay};
 use crate::ports::{self, Ports};
 use crate::probes::{Prober, Verdicts};
+use crate::session::exec::ExecLine;
 use crate::session::logs::ControlPlane;
 use crate::session::registry::RegistryCredentials;
 use crate::session::{DESIRED_QUEUE, ObservedReports, SessionFigures, SessionInputs, SessionState};
@@ -131,6 +134,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
     let (disk_status, disk_status_out) = watch::channel(None);
     let (disk_line, disk_line_out) = watch::channel(None);
     let (written, written_out) = watch::channel(Written::new());
+    let (exec_in, exec_orders) = mpsc::channel(exec::ORDER_QUEUE);
     let (underlay, underlay_out) = watch::channel(Underlay::Unknown);
     let sandbox_events = Arc::new(Notify::new());
 
@@ -194,12 +198,20 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
             disk: disk_status_out,
             health: health.clone(),
             figures: figures.clone(),
+            exec: exec_in,
         },
         state: session_state,
         identity,
         member,
     };
     let source = Arc::new(DockerSource(docker.clone()));
+    let executor = Executor::new(
+        exec_orders,
+        ExecLine::new(config.control.clone(), member_out.clone()),
+        docker.clone(),
+        config.data_dir.join("exec"),
+        views_out.clone(),
+    );
     let collector = Collector::new(source, Box::new(ControlPlane::new(config.control.clone(), member_out)), gate);
     let prober = Prober::new(views_out.clone(), Arc::new(docker.clone()), hints_in.clone(), verdicts);
     let endpoint = metadata::Parts {
@@ -252,6 +264,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
     spawn(&mut parts, "disk", disk.run(stop()));
     spawn(&mut parts, "quotas", quotas.run(stop()));
     spawn(&mut parts, "doctor", doctor.run(stop()));
+    spawn(&mut parts, "exec", executor.run(stop()));
     spawn(&mut parts, "network", network.run(stop()));
     spawn(&mut parts, "metadata", metadata.run(stop()));
     let keep_facts =

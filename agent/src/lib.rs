@@ -10,6 +10,7 @@ mod crash;
 pub mod disk;
 pub mod doctor;
 pub mod engine;
+pub mod exec;
 pub mod host;
 pub mod identity;
 pub mod ledger;

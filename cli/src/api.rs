@@ -57,6 +57,11 @@ impl Api {
         self.client.call(Service::Ecs, R::OPERATION.name(), repeat, request)
     }
 
+    /// Where streams are opened.
+    pub(crate) fn line(&self) -> crate::client::Line<'_> {
+        self.client.line()
+    }
+
     /// Calls an operation of Systems Manager.
     pub(crate) fn ssm<I: Serialize, O: DeserializeOwned>(
         &self,

@@ -213,6 +213,10 @@ hex_id!(
     /// A container instance (a host that joined a cluster): 32 lower-case hexadecimal digits.
     InstanceId
 );
+hex_id!(
+    /// One run of a command in a container, or one attachment to it: 32 lower-case hexadecimal digits.
+    ExecId
+);
 
 /// The number of a change to what an agent should run. Never falls for one control plane; 0 is "nothing yet".
 ///

@@ -5,6 +5,7 @@
 
 pub mod arn;
 pub mod assignment;
+pub mod exec;
 pub mod health;
 pub mod host;
 pub mod id;
@@ -21,12 +22,18 @@ pub mod volume;
 
 pub use arn::Arn;
 pub use assignment::{AssignedTask, Assignment};
+pub use exec::{
+    EXEC_CHUNK, EXEC_WINDOW, ExecInput, ExecOrder, ExecOutput, ExecWhat, FRAME_HEADER, FrameError, MAX_EXEC_BYTES,
+    MAX_EXEC_WORDS, TerminalSize, frame_header, join_words, split_words,
+};
 pub use health::{CheckResult, CheckStatus, InstanceHealth};
 pub use host::{
     Attribute, DiskStatus, HostFacts, HostVersions, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES, MAX_DISK_REASON_CHARS,
     MAX_HOST_TEXT_CHARS, Resources,
 };
-pub use id::{AccountId, ClusterKey, ClusterName, ContainerName, Generation, IdError, InstanceId, Region, TaskId};
+pub use id::{
+    AccountId, ClusterKey, ClusterName, ContainerName, ExecId, Generation, IdError, InstanceId, Region, TaskId,
+};
 pub use image::ImageDigest;
 pub use lifecycle::{Backoff, Dependency, HealthCheck, Lifecycle, RestartPolicy};
 pub use multiline::{DATETIME_FORMAT, EventStart, MULTILINE_PATTERN, MultilineError};

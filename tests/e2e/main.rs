@@ -15,6 +15,7 @@ mod dualstack;
 mod ec2;
 mod elsewhere;
 mod endurance;
+mod exec;
 mod faults;
 mod fields;
 mod fulldisk;

@@ -124,6 +124,11 @@ impl Docker {
         &self.inner.endpoint
     }
 
+    /// The path of the engine's socket.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.inner.socket
+    }
+
     /// The deadlines in force.
     #[must_use]
     pub fn timeouts(&self) -> &Timeouts {

@@ -18,6 +18,8 @@ mod containers;
 mod credentials;
 mod error;
 mod events;
+mod exec;
+mod hijack;
 mod images;
 mod info;
 pub mod labels;
@@ -37,6 +39,8 @@ pub use containers::{
 pub use credentials::Credentials;
 pub use error::{Cause, DockerError, Retry};
 pub use events::{Action, ContainerHint, Hint};
+pub use exec::{Attachable, ExecRequest, ExecState};
+pub use hijack::{Input, Output, Piece, Streams};
 pub use images::{ImageInfo, ListedImage, PullError, PullLimits, PullProgress, listed_name};
 pub use info::{CgroupDriver, CgroupVersion, EngineInfo};
 pub use labels::{container_name, volume_labels, volume_name};

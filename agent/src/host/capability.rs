@@ -29,10 +29,11 @@ const PULL_ONLY: &str = "longshore.pull-only";
 const MULTILINE: &str = "longshore.awslogs-multiline";
 
 /// What this agent does itself, with any engine that it takes.
-const OURS: [&str; 4] = [
+const OURS: [&str; 5] = [
     "container-health-check",
     "container-ordering",
     "container-restart-policy",
+    "execute-command",
     "private-registry-authentication.secretsmanager",
 ];
 

@@ -115,6 +115,7 @@ fn capabilities_are_those_that_were_found() {
         "ecs.capability.container-health-check",
         "ecs.capability.container-ordering",
         "ecs.capability.container-restart-policy",
+        "ecs.capability.execute-command",
         "ecs.capability.private-registry-authentication.secretsmanager",
         "longshore.health-probes",
         "longshore.pull-only",

@@ -9,6 +9,7 @@
 //! it publishes [`ObservedReports`] that this module reads. `assemble` makes both channels.
 
 pub(crate) mod backoff;
+pub(crate) mod exec;
 mod inbound;
 pub(crate) mod logs;
 mod network;
@@ -20,7 +21,7 @@ use crate::identity::IdentityHandle;
 use crate::network::SessionLink;
 use backoff::Backoff;
 use longshore_model::{
-    Assignment, DesiredStatus, DiskStatus, Generation, HostFacts, InstanceHealth, TaskId, TaskReport,
+    Assignment, DesiredStatus, DiskStatus, ExecOrder, Generation, HostFacts, InstanceHealth, TaskId, TaskReport,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -119,6 +120,8 @@ pub struct SessionInputs {
     pub health: watch::Receiver<InstanceHealth>,
     /// Counts what is done.
     pub figures: Arc<SessionFigures>,
+    /// Takes commands to execute in containers.
+    pub exec: mpsc::Sender<ExecOrder>,
 }
 
 /// How a session behaves in time.

@@ -7,7 +7,7 @@ use super::{SessionConfig, SessionInputs, SessionState, chain};
 use crate::crash;
 use crate::identity::standing::{describe, refusal, refused_dial};
 use crate::identity::{DialError, Identity, dial};
-use longshore_model::{HostFacts, InstanceHealth, TaskReport};
+use longshore_model::{ExecOrder, HostFacts, InstanceHealth, TaskReport};
 use longshore_proto::{MAX_VERSION, MIN_VERSION, v1};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -248,11 +248,28 @@ impl<'a> Stream<'a> {
                 tracing::error!(%error, "an update of the network is not readable");
                 Ended::retry(format!("an update of the network is not readable: {error}"))
             }),
+            Some(Kind::Exec(order)) => {
+                self.execute(order);
+                Ok(())
+            }
             Some(Kind::Welcome(_)) => Err(Ended::retry("the control plane sent a second welcome")),
             None => {
                 tracing::debug!("ignored a message of an unknown kind");
                 Ok(())
             }
+        }
+    }
+
+    /// Hands a command on. One that cannot be is missed where it was asked for.
+    fn execute(&self, order: v1::ExecOrder) {
+        match ExecOrder::try_from(order) {
+            Ok(order) => {
+                let id = order.id;
+                if self.inputs.exec.try_send(order).is_err() {
+                    tracing::warn!(exec = %id, "too many commands are to be executed at once; this one is not");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "an order to execute a command cannot be read"),
         }
     }
 

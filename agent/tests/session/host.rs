@@ -100,6 +100,8 @@ impl Host {
         let saved_out = saved.clone();
         let disk = watch::channel(None).1;
         let (health, health_out) = watch::channel(InstanceHealth::default());
+        // Nobody executes commands here.
+        let (exec, _) = mpsc::channel(1);
         let inputs = SessionInputs {
             desired: desired_in,
             saved: saved_out,
@@ -109,6 +111,7 @@ impl Host {
             disk,
             health: health_out,
             figures: Arc::default(),
+            exec,
         };
         let shutdown = CancellationToken::new();
         let session = tokio::spawn(Session::new(config, identity, inputs, state_in).run(shutdown.clone()));

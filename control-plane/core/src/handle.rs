@@ -5,9 +5,10 @@ use crate::applied::Applied;
 use crate::caller::{Caller, Principal};
 use crate::clock::{Clock, SystemClock};
 use crate::command::{Call, Command, Waiting};
-use crate::commands::{Connect, Disconnect, Join, Report, TakeDiskStatus, TakeNetworkStatus};
+use crate::commands::{Connect, Disconnect, Join, Note, Report, TakeDiskStatus, TakeNetworkStatus};
 use crate::config::{CoreConfig, FirstStart};
 use crate::ec2::{self, Ec2Error, Ec2Operation};
+use crate::exec::{ExecConfig, ExecSession, Execs};
 use crate::health::Health;
 use crate::open::{self, OpenError, Opened};
 use crate::ops;
@@ -54,6 +55,7 @@ pub(crate) struct Inner {
     network_watchers: Watchers,
     applied: Applied,
     pub(crate) health: Health,
+    pub(crate) execs: Execs,
     queue: mpsc::Sender<Box<dyn Waiting>>,
     pub(crate) sealing_key: SealingKey,
     page_key: PageKey,
@@ -109,6 +111,7 @@ impl Core {
             network_watchers: Watchers::default(),
             applied: Applied::default(),
             health: Health::default(),
+            execs: Execs::default(),
             queue: sender,
             page_key: PageKey::new(&sealing_key),
             sealing_key,
@@ -191,6 +194,26 @@ impl Core {
         request_id: &str,
     ) -> Result<String, Ec2Error> {
         ec2::call(self, caller, op, form, request_id).await
+    }
+
+    /// The sessions of ExecuteCommand.
+    #[must_use]
+    pub fn execs(&self) -> &Execs {
+        &self.inner.execs
+    }
+
+    /// How they behave.
+    #[must_use]
+    pub fn exec_config(&self) -> &ExecConfig {
+        &self.inner.config.exec
+    }
+
+    /// Adds to the history of a session's task what happened, for people; durable when it returns.
+    ///
+    /// # Errors
+    /// When it could not be made durable. A task that is gone has no history, which is no error.
+    pub async fn note_exec(&self, session: &ExecSession, what: String) -> Result<(), Unavailable> {
+        self.submit(Note { task: session.task, container: session.container.clone(), what }).await
     }
 
     /// Gives a host its identity and spends one use of its token, both or neither. `cluster` is where the host

@@ -21,6 +21,7 @@ mod commands;
 mod config;
 pub mod definition;
 pub mod ec2;
+mod exec;
 mod handle;
 mod health;
 mod keys;
@@ -45,6 +46,9 @@ pub use caller::{Caller, Principal};
 pub use clock::{Clock, SystemClock};
 pub use config::{CoreConfig, FirstStart};
 pub use ec2::{Ec2Error, Ec2Operation};
+pub use exec::{
+    AgentEnd, Claimed, ClientEnd, ExecConfig, ExecError, ExecSession, ExecStart, Execs, SESSIONS_OF_INSTANCE,
+};
 pub use handle::{Core, RootCredentials};
 pub use open::OpenError;
 pub use owner::{OwnerError, OwnerTask};

@@ -1,7 +1,7 @@
 //! What the agent port needs from the core, and the core as that.
 
 use longshore_core::{
-    AgentHello, ConnectError, Core, CredentialsError, JoinError, JoinKey, JoinToken, NetworkView, Registered,
+    AgentHello, ConnectError, Core, CredentialsError, Execs, JoinError, JoinKey, JoinToken, NetworkView, Registered,
     RegistryCredentials, SessionError, SessionId, Unavailable,
 };
 use longshore_model::{
@@ -91,6 +91,10 @@ pub trait Fleet: Send + Sync + 'static {
 
     /// Takes what an agent says of its host's health.
     fn health(&self, instance: InstanceId, session: SessionId, health: InstanceHealth);
+    /// The sessions of ExecuteCommand.
+    fn execs(&self) -> Execs {
+        Execs::default()
+    }
 
     /// What the registry of a container's image is to be shown, for the instance that is to run its task.
     fn registry_credentials(
@@ -185,6 +189,10 @@ impl Fleet for Core {
 
     fn health(&self, instance: InstanceId, session: SessionId, health: InstanceHealth) {
         self.instance_health(instance, session, health);
+    }
+
+    fn execs(&self) -> Execs {
+        Self::execs(self).clone()
     }
 
     fn registry_credentials(

@@ -13,7 +13,8 @@ use super::{Fleet, refuse};
 use futures::future::BoxFuture;
 use longshore_core::{SessionError, SessionId};
 use longshore_model::{
-    Assignment, DiskStatus, Generation, InstanceHealth, InstanceId, NetworkStatus, NetworkUpdate, TaskId, TaskReport,
+    Assignment, DiskStatus, ExecOrder, Generation, InstanceHealth, InstanceId, NetworkStatus, NetworkUpdate, TaskId,
+    TaskReport,
 };
 use longshore_proto::convert::read_reports;
 use longshore_proto::{ReadReports, UnreadableReport, v1};
@@ -51,6 +52,8 @@ pub(super) struct SessionParts<F: Fleet> {
     /// What the complete assignment that follows the Welcome holds.
     pub(super) sent: Sent,
     pub(super) network: NetworkLine<F>,
+    /// Commands that somebody waits for in this host's containers; ends when a newer session takes over.
+    pub(super) execs: mpsc::Receiver<ExecOrder>,
 }
 
 pub(super) struct Session<F: Fleet> {
@@ -188,12 +191,14 @@ impl<F: Fleet> Session<F> {
                 },
                 () = sleep_until(resend_at) => Wake::NotApplied,
                 event = parts.network.next() => Wake::Network(event),
+                Some(order) = parts.execs.recv() => Wake::Exec(order),
                 () = tokio::time::sleep_until(lease_ends), if reading => Wake::End(End::LeaseLost),
             };
             let step = match wake {
                 Wake::End(end) => Err(end),
                 Wake::Changed => self.push(),
                 Wake::Network(event) => self.network_event(event),
+                Wake::Exec(order) => self.send(v1::control_message::Kind::Exec(order.into())),
                 Wake::Saved((seq, outcome)) => self.saved(seq, outcome),
                 Wake::Message(message) => {
                     self.parts.presence.hear();
@@ -443,6 +448,7 @@ enum Wake {
     End(End),
     Changed,
     Network(NetworkEvent),
+    Exec(ExecOrder),
     Saved((u64, Result<(), SessionError>)),
     Message(v1::AgentMessage),
     NotApplied,

@@ -2,7 +2,7 @@
 
 use super::route::{Target, Wire};
 use super::sts::QueryError;
-use super::{Backend, Limits, body, form, route, sts};
+use super::{Backend, Limits, body, exec, form, route, sts};
 use crate::auth::{self, AuthError, Verified};
 use bytes::Bytes;
 use futures::FutureExt;
@@ -17,10 +17,16 @@ use longshore_model::Region;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub(super) struct Front<B> {
     pub(super) backend: B,
     pub(super) limits: Limits,
+    /// Where streams of commands go on when their requests are answered.
+    pub(super) tasks: TaskTracker,
+    /// Ends those streams.
+    pub(super) stop: CancellationToken,
 }
 
 /// Why a request was refused, before it takes its service's form.
@@ -41,6 +47,9 @@ struct Notes {
 impl<B: Backend> Front<B> {
     /// Always an answer: what goes wrong is an answer too.
     pub(super) async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Full<Bytes>> {
+        if request.uri().path().starts_with(exec::PATH) {
+            return exec::answer(self, request, peer).await;
+        }
         let started = Instant::now();
         let request_id = uuid::Uuid::new_v4().to_string();
         let (parts, body) = request.into_parts();
@@ -86,6 +95,7 @@ impl<B: Backend> Front<B> {
             account: verified.principal.account.clone(),
             principal_arn: verified.principal.arn.clone(),
             access_key_id: verified.access_key_id.clone(),
+            endpoint: parts.headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default().to_owned(),
         };
         let target = match target {
             Target::Ec2(_) => {

@@ -23,6 +23,11 @@ pub trait Backend: Keys + Send + Sync + 'static {
         body: Bytes,
     ) -> impl Future<Output = Result<Bytes, ApiError>> + Send;
 
+    /// Whose sessions of ExecuteCommand clients come for; nobody's when absent.
+    fn exec(&self) -> Option<Core> {
+        None
+    }
+
     /// Carries out an operation of Systems Manager.
     fn ssm(
         &self,
@@ -75,6 +80,10 @@ impl Keys for Services {
 impl Backend for Services {
     async fn ecs(&self, caller: &Caller, operation: Operation, body: Bytes) -> Result<Bytes, ApiError> {
         self.core.call(caller, operation, body).await
+    }
+
+    fn exec(&self) -> Option<Core> {
+        Some(self.core.clone())
     }
 
     async fn ssm(&self, caller: &Caller, operation: SsmOperation, body: Bytes) -> Result<Bytes, ApiError> {

@@ -8,6 +8,7 @@ mod disk;
 mod group;
 mod instance;
 mod network;
+mod note;
 mod pins;
 mod place;
 mod report;
@@ -28,6 +29,7 @@ pub(crate) use group::{
 };
 pub(crate) use instance::{DeregisterInstance, Join, SetInstancesStatus};
 pub(crate) use network::TakeNetworkStatus;
+pub(crate) use note::Note;
 pub(crate) use place::{
     Interfaces, Launch, Launched, NewTask, PlaceError, PlaceTasks, Refusal, Target, no_group, plan, repeated,
     unknown_group,

@@ -34,6 +34,7 @@ pub(crate) struct Launch {
     pub(crate) overrides: Option<Box<TaskOverride>>,
     pub(crate) started_by: Option<Arc<str>>,
     pub(crate) launch_type: LaunchType,
+    pub(crate) execute_command: bool,
     pub(crate) tags: Tags,
     /// As many as the request's count.
     pub(crate) ids: Vec<NewTask>,
@@ -319,6 +320,7 @@ fn task(launch: &Launch, new: &NewTask, placed: &Placed, now: Timestamp) -> Task
         group: launch.request.group.as_str().into(),
         started_by: launch.started_by.clone(),
         launch_type: launch.launch_type.clone(),
+        execute_command: launch.execute_command,
         tags: launch.tags.clone(),
         claim: launch.request.claim.clone(),
         containers: containers.collect(),

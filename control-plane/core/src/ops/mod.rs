@@ -8,6 +8,7 @@ mod attributes;
 pub(crate) mod check;
 mod clusters;
 mod definitions;
+pub(crate) mod exec;
 mod instances;
 mod names;
 mod network;
@@ -120,6 +121,7 @@ pub(crate) async fn call(core: &Core, caller: &Caller, op: Operation, body: &[u8
         Operation::RunTask => write(ctx, body, run::run).await,
         Operation::StartTask => write(ctx, body, run::start).await,
         Operation::StopTask => write(ctx, body, tasks::stop).await,
+        Operation::ExecuteCommand => write(ctx, body, exec::execute).await,
         Operation::DescribeTasks => read(ctx, body, tasks::describe),
         Operation::ListTasks => read(ctx, body, tasks::list),
 
@@ -174,7 +176,6 @@ pub(crate) async fn call(core: &Core, caller: &Caller, op: Operation, body: &[u8
         | Operation::DescribeTaskSets
         | Operation::DisassociateGatewayFromCluster
         | Operation::DiscoverPollEndpoint
-        | Operation::ExecuteCommand
         | Operation::GetTaskProtection
         | Operation::ListDaemonDeployments
         | Operation::ListDaemonTaskDefinitions

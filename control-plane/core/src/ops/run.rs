@@ -4,7 +4,7 @@ use crate::commands::{Launch, Launched, NewTask, PlaceError, PlaceTasks, Refusal
 use crate::definition::attributes::TASK_LIMITS;
 use crate::needs::{Needs, needs};
 use crate::ops::instances::arn as instance_arn;
-use crate::ops::{Ctx, check, network, overrides};
+use crate::ops::{Ctx, check, exec, network, overrides};
 use crate::records::{ClientTokenKey, Definition, DefinitionStatus, PinKey, Tags};
 use crate::show;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -195,6 +195,7 @@ fn prepare(ctx: &Ctx<'_>, common: Common) -> Result<Launch, ApiError> {
     let limits = overrides.as_ref().is_some_and(|o| limited(&o.cpu, &o.memory))
         && !limited(&definition.body.cpu, &definition.body.memory);
     required.extend(limits.then(|| Attribute { name: TASK_LIMITS.to_owned(), value: None }));
+    required.extend(common.execute_command.then(|| Attribute { name: exec::CAPABILITY.to_owned(), value: None }));
     if pull_only {
         // It takes nothing of its host, and asks nothing but that its agent does not run it.
         required = vec![Attribute { name: PULL_ONLY.to_owned(), value: None }];
@@ -230,6 +231,7 @@ fn prepare(ctx: &Ctx<'_>, common: Common) -> Result<Launch, ApiError> {
         overrides,
         started_by,
         launch_type: common.launch_type,
+        execute_command: common.execute_command,
         tags,
         ids,
         pins,
@@ -305,9 +307,6 @@ fn check_launch_type(launch_type: &LaunchType, definition: &Definition) -> Resul
 }
 
 fn check_options(common: &Common) -> Result<(), ApiError> {
-    if common.execute_command {
-        return Err(ApiError::client("enableExecuteCommand is not supported yet by this version of Longshore."));
-    }
     if common.volume_configurations {
         return Err(ApiError::client("volumeConfigurations is not supported yet by this version of Longshore."));
     }

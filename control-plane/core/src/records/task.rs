@@ -53,6 +53,9 @@ pub struct Task {
     pub started_by: Option<Arc<str>>,
     /// As requested.
     pub launch_type: LaunchType,
+    /// Whether commands may be executed in it: the request's `enableExecuteCommand`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub execute_command: bool,
     /// Tags.
     #[serde(default, skip_serializing_if = "Tags::is_empty")]
     pub tags: Tags,

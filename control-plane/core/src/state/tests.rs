@@ -267,6 +267,7 @@ impl Lab {
             _ => (Vec::new(), Vec::new()),
         };
         Some(Launch {
+            execute_command: false,
             cluster,
             definition: key.clone(),
             overrides: None,

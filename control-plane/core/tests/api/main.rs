@@ -6,6 +6,7 @@
 mod clusters;
 mod definitions;
 mod durability;
+mod exec;
 mod images;
 mod instances;
 mod network;

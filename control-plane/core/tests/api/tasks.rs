@@ -373,7 +373,6 @@ async fn bad_requests_name_what_is_wrong_and_change_nothing() {
         (json!({"startedBy": "a b"}), "startedBy"),
         (json!({"group": "service:web"}), "Invalid namespace for group."),
         (json!({"propagateTags": "SERVICE"}), "propagateTags"),
-        (json!({"enableExecuteCommand": true}), "enableExecuteCommand"),
         (
             json!({"networkConfiguration": {"awsvpcConfiguration": {"subnets": ["a"]}}}),
             "Network Configuration is not valid for the given networkMode",

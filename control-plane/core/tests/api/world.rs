@@ -252,6 +252,7 @@ pub(crate) fn caller(region: &str) -> Caller {
         account: AccountId::new(ACCOUNT).unwrap(),
         principal_arn: format!("arn:aws:iam::{ACCOUNT}:root"),
         access_key_id: "AKIATEST".to_owned(),
+        endpoint: String::new(),
     }
 }
 

@@ -15,7 +15,9 @@ use proptest::sample::select;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+mod exec;
 mod network;
+pub(super) use exec::{exec_input, exec_order, exec_output};
 pub(super) use network::network_update;
 use network::{awsvpc, eni};
 
