@@ -6,7 +6,7 @@
 pub mod assemble;
 pub mod cgroup;
 pub mod config;
-mod crash;
+pub mod crash;
 pub mod engine;
 pub mod host;
 pub mod identity;

@@ -7,6 +7,7 @@ use super::images::Keeper;
 use super::listing::Leftovers;
 use super::saving::{After, Saved, view};
 use super::{EngineConfig, Inputs, Outputs, Parts};
+use crate::crash::{self, Place};
 use crate::engine::drivers::CreateRequest;
 use crate::ledger::{Definition, SavedTask};
 use crate::metadata::environment;
@@ -298,7 +299,9 @@ impl Reconciler {
             tracing::debug!(task = %id, ?step, "step");
             match step {
                 Step::Ensure(ResourceKind::Ports) => {
+                    crash::before(Place::Ports);
                     let given = self.ports.give(&self.tasks[&id].task).map(Made::Ports);
+                    crash::after(Place::Ports);
                     self.finish(id, &step, Outcome::Ensured(given));
                 }
                 Step::Release(ResourceKind::Ports) => self.finish(id, &step, Outcome::Released(Ok(()))),

@@ -3,6 +3,7 @@
 //! Owns one file, `ledger.redb` in the data directory (mode 0600: definitions hold environment values). It never
 //! decides anything and never stops the agent: a file that is damaged or written by a newer agent is set aside as
 //! `ledger.damaged-<time>`, and the engine rebuilds the tasks from their containers' labels. So is, as
+//! `ledger.older-<time>`, a copy that somebody put in its place: what it does not know may have run. So is, as
 //! `ledger.former-<time>`, the ledger of the container instance that this host was before it joined anew: generations
 //! are numbers of one control plane, and its tasks are none of the new instance's. A write that fails (a full
 //! disk) changes nothing in the file and is reported to whoever asked; later writes try again on a fresh handle.
@@ -11,7 +12,9 @@
 //! transaction.
 
 mod file;
+mod mark;
 
+use crate::crash::{self, Place};
 use crate::engine::drivers::Store;
 use async_trait::async_trait;
 use longshore_model::{Generation, InstanceId, TaskId, TaskSpec};
@@ -141,7 +144,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When the directory is unusable or another agent has the ledger open, or `leave` failed. A file that is damaged,
-    /// too new or another instance's is no error: see [`Loaded::set_aside`].
+    /// too new, older than it was or another instance's is no error: see [`Loaded::set_aside`].
     pub fn open(
         dir: &Path,
         instance: Option<InstanceId>,
@@ -149,7 +152,7 @@ impl Ledger {
     ) -> Result<(Self, Loaded), OpenError> {
         make_private_dir(dir)?;
         let path = dir.join("ledger.redb");
-        let (file, loaded) = file::open(&path, instance, leave)?;
+        let (file, mark, loaded) = file::open(&path, instance, leave)?;
         let (requests, waiting) = mpsc::channel(QUEUE);
         let shared = Arc::new(path);
         let owner = Arc::new(instance.map_or_else(OnceLock::new, OnceLock::from));
@@ -157,7 +160,7 @@ impl Ledger {
         std::thread::Builder::new()
             .name("ledger".to_owned())
             .stack_size(512 * 1024)
-            .spawn(move || run(&for_thread.0, &for_thread.1, file, waiting))
+            .spawn(move || run(&for_thread.0, &for_thread.1, (file, mark), waiting))
             .map_err(|source| OpenError::File { verb: "start a thread for", path: dir.into(), source })?;
         Ok((Self { requests, path: shared, instance: owner }, loaded))
     }
@@ -192,7 +195,12 @@ fn make_private_dir(dir: &Path) -> Result<(), OpenError> {
 }
 
 /// The thread: everything that waits goes into one transaction.
-fn run(path: &Path, instance: &OnceLock<InstanceId>, file: file::LedgerFile, mut waiting: mpsc::Receiver<Request>) {
+fn run(
+    path: &Path,
+    instance: &OnceLock<InstanceId>,
+    (file, mut mark): (file::LedgerFile, mark::Mark),
+    mut waiting: mpsc::Receiver<Request>,
+) {
     let mut file = Some(file);
     while let Some(first) = waiting.blocking_recv() {
         let mut group = vec![first];
@@ -201,7 +209,7 @@ fn run(path: &Path, instance: &OnceLock<InstanceId>, file: file::LedgerFile, mut
         {
             group.push(next);
         }
-        let result = commit(path, instance.get().copied(), &mut file, &group);
+        let result = commit(path, instance.get().copied(), (&mut file, &mut mark), &group);
         for request in group {
             // A caller that gave up waiting has no use for the answer.
             let _ = request.done.send(result.clone());
@@ -212,18 +220,21 @@ fn run(path: &Path, instance: &OnceLock<InstanceId>, file: file::LedgerFile, mut
 fn commit(
     path: &Path,
     instance: Option<InstanceId>,
-    file: &mut Option<file::LedgerFile>,
+    (file, mark): (&mut Option<file::LedgerFile>, &mut mark::Mark),
     group: &[Request],
 ) -> Result<(), SaveError> {
     let fail =
         |error: &file::FileError| SaveError { path: path.to_path_buf(), why: crate::engine::docker::chain(error) };
     // After a failed write the handle refuses everything; the file itself is as it was.
+    crash::before(Place::LedgerWrite);
     let open = match file.take() {
         Some(open) => open,
         None => file::reopen(path).map_err(|e| fail(&e))?,
     };
     match open.write(group.iter().map(|r| &r.changes), instance) {
-        Ok(()) => {
+        Ok(writes) => {
+            crash::after(Place::LedgerWrite);
+            mark.set(writes);
             *file = Some(open);
             Ok(())
         }

@@ -3,6 +3,7 @@
 
 use crate::engine::{TaskView, TaskViews};
 use crate::identity::write_private;
+use crate::crash::{self, Place};
 use aws_lc_rs::{constant_time, hmac};
 use longshore_model::{ContainerName, TaskId};
 use std::fmt;
@@ -58,7 +59,10 @@ impl Keyring {
             Err(source) => return Err(KeyringError { verb: "read", path, source }),
         }
         let key: [u8; KEY] = rand::random();
-        match write_private(&path, &key) {
+        crash::before(Place::MetadataKey);
+        let written = write_private(&path, &key);
+        crash::after(Place::MetadataKey);
+        match written {
             Ok(()) => Ok(Self::new(key)),
             Err(source) => Err(KeyringError { verb: "write", path, source }),
         }
