@@ -10,6 +10,7 @@ pub mod crash;
 pub mod engine;
 pub mod host;
 pub mod identity;
+mod jumps;
 pub mod ledger;
 pub mod logs;
 pub mod membership;

@@ -1,8 +1,8 @@
 //! Listings: the truth about containers, compared with the table; and what no task of the table owns.
 
 use super::drivers::{Drivers, Listed, by_task};
-use crate::crash::{self, Place};
 use super::reconciler::{Answers, Entry, Listing, Reconciler};
+use crate::crash::{self, Place};
 use longshore_model::{ContainerName, TaskId};
 use longshore_plan::outline::SuperviseError;
 use longshore_plan::{Failure, Sighting, Supervise, Task};

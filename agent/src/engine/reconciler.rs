@@ -9,6 +9,7 @@ use super::saving::{After, Saved, view};
 use super::{EngineConfig, Inputs, Outputs, Parts};
 use crate::crash::{self, Place};
 use crate::engine::drivers::CreateRequest;
+use crate::jumps::Jumps;
 use crate::ledger::{Definition, SavedTask};
 use crate::metadata::environment;
 use crate::ports::Ports;
@@ -93,6 +94,7 @@ pub struct Reconciler {
     pub(super) ports: Ports,
     inputs: Inputs,
     pub(super) outputs: Outputs,
+    jumps: Jumps,
     /// Tasks to pass over.
     pub(super) dirty: BTreeSet<TaskId>,
     /// Tasks whose record or report may have changed since the last save.
@@ -145,6 +147,7 @@ impl Reconciler {
         }
         let dirty: BTreeSet<TaskId> = tasks.keys().copied().collect();
         Self {
+            jumps: Jumps::new(drivers.clock.now()),
             config,
             drivers,
             executor,
@@ -217,7 +220,18 @@ impl Reconciler {
         self.drivers.clock.now()
     }
 
+    /// Before anything is compared with the time: it may be another than the one that waits were set by.
+    fn look_at_clock(&mut self) {
+        let Some(moved) = self.jumps.look(self.now()) else { return };
+        tracing::warn!(moved_millis = moved, "the host's clock was moved; what waits, waits as long as it would have");
+        for (id, entry) in &mut self.tasks {
+            entry.task.clock_moved(moved);
+            self.dirty.insert(*id);
+        }
+    }
+
     fn take_update(&mut self, update: DesiredUpdate) {
+        self.look_at_clock();
         self.apply(update);
     }
 
@@ -242,6 +256,7 @@ impl Reconciler {
 
     /// A timer: everything that is due.
     fn take_time(&mut self) {
+        self.look_at_clock();
         let now = self.now();
         let due = |e: &Entry| e.wake_at.is_some_and(|at| at <= now);
         self.dirty.extend(self.tasks.iter().filter(|(_, e)| due(e)).map(|(id, _)| *id));
@@ -264,6 +279,7 @@ impl Reconciler {
 
     /// Passes over every task that something happened to, until nothing more follows; then saves.
     fn settle(&mut self) {
+        self.look_at_clock();
         while !self.dirty.is_empty() {
             let mut due: Vec<TaskId> = std::mem::take(&mut self.dirty).into_iter().collect();
             // Who waits longest is asked first: it gets the port that just became free.
@@ -358,6 +374,7 @@ impl Reconciler {
     }
 
     fn take_done(&mut self, done: Result<(Id, Done), JoinError>) {
+        self.look_at_clock();
         let (job, done) = match done {
             Ok((job, done)) => (job, Ok(done)),
             Err(error) => (error.id(), Err(error)),

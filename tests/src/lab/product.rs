@@ -76,6 +76,14 @@ impl Control {
     /// # Errors
     /// When it ends at once.
     pub fn launch(&self, host: &Host) -> Result<()> {
+        self.launch_with(host, &[])
+    }
+
+    /// The same with more variables in its environment.
+    ///
+    /// # Errors
+    /// When it ends at once.
+    pub fn launch_with(&self, host: &Host, variables: &[(&str, &str)]) -> Result<()> {
         let dir = host.dir();
         let file = dir.join("control.toml");
         let text = format!(
@@ -90,7 +98,7 @@ impl Control {
             command.arg("--config").arg(&file);
             command.env("LONGSHORE_CONTROL_ROOT_ACCESS_KEY_ID", &self.key.id);
             command.env("LONGSHORE_CONTROL_ROOT_SECRET_ACCESS_KEY", &self.key.secret);
-            command.env("RUST_BACKTRACE", "1");
+            command.env("RUST_BACKTRACE", "1").envs(variables.iter().copied());
         })?;
         lock(&self.process).replace(process);
         Ok(())
