@@ -262,7 +262,8 @@ async fn any_damage_is_noticed() {
     for round in 0..rounds {
         let sound = if round % 2 == 0 { &killed } else { &ended };
         let mut harmed = sound.clone();
-        let at = if random.random_bool(0.3) { random.random_range(0..4096) } else { random.random_range(0..used(sound)) };
+        let at =
+            if random.random_bool(0.3) { random.random_range(0..4096) } else { random.random_range(0..used(sound)) };
         let cut = random.random_bool(0.3);
         if cut {
             harmed.truncate(at);

@@ -1,9 +1,9 @@
 //! The ids by which containers are known to the endpoint: a keyed hash, so that nobody can guess one and nobody has to
 //! remember them.
 
+use crate::crash::{self, Place};
 use crate::engine::{TaskView, TaskViews};
 use crate::identity::write_private;
-use crate::crash::{self, Place};
 use aws_lc_rs::{constant_time, hmac};
 use longshore_model::{ContainerName, TaskId};
 use std::fmt;
