@@ -12,6 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "longshore.agent.v1.LogConfig",
             "longshore.agent.v1.DockerVolume",
             "longshore.agent.v1.JoinRequest",
+            "longshore.agent.v1.RegistryCredentialsResponse",
         ])
         .codec_path("crate::codec::SmallCodec")
         .compile_fds(descriptors)?;

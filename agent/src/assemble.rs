@@ -33,6 +33,7 @@ use crate::network::{self, Network, Owned, Underlay};
 use crate::ports::{self, Ports};
 use crate::probes::{Prober, Verdicts};
 use crate::session::logs::ControlPlane;
+use crate::session::registry::RegistryCredentials;
 use crate::session::{DESIRED_QUEUE, ObservedReports, SessionInputs, SessionState};
 use crate::status::{self, StatusServer};
 use anyhow::Context;
@@ -83,11 +84,17 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
     }
     let verdicts = Verdicts::default();
     let driver = Arc::new(DockerDriver::new(docker.clone(), pull_limits(&config), registries, verdicts.clone()));
+    let (member, member_out) = watch::channel(None);
     let log_events = Arc::new(Notify::new());
     let gate = Gate::new(log_events.clone());
     let drivers = Drivers {
         containers: Arc::new(Shipped::new(driver.clone(), gate.clone())),
         images: driver.clone(),
+        credentials: Arc::new(RegistryCredentials::new(
+            config.control.clone(),
+            member_out.clone(),
+            config.pull_timeout,
+        )),
         volumes: driver,
         cgroups: late_cgroups.clone(),
         interfaces: Arc::new(interfaces.clone()),
@@ -107,7 +114,6 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
     let (docker_back, docker_back_out) = watch::channel(0);
     let (session_state, session_state_out) = watch::channel(SessionState::Starting);
     let (identity, identity_out) = watch::channel(None);
-    let (member, member_out) = watch::channel(None);
 
     let (underlay, underlay_out) = watch::channel(Underlay::Unknown);
     let sandbox_events = Arc::new(Notify::new());

@@ -222,6 +222,10 @@ pub struct ContainerSpec {
     pub arn_id: String,
     /// The image as written in the definition.
     pub image: String,
+    /// The secret with the credentials that its registry wants, by name or ARN, as written in the definition. The agent
+    /// asks the control plane for its value when it pulls; the value is never here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository_credentials: Option<String>,
     /// Whether the task ends with it.
     pub essential: bool,
     /// CPU units, 0 for the least share.

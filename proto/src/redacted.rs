@@ -35,3 +35,9 @@ impl fmt::Debug for v1::JoinRequest {
             .finish_non_exhaustive()
     }
 }
+
+impl fmt::Debug for v1::RegistryCredentialsResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistryCredentialsResponse").field("refused", &self.refused).finish_non_exhaustive()
+    }
+}

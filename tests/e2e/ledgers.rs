@@ -218,7 +218,7 @@ fn unwritable_while_it_runs(campaign: &mut Campaign, kept: &[String]) {
     assert_eq!(campaign.runs.of(&name, "main"), 0, "it was started without a durable intent");
     drop(immutable);
     let now: Value = running(lab, &held);
-    let live = [kept[1].clone(), held.clone()];
+    let live = [kept[1].clone(), held];
     assert_exactly(lab, &live);
     assert_eq!(campaign.runs.of(&name, "main"), 1, "{now:#}");
     live.iter().for_each(|arn| _ = lab.ecs("stop_task", json!({"task": arn})).unwrap());

@@ -38,6 +38,7 @@ mod overlays;
 mod packets;
 mod placement;
 mod reboot;
+mod registry;
 mod runs;
 mod runtimes;
 mod support;

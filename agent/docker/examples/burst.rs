@@ -95,6 +95,7 @@ fn task(image: &str, mode: NetworkMode) -> TaskSpec {
         name: ContainerName::new("main").expect("a name"),
         arn_id: String::new(),
         image: image.to_owned(),
+        repository_credentials: None,
         essential: true,
         cpu_units: 0,
         memory_mib: None,

@@ -1,6 +1,6 @@
 //! The engine's drivers over Docker: errors become the plan's [`Failure`]s, and nothing else happens here.
 
-use super::drivers::{Containers, CreateRequest, Image, Images, Listed, Volumes};
+use super::drivers::{Containers, CreateRequest, Image, Images, Listed, OwnCredentials, Volumes};
 use super::registries::Registries;
 use super::strays;
 use crate::crash::{self, Place};
@@ -246,9 +246,14 @@ fn is_confused(error: &DockerError) -> bool {
 }
 
 /// What somebody can do about a registry that wants other credentials.
-fn refused_by_registry(image: &str, shown: bool) -> String {
+fn refused_by_registry(image: &str, own: Option<&OwnCredentials>, shown: bool) -> String {
     let registry = registry_of(image);
-    if shown {
+    if let Some(OwnCredentials { parameter, .. }) = own {
+        format!(
+            "{registry} refused the credentials of the secret `{parameter}`, which repositoryCredentials names: correct \
+             the secret's value, or the image's name"
+        )
+    } else if shown {
         format!(
             "{registry} refused the credentials that the file named by registry_auth_file in this host's agent \
              configuration has for it: correct them there, or the image's name"
@@ -272,7 +277,12 @@ impl Images for DockerDriver {
         Ok(found.map(|info| image(&info, reference)))
     }
 
-    async fn pull(&self, reference: &str, progress: &(dyn Fn(String) + Send + Sync)) -> Result<Image, Failure> {
+    async fn pull(
+        &self,
+        reference: &str,
+        own: Option<&OwnCredentials>,
+        progress: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<Image, Failure> {
         let say = |p: &PullProgress| {
             let mib = |bytes: u64| bytes / (1024 * 1024);
             progress(format!(
@@ -283,12 +293,18 @@ impl Images for DockerDriver {
                 mib(p.bytes_total)
             ));
         };
-        let shown = self.registries.credentials(reference);
-        let shown = shown.map_err(|e| Failure::Lasting(format!("CannotPullContainerError: {}", chain(&e))))?;
+        let shown = match own {
+            // A container's own stand above the host's, as in ECS; a file that cannot be read is not its business.
+            Some(own) => Some(own.credentials.clone()),
+            None => {
+                let found = self.registries.credentials(reference);
+                found.map_err(|e| Failure::Lasting(format!("CannotPullContainerError: {}", chain(&e))))?
+            }
+        };
         let pull = self.docker.pull(reference, shown.as_ref(), self.limits, say);
         let pulled = pull.await.map_err(|e| match &e {
             PullError::Auth { .. } => {
-                let what_to_do = refused_by_registry(reference, shown.is_some());
+                let what_to_do = refused_by_registry(reference, own, shown.is_some());
                 Failure::Lasting(format!("{}; {what_to_do}", e.ecs_reason()))
             }
             PullError::Reference { .. } | PullError::NotFound { .. } | PullError::Disk { .. } => {

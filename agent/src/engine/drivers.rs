@@ -3,6 +3,7 @@
 
 use crate::ledger::{Changes, SaveError};
 use async_trait::async_trait;
+use longshore_docker::Credentials;
 use longshore_model::{ContainerName, EniId, EnvVar, NetworkBinding, TaskId, TaskSpec, Timestamp, VolumeSpec};
 use longshore_plan::{Failure, Halt, Inspected, Interface, Sighting};
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,13 +65,52 @@ pub struct Image {
     pub digest: Option<String>,
 }
 
+/// Credentials of a container's own, for the registry of its image. `Debug` shows none.
+#[derive(Debug, Clone)]
+pub struct OwnCredentials {
+    /// The secret that they are from, as the definition names it.
+    pub parameter: String,
+    /// What the registry is shown.
+    pub credentials: Credentials,
+}
+
 /// Images of the engine on this host.
 #[async_trait]
 pub trait Images: Send + Sync {
     /// The image, if it is here.
     async fn find(&self, reference: &str) -> Result<Option<Image>, Failure>;
-    /// Pulls it; `progress` gets a text for people at each change. Dropping the future ends the pull.
-    async fn pull(&self, reference: &str, progress: &(dyn Fn(String) + Send + Sync)) -> Result<Image, Failure>;
+    /// Pulls it; `progress` gets a text for people at each change. Its registry is shown `own`, or else what this host
+    /// has for it. Dropping the future ends the pull.
+    async fn pull(
+        &self,
+        reference: &str,
+        own: Option<&OwnCredentials>,
+        progress: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<Image, Failure>;
+}
+
+/// Whose credentials are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialsOf {
+    /// The task.
+    pub task: TaskId,
+    /// Its container.
+    pub container: ContainerName,
+    /// The secret that the container's definition names.
+    pub parameter: String,
+}
+
+/// What the definitions of containers name for their images' registries.
+#[async_trait]
+pub trait TaskCredentials: Send + Sync {
+    /// The credentials for the registry of `image`, as they are now; `waiting` gets a text for people while nobody can
+    /// be asked. Fails with [`Failure::Lasting`] when there are none, or when nobody could be asked in time.
+    async fn get(
+        &self,
+        of: &CredentialsOf,
+        image: &str,
+        waiting: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<OwnCredentials, Failure>;
 }
 
 /// Volumes of the engine.
@@ -144,6 +184,8 @@ pub struct Drivers {
     pub containers: Arc<dyn Containers>,
     /// Images.
     pub images: Arc<dyn Images>,
+    /// Credentials of containers' own.
+    pub credentials: Arc<dyn TaskCredentials>,
     /// Volumes.
     pub volumes: Arc<dyn Volumes>,
     /// Cgroups.

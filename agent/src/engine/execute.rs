@@ -95,7 +95,8 @@ impl Executor {
             Step::Pull(i) => Outcome::Pulled(match spec.as_ref().and_then(|s| s.containers.get(*i)) {
                 Some(container) => {
                     let behavior = images::behavior_of(container);
-                    self.images.get(&container.image, behavior).await.map(|image| image.digest)
+                    let own = images::credentials_of(task, container);
+                    self.images.get(&container.image, behavior, own).await.map(|image| image.digest)
                 }
                 None => Err(no_spec()),
             }),

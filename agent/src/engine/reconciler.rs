@@ -131,7 +131,7 @@ impl Reconciler {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { config, drivers, loaded, mut ports, inputs, outputs } = parts;
-        let images = Keeper::new(drivers.images.clone(), config.pull_behavior);
+        let images = Keeper::new(drivers.images.clone(), drivers.credentials.clone(), config.pull_behavior);
         let executor = Executor::new(drivers.clone(), images, &config.limits);
         let mut tasks = BTreeMap::new();
         for SavedTask { definition, record } in loaded.tasks {

@@ -20,7 +20,12 @@ const ENVIRONMENT_FILES: &str = "longshore.environment-files";
 const HEALTH_PROBES: &str = "longshore.health-probes";
 
 /// What this agent does itself, with any engine that it takes.
-const OURS: [&str; 3] = ["container-health-check", "container-ordering", "container-restart-policy"];
+const OURS: [&str; 4] = [
+    "container-health-check",
+    "container-ordering",
+    "container-restart-policy",
+    "private-registry-authentication.secretsmanager",
+];
 
 /// The oldest Docker API that ECS names.
 const FIRST_API_MINOR: u32 = 17;

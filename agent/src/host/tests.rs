@@ -110,6 +110,7 @@ fn capabilities_are_those_that_were_found() {
         "ecs.capability.container-health-check",
         "ecs.capability.container-ordering",
         "ecs.capability.container-restart-policy",
+        "ecs.capability.private-registry-authentication.secretsmanager",
         "longshore.health-probes",
     ] {
         assert!(offers(&none, &bare, name), "{name}");

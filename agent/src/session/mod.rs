@@ -13,6 +13,7 @@ mod inbound;
 pub(crate) mod logs;
 mod network;
 mod outbound;
+pub(crate) mod registry;
 mod stream;
 
 use crate::identity::IdentityHandle;

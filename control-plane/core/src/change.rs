@@ -6,7 +6,8 @@
 use crate::keys;
 use crate::records::{
     AccessKey, Account, Activation, ActivationKey, ClientToken, ClientTokenKey, Cluster, Definition, DefinitionKey,
-    FamilyRecord, HostLeases, Instance, Network, RecordError, SecurityGroup, Setting, SettingKey, Task, decode, encode,
+    FamilyRecord, HostLeases, Instance, Network, RecordError, Secret, SecretKey, SecurityGroup, Setting, SettingKey,
+    Task, decode, encode,
 };
 use longshore_model::{ClusterKey, GroupId, InstanceId, NetworkStatus, TaskId};
 use longshore_store::Write;
@@ -21,6 +22,8 @@ pub(crate) enum Change {
     ForgetSetting(SettingKey),
     Activation(Arc<Activation>),
     ForgetActivation(ActivationKey),
+    Secret(Arc<Secret>),
+    ForgetSecret(SecretKey),
     Network(Arc<Network>),
     SecurityGroup(Arc<SecurityGroup>),
     ForgetSecurityGroup(GroupId),
@@ -54,6 +57,8 @@ impl Change {
             Self::ForgetSetting(key) => (keys::setting(key), Write::Delete),
             Self::Activation(r) => put(keys::activation(&r.key()), &**r),
             Self::ForgetActivation(key) => (keys::activation(key), Write::Delete),
+            Self::Secret(r) => put(keys::secret(&r.key), &**r),
+            Self::ForgetSecret(key) => (keys::secret(key), Write::Delete),
             Self::Network(r) => put(keys::NETWORK.to_owned(), &**r),
             Self::SecurityGroup(r) => put(keys::security_group(r.id), &**r),
             Self::ForgetSecurityGroup(id) => (keys::security_group(*id), Write::Delete),
@@ -79,7 +84,7 @@ impl Change {
         match self {
             Self::Account(_) => 0,
             Self::AccessKey(_) | Self::Setting(_) | Self::ForgetSetting(_) => 1,
-            Self::Activation(_) | Self::ForgetActivation(_) => 2,
+            Self::Activation(_) | Self::ForgetActivation(_) | Self::Secret(_) | Self::ForgetSecret(_) => 2,
             Self::Network(_) => 3,
             Self::SecurityGroup(_) | Self::ForgetSecurityGroup(_) => 4,
             Self::Cluster(_) | Self::ForgetCluster(_) => 5,
@@ -114,6 +119,7 @@ impl Change {
             Some("access-key") => Self::AccessKey(Arc::new(decode(&key, value)?)),
             Some("setting") => Self::Setting(Arc::new(decode(&key, value)?)),
             Some("activation") => Self::Activation(Arc::new(decode(&key, value)?)),
+            Some("secret") => Self::Secret(Arc::new(decode(&key, value)?)),
             Some("security-group") => Self::SecurityGroup(Arc::new(decode(&key, value)?)),
             Some("leases") => Self::Leases(Arc::new(decode(&key, value)?)),
             Some("cluster") => Self::Cluster(Arc::new(decode(&key, value)?)),

@@ -19,6 +19,7 @@ use crate::token::JoinToken;
 use crate::watchers::Watchers;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use longshore_ecs_api::secrets::SecretsOperation;
 use longshore_ecs_api::ssm::SsmOperation;
 use longshore_ecs_api::{ApiError, Operation};
 use longshore_model::{
@@ -51,7 +52,7 @@ pub(crate) struct Inner {
     network_watchers: Watchers,
     applied: Applied,
     queue: mpsc::Sender<Box<dyn Waiting>>,
-    sealing_key: SealingKey,
+    pub(crate) sealing_key: SealingKey,
     page_key: PageKey,
 }
 
@@ -164,6 +165,14 @@ impl Core {
     /// What the client is told.
     pub async fn ssm(&self, caller: &Caller, op: SsmOperation, body: Bytes) -> Result<Bytes, ApiError> {
         ops::ssm(self, caller, op, &body).await
+    }
+
+    /// Does an operation of Secrets Manager.
+    ///
+    /// # Errors
+    /// What the client is told.
+    pub async fn secrets(&self, caller: &Caller, op: SecretsOperation, body: Bytes) -> Result<Bytes, ApiError> {
+        ops::secrets(self, caller, op, &body).await
     }
 
     /// Does an operation of EC2, of the parameters of a form. Answers with XML; what it changed is durable by then.
@@ -381,7 +390,7 @@ impl Core {
     }
 }
 
-fn registered(state: &State, instance: InstanceId) -> Option<&Arc<HostState>> {
+pub(crate) fn registered(state: &State, instance: InstanceId) -> Option<&Arc<HostState>> {
     state.host(instance).filter(|host| host.record.status.is_registered())
 }
 

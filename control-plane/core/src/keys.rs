@@ -2,7 +2,7 @@
 //!
 //! Names of regions, clusters, families and settings hold no `/`; what may hold one stands last in its key.
 
-use crate::records::{ActivationKey, ClientTokenKey, DefinitionKey, FamilyKey, SettingKey};
+use crate::records::{ActivationKey, ClientTokenKey, DefinitionKey, FamilyKey, SecretKey, SettingKey};
 use longshore_model::{ClusterKey, GroupId, InstanceId, TaskId};
 
 /// The account. One key.
@@ -23,6 +23,10 @@ pub(crate) fn setting(key: &SettingKey) -> String {
 
 pub(crate) fn activation(key: &ActivationKey) -> String {
     format!("activation/{}/{}", key.region, key.id)
+}
+
+pub(crate) fn secret(key: &SecretKey) -> String {
+    format!("secret/{}/{}", key.region, key.name)
 }
 
 pub(crate) fn cluster(key: &ClusterKey) -> String {

@@ -95,6 +95,10 @@ fn container(
         name: ContainerName::new(c.name.as_deref()?).ok()?,
         arn_id: given.arn_id.to_string(),
         image: c.image.clone()?,
+        repository_credentials: c
+            .repository_credentials
+            .as_ref()
+            .and_then(|r| some_text(r.credentials_parameter.as_ref())),
         essential: c.essential.unwrap_or(true),
         cpu_units: over.and_then(|o| o.cpu).or(c.cpu).map_or(0, unsigned),
         memory_mib: over.and_then(|o| o.memory).or(c.memory).map(unsigned),

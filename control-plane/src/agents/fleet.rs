@@ -1,11 +1,12 @@
 //! What the agent port needs from the core, and the core as that.
 
 use longshore_core::{
-    AgentHello, ConnectError, Core, JoinError, JoinKey, JoinToken, NetworkView, Registered, SessionError, SessionId,
-    Unavailable,
+    AgentHello, ConnectError, Core, CredentialsError, JoinError, JoinKey, JoinToken, NetworkView, Registered,
+    RegistryCredentials, SessionError, SessionId, Unavailable,
 };
 use longshore_model::{
-    AccountId, AssignedTask, ClusterName, Generation, HostFacts, InstanceId, NetworkStatus, TaskId, TaskReport,
+    AccountId, AssignedTask, ClusterName, ContainerName, Generation, HostFacts, InstanceId, NetworkStatus, TaskId,
+    TaskReport,
 };
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -79,6 +80,14 @@ pub trait Fleet: Send + Sync + 'static {
 
     /// The generation of the task network that every host that counts has in force, or a later one.
     fn network_settled(&self) -> Generation;
+
+    /// What the registry of a container's image is to be shown, for the instance that is to run its task.
+    fn registry_credentials(
+        &self,
+        instance: InstanceId,
+        task: TaskId,
+        container: &ContainerName,
+    ) -> Result<RegistryCredentials, CredentialsError>;
 }
 
 impl Fleet for Core {
@@ -152,5 +161,14 @@ impl Fleet for Core {
 
     fn network_settled(&self) -> Generation {
         Self::network_settled(self)
+    }
+
+    fn registry_credentials(
+        &self,
+        instance: InstanceId,
+        task: TaskId,
+        container: &ContainerName,
+    ) -> Result<RegistryCredentials, CredentialsError> {
+        Self::registry_credentials(self, instance, task, container)
     }
 }

@@ -8,6 +8,7 @@
 //! listener (TLS) -> service (join, renew, the Hello) -> stream (one task a session) -> delta (what to send next)
 //!                                                        |-> network (what to tell of the task network)
 //!                                                        \-> presence, sessions (whose lease runs, who is newest)
+//!                           |-> registry (what a task's registry is shown)
 //!                           \-> logs (what containers printed, to the log store; tickets bounds how many at once)
 //! ```
 
@@ -19,6 +20,7 @@ mod members;
 mod network;
 mod presence;
 mod refuse;
+mod registry;
 mod service;
 mod sessions;
 mod stream;

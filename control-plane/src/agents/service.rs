@@ -6,7 +6,7 @@ use super::network::NetworkLine;
 use super::presence::{Parting, Presence};
 use super::sessions::Sessions;
 use super::stream::{Session, SessionParts, readable};
-use super::{AgentsConfig, Fleet, logs, refuse};
+use super::{AgentsConfig, Fleet, logs, refuse, registry};
 use crate::pki::{self, Authority};
 use longshore_core::{AgentHello, JoinKey, JoinToken, SessionId};
 use longshore_logs::Logs;
@@ -177,6 +177,15 @@ impl<F: Fleet> AgentService for Service<F> {
         let instance = caller(&request)?;
         self.fleet.registered(instance).map_err(|error| refuse::connect(&error))?;
         logs::put(&self.logs, instance, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn registry_credentials(
+        &self,
+        request: Request<v1::RegistryCredentialsRequest>,
+    ) -> Result<Response<v1::RegistryCredentialsResponse>, Status> {
+        let instance = caller(&request)?;
+        self.fleet.registered(instance).map_err(|error| refuse::connect(&error))?;
+        registry::credentials(&*self.fleet, instance, &request.into_inner()).map(Response::new)
     }
 
     type SessionStream = ReceiverStream<Result<v1::ControlMessage, Status>>;

@@ -19,6 +19,7 @@ pub mod owner;
 pub mod process;
 pub mod product;
 pub mod proxy;
+pub mod registry;
 pub mod standing;
 pub mod wait;
 

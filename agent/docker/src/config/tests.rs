@@ -10,6 +10,7 @@ fn spec() -> TaskSpec {
         name: ContainerName::new("main").expect("a name"),
         arn_id: "6f4b5d6e-0000-4000-8000-000000000000".into(),
         image: "busybox:1".into(),
+        repository_credentials: None,
         essential: true,
         cpu_units: 0,
         memory_mib: None,

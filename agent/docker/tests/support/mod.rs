@@ -266,6 +266,7 @@ pub(crate) fn container(command: &str) -> ContainerSpec {
         name: ContainerName::new("main").expect("a name"),
         arn_id: "6f4b5d6e-0000-4000-8000-000000000000".into(),
         image: IMAGE.into(),
+        repository_credentials: None,
         essential: true,
         cpu_units: 0,
         memory_mib: None,

@@ -217,6 +217,7 @@ fn spec(n: usize, shape: &Shape) -> TaskSpec {
         name: name(i),
         arn_id: String::new(),
         image: "image".into(),
+        repository_credentials: None,
         essential: part.essential,
         cpu_units: 0,
         memory_mib: None,

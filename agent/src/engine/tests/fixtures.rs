@@ -17,6 +17,7 @@ pub(crate) fn container(name: &str, ports: &[PortMapping]) -> ContainerSpec {
         name: ContainerName::new(name).expect("a name"),
         arn_id: String::new(),
         image: "busybox".into(),
+        repository_credentials: None,
         essential: true,
         cpu_units: 0,
         memory_mib: None,

@@ -9,6 +9,7 @@ mod instance;
 mod network;
 mod place;
 mod report;
+mod secret;
 mod session;
 mod setting;
 mod stop;
@@ -29,6 +30,9 @@ pub(crate) use place::{
     unknown_group,
 };
 pub(crate) use report::{REASON_MAX, Report};
+pub(crate) use secret::{
+    CreateSecret, DeleteSecret, Found, RestoreSecret, UpdateSecret, invalid_request, marked, not_found,
+};
 pub(crate) use session::{Connect, Disconnect, ExpireSessions};
 pub(crate) use setting::{DeleteSetting, PutSetting};
 pub(crate) use stop::StopTask;

@@ -26,6 +26,8 @@ const SHARED_NAMESPACES: &str = "ecs.capability.pid-ipc-namespace-sharing";
 const VOLUME_DRIVER: &str = "ecs.capability.docker-plugin";
 /// Ours: the host reads environment files.
 const ENVIRONMENT_FILES: &str = "longshore.environment-files";
+/// The agent asks for the credentials of a container's registry.
+const REGISTRY_CREDENTIALS: &str = "ecs.capability.private-registry-authentication.secretsmanager";
 const CPU_ARCHITECTURE: &str = "ecs.cpu-architecture";
 const OS_TYPE: &str = "ecs.os-type";
 
@@ -54,6 +56,9 @@ pub(super) fn required(definition: &TaskDefinition, mode: &NetworkMode) -> Vec<A
         }
         if container.environment_files.iter().flatten().next().is_some() {
             need(ENVIRONMENT_FILES);
+        }
+        if container.repository_credentials.is_some() {
+            need(REGISTRY_CREDENTIALS);
         }
         for version in docker_api_versions(container) {
             need(&format!("{DOCKER_API}.{version}"));

@@ -2,6 +2,7 @@
 
 use super::checks::{MAX_NAME, absolute, at, at_most, given, is_name, mistake, range};
 use super::{linux, logging, ports, probe, restart, size};
+use crate::secret_name::SecretName;
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::{
     EnvironmentFileType, FirelensConfigurationType, NetworkMode, ResourceType, VersionConsistency,
@@ -262,13 +263,19 @@ fn resources(container: &ContainerDefinition, index: usize, definition: &TaskDef
 }
 
 fn others(container: &ContainerDefinition, index: usize) -> Result<(), ApiError> {
-    if let Some(credentials) = &container.repository_credentials
-        && given(credentials.credentials_parameter.as_ref()).is_none()
-    {
-        return Err(mistake(format!(
-            "{} should not be null or empty.",
-            at(index, "repositoryCredentials.credentialsParameter")
-        )));
+    if let Some(credentials) = &container.repository_credentials {
+        let field = || at(index, "repositoryCredentials.credentialsParameter");
+        match given(credentials.credentials_parameter.as_ref()) {
+            None => return Err(mistake(format!("{} should not be null or empty.", field()))),
+            Some(text) if SecretName::parse(text).is_none() => {
+                return Err(mistake(format!(
+                    "{} must be the name or the ARN of a secret of Secrets Manager \
+                     (arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME).",
+                    field()
+                )));
+            }
+            Some(_) => {}
+        }
     }
     if let Some(firelens) = &container.firelens_configuration {
         match firelens.r#type {

@@ -39,7 +39,6 @@ const VOLUME: &[Line<Volume>] = &[
 ];
 
 const CONTAINER: &[Line<ContainerDefinition>] = &[
-    ("repositoryCredentials", |c| c.repository_credentials.is_some()),
     ("environmentFiles.value other than file:///", |c| c.environment_files.iter().flatten().any(is_elsewhere)),
     ("secrets", |c| some(c.secrets.as_ref())),
     ("logConfiguration.logDriver awsfirelens", |c| log(c, |l| l.log_driver == Some(LogDriver::Awsfirelens))),

@@ -13,6 +13,7 @@ mod names;
 mod network;
 mod overrides;
 mod run;
+mod secrets;
 mod services;
 mod settings;
 mod tags;
@@ -24,6 +25,7 @@ use crate::handle::Core;
 use crate::page::Listing;
 use crate::state::State;
 use bytes::Bytes;
+use longshore_ecs_api::secrets::SecretsOperation;
 use longshore_ecs_api::ssm::SsmOperation;
 use longshore_ecs_api::{ApiError, Operation, Request, parse, parse_json};
 use serde::Serialize;
@@ -213,5 +215,25 @@ pub(crate) async fn ssm(core: &Core, caller: &Caller, op: SsmOperation, body: &[
         SsmOperation::CreateActivation => answer(&activations::create(ctx, request(body)?).await?),
         SsmOperation::DescribeActivations => answer(&activations::describe(&ctx, request(body)?)?),
         SsmOperation::DeleteActivation => answer(&activations::delete(ctx, request(body)?).await?),
+    }
+}
+
+/// Does an operation of Secrets Manager.
+pub(crate) async fn secrets(
+    core: &Core,
+    caller: &Caller,
+    op: SecretsOperation,
+    body: &[u8],
+) -> Result<Bytes, ApiError> {
+    let ctx = Ctx { core, caller, state: core.snapshot() };
+    match op {
+        SecretsOperation::CreateSecret => answer(&secrets::create(ctx, parse_json(body)?).await?),
+        SecretsOperation::DescribeSecret => answer(&secrets::describe(&ctx, &parse_json(body)?)?),
+        SecretsOperation::GetSecretValue => answer(&secrets::get(&ctx, &parse_json(body)?)?),
+        SecretsOperation::ListSecrets => answer(&secrets::list(&ctx, parse_json(body)?)?),
+        SecretsOperation::PutSecretValue => answer(&secrets::put(ctx, parse_json(body)?).await?),
+        SecretsOperation::UpdateSecret => answer(&secrets::update(ctx, parse_json(body)?).await?),
+        SecretsOperation::DeleteSecret => answer(&secrets::delete(ctx, parse_json(body)?).await?),
+        SecretsOperation::RestoreSecret => answer(&secrets::restore(ctx, parse_json(body)?).await?),
     }
 }

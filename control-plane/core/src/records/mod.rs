@@ -11,6 +11,7 @@ mod history;
 mod idempotency;
 mod instance;
 mod network;
+mod secret;
 mod setting;
 mod task;
 
@@ -22,6 +23,7 @@ pub use history::Moment;
 pub use idempotency::{ClientToken, ClientTokenKey};
 pub use instance::{Connection, Instance, InstanceStatus};
 pub use network::{Direction, HostLeases, Network, SecurityGroup, SecurityGroupRule};
+pub use secret::{RetiredVersion, Secret, SecretKey, SecretVersion};
 pub use setting::{Setting, SettingKey};
 pub use task::{Stop, Task, TaskContainer};
 

@@ -1,7 +1,7 @@
 //! How a change becomes part of a state: the record, its indexes, and the sums it counts in, in one place.
 
 use crate::change::Change;
-use crate::records::{Cluster, ClusterStatus, Definition, DefinitionStatus, Instance, InstanceStatus, Task};
+use crate::records::{Cluster, ClusterStatus, Definition, DefinitionStatus, Instance, InstanceStatus, Secret, Task};
 use crate::state::host::is_pending;
 use crate::state::{ClusterState, Family, Grave, HostState, JoinedBy, State, TaskSet, Touched};
 use longshore_model::{ClusterKey, DesiredStatus, Generation, InstanceId, TaskId};
@@ -29,6 +29,15 @@ impl State {
             Change::ForgetActivation(key) => {
                 self.activation_regions.remove(&key.id);
                 self.activations.remove(key);
+            }
+            Change::Secret(secret) => {
+                let old = self.secrets.insert(secret.key.clone(), Arc::clone(secret));
+                self.bury_secret(old.as_deref(), false);
+                self.bury_secret(Some(secret), true);
+            }
+            Change::ForgetSecret(key) => {
+                let old = self.secrets.remove(key);
+                self.bury_secret(old.as_deref(), false);
             }
             Change::Network(network) => self.put_network(network),
             Change::SecurityGroup(group) => self.put_security_group(group, touched),
@@ -116,6 +125,12 @@ impl State {
         match record.status {
             ClusterStatus::Active => {}
             ClusterStatus::Inactive { since } => self.bury((since, Grave::Cluster(record.key.clone())), bury),
+        }
+    }
+
+    fn bury_secret(&mut self, secret: Option<&Secret>, bury: bool) {
+        if let Some((at, key)) = secret.and_then(|secret| Some((secret.deletes_at?, secret.key.clone()))) {
+            self.bury((at, Grave::Secret(key)), bury);
         }
     }
 

@@ -22,7 +22,7 @@ pub use view::NetworkView;
 use crate::agent::JoinKey;
 use crate::records::{
     AccessKey, Account, Activation, ActivationKey, ClientToken, ClientTokenKey, Definition, DefinitionKey, FamilyKey,
-    Setting, SettingKey, Task,
+    Secret, SecretKey, Setting, SettingKey, Task,
 };
 use imbl::{HashMap, OrdMap, OrdSet};
 use longshore_model::{ClusterKey, DesiredStatus, Generation, InstanceId, TaskId, Timestamp};
@@ -47,6 +47,7 @@ pub struct State {
     settings: OrdMap<SettingKey, Arc<Setting>>,
     activations: OrdMap<ActivationKey, Arc<Activation>>,
     activation_regions: HashMap<String, ActivationKey>,
+    secrets: OrdMap<SecretKey, Arc<Secret>>,
     clusters: OrdMap<ClusterKey, Arc<ClusterState>>,
     instance_clusters: HashMap<InstanceId, ClusterKey>,
     /// Registered instances by how they joined.
@@ -135,6 +136,17 @@ impl State {
     /// All activations, by region and id.
     pub fn activations(&self) -> impl Iterator<Item = &Arc<Activation>> {
         self.activations.values()
+    }
+
+    /// A secret, whether or not its deletion was asked for; one whose time is over may still be here.
+    #[must_use]
+    pub fn secret(&self, key: &SecretKey) -> Option<&Arc<Secret>> {
+        self.secrets.get(key)
+    }
+
+    /// All secrets from `first` on, by region and name.
+    pub fn secrets_from(&self, first: &SecretKey) -> impl Iterator<Item = &Arc<Secret>> {
+        self.secrets.range(first.clone()..).map(|(_, secret)| secret)
     }
 
     /// A cluster with its instances, deleted ones included while they are remembered.

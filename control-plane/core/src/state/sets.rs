@@ -1,6 +1,6 @@
 //! What tasks are listed by, and what the sweeper looks at.
 
-use crate::records::{ClientTokenKey, Task};
+use crate::records::{ClientTokenKey, SecretKey, Task};
 use longshore_model::{ClusterKey, InstanceId, TaskId};
 use std::sync::Arc;
 
@@ -57,4 +57,6 @@ pub(crate) enum Grave {
     Cluster(ClusterKey),
     /// To be forgotten at that time.
     ClientToken(ClientTokenKey),
+    /// To be deleted for good at that time.
+    Secret(SecretKey),
 }

@@ -8,6 +8,7 @@ mod definitions;
 mod durability;
 mod instances;
 mod network;
+mod secrets;
 mod specs;
 mod tasks;
 mod world;

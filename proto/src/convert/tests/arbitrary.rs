@@ -175,14 +175,14 @@ fn container() -> impl Strategy<Value = ContainerSpec> {
     let texts = || vec(text(), 0..3);
     (
         (name(), text(), name(), any::<[bool; 6]>(), any::<u32>(), of(any::<u32>()), of(any::<u32>())),
-        (of(texts()), of(texts()), of(text()), of(text()), of(text())),
+        (of(texts()), of(texts()), of(text()), of(text()), of(text()), of(name())),
         (vec(variable, 0..3), vec(port_mapping(), 0..3), vec(mount, 0..2), vec(ulimit(), 0..2), linux()),
         (maps(), texts(), texts(), texts(), texts(), maps()),
         (of(log), of(any::<u32>()), vec(name(), 0..2), texts(), lifecycle()),
     )
         .prop_map(|(basics, image, lists, more, rest)| {
             let (name, arn_id, image_name, flags, cpu_units, memory_mib, memory_reservation_mib) = basics;
-            let (entry_point, command, working_directory, user, hostname) = image;
+            let (entry_point, command, working_directory, user, hostname, repository_credentials) = image;
             let (environment, port_mappings, mount_points, ulimits, linux) = lists;
             let (docker_labels, dns_servers, dns_search, extra_hosts, security_options, sysctls) = more;
             let (log, stop_timeout_secs, gpu_ids, environment_files, lifecycle) = rest;
@@ -191,6 +191,7 @@ fn container() -> impl Strategy<Value = ContainerSpec> {
                 name: ContainerName::new(name).expect("a name"),
                 arn_id,
                 image: image_name,
+                repository_credentials,
                 essential,
                 cpu_units,
                 memory_mib,

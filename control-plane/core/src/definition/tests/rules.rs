@@ -743,10 +743,6 @@ fn what_cannot_be_honoured_yet_is_refused_by_name() {
             app(json!({"environmentFiles": [{"type": "s3", "value": "arn:aws:s3:::bucket/a.env"}]})),
             "containerDefinitions[0].environmentFiles.value other than file:///",
         ),
-        (
-            app(json!({"repositoryCredentials": {"credentialsParameter": "x"}})),
-            "containerDefinitions[0].repositoryCredentials",
-        ),
         (app(json!({"firelensConfiguration": {"type": "fluentbit"}})), "containerDefinitions[0].firelensConfiguration"),
         (
             app(json!({"logConfiguration": {"logDriver": "awslogs", "options": {
@@ -769,4 +765,31 @@ fn what_cannot_be_honoured_yet_is_refused_by_name() {
         );
         refused(&[(patch, &message)]);
     }
+}
+
+#[test]
+fn the_credentials_of_a_registry_are_a_secret_by_name_or_arn() {
+    let with = |parameter: Value| app(json!({"repositoryCredentials": {"credentialsParameter": parameter}}));
+    for parameter in
+        ["team/registry", "arn:aws:secretsmanager:eu-1:123456789012:secret:team/registry-AbCdEf"].map(Value::from)
+    {
+        let kept = stored(&with(parameter.clone()));
+        let needed = json!([{"name": "ecs.capability.private-registry-authentication.secretsmanager"}]);
+        assert_eq!(kept["requiresAttributes"], needed);
+        let kept = &kept["containerDefinitions"][0]["repositoryCredentials"];
+        assert_eq!(*kept, json!({"credentialsParameter": parameter}));
+    }
+    let field = "containerDefinitions[0].repositoryCredentials.credentialsParameter";
+    let no_secret = format!(
+        "{field} must be the name or the ARN of a secret of Secrets Manager \
+         (arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME)."
+    );
+    let empty = format!("{field} should not be null or empty.");
+    refused(&[
+        (with(Value::Null), &empty),
+        (with(json!("")), &empty),
+        (with(json!("two words")), &no_secret),
+        (with(json!("arn:aws:ssm:eu-1:123456789012:parameter/x")), &no_secret),
+        (with(json!("arn:aws:secretsmanager:eu-1:123456789012:secret:x-AbCdEf:username::")), &no_secret),
+    ]);
 }
