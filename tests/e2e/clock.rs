@@ -1,7 +1,9 @@
 //! The clock jumps by an hour either way: the agent's, and the control plane's. Only those programs see it (`faketime`);
 //! Docker goes by the machine's, which nobody moves.
 
-use std::path::{Path, PathBuf};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -48,31 +50,34 @@ impl Clock {
         std::fs::rename(new, &self.0).unwrap();
     }
 
-    fn variables(&self) -> [(&'static str, String); 5] {
+    /// A file that runs a program of the workspace by this clock. Only that program is given the library, which leaves
+    /// things in the `/dev/shm` of whatever has it.
+    fn program(&self, name: &str) -> PathBuf {
         let library = || -> Result<String> {
             let listed = Command::new("dpkg").args(["-L", "libfaketime"]).output().context("could not run dpkg")?;
             let listed = String::from_utf8(listed.stdout)?;
             let found = listed.lines().find(|path| path.ends_with("/libfaketimeMT.so.1"));
             Ok(found.context("no libfaketime; `make setup-test` installs it")?.to_owned())
         };
-        [
-            ("LD_PRELOAD", library().unwrap()),
-            ("FAKETIME_TIMESTAMP_FILE", self.0.display().to_string()),
-            ("FAKETIME_NO_CACHE", "1".to_owned()),
-            // Only the time of day jumps.
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-            ("FAKETIME_DISABLE_SHM", "1".to_owned()),
-        ]
+        // Only the time of day jumps.
+        let script = format!(
+            "#!/bin/sh\nexport FAKETIME_TIMESTAMP_FILE='{}' FAKETIME_NO_CACHE=1 FAKETIME_DONT_FAKE_MONOTONIC=1\n\
+             export LD_PRELOAD='{}'\nexec '{}' \"$@\"\n",
+            self.0.display(),
+            library().unwrap(),
+            host::program(name).unwrap().display(),
+        );
+        let path = self.0.with_extension("sh");
+        std::fs::write(&path, script).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        path
     }
 }
 
 fn launch_agent(lab: &Lab, clock: &Clock) {
     let node = lab.node(0);
     node.agent.kill().unwrap();
-    let variables = clock.variables();
-    let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let program: &Path = &host::program("longshore-agent").unwrap();
-    node.agent.launch_as(&node.host, &node.docker(), program, &variables).unwrap();
+    node.agent.launch_as(&node.host, &node.docker(), &clock.program("longshore-agent"), &[]).unwrap();
 }
 
 /// Whether the log of the agent has this.
@@ -180,9 +185,7 @@ fn of_the_control_plane(lab: &Lab, definition: &str) {
     running(lab, &kept);
     let clock = Clock::new(lab.ctl().dir().join("control.clock"));
     lab.control().kill().unwrap();
-    let variables = clock.variables();
-    let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    lab.control().launch_with(lab.ctl(), &variables).unwrap();
+    lab.control().launch_as(lab.ctl(), &clock.program("longshore-control")).unwrap();
     lab.control().wait_ready(lab.ctl()).unwrap();
     lab.wait_connected(1, DEADLINE).unwrap();
     let connected = |what: &str| {
