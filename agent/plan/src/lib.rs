@@ -29,6 +29,7 @@
 //! what a container waits for before it is created is listed in one function, `needs`; for what other containers it
 //! waits before it is started is in `order`.
 
+mod clock;
 mod company;
 pub mod disk;
 mod images;

@@ -85,6 +85,7 @@ impl Task {
     /// is first known; a second pass right after is empty.
     pub fn pass(&mut self, view: &View<'_>) -> Pass {
         let mut pass = Pass::default();
+        self.mend_times(view.now);
         self.settle(view.now);
         if view.engine == EngineView::Answering {
             self.refuse_privileged(view);
@@ -308,7 +309,8 @@ impl Task {
                 self.ask(Step::Release(kind), view, pass);
             }
         }
-        let since = self.record.times.stopped_at.unwrap_or(view.now);
+        let times = &self.record.times;
+        let since = times.stopped_at.map_or(view.now, |at| at.moved(times.moved_millis));
         let due = if view.disk_short { since } else { since.after(view.policy.cleanup_wait) };
         let left = |c: &crate::record::ContainerRecord| matches!(&c.phase, Phase::Stopped(s) if s.remains);
         if view.now < due {

@@ -137,12 +137,20 @@ pub struct ContainerRecord {
     pub remakes: u32,
     /// When it began to run.
     pub started_at: Option<Timestamp>,
+    /// By how many milliseconds the clock was moved since then.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub moved_millis: i64,
     /// What its health check last said; absent while none is known of.
     #[serde(default)]
     pub health: Option<HealthStatus>,
     /// What its restart policy has done.
     #[serde(default)]
     pub restarts: Restarts,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(millis: &i64) -> bool {
+    *millis == 0
 }
 
 /// What a restart policy has done for a container.
@@ -154,6 +162,9 @@ pub struct Restarts {
     pub soon: u32,
     /// When it last began to run.
     pub began_at: Option<Timestamp>,
+    /// By how many milliseconds the clock was moved since then.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub moved_millis: i64,
     /// Its exit code before the last restart.
     pub exit_code: Option<i32>,
 }
@@ -182,6 +193,9 @@ pub struct Times {
     pub execution_stopped_at: Option<Timestamp>,
     /// Everything over.
     pub stopped_at: Option<Timestamp>,
+    /// By how many milliseconds the clock was moved since then.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub moved_millis: i64,
 }
 
 /// All that must survive of a task.
@@ -259,6 +273,7 @@ impl TaskRecord {
                     ports: Vec::new(),
                     remakes: 0,
                     started_at: None,
+                    moved_millis: 0,
                     health: None,
                     restarts: Restarts::default(),
                 })

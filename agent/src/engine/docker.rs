@@ -3,6 +3,7 @@
 use super::drivers::{Containers, CreateRequest, Image, Images, Listed, OwnCredentials, Volumes};
 use super::registries::Registries;
 use super::strays;
+use crate::crash::{self, Place};
 use crate::disk::StorageLimits;
 use crate::probes::Verdicts;
 use async_trait::async_trait;
@@ -234,7 +235,8 @@ impl DockerDriver {
             return Ok(false);
         };
         tracing::warn!(container = name, found = renamed.name, "somebody renamed a container; it gets its name back");
-        self.docker.rename(&renamed.id, name).await.map_err(|e| plain(&e))?;
+        let named = crash::around(Place::Rename, self.docker.rename(&renamed.id, name)).await;
+        named.map_err(|e| plain(&e))?;
         Ok(true)
     }
 

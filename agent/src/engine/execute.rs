@@ -2,7 +2,7 @@
 
 use super::drivers::{CreateRequest, Drivers};
 use super::images::Keeper;
-use crate::crash;
+use crate::crash::{self, Place};
 use crate::metadata::environment;
 use longshore_docker::wanted_image;
 use longshore_model::{ContainerName, IpcMode, PidMode, TaskId, TaskSpec};
@@ -84,6 +84,13 @@ impl Executor {
 
     /// Runs one step to its outcome. Dropping the future cuts it; the next pass looks at what became of it.
     pub async fn run(&self, job: Job) -> Outcome {
+        match place(&job) {
+            Some(place) => crash::around(place, self.carry_out(job)).await,
+            None => self.carry_out(job).await,
+        }
+    }
+
+    async fn carry_out(&self, job: Job) -> Outcome {
         let Job { task, step, container, spec, create, again } = job;
         let no_spec = || Failure::Passing("the task's definition is not known yet".to_owned());
         // Every container step carries its container's name; `assemble` of the job sees to it.
@@ -112,7 +119,7 @@ impl Executor {
                     self.spaced(self.drivers.containers.start(task, &name).await).await
                 };
                 let started = start.await;
-                crash::after("B5");
+                crash::after(Place::ContainerStarted);
                 Outcome::Started(started)
             }
             Step::Inspect(_) => {
@@ -208,7 +215,7 @@ impl Executor {
         environment::add_region(Arc::make_mut(&mut request.spec), request.index);
         let _slot = self.slots.creates.acquire().await;
         let created = self.spaced(self.drivers.containers.create(&request).await).await;
-        crash::after("B5-created");
+        crash::after(Place::ContainerCreated);
         if let Err(Failure::ImageMissing(_)) = &created {
             self.images.forget(&wanted_image(&request.spec.containers[request.index]));
         }
@@ -250,6 +257,29 @@ impl Executor {
     /// The lock is held for one look-up and never across an await; a poisoned one holds whole values.
     fn parents(&self) -> std::sync::MutexGuard<'_, HashMap<TaskId, Option<String>>> {
         self.parents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where the agent can be made to end for this step; a look at something changes nothing.
+fn place(job: &Job) -> Option<Place> {
+    match &job.step {
+        Step::Ensure(ResourceKind::Cgroup) => Some(Place::EnsureCgroup),
+        Step::Ensure(ResourceKind::Interface) => Some(Place::EnsureInterface),
+        Step::Ensure(ResourceKind::Namespaces) => Some(Place::EnsureNamespaces),
+        Step::Ensure(ResourceKind::Volume(_)) => Some(Place::EnsureVolume),
+        Step::Ensure(ResourceKind::SharedVolume(_)) => Some(Place::EnsureSharedVolume),
+        Step::Release(ResourceKind::Cgroup) => Some(Place::ReleaseCgroup),
+        Step::Release(ResourceKind::Interface) => Some(Place::ReleaseInterface),
+        Step::Release(ResourceKind::Namespaces) => Some(Place::ReleaseNamespaces),
+        Step::Release(ResourceKind::Volume(_)) => Some(Place::ReleaseVolume),
+        Step::Ensure(ResourceKind::Ports) | Step::Release(ResourceKind::Ports | ResourceKind::SharedVolume(_)) => None,
+        Step::Pull(_) => Some(Place::Pull),
+        Step::Create(_) => Some(Place::Create),
+        Step::Start(_) if job.again => Some(Place::StartAgain),
+        Step::Start(_) => Some(Place::Start),
+        Step::Inspect(_) => None,
+        Step::Stop(_, _) => Some(Place::Stop),
+        Step::Remove { .. } => Some(Place::Remove),
     }
 }
 

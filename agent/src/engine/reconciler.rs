@@ -7,7 +7,9 @@ use super::images::Keeper;
 use super::listing::Leftovers;
 use super::saving::{After, Saved, view};
 use super::{EngineConfig, Inputs, Outputs, Parts};
+use crate::crash;
 use crate::engine::drivers::CreateRequest;
+use crate::jumps::Jumps;
 use crate::ledger::{Definition, SavedTask};
 use crate::metadata::environment;
 use crate::ports::Ports;
@@ -96,6 +98,7 @@ pub struct Reconciler {
     pub(super) room: Room,
     inputs: Inputs,
     pub(super) outputs: Outputs,
+    jumps: Jumps,
     /// Tasks to pass over.
     pub(super) dirty: BTreeSet<TaskId>,
     /// Tasks whose record or report may have changed since the last save.
@@ -155,6 +158,7 @@ impl Reconciler {
         }
         let dirty: BTreeSet<TaskId> = tasks.keys().copied().collect();
         Self {
+            jumps: Jumps::new(drivers.clock.now()),
             config,
             drivers,
             executor,
@@ -231,7 +235,18 @@ impl Reconciler {
         self.drivers.clock.now()
     }
 
+    /// Before anything is compared with the time: it may be another than the one that waits were set by.
+    fn look_at_clock(&mut self) {
+        let Some(moved) = self.jumps.look(self.now()) else { return };
+        tracing::warn!(moved_millis = moved, "the host's clock was moved; what waits, waits as long as it would have");
+        for (id, entry) in &mut self.tasks {
+            entry.task.clock_moved(moved);
+            self.dirty.insert(*id);
+        }
+    }
+
     fn take_update(&mut self, update: DesiredUpdate) {
+        self.look_at_clock();
         self.apply(update);
     }
 
@@ -280,6 +295,7 @@ impl Reconciler {
 
     /// A timer: everything that is due.
     fn take_time(&mut self) {
+        self.look_at_clock();
         let now = self.now();
         let due = |e: &Entry| e.wake_at.is_some_and(|at| at <= now);
         self.dirty.extend(self.tasks.iter().filter(|(_, e)| due(e)).map(|(id, _)| *id));
@@ -302,6 +318,7 @@ impl Reconciler {
 
     /// Passes over every task that something happened to, until nothing more follows; then saves.
     fn settle(&mut self) {
+        self.look_at_clock();
         while !self.dirty.is_empty() {
             let mut due: Vec<TaskId> = std::mem::take(&mut self.dirty).into_iter().collect();
             // Who waits longest is asked first: it gets what just became free.
@@ -341,7 +358,9 @@ impl Reconciler {
             tracing::debug!(task = %id, ?step, "step");
             match step {
                 Step::Ensure(ResourceKind::Ports) => {
+                    crash::before(crash::Place::Ports);
                     let given = self.ports.give(&self.tasks[&id].task).map(Made::Ports);
+                    crash::after(crash::Place::Ports);
                     self.finish(id, &step, Outcome::Ensured(given));
                 }
                 Step::Release(ResourceKind::Ports) => self.finish(id, &step, Outcome::Released(Ok(()))),
@@ -399,6 +418,7 @@ impl Reconciler {
     }
 
     fn take_done(&mut self, done: Result<(Id, Done), JoinError>) {
+        self.look_at_clock();
         let (job, done) = match done {
             Ok((job, done)) => (job, Ok(done)),
             Err(error) => (error.id(), Err(error)),

@@ -2,7 +2,7 @@
 
 use super::reconciler::{Entry, Reconciler};
 use super::views::TaskView;
-use crate::crash;
+use crate::crash::{self, Place};
 use crate::ledger::{Changes, Definition, SaveError};
 use crate::session::ApplyError;
 use futures::{FutureExt, StreamExt};
@@ -120,7 +120,7 @@ impl Reconciler {
                     tracing::info!("the ledger can be written again");
                 }
                 let held = |id: &TaskId| self.tasks.get(id).is_some_and(|e| e.task.held_interface().is_some());
-                crash::after_if("B1", || records.iter().any(held));
+                crash::after_if(Place::InterfaceSaved, || records.iter().any(held));
                 for (id, step) in steps {
                     self.start_step(id, step);
                 }

@@ -3,6 +3,7 @@
 //! Owns one file, `ledger.redb` in the data directory (mode 0600: definitions hold environment values). It never
 //! decides anything and never stops the agent: a file that is damaged or written by a newer agent is set aside as
 //! `ledger.damaged-<time>`, and the engine rebuilds the tasks from their containers' labels. So is, as
+//! `ledger.older-<time>`, a copy that somebody put in its place: what it does not know may have run. So is, as
 //! `ledger.former-<time>`, the ledger of the container instance that this host was before it joined anew: generations
 //! are numbers of one control plane, and its tasks are none of the new instance's. A write that fails changes
 //! nothing in the file and is reported to whoever asked; later writes try again on a fresh handle. For a full disk some
@@ -12,8 +13,10 @@
 //! transaction.
 
 mod file;
+mod mark;
 mod reserve;
 
+use crate::crash::{self, Place};
 use crate::engine::drivers::Store;
 use async_trait::async_trait;
 use longshore_model::{Generation, InstanceId, TaskId, TaskSpec};
@@ -170,7 +173,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When the directory is unusable or another agent has the ledger open, or `leave` failed. A file that is damaged,
-    /// too new or another instance's is no error: see [`Loaded::set_aside`].
+    /// too new, older than it was or another instance's is no error: see [`Loaded::set_aside`].
     pub fn open(
         dir: &Path,
         instance: Option<InstanceId>,
@@ -178,7 +181,7 @@ impl Ledger {
     ) -> Result<(Self, Loaded), OpenError> {
         make_private_dir(dir)?;
         let path = dir.join("ledger.redb");
-        let (file, loaded) = file::open(&path, instance, leave)?;
+        let (file, mark, loaded) = file::open(&path, instance, leave)?;
         let (requests, waiting) = mpsc::channel(QUEUE);
         let shared = Arc::new(path);
         let owner = Arc::new(instance.map_or_else(OnceLock::new, OnceLock::from));
@@ -189,6 +192,7 @@ impl Ledger {
             instance: owner.clone(),
             reserve: Reserve::of(&shared),
             file: Some(file),
+            mark,
             fault: fault_in,
             writes: Arc::clone(&writes),
         };
@@ -256,6 +260,7 @@ struct Writer {
     reserve: Reserve,
     /// Absent after a failed write: the handle refuses everything from then on, and the file is as it was.
     file: Option<file::LedgerFile>,
+    mark: mark::Mark,
     fault: watch::Sender<Option<String>>,
     writes: Arc<Writes>,
 }
@@ -298,11 +303,15 @@ impl Writer {
     }
 
     fn write(&mut self, group: &[Request]) -> Result<(), file::FileError> {
+        // After a failed write the handle refuses everything; the file itself is as it was.
+        crash::before(Place::LedgerWrite);
         let open = match self.file.take() {
             Some(open) => open,
             None => file::reopen(&self.path)?,
         };
-        open.write(group.iter().map(|r| &r.changes), self.instance.get().copied())?;
+        let writes = open.write(group.iter().map(|r| &r.changes), self.instance.get().copied())?;
+        crash::after(Place::LedgerWrite);
+        self.mark.set(writes);
         self.file = Some(open);
         Ok(())
     }

@@ -9,6 +9,7 @@
 use super::follower::Follower;
 use super::gate::Mark;
 use super::{Answer, Chunk, Found, Gate, PutError, Sink, Source};
+use crate::crash::{self, Place};
 use crate::session::backoff::Backoff;
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _, stream};
@@ -293,7 +294,7 @@ async fn put(mut sink: Box<dyn Sink>, batch: Batch) -> Put {
     let since = Instant::now();
     let mut warned: Option<Instant> = None;
     loop {
-        match sink.put(&batch.chunks).await {
+        match crash::around(Place::PutLogs, sink.put(&batch.chunks)).await {
             Ok(answers) => {
                 if warned.is_some() {
                     let away_secs = since.elapsed().as_secs();

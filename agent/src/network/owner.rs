@@ -17,6 +17,7 @@ use super::status::{InterfaceLine, NetworkLine, PeerLine};
 use super::underlay::Underlay;
 use super::upkeep::REPAIR;
 use crate::engine::drivers::Clock;
+use crate::jumps::Jumps;
 use longshore_model::{
     EniId, EniReport, Generation, GroupId, InstanceId, Lease, Mac, NetworkHealth, NetworkStatus, TaskId, Timestamp,
 };
@@ -121,6 +122,7 @@ pub struct Network {
     pub(super) sandboxes: Arc<dyn Sandboxes>,
     pub(super) kernel: Arc<dyn Kernel>,
     clock: Arc<dyn Clock>,
+    jumps: Jumps,
     underlay: watch::Receiver<Underlay>,
     events: Arc<Notify>,
     pub(super) files: Files,
@@ -192,6 +194,7 @@ impl Network {
             ends,
             sandboxes,
             kernel,
+            jumps: Jumps::new(clock.now()),
             clock,
             underlay,
             events,
@@ -268,6 +271,10 @@ impl Network {
     /// What follows from what is known, now.
     fn drive(&mut self) {
         let now = Instant::now();
+        if let Some(moved) = self.jumps.look(self.now()) {
+            self.quarantine.clock_moved(moved);
+            self.unsaved.resting |= self.quarantine.len() > 0;
+        }
         if now >= self.next_look && !self.looking {
             self.look();
         }

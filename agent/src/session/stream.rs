@@ -4,7 +4,7 @@ use super::inbound::{Answer, Inbound};
 use super::network::{NetworkSide, Said};
 use super::outbound::Outbound;
 use super::{SessionConfig, SessionInputs, SessionState, chain};
-use crate::crash;
+use crate::crash::{self, Place};
 use crate::identity::standing::{describe, refusal, refused_dial};
 use crate::identity::{DialError, Identity, dial};
 use longshore_model::{ExecOrder, HostFacts, InstanceHealth, TaskReport};
@@ -233,11 +233,11 @@ impl<'a> Stream<'a> {
             },
             Some(Kind::ReportsAck(ack)) => {
                 self.network.recorded(ack.revision, self.outbound.ended_by(ack.seq));
-                crash::after_if("C5", || !self.outbound.ended_by(ack.seq).is_empty());
+                crash::after_if(Place::EndRecorded, || !self.outbound.ended_by(ack.seq).is_empty());
                 let ended = self.outbound.acknowledge(ack.seq, &self.inputs.observed.borrow());
                 let attached = |report: &TaskReport| report.eni.as_ref().is_some_and(|eni| eni.attached);
                 let recorded = |report: &Arc<TaskReport>| attached(report) && self.outbound.has(report);
-                crash::after_if("B4", || self.inputs.observed.borrow().values().any(recorded));
+                crash::after_if(Place::InterfaceRecorded, || self.inputs.observed.borrow().values().any(recorded));
                 if ended { self.report() } else { Ok(()) }
             }
             Some(Kind::HeartbeatAck(ack)) => {
@@ -278,7 +278,10 @@ impl<'a> Stream<'a> {
             Answer::Nothing => Ok(()),
             Answer::Applied(generation) => {
                 tracing::debug!(%generation, "saved");
-                self.send(v1::agent_message::Kind::Applied(v1::Applied { generation: generation.0 }))
+                crash::before(Place::SendApplied);
+                let sent = self.send(v1::agent_message::Kind::Applied(v1::Applied { generation: generation.0 }));
+                crash::after(Place::SendApplied);
+                sent
             }
             Answer::Resync(why) => {
                 tracing::warn!(why, "asking the control plane for everything");
@@ -298,7 +301,12 @@ impl<'a> Stream<'a> {
             reports
         };
         match reports {
-            Some(reports) => self.send(v1::agent_message::Kind::Reports(reports)),
+            Some(reports) => {
+                crash::before(Place::SendReports);
+                let sent = self.send(v1::agent_message::Kind::Reports(reports));
+                crash::after(Place::SendReports);
+                sent
+            }
             None => Ok(()),
         }
     }

@@ -425,6 +425,26 @@ impl Lab {
         self.ctl.in_network(|| Ok(std::net::TcpStream::connect_timeout(&address.into(), Duration::from_secs(5))?))
     }
 
+    /// Cuts the power of host `index` and starts it again with its dockerd: processes, namespaces, mounts and control
+    /// groups are gone, files are there. The agent is not started.
+    ///
+    /// # Errors
+    /// When the machine or its dockerd does not come up.
+    pub fn reboot(&self, index: usize) -> Result<()> {
+        let node = &self.nodes[index];
+        net::unplug(&self.switch, &node.host)?;
+        node.host.destroy();
+        node.agent.kill()?;
+        node.engine.kill()?;
+        node.host.boot_again()?;
+        net::plug(&self.switch, &node.host)?;
+        if self.config.ipv6 {
+            net::add_address6(&node.host)?;
+        }
+        node.engine.launch(&node.host)?;
+        node.engine.wait_ready(&node.host)
+    }
+
     /// Pulls the cable of host `index`: both ends see the link go.
     ///
     /// # Errors

@@ -3,8 +3,8 @@
 use longshore_model::{
     AssignedTask, Backoff, Bandwidth, ClusterName, ContainerCondition, ContainerName, ContainerSpec, Dependency,
     DesiredStatus, EniId, EniReport, HealthStatus, HostPort, Lifecycle, Link, LinuxParameters, Mac, NetworkMode,
-    PidMode, PortMapping, Protocol, RestartPolicy, TaskId, TaskSpec, TaskStatus, Timestamp, VolumeSource, VolumeSpec,
-    VolumesFrom,
+    PidMode, PortMapping, Protocol, RestartPolicy, TaskId, TaskReport, TaskSpec, TaskStatus, Timestamp, VolumeSource,
+    VolumeSpec, VolumesFrom,
 };
 use longshore_plan::room::Asking;
 use longshore_plan::{
@@ -122,10 +122,17 @@ pub(crate) struct Cut {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Op {
     Pass(usize),
-    Finish { which: u8, how: u8 },
+    Finish {
+        which: u8,
+        how: u8,
+    },
     Flush,
     List,
     Advance(i64),
+    /// The clock is moved, and every task is told.
+    ClockMoved(i64),
+    /// The clock is moved while the agent is away.
+    ClockMovedAway(i64, Cut),
     Exit(usize, usize, i32),
     RemoveBehind(usize, usize),
     RestartBehind(usize, usize),
@@ -205,6 +212,18 @@ pub(crate) struct World {
     policy: Policy,
     /// Starts (`+`) and stops (`-`) of containers, in order.
     log: Vec<(TaskId, char, usize)>,
+}
+
+fn in_order(report: &TaskReport) -> bool {
+    let life = [
+        report.pull_started_at,
+        report.pull_stopped_at,
+        report.started_at,
+        report.execution_stopped_at,
+        report.stopped_at,
+    ];
+    let stopping = [report.started_at, report.stopping_at, report.stopped_at];
+    [&life[..], &stopping[..]].iter().all(|times| times.iter().flatten().is_sorted())
 }
 
 fn spec(n: usize, shape: &Shape) -> TaskSpec {
@@ -407,6 +426,11 @@ impl World {
         (report.containers[c].exit_code, report.containers[c].reason.clone().unwrap_or_default())
     }
 
+    /// Whether what a task's report says of times is in the order of its life.
+    pub(crate) fn times_are_in_order(&self, t: usize) -> bool {
+        self.tasks.get(&self.specs[t].id).is_none_or(|task| in_order(&task.report(&[])))
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.tasks.is_empty()
             && self.durable.is_empty()
@@ -423,6 +447,18 @@ impl World {
             Op::Flush => self.flush(usize::MAX),
             Op::List => self.list(),
             Op::Advance(millis) => self.now = self.now.after(Duration::from_millis(millis.unsigned_abs())),
+            Op::ClockMoved(millis) => {
+                self.now = self.now.moved(millis);
+                let ids: Vec<TaskId> = self.tasks.keys().copied().collect();
+                for id in ids {
+                    self.tasks.get_mut(&id).expect("there").clock_moved(millis);
+                    self.touch(id);
+                }
+            }
+            Op::ClockMovedAway(millis, cut) => {
+                self.now = self.now.moved(millis);
+                self.crash(cut);
+            }
             Op::Exit(t, c, code) => {
                 let now = self.now;
                 if let Some(b) = self.boxes.get_mut(&(self.specs[t].id, c))
@@ -1026,6 +1062,7 @@ impl World {
     }
 
     pub(crate) fn check(&self) {
+        assert!((0..self.specs.len()).all(|t| self.times_are_in_order(t)), "times are out of order");
         for (key, runs) in &self.runs {
             // With a restart policy once more for each time that it ended.
             let spec = self.specs.iter().find(|spec| spec.id == key.0).expect("ours");
