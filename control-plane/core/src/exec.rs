@@ -301,7 +301,7 @@ mod tests {
         let execs = Execs::default();
         let (first, second) = (session(1), session(1));
         let token = execs.ask(first.clone()).expect("room");
-        let other = execs.ask(second.clone()).expect("room");
+        let other = execs.ask(second).expect("room");
         assert_eq!(execs.claim(first.id, &other).map(drop), Err(ExecError::Token));
         assert_eq!(execs.claim(ExecId::random(), &token).map(drop), Err(ExecError::Token));
         let claimed = execs.claim(first.id, &token).expect("the right one");

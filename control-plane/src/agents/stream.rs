@@ -443,7 +443,6 @@ impl Gathered {
 }
 
 /// What woke a session.
-#[expect(clippy::large_enum_variant, reason = "made and taken apart in one place, never stored")]
 enum Wake {
     End(End),
     Changed,
