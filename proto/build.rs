@@ -12,6 +12,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "longshore.agent.v1.LogConfig",
             "longshore.agent.v1.DockerVolume",
             "longshore.agent.v1.JoinRequest",
+            "longshore.agent.v1.RegistryCredentialsResponse",
+            "longshore.agent.v1.ExecCommand",
+            "longshore.agent.v1.ExecFromAgent",
+            "longshore.agent.v1.ExecToAgent",
         ])
         .codec_path("crate::codec::SmallCodec")
         .compile_fds(descriptors)?;

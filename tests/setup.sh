@@ -33,8 +33,12 @@ need ca-certificates test -e /etc/ssl/certs/ca-certificates.crt
 if [ "${1:-}" = test ]; then
     need iputils-ping command -v ping
     need tcpdump command -v tcpdump
+    # Clocks of single programs are moved with it.
+    need faketime command -v faketime
     # Pulls are tested against it.
     need docker-registry command -v docker-registry
+    # Version 2 of the aws command, beside version 1 in the Python environment.
+    need awscli test -x /usr/bin/aws
     # A runtime that is another than Docker's own (gVisor).
     need runsc command -v runsc
 fi

@@ -4,9 +4,12 @@
 //! Docker events -> pump -> hints ----------------\
 //! session/inbound -> desired (bounded) -> [ledger] -> reconciler -> Docker, cgroups, ports
 //! session/outbound <- observed (watch) <-------------/     ^          |
+//! doctor -> health (watch) -> session/outbound, status socket
 //! status socket -> questions (bounded) ---------------------          | interfaces (bounded)
 //! metadata endpoint <- views of tasks (watch) <- reconciler          |
 //! session <-> heard (bounded), status (watch) ----> network <---------/ -> Docker, kernel
+//! disk <- views; disk -> hints, room (asked before a pull), session (heartbeats); quotas <- views, -> hints
+//! session/inbound -> orders (bounded) -> exec -> Docker; its output and input are calls of their own
 //! Docker's files -> logs -> control plane; its gate holds removals back until what they would lose is shipped
 //! ```
 //!
@@ -15,29 +18,36 @@
 //! brings it back; containers never stop with the agent.
 
 use crate::config::Config;
+use crate::disk::{self, DiskKeeper, DiskSettings, Quotas, Rooms, StorageLimits, Written};
+use crate::doctor::{Doctor, HostChecks};
 use crate::engine::cgroups::LateCgroups;
 use crate::engine::docker::DockerDriver;
 use crate::engine::drivers::{Drivers, SystemClock};
-use crate::engine::environment::HostFiles;
+use crate::engine::efs::EfsVolumes;
+use crate::engine::environment::Sources;
 use crate::engine::execute::Limits;
 use crate::engine::namespaces::DockerNamespaces;
 use crate::engine::registries::Registries;
 use crate::engine::{self, EngineConfig, HINT_QUEUE, Inputs, Outputs, Parts, Reconciler, STATUS_QUEUE, TaskViews};
+use crate::exec::{self, Executor};
 use crate::ledger::Ledger;
 use crate::logs::{Collector, Gate, Shipped, source::DockerSource};
 use crate::membership::{self, Membership, MembershipError, Token};
-use crate::metadata::{self, Keyring, Metadata};
+use crate::metadata::{self, Keyring, Metadata, Metered};
 use crate::network::kernel::HostKernel;
 use crate::network::sandboxes::DockerSandboxes;
 use crate::network::{self, Network, Owned, Underlay};
 use crate::ports::{self, Ports};
 use crate::probes::{Prober, Verdicts};
+use crate::session::exec::ExecLine;
 use crate::session::logs::ControlPlane;
-use crate::session::{DESIRED_QUEUE, ObservedReports, SessionInputs, SessionState};
+use crate::session::registry::RegistryCredentials;
+use crate::session::{DESIRED_QUEUE, ObservedReports, SessionFigures, SessionInputs, SessionState};
 use crate::status::{self, StatusServer};
 use anyhow::Context;
 use longshore_docker::{Docker, PullLimits};
 use longshore_model::{Generation, Protocol};
+use longshore_plan::disk::{ImageRule, Marks};
 use longshore_plan::{Policy, PortKey};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -82,17 +92,30 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
         tracing::error!(%error, "pulls will fail until it is mended");
     }
     let verdicts = Verdicts::default();
-    let driver = Arc::new(DockerDriver::new(docker.clone(), pull_limits(&config), registries, verdicts.clone()));
+    let storage_limits = StorageLimits::default();
+    let driver = DockerDriver::new(docker.clone(), pull_limits(&config), registries, verdicts.clone());
+    let driver = Arc::new(driver.limiting(storage_limits.clone()));
+    let rooms = Arc::new(Rooms::new(disk_settings(&config), &config.data_dir));
+    let (member, member_out) = watch::channel(None);
     let log_events = Arc::new(Notify::new());
     let gate = Gate::new(log_events.clone());
     let drivers = Drivers {
         containers: Arc::new(Shipped::new(driver.clone(), gate.clone())),
         images: driver.clone(),
-        volumes: driver,
+        room: rooms.clone(),
+        credentials: Arc::new(RegistryCredentials::new(
+            config.control.clone(),
+            member_out.clone(),
+            config.pull_timeout,
+        )),
+        volumes: Arc::new(EfsVolumes::new(driver, config.efs.clone())),
         cgroups: late_cgroups.clone(),
         interfaces: Arc::new(interfaces.clone()),
         namespaces: Arc::new(DockerNamespaces::new(docker.clone())),
-        environment_files: Arc::new(HostFiles::new(config.environment_file_dirs.clone())),
+        environment_files: Arc::new(Sources::new(
+            config.environment_file_dirs.clone(),
+            config.environment_file_ca.clone(),
+        )),
         store: Arc::new(ledger.clone()),
         clock: Arc::new(SystemClock),
     };
@@ -107,11 +130,26 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
     let (docker_back, docker_back_out) = watch::channel(0);
     let (session_state, session_state_out) = watch::channel(SessionState::Starting);
     let (identity, identity_out) = watch::channel(None);
-    let (member, member_out) = watch::channel(None);
 
+    let (disk_status, disk_status_out) = watch::channel(None);
+    let (disk_line, disk_line_out) = watch::channel(None);
+    let (written, written_out) = watch::channel(Written::new());
+    let (exec_in, exec_orders) = mpsc::channel(exec::ORDER_QUEUE);
     let (underlay, underlay_out) = watch::channel(Underlay::Unknown);
     let sandbox_events = Arc::new(Notify::new());
 
+    let checks = HostChecks {
+        docker: docker.clone(),
+        engine: status_in.clone(),
+        network: interfaces.clone(),
+        task_network: config.task_network,
+        underlay: underlay_out.clone(),
+        data_dir: config.data_dir.clone(),
+        data_root: tokio::sync::OnceCell::new(),
+    };
+    let figures = Arc::new(SessionFigures::default());
+    let writes = ledger.writes();
+    let (doctor, health) = Doctor::new(Box::new(checks), Arc::new(SystemClock));
     let network = Network::new(network::Parts {
         settings: network::Settings {
             enabled: config.task_network,
@@ -132,8 +170,20 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
         drivers,
         loaded,
         ports: Ports::new(config.dynamic_ports, reserved(&config)),
-        inputs: Inputs { desired, hints, status },
+        inputs: Inputs { desired, hints, status, facts: facts_out.clone() },
         outputs: Outputs { saved, observed, views },
+    });
+    let quotas = Quotas::new(views_out.clone(), docker.clone(), hints_in.clone(), written);
+    let disk = DiskKeeper::new(disk::Parts {
+        rooms,
+        docker: docker.clone(),
+        limits: storage_limits,
+        views: views_out.clone(),
+        written: written_out,
+        ledger: ledger.clone(),
+        hints: hints_in.clone(),
+        status: disk_status,
+        line: disk_line,
     });
     let membership = Membership {
         config: config.clone(),
@@ -145,12 +195,23 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
             observed: observed_out,
             facts: facts_out,
             network: network_link,
+            disk: disk_status_out,
+            health: health.clone(),
+            figures: figures.clone(),
+            exec: exec_in,
         },
         state: session_state,
         identity,
         member,
     };
     let source = Arc::new(DockerSource(docker.clone()));
+    let executor = Executor::new(
+        exec_orders,
+        ExecLine::new(config.control.clone(), member_out.clone()),
+        docker.clone(),
+        config.data_dir.join("exec"),
+        views_out.clone(),
+    );
     let collector = Collector::new(source, Box::new(ControlPlane::new(config.control.clone(), member_out)), gate);
     let prober = Prober::new(views_out.clone(), Arc::new(docker.clone()), hints_in.clone(), verdicts);
     let endpoint = metadata::Parts {
@@ -159,6 +220,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
         containers: Arc::new(docker.clone()),
         inside: interfaces.inside(),
         zone: config.zone.clone(),
+        rate: config.metadata_rate,
     };
     let (metadata, metadata_line) = Metadata::new(
         endpoint,
@@ -166,8 +228,14 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
             introspection: config.introspection,
             metrics: config.metrics,
             identity: identity_out.clone(),
-            engine: status_in.clone(),
-            session: session_state_out.clone(),
+            metered: Metered {
+                engine: status_in.clone(),
+                session: session_state_out.clone(),
+                figures,
+                writes,
+                docker: docker.clone(),
+                health: health.clone(),
+            },
         },
     );
     let listener = status::bind(&config.status_socket)?;
@@ -176,7 +244,9 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
         session: session_state_out,
         network: interfaces,
         metadata: metadata_line,
+        disk: disk_line_out,
         identity: identity_out,
+        health,
     };
 
     // The engine stops last: what it still has to save is worth more than the rest's good end.
@@ -191,6 +261,10 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
     );
     spawn(&mut parts, "logs", collector.run(stop()));
     spawn(&mut parts, "probes", prober.run(stop()));
+    spawn(&mut parts, "disk", disk.run(stop()));
+    spawn(&mut parts, "quotas", quotas.run(stop()));
+    spawn(&mut parts, "doctor", doctor.run(stop()));
+    spawn(&mut parts, "exec", executor.run(stop()));
     spawn(&mut parts, "network", network.run(stop()));
     spawn(&mut parts, "metadata", metadata.run(stop()));
     let keep_facts =
@@ -247,12 +321,26 @@ fn engine_config(config: &Config, keyring: Arc<Keyring>) -> EngineConfig {
             cleanup_wait: config.cleanup_wait,
             allow_privileged: config.allow_privileged,
             dependency_timeout: config.dependency_timeout,
+            space_wait: config.disk_wait,
+            room_timeout: config.room_timeout,
             ..Policy::default()
         },
         pull_behavior: config.pull_behavior,
         limits: Limits::default(),
         relist: RELIST,
         keyring,
+    }
+}
+
+fn disk_settings(config: &Config) -> DiskSettings {
+    DiskSettings {
+        marks: Marks {
+            clean_above: config.disk_clean_above,
+            clean_until: config.disk_clean_until,
+            refuse_above: config.disk_refuse_above,
+        },
+        images: ImageRule { min_age: config.image_cleanup_age, untracked: config.image_cleanup_untracked },
+        wait: config.disk_wait,
     }
 }
 

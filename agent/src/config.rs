@@ -11,7 +11,7 @@ mod values;
 mod tests;
 
 pub use layer::Layer;
-pub use values::{LocalAddress, LogFormat, PortRange, PullBehavior, Span};
+pub use values::{EfsServer, LocalAddress, LogFormat, PortRange, PullBehavior, Rate, Span};
 
 use longshore_model::{ClusterName, MAX_ATTRIBUTE_CHARS};
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,6 +56,8 @@ pub struct Config {
     pub stop_timeout: Duration,
     /// How long a container without a `startTimeout` has from its start to meet what depends on it.
     pub dependency_timeout: Duration,
+    /// How long a task waits for room on the host before it fails.
+    pub room_timeout: Duration,
     /// When images are pulled.
     pub pull_behavior: PullBehavior,
     /// Longest wait for the first sign of progress of a pull.
@@ -64,10 +66,26 @@ pub struct Config {
     pub pull_stall_timeout: Duration,
     /// Longest pull.
     pub pull_timeout: Duration,
+    /// Percent of the disk in use above which space is made.
+    pub disk_clean_above: u8,
+    /// Percent of the disk in use until which space is made.
+    pub disk_clean_until: u8,
+    /// Percent of the disk in use above which nothing new is put there.
+    pub disk_refuse_above: u8,
+    /// How long a container waits for room on the disk.
+    pub disk_wait: Duration,
+    /// How long an image must have been unused before it is removed to make space.
+    pub image_cleanup_age: Duration,
+    /// Whether images may be removed that this agent did not pull.
+    pub image_cleanup_untracked: bool,
     /// The file with credentials for registries.
     pub registry_auth_file: Option<PathBuf>,
     /// Directories of the host whose files containers may take variables from.
     pub environment_file_dirs: Vec<PathBuf>,
+    /// The file with authorities that web servers with such files may be certified by, besides the system's.
+    pub environment_file_ca: Option<PathBuf>,
+    /// NFS exports that stand for file systems of EFS, by their ids.
+    pub efs: BTreeMap<String, EfsServer>,
     /// The cgroup below which every task has its own.
     pub task_cgroup_parent: String,
     /// Whether this host takes part in the task network (`awsvpc`).
@@ -78,6 +96,8 @@ pub struct Config {
     pub warm_sandboxes: u16,
     /// How long stopped containers stay for `docker logs` and `docker inspect`.
     pub cleanup_wait: Duration,
+    /// How many requests of metadata each task may make.
+    pub metadata_rate: Rate,
     /// Where the host's own programs ask which tasks there are; nowhere when absent.
     pub introspection: Option<SocketAddr>,
     /// Where Prometheus reads metrics; nowhere when absent.
@@ -170,12 +190,23 @@ impl Config {
             stop_timeout: l.stop_timeout.map_or(Duration::from_secs(30), |s| s.0),
             // ECS's agent waits for ever. Longer than a slow migration, and the reason says what is waited for.
             dependency_timeout: l.dependency_timeout.map_or(Duration::from_secs(3600), |s| s.0),
+            // Longer than any stop takes; what holds on for longer will not let go by itself.
+            room_timeout: l.room_timeout.map_or(Duration::from_secs(600), |s| s.0),
             pull_behavior: l.pull_behavior.unwrap_or(PullBehavior::PreferCached),
             pull_begin_timeout: l.pull_begin_timeout.map_or(Duration::from_secs(300), |s| s.0),
             pull_stall_timeout: l.pull_stall_timeout.map_or(Duration::from_secs(60), |s| s.0),
             pull_timeout: l.pull_timeout.map_or(Duration::from_secs(7200), |s| s.0),
+            // Kubernetes' marks for images, with more room below: what is removed is pulled again when it is needed.
+            disk_clean_above: l.disk_clean_above.unwrap_or(85),
+            disk_clean_until: l.disk_clean_until.unwrap_or(75),
+            disk_refuse_above: l.disk_refuse_above.unwrap_or(95),
+            disk_wait: l.disk_wait.map_or(Duration::from_secs(600), |s| s.0),
+            image_cleanup_age: l.image_cleanup_age.map_or(Duration::from_secs(3600), |s| s.0),
+            image_cleanup_untracked: l.image_cleanup_untracked.unwrap_or(false),
             registry_auth_file: l.registry_auth_file,
             environment_file_dirs: l.environment_file_dirs.unwrap_or_default(),
+            environment_file_ca: l.environment_file_ca,
+            efs: l.efs.unwrap_or_default(),
             task_cgroup_parent: l.task_cgroup_parent.unwrap_or_else(|| "longshore".into()),
             task_network: l.task_network.unwrap_or(true),
             underlay: l.underlay,
@@ -184,6 +215,7 @@ impl Config {
             // ECS keeps them for three hours; ten minutes are enough to look at one that failed, and a host that
             // runs short tasks all day does not collect hundreds of dead containers that every listing carries.
             cleanup_wait: l.cleanup_wait.map_or(Duration::from_secs(600), |s| s.0),
+            metadata_rate: l.metadata_rate.unwrap_or(Rate::METADATA),
             // ECS's own, which tools on a host look for.
             introspection: l.introspection.map_or(Some(SocketAddr::from(([127, 0, 0, 1], 51678))), |at| at.0),
             metrics: l.metrics.and_then(|at| at.0),
@@ -193,6 +225,21 @@ impl Config {
         };
         config.check()?;
         Ok(config)
+    }
+
+    fn check_marks(&self) -> Result<(), ConfigError> {
+        let (until, above, refuse) = (self.disk_clean_until, self.disk_clean_above, self.disk_refuse_above);
+        if until >= above {
+            return Err(value("disk_clean_until", format!("{until} must be below disk_clean_above, which is {above}")));
+        }
+        if above > refuse {
+            let message = format!("{above} must not be above disk_refuse_above, which is {refuse}");
+            return Err(value("disk_clean_above", message));
+        }
+        if refuse > 100 {
+            return Err(value("disk_refuse_above", format!("{refuse} must be a percentage, at most 100")));
+        }
+        Ok(())
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -213,6 +260,7 @@ impl Config {
         }
         for (key, span) in [
             ("dependency_timeout", self.dependency_timeout),
+            ("room_timeout", self.room_timeout),
             ("pull_begin_timeout", self.pull_begin_timeout),
             ("pull_stall_timeout", self.pull_stall_timeout),
             ("pull_timeout", self.pull_timeout),
@@ -221,6 +269,7 @@ impl Config {
                 return Err(value(key, "must be longer than 0s".into()));
             }
         }
+        self.check_marks()?;
         let parent = &self.task_cgroup_parent;
         if parent.is_empty() || !parent.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
             return Err(value(
@@ -254,6 +303,10 @@ impl Config {
         }
         let paths = [("data_dir", &self.data_dir)].into_iter();
         let paths = paths.chain(self.registry_auth_file.iter().map(|file| ("registry_auth_file", file)));
+        for (id, server) in &self.efs {
+            server.check(id).map_err(|message| value("efs", message))?;
+        }
+        let paths = paths.chain(self.environment_file_ca.iter().map(|file| ("environment_file_ca", file)));
         let mut paths = paths.chain(self.environment_file_dirs.iter().map(|dir| ("environment_file_dirs", dir)));
         match paths.find(|(_, path)| !path.is_absolute()) {
             Some((key, path)) => Err(value(key, format!("`{}` must be an absolute path", path.display()))),

@@ -6,10 +6,14 @@
 pub mod assemble;
 pub mod cgroup;
 pub mod config;
-mod crash;
+pub mod crash;
+pub mod disk;
+pub mod doctor;
 pub mod engine;
+pub mod exec;
 pub mod host;
 pub mod identity;
+mod jumps;
 pub mod ledger;
 pub mod logs;
 pub mod membership;

@@ -56,6 +56,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    #[cfg(debug_assertions)]
+    if let Some(names) = longshore_agent::crash::listed() {
+        names.iter().for_each(|name| println!("{name}"));
+        return ExitCode::SUCCESS;
+    }
     let arguments = Arguments::parse();
     match start(arguments) {
         Ok(()) => ExitCode::SUCCESS,

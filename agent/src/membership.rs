@@ -186,6 +186,7 @@ pub async fn look(
         zone: config.zone.clone(),
         allow_privileged: config.allow_privileged,
         environment_files: !config.environment_file_dirs.is_empty(),
+        file_systems: config.efs.keys().cloned().collect(),
     };
     Ok(host::facts(&settings, &probed))
 }

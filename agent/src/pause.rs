@@ -1,6 +1,7 @@
 //! The image that sandboxes and pause containers are made from: one program of a kilobyte that this agent carries with
 //! it, named by its hash, and imported where it is missing.
 
+use crate::crash::{self, Place};
 use crate::engine::docker::{chain, plain};
 use longshore_docker::{Docker, tar_of_one};
 use longshore_plan::Failure;
@@ -39,7 +40,8 @@ impl Image {
     pub(crate) async fn ensure(&self) -> Result<&str, Failure> {
         let _turn = TURNS.acquire().await;
         if self.find().await?.is_none() {
-            let imported = self.docker.import(NAME, &self.tag, tar_of_one("pause", PROGRAM), &["/pause"]).await;
+            let import = self.docker.import(NAME, &self.tag, tar_of_one("pause", PROGRAM), &["/pause"]);
+            let imported = crash::around(Place::PauseImage, import).await;
             imported.map_err(|e| Failure::Passing(chain(&e)))?;
             tracing::info!(image = self.reference, "imported the image of sandboxes and pause containers");
         }

@@ -3,12 +3,14 @@
 //! Owns the socket (mode 0600: what runs on a host is root's business) and the document's outer shape. Decides
 //! nothing; the engine and the session are asked each time.
 
+use crate::disk::DiskLine;
 use crate::engine::status::EngineStatus;
 use crate::identity::Identity;
 use crate::metadata::MetadataLine;
 use crate::network::NetworkHandle;
 use crate::network::status::NetworkLine;
 use crate::session::SessionState;
+use longshore_model::InstanceHealth;
 use serde::Serialize;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -36,6 +38,9 @@ struct Document {
     engine: EngineStatus,
     network: Option<NetworkLine>,
     metadata: MetadataLine,
+    /// Absent until it was measured.
+    disk: Option<DiskLine>,
+    health: InstanceHealth,
 }
 
 #[derive(Debug, Serialize)]
@@ -71,8 +76,12 @@ pub struct StatusServer {
     pub network: NetworkHandle,
     /// The metadata endpoint's.
     pub metadata: watch::Receiver<MetadataLine>,
+    /// The disk's.
+    pub disk: watch::Receiver<Option<DiskLine>>,
     /// Who this host is, once it has joined.
     pub identity: watch::Receiver<Option<Arc<Identity>>>,
+    /// The doctor's.
+    pub health: watch::Receiver<InstanceHealth>,
 }
 
 /// Makes the socket. One that an earlier agent left is replaced.
@@ -143,6 +152,8 @@ impl StatusServer {
             engine,
             network,
             metadata: self.metadata.borrow().clone(),
+            disk: self.disk.borrow().clone(),
+            health: self.health.borrow().clone(),
         };
         let mut text = serde_json::to_vec(&document).map_err(io::Error::other)?;
         text.push(b'\n');

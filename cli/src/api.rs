@@ -3,7 +3,7 @@
 //! Owns page sizes and batch limits of the ECS API. Never prints.
 
 use crate::client::{CallError, Client, Repeat, Service};
-use longshore_ecs_api::enums::{ContainerInstanceStatus, DesiredStatus, TaskField};
+use longshore_ecs_api::enums::{ContainerInstanceField, ContainerInstanceStatus, DesiredStatus, TaskField};
 use longshore_ecs_api::requests::{
     DescribeContainerInstancesRequest, DescribeTasksRequest, ListContainerInstancesRequest, ListTasksRequest,
 };
@@ -55,6 +55,11 @@ impl Api {
             _ => Repeat::Safe,
         };
         self.client.call(Service::Ecs, R::OPERATION.name(), repeat, request)
+    }
+
+    /// Where streams are opened.
+    pub(crate) fn line(&self) -> crate::client::Line<'_> {
+        self.client.line()
     }
 
     /// Calls an operation of Systems Manager.
@@ -170,7 +175,7 @@ impl Api {
             let page = self.call(&DescribeContainerInstancesRequest {
                 cluster: Some(cluster.to_owned()),
                 container_instances: Some(ids.to_vec()),
-                include: Some(vec![longshore_ecs_api::enums::ContainerInstanceField::Tags]),
+                include: Some(vec![ContainerInstanceField::Tags, ContainerInstanceField::ContainerInstanceHealth]),
             })?;
             hosts.extend(page.container_instances.unwrap_or_default());
             failures.extend(page.failures.unwrap_or_default());

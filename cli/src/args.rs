@@ -12,7 +12,9 @@ Examples:
   longshore run job --wait=stopped -- sh -c 'exit 3'
   longshore ps                                what runs, where, on which ports
   longshore logs -f 3f2a                      what a task prints, as it does
+  longshore exec 3f2a sh                      a shell in a task's container
   longshore host join-token create            let another machine join
+  longshore image pull app:7                  have an image on every host
 
 Settings, the first that says something: the flag; LONGSHORE_*; AWS_* (AWS_ENDPOINT_URL_ECS, AWS_REGION,
 AWS_PROFILE, AWS_ACCESS_KEY_ID, ...); a profile chosen by name; ~/.config/longshore/config.toml
@@ -25,8 +27,9 @@ Exit status:
   3  settings are missing or wrong (endpoint, region, keys)
   4  the control plane could not be reached
   5  not every task found a place
-  6  a task that was waited for failed
-  7  waiting took longer than --wait-secs";
+  6  a task that was waited for failed, or a host did not get an image
+  7  waiting took longer than --wait-secs
+With exec and attach the command's own, once it runs, and 255 when it was lost.";
 
 /// Run containers the ECS way on machines you own.
 #[derive(Debug, Parser)]
@@ -74,6 +77,9 @@ pub(crate) enum Command {
     /// List, drain and remove hosts; make tokens for new ones
     #[command(subcommand)]
     Host(HostCommand),
+    /// Have images on hosts before any task needs them
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// Register, list and look at task definitions
     #[command(subcommand, name = "task-def", visible_alias = "td")]
     TaskDef(TaskDefCommand),
@@ -87,6 +93,10 @@ pub(crate) enum Command {
     Stop(StopArgs),
     /// Print what a task's containers printed, wherever it runs
     Logs(LogsArgs),
+    /// Execute a command in a container of a task that runs
+    Exec(ExecArgs),
+    /// Watch what a container prints from now on, and type into it if it takes input
+    Attach(AttachArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  longshore completions bash > /etc/bash_completion.d/longshore")]
     Completions {
@@ -167,6 +177,37 @@ pub(crate) enum HostCommand {
     /// Make, list and revoke the tokens that let machines join
     #[command(subcommand)]
     JoinToken(JoinTokenCommand),
+}
+
+/// `longshore image …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Pull an image, or all of a task definition, on hosts; done once all have it, and failed if one does not
+    #[command(after_help = "\
+Each host gets a task that ends once the images are there and runs nothing (StartTask with the tag
+longshore.pull-only=true); `longshore stop` ends it before. Hosts use their own registry credentials.
+
+Examples:
+  longshore image pull registry.lab:5000/team/app:7
+  longshore image pull --task-def web:3 --host rack1 --host rack2")]
+    Pull(ImagePullArgs),
+}
+
+/// `longshore image pull …`
+#[derive(Debug, Args)]
+pub(crate) struct ImagePullArgs {
+    /// The image, as a task definition would name it
+    #[arg(required_unless_present = "task_def", conflicts_with = "task_def")]
+    pub(crate) image: Option<String>,
+    /// All images of this task definition, each when its container would pull it: FAMILY, FAMILY:REVISION or an ARN
+    #[arg(long, value_name = "DEFINITION")]
+    pub(crate) task_def: Option<String>,
+    /// A host: its name, id, the beginning of an id, or ARN; may be repeated; all active ones when absent
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Vec<String>,
+    /// Leave hosts alone that have an image of that name, however old
+    #[arg(long, conflicts_with = "task_def")]
+    pub(crate) if_missing: bool,
 }
 
 /// A host's state, as `--status` takes it.
@@ -274,6 +315,9 @@ pub(crate) struct RunArgs {
     /// A variable of the environment: KEY=VALUE or CONTAINER:KEY=VALUE; may be repeated
     #[arg(long, short = 'e', value_name = "KEY=VALUE")]
     pub(crate) env: Vec<String>,
+    /// Let `longshore exec` and `longshore attach` into the tasks (enableExecuteCommand)
+    #[arg(long)]
+    pub(crate) exec: bool,
     /// Where tasks may run: `distinctInstance` or a cluster query expression; may be repeated
     #[arg(long, value_name = "CONSTRAINT")]
     pub(crate) constraint: Vec<String>,
@@ -383,6 +427,57 @@ pub(crate) struct LogsArgs {
     pub(crate) timestamps: bool,
 }
 
+/// `longshore exec …`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The task must have been run with `longshore run --exec` (enableExecuteCommand). The command's words are passed on as
+they are, without a shell. A terminal is made when this command has one. The exit status is the command's. When this
+command ends, so does the one in the container.
+
+Examples:
+  longshore exec 3f2a sh
+  longshore exec 3f2a --container web -- cat /etc/hosts
+  tar c files | longshore exec -i 3f2a tar x -C /data")]
+pub(crate) struct ExecArgs {
+    /// Id, beginning of an id, or ARN
+    pub(crate) task: String,
+    /// Which container; needed if there are several
+    #[arg(long, value_name = "NAME")]
+    pub(crate) container: Option<String>,
+    /// Pass standard input on; always with a terminal
+    #[arg(long, short = 'i')]
+    pub(crate) stdin: bool,
+    /// Make a terminal, though this command has none
+    #[arg(long, short = 't')]
+    pub(crate) tty: bool,
+    /// Make no terminal: standard output and standard error stay apart
+    #[arg(long, short = 'T', conflicts_with = "tty")]
+    pub(crate) no_tty: bool,
+    /// The user, as USER, UID, USER:GROUP or UID:GID; the container's when absent
+    #[arg(long, short = 'u', value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<String>,
+}
+
+/// `longshore attach …`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The task must have been run with `longshore run --exec` (enableExecuteCommand). What you type reaches a container whose
+definition says `interactive`. The keys ctrl-p ctrl-q leave a container with a terminal (`pseudoTerminal`), which goes
+on; ctrl-c leaves any other. The exit status is the container's when it ends.")]
+pub(crate) struct AttachArgs {
+    /// Id, beginning of an id, or ARN
+    pub(crate) task: String,
+    /// Which container; needed if there are several
+    #[arg(long, value_name = "NAME")]
+    pub(crate) container: Option<String>,
+    /// Pass no input on
+    #[arg(long)]
+    pub(crate) no_stdin: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -391,6 +486,19 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_commands_own_flags_are_its_own() {
+        for words in [
+            &["longshore", "exec", "3f2a", "ls", "-t", "--json"][..],
+            &["longshore", "exec", "3f2a", "--", "ls", "-t", "--json"],
+        ] {
+            match Cli::try_parse_from(words).expect("parses").command {
+                Command::Exec(exec) => assert_eq!((exec.command.len(), exec.tty), (3, false)),
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     #[test]

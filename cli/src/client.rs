@@ -220,6 +220,18 @@ pub(crate) enum ClientError {
     },
 }
 
+/// How the control plane is reached for a stream.
+pub(crate) struct Line<'a> {
+    /// Its address, without a trailing slash.
+    pub(crate) endpoint: &'a str,
+    /// For https: who is trusted, DER.
+    pub(crate) trusted: Vec<Vec<u8>>,
+    /// The variable that says that a proxy is to be asked.
+    pub(crate) proxied_by: Option<&'static str>,
+    /// Longest wait for a connection.
+    pub(crate) timeout: Duration,
+}
+
 /// The client.
 pub(crate) struct Client {
     agent: ureq::Agent,
@@ -227,6 +239,9 @@ pub(crate) struct Client {
     endpoint_source: String,
     region: String,
     credentials: Credentials,
+    trusted: Vec<ureq::tls::Certificate<'static>>,
+    proxied_by: Option<&'static str>,
+    timeout: Duration,
     /// The wall clock, for the signature's date.
     now: fn() -> SystemTime,
 }
@@ -239,8 +254,9 @@ impl Client {
             .as_ref()
             .map(|proxy| ureq::Proxy::new(&proxy.url).map_err(|_| ClientError::Proxy { variable: proxy.source }));
         let proxy = proxy.transpose()?;
+        let trusted = trusted(settings)?;
         let tls = ureq::tls::TlsConfig::builder()
-            .root_certs(ureq::tls::RootCerts::from(trusted(settings)?))
+            .root_certs(ureq::tls::RootCerts::from(trusted.clone()))
             .unversioned_rustls_crypto_provider(std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
             .build();
         let agent = ureq::Agent::config_builder()
@@ -261,6 +277,9 @@ impl Client {
             endpoint: settings.endpoint.value.clone(),
             endpoint_source: settings.endpoint.source.clone(),
             region: settings.region.value.clone(),
+            trusted,
+            proxied_by: settings.proxy.as_ref().map(|proxy| proxy.source),
+            timeout: settings.timeout,
             credentials: Credentials::new(&keys.id, &keys.secret, keys.session_token.clone(), None, "longshore"),
             now,
         })
@@ -275,6 +294,16 @@ impl Client {
         input: &I,
     ) -> Result<O, CallError> {
         self.call_in(&self.region, service, operation, repeat, input)
+    }
+
+    /// Where streams are opened that are no calls.
+    pub(crate) fn line(&self) -> Line<'_> {
+        Line {
+            endpoint: &self.endpoint,
+            trusted: self.trusted.iter().map(|certificate| certificate.der().to_vec()).collect(),
+            proxied_by: self.proxied_by,
+            timeout: self.timeout,
+        }
     }
 
     /// The same in another region than that of the settings.
@@ -407,7 +436,7 @@ fn trusted(settings: &Settings) -> Result<Vec<ureq::tls::Certificate<'static>>, 
 }
 
 /// The code and text of an error body, as AWS writes them: `{"__type": "ns#Code:url", "message" or "Message"}`.
-fn refusal(body: &[u8]) -> Option<(String, String)> {
+pub(crate) fn refusal(body: &[u8]) -> Option<(String, String)> {
     let body: serde_json::Value = serde_json::from_slice(body).ok()?;
     let text = |key: &str| body.get(key).and_then(serde_json::Value::as_str);
     let kind = text("__type")?;

@@ -131,6 +131,15 @@ pub(crate) enum Fault {
         /// How long.
         waited: Duration,
     },
+    /// A command in a container ended otherwise than well, or a signal ended this one.
+    #[error("the command ended with exit status {status}")]
+    Ended {
+        /// The exit status of both.
+        status: u8,
+    },
+    /// The stream of a command could not be opened, or broke.
+    #[error(transparent)]
+    Stream(#[from] crate::stream::StreamError),
     /// The result could not be written.
     #[error("could not write the result")]
     Output(#[from] std::io::Error),
@@ -156,6 +165,8 @@ impl Fault {
             Self::NotPlaced { .. } => 5,
             Self::TaskFailed { .. } => 6,
             Self::TimedOut { .. } => 7,
+            Self::Ended { status } => *status,
+            Self::Stream(error) => error.status(),
         }
     }
 
@@ -163,6 +174,7 @@ impl Fault {
     pub(crate) fn hint(&self) -> Option<String> {
         let text = match self {
             Self::Call(error) => return error.hint(),
+            Self::Stream(error) => return error.hint(),
             Self::Missing { hint, .. } => hint,
             Self::Ambiguous { .. } => "Give more of the id, or the ARN.",
             Self::OtherRegion { theirs, .. } => return Some(format!("Use --region {theirs}.")),
@@ -181,6 +193,7 @@ impl Fault {
             | Self::Argument { .. }
             | Self::Failures { .. }
             | Self::TaskFailed { .. }
+            | Self::Ended { .. }
             | Self::Output(_) => return None,
         };
         Some(text.to_owned())
@@ -188,6 +201,10 @@ impl Fault {
 
     /// Whether the reader of our output went away, as `head` does: no fault of anybody's.
     pub(crate) fn reader_left(&self) -> bool {
-        matches!(self, Self::Output(e) if e.kind() == std::io::ErrorKind::BrokenPipe)
+        let source = match self {
+            Self::Output(source) | Self::Stream(crate::stream::StreamError::Local { source, .. }) => source,
+            _ => return false,
+        };
+        source.kind() == std::io::ErrorKind::BrokenPipe
     }
 }

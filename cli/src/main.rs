@@ -16,6 +16,8 @@ mod output;
 mod profile;
 mod progress;
 mod settings;
+mod stream;
+mod terminal;
 mod wait;
 
 use args::{Cli, Command};
@@ -34,6 +36,8 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) if fault.reader_left() => ExitCode::SUCCESS,
+        // It has said what it had to say.
+        Err(Fault::Ended { status }) => ExitCode::from(status),
         Err(fault) => {
             complain(&fault);
             ExitCode::from(fault.status())

@@ -27,6 +27,13 @@ impl Progress {
     }
 }
 
+impl Progress {
+    /// Prints a line that stays, terminal or not.
+    pub(crate) fn tell(&self, line: &str) {
+        self.bar.suspend(|| eprintln!("{line}"));
+    }
+}
+
 impl Drop for Progress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();

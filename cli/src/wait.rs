@@ -28,11 +28,20 @@ pub(crate) fn until<T>(
     what: &str,
     mut look: impl FnMut() -> Result<Result<T, String>, Fault>,
 ) -> Result<T, Fault> {
+    until_telling(limit, what, |_| look())
+}
+
+/// The same with something to tell on the way.
+pub(crate) fn until_telling<T>(
+    limit: Duration,
+    what: &str,
+    mut look: impl FnMut(&Progress) -> Result<Result<T, String>, Fault>,
+) -> Result<T, Fault> {
     let started = Instant::now();
     let progress = Progress::start(format!("waiting for {what}"));
     let mut pause = FASTEST;
     loop {
-        let missing = match look() {
+        let missing = match look(&progress) {
             Ok(Ok(done)) => return Ok(done),
             Ok(Err(missing)) => missing,
             Err(Fault::Call(error)) if error.passing() && started.elapsed() < limit => {
@@ -78,7 +87,7 @@ pub(crate) fn tasks(
 }
 
 /// How many tasks are in which state, as in `2 PENDING, 1 RUNNING`.
-fn census(tasks: &[Task]) -> String {
+pub(crate) fn census(tasks: &[Task]) -> String {
     let mut counts: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
     for task in tasks {
         *counts.entry(task.last_status.as_deref().unwrap_or("UNKNOWN")).or_default() += 1;

@@ -169,6 +169,69 @@ fn tasks_without_a_place_are_status_5_with_reasons() {
     assert!(ran.stderr.contains("0 of 1 tasks found a place: RESOURCE:MEMORY (rack7)"), "{}", ran.stderr);
 }
 
+#[test]
+fn an_image_is_pulled_by_tasks_that_run_nothing_and_every_host_is_told_of() {
+    const OTHER: &str = "0000000000000000fedcba9876543210";
+    let looked = AtomicUsize::new(0);
+    let arn = |id: &str| format!("{PREFIX}:container-instance/prod/{id}");
+    let of = move |id: &str, status: &str, more: Value| {
+        let mut task = task(
+            status,
+            json!({"taskArn": format!("{PREFIX}:task/prod/{id}"),
+            "containerInstanceArn": arn(id), "pullStartedAt": 1_700_000_000.5,
+            "stopCode": "EssentialContainerExited"}),
+        );
+        let image = json!({"name": "image", "image": "reg/app:1", "lastStatus": status});
+        task["containers"] = json!([image]);
+        more.as_object().into_iter().flatten().for_each(|(k, v)| task["containers"][0][k] = v.clone());
+        task
+    };
+    let endpoint = Endpoint::new(move |operation, body| match operation {
+        "ListContainerInstances" => ok(json!({"containerInstanceArns": [arn(HOST), arn(OTHER)]})),
+        "RegisterTaskDefinition" if body["containerDefinitions"][0]["image"] == "a b" => {
+            refused("ClientException", "Container.image contains invalid characters.")
+        }
+        "RegisterTaskDefinition" => {
+            ok(json!({"taskDefinition": {"taskDefinitionArn": format!("{PREFIX}:task-definition/pull:1")}}))
+        }
+        "DeregisterTaskDefinition" | "DeleteTaskDefinitions" => ok(json!({})),
+        "StartTask" if body["containerInstances"].as_array().is_some_and(|all| all.len() == 1) => {
+            ok(json!({"tasks": [], "failures": [{"arn": arn(HOST), "reason": "AGENT"}]}))
+        }
+        "StartTask" => ok(json!({"tasks": [of(HOST, "PENDING", json!({})), of(OTHER, "PENDING", json!({}))]})),
+        "DescribeTasks" => {
+            let failed = json!({"reason": "CannotPullContainerError: no room"});
+            let second = match looked.fetch_add(1, Ordering::SeqCst) {
+                0 => of(OTHER, "PENDING", json!({})),
+                _ => of(OTHER, "STOPPED", failed),
+            };
+            let pulled = json!({"exitCode": 0, "imageDigest": "sha256:12"});
+            ok(json!({"tasks": [of(HOST, "STOPPED", pulled), second]}))
+        }
+        other => small_cluster(other, body),
+    });
+    let ran = endpoint.run(&["image", "pull", "reg/app:1"]).expect(6);
+    assert!(ran.stdout.contains("rack7") && ran.stdout.contains("sha256:12"), "{}", ran.stdout);
+    for line in
+        ["rack7: pulled\n", ": pulling\n", ": CannotPullContainerError: no room", "1 of 2 hosts have the images"]
+    {
+        assert!(ran.stderr.contains(line), "{line}: {}", ran.stderr);
+    }
+    let calls = endpoint.calls();
+    let start = calls.iter().find(|call| call.target.ends_with("StartTask")).expect("it was called");
+    assert_eq!(start.body["tags"], json!([{"key": "longshore.pull-only", "value": "true"}]));
+    let gone = calls.iter().find(|call| call.target.ends_with("DeleteTaskDefinitions")).expect("nothing stays");
+    assert_eq!(gone.body["taskDefinitions"], json!([format!("{PREFIX}:task-definition/pull:1")]));
+
+    let ran = endpoint.run(&["image", "pull", "a b"]).expect(2);
+    assert!(ran.stderr.contains("the image `a b`: Container.image contains invalid characters"), "{}", ran.stderr);
+    let ran = endpoint.run(&["image", "pull", "--task-def", "web:3", "--host", HOST]).expect(6);
+    assert!(ran.stderr.contains("0 of 1 hosts have the images; AGENT (rack7)"), "{}", ran.stderr);
+    let ran = endpoint.run(&["image", "pull", "app", "--host", "rack8"]).expect(1);
+    assert!(ran.stderr.contains("there is no host `rack8`"), "{}", ran.stderr);
+    endpoint.run(&["image", "pull"]).expect(2);
+}
+
 /// A task that is pending, then running, then stopped, one step each time it is looked at.
 fn living(code: i32) -> Endpoint {
     let looked = AtomicUsize::new(0);

@@ -108,6 +108,12 @@ keys! {
     task_network_mtu: u16, "LONGSHORE_CONTROL_TASK_NETWORK_MTU", default "1450", example "";
     /// Mebibytes that log groups may take in the data directory. When they take more, the oldest events go first.
     log_store_mib: u64, "LONGSHORE_CONTROL_LOG_STORE_MIB", default "4096", example "";
+    /// Seconds after which a command that `longshore exec` runs in a container, or an attachment, is ended because
+    /// nothing went to or fro.
+    exec_idle_secs: u64, "LONGSHORE_CONTROL_EXEC_IDLE_SECS", default "1200", example "";
+    /// Whether the log and tasks' histories have the arguments of such commands, which may be secret, and not only the
+    /// program, how many arguments it had, and who ran it.
+    exec_log_arguments: bool, "LONGSHORE_CONTROL_EXEC_LOG_ARGUMENTS", default "false", example "";
     /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,longshore_control::agents=debug`.
     log_level: String, "LONGSHORE_CONTROL_LOG_LEVEL", default "\"info\"", example "";
     /// How log lines look: `text` or `json`.
@@ -169,6 +175,10 @@ pub struct Config {
     pub network: NetworkConfig,
     /// The key `log_store_mib`, in bytes.
     pub log_store_bytes: u64,
+    /// See the key `exec_idle_secs`.
+    pub exec_idle: Duration,
+    /// See the key `exec_log_arguments`.
+    pub exec_log_arguments: bool,
     /// See the key `log_level`.
     pub log_level: String,
     /// See the key `log_format`.
@@ -270,6 +280,8 @@ impl Config {
         in_range("max_agents", max_agents as u64, 1, 1_000_000)?;
         let log_store_mib = keys.log_store_mib.expect(present);
         in_range("log_store_mib", log_store_mib, 16, 1 << 30)?;
+        let exec_idle = keys.exec_idle_secs.expect(present);
+        in_range("exec_idle_secs", exec_idle, 1, 604_800)?;
         let network = task_network(&keys)?;
         let log_level = keys.log_level.expect(present);
         if let Err(error) = log_level.parse::<tracing_subscriber::filter::Targets>() {
@@ -299,6 +311,8 @@ impl Config {
             max_agents,
             network,
             log_store_bytes: log_store_mib << 20,
+            exec_idle: Duration::from_secs(exec_idle),
+            exec_log_arguments: keys.exec_log_arguments.expect(present),
             log_level,
             log_format: keys.log_format.expect(present),
         })
@@ -460,6 +474,7 @@ mod tests {
             ("log_format = \"xml\"", "log_format"),
             ("agent_certificate_secs = 0", "agent_certificate_secs"),
             ("max_agents = -1", "max_agents"),
+            ("exec_idle_secs = 0", "exec_idle_secs"),
             ("task_network = \"10.77.0.0\"", "task_network"),
             ("task_network = \"10.77.1.0/16\"", "task_network"),
             ("task_network = \"10.77.0.0/24\"", "task_network"),

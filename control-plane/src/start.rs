@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::files::{self, FileError};
 use crate::http;
 use crate::pki::{Authority, PkiError, ServerCertificate};
-use longshore_core::{Controller, Core, CoreConfig, FirstStart, OpenError, OwnerError, SealingKey};
+use longshore_core::{Controller, Core, CoreConfig, ExecConfig, FirstStart, OpenError, OwnerError, SealingKey};
 use longshore_logs::{LogError, Logs};
 use longshore_store::{EmbeddedStore, OpenError as StoreError};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -146,6 +146,7 @@ pub async fn run(config: Config, shutdown: CancellationToken, ready: impl FnOnce
         healthy_after: config.service_healthy_after,
         ca_fingerprint: authority.fingerprint(),
         network: config.network,
+        exec: ExecConfig { idle: config.exec_idle, log_arguments: config.exec_log_arguments },
     };
     let (core, owner) = Core::open(core_config, Arc::clone(&store) as _, sealing_key, first).await?;
     let api = listen("api_listen", config.api_listen).await?;

@@ -33,7 +33,22 @@ pub struct Resources {
     pub reserved_udp: BTreeSet<u16>,
     /// Ids of the GPUs, empty on most hosts.
     pub gpu_ids: Vec<String>,
+    /// MiB of the file system that holds images and what containers write; 0 when the host did not say.
+    #[serde(default)]
+    pub disk_mib: u32,
 }
+
+/// What a host says of its disk, from time to time.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DiskStatus {
+    /// MiB that are free and that none of its tasks was promised.
+    pub free_mib: u32,
+    /// Why it should be given no task; absent while it can take some. For people, at most [`MAX_DISK_REASON_CHARS`].
+    pub short: Option<String>,
+}
+
+/// Characters of [`DiskStatus::short`].
+pub const MAX_DISK_REASON_CHARS: usize = 1024;
 
 /// Versions of the software on a host.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -33,6 +33,9 @@ pub enum IdError {
         /// The prefix.
         prefix: &'static str,
     },
+    /// Not an image's digest.
+    #[error("must be `sha256:` and 64 lower-case hexadecimal digits, or `sha512:` and 128")]
+    NotDigest,
     /// Not a hardware address.
     #[error("must be six pairs of hexadecimal digits, separated by `:`")]
     NotMac,
@@ -209,6 +212,10 @@ hex_id!(
 hex_id!(
     /// A container instance (a host that joined a cluster): 32 lower-case hexadecimal digits.
     InstanceId
+);
+hex_id!(
+    /// One run of a command in a container, or one attachment to it: 32 lower-case hexadecimal digits.
+    ExecId
 );
 
 /// The number of a change to what an agent should run. Never falls for one control plane; 0 is "nothing yet".

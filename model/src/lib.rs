@@ -5,9 +5,13 @@
 
 pub mod arn;
 pub mod assignment;
+pub mod exec;
+pub mod health;
 pub mod host;
 pub mod id;
+pub mod image;
 pub mod lifecycle;
+pub mod multiline;
 pub mod network;
 pub mod probe;
 pub mod report;
@@ -18,11 +22,21 @@ pub mod volume;
 
 pub use arn::Arn;
 pub use assignment::{AssignedTask, Assignment};
-pub use host::{
-    Attribute, HostFacts, HostVersions, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES, MAX_HOST_TEXT_CHARS, Resources,
+pub use exec::{
+    EXEC_CHUNK, EXEC_WINDOW, ExecInput, ExecOrder, ExecOutput, ExecWhat, FRAME_HEADER, FrameError, MAX_EXEC_BYTES,
+    MAX_EXEC_WORDS, TerminalSize, frame_header, join_words, split_words,
 };
-pub use id::{AccountId, ClusterKey, ClusterName, ContainerName, Generation, IdError, InstanceId, Region, TaskId};
+pub use health::{CheckResult, CheckStatus, InstanceHealth};
+pub use host::{
+    Attribute, DiskStatus, HostFacts, HostVersions, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES, MAX_DISK_REASON_CHARS,
+    MAX_HOST_TEXT_CHARS, Resources,
+};
+pub use id::{
+    AccountId, ClusterKey, ClusterName, ContainerName, ExecId, Generation, IdError, InstanceId, Region, TaskId,
+};
+pub use image::ImageDigest;
 pub use lifecycle::{Backoff, Dependency, HealthCheck, Lifecycle, RestartPolicy};
+pub use multiline::{DATETIME_FORMAT, EventStart, MULTILINE_PATTERN, MultilineError};
 pub use network::{
     AwsvpcSpec, Bandwidth, EniId, EniReport, GroupId, GroupRules, LEASE_LENGTH, LEASE_LENGTHS, Lease, Mac,
     MemberChanges, NetworkChanges, NetworkConfig, NetworkHealth, NetworkState, NetworkStatus, NetworkUpdate, Overlay,
@@ -36,4 +50,6 @@ pub use spec::{
 };
 pub use state::{ContainerCondition, ContainerStatus, DesiredStatus, HealthStatus, StopCode, TaskStatus};
 pub use time::Timestamp;
-pub use volume::{DockerVolume, MountPoint, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom};
+pub use volume::{
+    DockerVolume, EfsVolume, MountPoint, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom, is_file_system_id,
+};

@@ -1,6 +1,7 @@
 //! What an agent is asked to run: a task definition with its overrides applied, and nothing left to decide.
 
 use crate::id::{ClusterName, ContainerName, TaskId};
+use crate::image::ImageDigest;
 use crate::lifecycle::Lifecycle;
 use crate::network::AwsvpcSpec;
 use crate::volume::{MountPoint, VolumeSpec, VolumesFrom};
@@ -222,6 +223,14 @@ pub struct ContainerSpec {
     pub arn_id: String,
     /// The image as written in the definition.
     pub image: String,
+    /// The digest that `image` was resolved to for other tasks started together with this one: it is to be this very
+    /// image, whatever the tag means by now. Absent while that is not known, and where each task resolves it anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_digest: Option<ImageDigest>,
+    /// The secret with the credentials that its registry wants, by name or ARN, as written in the definition. The agent
+    /// asks the control plane for its value when it pulls; the value is never here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository_credentials: Option<String>,
     /// Whether the task ends with it.
     pub essential: bool,
     /// CPU units, 0 for the least share.
@@ -293,7 +302,7 @@ pub struct ContainerSpec {
     pub lifecycle: Lifecycle,
 }
 
-/// A task as an agent runs it. Never changes for one task id.
+/// A task as an agent runs it. Never changes for one task id, but for the digests of images, which come to be known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskSpec {
     /// The task.
@@ -323,10 +332,17 @@ pub struct TaskSpec {
     pub cpu_units: Option<u32>,
     /// Hard limit of all its containers together in MiB, when given.
     pub memory_mib: Option<u32>,
+    /// MiB that its containers may write in all: to their file systems, to volumes that live as long as the task, and as
+    /// output that the host keeps. Absent for no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ephemeral_storage_mib: Option<u32>,
     /// Containers, in the definition's order, names unique, at least one essential.
     pub containers: Vec<ContainerSpec>,
     /// Volumes, names unique.
     pub volumes: Vec<VolumeSpec>,
+    /// Only its images are wanted on the host: nothing of it is made or run, and it is over once they are there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pull_only: bool,
     /// The launch type as requested, for metadata; empty when it is not known.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub launch_type: String,

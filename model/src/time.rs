@@ -33,6 +33,13 @@ impl Timestamp {
         Self(self.0.saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
     }
 
+    /// This point by a clock that was moved by so many milliseconds, back when negative; saturates at the ends of the
+    /// range.
+    #[must_use]
+    pub const fn moved(self, millis: i64) -> Self {
+        Self(self.0.saturating_add(millis))
+    }
+
     /// How long from `earlier` to this point; zero when `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

@@ -37,6 +37,24 @@ pub enum VolumeSource {
     Task,
     /// A volume of the engine's, made by one of its volume drivers.
     Docker(DockerVolume),
+    /// A directory of a file system of EFS. It outlives the task; the host knows which NFS export stands for it.
+    Efs(EfsVolume),
+}
+
+/// A directory of a file system of EFS.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EfsVolume {
+    /// The file system; see [`is_file_system_id`].
+    pub file_system: String,
+    /// The directory in it, an absolute path.
+    pub root_directory: String,
+}
+
+/// Whether this is the id of a file system of EFS: `fs-` and up to 40 letters or digits.
+#[must_use]
+pub fn is_file_system_id(text: &str) -> bool {
+    let rest = text.strip_prefix("fs-").unwrap_or_default();
+    (1..=40).contains(&rest.len()) && rest.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
 /// How long a volume of the engine's lives.
@@ -90,7 +108,8 @@ impl VolumeSpec {
     #[must_use]
     pub const fn lives_with_task(&self) -> bool {
         match &self.source {
-            VolumeSource::Task => true,
+            // Of a file system the engine has no more than where to mount it from.
+            VolumeSource::Task | VolumeSource::Efs(_) => true,
             VolumeSource::Docker(volume) => matches!(volume.scope, VolumeScope::Task),
             VolumeSource::Host { .. } => false,
         }
@@ -101,7 +120,7 @@ impl VolumeSpec {
     pub const fn is_shared(&self) -> bool {
         match &self.source {
             VolumeSource::Docker(volume) => matches!(volume.scope, VolumeScope::Shared { .. }),
-            VolumeSource::Task | VolumeSource::Host { .. } => false,
+            VolumeSource::Task | VolumeSource::Host { .. } | VolumeSource::Efs(_) => false,
         }
     }
 }

@@ -33,7 +33,7 @@ fn entries(text: &str) -> BTreeMap<String, String> {
 }
 
 /// Keys whose value in the example is one, as they have no default.
-const AGENT_EXAMPLES: [&str; 8] = [
+const AGENT_EXAMPLES: [&str; 10] = [
     "control",
     "cluster",
     "token_file",
@@ -41,6 +41,8 @@ const AGENT_EXAMPLES: [&str; 8] = [
     "zone",
     "registry_auth_file",
     "environment_file_dirs",
+    "environment_file_ca",
+    "efs",
     "underlay",
 ];
 

@@ -35,3 +35,31 @@ impl fmt::Debug for v1::JoinRequest {
             .finish_non_exhaustive()
     }
 }
+
+impl fmt::Debug for v1::RegistryCredentialsResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistryCredentialsResponse").field("refused", &self.refused).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for v1::ExecCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExecCommand")
+            .field("program", &self.argv.first())
+            .field("arguments", &self.argv.len().saturating_sub(1))
+            .field("user", &self.user)
+            .finish()
+    }
+}
+
+impl fmt::Debug for v1::ExecFromAgent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExecFromAgent").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for v1::ExecToAgent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExecToAgent").finish_non_exhaustive()
+    }
+}

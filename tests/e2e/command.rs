@@ -1,6 +1,6 @@
 //! The `longshore` command against a real fleet, and the `aws` command beside it.
 
-use std::process::Output;
+use std::process::{Command, Output};
 
 use longshore_tests::lab::product::REGION;
 use longshore_tests::lab::{Lab, host};
@@ -8,14 +8,24 @@ use serde_json::Value;
 
 use super::support::*;
 
-pub(super) fn longshore(lab: &Lab, args: &[&str]) -> Output {
+/// The command, ready to be given arguments.
+pub(super) fn longshore_command(lab: &Lab) -> Command {
     let mut command = lab.ctl().net_command(&host::program("longshore").unwrap());
+    set_up(lab, &mut command);
+    command
+}
+
+/// Tells a program of the lab's control plane.
+pub(super) fn set_up(lab: &Lab, command: &mut Command) {
     command.env("AWS_ENDPOINT_URL_ECS", lab.endpoint()).env("AWS_ENDPOINT_URL", lab.endpoint());
     command.env("AWS_ACCESS_KEY_ID", &lab.control().key().id);
     command.env("AWS_SECRET_ACCESS_KEY", &lab.control().key().secret);
     command.env("AWS_REGION", REGION).env("HOME", lab.dir());
     command.env_remove("AWS_PROFILE").env_remove("AWS_SESSION_TOKEN");
-    command.args(args).output().unwrap()
+}
+
+pub(super) fn longshore(lab: &Lab, args: &[&str]) -> Output {
+    longshore_command(lab).args(args).output().unwrap()
 }
 
 #[track_caller]

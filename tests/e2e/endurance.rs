@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::support::*;
 
 /// What tells one start of a container from another.
-fn births(lab: &Lab, arns: &[String]) -> Vec<(Value, Value)> {
+pub(crate) fn births(lab: &Lab, arns: &[String]) -> Vec<(Value, Value)> {
     let of = |task: &Value| {
         let arn = task["taskArn"].as_str().unwrap();
         let seen = inspect(node_of(lab, task), arn, "main");

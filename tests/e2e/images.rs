@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 use super::fields::{docker, exec, idle, stop};
 use super::support::*;
 
-const REGISTRY: &str = "127.0.0.1:5000";
+pub(crate) const REGISTRY: &str = "127.0.0.1:5000";
 const IMAGE: &str = "127.0.0.1:5000/team/app:1";
 /// The user `puller` with the password `pull-me`.
 const HTPASSWD: &str = "puller:$2b$04$dXZrdsU1im.KL.er9ERDreYwMU6RL2I9Syfh2G07gwWEDtrM/zE22\n";
 
 /// A registry on the host's loopback that wants a password.
-fn start_registry(node: &Node) -> Process {
+pub(crate) fn start_registry(node: &Node) -> Process {
     let dir = node.host.dir().join("registry");
     fs::create_dir_all(&dir).unwrap();
     fs::write(dir.join("htpasswd"), HTPASSWD).unwrap();
@@ -38,11 +38,16 @@ fn start_registry(node: &Node) -> Process {
 
 /// Puts busybox into the registry, with a mark of its own each time, and forgets it here.
 fn push(node: &Node, mark: &str) {
+    push_as(node, IMAGE, mark, &format!("echo {mark} >/mark"));
+}
+
+/// Puts what a script makes of busybox into the registry as `image`, and forgets it here.
+pub(crate) fn push_as(node: &Node, image: &str, mark: &str, script: &str) {
     let client = node.host.dir().join("client");
     let client = client.to_str().unwrap();
     let name = format!("mark-{mark}");
-    docker(node, &["run", "--name", &name, "--net", "none", "busybox", "sh", "-c", &format!("echo {mark} >/mark")]);
-    docker(node, &["commit", "-c", "CMD [\"sh\"]", &name, IMAGE]);
+    docker(node, &["run", "--name", &name, "--net", "none", "busybox", "sh", "-c", script]);
+    docker(node, &["commit", "-c", "CMD [\"sh\"]", &name, image]);
     docker(node, &["rm", &name]);
     wait_until("the registry", DEADLINE, || {
         node.host.run(
@@ -52,8 +57,8 @@ fn push(node: &Node, mark: &str) {
         Ok(true)
     })
     .unwrap();
-    docker(node, &["--config", client, "push", IMAGE]);
-    docker(node, &["rmi", "-f", IMAGE]);
+    docker(node, &["--config", client, "push", image]);
+    docker(node, &["rmi", "-f", image]);
 }
 
 fn write_private(path: &Path, text: &str, mode: u32) {

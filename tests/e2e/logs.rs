@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use super::command::{longshore, ok};
 use super::support::*;
 
-const GROUP: &str = "/ecs/lab";
+pub(super) const GROUP: &str = "/ecs/lab";
 
 /// A container with the log driver awslogs; `more` holds further options.
-fn talker(name: &str, script: &str, more: Value) -> Value {
+pub(super) fn talker(name: &str, script: &str, more: Value) -> Value {
     let mut options = json!({"awslogs-group": GROUP, "awslogs-region": REGION, "awslogs-stream-prefix": "lab"});
     merge(&mut options, more);
     let mut container = shell(name, script);
@@ -22,7 +22,7 @@ fn talker(name: &str, script: &str, more: Value) -> Value {
     container
 }
 
-fn logs(lab: &Lab, op: &str, args: Value) -> Value {
+pub(super) fn logs(lab: &Lab, op: &str, args: Value) -> Value {
     lab.call("logs", op, args).unwrap().unwrap_or_else(|error| panic!("{op}: {error}"))
 }
 
@@ -30,12 +30,12 @@ fn refused(lab: &Lab, op: &str, args: Value) -> ApiError {
     lab.call("logs", op, args).unwrap().expect_err(op)
 }
 
-fn stream_name(arn: &str, container: &str) -> String {
+pub(super) fn stream_name(arn: &str, container: &str) -> String {
     format!("lab/{container}/{}", id(arn))
 }
 
 /// Everything in a stream, page by page; nothing when there is no such stream yet.
-fn lines(lab: &Lab, stream: &str) -> Vec<String> {
+pub(super) fn lines(lab: &Lab, stream: &str) -> Vec<String> {
     let (mut all, mut token) = (Vec::new(), None);
     loop {
         let mut args = json!({"logGroupName": GROUP, "logStreamName": stream, "startFromHead": true, "limit": 700});

@@ -1,6 +1,6 @@
 //! What containers ask about themselves at 169.254.170.2, from inside, in every network mode.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_tests::lab::{Agent, Lab, LabConfig, Node, wait_for, wait_until};
 use serde_json::{Value, json};
@@ -334,6 +334,33 @@ fn for_the_host(node: &Node, inside: &Inside<'_>) {
     assert_eq!(json(&format!("http://127.0.0.1:51678/v1/tasks?dockerid={short}")), one);
 
     let page = ask("http://127.0.0.1:51680/metrics");
+    let samples = read_exposition(&page);
+    let least = |name: &str, least: f64| {
+        let value = samples.get(name).copied();
+        assert!(value.is_some_and(|value| value >= least), "{name} is {value:?}: {page}");
+    };
+    least("longshore_session_streams_total", 1.0);
+    least("longshore_session_reports_total", 3.0);
+    least("longshore_session_reports_waiting", 0.0);
+    least("longshore_ledger_writes_total", 3.0);
+    least("longshore_ledger_saves_total", samples["longshore_ledger_writes_total"]);
+    assert!(samples["longshore_ledger_write_seconds_total"] > 0.0, "{page}");
+    for call in ["starting", "creating", "listing", "inspecting"] {
+        least(&format!("longshore_docker_calls_total{{call=\"{call}\"}}"), 1.0);
+        assert!(samples[&format!("longshore_docker_call_seconds_total{{call=\"{call}\"}}")] > 0.0, "{page}");
+    }
+    least("longshore_docker_calls_total{call=\"starting\"}", 3.0);
+    least("longshore_health_ok{check=\"CONTAINER_RUNTIME\"}", 1.0);
+    least("longshore_host_memory_held_bytes", f64::from(3 << 20));
+    let of = |metric: &str| {
+        let found = samples.iter().find(|(name, _)| {
+            name.starts_with(&format!("longshore_container_{metric}{{")) && name.contains(id(inside.arn()))
+        });
+        *found.unwrap_or_else(|| panic!("no {metric}: {page}")).1
+    };
+    assert_eq!((of("restarts_total"), of("restart_pending"), of("early_ends")), (0.0, 0.0, 0.0));
+    assert!(of("network_received_packets_total") > 0.0, "{page}");
+    assert!(of("memory_working_set_bytes") <= of("memory_usage_bytes"), "{page}");
     for metric in ["cpu_seconds_total", "memory_usage_bytes", "network_received_bytes_total", "disk_read_bytes_total"] {
         let labels = format!("family=\"meta-bridge\",task=\"{}\",container=\"main\"}} ", id(inside.arn()));
         let line = page
@@ -349,6 +376,45 @@ fn for_the_host(node: &Node, inside: &Inside<'_>) {
         let said = inside.sh(&format!("echo | nc -w 3 172.17.0.1 {port} 2>&1"));
         assert!(said.contains("refused"), "{port} is the host's own: {said}");
     }
+}
+
+/// Reads a page as a Prometheus server does (text format 0.0.4): each family at one place with HELP and TYPE before its
+/// samples, names and labels of the right form, numbers, and no sample twice. Gives the samples.
+fn read_exposition(page: &str) -> BTreeMap<String, f64> {
+    let is_name = |text: &str| {
+        let mut chars = text.chars();
+        chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+            && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    let (mut samples, mut families) = (BTreeMap::new(), BTreeSet::new());
+    let (mut help, mut family) = (None, None);
+    assert!(page.ends_with('\n'), "the last line has no end");
+    for line in page.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, text) = rest.split_once(' ').unwrap_or_else(|| panic!("no text: {line}"));
+            assert!(!text.trim().is_empty() && is_name(name) && families.insert(name.to_owned()), "{line}");
+            help = Some(name.to_owned());
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap_or_else(|| panic!("no type: {line}"));
+            assert_eq!(help.as_deref(), Some(name), "{line}");
+            assert!(kind == "gauge" || kind == "counter", "{line}");
+            assert!((kind == "counter") == name.ends_with("_total"), "counters, and they alone, are totals: {line}");
+            family = Some(name.to_owned());
+        } else {
+            let (what, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no value: {line}"));
+            let (name, labels) = what.split_once('{').map_or((what, None), |(name, rest)| (name, Some(rest)));
+            assert_eq!(family.as_deref(), Some(name), "a sample outside its family: {line}");
+            if let Some(labels) = labels {
+                let labels = labels.strip_suffix("\"}").unwrap_or_else(|| panic!("labels without end: {line}"));
+                for pair in labels.split("\",") {
+                    assert!(pair.split_once("=\"").is_some_and(|(name, _)| is_name(name)), "{line}");
+                }
+            }
+            let value: f64 = value.parse().unwrap_or_else(|_| panic!("no number: {line}"));
+            assert!(samples.insert(what.to_owned(), value).is_none(), "twice: {line}");
+        }
+    }
+    samples
 }
 
 /// A machine that stands for a cloud answers the host at 169.254.169.254. Its tasks do not reach it, also on a host

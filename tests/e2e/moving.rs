@@ -1,8 +1,9 @@
 //! Hosts that join anew: as another instance, of another control plane that is younger than what they knew.
 
-use longshore_tests::lab::{Agent, Lab, LabConfig, Node, host, wait_until};
+use longshore_tests::lab::{Agent, Lab, LabConfig, Node, host, wait_for, wait_until};
 use serde_json::{Value, json};
 
+use super::command::{longshore, ok};
 use super::support::*;
 
 /// Runs `longshore-agent join --again` on a host whose agent does not run.
@@ -124,4 +125,48 @@ fn a_deregistered_host_joins_anew_and_leaves_its_former_tasks() {
     let now = run_one(&lab, &plain, json!({}));
     running(&lab, &now);
     wait_only(node, &[&now]);
+}
+
+/// The control plane gives the port of a task that it does not know any more. The host does not, and says why.
+#[test]
+fn a_task_waits_for_what_a_former_one_still_has_and_nobody_else_does() {
+    let lab =
+        Lab::new(LabConfig { hosts: 1, agent: "cleanup_wait = \"1s\"\n".to_owned(), ..LabConfig::default() }).unwrap();
+    let node = lab.node(0);
+    let mut slow = shell("main", "trap '' TERM; echo ready; while true; do sleep 0.2; done");
+    let port = json!([{"containerPort": 80, "hostPort": 7799}]);
+    merge(&mut slow, json!({"stopTimeout": 20, "portMappings": port}));
+    let former = run_one(&lab, &register(&lab, "slow", json!([slow]), json!({})), json!({}));
+    running(&lab, &former);
+    wait_ready(node, &former, "main");
+    let first = lab.instances().unwrap().remove(0)["containerInstanceArn"].clone();
+    lab.ecs("deregister_container_instance", json!({"containerInstance": first, "force": true})).unwrap();
+    node.agent.terminate().unwrap();
+    std::fs::remove_file(node.host.dir().join("agent/identity.json")).unwrap();
+    Agent::write_token(&node.host, &lab.join_token(json!({})).unwrap()).unwrap();
+    node.launch_agent().unwrap();
+    lab.wait_connected(1, DEADLINE).unwrap();
+
+    let mut same = sleeper();
+    merge(&mut same, json!({"portMappings": port}));
+    let second = run_one(&lab, &register(&lab, "same", json!([same]), json!({})), json!({}));
+    let third = run_one(&lab, &register(&lab, "other", json!([sleeper()]), json!({})), json!({}));
+    running(&lab, &third);
+    let waits = format!("host port 7799/tcp, which task {} (stopping since ", id(&former));
+    let reason = wait_for("the reason of the wait", DEADLINE, || {
+        let now = task(&lab, &second);
+        anyhow::ensure!(now["lastStatus"] == "PENDING", "{now:#}");
+        Ok(container(&now, "main")["reason"].as_str().filter(|why| why.contains(&waits)).map(str::to_owned))
+    })
+    .unwrap();
+    assert!(reason.starts_with("Waiting for host port"), "{reason}");
+    let described = ok(&longshore(&lab, &["describe", id(&second)]));
+    assert!(described.contains(&reason) && described.contains(&format!("waits for {waits}")), "{described}");
+    let url = format!("http://127.0.0.1:51678/v1/tasks?taskarn={second}");
+    let told: Value = serde_json::from_str(&node.host.run("busybox", &["wget", "-qO-", &url]).unwrap()).unwrap();
+    assert!(told["WaitingFor"].as_str().is_some_and(|what| what.contains(&waits)), "{told}");
+    assert_eq!(Agent::status(&node.host).unwrap()["waiting_for_room"], 1);
+
+    running(&lab, &second);
+    wait_only(node, &[&second, &third]);
 }

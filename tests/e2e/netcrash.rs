@@ -65,7 +65,7 @@ fn remembered(node: &Node, address: &str) -> Result<Vec<String>> {
 }
 
 /// What there is on a host of tasks and sandboxes, in the engine and in the kernel.
-fn everything(node: &Node) -> Result<BTreeSet<String>> {
+pub(crate) fn everything(node: &Node) -> Result<BTreeSet<String>> {
     let containers = node.engine.containers()?;
     let mut all: BTreeSet<String> =
         containers.into_iter().map(|c| format!("container {} {} {}", c.id, c.name, c.state)).collect();

@@ -95,6 +95,8 @@ fn task(image: &str, mode: NetworkMode) -> TaskSpec {
         name: ContainerName::new("main").expect("a name"),
         arn_id: String::new(),
         image: image.to_owned(),
+        image_digest: None,
+        repository_credentials: None,
         essential: true,
         cpu_units: 0,
         memory_mib: None,
@@ -143,6 +145,8 @@ fn task(image: &str, mode: NetworkMode) -> TaskSpec {
         memory_mib: None,
         containers: vec![container],
         volumes: Vec::new(),
+        pull_only: false,
+        ephemeral_storage_mib: None,
         launch_type: String::new(),
         tags: BTreeMap::new(),
     }

@@ -1,13 +1,15 @@
 //! The connection to the engine: made when first needed, made again after the engine went away, every call under a
 //! deadline.
 
+use crate::calls::{Book, Calls};
 use crate::error::DockerError;
 use crate::info::EngineInfo;
 use bollard::{API_DEFAULT_VERSION, ClientVersion};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The oldest Engine API that we work with: Docker Engine 20.10.
 const OLDEST_API: (usize, usize) = (1, 41);
@@ -75,6 +77,7 @@ struct Inner {
     timeouts: Timeouts,
     /// Set after the version was negotiated; emptied by [`Docker::forget_connection`].
     client: Mutex<Option<bollard::Docker>>,
+    book: Book,
 }
 
 impl std::fmt::Debug for Docker {
@@ -110,6 +113,7 @@ impl Docker {
                 socket: socket.to_owned(),
                 timeouts,
                 client: Mutex::new(None),
+                book: Book::default(),
             }),
         })
     }
@@ -118,6 +122,11 @@ impl Docker {
     #[must_use]
     pub fn endpoint(&self) -> &str {
         &self.inner.endpoint
+    }
+
+    /// The path of the engine's socket.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.inner.socket
     }
 
     /// The deadlines in force.
@@ -178,10 +187,23 @@ impl Docker {
         limit: Duration,
         call: impl Future<Output = Result<T, bollard::errors::Error>>,
     ) -> Result<T, DockerError> {
-        match tokio::time::timeout(limit, call).await {
+        let begin = Instant::now();
+        let result = match tokio::time::timeout(limit, call).await {
             Ok(result) => result.map_err(|e| self.sort(doing, e)),
             Err(_) => Err(DockerError::Timeout { doing: doing.to_owned(), after: limit }),
-        }
+        };
+        self.inner.book.enter(doing, begin.elapsed(), result.is_err());
+        result
+    }
+
+    /// What the engine was asked so far, by kind of call: `creating`, `starting`, `pulling`, ….
+    #[must_use]
+    pub fn calls(&self) -> BTreeMap<String, Calls> {
+        self.inner.book.all()
+    }
+
+    pub(crate) fn book(&self) -> &Book {
+        &self.inner.book
     }
 
     pub(crate) fn sort(&self, doing: &str, error: bollard::errors::Error) -> DockerError {

@@ -8,6 +8,7 @@ mod namespaces;
 
 use crate::labels::{self, PREFIX};
 use crate::logs::{self, LogTarget};
+use crate::reference::wanted_image;
 use bollard::models::{
     ContainerCreateBody, DeviceMapping, DeviceRequest, HealthConfig, HostConfig, PortBinding, PortMap,
     ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
@@ -97,6 +98,15 @@ impl CreateContainer {
         self.body.image.as_deref().unwrap_or_default()
     }
 
+    /// With a limit on what it may write to its own file system. Only for engines that take one
+    /// ([`EngineInfo::storage_driver`](crate::EngineInfo::storage_driver)).
+    #[must_use]
+    pub fn with_storage_limit(mut self, mib: u32) -> Self {
+        let host = self.body.host_config.get_or_insert_default();
+        host.storage_opt = Some(HashMap::from([("size".to_owned(), format!("{mib}M"))]));
+        self
+    }
+
     pub(crate) fn body(&self) -> &ContainerCreateBody {
         &self.body
     }
@@ -136,7 +146,7 @@ pub fn container_config(input: &ContainerInput<'_>) -> Result<CreateContainer, C
     let attachment = attachment(task, container, bindings, sandbox)?;
     let joins = matches!(attachment, Attachment::Join(_));
     let body = ContainerCreateBody {
-        image: Some(container.image.clone()),
+        image: Some(wanted_image(container)),
         cmd: container.command.clone(),
         entrypoint: container.entry_point.clone(),
         env: Some(container.environment.iter().map(|v| format!("{}={}", v.name, v.value)).collect()),

@@ -116,6 +116,8 @@ pub struct InspectedContainer {
     pub address: Option<Ipv4Addr>,
     /// What is mounted into it.
     pub mounts: Vec<InspectedMount>,
+    /// The directory with what it wrote to its own file system, for storage drivers that keep it in one.
+    pub upper_dir: Option<PathBuf>,
 }
 
 /// Something that is mounted into a container.
@@ -318,6 +320,18 @@ impl Docker {
         let listed =
             self.call("listing containers", self.timeouts().list, client.list_containers(Some(options))).await?;
         Ok(listed.into_iter().map(ListedContainer::from).collect())
+    }
+
+    /// The ids of the images that containers are made from, whoever made them and whatever their state.
+    ///
+    /// # Errors
+    /// When the engine does not answer: then nothing is known.
+    pub async fn images_in_use(&self) -> Result<HashSet<String>, DockerError> {
+        let options = ListContainersOptions { all: true, ..ListContainersOptions::default() };
+        let client = self.client().await?;
+        let call = client.list_containers(Some(options));
+        let listed = self.call("listing the containers of images", self.timeouts().list, call).await?;
+        Ok(listed.into_iter().filter_map(|c| c.image_id).collect())
     }
 
     /// One container, by name or id; `None` when there is none.
@@ -612,6 +626,7 @@ impl From<ContainerInspectResponse> for InspectedContainer {
             labels: config.labels.unwrap_or_default(),
             created_at: c.created.as_deref().and_then(time),
             mounts: c.mounts.into_iter().flatten().map(InspectedMount::from).collect(),
+            upper_dir: c.graph_driver.and_then(|mut driver| driver.data.remove("UpperDir")).map(Into::into),
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::credentials::Credentials;
 use crate::error::{DockerError, Retry, go_duration};
 use crate::reference::{ImageRef, ReferenceError};
 use bollard::models::{CreateImageInfo, ImageInspect};
-use bollard::query_parameters::CreateImageOptions;
+use bollard::query_parameters::{CreateImageOptions, ListImagesOptions, RemoveImageOptions};
 use futures::StreamExt;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,20 +21,36 @@ pub struct ImageInfo {
 }
 
 impl ImageInfo {
-    /// The digest (`sha256:…`) under which the repository of `reference` knows the image; any digest when that
-    /// repository is not among them, `None` when it has none.
+    /// The digest (`sha256:…`) under which the repository of `reference` knows the image; the one that `reference`
+    /// itself has, if it has one and the repository knows the image by it. `None` when the repository does not know the
+    /// image: it was built or loaded here, or comes from another one, whose digests would be good for nothing in this.
     #[must_use]
     pub fn digest(&self, reference: &str) -> Option<&str> {
-        let wanted = ImageRef::parse(reference).ok();
-        let same = |entry: &&String| {
-            wanted
-                .as_ref()
-                .zip(entry.split_once('@'))
-                .is_some_and(|(w, (name, _))| familiar(name) == familiar(w.name()))
-        };
-        let found = self.repo_digests.iter().find(same).or(self.repo_digests.first())?;
-        found.split_once('@').map(|(_, digest)| digest)
+        let wanted = ImageRef::parse(reference).ok()?;
+        let entries = self.repo_digests.iter().filter_map(|entry| entry.split_once('@'));
+        let digests = entries.filter(|(name, _)| familiar(name) == familiar(wanted.name())).map(|(_, digest)| digest);
+        let mut digests = digests.collect::<Vec<_>>();
+        // One image can have several: the registry was given it in several forms.
+        digests.sort_by_key(|digest| *digest != wanted.tag_or_digest());
+        digests.first().copied()
     }
+}
+
+/// An image in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedImage {
+    /// The engine's id.
+    pub id: String,
+    /// The names by which it goes, tags and digests; none for one whose last name went to another image.
+    pub names: Vec<String>,
+    /// Its size in bytes, layers that others share included.
+    pub size: u64,
+}
+
+/// A reference as the engine lists it: with its tag, without the default registry. What is no reference is as it is.
+#[must_use]
+pub fn listed_name(reference: &str) -> String {
+    ImageRef::parse(reference).map_or_else(|_| reference.to_owned(), |parsed| familiar(&parsed.to_string()).to_owned())
 }
 
 /// A name without the default registry, as the engine shows it.
@@ -218,6 +234,51 @@ impl Docker {
         }
     }
 
+    /// All images but those that are only layers of others.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn images(&self) -> Result<Vec<ListedImage>, DockerError> {
+        let client = self.client().await?;
+        let call = client.list_images(Some(ListImagesOptions::default()));
+        let listed = self.call("listing images", self.timeouts().list, call).await?;
+        let named = |name: &String| !name.contains("<none>");
+        Ok(listed
+            .into_iter()
+            .map(|image| ListedImage {
+                names: image.repo_tags.into_iter().chain(image.repo_digests).filter(named).collect(),
+                size: u64::try_from(image.size).unwrap_or(0),
+                id: image.id,
+            })
+            .collect())
+    }
+
+    /// Removes an image with all its names, and those of its layers that nothing else needs. False when the engine
+    /// keeps it because a container is made from it. One that is absent is fine.
+    ///
+    /// # Errors
+    /// When the engine refuses for another reason, or does not answer.
+    pub async fn remove_image(&self, image: &ListedImage) -> Result<bool, DockerError> {
+        let client = self.client().await?;
+        // By its names, each of which is removed alone: by its id, one with several would have to be forced, and that
+        // would not spare one that a container was just made from.
+        let by_id = std::slice::from_ref(&image.id);
+        let names = if image.names.is_empty() { by_id } else { image.names.as_slice() };
+        for name in names {
+            let doing = format!("removing image `{name}`");
+            let call = client.remove_image(name, None::<RemoveImageOptions>, None);
+            if let Err(error) = self.call(&doing, self.timeouts().remove, call).await {
+                match error.refusal() {
+                    // The last tag takes the digest with it.
+                    Some((404, _)) => {}
+                    Some((409, _)) => return Ok(false),
+                    Some(_) | None => return Err(error),
+                }
+            }
+        }
+        Ok(true)
+    }
+
     /// Pulls an image and returns what is then here. `credentials` are shown to its registry, `progress` is called at
     /// each change. Dropping the future ends the pull in the engine too, as do the limits.
     ///
@@ -241,10 +302,13 @@ impl Docker {
         };
         let stream = client.create_image(Some(options), None, credentials.map(Credentials::for_engine));
         let watched = self.watch(reference, limits, stream, progress);
-        match tokio::time::timeout(limits.total, watched).await {
-            Ok(result) => result?,
-            Err(_) => return Err(PullError::Timeout { image: image(), begun: true, after: limits.total }),
-        }
+        let begin = Instant::now();
+        let pulled = match tokio::time::timeout(limits.total, watched).await {
+            Ok(result) => result,
+            Err(_) => Err(PullError::Timeout { image: image(), begun: true, after: limits.total }),
+        };
+        self.book().enter("pulling", begin.elapsed(), pulled.is_err());
+        pulled?;
         self.image(reference).await.map_err(engine)?.ok_or_else(|| PullError::Other {
             image: image(),
             message: "the pull ended well and the image is not there; was it removed meanwhile?".to_owned(),

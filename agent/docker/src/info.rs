@@ -37,6 +37,8 @@ pub struct EngineInfo {
     pub cgroup_version: CgroupVersion,
     /// Where images and layers are kept, e.g. `overlay2`.
     pub storage_driver: String,
+    /// The file system below it, as the engine calls it, e.g. `extfs` or `xfs`; empty where it does not say.
+    pub backing_file_system: String,
     /// Its data directory.
     pub data_root: String,
     /// Names of the log drivers.
@@ -82,6 +84,15 @@ impl EngineInfo {
                 Some(SystemInfoCgroupVersionEnum::_1 | SystemInfoCgroupVersionEnum::EMPTY) | None => CgroupVersion::V1,
             },
             storage_driver: info.driver.unwrap_or_default(),
+            backing_file_system: info
+                .driver_status
+                .into_iter()
+                .flatten()
+                .find_map(|pair| match pair.as_slice() {
+                    [name, value] if name == "Backing Filesystem" => Some(value.clone()),
+                    _ => None,
+                })
+                .unwrap_or_default(),
             data_root: info.docker_root_dir.unwrap_or_default(),
             log_drivers: plugins.log.unwrap_or_default(),
             volume_drivers: plugins.volume.unwrap_or_default(),

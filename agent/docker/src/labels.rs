@@ -36,6 +36,8 @@ pub const LOG_REGION: &str = "longshore.log-region";
 pub const LOG_GROUP: &str = "longshore.log-group";
 /// The log stream; when it is empty that is the container's id in the engine.
 pub const LOG_STREAM: &str = "longshore.log-stream";
+/// A regular expression that lines match which begin an event of the stream; without it each line is one.
+pub const LOG_BEGINS: &str = "longshore.log-begins";
 /// What starts like this is ours alone; a task definition's `dockerLabels` may not use it, but for [`FROM_DEFINITION`]
 /// and [`RESTART`], and those of health probes ([`longshore_model::PROBE_LABELS`]).
 pub const PREFIX: &str = "longshore.";
@@ -92,7 +94,7 @@ pub fn container_labels(task: &TaskSpec, container: &ContainerName, supervise: &
 pub fn volume_labels(task: TaskId, volume: &VolumeSpec) -> HashMap<String, String> {
     let mut labels: HashMap<String, String> = match &volume.source {
         VolumeSource::Docker(docker) => docker.labels.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
-        VolumeSource::Task | VolumeSource::Host { .. } => HashMap::new(),
+        VolumeSource::Task | VolumeSource::Host { .. } | VolumeSource::Efs(_) => HashMap::new(),
     };
     labels.insert(VOLUME.to_owned(), volume.name.clone());
     if volume.lives_with_task() {

@@ -11,12 +11,15 @@
 //! # How many calls at once
 //! See [`BURST_IN_FLIGHT`].
 
+mod calls;
 mod client;
 mod config;
 mod containers;
 mod credentials;
 mod error;
 mod events;
+mod exec;
+mod hijack;
 mod images;
 mod info;
 pub mod labels;
@@ -26,6 +29,7 @@ mod reference;
 mod sandbox;
 mod volumes;
 
+pub use calls::Calls;
 pub use client::{ConnectError, Docker, Timeouts};
 pub use config::{ConfigError, ContainerInput, CreateContainer, NETWORK_FILES, SandboxRef, container_config};
 pub use containers::{
@@ -35,12 +39,14 @@ pub use containers::{
 pub use credentials::Credentials;
 pub use error::{Cause, DockerError, Retry};
 pub use events::{Action, ContainerHint, Hint};
-pub use images::{ImageInfo, PullError, PullLimits, PullProgress};
+pub use exec::{Attachable, ExecRequest, ExecState};
+pub use hijack::{Input, Output, Piece, Streams};
+pub use images::{ImageInfo, ListedImage, PullError, PullLimits, PullProgress, listed_name};
 pub use info::{CgroupDriver, CgroupVersion, EngineInfo};
 pub use labels::{container_name, volume_labels, volume_name};
 pub use logs::{AWSLOGS, LogTarget, LoggedContainer};
 pub use pause::{pause_config, pause_name};
-pub use reference::{ImageRef, ReferenceError, registry_of};
+pub use reference::{ImageRef, ReferenceError, registry_of, wanted_image};
 pub use sandbox::{ImportError, ListedSandbox, SandboxInput, sandbox_config, sandbox_name, tar_of_one};
 pub use volumes::{ListedVolume, VolumeError};
 

@@ -6,7 +6,7 @@ use crate::containers::{ListedContainer, RunState};
 use crate::error::DockerError;
 use crate::labels;
 use bollard::models::{ContainerCreateBody, HostConfigLogConfig};
-use longshore_model::{ContainerSpec, LogConfig, TaskSpec};
+use longshore_model::{ContainerSpec, EventStart, LogConfig, TaskSpec};
 use std::collections::HashMap;
 use std::path::PathBuf;
 
@@ -34,6 +34,8 @@ pub struct LogTarget {
     pub group: String,
     /// The stream; the container's id in the engine when absent.
     pub stream: Option<String>,
+    /// The regular expression of an [`EventStart`]; each line is an event when absent.
+    pub begins: Option<String>,
 }
 
 /// A container whose output the agent ships.
@@ -57,17 +59,20 @@ impl LogTarget {
         let option = |name: &str| log.options.get(name).cloned().unwrap_or_default();
         let prefix = log.options.get("awslogs-stream-prefix").filter(|prefix| !prefix.is_empty());
         let stream = prefix.map(|prefix| format!("{prefix}/{}/{}", container.name, task.id));
-        Some(Self { region: option("awslogs-region"), group: option("awslogs-group"), stream })
+        // What cannot be used is refused at the registration.
+        let begins = EventStart::of(&log.options).ok().flatten().map(|begins| begins.as_str().to_owned());
+        Some(Self { region: option("awslogs-region"), group: option("awslogs-group"), stream, begins })
     }
 
     /// The labels that say so. All of them are always set, to nothing where there is nothing to say: the engine adds
     /// the image's labels to those that a container is not given.
-    pub(crate) fn labels(target: Option<&Self>) -> [(String, String); 3] {
+    pub(crate) fn labels(target: Option<&Self>) -> [(String, String); 4] {
         let value = |of: fn(&Self) -> Option<&String>| target.and_then(of).cloned().unwrap_or_default();
         [
             (labels::LOG_REGION.to_owned(), value(|target| Some(&target.region))),
             (labels::LOG_GROUP.to_owned(), value(|target| Some(&target.group))),
             (labels::LOG_STREAM.to_owned(), value(|target| target.stream.as_ref())),
+            (labels::LOG_BEGINS.to_owned(), value(|target| target.begins.as_ref())),
         ]
     }
 
@@ -79,6 +84,7 @@ impl LogTarget {
             region: label(labels::LOG_REGION)?,
             group: label(labels::LOG_GROUP)?,
             stream: label(labels::LOG_STREAM),
+            begins: label(labels::LOG_BEGINS),
         };
         labels::name_by(all).filter(|ours| ours == name).map(|_| target)
     }
@@ -174,7 +180,8 @@ mod tests {
         let ours = ours.map(|(name, value)| (name.to_owned(), value));
         let target = |group: &str, stream: Option<&str>| {
             let stream = stream.map(str::to_owned);
-            LogTarget { region: "r".to_owned(), group: group.to_owned(), stream }
+            let begins = stream.as_ref().map(|_| "^x".to_owned());
+            LogTarget { region: "r".to_owned(), group: group.to_owned(), stream, begins }
         };
         // The engine takes an image's labels first and the container's over them.
         let found = |name: &str, labels: &[&[(String, String)]]| {

@@ -1,5 +1,6 @@
 //! Image references as people write them: `[registry[:port]/]name[:tag][@digest]`.
 
+use longshore_model::ContainerSpec;
 use std::fmt;
 
 /// An image reference, split as the engine's pull wants it.
@@ -64,6 +65,20 @@ pub fn registry_of(reference: &str) -> &str {
     match reference.split_once('/') {
         Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => first,
         Some(_) | None => "docker.io",
+    }
+}
+
+/// What the engine is to be asked for to have the image of a container: as the definition says, or the one of the
+/// digest that it is pinned to, in the same repository.
+#[must_use]
+pub fn wanted_image(container: &ContainerSpec) -> String {
+    match &container.image_digest {
+        // With a text that is no reference the engine will say so.
+        Some(digest) => {
+            let name = ImageRef::parse(&container.image).map_or_else(|_| container.image.clone(), |image| image.name);
+            format!("{name}@{digest}")
+        }
+        None => container.image.clone(),
     }
 }
 

@@ -35,6 +35,14 @@ pub enum VolumeError {
         /// The volume.
         name: String,
     },
+    /// One of a network file system, of which this crate does not know where it is.
+    #[error("volume `{name}` is of the file system {file_system}, for which nothing stands on this host")]
+    Elsewhere {
+        /// The volume.
+        name: String,
+        /// The file system's id.
+        file_system: String,
+    },
     /// Anything else.
     #[error("could not {verb} volume `{name}`")]
     Engine {
@@ -54,7 +62,7 @@ impl VolumeError {
     pub fn ecs_reason(&self) -> String {
         const NAME: &str = "CannotCreateVolumeError";
         match self {
-            Self::InUse { .. } | Self::Missing { .. } => format!("{NAME}: {self}"),
+            Self::InUse { .. } | Self::Missing { .. } | Self::Elsewhere { .. } => format!("{NAME}: {self}"),
             Self::Engine { source, .. } => source.ecs_reason(NAME, "created"),
         }
     }
@@ -65,13 +73,17 @@ impl Docker {
     /// is not to be made where it is missing must exist.
     ///
     /// # Errors
-    /// When it is missing and not to be made, or the engine refuses or does not answer.
+    /// When it is missing and not to be made, when it is one of a network file system that nobody has put an export in
+    /// the place of, or when the engine refuses or does not answer.
     pub async fn ensure_volume(&self, task: TaskId, volume: &VolumeSpec) -> Result<(), VolumeError> {
         let name = labels::name_of_volume(task, volume);
         let fail = |source| VolumeError::Engine { verb: "make", name: name.clone(), source };
         let docker = match &volume.source {
             VolumeSource::Docker(docker) => Some(docker),
             VolumeSource::Task | VolumeSource::Host { .. } => None,
+            VolumeSource::Efs(efs) => {
+                return Err(VolumeError::Elsewhere { name, file_system: efs.file_system.clone() });
+            }
         };
         if let Some(VolumeScope::Shared { autoprovision }) = docker.map(|d| d.scope) {
             match (self.has_volume(&name).await.map_err(fail)?, autoprovision) {

@@ -19,12 +19,20 @@
 //! reported stopped. Nothing leads from `Stopped` back, and from `Running` only to [`Phase::Restarting`]: a restart
 //! policy starts the same container again, as often as its record says.
 //!
+//! # Room
+//! Before anything is made for a task it has its place among the tasks on the host ([`room`]): memory, GPUs and fixed
+//! ports that no other has. Whoever feeds the table keeps [`Room`] in line with each task after each pass
+//! ([`Room::sync`]), before another task is passed over.
+//!
 //! # What is added later
 //! Something that a task needs beside its containers is a [`ResourceKind`] with the same small life as the others;
 //! what a container waits for before it is created is listed in one function, `needs`; for what other containers it
 //! waits before it is started is in `order`.
 
+mod clock;
 mod company;
+pub mod disk;
+mod images;
 pub mod interface;
 pub mod names;
 pub mod observe;
@@ -38,6 +46,7 @@ pub mod reasons;
 pub mod record;
 mod report;
 mod restart;
+pub mod room;
 mod settle;
 pub mod step;
 pub mod task;
@@ -53,5 +62,6 @@ pub use record::{
     ContainerRecord, Ending, Phase, ResourceKind, ResourcePhase, ResourceRecord, Restarts, Stopped, TaskRecord, Times,
     Wish,
 };
+pub use room::{Demand, Place, Room};
 pub use step::{Halt, Lane, Step};
 pub use task::Task;

@@ -162,7 +162,7 @@ impl Task {
         let timed = match dependency.condition {
             ContainerCondition::Start => None,
             ContainerCondition::Complete | ContainerCondition::Success | ContainerCondition::Healthy => {
-                container.started_at
+                container.started_at.map(|at| at.moved(container.moved_millis))
             }
         };
         let until = timed.map(|started| started.after(self.start_timeout(j, view)));

@@ -25,6 +25,8 @@ pub enum Failure {
     Lasting(String),
     /// A host port that it needs is taken by something else.
     PortTaken(String),
+    /// The host's disk has no room for it now, and may get some.
+    NoSpace(String),
     /// The image is not here.
     ImageMissing(String),
     /// The name that it needs is taken.
@@ -44,6 +46,7 @@ impl Failure {
             | Self::Passing(text)
             | Self::Lasting(text)
             | Self::PortTaken(text)
+            | Self::NoSpace(text)
             | Self::ImageMissing(text)
             | Self::NameTaken(text)
             | Self::Confused(text) => text,
@@ -210,7 +213,7 @@ impl Task {
         };
         let lasting = match &failure {
             Failure::Away(_) => return self.again(&step, Patience::Start, failure.text(), now),
-            Failure::Unknown(_) | Failure::TimedOut(_) | Failure::Passing(_) => false,
+            Failure::Unknown(_) | Failure::TimedOut(_) | Failure::Passing(_) | Failure::NoSpace(_) => false,
             Failure::Lasting(_)
             | Failure::PortTaken(_)
             | Failure::ImageMissing(_)
@@ -245,13 +248,13 @@ impl Task {
     ) {
         match result {
             Ok(digest) => {
-                self.record.times.pull_stopped_at = Some(now);
-                let container = &mut self.record.containers[i];
-                container.image_digest = digest.or(container.image_digest.take());
-                if container.phase == Phase::Waiting {
-                    container.phase = Phase::Pulled;
-                }
                 self.live.retries.remove(&(step.lane(), Verb::Pull));
+                self.live.containers[i].no_space_since = None;
+                self.image_is_here(i, digest, now);
+            }
+            Err(Failure::NoSpace(text)) => {
+                self.record.times.pull_stopped_at = Some(now);
+                self.wait_for_space(i, step, Stage::Pull, &text, policy, now);
             }
             Err(Failure::Away(text)) => self.again(step, Patience::Start, &text, now),
             Err(Failure::Unknown(text) | Failure::TimedOut(text) | Failure::Passing(text)) => {
@@ -277,7 +280,9 @@ impl Task {
                 self.record.containers[i].phase = Phase::Created { id };
                 self.live.containers[i].startable = true;
                 self.live.retries.remove(&(step.lane(), Verb::Create));
+                self.live.containers[i].no_space_since = None;
             }
+            Err(Failure::NoSpace(text)) => self.wait_for_space(i, step, Stage::Create, &text, policy, now),
             Err(Failure::Away(text)) => self.again(step, Patience::Start, &text, now),
             Err(Failure::Unknown(text) | Failure::TimedOut(text) | Failure::NameTaken(text)) => {
                 // It may be there: an inspection tells, and takes it over.
@@ -321,6 +326,11 @@ impl Task {
             Err(Failure::Passing(text)) => {
                 live.startable = true;
                 self.count_or_fail(i, step, Stage::Start, &text, policy, now);
+            }
+            // Nothing of it ran: the engine makes its mounts first.
+            Err(Failure::NoSpace(text)) => {
+                live.startable = true;
+                self.wait_for_space(i, step, Stage::Start, &text, policy, now);
             }
             Err(Failure::PortTaken(text)) => {
                 let others = container.ports.iter().any(|p| p.dynamic);
@@ -367,6 +377,17 @@ impl Task {
     fn count_or_fail(&mut self, i: usize, step: &Step, stage: Stage, text: &str, policy: &Policy, now: Timestamp) {
         if self.tried(step) >= policy.attempts {
             self.fail(i, stage, text, true, now);
+        } else {
+            self.count(step, Patience::Start, text, now);
+        }
+    }
+
+    /// The host's disk is full for container `i`: tries again until there is room, for as long as that may take.
+    fn wait_for_space(&mut self, i: usize, step: &Step, stage: Stage, text: &str, policy: &Policy, now: Timestamp) {
+        let since = *self.live.containers[i].no_space_since.get_or_insert(now);
+        let waited = now.since(since);
+        if waited >= policy.space_wait {
+            self.fail(i, stage, &reasons::no_space_in_time(text, waited), true, now);
         } else {
             self.count(step, Patience::Start, text, now);
         }

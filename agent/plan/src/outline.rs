@@ -40,6 +40,20 @@ pub struct Outline {
     /// Whether its containers share a namespace that a container of the agent's holds.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub namespaces: bool,
+    /// Whether it is over once its images are here, and nothing of it is made.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pull_only: bool,
+    /// MiB of memory that it takes of what the host offers: its own limit, or the sum of what its containers reserve.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub memory_mib: u64,
+    /// Ids of the GPUs that it was given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// One container of an [`Outline`].
@@ -139,6 +153,9 @@ impl Outline {
             volumes: names(spec, VolumeSpec::lives_with_task),
             shared_volumes: names(spec, VolumeSpec::is_shared),
             namespaces: spec.pid_mode == Some(PidMode::Task) || spec.ipc_mode == Some(IpcMode::Task),
+            pull_only: spec.pull_only,
+            memory_mib: if spec.pull_only { 0 } else { memory(spec) },
+            gpus: spec.containers.iter().flat_map(|c| c.gpu_ids.iter().cloned()).collect(),
         }
     }
 }
@@ -152,6 +169,12 @@ fn after(container: &ContainerSpec) -> Vec<ContainerName> {
         }
     }
     all
+}
+
+/// As the control plane counts it when it places a task.
+fn memory(spec: &TaskSpec) -> u64 {
+    let reserved = |c: &ContainerSpec| u64::from(c.memory_reservation_mib.or(c.memory_mib).unwrap_or(0));
+    spec.memory_mib.map_or_else(|| spec.containers.iter().map(reserved).sum(), u64::from)
 }
 
 /// The volumes that `are` of a kind, by name.

@@ -5,6 +5,7 @@ use crate::policy::{LONGEST_WAIT, Policy};
 use crate::ports::PortClaims;
 use crate::reasons;
 use crate::record::{Phase, ResourceKind, ResourcePhase, Wish};
+use crate::room::{Place, Room};
 use crate::step::{Halt, Lane, Step};
 use crate::task::{Retry, Task, Verb};
 use longshore_model::{ContainerName, Timestamp};
@@ -31,8 +32,12 @@ pub struct View<'a> {
     pub engine: EngineView<'a>,
     /// Who has which host port.
     pub claims: &'a PortClaims,
+    /// What tasks have of the host, and who waits for it.
+    pub room: &'a Room,
     /// The numbers.
     pub policy: &'a Policy,
+    /// Whether the host's disk is short of space: what is kept only to be looked at goes at once.
+    pub disk_short: bool,
 }
 
 /// Something that a task waits for.
@@ -80,6 +85,7 @@ impl Task {
     /// is first known; a second pass right after is empty.
     pub fn pass(&mut self, view: &View<'_>) -> Pass {
         let mut pass = Pass::default();
+        self.mend_times(view.now);
         self.settle(view.now);
         if view.engine == EngineView::Answering {
             self.refuse_privileged(view);
@@ -97,6 +103,9 @@ impl Task {
         }
         if self.record.ending.is_none() {
             self.prepare(view, &mut pass);
+            if self.record.ending.is_some() {
+                self.give_up_useless(view.now, &mut pass);
+            }
         }
         for i in 0..self.record.containers.len() {
             self.move_container(i, view, &mut pass);
@@ -173,6 +182,9 @@ impl Task {
         if self.record.wish != Wish::Run || !self.record.may_start {
             return;
         }
+        if !self.take_place(view, pass) {
+            return;
+        }
         let wanted: Vec<ResourceKind> =
             self.record.resources.iter().filter(|r| r.phase == ResourcePhase::Wanted).map(|r| r.kind.clone()).collect();
         for kind in wanted {
@@ -191,7 +203,7 @@ impl Task {
             if kind == ResourceKind::Ports {
                 let asked = self.outline.containers.iter().flat_map(|c| &c.ports);
                 if let Some((port, holder)) = view.claims.conflict(self.record.id, asked) {
-                    pass.wait(None, reasons::port_held(port, holder));
+                    pass.wait(None, reasons::port_held(port, &view.room.name(holder)));
                     continue;
                 }
             }
@@ -267,6 +279,10 @@ impl Task {
     /// Whether a container has all that it needs to be created; says what is missing. What a later feature makes a
     /// container wait for (an interface, a secret) is asked for here.
     fn needs(&self, i: usize, pass: &mut Pass) -> bool {
+        if self.record.place == Place::Wanted {
+            pass.going_on(Some(&self.record.containers[i].name), "room on the host");
+            return false;
+        }
         let missing: Vec<&ResourceKind> =
             self.record.resources.iter().filter(|r| r.phase != ResourcePhase::Ready).map(|r| &r.kind).collect();
         for kind in &missing {
@@ -293,8 +309,9 @@ impl Task {
                 self.ask(Step::Release(kind), view, pass);
             }
         }
-        let since = self.record.times.stopped_at.unwrap_or(view.now);
-        let due = since.after(view.policy.cleanup_wait);
+        let times = &self.record.times;
+        let since = times.stopped_at.map_or(view.now, |at| at.moved(times.moved_millis));
+        let due = if view.disk_short { since } else { since.after(view.policy.cleanup_wait) };
         let left = |c: &crate::record::ContainerRecord| matches!(&c.phase, Phase::Stopped(s) if s.remains);
         if view.now < due {
             if !self.is_over() {
@@ -355,11 +372,22 @@ impl Task {
             pass.going_on(container, doing(going_on));
             return false;
         }
-        match self.live.retries.get(&(lane, Verb::of(step))) {
+        match self.live.retries.get(&(lane.clone(), Verb::of(step))) {
             Some(Retry { not_before, error, .. })
                 if *not_before > view.now && not_before.since(view.now) <= LONGEST_WAIT =>
             {
-                pass.wait(container, format!("the next try of {}: {error}", doing(step)));
+                let no_space = match &lane {
+                    Lane::Container(i) => self.live.containers[*i].no_space_since.is_some(),
+                    Lane::Resource(_) => false,
+                };
+                pass.wait(
+                    container,
+                    if no_space {
+                        format!("disk space for {}: {error}", doing(step))
+                    } else {
+                        format!("the next try of {}: {error}", doing(step))
+                    },
+                );
                 pass.wake(*not_before);
                 false
             }

@@ -17,8 +17,14 @@ pub struct Policy {
     pub dependency_timeout: Duration,
     /// Stops that fail before SIGKILL is sent at once.
     pub polite_stops: u32,
+    /// How long a task waits for room on the host before what is free is kept for it.
+    pub patience: Duration,
+    /// How long a task waits for room on the host before it fails.
+    pub room_timeout: Duration,
     /// Whether privileged containers are made here.
     pub allow_privileged: bool,
+    /// How long a container waits for room on the host's disk.
+    pub space_wait: Duration,
 }
 
 impl Default for Policy {
@@ -30,7 +36,10 @@ impl Default for Policy {
             remakes: 5,
             dependency_timeout: Duration::from_secs(3600),
             polite_stops: 2,
+            patience: Duration::from_secs(10),
+            room_timeout: Duration::from_secs(600),
             allow_privileged: true,
+            space_wait: Duration::from_secs(600),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! ECS's words for why things stop (ECS developer guide, "stopped tasks error messages"; names as in ECS's agent).
 
-use longshore_model::{ContainerName, TaskId};
+use longshore_model::ContainerName;
 
 /// Longest reason of a task or container that the API carries.
 pub const MAX_CHARS: usize = 1024;
@@ -31,6 +31,8 @@ pub const RESTARTED_BEHIND: &str = "somebody started the stopped container again
 
 /// A container that was to be started again is not any more.
 pub const NOT_RESTARTED: &str = "The task was stopped before the container was started again";
+/// A task that only wanted its images has them.
+pub const PULLED: &str = "The images are on the host; nothing else was asked for (longshore.pull-only)";
 /// A container was stopped to be started again.
 pub const UNHEALTHY: &str = "stopped by the agent: its health check said that it is unhealthy";
 
@@ -61,10 +63,25 @@ pub fn named(name: &str, text: &str) -> String {
     }
 }
 
-/// What a task waits for when another has its port.
+/// What a task waits for when another, `holder`, has its port.
 #[must_use]
-pub fn port_held(port: crate::ports::PortKey, holder: TaskId) -> String {
-    format!("host port {port}, which task {holder} still has")
+pub fn port_held(port: crate::ports::PortKey, holder: &str) -> String {
+    format!("host port {port}, which {holder} still has")
+}
+
+/// The containers of a task wrote more than its `ephemeralStorage`.
+#[must_use]
+pub fn over_storage(used_mib: u64, limit_mib: u32) -> String {
+    format!(
+        "EphemeralStorageExceededError: the task's containers have written {used_mib} MiB, and its ephemeralStorage is \
+         {limit_mib} MiB"
+    )
+}
+
+/// There was no room for a container as long as it waited.
+#[must_use]
+pub fn no_space_in_time(text: &str, waited: std::time::Duration) -> String {
+    format!("{text}; it waited {} s for space", waited.as_secs())
 }
 
 /// Why a task failed to start, from the container that failed.

@@ -3,6 +3,7 @@
 use crate::interface::Interface;
 use crate::outline::Outline;
 use crate::ports::ResolvedPort;
+use crate::room::Place;
 use longshore_model::{ContainerName, HealthStatus, NetworkMode, StopCode, TaskId, TaskStatus, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -136,12 +137,20 @@ pub struct ContainerRecord {
     pub remakes: u32,
     /// When it began to run.
     pub started_at: Option<Timestamp>,
+    /// By how many milliseconds the clock was moved since then.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub moved_millis: i64,
     /// What its health check last said; absent while none is known of.
     #[serde(default)]
     pub health: Option<HealthStatus>,
     /// What its restart policy has done.
     #[serde(default)]
     pub restarts: Restarts,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(millis: &i64) -> bool {
+    *millis == 0
 }
 
 /// What a restart policy has done for a container.
@@ -153,6 +162,9 @@ pub struct Restarts {
     pub soon: u32,
     /// When it last began to run.
     pub began_at: Option<Timestamp>,
+    /// By how many milliseconds the clock was moved since then.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub moved_millis: i64,
     /// Its exit code before the last restart.
     pub exit_code: Option<i32>,
 }
@@ -181,6 +193,9 @@ pub struct Times {
     pub execution_stopped_at: Option<Timestamp>,
     /// Everything over.
     pub stopped_at: Option<Timestamp>,
+    /// By how many milliseconds the clock was moved since then.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub moved_millis: i64,
 }
 
 /// All that must survive of a task.
@@ -195,6 +210,9 @@ pub struct TaskRecord {
     pub may_start: bool,
     /// When this agent first heard of it: who waits longest for a port gets it first.
     pub accepted_at: Timestamp,
+    /// Whether it has what it needs of the host and no other task can have.
+    #[serde(default)]
+    pub place: Place,
     /// What it needs beside its containers.
     pub resources: Vec<ResourceRecord>,
     /// Its interface as it was made; kept after it is returned.
@@ -242,6 +260,7 @@ impl TaskRecord {
             wish,
             may_start: true,
             accepted_at: now,
+            place: if outline.demand().is_nothing() { Place::Given } else { Place::Wanted },
             resources,
             interface: None,
             containers: outline
@@ -254,6 +273,7 @@ impl TaskRecord {
                     ports: Vec::new(),
                     remakes: 0,
                     started_at: None,
+                    moved_millis: 0,
                     health: None,
                     restarts: Restarts::default(),
                 })

@@ -2,10 +2,10 @@
 
 use crate::pass::Waiting;
 use crate::ports::ResolvedPort;
-use crate::record::{ContainerRecord, Phase};
+use crate::record::{ContainerRecord, Phase, Times};
 use crate::task::Task;
 use longshore_model::{
-    ContainerReport, ContainerStatus, HealthStatus, NetworkBinding, StopInfo, TaskReport, TaskStatus,
+    ContainerReport, ContainerStatus, HealthStatus, NetworkBinding, StopInfo, TaskReport, TaskStatus, Timestamp,
 };
 
 impl Task {
@@ -13,6 +13,20 @@ impl Task {
     #[must_use]
     pub fn report(&self, waiting: &[Waiting]) -> TaskReport {
         let record = &self.record;
+        let Times { pull_started_at, pull_stopped_at, started_at, execution_stopped_at, stopped_at, .. } = record.times;
+        // By a clock that was turned back in between, or by that of the engine, one thing may seem to be before another
+        // that it followed.
+        let mut latest = None;
+        let mut follow = |at: Option<Timestamp>| {
+            let at = at.map(|at| latest.map_or(at, |latest| at.max(latest)));
+            latest = at.or(latest);
+            at
+        };
+        let [pull_started_at, pull_stopped_at, started_at] =
+            [pull_started_at, pull_stopped_at, started_at].map(&mut follow);
+        let stopping_at = record.ending.as_ref().map(|e| latest_of(e.at, started_at));
+        let execution_stopped_at = follow(execution_stopped_at);
+        let stopped_at = follow(stopped_at).map(|at| latest_of(at, stopping_at));
         TaskReport {
             task: record.id,
             version: record.version,
@@ -31,16 +45,20 @@ impl Task {
                     None => w.for_what.clone(),
                 }),
             },
-            pull_started_at: record.times.pull_started_at,
-            pull_stopped_at: record.times.pull_stopped_at,
-            started_at: record.times.started_at,
-            stopping_at: record.ending.as_ref().map(|e| e.at),
-            execution_stopped_at: record.times.execution_stopped_at,
-            stopped_at: record.times.stopped_at,
+            pull_started_at,
+            pull_stopped_at,
+            started_at,
+            stopping_at,
+            execution_stopped_at,
+            stopped_at,
             containers: record.containers.iter().map(container).collect(),
             eni: self.eni(),
         }
     }
+}
+
+fn latest_of(at: Timestamp, other: Option<Timestamp>) -> Timestamp {
+    other.map_or(at, |other| at.max(other))
 }
 
 fn container(c: &ContainerRecord) -> ContainerReport {

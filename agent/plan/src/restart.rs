@@ -56,7 +56,7 @@ impl Task {
             return Verdict::Over(Some(format!("not restarted: exit code {code} is one of its ignoredExitCodes")));
         }
         let container = &mut self.record.containers[i];
-        let ran_for = ended.at.since(container.began_last().unwrap_or(ended.at));
+        let ran_for = ended.at.since(container.began_last_now().unwrap_or(ended.at));
         let restarts = &mut container.restarts;
         let steady = ran_for >= period(&policy);
         restarts.soon = if steady { 0 } else { restarts.soon.saturating_add(1) };
@@ -81,6 +81,7 @@ impl Task {
         let Phase::Restarting { asked, .. } = container.phase else { return };
         if asked && seen.started_at > container.began_last() {
             container.restarts.began_at = seen.started_at;
+            container.restarts.moved_millis = 0;
             return self.absorb_end(i, seen, now);
         }
         match timed_out {
@@ -124,7 +125,7 @@ impl Task {
             return;
         }
         let name = container.name.clone();
-        let ripe = container.began_last().unwrap_or(view.now).after(period(&policy));
+        let ripe = container.began_last_now().unwrap_or(view.now).after(period(&policy));
         if policy.backoff.is_none() && ripe > view.now {
             // Stopped sooner, it would not be started again.
             pass.wait(Some(&name), format!("its restart, since it is unhealthy, not before {ripe}"));
@@ -147,6 +148,7 @@ impl Task {
         }
         if !container.phase.is_running() {
             container.restarts.began_at = Some(at);
+            container.restarts.moved_millis = 0;
         }
         container.started_at.get_or_insert(at);
         container.phase = Phase::Running { id };
@@ -185,6 +187,11 @@ impl ContainerRecord {
     /// When it began to run for the last time.
     fn began_last(&self) -> Option<Timestamp> {
         self.restarts.began_at.or(self.started_at)
+    }
+
+    /// The same by the clock as it is now.
+    fn began_last_now(&self) -> Option<Timestamp> {
+        self.began_last().map(|at| at.moved(self.restarts.moved_millis))
     }
 
     /// What is to be said of its restarts, for people.

@@ -28,6 +28,9 @@ impl Task {
         if let Some(reason) = wish {
             return Some(Ending { code: None, reason: reasons::clip(reason.clone()), at: now });
         }
+        if self.outline.pull_only {
+            return self.why_pulling_ends(now);
+        }
         // The first essential container that ended says why.
         let (name, stopped) = self
             .outline

@@ -4,6 +4,7 @@ use crate::outline::{Outline, Supervise};
 use crate::ports::ResolvedPort;
 use crate::reasons;
 use crate::record::{Ending, ResourceKind, ResourcePhase, TaskRecord, Wish};
+use crate::room::Place;
 use crate::step::{Lane, Step};
 use longshore_model::{AssignedTask, DesiredStatus, NetworkMode, StopCode, TaskId, TaskSpec, Timestamp};
 use std::collections::BTreeMap;
@@ -33,6 +34,8 @@ pub struct Live {
     pub containers: Vec<LiveContainer>,
     /// The number of the outcome that last told something of the interface.
     pub interface_touched: u64,
+    /// Since when it has waited for room on the host; absent when it does not.
+    pub waits_since: Option<Timestamp>,
 }
 
 /// What is known of a container beside its record.
@@ -50,6 +53,8 @@ pub struct LiveContainer {
     pub rogue: bool,
     /// It is being stopped for its health, to be started again.
     pub unhealthy: bool,
+    /// Since when the host's disk has no room for it.
+    pub no_space_since: Option<Timestamp>,
 }
 
 /// The kinds of [`Step`], for counting failures.
@@ -138,6 +143,9 @@ impl Task {
             volumes: Vec::new(),
             shared_volumes: Vec::new(),
             namespaces: false,
+            pull_only: false,
+            memory_mib: 0,
+            gpus: Vec::new(),
         };
         let mut record = TaskRecord::new(&outline, Wish::Run, now);
         record.ending =
@@ -160,6 +168,7 @@ impl Task {
         let mut record = TaskRecord::new(&outline, Wish::Unknown, now);
         // Its containers exist, so what they need was made; ports are added with their labels.
         record.resources.iter_mut().for_each(|r| r.phase = ResourcePhase::Ready);
+        record.place = Place::Given;
         Self::with(outline, None, record)
     }
 
@@ -179,15 +188,19 @@ impl Task {
         }
     }
 
-    /// Takes in what an assignment says of a task that is known. Applying it twice changes nothing.
-    pub fn assign(&mut self, assigned: &AssignedTask, now: Timestamp) {
+    /// Takes in what an assignment says of a task that is known. Applying it twice changes nothing. Says whether it
+    /// told something of the definition that was not known.
+    pub fn assign(&mut self, assigned: &AssignedTask, now: Timestamp) -> bool {
         let names = |spec: &TaskSpec| spec.containers.iter().map(|c| c.name.clone()).collect::<Vec<_>>();
+        let mut learned = self.learn_digests(&assigned.spec);
         if self.spec.is_none() && names(&assigned.spec).iter().eq(self.record.containers.iter().map(|c| &c.name)) {
             self.outline = Arc::new(Outline::of(&assigned.spec));
             self.spec = Some(assigned.spec.clone());
+            learned = true;
         }
         self.wish_present(Some(assigned.desired), &assigned.stop_reason, assigned.may_start);
         self.settle(now);
+        learned
     }
 
     /// The task is in an assignment of which it could not be read more than `desired` and why it should stop, if it

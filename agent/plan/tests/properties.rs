@@ -2,8 +2,9 @@
 //! that goes silent, crashes at any point with any prefix of the saved records, lost ledgers.
 //!
 //! Checked all the time: no container runs twice but by its restart policy, a start is durable before it is asked for,
-//! no host port is used twice, a port is given only after its former holder stopped, no task has two interfaces,
-//! statuses only rise, no container starts before what it depends on has come so far, none stops before what depends
+//! no host port, no GPU and no more memory than there is are given twice, a port is given only after its former holder stopped, no task has two interfaces,
+//! statuses only rise, times of a report are in the order of a task's life, no container starts before what it depends
+//! on has come so far, none stops before what depends
 //! on it. Checked at the end, once nothing fails any more: everything converges, and what should be gone left nothing.
 
 mod host;
@@ -22,6 +23,9 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         4 => Just(Op::Flush),
         3 => Just(Op::List),
         3 => (0..20_000i64).prop_map(Op::Advance),
+        1 => (-4_000_000..4_000_000i64).prop_map(Op::ClockMoved),
+        1 => (-4_000_000..4_000_000i64, any::<u8>())
+            .prop_map(|(millis, keep)| Op::ClockMovedAway(millis, Cut { keep, lose_ledger: false })),
         2 => (task.clone(), container.clone(), 0..3i32).prop_map(|(t, c, code)| Op::Exit(t, c, code)),
         1 => (task.clone(), container.clone()).prop_map(|(t, c)| Op::RemoveBehind(t, c)),
         1 => (task.clone(), container.clone()).prop_map(|(t, c)| Op::RestartBehind(t, c)),
@@ -191,6 +195,48 @@ fn a_policy_of_ecs_restarts_what_ran_long_enough() {
     world.apply(Op::Exit(0, 0, 2));
     world.settle();
     assert_eq!(world.reason(0, 0), (Some(2), "not restarted: exit code 2 is one of its ignoredExitCodes".to_owned()));
+}
+
+/// An hour either way is no time that passed.
+#[test]
+fn a_clock_that_is_moved_ends_no_wait_and_makes_none_longer() {
+    use ContainerCondition::Complete;
+    const HOUR: i64 = 3_600_000;
+    for moved in [HOUR, -HOUR] {
+        // What waits for another container.
+        let mut world = ordered(vec![after(true, &[]), after(false, &[(0, Complete)])]);
+        world.settle();
+        world.apply(Op::Advance(20_000));
+        world.apply(Op::ClockMoved(moved));
+        world.settle();
+        assert_eq!(world.reason(0, 1), (None, String::new()), "{moved}: it goes on waiting");
+        world.apply(Op::Advance(11_000));
+        world.settle();
+        assert!(world.reason(0, 1).1.contains("has timed out after 30 s"), "{moved}: {:?}", world.reason(0, 1));
+
+        // A period that is over counts, and one that is not does not.
+        for (millis, starts) in [(61_000, 2), (50_000, 1)] {
+            let mut world = restarted(None);
+            world.apply(Op::Advance(millis));
+            world.apply(Op::ClockMoved(moved));
+            world.apply(Op::Exit(0, 0, 1));
+            world.settle();
+            assert_eq!(world.log(0).matches('+').count(), starts, "{moved}: after {millis} ms");
+        }
+
+        // A restart comes when it would have.
+        let mut world = restarted(Some(Backoff { first_secs: 4, longest_secs: 8 }));
+        world.apply(Op::Exit(0, 0, 1));
+        world.settle();
+        world.apply(Op::Advance(3_000));
+        world.apply(Op::ClockMoved(moved));
+        world.settle();
+        assert_eq!(world.log(0), "+0", "{moved}");
+        world.apply(Op::Advance(1_000));
+        world.settle();
+        assert_eq!(world.log(0), "+0 +0", "{moved}");
+        assert!(world.times_are_in_order(0), "{moved}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use super::limits::TaskLimits;
 use super::{CgroupError, Hierarchies};
+use crate::crash::{self, Place};
 use longshore_docker::CgroupVersion;
 use longshore_model::TaskId;
 use std::collections::BTreeSet;
@@ -33,6 +34,7 @@ impl Tree {
         for controller in &controllers {
             self.make(controller, task, &controllers)?;
         }
+        crash::after(Place::CgroupMade);
         for (controller, file, value) in &files {
             write_checked(&self.directory(controller, task)?.join(file), value)?;
         }

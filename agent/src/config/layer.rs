@@ -1,6 +1,6 @@
 //! One source of configuration: the file, or the command line with the environment.
 
-use super::{ConfigError, ENV_PREFIX, LocalAddress, LogFormat, PortRange, PullBehavior, Span};
+use super::{ConfigError, ENV_PREFIX, EfsServer, LocalAddress, LogFormat, PortRange, PullBehavior, Rate, Span};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -53,6 +53,9 @@ pub struct Layer {
     /// From a container's start until what depends on it is given up, without a startTimeout [default: 1h]
     #[arg(long, env = "LONGSHORE_AGENT_DEPENDENCY_TIMEOUT", value_name = "SPAN")]
     pub dependency_timeout: Option<Span>,
+    /// How long a task waits for memory, GPUs and host ports that others on the host still have [default: 10m]
+    #[arg(long, env = "LONGSHORE_AGENT_ROOM_TIMEOUT", value_name = "SPAN")]
+    pub room_timeout: Option<Span>,
     /// When images are pulled: prefer-cached, once, default or always [default: prefer-cached]
     #[arg(long, env = "LONGSHORE_AGENT_PULL_BEHAVIOR", value_name = "WHEN")]
     pub pull_behavior: Option<PullBehavior>,
@@ -65,12 +68,37 @@ pub struct Layer {
     /// Longest pull [default: 2h]
     #[arg(long, env = "LONGSHORE_AGENT_PULL_TIMEOUT", value_name = "SPAN")]
     pub pull_timeout: Option<Span>,
+    /// Percent of the disk in use above which unused images are removed [default: 85]
+    #[arg(long, env = "LONGSHORE_AGENT_DISK_CLEAN_ABOVE", value_name = "PERCENT")]
+    pub disk_clean_above: Option<u8>,
+    /// Percent of the disk in use until which unused images are removed [default: 75]
+    #[arg(long, env = "LONGSHORE_AGENT_DISK_CLEAN_UNTIL", value_name = "PERCENT")]
+    pub disk_clean_until: Option<u8>,
+    /// Percent of the disk in use above which nothing is pulled or placed here [default: 95]
+    #[arg(long, env = "LONGSHORE_AGENT_DISK_REFUSE_ABOVE", value_name = "PERCENT")]
+    pub disk_refuse_above: Option<u8>,
+    /// How long a container waits for room on the disk [default: 10m]
+    #[arg(long, env = "LONGSHORE_AGENT_DISK_WAIT", value_name = "SPAN")]
+    pub disk_wait: Option<Span>,
+    /// How long an image must have been unused before it is removed [default: 1h]
+    #[arg(long, env = "LONGSHORE_AGENT_IMAGE_CLEANUP_AGE", value_name = "SPAN")]
+    pub image_cleanup_age: Option<Span>,
+    /// Whether images may be removed that this agent did not pull [default: false]
+    #[arg(long, env = "LONGSHORE_AGENT_IMAGE_CLEANUP_UNTRACKED", value_name = "BOOL")]
+    pub image_cleanup_untracked: Option<bool>,
     /// File with credentials for registries, like Docker's config.json, mode 0600 [default: none]
     #[arg(long, env = "LONGSHORE_AGENT_REGISTRY_AUTH_FILE", value_name = "FILE")]
     pub registry_auth_file: Option<PathBuf>,
     /// Directories whose files containers may take variables from (environmentFiles) [default: none]
     #[arg(long, env = "LONGSHORE_AGENT_ENVIRONMENT_FILE_DIRS", value_name = "DIRS", value_delimiter = ',')]
     pub environment_file_dirs: Option<Vec<PathBuf>>,
+    /// File with authorities that web servers with such files may be certified by, besides the system's, as PEM
+    /// [default: none]
+    #[arg(long, env = "LONGSHORE_AGENT_ENVIRONMENT_FILE_CA", value_name = "FILE")]
+    pub environment_file_ca: Option<PathBuf>,
+    /// NFS exports that stand for file systems of EFS: fs-ID=SERVER:/PATH,fs-ID=SERVER:/PATH [default: none]
+    #[arg(long, env = "LONGSHORE_AGENT_EFS", value_name = "EXPORTS", value_parser = super::values::efs)]
+    pub efs: Option<BTreeMap<String, EfsServer>>,
     /// Cgroup below which every task has its own [default: longshore]
     #[arg(long, env = "LONGSHORE_AGENT_TASK_CGROUP_PARENT", value_name = "NAME")]
     pub task_cgroup_parent: Option<String>,
@@ -87,6 +115,9 @@ pub struct Layer {
     /// How long stopped containers stay for `docker logs` [default: 10m]
     #[arg(long, env = "LONGSHORE_AGENT_CLEANUP_WAIT", value_name = "SPAN")]
     pub cleanup_wait: Option<Span>,
+    /// Requests of metadata that each task may make, a second and at once after a pause [default: 40,60]
+    #[arg(long, env = "LONGSHORE_AGENT_METADATA_RATE", value_name = "RATE,BURST")]
+    pub metadata_rate: Option<Rate>,
     /// Loopback address at which programs of this host ask which tasks there are, or off [default: 127.0.0.1:51678]
     #[arg(long, env = "LONGSHORE_AGENT_INTROSPECTION", value_name = "ADDRESS:PORT|off")]
     pub introspection: Option<LocalAddress>,
@@ -133,17 +164,27 @@ impl Layer {
             allow_privileged: self.allow_privileged.or(below.allow_privileged),
             stop_timeout: self.stop_timeout.or(below.stop_timeout),
             dependency_timeout: self.dependency_timeout.or(below.dependency_timeout),
+            room_timeout: self.room_timeout.or(below.room_timeout),
             pull_behavior: self.pull_behavior.or(below.pull_behavior),
             pull_begin_timeout: self.pull_begin_timeout.or(below.pull_begin_timeout),
             pull_stall_timeout: self.pull_stall_timeout.or(below.pull_stall_timeout),
             pull_timeout: self.pull_timeout.or(below.pull_timeout),
+            disk_clean_above: self.disk_clean_above.or(below.disk_clean_above),
+            disk_clean_until: self.disk_clean_until.or(below.disk_clean_until),
+            disk_refuse_above: self.disk_refuse_above.or(below.disk_refuse_above),
+            disk_wait: self.disk_wait.or(below.disk_wait),
+            image_cleanup_age: self.image_cleanup_age.or(below.image_cleanup_age),
+            image_cleanup_untracked: self.image_cleanup_untracked.or(below.image_cleanup_untracked),
             registry_auth_file: self.registry_auth_file.or(below.registry_auth_file),
             environment_file_dirs: self.environment_file_dirs.or(below.environment_file_dirs),
+            environment_file_ca: self.environment_file_ca.or(below.environment_file_ca),
+            efs: self.efs.or(below.efs),
             task_cgroup_parent: self.task_cgroup_parent.or(below.task_cgroup_parent),
             task_network: self.task_network.or(below.task_network),
             underlay: self.underlay.or(below.underlay),
             warm_sandboxes: self.warm_sandboxes.or(below.warm_sandboxes),
             cleanup_wait: self.cleanup_wait.or(below.cleanup_wait),
+            metadata_rate: self.metadata_rate.or(below.metadata_rate),
             introspection: self.introspection.or(below.introspection),
             metrics: self.metrics.or(below.metrics),
             log: self.log.or(below.log),

@@ -32,6 +32,7 @@ fn defaults_are_usable() {
     assert_eq!(config.dependency_timeout, Duration::from_secs(3600));
     assert_eq!(config.dynamic_ports, PortRange { first: 30_000, last: 32_767 });
     assert_eq!(config.reserved_ports_tcp.len(), 5);
+    assert_eq!(config.metadata_rate, Rate { per_second: 40, burst: 60 });
 }
 
 #[test]
@@ -44,12 +45,20 @@ fn flags_win_over_the_file() {
     assert_eq!(config.dynamic_ports.last, 3000);
     assert_eq!(config.attributes["rack"], "7");
     assert_eq!(config.reserved_ports_tcp, BTreeSet::from([22, 80]));
+    // The same by a flag and by a file, with what EFS recommends.
+    let flag = Config::from_layer(layer(&["--efs", "fs-1=nas:/export,fs-2=[fd00::1]:/"])).expect("usable");
+    let (_dir, path) = file("[efs.fs-1]\nserver = 'nas'\npath = '/export'\n[efs.fs-2]\nserver = 'fd00::1'\n");
+    assert_eq!(Config::load(Some(&path), Layer::default(), &[]).expect("usable").efs, flag.efs);
+    assert!(flag.efs["fs-1"].options.starts_with("nfsvers=4.1,"));
 }
 
 #[test]
 fn faults_are_named_by_their_key() {
     check_refused(&[], "colour = 'red'", "unknown field `colour`");
     check_refused(&[], "dependency_timeout = '0s'", "dependency_timeout: must be longer than 0s");
+    check_refused(&[], "room_timeout = '0s'", "room_timeout: must be longer than 0s");
+    check_refused(&[], "metadata_rate = '40'", "`40` is not how often a second");
+    check_refused(&[], "metadata_rate = '0,60'", "metadata_rate");
     check_refused(&[], "stop_timeout = 'soon'", "stop_timeout");
     check_refused(&[], "stop_timeout = '10ms'", "stop_timeout: must be at least 1s");
     check_refused(&[], "docker = 'tcp://x'", "docker: `tcp://x`");
@@ -60,7 +69,16 @@ fn faults_are_named_by_their_key() {
     check_refused(&[], "data_dir = 'here'", "data_dir");
     check_refused(&[], "registry_auth_file = 'auth.json'", "registry_auth_file: `auth.json` must be an absolute path");
     check_refused(&[], "environment_file_dirs = ['/a', 'b']", "environment_file_dirs: `b` must be an absolute path");
+    check_refused(&[], "environment_file_ca = 'ca.pem'", "environment_file_ca: `ca.pem` must be an absolute path");
+    check_refused(&[], "efs = { 'fs 1' = { server = 'a' } }", "efs: `fs 1`: is no file system's id");
+    check_refused(&[], "[efs.fs-1]\nserver = 'a/b'", "efs: `fs-1`: server must be a name or an address");
+    check_refused(&[], "[efs.fs-1]\nserver = 'a'\npath = 'b'", "efs: `fs-1`: path must be an absolute path");
+    check_refused(&[], "[efs.fs-1]\nserver = 'a'\noptions = 'ro,addr=b'", "efs: `fs-1`: options must be those");
+    check_refused(&[], "[efs.fs-1]\nhost = 'a'", "unknown field `host`");
     check_refused(&[], "pull_timeout = '0s'", "pull_timeout");
+    check_refused(&[], "disk_clean_until = 85", "disk_clean_until: 85 must be below disk_clean_above, which is 85");
+    check_refused(&[], "disk_clean_above = 96", "disk_clean_above: 96 must not be above disk_refuse_above");
+    check_refused(&[], "disk_refuse_above = 101", "disk_refuse_above: 101 must be a percentage");
     check_refused(&[], "log = '=='", "log");
     check_refused(&[], "underlay = 'a/b'", "underlay: `a/b` must be an address or the name of a link");
     check_refused(&[], "warm_sandboxes = 33", "warm_sandboxes: must be at most 32");

@@ -1,5 +1,6 @@
 //! Values that are read alike from the file, the environment and flags.
 
+use longshore_model::is_file_system_id;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -74,6 +75,39 @@ impl fmt::Display for PortRange {
     }
 }
 
+/// How often something may be asked for, as ECS writes it: `40,60` is 40 a second, and 60 at once after a pause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Rate {
+    /// How often a second; at least 1.
+    pub per_second: u32,
+    /// How often at once; at least 1.
+    pub burst: u32,
+}
+
+impl Rate {
+    /// ECS's own for task metadata.
+    pub const METADATA: Self = Self { per_second: 40, burst: 60 };
+}
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fail = || format!("`{text}` is not how often a second and how often at once, such as 40,60");
+        let number = |text: &str| text.trim().parse::<u32>().ok().filter(|number| *number > 0);
+        let (per_second, burst) = text.split_once(',').ok_or_else(fail)?;
+        Ok(Self { per_second: number(per_second).ok_or_else(fail)?, burst: number(burst).ok_or_else(fail)? })
+    }
+}
+
+impl TryFrom<String> for Rate {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
 /// An address of this host that only its own programs reach, or none (`off`). What answers there asks for no proof of
 /// who somebody is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -125,6 +159,63 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// An NFS export that stands for a file system of EFS.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EfsServer {
+    /// The server's name or address.
+    pub server: String,
+    /// What it exports.
+    #[serde(default = "root")]
+    pub path: String,
+    /// Options of the mount, without the address.
+    #[serde(default = "efs_options")]
+    pub options: String,
+}
+
+fn root() -> String {
+    "/".to_owned()
+}
+
+/// Those that EFS recommends.
+fn efs_options() -> String {
+    "nfsvers=4.1,rsize=1048576,wsize=1048576,hard,timeo=600,retrans=2,noresvport".to_owned()
+}
+
+impl EfsServer {
+    /// What is wrong with it as what stands for `id`.
+    pub(super) fn check(&self, id: &str) -> Result<(), String> {
+        let plain = |text: &str| !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control());
+        let address = |option: &str| ["addr=", "clientaddr="].iter().any(|name| option.starts_with(name));
+        let why = match self {
+            _ if !is_file_system_id(id) => "is no file system's id such as fs-0123456789abcdef0",
+            Self { server, .. } if !plain(server) || server.contains([',', '/']) => {
+                "server must be a name or an address"
+            }
+            Self { path, .. } if !path.starts_with('/') || path.contains(char::is_control) => {
+                "path must be an absolute path"
+            }
+            Self { options, .. } if !plain(options) || options.split(',').any(address) => {
+                "options must be those of an NFS mount, separated by commas, without the address"
+            }
+            Self { .. } => return Ok(()),
+        };
+        Err(format!("`{id}`: {why}"))
+    }
+}
+
+/// Reads `fs-1=server:/path,fs-2=server:/path`.
+pub(super) fn efs(text: &str) -> Result<BTreeMap<String, EfsServer>, String> {
+    let one = |part: &str| {
+        let (id, export) = part.split_once('=')?;
+        let (server, path) = export.split_once(":/")?;
+        let server = server.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Some((id.trim().to_owned(), EfsServer { server, path: format!("/{path}"), options: efs_options() }))
+    };
+    let parts = text.split(',').filter(|part| !part.is_empty());
+    parts.map(|part| one(part).ok_or_else(|| format!("`{part}` is not fs-ID=SERVER:/PATH"))).collect()
 }
 
 /// Reads `name=value,name=value`.

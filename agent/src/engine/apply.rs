@@ -54,7 +54,12 @@ impl Reconciler {
         for assigned in tasks {
             let id = assigned.spec.id;
             match self.tasks.get_mut(&id) {
-                Some(entry) => entry.task.assign(assigned, now),
+                Some(entry) => {
+                    if entry.task.assign(assigned, now) {
+                        entry.saved = None;
+                        entry.definition_saved = false;
+                    }
+                }
                 None => {
                     let (family, revision) = (&assigned.spec.family, assigned.spec.revision);
                     tracing::info!(task = %id, family, revision, desired = %assigned.desired, "accepted");

@@ -1,8 +1,10 @@
 //! The engine's drivers over Docker: errors become the plan's [`Failure`]s, and nothing else happens here.
 
-use super::drivers::{Containers, CreateRequest, Image, Images, Listed, Volumes};
+use super::drivers::{Containers, CreateRequest, Image, Images, Listed, OwnCredentials, Volumes};
 use super::registries::Registries;
 use super::strays;
+use crate::crash::{self, Place};
+use crate::disk::StorageLimits;
 use crate::probes::Verdicts;
 use async_trait::async_trait;
 use longshore_docker::{
@@ -26,6 +28,7 @@ pub struct DockerDriver {
     limits: PullLimits,
     registries: Registries,
     verdicts: Verdicts,
+    storage_limits: StorageLimits,
 }
 
 impl DockerDriver {
@@ -33,7 +36,13 @@ impl DockerDriver {
     /// (`verdicts`) is its health.
     #[must_use]
     pub fn new(docker: Docker, limits: PullLimits, registries: Registries, verdicts: Verdicts) -> Self {
-        Self { docker, limits, registries, verdicts }
+        Self { docker, limits, registries, verdicts, storage_limits: StorageLimits::default() }
+    }
+
+    /// The same, where containers are made with a limit on what they write if the storage driver can.
+    #[must_use]
+    pub fn limiting(self, storage_limits: StorageLimits) -> Self {
+        Self { storage_limits, ..self }
     }
 }
 
@@ -60,6 +69,16 @@ fn sort(error: &DockerError, text: String, refused: fn(String) -> Failure) -> Fa
         DockerError::Lost { .. } | DockerError::Unreadable { .. } => Failure::Unknown(text),
         DockerError::Timeout { .. } => Failure::TimedOut(text),
         DockerError::Refused { .. } => refused(text),
+    }
+}
+
+/// What it is that the engine refused for good, or for want of space.
+fn refused(text: String) -> Failure {
+    let lower = text.to_ascii_lowercase();
+    if lower.contains("no space left on device") || lower.contains("disk quota exceeded") {
+        Failure::NoSpace(text)
+    } else {
+        Failure::Lasting(text)
     }
 }
 
@@ -145,10 +164,16 @@ impl Containers for DockerDriver {
             supervise: &request.supervise,
         })
         .map_err(|e| Failure::Lasting(e.ecs_reason()))?;
+        let config = match request.spec.ephemeral_storage_mib.filter(|_| self.storage_limits.work()) {
+            // How the containers of a task share its limit only shows when they write: each may have all of it, and
+            // what they have together is watched.
+            Some(mib) => config.with_storage_limit(mib),
+            None => config,
+        };
         self.docker.create(&config).await.map_err(|e| match &e {
             CreateError::NameTaken { .. } => Failure::NameTaken(e.ecs_reason()),
             CreateError::NoImage { .. } => Failure::ImageMissing(e.ecs_reason()),
-            CreateError::Engine { source, .. } => sort(source, e.ecs_reason(), Failure::Lasting),
+            CreateError::Engine { source, .. } => sort(source, e.ecs_reason(), refused),
         })
     }
 
@@ -172,7 +197,7 @@ impl Containers for DockerDriver {
             StartError::Engine { source, .. } if says(source, "Cannot link to a non running container") => {
                 Failure::Passing(e.ecs_reason())
             }
-            StartError::Engine { source, .. } => sort(source, e.ecs_reason(), Failure::Lasting),
+            StartError::Engine { source, .. } => sort(source, e.ecs_reason(), refused),
         })
     }
 
@@ -210,7 +235,8 @@ impl DockerDriver {
             return Ok(false);
         };
         tracing::warn!(container = name, found = renamed.name, "somebody renamed a container; it gets its name back");
-        self.docker.rename(&renamed.id, name).await.map_err(|e| plain(&e))?;
+        let named = crash::around(Place::Rename, self.docker.rename(&renamed.id, name)).await;
+        named.map_err(|e| plain(&e))?;
         Ok(true)
     }
 
@@ -244,9 +270,14 @@ fn is_confused(error: &DockerError) -> bool {
 }
 
 /// What somebody can do about a registry that wants other credentials.
-fn refused_by_registry(image: &str, shown: bool) -> String {
+fn refused_by_registry(image: &str, own: Option<&OwnCredentials>, shown: bool) -> String {
     let registry = registry_of(image);
-    if shown {
+    if let Some(OwnCredentials { parameter, .. }) = own {
+        format!(
+            "{registry} refused the credentials of the secret `{parameter}`, which repositoryCredentials names: correct \
+             the secret's value, or the image's name"
+        )
+    } else if shown {
         format!(
             "{registry} refused the credentials that the file named by registry_auth_file in this host's agent \
              configuration has for it: correct them there, or the image's name"
@@ -260,7 +291,7 @@ fn refused_by_registry(image: &str, shown: bool) -> String {
 }
 
 fn image(info: &ImageInfo, reference: &str) -> Image {
-    Image { digest: info.digest(reference).map(str::to_owned) }
+    Image { id: info.id.clone(), digest: info.digest(reference).map(str::to_owned) }
 }
 
 #[async_trait]
@@ -270,7 +301,12 @@ impl Images for DockerDriver {
         Ok(found.map(|info| image(&info, reference)))
     }
 
-    async fn pull(&self, reference: &str, progress: &(dyn Fn(String) + Send + Sync)) -> Result<Image, Failure> {
+    async fn pull(
+        &self,
+        reference: &str,
+        own: Option<&OwnCredentials>,
+        progress: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<Image, Failure> {
         let say = |p: &PullProgress| {
             let mib = |bytes: u64| bytes / (1024 * 1024);
             progress(format!(
@@ -281,17 +317,23 @@ impl Images for DockerDriver {
                 mib(p.bytes_total)
             ));
         };
-        let shown = self.registries.credentials(reference);
-        let shown = shown.map_err(|e| Failure::Lasting(format!("CannotPullContainerError: {}", chain(&e))))?;
+        let shown = match own {
+            // A container's own stand above the host's, as in ECS; a file that cannot be read is not its business.
+            Some(own) => Some(own.credentials.clone()),
+            None => {
+                let found = self.registries.credentials(reference);
+                found.map_err(|e| Failure::Lasting(format!("CannotPullContainerError: {}", chain(&e))))?
+            }
+        };
         let pull = self.docker.pull(reference, shown.as_ref(), self.limits, say);
         let pulled = pull.await.map_err(|e| match &e {
             PullError::Auth { .. } => {
-                let what_to_do = refused_by_registry(reference, shown.is_some());
+                let what_to_do = refused_by_registry(reference, own, shown.is_some());
                 Failure::Lasting(format!("{}; {what_to_do}", e.ecs_reason()))
             }
-            PullError::Reference { .. } | PullError::NotFound { .. } | PullError::Disk { .. } => {
-                Failure::Lasting(e.ecs_reason())
-            }
+            PullError::NotFound { .. } => Failure::ImageMissing(e.ecs_reason()),
+            PullError::Reference { .. } => Failure::Lasting(e.ecs_reason()),
+            PullError::Disk { .. } => Failure::NoSpace(e.ecs_reason()),
             PullError::Unreachable { .. } | PullError::Stalled { .. } | PullError::Other { .. } => {
                 Failure::Passing(e.ecs_reason())
             }
@@ -306,7 +348,7 @@ impl Images for DockerDriver {
 impl Volumes for DockerDriver {
     async fn ensure(&self, task: TaskId, volume: &VolumeSpec) -> Result<(), Failure> {
         let made = self.docker.ensure_volume(task, volume).await;
-        made.map_err(|e| volume_failure(&e, Failure::Lasting))
+        made.map_err(|e| volume_failure(&e, refused))
     }
 
     async fn remove(&self, task: TaskId, volume: &str) -> Result<(), Failure> {
@@ -326,7 +368,7 @@ impl Volumes for DockerDriver {
 fn volume_failure(error: &VolumeError, refused: fn(String) -> Failure) -> Failure {
     match error {
         VolumeError::InUse { .. } => Failure::Passing(chain(error)),
-        VolumeError::Missing { .. } => Failure::Lasting(chain(error)),
+        VolumeError::Missing { .. } | VolumeError::Elsewhere { .. } => Failure::Lasting(chain(error)),
         VolumeError::Engine { source, .. } => sort(source, chain(error), refused),
     }
 }

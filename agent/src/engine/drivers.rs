@@ -3,6 +3,7 @@
 
 use crate::ledger::{Changes, SaveError};
 use async_trait::async_trait;
+use longshore_docker::Credentials;
 use longshore_model::{ContainerName, EniId, EnvVar, NetworkBinding, TaskId, TaskSpec, Timestamp, VolumeSpec};
 use longshore_plan::{Failure, Halt, Inspected, Interface, Sighting};
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,8 +61,57 @@ pub trait Containers: Send + Sync {
 /// An image on this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
+    /// The engine's id of it.
+    pub id: String,
     /// The digest by which its repository knows it.
     pub digest: Option<String>,
+}
+
+/// Keeps an image from being removed until it is dropped.
+pub type Hold = Box<dyn std::any::Any + Send>;
+
+/// The host's disk, as far as images and containers take it.
+#[async_trait]
+pub trait Room: Send + Sync {
+    /// Keeps the image of this name from being removed, now or once it is here. Waits while it is being removed.
+    async fn hold(&self, reference: &str) -> Hold;
+    /// Whether an image may be put on the disk. Without room, once an attempt to make some is over: a passing failure
+    /// as long as some may come.
+    async fn admit(&self) -> Result<(), Failure>;
+    /// The engine said (`text`) that there is no space: what to make of it, once an attempt to make some is over.
+    async fn exhausted(&self, text: String) -> Failure;
+    /// The image of this id was pulled.
+    fn pulled(&self, id: &str);
+}
+
+/// A disk that never fills up.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Plenty;
+
+#[async_trait]
+impl Room for Plenty {
+    async fn hold(&self, _: &str) -> Hold {
+        Box::new(())
+    }
+
+    async fn admit(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn exhausted(&self, text: String) -> Failure {
+        Failure::NoSpace(text)
+    }
+
+    fn pulled(&self, _: &str) {}
+}
+
+/// Credentials of a container's own, for the registry of its image. `Debug` shows none.
+#[derive(Debug, Clone)]
+pub struct OwnCredentials {
+    /// The secret that they are from, as the definition names it.
+    pub parameter: String,
+    /// What the registry is shown.
+    pub credentials: Credentials,
 }
 
 /// Images of the engine on this host.
@@ -69,8 +119,38 @@ pub struct Image {
 pub trait Images: Send + Sync {
     /// The image, if it is here.
     async fn find(&self, reference: &str) -> Result<Option<Image>, Failure>;
-    /// Pulls it; `progress` gets a text for people at each change. Dropping the future ends the pull.
-    async fn pull(&self, reference: &str, progress: &(dyn Fn(String) + Send + Sync)) -> Result<Image, Failure>;
+    /// Pulls it; `progress` gets a text for people at each change. Its registry is shown `own`, or else what this host
+    /// has for it. Dropping the future ends the pull.
+    async fn pull(
+        &self,
+        reference: &str,
+        own: Option<&OwnCredentials>,
+        progress: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<Image, Failure>;
+}
+
+/// Whose credentials are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialsOf {
+    /// The task.
+    pub task: TaskId,
+    /// Its container.
+    pub container: ContainerName,
+    /// The secret that the container's definition names.
+    pub parameter: String,
+}
+
+/// What the definitions of containers name for their images' registries.
+#[async_trait]
+pub trait TaskCredentials: Send + Sync {
+    /// The credentials for the registry of `image`, as they are now; `waiting` gets a text for people while nobody can
+    /// be asked. Fails with [`Failure::Lasting`] when there are none, or when nobody could be asked in time.
+    async fn get(
+        &self,
+        of: &CredentialsOf,
+        image: &str,
+        waiting: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<OwnCredentials, Failure>;
 }
 
 /// Volumes of the engine.
@@ -144,6 +224,10 @@ pub struct Drivers {
     pub containers: Arc<dyn Containers>,
     /// Images.
     pub images: Arc<dyn Images>,
+    /// Their disk.
+    pub room: Arc<dyn Room>,
+    /// Credentials of containers' own.
+    pub credentials: Arc<dyn TaskCredentials>,
     /// Volumes.
     pub volumes: Arc<dyn Volumes>,
     /// Cgroups.

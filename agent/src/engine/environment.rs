@@ -1,7 +1,10 @@
-//! Files with variables for containers: from the directories of this host that its configuration allows.
+//! Files with variables for containers: from the directories of this host that its configuration allows, and from web
+//! servers ([`web`]).
 //!
 //! The format is that of ECS: a variable a line, `NAME=value` with all that stands there, `#` for comments. Values are
 //! secrets as far as anybody knows: no error and no log quotes a line.
+
+mod web;
 
 use super::drivers::EnvironmentFiles;
 use async_trait::async_trait;
@@ -21,23 +24,42 @@ const MAX_BYTES: u64 = 256 << 10;
 /// Longest read: a directory may be on another machine.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Everything that containers may take variables from.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    host: HostFiles,
+    web: web::Web,
+}
+
+impl Sources {
+    /// Files below `directories` of the host, which are absolute, and of web servers whose certificates the system
+    /// trusts, or an authority in the file `ca`.
+    #[must_use]
+    pub fn new(directories: Vec<PathBuf>, ca: Option<PathBuf>) -> Self {
+        Self { host: HostFiles { directories }, web: web::Web { ca } }
+    }
+}
+
+#[async_trait]
+impl EnvironmentFiles for Sources {
+    async fn read(&self, source: &str) -> Result<Vec<EnvVar>, Failure> {
+        if web::is_url(source) { self.web.read(source).await } else { self.host.read(source).await }
+    }
+}
+
 /// Files below some directories of the host.
 #[derive(Debug, Clone)]
-pub struct HostFiles {
+struct HostFiles {
     directories: Vec<PathBuf>,
 }
 
 impl HostFiles {
-    /// Files below `directories`, which are absolute.
-    #[must_use]
-    pub fn new(directories: Vec<PathBuf>) -> Self {
-        Self { directories }
-    }
-
     fn read_now(&self, source: &str) -> Result<Vec<EnvVar>, Failure> {
         let fail = |why: String| Failure::Lasting(refusal(source, &why));
         let path = source.strip_prefix(SCHEME).map(Path::new).filter(|path| path.is_absolute());
-        let path = path.ok_or_else(|| fail("it must be file:///, followed by a path on the host".to_owned()))?;
+        let path = path.ok_or_else(|| {
+            fail("it must be file:///, followed by a path on the host, or a URL of http or https".to_owned())
+        })?;
         // Before anything is looked at: whether a file exists elsewhere is nobody's business.
         if !self.allows(path) {
             return Err(fail("no directory of environment_file_dirs in this host's configuration has it".to_owned()));
@@ -70,8 +92,7 @@ impl HostFiles {
     }
 }
 
-#[async_trait]
-impl EnvironmentFiles for HostFiles {
+impl HostFiles {
     async fn read(&self, source: &str) -> Result<Vec<EnvVar>, Failure> {
         let (files, owned) = (self.clone(), source.to_owned());
         let reading = tokio::task::spawn_blocking(move || files.read_now(&owned));
@@ -133,7 +154,7 @@ mod tests {
         write(allowed.join("large.env"), &vec![b'a'; (256 << 10) + 1]);
         write(dir.path().join("outside.env"), b"A=secret\n");
         std::os::unix::fs::symlink(dir.path().join("outside.env"), allowed.join("link.env")).expect("made");
-        let files = HostFiles::new(vec![allowed.clone()]);
+        let files = HostFiles { directories: vec![allowed.clone()] };
         let at = |name: &str| format!("file://{}/{name}", allowed.display());
         assert_eq!(pairs(&files.read(&at("a.env")).await.expect("read")), [("A", "secret")]);
         for (source, why) in [

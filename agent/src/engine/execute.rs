@@ -1,9 +1,10 @@
 //! Carries one step out: a call or two to a driver, within the limits on how many go on at once. Makes no choices.
 
 use super::drivers::{CreateRequest, Drivers};
-use super::images::{self, Keeper};
-use crate::crash;
+use super::images::Keeper;
+use crate::crash::{self, Place};
 use crate::metadata::environment;
+use longshore_docker::wanted_image;
 use longshore_model::{ContainerName, IpcMode, PidMode, TaskId, TaskSpec};
 use longshore_plan::{Failure, Made, Outcome, ResourceKind, Step};
 use std::collections::HashMap;
@@ -21,11 +22,14 @@ pub struct Limits {
     pub removals: usize,
     /// Inspections.
     pub inspections: usize,
+    /// Pulls of images that no task waits for yet. Fewer than the pulls that can go on at once: a task that is to run
+    /// finds room for its own.
+    pub pulls_ahead: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { creates: 4, starts: longshore_docker::BURST_IN_FLIGHT, removals: 4, inspections: 16 }
+        Self { creates: 4, starts: longshore_docker::BURST_IN_FLIGHT, removals: 4, inspections: 16, pulls_ahead: 2 }
     }
 }
 
@@ -61,6 +65,7 @@ struct Slots {
     starts: Semaphore,
     removals: Semaphore,
     inspections: Semaphore,
+    pulls_ahead: Semaphore,
 }
 
 impl Executor {
@@ -72,12 +77,20 @@ impl Executor {
             starts: Semaphore::new(limits.starts),
             removals: Semaphore::new(limits.removals),
             inspections: Semaphore::new(limits.inspections),
+            pulls_ahead: Semaphore::new(limits.pulls_ahead),
         };
         Self { drivers, images, slots: Arc::new(slots), parents: Arc::default() }
     }
 
     /// Runs one step to its outcome. Dropping the future cuts it; the next pass looks at what became of it.
     pub async fn run(&self, job: Job) -> Outcome {
+        match place(&job) {
+            Some(place) => crash::around(place, self.carry_out(job)).await,
+            None => self.carry_out(job).await,
+        }
+    }
+
+    async fn carry_out(&self, job: Job) -> Outcome {
         let Job { task, step, container, spec, create, again } = job;
         let no_spec = || Failure::Passing("the task's definition is not known yet".to_owned());
         // Every container step carries its container's name; `assemble` of the job sees to it.
@@ -87,8 +100,10 @@ impl Executor {
             Step::Release(kind) => Outcome::Released(self.release(task, kind).await),
             Step::Pull(i) => Outcome::Pulled(match spec.as_ref().and_then(|s| s.containers.get(*i)) {
                 Some(container) => {
-                    let behavior = images::behavior_of(container);
-                    self.images.get(&container.image, behavior).await.map(|image| image.digest)
+                    let ahead = spec.as_ref().is_some_and(|spec| spec.pull_only);
+                    // Outside of the keeper: a task that wants the same image does not wait for its turn here.
+                    let _slot = if ahead { Some(self.slots.pulls_ahead.acquire().await) } else { None };
+                    self.images.image_of(task, container).await.map(|image| image.digest)
                 }
                 None => Err(no_spec()),
             }),
@@ -101,10 +116,10 @@ impl Executor {
                 let start = async {
                     let name = name()?;
                     self.stand_by(task, spec.as_deref(), again).await?;
-                    self.drivers.containers.start(task, &name).await
+                    self.spaced(self.drivers.containers.start(task, &name).await).await
                 };
                 let started = start.await;
-                crash::after("B5");
+                crash::after(Place::ContainerStarted);
                 Outcome::Started(started)
             }
             Step::Inspect(_) => {
@@ -199,12 +214,20 @@ impl Executor {
         self.add_environment(&mut request).await?;
         environment::add_region(Arc::make_mut(&mut request.spec), request.index);
         let _slot = self.slots.creates.acquire().await;
-        let created = self.drivers.containers.create(&request).await;
-        crash::after("B5-created");
+        let created = self.spaced(self.drivers.containers.create(&request).await).await;
+        crash::after(Place::ContainerCreated);
         if let Err(Failure::ImageMissing(_)) = &created {
-            self.images.forget(&request.spec.containers[request.index].image);
+            self.images.forget(&wanted_image(&request.spec.containers[request.index]));
         }
         created
+    }
+
+    /// A call that may have found no space: what to make of that depends on whether some can be made.
+    async fn spaced<T: Send>(&self, result: Result<T, Failure>) -> Result<T, Failure> {
+        match result {
+            Err(Failure::NoSpace(text)) => Err(self.images.exhausted(text).await),
+            result => result,
+        }
     }
 
     /// Puts the variables of the container's files into its environment. The first that says something of a variable
@@ -234,6 +257,29 @@ impl Executor {
     /// The lock is held for one look-up and never across an await; a poisoned one holds whole values.
     fn parents(&self) -> std::sync::MutexGuard<'_, HashMap<TaskId, Option<String>>> {
         self.parents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where the agent can be made to end for this step; a look at something changes nothing.
+fn place(job: &Job) -> Option<Place> {
+    match &job.step {
+        Step::Ensure(ResourceKind::Cgroup) => Some(Place::EnsureCgroup),
+        Step::Ensure(ResourceKind::Interface) => Some(Place::EnsureInterface),
+        Step::Ensure(ResourceKind::Namespaces) => Some(Place::EnsureNamespaces),
+        Step::Ensure(ResourceKind::Volume(_)) => Some(Place::EnsureVolume),
+        Step::Ensure(ResourceKind::SharedVolume(_)) => Some(Place::EnsureSharedVolume),
+        Step::Release(ResourceKind::Cgroup) => Some(Place::ReleaseCgroup),
+        Step::Release(ResourceKind::Interface) => Some(Place::ReleaseInterface),
+        Step::Release(ResourceKind::Namespaces) => Some(Place::ReleaseNamespaces),
+        Step::Release(ResourceKind::Volume(_)) => Some(Place::ReleaseVolume),
+        Step::Ensure(ResourceKind::Ports) | Step::Release(ResourceKind::Ports | ResourceKind::SharedVolume(_)) => None,
+        Step::Pull(_) => Some(Place::Pull),
+        Step::Create(_) => Some(Place::Create),
+        Step::Start(_) if job.again => Some(Place::StartAgain),
+        Step::Start(_) => Some(Place::Start),
+        Step::Inspect(_) => None,
+        Step::Stop(_, _) => Some(Place::Stop),
+        Step::Remove { .. } => Some(Place::Remove),
     }
 }
 

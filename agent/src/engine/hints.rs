@@ -25,6 +25,15 @@ pub enum Hint {
     },
     /// Events may have been missed: list everything.
     Relist,
+    /// The host's disk has become short of space, or has enough again.
+    DiskShort(bool),
+    /// The containers of a task were found to have written so much.
+    Written {
+        /// The task.
+        task: TaskId,
+        /// In MiB.
+        mib: u64,
+    },
     /// Docker does not answer.
     Down {
         /// Why, for people.

@@ -1,16 +1,21 @@
 //! When an image is pulled and when the one that is here will do; one pull for each image, however many wait for it.
-//! The agent's configuration says when, and a container's label `longshore.pull-behavior` for that container.
+//! The agent's configuration says when, and a container's label `longshore.pull-behavior` for that container. One that
+//! is pinned to a digest is pulled only when that image is not here: what a digest names is never outdated.
 //!
 //! A short memory of images that were just seen spares a burst of equal tasks the question. It may be wrong for a few
 //! seconds after somebody removes an image: the create then says that the image is missing, and [`Keeper::forget`] and
 //! another try mend it.
+//!
+//! Containers that name other credentials for their image's registry want something else: none waits for another one's
+//! pull, or takes it for its own. What is here already is for everybody, where no pull is asked for.
 
-use super::drivers::{Image, Images};
+use super::drivers::{CredentialsOf, Image, Images, Plenty, Room, TaskCredentials};
 use crate::config::PullBehavior;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use longshore_docker::labels::PULL_BEHAVIOR;
-use longshore_model::ContainerSpec;
+use longshore_docker::wanted_image;
+use longshore_model::{ContainerSpec, TaskId};
 use longshore_plan::Failure;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,20 +39,39 @@ type Fetch = BoxFuture<'static, Result<Image, Failure>>;
 #[derive(Clone)]
 pub struct Keeper {
     images: Arc<dyn Images>,
+    room: Arc<dyn Room>,
+    credentials: Arc<dyn TaskCredentials>,
     behavior: PullBehavior,
     state: Arc<Mutex<State>>,
     pulls: Arc<Semaphore>,
 }
 
-/// An image, and when it is pulled: one that was seen here is not yet one that was pulled.
-type Wanted = (String, PullBehavior);
+/// An image, when it is pulled (one that was seen here is not yet one that was pulled), and the secret with the
+/// credentials for its registry.
+type Wanted = (String, PullBehavior, Option<String>);
+
+/// Why there is no image.
+enum Lack {
+    /// There are no credentials to ask for it with: as in ECS, what is here is no way around that.
+    Credentials(Failure),
+    /// The pull failed.
+    Pull(Failure),
+}
+
+impl From<Lack> for Failure {
+    fn from(lack: Lack) -> Self {
+        match lack {
+            Lack::Credentials(failure) | Lack::Pull(failure) => failure,
+        }
+    }
+}
 
 #[derive(Default)]
 struct State {
     seen: HashMap<Wanted, (Image, Instant)>,
     fetches: HashMap<Wanted, WeakShared<Fetch>>,
     /// What [`PullBehavior::Once`] need not pull again.
-    pulled: std::collections::HashSet<String>,
+    pulled: std::collections::HashSet<(String, Option<String>)>,
     progress: HashMap<String, String>,
 }
 
@@ -63,20 +87,70 @@ pub fn behavior_of(container: &ContainerSpec) -> Option<PullBehavior> {
     }
 }
 
+/// Whose credentials the registry of a container's image is shown; `None` for the host's own.
+#[must_use]
+pub fn credentials_of(task: TaskId, container: &ContainerSpec) -> Option<CredentialsOf> {
+    let parameter = container.repository_credentials.clone()?;
+    Some(CredentialsOf { task, container: container.name.clone(), parameter })
+}
+
 impl Keeper {
     /// A keeper that pulls as `behavior` says.
     #[must_use]
-    pub fn new(images: Arc<dyn Images>, behavior: PullBehavior) -> Self {
-        Self { images, behavior, state: Arc::default(), pulls: Arc::new(Semaphore::new(MAX_PULLS)) }
+    pub fn new(images: Arc<dyn Images>, credentials: Arc<dyn TaskCredentials>, behavior: PullBehavior) -> Self {
+        let pulls = Arc::new(Semaphore::new(MAX_PULLS));
+        Self { images, room: Arc::new(Plenty), credentials, behavior, state: Arc::default(), pulls }
     }
 
-    /// The image, pulled if it has to be by `behavior`, or by the agent's when that is absent. Dropping the future
-    /// gives up; the pull ends with its last waiter.
+    /// The same on the disk that `room` looks after.
+    #[must_use]
+    pub fn on(self, room: Arc<dyn Room>) -> Self {
+        Self { room, ..self }
+    }
+
+    /// The engine found no space on that disk.
+    pub async fn exhausted(&self, text: String) -> Failure {
+        self.room.exhausted(text).await
+    }
+
+    /// The image of a task's container, pulled if it has to be: the one of its digest when it is pinned to one, else what
+    /// its name means now.
+    ///
+    /// # Errors
+    /// As [`Keeper::get`].
+    pub async fn image_of(&self, task: TaskId, container: &ContainerSpec) -> Result<Image, Failure> {
+        let wanted = wanted_image(container);
+        let own = credentials_of(task, container);
+        let Some(digest) = &container.image_digest else {
+            return self.get(&wanted, behavior_of(container), own).await;
+        };
+        match self.get(&wanted, Some(PullBehavior::PreferCached), own).await {
+            // Found by its digest, it has it, whatever else it has.
+            Ok(image) => Ok(Image { digest: Some(digest.to_string()), ..image }),
+            Err(Failure::ImageMissing(text)) => Err(Failure::ImageMissing(format!(
+                "{text}; `{}` was resolved to {digest} for the tasks that were started together with this one, and \
+                 the registry does not have that image any more: push it again, or start new tasks, for which the tag \
+                 is resolved anew",
+                container.image
+            ))),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// The image, pulled if it has to be by `behavior`, or by the agent's when that is absent, with the credentials of
+    /// `own` or the host's. Dropping the future gives up; the pull ends with its last waiter.
     ///
     /// # Errors
     /// Why there is none.
-    pub async fn get(&self, reference: &str, behavior: Option<PullBehavior>) -> Result<Image, Failure> {
-        let wanted = (reference.to_owned(), behavior.unwrap_or(self.behavior));
+    pub async fn get(
+        &self,
+        reference: &str,
+        behavior: Option<PullBehavior>,
+        own: Option<CredentialsOf>,
+    ) -> Result<Image, Failure> {
+        let secret = own.as_ref().map(|own| own.parameter.clone());
+        let wanted = (reference.to_owned(), behavior.unwrap_or(self.behavior), secret);
+        let _hold = self.room.hold(reference).await;
         let fetch = {
             let mut state = self.lock();
             match state.seen.get(&wanted) {
@@ -86,7 +160,7 @@ impl Keeper {
             match state.fetches.get(&wanted).and_then(WeakShared::upgrade) {
                 Some(fetch) => fetch,
                 None => {
-                    let fetch = self.clone().fetch(wanted.clone()).boxed().shared();
+                    let fetch = self.clone().fetch(wanted.clone(), own).boxed().shared();
                     if let Some(weak) = fetch.downgrade() {
                         state.fetches.insert(wanted.clone(), weak);
                     }
@@ -107,8 +181,8 @@ impl Keeper {
     /// The image turned out not to be here.
     pub fn forget(&self, reference: &str) {
         let mut state = self.lock();
-        state.seen.retain(|(seen, _), _| seen != reference);
-        state.pulled.remove(reference);
+        state.seen.retain(|(seen, ..), _| seen != reference);
+        state.pulled.retain(|(pulled, _)| pulled != reference);
     }
 
     /// How far the pull of an image is, for people; `None` when none goes on.
@@ -117,25 +191,27 @@ impl Keeper {
         self.lock().progress.get(reference).cloned()
     }
 
-    async fn fetch(self, wanted: Wanted) -> Result<Image, Failure> {
-        let (reference, behavior) = wanted.clone();
+    async fn fetch(self, wanted: Wanted, own: Option<CredentialsOf>) -> Result<Image, Failure> {
+        let (reference, behavior, secret) = wanted.clone();
+        let own = own.as_ref();
         let image = match behavior {
             PullBehavior::PreferCached => match self.images.find(&reference).await? {
                 Some(image) => image,
-                None => self.pull(&reference).await?,
+                None => self.pull(&reference, own).await?,
             },
             PullBehavior::Once => {
-                let pulled_before = self.lock().pulled.contains(&reference);
+                let pulled_before = self.lock().pulled.contains(&(reference.clone(), secret));
                 let here = if pulled_before { self.images.find(&reference).await? } else { None };
                 match here {
                     Some(image) => image,
-                    None => self.pull(&reference).await?,
+                    None => self.pull(&reference, own).await?,
                 }
             }
-            PullBehavior::Always => self.pull(&reference).await?,
-            PullBehavior::Default => match self.pull(&reference).await {
+            PullBehavior::Always => self.pull(&reference, own).await?,
+            PullBehavior::Default => match self.pull(&reference, own).await {
                 Ok(image) => image,
-                Err(failure) => {
+                Err(Lack::Credentials(failure)) => return Err(failure),
+                Err(Lack::Pull(failure)) => {
                     let here = self.images.find(&reference).await?;
                     tracing::info!(
                         image = reference,
@@ -151,16 +227,27 @@ impl Keeper {
         Ok(image)
     }
 
-    async fn pull(&self, reference: &str) -> Result<Image, Failure> {
-        // Never closed; without a permit, as well as with one, the pull is right.
-        let _slot = self.pulls.acquire().await;
-        tracing::info!(image = reference, "pulling");
+    async fn pull(&self, reference: &str, own: Option<&CredentialsOf>) -> Result<Image, Lack> {
         let say = |text: String| {
             self.lock().progress.insert(reference.to_owned(), text);
         };
-        let image = self.images.pull(reference, &say).await?;
+        // Before the slot: whoever waits for credentials holds up nobody's pull.
+        let shown = match own {
+            Some(own) => Some(self.credentials.get(own, reference, &say).await.map_err(Lack::Credentials)?),
+            None => None,
+        };
+        // Never closed; without a permit, as well as with one, the pull is right.
+        let _slot = self.pulls.acquire().await;
+        self.room.admit().await.map_err(Lack::Pull)?;
+        tracing::info!(image = reference, "pulling");
+        let image = match self.images.pull(reference, shown.as_ref(), &say).await {
+            Ok(image) => image,
+            Err(Failure::NoSpace(text)) => return Err(Lack::Pull(self.room.exhausted(text).await)),
+            Err(failure) => return Err(Lack::Pull(failure)),
+        };
+        self.room.pulled(&image.id);
         tracing::info!(image = reference, digest = image.digest, "pulled");
-        self.lock().pulled.insert(reference.to_owned());
+        self.lock().pulled.insert((reference.to_owned(), own.map(|own| own.parameter.clone())));
         Ok(image)
     }
 

@@ -2,6 +2,7 @@
 
 use super::drivers::{Drivers, Listed, by_task};
 use super::reconciler::{Answers, Entry, Listing, Reconciler};
+use crate::crash::{self, Place};
 use longshore_model::{ContainerName, TaskId};
 use longshore_plan::outline::SuperviseError;
 use longshore_plan::{Failure, Sighting, Supervise, Task};
@@ -49,6 +50,8 @@ impl Reconciler {
                 news |= entry.task.sight_sandboxes(running, as_of, now);
             }
             if news {
+                // Before any task is passed over: what is there is not free.
+                self.room.sync(&entry.task);
                 self.dirty.insert(*id);
             }
         }
@@ -104,6 +107,7 @@ impl Reconciler {
             task.unassign(now);
         }
         self.ports.sync(&task);
+        self.room.sync(&task);
         self.tasks.insert(id, Entry::new(task));
         self.dirty.insert(id);
     }
@@ -186,12 +190,14 @@ impl Leftovers {
         let mut result = failed.map_or(Ok(()), Err);
         for (task, leftover) in of {
             tracing::info!(%task, ?leftover, "removing what a task that is gone left behind");
+            crash::before(Place::Leftovers);
             let removed = match leftover {
                 Leftover::Volume(name) => drivers.volumes.remove(task, &name).await,
                 Leftover::Namespaces => drivers.namespaces.release(task).await,
                 Leftover::Cgroup => drivers.cgroups.remove(task).await,
                 Leftover::Interface => drivers.interfaces.release(task).await,
             };
+            crash::after(Place::Leftovers);
             result = removed.and(result);
         }
         result

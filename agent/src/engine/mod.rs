@@ -14,6 +14,7 @@ mod apply;
 pub mod cgroups;
 pub mod docker;
 pub mod drivers;
+pub mod efs;
 pub mod environment;
 pub mod execute;
 mod hints;
@@ -37,7 +38,7 @@ use crate::metadata::Keyring;
 use crate::ports::Ports;
 use crate::session::{DesiredUpdate, ObservedReports};
 use drivers::Drivers;
-use longshore_model::Generation;
+use longshore_model::{Generation, HostFacts};
 use longshore_plan::Policy;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +76,8 @@ pub struct Inputs {
     pub hints: mpsc::Receiver<Hint>,
     /// Questions for the status.
     pub status: mpsc::Receiver<oneshot::Sender<status::EngineStatus>>,
+    /// What the host is and offers; absent until that is known.
+    pub facts: watch::Receiver<Option<Arc<HostFacts>>>,
 }
 
 /// What the engine publishes.

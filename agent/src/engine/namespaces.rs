@@ -3,6 +3,7 @@
 use super::docker::{chain, plain};
 use super::drivers::Namespaces;
 use super::strays;
+use crate::crash::{self, Place};
 use crate::pause;
 use async_trait::async_trait;
 use longshore_docker::{CreateError, Docker, StartError, pause_config, pause_name};
@@ -34,6 +35,7 @@ impl Namespaces for DockerNamespaces {
             Err(error @ CreateError::NoImage { .. }) => return Err(Failure::Passing(chain(&error))),
             Err(CreateError::Engine { source, .. }) => return Err(plain(&source)),
         }
+        crash::after(Place::NamespacesCreated);
         // One that runs is left alone.
         let Err(error) = self.docker.start(&pause_name(task)).await else { return Ok(()) };
         // Nothing runs in it yet. A Docker that was killed in the middle of a start may never start that one again, so

@@ -7,7 +7,9 @@ use super::images::Keeper;
 use super::listing::Leftovers;
 use super::saving::{After, Saved, view};
 use super::{EngineConfig, Inputs, Outputs, Parts};
+use crate::crash;
 use crate::engine::drivers::CreateRequest;
+use crate::jumps::Jumps;
 use crate::ledger::{Definition, SavedTask};
 use crate::metadata::environment;
 use crate::ports::Ports;
@@ -15,10 +17,12 @@ use crate::session::DesiredUpdate;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
-use longshore_model::{ContainerName, EniId, Generation, NetworkBinding, NetworkMode, TaskId, TaskReport, Timestamp};
+use longshore_model::{
+    ContainerName, EniId, Generation, HostFacts, NetworkBinding, NetworkMode, TaskId, TaskReport, Timestamp,
+};
 use longshore_plan::{
-    EngineView, Failure, Lane, Made, Outcome, Outline, Pass, Phase, ResourceKind, ResourcePhase, Step, Task,
-    TaskRecord, View, Waiting,
+    EngineView, Failure, Lane, Made, Outcome, Outline, Pass, Phase, Place, ResourceKind, ResourcePhase, ResourceRecord,
+    Room, Step, Task, TaskRecord, View, Waiting,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -90,8 +94,11 @@ pub struct Reconciler {
     executor: Executor,
     pub(super) tasks: BTreeMap<TaskId, Entry>,
     pub(super) ports: Ports,
+    /// What tasks have of the host. In line with a task after each pass over it.
+    pub(super) room: Room,
     inputs: Inputs,
     pub(super) outputs: Outputs,
+    jumps: Jumps,
     /// Tasks to pass over.
     pub(super) dirty: BTreeSet<TaskId>,
     /// Tasks whose record or report may have changed since the last save.
@@ -112,6 +119,8 @@ pub struct Reconciler {
     going: HashMap<Id, Going>,
     running: HashMap<(TaskId, Lane), AbortHandle>,
     pub(super) listing: bool,
+    /// When the listing that is on its way was asked for.
+    pub(super) listing_since: Instant,
     pub(super) list_again: bool,
     pub(super) next_list: Instant,
     pub(super) leftovers_gone: bool,
@@ -121,6 +130,7 @@ pub struct Reconciler {
     pub(super) clearing: BTreeSet<TaskId>,
     /// Tasks that are not known and whose containers are not ours to touch.
     pub(super) left_alone: BTreeSet<TaskId>,
+    disk_short: bool,
 }
 
 impl Reconciler {
@@ -128,8 +138,11 @@ impl Reconciler {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { config, drivers, loaded, mut ports, inputs, outputs } = parts;
-        let images = Keeper::new(drivers.images.clone(), config.pull_behavior);
+        let images = Keeper::new(drivers.images.clone(), drivers.credentials.clone(), config.pull_behavior);
+        let images = images.on(drivers.room.clone());
         let executor = Executor::new(drivers.clone(), images, &config.limits);
+        let mut room = Room::default();
+        room.offer(offered(&inputs.facts.borrow()));
         let mut tasks = BTreeMap::new();
         for SavedTask { definition, record } in loaded.tasks {
             let id = record.id;
@@ -140,10 +153,12 @@ impl Reconciler {
             let saved = Some(record.clone());
             let task = Task::restored(outline, spec, record);
             ports.sync(&task);
+            room.sync(&task);
             tasks.insert(id, Entry { saved, definition_saved: task.spec.is_some(), ..Entry::new(task) });
         }
         let dirty: BTreeSet<TaskId> = tasks.keys().copied().collect();
         Self {
+            jumps: Jumps::new(drivers.clock.now()),
             config,
             drivers,
             executor,
@@ -151,6 +166,7 @@ impl Reconciler {
             dirty,
             tasks,
             ports,
+            room,
             inputs,
             outputs,
             answers: Answers::No { why: "it was not asked yet".to_owned(), failures: 0 },
@@ -167,12 +183,14 @@ impl Reconciler {
             going: HashMap::new(),
             running: HashMap::new(),
             listing: false,
+            listing_since: Instant::now(),
             list_again: false,
             next_list: Instant::now(),
             leftovers_gone: false,
             leftovers_fault: None,
             clearing: BTreeSet::new(),
             left_alone: BTreeSet::new(),
+            disk_short: false,
         }
     }
 
@@ -193,6 +211,7 @@ impl Reconciler {
                 Some(done) = self.jobs.join_next_with_id() => self.take_done(done),
                 Some(update) = self.inputs.desired.recv() => self.take_update(update),
                 Some(hint) = self.inputs.hints.recv() => self.take_hint(hint),
+                Ok(()) = self.inputs.facts.changed() => self.take_facts(),
                 Some(answer) = self.inputs.status.recv() => {
                     // Whoever asked may have gone.
                     let _ = answer.send(self.status());
@@ -216,8 +235,27 @@ impl Reconciler {
         self.drivers.clock.now()
     }
 
+    /// Before anything is compared with the time: it may be another than the one that waits were set by.
+    fn look_at_clock(&mut self) {
+        let Some(moved) = self.jumps.look(self.now()) else { return };
+        tracing::warn!(moved_millis = moved, "the host's clock was moved; what waits, waits as long as it would have");
+        for (id, entry) in &mut self.tasks {
+            entry.task.clock_moved(moved);
+            self.dirty.insert(*id);
+        }
+    }
+
     fn take_update(&mut self, update: DesiredUpdate) {
+        self.look_at_clock();
         self.apply(update);
+    }
+
+    /// The host may offer another amount of memory.
+    fn take_facts(&mut self) {
+        let offered = offered(&self.inputs.facts.borrow_and_update());
+        if self.room.offer(offered) {
+            self.wake_waiters();
+        }
     }
 
     fn take_hint(&mut self, hint: Hint) {
@@ -235,12 +273,29 @@ impl Reconciler {
                 }
             }
             Hint::Relist => self.list_now(),
+            Hint::DiskShort(short) => {
+                self.disk_short = short;
+                // What is kept of tasks that are over goes.
+                let over = |e: &Entry| e.task.record.all_stopped();
+                self.dirty.extend(self.tasks.iter().filter(|(_, e)| short && over(e)).map(|(id, _)| *id));
+                if short {
+                    self.settle();
+                }
+            }
+            Hint::Written { task, mib } => {
+                let now = self.now();
+                if self.tasks.get_mut(&task).is_some_and(|entry| entry.task.written(mib, now)) {
+                    self.dirty.insert(task);
+                    self.touched.insert(task);
+                }
+            }
             Hint::Down { why } => self.silent(&why),
         }
     }
 
     /// A timer: everything that is due.
     fn take_time(&mut self) {
+        self.look_at_clock();
         let now = self.now();
         let due = |e: &Entry| e.wake_at.is_some_and(|at| at <= now);
         self.dirty.extend(self.tasks.iter().filter(|(_, e)| due(e)).map(|(id, _)| *id));
@@ -263,9 +318,10 @@ impl Reconciler {
 
     /// Passes over every task that something happened to, until nothing more follows; then saves.
     fn settle(&mut self) {
+        self.look_at_clock();
         while !self.dirty.is_empty() {
             let mut due: Vec<TaskId> = std::mem::take(&mut self.dirty).into_iter().collect();
-            // Who waits longest is asked first: it gets the port that just became free.
+            // Who waits longest is asked first: it gets what just became free.
             due.sort_by_key(|id| self.tasks.get(id).map(|e| e.task.record.accepted_at));
             for id in due {
                 self.pass(id);
@@ -284,10 +340,14 @@ impl Reconciler {
             Answers::Yes => EngineView::Answering,
             Answers::No { why, .. } => EngineView::Silent { why },
         };
-        let view = View { now, engine, claims: self.ports.claims(), policy: &self.config.policy };
+        let (claims, room, policy) = (self.ports.claims(), &self.room, &self.config.policy);
+        let view = View { now, engine, claims, room, policy, disk_short: self.disk_short };
         let Pass { steps, give_up, waiting, wake_at, forget } = entry.task.pass(&view);
         entry.waiting = waiting;
         entry.wake_at = wake_at;
+        if self.room.sync(&entry.task) {
+            self.wake_waiters();
+        }
         self.touched.insert(id);
         for lane in give_up {
             if let Some(handle) = self.running.remove(&(id, lane)) {
@@ -298,7 +358,9 @@ impl Reconciler {
             tracing::debug!(task = %id, ?step, "step");
             match step {
                 Step::Ensure(ResourceKind::Ports) => {
+                    crash::before(crash::Place::Ports);
                     let given = self.ports.give(&self.tasks[&id].task).map(Made::Ports);
+                    crash::after(crash::Place::Ports);
                     self.finish(id, &step, Outcome::Ensured(given));
                 }
                 Step::Release(ResourceKind::Ports) => self.finish(id, &step, Outcome::Released(Ok(()))),
@@ -314,8 +376,9 @@ impl Reconciler {
     fn forget(&mut self, id: TaskId) {
         tracing::info!(task = %id, "forgotten");
         self.tasks.remove(&id);
-        if self.ports.forget(id) {
-            self.wake_port_waiters();
+        let freed = [self.ports.forget(id), self.room.leave(id)];
+        if freed.contains(&true) {
+            self.wake_waiters();
         }
         self.unforgotten.insert(id);
         self.seq += 1;
@@ -355,6 +418,7 @@ impl Reconciler {
     }
 
     fn take_done(&mut self, done: Result<(Id, Done), JoinError>) {
+        self.look_at_clock();
         let (job, done) = match done {
             Ok((job, done)) => (job, Ok(done)),
             Err(error) => (error.id(), Err(error)),
@@ -403,6 +467,7 @@ impl Reconciler {
                 | Failure::Passing(_)
                 | Failure::Lasting(_)
                 | Failure::PortTaken(_)
+                | Failure::NoSpace(_)
                 | Failure::ImageMissing(_)
                 | Failure::NameTaken(_)
                 | Failure::Confused(_) => {}
@@ -418,15 +483,18 @@ impl Reconciler {
             self.ports.started(&entry.task.record.containers[i].ports);
         }
         if self.ports.sync(&entry.task) {
-            self.wake_port_waiters();
+            self.wake_waiters();
         }
         self.dirty.insert(id);
         self.touched.insert(id);
     }
 
-    pub(super) fn wake_port_waiters(&mut self) {
+    /// Something became free: whoever may wait for it asks again.
+    pub(super) fn wake_waiters(&mut self) {
         let waits = |e: &Entry| {
-            e.task.record.resources.iter().any(|r| r.kind == ResourceKind::Ports && r.phase == ResourcePhase::Wanted)
+            let record = &e.task.record;
+            let ports = |r: &ResourceRecord| r.kind == ResourceKind::Ports && r.phase == ResourcePhase::Wanted;
+            record.ending.is_none() && (record.place == Place::Wanted || record.resources.iter().any(ports))
         };
         self.dirty.extend(self.tasks.iter().filter(|(_, e)| waits(e)).map(|(id, _)| *id));
     }
@@ -444,6 +512,7 @@ impl Reconciler {
     }
 
     pub(super) fn spawn_listing(&mut self) {
+        self.listing_since = Instant::now();
         let containers = self.drivers.containers.clone();
         let interfaces = self.tasks.values().any(|e| e.task.held_interface().is_some());
         let handle = self.jobs.spawn(async move {
@@ -472,8 +541,13 @@ impl Reconciler {
     pub(super) fn pull_progress(&self, task: &Task, i: usize) -> Option<String> {
         let waiting = task.record.containers[i].phase == Phase::Waiting;
         let spec = task.spec.as_ref().filter(|_| waiting)?;
-        self.executor.pull_progress(&spec.containers[i].image)
+        self.executor.pull_progress(&longshore_docker::wanted_image(&spec.containers[i]))
     }
+}
+
+/// MiB that tasks may be given.
+fn offered(facts: &Option<Arc<HostFacts>>) -> Option<u64> {
+    facts.as_ref().map(|facts| u64::from(facts.resources.memory_mib))
 }
 
 /// The ports that Docker is to publish: on the host's own network nothing is published.

@@ -2,7 +2,7 @@
 
 use super::reconciler::{Entry, Reconciler};
 use super::views::TaskView;
-use crate::crash;
+use crate::crash::{self, Place};
 use crate::ledger::{Changes, Definition, SaveError};
 use crate::session::ApplyError;
 use futures::{FutureExt, StreamExt};
@@ -55,7 +55,10 @@ impl Reconciler {
                 changes.records.push(entry.task.record.clone());
             }
         }
-        after.forgotten.extend(std::mem::take(&mut self.unforgotten));
+        if self.save_again.is_none() {
+            // While the ledger cannot be written, once each time that it is tried again.
+            after.forgotten.extend(std::mem::take(&mut self.unforgotten));
+        }
         changes.forgotten.clone_from(&after.forgotten);
         changes.generation = after.applied.as_ref().map(|(generation, _)| *generation);
         if changes.is_empty() {
@@ -117,7 +120,7 @@ impl Reconciler {
                     tracing::info!("the ledger can be written again");
                 }
                 let held = |id: &TaskId| self.tasks.get(id).is_some_and(|e| e.task.held_interface().is_some());
-                crash::after_if("B1", || records.iter().any(held));
+                crash::after_if(Place::InterfaceSaved, || records.iter().any(held));
                 for (id, step) in steps {
                     self.start_step(id, step);
                 }
@@ -178,7 +181,12 @@ impl Reconciler {
 /// What others see of a task.
 pub(super) fn view(entry: &Entry) -> TaskView {
     let task = &entry.task;
-    TaskView { outline: task.outline.clone(), spec: task.spec.clone(), record: task.record.clone() }
+    TaskView {
+        outline: task.outline.clone(),
+        spec: task.spec.clone(),
+        record: task.record.clone(),
+        waiting_for: entry.report.as_ref().and_then(|report| report.waiting_for.clone()),
+    }
 }
 
 /// One line for each thing that happened to a task.

@@ -4,6 +4,10 @@ use super::reconciler::{Answers, Reconciler};
 use longshore_model::Timestamp;
 use longshore_plan::{Phase, Wish};
 use serde::Serialize;
+use std::time::Duration;
+
+/// A listing takes a hundredth of it with hundreds of containers.
+const SLOW: Duration = Duration::from_secs(5);
 
 /// The engine at one moment. The format is for people and tests, and grows by new keys only.
 #[derive(Debug, Clone, Serialize)]
@@ -18,6 +22,10 @@ pub struct EngineStatus {
     pub ports_claimed: usize,
     /// Of these, ports that a socket of the agent's keeps free for a container to come.
     pub ports_held: usize,
+    /// MiB of memory that tasks on the host have, of those that it offers.
+    pub memory_held_mib: u64,
+    /// Tasks that wait for room on the host.
+    pub waiting_for_room: usize,
     /// Every task.
     pub tasks: Vec<TaskLine>,
 }
@@ -84,7 +92,12 @@ pub struct ContainerLine {
 
 impl Reconciler {
     pub(super) fn status(&self) -> EngineStatus {
+        let waits = self.listing_since.elapsed();
         let docker = match &self.answers {
+            Answers::Yes if self.listing && waits > SLOW => Health {
+                ok: false,
+                why: Some(format!("a list of containers is waited for, {} s now", waits.as_secs())),
+            },
             Answers::Yes => Health { ok: true, why: None },
             Answers::No { why, .. } => Health { ok: false, why: Some(why.clone()) },
         };
@@ -94,6 +107,8 @@ impl Reconciler {
             ledger: Health { ok: self.ledger_fault.is_none(), why: self.ledger_fault.clone() },
             ports_claimed: self.ports.claims().len(),
             ports_held: self.ports.held(),
+            memory_held_mib: self.room.held_mib(),
+            waiting_for_room: self.room.waiting(),
             tasks: self
                 .tasks
                 .values()

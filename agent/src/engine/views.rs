@@ -15,6 +15,8 @@ pub struct TaskView {
     pub spec: Option<Arc<TaskSpec>>,
     /// All else.
     pub record: TaskRecord,
+    /// What it waits for, for people.
+    pub waiting_for: Option<String>,
 }
 
 /// Every task that the engine knows. A task is in it before any container of it is started, and from a start of the

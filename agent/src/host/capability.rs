@@ -15,12 +15,27 @@ const RUNTIME: &str = longshore_docker::labels::RUNTIME;
 
 /// Ours: variables for containers from files of this host.
 const ENVIRONMENT_FILES: &str = "longshore.environment-files";
+/// Ours: the same from web servers.
+const ENVIRONMENT_URLS: &str = "longshore.environment-urls";
+/// Ours: what stands for a file system of EFS, followed by its id.
+const FILE_SYSTEM: &str = "longshore.efs";
 
 /// Ours: health probes by the agent.
 const HEALTH_PROBES: &str = "longshore.health-probes";
 
+/// Ours: tasks of which only the images are wanted.
+const PULL_ONLY: &str = "longshore.pull-only";
+/// Ours: events of several lines, where the log driver awslogs is offered.
+const MULTILINE: &str = "longshore.awslogs-multiline";
+
 /// What this agent does itself, with any engine that it takes.
-const OURS: [&str; 3] = ["container-health-check", "container-ordering", "container-restart-policy"];
+const OURS: [&str; 5] = [
+    "container-health-check",
+    "container-ordering",
+    "container-restart-policy",
+    "execute-command",
+    "private-registry-authentication.secretsmanager",
+];
 
 /// The oldest Docker API that ECS names.
 const FIRST_API_MINOR: u32 = 17;
@@ -38,6 +53,7 @@ pub(super) fn offered(settings: &HostSettings, probed: &Probed) -> BTreeSet<Stri
     all.extend(drivers.map(|driver| format!("{OLD}logging-driver.{driver}")));
     if probed.output_readable && engine.log_drivers.iter().any(|driver| driver == "json-file") {
         all.insert(format!("{OLD}logging-driver.{AWSLOGS}"));
+        all.insert(MULTILINE.to_owned());
     }
     // No engine lists it, and every engine has it.
     all.insert(format!("{OLD}logging-driver.none"));
@@ -53,8 +69,10 @@ pub(super) fn offered(settings: &HostSettings, probed: &Probed) -> BTreeSet<Stri
     if settings.environment_files {
         all.insert(ENVIRONMENT_FILES.to_owned());
     }
+    all.insert(ENVIRONMENT_URLS.to_owned());
+    all.extend(settings.file_systems.iter().map(|id| format!("{FILE_SYSTEM}.{id}")));
     all.extend(OURS.map(|name| format!("{NEW}{name}")));
-    all.insert(HEALTH_PROBES.to_owned());
+    all.extend([HEALTH_PROBES, PULL_ONLY].map(str::to_owned));
     if settings.allow_privileged {
         all.insert(format!("{OLD}privileged-container"));
     }

@@ -36,6 +36,8 @@ pub struct HostSettings {
     pub allow_privileged: bool,
     /// Whether containers may take variables from files of this host.
     pub environment_files: bool,
+    /// The file systems of EFS that an NFS export stands for here, by their ids.
+    pub file_systems: BTreeSet<String>,
 }
 
 /// What was found on the host.
@@ -59,6 +61,8 @@ pub struct Probed {
     pub underlay: Option<IpAddr>,
     /// Whether tasks can be given interfaces here.
     pub interfaces: bool,
+    /// MiB of the file system of the engine's data directory that can be used; 0 when that cannot be told.
+    pub disk_mib: u32,
     /// Whether the files in which the engine keeps containers' output can be read.
     pub output_readable: bool,
 }
@@ -100,7 +104,16 @@ pub async fn probe(engine: EngineInfo, cgroups: Option<&Cgroups>) -> Result<Prob
             directory = %containers.display(),
             "containers' output cannot be read here; not offering the log driver awslogs");
     }
+    let disk_mib = match crate::disk::measure(std::path::Path::new(&engine.data_root)) {
+        Ok(space) => crate::disk::mib(space.total),
+        Err(error) => {
+            let path = &engine.data_root;
+            tracing::warn!(path, %error, "the disk cannot be looked at here; offering none");
+            0
+        }
+    };
     Ok(Probed {
+        disk_mib,
         hostname: System::host_name().map_err(failed("name"))?,
         cpus: u32::try_from(system.cpus().len()).unwrap_or(u32::MAX),
         memory_mib: u32::try_from(system.total_memory() >> 20).unwrap_or(u32::MAX),
@@ -136,6 +149,7 @@ pub fn facts(settings: &HostSettings, probed: &Probed) -> HostFacts {
             reserved_tcp: settings.reserved_ports_tcp.clone(),
             reserved_udp: settings.reserved_ports_udp.clone(),
             gpu_ids: probed.gpu_ids.clone(),
+            disk_mib: probed.disk_mib,
         },
         attributes: attributes.into_iter().map(|(name, value)| Attribute { name, value }).collect(),
         underlay: probed.underlay,

@@ -9,6 +9,7 @@ fn engine() -> EngineInfo {
         cgroup_driver: CgroupDriver::Cgroupfs,
         cgroup_version: CgroupVersion::V1,
         storage_driver: "overlay2".into(),
+        backing_file_system: "extfs".into(),
         data_root: "/var/lib/docker".into(),
         log_drivers: vec!["awslogs".into(), "json-file".into(), "journald".into()],
         volume_drivers: vec!["local".into(), "rexray/ebs:latest".into()],
@@ -36,6 +37,7 @@ fn probed() -> Probed {
         underlay: None,
         interfaces: false,
         output_readable: true,
+        disk_mib: 10_240,
     }
 }
 
@@ -46,6 +48,7 @@ fn settings() -> HostSettings {
         zone: Some("rack-1".into()),
         allow_privileged: true,
         environment_files: true,
+        file_systems: ["fs-0123".to_owned()].into(),
         attributes: BTreeMap::from([("disk".into(), "ssd".into()), ("ecs.os-type".into(), "plan9".into())]),
         ..HostSettings::default()
     }
@@ -59,7 +62,7 @@ fn value<'a>(facts: &'a HostFacts, name: &str) -> Option<Option<&'a str>> {
 fn resources_are_what_is_left() {
     let facts = facts(&settings(), &probed());
     assert_eq!(facts.resources.cpu_units, 2048);
-    assert_eq!(facts.resources.memory_mib, 4000);
+    assert_eq!((facts.resources.memory_mib, facts.resources.disk_mib), (4000, 10_240));
     assert_eq!(facts.resources.reserved_tcp, [22, 2375].into());
     assert_eq!(facts.resources.gpu_ids, ["GPU-a"]);
     assert_eq!((facts.hostname.as_str(), facts.versions.docker.as_str()), ("h1", "20.10.24"));
@@ -94,6 +97,8 @@ fn capabilities_are_those_that_were_found() {
         "com.amazonaws.ecs.capability.apparmor",
         "ecs.capability.task-cpu-mem-limit",
         "longshore.environment-files",
+        "longshore.efs.fs-0123",
+        "longshore.awslogs-multiline",
     ] {
         assert!(offers(&all, &probed(), name), "{name}");
         assert!(!offers(&none, &bare, name), "{name}");
@@ -110,7 +115,10 @@ fn capabilities_are_those_that_were_found() {
         "ecs.capability.container-health-check",
         "ecs.capability.container-ordering",
         "ecs.capability.container-restart-policy",
+        "ecs.capability.execute-command",
+        "ecs.capability.private-registry-authentication.secretsmanager",
         "longshore.health-probes",
+        "longshore.pull-only",
     ] {
         assert!(offers(&none, &bare, name), "{name}");
     }

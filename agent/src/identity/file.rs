@@ -4,6 +4,7 @@
 //! this host joins with lies beside it: a join whose answer is lost can be repeated only with the same key.
 
 use super::{Credential, Identity, inspect, new_key};
+use crate::crash::{self, Place};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use longshore_model::{AccountId, ClusterName, InstanceId, Region};
@@ -179,20 +180,24 @@ impl IdentityFile {
         }
         let key = new_key().map_err(JoiningKeyError::Make)?;
         let text = pem("PRIVATE KEY", key.serialized_der());
+        crash::before(Place::JoiningKey);
         write_private(&path, text.as_bytes()).map_err(|source| IdentityFileError::Io {
             verb: "write",
             path,
             source,
         })?;
+        crash::after(Place::JoiningKey);
         Ok(key)
     }
 
     /// The key that this host joined with is in the identity; another join takes another one.
     pub(super) fn joined(&self) {
         let path = self.joining_key_path();
+        crash::before(Place::JoiningKeyRemoved);
         if let Err(error) = fs::remove_file(&path) {
             tracing::warn!(path = %path.display(), %error, "could not remove the key that this host joined with");
         }
+        crash::after(Place::JoiningKeyRemoved);
     }
 
     fn joining_key_path(&self) -> PathBuf {
@@ -219,7 +224,10 @@ impl IdentityFile {
             key: pem("PRIVATE KEY", credential.key.secret_pkcs8_der()),
         };
         let text = serde_json::to_string_pretty(&contents).expect("strings and numbers are always JSON");
-        write_private(&self.0, text.as_bytes()).map_err(|error| self.io("write", error))
+        crash::before(Place::IdentityFile);
+        write_private(&self.0, text.as_bytes()).map_err(|error| self.io("write", error))?;
+        crash::after(Place::IdentityFile);
+        Ok(())
     }
 
     fn io(&self, verb: &'static str, source: io::Error) -> IdentityFileError {
@@ -259,10 +267,17 @@ pub(crate) fn write_private(path: &Path, contents: &[u8]) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    file.write_all(contents)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(contents)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    if let Err(error) = write() {
+        // Half of it takes what a full disk has not.
+        let _ = fs::remove_file(&temporary);
+        return Err(error);
+    }
     File::open(dir)?.sync_all()
 }
 

@@ -1,6 +1,9 @@
 //! The ledger's file: three tables in redb. Definitions are written once and records often, so they are apart.
 
+use super::mark::Mark;
+use super::reserve::{self, Reserve};
 use super::{Changes, Definition, Loaded, OpenError, SavedTask};
+use crate::crash::{self, Place};
 use longshore_model::{Generation, InstanceId, TaskId};
 use longshore_plan::TaskRecord;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
@@ -9,6 +12,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The format of the tables below. Raised when an older agent could no longer read them.
 const FORMAT: u64 = 1;
+
+/// How often it was written, so that an older copy is known from it and its [`Mark`].
+const WRITES: &str = "writes";
 
 /// Where the two halves of the id are of the container instance whose generation it is.
 const INSTANCE: (&str, &str) = ("instance-high", "instance-low");
@@ -41,6 +47,12 @@ pub enum FileError {
     /// It has tables and no format.
     #[error("it says no format")]
     NoFormat,
+    /// What is in it is not what was written.
+    #[error("parts of it are not what was written")]
+    Integrity,
+    /// Reading it ran into something that no ledger has.
+    #[error("reading it failed: {0}")]
+    Panicked(String),
     /// Our own types always serialise; this is for the reader of the type.
     #[error("could not write a record")]
     Encode(#[source] serde_json::Error),
@@ -61,12 +73,24 @@ pub(super) fn open(
     path: &Path,
     instance: Option<InstanceId>,
     leave: impl FnOnce() -> std::io::Result<()>,
-) -> Result<(LedgerFile, Loaded), OpenError> {
-    let (kind, why) = match try_open(path) {
-        Ok((file, loaded)) => match loaded.instance.filter(|former| Some(*former) != instance) {
-            None => return Ok((file, loaded)),
+) -> Result<(LedgerFile, Mark, Loaded), OpenError> {
+    let mark = Mark::open(path);
+    let mut opened = try_open(path, &mark);
+    if let Err(error) = &opened
+        && reserve::is_no_space(error)
+        && Reserve::of(path).release()
+    {
+        opened = try_open(path, &mark);
+    }
+    let (kind, why) = match opened {
+        Ok(opened) => match opened.loaded.instance.filter(|former| Some(*former) != instance) {
+            None if opened.writes < mark.get() => {
+                let (has, had) = (opened.writes, mark.get());
+                ("older", format!("it was written {has} times, and this host's {had} times: somebody put a copy here"))
+            }
+            None => return Ok((opened.file, mark, opened.loaded)),
             Some(former) => {
-                drop(file);
+                drop(opened);
                 leave().map_err(|source| OpenError::File {
                     verb: "leave the network of",
                     path: path.into(),
@@ -82,12 +106,19 @@ pub(super) fn open(
         Err(FileError::Open(DatabaseError::Storage(StorageError::Io(source)))) if !is_damage(&source) => {
             return Err(OpenError::File { verb: "open", path: path.into(), source });
         }
+        // Neither is a full disk, wherever it shows.
+        Err(fault) if reserve::is_no_space(&fault) => {
+            let full = std::io::Error::new(std::io::ErrorKind::StorageFull, crate::engine::docker::chain(&fault));
+            return Err(OpenError::File { verb: "open", path: path.into(), source: full });
+        }
         Err(fault) => ("damaged", crate::engine::docker::chain(&fault)),
     };
+    crash::before(Place::LedgerSetAside);
     let aside = set_aside(path, kind)?;
-    let (file, loaded) =
-        try_open(path).map_err(|source| OpenError::Make { path: path.into(), source: Box::new(source) })?;
-    Ok((file, Loaded { set_aside: Some((aside, why)), ..loaded }))
+    crash::after(Place::LedgerSetAside);
+    let Opened { file, loaded, .. } =
+        try_open(path, &mark).map_err(|source| OpenError::Make { path: path.into(), source: Box::new(source) })?;
+    Ok((file, mark, Loaded { set_aside: Some((aside, why)), ..loaded }))
 }
 
 /// Renames the file to `ledger.<kind>-<time>`.
@@ -110,7 +141,7 @@ fn is_damage(error: &std::io::Error) -> bool {
 /// Opens the file again after a failed write. What it holds is known.
 pub(super) fn reopen(path: &Path) -> Result<LedgerFile, FileError> {
     let db = builder().create(path).map_err(FileError::Open)?;
-    prepare(&db)?;
+    prepare(&db, 0)?;
     Ok(LedgerFile { db })
 }
 
@@ -120,12 +151,34 @@ fn builder() -> redb::Builder {
     builder
 }
 
-fn try_open(path: &Path) -> Result<(LedgerFile, Loaded), FileError> {
+/// A ledger that was opened and read.
+struct Opened {
+    file: LedgerFile,
+    writes: u64,
+    loaded: Loaded,
+}
+
+fn try_open(path: &Path, mark: &Mark) -> Result<Opened, FileError> {
     make_private(path).map_err(|e| FileError::Open(DatabaseError::Storage(StorageError::Io(e))))?;
-    let db = builder().create(path).map_err(FileError::Open)?;
-    prepare(&db)?;
-    let loaded = load(&db)?;
-    Ok((LedgerFile { db }, loaded))
+    // redb trusts some of what it reads; a ledger that makes it panic must not do so at every start.
+    let first = mark.get();
+    let opened = std::panic::catch_unwind(|| open_checked(path, first));
+    opened.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(FileError::Panicked(text.unwrap_or_default()))
+    })
+}
+
+fn open_checked(path: &Path, first: u64) -> Result<Opened, FileError> {
+    let mut db = builder().create(path).map_err(FileError::Open)?;
+    // Checksums are looked at after a crash only, or when that is asked for.
+    if !db.check_integrity().map_err(FileError::Open)? {
+        return Err(FileError::Integrity);
+    }
+    prepare(&db, first)?;
+    let (writes, loaded) = load(&db)?;
+    Ok(Opened { file: LedgerFile { db }, writes, loaded })
 }
 
 /// Only root may read it: definitions hold environment values.
@@ -134,7 +187,8 @@ fn make_private(path: &Path) -> std::io::Result<()> {
     std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path).map(drop)
 }
 
-fn prepare(db: &Database) -> Result<(), FileError> {
+/// Makes the tables where there are none; a new ledger has been written `first` times.
+fn prepare(db: &Database, first: u64) -> Result<(), FileError> {
     let read = db.begin_read().map_err(transaction("read"))?;
     match read.open_table(META) {
         Ok(meta) => match meta.get("format").map_err(transaction("read"))?.map(|f| f.value()) {
@@ -143,24 +197,28 @@ fn prepare(db: &Database) -> Result<(), FileError> {
             None => Err(FileError::NoFormat),
         },
         Err(redb::TableError::TableDoesNotExist(_)) => {
+            crash::before(Place::LedgerBegin);
             let write = db.begin_write().map_err(transaction("begin"))?;
-            write
-                .open_table(META)
-                .map_err(transaction("begin"))?
-                .insert("format", FORMAT)
-                .map_err(transaction("begin"))?;
+            {
+                let mut meta = write.open_table(META).map_err(transaction("begin"))?;
+                meta.insert("format", FORMAT).map_err(transaction("begin"))?;
+                meta.insert(WRITES, first).map_err(transaction("begin"))?;
+            }
             write.open_table(DEFINITIONS).map_err(transaction("begin"))?;
             write.open_table(RECORDS).map_err(transaction("begin"))?;
-            write.commit().map_err(transaction("commit"))
+            write.commit().map_err(transaction("commit"))?;
+            crash::after(Place::LedgerBegin);
+            Ok(())
         }
         Err(error) => Err(transaction("read")(error)),
     }
 }
 
-fn load(db: &Database) -> Result<Loaded, FileError> {
+fn load(db: &Database) -> Result<(u64, Loaded), FileError> {
     let read = db.begin_read().map_err(transaction("read"))?;
     let meta = read.open_table(META).map_err(transaction("read"))?;
     let generation = meta.get("generation").map_err(transaction("read"))?.map_or(0, |g| g.value());
+    let writes = meta.get(WRITES).map_err(transaction("read"))?.map_or(0, |w| w.value());
     let definitions = read.open_table(DEFINITIONS).map_err(transaction("read"))?;
     let records = read.open_table(RECORDS).map_err(transaction("read"))?;
     let mut tasks = Vec::new();
@@ -179,7 +237,7 @@ fn load(db: &Database) -> Result<Loaded, FileError> {
     let instance = half(INSTANCE.0)?.zip(half(INSTANCE.1)?);
     let instance =
         instance.map(|(high, low)| InstanceId::from_bytes(((u128::from(high) << 64) | u128::from(low)).to_be_bytes()));
-    Ok(Loaded { generation: Generation(generation), tasks, instance, set_aside: None })
+    Ok((writes, Loaded { generation: Generation(generation), tasks, instance, set_aside: None }))
 }
 
 fn saved_task(record: &[u8], definition: Option<&[u8]>) -> Result<SavedTask, String> {
@@ -201,14 +259,15 @@ fn key(task: &TaskId) -> &[u8] {
 }
 
 impl LedgerFile {
-    /// One transaction, durable when this returns. A generation is that of `instance`.
+    /// One transaction, durable when this returns; how often the ledger was written by then. A generation is that of
+    /// `instance`.
     pub(super) fn write<'a>(
         &self,
         all: impl Iterator<Item = &'a Changes>,
         instance: Option<InstanceId>,
-    ) -> Result<(), FileError> {
+    ) -> Result<u64, FileError> {
         let write = self.db.begin_write().map_err(transaction("begin a transaction"))?;
-        {
+        let writes = {
             let mut meta = write.open_table(META).map_err(transaction("write"))?;
             let mut definitions = write.open_table(DEFINITIONS).map_err(transaction("write"))?;
             let mut records = write.open_table(RECORDS).map_err(transaction("write"))?;
@@ -236,8 +295,12 @@ impl LedgerFile {
                     records.remove(key(task)).map_err(transaction("write"))?;
                 }
             }
-        }
-        write.commit().map_err(transaction("commit"))
+            let writes = meta.get(WRITES).map_err(transaction("write"))?.map_or(0, |w| w.value()) + 1;
+            meta.insert(WRITES, writes).map_err(transaction("write"))?;
+            writes
+        };
+        write.commit().map_err(transaction("commit"))?;
+        Ok(writes)
     }
 }
 

@@ -3,23 +3,31 @@
 //! Owns one file, `ledger.redb` in the data directory (mode 0600: definitions hold environment values). It never
 //! decides anything and never stops the agent: a file that is damaged or written by a newer agent is set aside as
 //! `ledger.damaged-<time>`, and the engine rebuilds the tasks from their containers' labels. So is, as
+//! `ledger.older-<time>`, a copy that somebody put in its place: what it does not know may have run. So is, as
 //! `ledger.former-<time>`, the ledger of the container instance that this host was before it joined anew: generations
-//! are numbers of one control plane, and its tasks are none of the new instance's. A write that fails (a full
-//! disk) changes nothing in the file and is reported to whoever asked; later writes try again on a fresh handle.
+//! are numbers of one control plane, and its tasks are none of the new instance's. A write that fails changes
+//! nothing in the file and is reported to whoever asked; later writes try again on a fresh handle. For a full disk some
+//! space is kept in reserve ([`reserve`]), so that what ends can still be written.
 //!
 //! Commits block on the disk, so they happen on a thread of their own, which puts everything that waits into one
 //! transaction.
 
 mod file;
+mod mark;
+mod reserve;
 
+use crate::crash::{self, Place};
 use crate::engine::drivers::Store;
 use async_trait::async_trait;
 use longshore_model::{Generation, InstanceId, TaskId, TaskSpec};
 use longshore_plan::{Outline, TaskRecord};
+use reserve::Reserve;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use tokio::sync::{mpsc, oneshot};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Saves that may wait for the disk. The engine has a handful in flight; a disk that hangs lets them pile up here, and
 /// then the engine waits too, which holds starts and nothing else.
@@ -132,6 +140,30 @@ pub struct Ledger {
     requests: mpsc::Sender<Request>,
     path: Arc<PathBuf>,
     instance: Arc<OnceLock<InstanceId>>,
+    fault: watch::Receiver<Option<String>>,
+    writes: Arc<Writes>,
+}
+
+/// What was written so far, for metrics.
+#[derive(Debug, Default)]
+pub struct Writes {
+    /// Transactions that ended, well or not.
+    pub ended: AtomicU64,
+    /// Those that did not end well.
+    pub failed: AtomicU64,
+    /// Saves that were in them: what comes together is one transaction.
+    pub saves: AtomicU64,
+    /// How long they took together, in microseconds.
+    pub micros: AtomicU64,
+}
+
+impl Writes {
+    fn enter(&self, saves: usize, took: Duration, failed: bool) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
+        self.failed.fetch_add(failed.into(), Ordering::Relaxed);
+        self.saves.fetch_add(saves.try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.micros.fetch_add(took.as_micros().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
 }
 
 impl Ledger {
@@ -141,7 +173,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When the directory is unusable or another agent has the ledger open, or `leave` failed. A file that is damaged,
-    /// too new or another instance's is no error: see [`Loaded::set_aside`].
+    /// too new, older than it was or another instance's is no error: see [`Loaded::set_aside`].
     pub fn open(
         dir: &Path,
         instance: Option<InstanceId>,
@@ -149,23 +181,53 @@ impl Ledger {
     ) -> Result<(Self, Loaded), OpenError> {
         make_private_dir(dir)?;
         let path = dir.join("ledger.redb");
-        let (file, loaded) = file::open(&path, instance, leave)?;
+        let (file, mark, loaded) = file::open(&path, instance, leave)?;
         let (requests, waiting) = mpsc::channel(QUEUE);
         let shared = Arc::new(path);
         let owner = Arc::new(instance.map_or_else(OnceLock::new, OnceLock::from));
-        let for_thread = (shared.clone(), owner.clone());
+        let (fault_in, fault) = watch::channel(None);
+        let writes = Arc::new(Writes::default());
+        let writer = Writer {
+            path: shared.clone(),
+            instance: owner.clone(),
+            reserve: Reserve::of(&shared),
+            file: Some(file),
+            mark,
+            fault: fault_in,
+            writes: Arc::clone(&writes),
+        };
         std::thread::Builder::new()
             .name("ledger".to_owned())
             .stack_size(512 * 1024)
-            .spawn(move || run(&for_thread.0, &for_thread.1, file, waiting))
+            .spawn(move || writer.run(waiting))
             .map_err(|source| OpenError::File { verb: "start a thread for", path: dir.into(), source })?;
-        Ok((Self { requests, path: shared, instance: owner }, loaded))
+        Ok((Self { requests, path: shared, instance: owner, fault, writes }, loaded))
+    }
+
+    /// Why it cannot be counted on: the last write failed, or its reserve is used up and there is no space for another.
+    #[must_use]
+    pub fn fault(&self) -> watch::Receiver<Option<String>> {
+        self.fault.clone()
+    }
+
+    /// Has its reserve made again if it is missing, and a file that could not be written tried again. To be called now
+    /// and then.
+    pub fn look_after(&self) {
+        let (done, _) = oneshot::channel();
+        // A queue that is full says that the thread is busy with the file anyhow.
+        let _ = self.requests.try_send(Request { changes: Changes::default(), done });
     }
 
     /// From here on, generations are those of `instance`: this host has joined. A host is one instance as long as its
     /// agent runs, so the first one counts.
     pub fn belongs_to(&self, instance: InstanceId) {
         let _ = self.instance.set(instance);
+    }
+
+    /// What was written so far.
+    #[must_use]
+    pub fn writes(&self) -> Arc<Writes> {
+        self.writes.clone()
     }
 
     fn error(&self, why: &str) -> SaveError {
@@ -192,42 +254,66 @@ fn make_private_dir(dir: &Path) -> Result<(), OpenError> {
 }
 
 /// The thread: everything that waits goes into one transaction.
-fn run(path: &Path, instance: &OnceLock<InstanceId>, file: file::LedgerFile, mut waiting: mpsc::Receiver<Request>) {
-    let mut file = Some(file);
-    while let Some(first) = waiting.blocking_recv() {
-        let mut group = vec![first];
-        while group.len() < GROUP
-            && let Ok(next) = waiting.try_recv()
-        {
-            group.push(next);
-        }
-        let result = commit(path, instance.get().copied(), &mut file, &group);
-        for request in group {
-            // A caller that gave up waiting has no use for the answer.
-            let _ = request.done.send(result.clone());
-        }
-    }
+struct Writer {
+    path: Arc<PathBuf>,
+    instance: Arc<OnceLock<InstanceId>>,
+    reserve: Reserve,
+    /// Absent after a failed write: the handle refuses everything from then on, and the file is as it was.
+    file: Option<file::LedgerFile>,
+    mark: mark::Mark,
+    fault: watch::Sender<Option<String>>,
+    writes: Arc<Writes>,
 }
 
-fn commit(
-    path: &Path,
-    instance: Option<InstanceId>,
-    file: &mut Option<file::LedgerFile>,
-    group: &[Request],
-) -> Result<(), SaveError> {
-    let fail =
-        |error: &file::FileError| SaveError { path: path.to_path_buf(), why: crate::engine::docker::chain(error) };
-    // After a failed write the handle refuses everything; the file itself is as it was.
-    let open = match file.take() {
-        Some(open) => open,
-        None => file::reopen(path).map_err(|e| fail(&e))?,
-    };
-    match open.write(group.iter().map(|r| &r.changes), instance) {
-        Ok(()) => {
-            *file = Some(open);
-            Ok(())
+impl Writer {
+    fn run(mut self, mut waiting: mpsc::Receiver<Request>) {
+        self.reserve.keep();
+        while let Some(first) = waiting.blocking_recv() {
+            let mut group = vec![first];
+            while group.len() < GROUP
+                && let Ok(next) = waiting.try_recv()
+            {
+                group.push(next);
+            }
+            // Looking after a file that is well is no write.
+            let idle = self.file.is_some() && group.iter().all(|request| request.changes.is_empty());
+            let begin = Instant::now();
+            let result = if idle { Ok(()) } else { self.commit(&group) };
+            if !idle {
+                self.writes.enter(group.len(), begin.elapsed(), result.is_err());
+            }
+            if result.is_ok() {
+                self.reserve.keep();
+            }
+            let why = result.as_ref().err().map(ToString::to_string).or_else(|| self.reserve.fault());
+            self.fault.send_if_modified(|known| std::mem::replace(known, why.clone()) != why);
+            for request in group {
+                // A caller that gave up waiting has no use for the answer.
+                let _ = request.done.send(result.clone());
+            }
         }
-        Err(error) => Err(fail(&error)),
+    }
+
+    fn commit(&mut self, group: &[Request]) -> Result<(), SaveError> {
+        let written = match self.write(group) {
+            Err(error) if reserve::is_no_space(&error) && self.reserve.release() => self.write(group),
+            written => written,
+        };
+        written.map_err(|error| SaveError { path: self.path.to_path_buf(), why: crate::engine::docker::chain(&error) })
+    }
+
+    fn write(&mut self, group: &[Request]) -> Result<(), file::FileError> {
+        // After a failed write the handle refuses everything; the file itself is as it was.
+        crash::before(Place::LedgerWrite);
+        let open = match self.file.take() {
+            Some(open) => open,
+            None => file::reopen(&self.path)?,
+        };
+        let writes = open.write(group.iter().map(|r| &r.changes), self.instance.get().copied())?;
+        crash::after(Place::LedgerWrite);
+        self.mark.set(writes);
+        self.file = Some(open);
+        Ok(())
     }
 }
 

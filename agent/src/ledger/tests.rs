@@ -188,3 +188,135 @@ fn fill(path: &Path) {
     let mut file = std::fs::File::create(path).expect("made");
     while file.write_all(&[0; 4096]).is_ok() {}
 }
+
+#[tokio::test]
+async fn the_reserve_is_there_and_is_made_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("ledger.reserve");
+    let mut reserve = Reserve::of(&file::path_in(dir.path()));
+    reserve.keep();
+    let found = std::fs::metadata(&path).expect("made");
+    assert!(found.len() == 2 << 20 && found.permissions().mode() & 0o777 == 0o600);
+    assert_eq!(reserve.fault(), None);
+    assert!(reserve.release() && !path.exists());
+    assert!(reserve.fault().is_some_and(|why| why.contains("no 2 MiB in reserve")));
+    assert!(!reserve.release(), "once");
+    // One that an earlier process left is taken over.
+    std::fs::write(&path, "short").expect("written");
+    let mut other = Reserve::of(&file::path_in(dir.path()));
+    other.keep();
+    assert_eq!(std::fs::metadata(&path).expect("there").len(), 2 << 20);
+
+    let (ledger, _) = open(dir.path()).expect("a new ledger");
+    let mut fault = ledger.fault();
+    ledger.look_after();
+    ledger.save(changes(1).1).await.expect("saved");
+    assert_eq!(*fault.borrow_and_update(), None);
+}
+
+#[test]
+fn a_full_disk_is_told_from_damage() {
+    let full = std::io::Error::from_raw_os_error(28);
+    let error = file::FileError::Open(redb::DatabaseError::Storage(redb::StorageError::Io(full)));
+    assert!(reserve::is_no_space(&error));
+    let other = std::io::Error::from_raw_os_error(5);
+    let error = file::FileError::Open(redb::DatabaseError::Storage(redb::StorageError::Io(other)));
+    assert!(!reserve::is_no_space(&error));
+}
+
+/// An older copy is no ledger: what it does not know may have run. It is set aside, as often as somebody puts one there,
+/// and so is one from before the ledger that was begun then.
+#[tokio::test]
+async fn an_older_copy_is_set_aside() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = file::path_in(dir.path());
+    let (ledger, _) = open(dir.path()).expect("a new ledger");
+    ledger.save(changes(1).1).await.expect("saved");
+    drop(ledger);
+    wait_until_free(&path).await;
+    let copy = dir.path().join("copy");
+    std::fs::copy(&path, &copy).expect("copied");
+    let (ledger, loaded) = open(dir.path()).expect("its own");
+    assert!(loaded.set_aside.is_none(), "nothing was written since");
+    ledger.save(changes(2).1).await.expect("saved");
+    drop(ledger);
+    wait_until_free(&path).await;
+    for round in 1..=2 {
+        std::fs::copy(&copy, &path).expect("put there");
+        let (ledger, loaded) = open(dir.path()).expect("a new ledger");
+        let (aside, why) = loaded.set_aside.unwrap_or_else(|| panic!("round {round}: not set aside"));
+        let name = aside.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        assert!(name.starts_with("ledger.older-") && why.contains("somebody put a copy here"), "{name}: {why}");
+        assert!(loaded.tasks.is_empty() && loaded.generation == Generation(0));
+        ledger.save(changes(3).1).await.expect("saved");
+        drop(ledger);
+        wait_until_free(&path).await;
+    }
+    // Without the mark (an agent before it wrote none), or with one that is none, every ledger counts.
+    for text in [None, Some("")] {
+        std::fs::copy(&copy, &path).expect("put there");
+        let mark = dir.path().join("ledger.mark");
+        std::fs::remove_file(&mark).expect("there");
+        if let Some(text) = text {
+            std::fs::write(&mark, text).expect("written");
+        }
+        let (ledger, loaded) = open(dir.path()).expect("the copy");
+        assert!(loaded.set_aside.is_none());
+        drop(ledger);
+        wait_until_free(&path).await;
+    }
+}
+
+/// Cut at any byte or with any bit turned, the ledger is as it was or is set aside: never another one, and never a
+/// panic at every start. The seed is printed; `LONGSHORE_SEED` repeats it.
+#[tokio::test]
+async fn any_damage_is_noticed() {
+    use rand::{Rng, SeedableRng};
+    let seed = std::env::var("LONGSHORE_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(rand::random::<u64>);
+    println!("seed {seed}");
+    let mut random = rand::rngs::StdRng::seed_from_u64(seed);
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = file::path_in(dir.path());
+    let (ledger, _) = open(dir.path()).expect("a new ledger");
+    let mut ids = std::collections::BTreeSet::new();
+    for generation in 1..=6 {
+        let (id, to_save) = changes(generation);
+        ids.insert(id);
+        ledger.save(to_save).await.expect("saved");
+    }
+    // As a kill leaves it, and as a good end does.
+    let killed = std::fs::read(&path).expect("read");
+    drop(ledger);
+    wait_until_free(&path).await;
+    let ended = std::fs::read(&path).expect("read");
+    let mark = std::fs::read(dir.path().join("ledger.mark")).expect("read");
+    // The pages of headers and roots, which are few, and all the rest.
+    let used = |sound: &[u8]| sound.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let mut noticed = 0;
+    let rounds = 150;
+    for round in 0..rounds {
+        let sound = if round % 2 == 0 { &killed } else { &ended };
+        let mut harmed = sound.clone();
+        let at =
+            if random.random_bool(0.3) { random.random_range(0..4096) } else { random.random_range(0..used(sound)) };
+        let cut = random.random_bool(0.3);
+        if cut {
+            harmed.truncate(at);
+        } else {
+            harmed[at] ^= 1 << random.random_range(0..8);
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(file::path_in(dir.path()), &harmed).expect("written");
+        std::fs::write(dir.path().join("ledger.mark"), &mark).expect("written");
+        let (_ledger, loaded) = reopen(dir.path()).await;
+        if loaded.set_aside.is_some() {
+            noticed += 1;
+            assert!(loaded.tasks.is_empty() && loaded.generation == Generation(0));
+        } else {
+            let found: std::collections::BTreeSet<TaskId> = loaded.tasks.iter().map(|t| t.record.id).collect();
+            assert!(!cut || at >= used(sound), "round {round}: cut at {at} and taken for whole");
+            assert_eq!((found, loaded.generation), (ids.clone(), Generation(6)), "round {round}: harmed at {at}");
+        }
+    }
+    assert!(noticed > rounds / 4, "{noticed} of {rounds}");
+}

@@ -9,6 +9,7 @@
 use super::follower::Follower;
 use super::gate::Mark;
 use super::{Answer, Chunk, Found, Gate, PutError, Sink, Source};
+use crate::crash::{self, Place};
 use crate::session::backoff::Backoff;
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _, stream};
@@ -176,7 +177,7 @@ impl Collector {
         let Listing { mark, found } = listing;
         self.mark = mark;
         let mut result = Ok(());
-        for (Found { id, name, target, runs, .. }, file) in &found {
+        for (Found { id, name, target, begins, runs, began: _ }, file) in &found {
             if let Some(follower) = self.followers.get_mut(id) {
                 if follower.listed(*runs) {
                     self.gate.open(name);
@@ -188,7 +189,8 @@ impl Collector {
             match file {
                 Ok(Some(file)) => {
                     self.gate.open(name);
-                    let follower = Follower::new(name.clone(), target.clone(), file.clone(), *runs);
+                    let follower =
+                        Follower::new(name.clone(), target.clone(), file.clone(), *runs).joining(begins.as_deref());
                     self.followers.insert(id.clone(), follower);
                 }
                 Ok(None) => self.gate.close(name, mark),
@@ -292,7 +294,7 @@ async fn put(mut sink: Box<dyn Sink>, batch: Batch) -> Put {
     let since = Instant::now();
     let mut warned: Option<Instant> = None;
     loop {
-        match sink.put(&batch.chunks).await {
+        match crash::around(Place::PutLogs, sink.put(&batch.chunks)).await {
             Ok(answers) => {
                 if warned.is_some() {
                     let away_secs = since.elapsed().as_secs();

@@ -34,7 +34,20 @@ impl Cursor {
         bytes
     }
 
-    fn parse(bytes: &[u8]) -> Option<Self> {
+    /// Bytes of one with an inode.
+    pub(super) const BYTES: usize = 24;
+
+    /// The same file at another place.
+    pub(super) fn moved(self, bytes: usize) -> Self {
+        Self { offset: self.offset + bytes as u64, ..self }
+    }
+
+    /// Whether this place is at `other` or behind it; `None` when they are not of one file.
+    pub(super) fn reaches(self, other: Self) -> Option<bool> {
+        ((self.head, self.inode) == (other.head, other.inode)).then_some(self.offset >= other.offset)
+    }
+
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let (head, rest) = bytes.split_first_chunk::<8>()?;
         let (offset, rest) = rest.split_first_chunk::<8>()?;
         let inode = match rest {
@@ -219,11 +232,16 @@ impl Reader {
 
     /// Where it stands; `None` before the first line of a file.
     pub(super) fn cursor(&mut self) -> io::Result<Option<Cursor>> {
+        Ok(self.place()?.filter(|cursor| cursor.offset > 0))
+    }
+
+    /// Where it stands; `None` in a file that has no line yet.
+    pub(super) fn place(&mut self) -> io::Result<Option<Cursor>> {
         if self.head.is_none() {
             self.head = head_of(&self.file, HEAD)?;
         }
         let (offset, inode) = (self.offset, Some(self.identity.1));
-        Ok(self.head.filter(|_| offset > 0).map(|head| Cursor { head, offset, inode }))
+        Ok(self.head.map(|head| Cursor { head, offset, inode }))
     }
 
     /// Reads what comes next into `buffer`, without going on.

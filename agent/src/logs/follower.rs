@@ -2,22 +2,24 @@
 
 use super::file::{Next, Reader};
 use super::gate::LONGEST;
+use super::joiner::Joiner;
 use super::line::{Clock, Line};
 use super::{Answer, Chunk, Event, Target};
+use longshore_model::EventStart;
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Bytes of the longest message of an event; longer ones become several.
-const MOST_MESSAGE: usize = 256 * 1024 - 26;
+pub(super) const MOST_MESSAGE: usize = 256 * 1024 - 26;
 /// Room to read a file into: lines are longer there than their messages.
 const BUFFER: usize = 512 << 10;
 /// How long a part of a line waits for the rest.
-const PATIENCE_MS: i64 = 5_000;
+pub(super) const PATIENCE_MS: i64 = 5_000;
 /// After a refusal.
 const REFUSED: Duration = Duration::from_secs(60);
 /// What the stream says where output is missing.
-const LOST: &str = "[longshore] Output is missing here: the host overwrote it before it could be shipped.";
+pub(super) const LOST: &str = "[longshore] Output is missing here: the host overwrote it before it could be shipped.";
 
 /// Where a follower stands with the control plane.
 #[derive(Debug)]
@@ -58,6 +60,8 @@ pub(super) struct Follower {
     /// Why its files could not be read when they were looked at last.
     unreadable: Option<String>,
     clock: Clock,
+    /// Where an event may have several lines.
+    joiner: Option<Box<Joiner>>,
 }
 
 /// A look at a quiet file now and then is enough.
@@ -80,7 +84,20 @@ impl Follower {
             gone_since: None,
             unreadable: None,
             clock: Clock::default(),
+            joiner: None,
         }
+    }
+
+    /// The same; lines that match the regular expression begin events, if there is one.
+    pub(super) fn joining(mut self, begins: Option<&str>) -> Self {
+        match begins.map(EventStart::parse).transpose() {
+            Ok(begins) => self.joiner = begins.map(|begins| Box::new(Joiner::new(begins))),
+            Err(error) => {
+                let (container, why) = (&self.name, error.to_string());
+                tracing::warn!(container, why, "lines of a container's output are not joined");
+            }
+        }
+        self
     }
 
     /// Told by a listing. What was printed until it ended is in the files by then. Whether it goes on although it was
@@ -165,7 +182,10 @@ impl Follower {
             }
             State::Following { .. } => {
                 self.looked = Instant::now();
-                let read = self.read(most, buffer, now_ms);
+                let read = match self.joiner.is_some() {
+                    true => self.read_joined(most, buffer, now_ms),
+                    false => self.read(most, buffer, now_ms),
+                };
                 self.say(read.as_ref().err());
                 let chunk = read.unwrap_or(None);
                 if chunk.is_some() {
@@ -241,6 +261,72 @@ impl Follower {
                     return Ok(None);
                 }
             }
+        }
+    }
+
+    /// The same where an event may have several lines. What is read is remembered until its event is whole, so reading
+    /// goes on behind it, into other files too; `shipped` stays where the oldest event that is not whole begins.
+    fn read_joined(&mut self, most: usize, buffer: &mut Vec<u8>, now_ms: i64) -> io::Result<Option<Chunk>> {
+        let (State::Following { reader, shipped }, Some(joiner)) = (&mut self.state, &mut self.joiner) else {
+            return Ok(None);
+        };
+        if reader.is_none() {
+            match joiner.seek(&self.path, shipped)? {
+                Some((found, lost)) => {
+                    **reader = Some(found);
+                    self.lost |= lost;
+                }
+                None if self.runs => return Ok(None),
+                None => {
+                    self.done();
+                    return Ok(None);
+                }
+            }
+        }
+        let Some(reader) = reader.as_mut() else { return Ok(None) };
+        loop {
+            // Looked at before the file is read, as above.
+            let left = reader.is_left()?;
+            if !self.runs || left || reader.is_longer()? {
+                buffer.resize(BUFFER, 0);
+                let place = reader.place()?;
+                let bytes = reader.peek(buffer)?;
+                let taken = match place {
+                    Some(place) => joiner.take(bytes, place, most, &self.name, &mut self.clock),
+                    None => 0,
+                };
+                let rest = bytes.len() - taken;
+                reader.skip(taken);
+                if taken == 0 && !joiner.has_whole() {
+                    match reader.advance(rest)? {
+                        Next::More => continue,
+                        Next::MoreAfterLoss => {
+                            tracing::warn!(container = self.name, "output was overwritten before it could be shipped");
+                            joiner.lost(now_ms);
+                            continue;
+                        }
+                        Next::End if self.runs => joiner.expire(now_ms),
+                        Next::End => joiner.finish(),
+                    }
+                } else if !joiner.has_whole() {
+                    continue;
+                }
+            } else {
+                joiner.expire(now_ms);
+            }
+            let Some((mut events, to)) = joiner.whole() else {
+                // It was read to its end.
+                if !self.runs {
+                    self.done();
+                }
+                return Ok(None);
+            };
+            if std::mem::take(&mut self.lost) {
+                tracing::warn!(container = self.name, "output was overwritten before it could be shipped");
+                let at_ms = events[0].at_ms;
+                events.insert(0, Event { at_ms, message: LOST.to_owned() });
+            }
+            return Ok(Some(Chunk { target: self.target.clone(), from: shipped.clone(), to, events }));
         }
     }
 
@@ -343,7 +429,12 @@ fn take(bytes: &[u8], cut: Cut, name: &str, clock: &mut Clock) -> Taken {
 
 /// Makes events of a line; an empty one is none.
 fn push(events: &mut Vec<Event>, part: Option<Part>) {
-    let Some(Part { at_ms, mut text }) = part else { return };
+    let Some(Part { at_ms, text }) = part else { return };
+    push_text(events, at_ms, text);
+}
+
+/// The same of a text.
+pub(super) fn push_text(events: &mut Vec<Event>, at_ms: i64, mut text: String) {
     while text.len() > MOST_MESSAGE {
         let mut at = MOST_MESSAGE;
         while !text.is_char_boundary(at) {
@@ -358,94 +449,4 @@ fn push(events: &mut Vec<Event>, part: Option<Part>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn line(at: &str, stream: &str, text: &str) -> String {
-        let log = serde_json::to_string(text).expect("a string");
-        format!("{{\"log\":{log},\"stream\":\"{stream}\",\"time\":\"2026-01-02T03:04:{at}Z\"}}\n")
-    }
-
-    fn cut() -> Cut {
-        Cut { most: 1 << 20, now_ms: 1_767_323_045_000, whole: false, over: false }
-    }
-
-    fn messages(taken: &Taken) -> Vec<&str> {
-        taken.events.iter().map(|event| event.message.as_str()).collect()
-    }
-
-    #[test]
-    fn lines_become_events_with_their_times_and_empty_ones_none() {
-        let text = line("05.678901234", "stdout", "a \"quote\"\n")
-            + &line("06", "stderr", "\n")
-            + &line("06", "stdout", "ß\n");
-        let taken = take((text.clone() + "{\"log\":\"cut").as_bytes(), cut(), "c", &mut Clock::default());
-        assert_eq!((messages(&taken), taken.bytes), (vec!["a \"quote\"", "ß"], text.len()));
-        assert_eq!(taken.events[0].at_ms, 1_767_323_045_678);
-        let odd = take(b"\0\0\0\n{}\n", cut(), "c", &mut Clock::default());
-        assert_eq!((odd.events.len(), odd.bytes), (0, 7), "{odd:?}");
-    }
-
-    #[test]
-    fn long_lines_come_whole_and_nothing_is_cut_in_the_middle_of_one() {
-        let half = "x".repeat(16_384);
-        let first = line("05", "stdout", "before\n");
-        let text = [
-            first.clone(),
-            line("05", "stdout", &half),
-            line("05", "stderr", "between\n"),
-            line("05", "stdout", &half),
-        ]
-        .concat();
-        let taken = take(text.as_bytes(), cut(), "c", &mut Clock::default());
-        assert_eq!(
-            (messages(&taken), taken.bytes),
-            (vec!["before"], first.len()),
-            "it goes on where no line is in parts"
-        );
-        let whole = text.clone() + &line("05", "stdout", "end\n");
-        let taken = take(whole.as_bytes(), cut(), "c", &mut Clock::default());
-        assert_eq!(messages(&taken), ["before", "between", &format!("{half}{half}end")]);
-        // The rest never comes.
-        for late in [Cut { now_ms: cut().now_ms + 10_000, ..cut() }, Cut { over: true, ..cut() }] {
-            let taken = take(text.as_bytes(), late, "c", &mut Clock::default());
-            assert_eq!((taken.events.len(), taken.bytes), (3, text.len()), "{late:?}");
-        }
-        let huge = line("05", "stdout", &half).repeat(40) + &line("05", "stdout", "end\n");
-        let taken = take(huge.as_bytes(), cut(), "c", &mut Clock::default());
-        let sizes: Vec<usize> = taken.events.iter().map(|e| e.message.len()).collect();
-        assert_eq!(sizes.iter().sum::<usize>(), 40 * 16_384 + 3);
-        assert!(sizes.iter().all(|size| *size <= MOST_MESSAGE), "{sizes:?}");
-    }
-
-    #[test]
-    fn a_container_that_is_gone_is_not_followed_for_ever() {
-        let target = Target { region: "r".into(), group: "g".into(), stream: "s".into() };
-        let new = || Follower::new("ls-a".into(), target.clone(), "/nowhere".into(), true);
-        let now = Instant::now();
-        let mut follower = new();
-        assert!(follower.gone(now) && follower.gone(now + LONGEST / 2));
-        assert!(!follower.gone(now + LONGEST), "its output could not be shipped");
-
-        let mut follower = new();
-        assert!(follower.gone(now));
-        follower.listed(true);
-        assert!(follower.gone(now + LONGEST), "it was there again");
-        let chunk = follower.next(1, &mut Vec::new(), 0).expect("it is asked");
-        follower.answered(&chunk, Answer::Refused("no such group".into()));
-        assert!(!follower.gone(now + LONGEST));
-
-        let mut follower = new();
-        assert!(follower.gone(now));
-        follower.answered(&chunk, Answer::At(Vec::new()));
-        assert_eq!(follower.next(1, &mut Vec::new(), 0), None, "there is no file");
-        assert!(!follower.gone(now));
-    }
-
-    #[test]
-    fn a_chunk_has_about_as_much_as_asked() {
-        let text = line("05", "stdout", "0123456789\n").repeat(100);
-        let taken = take(text.as_bytes(), Cut { most: 360, ..cut() }, "c", &mut Clock::default());
-        assert_eq!((taken.events.len(), taken.bytes), (10, text.len() / 10));
-    }
-}
+mod tests;

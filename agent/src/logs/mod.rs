@@ -14,6 +14,7 @@ mod collector;
 mod file;
 mod follower;
 mod gate;
+mod joiner;
 mod line;
 pub(crate) mod source;
 
@@ -34,12 +35,12 @@ pub struct Target {
     pub stream: String,
 }
 
-/// A line of output.
+/// A line of output, or several of which the first begins an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// When it was printed, in milliseconds since the epoch.
     pub at_ms: i64,
-    /// What was printed, without the end of the line; not empty.
+    /// What was printed, without the end of the last line; not empty.
     pub message: String,
 }
 
@@ -86,6 +87,8 @@ pub struct Found {
     pub name: String,
     /// Where its output goes.
     pub target: Target,
+    /// The regular expression that lines match which begin an event; each line is one when absent.
+    pub begins: Option<String>,
     /// Whether it was started, or its start was tried.
     pub began: bool,
     /// Whether it may still print something.

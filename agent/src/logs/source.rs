@@ -25,6 +25,7 @@ fn found(container: LoggedContainer) -> Found {
     let LoggedContainer { name, id, state, target } = container;
     let stream = target.stream.unwrap_or_else(|| id.clone());
     Found {
+        begins: target.begins,
         target: Target { region: target.region, group: target.group, stream },
         began: state != RunState::Created,
         runs: state.has_process(),

@@ -121,7 +121,7 @@ impl Host {
 
     fn set(&self, id: &str, runs: bool) {
         let target = Target { region: "r".into(), group: "g".into(), stream: id.into() };
-        let found = Found { id: id.into(), name: format!("ls-{id}"), target, began: true, runs };
+        let found = Found { id: id.into(), name: format!("ls-{id}"), target, begins: None, began: true, runs };
         let mut all = self.world.found.lock().expect("whole");
         all.retain(|found| found.id != id);
         all.push(found);

@@ -1,13 +1,10 @@
 //! How many requests one asker may make. Pure.
 
+use crate::config::Rate;
 use longshore_model::TaskId;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use tokio::time::Instant;
-
-/// Requests a second, and how many at once after a pause: the numbers of ECS, which has them for all tasks together.
-const RATE: f64 = 40.0;
-const BURST: f64 = 60.0;
 
 /// Askers beyond which those are forgotten that have not asked for a while.
 const MANY: usize = 1024;
@@ -22,19 +19,31 @@ pub(super) enum Asker {
 }
 
 /// What each asker has left.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Buckets {
     left: HashMap<Asker, (f64, Instant)>,
+    rate: Rate,
 }
 
 impl Buckets {
+    /// Each asker has `rate`, which ECS has for all tasks of a host together.
+    pub(super) fn new(rate: Rate) -> Self {
+        Self { left: HashMap::new(), rate }
+    }
+
+    /// How many requests a second one may make.
+    pub(super) fn per_second(&self) -> u32 {
+        self.rate.per_second
+    }
+
     /// Counts a request; says whether it may be answered.
     pub(super) fn take(&mut self, asker: Asker, now: Instant) -> bool {
-        let filled = |left: f64, at: Instant| (left + now.duration_since(at).as_secs_f64() * RATE).min(BURST);
+        let (rate, burst) = (f64::from(self.rate.per_second), f64::from(self.rate.burst));
+        let filled = |left: f64, at: Instant| (left + now.duration_since(at).as_secs_f64() * rate).min(burst);
         if self.left.len() > MANY {
-            self.left.retain(|_, (left, at)| filled(*left, *at) < BURST);
+            self.left.retain(|_, (left, at)| filled(*left, *at) < burst);
         }
-        let entry = self.left.entry(asker).or_insert((BURST, now));
+        let entry = self.left.entry(asker).or_insert((burst, now));
         let left = filled(entry.0, entry.1);
         let may = left >= 1.0;
         *entry = (if may { left - 1.0 } else { left }, now);
@@ -50,7 +59,7 @@ mod tests {
 
     #[test]
     fn each_asker_has_a_burst_and_a_rate_of_its_own() {
-        let mut buckets = Buckets::default();
+        let mut buckets = Buckets::new(Rate::METADATA);
         let start = Instant::now();
         let (one, other) = (Asker::Task(TaskId::random()), Asker::Task(TaskId::random()));
         let mut count = |asker, at| (0..1000).filter(|_| buckets.take(asker, at)).count();
@@ -63,7 +72,7 @@ mod tests {
 
     #[test]
     fn askers_are_forgotten() {
-        let mut buckets = Buckets::default();
+        let mut buckets = Buckets::new(Rate::METADATA);
         let start = Instant::now();
         for i in 0..10_000u32 {
             let at = start + Duration::from_millis(u64::from(i));

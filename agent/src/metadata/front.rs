@@ -75,7 +75,7 @@ pub(super) struct Front {
 
 impl Front {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { views, keyring, containers, inside, zone } = parts;
+        let Parts { views, keyring, containers, inside, zone, rate } = parts;
         let reader = Reader::of_this_host().unwrap_or_else(|error| {
             let error = chain(&error);
             tracing::error!(error, "containers' figures cannot be read on this host");
@@ -85,7 +85,7 @@ impl Front {
             views,
             keyring,
             details: Details::new(containers),
-            buckets: Mutex::default(),
+            buckets: Mutex::new(Buckets::new(rate)),
             inside,
             zone,
             figures: Keeper::new(reader),
@@ -167,7 +167,8 @@ impl Front {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let may = buckets.take(asker, Instant::now());
         (!may).then(|| {
-            Answer::refused(StatusCode::TOO_MANY_REQUESTS, "You have reached maximum request limit: 40 a second")
+            let why = format!("You have reached maximum request limit: {} a second", buckets.per_second());
+            Answer::refused(StatusCode::TOO_MANY_REQUESTS, &why)
         })
     }
 

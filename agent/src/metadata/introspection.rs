@@ -71,13 +71,18 @@ impl Introspection {
                 TOLD.iter().filter_map(|name| Some(((*name).to_owned(), whole.get(*name)?.clone()))).collect()
             })
             .collect();
-        json!({
+        let mut task = json!({
             "Arn": view.outline.arn,
             "DesiredStatus": render::desired(view),
             "KnownStatus": render::known(view),
             "Family": view.outline.family,
             "Version": view.outline.revision.to_string(),
             "Containers": containers,
-        })
+        });
+        // Ours; ECS has no word for it.
+        if let Some(what) = &view.waiting_for {
+            task["WaitingFor"] = json!(what);
+        }
+        task
     }
 }

@@ -1,6 +1,7 @@
 //! The ids by which containers are known to the endpoint: a keyed hash, so that nobody can guess one and nobody has to
 //! remember them.
 
+use crate::crash::{self, Place};
 use crate::engine::{TaskView, TaskViews};
 use crate::identity::write_private;
 use aws_lc_rs::{constant_time, hmac};
@@ -58,7 +59,10 @@ impl Keyring {
             Err(source) => return Err(KeyringError { verb: "read", path, source }),
         }
         let key: [u8; KEY] = rand::random();
-        match write_private(&path, &key) {
+        crash::before(Place::MetadataKey);
+        let written = write_private(&path, &key);
+        crash::after(Place::MetadataKey);
+        match written {
             Ok(()) => Ok(Self::new(key)),
             Err(source) => Err(KeyringError { verb: "write", path, source }),
         }

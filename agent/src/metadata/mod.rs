@@ -33,13 +33,17 @@ pub use details::{Look, Mount, Seen};
 pub use keyring::{Keyring, KeyringError};
 pub use status::{DoorLine, MetadataLine};
 
+use crate::config::Rate;
 use crate::engine::TaskViews;
 use crate::engine::status::EngineStatus;
 use crate::identity::Identity;
+use crate::ledger::Writes;
 use crate::network::Inside;
-use crate::session::SessionState;
+use crate::session::{SessionFigures, SessionState};
 use front::Front;
 use introspection::Introspection;
+use longshore_docker::Docker;
+use longshore_model::InstanceHealth;
 use prometheus::Prometheus;
 use server::Head;
 use std::net::SocketAddr;
@@ -58,10 +62,24 @@ pub struct Local {
     pub metrics: Option<SocketAddr>,
     /// Who this host is, once it has joined.
     pub identity: watch::Receiver<Option<Arc<Identity>>>,
+    /// What of the agent is told in metrics.
+    pub metered: Metered,
+}
+
+/// The parts of the agent that metrics tell of.
+pub struct Metered {
     /// Asks the engine how it is.
     pub engine: mpsc::Sender<oneshot::Sender<EngineStatus>>,
     /// How the session is.
     pub session: watch::Receiver<SessionState>,
+    /// What it has done.
+    pub figures: Arc<SessionFigures>,
+    /// What the ledger has.
+    pub writes: Arc<Writes>,
+    /// The container engine, which counts what it is asked.
+    pub docker: Docker,
+    /// How the host is.
+    pub health: watch::Receiver<InstanceHealth>,
 }
 
 /// What it is made of.
@@ -76,6 +94,8 @@ pub struct Parts {
     pub inside: watch::Receiver<Option<Inside>>,
     /// The host's zone.
     pub zone: Option<String>,
+    /// How many requests each task may make.
+    pub rate: Rate,
 }
 
 /// The metadata endpoint, and what the host's own programs ask: a long-lived task.
@@ -98,7 +118,7 @@ impl Metadata {
     /// Answers until `shutdown`. A socket that cannot be had is tried for again, and keeps nothing else from going on.
     pub async fn run(self, shutdown: CancellationToken) {
         let Self { front, local, inside, status } = self;
-        let Local { introspection, metrics, identity, engine, session } = local;
+        let Local { introspection, metrics, identity, metered } = local;
         let host = doors::host(front.clone(), &status);
         let fabric = doors::fabric(front.clone(), inside, &status);
         let asked = Arc::new(Introspection { front: front.clone(), identity });
@@ -106,7 +126,7 @@ impl Metadata {
             let asked = asked.clone();
             async move { asked.answer(&head) }
         });
-        let figures = Arc::new(Prometheus { front, engine, session });
+        let figures = Arc::new(Prometheus { front, metered });
         let metrics = doors::local("metrics", metrics, &status, move |_, head: Head| {
             let figures = figures.clone();
             async move { figures.answer(&head).await }

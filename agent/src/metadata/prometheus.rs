@@ -1,19 +1,21 @@
 //! Figures of the agent and of tasks as Prometheus reads them. Nothing is measured between two questions.
 
+use super::Metered;
 use super::front::{Answer, Front, has_network};
 use super::render;
 use super::server::Head;
 use super::stats::{Sample, Traffic};
 use crate::engine::TaskView;
-use crate::engine::status::EngineStatus;
 use crate::session::SessionState;
 use http::{Method, StatusCode};
-use longshore_model::NetworkMode;
+use longshore_model::{CheckStatus, NetworkMode};
+use longshore_plan::Phase;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::oneshot;
 
 /// The type of the text format.
 const KIND: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -21,17 +23,16 @@ const KIND: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Longest wait for the engine's own figures.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Bytes of a MiB.
+const MIB: f64 = 1_048_576.0;
+
 /// Nanoseconds of a second.
 const NANOS: f64 = 1e9;
-
-/// Asks the engine how it is.
-pub(super) type Questions = mpsc::Sender<oneshot::Sender<EngineStatus>>;
 
 /// The metrics endpoint.
 pub(super) struct Prometheus {
     pub(super) front: Arc<Front>,
-    pub(super) engine: Questions,
-    pub(super) session: watch::Receiver<SessionState>,
+    pub(super) metered: Metered,
 }
 
 /// The text as it grows.
@@ -87,6 +88,7 @@ impl Prometheus {
         tasks.iter().for_each(|view| *known.entry(render::known(view)).or_default() += 1.0);
         let known: Vec<_> = known.iter().map(|(status, n)| (labels(&[("status", *status)]), *n)).collect();
         page.metric("longshore_tasks", "gauge", "Tasks by what they are.", &known);
+        runs(&mut page, &tasks);
         containers(&mut page, &self.readings(&tasks).await);
         self.front.forget();
         Answer { status: StatusCode::OK, kind: KIND, body: page.0.into_bytes() }
@@ -96,15 +98,14 @@ impl Prometheus {
         let version = labels(&[("version", env!("CARGO_PKG_VERSION"))]);
         page.metric("longshore_agent_info", "gauge", "The agent's version.", &[(version, 1.0)]);
         process(page);
-        let connected = matches!(*self.session.borrow(), SessionState::Connected { .. });
-        page.one("longshore_session_connected", "gauge", "Whether the control plane is reached.", truth(connected));
+        self.work(page);
         let counts = self.front.counts();
         let counts: Vec<_> =
             counts.iter().map(|(code, n)| (labels(&[("code", code.to_string().as_str())]), *n as f64)).collect();
         page.metric("longshore_metadata_requests_total", "counter", "Answers to tasks, by HTTP status.", &counts);
         let (question, answer) = oneshot::channel();
         let asked = async {
-            self.engine.send(question).await.ok()?;
+            self.metered.engine.send(question).await.ok()?;
             answer.await.ok()
         };
         // A loop that is busy for so long is a figure of its own: these are missing then.
@@ -114,6 +115,47 @@ impl Prometheus {
         page.one("longshore_generation", "gauge", "The assignment that is applied.", engine.generation as f64);
         let ports = engine.ports_claimed as f64;
         page.one("longshore_host_ports_claimed", "gauge", "Host ports that tasks have.", ports);
+        let held = engine.memory_held_mib as f64 * MIB;
+        page.one("longshore_host_memory_held_bytes", "gauge", "Memory that tasks on this host were given.", held);
+        let waiting = engine.waiting_for_room as f64;
+        page.one("longshore_tasks_waiting_for_room", "gauge", "Tasks that wait for what others still have.", waiting);
+    }
+
+    /// What the agent has done: its session, its ledger, its calls to the container engine, and what it found.
+    fn work(&self, page: &mut Page) {
+        let Metered { engine: _, session, figures, writes, docker, health } = &self.metered;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
+        let connected = matches!(*session.borrow(), SessionState::Connected { .. });
+        page.one("longshore_session_connected", "gauge", "Whether the control plane is reached.", truth(connected));
+        let streams = read(&figures.streams);
+        page.one("longshore_session_streams_total", "counter", "Streams to the control plane that began.", streams);
+        let failures = read(&figures.failures);
+        page.one("longshore_session_failures_total", "counter", "Streams that ended or did not begin.", failures);
+        let sent = read(&figures.reports_sent);
+        page.one("longshore_session_reports_total", "counter", "Reports of tasks that were sent.", sent);
+        let waiting = read(&figures.reports_waiting);
+        page.one("longshore_session_reports_waiting", "gauge", "Reports that are not recorded yet.", waiting);
+        page.one("longshore_ledger_writes_total", "counter", "Transactions of the ledger.", read(&writes.ended));
+        let failed = read(&writes.failed);
+        page.one("longshore_ledger_failures_total", "counter", "Transactions that could not be written.", failed);
+        page.one("longshore_ledger_saves_total", "counter", "Saves in these transactions.", read(&writes.saves));
+        let took = read(&writes.micros) / 1e6;
+        page.one("longshore_ledger_write_seconds_total", "counter", "Time that these transactions took.", took);
+        let calls = docker.calls();
+        let mut each = |name: &str, help: &str, of: &dyn Fn(&longshore_docker::Calls) -> f64| {
+            let values: Vec<_> = calls.iter().map(|(kind, calls)| (labels(&[("call", kind)]), of(calls))).collect();
+            page.metric(&format!("longshore_docker_{name}"), "counter", help, &values);
+        };
+        each("calls_total", "Calls to Docker that ended.", &|calls| calls.ended as f64);
+        each("call_failures_total", "Calls that Docker refused or did not answer.", &|calls| calls.failed as f64);
+        each("call_seconds_total", "Time that these calls took.", &|calls| calls.took.as_secs_f64());
+        let health = health.borrow();
+        let well: Vec<_> = health
+            .checks
+            .iter()
+            .map(|c| (labels(&[("check", c.check.as_str())]), truth(c.status == CheckStatus::Ok)))
+            .collect();
+        page.metric("longshore_health_ok", "gauge", "Whether a check of this host is well.", &well);
     }
 
     async fn readings(&self, tasks: &[Arc<TaskView>]) -> Vec<Reading> {
@@ -128,13 +170,7 @@ impl Prometheus {
                 let shared = view.outline.network_mode == NetworkMode::Awsvpc;
                 let network = has_network(view, index) && !(shared && told);
                 told |= network;
-                let labels = labels(&[
-                    ("cluster", view.outline.cluster.as_str()),
-                    ("family", view.outline.family.as_str()),
-                    ("task", view.record.id.to_string().as_str()),
-                    ("container", container.name.as_str()),
-                ]);
-                readings.push(Reading { labels, sample, network });
+                readings.push(Reading { labels: named(view, index), sample, network });
             }
         }
         readings
@@ -162,6 +198,37 @@ fn process(page: &mut Page) {
     }
 }
 
+/// What names a container.
+fn named(view: &TaskView, index: usize) -> String {
+    labels(&[
+        ("cluster", view.outline.cluster.as_str()),
+        ("family", view.outline.family.as_str()),
+        ("task", view.record.id.to_string().as_str()),
+        ("container", view.record.containers[index].name.as_str()),
+    ])
+}
+
+/// What restart policies did. Containers that are over are not told of any more.
+fn runs(page: &mut Page, tasks: &[Arc<TaskView>]) {
+    let (mut restarts, mut down, mut row) = (Vec::new(), Vec::new(), Vec::new());
+    for view in tasks {
+        for (index, container) in view.record.containers.iter().enumerate() {
+            if container.phase.is_stopped() {
+                continue;
+            }
+            let labels = named(view, index);
+            restarts.push((labels.clone(), f64::from(container.restarts.count)));
+            down.push((labels.clone(), truth(matches!(container.phase, Phase::Restarting { .. }))));
+            row.push((labels, f64::from(container.restarts.soon)));
+        }
+    }
+    let name = |name: &str| format!("longshore_container_{name}");
+    page.metric(&name("restarts_total"), "counter", "How often its restart policy started it again.", &restarts);
+    page.metric(&name("restart_pending"), "gauge", "Whether it is down and will be started again.", &down);
+    let help = "How often in a row it ended too soon: from 2 on it is in a crash loop.";
+    page.metric(&name("early_ends"), "gauge", help, &row);
+}
+
 fn containers(page: &mut Page, readings: &[Reading]) {
     let mut each = |name: &str, kind: &str, help: &str, of: &dyn Fn(&Reading) -> Option<f64>| {
         let values: Vec<_> = readings.iter().filter_map(|r| Some((r.labels.clone(), of(r)?))).collect();
@@ -172,6 +239,10 @@ fn containers(page: &mut Page, readings: &[Reading]) {
         Some(r.sample.cpu.throttled as f64 / NANOS)
     });
     each("memory_usage_bytes", "gauge", "Memory, with the page cache.", &|r| Some(r.sample.memory.usage as f64));
+    each("memory_working_set_bytes", "gauge", "Memory without the page cache that could go at once.", &|r| {
+        let idle = ["total_inactive_file", "inactive_file"].iter().find_map(|name| r.sample.memory.stats.get(*name));
+        Some(r.sample.memory.usage.saturating_sub(idle.copied().unwrap_or_default()) as f64)
+    });
     each("memory_limit_bytes", "gauge", "Its limit, or the host's memory.", &|r| Some(r.sample.memory.limit as f64));
     each("processes", "gauge", "Processes and threads.", &|r| Some(r.sample.pids.current as f64));
     let disk = |op: &'static str| {
@@ -182,12 +253,30 @@ fn containers(page: &mut Page, readings: &[Reading]) {
     };
     each("disk_read_bytes_total", "counter", "Read from disks.", &disk("read"));
     each("disk_written_bytes_total", "counter", "Written to disks.", &disk("write"));
+    let operations = |op: &'static str| {
+        move |r: &Reading| {
+            let of_op = r.sample.io_operations.iter().filter(|io| io.op == op);
+            Some(of_op.map(|io| io.value).sum::<u64>() as f64)
+        }
+    };
+    each("disk_reads_total", "counter", "Reads from disks.", &operations("read"));
+    each("disk_writes_total", "counter", "Writes to disks.", &operations("write"));
     let network = |of: fn(&Traffic) -> u64| {
         move |r: &Reading| r.network.then(|| r.sample.networks.values().map(of).sum::<u64>() as f64)
     };
     let of_task = "by the network; of tasks with an interface, all containers together.";
     each("network_received_bytes_total", "counter", &format!("Received {of_task}"), &network(|t| t.rx_bytes));
     each("network_sent_bytes_total", "counter", &format!("Sent {of_task}"), &network(|t| t.tx_bytes));
+    for (name, help, of) in [
+        ("received_packets_total", "Packets received", (|t| t.rx_packets) as fn(&Traffic) -> u64),
+        ("sent_packets_total", "Packets sent", |t| t.tx_packets),
+        ("received_dropped_total", "Packets that came and were dropped", |t| t.rx_dropped),
+        ("sent_dropped_total", "Packets that were to go and were dropped", |t| t.tx_dropped),
+        ("received_errors_total", "Packets that came damaged", |t| t.rx_errors),
+        ("sent_errors_total", "Packets that could not go", |t| t.tx_errors),
+    ] {
+        each(&format!("network_{name}"), "counter", &format!("{help} {of_task}"), &network(of));
+    }
 }
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ pub(crate) fn view(mode: NetworkMode) -> TaskView {
             bandwidth: Bandwidth::default(),
         });
     }
-    TaskView { outline: Arc::new(outline), spec: Some(Arc::new(spec)), record }
+    TaskView { outline: Arc::new(outline), spec: Some(Arc::new(spec)), record, waiting_for: None }
 }
 
 /// A container that runs, as the engine has it.

@@ -6,7 +6,7 @@ use super::files::{Files, TaskNames};
 use super::handle::Claim;
 use super::owner::{AGAIN, Done, Network};
 use super::pool::{MAKES, REFILLS};
-use crate::crash;
+use crate::crash::{self, Place};
 use crate::engine::docker::chain;
 use longshore_model::{Bandwidth, EniId, EniReport, Mac, TaskId};
 use longshore_plan::{Failure, Interface};
@@ -372,7 +372,7 @@ impl Network {
         match &mut slot.stage {
             Stage::Claiming { releases, .. } | Stage::Releasing { releases, .. } => releases.push(answer),
             Stage::Claimed { interface, .. } => {
-                crash::after("C1");
+                crash::after(Place::ContainersStopped);
                 let (interface, cut) = (interface.clone(), admission(interface));
                 let by_fabric = fabric.is_some();
                 slot.stage = Stage::Releasing { task, interface, by_fabric, releases: vec![answer] };
@@ -417,7 +417,7 @@ impl Network {
 
     pub(super) fn rests(&mut self, eni: EniId) {
         let Some(slot) = self.slots.get_mut(&eni) else { return };
-        crash::after("C2-rests");
+        crash::after(Place::AddressRests);
         if let Stage::Releasing { interface, by_fabric, releases, .. } =
             std::mem::replace(&mut slot.stage, Stage::removing(None))
         {
@@ -483,14 +483,14 @@ impl Network {
         let id = EniId::random();
         let eni = self.eni(id, address);
         self.slots.insert(id, Slot { address, sandbox: None, stage: Stage::Making });
-        crash::after("A1");
+        crash::after(Place::AddressChosen);
         let sandboxes = self.sandboxes.clone();
         self.jobs.spawn(async move {
             let make = async {
                 look_for_holder(&fabric, address).await?;
                 let (sandbox, pid) = sandboxes.make(&eni).await.map_err(Refused::Failed)?;
                 fabric.wire(&eni, pid).await?;
-                crash::after("A7");
+                crash::after(Place::Wired);
                 Ok(sandbox)
             };
             Done::Made(id, make.await)
@@ -551,7 +551,7 @@ impl Network {
                         fabric.dismiss(cut).await.map_err(failure)?;
                     }
                     sandboxes.remove(eni).await?;
-                    crash::after("C4");
+                    crash::after(Place::SandboxGone);
                     // Without a fabric what is left in the kernel is a stray for the one to come.
                     if let Some(fabric) = &fabric {
                         fabric.unwire(eni).await.map_err(failure)?;
@@ -599,7 +599,7 @@ async fn let_through(
     names: TaskNames,
 ) -> Result<(), Failure> {
     files.write(&interface.eni, names).await.map_err(|e| Failure::Passing(chain(&e)))?;
-    crash::after("B2");
+    crash::after(Place::FilesWritten);
     if interface.bandwidth != Bandwidth::default() {
         fabric.set_limits(interface.eni.id, interface.bandwidth).await.map_err(failure)?;
     }

@@ -1,6 +1,7 @@
 //! The files that name a task and its resolver, which its containers get by bind mounts: the container engine writes
 //! them only for networks of its own.
 
+use crate::crash::{self, Place};
 use longshore_model::{EniId, EniReport, TaskSpec};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -59,11 +60,14 @@ impl Files {
     pub(super) async fn write(&self, eni: &EniReport, names: TaskNames) -> io::Result<()> {
         let (directory, eni) = (self.of(eni.id), eni.clone());
         blocking(move || {
+            crash::before(Place::InterfaceFiles);
             std::fs::create_dir_all(&directory)?;
             let host = RESOLV_CONF.iter().filter_map(|path| std::fs::read_to_string(path).ok()).find(|t| has_server(t));
             write_for_all(&directory.join("resolv.conf"), &resolv_conf(&names, &host.unwrap_or_default()))?;
             write_for_all(&directory.join("hosts"), &hosts(&eni, &names))?;
-            write_for_all(&directory.join("hostname"), &format!("{}\n", eni.host_name()))
+            write_for_all(&directory.join("hostname"), &format!("{}\n", eni.host_name()))?;
+            crash::after(Place::InterfaceFiles);
+            Ok(())
         })
         .await
     }
@@ -92,17 +96,25 @@ impl Files {
     /// Removes them. Absent is fine.
     pub(super) async fn remove(&self, eni: EniId) -> io::Result<()> {
         let directory = self.of(eni);
-        blocking(move || match std::fs::remove_dir_all(directory) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            Ok(()) | Err(_) => Ok(()),
+        blocking(move || {
+            crash::before(Place::InterfaceFilesRemoved);
+            match std::fs::remove_dir_all(directory) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+            crash::after(Place::InterfaceFilesRemoved);
+            Ok(())
         })
         .await
     }
 }
 
-/// A file that a task's programs read whoever they run as, whatever this process's mask is.
+/// A file that a task's programs read whoever they run as, whatever this process's mask is. One that is right is left as
+/// it is: containers have it mounted, so it cannot be replaced by another, and on a full disk it would end up empty.
 fn write_for_all(path: &Path, text: &str) -> io::Result<()> {
-    std::fs::write(path, text)?;
+    if std::fs::read(path).ok().as_deref() != Some(text.as_bytes()) {
+        std::fs::write(path, text)?;
+    }
     std::fs::set_permissions(path, Permissions::from_mode(0o644))
 }
 

@@ -1,7 +1,7 @@
 //! The fabric over `longshore-net`: types and errors are turned into the owner's, and nothing else happens here.
 
 use super::fabric::{Admission, Fabric, Fault, Kernel, Seen, Shape};
-use crate::crash;
+use crate::crash::{self, Place};
 use crate::engine::docker::chain;
 use async_trait::async_trait;
 use longshore_model::{
@@ -40,16 +40,16 @@ pub struct HostKernel {
 /// The kernel layer's steps, as [`crash`] calls them.
 fn step_done(step: Step) -> ControlFlow<()> {
     crash::after(match step {
-        Step::Pinned => "A3",
-        Step::Linked => "A4",
-        Step::SandboxSet => "A5",
-        Step::FabricSet => "A6",
-        Step::ProfileMade => "B3-chains",
-        Step::Admitted => "B3",
-        Step::Dismissed => "C2",
-        Step::Forgotten => "C3",
-        Step::Unpinned => "C4-unpinned",
-        Step::ShaperGone => "C4-unwired",
+        Step::Pinned => Place::Pinned,
+        Step::Linked => Place::Linked,
+        Step::SandboxSet => Place::SandboxSet,
+        Step::FabricSet => Place::FabricSet,
+        Step::ProfileMade => Place::ProfileMade,
+        Step::Admitted => Place::Admitted,
+        Step::Dismissed => Place::Dismissed,
+        Step::Forgotten => Place::ConnectionsForgotten,
+        Step::Unpinned => Place::Unpinned,
+        Step::ShaperGone => Place::Unwired,
     });
     ControlFlow::Continue(())
 }
@@ -72,7 +72,8 @@ impl Kernel for HostKernel {
             steps: Steps::told(step_done),
             ..FabricConfig::new(*network, leases.clone())
         };
-        let fabric = longshore_net::Fabric::open(config).await.map_err(|e| fault(&e))?;
+        let opened = crash::around(Place::FabricOpen, longshore_net::Fabric::open(config)).await;
+        let fabric = opened.map_err(|e| fault(&e))?;
         let changes = Mutex::new(fabric.changes().map_err(|e| fault(&e))?);
         Ok(Arc::new(HostFabric { fabric, changes }))
     }
@@ -165,7 +166,8 @@ impl Fabric for HostFabric {
     }
 
     async fn set_limits(&self, eni: EniId, limits: Bandwidth) -> Result<(), Fault> {
-        self.fabric.set_limits(eni, limits).await.map_err(|error| {
+        let set = crash::around(Place::SetLimits, self.fabric.set_limits(eni, limits)).await;
+        set.map_err(|error| {
             let lasting = match &error {
                 LimitError::Module { .. } => true,
                 LimitError::NoLink { .. } | LimitError::Netlink { .. } => false,
@@ -175,19 +177,20 @@ impl Fabric for HostFabric {
     }
 
     async fn set_groups(&self, groups: &BTreeMap<GroupId, GroupRules>) -> Result<(), Fault> {
-        self.fabric.set_groups(groups).await.map_err(|e| fault(&e))
+        crash::around(Place::SetGroups, self.fabric.set_groups(groups)).await.map_err(|e| fault(&e))
     }
 
     async fn set_members(&self, members: &BTreeMap<GroupId, BTreeSet<IpAddr>>) -> Result<(), Fault> {
-        self.fabric.set_members(members).await.map_err(|e| fault(&e))
+        crash::around(Place::SetMembers, self.fabric.set_members(members)).await.map_err(|e| fault(&e))
     }
 
     async fn change_members(&self, changes: &BTreeMap<GroupId, MemberChanges>) -> Result<(), Fault> {
-        self.fabric.change_members(changes).await.map_err(|e| fault(&e))
+        crash::around(Place::SetMembers, self.fabric.change_members(changes)).await.map_err(|e| fault(&e))
     }
 
     async fn set_peers(&self, peers: &[Peer]) -> Result<Vec<(InstanceId, String)>, Fault> {
-        let report = self.fabric.set_peers(peers).await.map_err(|e| fault(&e))?;
+        let set = crash::around(Place::SetPeers, self.fabric.set_peers(peers)).await;
+        let report = set.map_err(|e| fault(&e))?;
         Ok(report.refused.into_iter().map(|refused| (refused.instance, refused.reason)).collect())
     }
 
@@ -212,7 +215,8 @@ impl Fabric for HostFabric {
     }
 
     async fn remove_strays(&self, known: &BTreeSet<EniId>) -> Result<Vec<String>, Fault> {
-        let strays = self.fabric.remove_strays(known).await.map_err(|e| fault(&e))?;
+        let removed = crash::around(Place::KernelStrays, self.fabric.remove_strays(known)).await;
+        let strays = removed.map_err(|e| fault(&e))?;
         Ok(strays.iter().map(|stray| format!("{stray:?}")).collect())
     }
 }

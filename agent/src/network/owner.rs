@@ -17,6 +17,7 @@ use super::status::{InterfaceLine, NetworkLine, PeerLine};
 use super::underlay::Underlay;
 use super::upkeep::REPAIR;
 use crate::engine::drivers::Clock;
+use crate::jumps::Jumps;
 use longshore_model::{
     EniId, EniReport, Generation, GroupId, InstanceId, Lease, Mac, NetworkHealth, NetworkStatus, TaskId, Timestamp,
 };
@@ -121,6 +122,7 @@ pub struct Network {
     pub(super) sandboxes: Arc<dyn Sandboxes>,
     pub(super) kernel: Arc<dyn Kernel>,
     clock: Arc<dyn Clock>,
+    jumps: Jumps,
     underlay: watch::Receiver<Underlay>,
     events: Arc<Notify>,
     pub(super) files: Files,
@@ -131,6 +133,8 @@ pub struct Network {
     pub(super) set_aside: SetAside,
     /// What is to be saved next.
     pub(super) unsaved: Saving,
+    /// What could not be saved, to be tried again.
+    not_saved: Saving,
     /// Whether something is being saved. One at a time: a later state must not be overtaken by an earlier one.
     pub(super) saving: bool,
     pub(super) settled: u64,
@@ -190,6 +194,7 @@ impl Network {
             ends,
             sandboxes,
             kernel,
+            jumps: Jumps::new(clock.now()),
             clock,
             underlay,
             events,
@@ -198,6 +203,7 @@ impl Network {
             quarantine,
             set_aside: SetAside::default(),
             unsaved: Saving::default(),
+            not_saved: Saving::default(),
             saving: false,
             settled: 0,
             slots: BTreeMap::new(),
@@ -265,6 +271,10 @@ impl Network {
     /// What follows from what is known, now.
     fn drive(&mut self) {
         let now = Instant::now();
+        if let Some(moved) = self.jumps.look(self.now()) {
+            self.quarantine.clock_moved(moved);
+            self.unsaved.resting |= self.quarantine.len() > 0;
+        }
         if now >= self.next_look && !self.looking {
             self.look();
         }
@@ -372,6 +382,10 @@ impl Network {
 
     fn look(&mut self) {
         self.looking = true;
+        // The disk may have been full: what is not said again until then is saved at the next look.
+        let again = std::mem::take(&mut self.not_saved);
+        self.unsaved.whole |= again.whole;
+        self.unsaved.resting |= again.resting;
         self.next_look = Instant::now() + LOOK;
         let asked_at = Instant::now();
         let (sandboxes, first) = (self.sandboxes.clone(), self.owned.is_some());
@@ -435,13 +449,17 @@ impl Network {
                 Some(said) => shelf.save_said(said).await,
                 None => shelf.save_steps(steps).await,
             };
+            // From here on, what could not be saved.
+            saving.whole = kept.is_err();
             if let Err(error) = kept {
                 tracing::error!(%error, "could not save what the control plane said of the network");
             }
+            saving.resting = false;
             if let Some(resting) = resting
                 && let Err(error) = shelf.save_resting(&resting).await
             {
                 tracing::error!(%error, "could not save the addresses that rest");
+                saving.resting = true;
             }
             Done::Saved(saving)
         });
@@ -449,6 +467,8 @@ impl Network {
 
     fn saved(&mut self, saving: Saving) {
         self.saving = false;
+        self.not_saved.whole |= saving.whole;
+        self.not_saved.resting |= saving.resting;
         for eni in saving.then {
             self.rests(eni);
         }

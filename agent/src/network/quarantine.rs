@@ -82,6 +82,11 @@ impl Quarantine {
         self.resting.iter_mut().for_each(|resting| resting.recorded = None);
     }
 
+    /// The clock was moved by so many milliseconds: what rests, rests as long as it would have.
+    pub(super) fn clock_moved(&mut self, millis: i64) {
+        self.resting.iter_mut().for_each(|resting| resting.since = resting.since.moved(millis));
+    }
+
     /// Lets go what rested long enough, given that every host is at `settled`; says whether anything was.
     pub(super) fn sweep(&mut self, settled: u64, now: Timestamp) -> bool {
         let before = self.resting.len();
@@ -149,6 +154,20 @@ mod tests {
         quarantine.record(&Recorded::These(vec![]), 8, at(300));
         assert!(!quarantine.sweep(7, at(300)));
         assert!(quarantine.sweep(8, at(300)));
+    }
+
+    #[test]
+    fn a_clock_that_is_moved_neither_delays_nor_hurries() {
+        for hours in [1i64, -1] {
+            let by = |secs: u64| at(secs).moved(hours * 3_600_000);
+            let mut quarantine = Quarantine::default();
+            let eni = EniId::random();
+            quarantine.add(eni, ADDRESS, at(0));
+            quarantine.record(&Recorded::These(vec![eni]), 1, at(0));
+            quarantine.clock_moved(hours * 3_600_000);
+            assert!(!quarantine.sweep(1, by(59)), "{hours}");
+            assert!(quarantine.sweep(1, by(60)), "{hours}");
+        }
     }
 
     #[test]

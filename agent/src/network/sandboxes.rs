@@ -1,6 +1,6 @@
 //! What the network owner needs of the container engine: sandboxes, and what their tasks' containers say of them.
 
-use crate::crash;
+use crate::crash::{self, Place};
 use crate::engine::docker::{chain, plain};
 use crate::engine::strays;
 use crate::pause;
@@ -85,9 +85,9 @@ impl Sandboxes for DockerSandboxes {
         let hostname = eni.host_name();
         let input = SandboxInput { eni: eni.id, address: eni.ipv4, hostname: &hostname, image, sysctls: &SYSCTLS };
         let id = self.docker.create(&sandbox_config(&input)).await.map_err(|e| failed(&e))?;
-        crash::after("A2-created");
+        crash::after(Place::SandboxCreated);
         self.docker.start(&id).await.map_err(|e| failed(&e))?;
-        crash::after("A2");
+        crash::after(Place::SandboxStarted);
         let process = self.process(eni.id).await?;
         let pid = process.ok_or_else(|| Failure::Passing("the sandbox ended at once".to_owned()))?;
         Ok((id, pid))
@@ -100,6 +100,7 @@ impl Sandboxes for DockerSandboxes {
 
     async fn remove(&self, eni: EniId) -> Result<(), Failure> {
         strays::end_before_removal(&self.docker, &sandbox_name(eni)).await?;
-        self.docker.remove_sandbox(eni).await.map_err(|e| Failure::Passing(chain(&e)))
+        let removed = crash::around(Place::SandboxRemoved, self.docker.remove_sandbox(eni)).await;
+        removed.map_err(|e| Failure::Passing(chain(&e)))
     }
 }

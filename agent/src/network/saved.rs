@@ -6,6 +6,7 @@
 //! whole, the whole is written anew.
 
 use super::quarantine::Quarantine;
+use crate::crash::{self, Place};
 use longshore_model::{Generation, NetworkChanges, NetworkState};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -122,7 +123,9 @@ impl Shelf {
             let text = serde_json::to_vec(&Whole { name, said }).map_err(io::Error::other)?;
             let mut kept = shelf.lock();
             kept.whole = None;
+            crash::before(Place::NetworkFile);
             replace(&shelf.said, &text)?;
+            crash::after(Place::NetworkFile);
             *kept = Kept { whole: Some(name), bytes: (text.len() as u64, 0) };
             drop(kept);
             // Those of an older whole are passed over as long as they are there.
@@ -131,7 +134,10 @@ impl Shelf {
                     shelf.lock().whole = None;
                     Err(error)
                 }
-                Ok(()) | Err(_) => Ok(()),
+                Ok(()) | Err(_) => {
+                    crash::after(Place::NetworkStepsRemoved);
+                    Ok(())
+                }
             }
         };
         tokio::task::spawn_blocking(write).await.map_err(io::Error::other)?
@@ -152,12 +158,14 @@ impl Shelf {
                 serde_json::to_writer(&mut text, &Line { of, step }).map_err(io::Error::other)?;
                 text.push(b'\n');
             }
+            crash::before(Place::NetworkSteps);
             let mut file = File::options().append(true).create(true).mode(0o600).open(&shelf.steps)?;
             file.write_all(&text)?;
             file.sync_data()?;
             if kept.bytes.1 == 0 {
                 sync_directory(&shelf.steps)?;
             }
+            crash::after(Place::NetworkSteps);
             kept.whole = Some(of);
             kept.bytes.1 += text.len() as u64;
             Ok(())
@@ -167,7 +175,13 @@ impl Shelf {
 
     pub(super) async fn save_resting(&self, quarantine: &Quarantine) -> io::Result<()> {
         let (path, text) = (self.resting.clone(), serde_json::to_vec(quarantine).map_err(io::Error::other)?);
-        tokio::task::spawn_blocking(move || replace(&path, &text)).await.map_err(io::Error::other)?
+        let write = move || {
+            crash::before(Place::RestingFile);
+            let replaced = replace(&path, &text);
+            crash::after(Place::RestingFile);
+            replaced
+        };
+        tokio::task::spawn_blocking(write).await.map_err(io::Error::other)?
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -211,10 +225,17 @@ fn load<T: DeserializeOwned + Default>(path: &Path) -> T {
 
 fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
-    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)?;
+    let write = || {
+        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(text)?;
+        file.sync_all()?;
+        std::fs::rename(&new, path)
+    };
+    if let Err(error) = write() {
+        // Half of it takes what a full disk has not.
+        let _ = std::fs::remove_file(&new);
+        return Err(error);
+    }
     sync_directory(path)
 }
 

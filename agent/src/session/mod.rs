@@ -9,19 +9,24 @@
 //! it publishes [`ObservedReports`] that this module reads. `assemble` makes both channels.
 
 pub(crate) mod backoff;
+pub(crate) mod exec;
 mod inbound;
 pub(crate) mod logs;
 mod network;
 mod outbound;
+pub(crate) mod registry;
 mod stream;
 
 use crate::identity::IdentityHandle;
 use crate::network::SessionLink;
 use backoff::Backoff;
-use longshore_model::{Assignment, DesiredStatus, Generation, HostFacts, TaskId, TaskReport};
+use longshore_model::{
+    Assignment, DesiredStatus, DiskStatus, ExecOrder, Generation, HostFacts, InstanceHealth, TaskId, TaskReport,
+};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use stream::{Ended, Stream, Then};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -83,6 +88,19 @@ pub enum ApplyError {
 /// its predecessor only with a higher `version`; a task is taken out when the agent forgets it.
 pub type ObservedReports = BTreeMap<TaskId, Arc<TaskReport>>;
 
+/// What was done so far, for metrics.
+#[derive(Debug, Default)]
+pub struct SessionFigures {
+    /// Streams that were welcomed.
+    pub streams: AtomicU64,
+    /// Streams that ended, or were not welcomed.
+    pub failures: AtomicU64,
+    /// Reports that were sent.
+    pub reports_sent: AtomicU64,
+    /// Reports that the control plane has not made durable yet.
+    pub reports_waiting: AtomicU64,
+}
+
 /// What a session needs from the rest of the agent.
 #[derive(Debug)]
 pub struct SessionInputs {
@@ -96,6 +114,14 @@ pub struct SessionInputs {
     pub facts: watch::Receiver<Option<Arc<HostFacts>>>,
     /// The owner of the host's part of the task network.
     pub network: SessionLink,
+    /// What there is to say of the host's disk; each heartbeat carries it.
+    pub disk: watch::Receiver<Option<DiskStatus>>,
+    /// How the host is; without checks before the first look.
+    pub health: watch::Receiver<InstanceHealth>,
+    /// Counts what is done.
+    pub figures: Arc<SessionFigures>,
+    /// Takes commands to execute in containers.
+    pub exec: mpsc::Sender<ExecOrder>,
 }
 
 /// How a session behaves in time.
@@ -194,7 +220,11 @@ impl Session {
             let facts = facts.expect("waited for");
             self.state.send_replace(SessionState::Connecting);
             let identity = self.identity.current();
+            let figures = self.inputs.figures.clone();
             let opened = Stream::open(&self.config, &identity, &mut self.inputs, facts, &boot_id, &self.state).await;
+            if opened.is_ok() {
+                figures.streams.fetch_add(1, Ordering::Relaxed);
+            }
             let Ended { why, then } = match opened {
                 Ok(stream) => {
                     let welcomed = Instant::now();
@@ -207,6 +237,7 @@ impl Session {
                 // However long it took to fail.
                 Err(ended) => ended,
             };
+            figures.failures.fetch_add(1, Ordering::Relaxed);
             let wait = match then {
                 Then::Again => Duration::ZERO,
                 Then::Retry => backoff.next(),

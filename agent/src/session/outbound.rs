@@ -76,6 +76,11 @@ impl Outbound {
         self.acknowledged.get(&report.task).is_some_and(|version| *version >= report.version)
     }
 
+    /// How many reports the control plane has not made durable.
+    pub(super) fn waiting(&self, observed: &ObservedReports) -> usize {
+        observed.values().filter(|report| !self.has(report)).count()
+    }
+
     /// Everything up to `seq` is durable at the control plane. Says whether that ended a batch.
     pub(super) fn acknowledge(&mut self, seq: u64, observed: &ObservedReports) -> bool {
         match self.batch.take_if(|batch| batch.seq <= seq) {
@@ -156,6 +161,7 @@ mod tests {
         observed.insert(id(1), report(id(1), 2));
         observed.insert(id(2), report(id(2), 1));
         assert_eq!(outbound.next(&observed, Instant::now()), None);
+        assert_eq!(outbound.waiting(&observed), 2);
         assert!(outbound.acknowledge(first.seq, &observed));
         let second = outbound.next(&observed, Instant::now()).expect("a batch");
         assert!(second.seq > first.seq);

@@ -4,12 +4,13 @@ use super::inbound::{Answer, Inbound};
 use super::network::{NetworkSide, Said};
 use super::outbound::Outbound;
 use super::{SessionConfig, SessionInputs, SessionState, chain};
-use crate::crash;
+use crate::crash::{self, Place};
 use crate::identity::standing::{describe, refusal, refused_dial};
 use crate::identity::{DialError, Identity, dial};
-use longshore_model::{HostFacts, TaskReport};
+use longshore_model::{ExecOrder, HostFacts, InstanceHealth, TaskReport};
 use longshore_proto::{MAX_VERSION, MIN_VERSION, v1};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -74,6 +75,8 @@ pub(super) struct Stream<'a> {
     heartbeat: Duration,
     lease: Duration,
     beats: u64,
+    /// What was said last of the host's health.
+    health: InstanceHealth,
     /// What the Hello said of the host.
     facts: Arc<HostFacts>,
 }
@@ -143,6 +146,7 @@ impl<'a> Stream<'a> {
             lease: millis(welcome.lease_millis).clamp(LEASE.0, LEASE.1),
             inputs,
             beats: 0,
+            health: InstanceHealth::default(),
             facts,
         })
     }
@@ -169,6 +173,8 @@ impl<'a> Stream<'a> {
                 },
                 said = self.network.next() => Wake::Network(said),
                 _ = beat.tick() => Wake::Beat,
+                () = changed(&mut self.inputs.disk) => Wake::Beat,
+                () = news_of(&mut self.inputs.health, &self.health) => Wake::Beat,
                 () = sleep_until(resend_at) => Wake::Resend,
                 changed = other_facts(&mut self.inputs.facts, &self.facts) => match changed {
                     true => return Ended { why: "the host's facts changed".to_owned(), then: Then::Again },
@@ -197,15 +203,22 @@ impl<'a> Stream<'a> {
                     self.outbound.give_up();
                     self.report()
                 }
-                Wake::Beat => {
-                    self.beats += 1;
-                    self.send(v1::agent_message::Kind::Heartbeat(v1::Heartbeat { seq: self.beats }))
-                }
+                Wake::Beat => self.beat(),
             };
             if let Err(ended) = step {
                 return ended;
             }
         }
+    }
+
+    /// Says that this agent is there, and how its host is when it has looked since it last said so.
+    fn beat(&mut self) -> Result<(), Ended> {
+        self.beats += 1;
+        let found = self.inputs.health.borrow_and_update().clone();
+        let health = (found != self.health).then(|| found.clone().into());
+        self.health = found;
+        let disk = self.inputs.disk.borrow_and_update().clone().map(Into::into);
+        self.send(v1::agent_message::Kind::Heartbeat(v1::Heartbeat { seq: self.beats, disk, health }))
     }
 
     fn message(&mut self, message: v1::ControlMessage) -> Result<(), Ended> {
@@ -220,11 +233,11 @@ impl<'a> Stream<'a> {
             },
             Some(Kind::ReportsAck(ack)) => {
                 self.network.recorded(ack.revision, self.outbound.ended_by(ack.seq));
-                crash::after_if("C5", || !self.outbound.ended_by(ack.seq).is_empty());
+                crash::after_if(Place::EndRecorded, || !self.outbound.ended_by(ack.seq).is_empty());
                 let ended = self.outbound.acknowledge(ack.seq, &self.inputs.observed.borrow());
                 let attached = |report: &TaskReport| report.eni.as_ref().is_some_and(|eni| eni.attached);
                 let recorded = |report: &Arc<TaskReport>| attached(report) && self.outbound.has(report);
-                crash::after_if("B4", || self.inputs.observed.borrow().values().any(recorded));
+                crash::after_if(Place::InterfaceRecorded, || self.inputs.observed.borrow().values().any(recorded));
                 if ended { self.report() } else { Ok(()) }
             }
             Some(Kind::HeartbeatAck(ack)) => {
@@ -235,6 +248,10 @@ impl<'a> Stream<'a> {
                 tracing::error!(%error, "an update of the network is not readable");
                 Ended::retry(format!("an update of the network is not readable: {error}"))
             }),
+            Some(Kind::Exec(order)) => {
+                self.execute(order);
+                Ok(())
+            }
             Some(Kind::Welcome(_)) => Err(Ended::retry("the control plane sent a second welcome")),
             None => {
                 tracing::debug!("ignored a message of an unknown kind");
@@ -243,12 +260,28 @@ impl<'a> Stream<'a> {
         }
     }
 
+    /// Hands a command on. One that cannot be is missed where it was asked for.
+    fn execute(&self, order: v1::ExecOrder) {
+        match ExecOrder::try_from(order) {
+            Ok(order) => {
+                let id = order.id;
+                if self.inputs.exec.try_send(order).is_err() {
+                    tracing::warn!(exec = %id, "too many commands are to be executed at once; this one is not");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "an order to execute a command cannot be read"),
+        }
+    }
+
     fn answer(&self, answer: Answer) -> Result<(), Ended> {
         match answer {
             Answer::Nothing => Ok(()),
             Answer::Applied(generation) => {
                 tracing::debug!(%generation, "saved");
-                self.send(v1::agent_message::Kind::Applied(v1::Applied { generation: generation.0 }))
+                crash::before(Place::SendApplied);
+                let sent = self.send(v1::agent_message::Kind::Applied(v1::Applied { generation: generation.0 }));
+                crash::after(Place::SendApplied);
+                sent
             }
             Answer::Resync(why) => {
                 tracing::warn!(why, "asking the control plane for everything");
@@ -260,10 +293,20 @@ impl<'a> Stream<'a> {
     fn report(&mut self) -> Result<(), Ended> {
         let reports = {
             let observed = self.inputs.observed.borrow_and_update();
-            self.outbound.next(&observed, Instant::now())
+            let reports = self.outbound.next(&observed, Instant::now());
+            let figures = &self.inputs.figures;
+            let sent = reports.as_ref().map_or(0, |reports| reports.tasks.len());
+            figures.reports_sent.fetch_add(sent as u64, Ordering::Relaxed);
+            figures.reports_waiting.store(self.outbound.waiting(&observed) as u64, Ordering::Relaxed);
+            reports
         };
         match reports {
-            Some(reports) => self.send(v1::agent_message::Kind::Reports(reports)),
+            Some(reports) => {
+                crash::before(Place::SendReports);
+                let sent = self.send(v1::agent_message::Kind::Reports(reports));
+                crash::after(Place::SendReports);
+                sent
+            }
             None => Ok(()),
         }
     }
@@ -290,6 +333,20 @@ enum Wake {
 /// Waits for other facts than those that the Hello carried; false when there will be none. Cancel-safe.
 async fn other_facts(facts: &mut watch::Receiver<Option<Arc<HostFacts>>>, said: &Arc<HostFacts>) -> bool {
     facts.wait_for(|facts| facts.as_ref().is_some_and(|facts| facts != said)).await.is_ok()
+}
+
+/// Waits for a change; for ever when there will be none. Cancel-safe.
+async fn changed<T>(values: &mut watch::Receiver<T>) {
+    if values.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Waits until the host is otherwise than was said; for ever when nobody looks any more. Cancel-safe.
+async fn news_of(health: &mut watch::Receiver<InstanceHealth>, said: &InstanceHealth) {
+    if health.wait_for(|found| found.differs_from(said)).await.is_err() {
+        std::future::pending().await
+    }
 }
 
 async fn sleep_until(when: Option<Instant>) {

@@ -166,6 +166,7 @@ fn caller() -> Caller {
         account: AccountId::new("123456789012").expect("an account"),
         principal_arn: "arn:aws:iam::123456789012:root".to_owned(),
         access_key_id: "AKIATEST".to_owned(),
+        endpoint: String::new(),
     }
 }
 

@@ -177,3 +177,59 @@ async fn other_facts_begin_a_new_stream() {
     host.connected().await;
     host.stop().await;
 }
+
+#[tokio::test]
+async fn how_the_host_is_is_told_at_once_and_holds_while_the_agent_is_there() {
+    use longshore_model::{CheckResult, CheckStatus, InstanceHealth, Timestamp};
+    let config = AgentsConfig { lease: Duration::from_millis(900), ..patient() };
+    let (control, identity, instance, _dir) = pair(config).await;
+    let described = || async {
+        let request = json!({"containerInstances": [instance.to_string()], "include": ["CONTAINER_INSTANCE_HEALTH"]});
+        let answer = control.ecs(Operation::DescribeContainerInstances, request).await;
+        answer["containerInstances"][0]["healthStatus"].clone()
+    };
+    let runtime = |health: &serde_json::Value| {
+        let details = health["details"].as_array().cloned().unwrap_or_default();
+        details.into_iter().find(|check| check["type"] == "CONTAINER_RUNTIME").unwrap_or_default()
+    };
+    let mut host = Host::start(identity, quick());
+    host.connected().await;
+    eventually("connected", || control.is_connected(instance)).await;
+    let health = described().await;
+    assert_eq!(
+        (&health["overallStatus"], &runtime(&health)["status"]),
+        (&json!("INITIALIZING"), &json!("INITIALIZING"))
+    );
+
+    let told = |status, reason: Option<&str>, looked, changed| {
+        let (check, reason) = ("CONTAINER_RUNTIME".to_owned(), reason.map(str::to_owned));
+        let at = Timestamp::from_millis;
+        let result = CheckResult { check, status, reason, checked_at: at(looked), changed_at: at(changed) };
+        let own = CheckResult { check: "OURS".to_owned(), status: CheckStatus::Ok, reason: None, ..result };
+        InstanceHealth { checks: vec![result, own] }
+    };
+    for (health, status) in [
+        (told(CheckStatus::Ok, None, 2_000, 1_000), "OK"),
+        (told(CheckStatus::Impaired, Some("it hangs"), 3_000, 3_000), "IMPAIRED"),
+    ] {
+        let sent = health.checks[0].clone();
+        host.health.send_replace(health);
+        eventually("told", || async { runtime(&described().await)["status"] == status }).await;
+        let health = described().await;
+        assert_eq!(health["overallStatus"], status);
+        let check = runtime(&health);
+        assert_eq!(check["statusReason"].as_str().map(str::to_owned), sent.reason);
+        let times = (check["lastUpdated"].as_f64(), check["lastStatusChange"].as_f64());
+        assert_eq!(times, (Some(sent.checked_at.as_secs_f64()), Some(sent.changed_at.as_secs_f64())));
+        let types: Vec<_> = health["details"].as_array().expect("checks").iter().map(|c| c["type"].clone()).collect();
+        assert_eq!(types, ["AGENT_CONNECTIVITY", "CONTAINER_RUNTIME", "OURS"]);
+    }
+
+    host.shutdown.cancel();
+    eventually("gone", || async { !control.is_connected(instance).await }).await;
+    let health = described().await;
+    assert_eq!((&health["overallStatus"], health["details"].as_array().map(Vec::len)), (&json!("IMPAIRED"), Some(2)));
+    let check = runtime(&health);
+    assert_eq!(check["status"], "INSUFFICIENT_DATA");
+    assert!(check["statusReason"].as_str().is_some_and(|why| why.contains("not been heard since")), "{check}");
+}

@@ -7,7 +7,8 @@ use longshore_agent::session::{
     SessionState,
 };
 use longshore_model::{
-    AssignedTask, Assignment, Attribute, Generation, HostFacts, Resources, TaskId, TaskReport, TaskStatus, Timestamp,
+    AssignedTask, Assignment, Attribute, Generation, HostFacts, InstanceHealth, Resources, TaskId, TaskReport,
+    TaskStatus, Timestamp,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -65,7 +66,8 @@ pub(crate) struct Host {
     pub(crate) saved: watch::Receiver<Generation>,
     pub(crate) observed: watch::Sender<ObservedReports>,
     pub(crate) facts: watch::Sender<Option<Arc<HostFacts>>>,
-    shutdown: CancellationToken,
+    pub(crate) health: watch::Sender<InstanceHealth>,
+    pub(crate) shutdown: CancellationToken,
     session: JoinHandle<()>,
 }
 
@@ -96,11 +98,24 @@ impl Host {
         // Nobody owns a network here.
         let (_, _, network) = longshore_agent::network::link();
         let saved_out = saved.clone();
-        let inputs =
-            SessionInputs { desired: desired_in, saved: saved_out, observed: observed_out, facts: facts_out, network };
+        let disk = watch::channel(None).1;
+        let (health, health_out) = watch::channel(InstanceHealth::default());
+        // Nobody executes commands here.
+        let (exec, _) = mpsc::channel(1);
+        let inputs = SessionInputs {
+            desired: desired_in,
+            saved: saved_out,
+            observed: observed_out,
+            facts: facts_out,
+            network,
+            disk,
+            health: health_out,
+            figures: Arc::default(),
+            exec,
+        };
         let shutdown = CancellationToken::new();
         let session = tokio::spawn(Session::new(config, identity, inputs, state_in).run(shutdown.clone()));
-        Self { desired, state, saved, observed, facts, shutdown, session }
+        Self { desired, state, saved, observed, facts, health, shutdown, session }
     }
 
     /// Waits until the session is in a state as wanted.

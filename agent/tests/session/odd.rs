@@ -76,6 +76,19 @@ impl AgentService for Odd {
         Err(Status::unimplemented("not here"))
     }
 
+    type ExecStream = ReceiverStream<Result<v1::ExecToAgent, Status>>;
+
+    async fn exec(&self, _: Request<Streaming<v1::ExecFromAgent>>) -> Result<Response<Self::ExecStream>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn registry_credentials(
+        &self,
+        _: Request<v1::RegistryCredentialsRequest>,
+    ) -> Result<Response<v1::RegistryCredentialsResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
     type SessionStream = ReceiverStream<Result<v1::ControlMessage, Status>>;
 
     async fn session(

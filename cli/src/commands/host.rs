@@ -50,7 +50,19 @@ fn list(context: &Context, filter: Option<&str>, status: Option<HostState>) -> R
     let answer = DescribeContainerInstancesResponse { container_instances: Some(hosts), failures: Some(failures) };
     Ok(context.out.print(&answer, |out| {
         let hosts = answer.container_instances.iter().flatten();
-        let header = ["HOST", "ID", "STATUS", "AGENT", "RUNNING", "PENDING", "CPU FREE", "MEMORY FREE", "AGE"];
+        let header = [
+            "HOST",
+            "ID",
+            "STATUS",
+            "AGENT",
+            "HEALTH",
+            "RUNNING",
+            "PENDING",
+            "CPU FREE",
+            "MEMORY FREE",
+            "DISK FREE",
+            "AGE",
+        ];
         table(&header, hosts.map(|h| row(out, h)).collect())
     })?)
 }
@@ -69,10 +81,12 @@ fn row(out: &Out, host: &ContainerInstance) -> Vec<String> {
         or_dash(host.container_instance_arn.as_deref().map(short_id)),
         or_dash(host.status.as_deref()),
         agent(host).to_owned(),
+        or_dash(health(host)),
         count(host.running_tasks_count),
         count(host.pending_tasks_count),
         free("CPU", ""),
         free("MEMORY", " MiB"),
+        free("DISK", " MiB"),
         out.age(host.registered_at),
     ]
 }
@@ -82,6 +96,24 @@ fn agent(host: &ContainerInstance) -> &'static str {
         Some(true) => "connected",
         Some(false) => "away",
         None => "-",
+    }
+}
+
+/// The worst of its checks.
+fn health(host: &ContainerInstance) -> Option<&str> {
+    Some(host.health_status.as_ref()?.overall_status.as_ref()?.as_str())
+}
+
+/// Every check on a line, with why it is not well and since when.
+fn checks(facts: &mut Facts, out: &Out, host: &ContainerInstance) {
+    let Some(status) = &host.health_status else { return };
+    facts.heading(0, &format!("Health {}", or_dash(health(host))));
+    for check in status.details.iter().flatten() {
+        let Some(name) = check.r#type.as_ref() else { continue };
+        let found = or_dash(check.status.as_ref().map(|status| status.as_str()));
+        let since = out.time(check.last_status_change).map(|at| format!(" since {at}")).unwrap_or_default();
+        let why = check.status_reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        facts.add(1, name.as_str(), Some(format!("{found}{since}{why}")));
     }
 }
 
@@ -125,8 +157,9 @@ fn facts(out: &Out, host: &ContainerInstance) -> Facts {
         let docker = versions.docker_version.as_deref().map(|v| v.trim_start_matches("DockerVersion: "));
         facts.add(0, "Docker version", docker);
     }
+    checks(&mut facts, out, host);
     facts.heading(0, "Resources");
-    for (title, name, unit) in [("CPU units", "CPU", ""), ("Memory", "MEMORY", " MiB")] {
+    for (title, name, unit) in [("CPU units", "CPU", ""), ("Memory", "MEMORY", " MiB"), ("Disk", "DISK", " MiB")] {
         let all = amount(&host.registered_resources, name);
         let free = amount(&host.remaining_resources, name);
         facts.add(1, title, free.zip(all).map(|(free, all)| format!("{free} of {all}{unit} free")));

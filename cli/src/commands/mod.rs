@@ -2,7 +2,9 @@
 
 mod cluster;
 mod describe;
+mod exec;
 mod host;
+mod image;
 mod join_token;
 mod logs;
 mod overrides;
@@ -36,12 +38,15 @@ pub(crate) fn execute(context: &Context, command: Command) -> Result<(), Fault> 
         Command::Cluster(command) => cluster::execute(context, command),
         Command::Host(HostCommand::JoinToken(command)) => join_token::execute(context, command),
         Command::Host(command) => host::execute(context, command),
+        Command::Image(command) => image::execute(context, command),
         Command::TaskDef(command) => task_def::execute(context, command),
         Command::Run(args) => run::execute(context, *args),
         Command::Ps(args) => ps::execute(context, &args),
         Command::Describe(args) => describe::execute(context, &args),
         Command::Stop(args) => stop::execute(context, &args),
         Command::Logs(args) => logs::execute(context, &args),
+        Command::Exec(args) => exec::execute(context, &args),
+        Command::Attach(args) => exec::attach(context, &args),
         Command::Completions { shell } => Ok(completions(shell)?),
     }
 }

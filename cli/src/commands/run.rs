@@ -87,6 +87,9 @@ fn request(context: &Context, args: RunArgs) -> Result<RunTaskRequest, Fault> {
     request.count = args.count.or(request.count);
     request.group = args.group.or(request.group);
     request.started_by = args.started_by.or(request.started_by);
+    if args.exec {
+        request.enable_execute_command = Some(true);
+    }
     if !args.constraint.is_empty() {
         let constraints = args.constraint.iter().map(|text| overrides::constraint(text));
         request.placement_constraints.get_or_insert_default().extend(constraints);

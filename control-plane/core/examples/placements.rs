@@ -156,6 +156,7 @@ fn caller(core: &Core) -> Caller {
         account: core.account().clone(),
         principal_arn: format!("arn:aws:iam::{}:root", core.account()),
         access_key_id: "AKIAEXAMPLEEXAMPLE12".to_owned(),
+        endpoint: String::new(),
     }
 }
 

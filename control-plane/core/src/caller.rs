@@ -14,6 +14,8 @@ pub struct Caller {
     pub principal_arn: String,
     /// The id of the access key that signed.
     pub access_key_id: String,
+    /// The API as the request reached it, `host:port` or a name, under its signature; empty when it did not say.
+    pub endpoint: String,
 }
 
 /// The owner of an access key.

@@ -6,10 +6,10 @@
 use crate::keys;
 use crate::records::{
     AccessKey, Account, Activation, ActivationKey, ClientToken, ClientTokenKey, Cluster, Definition, DefinitionKey,
-    FamilyRecord, HostLeases, Instance, Network, RecordError, SecurityGroup, Service, ServiceEvent,
-    ServiceKey, Setting, SettingKey, Task, decode, encode,
+    FamilyRecord, HostLeases, ImagePins, Instance, Network, PinKey, RecordError, Secret, SecretKey, SecurityGroup,
+    Service, ServiceEvent, ServiceKey, Setting, SettingKey, Task, decode, encode,
 };
-use longshore_model::{ClusterKey, GroupId, InstanceId, NetworkStatus, TaskId};
+use longshore_model::{ClusterKey, DiskStatus, GroupId, InstanceId, NetworkStatus, TaskId};
 use longshore_store::Write;
 use std::sync::Arc;
 
@@ -22,6 +22,8 @@ pub(crate) enum Change {
     ForgetSetting(SettingKey),
     Activation(Arc<Activation>),
     ForgetActivation(ActivationKey),
+    Secret(Arc<Secret>),
+    ForgetSecret(SecretKey),
     Network(Arc<Network>),
     SecurityGroup(Arc<SecurityGroup>),
     ForgetSecurityGroup(GroupId),
@@ -40,6 +42,10 @@ pub(crate) enum Change {
     ForgetService(ServiceKey),
     ServiceEvent(Arc<ServiceEvent>),
     ForgetServiceEvent(ServiceKey, u64),
+    Pins(Arc<ImagePins>),
+    ForgetPins(PinKey),
+    /// Not kept, as above.
+    DiskStatus(InstanceId, Arc<DiskStatus>),
     Task(Arc<Task>),
     ForgetTask(TaskId),
     ClientToken(Arc<ClientToken>),
@@ -59,6 +65,8 @@ impl Change {
             Self::ForgetSetting(key) => (keys::setting(key), Write::Delete),
             Self::Activation(r) => put(keys::activation(&r.key()), &**r),
             Self::ForgetActivation(key) => (keys::activation(key), Write::Delete),
+            Self::Secret(r) => put(keys::secret(&r.key), &**r),
+            Self::ForgetSecret(key) => (keys::secret(key), Write::Delete),
             Self::Network(r) => put(keys::NETWORK.to_owned(), &**r),
             Self::SecurityGroup(r) => put(keys::security_group(r.id), &**r),
             Self::ForgetSecurityGroup(id) => (keys::security_group(*id), Write::Delete),
@@ -71,7 +79,9 @@ impl Change {
             Self::ForgetInstance(id) => (keys::instance(*id), Write::Delete),
             Self::Leases(r) => put(keys::leases(r.instance), &**r),
             Self::ForgetLeases(id) => (keys::leases(*id), Write::Delete),
-            Self::NetworkStatus(..) => return None,
+            Self::NetworkStatus(..) | Self::DiskStatus(..) => return None,
+            Self::Pins(r) => put(keys::pins(&r.key), &**r),
+            Self::ForgetPins(key) => (keys::pins(key), Write::Delete),
             Self::Service(r) => put(keys::service(&r.key), &**r),
             Self::ForgetService(key) => (keys::service(key), Write::Delete),
             Self::ServiceEvent(r) => put(keys::service_event(&r.service, r.number), &**r),
@@ -88,23 +98,24 @@ impl Change {
         match self {
             Self::Account(_) => 0,
             Self::AccessKey(_) | Self::Setting(_) | Self::ForgetSetting(_) => 1,
-            Self::Activation(_) | Self::ForgetActivation(_) => 2,
+            Self::Activation(_) | Self::ForgetActivation(_) | Self::Secret(_) | Self::ForgetSecret(_) => 2,
             Self::Network(_) => 3,
             Self::SecurityGroup(_) | Self::ForgetSecurityGroup(_) => 4,
             Self::Cluster(_) | Self::ForgetCluster(_) => 5,
             Self::Family(_) => 6,
             Self::Definition(_) | Self::ForgetDefinition(_) => 7,
             Self::Instance(_) | Self::ForgetInstance(_) => 8,
-            Self::Leases(_) | Self::ForgetLeases(_) | Self::NetworkStatus(..) => 9,
+            Self::Leases(_) | Self::ForgetLeases(_) | Self::NetworkStatus(..) | Self::DiskStatus(..) => 9,
             Self::Service(_) | Self::ForgetService(_) => 10,
             Self::ServiceEvent(_) | Self::ForgetServiceEvent(..) => 11,
-            Self::Task(_) | Self::ForgetTask(_) => 12,
-            Self::ClientToken(_) | Self::ForgetClientToken(_) => 13,
+            Self::Pins(_) | Self::ForgetPins(_) => 12,
+            Self::Task(_) | Self::ForgetTask(_) => 13,
+            Self::ClientToken(_) | Self::ForgetClientToken(_) => 14,
         }
     }
 
     /// How many ranks there are.
-    pub(crate) const RANKS: usize = 14;
+    pub(crate) const RANKS: usize = 15;
 
     /// The change that the entry of a store came from; `None` for what is not part of the state.
     ///
@@ -125,6 +136,7 @@ impl Change {
             Some("access-key") => Self::AccessKey(Arc::new(decode(&key, value)?)),
             Some("setting") => Self::Setting(Arc::new(decode(&key, value)?)),
             Some("activation") => Self::Activation(Arc::new(decode(&key, value)?)),
+            Some("secret") => Self::Secret(Arc::new(decode(&key, value)?)),
             Some("security-group") => Self::SecurityGroup(Arc::new(decode(&key, value)?)),
             Some("leases") => Self::Leases(Arc::new(decode(&key, value)?)),
             Some("cluster") => Self::Cluster(Arc::new(decode(&key, value)?)),
@@ -133,6 +145,7 @@ impl Change {
             Some("instance") => Self::Instance(Arc::new(decode(&key, value)?)),
             Some("service") => Self::Service(Arc::new(decode(&key, value)?)),
             Some("service-event") => Self::ServiceEvent(Arc::new(decode(&key, value)?)),
+            Some("pins") => Self::Pins(Arc::new(decode(&key, value)?)),
             Some("task") => Self::Task(Arc::new(decode(&key, value)?)),
             Some("token") => Self::ClientToken(Arc::new(decode(&key, value)?)),
             _ => return Err(RecordError::UnknownKey(key.into_owned())),

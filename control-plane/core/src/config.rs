@@ -1,5 +1,6 @@
 //! What a control plane's core is told when it opens. Owns nothing at run time.
 
+use crate::exec::ExecConfig;
 use longshore_model::{LEASE_LENGTH, NetworkConfig, Overlay};
 use secrecy::SecretString;
 use std::time::Duration;
@@ -19,6 +20,8 @@ pub struct CoreConfig {
     pub ca_fingerprint: [u8; 32],
     /// The task network. May only change while no host has a part of it.
     pub network: NetworkConfig,
+    /// Commands in containers.
+    pub exec: ExecConfig,
 }
 
 impl Default for CoreConfig {
@@ -35,6 +38,7 @@ impl Default for CoreConfig {
                 mtu: 1450,
                 lease_length: LEASE_LENGTH,
             },
+            exec: ExecConfig::default(),
         }
     }
 }

@@ -5,9 +5,11 @@ use crate::applied::Applied;
 use crate::caller::{Caller, Principal};
 use crate::clock::{Clock, SystemClock};
 use crate::command::{Call, Command, Waiting};
-use crate::commands::{Connect, Disconnect, Join, Report, TakeNetworkStatus};
+use crate::commands::{Connect, Disconnect, Join, Note, Report, TakeDiskStatus, TakeNetworkStatus};
 use crate::config::{CoreConfig, FirstStart};
 use crate::ec2::{self, Ec2Error, Ec2Operation};
+use crate::exec::{ExecConfig, ExecSession, Execs};
+use crate::health::Health;
 use crate::open::{self, OpenError, Opened};
 use crate::ops;
 use crate::owner::{OwnerTask, QUEUE};
@@ -20,10 +22,12 @@ use crate::token::JoinToken;
 use crate::watchers::Watchers;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use longshore_ecs_api::secrets::SecretsOperation;
 use longshore_ecs_api::ssm::SsmOperation;
 use longshore_ecs_api::{ApiError, Operation};
 use longshore_model::{
-    AccountId, AssignedTask, ClusterName, Generation, HostFacts, InstanceId, NetworkStatus, TaskId, TaskReport,
+    AccountId, AssignedTask, ClusterName, DiskStatus, Generation, HostFacts, InstanceHealth, InstanceId, NetworkStatus,
+    TaskId, TaskReport,
 };
 use longshore_store::Store;
 use secrecy::SecretString;
@@ -53,8 +57,10 @@ pub(crate) struct Inner {
     /// Services that wait for their controller.
     pub(crate) service_wakes: Wakes,
     applied: Applied,
+    pub(crate) health: Health,
+    pub(crate) execs: Execs,
     queue: mpsc::Sender<Box<dyn Waiting>>,
-    sealing_key: SealingKey,
+    pub(crate) sealing_key: SealingKey,
     page_key: PageKey,
 }
 
@@ -108,6 +114,8 @@ impl Core {
             network_watchers: Watchers::default(),
             service_wakes: Wakes::default(),
             applied: Applied::default(),
+            health: Health::default(),
+            execs: Execs::default(),
             queue: sender,
             page_key: PageKey::new(&sealing_key),
             sealing_key,
@@ -170,6 +178,14 @@ impl Core {
         ops::ssm(self, caller, op, &body).await
     }
 
+    /// Does an operation of Secrets Manager.
+    ///
+    /// # Errors
+    /// What the client is told.
+    pub async fn secrets(&self, caller: &Caller, op: SecretsOperation, body: Bytes) -> Result<Bytes, ApiError> {
+        ops::secrets(self, caller, op, &body).await
+    }
+
     /// Does an operation of EC2, of the parameters of a form. Answers with XML; what it changed is durable by then.
     ///
     /// # Errors
@@ -182,6 +198,26 @@ impl Core {
         request_id: &str,
     ) -> Result<String, Ec2Error> {
         ec2::call(self, caller, op, form, request_id).await
+    }
+
+    /// The sessions of ExecuteCommand.
+    #[must_use]
+    pub fn execs(&self) -> &Execs {
+        &self.inner.execs
+    }
+
+    /// How they behave.
+    #[must_use]
+    pub fn exec_config(&self) -> &ExecConfig {
+        &self.inner.config.exec
+    }
+
+    /// Adds to the history of a session's task what happened, for people; durable when it returns.
+    ///
+    /// # Errors
+    /// When it could not be made durable. A task that is gone has no history, which is no error.
+    pub async fn note_exec(&self, session: &ExecSession, what: String) -> Result<(), Unavailable> {
+        self.submit(Note { task: session.task, container: session.container.clone(), what }).await
     }
 
     /// Gives a host its identity and spends one use of its token, both or neither. `cluster` is where the host
@@ -261,7 +297,19 @@ impl Core {
     /// # Errors
     /// When it could not be made durable.
     pub async fn agent_disconnected(&self, instance: InstanceId, session: SessionId) -> Result<(), Unavailable> {
-        self.submit(Disconnect { instance, session }).await
+        self.submit(Disconnect { instance, session }).await?;
+        let state = self.inner.state.load();
+        if !state.host(instance).is_some_and(|host| host.record.is_connected()) {
+            self.inner.health.forget(instance);
+        }
+        Ok(())
+    }
+
+    /// Takes what an instance's agent says of the host's health. Nothing is made durable: it is said again.
+    pub fn instance_health(&self, instance: InstanceId, session: SessionId, health: InstanceHealth) {
+        if self.is_current_session(instance, session) {
+            self.inner.health.set(instance, health);
+        }
     }
 
     /// Takes an agent's reports; durable when it returns. Reports of tasks that are unknown, another host's,
@@ -303,8 +351,10 @@ impl Core {
         let assigned = |id: &TaskId| {
             let task = state.task(*id)?;
             let definition = state.definition(&task.definition)?;
+            let mut spec = render(&self.inner.account, task, definition);
+            state.pin(task, &mut spec);
             let assigned = AssignedTask {
-                spec: Arc::new(render(&self.inner.account, task, definition)),
+                spec: Arc::new(spec),
                 desired: task.desired,
                 may_start: !task.may_have_started,
                 stop_reason: task.stop.as_ref().map(|stop| stop.reason.clone()).unwrap_or_default(),
@@ -366,6 +416,28 @@ impl Core {
         self.submit(TakeNetworkStatus { instance, session, status }).await
     }
 
+    /// Takes what an agent says of its host's disk. When it returns, placement heeds it. The same as last time costs
+    /// nothing.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    pub async fn disk_status(
+        &self,
+        instance: InstanceId,
+        session: SessionId,
+        status: DiskStatus,
+    ) -> Result<(), SessionError> {
+        let state = self.snapshot();
+        let host = registered(&state, instance).ok_or(SessionError::Deregistered(instance))?;
+        if !host.record.has_session(session) {
+            return Err(SessionError::Superseded { instance, session });
+        }
+        if host.view.disk.as_ref().is_some_and(|known| *known.status == status) {
+            return Ok(());
+        }
+        self.submit(TakeDiskStatus { instance, session, status }).await
+    }
+
     /// The generation of the task network that every host that counts has in force, or a later one: those with a part
     /// of it that are connected, or were lost in the last ten minutes.
     #[must_use]
@@ -387,7 +459,7 @@ impl Core {
     }
 }
 
-fn registered(state: &State, instance: InstanceId) -> Option<&Arc<HostState>> {
+pub(crate) fn registered(state: &State, instance: InstanceId) -> Option<&Arc<HostState>> {
     state.host(instance).filter(|host| host.record.status.is_registered())
 }
 

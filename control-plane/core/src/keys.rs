@@ -2,7 +2,9 @@
 //!
 //! Names of regions, clusters, families and settings hold no `/`; what may hold one stands last in its key.
 
-use crate::records::{ActivationKey, ClientTokenKey, DefinitionKey, FamilyKey, ServiceKey, SettingKey};
+use crate::records::{
+    ActivationKey, ClientTokenKey, DefinitionKey, FamilyKey, PinKey, SecretKey, ServiceKey, SettingKey,
+};
 use longshore_model::{ClusterKey, GroupId, InstanceId, TaskId};
 
 /// The account. One key.
@@ -23,6 +25,10 @@ pub(crate) fn setting(key: &SettingKey) -> String {
 
 pub(crate) fn activation(key: &ActivationKey) -> String {
     format!("activation/{}/{}", key.region, key.id)
+}
+
+pub(crate) fn secret(key: &SecretKey) -> String {
+    format!("secret/{}/{}", key.region, key.name)
 }
 
 pub(crate) fn cluster(key: &ClusterKey) -> String {
@@ -47,6 +53,10 @@ pub(crate) fn security_group(id: GroupId) -> String {
 
 pub(crate) fn leases(instance: InstanceId) -> String {
     format!("leases/{instance}")
+}
+
+pub(crate) fn pins(key: &PinKey) -> String {
+    format!("pins/{key}")
 }
 
 pub(crate) fn task(id: TaskId) -> String {

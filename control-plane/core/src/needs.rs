@@ -46,7 +46,9 @@ pub(crate) fn needs(definition: &TaskDefinition, overrides: Option<&TaskOverride
         |udp: bool| ports().filter(|p| is_udp(p) == udp).filter_map(|p| fixed_host_port(mode, p)).collect::<Vec<_>>();
     let interfaces = u32::from(*mode == NetworkMode::Awsvpc);
     let gpus: Vec<u32> = with_override().map(|(c, o)| container_gpus(c, o)).collect();
-    let claim = Claim { cpu_units, memory_mib, tcp: of(false), udp: of(true), gpus: gpus.iter().sum(), interfaces };
+    let disk_mib = task_disk(definition, overrides).unwrap_or(0);
+    let (tcp, udp) = (of(false), of(true));
+    let claim = Claim { cpu_units, memory_mib, tcp, udp, gpus: gpus.iter().sum(), interfaces, disk_mib };
     Ok(Needs { claim, gpus })
 }
 
@@ -58,6 +60,12 @@ pub(crate) fn task_cpu(definition: &TaskDefinition, overrides: Option<&TaskOverr
 /// The task's memory limit in MiB, when it has one.
 pub(crate) fn task_memory(definition: &TaskDefinition, overrides: Option<&TaskOverride>) -> Option<u32> {
     number(overrides.and_then(|o| o.memory.as_deref()).or(definition.memory.as_deref()))
+}
+
+/// MiB that the task's containers may write, when that is limited.
+pub(crate) fn task_disk(definition: &TaskDefinition, overrides: Option<&TaskOverride>) -> Option<u32> {
+    let storage = overrides.and_then(|o| o.ephemeral_storage.as_ref()).or(definition.ephemeral_storage.as_ref())?;
+    u32::try_from(storage.size_in_gi_b?).ok()?.checked_mul(1024)
 }
 
 /// The host port that a mapping claims; `None` for one that the agent chooses or that claims none.

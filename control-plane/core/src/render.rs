@@ -3,7 +3,7 @@
 mod volumes;
 
 use crate::definition::restart;
-use crate::needs::{container_override, fixed_host_port, is_udp, port_range, task_cpu, task_memory};
+use crate::needs::{container_override, fixed_host_port, is_udp, port_range, task_cpu, task_disk, task_memory};
 use crate::records::{Definition, Task, TaskContainer};
 use longshore_ecs_api::enums::{
     ContainerCondition as ApiCondition, DeviceCgroupPermission, IpcMode as ApiIpc, NetworkMode as ApiMode,
@@ -21,9 +21,42 @@ use longshore_model::{
 use std::collections::BTreeMap;
 use volumes::{mount_point, volume, volumes_from};
 
-/// What `task`'s agent is to run. Never changes for one task.
+/// What `task`'s agent is to run, but for the digests of images that come to be known. Never changes for one task.
 #[must_use]
 pub fn render(account: &AccountId, task: &Task, definition: &Definition) -> TaskSpec {
+    let whole = whole(account, task, definition);
+    if task.pull_only { only_images(whole) } else { whole }
+}
+
+/// What is left of a task of which only the images are wanted: nothing that its host would have to make or give.
+fn only_images(whole: TaskSpec) -> TaskSpec {
+    let bare = |c: ContainerSpec| ContainerSpec {
+        environment: Vec::new(),
+        environment_files: Vec::new(),
+        port_mappings: Vec::new(),
+        mount_points: Vec::new(),
+        volumes_from: Vec::new(),
+        links: Vec::new(),
+        privileged: false,
+        log: None,
+        gpu_ids: Vec::new(),
+        lifecycle: Lifecycle::default(),
+        ..c
+    };
+    TaskSpec {
+        network_mode: NetworkMode::None,
+        awsvpc: None,
+        pid_mode: None,
+        ipc_mode: None,
+        cpu_units: None,
+        memory_mib: None,
+        containers: whole.containers.into_iter().map(bare).collect(),
+        volumes: Vec::new(),
+        ..whole
+    }
+}
+
+fn whole(account: &AccountId, task: &Task, definition: &Definition) -> TaskSpec {
     let body = &*definition.body;
     let overrides = task.overrides.as_deref();
     let mode = network_mode(body);
@@ -46,12 +79,14 @@ pub fn render(account: &AccountId, task: &Task, definition: &Definition) -> Task
         ipc_mode: body.ipc_mode.as_ref().and_then(ipc_mode),
         cpu_units: task_cpu(body, overrides),
         memory_mib: task_memory(body, overrides),
+        ephemeral_storage_mib: task_disk(body, overrides),
         containers: containers
             .iter()
             .zip(&task.containers)
             .filter_map(|(c, given)| container(mode, c, container_override(overrides, c), given))
             .collect(),
         volumes: body.volumes.iter().flatten().filter_map(volume).collect(),
+        pull_only: task.pull_only,
         launch_type: task.launch_type.as_str().to_owned(),
         tags: task.tags.clone(),
     }
@@ -95,6 +130,11 @@ fn container(
         name: ContainerName::new(c.name.as_deref()?).ok()?,
         arn_id: given.arn_id.to_string(),
         image: c.image.clone()?,
+        image_digest: None,
+        repository_credentials: c
+            .repository_credentials
+            .as_ref()
+            .and_then(|r| some_text(r.credentials_parameter.as_ref())),
         essential: c.essential.unwrap_or(true),
         cpu_units: over.and_then(|o| o.cpu).or(c.cpu).map_or(0, unsigned),
         memory_mib: over.and_then(|o| o.memory).or(c.memory).map(unsigned),

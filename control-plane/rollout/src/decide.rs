@@ -162,7 +162,8 @@ fn finish(picture: &Picture, now: Timestamp, desired: u32, in_progress: bool, de
         Phase::Pending | Phase::Stopping { .. } => false,
     });
     decision.steady = quiet && rest == 0 && running && mine == desired as usize && !decision.stuck;
-    let healthy = || picture.tasks.iter().filter(own).filter(|task| task.is_wanted()).all(|t| t.is_healthy(picture, now));
+    let healthy =
+        || picture.tasks.iter().filter(own).filter(|task| task.is_wanted()).all(|t| t.is_healthy(picture, now));
     if decision.steady && in_progress && healthy() {
         decision.verdict = Some(Verdict::Completed);
     }
@@ -173,9 +174,9 @@ fn turning_point(picture: &Picture, task: &crate::picture::Task, now: Timestamp)
     let of_phase = match task.phase {
         Phase::Running { since, health: Health::Unchecked } => Some(since.after(picture.healthy_after)),
         Phase::Running { since, health: Health::Unhealthy } => Some(since.after(picture.grace)),
-        Phase::Running { health: Health::Unknown | Health::Healthy, .. }
-        | Phase::Pending
-        | Phase::Stopping { .. } => None,
+        Phase::Running { health: Health::Unknown | Health::Healthy, .. } | Phase::Pending | Phase::Stopping { .. } => {
+            None
+        }
     };
     [of_phase, task.protected_until].into_iter().flatten().filter(|at| *at > now).min()
 }

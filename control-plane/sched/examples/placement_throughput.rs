@@ -89,6 +89,7 @@ fn host(n: u32) -> Host {
         running_tasks: TASKS,
         pending_tasks: 0,
         interfaces: 0,
+        disk: None,
     }
 }
 

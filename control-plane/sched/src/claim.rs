@@ -21,6 +21,9 @@ pub struct Claim {
     /// Interfaces of its own, each with an address of the host's share of the task network.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub interfaces: u32,
+    /// MiB of disk: what its containers may write; 0 without a limit.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub disk_mib: u32,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]

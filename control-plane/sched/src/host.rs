@@ -2,7 +2,7 @@
 
 use crate::attributes::{Attributes, hash};
 use crate::claim::Claim;
-use longshore_model::{HostFacts, InstanceId, Timestamp};
+use longshore_model::{DiskStatus, HostFacts, InstanceId, Timestamp};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -48,6 +48,17 @@ pub struct Host {
     pub pending_tasks: u32,
     /// Interfaces that its tasks can have, held ones included; 0 while it can make none.
     pub interfaces: u32,
+    /// What its agent said last of its disk; absent when it did not yet.
+    pub disk: Option<Disk>,
+}
+
+/// What a host said of its disk, and what its tasks held of it then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    /// What it said.
+    pub status: Arc<DiskStatus>,
+    /// MiB that tasks held when it said so. What was taken since is not in its number.
+    pub held_mib: u64,
 }
 
 /// What a host offers.
@@ -57,6 +68,8 @@ pub struct Offer {
     pub cpu_units: u32,
     /// MiB that tasks may hold.
     pub memory_mib: u32,
+    /// MiB of disk that tasks may hold; 0 when the host does not say.
+    pub disk_mib: u32,
     /// TCP host ports that no task may have.
     pub reserved_tcp: BTreeSet<u16>,
     /// UDP host ports that no task may have.
@@ -85,6 +98,7 @@ impl Offer {
         Self {
             cpu_units: facts.resources.cpu_units,
             memory_mib: facts.resources.memory_mib,
+            disk_mib: facts.resources.disk_mib,
             reserved_tcp: facts.resources.reserved_tcp.clone(),
             reserved_udp: facts.resources.reserved_udp.clone(),
             gpu_ids: facts.resources.gpu_ids.clone(),
@@ -115,6 +129,7 @@ pub struct Held<'a> {
 pub struct Usage {
     cpu_units: u64,
     memory_mib: u64,
+    disk_mib: u64,
     /// Sorted; a port twice when two tasks hold it, so that releasing one leaves the other.
     tcp: Vec<u16>,
     udp: Vec<u16>,
@@ -133,6 +148,7 @@ impl Usage {
     pub fn take(&mut self, held: Held<'_>) {
         self.cpu_units += u64::from(held.claim.cpu_units);
         self.memory_mib += u64::from(held.claim.memory_mib);
+        self.disk_mib += u64::from(held.claim.disk_mib);
         held.claim.tcp.iter().for_each(|port| insert(&mut self.tcp, *port));
         held.claim.udp.iter().for_each(|port| insert(&mut self.udp, *port));
         held.gpu_ids.iter().for_each(|id| insert(&mut self.gpu_ids, id.clone()));
@@ -151,6 +167,7 @@ impl Usage {
     pub fn release(&mut self, held: Held<'_>) {
         self.cpu_units = self.cpu_units.saturating_sub(u64::from(held.claim.cpu_units));
         self.memory_mib = self.memory_mib.saturating_sub(u64::from(held.claim.memory_mib));
+        self.disk_mib = self.disk_mib.saturating_sub(u64::from(held.claim.disk_mib));
         held.claim.tcp.iter().for_each(|port| remove(&mut self.tcp, port));
         held.claim.udp.iter().for_each(|port| remove(&mut self.udp, port));
         held.gpu_ids.iter().for_each(|id| remove(&mut self.gpu_ids, id));
@@ -184,6 +201,12 @@ impl Usage {
     #[must_use]
     pub const fn memory_mib(&self) -> u64 {
         self.memory_mib
+    }
+
+    /// MiB of disk held.
+    #[must_use]
+    pub const fn disk_mib(&self) -> u64 {
+        self.disk_mib
     }
 
     /// Fixed TCP ports held, in order.
@@ -244,6 +267,26 @@ impl Host {
     #[must_use]
     pub fn free_memory_mib(&self) -> u64 {
         u64::from(self.offer.memory_mib).saturating_sub(self.usage.memory_mib)
+    }
+}
+
+impl Host {
+    /// MiB of disk free: what no task holds, and no more than what the host last said, less what was taken since.
+    #[must_use]
+    pub fn free_disk_mib(&self) -> u64 {
+        self.free_disk_mib_with(&self.usage)
+    }
+
+    /// As [`Host::free_disk_mib`], with another usage.
+    pub(crate) fn free_disk_mib_with(&self, usage: &Usage) -> u64 {
+        let unheld = u64::from(self.offer.disk_mib).saturating_sub(usage.disk_mib);
+        match &self.disk {
+            None => unheld,
+            Some(Disk { status, held_mib }) => {
+                let since = usage.disk_mib.saturating_sub(*held_mib);
+                unheld.min(u64::from(status.free_mib).saturating_sub(since))
+            }
+        }
     }
 }
 

@@ -20,7 +20,7 @@ mod request;
 
 pub use attributes::Attributes;
 pub use claim::Claim;
-pub use host::{Held, Host, HostStatus, Offer, Usage};
+pub use host::{Disk, Held, Host, HostStatus, Offer, Usage};
 pub use place::{Outcome, PassedOver, Placed, check_on, explain, fits, place};
 pub use query::{Expression, QueryError};
 pub use reason::{PortHolder, Reason, Shortage};

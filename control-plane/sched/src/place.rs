@@ -183,6 +183,7 @@ fn has_room(host: &Host, usage: &Usage, claim: &Claim) -> Result<(), Reason> {
     if let Some(shortage) = shortage(claim.memory_mib, host.offer.memory_mib, usage.memory_mib()) {
         return Err(Reason::Memory(shortage));
     }
+    disk_free(host, usage, claim)?;
     port_free(Protocol::Tcp, &claim.tcp, usage.tcp(), &host.offer.reserved_tcp)?;
     port_free(Protocol::Udp, &claim.udp, usage.udp(), &host.offer.reserved_udp)?;
     if claim.gpus > 0 {
@@ -194,6 +195,17 @@ fn has_room(host: &Host, usage: &Usage, claim: &Claim) -> Result<(), Reason> {
     }
     if let Some(shortage) = shortage(claim.interfaces, host.interfaces, usage.interfaces()) {
         return Err(Reason::Interface(shortage));
+    }
+    Ok(())
+}
+
+fn disk_free(host: &Host, usage: &Usage, claim: &Claim) -> Result<(), Reason> {
+    if let Some(disk) = host.disk.as_ref().filter(|disk| disk.status.short.is_some()) {
+        return Err(Reason::DiskShort(disk.status.clone()));
+    }
+    let (needs, free) = (u64::from(claim.disk_mib), host.free_disk_mib_with(usage));
+    if needs > free {
+        return Err(Reason::Disk(Shortage { needs, free, total: host.offer.disk_mib.into() }));
     }
     Ok(())
 }

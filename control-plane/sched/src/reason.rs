@@ -1,7 +1,7 @@
 //! Why a host was passed over: ECS's word for it, and the numbers behind it.
 
 use crate::host::HostStatus;
-use longshore_model::{Attribute, Protocol};
+use longshore_model::{Attribute, DiskStatus, Protocol};
 use std::fmt;
 use std::sync::Arc;
 
@@ -54,6 +54,10 @@ pub enum Reason {
     Cpu(Shortage),
     /// Too little memory.
     Memory(Shortage),
+    /// The host's disk is short, whatever the task needs of it.
+    DiskShort(Arc<DiskStatus>),
+    /// Too little disk for what the task may write.
+    Disk(Shortage),
     /// A fixed host port is taken.
     Port {
         /// The protocol.
@@ -81,6 +85,7 @@ impl Reason {
             Self::DistinctInstance { .. } => "DistinctInstance placement constraint unsatisfied.",
             Self::Cpu(_) => "RESOURCE:CPU",
             Self::Memory(_) => "RESOURCE:MEMORY",
+            Self::DiskShort(_) | Self::Disk(_) => "RESOURCE:DISK",
             Self::Port { .. } => "RESOURCE:PORTS",
             Self::Gpu(_) => "RESOURCE:GPU",
             Self::Interface(_) => "RESOURCE:ENI",
@@ -103,7 +108,9 @@ impl Reason {
             Self::Memory(_) => 6,
             Self::Port { .. } => 7,
             Self::Gpu(_) => 8,
-            Self::Interface(_) => 9,
+            Self::DiskShort(_) => 2,
+            Self::Disk(_) => 9,
+            Self::Interface(_) => 10,
         }
     }
 
@@ -120,6 +127,8 @@ impl Reason {
             Self::Memory(_) => format!("has insufficient memory available: it {self}"),
             Self::Port { .. } => format!("is already using a port required by your task: it {self}"),
             Self::Gpu(_) => format!("has insufficient GPUs available: it {self}"),
+            Self::DiskShort(_) => format!("has insufficient disk space available: {self}"),
+            Self::Disk(_) => format!("has insufficient disk space available: it {self}"),
             Self::Interface(_) => format!("has insufficient network interfaces available: it {self}"),
         }
     }
@@ -146,6 +155,8 @@ impl fmt::Display for Reason {
             Self::DistinctInstance { group } => write!(f, "already has a task of group {group}"),
             Self::Cpu(shortage) => shortage.write(f, "CPU units"),
             Self::Memory(shortage) => shortage.write(f, "MiB of memory"),
+            Self::DiskShort(status) => f.write_str(status.short.as_deref().unwrap_or("the disk is short")),
+            Self::Disk(shortage) => shortage.write(f, "MiB of disk"),
             Self::Port { protocol, port, holder } => {
                 write!(f, "needs {protocol} host port {port}, which ")?;
                 f.write_str(match holder {

@@ -3,9 +3,9 @@
 //! The telling here keeps a list of tasks for each host and adds it up anew for every question, so it shares
 //! neither the bookkeeping nor the search with what it checks.
 
-use longshore_model::{Attribute, InstanceId, Protocol, Timestamp};
+use longshore_model::{Attribute, DiskStatus, InstanceId, Protocol, Timestamp};
 use longshore_sched::{
-    Claim, Constraint, Expression, Held, Host, HostStatus, Offer, Outcome, Packed, PortHolder, Reason, Request,
+    Claim, Constraint, Disk, Expression, Held, Host, HostStatus, Offer, Outcome, Packed, PortHolder, Reason, Request,
     SpreadOver, Strategy as Preference, Usage, check_on, explain, fits, place,
 };
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
@@ -98,6 +98,9 @@ impl Told {
         if self.free_memory() < claim.memory_mib.into() {
             return Some("RESOURCE:MEMORY");
         }
+        if self.free(host.offer.disk_mib, |claim| claim.disk_mib) < claim.disk_mib.into() {
+            return Some("RESOURCE:DISK");
+        }
         let taken = |port: &u16, ports: fn(&Claim) -> &Vec<u16>, reserved: &BTreeSet<u16>| {
             reserved.contains(port) || self.tasks.iter().any(|task| ports(&task.claim).contains(port))
         };
@@ -140,16 +143,17 @@ fn numbers(all: &[Told], index: usize, request: &Request) -> Vec<u64> {
 fn claims() -> impl Strategy<Value = Claim> {
     let ports = || proptest::collection::btree_set(prop_oneof![Just(80), Just(22), 8000..8004_u16], 0..3);
     let seldom = || prop_oneof![6 => Just(0), 1 => 1..3_u32];
-    (0..5_u32, 0..5_u32, ports(), ports(), seldom(), seldom()).prop_map(|(cpu, memory, tcp, udp, gpus, interfaces)| {
-        Claim {
+    (0..5_u32, 0..5_u32, ports(), ports(), seldom(), seldom(), seldom()).prop_map(
+        |(cpu, memory, tcp, udp, gpus, interfaces, disk)| Claim {
             cpu_units: cpu * 256,
             memory_mib: memory * 100,
             tcp: tcp.into_iter().collect(),
             udp: udp.into_iter().collect(),
             gpus,
             interfaces,
-        }
-    })
+            disk_mib: disk * 1024,
+        },
+    )
 }
 
 fn small_claims() -> impl Strategy<Value = Claim> {
@@ -195,6 +199,7 @@ fn hosts() -> impl Strategy<Value = Vec<Told>> {
                 gpu_ids: (0..gpus).map(|gpu| format!("GPU-{gpu}")).collect(),
                 attributes: attributes.into_iter().collect(),
                 registered_at: Timestamp::from_millis(0),
+                disk_mib: 3000,
                 ..Offer::default()
             };
             let host = Host {
@@ -206,6 +211,7 @@ fn hosts() -> impl Strategy<Value = Vec<Told>> {
                 running_tasks: tasks.len() as u32,
                 pending_tasks: 0,
                 interfaces: n as u32 % 4,
+                disk: None,
             };
             let mut told = Told { host, tasks: Vec::new() };
             // Some hosts hold more than they offer, as after registering anew with less.
@@ -328,6 +334,8 @@ proptest! {
                     | Reason::Disconnected
                     | Reason::Cpu(_)
                     | Reason::Memory(_)
+                    | Reason::DiskShort(_)
+                    | Reason::Disk(_)
                     | Reason::Port { .. }
                     | Reason::Gpu(_)
                     | Reason::Interface(_) => prop_assert_eq!(fits(host, &request.claim).err(), checked.err()),
@@ -421,6 +429,7 @@ fn equal(hosts: usize) -> Vec<Host> {
             running_tasks: 0,
             pending_tasks: 0,
             interfaces: 0,
+            disk: None,
         })
         .collect()
 }
@@ -478,9 +487,10 @@ fn reasons_carry_the_numbers() {
     let member = || Constraint::parse("memberOf", Some("attribute:zone==z9")).expect("parses");
     let value = |value: &str| Some(value.to_owned());
     type Change<'a> = &'a dyn Fn(&mut Request);
-    let cases: [(Change<'_>, &str); 10] = [
+    let cases: [(Change<'_>, &str); 11] = [
         (&|r| r.claim.cpu_units = 512, "RESOURCE:CPU | needs 512 CPU units, has 128 of 2048 free"),
         (&|r| r.claim.memory_mib = 25, "RESOURCE:MEMORY | needs 25 MiB of memory, has 24 of 1024 free"),
+        (&|r| r.claim.disk_mib = 1024, "RESOURCE:DISK | needs 1024 MiB of disk, has 0 of 0 free"),
         (&|r| r.claim.tcp = vec![81, 80], "RESOURCE:PORTS | needs tcp host port 80, which another task holds"),
         (&|r| r.claim.gpus = 1, "RESOURCE:GPU | needs 1 GPUs, has 0 of 0 free"),
         (&|r| r.claim.interfaces = 1, "RESOURCE:ENI | needs 1 network interfaces, has 0 of 0 free"),
@@ -579,6 +589,33 @@ fn few_hosts_that_qualify_are_found_among_many() {
         follow(&mut all, &request, &outcome);
         assert_eq!(outcome.passed_over.len(), 250);
     }
+}
+
+#[test]
+fn disk_is_given_once_and_never_more_than_is_free() {
+    let mut host = equal(1).remove(0);
+    host.offer = Arc::new(Offer { disk_mib: 10_000, ..Offer::clone(&host.offer) });
+    let mut request = request(20, 1);
+    request.claim.disk_mib = 1024;
+    let places = |host: &Host| place([host], &request).placed.len();
+    assert_eq!(places(&host), 9, "nothing was said of what is free");
+    let said = |free_mib: u32, short: Option<&str>, host: &Host| {
+        let status = DiskStatus { free_mib, short: short.map(str::to_owned) };
+        Disk { status: Arc::new(status), held_mib: host.usage.disk_mib() }
+    };
+    host.disk = Some(said(3000, None, &host));
+    assert_eq!((places(&host), host.free_disk_mib()), (2, 3000));
+    // What was taken since it was said is not free either, and what it held then was not counted as free.
+    host.usage.take(Held { claim: &request.claim, gpu_ids: &[], group: "family:x" });
+    assert_eq!((places(&host), host.free_disk_mib()), (1, 1976));
+    host.disk = Some(said(3000, None, &host));
+    assert_eq!(places(&host), 2);
+    host.usage.release(Held { claim: &request.claim, gpu_ids: &[], group: "family:x" });
+    assert_eq!(host.free_disk_mib(), 3000);
+    // A host that is short takes nothing, whether or not a task reserves anything.
+    host.disk = Some(said(3000, Some("it is full"), &host));
+    let reason = check_on(&host, &self::request(1, 0)).expect_err("refused");
+    assert_eq!((reason.text(), reason.to_string().as_str()), ("RESOURCE:DISK", "it is full"));
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! What the agent port needs from the core, and the core as that.
 
 use longshore_core::{
-    AgentHello, ConnectError, Core, JoinError, JoinKey, JoinToken, NetworkView, Registered, SessionError, SessionId,
-    Unavailable,
+    AgentHello, ConnectError, Core, CredentialsError, Execs, JoinError, JoinKey, JoinToken, NetworkView, Registered,
+    RegistryCredentials, SessionError, SessionId, Unavailable,
 };
 use longshore_model::{
-    AccountId, AssignedTask, ClusterName, Generation, HostFacts, InstanceId, NetworkStatus, TaskId, TaskReport,
+    AccountId, AssignedTask, ClusterName, ContainerName, DiskStatus, Generation, HostFacts, InstanceHealth, InstanceId,
+    NetworkStatus, TaskId, TaskReport,
 };
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -77,8 +78,31 @@ pub trait Fleet: Send + Sync + 'static {
         status: NetworkStatus,
     ) -> impl Future<Output = Result<(), SessionError>> + Send;
 
+    /// Takes what an agent says of its host's disk.
+    fn disk_status(
+        &self,
+        instance: InstanceId,
+        session: SessionId,
+        status: DiskStatus,
+    ) -> impl Future<Output = Result<(), SessionError>> + Send;
+
     /// The generation of the task network that every host that counts has in force, or a later one.
     fn network_settled(&self) -> Generation;
+
+    /// Takes what an agent says of its host's health.
+    fn health(&self, instance: InstanceId, session: SessionId, health: InstanceHealth);
+    /// The sessions of ExecuteCommand.
+    fn execs(&self) -> Execs {
+        Execs::default()
+    }
+
+    /// What the registry of a container's image is to be shown, for the instance that is to run its task.
+    fn registry_credentials(
+        &self,
+        instance: InstanceId,
+        task: TaskId,
+        container: &ContainerName,
+    ) -> Result<RegistryCredentials, CredentialsError>;
 }
 
 impl Fleet for Core {
@@ -150,7 +174,33 @@ impl Fleet for Core {
         Self::network_status(self, instance, session, status).await
     }
 
+    async fn disk_status(
+        &self,
+        instance: InstanceId,
+        session: SessionId,
+        status: DiskStatus,
+    ) -> Result<(), SessionError> {
+        Self::disk_status(self, instance, session, status).await
+    }
+
     fn network_settled(&self) -> Generation {
         Self::network_settled(self)
+    }
+
+    fn health(&self, instance: InstanceId, session: SessionId, health: InstanceHealth) {
+        self.instance_health(instance, session, health);
+    }
+
+    fn execs(&self) -> Execs {
+        Self::execs(self).clone()
+    }
+
+    fn registry_credentials(
+        &self,
+        instance: InstanceId,
+        task: TaskId,
+        container: &ContainerName,
+    ) -> Result<RegistryCredentials, CredentialsError> {
+        Self::registry_credentials(self, instance, task, container)
     }
 }

@@ -1,6 +1,8 @@
 //! Room for connections with a client certificate, counted by instance: an agent has one for its session, another one
-//! for what its containers print, and now and then one to renew its certificate.
+//! for what its containers print, one for each command that somebody runs in a container, and now and then one to renew
+//! its certificate.
 
+use longshore_core::SESSIONS_OF_INSTANCE;
 use longshore_model::InstanceId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -8,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Connections of one instance at once. Those that were lost stay until they are missed, so more than it makes.
-const OF_ONE: usize = 8;
+const OF_ONE: usize = 8 + SESSIONS_OF_INSTANCE;
 
 /// The room. Clones are the same room.
 #[derive(Debug, Clone)]

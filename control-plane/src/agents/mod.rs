@@ -8,10 +8,13 @@
 //! listener (TLS) -> service (join, renew, the Hello) -> stream (one task a session) -> delta (what to send next)
 //!                                                        |-> network (what to tell of the task network)
 //!                                                        \-> presence, sessions (whose lease runs, who is newest)
+//!                           |-> exec (commands in containers, to the clients that wait for them)
+//!                           |-> registry (what a task's registry is shown)
 //!                           \-> logs (what containers printed, to the log store; tickets bounds how many at once)
 //! ```
 
 mod delta;
+mod exec;
 mod fleet;
 mod listener;
 mod logs;
@@ -19,6 +22,7 @@ mod members;
 mod network;
 mod presence;
 mod refuse;
+mod registry;
 mod service;
 mod sessions;
 mod stream;
@@ -146,7 +150,8 @@ pub async fn serve<F: Fleet>(
 /// Calls that need no session take no more than a session-less peer is worth, and logs no more than a batch.
 fn limit_calls(request: http::Request<tonic::body::Body>) -> http::Request<tonic::body::Body> {
     let path = request.uri().path();
-    if path.ends_with("/Session") {
+    // Streams, of messages that have limits of their own.
+    if path.ends_with("/Session") || path.ends_with("/Exec") {
         return request;
     }
     let limit = if path.ends_with("/PutLogs") { MAX_LOG_BATCH } else { MAX_JOIN_MESSAGE };

@@ -6,9 +6,9 @@ use super::network::NetworkLine;
 use super::presence::{Parting, Presence};
 use super::sessions::Sessions;
 use super::stream::{Session, SessionParts, readable};
-use super::{AgentsConfig, Fleet, logs, refuse};
+use super::{AgentsConfig, Fleet, exec, logs, refuse, registry};
 use crate::pki::{self, Authority};
-use longshore_core::{AgentHello, JoinKey, JoinToken, SessionId};
+use longshore_core::{AgentHello, Execs, JoinKey, JoinToken, SessionId};
 use longshore_logs::Logs;
 use longshore_model::{ClusterName, Generation, HostFacts, InstanceId};
 use longshore_proto::v1::agent_service_server::AgentService;
@@ -26,6 +26,7 @@ const OUTBOUND: usize = 16;
 pub(super) struct Service<F> {
     fleet: Arc<F>,
     logs: Logs,
+    execs: Execs,
     authority: Arc<Authority>,
     config: AgentsConfig,
     sessions: Sessions,
@@ -40,7 +41,8 @@ impl<F: Fleet> Service<F> {
         config: AgentsConfig,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { fleet, logs, authority, config, sessions: Sessions::default(), shutdown }
+        let execs = fleet.execs();
+        Self { fleet, logs, execs, authority, config, sessions: Sessions::default(), shutdown }
     }
 
     fn certify(&self, csr: &[u8], instance: InstanceId) -> Result<v1::Certificate, Status> {
@@ -179,6 +181,27 @@ impl<F: Fleet> AgentService for Service<F> {
         logs::put(&self.logs, instance, request.into_inner()).await.map(Response::new)
     }
 
+    type ExecStream = ReceiverStream<Result<v1::ExecToAgent, Status>>;
+
+    async fn exec(&self, request: Request<Streaming<v1::ExecFromAgent>>) -> Result<Response<Self::ExecStream>, Status> {
+        let instance = caller(&request)?;
+        self.fleet.registered(instance).map_err(|error| refuse::connect(&error))?;
+        let mut inbound = request.into_inner();
+        let end = exec::begin(&self.execs, instance, &mut inbound, self.config.hello_timeout).await?;
+        let (outbound, responses) = mpsc::channel(OUTBOUND);
+        tokio::spawn(exec::carry(end, inbound, outbound, self.shutdown.clone()));
+        Ok(Response::new(ReceiverStream::new(responses)))
+    }
+
+    async fn registry_credentials(
+        &self,
+        request: Request<v1::RegistryCredentialsRequest>,
+    ) -> Result<Response<v1::RegistryCredentialsResponse>, Status> {
+        let instance = caller(&request)?;
+        self.fleet.registered(instance).map_err(|error| refuse::connect(&error))?;
+        registry::credentials(&*self.fleet, instance, &request.into_inner()).map(Response::new)
+    }
+
     type SessionStream = ReceiverStream<Result<v1::ControlMessage, Status>>;
 
     async fn session(
@@ -220,6 +243,7 @@ impl<F: Fleet> AgentService for Service<F> {
             lease: self.config.lease,
             apply_timeout: self.config.apply_timeout,
             sent,
+            execs: self.execs.line(instance),
             network: NetworkLine::new(
                 Arc::clone(&self.fleet),
                 instance,

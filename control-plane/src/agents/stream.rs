@@ -12,7 +12,10 @@ use super::presence::Presence;
 use super::{Fleet, refuse};
 use futures::future::BoxFuture;
 use longshore_core::{SessionError, SessionId};
-use longshore_model::{Assignment, Generation, InstanceId, NetworkStatus, NetworkUpdate, TaskId, TaskReport};
+use longshore_model::{
+    Assignment, DiskStatus, ExecOrder, Generation, InstanceHealth, InstanceId, NetworkStatus, NetworkUpdate, TaskId,
+    TaskReport,
+};
 use longshore_proto::convert::read_reports;
 use longshore_proto::{ReadReports, UnreadableReport, v1};
 use prost::Message as _;
@@ -49,6 +52,8 @@ pub(super) struct SessionParts<F: Fleet> {
     /// What the complete assignment that follows the Welcome holds.
     pub(super) sent: Sent,
     pub(super) network: NetworkLine<F>,
+    /// Commands that somebody waits for in this host's containers; ends when a newer session takes over.
+    pub(super) execs: mpsc::Receiver<ExecOrder>,
 }
 
 pub(super) struct Session<F: Fleet> {
@@ -59,6 +64,8 @@ pub(super) struct Session<F: Fleet> {
     /// What was reported meanwhile.
     gathered: Option<Gathered>,
     last_reports: u64,
+    /// A disk status that is being taken.
+    disk: Option<tokio::task::JoinHandle<()>>,
     unknown_messages: u32,
 }
 
@@ -116,7 +123,15 @@ impl End {
 
 impl<F: Fleet> Session<F> {
     pub(super) fn new(parts: SessionParts<F>) -> Self {
-        Self { parts, flight: Flight::Idle, saving: None, gathered: None, last_reports: 0, unknown_messages: 0 }
+        Self {
+            parts,
+            flight: Flight::Idle,
+            saving: None,
+            gathered: None,
+            last_reports: 0,
+            disk: None,
+            unknown_messages: 0,
+        }
     }
 
     /// Runs until the stream ends.
@@ -176,12 +191,14 @@ impl<F: Fleet> Session<F> {
                 },
                 () = sleep_until(resend_at) => Wake::NotApplied,
                 event = parts.network.next() => Wake::Network(event),
+                Some(order) = parts.execs.recv() => Wake::Exec(order),
                 () = tokio::time::sleep_until(lease_ends), if reading => Wake::End(End::LeaseLost),
             };
             let step = match wake {
                 Wake::End(end) => Err(end),
                 Wake::Changed => self.push(),
                 Wake::Network(event) => self.network_event(event),
+                Wake::Exec(order) => self.send(v1::control_message::Kind::Exec(order.into())),
                 Wake::Saved((seq, outcome)) => self.saved(seq, outcome),
                 Wake::Message(message) => {
                     self.parts.presence.hear();
@@ -204,10 +221,20 @@ impl<F: Fleet> Session<F> {
     fn message(&mut self, message: v1::AgentMessage) -> Result<(), End> {
         use v1::agent_message::Kind;
         match message.kind {
-            Some(Kind::Heartbeat(beat)) => self.send(v1::control_message::Kind::HeartbeatAck(v1::HeartbeatAck {
-                seq: beat.seq,
-                network_settled: self.parts.network.settled(),
-            })),
+            Some(Kind::Heartbeat(beat)) => {
+                if let Some(disk) = beat.disk {
+                    let status = DiskStatus::try_from(disk)
+                        .map_err(|error| garbage(format!("in field `heartbeat.disk`: {error}")))?;
+                    self.hear_of_disk(status);
+                }
+                if let Some(health) = beat.health {
+                    self.health(health);
+                }
+                self.send(v1::control_message::Kind::HeartbeatAck(v1::HeartbeatAck {
+                    seq: beat.seq,
+                    network_settled: self.parts.network.settled(),
+                }))
+            }
             Some(Kind::Applied(applied)) => self.applied(Generation(applied.generation)),
             Some(Kind::Resync(resync)) => {
                 let why: String = resync.why.chars().filter(|c| !c.is_control()).take(200).collect();
@@ -232,6 +259,27 @@ impl<F: Fleet> Session<F> {
                 tracing::debug!(instance = %self.parts.instance, "ignored a message of an unknown kind");
                 Ok(())
             }
+        }
+    }
+
+    /// Every heartbeat says it again, so one that comes while another is being taken can be left out.
+    fn hear_of_disk(&mut self, status: DiskStatus) {
+        if self.disk.as_ref().is_some_and(|taking| !taking.is_finished()) {
+            return;
+        }
+        let (fleet, instance, session) = (Arc::clone(&self.parts.fleet), self.parts.instance, self.parts.session);
+        self.disk = Some(tokio::spawn(async move {
+            if let Err(error) = fleet.disk_status(instance, session, status).await {
+                tracing::debug!(%instance, %error, "a host's disk status was not taken");
+            }
+        }));
+    }
+
+    /// What cannot be read is passed over: an agent that is newer would say it again in the next session.
+    fn health(&self, health: v1::InstanceHealth) {
+        match InstanceHealth::try_from(health) {
+            Ok(health) => self.parts.fleet.health(self.parts.instance, self.parts.session, health),
+            Err(error) => tracing::debug!(instance = %self.parts.instance, %error, "health that cannot be read"),
         }
     }
 
@@ -395,11 +443,11 @@ impl Gathered {
 }
 
 /// What woke a session.
-#[expect(clippy::large_enum_variant, reason = "made and taken apart in one place, never stored")]
 enum Wake {
     End(End),
     Changed,
     Network(NetworkEvent),
+    Exec(ExecOrder),
     Saved((u64, Result<(), SessionError>)),
     Message(v1::AgentMessage),
     NotApplied,

@@ -6,4 +6,5 @@ mod logs;
 mod network;
 mod peer;
 mod raw;
+mod registry;
 mod sessions;

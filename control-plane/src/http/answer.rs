@@ -2,7 +2,7 @@
 
 use super::route::{Target, Wire};
 use super::sts::QueryError;
-use super::{Backend, Limits, body, form, route, sts};
+use super::{Backend, Limits, body, exec, form, route, sts};
 use crate::auth::{self, AuthError, Verified};
 use bytes::Bytes;
 use futures::FutureExt;
@@ -17,10 +17,16 @@ use longshore_model::Region;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub(super) struct Front<B> {
     pub(super) backend: B,
     pub(super) limits: Limits,
+    /// Where streams of commands go on when their requests are answered.
+    pub(super) tasks: TaskTracker,
+    /// Ends those streams.
+    pub(super) stop: CancellationToken,
 }
 
 /// Why a request was refused, before it takes its service's form.
@@ -41,6 +47,9 @@ struct Notes {
 impl<B: Backend> Front<B> {
     /// Always an answer: what goes wrong is an answer too.
     pub(super) async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Full<Bytes>> {
+        if request.uri().path().starts_with(exec::PATH) {
+            return exec::answer(self, request, peer).await;
+        }
         let started = Instant::now();
         let request_id = uuid::Uuid::new_v4().to_string();
         let (parts, body) = request.into_parts();
@@ -73,7 +82,9 @@ impl<B: Backend> Front<B> {
         notes.target = Some(target);
         let limit = match target {
             Target::Logs(LogsOperation::PutLogEvents) => self.limits.log_body_bytes,
-            Target::Ecs(_) | Target::Ssm(_) | Target::Logs(_) | Target::Ec2(_) | Target::Sts => self.limits.body_bytes,
+            Target::Ecs(_) | Target::Ssm(_) | Target::Logs(_) | Target::Secrets(_) | Target::Ec2(_) | Target::Sts => {
+                self.limits.body_bytes
+            }
         };
         let body = body::read(body, limit, self.limits.body_timeout).await.map_err(Refusal::Api)?;
         let verified = pending.finish(parts, &body).map_err(Refusal::Auth)?;
@@ -84,19 +95,23 @@ impl<B: Backend> Front<B> {
             account: verified.principal.account.clone(),
             principal_arn: verified.principal.arn.clone(),
             access_key_id: verified.access_key_id.clone(),
+            endpoint: parts.headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default().to_owned(),
         };
         let target = match target {
             Target::Ec2(_) => {
                 let named = Ec2Operation::of(&form::parse(&body)).map_err(Refusal::Ec2)?;
                 *notes.target.insert(Target::Ec2(Some(named)))
             }
-            Target::Ecs(_) | Target::Ssm(_) | Target::Logs(_) | Target::Sts => target,
+            Target::Ecs(_) | Target::Ssm(_) | Target::Logs(_) | Target::Secrets(_) | Target::Sts => target,
         };
         let carried_out = async {
             match target {
                 Target::Ecs(operation) => self.backend.ecs(&caller, operation, body).await.map_err(Refusal::Api),
                 Target::Ssm(operation) => self.backend.ssm(&caller, operation, body).await.map_err(Refusal::Api),
                 Target::Logs(operation) => self.backend.logs(&caller, operation, body).await.map_err(Refusal::Api),
+                Target::Secrets(operation) => {
+                    self.backend.secrets(&caller, operation, body).await.map_err(Refusal::Api)
+                }
                 Target::Sts => {
                     let form = form::parse(&body);
                     sts::call(&form, &verified.principal, request_id).map(Bytes::from).map_err(Refusal::Query)

@@ -4,6 +4,7 @@ use crate::auth::Keys;
 use bytes::Bytes;
 use longshore_core::{Caller, Core, Ec2Error, Ec2Operation, Principal};
 use longshore_ecs_api::logs::LogsOperation;
+use longshore_ecs_api::secrets::SecretsOperation;
 use longshore_ecs_api::ssm::SsmOperation;
 use longshore_ecs_api::{ApiError, Operation};
 use longshore_logs::{Logs, Scope};
@@ -22,6 +23,11 @@ pub trait Backend: Keys + Send + Sync + 'static {
         body: Bytes,
     ) -> impl Future<Output = Result<Bytes, ApiError>> + Send;
 
+    /// Whose sessions of ExecuteCommand clients come for; nobody's when absent.
+    fn exec(&self) -> Option<Core> {
+        None
+    }
+
     /// Carries out an operation of Systems Manager.
     fn ssm(
         &self,
@@ -35,6 +41,14 @@ pub trait Backend: Keys + Send + Sync + 'static {
         &self,
         caller: &Caller,
         operation: LogsOperation,
+        body: Bytes,
+    ) -> impl Future<Output = Result<Bytes, ApiError>> + Send;
+
+    /// Carries out an operation of Secrets Manager.
+    fn secrets(
+        &self,
+        caller: &Caller,
+        operation: SecretsOperation,
         body: Bytes,
     ) -> impl Future<Output = Result<Bytes, ApiError>> + Send;
 
@@ -68,6 +82,10 @@ impl Backend for Services {
         self.core.call(caller, operation, body).await
     }
 
+    fn exec(&self) -> Option<Core> {
+        Some(self.core.clone())
+    }
+
     async fn ssm(&self, caller: &Caller, operation: SsmOperation, body: Bytes) -> Result<Bytes, ApiError> {
         self.core.ssm(caller, operation, body).await
     }
@@ -75,6 +93,10 @@ impl Backend for Services {
     async fn logs(&self, caller: &Caller, operation: LogsOperation, body: Bytes) -> Result<Bytes, ApiError> {
         let scope = Scope { region: caller.region.clone(), account: caller.account.clone() };
         self.logs.call(scope, operation, body).await
+    }
+
+    async fn secrets(&self, caller: &Caller, operation: SecretsOperation, body: Bytes) -> Result<Bytes, ApiError> {
+        self.core.secrets(caller, operation, body).await
     }
 
     async fn ec2(

@@ -3,11 +3,13 @@
 //!
 //! It owns connections, their limits, and what the services look like on the wire. It decides nothing about clusters
 //! or tasks: a verified request goes to a [`Backend`] as bytes and comes back as bytes. Every request is verified
-//! by [`crate::auth`]; there is no path around it. `main` calls [`serve`] once.
+//! by [`crate::auth`]; there is no path around it, but that the stream of a command that a verified request asked for
+//! (`exec`) is opened with the one-time token of its answer. `main` calls [`serve`] once.
 
 mod answer;
 mod backend;
 mod body;
+mod exec;
 mod form;
 mod route;
 mod sts;
@@ -27,6 +29,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// When a silent connection is asked whether its client is there, and how often until it counts as lost.
+const KEEPALIVE: socket2::TcpKeepalive =
+    socket2::TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
 
 /// What one client may take of this process.
 #[derive(Debug, Clone)]
@@ -63,10 +69,11 @@ impl Default for Limits {
 /// A failure to accept (no file descriptors, for example) is logged and tried again after a growing pause: it is
 /// the process's and not one client's, and it passes when connections end.
 pub async fn serve<B: Backend>(listener: TcpListener, backend: B, limits: Limits, shutdown: impl Future<Output = ()>) {
-    let front = Arc::new(answer::Front { backend, limits: limits.clone() });
     let slots = Arc::new(Semaphore::new(limits.connections));
     let (stop, end) = (CancellationToken::new(), CancellationToken::new());
     let connections = TaskTracker::new();
+    let tasks = connections.clone();
+    let front = Arc::new(answer::Front { backend, limits: limits.clone(), tasks, stop: stop.clone() });
     let mut shutdown = pin!(shutdown);
     let mut pause = Duration::ZERO;
     loop {
@@ -120,6 +127,8 @@ async fn connection<B: Backend>(
 ) {
     // Answers are written whole; waiting to fill a segment would only delay them.
     let _ = stream.set_nodelay(true);
+    // A client that is gone without a word is missed although nothing is sent to it.
+    let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE);
     let head_timeout = front.limits.head_timeout;
     let service = service_fn(move |request| {
         let front = Arc::clone(&front);
@@ -129,7 +138,8 @@ async fn connection<B: Backend>(
         .timer(TokioTimer::new())
         .header_read_timeout(head_timeout)
         .max_buf_size(64 << 10)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         biased;

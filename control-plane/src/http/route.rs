@@ -4,6 +4,7 @@ use http::request::Parts;
 use http::{Method, header};
 use longshore_core::{Ec2Operation, ec2};
 use longshore_ecs_api::logs::{self, LogsOperation};
+use longshore_ecs_api::secrets::{self, SecretsOperation};
 use longshore_ecs_api::ssm::{self, SsmOperation};
 use longshore_ecs_api::{ApiError, ErrorCode, Operation, SIGNING_NAME, TARGET_PREFIX};
 
@@ -24,6 +25,7 @@ pub(super) enum Target {
     Ecs(Operation),
     Ssm(SsmOperation),
     Logs(LogsOperation),
+    Secrets(SecretsOperation),
     /// The operation is in the body.
     Sts,
     /// The operation is in the body: absent until that was read.
@@ -37,6 +39,7 @@ impl Target {
             Self::Ecs(_) => SIGNING_NAME,
             Self::Ssm(_) => ssm::SIGNING_NAME,
             Self::Logs(_) => logs::SIGNING_NAME,
+            Self::Secrets(_) => secrets::SIGNING_NAME,
             Self::Sts => super::sts::SIGNING_NAME,
             Self::Ec2(_) => ec2::SIGNING_NAME,
         }
@@ -48,14 +51,18 @@ impl Target {
             Self::Ecs(operation) => operation.name(),
             Self::Ssm(operation) => operation.name(),
             Self::Logs(operation) => operation.name(),
+            Self::Secrets(operation) => operation.name(),
             Self::Sts => "sts",
             Self::Ec2(Some(operation)) => operation.name(),
             Self::Ec2(None) => "ec2",
         }
     }
 
-    /// Whether the operation only reads; its log line is of less interest.
+    /// Whether the operation only reads; its log line is of less interest. Who was given a secret is of interest.
     pub(super) fn reads(self) -> bool {
+        if self == Self::Secrets(SecretsOperation::GetSecretValue) {
+            return false;
+        }
         let name = self.operation();
         ["List", "Describe", "Get", "Filter"].iter().any(|verb| name.starts_with(verb)) || self == Self::Sts
     }
@@ -63,8 +70,15 @@ impl Target {
 
 /// Whether a service of that name, as scopes of signatures have it, is here at all.
 pub(super) fn exists(service: &str) -> bool {
-    [SIGNING_NAME, ssm::SIGNING_NAME, logs::SIGNING_NAME, super::sts::SIGNING_NAME, ec2::SIGNING_NAME]
-        .contains(&service)
+    let all = [
+        SIGNING_NAME,
+        ssm::SIGNING_NAME,
+        logs::SIGNING_NAME,
+        secrets::SIGNING_NAME,
+        super::sts::SIGNING_NAME,
+        ec2::SIGNING_NAME,
+    ];
+    all.contains(&service)
 }
 
 /// The wire of a request: a form without a target is a Query request, everything else is answered in JSON. Of the Query
@@ -113,6 +127,9 @@ pub(super) fn target(parts: &Parts, wire: Wire) -> Result<Target, ApiError> {
         logs::TARGET_PREFIX => LogsOperation::from_name(name)
             .map(Target::Logs)
             .ok_or_else(|| unknown(format!("The operation {shown} of CloudWatch Logs does not exist here."))),
+        secrets::TARGET_PREFIX => SecretsOperation::from_name(name)
+            .map(Target::Secrets)
+            .ok_or_else(|| unknown(format!("The operation {shown} of Secrets Manager does not exist here."))),
         _ => Err(unknown("The header X-Amz-Target names a service that does not exist here.".into())),
     }
 }

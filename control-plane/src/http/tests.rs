@@ -9,6 +9,7 @@ use aws_sigv4::sign::v4;
 use bytes::Bytes;
 use longshore_core::{Caller, Ec2Error, Ec2Operation, Principal};
 use longshore_ecs_api::logs::LogsOperation;
+use longshore_ecs_api::secrets::SecretsOperation;
 use longshore_ecs_api::ssm::SsmOperation;
 use longshore_ecs_api::{ApiError, Operation};
 use longshore_model::AccountId;
@@ -65,6 +66,10 @@ impl Backend for Echo {
     }
 
     async fn logs(&self, caller: &Caller, operation: LogsOperation, body: Bytes) -> Result<Bytes, ApiError> {
+        Ok(echo(operation.name(), caller, &body))
+    }
+
+    async fn secrets(&self, caller: &Caller, operation: SecretsOperation, body: Bytes) -> Result<Bytes, ApiError> {
         Ok(echo(operation.name(), caller, &body))
     }
 

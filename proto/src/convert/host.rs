@@ -3,7 +3,8 @@
 use super::{Fault, FieldError, ReadReports, Within, at_most, each, read_reports, repeated, required};
 use crate::v1;
 use longshore_model::{
-    Attribute, Generation, HostFacts, HostVersions, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES, MAX_HOST_TEXT_CHARS, Resources,
+    Attribute, DiskStatus, Generation, HostFacts, HostVersions, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES,
+    MAX_DISK_REASON_CHARS, MAX_HOST_TEXT_CHARS, Resources,
 };
 use std::collections::BTreeSet;
 
@@ -79,6 +80,7 @@ impl From<HostFacts> for v1::HostFacts {
             reserved_tcp: ports(resources.reserved_tcp),
             reserved_udp: ports(resources.reserved_udp),
             gpu_ids: resources.gpu_ids,
+            disk_mib: resources.disk_mib,
             attributes: attributes.into_iter().map(Into::into).collect(),
             agent_version: versions.agent,
             agent_hash: versions.agent_hash,
@@ -123,6 +125,7 @@ impl TryFrom<v1::HostFacts> for HostFacts {
                 reserved_tcp: ports("reserved_tcp", facts.reserved_tcp)?,
                 reserved_udp: ports("reserved_udp", facts.reserved_udp)?,
                 gpu_ids: facts.gpu_ids,
+                disk_mib: facts.disk_mib,
             },
             attributes,
             versions: HostVersions {
@@ -136,6 +139,24 @@ impl TryFrom<v1::HostFacts> for HostFacts {
                 .transpose()
                 .map_err(|_| FieldError::new("underlay", Fault::Rule("is not an address")))?,
         })
+    }
+}
+
+impl From<DiskStatus> for v1::DiskStatus {
+    fn from(status: DiskStatus) -> Self {
+        let short = status.short.map(|why| why.chars().take(MAX_DISK_REASON_CHARS).collect());
+        Self { free_mib: status.free_mib, short }
+    }
+}
+
+impl TryFrom<v1::DiskStatus> for DiskStatus {
+    type Error = FieldError;
+
+    fn try_from(status: v1::DiskStatus) -> Result<Self, FieldError> {
+        if let Some(why) = &status.short {
+            at_most("short", why.chars().count(), MAX_DISK_REASON_CHARS)?;
+        }
+        Ok(Self { free_mib: status.free_mib, short: status.short })
     }
 }
 

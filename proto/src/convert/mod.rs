@@ -5,6 +5,8 @@
 //! does not void an assignment, and one report not a batch: see [`ReadAssignment`] and [`ReadReports`].
 
 mod assignment;
+mod exec;
+mod health;
 mod host;
 mod lifecycle;
 mod network;
@@ -15,6 +17,7 @@ mod tests;
 mod volume;
 
 pub use assignment::{ReadAssignment, RefusedTask};
+pub use exec::exec_begin;
 pub use host::ReadHello;
 pub use report::{ReadReports, UnreadableReport, read_reports};
 

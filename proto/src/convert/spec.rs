@@ -31,6 +31,8 @@ impl From<TaskSpec> for v1::TaskSpec {
             ipc_mode: spec.ipc_mode.map_or(v1::IpcMode::Unspecified, v1::IpcMode::from).into(),
             tags: spec.tags.into_iter().collect(),
             launch_type: spec.launch_type,
+            pull_only: spec.pull_only,
+            ephemeral_storage_mib: spec.ephemeral_storage_mib,
         }
     }
 }
@@ -75,7 +77,9 @@ impl TryFrom<v1::TaskSpec> for TaskSpec {
             memory_mib: spec.memory_mib,
             containers,
             volumes,
+            pull_only: spec.pull_only,
             launch_type: spec.launch_type,
+            ephemeral_storage_mib: spec.ephemeral_storage_mib,
             tags: spec.tags.into_iter().collect(),
         })
     }
@@ -121,6 +125,7 @@ impl From<ContainerSpec> for v1::ContainerSpec {
             name: container.name.into(),
             arn_id: container.arn_id,
             image: container.image,
+            image_digest: container.image_digest.map(Into::into),
             essential: container.essential,
             cpu_units: container.cpu_units,
             memory_mib: container.memory_mib,
@@ -152,6 +157,7 @@ impl From<ContainerSpec> for v1::ContainerSpec {
             volumes_from: container.volumes_from.into_iter().map(Into::into).collect(),
             links: container.links.into_iter().map(Into::into).collect(),
             environment_files: container.environment_files,
+            repository_credentials: container.repository_credentials.unwrap_or_default(),
             health_check: container.lifecycle.health_check.map(Into::into),
             depends_on: container.lifecycle.depends_on.into_iter().map(Into::into).collect(),
             start_timeout_secs: container.lifecycle.start_timeout_secs,
@@ -172,6 +178,8 @@ impl TryFrom<v1::ContainerSpec> for ContainerSpec {
             name: id("name", ContainerName::new(container.name))?,
             arn_id: container.arn_id,
             image: container.image,
+            image_digest: container.image_digest.map(|text| id("image_digest", text.parse())).transpose()?,
+            repository_credentials: Some(container.repository_credentials).filter(|secret| !secret.is_empty()),
             essential: container.essential,
             cpu_units: container.cpu_units,
             memory_mib: container.memory_mib,

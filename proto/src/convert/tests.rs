@@ -4,10 +4,12 @@ mod arbitrary;
 
 use super::*;
 use crate::v1;
-use arbitrary::{assigned_task, assignment, facts, network_update, report};
+use arbitrary::{
+    assigned_task, assignment, exec_input, exec_order, exec_output, facts, health, network_update, report,
+};
 use longshore_model::{
-    AssignedTask, Assignment, DesiredStatus, HostFacts, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES, NetworkStatus,
-    NetworkUpdate, TaskReport,
+    AssignedTask, Assignment, DesiredStatus, ExecInput, ExecOrder, ExecOutput, HostFacts, InstanceHealth,
+    MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES, NetworkStatus, NetworkUpdate, TaskReport,
 };
 use proptest::prelude::*;
 use prost::Message;
@@ -43,9 +45,25 @@ proptest! {
     }
 
     #[test]
+    fn health_round_trips(health in health()) {
+        let read = InstanceHealth::try_from(wire(&v1::InstanceHealth::from(health.clone()))).expect("readable");
+        prop_assert_eq!(read, health);
+    }
+
+    #[test]
     fn network_updates_round_trip(update in network_update()) {
         let read = NetworkUpdate::try_from(wire(&v1::NetworkUpdate::from(update.clone()))).expect("readable");
         prop_assert_eq!(read, update);
+    }
+
+    #[test]
+    fn exec_round_trips(order in exec_order(), input in exec_input(), output in exec_output()) {
+        let read = ExecOrder::try_from(wire(&v1::ExecOrder::from(order.clone()))).expect("readable");
+        prop_assert_eq!(read, order);
+        let read = ExecInput::try_from(wire(&v1::ExecToAgent::from(input.clone()))).expect("readable");
+        prop_assert_eq!(read, input);
+        let read = ExecOutput::try_from(wire(&v1::ExecFromAgent::from(output.clone()))).expect("readable");
+        prop_assert_eq!(read, output);
     }
 }
 
@@ -87,7 +105,8 @@ fn read_all(bytes: &[u8]) {
             Some(Kind::Hello(hello)) => drop(ReadHello::try_from(hello)),
             Some(Kind::Reports(reports)) => drop(read_reports("tasks", reports.tasks)),
             Some(Kind::NetworkStatus(status)) => drop(NetworkStatus::try_from(status)),
-            Some(Kind::Applied(_) | Kind::Heartbeat(_) | Kind::Resync(_)) | None => {}
+            Some(Kind::Heartbeat(beat)) => drop(beat.health.map(InstanceHealth::try_from)),
+            Some(Kind::Applied(_) | Kind::Resync(_)) | None => {}
         }
     }
     if let Ok(hello) = v1::Hello::decode(bytes) {
@@ -99,6 +118,16 @@ fn read_all(bytes: &[u8]) {
         // What was readable can be sent again and means the same.
         let again = ReadAssignment::try_from(v1::Assignment::from(read.assignment.clone())).expect("readable");
         assert_eq!(again.assignment, read.assignment);
+    }
+    if let Ok(order) = v1::ExecOrder::decode(bytes) {
+        drop(ExecOrder::try_from(order));
+    }
+    if let Ok(message) = v1::ExecFromAgent::decode(bytes) {
+        drop(exec_begin(message.clone()));
+        drop(ExecOutput::try_from(message));
+    }
+    if let Ok(message) = v1::ExecToAgent::decode(bytes) {
+        drop(ExecInput::try_from(message));
     }
     if let Ok(update) = v1::NetworkUpdate::decode(bytes)
         && let Ok(read) = NetworkUpdate::try_from(update)
@@ -135,6 +164,7 @@ fn refusals_name_the_field() {
     assert_eq!(task_field(|spec| spec.containers.push(spec.containers[0].clone())), "spec.containers");
     assert_eq!(container(|c| c.name = String::new()), "spec.containers[0].name");
     assert_eq!(container(|c| c.image = String::new()), "spec.containers[0].image");
+    assert_eq!(container(|c| c.image_digest = Some("latest".to_owned())), "spec.containers[0].image_digest");
     let port = |container_port, host_port, protocol| {
         task_field(|spec| {
             let mapping = v1::PortMapping { container_port, host_port, protocol, count: 2 };

@@ -2,7 +2,10 @@
 
 use super::{Fault, FieldError, Within, absolute, id, required};
 use crate::v1;
-use longshore_model::{ContainerName, DockerVolume, MountPoint, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom};
+use longshore_model::{
+    ContainerName, DockerVolume, EfsVolume, MountPoint, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom,
+    is_file_system_id,
+};
 
 impl From<VolumeSpec> for v1::Volume {
     fn from(volume: VolumeSpec) -> Self {
@@ -10,6 +13,9 @@ impl From<VolumeSpec> for v1::Volume {
             VolumeSource::Host { path } => v1::volume::Source::HostPath(path),
             VolumeSource::Task => v1::volume::Source::Task(v1::TaskScoped {}),
             VolumeSource::Docker(docker) => v1::volume::Source::Docker(docker.into()),
+            VolumeSource::Efs(EfsVolume { file_system, root_directory }) => {
+                v1::volume::Source::Efs(v1::EfsVolume { file_system_id: file_system, root_directory })
+            }
         };
         Self { name: volume.name, source: Some(source) }
     }
@@ -25,10 +31,23 @@ impl TryFrom<v1::Volume> for VolumeSpec {
             v1::volume::Source::Docker(docker) => {
                 VolumeSource::Docker(DockerVolume::try_from(docker).within("docker")?)
             }
+            v1::volume::Source::Efs(efs) => VolumeSource::Efs(EfsVolume::try_from(efs).within("efs")?),
         };
         // The name becomes part of an engine's volume name.
         id("name", ContainerName::new(&volume.name))?;
         Ok(Self { name: volume.name, source })
+    }
+}
+
+impl TryFrom<v1::EfsVolume> for EfsVolume {
+    type Error = FieldError;
+
+    fn try_from(volume: v1::EfsVolume) -> Result<Self, FieldError> {
+        let v1::EfsVolume { file_system_id, root_directory } = volume;
+        if !is_file_system_id(&file_system_id) {
+            return Err(FieldError::new("file_system_id", Fault::Rule("is no file system's id")));
+        }
+        Ok(Self { file_system: file_system_id, root_directory: absolute("root_directory", root_directory)? })
     }
 }
 

@@ -96,6 +96,22 @@ pub fn aws(host: &Host, key: &RootKey, endpoint: &str, args: &[&str]) -> Result<
     command.args(args).stdin(Stdio::null()).output().context("could not run aws")
 }
 
+/// Version 2 of the `aws` command, as Debian has it.
+const AWS2: &str = "/usr/bin/aws";
+
+/// The `aws` command of version 2 in the network of `host`, for the caller to run.
+///
+/// # Errors
+/// When it is not installed.
+pub fn aws2(host: &Host, key: &RootKey, endpoint: &str, args: &[&str]) -> Result<Command> {
+    ensure!(Path::new(AWS2).exists(), "{AWS2} is not there; run `tests/setup.sh test`");
+    let mut command = host.net_command(Path::new(AWS2));
+    client_environment(&mut command, key, endpoint);
+    // This version does not know AWS_ENDPOINT_URL.
+    command.args(["--endpoint-url", endpoint]).args(args).stdin(Stdio::null());
+    Ok(command)
+}
+
 /// Sets what AWS clients read, and keeps the caller's own AWS settings away from them.
 fn client_environment(command: &mut Command, key: &RootKey, endpoint: &str) {
     for (name, _) in std::env::vars_os() {

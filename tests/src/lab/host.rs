@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -20,7 +21,7 @@ pub struct Host {
     group: String,
     dir: PathBuf,
     address: Ipv4Addr,
-    init_pid: i32,
+    init_pid: AtomicI32,
     init: Mutex<Option<Init>>,
 }
 
@@ -30,17 +31,13 @@ struct Init {
     _hold: ChildStdin,
 }
 
-impl Host {
-    /// Makes the host `name` with its files in `dir` and everything it runs in the control group `group`.
-    ///
-    /// # Errors
-    /// When the kernel refuses a namespace or mount; the text says which step.
-    pub fn create(name: &str, group: String, dir: PathBuf, address: Ipv4Addr) -> Result<Self> {
-        std::fs::create_dir_all(&dir).with_context(|| format!("could not make {}", dir.display()))?;
-        cgroup::create(&group)?;
-        let log = log_file(&dir, "init")?;
+impl Init {
+    /// Starts it, and gives its number as seen outside.
+    fn start(name: &str, group: &str, dir: &Path) -> Result<(Self, i32)> {
+        cgroup::create(group)?;
+        let log = log_file(dir, "init")?;
         let mut unshare = Command::new(lab_program()?)
-            .args(["enter-root", "--group", &group, "--", "unshare"])
+            .args(["enter-root", "--group", group, "--", "unshare"])
             .args(["--net", "--mount", "--uts", "--ipc", "--pid", "--cgroup", "--fork", "--kill-child=SIGKILL"])
             .args(["--propagation", "private", "--"])
             .arg(lab_program()?)
@@ -58,10 +55,36 @@ impl Host {
             let _ = unshare.wait();
             bail!("lab host {name} did not come up: {}", tail(&dir.join("init.log")));
         }
-        cgroup::settle(&group)?;
-        let init_pid = only_child(unshare.id())?;
-        let init = Mutex::new(Some(Init { unshare, _hold: hold }));
+        cgroup::settle(group)?;
+        let pid = only_child(unshare.id())?;
+        Ok((Self { unshare, _hold: hold }, pid))
+    }
+}
+
+impl Host {
+    /// Makes the host `name` with its files in `dir` and everything it runs in the control group `group`.
+    ///
+    /// # Errors
+    /// When the kernel refuses a namespace or mount; the text says which step.
+    pub fn create(name: &str, group: String, dir: PathBuf, address: Ipv4Addr) -> Result<Self> {
+        std::fs::create_dir_all(&dir).with_context(|| format!("could not make {}", dir.display()))?;
+        let (init, pid) = Init::start(name, &group, &dir)?;
+        let (init_pid, init) = (AtomicI32::new(pid), Mutex::new(Some(init)));
         Ok(Self { name: name.to_owned(), group, dir, address, init_pid, init })
+    }
+
+    /// Cuts the power, if that was not done, and starts the machine again: nothing is left of what was not on its disk,
+    /// and no program runs.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn boot_again(&self) -> Result<()> {
+        self.destroy();
+        cgroup::remove(&self.group)?;
+        let (init, pid) = Init::start(&self.name, &self.group, &self.dir)?;
+        self.init_pid.store(pid, Ordering::SeqCst);
+        *self.init.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(init);
+        Ok(())
     }
 
     /// Its short name within the lab (`h1`, `ctl`).
@@ -97,7 +120,7 @@ impl Host {
     /// Its first process, as numbered outside.
     #[must_use]
     pub fn init_pid(&self) -> i32 {
-        self.init_pid
+        self.init_pid.load(Ordering::SeqCst)
     }
 
     /// A command that will run in this host's namespaces and control group.
@@ -106,7 +129,7 @@ impl Host {
     /// When the lab's own program cannot be found.
     pub fn command(&self, program: &Path) -> Result<Command> {
         let mut command = Command::new(lab_program()?);
-        command.args(["enter", "--group", &self.group, "--", "nsenter", "--target", &self.init_pid.to_string()]);
+        command.args(["enter", "--group", &self.group, "--", "nsenter", "--target", &self.init_pid().to_string()]);
         command.args(["--net", "--mount", "--uts", "--ipc", "--pid", "--cgroup", "--"]).arg(program);
         Ok(command)
     }
@@ -115,7 +138,7 @@ impl Host {
     #[must_use]
     pub fn net_command(&self, program: &Path) -> Command {
         let mut command = Command::new("nsenter");
-        command.args(["--target", &self.init_pid.to_string(), "--net", "--"]).arg(program);
+        command.args(["--target", &self.init_pid().to_string(), "--net", "--"]).arg(program);
         command
     }
 
@@ -151,12 +174,24 @@ impl Host {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// Gives a directory among its files a disk of its own, of so many MiB of memory, which only the host itself sees. It
+    /// goes with the host.
+    ///
+    /// # Errors
+    /// When it cannot be mounted.
+    pub fn mount_disk(&self, directory: &str, mib: u32) -> Result<()> {
+        let path = self.dir.join(directory);
+        std::fs::create_dir_all(&path)?;
+        let path = path.to_str().context("a directory that is not text")?;
+        self.run("mount", &["-t", "tmpfs", "-o", &format!("size={mib}m,mode=700"), "tmpfs", path]).map(drop)
+    }
+
     /// Runs `work` on a thread of its own inside this host's network; sockets made there stay in it.
     ///
     /// # Errors
     /// When the network cannot be entered, or with the error of `work`.
     pub fn in_network<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        self.inside(&PathBuf::from(format!("/proc/{}/ns/net", self.init_pid)), work)
+        self.inside(&PathBuf::from(format!("/proc/{}/ns/net", self.init_pid())), work)
     }
 
     /// The same inside a named network namespace of this host (`/run/netns/<name>`).
@@ -165,7 +200,7 @@ impl Host {
     /// As [`Self::in_network`].
     pub fn in_namespace<T: Send>(&self, name: &str, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         // Its own /run is seen through its first process.
-        self.inside(&PathBuf::from(format!("/proc/{}/root/run/netns/{name}", self.init_pid)), work)
+        self.inside(&PathBuf::from(format!("/proc/{}/root/run/netns/{name}", self.init_pid())), work)
     }
 
     fn inside<T: Send>(&self, path: &Path, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
@@ -190,7 +225,7 @@ impl Host {
     pub fn destroy(&self) {
         let taken = self.init.lock().map(|mut init| init.take());
         if let Ok(Some(mut init)) = taken {
-            super::process::kill_checked(self.init_pid, None, Signal::SIGKILL);
+            super::process::kill_checked(self.init_pid(), None, Signal::SIGKILL);
             let _ = init.unshare.wait();
         }
     }

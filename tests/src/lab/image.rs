@@ -49,6 +49,16 @@ pub fn busybox(root: &Path) -> Result<Vec<u8>> {
     pack(root)
 }
 
+/// Busybox with a file of so many MiB beside it.
+///
+/// # Errors
+/// As [`busybox`].
+pub fn filler(root: &Path, mib: usize) -> Result<Vec<u8>> {
+    busybox(root)?;
+    fs::write(root.join("filler"), vec![7; mib << 20])?;
+    pack(root)
+}
+
 fn probe(root: &Path) -> Result<Vec<u8>> {
     fs::create_dir_all(root)?;
     fs::copy(env!("LONGSHORE_PROBE"), root.join("probe")).context("the probe was not built")?;

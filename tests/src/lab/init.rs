@@ -38,6 +38,7 @@ pub fn run(hostname: &str) -> Result<()> {
     mount_groups(&groups)?;
     // Docker's and iptables' locks and sockets are per host.
     mount_on("tmpfs", "/run", "tmpfs", Some("mode=755"))?;
+    mount_on("tmpfs", "/dev/shm", "tmpfs", Some("mode=1777"))?;
     let status = Command::new("ip").args(["link", "set", "lo", "up"]).status().context("could not run `ip`")?;
     ensure!(status.success(), "could not raise the loopback link");
     let mut out = std::io::stdout();

@@ -19,6 +19,7 @@ pub mod owner;
 pub mod process;
 pub mod product;
 pub mod proxy;
+pub mod registry;
 pub mod standing;
 pub mod wait;
 
@@ -54,6 +55,10 @@ pub struct LabConfig {
     pub runtimes: Vec<(String, Vec<String>)>,
     /// Whether the machine itself gets a cable to the lab.
     pub reachable: bool,
+    /// MiB of a disk of its own for each host's Docker, in memory; without it, Docker has its data on the machine's.
+    pub docker_mib: Option<u32>,
+    /// The same for what each agent keeps.
+    pub agent_mib: Option<u32>,
     /// Whether machines have IPv6 addresses beside their IPv4 addresses ([`net::address6`]).
     pub ipv6: bool,
     /// Lines added to the control plane's configuration.
@@ -71,6 +76,8 @@ impl Default for LabConfig {
             live_restore: true,
             runtimes: Vec::new(),
             reachable: false,
+            docker_mib: None,
+            agent_mib: None,
             ipv6: false,
             control: String::new(),
             agent: String::new(),
@@ -183,6 +190,9 @@ impl Lab {
         let node = |index: u8| -> Result<Node> {
             let host = make(&format!("h{index}"), net::host_address(index))?;
             plug(&host)?;
+            for (directory, mib) in [("docker", config.docker_mib), ("agent", config.agent_mib)] {
+                mib.map_or(Ok(()), |mib| host.mount_disk(directory, mib))?;
+            }
             let engine = Engine::start(&host, config.live_restore, &config.runtimes)?;
             image::load(&engine, &host.dir().join("images"))?;
             let agent = Agent::new(&config.agent.replace("{address6}", &host.address6().to_string()));
@@ -399,12 +409,40 @@ impl Lab {
         boto::aws(&self.ctl, self.control().key(), &self.endpoint(), args)
     }
 
+    /// The real `aws` command of version 2, to run or to spawn.
+    ///
+    /// # Errors
+    /// When it is not installed.
+    pub fn aws2(&self, args: &[&str]) -> Result<std::process::Command> {
+        boto::aws2(&self.ctl, self.control().key(), &self.endpoint(), args)
+    }
+
     /// Connects to an address of the lab from the control plane's machine.
     ///
     /// # Errors
     /// When nothing listens there.
     pub fn connect(&self, address: SocketAddrV4) -> Result<std::net::TcpStream> {
         self.ctl.in_network(|| Ok(std::net::TcpStream::connect_timeout(&address.into(), Duration::from_secs(5))?))
+    }
+
+    /// Cuts the power of host `index` and starts it again with its dockerd: processes, namespaces, mounts and control
+    /// groups are gone, files are there. The agent is not started.
+    ///
+    /// # Errors
+    /// When the machine or its dockerd does not come up.
+    pub fn reboot(&self, index: usize) -> Result<()> {
+        let node = &self.nodes[index];
+        net::unplug(&self.switch, &node.host)?;
+        node.host.destroy();
+        node.agent.kill()?;
+        node.engine.kill()?;
+        node.host.boot_again()?;
+        net::plug(&self.switch, &node.host)?;
+        if self.config.ipv6 {
+            net::add_address6(&node.host)?;
+        }
+        node.engine.launch(&node.host)?;
+        node.engine.wait_ready(&node.host)
     }
 
     /// Pulls the cable of host `index`: both ends see the link go.

@@ -61,6 +61,14 @@ pub fn plug(switch: &Host, host: &Host) -> Result<()> {
     ip(Some(host), &["link", "set", "eth0", "up"])
 }
 
+/// Takes the cable of `host` away.
+///
+/// # Errors
+/// When `ip` refuses.
+pub fn unplug(switch: &Host, host: &Host) -> Result<()> {
+    ip(Some(switch), &["link", "del", host.name()])
+}
+
 /// Gives a machine that was plugged in its IPv6 address: of the same network as those of all others, without a router.
 ///
 /// # Errors

@@ -112,8 +112,15 @@ impl Process {
     /// # Errors
     /// When the program has ended.
     pub fn cpu(&self) -> Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid))
-            .with_context(|| format!("{} has ended", self.name))?;
+        Self::cpu_of(self.pid).with_context(|| format!("{} has ended", self.name))
+    }
+
+    /// The same of any process.
+    ///
+    /// # Errors
+    /// When there is none of this number.
+    pub fn cpu_of(pid: i32) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("no process {pid}"))?;
         let fields: Vec<&str> = stat.rsplit_once(')').context("an odd stat line")?.1.split_whitespace().collect();
         let ticks = |at: usize| -> Result<u64> { Ok(fields.get(at).context("a short stat line")?.parse()?) };
         // The kernel's USER_HZ is 100 on every architecture this runs on.

@@ -76,6 +76,14 @@ impl Control {
     /// # Errors
     /// When it ends at once.
     pub fn launch(&self, host: &Host) -> Result<()> {
+        self.launch_as(host, &program("longshore-control")?)
+    }
+
+    /// Starts another file as the control plane, without waiting for it.
+    ///
+    /// # Errors
+    /// When it ends at once.
+    pub fn launch_as(&self, host: &Host, program: &Path) -> Result<()> {
         let dir = host.dir();
         let file = dir.join("control.toml");
         let text = format!(
@@ -86,7 +94,7 @@ impl Control {
             address = net::CONTROL,
         );
         fs::write(&file, text)?;
-        let process = host.start("control", &program("longshore-control")?, |command| {
+        let process = host.start("control", program, |command| {
             command.arg("--config").arg(&file);
             command.env("LONGSHORE_CONTROL_ROOT_ACCESS_KEY_ID", &self.key.id);
             command.env("LONGSHORE_CONTROL_ROOT_SECRET_ACCESS_KEY", &self.key.secret);

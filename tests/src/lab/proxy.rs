@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rand::rngs::StdRng;
@@ -37,6 +37,17 @@ enum Fault {
 
 const FAULTS: [Fault; 5] = [Fault::Delay, Fault::Hang, Fault::Reset, Fault::Error, Fault::Cut];
 
+/// What becomes of the stream of events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Events {
+    /// It comes through.
+    Pass,
+    /// It is there, and no event comes.
+    Silent,
+    /// It ends after this long, every time.
+    Cut(Duration),
+}
+
 /// The socket in front of a dockerd's. Ends with it.
 pub struct Proxy {
     socket: PathBuf,
@@ -47,6 +58,9 @@ pub struct Proxy {
 struct Shared {
     engine: PathBuf,
     faulty: AtomicBool,
+    events: Mutex<Events>,
+    /// How many streams of events there were.
+    streams_of_events: AtomicU64,
     over: AtomicBool,
     /// How often each fault happened, in the order of [`FAULTS`].
     counts: [AtomicU64; FAULTS.len()],
@@ -66,6 +80,8 @@ impl Proxy {
         let shared = Arc::new(Shared {
             engine: engine.to_owned(),
             faulty: AtomicBool::new(false),
+            events: Mutex::new(Events::Pass),
+            streams_of_events: AtomicU64::new(0),
             over: AtomicBool::new(false),
             counts: Default::default(),
             random: Mutex::new(StdRng::seed_from_u64(seed)),
@@ -97,6 +113,17 @@ impl Proxy {
         self.shared.faulty.store(faulty, Ordering::SeqCst);
     }
 
+    /// What becomes of streams of events from now on, also of one that is there.
+    pub fn set_events(&self, events: Events) {
+        *self.shared.events.lock().unwrap_or_else(PoisonError::into_inner) = events;
+    }
+
+    /// How often a client asked for the stream of events.
+    #[must_use]
+    pub fn streams_of_events(&self) -> u64 {
+        self.shared.streams_of_events.load(Ordering::SeqCst)
+    }
+
     /// How often each fault happened, for people.
     #[must_use]
     pub fn counts(&self) -> String {
@@ -126,6 +153,12 @@ impl Drop for Proxy {
     }
 }
 
+/// Whether a request is for the stream of events.
+fn is_for_events(request: &[u8]) -> bool {
+    let line = request.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    line.starts_with(b"GET ") && line.windows(8).any(|part| part == b"/events?" || part == b"/events ")
+}
+
 impl Shared {
     /// A poisoned lock holds whole values.
     fn streams(&self) -> std::sync::MutexGuard<'_, Vec<UnixStream>> {
@@ -135,13 +168,25 @@ impl Shared {
     fn serve(self: &Arc<Self>, client: &UnixStream, engine: &UnixStream) -> io::Result<()> {
         self.streams().extend([client.try_clone()?, engine.try_clone()?]);
         let (mut from_client, mut to_engine) = (client.try_clone()?, engine.try_clone()?);
+        let asks_for_events = Arc::new(AtomicBool::new(false));
+        let (asks, asking) = (Arc::clone(&asks_for_events), Arc::clone(self));
         std::thread::spawn(move || {
-            let _ = io::copy(&mut from_client, &mut to_engine);
+            let mut buffer = vec![0; 64 << 10];
+            while let Ok(length @ 1..) = from_client.read(&mut buffer) {
+                if is_for_events(&buffer[..length]) && !asks.swap(true, Ordering::SeqCst) {
+                    asking.streams_of_events.fetch_add(1, Ordering::SeqCst);
+                    let (client, shared, begun) = (from_client.try_clone(), Arc::clone(&asking), Instant::now());
+                    std::thread::spawn(move || client.map(|client| shared.cut_events(&client, begun)));
+                }
+                if to_engine.write_all(&buffer[..length]).is_err() {
+                    break;
+                }
+            }
             let _ = to_engine.shutdown(Shutdown::Write);
         });
         let (from_engine, to_client, shared) = (engine.try_clone()?, client.try_clone()?, Arc::clone(self));
         std::thread::spawn(move || {
-            let _ = shared.answer(&from_engine, &to_client);
+            let _ = shared.answer(&from_engine, &to_client, &asks_for_events);
             // Whatever ended it, both sides see it.
             let _ = from_engine.shutdown(Shutdown::Both);
             let _ = to_client.shutdown(Shutdown::Both);
@@ -150,12 +195,17 @@ impl Shared {
     }
 
     /// Carries answers to the client until one breaks for good.
-    fn answer(&self, mut engine: &UnixStream, mut client: &UnixStream) -> io::Result<()> {
+    fn answer(&self, mut engine: &UnixStream, mut client: &UnixStream, events: &AtomicBool) -> io::Result<()> {
         let mut buffer = vec![0; 64 << 10];
         loop {
             let length = engine.read(&mut buffer)?;
             if length == 0 {
                 return Ok(());
+            }
+            // The head of the answer comes through: the stream is there.
+            let head = buffer.starts_with(b"HTTP/");
+            if events.load(Ordering::SeqCst) && !head && self.events() == Events::Silent {
+                continue;
             }
             match self.fault() {
                 None => {}
@@ -174,6 +224,23 @@ impl Shared {
                 Some((Fault::Cut, _)) => return client.write_all(&buffer[..length / 2]),
             }
             client.write_all(&buffer[..length])?;
+        }
+    }
+
+    fn events(&self) -> Events {
+        *self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends a stream of events when that is its fate.
+    fn cut_events(&self, client: &UnixStream, begun: Instant) {
+        while !self.over.load(Ordering::SeqCst) {
+            if let Events::Cut(after) = self.events()
+                && begun.elapsed() >= after
+            {
+                let _ = client.shutdown(Shutdown::Both);
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 

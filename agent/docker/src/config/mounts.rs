@@ -23,7 +23,7 @@ pub(super) fn bind(
             check_path(container, &format!("volumes[name={}].host.sourcePath", volume.name), path)?;
             path.clone()
         }
-        VolumeSource::Task | VolumeSource::Docker(_) => labels::name_of_volume(task.id, volume),
+        VolumeSource::Task | VolumeSource::Docker(_) | VolumeSource::Efs(_) => labels::name_of_volume(task.id, volume),
     };
     let is_volume = !matches!(volume.source, VolumeSource::Host { .. });
     if is_volume && source.len() > MAX_VOLUME_NAME {

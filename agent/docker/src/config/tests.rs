@@ -10,6 +10,8 @@ fn spec() -> TaskSpec {
         name: ContainerName::new("main").expect("a name"),
         arn_id: "6f4b5d6e-0000-4000-8000-000000000000".into(),
         image: "busybox:1".into(),
+        image_digest: None,
+        repository_credentials: None,
         essential: true,
         cpu_units: 0,
         memory_mib: None,
@@ -58,6 +60,8 @@ fn spec() -> TaskSpec {
         memory_mib: None,
         containers: vec![container],
         volumes: Vec::new(),
+        pull_only: false,
+        ephemeral_storage_mib: None,
         launch_type: String::new(),
         tags: BTreeMap::new(),
     }

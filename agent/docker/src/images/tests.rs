@@ -72,15 +72,19 @@ fn failures_to_pull_are_told_apart_by_the_engines_words() {
 fn the_digest_is_that_of_the_repository_asked_for() {
     let info = ImageInfo {
         id: "sha256:cc".into(),
-        repo_digests: vec!["a/b@sha256:aa".into(), "reg:5000/a/b@sha256:bb".into()],
+        repo_digests: vec!["a/b@sha256:aa".into(), "reg:5000/a/b@sha256:bb".into(), "reg:5000/a/b@sha256:dd".into()],
     };
     for (reference, digest) in [
         ("a/b:1", "sha256:aa"),
+        ("docker.io/a/b:1", "sha256:aa"),
         ("reg:5000/a/b", "sha256:bb"),
         ("reg:5000/a/b@sha256:bb", "sha256:bb"),
-        ("x", "sha256:aa"),
+        ("reg:5000/a/b@sha256:dd", "sha256:dd"),
     ] {
         assert_eq!(info.digest(reference), Some(digest), "{reference}");
+    }
+    for other in ["x", "reg:5000/x", "reg:5001/a/b"] {
+        assert_eq!(info.digest(other), None, "{other}: a repository that does not know it");
     }
     assert_eq!(ImageInfo { id: String::new(), repo_digests: Vec::new() }.digest("a"), None);
 }

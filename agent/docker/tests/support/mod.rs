@@ -255,6 +255,8 @@ pub(crate) fn task(mode: NetworkMode, command: &str) -> TaskSpec {
         memory_mib: None,
         containers: vec![container(command)],
         volumes: Vec::new(),
+        pull_only: false,
+        ephemeral_storage_mib: None,
         launch_type: String::new(),
         tags: BTreeMap::new(),
     }
@@ -266,6 +268,8 @@ pub(crate) fn container(command: &str) -> ContainerSpec {
         name: ContainerName::new("main").expect("a name"),
         arn_id: "6f4b5d6e-0000-4000-8000-000000000000".into(),
         image: IMAGE.into(),
+        image_digest: None,
+        repository_credentials: None,
         essential: true,
         cpu_units: 0,
         memory_mib: None,

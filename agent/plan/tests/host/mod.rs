@@ -3,12 +3,13 @@
 use longshore_model::{
     AssignedTask, Backoff, Bandwidth, ClusterName, ContainerCondition, ContainerName, ContainerSpec, Dependency,
     DesiredStatus, EniId, EniReport, HealthStatus, HostPort, Lifecycle, Link, LinuxParameters, Mac, NetworkMode,
-    PidMode, PortMapping, Protocol, RestartPolicy, TaskId, TaskSpec, TaskStatus, Timestamp, VolumeSource, VolumeSpec,
-    VolumesFrom,
+    PidMode, PortMapping, Protocol, RestartPolicy, TaskId, TaskReport, TaskSpec, TaskStatus, Timestamp, VolumeSource,
+    VolumeSpec, VolumesFrom,
 };
+use longshore_plan::room::Asking;
 use longshore_plan::{
-    EngineView, Failure, Inspected, Interface, Made, Outcome, Phase, Policy, PortClaims, PortKey, ResolvedPort,
-    ResourceKind, ResourcePhase, RunState, Sighting, Step, Supervise, Task, TaskRecord, View,
+    EngineView, Failure, Inspected, Interface, Made, Outcome, Phase, Place, Policy, PortClaims, PortKey, ResolvedPort,
+    ResourceKind, ResourcePhase, Room, RunState, Sighting, Step, Supervise, Task, TaskRecord, View,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +41,17 @@ pub(crate) struct Shape {
     pub joined: bool,
     /// Each container links the one before it, where the network mode has links.
     pub linked: bool,
+    /// MiB that it takes of the host's [`MEMORY`]; it has the host's one GPU when that is odd.
+    pub memory: u32,
+}
+
+/// MiB that the host offers to tasks: not enough for all that may come.
+pub(crate) const MEMORY: u64 = 8;
+
+impl Shape {
+    fn gpus(&self) -> Vec<String> {
+        if self.memory % 2 == 1 { vec!["gpu".to_owned()] } else { Vec::new() }
+    }
 }
 
 pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
@@ -60,8 +72,9 @@ pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
     let part = (any::<bool>(), port, prop_oneof![Just(Vec::new()), after], proptest::option::of(restart));
     let part = part.prop_map(|(essential, port, after, restart)| Part { essential, port, after, restart });
     let containers = proptest::collection::vec(part, 1..4);
-    let shape = (containers, any::<[bool; 6]>());
-    let shape = shape.prop_map(|(mut containers, [volume, limited, awsvpc, chained, joined, linked])| {
+    let memory = prop_oneof![3 => Just(0), 1 => 1..=8u32];
+    let shape = (containers, any::<[bool; 6]>(), memory);
+    let shape = shape.prop_map(|(mut containers, [volume, limited, awsvpc, chained, joined, linked], memory)| {
         // A fixed port once in a task, no circle, and one container at least that the task cannot do without.
         let mut seen = false;
         for (i, part) in containers.iter_mut().enumerate() {
@@ -73,7 +86,7 @@ pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
         if !containers.iter().any(|part| part.essential) {
             containers[0].essential = true;
         }
-        Shape { containers, volume, limited, awsvpc, chained, joined, linked: linked && !awsvpc }
+        Shape { containers, volume, limited, awsvpc, chained, joined, linked: linked && !awsvpc, memory }
     });
     proptest::collection::vec(shape, 3)
 }
@@ -88,6 +101,7 @@ pub(crate) fn plain_shapes() -> Vec<Shape> {
         chained: false,
         joined: false,
         linked: false,
+        memory: 2,
     };
     let pair = |port| vec![part(port), Part::default()];
     vec![
@@ -108,10 +122,17 @@ pub(crate) struct Cut {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Op {
     Pass(usize),
-    Finish { which: u8, how: u8 },
+    Finish {
+        which: u8,
+        how: u8,
+    },
     Flush,
     List,
     Advance(i64),
+    /// The clock is moved, and every task is told.
+    ClockMoved(i64),
+    /// The clock is moved while the agent is away.
+    ClockMovedAway(i64, Cut),
     Exit(usize, usize, i32),
     RemoveBehind(usize, usize),
     RestartBehind(usize, usize),
@@ -163,6 +184,7 @@ pub(crate) struct World {
     held: Vec<(TaskId, Step)>,
     in_flight: Vec<(TaskId, Step)>,
     claims: PortClaims,
+    room: Room,
     now: Timestamp,
     seq: u64,
     answering: bool,
@@ -192,12 +214,26 @@ pub(crate) struct World {
     log: Vec<(TaskId, char, usize)>,
 }
 
+fn in_order(report: &TaskReport) -> bool {
+    let life = [
+        report.pull_started_at,
+        report.pull_stopped_at,
+        report.started_at,
+        report.execution_stopped_at,
+        report.stopped_at,
+    ];
+    let stopping = [report.started_at, report.stopping_at, report.stopped_at];
+    [&life[..], &stopping[..]].iter().all(|times| times.iter().flatten().is_sorted())
+}
+
 fn spec(n: usize, shape: &Shape) -> TaskSpec {
     let name = |i: usize| ContainerName::new(format!("c{i}")).expect("a name");
     let container = |(i, part): (usize, &Part)| ContainerSpec {
         name: name(i),
         arn_id: String::new(),
         image: "image".into(),
+        image_digest: None,
+        repository_credentials: None,
         essential: part.essential,
         cpu_units: 0,
         memory_mib: None,
@@ -241,7 +277,7 @@ fn spec(n: usize, shape: &Shape) -> TaskSpec {
         sysctls: BTreeMap::new(),
         log: None,
         stop_timeout_secs: None,
-        gpu_ids: Vec::new(),
+        gpu_ids: if i == 0 { shape.gpus() } else { Vec::new() },
         lifecycle: Lifecycle {
             depends_on: part
                 .after
@@ -264,16 +300,24 @@ fn spec(n: usize, shape: &Shape) -> TaskSpec {
         pid_mode: shape.joined.then_some(PidMode::Task),
         ipc_mode: None,
         cpu_units: shape.limited.then_some(256),
-        memory_mib: None,
+        memory_mib: (shape.memory > 0).then_some(shape.memory),
         containers: shape.containers.iter().enumerate().map(container).collect(),
         volumes: shape
             .volume
             .then(|| VolumeSpec { name: "v".into(), source: VolumeSource::Task })
             .into_iter()
             .collect(),
+        pull_only: false,
+        ephemeral_storage_mib: None,
         launch_type: String::new(),
         tags: BTreeMap::new(),
     }
+}
+
+fn empty_room() -> Room {
+    let mut room = Room::default();
+    room.offer(Some(MEMORY));
+    room
 }
 
 /// No start before what it depends on has come so far, no stop before that of all that depend on it.
@@ -331,6 +375,7 @@ impl World {
             held: Vec::new(),
             in_flight: Vec::new(),
             claims: PortClaims::default(),
+            room: empty_room(),
             now: Timestamp::from_millis(1_000_000),
             seq: 0,
             answering: true,
@@ -381,6 +426,11 @@ impl World {
         (report.containers[c].exit_code, report.containers[c].reason.clone().unwrap_or_default())
     }
 
+    /// Whether what a task's report says of times is in the order of its life.
+    pub(crate) fn times_are_in_order(&self, t: usize) -> bool {
+        self.tasks.get(&self.specs[t].id).is_none_or(|task| in_order(&task.report(&[])))
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.tasks.is_empty()
             && self.durable.is_empty()
@@ -397,6 +447,18 @@ impl World {
             Op::Flush => self.flush(usize::MAX),
             Op::List => self.list(),
             Op::Advance(millis) => self.now = self.now.after(Duration::from_millis(millis.unsigned_abs())),
+            Op::ClockMoved(millis) => {
+                self.now = self.now.moved(millis);
+                let ids: Vec<TaskId> = self.tasks.keys().copied().collect();
+                for id in ids {
+                    self.tasks.get_mut(&id).expect("there").clock_moved(millis);
+                    self.touch(id);
+                }
+            }
+            Op::ClockMovedAway(millis, cut) => {
+                self.now = self.now.moved(millis);
+                self.crash(cut);
+            }
             Op::Exit(t, c, code) => {
                 let now = self.now;
                 if let Some(b) = self.boxes.get_mut(&(self.specs[t].id, c))
@@ -414,6 +476,11 @@ impl World {
                 if self.boxes.remove(&key).is_some() {
                     if self.runs.contains_key(&key) {
                         self.erased.insert(key);
+                    }
+                    // The ledger was lost, and no listing has shown it since.
+                    let seen = |task: &Task| !matches!(task.record.containers[c].phase, Phase::Waiting | Phase::Pulled);
+                    if !self.tasks.get(&key.0).is_some_and(seen) {
+                        self.runs.remove(&key);
                     }
                     self.hint(t, c);
                 }
@@ -490,7 +557,7 @@ impl World {
             stop_reason: "because".into(),
         };
         match self.tasks.get_mut(&spec.id) {
-            Some(task) => task.assign(&assigned, self.now),
+            Some(task) => drop(task.assign(&assigned, self.now)),
             None => {
                 self.tasks.insert(spec.id, Task::new(&assigned, self.now));
             }
@@ -503,6 +570,7 @@ impl World {
         if let Some(task) = self.tasks.get_mut(&id) {
             task.record.version += 1;
             self.claims.sync(id, &task.held_ports());
+            self.room.sync(task);
             self.on_the_way.push((id, Some(task.record.clone())));
         }
     }
@@ -510,7 +578,8 @@ impl World {
     fn view(&self) -> View<'_> {
         let engine =
             if self.answering { EngineView::Answering } else { EngineView::Silent { why: "it does not answer" } };
-        View { now: self.now, engine, claims: &self.claims, policy: &self.policy }
+        let (claims, room, policy) = (&self.claims, &self.room, &self.policy);
+        View { now: self.now, engine, claims, room, policy, disk_short: false }
     }
 
     fn pass(&mut self, id: TaskId) {
@@ -545,6 +614,7 @@ impl World {
         if pass.forget {
             self.tasks.remove(&id);
             self.claims.release_all(id);
+            self.room.leave(id);
             self.on_the_way.push((id, None));
         }
     }
@@ -604,6 +674,7 @@ impl World {
                 24..=29 => Some(Failure::TimedOut(text())),
                 30..=31 => Some(Failure::Lasting(text())),
                 32..=33 if matches!(step, Step::Start(_)) => Some(Failure::Confused(text())),
+                32..=35 if matches!(step, Step::Pull(_) | Step::Create(_)) => Some(Failure::NoSpace(text())),
                 34..=37 if matches!(step, Step::Start(_)) => {
                     if let Step::Start(i) = step {
                         self.lose(id, *i);
@@ -894,6 +965,7 @@ impl World {
                 })
                 .collect();
             task.sight(&seen, as_of);
+            self.room.sync(task);
             task.sight_sandboxes(&self.sandboxes, as_of, self.now);
         }
         self.answering = true;
@@ -950,10 +1022,12 @@ impl World {
         }
         self.tasks.clear();
         self.claims = PortClaims::default();
+        self.room = empty_room();
         for (id, record) in self.durable.clone() {
             let spec = self.specs.iter().find(|s| s.id == id).expect("ours").clone();
             let task = Task::restored(longshore_plan::Outline::of(&spec), Some(spec), record);
             self.claims.sync(id, &task.held_ports());
+            self.room.sync(&task);
             self.tasks.insert(id, task);
         }
         // The network finds out who has which interface from the records and the labels; the others are returned.
@@ -988,6 +1062,7 @@ impl World {
     }
 
     pub(crate) fn check(&self) {
+        assert!((0..self.specs.len()).all(|t| self.times_are_in_order(t)), "times are out of order");
         for (key, runs) in &self.runs {
             // With a restart policy once more for each time that it ended.
             let spec = self.specs.iter().find(|spec| spec.id == key.0).expect("ours");
@@ -997,6 +1072,13 @@ impl World {
         }
         let holders: BTreeSet<&TaskId> = self.interfaces.values().collect();
         assert_eq!(holders.len(), self.interfaces.len(), "a task has two interfaces: {:?}", self.interfaces);
+        let behind = |k: &Key| self.tasks.get(&k.0).is_none_or(|t| t.record.containers[k.1].phase.is_stopped());
+        let runs = self.boxes.iter().filter(|(key, b)| b.state == RunState::Running && !behind(key));
+        let present: BTreeSet<TaskId> = runs.map(|((task, _), _)| *task).collect();
+        let outlines = || self.tasks.values().filter(|t| present.contains(&t.record.id)).map(|t| &t.outline);
+        let memory: u64 = outlines().map(|outline| outline.memory_mib).sum();
+        assert!(memory <= MEMORY, "tasks that run have {memory} MiB: {present:?}");
+        assert!(outlines().filter(|outline| !outline.gpus.is_empty()).count() <= 1, "a GPU twice: {present:?}");
         let mut ports = BTreeMap::new();
         for (key, b) in &self.boxes {
             let network = b.label.interface.as_ref().map(|interface| interface.eni.id);
@@ -1089,12 +1171,16 @@ impl World {
                         let running = self.interfaces.iter().find(|(_, holder)| **holder == id);
                         let running = running.map(|(eni, _)| *eni).filter(|eni| self.sandboxes.contains(eni));
                         let awsvpc = spec.network_mode == NetworkMode::Awsvpc;
+                        let awsvpc = awsvpc && record.place == Place::Given;
                         assert_eq!(running.is_some(), awsvpc, "{record:#?}");
                         assert_eq!(task.report(&[]).eni.map(|e| (e.id, e.attached)), running.map(|eni| (eni, true)));
-                        // Another task may hold its fixed port for good.
-                        if record.reached == TaskStatus::Pending {
-                            let blocked = self.claims.holder(PortKey { protocol: Protocol::Tcp, port: 80 });
-                            assert!(blocked.is_some_and(|holder| holder != id), "{record:#?} {:#?}", task.live);
+                        // Others may have what it needs for good.
+                        if record.place == Place::Wanted {
+                            let demand = task.outline.demand();
+                            let asking = Asking { task: id, accepted_at: record.accepted_at, demand: &demand };
+                            let lack = self.room.ask(&asking, &self.claims, &self.policy, self.now);
+                            assert!(lack.is_err(), "it fits and does not start: {record:#?} {:#?}", task.live);
+                            assert!(!self.runs.contains_key(&(id, 0)), "{record:#?}");
                         } else {
                             assert_eq!(record.reached, TaskStatus::Running, "{record:#?}");
                         }

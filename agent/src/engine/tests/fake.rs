@@ -1,11 +1,12 @@
 //! A host in memory behind the engine's drivers, with scripted answers, and a ledger that survives "crashes".
 
 use crate::engine::drivers::{
-    Clock, Containers, CreateRequest, Drivers, EnvironmentFiles, Image, Images, Interfaces, Listed, Namespaces, Store,
-    TaskCgroups, Volumes,
+    Clock, Containers, CreateRequest, CredentialsOf, Drivers, EnvironmentFiles, Image, Images, Interfaces, Listed,
+    Namespaces, OwnCredentials, Store, TaskCgroups, TaskCredentials, Volumes,
 };
 use crate::ledger::{Changes, Definition, Loaded, SaveError, SavedTask};
 use async_trait::async_trait;
+use longshore_docker::Credentials;
 use longshore_model::{
     ContainerName, EniId, EniReport, EnvVar, Generation, HealthStatus, Mac, TaskId, TaskSpec, Timestamp, VolumeSpec,
 };
@@ -91,6 +92,8 @@ impl FakeHost {
         Drivers {
             containers: self.clone(),
             images: self.clone(),
+            room: Arc::new(crate::engine::drivers::Plenty),
+            credentials: self.clone(),
             volumes: self.clone(),
             cgroups: self.clone(),
             interfaces: self.clone(),
@@ -173,7 +176,7 @@ impl Containers for FakeHost {
         let container = request.spec.containers[request.index].name.clone();
         tokio::time::sleep(Duration::from_millis(9)).await;
         let mut state = self.begin("create", &container)?;
-        if !state.images.contains(&request.spec.containers[request.index].image) {
+        if !state.images.contains(&longshore_docker::wanted_image(&request.spec.containers[request.index])) {
             return Err(Failure::ImageMissing("No such image".into()));
         }
         let key = (request.spec.id, container);
@@ -247,11 +250,20 @@ impl Containers for FakeHost {
 impl Images for FakeHost {
     async fn find(&self, reference: &str) -> Result<Option<Image>, Failure> {
         let state = self.state();
-        Ok(state.images.contains(reference).then(|| Image { digest: Some(format!("sha256:{reference}")) }))
+        Ok(state
+            .images
+            .contains(reference)
+            .then(|| Image { id: reference.to_owned(), digest: Some(format!("sha256:{reference}")) }))
     }
 
-    async fn pull(&self, reference: &str, progress: &(dyn Fn(String) + Send + Sync)) -> Result<Image, Failure> {
-        self.state().calls.push(format!("pull {reference}"));
+    async fn pull(
+        &self,
+        reference: &str,
+        own: Option<&OwnCredentials>,
+        progress: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<Image, Failure> {
+        let secret = own.map(|own| format!(" with {}", own.parameter)).unwrap_or_default();
+        self.state().calls.push(format!("pull {reference}{secret}"));
         progress("1 of 2 layers".into());
         let _pulled = self.pull_gate.acquire().await;
         let mut state = self.state();
@@ -259,7 +271,31 @@ impl Images for FakeHost {
             return Err(failure);
         }
         state.images.insert(reference.to_owned());
-        Ok(Image { digest: None })
+        Ok(Image { id: reference.to_owned(), digest: None })
+    }
+}
+
+#[async_trait]
+impl TaskCredentials for FakeHost {
+    async fn get(
+        &self,
+        of: &CredentialsOf,
+        image: &str,
+        waiting: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<OwnCredentials, Failure> {
+        self.state().calls.push(format!("ask {}", of.parameter));
+        waiting("waiting for credentials".into());
+        let mut state = self.state();
+        if let Some(failure) = state.script.get_mut("ask").filter(|s| !s.is_empty()).map(|s| s.remove(0)) {
+            return Err(failure);
+        }
+        let credentials = Credentials {
+            registry: longshore_docker::registry_of(image).to_owned(),
+            username: Some("u".into()),
+            password: Some("p".into()),
+            identity_token: None,
+        };
+        Ok(OwnCredentials { parameter: of.parameter.clone(), credentials })
     }
 }
 

@@ -17,6 +17,8 @@ pub(crate) fn container(name: &str, ports: &[PortMapping]) -> ContainerSpec {
         name: ContainerName::new(name).expect("a name"),
         arn_id: String::new(),
         image: "busybox".into(),
+        image_digest: None,
+        repository_credentials: None,
         essential: true,
         cpu_units: 0,
         memory_mib: None,
@@ -69,6 +71,8 @@ pub(crate) fn spec(containers: &[(&str, &[PortMapping])]) -> TaskSpec {
         memory_mib: None,
         containers: containers.iter().map(|(name, ports)| container(name, ports)).collect(),
         volumes: Vec::new(),
+        pull_only: false,
+        ephemeral_storage_mib: None,
         launch_type: String::new(),
         tags: BTreeMap::new(),
     }

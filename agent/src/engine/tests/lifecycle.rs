@@ -87,3 +87,52 @@ async fn what_a_reboot_takes_is_there_before_a_restart() {
     let state = host.state();
     assert!(state.cgroups.contains(&task.id) && state.namespaces.contains(&task.id));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_task_waits_for_room_on_the_disk_and_not_for_ever() {
+    let host = FakeHost::new();
+    let mut rig = Rig::on(&host);
+    let full = || Failure::NoSpace("3 of 100 MiB free".into());
+    host.state().script.insert("pull", vec![full(), full(), full(), full(), full(), full(), full()]);
+    let mut task = spec(&[("c", &[])]);
+    task.containers[0].image = "elsewhere".into();
+    host.pull_gate.add_permits(1);
+    rig.complete(1, vec![run(&task)]).await;
+    let wait = "container `c`: disk space for its image: 3 of 100 MiB free";
+    rig.until("the wait", |o| o.get(&task.id).is_some_and(|r| r.waiting_for.as_deref() == Some(wait))).await;
+    rig.until_status(task.id, TaskStatus::Running).await;
+    assert_eq!(calls(&host, "pull").len(), 8, "more often than what fails by itself is tried");
+
+    host.state().script.insert("create", vec![full(); 1000]);
+    let other = spec(&[("c", &[])]);
+    let began = tokio::time::Instant::now();
+    rig.complete(2, vec![run(&task), run(&other)]).await;
+    let report = rig.until_status(other.id, TaskStatus::Stopped).await;
+    let reason = report.containers[0].reason.clone().expect("a reason");
+    assert!(reason.starts_with("CannotCreateContainerError: 3 of 100 MiB free; it waited 60"), "{reason}");
+    let waited = began.elapsed();
+    assert!((Duration::from_secs(600)..Duration::from_secs(620)).contains(&waited), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_disk_ends_what_wrote_too_much_and_removes_what_is_kept() {
+    let host = FakeHost::new();
+    let mut rig = Rig::on(&host);
+    let (over, mut greedy) = (spec(&[("c", &[])]), spec(&[("c", &[])]));
+    greedy.ephemeral_storage_mib = Some(1024);
+    rig.complete(1, vec![run(&over), run(&greedy)]).await;
+    rig.until_status(over.id, TaskStatus::Running).await;
+    rig.until_status(greedy.id, TaskStatus::Running).await;
+    rig.exit(&over, 0, 0).await;
+    rig.until_status(over.id, TaskStatus::Stopped).await;
+    assert_eq!(calls(&host, "remove").len(), 0, "it is kept to be looked at");
+    rig.hints.send(Hint::DiskShort(true)).await.expect("the engine runs");
+    rig.hints.send(Hint::DiskShort(false)).await.expect("the engine runs");
+    rig.hints.send(Hint::Written { task: greedy.id, mib: 1024 }).await.expect("the engine runs");
+    rig.hints.send(Hint::Written { task: greedy.id, mib: 1025 }).await.expect("the engine runs");
+    let report = rig.until_status(greedy.id, TaskStatus::Stopped).await;
+    let stop = report.stop.expect("a reason");
+    assert_eq!(stop.code, Some(StopCode::EssentialContainerExited));
+    assert!(stop.reason.contains("have written 1025 MiB, and its ephemeralStorage is 1024 MiB"), "{}", stop.reason);
+    assert_eq!(calls(&host, "remove").len(), 1);
+}

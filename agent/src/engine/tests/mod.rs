@@ -5,6 +5,7 @@ mod fake;
 pub(crate) mod fixtures;
 mod images;
 mod lifecycle;
+mod room;
 
 use super::*;
 use crate::config::PortRange;
@@ -12,9 +13,9 @@ use crate::session::{ApplyError, RefusedTask};
 use fake::{FakeContainer, FakeHost};
 use fixtures::{port, spec};
 use longshore_model::{
-    AssignedTask, Assignment, AwsvpcSpec, Bandwidth, ContainerStatus, DesiredStatus, EniReport, GroupId, HostPort,
-    Link, NetworkBinding, NetworkMode, PidMode, Protocol, StopCode, SubnetId, TaskId, TaskReport, TaskSpec, TaskStatus,
-    VolumeSource, VolumeSpec,
+    AssignedTask, Assignment, AwsvpcSpec, Bandwidth, ContainerStatus, DesiredStatus, EniReport, GroupId, HostFacts,
+    HostPort, Link, NetworkBinding, NetworkMode, PidMode, Protocol, Resources, StopCode, SubnetId, TaskId, TaskReport,
+    TaskSpec, TaskStatus, VolumeSource, VolumeSpec,
 };
 use longshore_plan::{Failure, RunState};
 use std::collections::BTreeSet;
@@ -36,6 +37,13 @@ struct Rig {
     views: watch::Receiver<TaskViews>,
     engine: JoinHandle<()>,
     shutdown: CancellationToken,
+    facts: watch::Sender<Option<Arc<HostFacts>>>,
+}
+
+/// A host with so many MiB for tasks.
+fn facts(memory_mib: u32) -> Option<Arc<HostFacts>> {
+    let resources = Resources { memory_mib, ..Resources::default() };
+    Some(Arc::new(HostFacts { resources, ..HostFacts::default() }))
 }
 
 fn assigned(spec: &TaskSpec, desired: DesiredStatus) -> AssignedTask {
@@ -62,6 +70,7 @@ impl Rig {
         let (saved_in, saved) = watch::channel(Generation::default());
         let (observed_in, observed) = watch::channel(ObservedReports::new());
         let (views_in, views) = watch::channel(TaskViews::new());
+        let (facts, facts_out) = watch::channel(facts(1024));
         let reconciler = Reconciler::new(Parts {
             config: EngineConfig {
                 policy: Policy { cleanup_wait: Duration::from_secs(60), ..Policy::default() },
@@ -74,12 +83,12 @@ impl Rig {
             loaded: host.loaded(),
             // Below what other tests bind for real.
             ports: Ports::new(PortRange { first: 20_000, last: 20_900 }, BTreeSet::new()),
-            inputs: Inputs { desired: desired_out, hints: hints_out, status: status_out },
+            inputs: Inputs { desired: desired_out, hints: hints_out, status: status_out, facts: facts_out },
             outputs: Outputs { saved: saved_in, observed: observed_in, views: views_in },
         });
         let shutdown = CancellationToken::new();
         let engine = tokio::spawn(reconciler.run(shutdown.clone()));
-        Self { host: host.clone(), desired, hints, status, observed, saved, views, engine, shutdown }
+        Self { host: host.clone(), desired, hints, status, observed, saved, views, engine, shutdown, facts }
     }
 
     /// kill -9: nothing more is saved, nothing in flight is waited for.

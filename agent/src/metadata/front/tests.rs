@@ -23,6 +23,7 @@ fn rig() -> Rig {
         containers: engine.clone(),
         inside: inside_out,
         zone: None,
+        rate: crate::config::Rate::METADATA,
     });
     Rig { front, engine, keyring, views, _inside: inside }
 }

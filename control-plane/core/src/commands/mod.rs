@@ -4,11 +4,15 @@ mod activation;
 mod attributes;
 mod cluster;
 mod definition;
+mod disk;
 mod group;
 mod instance;
 mod network;
+mod note;
+mod pins;
 mod place;
 mod report;
+mod secret;
 mod service;
 mod session;
 mod setting;
@@ -20,16 +24,21 @@ pub(crate) use activation::{CreateActivation, DeleteActivation};
 pub(crate) use attributes::{AttributeChange, ChangeAttributes};
 pub(crate) use cluster::{ClusterUpdate, CreateCluster, DeleteCluster, UpdateCluster};
 pub(crate) use definition::{DeleteDefinitions, DeregisterDefinition, RegisterDefinition};
+pub(crate) use disk::TakeDiskStatus;
 pub(crate) use group::{
     ChangeNetworkTags, ChangeRules, CreateGroup, DeleteGroup, NetworkTagged, NewRule, RuleChange, RuleEdit, TagsOff,
 };
 pub(crate) use instance::{DeregisterInstance, Join, SetInstancesStatus};
 pub(crate) use network::TakeNetworkStatus;
+pub(crate) use note::Note;
 pub(crate) use place::{
     Interfaces, Launch, Launched, NewTask, PlaceError, PlaceTasks, Plan, Refusal, Target, no_group, plan, repeated,
     unknown_group,
 };
 pub(crate) use report::{REASON_MAX, Report};
+pub(crate) use secret::{
+    CreateSecret, DeleteSecret, Found, RestoreSecret, UpdateSecret, invalid_request, marked, not_found,
+};
 pub(crate) use service::{
     CreateService, DeleteService, NewDeployment, ServiceEdit, StepError, StepService, Stepped, TaskIds, UpdateService,
     task_tags,

@@ -9,7 +9,7 @@ use crate::agent::Unavailable;
 use crate::change::Change;
 use crate::command::{Command, Tx};
 use crate::commands::network::lease_ahead;
-use crate::records::{ClientToken, ClientTokenKey, DefinitionKey, DefinitionStatus, Tags, Task, TaskContainer};
+use crate::records::{ClientToken, ClientTokenKey, DefinitionKey, DefinitionStatus, PinKey, Tags, Task, TaskContainer};
 use crate::state::{CAPABILITY, HostState, State};
 use longshore_ecs_api::enums::LaunchType;
 use longshore_ecs_api::types::TaskOverride;
@@ -34,9 +34,14 @@ pub(crate) struct Launch {
     pub(crate) overrides: Option<Box<TaskOverride>>,
     pub(crate) started_by: Option<Arc<str>>,
     pub(crate) launch_type: LaunchType,
+    pub(crate) execute_command: bool,
     pub(crate) tags: Tags,
     /// As many as the request's count.
     pub(crate) ids: Vec<NewTask>,
+    /// Whose images they run with: their own, when they are several, or those of a deployment.
+    pub(crate) pins: Option<PinKey>,
+    /// Whether only their images are wanted on the hosts.
+    pub(crate) pull_only: bool,
     /// What each asks of its interface, when it has one.
     pub(crate) interfaces: Option<Interfaces>,
     /// GPUs of each container, in the definition's order.
@@ -146,6 +151,8 @@ fn refusal(state: &State, instance: InstanceId, reason: &Reason) -> Refusal {
         | Reason::DistinctInstance { .. }
         | Reason::Cpu(_)
         | Reason::Memory(_)
+        | Reason::DiskShort(_)
+        | Reason::Disk(_)
         | Reason::Port { .. }
         | Reason::Gpu(_) => None,
     };
@@ -324,9 +331,12 @@ fn task(launch: &Launch, new: &NewTask, placed: &Placed, now: Timestamp) -> Task
         group: launch.request.group.as_str().into(),
         started_by: launch.started_by.clone(),
         launch_type: launch.launch_type.clone(),
+        execute_command: launch.execute_command,
         tags: launch.tags.clone(),
         claim: launch.request.claim.clone(),
         containers: containers.collect(),
+        pins: launch.pins.clone(),
+        pull_only: launch.pull_only,
         awsvpc,
         eni: None,
         desired: DesiredStatus::Running,

@@ -6,6 +6,7 @@
 use crate::agent::{SessionError, SessionId};
 use crate::change::Change;
 use crate::command::{Command, Tx};
+use crate::commands::pins;
 use crate::commands::service::note_end;
 use crate::records::{Stop, Task};
 use longshore_model::{
@@ -65,6 +66,7 @@ pub(crate) fn take_reports(
     healthy_after: Duration,
 ) {
     let leases = tx.state().host(instance).map(|host| tx.state().leases(host)).unwrap_or_default();
+    let mut taken = Vec::new();
     for report in reports {
         let Some(task) = tx.state().task(report.task).filter(|task| task.instance == instance) else {
             tracing::debug!(task = %report.task, %instance, "ignoring a report of a task that is not this host's");
@@ -87,8 +89,11 @@ pub(crate) fn take_reports(
             let changed = Arc::new(changed);
             tx.change(Change::Task(Arc::clone(&changed)));
             note_end(tx, &task, &changed, healthy_after);
+            taken.push(changed);
         }
     }
+    // After all of them: who said itself which image it has needs not be told.
+    pins::keep(tx, &taken);
 }
 
 /// The task as it is after `report`; `None` when the report says nothing new.

@@ -5,8 +5,8 @@ use crate::change::Change;
 use crate::command::{Command, Tx};
 use crate::commands::place::{Launch, PlaceError, Plan, settle};
 use crate::records::{
-    DefinitionStatus, RolloutState, SchedulingStrategy, Service, ServiceDeployment, ServiceEvent, ServiceKey,
-    ServiceRevision, ServiceStatus, Stop, Tags, Task,
+    DefinitionStatus, ImagePins, RolloutState, SchedulingStrategy, Service, ServiceDeployment, ServiceEvent,
+    ServiceKey, ServiceRevision, ServiceStatus, Stop, Tags, Task,
 };
 use crate::services::words;
 use crate::state::ServiceState;
@@ -15,6 +15,7 @@ use longshore_ecs_api::types::{DeploymentConfiguration, PlacementConstraint, Pla
 use longshore_ecs_api::{ApiError, ErrorCode};
 use longshore_model::{DesiredStatus, HealthStatus, StopCode, TaskId, Timestamp};
 use longshore_rollout::{Verdict, Why};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,8 +81,8 @@ impl Command for CreateService {
         }
         usable(tx, &revision)?;
         let first = deployment(&new, revision, false, tx.now);
-        let service =
-            Arc::new(Service { deployments: vec![first], created_at: tx.now, next_event, ..service });
+        hold(tx, &first, true);
+        let service = Arc::new(Service { deployments: vec![first], created_at: tx.now, next_event, ..service });
         tx.change(Change::Service(Arc::clone(&service)));
         Ok(service)
     }
@@ -97,6 +98,7 @@ pub(crate) struct ServiceEdit {
     pub(crate) strategies: Option<Vec<PlacementStrategy>>,
     pub(crate) propagate_tags: Option<PropagateTags>,
     pub(crate) managed_tags: Option<bool>,
+    pub(crate) execute_command: Option<bool>,
     pub(crate) zone_rebalancing: Option<AvailabilityZoneRebalancing>,
     /// What a new deployment would run; none is made when it is what runs already.
     pub(crate) revision: Option<ServiceRevision>,
@@ -126,6 +128,7 @@ impl Command for UpdateService {
         service.strategies = edit.strategies.unwrap_or(service.strategies);
         service.propagate_tags = edit.propagate_tags.or(service.propagate_tags);
         service.managed_tags = edit.managed_tags.unwrap_or(service.managed_tags);
+        service.execute_command = edit.execute_command.unwrap_or(service.execute_command);
         service.zone_rebalancing = edit.zone_rebalancing.or(service.zone_rebalancing);
         let current = service.deployments.first().map(|primary| primary.revision.clone());
         let wanted = edit.revision.or_else(|| current.clone().filter(|_| edit.force));
@@ -133,7 +136,9 @@ impl Command for UpdateService {
             && (edit.force || current.is_none_or(|current| !same(&current, &revision)))
         {
             usable(tx, &revision)?;
-            service.deployments.insert(0, deployment(&new, revision, false, tx.now));
+            let newest = deployment(&new, revision, false, tx.now);
+            hold(tx, &newest, true);
+            service.deployments.insert(0, newest);
         }
         let service = Arc::new(service);
         tx.change(Change::Service(Arc::clone(&service)));
@@ -245,7 +250,9 @@ impl Command for StepService {
         }
         done.stopped = stopped.len();
         said.extend(words::stopped(&self.key, &stopped));
-        if self.recovered && let Some(primary) = service.deployments.first_mut() {
+        if self.recovered
+            && let Some(primary) = service.deployments.first_mut()
+        {
             primary.failures = 0;
         }
         for index in self.gone.iter().rev() {
@@ -269,6 +276,15 @@ impl Command for StepService {
             service.deployments.clear();
             service.completed = None;
         }
+        // Images of a deployment are those of its first task for as long as it lasts.
+        let ids = |service: &Service| service.deployments.iter().map(|d| Arc::clone(&d.id)).collect::<Vec<_>>();
+        let (had, has) = (ids(&before), ids(&service));
+        for new in service.deployments.iter().filter(|deployment| !had.contains(&deployment.id)) {
+            hold(tx, new, true);
+        }
+        for gone in before.deployments.iter().filter(|deployment| !has.contains(&deployment.id)) {
+            hold(tx, gone, false);
+        }
         let latest = tx.state().service(&self.key).map(Arc::clone).ok_or(StepError::Outdated)?;
         let events = new_events(&latest, &mut service, said, self.event_ids, tx.now);
         if service != *before {
@@ -281,6 +297,14 @@ impl Command for StepService {
         events.into_iter().for_each(|event| tx.change(Change::ServiceEvent(Arc::new(event))));
         Ok(done)
     }
+}
+
+/// Keeps what a deployment's tags stand for, or lets it go with the last of its tasks.
+fn hold(tx: &mut Tx<'_>, deployment: &ServiceDeployment, held: bool) {
+    let key = deployment.pins();
+    let known = tx.state().pins(&key).map(|pins| (**pins).clone());
+    let pins = known.unwrap_or_else(|| ImagePins { key, digests: BTreeMap::new(), held });
+    tx.change(Change::Pins(Arc::new(ImagePins { held, ..pins })));
 }
 
 /// The breaker opened: the deployment starts nothing any more, and what ran before comes back if that is wanted.
@@ -307,9 +331,16 @@ fn new_events(
     let mut events: Vec<ServiceEvent> = Vec::new();
     for (message, id) in said.into_iter().zip(ids) {
         let earlier = state.events.iter().map(|event| &**event).chain(&events).rev();
-        let since = earlier.take_while(|event| event.at.after(REPEAT_AFTER) > now && !words::is_progress(&event.message));
+        let since =
+            earlier.take_while(|event| event.at.after(REPEAT_AFTER) > now && !words::is_progress(&event.message));
         let same_progress = words::is_progress(&message)
-            && state.events.iter().map(|event| &**event).chain(&events).next_back().is_some_and(|e| e.message == message);
+            && state
+                .events
+                .iter()
+                .map(|event| &**event)
+                .chain(&events)
+                .next_back()
+                .is_some_and(|e| e.message == message);
         if same_progress || since.into_iter().any(|event| event.message == message) {
             continue;
         }

@@ -3,7 +3,7 @@
 use crate::agent::Unavailable;
 use crate::change::Change;
 use crate::command::{Command, Tx};
-use crate::records::DefinitionKey;
+use crate::records::{DefinitionKey, PinKey};
 use crate::state::{Grave, State};
 use longshore_model::Timestamp;
 use std::time::Duration;
@@ -20,6 +20,8 @@ pub(crate) enum Due {
     Grave(Timestamp, Grave),
     /// Its deletion was asked for.
     Definition(DefinitionKey),
+    /// No task and no deployment refers to them.
+    Pins(PinKey),
 }
 
 impl Sweep {
@@ -27,12 +29,13 @@ impl Sweep {
     pub(crate) fn find(state: &State, now: Timestamp, retention: Duration) -> Vec<Due> {
         let graves = state
             .graves()
-            // Ordered by time, so nothing that is not due is looked at. A client token lies under its own end and is
-            // kept for the retention beyond it, which does no harm.
+            // Ordered by time, so nothing that is not due is looked at. A client token or a secret lies under its own end
+            // and is kept for the retention beyond it, which does no harm: nobody is given it any more.
             .take_while(|(at, _)| at.after(retention) <= now)
             .map(|(at, grave)| Due::Grave(*at, grave.clone()));
         let doomed = state.doomed_definitions().filter(|key| state.definition_users(key) == 0);
-        graves.chain(doomed.cloned().map(Due::Definition)).collect()
+        let idle = state.idle_pins().cloned().map(Due::Pins);
+        graves.chain(doomed.cloned().map(Due::Definition)).chain(idle).collect()
     }
 }
 
@@ -64,6 +67,7 @@ fn forget(state: &State, due: Due) -> Vec<Change> {
 fn forget_one(state: &State, due: Due) -> Option<Change> {
     match due {
         Due::Definition(key) => (state.definition_users(&key) == 0).then_some(Change::ForgetDefinition(key)),
+        Due::Pins(key) => state.are_idle(&key).then_some(Change::ForgetPins(key)),
         Due::Grave(at, grave) => {
             if !state.is_grave(at, &grave) {
                 return None;
@@ -81,6 +85,7 @@ fn forget_one(state: &State, due: Due) -> Option<Change> {
                 // With its events, above.
                 Grave::Service(_) => None,
                 Grave::ClientToken(key) => Some(Change::ForgetClientToken(key)),
+                Grave::Secret(key) => Some(Change::ForgetSecret(key)),
             }
         }
     }

@@ -2,8 +2,8 @@
 //! agent offers the same for what it can do (its `host` module probes them), and placement wants every one of these
 //! among them.
 
-use super::container::RUNTIME_LABEL;
-use super::{probe, restart};
+use super::container::{RUNTIME_LABEL, is_url};
+use super::{logging, probe, restart};
 use longshore_ecs_api::enums::{CPUArchitecture, NetworkMode};
 use longshore_ecs_api::types::{Attribute, ContainerDefinition, LinuxParameters, TaskDefinition};
 use std::collections::BTreeMap;
@@ -13,11 +13,14 @@ const LOG_DRIVER: &str = "com.amazonaws.ecs.capability.logging-driver";
 const PRIVILEGED: &str = "com.amazonaws.ecs.capability.privileged-container";
 const APPARMOR: &str = "com.amazonaws.ecs.capability.apparmor";
 const SELINUX: &str = "com.amazonaws.ecs.capability.selinux";
-const TASK_LIMITS: &str = "ecs.capability.task-cpu-mem-limit";
+/// Limits of a task as a whole.
+pub(crate) const TASK_LIMITS: &str = "ecs.capability.task-cpu-mem-limit";
 const ORDERING: &str = "ecs.capability.container-ordering";
 const RESTART_POLICY: &str = "ecs.capability.container-restart-policy";
 /// Ours: health probes by the agent.
 const HEALTH_PROBES: &str = "longshore.health-probes";
+/// Ours: events of several lines.
+const MULTILINE: &str = "longshore.awslogs-multiline";
 const HEALTH_CHECK: &str = "ecs.capability.container-health-check";
 const TASK_ENI: &str = "ecs.capability.task-eni";
 const PORT_RANGE: &str = "ecs.capability.container-port-range";
@@ -26,6 +29,12 @@ const SHARED_NAMESPACES: &str = "ecs.capability.pid-ipc-namespace-sharing";
 const VOLUME_DRIVER: &str = "ecs.capability.docker-plugin";
 /// Ours: the host reads environment files.
 const ENVIRONMENT_FILES: &str = "longshore.environment-files";
+/// Ours: the host fetches environment files.
+const ENVIRONMENT_URLS: &str = "longshore.environment-urls";
+/// Ours, followed by a file system's id: the host has something for it.
+const FILE_SYSTEM: &str = "longshore.efs";
+/// The agent asks for the credentials of a container's registry.
+const REGISTRY_CREDENTIALS: &str = "ecs.capability.private-registry-authentication.secretsmanager";
 const CPU_ARCHITECTURE: &str = "ecs.cpu-architecture";
 const OS_TYPE: &str = "ecs.os-type";
 
@@ -48,12 +57,18 @@ pub(super) fn required(definition: &TaskDefinition, mode: &NetworkMode) -> Vec<A
         let driver = volume.driver.as_deref().filter(|driver| !driver.is_empty()).unwrap_or("local");
         need(&format!("{VOLUME_DRIVER}.{}", driver.replace(':', ".")));
     }
+    for efs in definition.volumes.iter().flatten().filter_map(|v| v.efs_volume_configuration.as_ref()) {
+        need(&format!("{FILE_SYSTEM}.{}", efs.file_system_id.as_deref().unwrap_or_default()));
+    }
     for container in definition.container_definitions.iter().flatten() {
         if container.port_mappings.iter().flatten().any(|mapping| mapping.container_port_range.is_some()) {
             need(PORT_RANGE);
         }
-        if container.environment_files.iter().flatten().next().is_some() {
-            need(ENVIRONMENT_FILES);
+        for source in container.environment_files.iter().flatten().filter_map(|file| file.value.as_deref()) {
+            need(if is_url(source) { ENVIRONMENT_URLS } else { ENVIRONMENT_FILES });
+        }
+        if container.repository_credentials.is_some() {
+            need(REGISTRY_CREDENTIALS);
         }
         for version in docker_api_versions(container) {
             need(&format!("{DOCKER_API}.{version}"));
@@ -78,6 +93,9 @@ pub(super) fn required(definition: &TaskDefinition, mode: &NetworkMode) -> Vec<A
         }
         if let Some(driver) = container.log_configuration.as_ref().and_then(|log| log.log_driver.as_ref()) {
             need(&format!("{LOG_DRIVER}.{driver}"));
+        }
+        if logging::joins_lines(container) {
+            need(MULTILINE);
         }
         for option in container.docker_security_options.iter().flatten() {
             if option.starts_with("apparmor") {

@@ -2,6 +2,7 @@
 
 use super::checks::{MAX_NAME, absolute, at, at_most, given, is_name, mistake, range};
 use super::{linux, logging, ports, probe, restart, size};
+use crate::secret_name::SecretName;
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::{
     EnvironmentFileType, FirelensConfigurationType, NetworkMode, ResourceType, VersionConsistency,
@@ -20,6 +21,8 @@ const PULL_LABEL: &str = "longshore.pull-behavior";
 const PULL_BEHAVIORS: [&str; 4] = ["default", "always", "once", "prefer-cached"];
 /// What an `environmentFiles.value` of ours begins with.
 pub(super) const FILE_SCHEME: &str = "file:///";
+/// Those that are fetched.
+const URL_SCHEMES: [&str; 2] = ["http://", "https://"];
 /// So that an attribute's name can hold it.
 const MAX_RUNTIME: usize = 64;
 /// The name that Docker replaces by the host's address in `extraHosts`.
@@ -101,10 +104,18 @@ fn environment(container: &ContainerDefinition, index: usize) -> Result<(), ApiE
             return Err(mistake(format!("{} must be s3.", field("type"))));
         }
         let value = given(file.value.as_ref()).unwrap_or_default();
-        if !value.ends_with(".env") {
+        if is_url(value) && !is_sound(value) {
+            return Err(mistake(format!(
+                "{} must be a URL with a host, of printable ASCII and without a fragment.",
+                field("value")
+            )));
+        }
+        // What a query holds is the server's business.
+        let name = if is_url(value) { value.split('?').next().unwrap_or_default() } else { value };
+        if !name.ends_with(".env") {
             return Err(mistake(format!("{} must end in .env.", field("value"))));
         }
-        if value.split('/').any(|part| part == "..") {
+        if name.split('/').any(|part| part == "..") {
             return Err(mistake(format!("{} must not go up with '..'.", field("value"))));
         }
     }
@@ -126,6 +137,24 @@ fn environment(container: &ContainerDefinition, index: usize) -> Result<(), ApiE
         }
     }
     Ok(())
+}
+
+/// Whether an environment file is fetched from a web server.
+pub(super) fn is_url(value: &str) -> bool {
+    URL_SCHEMES.iter().any(|scheme| value.starts_with(scheme))
+}
+
+/// Whether a URL can be asked for.
+fn is_sound(url: &str) -> bool {
+    let rest = URL_SCHEMES.iter().find_map(|scheme| url.strip_prefix(scheme)).unwrap_or_default();
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+        Some(_) | None => (host, None),
+    };
+    let printable = url.bytes().all(|b| b.is_ascii_graphic() && !b"#<>\"\\^`{|}".contains(&b));
+    printable && !name.is_empty() && port.is_none_or(|port| matches!(port.parse::<u16>(), Ok(1..)))
 }
 
 fn names_and_labels(container: &ContainerDefinition, index: usize, mode: &NetworkMode) -> Result<(), ApiError> {
@@ -262,13 +291,19 @@ fn resources(container: &ContainerDefinition, index: usize, definition: &TaskDef
 }
 
 fn others(container: &ContainerDefinition, index: usize) -> Result<(), ApiError> {
-    if let Some(credentials) = &container.repository_credentials
-        && given(credentials.credentials_parameter.as_ref()).is_none()
-    {
-        return Err(mistake(format!(
-            "{} should not be null or empty.",
-            at(index, "repositoryCredentials.credentialsParameter")
-        )));
+    if let Some(credentials) = &container.repository_credentials {
+        let field = || at(index, "repositoryCredentials.credentialsParameter");
+        match given(credentials.credentials_parameter.as_ref()) {
+            None => return Err(mistake(format!("{} should not be null or empty.", field()))),
+            Some(text) if SecretName::parse(text).is_none() => {
+                return Err(mistake(format!(
+                    "{} must be the name or the ARN of a secret of Secrets Manager \
+                     (arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME).",
+                    field()
+                )));
+            }
+            Some(_) => {}
+        }
     }
     if let Some(firelens) = &container.firelens_configuration {
         match firelens.r#type {

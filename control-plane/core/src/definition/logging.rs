@@ -4,12 +4,29 @@ use super::checks::{at, given, mistake};
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::LogDriver;
 use longshore_ecs_api::types::ContainerDefinition;
-use longshore_model::Region;
+use longshore_model::{DATETIME_FORMAT, EventStart, MULTILINE_PATTERN, Region};
 use std::collections::HashMap;
 
 /// Options of `awslogs` that are honoured.
-const AWSLOGS: [&str; 6] =
-    ["awslogs-group", "awslogs-region", "awslogs-stream-prefix", "awslogs-create-group", "mode", "max-buffer-size"];
+const AWSLOGS: [&str; 8] = [
+    "awslogs-group",
+    "awslogs-region",
+    "awslogs-stream-prefix",
+    "awslogs-create-group",
+    DATETIME_FORMAT,
+    MULTILINE_PATTERN,
+    "mode",
+    "max-buffer-size",
+];
+
+/// Whether a container's log options make events of several lines.
+pub(super) fn joins_lines(container: &ContainerDefinition) -> bool {
+    let log = container.log_configuration.iter().filter(|log| log.log_driver == Some(LogDriver::Awslogs));
+    let given = |(name, value): (&String, &String)| {
+        [DATETIME_FORMAT, MULTILINE_PATTERN].contains(&name.as_str()) && !value.is_empty()
+    };
+    log.flat_map(|log| log.options.iter().flatten()).any(given)
+}
 
 pub(super) fn check(container: &ContainerDefinition, index: usize) -> Result<(), ApiError> {
     let Some(log) = &container.log_configuration else {
@@ -74,6 +91,10 @@ fn awslogs(options: HashMap<&str, &str>, index: usize) -> Result<(), ApiError> {
     }
     if option("awslogs-create-group").is_some_and(|value| !["true", "false"].contains(&value)) {
         return wrong("awslogs-create-group", "must be true or false");
+    }
+    let lines = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    if let Err(error) = EventStart::of(&lines) {
+        return Err(mistake(format!("{}.", field(&error.to_string()))));
     }
     if option("mode").is_some_and(|mode| !["blocking", "non-blocking"].contains(&mode)) {
         return wrong("mode", "must be blocking or non-blocking");

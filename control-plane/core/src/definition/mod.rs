@@ -8,7 +8,7 @@
 //! ([`unsupported`], one table). So a mistake is told in ECS's words even where the feature is still to come, and
 //! lifting a restriction means taking a line out of the table. Validating what was validated changes nothing.
 
-mod attributes;
+pub(crate) mod attributes;
 mod checks;
 mod container;
 mod defaults;
@@ -28,6 +28,7 @@ use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::NetworkMode;
 use longshore_ecs_api::requests::RegisterTaskDefinitionRequest;
 use longshore_ecs_api::types::{Tag, TaskDefinition};
+pub(crate) use task::check_storage_override;
 
 /// The largest definition, in bytes of JSON (ECS quota).
 const MAX_BYTES: usize = 64 << 10;

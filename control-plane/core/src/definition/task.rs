@@ -4,10 +4,31 @@ use super::checks::{MAX_NAME, at_most, given, is_name, mistake, range};
 use super::size;
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::{CPUArchitecture, Compatibility, IpcMode, NetworkMode, OSFamily, PidMode};
-use longshore_ecs_api::types::TaskDefinition;
+use longshore_ecs_api::types::{EphemeralStorage, TaskDefinition};
 use longshore_sched::Constraint;
+use std::ops::RangeInclusive;
 
 const MAX_CONSTRAINTS: usize = 10;
+
+/// GiB that a task's containers may write: ECS's limits for Fargate, and what hosts of one's own take.
+const FARGATE_STORAGE: RangeInclusive<i32> = 21..=200;
+const EPHEMERAL_STORAGE: RangeInclusive<i32> = 1..=MAX_STORAGE_GIB;
+/// A disk of 64 TiB.
+const MAX_STORAGE_GIB: i32 = 65_536;
+
+/// The `sizeInGiB` of an override.
+///
+/// # Errors
+/// `InvalidParameterException` that names the field.
+pub(crate) fn check_storage_override(storage: &EphemeralStorage) -> Result<(), ApiError> {
+    match storage.size_in_gi_b {
+        Some(size) if EPHEMERAL_STORAGE.contains(&size) => Ok(()),
+        Some(size) => Err(ApiError::invalid(format!(
+            "overrides.ephemeralStorage.sizeInGiB: {size} must be between 1 and {MAX_STORAGE_GIB}."
+        ))),
+        None => Err(ApiError::invalid("overrides.ephemeralStorage.sizeInGiB should not be null.")),
+    }
+}
 
 /// ECS's quota "Containers per task definition".
 const MAX_CONTAINERS: usize = 10;
@@ -44,7 +65,9 @@ pub(super) fn check(definition: &TaskDefinition, mode: &NetworkMode) -> Result<(
         if storage.size_in_gi_b.is_none() {
             return Err(mistake("ephemeralStorage.sizeInGiB should not be null."));
         }
-        range(storage.size_in_gi_b, 21..=200, || "ephemeralStorage.sizeInGiB".into())?;
+        let fargate = definition.requires_compatibilities.iter().flatten().any(|c| *c == Compatibility::Fargate);
+        let bounds = if fargate { FARGATE_STORAGE } else { EPHEMERAL_STORAGE };
+        range(storage.size_in_gi_b, bounds, || "ephemeralStorage.sizeInGiB".into())?;
     }
     if let Some(platform) = &definition.runtime_platform {
         if matches!(platform.cpu_architecture, Some(CPUArchitecture::Other(_))) {

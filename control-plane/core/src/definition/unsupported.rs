@@ -4,11 +4,14 @@
 //! that is absent, empty or switched off asks for nothing and is not refused.
 
 use super::checks::mistake;
-use super::container::FILE_SCHEME;
+use super::container::{FILE_SCHEME, is_url};
 use longshore_ecs_api::ApiError;
-use longshore_ecs_api::enums::{Compatibility, LogDriver, NetworkMode, OSFamily, ResourceType};
+use longshore_ecs_api::enums::{
+    Compatibility, EFSAuthorizationConfigIAM, EFSTransitEncryption, LogDriver, NetworkMode, OSFamily, ResourceType,
+};
 use longshore_ecs_api::types::{
-    ContainerDefinition, EnvironmentFile, LogConfiguration, ResourceRequirement, TaskDefinition, Volume,
+    ContainerDefinition, EFSAuthorizationConfig, EFSVolumeConfiguration, EnvironmentFile, LogConfiguration,
+    ResourceRequirement, TaskDefinition, Volume,
 };
 
 type Line<T> = (&'static str, fn(&T) -> bool);
@@ -22,7 +25,6 @@ const TASK: &[Line<TaskDefinition>] = &[
     ("executionRoleArn", |t| t.execution_role_arn.is_some()),
     ("proxyConfiguration", |t| t.proxy_configuration.is_some()),
     ("inferenceAccelerators", |t| some(t.inference_accelerators.as_ref())),
-    ("ephemeralStorage", |t| t.ephemeral_storage.is_some()),
     ("runtimePlatform.operatingSystemFamily", |t| {
         let family = t.runtime_platform.as_ref().and_then(|p| p.operating_system_family.as_ref());
         family.is_some_and(|family| *family != OSFamily::Linux)
@@ -32,15 +34,25 @@ const TASK: &[Line<TaskDefinition>] = &[
 ];
 
 const VOLUME: &[Line<Volume>] = &[
-    ("efsVolumeConfiguration", |v| v.efs_volume_configuration.is_some()),
+    ("efsVolumeConfiguration.transitEncryption ENABLED", |v| {
+        efs(v, |e| e.transit_encryption == Some(EFSTransitEncryption::Enabled))
+    }),
+    ("efsVolumeConfiguration.transitEncryptionPort", |v| efs(v, |e| e.transit_encryption_port.is_some())),
+    ("efsVolumeConfiguration.authorizationConfig.accessPointId", |v| {
+        authorization(v, |a| a.access_point_id.as_ref().is_some_and(|id| !id.is_empty()))
+    }),
+    ("efsVolumeConfiguration.authorizationConfig.iam ENABLED", |v| {
+        authorization(v, |a| a.iam == Some(EFSAuthorizationConfigIAM::Enabled))
+    }),
     ("s3filesVolumeConfiguration", |v| v.s3files_volume_configuration.is_some()),
     ("fsxWindowsFileServerVolumeConfiguration", |v| v.fsx_windows_file_server_volume_configuration.is_some()),
     ("configuredAtLaunch", |v| v.configured_at_launch == Some(true)),
 ];
 
 const CONTAINER: &[Line<ContainerDefinition>] = &[
-    ("repositoryCredentials", |c| c.repository_credentials.is_some()),
-    ("environmentFiles.value other than file:///", |c| c.environment_files.iter().flatten().any(is_elsewhere)),
+    ("environmentFiles.value other than file:///, http:// and https://", |c| {
+        c.environment_files.iter().flatten().any(is_elsewhere)
+    }),
     ("secrets", |c| some(c.secrets.as_ref())),
     ("logConfiguration.logDriver awsfirelens", |c| log(c, |l| l.log_driver == Some(LogDriver::Awsfirelens))),
     ("logConfiguration.secretOptions", |c| log(c, |l| some(l.secret_options.as_ref()))),
@@ -67,9 +79,17 @@ fn awsvpc(task: &TaskDefinition, asks: fn(&ContainerDefinition) -> bool) -> bool
     task.network_mode == Some(NetworkMode::Awsvpc) && task.container_definitions.iter().flatten().any(asks)
 }
 
-/// S3 and whatever else is no file of the host's.
+fn efs(volume: &Volume, asks: fn(&EFSVolumeConfiguration) -> bool) -> bool {
+    volume.efs_volume_configuration.as_ref().is_some_and(asks)
+}
+
+fn authorization(volume: &Volume, asks: fn(&EFSAuthorizationConfig) -> bool) -> bool {
+    volume.efs_volume_configuration.as_ref().and_then(|efs| efs.authorization_config.as_ref()).is_some_and(asks)
+}
+
+/// S3 and whatever else is neither a file of the host's nor fetched.
 fn is_elsewhere(file: &EnvironmentFile) -> bool {
-    file.value.as_deref().is_some_and(|value| !value.starts_with(FILE_SCHEME))
+    file.value.as_deref().is_some_and(|value| !value.starts_with(FILE_SCHEME) && !is_url(value))
 }
 
 fn log(container: &ContainerDefinition, holds: fn(&LogConfiguration) -> bool) -> bool {

@@ -3,7 +3,8 @@
 use super::checks::{absolute, duplicate, given, is_name, mistake, without_colon};
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::{EFSTransitEncryption, Scope};
-use longshore_ecs_api::types::{DockerVolumeConfiguration, Volume};
+use longshore_ecs_api::types::{DockerVolumeConfiguration, EFSVolumeConfiguration, Volume};
+use longshore_model::is_file_system_id;
 
 /// So that an attribute's name can hold it.
 const MAX_DRIVER: usize = 64;
@@ -58,24 +59,36 @@ fn check_one(volume: &Volume, at: impl Fn(&str) -> String) -> Result<(), ApiErro
         })?;
     }
     if let Some(efs) = &volume.efs_volume_configuration {
-        if given(efs.file_system_id.as_ref()).is_none() {
-            return Err(mistake(format!("{} should not be null or empty.", at("efsVolumeConfiguration.fileSystemId"))));
+        efs_volume(efs, |field| at(&format!("efsVolumeConfiguration.{field}")))?;
+    }
+    Ok(())
+}
+
+fn efs_volume(efs: &EFSVolumeConfiguration, at: impl Fn(&str) -> String) -> Result<(), ApiError> {
+    match given(efs.file_system_id.as_ref()) {
+        None => return Err(mistake(format!("{} should not be null or empty.", at("fileSystemId")))),
+        Some(id) if !is_file_system_id(id) => {
+            return Err(mistake(format!("{} must be fs- and up to 40 letters or digits.", at("fileSystemId"))));
         }
-        let access_point = efs.authorization_config.as_ref().and_then(|a| given(a.access_point_id.as_ref()));
-        let elsewhere = given(efs.root_directory.as_ref()).is_some_and(|path| path != "/");
-        if access_point.is_some() && elsewhere {
-            return Err(mistake(format!(
-                "{} must be absent or / when an access point is given.",
-                at("efsVolumeConfiguration.rootDirectory")
-            )));
+        Some(_) => {}
+    }
+    if let Some(path) = given(efs.root_directory.as_ref()) {
+        absolute(Some(&path.to_owned()), || at("rootDirectory"))?;
+        if path.split('/').any(|part| part == "..") {
+            return Err(mistake(format!("{} must not go up with '..'.", at("rootDirectory"))));
         }
-        let encrypted = efs.transit_encryption == Some(EFSTransitEncryption::Enabled);
-        if access_point.is_some() && !encrypted {
-            return Err(mistake(format!(
-                "{} must be ENABLED when an access point is given.",
-                at("efsVolumeConfiguration.transitEncryption")
-            )));
-        }
+    }
+    let access_point = efs.authorization_config.as_ref().and_then(|a| given(a.access_point_id.as_ref()));
+    let elsewhere = given(efs.root_directory.as_ref()).is_some_and(|path| path != "/");
+    if access_point.is_some() && elsewhere {
+        return Err(mistake(format!("{} must be absent or / when an access point is given.", at("rootDirectory"))));
+    }
+    let encrypted = efs.transit_encryption == Some(EFSTransitEncryption::Enabled);
+    if access_point.is_some() && !encrypted {
+        return Err(mistake(format!("{} must be ENABLED when an access point is given.", at("transitEncryption"))));
+    }
+    if matches!(efs.transit_encryption, Some(EFSTransitEncryption::Other(_))) {
+        return Err(mistake(format!("{} must be ENABLED or DISABLED.", at("transitEncryption"))));
     }
     Ok(())
 }

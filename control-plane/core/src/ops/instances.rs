@@ -33,7 +33,10 @@ pub(crate) fn describe(
     for name in names {
         let found = ctx.instance_id(&cluster.record.key, &name)?.and_then(|id| cluster.hosts.get(&id));
         match found {
-            Some(host) => instances.push(show::instance(ctx.core.account(), &ctx.state, host, show)),
+            Some(host) => {
+                let health = ctx.core.inner().health.of(host.id());
+                instances.push(show::instance(ctx.core.account(), &ctx.state, host, show, health.as_deref()));
+            }
             None => failures.push(failure(ctx, &cluster.record.key, &name, "MISSING")),
         }
     }
@@ -80,6 +83,7 @@ pub(crate) async fn deregister(
     let instance = ctx.instance_id(&cluster, &name)?.ok_or_else(not_found)?;
     let force = request.force.unwrap_or(false);
     ctx.submit(DeregisterInstance { cluster, instance, force }).await?;
+    ctx.core.inner().health.forget(instance);
     Ok(DeregisterContainerInstanceResponse { container_instance: shown(&ctx, instance) })
 }
 
@@ -122,7 +126,7 @@ pub(crate) async fn update_state(
 /// The instance as it is after a command.
 fn shown(ctx: &Ctx<'_>, id: InstanceId) -> Option<ContainerInstance> {
     let ctx = ctx.refreshed();
-    ctx.state.host(id).map(|host| show::instance(ctx.core.account(), &ctx.state, host, InstanceShow::CHANGED))
+    ctx.state.host(id).map(|host| show::instance(ctx.core.account(), &ctx.state, host, InstanceShow::CHANGED, None))
 }
 
 pub(crate) fn arn(ctx: &Ctx<'_>, cluster: &ClusterKey, id: InstanceId) -> String {

@@ -8,11 +8,13 @@ mod attributes;
 pub(crate) mod check;
 mod clusters;
 mod definitions;
+pub(crate) mod exec;
 mod instances;
 mod names;
 pub(crate) mod network;
 mod overrides;
 pub(crate) mod run;
+mod secrets;
 mod services;
 mod settings;
 mod tags;
@@ -24,6 +26,7 @@ use crate::handle::Core;
 use crate::page::Listing;
 use crate::state::State;
 use bytes::Bytes;
+use longshore_ecs_api::secrets::SecretsOperation;
 use longshore_ecs_api::ssm::SsmOperation;
 use longshore_ecs_api::{ApiError, Operation, Request, parse, parse_json};
 use serde::Serialize;
@@ -118,6 +121,7 @@ pub(crate) async fn call(core: &Core, caller: &Caller, op: Operation, body: &[u8
         Operation::RunTask => write(ctx, body, run::run).await,
         Operation::StartTask => write(ctx, body, run::start).await,
         Operation::StopTask => write(ctx, body, tasks::stop).await,
+        Operation::ExecuteCommand => write(ctx, body, exec::execute).await,
         Operation::DescribeTasks => read(ctx, body, tasks::describe),
         Operation::ListTasks => read(ctx, body, tasks::list),
 
@@ -172,7 +176,6 @@ pub(crate) async fn call(core: &Core, caller: &Caller, op: Operation, body: &[u8
         | Operation::DescribeTaskSets
         | Operation::DisassociateGatewayFromCluster
         | Operation::DiscoverPollEndpoint
-        | Operation::ExecuteCommand
         | Operation::GetTaskProtection
         | Operation::ListDaemonDeployments
         | Operation::ListDaemonTaskDefinitions
@@ -212,5 +215,25 @@ pub(crate) async fn ssm(core: &Core, caller: &Caller, op: SsmOperation, body: &[
         SsmOperation::CreateActivation => answer(&activations::create(ctx, request(body)?).await?),
         SsmOperation::DescribeActivations => answer(&activations::describe(&ctx, request(body)?)?),
         SsmOperation::DeleteActivation => answer(&activations::delete(ctx, request(body)?).await?),
+    }
+}
+
+/// Does an operation of Secrets Manager.
+pub(crate) async fn secrets(
+    core: &Core,
+    caller: &Caller,
+    op: SecretsOperation,
+    body: &[u8],
+) -> Result<Bytes, ApiError> {
+    let ctx = Ctx { core, caller, state: core.snapshot() };
+    match op {
+        SecretsOperation::CreateSecret => answer(&secrets::create(ctx, parse_json(body)?).await?),
+        SecretsOperation::DescribeSecret => answer(&secrets::describe(&ctx, &parse_json(body)?)?),
+        SecretsOperation::GetSecretValue => answer(&secrets::get(&ctx, &parse_json(body)?)?),
+        SecretsOperation::ListSecrets => answer(&secrets::list(&ctx, parse_json(body)?)?),
+        SecretsOperation::PutSecretValue => answer(&secrets::put(ctx, parse_json(body)?).await?),
+        SecretsOperation::UpdateSecret => answer(&secrets::update(ctx, parse_json(body)?).await?),
+        SecretsOperation::DeleteSecret => answer(&secrets::delete(ctx, parse_json(body)?).await?),
+        SecretsOperation::RestoreSecret => answer(&secrets::restore(ctx, parse_json(body)?).await?),
     }
 }

@@ -1,6 +1,6 @@
 //! What RunTask and StartTask may change of a task definition.
 
-use crate::definition::{task_cpu, task_memory};
+use crate::definition::{check_storage_override, task_cpu, task_memory};
 use crate::needs;
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::ResourceType;
@@ -27,6 +27,7 @@ pub(crate) fn checked(
         return Err(ApiError::invalid(text));
     }
     refuse_unsupported(&overrides)?;
+    overrides.ephemeral_storage.as_ref().map_or(Ok(()), check_storage_override)?;
     overrides.cpu = overrides.cpu.map(|text| task_cpu(&text)).transpose()?;
     overrides.memory = overrides.memory.map(|text| task_memory(&text)).transpose()?;
     overrides.inference_accelerator_overrides = None;
@@ -125,7 +126,6 @@ fn refuse_unsupported(overrides: &TaskOverride) -> Result<(), ApiError> {
     let fields = [
         ("taskRoleArn", overrides.task_role_arn.is_some()),
         ("executionRoleArn", overrides.execution_role_arn.is_some()),
-        ("ephemeralStorage", overrides.ephemeral_storage.is_some()),
         ("inferenceAcceleratorOverrides", accelerators.is_some_and(|list| !list.is_empty())),
         (
             "containerOverrides.environmentFiles",

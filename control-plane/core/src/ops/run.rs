@@ -1,10 +1,11 @@
 //! RunTask and StartTask.
 
 use crate::commands::{Launch, Launched, NewTask, PlaceError, PlaceTasks, Refusal, Target, plan, repeated};
-use crate::needs::needs;
+use crate::definition::attributes::TASK_LIMITS;
+use crate::needs::{Needs, needs};
 use crate::ops::instances::arn as instance_arn;
-use crate::ops::{Ctx, check, network, overrides};
-use crate::records::{ClientTokenKey, Definition, DefinitionStatus, Tags};
+use crate::ops::{Ctx, check, exec, network, overrides};
+use crate::records::{ClientTokenKey, Definition, DefinitionStatus, PinKey, Tags};
 use crate::show;
 use aws_lc_rs::digest::{SHA256, digest};
 use longshore_ecs_api::enums::{Compatibility, LaunchType, PropagateTags};
@@ -15,7 +16,7 @@ use longshore_ecs_api::types::{
 };
 use longshore_ecs_api::{ApiError, Operation};
 use longshore_model::{Attribute, ClusterKey};
-use longshore_sched::{Constraint, Request, Strategy};
+use longshore_sched::{Claim, Constraint, Request, Strategy};
 use std::sync::Arc;
 
 /// ECS's limits.
@@ -25,6 +26,10 @@ const MAX_STRATEGIES: usize = 5;
 const MAX_STARTED_BY: usize = 128;
 const MAX_GROUP: usize = 255;
 const MAX_TOKEN: usize = 64;
+
+/// Ours: the tag by which a request asks for the images of its tasks alone, and the capability of agents that know it.
+/// An agent that did not would run the task.
+const PULL_ONLY: &str = "longshore.pull-only";
 
 pub(crate) async fn run(ctx: Ctx<'_>, request: RunTaskRequest) -> Result<RunTaskResponse, ApiError> {
     let cluster = ctx.cluster(request.cluster.as_deref())?.record.key.clone();
@@ -167,24 +172,41 @@ fn prepare(ctx: &Ctx<'_>, common: Common) -> Result<Launch, ApiError> {
     }
     check_launch_type(&common.launch_type, definition)?;
     check_options(&common)?;
-    let interfaces = network::interfaces(&ctx.state, &common.cluster, definition, common.network_configuration)?;
+    let mut tags = check::tags(common.tags)?;
+    let pull_only = pull_only(&tags)?;
+    let interfaces = match pull_only {
+        // Nothing of it will have a network.
+        true => None,
+        false => network::interfaces(&ctx.state, &common.cluster, definition, common.network_configuration)?,
+    };
     let overrides = overrides::checked(common.overrides, &definition.body)?;
-    let needs = needs(&definition.body, overrides.as_deref())?;
+    let mut needs = needs(&definition.body, overrides.as_deref())?;
     let group = group(common.group, &definition.key.family)?;
     let started_by = started_by(common.started_by)?;
-    let required = definition
+    let mut required: Vec<Attribute> = definition
         .body
         .requires_attributes
         .iter()
         .flatten()
-        .filter_map(|attribute| Some(Attribute { name: attribute.name.clone()?, value: attribute.value.clone() }));
+        .filter_map(|attribute| Some(Attribute { name: attribute.name.clone()?, value: attribute.value.clone() }))
+        .collect();
+    // What only the overrides ask for.
+    let limited = |cpu: &Option<String>, memory: &Option<String>| cpu.is_some() || memory.is_some();
+    let limits = overrides.as_ref().is_some_and(|o| limited(&o.cpu, &o.memory))
+        && !limited(&definition.body.cpu, &definition.body.memory);
+    required.extend(limits.then(|| Attribute { name: TASK_LIMITS.to_owned(), value: None }));
+    required.extend(common.execute_command.then(|| Attribute { name: exec::CAPABILITY.to_owned(), value: None }));
+    if pull_only {
+        // It takes nothing of its host, and asks nothing but that its agent does not run it.
+        required = vec![Attribute { name: PULL_ONLY.to_owned(), value: None }];
+        needs = Needs { claim: Claim::default(), gpus: vec![0; needs.gpus.len()] };
+    }
     let constraints = match &common.target {
         Target::Cluster => constraints(common.constraints, definition)?,
         // Whoever names the instances has chosen.
         Target::Instances(_) => Vec::new(),
     };
     let containers = definition.body.container_definitions.as_ref().map_or(0, Vec::len);
-    let mut tags = check::tags(common.tags)?;
     match common.propagate_tags {
         None | Some(PropagateTags::None) => {}
         Some(PropagateTags::TaskDefinition) => {
@@ -200,20 +222,26 @@ fn prepare(ctx: &Ctx<'_>, common: Common) -> Result<Launch, ApiError> {
         }
     }
     add_managed_tags(&mut tags, common.managed_tags, &common.cluster);
+    let ids: Vec<NewTask> = (0..common.count).map(|_| NewTask::random(containers)).collect();
+    // Tasks of one call run the same images; of one by itself nobody else asks.
+    let pins = ids.first().filter(|_| ids.len() > 1).map(|first| PinKey::new(format!("run/{}", first.id)));
     Ok(Launch {
         cluster: common.cluster,
         definition: definition.key.clone(),
         overrides,
         started_by,
         launch_type: common.launch_type,
+        execute_command: common.execute_command,
         tags,
-        ids: (0..common.count).map(|_| NewTask::random(containers)).collect(),
+        ids,
+        pins,
+        pull_only,
         interfaces,
         gpus: needs.gpus,
         request: Request {
             count: common.count,
             claim: needs.claim,
-            required: required.collect(),
+            required,
             constraints,
             strategies: strategies(common.strategies)?,
             group,
@@ -222,6 +250,18 @@ fn prepare(ctx: &Ctx<'_>, common: Common) -> Result<Launch, ApiError> {
         target: common.target,
         token: common.token,
     })
+}
+
+/// Whether the request's tags say that only the images of the tasks are wanted on their hosts.
+fn pull_only(tags: &Tags) -> Result<bool, ApiError> {
+    match tags.get(PULL_ONLY).map(String::as_str) {
+        None => Ok(false),
+        Some("true") => Ok(true),
+        Some(other) => {
+            let text = format!("tags: `{PULL_ONLY}` must be `true` or be left out, and is `{other}`.");
+            Err(ApiError::invalid(text))
+        }
+    }
 }
 
 fn add_managed_tags(tags: &mut Tags, enabled: bool, cluster: &ClusterKey) {
@@ -267,9 +307,6 @@ pub(crate) fn check_launch_type(launch_type: &LaunchType, definition: &Definitio
 }
 
 fn check_options(common: &Common) -> Result<(), ApiError> {
-    if common.execute_command {
-        return Err(ApiError::client("enableExecuteCommand is not supported yet by this version of Longshore."));
-    }
     if common.volume_configurations {
         return Err(ApiError::client("volumeConfigurations is not supported yet by this version of Longshore."));
     }
@@ -302,7 +339,10 @@ fn started_by(given: Option<String>) -> Result<Option<Arc<str>>, ApiError> {
 }
 
 /// The request's and the definition's.
-pub(crate) fn constraints(given: Vec<PlacementConstraint>, definition: &Definition) -> Result<Vec<Constraint>, ApiError> {
+pub(crate) fn constraints(
+    given: Vec<PlacementConstraint>,
+    definition: &Definition,
+) -> Result<Vec<Constraint>, ApiError> {
     let own = definition.body.placement_constraints.iter().flatten();
     let own = own.map(|c| (c.r#type.as_ref().map(ToString::to_string), c.expression.clone()));
     let given = given.into_iter().map(|c| (c.r#type.map(|kind| kind.to_string()), c.expression));

@@ -16,8 +16,7 @@ use longshore_ecs_api::requests::{
     CreateServiceRequest, DeleteServiceRequest, DescribeServicesRequest, ListServicesRequest, UpdateServiceRequest,
 };
 use longshore_ecs_api::responses::{
-    CreateServiceResponse, DeleteServiceResponse, DescribeServicesResponse, ListServicesResponse,
-    UpdateServiceResponse,
+    CreateServiceResponse, DeleteServiceResponse, DescribeServicesResponse, ListServicesResponse, UpdateServiceResponse,
 };
 use longshore_ecs_api::types::{DeploymentConfiguration, Failure, NetworkConfiguration};
 use longshore_ecs_api::{ApiError, ErrorCode, Operation};
@@ -67,6 +66,7 @@ pub(crate) async fn create(ctx: Ctx<'_>, request: CreateServiceRequest) -> Resul
         strategies,
         propagate_tags: propagate(request.propagate_tags)?,
         managed_tags: request.enable_ecs_managed_tags.unwrap_or(false),
+        execute_command: request.enable_execute_command.unwrap_or(false),
         zone_rebalancing: request.availability_zone_rebalancing,
         tags: check::tags(request.tags)?,
         created_by: ctx.caller.principal_arn.clone(),
@@ -125,6 +125,7 @@ pub(crate) async fn update(ctx: Ctx<'_>, request: UpdateServiceRequest) -> Resul
         strategies: request.placement_strategy,
         propagate_tags: propagate(request.propagate_tags)?,
         managed_tags: request.enable_ecs_managed_tags,
+        execute_command: request.enable_execute_command,
         zone_rebalancing: request.availability_zone_rebalancing,
         revision: Some(wanted.clone()),
         force: request.force_new_deployment.unwrap_or(false),
@@ -260,9 +261,9 @@ fn grace(given: Option<i32>) -> Result<Option<u32>, ApiError> {
 
 fn propagate(given: Option<PropagateTags>) -> Result<Option<PropagateTags>, ApiError> {
     match given {
-        Some(PropagateTags::Other(other)) => Err(ApiError::invalid(format!(
-            "propagateTags: `{other}` is none of TASK_DEFINITION, SERVICE, NONE."
-        ))),
+        Some(PropagateTags::Other(other)) => {
+            Err(ApiError::invalid(format!("propagateTags: `{other}` is none of TASK_DEFINITION, SERVICE, NONE.")))
+        }
         given => Ok(given),
     }
 }
@@ -280,7 +281,11 @@ fn usable_definition(ctx: &Ctx<'_>, name: Option<&str>) -> Result<Arc<Definition
     }
 }
 
-fn revision(definition: &Definition, launch_type: LaunchType, network: Option<NetworkConfiguration>) -> ServiceRevision {
+fn revision(
+    definition: &Definition,
+    launch_type: LaunchType,
+    network: Option<NetworkConfiguration>,
+) -> ServiceRevision {
     ServiceRevision {
         id: "".into(),
         definition: definition.key.clone(),
@@ -392,10 +397,12 @@ fn refuse_create(request: &CreateServiceRequest) -> Result<(), ApiError> {
         ("capacityProviderStrategy", some(request.capacity_provider_strategy.as_ref())),
         ("loadBalancers", some(request.load_balancers.as_ref())),
         ("serviceRegistries", some(request.service_registries.as_ref())),
-        ("serviceConnectConfiguration", request.service_connect_configuration.as_ref().is_some_and(|c| c.enabled == Some(true))),
+        (
+            "serviceConnectConfiguration",
+            request.service_connect_configuration.as_ref().is_some_and(|c| c.enabled == Some(true)),
+        ),
         ("volumeConfigurations", some(request.volume_configurations.as_ref())),
         ("vpcLatticeConfigurations", some(request.vpc_lattice_configurations.as_ref())),
-        ("enableExecuteCommand", request.enable_execute_command == Some(true)),
         ("platformVersion", request.platform_version.as_ref().is_some_and(|version| !version.is_empty())),
         ("role", request.role.as_ref().is_some_and(|role| !role.is_empty())),
     ])
@@ -406,10 +413,12 @@ fn refuse_update(request: &UpdateServiceRequest) -> Result<(), ApiError> {
         ("capacityProviderStrategy", some(request.capacity_provider_strategy.as_ref())),
         ("loadBalancers", some(request.load_balancers.as_ref())),
         ("serviceRegistries", some(request.service_registries.as_ref())),
-        ("serviceConnectConfiguration", request.service_connect_configuration.as_ref().is_some_and(|c| c.enabled == Some(true))),
+        (
+            "serviceConnectConfiguration",
+            request.service_connect_configuration.as_ref().is_some_and(|c| c.enabled == Some(true)),
+        ),
         ("volumeConfigurations", some(request.volume_configurations.as_ref())),
         ("vpcLatticeConfigurations", some(request.vpc_lattice_configurations.as_ref())),
-        ("enableExecuteCommand", request.enable_execute_command == Some(true)),
         ("platformVersion", request.platform_version.as_ref().is_some_and(|version| !version.is_empty())),
     ])
 }

@@ -48,7 +48,8 @@ impl Task {
         self.remember(now, happened);
     }
 
-    fn remember(&mut self, at: Timestamp, happened: Vec<(Option<ContainerName>, String)>) {
+    /// Adds what happened, each to a container or to the task, and cuts what is too long.
+    pub(crate) fn remember(&mut self, at: Timestamp, happened: Vec<(Option<ContainerName>, String)>) {
         for (container, what) in happened {
             let what = what.chars().take(LONGEST).collect();
             self.history.push(Moment { at, container, what });

@@ -11,6 +11,8 @@ mod history;
 mod idempotency;
 mod instance;
 mod network;
+mod pins;
+mod secret;
 mod service;
 mod setting;
 mod task;
@@ -23,8 +25,11 @@ pub use history::Moment;
 pub use idempotency::{ClientToken, ClientTokenKey};
 pub use instance::{Connection, Instance, InstanceStatus};
 pub use network::{Direction, HostLeases, Network, SecurityGroup, SecurityGroupRule};
+pub use pins::{ImagePins, PinKey};
+pub use secret::{RetiredVersion, Secret, SecretKey, SecretVersion};
 pub use service::{
-    RolloutState, SchedulingStrategy, Service, ServiceDeployment, ServiceEvent, ServiceKey, ServiceRevision, ServiceStatus,
+    RolloutState, SchedulingStrategy, Service, ServiceDeployment, ServiceEvent, ServiceKey, ServiceRevision,
+    ServiceStatus,
 };
 pub use setting::{Setting, SettingKey};
 pub use task::{Stop, Task, TaskContainer};

@@ -1,10 +1,8 @@
 //! Services: what they are to be, their deployments, and what happened to them.
 
-use crate::records::{DefinitionKey, Tags};
+use crate::records::{DefinitionKey, PinKey, Tags};
 use longshore_ecs_api::enums::{AvailabilityZoneRebalancing, LaunchType, PropagateTags};
-use longshore_ecs_api::types::{
-    DeploymentConfiguration, NetworkConfiguration, PlacementConstraint, PlacementStrategy,
-};
+use longshore_ecs_api::types::{DeploymentConfiguration, NetworkConfiguration, PlacementConstraint, PlacementStrategy};
 use longshore_model::{ClusterKey, Timestamp};
 use longshore_rollout::Rollout;
 use serde::{Deserialize, Serialize};
@@ -130,6 +128,14 @@ pub struct ServiceDeployment {
     pub is_rollback: bool,
 }
 
+impl ServiceDeployment {
+    /// What names the images that its tasks run.
+    #[must_use]
+    pub fn pins(&self) -> PinKey {
+        PinKey::new(format!("deployment/{}", self.id))
+    }
+}
+
 /// A service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Service {
@@ -156,6 +162,9 @@ pub struct Service {
     pub propagate_tags: Option<PropagateTags>,
     /// Whether its tasks get tags of cluster and service.
     pub managed_tags: bool,
+    /// Whether commands can be executed in its tasks' containers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub execute_command: bool,
     /// Kept and echoed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone_rebalancing: Option<AvailabilityZoneRebalancing>,

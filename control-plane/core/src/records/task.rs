@@ -1,11 +1,11 @@
 //! Tasks.
 
-use crate::records::{DefinitionKey, Moment, Tags};
+use crate::records::{DefinitionKey, Moment, PinKey, Tags};
 use longshore_ecs_api::enums::LaunchType;
 use longshore_ecs_api::types::TaskOverride;
 use longshore_model::{
-    AwsvpcSpec, ClusterKey, ContainerReport, DesiredStatus, EniReport, GroupId, InstanceId, StopCode, TaskId,
-    TaskStatus, Timestamp,
+    AwsvpcSpec, ClusterKey, ContainerName, ContainerReport, DesiredStatus, EniReport, GroupId, InstanceId, StopCode,
+    TaskId, TaskStatus, Timestamp,
 };
 use longshore_sched::{Claim, Held, Usage};
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,9 @@ pub struct Task {
     pub started_by: Option<Arc<str>>,
     /// As requested.
     pub launch_type: LaunchType,
+    /// Whether commands may be executed in it: the request's `enableExecuteCommand`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub execute_command: bool,
     /// Tags.
     #[serde(default, skip_serializing_if = "Tags::is_empty")]
     pub tags: Tags,
@@ -60,6 +63,12 @@ pub struct Task {
     pub claim: Claim,
     /// One for each container of the definition, in its order.
     pub containers: Vec<TaskContainer>,
+    /// Which tasks run the same images as it does; absent for one that was started alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pins: Option<PinKey>,
+    /// Whether only its images are wanted on the host.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pull_only: bool,
     /// What it asks of its interface; absent for network modes without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub awsvpc: Option<Box<AwsvpcSpec>>,
@@ -124,6 +133,18 @@ impl Task {
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.status < TaskStatus::Stopped
+    }
+
+    /// Whose images it runs with, as long as it may have any to get.
+    pub(crate) fn live_pins(&self) -> Option<&PinKey> {
+        self.pins.as_ref().filter(|_| self.is_live())
+    }
+
+    /// Whether a digest that becomes known for a container is news to its agent: the task may still start, and the
+    /// agent has not said that it has the image.
+    pub(crate) fn awaits_image(&self, container: &ContainerName) -> bool {
+        let has = |c: &ContainerReport| c.name == *container && c.image_digest.is_some();
+        self.is_live() && !self.may_have_started && !self.reported.iter().any(has)
     }
 
     /// Ids of the GPUs that its containers were given.

@@ -2,14 +2,20 @@
 
 use longshore_ecs_api::enums::Scope;
 use longshore_ecs_api::types::{self, DockerVolumeConfiguration};
-use longshore_model::{ContainerName, DockerVolume, MountPoint, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom};
+use longshore_model::{
+    ContainerName, DockerVolume, EfsVolume, MountPoint, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom,
+};
 
 pub(super) fn volume(v: &types::Volume) -> Option<VolumeSpec> {
     let path = v.host.as_ref().and_then(|h| h.source_path.clone()).filter(|path| !path.is_empty());
-    let source = match (&v.docker_volume_configuration, path) {
-        (Some(docker), _) => VolumeSource::Docker(docker_volume(docker)),
-        (None, Some(path)) => VolumeSource::Host { path },
-        (None, None) => VolumeSource::Task,
+    let source = match (&v.efs_volume_configuration, &v.docker_volume_configuration, path) {
+        (Some(efs), ..) => VolumeSource::Efs(EfsVolume {
+            file_system: efs.file_system_id.clone().unwrap_or_default(),
+            root_directory: efs.root_directory.clone().filter(|path| !path.is_empty()).unwrap_or_else(|| "/".into()),
+        }),
+        (None, Some(docker), _) => VolumeSource::Docker(docker_volume(docker)),
+        (None, None, Some(path)) => VolumeSource::Host { path },
+        (None, None, None) => VolumeSource::Task,
     };
     Some(VolumeSpec { name: v.name.clone()?, source })
 }

@@ -64,8 +64,12 @@ impl Controller {
         loop {
             let now = self.core.inner().clock.now();
             due.extend(timers.extract_if(.., |_, at| *at <= now).map(|(key, _)| key));
-            let ready: Vec<ServiceKey> =
-                due.iter().filter(|key| !busy.contains(*key)).take(AT_ONCE.saturating_sub(busy.len())).cloned().collect();
+            let ready: Vec<ServiceKey> = due
+                .iter()
+                .filter(|key| !busy.contains(*key))
+                .take(AT_ONCE.saturating_sub(busy.len()))
+                .cloned()
+                .collect();
             for key in ready {
                 due.remove(&key);
                 busy.insert(key.clone());

@@ -2,7 +2,7 @@
 
 use crate::commands::{Launch, NewTask, Target, task_tags};
 use crate::needs::needs;
-use crate::ops::{network, run};
+use crate::ops::{exec, network, run};
 use crate::records::{Service, ServiceDeployment, ServiceRevision};
 use crate::state::{HostState, State};
 use longshore_ecs_api::ApiError;
@@ -27,7 +27,8 @@ pub(crate) fn launch(
     let revision = &deployment.revision;
     let definition = state.definition(&revision.definition);
     let definition = definition.ok_or_else(|| ApiError::client("TaskDefinition not found."))?;
-    let interfaces = network::interfaces(state, &service.key.cluster, definition, revision.network.as_deref().cloned())?;
+    let interfaces =
+        network::interfaces(state, &service.key.cluster, definition, revision.network.as_deref().cloned())?;
     let needs = needs(&definition.body, None)?;
     let request = request(state, service, revision, needs.claim, count)?;
     let containers = definition.body.container_definitions.as_ref().map_or(0, Vec::len);
@@ -37,7 +38,10 @@ pub(crate) fn launch(
         overrides: None,
         started_by: Some(Arc::clone(&deployment.id)),
         launch_type: revision.launch_type.clone(),
+        execute_command: service.execute_command,
         tags: task_tags(service, &definition.tags),
+        pins: Some(deployment.pins()),
+        pull_only: false,
         ids: (0..count).map(|_| NewTask::random(containers)).collect(),
         interfaces,
         gpus: needs.gpus,
@@ -58,6 +62,8 @@ fn request(
     let definition = definition.ok_or_else(|| ApiError::client("TaskDefinition not found."))?;
     let required = definition.body.requires_attributes.iter().flatten();
     let required = required.filter_map(|a| Some(Attribute { name: a.name.clone()?, value: a.value.clone() }));
+    let exec = service.execute_command.then(|| Attribute { name: exec::CAPABILITY.to_owned(), value: None });
+    let required = required.chain(exec);
     let mut strategies = run::strategies(service.strategies.clone())?;
     if strategies.is_empty() {
         // ECS: over zones, and there over hosts.
@@ -108,6 +114,8 @@ pub(super) fn daemon_targets(state: &State, service: &Service, revision: &Servic
                 | Reason::Memory(_)
                 | Reason::Port { .. }
                 | Reason::Gpu(_)
+                | Reason::DiskShort(_)
+                | Reason::Disk(_)
                 | Reason::Interface(_),
             ) => true,
         }
@@ -119,7 +127,8 @@ pub(super) fn daemon_targets(state: &State, service: &Service, revision: &Servic
 pub(crate) fn daemon_count(state: &State, service: &Service) -> u32 {
     let Some(primary) = service.deployments.first() else { return 0 };
     let group = service.key.group();
-    let counts = |host: &&Arc<HostState>| host.view.status == HostStatus::Active || host.view.usage.group_count(&group) > 0;
+    let counts =
+        |host: &&Arc<HostState>| host.view.status == HostStatus::Active || host.view.usage.group_count(&group) > 0;
     let count = daemon_targets(state, service, &primary.revision).iter().filter(counts).count();
     u32::try_from(count).unwrap_or(u32::MAX)
 }

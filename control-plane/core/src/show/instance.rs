@@ -9,7 +9,8 @@ use longshore_ecs_api::types::{
     VersionInfo,
 };
 use longshore_model::arn::Resource;
-use longshore_model::{AccountId, NetworkHealth};
+use longshore_model::health::CONTAINER_RUNTIME;
+use longshore_model::{AccountId, CheckResult, CheckStatus, InstanceHealth, NetworkHealth};
 use std::collections::BTreeSet;
 
 /// What of an instance is shown beside what always is.
@@ -37,8 +38,14 @@ impl InstanceShow {
     }
 }
 
-/// A container instance.
-pub(crate) fn instance(account: &AccountId, state: &State, host: &HostState, show: InstanceShow) -> ContainerInstance {
+/// A container instance; `known` is what its agent said last.
+pub(crate) fn instance(
+    account: &AccountId,
+    state: &State,
+    host: &HostState,
+    show: InstanceShow,
+    known: Option<&InstanceHealth>,
+) -> ContainerInstance {
     let record = &*host.record;
     let versions = &record.facts.versions;
     let text = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
@@ -66,7 +73,7 @@ pub(crate) fn instance(account: &AccountId, state: &State, host: &HostState, sho
         registered_at: Some(time(record.registered_at)),
         attachments: Some(Vec::new()),
         tags: Some(if show.tags { tags(&record.tags) } else { Vec::new() }),
-        health_status: show.health.then(|| health(host)),
+        health_status: show.health.then(|| health(host, known)),
         agent_update_status: None,
         capacity_provider_name: None,
         gpu_devices: None,
@@ -74,14 +81,19 @@ pub(crate) fn instance(account: &AccountId, state: &State, host: &HostState, sho
     }
 }
 
-/// Why it cannot give tasks interfaces, when it should. ECS has no other place for it.
+/// Why it should be given no task for its disk, and why it cannot give tasks interfaces, when it should. ECS has no
+/// other place for it.
 fn status_reason(state: &State, host: &HostState) -> Option<String> {
-    match state.network_health(host)? {
-        NetworkHealth::Ready => None,
-        NetworkHealth::Degraded { reason } => {
-            host.record.status.is_registered().then(|| format!("Task networking is not available: {reason}"))
-        }
+    if !host.record.status.is_registered() {
+        return None;
     }
+    let disk = host.view.disk.as_ref().and_then(|disk| disk.status.short.clone());
+    let network = match state.network_health(host) {
+        None | Some(NetworkHealth::Ready) => None,
+        Some(NetworkHealth::Degraded { reason }) => Some(format!("Task networking is not available: {reason}")),
+    };
+    let all: Vec<String> = disk.into_iter().chain(network).collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }
 
 /// An instance's attributes, by name.
@@ -109,13 +121,17 @@ fn registered(host: &HostState) -> Vec<ApiResource> {
         set("PORTS", ports(&offer.reserved_tcp)),
         set("PORTS_UDP", ports(&offer.reserved_udp)),
     ];
+    // ECS has no such resource; its clients read the list by names.
+    if offer.disk_mib > 0 {
+        all.push(integer("DISK", offer.disk_mib.into()));
+    }
     if !offer.gpu_ids.is_empty() {
         all.push(set("GPU", offer.gpu_ids.clone()));
     }
     all
 }
 
-/// CPU, memory and GPUs that are free; ports that are not, as ECS has it.
+/// CPU, memory, disk and GPUs that are free; ports that are not, as ECS has it.
 fn remaining(host: &HostState) -> Vec<ApiResource> {
     let (offer, usage) = (&host.view.offer, &host.view.usage);
     let ports = |reserved: &BTreeSet<u16>, used: &[u16]| {
@@ -128,6 +144,9 @@ fn remaining(host: &HostState) -> Vec<ApiResource> {
         set("PORTS", ports(&offer.reserved_tcp, usage.tcp())),
         set("PORTS_UDP", ports(&offer.reserved_udp, usage.udp())),
     ];
+    if offer.disk_mib > 0 {
+        all.push(integer("DISK", host.view.free_disk_mib()));
+    }
     if !offer.gpu_ids.is_empty() {
         let free = offer.gpu_ids.iter().filter(|id| !usage.gpu_ids().contains(id));
         all.push(set("GPU", free.cloned().collect()));
@@ -157,18 +176,52 @@ fn set(name: &str, value: Vec<String>) -> ApiResource {
     }
 }
 
-/// What is known of a host's health: whether its agent is there.
-fn health(host: &HostState) -> ContainerInstanceHealthStatus {
-    let (state, since) = match host.record.connection {
-        Connection::Connected { since, .. } => (InstanceHealthCheckState::Ok, since),
-        Connection::Disconnected { since } => (InstanceHealthCheckState::Impaired, since),
+/// A host's health: whether its agent is there, and what that found, which holds while it is.
+fn health(host: &HostState, known: Option<&InstanceHealth>) -> ContainerInstanceHealthStatus {
+    let (connectivity, since, reason) = match host.record.connection {
+        Connection::Connected { since, .. } => (CheckStatus::Ok, since, None),
+        Connection::Disconnected { since } => {
+            (CheckStatus::Impaired, since, Some(format!("its agent has not been heard since {since}")))
+        }
     };
-    let check = InstanceHealthCheckResult {
-        r#type: Some(InstanceHealthCheckType::AgentConnectivity),
-        status: Some(state.clone()),
-        last_updated: Some(time(since)),
-        last_status_change: Some(time(since)),
-        ..InstanceHealthCheckResult::default()
+    let own = CheckResult {
+        check: InstanceHealthCheckType::AgentConnectivity.as_str().to_owned(),
+        status: connectivity,
+        reason: reason.clone(),
+        checked_at: since,
+        changed_at: since,
     };
-    ContainerInstanceHealthStatus { overall_status: Some(state), details: Some(vec![check]) }
+    let nothing = |status| CheckResult {
+        check: CONTAINER_RUNTIME.to_owned(),
+        status,
+        reason: reason.clone().or_else(|| Some("its agent has not said anything of it yet".to_owned())),
+        checked_at: since,
+        changed_at: since,
+    };
+    let mut checks = vec![own];
+    match (connectivity, known) {
+        (CheckStatus::Ok, Some(known)) => checks.extend(known.checks.iter().cloned()),
+        (CheckStatus::Ok, None) => checks.push(nothing(CheckStatus::Initializing)),
+        (CheckStatus::Initializing | CheckStatus::InsufficientData | CheckStatus::Impaired, _) => {
+            checks.push(nothing(CheckStatus::InsufficientData));
+        }
+    }
+    let overall = checks.iter().map(|check| check.status).max();
+    let details = checks.into_iter().map(|check| InstanceHealthCheckResult {
+        r#type: Some(InstanceHealthCheckType::from(check.check.as_str())),
+        status: Some(api_status(check.status)),
+        status_reason: check.reason,
+        last_updated: Some(time(check.checked_at)),
+        last_status_change: Some(time(check.changed_at)),
+    });
+    ContainerInstanceHealthStatus { overall_status: overall.map(api_status), details: Some(details.collect()) }
+}
+
+const fn api_status(status: CheckStatus) -> InstanceHealthCheckState {
+    match status {
+        CheckStatus::Ok => InstanceHealthCheckState::Ok,
+        CheckStatus::Initializing => InstanceHealthCheckState::Initializing,
+        CheckStatus::InsufficientData => InstanceHealthCheckState::InsufficientData,
+        CheckStatus::Impaired => InstanceHealthCheckState::Impaired,
+    }
 }

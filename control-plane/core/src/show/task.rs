@@ -5,10 +5,12 @@ use crate::needs::container_override;
 use crate::records::{Connection, Moment, Task, TaskContainer};
 use crate::show::{arn_in, tags, time};
 use crate::state::State;
-use longshore_ecs_api::enums::{Connectivity, HealthStatus as ApiHealth, TaskStopCode, TransportProtocol};
+use longshore_ecs_api::enums::{
+    Connectivity, HealthStatus as ApiHealth, ManagedAgentName, TaskStopCode, TransportProtocol,
+};
 use longshore_ecs_api::types::{
-    self, Attachment, Attribute, Container, ContainerDefinition, ContainerOverride, KeyValuePair, NetworkBinding,
-    NetworkInterface, TaskOverride,
+    self, Attachment, Attribute, Container, ContainerDefinition, ContainerOverride, EphemeralStorage, KeyValuePair,
+    ManagedAgent, NetworkBinding, NetworkInterface, TaskOverride,
 };
 use longshore_model::arn::Resource;
 use longshore_model::{AccountId, Arn, ContainerReport, ContainerStatus, HealthStatus, Protocol};
@@ -78,7 +80,7 @@ pub(crate) fn task(account: &AccountId, state: &State, task: &Task, with: With) 
         created_at: Some(time(task.created_at)),
         desired_status: Some(task.desired.as_str().to_owned()),
         last_status: Some(task.status.as_str().to_owned()),
-        enable_execute_command: Some(false),
+        enable_execute_command: Some(task.execute_command),
         group: Some(task.group.to_string()),
         health_status: Some(health(task, defined)),
         inference_accelerators: Some(Vec::new()),
@@ -96,7 +98,9 @@ pub(crate) fn task(account: &AccountId, state: &State, task: &Task, with: With) 
         tags: Some(if with.tags { tags(&task.tags) } else { Vec::new() }),
         version: Some(i64::try_from(task.version).unwrap_or(i64::MAX)),
         capacity_provider_name: None,
-        ephemeral_storage: None,
+        ephemeral_storage: (task.claim.disk_mib > 0).then(|| EphemeralStorage {
+            size_in_gi_b: Some(i32::try_from(task.claim.disk_mib / 1024).unwrap_or(i32::MAX)),
+        }),
         fargate_ephemeral_storage: None,
         platform_family: None,
         platform_version: None,
@@ -133,8 +137,19 @@ fn container(account: &AccountId, task: &Task, c: &ContainerDefinition, given: &
         memory_reservation: number(over.and_then(|o| o.memory_reservation).or(c.memory_reservation)),
         gpu_ids: Some(given.gpu_ids.clone()).filter(|ids| !ids.is_empty()),
         gpu_sharing_strategy: None,
-        managed_agents: None,
+        managed_agents: task.execute_command.then(|| vec![managed_agent(task, status)]),
         neuron_device_ids: None,
+    }
+}
+
+/// What executes commands in a container. ECS has one in each; here it is the host's agent, which is there as long as
+/// the container runs.
+fn managed_agent(task: &Task, status: ContainerStatus) -> ManagedAgent {
+    ManagedAgent {
+        name: Some(ManagedAgentName::ExecuteCommandAgent),
+        last_status: Some(status.as_str().to_owned()),
+        last_started_at: task.started_at.map(time).filter(|_| status == ContainerStatus::Running),
+        reason: None,
     }
 }
 

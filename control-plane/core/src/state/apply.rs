@@ -1,7 +1,7 @@
 //! How a change becomes part of a state: the record, its indexes, and the sums it counts in, in one place.
 
 use crate::change::Change;
-use crate::records::{Cluster, ClusterStatus, Definition, DefinitionStatus, Instance, InstanceStatus, Task};
+use crate::records::{Cluster, ClusterStatus, Definition, DefinitionStatus, Instance, InstanceStatus, Secret, Task};
 use crate::state::host::is_pending;
 use crate::state::{ClusterState, Family, Grave, HostState, JoinedBy, State, TaskSet, Touched};
 use longshore_model::{ClusterKey, DesiredStatus, Generation, InstanceId, TaskId};
@@ -30,12 +30,26 @@ impl State {
                 self.activation_regions.remove(&key.id);
                 self.activations.remove(key);
             }
+            Change::Secret(secret) => {
+                let old = self.secrets.insert(secret.key.clone(), Arc::clone(secret));
+                self.bury_secret(old.as_deref(), false);
+                self.bury_secret(Some(secret), true);
+            }
+            Change::ForgetSecret(key) => {
+                let old = self.secrets.remove(key);
+                self.bury_secret(old.as_deref(), false);
+            }
             Change::Network(network) => self.put_network(network),
             Change::SecurityGroup(group) => self.put_security_group(group, touched),
             Change::ForgetSecurityGroup(id) => self.forget_security_group(*id),
             Change::Leases(leases) => self.put_leases(leases, touched),
             Change::ForgetLeases(id) => self.forget_leases(*id, touched),
             Change::NetworkStatus(id, status) => self.put_network_status(*id, status),
+            Change::DiskStatus(id, status) => {
+                if let Some(host) = self.host_mut(*id) {
+                    host.set_disk(Arc::clone(status));
+                }
+            }
             Change::Cluster(cluster) => self.put_cluster(cluster),
             Change::ForgetCluster(key) => {
                 if let Some(old) = self.clusters.remove(key) {
@@ -55,6 +69,8 @@ impl State {
             }
             Change::Instance(instance) => self.put_instance(instance, touched),
             Change::ForgetInstance(id) => self.forget_instance(*id, touched),
+            Change::Pins(pins) => self.put_pins(pins, touched),
+            Change::ForgetPins(key) => self.forget_pins(key),
             Change::Service(record) => self.put_service(record, touched),
             Change::ForgetService(key) => self.forget_service(key),
             Change::ServiceEvent(event) => self.put_service_event(event),
@@ -120,6 +136,12 @@ impl State {
         match record.status {
             ClusterStatus::Active => {}
             ClusterStatus::Inactive { since } => self.bury((since, Grave::Cluster(record.key.clone())), bury),
+        }
+    }
+
+    fn bury_secret(&mut self, secret: Option<&Secret>, bury: bool) {
+        if let Some((at, key)) = secret.and_then(|secret| Some((secret.deletes_at?, secret.key.clone()))) {
+            self.bury((at, Grave::Secret(key)), bury);
         }
     }
 
@@ -227,6 +249,7 @@ impl State {
             self.count(task);
         }
         self.follow_task(old.as_deref(), Some(task), touched);
+        self.follow_pins(old.as_deref(), Some(task));
         self.stir_service(&task.cluster, &task.group, touched);
         if old.is_some_and(|old| old.is_live()) && !task.is_live() {
             touched.rooms.insert(task.cluster.clone());
@@ -241,6 +264,7 @@ impl State {
         self.unlist(&task);
         self.uncount(&task);
         self.follow_task(Some(&task), None, touched);
+        self.follow_pins(Some(&task), None);
         if let Some(users) = self.definition_users.get_mut(&task.definition) {
             *users -= 1;
             if *users == 0 {
@@ -292,7 +316,9 @@ impl State {
 }
 
 /// What services want to know of a host.
-fn hosting(record: &Instance) -> (InstanceStatus, bool, &longshore_model::HostFacts, &BTreeMap<String, Option<String>>) {
+fn hosting(
+    record: &Instance,
+) -> (InstanceStatus, bool, &longshore_model::HostFacts, &BTreeMap<String, Option<String>>) {
     (record.status, record.is_connected(), &record.facts, &record.custom_attributes)
 }
 
@@ -304,7 +330,8 @@ fn joined_by(record: &Instance) -> Option<JoinedBy> {
 /// What an agent is told of a task; `None` when the task is not part of its assignment.
 ///
 /// Whether a start is still possible is told too, and does not count: it only changes after the agent itself
-/// said something, and a complete assignment carries it to an agent that has forgotten.
+/// said something, and a complete assignment carries it to an agent that has forgotten. Digests of images are told with
+/// the pins that they come from (`State::put_pins`).
 fn assigned(task: Option<&Task>) -> Option<DesiredStatus> {
     task.filter(|task| task.is_live()).map(|task| task.desired)
 }

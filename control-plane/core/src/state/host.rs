@@ -1,8 +1,8 @@
 //! A container instance with what its tasks hold of it.
 
 use crate::records::{HostLeases, Instance, InstanceStatus, Task};
-use longshore_model::{Attribute, Generation, GroupId, InstanceId, NetworkStatus, TaskId, TaskStatus};
-use longshore_sched::{Host, HostStatus, Offer, Usage};
+use longshore_model::{Attribute, DiskStatus, Generation, GroupId, InstanceId, NetworkStatus, TaskId, TaskStatus};
+use longshore_sched::{Disk, Host, HostStatus, Offer, Usage};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -41,6 +41,7 @@ impl HostState {
             running_tasks: 0,
             pending_tasks: 0,
             interfaces: 0,
+            disk: None,
         };
         let mut host = Self {
             record: Arc::clone(&record),
@@ -72,10 +73,19 @@ impl HostState {
         };
         self.view.connected = record.is_connected();
         let same_offer = self.record.facts == record.facts && self.record.custom_attributes == record.custom_attributes;
+        if self.record.connection != record.connection {
+            // A new session says it anew, if its agent looks at all.
+            self.view.disk = None;
+        }
         if !same_offer {
             self.view.offer = Arc::new(offer(&record));
         }
         self.record = record;
+        self.epoch += 1;
+    }
+
+    pub(super) fn set_disk(&mut self, status: Arc<DiskStatus>) {
+        self.view.disk = Some(Disk { status, held_mib: self.view.usage.disk_mib() });
         self.epoch += 1;
     }
 

@@ -8,6 +8,7 @@ mod apply;
 mod cluster;
 mod host;
 mod network;
+mod pins;
 mod service;
 mod sets;
 #[cfg(test)]
@@ -24,7 +25,7 @@ pub use view::NetworkView;
 use crate::agent::JoinKey;
 use crate::records::{
     AccessKey, Account, Activation, ActivationKey, ClientToken, ClientTokenKey, Definition, DefinitionKey, FamilyKey,
-    ServiceKey, Setting, SettingKey, Task,
+    Secret, SecretKey, ServiceKey, Setting, SettingKey, Task,
 };
 use imbl::{HashMap, OrdMap, OrdSet};
 use longshore_model::{ClusterKey, DesiredStatus, Generation, InstanceId, TaskId, Timestamp};
@@ -49,6 +50,7 @@ pub struct State {
     settings: OrdMap<SettingKey, Arc<Setting>>,
     activations: OrdMap<ActivationKey, Arc<Activation>>,
     activation_regions: HashMap<String, ActivationKey>,
+    secrets: OrdMap<SecretKey, Arc<Secret>>,
     clusters: OrdMap<ClusterKey, Arc<ClusterState>>,
     instance_clusters: HashMap<InstanceId, ClusterKey>,
     /// Registered instances by how they joined.
@@ -58,6 +60,7 @@ pub struct State {
     doomed_definitions: OrdSet<DefinitionKey>,
     services: service::Services,
     tasks: HashMap<TaskId, Arc<Task>>,
+    pins: pins::Pins,
     task_sets: HashMap<(TaskSet, DesiredStatus), OrdSet<TaskId>>,
     client_tokens: OrdMap<ClientTokenKey, Arc<ClientToken>>,
     graves: OrdSet<(Timestamp, Grave)>,
@@ -144,6 +147,17 @@ impl State {
     /// All activations, by region and id.
     pub fn activations(&self) -> impl Iterator<Item = &Arc<Activation>> {
         self.activations.values()
+    }
+
+    /// A secret, whether or not its deletion was asked for; one whose time is over may still be here.
+    #[must_use]
+    pub fn secret(&self, key: &SecretKey) -> Option<&Arc<Secret>> {
+        self.secrets.get(key)
+    }
+
+    /// All secrets from `first` on, by region and name.
+    pub fn secrets_from(&self, first: &SecretKey) -> impl Iterator<Item = &Arc<Secret>> {
+        self.secrets.range(first.clone()..).map(|(_, secret)| secret)
     }
 
     /// A cluster with its instances, deleted ones included while they are remembered.

@@ -1,6 +1,6 @@
 //! What tasks are listed by, and what the sweeper looks at.
 
-use crate::records::{ClientTokenKey, ServiceKey, Task};
+use crate::records::{ClientTokenKey, SecretKey, ServiceKey, Task};
 use longshore_model::{ClusterKey, InstanceId, TaskId};
 use std::sync::Arc;
 
@@ -59,4 +59,6 @@ pub(crate) enum Grave {
     Service(ServiceKey),
     /// To be forgotten at that time.
     ClientToken(ClientTokenKey),
+    /// To be deleted for good at that time.
+    Secret(SecretKey),
 }

@@ -3,7 +3,7 @@
 
 mod network;
 
-use crate::agent::{AgentHello, JoinKey, SessionId};
+use crate::agent::{AgentHello, JoinKey, SessionId, Unavailable};
 use crate::change::Change;
 use crate::command::{Command, Effects, Tx};
 use crate::commands::{
@@ -12,7 +12,7 @@ use crate::commands::{
     StopTask, Sweep, Target, plan,
 };
 use crate::needs::needs;
-use crate::records::{Activation, DefinitionKey, FamilyKey, Stop, Tags, Task};
+use crate::records::{Activation, DefinitionKey, FamilyKey, ImagePins, PinKey, Stop, Tags, Task};
 use crate::state::{Grave, NetworkView, State, TaskSet, Touched};
 use crate::token::JoinToken;
 use longshore_ecs_api::enums::{LaunchType, NetworkMode, ResourceType, TransportProtocol};
@@ -84,6 +84,28 @@ enum Step {
         secs: u16,
     },
     Network(NetworkStep),
+    /// The deployment goes on, or is over.
+    Hold(bool),
+}
+
+/// What a deployment does at its beginning and its end.
+struct Hold(bool);
+
+impl Command for Hold {
+    const NAME: &'static str = "Hold";
+    type Reply = ();
+    type Error = Unavailable;
+
+    fn apply(self, tx: &mut Tx<'_>) -> Result<(), Unavailable> {
+        let key = deployment();
+        let known = tx.state().pins(&key).map(|pins| pins.digests.clone()).unwrap_or_default();
+        tx.change(Change::Pins(Arc::new(ImagePins { key, digests: known, held: self.0 })));
+        Ok(())
+    }
+}
+
+fn deployment() -> PinKey {
+    PinKey::new("deployment")
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -107,6 +129,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (any::<u8>(), reports()).prop_map(|(host, reports)| Step::Report { host, reports }),
         3 => any::<u16>().prop_map(|secs| Step::Later { secs }),
         12 => network::step().prop_map(Step::Network),
+        1 => any::<bool>().prop_map(Step::Hold),
     ]
 }
 
@@ -224,7 +247,10 @@ impl Lab {
     fn reports(&self, reports: &[(u8, u8, u8)]) -> Vec<TaskReport> {
         let report = |(task, version, status): &(u8, u8, u8)| {
             let task = self.task(*task)?;
-            let report = report(task.id, (*version).into(), TaskStatus::ALL[usize::from(*status)]);
+            let mut report = report(task.id, (*version).into(), TaskStatus::ALL[usize::from(*status)]);
+            let digest = || format!("sha256:{:064x}", version % 4);
+            report.containers[0].image_digest = (version % 4 > 0).then(digest);
+            report.containers[0].runtime_id = (version % 8 > 1).then(|| "c0ffee".to_owned());
             Some(TaskReport { eni: self.eni(&task, *version), ..report })
         };
         reports.iter().filter_map(report).collect()
@@ -242,6 +268,7 @@ impl Lab {
             _ => (Vec::new(), Vec::new()),
         };
         Some(Launch {
+            execute_command: false,
             cluster,
             definition: key.clone(),
             overrides: None,
@@ -249,6 +276,13 @@ impl Lab {
             launch_type: if how == 4 { LaunchType::External } else { LaunchType::Ec2 },
             tags: Tags::new(),
             ids: (0..count).map(|_| NewTask::random(containers)).collect(),
+            // Of one or of several, as a request's are; some of a deployment, which come again.
+            pins: match how {
+                1 | 2 => Some(PinKey::new(format!("run/{}", self.revision))),
+                3 => Some(deployment()),
+                _ => None,
+            },
+            pull_only: false,
             interfaces: self.interfaces(definition, how),
             gpus: needs.gpus,
             request: Request {
@@ -309,7 +343,17 @@ impl Lab {
                     let enis = reports.iter().filter_map(|report| report.eni.as_ref());
                     let attached = enis.filter(|eni| eni.attached).map(|eni| eni.id).collect();
                     let hello = AgentHello { facts, applied: Generation(0), observed: reports };
-                    if self.run(Connect { instance, session, process: self.process, hello, attached, healthy_after: HEALTHY_AFTER }).is_ok() {
+                    if self
+                        .run(Connect {
+                            instance,
+                            session,
+                            process: self.process,
+                            hello,
+                            attached,
+                            healthy_after: HEALTHY_AFTER,
+                        })
+                        .is_ok()
+                    {
                         self.sessions.insert(instance, session);
                     }
                 }
@@ -367,6 +411,7 @@ impl Lab {
                 }
             }
             Step::Network(step) => self.network_step(step),
+            Step::Hold(goes_on) => drop(self.run(Hold(goes_on))),
             Step::Later { secs } => {
                 self.now = self.now.after(Duration::from_secs(secs.into()));
                 let due = Sweep::find(&self.state, self.now, RETENTION);
@@ -378,6 +423,7 @@ impl Lab {
     fn check(&mut self) -> Result<(), TestCaseError> {
         self.check_hosts()?;
         self.check_network()?;
+        self.check_pins()?;
         self.check_nothing_is_undone()
     }
 
@@ -426,6 +472,30 @@ impl Lab {
                     DesiredStatus::Stopped => DesiredStatus::Running,
                 };
                 prop_assert!(!listed(other));
+            }
+        }
+        Ok(())
+    }
+
+    /// A digest that became known stays as long as anything refers to it, and reaches who waits for it.
+    fn check_pins(&self) -> Result<(), TestCaseError> {
+        let app = ContainerName::new("app").expect("a name");
+        let digest = |state: &State, key: &PinKey| state.pins(key).and_then(|pins| pins.digests.get(&app).cloned());
+        let live = |state: &State, key: &PinKey| state.tasks.values().any(|task| task.live_pins() == Some(key));
+        let run = (0..=self.revision).map(|n| PinKey::new(format!("run/{n}")));
+        for key in run.chain([deployment()]) {
+            let Some(pins) = self.state.pins(&key) else { continue };
+            prop_assert_eq!(self.state.are_idle(&key), !pins.held && !live(&self.state, &key), "{}", key);
+        }
+        let Some(before) = self.past.last() else { return Ok(()) };
+        for task in self.state.tasks.values() {
+            let Some(key) = &task.pins else { continue };
+            let (was, is) = (digest(before, key), digest(&self.state, key));
+            let used = live(before, key) && live(&self.state, key);
+            prop_assert!(!used || was.is_none() || was == is, "{}: {:?}, then {:?}", key, was, is);
+            let generation = |state: &State| state.host(task.instance).map(|host| host.generation);
+            if task.awaits_image(&app) && was != is && is.is_some() && before.task(task.id).is_some() {
+                prop_assert!(generation(&self.state) > generation(before), "{} is not told", task.id);
             }
         }
         Ok(())
@@ -481,6 +551,7 @@ fn same(a: &State, b: &State) -> Result<(), TestCaseError> {
     prop_assert_eq!(&a.definition_users, &b.definition_users);
     prop_assert_eq!(&a.doomed_definitions, &b.doomed_definitions);
     prop_assert_eq!(&a.tasks, &b.tasks);
+    prop_assert_eq!(&a.pins, &b.pins);
     prop_assert_eq!(&a.task_sets, &b.task_sets);
     prop_assert_eq!(&a.client_tokens, &b.client_tokens);
     prop_assert_eq!(&a.graves, &b.graves);
@@ -606,12 +677,17 @@ fn random_steps_do_reach_everything() {
     use proptest::strategy::ValueTree as _;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let (mut tasks, mut stopped, mut inactive, mut forgotten) = (0, 0, 0, 0);
+    let (mut pinned, mut told) = (0, 0);
     for _ in 0..40 {
         let steps = prop::collection::vec(step(), 100).new_tree(&mut runner).expect("steps").current();
         let mut lab = Lab::new();
         for step in steps {
             lab.step(step);
             lab.check().expect("holds");
+            let awaits = |t: &&Arc<Task>| t.reported.is_empty() && t.is_live();
+            let known = |t: &Arc<Task>| t.pins.as_ref().and_then(|key| lab.state.pins(key)).is_some();
+            told += lab.state.tasks.values().filter(awaits).filter(|t| known(t)).count();
+            pinned += usize::from(lab.state.pins(&deployment()).is_some_and(|pins| !pins.digests.is_empty()));
         }
         lab.check_store().expect("holds");
         tasks += lab.seen.len();
@@ -619,5 +695,6 @@ fn random_steps_do_reach_everything() {
         forgotten += lab.seen.keys().filter(|id| lab.state.task(**id).is_none()).count();
         inactive += lab.state.graves().filter(|(_, grave)| matches!(grave, Grave::Instance(_))).count();
     }
+    assert!(pinned > 100 && told > 20, "{pinned} {told}");
     assert!(tasks > 200 && stopped > 20 && forgotten > 5 && inactive > 2, "{tasks} {stopped} {forgotten} {inactive}");
 }

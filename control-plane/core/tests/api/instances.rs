@@ -5,7 +5,7 @@ use longshore_core::{AgentHello, ConnectError, JoinError, JoinKey, JoinToken, Re
 use longshore_ecs_api::Operation as Op;
 use longshore_ecs_api::ssm::SsmOperation;
 use longshore_model::{
-    Attribute, ClusterName, Generation, HostFacts, InstanceId, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES,
+    Attribute, ClusterName, DiskStatus, Generation, HostFacts, InstanceId, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES,
     MAX_HOST_TEXT_CHARS, TaskStatus,
 };
 use serde_json::{Value, json};
@@ -408,4 +408,51 @@ async fn attributes_go_on_page_by_page() {
     }
     assert_eq!(found, all);
     assert_eq!(found.len(), 5 * facts(1, 1).attributes.len());
+}
+
+#[tokio::test]
+async fn disk_is_shown_reserved_and_short_as_the_agent_says() {
+    let world = World::new().await;
+    world.cluster("default").await;
+    let mut facts = facts(2048, 2048);
+    facts.resources.disk_mib = 10_240;
+    let mut agent = world.host("default", facts).await;
+    let definition = json!({"family": "writes", "ephemeralStorage": {"sizeInGiB": 4}, "containerDefinitions": [
+        {"name": "main", "image": "busybox", "memory": 64}]});
+    world.ok(Op::RegisterTaskDefinition, definition).await;
+    let seen = async |agent: &Agent| {
+        let answer = world.ok(Op::DescribeContainerInstances, json!({"containerInstances": [agent.arn]})).await;
+        let instance = answer["containerInstances"][0].clone();
+        let of = |which: &str| {
+            let all = instance[which].as_array().unwrap();
+            all.iter().find(|r| r["name"] == "DISK").unwrap()["integerValue"].as_i64().unwrap()
+        };
+        (of("registeredResources"), of("remainingResources"), instance["statusReason"].clone())
+    };
+    assert_eq!(seen(&agent).await, (10_240, 10_240, json!(null)));
+    let task = world.ok(Op::RunTask, json!({"taskDefinition": "writes"})).await["tasks"][0].clone();
+    assert_eq!(task["ephemeralStorage"], json!({"sizeInGiB": 4}));
+    assert_eq!(seen(&agent).await, (10_240, 6144, json!(null)));
+
+    let say = async |agent: &Agent, free_mib: u32, short: Option<&str>| {
+        let status = DiskStatus { free_mib, short: short.map(str::to_owned) };
+        world.core.disk_status(agent.instance, agent.session, status).await.unwrap();
+    };
+    say(&agent, 5000, None).await;
+    assert_eq!(seen(&agent).await.1, 5000);
+    let more = json!({"taskDefinition": "writes", "overrides": {"ephemeralStorage": {"sizeInGiB": 5}}});
+    let answer = world.ok(Op::RunTask, more.clone()).await;
+    assert_eq!(answer["failures"][0]["reason"], "RESOURCE:DISK");
+    assert_eq!(answer["failures"][0]["detail"], "needs 5120 MiB of disk, has 5000 of 10240 free");
+    say(&agent, 6000, Some("it is full")).await;
+    assert_eq!(seen(&agent).await.2, "it is full");
+    let answer = world.ok(Op::RunTask, more.clone()).await;
+    assert_eq!(answer["failures"][0]["detail"], "it is full");
+    // What one session said does not count for the next.
+    agent.connect(Vec::new()).await;
+    assert_eq!(seen(&agent).await, (10_240, 6144, json!(null)));
+    let answer = world.ok(Op::RunTask, more).await;
+    assert_eq!(answer["tasks"][0]["ephemeralStorage"], json!({"sizeInGiB": 5}));
+    let text = world.err(Op::RunTask, json!({"taskDefinition": "writes", "overrides": {"ephemeralStorage": {}}})).await;
+    assert_eq!(text, "InvalidParameterException: overrides.ephemeralStorage.sizeInGiB should not be null.");
 }

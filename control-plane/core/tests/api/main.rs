@@ -6,8 +6,11 @@
 mod clusters;
 mod definitions;
 mod durability;
+mod exec;
+mod images;
 mod instances;
 mod network;
+mod secrets;
 mod services;
 mod specs;
 mod tasks;

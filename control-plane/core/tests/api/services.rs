@@ -311,7 +311,10 @@ async fn bad_input_changes_nothing_and_names_the_field() {
         (json!({"deploymentConfiguration": {"strategy": "CANARY"}}), "deploymentConfiguration.strategy CANARY"),
         (json!({"healthCheckGracePeriodSeconds": -5}), "healthCheckGracePeriodSeconds must not be negative."),
         (json!({"placementStrategy": [{"type": "spread", "field": "mood"}]}), "placementStrategy.field"),
-        (json!({"placementConstraints": [{"type": "memberOf", "expression": "(("}]}), "placementConstraints.expression"),
+        (
+            json!({"placementConstraints": [{"type": "memberOf", "expression": "(("}]}),
+            "placementConstraints.expression",
+        ),
         (json!({"loadBalancers": [{"containerName": "app", "containerPort": 80}]}), "loadBalancers is not supported"),
         (json!({"launchType": "FARGATE"}), "launch"),
         (json!({"networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}}), "Network Configuration"),

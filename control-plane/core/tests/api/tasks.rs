@@ -322,6 +322,24 @@ async fn overrides_reach_the_agent_and_what_is_wrong_with_them_is_told() {
         app.environment.iter().map(|v| (v.name.as_str(), v.value.as_str())).collect();
     assert_eq!(environment, BTreeMap::from([("A", "1"), ("B", "3"), ("C", "4")]));
 
+    // Limits of the task take a host that has them, whoever asks for them.
+    let mut facts = agent.facts.clone();
+    facts.attributes.retain(|attribute| attribute.name != "ecs.capability.task-cpu-mem-limit");
+    world.cluster("plain").await;
+    let plain = world.host("plain", facts).await;
+    for (overrides, reasons) in [
+        (json!({}), json!([])),
+        (json!({"containerOverrides": [{"name": "app", "cpu": 5}]}), json!([])),
+        (json!({"cpu": "256"}), json!(["ATTRIBUTE"])),
+        (json!({"memory": "64"}), json!(["ATTRIBUTE"])),
+    ] {
+        let request = json!({"cluster": "plain", "taskDefinition": "web", "overrides": overrides});
+        let answer = world.ok(Op::RunTask, request).await;
+        let failures = answer["failures"].as_array().unwrap().iter();
+        assert_eq!(json!(failures.map(|f| f["reason"].clone()).collect::<Vec<_>>()), reasons, "{overrides}: {answer}");
+    }
+    drop(plain);
+
     for (overrides, expected) in [
         (json!({"containerOverrides": [{"name": "x"}]}), "Override for container named x is not a container"),
         (json!({"containerOverrides": [{"name": "app"}, {"name": "app"}]}), "two overrides for container named app"),
@@ -355,7 +373,6 @@ async fn bad_requests_name_what_is_wrong_and_change_nothing() {
         (json!({"startedBy": "a b"}), "startedBy"),
         (json!({"group": "service:web"}), "Invalid namespace for group."),
         (json!({"propagateTags": "SERVICE"}), "propagateTags"),
-        (json!({"enableExecuteCommand": true}), "enableExecuteCommand"),
         (
             json!({"networkConfiguration": {"awsvpcConfiguration": {"subnets": ["a"]}}}),
             "Network Configuration is not valid for the given networkMode",

@@ -4,10 +4,11 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use longshore_core::{
-    AgentHello, Caller, Clock, Controller, Core, CoreConfig, FirstStart, JoinKey, JoinToken, OpenError, OwnerError, SealingKey,
-    SessionId,
+    AgentHello, Caller, Clock, Controller, Core, CoreConfig, FirstStart, JoinKey, JoinToken, OpenError, OwnerError,
+    SealingKey, SessionId,
 };
 use longshore_ecs_api::Operation;
+use longshore_ecs_api::secrets::SecretsOperation;
 use longshore_ecs_api::ssm::SsmOperation;
 use longshore_model::{
     AccountId, AssignedTask, Attribute, ContainerReport, ContainerStatus, Generation, HealthStatus, HostFacts,
@@ -189,6 +190,14 @@ impl World {
         serde_json::from_slice(&answer).unwrap()
     }
 
+    /// An operation of Secrets Manager in region `lab`; the error as `Code: text`.
+    pub(crate) async fn secrets(&self, op: SecretsOperation, request: Value) -> Result<Value, String> {
+        let body = serde_json::to_vec(&request).unwrap().into();
+        let answer = self.core.secrets(&caller("lab"), op, body).await;
+        let answer = answer.map_err(|error| format!("{}: {}", error.code.as_str(), error.message))?;
+        Ok(serde_json::from_slice(&answer).unwrap())
+    }
+
     /// A join token that any number of hosts can use.
     pub(crate) async fn token(&self, request: Value) -> JoinToken {
         let mut all = json!({"IamRole": "lab", "RegistrationLimit": 1000});
@@ -252,6 +261,7 @@ pub(crate) fn caller(region: &str) -> Caller {
         account: AccountId::new(ACCOUNT).unwrap(),
         principal_arn: format!("arn:aws:iam::{ACCOUNT}:root"),
         access_key_id: "AKIATEST".to_owned(),
+        endpoint: String::new(),
     }
 }
 
@@ -269,6 +279,8 @@ pub(crate) fn facts(cpu_units: u32, memory_mib: u32) -> HostFacts {
             "com.amazonaws.ecs.capability.docker-remote-api.1.21",
             "com.amazonaws.ecs.capability.docker-remote-api.1.22",
             "com.amazonaws.ecs.capability.docker-remote-api.1.25",
+            "ecs.capability.task-cpu-mem-limit",
+            "ecs.capability.private-registry-authentication.secretsmanager",
         ]
         .iter()
         .map(|name| attribute(name, None))

@@ -8,16 +8,19 @@ use crate::names;
 use anyhow::bail;
 use std::fmt::Write as _;
 
-/// Error codes that every AWS JSON service gives and the model does not list, and one of CloudWatch Logs, with their
-/// HTTP status.
+/// Error codes that every AWS JSON service gives and the model does not list, and those of CloudWatch Logs and Secrets
+/// Manager that ECS does not have, with their HTTP status.
 const GENERAL_ERRORS: &[(&str, u16)] = &[
     ("IncompleteSignatureException", 400),
     ("InternalFailure", 500),
+    ("InvalidNextTokenException", 400),
+    ("InvalidRequestException", 400),
     ("InvalidSignatureException", 400),
     ("MissingAuthenticationTokenException", 400),
     ("RequestEntityTooLargeException", 413),
     ("RequestTimeoutException", 408),
     ("ResourceAlreadyExistsException", 400),
+    ("ResourceExistsException", 400),
     ("SerializationException", 400),
     ("ThrottlingException", 400),
     ("UnknownOperationException", 400),

@@ -18,7 +18,9 @@ error_codes! {
     GatewayNotFound = "GatewayNotFoundException", 400;
     IncompleteSignature = "IncompleteSignatureException", 400;
     InternalFailure = "InternalFailure", 500;
+    InvalidNextToken = "InvalidNextTokenException", 400;
     InvalidParameter = "InvalidParameterException", 400;
+    InvalidRequest = "InvalidRequestException", 400;
     InvalidSignature = "InvalidSignatureException", 400;
     LimitExceeded = "LimitExceededException", 400;
     MissingAuthenticationToken = "MissingAuthenticationTokenException", 400;
@@ -30,6 +32,7 @@ error_codes! {
     RequestEntityTooLarge = "RequestEntityTooLargeException", 413;
     RequestTimeout = "RequestTimeoutException", 408;
     ResourceAlreadyExists = "ResourceAlreadyExistsException", 400;
+    ResourceExists = "ResourceExistsException", 400;
     ResourceInUse = "ResourceInUseException", 400;
     ResourceNotFound = "ResourceNotFoundException", 400;
     Serialization = "SerializationException", 400;

@@ -42,6 +42,7 @@ fn host() -> Host {
         running_tasks: 2,
         pending_tasks: 1,
         interfaces: 0,
+        disk: None,
     }
 }
 

@@ -2,12 +2,12 @@
 
 use super::super::Fleet;
 use longshore_core::{
-    AgentHello, ConnectError, JoinError, JoinKey, JoinToken, NetworkView, Registered, SessionError, SessionId,
-    Unavailable,
+    AgentHello, ConnectError, CredentialsError, JoinError, JoinKey, JoinToken, NetworkView, Registered,
+    RegistryCredentials, SessionError, SessionId, Unavailable,
 };
 use longshore_model::{
-    AccountId, AssignedTask, ClusterKey, ClusterName, DesiredStatus, Generation, HostFacts, InstanceId, NetworkMode,
-    NetworkState, NetworkStatus, Region, TaskId, TaskReport, TaskSpec,
+    AccountId, AssignedTask, ClusterKey, ClusterName, ContainerName, DesiredStatus, DiskStatus, Generation, HostFacts,
+    InstanceHealth, InstanceId, NetworkMode, NetworkState, NetworkStatus, Region, TaskId, TaskReport, TaskSpec,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -38,6 +38,8 @@ pub(super) struct State {
     pub(super) swept: bool,
     /// Sessions are opened and nobody hears of it while this is set.
     pub(super) hellos_stalled: bool,
+    /// The password that every container's registry wants; its secret is missing when absent.
+    pub(super) registry_password: Option<String>,
     /// What heartbeats are answered with.
     pub(super) settled: u64,
 }
@@ -58,6 +60,7 @@ pub(super) struct Instance {
     pub(super) network: watch::Sender<Generation>,
     pub(super) network_state: Option<NetworkState>,
     pub(super) statuses: Vec<NetworkStatus>,
+    pub(super) health: Vec<InstanceHealth>,
 }
 
 impl State {
@@ -94,6 +97,8 @@ pub(super) fn task(id: TaskId, desired: DesiredStatus) -> AssignedTask {
         memory_mib: None,
         containers: vec![container.try_into().expect("a container")],
         volumes: Vec::new(),
+        pull_only: false,
+        ephemeral_storage_mib: None,
         launch_type: String::new(),
         tags: std::collections::BTreeMap::new(),
     };
@@ -139,6 +144,7 @@ impl FakeFleet {
             network: watch::channel(Generation(1)).0,
             network_state: None,
             statuses: Vec::new(),
+            health: Vec::new(),
         };
         self.change(|state| state.instances.insert(id, instance));
         id
@@ -294,6 +300,10 @@ impl Fleet for FakeFleet {
         }
     }
 
+    async fn disk_status(&self, _: InstanceId, _: SessionId, _: DiskStatus) -> Result<(), SessionError> {
+        Ok(())
+    }
+
     async fn network_status(
         &self,
         id: InstanceId,
@@ -312,5 +322,28 @@ impl Fleet for FakeFleet {
 
     fn network_settled(&self) -> Generation {
         Generation(self.lock().settled)
+    }
+
+    fn health(&self, id: InstanceId, _: SessionId, health: InstanceHealth) {
+        self.change(|state| state.instances.get_mut(&id).expect("registered").health.push(health));
+    }
+
+    fn registry_credentials(
+        &self,
+        instance: InstanceId,
+        task: TaskId,
+        container: &ContainerName,
+    ) -> Result<RegistryCredentials, CredentialsError> {
+        let state = self.lock();
+        if !state.instances.get(&instance).is_some_and(|instance| instance.tasks.contains_key(&task)) {
+            return Err(CredentialsError::NotAssigned { task, container: container.clone() });
+        }
+        let parameter = "team/registry".to_owned();
+        match &state.registry_password {
+            Some(password) => {
+                Ok(RegistryCredentials { parameter, username: "puller".to_owned(), password: password.clone().into() })
+            }
+            None => Err(CredentialsError::Unusable { parameter, why: "there is no such secret".to_owned() }),
+        }
     }
 }

@@ -160,7 +160,7 @@ impl Line {
 
     /// Beats without listening; false once the other side has ended the stream.
     pub(super) async fn beat(&self, seq: u64) -> bool {
-        let kind = Some(v1::agent_message::Kind::Heartbeat(v1::Heartbeat { seq }));
+        let kind = Some(v1::agent_message::Kind::Heartbeat(v1::Heartbeat { seq, ..v1::Heartbeat::default() }));
         self.sender.send(v1::AgentMessage { kind }).await.is_ok()
     }
 
@@ -216,7 +216,7 @@ impl Line {
     /// Answers heartbeats in both directions until nothing else can be on its way: what came before the answer to
     /// this heartbeat.
     pub(super) async fn quiet(&mut self, seq: u64) -> Vec<v1::control_message::Kind> {
-        self.say(v1::agent_message::Kind::Heartbeat(v1::Heartbeat { seq })).await;
+        self.say(v1::agent_message::Kind::Heartbeat(v1::Heartbeat { seq, ..v1::Heartbeat::default() })).await;
         let mut before = Vec::new();
         loop {
             match self.hear().await.expect("a message") {

@@ -57,7 +57,7 @@ async fn a_session_begins_with_hello_welcome_and_everything() {
 #[tokio::test]
 async fn the_first_message_is_a_good_hello_or_the_last() {
     let port = Port::start(AgentsConfig { hello_timeout: Duration::from_secs(30), ..patient() }).await;
-    let status = refused(&port, Some(Say::Heartbeat(v1::Heartbeat { seq: 1 }))).await;
+    let status = refused(&port, Some(Say::Heartbeat(v1::Heartbeat { seq: 1, ..v1::Heartbeat::default() }))).await;
     assert_eq!(status.code(), Code::InvalidArgument);
     assert!(status.message().contains("`kind`"), "{status}");
     assert_eq!(refused(&port, None).await.code(), Code::InvalidArgument);
@@ -394,4 +394,36 @@ async fn an_agent_that_does_not_read_is_let_go() {
         () = beating => {}
         () = port.fleet.wait("let go", |state| state.instances[&instance].session.is_none()) => {}
     }
+}
+
+#[tokio::test]
+async fn heartbeats_bring_health_and_what_cannot_be_read_of_it_is_passed_over() {
+    let port = Port::start(patient()).await;
+    let instance = port.fleet.add_instance();
+    let mut line = port.line(instance).await;
+    line.say(Say::Hello(hello())).await;
+    line.welcome().await;
+    line.assignment().await;
+    let check = |check: &str, status: v1::CheckStatus| v1::CheckResult {
+        check: check.to_owned(),
+        status: status.into(),
+        ..v1::CheckResult::default()
+    };
+    let good = check("CONTAINER_RUNTIME", v1::CheckStatus::Impaired);
+    let odd = v1::CheckResult { status: 77, ..good.clone() };
+    for (seq, checks) in
+        [vec![good.clone()], vec![odd], vec![check("lower", v1::CheckStatus::Ok)], vec![good.clone(), good]]
+            .into_iter()
+            .enumerate()
+    {
+        let seq = seq as u64 + 1;
+        let health = Some(v1::InstanceHealth { checks });
+        line.say(Say::Heartbeat(v1::Heartbeat { seq, disk: None, health })).await;
+        let ack = v1::HeartbeatAck { seq, network_settled: 0 };
+        assert_eq!(line.hear().await.expect("a message"), Hear::HeartbeatAck(ack), "it is alive all the same");
+    }
+    let state = port.fleet.lock();
+    let taken = &state.instances[&instance].health;
+    assert_eq!(taken.len(), 1, "{taken:?}");
+    assert_eq!(taken[0].checks[0].status, longshore_model::CheckStatus::Impaired);
 }

@@ -1,11 +1,12 @@
 //! Arbitrary values of the domain, within what its types promise.
 
 use longshore_model::{
-    AssignedTask, Assignment, Attribute, Backoff, ClusterName, ContainerCondition, ContainerName, ContainerReport,
-    ContainerSpec, ContainerStatus, Dependency, DesiredStatus, Device, DockerVolume, EnvVar, Generation, HealthCheck,
-    HealthStatus, HostFacts, HostPort, HostVersions, IpcMode, Lifecycle, Link, LinuxParameters, LogConfig, MountPoint,
-    NetworkBinding, NetworkMode, PidMode, PortMapping, Protocol, Resources, RestartPolicy, StopCode, StopInfo, TaskId,
-    TaskReport, TaskSpec, TaskStatus, Timestamp, Tmpfs, Ulimit, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom,
+    AssignedTask, Assignment, Attribute, Backoff, CheckResult, CheckStatus, ClusterName, ContainerCondition,
+    ContainerName, ContainerReport, ContainerSpec, ContainerStatus, Dependency, DesiredStatus, Device, DockerVolume,
+    EfsVolume, EnvVar, Generation, HealthCheck, HealthStatus, HostFacts, HostPort, HostVersions, ImageDigest,
+    InstanceHealth, IpcMode, Lifecycle, Link, LinuxParameters, LogConfig, MountPoint, NetworkBinding, NetworkMode,
+    PidMode, PortMapping, Protocol, Resources, RestartPolicy, StopCode, StopInfo, TaskId, TaskReport, TaskSpec,
+    TaskStatus, Timestamp, Tmpfs, Ulimit, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option::of;
@@ -14,7 +15,9 @@ use proptest::sample::select;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+mod exec;
 mod network;
+pub(super) use exec::{exec_input, exec_order, exec_output};
 pub(super) use network::network_update;
 use network::{awsvpc, eni};
 
@@ -48,12 +51,18 @@ fn time() -> impl Strategy<Value = Timestamp> {
 
 pub(super) fn facts() -> impl Strategy<Value = HostFacts> {
     let attribute = (of("[ -~]{0,12}"), Just(())).prop_map(|(value, ())| value);
-    let resources =
-        (any::<u32>(), any::<u32>(), btree_set(port(), 0..4), btree_set(port(), 0..4), btree_set(name(), 0..3));
+    let resources = (
+        any::<u32>(),
+        any::<u32>(),
+        btree_set(port(), 0..4),
+        btree_set(port(), 0..4),
+        btree_set(name(), 0..3),
+        any::<u32>(),
+    );
     let attributes = btree_map("[a-zA-Z0-9_./\\\\-]{1,12}", attribute, 0..4);
     ("[a-z.]{0,12}", resources, attributes, vec("[0-9.]{0,8}", 3), of(any::<IpAddr>())).prop_map(
         |(hostname, resources, attributes, versions, underlay)| {
-            let (cpu_units, memory_mib, reserved_tcp, reserved_udp, gpus) = resources;
+            let (cpu_units, memory_mib, reserved_tcp, reserved_udp, gpus, disk_mib) = resources;
             HostFacts {
                 hostname,
                 resources: Resources {
@@ -62,6 +71,7 @@ pub(super) fn facts() -> impl Strategy<Value = HostFacts> {
                     reserved_tcp,
                     reserved_udp,
                     gpu_ids: gpus.into_iter().collect(),
+                    disk_mib,
                 },
                 attributes: attributes.into_iter().map(|(name, value)| Attribute { name, value }).collect(),
                 versions: HostVersions {
@@ -162,6 +172,13 @@ fn lifecycle() -> impl Strategy<Value = Lifecycle> {
     })
 }
 
+fn digest() -> impl Strategy<Value = ImageDigest> {
+    any::<[u64; 4]>().prop_map(|words| {
+        let digits: String = words.iter().map(|word| format!("{word:016x}")).collect();
+        ImageDigest::new(format!("sha256:{digits}")).expect("64 digits")
+    })
+}
+
 /// A container that mounts the volume `data`.
 fn container() -> impl Strategy<Value = ContainerSpec> {
     let mount = (path(), any::<bool>()).prop_map(|(container_path, read_only)| MountPoint {
@@ -174,15 +191,16 @@ fn container() -> impl Strategy<Value = ContainerSpec> {
     let maps = || btree_map(text(), text(), 0..3);
     let texts = || vec(text(), 0..3);
     (
-        (name(), text(), name(), any::<[bool; 6]>(), any::<u32>(), of(any::<u32>()), of(any::<u32>())),
-        (of(texts()), of(texts()), of(text()), of(text()), of(text())),
+        (name(), text(), (name(), of(digest())), any::<[bool; 6]>(), any::<u32>(), of(any::<u32>()), of(any::<u32>())),
+        (of(texts()), of(texts()), of(text()), of(text()), of(text()), of(name())),
         (vec(variable, 0..3), vec(port_mapping(), 0..3), vec(mount, 0..2), vec(ulimit(), 0..2), linux()),
         (maps(), texts(), texts(), texts(), texts(), maps()),
         (of(log), of(any::<u32>()), vec(name(), 0..2), texts(), lifecycle()),
     )
         .prop_map(|(basics, image, lists, more, rest)| {
-            let (name, arn_id, image_name, flags, cpu_units, memory_mib, memory_reservation_mib) = basics;
-            let (entry_point, command, working_directory, user, hostname) = image;
+            let (name, arn_id, (image_name, image_digest), flags, cpu_units, memory_mib, memory_reservation_mib) =
+                basics;
+            let (entry_point, command, working_directory, user, hostname, repository_credentials) = image;
             let (environment, port_mappings, mount_points, ulimits, linux) = lists;
             let (docker_labels, dns_servers, dns_search, extra_hosts, security_options, sysctls) = more;
             let (log, stop_timeout_secs, gpu_ids, environment_files, lifecycle) = rest;
@@ -191,6 +209,8 @@ fn container() -> impl Strategy<Value = ContainerSpec> {
                 name: ContainerName::new(name).expect("a name"),
                 arn_id,
                 image: image_name,
+                image_digest,
+                repository_credentials,
                 essential,
                 cpu_units,
                 memory_mib,
@@ -233,6 +253,8 @@ fn task_spec() -> impl Strategy<Value = TaskSpec> {
         path().prop_map(|path| VolumeSource::Host { path }),
         Just(VolumeSource::Task),
         docker_volume().prop_map(VolumeSource::Docker),
+        ("fs-[0-9a-f]{1,40}", path())
+            .prop_map(|(file_system, root_directory)| { VolumeSource::Efs(EfsVolume { file_system, root_directory }) }),
     ];
     let pid_mode = select(vec![None, Some(PidMode::Host), Some(PidMode::Task)]);
     let ipc_mode = select(vec![None, Some(IpcMode::Host), Some(IpcMode::Task), Some(IpcMode::None)]);
@@ -243,12 +265,12 @@ fn task_spec() -> impl Strategy<Value = TaskSpec> {
         vec((container(), of(select(ContainerCondition::ALL))), 1..4),
         source,
         awsvpc(),
-        (pid_mode, ipc_mode, any::<bool>()),
-        (text(), btree_map(text(), text(), 0..3)),
+        (pid_mode, ipc_mode, any::<[bool; 2]>()),
+        (text(), btree_map(text(), text(), 0..3), of(any::<u32>())),
     )
         .prop_map(|(basics, cpu_units, memory_mib, containers, source, awsvpc, shares, metadata)| {
-            let (pid_mode, ipc_mode, read_only) = shares;
-            let (launch_type, tags) = metadata;
+            let (pid_mode, ipc_mode, [read_only, pull_only]) = shares;
+            let (launch_type, tags, ephemeral_storage_mib) = metadata;
             let (id, arn, cluster, family, revision, group, network_mode) = basics;
             let mut ordered: Vec<ContainerSpec> = Vec::new();
             for (mut container, condition) in containers {
@@ -283,6 +305,8 @@ fn task_spec() -> impl Strategy<Value = TaskSpec> {
                 memory_mib,
                 containers: ordered,
                 volumes,
+                pull_only,
+                ephemeral_storage_mib,
                 launch_type,
                 tags,
             }
@@ -380,4 +404,18 @@ pub(super) fn report() -> impl Strategy<Value = TaskReport> {
             }
         },
     )
+}
+
+pub(super) fn health() -> impl Strategy<Value = InstanceHealth> {
+    let result = (select(CheckStatus::ALL.to_vec()), of(text()), time(), time());
+    vec(result, 0..5).prop_map(|results| {
+        let checks = results.into_iter().enumerate().map(|(n, (status, reason, checked_at, changed_at))| CheckResult {
+            check: format!("CHECK_{n}"),
+            status,
+            reason,
+            checked_at,
+            changed_at,
+        });
+        InstanceHealth { checks: checks.collect() }
+    })
 }

@@ -151,6 +151,16 @@ impl Fleet {
         Ok(Definition { arn, network })
     }
 
+    /// Registers a definition of one probe in the host's network that does nothing until it is killed. It writes no stamp:
+    /// in that network all have one name, and would write the same file.
+    pub(crate) fn define_quiet(&self, family: &str) -> Result<Definition> {
+        let main = json!({"name": "main", "image": "probe", "memory": 8, "stopTimeout": 1, "command": ["sleep"]});
+        let args = json!({"family": family, "networkMode": "host", "containerDefinitions": [main]});
+        let made = self.lab.ecs("register_task_definition", args)?;
+        let arn = made["taskDefinition"]["taskDefinitionArn"].as_str().context("no ARN")?.to_owned();
+        Ok(Definition { arn, network: Value::Null })
+    }
+
     /// The `networkConfiguration` of tasks in the one subnet there is and its default group.
     fn network(&self) -> Result<Value> {
         let subnets = self.lab.call("ec2", "describe_subnets", json!({}))??;
@@ -182,6 +192,16 @@ impl Fleet {
             arns.extend(tasks.iter().filter_map(|t| t["taskArn"].as_str()).map(str::to_owned));
         }
         Ok(arns)
+    }
+
+    /// Waits until tasks run.
+    pub(crate) fn wait_running(&self, boto: &mut Boto, arns: &[String]) -> Result<()> {
+        wait_until("all tasks RUNNING", DEADLINE, || {
+            let tasks = self.describe(boto, arns)?;
+            let running = tasks.iter().filter(|t| t["lastStatus"] == "RUNNING").count();
+            ensure!(running == arns.len(), "{running} of {} run", arns.len());
+            Ok(true)
+        })
     }
 
     /// Stops tasks and waits until the host is at rest: nothing of them is left, and the pool is full again.

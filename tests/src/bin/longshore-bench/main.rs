@@ -1,9 +1,9 @@
 //! The benchmarks: what a task costs through Longshore, against what Docker by itself and Docker Swarm cost on the same
 //! machine in the same run. Runs alternate, so that what else the machine does falls on all alike.
 //!
-//! `longshore-bench [start] [burst] [awsvpc-burst] [network] [groups] [enforce] [agent] [restart] [logs]`; all of them
-//! when none is named. `BENCH_SCALE=0.2` makes it short. Prints Markdown, the ratio first; docs/benchmarks.md says how
-//! to read it.
+//! `longshore-bench [start] [burst] [awsvpc-burst] [network] [groups] [enforce] [agent] [restart] [metadata] [logs]`;
+//! all of them when none is named. `BENCH_SCALE=0.2` makes it short. Prints Markdown, the ratio first; docs/benchmarks.md
+//! says how to read it.
 
 mod agent;
 mod burst;
@@ -13,6 +13,7 @@ mod fleet;
 mod groups;
 mod load;
 mod logs;
+mod metadata;
 mod network;
 mod start;
 mod tasks;
@@ -31,7 +32,8 @@ fn main() -> ExitCode {
     }
 }
 
-const ALL: [&str; 9] = ["start", "burst", "awsvpc-burst", "network", "groups", "enforce", "agent", "restart", "logs"];
+const ALL: [&str; 10] =
+    ["start", "burst", "awsvpc-burst", "network", "groups", "enforce", "agent", "restart", "metadata", "logs"];
 
 fn run() -> Result<()> {
     let mut chosen: Vec<String> = std::env::args().skip(1).collect();
@@ -49,6 +51,7 @@ fn run() -> Result<()> {
             "enforce" => enforce::run()?,
             "agent" => agent::memory_and_cpu()?,
             "restart" => agent::restart()?,
+            "metadata" => metadata::run()?,
             "logs" => logs::run()?,
             other => bail!("there is no benchmark `{other}`; there are {}", ALL.join(", ")),
         }

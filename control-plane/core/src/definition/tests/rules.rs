@@ -1,6 +1,6 @@
 //! One case for each rule.
 
-use super::{accepted, app, refused, register, stored};
+use super::{accepted, app, merge, refused, register, stored};
 use serde_json::{Value, json};
 
 #[test]
@@ -139,6 +139,34 @@ fn everything_that_is_honoured_is_accepted_and_kept() {
     );
 }
 
+/// A patch with a volume of EFS.
+fn efs(more: Value) -> Value {
+    let mut efs = json!({"fileSystemId": "fs-1"});
+    merge(&mut efs, &more);
+    json!({"volumes": [{"name": "a", "efsVolumeConfiguration": efs}]})
+}
+
+#[test]
+fn what_is_on_other_machines_asks_for_a_host_that_has_it() {
+    let files = json!([
+        {"type": "s3", "value": "https://me:pw@[fd00::1]:8443/dir/a.env?X-Amz-Signature=a/../b"},
+        {"type": "s3", "value": "http://files.example/.env"},
+    ]);
+    let mut asked = app(json!({"environmentFiles": files}));
+    merge(
+        &mut asked,
+        &efs(json!({"rootDirectory": "/data", "transitEncryption": "DISABLED",
+                                  "authorizationConfig": {"iam": "DISABLED"}})),
+    );
+    let definition = stored(&asked);
+    assert_eq!(definition["containerDefinitions"][0]["environmentFiles"], files);
+    assert_eq!(definition["volumes"][0]["efsVolumeConfiguration"]["rootDirectory"], "/data");
+    let attributes = definition["requiresAttributes"].as_array().expect("a list");
+    let ours: Vec<&Value> =
+        attributes.iter().map(|a| &a["name"]).filter(|n| n.to_string().contains("longshore")).collect();
+    assert_eq!(ours, ["longshore.efs.fs-1", "longshore.environment-urls"]);
+}
+
 /// A patch with one more option of the log driver awslogs.
 fn awslogs(option: &str, value: &str) -> Value {
     let mut options = json!({"awslogs-region": "lab-1", "awslogs-group": "/ecs/app"});
@@ -150,14 +178,19 @@ fn awslogs(option: &str, value: &str) -> Value {
 fn the_options_of_awslogs_are_kept_and_ask_for_a_host_that_ships_logs() {
     let options = json!({
         "awslogs-region": "lab-1", "awslogs-group": "/ecs/app", "awslogs-stream-prefix": "web",
-        "awslogs-create-group": "true", "mode": "non-blocking", "max-buffer-size": "25m",
+        "awslogs-create-group": "true", "awslogs-multiline-pattern": "^\\d", "mode": "non-blocking", "max-buffer-size": "25m",
     });
     let asked = app(json!({"logConfiguration": {"logDriver": "awslogs", "options": options}}));
     let definition = stored(&asked);
     assert_eq!(definition["containerDefinitions"][0]["logConfiguration"]["options"], options);
     let attributes = definition["requiresAttributes"].as_array().expect("a list");
-    let wanted = "com.amazonaws.ecs.capability.logging-driver.awslogs";
-    assert!(attributes.iter().any(|attribute| attribute["name"] == wanted), "{attributes:?}");
+    let asks = |list: &[Value], wanted: &str| list.iter().any(|attribute| attribute["name"] == wanted);
+    for wanted in ["com.amazonaws.ecs.capability.logging-driver.awslogs", "longshore.awslogs-multiline"] {
+        assert!(asks(attributes, wanted), "{attributes:?}");
+    }
+    let plain = stored(&awslogs("awslogs-multiline-pattern", ""));
+    let attributes = plain["requiresAttributes"].as_array().expect("a list");
+    assert!(!asks(attributes, "longshore.awslogs-multiline"), "an option without a value is none: {attributes:?}");
 }
 
 /// Every member of `part` is in `whole` with the same value.
@@ -604,6 +637,44 @@ fn container_settings() {
              optional k, m or g, such as 25m.",
         ),
         (
+            app(json!({"environmentFiles": [{"type": "s3", "value": "https:///a.env"}]})),
+            "containerDefinitions[0].environmentFiles[0].value must be a URL with a host, of printable ASCII and \
+             without a fragment.",
+        ),
+        (
+            app(json!({"environmentFiles": [{"type": "s3", "value": "https://a/b?x.env"}]})),
+            "containerDefinitions[0].environmentFiles[0].value must end in .env.",
+        ),
+        (
+            json!({"volumes": [{"name": "a", "efsVolumeConfiguration": {"fileSystemId": "fs-a.b"}}]}),
+            "volumes[0].efsVolumeConfiguration.fileSystemId must be fs- and up to 40 letters or digits.",
+        ),
+        (
+            efs(json!({"rootDirectory": "data"})),
+            "volumes[0].efsVolumeConfiguration.rootDirectory: 'data' must be an absolute path.",
+        ),
+        (
+            efs(json!({"rootDirectory": "/a/../b"})),
+            "volumes[0].efsVolumeConfiguration.rootDirectory must not go up with '..'.",
+        ),
+        (
+            awslogs("awslogs-multiline-pattern", "(a"),
+            "containerDefinitions[0].logConfiguration.options.awslogs-multiline-pattern: not a regular expression: \
+             unclosed group.",
+        ),
+        (
+            awslogs("awslogs-datetime-format", "%Q"),
+            "containerDefinitions[0].logConfiguration.options.awslogs-datetime-format: `%Q` is no part of a date that \
+             is known.",
+        ),
+        (
+            app(json!({"logConfiguration": {"logDriver": "awslogs", "options": {
+                "awslogs-region": "r-1", "awslogs-group": "g", "awslogs-datetime-format": "%Y",
+                "awslogs-multiline-pattern": "^x"}}})),
+            "containerDefinitions[0].logConfiguration.options.awslogs-datetime-format and awslogs-multiline-pattern \
+             cannot be given at the same time.",
+        ),
+        (
             app(json!({"healthCheck": {"command": ["curl", "x"]}})),
             "containerDefinitions[0].healthCheck.command must begin with CMD or CMD-SHELL and have a command.",
         ),
@@ -713,6 +784,18 @@ fn fargate_is_checked_before_it_is_refused() {
 }
 
 #[test]
+fn ephemeral_storage_is_from_one_gib_on_and_as_in_ecs_for_fargate() {
+    accepted(&[json!({"ephemeralStorage": {"sizeInGiB": 1}}), json!({"ephemeralStorage": {"sizeInGiB": 65_536}})]);
+    let fargate = |size: i32| json!({"requiresCompatibilities": ["FARGATE"], "ephemeralStorage": {"sizeInGiB": size}, "cpu": "256", "memory": "512", "networkMode": "awsvpc"});
+    refused(&[
+        (json!({"ephemeralStorage": {}}), "ephemeralStorage.sizeInGiB should not be null."),
+        (json!({"ephemeralStorage": {"sizeInGiB": 0}}), "ephemeralStorage.sizeInGiB: 0 must be between 1 and 65536."),
+        (fargate(20), "ephemeralStorage.sizeInGiB: 20 must be between 21 and 200."),
+        (fargate(201), "ephemeralStorage.sizeInGiB: 201 must be between 21 and 200."),
+    ]);
+}
+
+#[test]
 fn what_cannot_be_honoured_yet_is_refused_by_name() {
     for (patch, field) in [
         (
@@ -726,32 +809,33 @@ fn what_cannot_be_honoured_yet_is_refused_by_name() {
         (json!({"requiresCompatibilities": ["MANAGED_INSTANCES"]}), "requiresCompatibilities MANAGED_INSTANCES"),
         (json!({"taskRoleArn": "r"}), "taskRoleArn"),
         (json!({"executionRoleArn": "r"}), "executionRoleArn"),
-        (json!({"ephemeralStorage": {"sizeInGiB": 21}}), "ephemeralStorage"),
         (
             json!({"runtimePlatform": {"operatingSystemFamily": "WINDOWS_SERVER_2022_CORE"}}),
             "runtimePlatform.operatingSystemFamily",
         ),
         (json!({"enableFaultInjection": true}), "enableFaultInjection"),
         (json!({"inferenceAccelerators": [{"deviceName": "a", "deviceType": "b"}]}), "inferenceAccelerators"),
+        (efs(json!({"transitEncryption": "ENABLED"})), "volumes[0].efsVolumeConfiguration.transitEncryption ENABLED"),
+        (efs(json!({"transitEncryptionPort": 2049})), "volumes[0].efsVolumeConfiguration.transitEncryptionPort"),
         (
-            json!({"volumes": [{"name": "a", "efsVolumeConfiguration": {"fileSystemId": "fs-1"}}]}),
-            "volumes[0].efsVolumeConfiguration",
+            efs(json!({"authorizationConfig": {"iam": "ENABLED"}})),
+            "volumes[0].efsVolumeConfiguration.authorizationConfig.iam ENABLED",
+        ),
+        (
+            efs(json!({"authorizationConfig": {"accessPointId": "fsap-1"}, "transitEncryption": "ENABLED"})),
+            "volumes[0].efsVolumeConfiguration.transitEncryption ENABLED",
         ),
         (json!({"volumes": [{"name": "a", "configuredAtLaunch": true}]}), "volumes[0].configuredAtLaunch"),
         (app(json!({"secrets": [{"name": "A", "valueFrom": "x"}]})), "containerDefinitions[0].secrets"),
         (
             app(json!({"environmentFiles": [{"type": "s3", "value": "arn:aws:s3:::bucket/a.env"}]})),
-            "containerDefinitions[0].environmentFiles.value other than file:///",
-        ),
-        (
-            app(json!({"repositoryCredentials": {"credentialsParameter": "x"}})),
-            "containerDefinitions[0].repositoryCredentials",
+            "containerDefinitions[0].environmentFiles.value other than file:///, http:// and https://",
         ),
         (app(json!({"firelensConfiguration": {"type": "fluentbit"}})), "containerDefinitions[0].firelensConfiguration"),
         (
             app(json!({"logConfiguration": {"logDriver": "awslogs", "options": {
-                "awslogs-region": "r-1", "awslogs-group": "g", "awslogs-multiline-pattern": "^x"}}})),
-            "containerDefinitions[0].logConfiguration.options.awslogs-multiline-pattern",
+                "awslogs-region": "r-1", "awslogs-group": "g", "awslogs-endpoint": "x"}}})),
+            "containerDefinitions[0].logConfiguration.options.awslogs-endpoint",
         ),
         (
             app(
@@ -769,4 +853,31 @@ fn what_cannot_be_honoured_yet_is_refused_by_name() {
         );
         refused(&[(patch, &message)]);
     }
+}
+
+#[test]
+fn the_credentials_of_a_registry_are_a_secret_by_name_or_arn() {
+    let with = |parameter: Value| app(json!({"repositoryCredentials": {"credentialsParameter": parameter}}));
+    for parameter in
+        ["team/registry", "arn:aws:secretsmanager:eu-1:123456789012:secret:team/registry-AbCdEf"].map(Value::from)
+    {
+        let kept = stored(&with(parameter.clone()));
+        let needed = json!([{"name": "ecs.capability.private-registry-authentication.secretsmanager"}]);
+        assert_eq!(kept["requiresAttributes"], needed);
+        let kept = &kept["containerDefinitions"][0]["repositoryCredentials"];
+        assert_eq!(*kept, json!({"credentialsParameter": parameter}));
+    }
+    let field = "containerDefinitions[0].repositoryCredentials.credentialsParameter";
+    let no_secret = format!(
+        "{field} must be the name or the ARN of a secret of Secrets Manager \
+         (arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME)."
+    );
+    let empty = format!("{field} should not be null or empty.");
+    refused(&[
+        (with(Value::Null), &empty),
+        (with(json!("")), &empty),
+        (with(json!("two words")), &no_secret),
+        (with(json!("arn:aws:ssm:eu-1:123456789012:parameter/x")), &no_secret),
+        (with(json!("arn:aws:secretsmanager:eu-1:123456789012:secret:x-AbCdEf:username::")), &no_secret),
+    ]);
 }

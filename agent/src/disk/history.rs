@@ -1,0 +1,131 @@
+//! When each image was last used, and whether this agent pulled it: `images.json` in the data directory.
+//!
+//! What is lost with the file costs nothing but space: an image that is not in it counts as used when it was first
+//! seen, and as somebody else's. A file that cannot be written (a full disk) is written later.
+
+use crate::identity::write_private;
+use longshore_model::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A later use is worth a write only when it is so much later.
+const WORTH_MILLIS: i64 = 5 * 60_000;
+
+/// One image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Use {
+    pub(super) last_used: Timestamp,
+    pub(super) pulled_here: bool,
+}
+
+/// The history.
+#[derive(Debug)]
+pub(super) struct History {
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    images: BTreeMap<String, Use>,
+    /// As the file has it.
+    saved: BTreeMap<String, Use>,
+}
+
+impl History {
+    /// What the file has; nothing when there is none or it is not readable, which is said.
+    pub(super) fn load(data_dir: &Path) -> Self {
+        let path = data_dir.join("images.json");
+        let read = std::fs::read(&path).and_then(|text| serde_json::from_slice(&text).map_err(io::Error::other));
+        let images: BTreeMap<String, Use> = match read {
+            Ok(images) => images,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(error) => {
+                let path = path.display();
+                tracing::error!(%path, %error, "not readable; images count as used now, and not as pulled");
+                BTreeMap::new()
+            }
+        };
+        Self { path, state: Mutex::new(State { saved: images.clone(), images }) }
+    }
+
+    /// This agent pulled it just now.
+    pub(super) fn pulled(&self, id: &str, now: Timestamp) {
+        self.lock().images.insert(id.to_owned(), Use { last_used: now, pulled_here: true });
+    }
+
+    /// The images that are here, as a listing that began at `now` found them, and those of them that are used.
+    pub(super) fn seen<'a>(&self, here: impl Iterator<Item = &'a str>, used: &HashSet<String>, now: Timestamp) {
+        let here: HashSet<&str> = here.collect();
+        let mut state = self.lock();
+        // One that was pulled meanwhile may not be in the listing.
+        state.images.retain(|id, entry| here.contains(id.as_str()) || entry.last_used >= now);
+        for id in here {
+            let entry = state.images.entry(id.to_owned()).or_insert(Use { last_used: now, pulled_here: false });
+            if used.contains(id) {
+                entry.last_used = entry.last_used.max(now);
+            }
+        }
+    }
+
+    /// What is known of an image.
+    pub(super) fn of(&self, id: &str) -> Option<Use> {
+        self.lock().images.get(id).copied()
+    }
+
+    /// How many images there are.
+    pub(super) fn len(&self) -> usize {
+        self.lock().images.len()
+    }
+
+    /// Writes the file if that is worth it. Blocks.
+    pub(super) fn save(&self) -> io::Result<()> {
+        let images = {
+            let state = self.lock();
+            let late = |a: &Use, b: &Use| {
+                a.pulled_here != b.pulled_here || a.last_used.millis() - b.last_used.millis() >= WORTH_MILLIS
+            };
+            let same = state.images.len() == state.saved.len()
+                && state.images.iter().all(|(id, a)| state.saved.get(id).is_some_and(|b| !late(a, b)));
+            if same {
+                return Ok(());
+            }
+            state.images.clone()
+        };
+        write_private(&self.path, &serde_json::to_vec(&images).map_err(io::Error::other)?)?;
+        self.lock().saved = images;
+        Ok(())
+    }
+
+    /// The lock is held for one look-up; a poisoned one holds whole values.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uses_are_remembered_over_a_restart() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let at = |minute: i64| Timestamp::from_millis(minute * 60_000);
+        let history = History::load(dir.path());
+        history.pulled("a", at(0));
+        history.seen(["a", "b"].into_iter(), &HashSet::from(["b".to_owned()]), at(10));
+        history.save().expect("saved");
+        let again = History::load(dir.path());
+        assert_eq!(again.of("a"), Some(Use { last_used: at(0), pulled_here: true }));
+        assert_eq!(again.of("b"), Some(Use { last_used: at(10), pulled_here: false }));
+        // One that is gone is forgotten, one that was pulled since the listing began is not.
+        again.pulled("c", at(20));
+        again.seen(["b"].into_iter(), &HashSet::new(), at(20));
+        assert_eq!((again.of("a"), again.of("c").map(|u| u.pulled_here), again.len()), (None, Some(true), 2));
+        std::fs::write(dir.path().join("images.json"), "{").expect("written");
+        assert_eq!(History::load(dir.path()).len(), 0);
+    }
+}

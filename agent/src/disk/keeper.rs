@@ -1,0 +1,364 @@
+//! The loop: measures the disk, makes space, and publishes what is known.
+
+use super::quota::Written;
+use super::room::{Attempt, Rooms};
+use super::{DiskSettings, MIB, StorageLimits, mib};
+use crate::engine::docker::chain;
+use crate::engine::drivers::{Clock, SystemClock};
+use crate::engine::{Hint, TaskView, TaskViews};
+use crate::ledger::Ledger;
+use longshore_docker::{Docker, ListedImage, listed_name};
+use longshore_model::DiskStatus;
+use longshore_plan::Phase;
+use longshore_plan::disk::{Candidate, Choice, Space, choose, promised};
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Between two measurements, which are a system call each.
+const TICK: Duration = Duration::from_secs(5);
+
+/// Between two looks at which images are in use, for their history.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// After an attempt that could remove nothing, until the next that nobody asked for.
+const NOTHING_TO_REMOVE: Duration = Duration::from_secs(30);
+
+/// Most images removed in one attempt: a removal keeps the engine's disk busy, and tasks start meanwhile.
+const MOST_REMOVED: usize = 20;
+
+/// Waits for Docker's first answer: the first, and the longest.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+
+/// A change of the free space is worth telling from this part of the whole on, but not below and always above so many MiB.
+const WORTH: (u32, u32, u32) = (100, 16, 1024);
+
+/// What the loop is made of.
+pub struct Parts {
+    /// The room that it makes.
+    pub rooms: Arc<Rooms>,
+    /// The engine whose disk it is.
+    pub docker: Docker,
+    /// Tells whether its storage driver limits what containers write.
+    pub limits: StorageLimits,
+    /// Which images tasks need.
+    pub views: watch::Receiver<TaskViews>,
+    /// How much tasks with limits have written.
+    pub written: watch::Receiver<Written>,
+    /// The ledger, which the host's tasks cannot do without.
+    pub ledger: Ledger,
+    /// Tells the engine when space is short.
+    pub hints: mpsc::Sender<Hint>,
+    /// What the control plane is told.
+    pub status: watch::Sender<Option<DiskStatus>>,
+    /// What people on the host are told.
+    pub line: watch::Sender<Option<DiskLine>>,
+}
+
+/// The disk at one moment, for the status socket.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DiskLine {
+    /// The directory whose file system it is.
+    pub path: String,
+    /// MiB that can be used.
+    pub total_mib: u64,
+    /// MiB that are free.
+    pub free_mib: u64,
+    /// Of the free ones, MiB that tasks have reserved and not written yet.
+    pub promised_mib: u64,
+    /// How much is used, in percent.
+    pub used_percent: f64,
+    /// Whether space is being made.
+    pub cleaning: bool,
+    /// Why nothing new is placed here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub short: Option<String>,
+    /// Images on the host.
+    pub images: usize,
+    /// Images removed since the agent began, and MiB that were free after it that were not before.
+    pub removed: (u64, u64),
+}
+
+/// Keeps the disk.
+pub struct DiskKeeper {
+    parts: Parts,
+    settings: DiskSettings,
+    /// Whether use went above the high mark and has not come down to the low one since.
+    pressed: bool,
+    next_attempt: Instant,
+    next_look: Instant,
+    answered: u64,
+    removed: (u64, u64),
+    /// What was said last of something that goes wrong, so that it is said once.
+    fault: Option<String>,
+    history_fault: bool,
+}
+
+impl DiskKeeper {
+    /// A keeper that has not looked yet.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            settings: parts.rooms.settings,
+            parts,
+            pressed: false,
+            next_attempt: Instant::now(),
+            next_look: Instant::now(),
+            answered: 0,
+            removed: (0, 0),
+            fault: None,
+            history_fault: false,
+        }
+    }
+
+    /// Runs until `shutdown`: a long-lived task.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        shutdown.run_until_cancelled(self.keep()).await;
+    }
+
+    async fn keep(&mut self) {
+        // Which tasks there are is known before anything is removed.
+        if self.parts.views.changed().await.is_err() {
+            return;
+        }
+        self.find_root().await;
+        let mut asked = self.parts.rooms.asked.subscribe();
+        let mut ledger = self.parts.ledger.fault();
+        loop {
+            self.parts.ledger.look_after();
+            let fault = ledger.borrow_and_update().clone();
+            let wanted = *asked.borrow_and_update();
+            self.once(wanted, fault).await;
+            tokio::select! {
+                () = tokio::time::sleep(TICK) => {}
+                changed = asked.changed() => if changed.is_err() { return },
+                changed = ledger.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    async fn find_root(&mut self) {
+        let mut wait = AGAIN.0;
+        loop {
+            match self.parts.docker.info().await {
+                Ok(info) => {
+                    self.parts.limits.learn(&info);
+                    return self.parts.rooms.learn_root(info.data_root.into());
+                }
+                Err(error) => tracing::debug!(error = chain(&error), "the engine's disk is not known yet"),
+            }
+            tokio::time::sleep(wait.mul_f64(rand::random_range(0.75..1.0))).await;
+            wait = (wait * 2).min(AGAIN.1);
+        }
+    }
+
+    async fn once(&mut self, asked: u64, ledger: Option<String>) {
+        let Some((_, space)) = self.parts.rooms.space() else {
+            self.say_fault("the file system of the engine's data directory cannot be looked at; nothing is cleaned up");
+            self.tell(0, 1, ledger.map(|why| nothing_new(&why)));
+            return self.answer(asked, true);
+        };
+        let marks = self.settings.marks;
+        let pressed = space.is_above(if self.pressed { marks.clean_until } else { marks.clean_above });
+        if pressed != self.pressed {
+            let used = percent(space);
+            if pressed {
+                tracing::warn!(used, until = marks.clean_until, "the disk is filling up; making space");
+            } else {
+                tracing::info!(used, "the disk has space again");
+            }
+            self.pressed = pressed;
+            self.fault = None;
+            self.hint(Hint::DiskShort(pressed)).await;
+        }
+        let wanted = asked > self.answered;
+        if wanted || (pressed && Instant::now() >= self.next_attempt) {
+            let hopeful = self.make_space(wanted).await;
+            self.answer(asked, hopeful);
+        } else if Instant::now() >= self.next_look {
+            // Its errors are said where something depends on them.
+            let _ = self.look().await;
+        }
+        self.publish(ledger);
+        let rooms = self.parts.rooms.clone();
+        match tokio::task::spawn_blocking(move || rooms.history.save()).await {
+            Ok(Err(error)) if !self.history_fault => {
+                tracing::warn!(%error, "the history of images cannot be written yet");
+                self.history_fault = true;
+            }
+            Ok(Ok(())) => self.history_fault = false,
+            Ok(Err(_)) | Err(_) => {}
+        }
+    }
+
+    /// Whoever asked for space up to this may look again.
+    fn answer(&mut self, asked: u64, hopeful: bool) {
+        self.answered = asked;
+        self.parts.rooms.over.send_replace(Attempt { number: asked, hopeful });
+    }
+
+    fn say_fault(&mut self, why: &str) {
+        if self.fault.as_deref() != Some(why) {
+            tracing::warn!(why, "the disk");
+            self.fault = Some(why.to_owned());
+        }
+    }
+
+    async fn hint(&self, hint: Hint) {
+        // The engine may be gone, at the end.
+        let _ = self.parts.hints.send(hint).await;
+    }
+
+    /// Which images there are, and which of them may go.
+    async fn look(&mut self) -> Result<(Vec<ListedImage>, Choice), String> {
+        self.next_look = Instant::now() + LOOK;
+        let now = SystemClock.now();
+        let images = self.parts.docker.images().await.map_err(|error| chain(&error))?;
+        let of_containers = self.parts.docker.images_in_use().await.map_err(|error| chain(&error))?;
+        let of_tasks = needed(&self.parts.views.borrow());
+        let by_task = |image: &ListedImage| image.names.iter().any(|name| of_tasks.contains(name));
+        let used = images.iter().filter(|image| of_containers.contains(&image.id) || by_task(image));
+        let used = used.map(|image| image.id.clone()).collect();
+        let history = &self.parts.rooms.history;
+        history.seen(images.iter().map(|image| image.id.as_str()), &used, now);
+        let candidates: Vec<Candidate> = images
+            .iter()
+            .filter_map(|image| {
+                let known = history.of(&image.id)?;
+                Some(Candidate {
+                    id: image.id.clone(),
+                    size: image.size,
+                    last_used: known.last_used,
+                    in_use: used.contains(&image.id),
+                    pulled_here: known.pulled_here,
+                })
+            })
+            .collect();
+        let choice = choose(&candidates, self.settings.images, now, now.after(self.settings.wait));
+        Ok((images, choice))
+    }
+
+    /// One attempt: removes images until use is below the low mark, or one of them when somebody `wanted` more space
+    /// than there is although use is below it. Says whether waiting is worth while.
+    async fn make_space(&mut self, wanted: bool) -> bool {
+        let (images, choice) = match self.look().await {
+            Ok(found) => found,
+            Err(why) => {
+                self.say_fault(&format!("the engine does not say which images there are: {why}"));
+                self.next_attempt = Instant::now() + NOTHING_TO_REMOVE;
+                return true;
+            }
+        };
+        // What is kept of tasks that are over goes by the engine's hand.
+        let remains = has_remains(&self.parts.views.borrow());
+        let mut hopeful = choice.more_by_then || remains;
+        if wanted && !self.pressed && remains {
+            self.hint(Hint::DiskShort(true)).await;
+            self.hint(Hint::DiskShort(false)).await;
+        }
+        let mut removed = 0;
+        for id in &choice.order {
+            let Some((_, before)) = self.parts.rooms.space() else { break };
+            let enough = !before.is_above(self.settings.marks.clean_until);
+            if removed == MOST_REMOVED || (enough && (!wanted || removed > 0)) {
+                hopeful |= !enough;
+                break;
+            }
+            let Some(image) = images.iter().find(|image| image.id == *id) else { continue };
+            // A task may have come to need it since the look.
+            let of_tasks = needed(&self.parts.views.borrow());
+            let claim = self.parts.rooms.claims.remove(&image.names);
+            let Some(_claim) = claim.filter(|_| !image.names.iter().any(|name| of_tasks.contains(name))) else {
+                continue;
+            };
+            match self.parts.docker.remove_image(image).await {
+                Ok(true) => {
+                    let after = self.parts.rooms.space().map_or(before.free, |(_, space)| space.free);
+                    let (mib, freed_mib) = (image.size / MIB, after.saturating_sub(before.free) / MIB);
+                    let names = image.names.join(" ");
+                    tracing::info!(image = names, id, mib, freed_mib, "removed an image that nothing uses");
+                    self.removed = (self.removed.0 + 1, self.removed.1 + freed_mib);
+                    removed += 1;
+                }
+                Ok(false) => tracing::debug!(id, "an image is in use after all"),
+                Err(error) => {
+                    tracing::warn!(id, error = chain(&error), "could not remove an image");
+                    break;
+                }
+            }
+        }
+        self.next_attempt = Instant::now() + if removed > 0 || remains { TICK } else { NOTHING_TO_REMOVE };
+        if removed == 0 && self.pressed && !hopeful {
+            let why = "it is fuller than it should be, and there is no image that may be removed";
+            self.say_fault(why);
+        }
+        hopeful || removed > 0
+    }
+
+    fn publish(&self, ledger: Option<String>) {
+        let Some((path, space)) = self.parts.rooms.space() else { return };
+        let promised_mib = {
+            let (views, written) = (self.parts.views.borrow(), self.parts.written.borrow());
+            promised(views.iter().filter_map(|(task, view)| {
+                let limit = view.spec.as_ref()?.ephemeral_storage_mib?;
+                let over = view.record.all_stopped();
+                (!over).then(|| (u64::from(limit), written.get(task).copied().unwrap_or(0)))
+            }))
+        };
+        let short = space.is_above(self.settings.marks.refuse_above).then(|| self.parts.rooms.why_short());
+        let short = ledger.map(|why| nothing_new(&why)).or(short);
+        let line = DiskLine {
+            path: path.display().to_string(),
+            total_mib: space.total / MIB,
+            free_mib: space.free / MIB,
+            promised_mib,
+            used_percent: percent(space),
+            cleaning: self.pressed,
+            short: short.clone(),
+            images: self.parts.rooms.history.len(),
+            removed: self.removed,
+        };
+        self.parts.line.send_if_modified(|known| known.replace(line.clone()).as_ref() != Some(&line));
+        let free_mib = mib(space.free).saturating_sub(u32::try_from(promised_mib).unwrap_or(u32::MAX));
+        self.tell(free_mib, (mib(space.total) / WORTH.0).clamp(WORTH.1, WORTH.2), short);
+    }
+
+    /// Has the control plane told, if it is worth telling: a change of the free space is from `worth` on.
+    fn tell(&self, free_mib: u32, worth: u32, short: Option<String>) {
+        self.parts.status.send_if_modified(|known| {
+            let same = known.as_ref().is_some_and(|k| k.short == short && k.free_mib.abs_diff(free_mib) < worth);
+            if !same {
+                *known = Some(DiskStatus { free_mib, short });
+            }
+            !same
+        });
+    }
+}
+
+fn nothing_new(why: &str) -> String {
+    format!("nothing new is started: {why}")
+}
+
+fn percent(space: Space) -> f64 {
+    space.used_per_mille() as f64 / 10.0
+}
+
+/// The names of the images of tasks that are not over.
+fn needed(views: &TaskViews) -> BTreeSet<String> {
+    let of = |view: &Arc<TaskView>| {
+        let containers = view.spec.iter().flat_map(|spec| &spec.containers).zip(&view.record.containers);
+        let live = containers.filter(|(_, record)| !record.phase.is_stopped());
+        live.map(|(spec, _)| listed_name(&spec.image)).collect::<Vec<_>>()
+    };
+    views.values().flat_map(of).collect()
+}
+
+/// Whether containers that are over are still kept.
+fn has_remains(views: &TaskViews) -> bool {
+    let remains = |phase: &Phase| phase.stopped().is_some_and(|stopped| stopped.remains);
+    views.values().any(|view| view.record.containers.iter().any(|c| remains(&c.phase)))
+}

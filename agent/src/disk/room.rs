@@ -1,0 +1,146 @@
+//! Whether there is room for another image or container, and what is said when there is none.
+
+use super::claims::Claims;
+use super::history::History;
+use super::{DiskSettings, MIB, measure};
+use crate::engine::drivers::{Clock, Hold, Room, SystemClock};
+use async_trait::async_trait;
+use longshore_plan::Failure;
+use longshore_plan::disk::Space;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Longest wait for an attempt to make space.
+const ATTEMPT: Duration = Duration::from_secs(60);
+
+/// Attempts to make space: how many were asked for, and the last that is over with what came of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Attempt {
+    pub(super) number: u64,
+    /// Whether space was made, or some will be without anybody's doing.
+    pub(super) hopeful: bool,
+}
+
+/// The host's room. One for the whole agent.
+#[derive(Debug)]
+pub struct Rooms {
+    pub(super) settings: DiskSettings,
+    pub(super) claims: Claims,
+    pub(super) history: History,
+    pub(super) asked: watch::Sender<u64>,
+    pub(super) over: watch::Sender<Attempt>,
+    /// Docker's data directory, once it is known.
+    root: OnceLock<PathBuf>,
+}
+
+impl Rooms {
+    /// With what `data_dir` has of the history of images. Until [`super::DiskKeeper`] runs there is always room.
+    #[must_use]
+    pub fn new(settings: DiskSettings, data_dir: &Path) -> Self {
+        Self {
+            settings,
+            claims: Claims::default(),
+            history: History::load(data_dir),
+            asked: watch::Sender::new(0),
+            over: watch::Sender::default(),
+            root: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn learn_root(&self, root: PathBuf) {
+        let _ = self.root.set(root);
+    }
+
+    /// The directory that is looked at and how full its file system is now; nothing while that is not known.
+    pub(super) fn space(&self) -> Option<(&Path, Space)> {
+        let root = self.root.get()?;
+        Some((root, measure(root).ok()?))
+    }
+
+    /// Why there is no room: for as long as nothing is measured.
+    pub(super) fn why_short(&self) -> String {
+        let root = self.root.get().map(|root| root.display().to_string()).unwrap_or_default();
+        format!(
+            "the disk that holds {root} is more than {} % full (disk_refuse_above of its agent's configuration)",
+            self.settings.marks.refuse_above
+        )
+    }
+
+    /// Has space made, and waits for the end of one attempt that began after this. Says whether it is worth waiting.
+    async fn make_space(&self) -> bool {
+        let mut over = self.over.subscribe();
+        let mut number = 0;
+        self.asked.send_modify(|asked| {
+            *asked += 1;
+            number = *asked;
+        });
+        let attempt = over.wait_for(|attempt| attempt.number >= number);
+        match tokio::time::timeout(ATTEMPT, attempt).await {
+            Ok(Ok(attempt)) => attempt.hopeful,
+            // The engine that is asked to remove images is slow, or the agent is ending.
+            Ok(Err(_)) | Err(_) => true,
+        }
+    }
+
+    fn refused(&self) -> Option<String> {
+        let (root, space) = self.space()?;
+        let marks = self.settings.marks;
+        if !space.is_above(marks.refuse_above) {
+            return None;
+        }
+        let keep = space.total / 100 * (100 - u64::from(marks.refuse_above));
+        Some(format!(
+            "no space left on the disk of this host: the file system of {} has {} of {} MiB free, and at least {} MiB \
+             must be free before anything is put there (disk_refuse_above = {}); {WHAT_TO_DO}",
+            root.display(),
+            space.free / MIB,
+            space.total / MIB,
+            keep / MIB,
+            marks.refuse_above,
+        ))
+    }
+}
+
+const WHAT_TO_DO: &str = "free some (docker system df shows what takes it), make the disk larger, or let the agent \
+                          remove images that it did not pull (image_cleanup_untracked)";
+
+fn failure(text: String, hopeful: bool) -> Failure {
+    if hopeful { Failure::NoSpace(text) } else { Failure::Lasting(text) }
+}
+
+#[async_trait]
+impl Room for Rooms {
+    async fn hold(&self, reference: &str) -> Hold {
+        Box::new(self.claims.hold(reference).await)
+    }
+
+    async fn admit(&self) -> Result<(), Failure> {
+        if self.refused().is_none() {
+            return Ok(());
+        }
+        let hopeful = self.make_space().await;
+        match self.refused() {
+            None => Ok(()),
+            Some(why) => Err(failure(why, hopeful)),
+        }
+    }
+
+    async fn exhausted(&self, text: String) -> Failure {
+        let hopeful = self.make_space().await;
+        let now = self.space().map(|(root, space)| {
+            format!(
+                "; the file system of {} has {} of {} MiB free",
+                root.display(),
+                space.free / MIB,
+                space.total / MIB
+            )
+        });
+        failure(format!("{text}{}; {WHAT_TO_DO}", now.unwrap_or_default()), hopeful)
+    }
+
+    fn pulled(&self, id: &str) {
+        self.history.pulled(id, SystemClock.now());
+    }
+}

@@ -1,0 +1,127 @@
+//! A host loses its power: processes, namespaces, mounts and control groups are gone, disks are there. With the control
+//! plane reachable and not.
+
+use longshore_tests::lab::{Lab, Node, wait_until};
+use serde_json::{Value, json};
+
+use super::awsvpc::{assert_clean, network};
+use super::runs::{self, RUNS_ON, Runs, assert_told_once, noting};
+use super::support::*;
+
+/// The tasks that a reboot finds, by name.
+struct Before {
+    plain: String,
+    back: String,
+    wired: String,
+    over: Value,
+}
+
+fn definitions(lab: &Lab, runs: &Runs) -> [String; 4] {
+    let restarted = |name: &str| {
+        let mut main = noting(name, RUNS_ON);
+        let policy = json!({"enabled": true, "restartAttemptPeriod": 60});
+        merge(&mut main, json!({"restartPolicy": policy, "dockerLabels": {"longshore.restart.backoff": "1-2"}}));
+        main
+    };
+    let volumes = json!([runs.volume(), {"name": "own"}]);
+    let mut plain = noting("main", RUNS_ON);
+    merge(&mut plain, json!({"portMappings": [{"containerPort": 80}]}));
+    let limited = json!({"cpu": "128", "memory": "64", "pidMode": "task", "volumes": volumes});
+    let wired = json!({"networkMode": "awsvpc", "volumes": volumes});
+    let over = json!([noting("main", "exit 7")]);
+    [
+        register(lab, "reboot-plain", json!([plain]), json!({"memory": "24", "volumes": volumes})),
+        register(lab, "reboot-back", json!([restarted("main")]), limited),
+        register(lab, "reboot-wired", json!([restarted("main")]), wired),
+        register(lab, "reboot-over", over, json!({"volumes": volumes})),
+    ]
+}
+
+/// The limit of the control group of a task in bytes, as the kernel has it.
+fn memory_limit(node: &Node, arn: &str) -> u64 {
+    let find = "cat /sys/fs/cgroup/memory/longshore/$0/memory.limit_in_bytes 2>/dev/null || \
+                cat /sys/fs/cgroup/longshore/$0/memory.max";
+    node.host.run("sh", &["-c", find, id(arn)]).unwrap().trim().parse().unwrap()
+}
+
+#[test]
+fn a_reboot_brings_back_what_restarts_and_ends_the_rest() {
+    let lab = lab(1);
+    let node = lab.node(0);
+    let runs = Runs::new(&lab);
+    let [plain, back, wired, over] = definitions(&lab, &runs);
+    for online in [true, false] {
+        let name = |which: &str| format!("{which}-{online}");
+        let begin = |definition: &str, which: &str, more: Value| {
+            let mut started = None;
+            wait_until("a host that takes a task", DEADLINE, || {
+                started = runs::start(&lab, definition, &["main"], &name(which), more.clone())?;
+                Ok(started.is_some())
+            })
+            .unwrap();
+            started.unwrap()
+        };
+        let ended = stopped(&lab, &begin(&over, "over", json!({})));
+        let before = Before {
+            plain: begin(&plain, "plain", json!({})),
+            back: begin(&back, "back", json!({})),
+            wired: begin(&wired, "wired", network(&lab, &[])),
+            over: ended,
+        };
+        let live = [before.plain.clone(), before.back.clone(), before.wired.clone()];
+        wait_tasks(&lab, &live, "RUNNING", DEADLINE);
+        live.iter().for_each(|arn| wait_ready(node, arn, "main"));
+        let container_of = |arn: &str| inspect(node, arn, "main")["Id"].clone();
+        let same = container_of(&before.back);
+
+        if !online {
+            lab.control().kill().unwrap();
+        }
+        lab.reboot(0).unwrap();
+        node.launch_agent().unwrap();
+        let came_back = || Ok(inspect(node, &before.back, "main")["State"]["Running"] == true);
+        wait_until("what its policy restarts", DEADLINE, came_back).unwrap();
+        if !online {
+            wait_until("what is over, without the control plane", DEADLINE, || {
+                let status = longshore_tests::lab::Agent::status(&node.host)?;
+                let all = status["tasks"].as_array().cloned().unwrap_or_default();
+                let of = |arn: &str| all.iter().find(|t| t["id"] == id(arn)).map(|t| t["status"].clone());
+                anyhow::ensure!(of(&before.plain) == Some(json!("STOPPED")), "{status:#}");
+                Ok(true)
+            })
+            .unwrap();
+            lab.restart_control().unwrap();
+        }
+        lab.wait_connected(1, DEADLINE).unwrap();
+        let now = running(&lab, &before.back);
+        assert_eq!(container_of(&before.back), same, "it is the same container");
+        assert_eq!(container(&now, "main")["restartCount"].as_u64().unwrap_or(1), 1, "{now:#}");
+        assert_eq!(memory_limit(node, &before.back), 64 << 20, "its limits are back before it is");
+        let mut told = Vec::new();
+        for arn in [&before.plain, &before.wired] {
+            let ended = stopped(&lab, arn);
+            assert!(ended["stoppedReason"].is_string() && ended["stopCode"].is_string(), "{ended:#}");
+            println!("online {online}: {} {}", ended["stopCode"], ended["stoppedReason"]);
+            told.push(ended);
+        }
+        assert_exactly(&lab, std::slice::from_ref(&before.back));
+        assert_no_leaks(&lab, std::slice::from_ref(&before.back));
+        assert_clean(node);
+        for (which, times) in [("over", 1), ("plain", 1), ("back", 2), ("wired", 1)] {
+            assert_eq!(runs.of(&name(which), "main"), times, "online {online}: runs of {which}");
+        }
+        // The host is one like any other, and nothing is told again.
+        let next = begin(&wired, "next", network(&lab, &[]));
+        running(&lab, &next);
+        wait_ready(node, &next, "main");
+        for arn in [&before.back, &next] {
+            lab.ecs("stop_task", json!({"task": arn})).unwrap();
+            assert_eq!(container(&stopped(&lab, arn), "main")["exitCode"], 0);
+        }
+        assert_no_leaks(&lab, &[]);
+        assert_clean(node);
+        for task in told.iter().chain([&before.over]) {
+            assert_told_once(&lab, task);
+        }
+    }
+}
