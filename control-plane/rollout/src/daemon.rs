@@ -56,7 +56,8 @@ pub(crate) fn decide(picture: &Picture, hosts: &[Host], now: Timestamp, moves: M
         // A task that is on its way out holds its host's place: two of a daemon never share one.
         let taken = by_host.get(&host.id).is_some_and(|tasks| {
             tasks.iter().any(|task| match task.phase {
-                Phase::Pending | Phase::Running { .. } | Phase::Stopping { lost: false } => true,
+                Phase::Pending | Phase::Running { .. } => !task.lost,
+                Phase::Stopping { lost: false } => true,
                 Phase::Stopping { lost: true } => false,
             })
         });

@@ -75,6 +75,8 @@ pub enum Why {
     Draining,
     /// Its health checks fail.
     Ill,
+    /// Its host is lost. What the host does with it when it comes back is to stop it.
+    Lost,
     /// Its host should have none any more, or has two.
     Misplaced,
     /// The service is being deleted.
@@ -98,11 +100,13 @@ pub enum Verdict {
 pub fn decide(picture: &Picture, now: Timestamp) -> Decision {
     let mut decision = Decision::default();
     if !picture.active {
-        let wanted = picture.tasks.iter().filter(|task| task.is_wanted());
+        let wanted = picture.tasks.iter().filter(|task| task.is_wanted() || task.lost && !is_asked(task));
         decision.stops = wanted.map(|task| Stop { task: task.id, why: Why::Deleted }).collect();
         decision.steady = picture.tasks.is_empty();
         return decision;
     }
+    let lost = picture.tasks.iter().filter(|task| task.lost && !is_asked(task));
+    decision.stops = lost.map(|task| Stop { task: task.id, why: Why::Lost }).collect();
     let desired = match &picture.scheduling {
         Scheduling::Replica { desired } => *desired,
         Scheduling::Daemon { hosts } => u32::try_from(hosts.len()).unwrap_or(u32::MAX),
@@ -138,6 +142,14 @@ pub fn decide(picture: &Picture, now: Timestamp) -> Decision {
     let times = picture.tasks.iter().filter_map(|task| turning_point(picture, task, now)).chain(pause);
     decision.wake_at = times.min();
     decision
+}
+
+/// Whether it was asked to stop, or stops by itself.
+const fn is_asked(task: &crate::picture::Task) -> bool {
+    match task.phase {
+        Phase::Stopping { .. } => true,
+        Phase::Pending | Phase::Running { .. } => false,
+    }
 }
 
 /// What both strategies are told.

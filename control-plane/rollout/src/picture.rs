@@ -96,6 +96,8 @@ pub struct Task {
     pub zone: Option<Arc<str>>,
     /// Whether its host is draining.
     pub draining: bool,
+    /// Whether its host is given up for lost: the task counts for nothing any more.
+    pub lost: bool,
     /// Until when scale-in and deployments leave it alone.
     pub protected_until: Option<Timestamp>,
     /// When it was made.
@@ -138,6 +140,9 @@ impl Task {
     /// Whether it counts as healthy (ECS: a health check says so, or it has run long enough without one).
     #[must_use]
     pub fn is_healthy(&self, picture: &Picture, now: Timestamp) -> bool {
+        if self.lost {
+            return false;
+        }
         match self.phase {
             Phase::Running { health: Health::Healthy, .. } => true,
             Phase::Running { since, health: Health::Unchecked } => now >= since.after(picture.healthy_after),
@@ -150,17 +155,20 @@ impl Task {
     /// Whether its health checks say that it is ill, and the grace period is over.
     #[must_use]
     pub fn is_ill(&self, picture: &Picture, now: Timestamp) -> bool {
+        if self.lost {
+            return false;
+        }
         match self.phase {
             Phase::Running { since, health: Health::Unhealthy } => now >= since.after(picture.grace),
             Phase::Running { .. } | Phase::Pending | Phase::Stopping { .. } => false,
         }
     }
 
-    /// Whether it is neither stopping nor stopped.
+    /// Whether it is neither stopping nor stopped, nor lost.
     #[must_use]
     pub const fn is_wanted(&self) -> bool {
         match self.phase {
-            Phase::Pending | Phase::Running { .. } => true,
+            Phase::Pending | Phase::Running { .. } => !self.lost,
             Phase::Stopping { .. } => false,
         }
     }

@@ -125,9 +125,7 @@ impl World {
                 self.draining.remove(&instance(*n));
             }
             Event::Lose(n) => {
-                for task in self.picture.tasks.iter_mut().filter(|task| task.host == instance(*n)) {
-                    task.phase = Phase::Stopping { lost: true };
-                }
+                self.picture.tasks.iter_mut().filter(|task| task.host == instance(*n)).for_each(|task| task.lost = true);
             }
             Event::Desired(count) => {
                 if let Scheduling::Replica { desired } = &mut self.picture.scheduling {
@@ -216,13 +214,13 @@ impl World {
         for stop in &decision.stops {
             let now = self.now;
             let found = self.picture.tasks.iter_mut().find(|task| task.id == stop.task).expect("one of its tasks");
-            assert!(found.is_wanted(), "it is asked once");
-            let forced = matches!(stop.why, Why::Misplaced | Why::Deleted);
+            assert!(!matches!(found.phase, Phase::Stopping { .. }), "it is asked once");
+            let (forced, lost) = (matches!(stop.why, Why::Misplaced | Why::Deleted | Why::Lost), stop.why == Why::Lost);
             assert!(forced || !found.is_protected(now), "protected tasks stay");
             let of_daemon = matches!(self.picture.scheduling, Scheduling::Daemon { .. });
             empties += u32::from(of_daemon && matches!(stop.why, Why::Draining | Why::Misplaced));
             let (ill, deployment) = (stop.why == Why::Ill, found.deployment);
-            found.phase = Phase::Stopping { lost: false };
+            found.phase = Phase::Stopping { lost };
             if ill {
                 self.failed(deployment);
             }
@@ -299,6 +297,7 @@ impl World {
             host,
             zone: None,
             draining: false,
+            lost: false,
             protected_until: None,
             created_at: self.now,
         });

@@ -245,8 +245,14 @@ impl Command for StepService {
                 count_failure(&mut service, task.started_by.as_deref(), tx.now);
             }
             let reason = words::stop_reason(stop.why, primary.as_deref().unwrap_or_default());
+            let code = match stop.why {
+                Why::Lost => StopCode::InfrastructureHealth,
+                Why::ScaleIn | Why::Superseded | Why::Draining | Why::Ill | Why::Misplaced | Why::Deleted => {
+                    StopCode::ServiceSchedulerInitiated
+                }
+            };
             stopped.push(task.id);
-            tx.change(Change::Task(Arc::new(asked_to_stop(&task, reason, tx.now))));
+            tx.change(Change::Task(Arc::new(asked_to_stop(&task, Stop { code: Some(code), reason }, tx.now))));
         }
         done.stopped = stopped.len();
         said.extend(words::stopped(&self.key, &stopped));
@@ -351,10 +357,10 @@ fn new_events(
 }
 
 /// A task that its service stops.
-fn asked_to_stop(before: &Task, reason: String, now: Timestamp) -> Task {
+fn asked_to_stop(before: &Task, stop: Stop, now: Timestamp) -> Task {
     let mut task = before.clone();
     task.desired = DesiredStatus::Stopped;
-    task.stop.get_or_insert(Stop { code: Some(StopCode::ServiceSchedulerInitiated), reason });
+    task.stop.get_or_insert(stop);
     task.stopping_at.get_or_insert(now);
     task.version += 1;
     task.note(Some(before), now);

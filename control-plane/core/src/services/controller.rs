@@ -40,6 +40,8 @@ struct Looked {
     key: ServiceKey,
     /// Whether tasks found no place.
     unplaced: bool,
+    /// Whether it waits for what becomes of silent hosts.
+    silent: bool,
     /// When to look again at the latest.
     wake_at: Option<Timestamp>,
     /// Look again at once.
@@ -58,6 +60,7 @@ impl Controller {
         // Whatever happened while nobody looked.
         let mut due: BTreeSet<ServiceKey> = self.core.snapshot().services().map(|(key, _)| key.clone()).collect();
         let mut unplaced: BTreeSet<ServiceKey> = BTreeSet::new();
+        let mut silent: BTreeSet<ServiceKey> = BTreeSet::new();
         let mut timers: BTreeMap<ServiceKey, Timestamp> = BTreeMap::new();
         let mut busy: BTreeSet<ServiceKey> = BTreeSet::new();
         let mut looks = FuturesUnordered::new();
@@ -80,12 +83,14 @@ impl Controller {
             tokio::select! {
                 () = &mut shutdown => return,
                 Some(looked) = looks.next() => {
-                    let Looked { key, unplaced: without, wake_at, again } = looked;
+                    let Looked { key, unplaced: without, silent: waits, wake_at, again } = looked;
                     busy.remove(&key);
-                    if without {
-                        unplaced.insert(key.clone());
-                    } else {
-                        unplaced.remove(&key);
+                    for (set, is_in) in [(&mut unplaced, without), (&mut silent, waits)] {
+                        if is_in {
+                            set.insert(key.clone());
+                        } else {
+                            set.remove(&key);
+                        }
                     }
                     match wake_at {
                         Some(at) => timers.insert(key.clone(), at),
@@ -97,7 +102,7 @@ impl Controller {
                 }
                 Due { services, rooms } = self.core.inner().service_wakes.next() => {
                     due.extend(services);
-                    due.extend(unplaced.iter().filter(|key| rooms.contains(&key.cluster)).cloned());
+                    due.extend(unplaced.iter().chain(&silent).filter(|key| rooms.contains(&key.cluster)).cloned());
                     due.extend(self.daemons(&rooms));
                 }
                 () = tokio::time::sleep(sleep) => {}
@@ -117,7 +122,7 @@ impl Controller {
     async fn look(&self, key: ServiceKey, was_unplaced: bool) -> Looked {
         let state = self.core.snapshot();
         let now = self.core.inner().clock.now();
-        let nothing = |key| Looked { key, unplaced: false, wake_at: None, again: false };
+        let nothing = |key| Looked { key, unplaced: false, silent: false, wake_at: None, again: false };
         let Some((step, mut looked)) = self.decided(&state, &key, was_unplaced, now) else { return nothing(key) };
         let Some(step) = step else { return looked };
         match self.core.submit(step).await {
@@ -150,7 +155,9 @@ impl Controller {
         let targets = || daemon_targets(state, service, &primary.revision);
         let picture = picture(state, service, targets, was_unplaced, healthy_after);
         let decision = decide(&picture, now);
-        let mut looked = Looked { key: key.clone(), unplaced: false, wake_at: decision.wake_at, again: false };
+        let silent = picture.tasks.iter().any(|task| task.is_wanted() && !is_connected(state, task.host));
+        let mut looked =
+            Looked { key: key.clone(), unplaced: false, silent, wake_at: decision.wake_at, again: false };
         let mut says = Vec::new();
         let mut stops = decision.stops;
         looked.again |= stops.len() > PER_STEP;
@@ -229,6 +236,10 @@ impl Controller {
         }
         (found > 0).then_some((launch, plan))
     }
+}
+
+fn is_connected(state: &State, host: InstanceId) -> bool {
+    state.host(host).is_some_and(|host| host.record.is_connected())
 }
 
 fn sooner(at: Option<Timestamp>, other: Timestamp) -> Option<Timestamp> {

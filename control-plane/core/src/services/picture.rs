@@ -88,10 +88,23 @@ fn task_picture(state: &State, service: &Service, task: &Task) -> TaskPicture {
         phase: phase(state, task, connected),
         host: task.instance,
         zone: zone.map(Arc::from),
+        lost: host.is_some_and(|host| is_lost(state, host)),
         draining: host.is_some_and(|host| host.view.status == HostStatus::Draining),
         protected_until: None,
         created_at: task.created_at,
     }
+}
+
+/// Whether what a host has is given up: its lease is over, and it is not one of many. When more than a third of a
+/// cluster is silent, and more than one host, the fault is rather in the network or here, and nothing is replaced.
+fn is_lost(state: &State, host: &HostState) -> bool {
+    if host.record.is_connected() {
+        return false;
+    }
+    let Some(cluster) = state.cluster(&host.record.cluster) else { return true };
+    let silent = |host: &&Arc<HostState>| host.record.status.is_registered() && !host.record.is_connected();
+    let silent = cluster.hosts.values().filter(silent).count();
+    silent < 2 || silent * 3 <= cluster.registered as usize
 }
 
 fn phase(state: &State, task: &Task, connected: bool) -> Phase {

@@ -93,6 +93,7 @@ pub(crate) fn stop_reason(why: Why, deployment: &str) -> String {
     match why {
         Why::Ill => "Task failed container health checks".to_owned(),
         Why::Draining => format!("Container instance is draining: replaced by (deployment {deployment})"),
+        Why::Lost => "The container instance was lost: its agent is not heard of any more".to_owned(),
         Why::ScaleIn | Why::Superseded | Why::Misplaced | Why::Deleted => {
             format!("Scaling activity initiated by (deployment {deployment})")
         }
