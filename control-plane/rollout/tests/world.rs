@@ -125,7 +125,11 @@ impl World {
                 self.draining.remove(&instance(*n));
             }
             Event::Lose(n) => {
-                self.picture.tasks.iter_mut().filter(|task| task.host == instance(*n)).for_each(|task| task.lost = true);
+                self.picture
+                    .tasks
+                    .iter_mut()
+                    .filter(|task| task.host == instance(*n))
+                    .for_each(|task| task.lost = true);
             }
             Event::Desired(count) => {
                 if let Scheduling::Replica { desired } = &mut self.picture.scheduling {

@@ -156,8 +156,7 @@ impl Controller {
         let picture = picture(state, service, targets, was_unplaced, healthy_after);
         let decision = decide(&picture, now);
         let silent = picture.tasks.iter().any(|task| task.is_wanted() && !is_connected(state, task.host));
-        let mut looked =
-            Looked { key: key.clone(), unplaced: false, silent, wake_at: decision.wake_at, again: false };
+        let mut looked = Looked { key: key.clone(), unplaced: false, silent, wake_at: decision.wake_at, again: false };
         let mut says = Vec::new();
         let mut stops = decision.stops;
         looked.again |= stops.len() > PER_STEP;

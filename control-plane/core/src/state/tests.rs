@@ -678,7 +678,7 @@ fn random_steps_do_reach_everything() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let (mut tasks, mut stopped, mut inactive, mut forgotten) = (0, 0, 0, 0);
     let (mut pinned, mut told) = (0, 0);
-    for _ in 0..40 {
+    for _ in 0..60 {
         let steps = prop::collection::vec(step(), 100).new_tree(&mut runner).expect("steps").current();
         let mut lab = Lab::new();
         for step in steps {
