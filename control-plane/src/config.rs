@@ -73,6 +73,8 @@ keys! {
     root_key_file: PathBuf, "LONGSHORE_CONTROL_ROOT_KEY_FILE", default "", example "\"/etc/longshore/root-key\"";
     /// Seconds that a stopped task stays describable.
     stopped_task_retention_secs: u64, "LONGSHORE_CONTROL_STOPPED_TASK_RETENTION_SECS", default "3600", example "";
+    /// Seconds that a service's task without health checks must run until it counts as healthy.
+    service_healthy_after_secs: u64, "LONGSHORE_CONTROL_SERVICE_HEALTHY_AFTER_SECS", default "40", example "";
     /// Milliseconds between an agent's heartbeats.
     heartbeat_millis: u32, "LONGSHORE_CONTROL_HEARTBEAT_MILLIS", default "1000", example "";
     /// Milliseconds of silence after which an agent counts as disconnected; at least three heartbeats.
@@ -157,6 +159,8 @@ pub struct Config {
     pub root_key_file: Option<PathBuf>,
     /// See the key `stopped_task_retention_secs`.
     pub stopped_task_retention: Duration,
+    /// See the key `service_healthy_after_secs`.
+    pub service_healthy_after: Duration,
     /// See the key `heartbeat_millis`.
     pub heartbeat: Duration,
     /// See the key `lease_millis`.
@@ -270,6 +274,8 @@ impl Config {
         in_range("server_certificate_secs", server_certificate, 3, 315_360_000)?;
         let retention = keys.stopped_task_retention_secs.expect(present);
         in_range("stopped_task_retention_secs", retention, 1, 31_536_000)?;
+        let healthy_after = keys.service_healthy_after_secs.expect(present);
+        in_range("service_healthy_after_secs", healthy_after, 0, 3600)?;
         let max_agents = keys.max_agents.expect(present);
         in_range("max_agents", max_agents as u64, 1, 1_000_000)?;
         let log_store_mib = keys.log_store_mib.expect(present);
@@ -297,6 +303,7 @@ impl Config {
             account_id,
             root_key_file: keys.root_key_file,
             stopped_task_retention: Duration::from_secs(retention),
+            service_healthy_after: Duration::from_secs(healthy_after),
             heartbeat: Duration::from_millis(heartbeat.into()),
             lease: Duration::from_millis(lease.into()),
             agent_certificate: Duration::from_secs(agent_certificate),

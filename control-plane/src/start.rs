@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::files::{self, FileError};
 use crate::http;
 use crate::pki::{Authority, PkiError, ServerCertificate};
-use longshore_core::{Core, CoreConfig, ExecConfig, FirstStart, OpenError, OwnerError, SealingKey};
+use longshore_core::{Controller, Core, CoreConfig, ExecConfig, FirstStart, OpenError, OwnerError, SealingKey};
 use longshore_logs::{LogError, Logs};
 use longshore_store::{EmbeddedStore, OpenError as StoreError};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -143,6 +143,7 @@ pub async fn run(config: Config, shutdown: CancellationToken, ready: impl FnOnce
     let core_config = CoreConfig {
         stopped_task_retention: config.stopped_task_retention,
         lease: config.lease,
+        healthy_after: config.service_healthy_after,
         ca_fingerprint: authority.fingerprint(),
         network: config.network,
         exec: ExecConfig { idle: config.exec_idle, log_arguments: config.exec_log_arguments },
@@ -175,6 +176,7 @@ pub async fn run(config: Config, shutdown: CancellationToken, ready: impl FnOnce
     let mut owner = tokio::spawn(owner.run(state.clone().cancelled_owned()));
     let fleet = Arc::new(core.clone());
     let services = http::Services { core: core.clone(), logs: logs.clone() };
+    let controller = tokio::spawn(Controller::new(core.clone()).run(fronts.clone().cancelled_owned()));
     let sweep = tokio::spawn(fronts.clone().run_until_cancelled_owned(logs.clone().sweep()));
     let mut http = tokio::spawn(http::serve(api, services, http::Limits::default(), fronts.clone().cancelled_owned()));
     let mut agents =
@@ -209,6 +211,9 @@ pub async fn run(config: Config, shutdown: CancellationToken, ready: impl FnOnce
     }
     if sweep.await.is_err() {
         tracing::error!(part = "sweep of the log store", "a part ended in a panic");
+    }
+    if controller.await.is_err() {
+        tracing::error!(part = "controller of services", "a part ended in a panic");
     }
     state.cancel();
     let owner_ended = if owner.is_finished() { None } else { Some((&mut owner).await) };

@@ -303,7 +303,7 @@ fn groups_are_those_of_their_region_and_bad_input_is_named() {
     let other = lab.ask(&other).unwrap().unwrap();
     assert_eq!(other["status"], 400, "signed for another service: {other}");
     assert!(other["body"].as_str().unwrap().contains("InvalidSignatureException"), "{other}");
-    let option = talker("main", "true", json!({"awslogs-datetime-format": "%Y"}));
+    let option = talker("main", "true", json!({"awslogs-datetime-format": "%Y %Q"}));
     let error =
         lab.ecs_error("register_task_definition", json!({"family": "x", "containerDefinitions": [option]})).unwrap();
     assert_error(&error, "ClientException", "options.awslogs-datetime-format");

@@ -47,5 +47,6 @@ mod reboot;
 mod registry;
 mod runs;
 mod runtimes;
+mod services;
 mod support;
 mod tasks;

@@ -33,6 +33,7 @@ HOMES = {
     "longshore-core": ["control-plane"],
     "longshore-store": ["control-plane", "control-plane/core"],
     "longshore-sched": ["control-plane", "control-plane/core"],
+    "longshore-rollout": ["control-plane/core"],
     "longshore-docker": ["agent"],
     "longshore-net": ["agent"],
     "longshore-plan": ["agent"],
@@ -43,6 +44,7 @@ PURE = {
     "longshore-model": ["tokio", "futures", "async-*", "mio", "hyper", "http", "prost", "tonic", "bollard", "rtnetlink"],
     "longshore-plan": ["tokio", "futures", "async-*", "mio", "hyper", "http", "prost", "tonic", "bollard", "rtnetlink"],
     "longshore-sched": ["tokio", "futures", "async-*", "mio", "hyper", "http", "prost", "tonic"],
+    "longshore-rollout": ["tokio", "futures", "async-*", "mio", "hyper", "http", "prost", "tonic"],
     "longshore-ecs-api": ["tokio", "futures", "async-*", "mio", "hyper", "prost", "tonic"],
 }
 

@@ -7,7 +7,7 @@ use crate::keys;
 use crate::records::{
     AccessKey, Account, Activation, ActivationKey, ClientToken, ClientTokenKey, Cluster, Definition, DefinitionKey,
     FamilyRecord, HostLeases, ImagePins, Instance, Network, PinKey, RecordError, Secret, SecretKey, SecurityGroup,
-    Setting, SettingKey, Task, decode, encode,
+    Service, ServiceEvent, ServiceKey, Setting, SettingKey, Task, decode, encode,
 };
 use longshore_model::{ClusterKey, DiskStatus, GroupId, InstanceId, NetworkStatus, TaskId};
 use longshore_store::Write;
@@ -38,6 +38,10 @@ pub(crate) enum Change {
     ForgetLeases(InstanceId),
     /// Not kept: an agent says it again in each session.
     NetworkStatus(InstanceId, Arc<NetworkStatus>),
+    Service(Arc<Service>),
+    ForgetService(ServiceKey),
+    ServiceEvent(Arc<ServiceEvent>),
+    ForgetServiceEvent(ServiceKey, u64),
     Pins(Arc<ImagePins>),
     ForgetPins(PinKey),
     /// Not kept, as above.
@@ -78,6 +82,10 @@ impl Change {
             Self::NetworkStatus(..) | Self::DiskStatus(..) => return None,
             Self::Pins(r) => put(keys::pins(&r.key), &**r),
             Self::ForgetPins(key) => (keys::pins(key), Write::Delete),
+            Self::Service(r) => put(keys::service(&r.key), &**r),
+            Self::ForgetService(key) => (keys::service(key), Write::Delete),
+            Self::ServiceEvent(r) => put(keys::service_event(&r.service, r.number), &**r),
+            Self::ForgetServiceEvent(key, number) => (keys::service_event(key, *number), Write::Delete),
             Self::Task(r) => put(keys::task(r.id), &**r),
             Self::ForgetTask(id) => (keys::task(*id), Write::Delete),
             Self::ClientToken(r) => put(keys::client_token(&r.key), &**r),
@@ -98,14 +106,16 @@ impl Change {
             Self::Definition(_) | Self::ForgetDefinition(_) => 7,
             Self::Instance(_) | Self::ForgetInstance(_) => 8,
             Self::Leases(_) | Self::ForgetLeases(_) | Self::NetworkStatus(..) | Self::DiskStatus(..) => 9,
-            Self::Pins(_) | Self::ForgetPins(_) => 10,
-            Self::Task(_) | Self::ForgetTask(_) => 11,
-            Self::ClientToken(_) | Self::ForgetClientToken(_) => 12,
+            Self::Service(_) | Self::ForgetService(_) => 10,
+            Self::ServiceEvent(_) | Self::ForgetServiceEvent(..) => 11,
+            Self::Pins(_) | Self::ForgetPins(_) => 12,
+            Self::Task(_) | Self::ForgetTask(_) => 13,
+            Self::ClientToken(_) | Self::ForgetClientToken(_) => 14,
         }
     }
 
     /// How many ranks there are.
-    pub(crate) const RANKS: usize = 13;
+    pub(crate) const RANKS: usize = 15;
 
     /// The change that the entry of a store came from; `None` for what is not part of the state.
     ///
@@ -133,6 +143,8 @@ impl Change {
             Some("family") => Self::Family(Arc::new(decode(&key, value)?)),
             Some("definition") => Self::Definition(Arc::new(decode(&key, value)?)),
             Some("instance") => Self::Instance(Arc::new(decode(&key, value)?)),
+            Some("service") => Self::Service(Arc::new(decode(&key, value)?)),
+            Some("service-event") => Self::ServiceEvent(Arc::new(decode(&key, value)?)),
             Some("pins") => Self::Pins(Arc::new(decode(&key, value)?)),
             Some("task") => Self::Task(Arc::new(decode(&key, value)?)),
             Some("token") => Self::ClientToken(Arc::new(decode(&key, value)?)),

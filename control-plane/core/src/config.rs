@@ -14,6 +14,8 @@ pub struct CoreConfig {
     /// How long after a start of the control plane an agent that was connected before may take to return
     /// until it counts as disconnected.
     pub lease: Duration,
+    /// How long a service's task without health checks must run until it counts as healthy. 40 s in ECS.
+    pub healthy_after: Duration,
     /// SHA-256 of the authority that agents must find behind the control plane's address; goes into join tokens.
     pub ca_fingerprint: [u8; 32],
     /// The task network. May only change while no host has a part of it.
@@ -27,6 +29,7 @@ impl Default for CoreConfig {
         Self {
             stopped_task_retention: Duration::from_secs(3600),
             lease: Duration::from_secs(5),
+            healthy_after: Duration::from_secs(40),
             ca_fingerprint: [0; 32],
             network: NetworkConfig {
                 v4: ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 77, 0, 0), 16),

@@ -16,6 +16,7 @@ use crate::owner::{OwnerTask, QUEUE};
 use crate::page::PageKey;
 use crate::render::render;
 use crate::seal::SealingKey;
+use crate::services::Wakes;
 use crate::state::{HostState, NetworkView, State, Touched};
 use crate::token::JoinToken;
 use crate::watchers::Watchers;
@@ -53,6 +54,8 @@ pub(crate) struct Inner {
     pub(crate) state: ArcSwap<State>,
     watchers: Watchers,
     network_watchers: Watchers,
+    /// Services that wait for their controller.
+    pub(crate) service_wakes: Wakes,
     applied: Applied,
     pub(crate) health: Health,
     pub(crate) execs: Execs,
@@ -109,6 +112,7 @@ impl Core {
             state: ArcSwap::from_pointee(state),
             watchers: Watchers::default(),
             network_watchers: Watchers::default(),
+            service_wakes: Wakes::default(),
             applied: Applied::default(),
             health: Health::default(),
             execs: Execs::default(),
@@ -263,7 +267,8 @@ impl Core {
         let attached = enis.filter(|eni| eni.attached).map(|eni| eni.id).collect();
         let rest = hello.observed.split_off(hello.observed.len().min(REPORTS));
         let process = self.inner.process;
-        self.submit(Connect { instance, session, process, hello, attached }).await?;
+        let healthy_after = self.inner.config.healthy_after;
+        self.submit(Connect { instance, session, process, hello, attached, healthy_after }).await?;
         let error = match self.report(instance, session, rest, true).await {
             Ok(()) => return Ok(()),
             Err(error) => error,
@@ -330,7 +335,8 @@ impl Core {
     ) -> Result<(), SessionError> {
         while !reports.is_empty() {
             let rest = reports.split_off(reports.len().min(REPORTS));
-            self.submit(Report { instance, session, reports, first }).await?;
+            let healthy_after = self.inner.config.healthy_after;
+            self.submit(Report { instance, session, reports, first, healthy_after }).await?;
             reports = rest;
         }
         Ok(())
@@ -462,6 +468,7 @@ impl Inner {
     pub(crate) fn publish(&self, state: State, touched: &Touched) {
         let state = Arc::new(state);
         self.state.store(Arc::clone(&state));
+        self.service_wakes.wake(touched);
         let assignments = touched.assignments.iter().copied();
         self.watchers.wake(assignments.clone(), |id| registered(&state, id).map(|host| host.generation));
         let everybody = touched.all_networks.then(|| state.leased_hosts().map(|host| host.id()));

@@ -2,7 +2,9 @@
 //!
 //! Names of regions, clusters, families and settings hold no `/`; what may hold one stands last in its key.
 
-use crate::records::{ActivationKey, ClientTokenKey, DefinitionKey, FamilyKey, PinKey, SecretKey, SettingKey};
+use crate::records::{
+    ActivationKey, ClientTokenKey, DefinitionKey, FamilyKey, PinKey, SecretKey, ServiceKey, SettingKey,
+};
 use longshore_model::{ClusterKey, GroupId, InstanceId, TaskId};
 
 /// The account. One key.
@@ -59,6 +61,14 @@ pub(crate) fn pins(key: &PinKey) -> String {
 
 pub(crate) fn task(id: TaskId) -> String {
     format!("task/{id}")
+}
+
+pub(crate) fn service(key: &ServiceKey) -> String {
+    format!("service/{}/{}/{}", key.cluster.region, key.cluster.name, key.name)
+}
+
+pub(crate) fn service_event(key: &ServiceKey, number: u64) -> String {
+    format!("service-event/{}/{}/{}/{number:020}", key.cluster.region, key.cluster.name, key.name)
 }
 
 pub(crate) fn client_token(key: &ClientTokenKey) -> String {

@@ -93,6 +93,47 @@ impl Reason {
     }
 }
 
+impl Reason {
+    /// How near the host is to taking the task: the reasons that are looked at last are those of a host that is right
+    /// in everything else.
+    #[must_use]
+    pub const fn rank(&self) -> u8 {
+        match self {
+            Self::Status(_) => 0,
+            Self::Disconnected => 1,
+            Self::Attribute { .. } => 2,
+            Self::MemberOf { .. } => 3,
+            Self::DistinctInstance { .. } => 4,
+            Self::Cpu(_) => 5,
+            Self::Memory(_) => 6,
+            Self::Port { .. } => 7,
+            Self::Gpu(_) => 8,
+            Self::DiskShort(_) => 2,
+            Self::Disk(_) => 9,
+            Self::Interface(_) => 10,
+        }
+    }
+
+    /// What an event of a service says of the host, after its name: ECS's words where it has some.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Status(status) => format!("is {}", status.as_str()),
+            Self::Disconnected => "encountered error \"AGENT\"".to_owned(),
+            Self::Attribute { .. } => format!("is missing an attribute required by your task: it {self}"),
+            Self::MemberOf { .. } => format!("does not satisfy a placement constraint: it is {self}"),
+            Self::DistinctInstance { .. } => format!("does not satisfy a placement constraint: it {self}"),
+            Self::Cpu(_) => format!("has insufficient CPU units available: it {self}"),
+            Self::Memory(_) => format!("has insufficient memory available: it {self}"),
+            Self::Port { .. } => format!("is already using a port required by your task: it {self}"),
+            Self::Gpu(_) => format!("has insufficient GPUs available: it {self}"),
+            Self::DiskShort(_) => format!("has insufficient disk space available: {self}"),
+            Self::Disk(_) => format!("has insufficient disk space available: it {self}"),
+            Self::Interface(_) => format!("has insufficient network interfaces available: it {self}"),
+        }
+    }
+}
+
 /// The text of `failures[].detail`: the numbers and names behind [`Reason::text`].
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -94,6 +94,12 @@ impl Command for DeleteCluster {
                 "The Cluster cannot be deleted while Container Instances are active or draining.",
             ));
         }
+        if tx.state().services_of(&self.key, "").any(|service| !service.record.is_over()) {
+            return Err(ApiError::new(
+                ErrorCode::ClusterContainsServices,
+                "The Cluster cannot be deleted while Services are active.",
+            ));
+        }
         if state.live_tasks() > 0 {
             return Err(ApiError::new(
                 ErrorCode::ClusterContainsTasks,

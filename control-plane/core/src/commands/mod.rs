@@ -13,6 +13,7 @@ mod pins;
 mod place;
 mod report;
 mod secret;
+mod service;
 mod session;
 mod setting;
 mod stop;
@@ -31,12 +32,16 @@ pub(crate) use instance::{DeregisterInstance, Join, SetInstancesStatus};
 pub(crate) use network::TakeNetworkStatus;
 pub(crate) use note::Note;
 pub(crate) use place::{
-    Interfaces, Launch, Launched, NewTask, PlaceError, PlaceTasks, Refusal, Target, no_group, plan, repeated,
+    Interfaces, Launch, Launched, NewTask, PlaceError, PlaceTasks, Plan, Refusal, Target, no_group, plan, repeated,
     unknown_group,
 };
 pub(crate) use report::{REASON_MAX, Report};
 pub(crate) use secret::{
     CreateSecret, DeleteSecret, Found, RestoreSecret, UpdateSecret, invalid_request, marked, not_found,
+};
+pub(crate) use service::{
+    CreateService, DeleteService, NewDeployment, ServiceEdit, StepError, StepService, Stepped, TaskIds, UpdateService,
+    task_tags,
 };
 pub(crate) use session::{Connect, Disconnect, ExpireSessions};
 pub(crate) use setting::{DeleteSetting, PutSetting};

@@ -236,23 +236,10 @@ impl Command for PlaceTasks {
             return Err(no_group(id).into());
         }
         let plan = match planned {
-            Some(made_before) if is_current(tx.state(), &launch, &made_before) => made_before,
-            Some(_) => return Err(PlaceError::Outdated),
+            Some(made_before) => made_before,
             None => plan(tx.state(), &launch)?,
         };
-        let mut tasks = Vec::new();
-        for ((instance, _), new) in plan.places.iter().zip(&launch.ids) {
-            // The state has the tasks before this one, so tasks of one launch count for each other.
-            let host = tx.state().host(*instance).ok_or(PlaceError::Outdated)?;
-            let placed = check_on(&host.view, &launch.request).map_err(|_| PlaceError::Outdated)?;
-            let task = Arc::new(task(&launch, new, &placed, tx.now));
-            tx.change(Change::Task(Arc::clone(&task)));
-            tasks.push(task);
-        }
-        if launch.interfaces.is_some() {
-            let hosts: BTreeSet<InstanceId> = tasks.iter().map(|task| task.instance).collect();
-            hosts.into_iter().for_each(|instance| lease_ahead(tx, instance));
-        }
+        let tasks = settle(tx, &launch, &plan)?;
         if let Some((key, request_hash)) = launch.token.clone().filter(|_| !tasks.is_empty()) {
             tx.change(Change::ClientToken(Arc::new(ClientToken {
                 key,
@@ -263,6 +250,30 @@ impl Command for PlaceTasks {
         }
         Ok(Launched { tasks, refusals: plan.refusals })
     }
+}
+
+/// Makes the tasks of a launch where a plan puts them.
+///
+/// # Errors
+/// [`PlaceError::Outdated`] when a host does not take its task, or the plan would be another one by now.
+pub(crate) fn settle(tx: &mut Tx<'_>, launch: &Launch, plan: &Plan) -> Result<Vec<Arc<Task>>, PlaceError> {
+    if !is_current(tx.state(), launch, plan) {
+        return Err(PlaceError::Outdated);
+    }
+    let mut tasks = Vec::new();
+    for ((instance, _), new) in plan.places.iter().zip(&launch.ids) {
+        // The state has the tasks before this one, so tasks of one launch count for each other.
+        let host = tx.state().host(*instance).ok_or(PlaceError::Outdated)?;
+        let placed = check_on(&host.view, &launch.request).map_err(|_| PlaceError::Outdated)?;
+        let task = Arc::new(task(launch, new, &placed, tx.now));
+        tx.change(Change::Task(Arc::clone(&task)));
+        tasks.push(task);
+    }
+    if launch.interfaces.is_some() {
+        let hosts: BTreeSet<InstanceId> = tasks.iter().map(|task| task.instance).collect();
+        hosts.into_iter().for_each(|instance| lease_ahead(tx, instance));
+    }
+    Ok(tasks)
 }
 
 /// What the same request made before, if its token was used.
@@ -341,6 +352,7 @@ fn task(launch: &Launch, new: &NewTask, placed: &Placed, now: Timestamp) -> Task
         pull_started_at: None,
         pull_stopped_at: None,
         started_at: None,
+        running_at: None,
         stopping_at: None,
         execution_stopped_at: None,
         stopped_at: None,

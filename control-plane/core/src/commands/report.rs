@@ -7,6 +7,7 @@ use crate::agent::{SessionError, SessionId};
 use crate::change::Change;
 use crate::command::{Command, Tx};
 use crate::commands::pins;
+use crate::commands::service::note_end;
 use crate::records::{Stop, Task};
 use longshore_model::{
     ContainerName, ContainerReport, ContainerStatus, DesiredStatus, EniReport, InstanceId, Lease, TaskReport,
@@ -14,6 +15,7 @@ use longshore_model::{
 };
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Characters of a reason, ECS's limit.
 pub(crate) const REASON_MAX: usize = 1024;
@@ -25,6 +27,8 @@ pub(crate) struct Report {
     pub(crate) reports: Vec<TaskReport>,
     /// Whether they are what the agent said first on its stream.
     pub(crate) first: bool,
+    /// See [`CoreConfig::healthy_after`](crate::CoreConfig).
+    pub(crate) healthy_after: Duration,
 }
 
 impl Command for Report {
@@ -39,7 +43,7 @@ impl Command for Report {
             return Err(SessionError::Superseded { instance: self.instance, session: self.session });
         }
         let since = if self.first { Since::NewSession } else { Since::SameSession };
-        take_reports(tx, self.instance, &self.reports, since);
+        take_reports(tx, self.instance, &self.reports, since, self.healthy_after);
         Ok(())
     }
 }
@@ -54,7 +58,13 @@ pub(crate) enum Since {
 }
 
 /// Records what reports say of tasks that are this instance's.
-pub(crate) fn take_reports(tx: &mut Tx<'_>, instance: InstanceId, reports: &[TaskReport], since: Since) {
+pub(crate) fn take_reports(
+    tx: &mut Tx<'_>,
+    instance: InstanceId,
+    reports: &[TaskReport],
+    since: Since,
+    healthy_after: Duration,
+) {
     let leases = tx.state().host(instance).map(|host| tx.state().leases(host)).unwrap_or_default();
     let mut taken = Vec::new();
     for report in reports {
@@ -78,6 +88,7 @@ pub(crate) fn take_reports(tx: &mut Tx<'_>, instance: InstanceId, reports: &[Tas
         if let Some(changed) = merge(&task, report, eni, since, tx.now, &names) {
             let changed = Arc::new(changed);
             tx.change(Change::Task(Arc::clone(&changed)));
+            note_end(tx, &task, &changed, healthy_after);
             taken.push(changed);
         }
     }
@@ -128,6 +139,7 @@ fn merge(
     new.pull_started_at = report.pull_started_at.or(task.pull_started_at);
     new.pull_stopped_at = report.pull_stopped_at.or(task.pull_stopped_at);
     new.started_at = report.started_at.or(task.started_at);
+    new.running_at = task.running_at.or((new.status == TaskStatus::Running).then_some(now));
     new.stopping_at = task.stopping_at.or(report.stopping_at);
     new.execution_stopped_at = report.execution_stopped_at.or(task.execution_stopped_at);
     if task.awsvpc.is_some()

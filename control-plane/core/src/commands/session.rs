@@ -12,6 +12,7 @@ use longshore_model::{
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// An agent opens a session; an older one of the same instance ends with it.
 pub(crate) struct Connect {
@@ -21,6 +22,8 @@ pub(crate) struct Connect {
     pub(crate) hello: AgentHello,
     /// The interfaces that tasks have by the whole Hello, of which `hello` may be the first part.
     pub(crate) attached: BTreeSet<EniId>,
+    /// See [`CoreConfig::healthy_after`](crate::CoreConfig).
+    pub(crate) healthy_after: Duration,
 }
 
 impl Command for Connect {
@@ -29,7 +32,7 @@ impl Command for Connect {
     type Error = ConnectError;
 
     fn apply(self, tx: &mut Tx<'_>) -> Result<(), ConnectError> {
-        let Self { instance, session, process, hello, attached } = self;
+        let Self { instance, session, process, hello, attached, healthy_after } = self;
         let host = tx.state().host(instance).ok_or(ConnectError::Unknown(instance))?;
         if !host.record.status.is_registered() {
             return Err(ConnectError::Deregistered(instance));
@@ -43,7 +46,7 @@ impl Command for Connect {
         let record = Instance { connection, facts: hello.facts, ..(*host.record).clone() };
         put(tx, record);
         grant_lease(tx, instance);
-        take_reports(tx, instance, &hello.observed, Since::NewSession);
+        take_reports(tx, instance, &hello.observed, Since::NewSession, healthy_after);
         detach_others(tx, instance, &attached);
         Ok(())
     }

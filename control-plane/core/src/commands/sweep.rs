@@ -46,16 +46,25 @@ impl Command for Sweep {
 
     fn apply(self, tx: &mut Tx<'_>) -> Result<(), Unavailable> {
         for due in self.due {
-            if let Some(change) = forget(tx.state(), due) {
-                tx.change(change);
-            }
+            let changes = forget(tx.state(), due);
+            changes.into_iter().for_each(|change| tx.change(change));
         }
         Ok(())
     }
 }
 
-/// The change that forgets `due`; `None` when it came back to life or something still refers to it.
-fn forget(state: &State, due: Due) -> Option<Change> {
+/// The changes that forget `due`; none when it came back to life or something still refers to it.
+fn forget(state: &State, due: Due) -> Vec<Change> {
+    if let Due::Grave(at, Grave::Service(key)) = &due {
+        let found = state.service(key).filter(|_| state.is_grave(*at, &Grave::Service(key.clone())));
+        let events = found.iter().flat_map(|service| &service.events);
+        let events = events.map(|event| Change::ForgetServiceEvent(key.clone(), event.number));
+        return events.chain(found.map(|_| Change::ForgetService(key.clone()))).collect();
+    }
+    forget_one(state, due).into_iter().collect()
+}
+
+fn forget_one(state: &State, due: Due) -> Option<Change> {
     match due {
         Due::Definition(key) => (state.definition_users(&key) == 0).then_some(Change::ForgetDefinition(key)),
         Due::Pins(key) => state.are_idle(&key).then_some(Change::ForgetPins(key)),
@@ -73,6 +82,8 @@ fn forget(state: &State, due: Due) -> Option<Change> {
                     let empty = state.cluster(&key).is_some_and(|c| c.hosts.is_empty() && c.live_tasks() == 0);
                     empty.then_some(Change::ForgetCluster(key))
                 }
+                // With its events, above.
+                Grave::Service(_) => None,
                 Grave::ClientToken(key) => Some(Change::ForgetClientToken(key)),
                 Grave::Secret(key) => Some(Change::ForgetSecret(key)),
             }

@@ -2,7 +2,7 @@
 
 use crate::change::Change;
 use crate::command::{Command, Tx};
-use crate::records::{Cluster, Definition, DefinitionKey, Instance, Tags, Task};
+use crate::records::{Cluster, Definition, DefinitionKey, Instance, Service, ServiceKey, Tags, Task};
 use crate::state::State;
 use longshore_ecs_api::ApiError;
 use longshore_model::{ClusterKey, InstanceId, TaskId};
@@ -18,6 +18,7 @@ pub(crate) enum Tagged {
     Instance(ClusterKey, InstanceId),
     Task(ClusterKey, TaskId),
     Definition(DefinitionKey),
+    Service(ServiceKey),
 }
 
 impl Tagged {
@@ -50,6 +51,12 @@ impl Tagged {
                 let tags = edit(&task.tags);
                 let version = task.version + 1;
                 Ok((tags.clone(), Change::Task(Arc::new(Task { tags, version, ..(**task).clone() }))))
+            }
+            Self::Service(key) => {
+                let found = state.service(key).filter(|service| !service.record.is_over()).ok_or_else(not_found)?;
+                let tags = edit(&found.record.tags);
+                let record = Service { tags: tags.clone(), ..(*found.record).clone() };
+                Ok((tags, Change::Service(Arc::new(record))))
             }
             Self::Definition(key) => {
                 let record = state.definition(key).ok_or_else(not_found)?;

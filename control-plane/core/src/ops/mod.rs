@@ -11,9 +11,9 @@ mod definitions;
 pub(crate) mod exec;
 mod instances;
 mod names;
-mod network;
+pub(crate) mod network;
 mod overrides;
-mod run;
+pub(crate) mod run;
 mod secrets;
 mod services;
 mod settings;
@@ -143,7 +143,9 @@ pub(crate) async fn call(core: &Core, caller: &Caller, op: Operation, body: &[u8
         Operation::DeleteAccountSetting => write(ctx, body, settings::delete).await,
         Operation::ListAccountSettings => read(ctx, body, settings::list),
 
-        // There are no services yet; clients that look for some get the true answer.
+        Operation::CreateService => write(ctx, body, services::create).await,
+        Operation::UpdateService => write(ctx, body, services::update).await,
+        Operation::DeleteService => write(ctx, body, services::delete).await,
         Operation::DescribeServices => read(ctx, body, services::describe),
         Operation::ListServices => read(ctx, body, services::list),
 
@@ -153,14 +155,12 @@ pub(crate) async fn call(core: &Core, caller: &Caller, op: Operation, body: &[u8
         | Operation::CreateDaemon
         | Operation::CreateExpressGatewayService
         | Operation::CreateGateway
-        | Operation::CreateService
         | Operation::CreateTaskSet
         | Operation::DeleteCapacityProvider
         | Operation::DeleteDaemon
         | Operation::DeleteDaemonTaskDefinition
         | Operation::DeleteExpressGatewayService
         | Operation::DeleteGateway
-        | Operation::DeleteService
         | Operation::DeleteTaskSet
         | Operation::DescribeCapacityProviders
         | Operation::DescribeDaemon
@@ -197,7 +197,6 @@ pub(crate) async fn call(core: &Core, caller: &Caller, op: Operation, body: &[u8
         | Operation::UpdateDaemon
         | Operation::UpdateExpressGatewayService
         | Operation::UpdateGateway
-        | Operation::UpdateService
         | Operation::UpdateServicePrimaryTaskSet
         | Operation::UpdateTaskProtection
         | Operation::UpdateTaskSet => {

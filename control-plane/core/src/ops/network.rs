@@ -3,8 +3,8 @@
 use crate::bandwidth;
 use crate::commands::{Interfaces, no_group, unknown_group};
 use crate::ec2::{expecting, is_id};
-use crate::ops::Ctx;
 use crate::records::Definition;
+use crate::state::State;
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::{AssignPublicIp, NetworkMode};
 use longshore_ecs_api::types::NetworkConfiguration;
@@ -20,7 +20,7 @@ const MAX_GROUPS: usize = 5;
 /// # Errors
 /// `InvalidParameterException` that names the field or the resource.
 pub(crate) fn interfaces(
-    ctx: &Ctx<'_>,
+    state: &State,
     cluster: &ClusterKey,
     definition: &Definition,
     given: Option<NetworkConfiguration>,
@@ -46,7 +46,7 @@ pub(crate) fn interfaces(
             return Err(ApiError::invalid(format!("assignPublicIp: `{other}` is none of ENABLED, DISABLED.")));
         }
     }
-    let network = ctx.state.network().ok_or_else(|| ApiError::server("There is no task network."))?;
+    let network = state.network().ok_or_else(|| ApiError::server("There is no task network."))?;
     let subnets = once("subnets", configuration.subnets.unwrap_or_default(), MAX_SUBNETS)?;
     if subnets.is_empty() {
         return Err(ApiError::invalid("subnets can not be empty."));
@@ -72,7 +72,7 @@ pub(crate) fn interfaces(
     if groups.is_empty() {
         groups.insert(network.default_group);
     }
-    if let Some(id) = unknown_group(&ctx.state, cluster, &groups) {
+    if let Some(id) = unknown_group(state, cluster, &groups) {
         return Err(no_group(id));
     }
     let bandwidth = bandwidth::of_tags(&definition.tags, mode)?;

@@ -177,7 +177,7 @@ fn prepare(ctx: &Ctx<'_>, common: Common) -> Result<Launch, ApiError> {
     let interfaces = match pull_only {
         // Nothing of it will have a network.
         true => None,
-        false => network::interfaces(ctx, &common.cluster, definition, common.network_configuration)?,
+        false => network::interfaces(&ctx.state, &common.cluster, definition, common.network_configuration)?,
     };
     let overrides = overrides::checked(common.overrides, &definition.body)?;
     let mut needs = needs(&definition.body, overrides.as_deref())?;
@@ -271,7 +271,7 @@ fn add_managed_tags(tags: &mut Tags, enabled: bool, cluster: &ClusterKey) {
 }
 
 /// A host takes tasks of EC2 and EXTERNAL alike; what a definition is good for was computed when it was registered.
-fn check_launch_type(launch_type: &LaunchType, definition: &Definition) -> Result<(), ApiError> {
+pub(crate) fn check_launch_type(launch_type: &LaunchType, definition: &Definition) -> Result<(), ApiError> {
     let needed = match launch_type {
         LaunchType::Ec2 => Compatibility::Ec2,
         LaunchType::External => Compatibility::External,
@@ -339,7 +339,10 @@ fn started_by(given: Option<String>) -> Result<Option<Arc<str>>, ApiError> {
 }
 
 /// The request's and the definition's.
-fn constraints(given: Vec<PlacementConstraint>, definition: &Definition) -> Result<Vec<Constraint>, ApiError> {
+pub(crate) fn constraints(
+    given: Vec<PlacementConstraint>,
+    definition: &Definition,
+) -> Result<Vec<Constraint>, ApiError> {
     let own = definition.body.placement_constraints.iter().flatten();
     let own = own.map(|c| (c.r#type.as_ref().map(ToString::to_string), c.expression.clone()));
     let given = given.into_iter().map(|c| (c.r#type.map(|kind| kind.to_string()), c.expression));
@@ -357,7 +360,7 @@ fn constraints(given: Vec<PlacementConstraint>, definition: &Definition) -> Resu
         .collect()
 }
 
-fn strategies(given: Vec<PlacementStrategy>) -> Result<Vec<Strategy>, ApiError> {
+pub(crate) fn strategies(given: Vec<PlacementStrategy>) -> Result<Vec<Strategy>, ApiError> {
     if given.len() > MAX_STRATEGIES {
         return Err(ApiError::invalid(format!("placementStrategy can have at most {MAX_STRATEGIES} items.")));
     }

@@ -1,31 +1,430 @@
-//! Services do not exist yet. Clients that look for them are told so, in the way that they expect.
+//! Services: making, changing, deleting, describing, listing.
 
-use crate::ops::{Ctx, check};
-use longshore_ecs_api::requests::{DescribeServicesRequest, ListServicesRequest};
-use longshore_ecs_api::responses::{DescribeServicesResponse, ListServicesResponse};
-use longshore_ecs_api::types::Failure;
-use longshore_ecs_api::{ApiError, Operation};
-use longshore_model::Arn;
+use crate::commands::{CreateService, DeleteService, NewDeployment, ServiceEdit, UpdateService};
+use crate::ops::{Ctx, check, run};
+use crate::records::{
+    Definition, DefinitionStatus, SchedulingStrategy, Service, ServiceKey, ServiceRevision, ServiceStatus,
+};
+use crate::services;
+use crate::show;
+use aws_lc_rs::digest::{SHA256, digest};
+use longshore_ecs_api::enums::{
+    DeploymentControllerType, DeploymentStrategy, LaunchType, PropagateTags, SchedulingStrategy as ApiScheduling,
+    ServiceField,
+};
+use longshore_ecs_api::requests::{
+    CreateServiceRequest, DeleteServiceRequest, DescribeServicesRequest, ListServicesRequest, UpdateServiceRequest,
+};
+use longshore_ecs_api::responses::{
+    CreateServiceResponse, DeleteServiceResponse, DescribeServicesResponse, ListServicesResponse, UpdateServiceResponse,
+};
+use longshore_ecs_api::types::{DeploymentConfiguration, Failure, NetworkConfiguration};
+use longshore_ecs_api::{ApiError, ErrorCode, Operation};
 use longshore_model::arn::Resource;
+use longshore_model::{Arn, ClusterKey, ClusterName, Timestamp};
+use longshore_rollout::Bounds;
+use std::sync::Arc;
 
 /// Services that one page has when nothing is said (ECS).
 const PAGE: usize = 10;
+/// ECS's limits.
+const MAX_DESIRED: i32 = 5000;
+const MAX_PERCENT: i32 = 200;
 
-pub(crate) fn describe(ctx: &Ctx<'_>, request: DescribeServicesRequest) -> Result<DescribeServicesResponse, ApiError> {
-    let cluster = ctx.cluster(request.cluster.as_deref())?.record.key.name.clone();
-    let names = check::some(request.services, "services", "Services cannot be empty.", 10)?;
-    let missing = |name: String| Failure {
-        arn: Some(if Arn::looks_like(&name) { name } else { ctx.arn(Resource::Service(cluster.clone(), name)) }),
-        reason: Some("MISSING".to_owned()),
-        detail: None,
+pub(crate) async fn create(ctx: Ctx<'_>, request: CreateServiceRequest) -> Result<CreateServiceResponse, ApiError> {
+    let cluster = ctx.cluster(request.cluster.as_deref())?.record.key.clone();
+    let name = new_name(request.service_name.as_deref())?;
+    let hash = hash(&CreateServiceRequest { client_token: None, tags: None, ..request.clone() })?;
+    refuse_create(&request)?;
+    let scheduling = match request.scheduling_strategy {
+        None | Some(ApiScheduling::Replica) => SchedulingStrategy::Replica,
+        Some(ApiScheduling::Daemon) => SchedulingStrategy::Daemon,
+        Some(ApiScheduling::Other(other)) => {
+            return Err(ApiError::invalid(format!("schedulingStrategy: `{other}` is none of REPLICA, DAEMON.")));
+        }
     };
-    let failures = names.into_iter().map(missing).collect();
-    Ok(DescribeServicesResponse { services: Some(Vec::new()), failures: Some(failures) })
+    let strategies = request.placement_strategy.unwrap_or_default();
+    let desired = match (scheduling, request.desired_count) {
+        (SchedulingStrategy::Daemon, Some(_)) => return Err(no_daemon("a desired count", "desired count value")),
+        (SchedulingStrategy::Daemon, None) if !strategies.is_empty() => {
+            return Err(no_daemon("placement strategies", "placement strategies"));
+        }
+        (SchedulingStrategy::Daemon, None) => 0,
+        (SchedulingStrategy::Replica, given) => desired_count(given.unwrap_or(0))?,
+    };
+    let definition = usable_definition(&ctx, request.task_definition.as_deref())?;
+    let launch_type = request.launch_type.unwrap_or(LaunchType::Ec2);
+    run::check_launch_type(&launch_type, &definition)?;
+    let service = Service {
+        key: ServiceKey { cluster, name },
+        status: ServiceStatus::Active,
+        scheduling,
+        desired,
+        configuration: configuration(request.deployment_configuration.unwrap_or_default(), scheduling)?,
+        grace_secs: grace(request.health_check_grace_period_seconds)?.unwrap_or(0),
+        constraints: request.placement_constraints.unwrap_or_default(),
+        strategies,
+        propagate_tags: propagate(request.propagate_tags)?,
+        managed_tags: request.enable_ecs_managed_tags.unwrap_or(false),
+        execute_command: request.enable_execute_command.unwrap_or(false),
+        zone_rebalancing: request.availability_zone_rebalancing,
+        tags: check::tags(request.tags)?,
+        created_by: ctx.caller.principal_arn.clone(),
+        created_at: Timestamp::from_millis(0),
+        request_hash: hash,
+        deployments: Vec::new(),
+        completed: None,
+        next_event: 0,
+    };
+    let revision = revision(&definition, launch_type, request.network_configuration);
+    services::check(&ctx.state, &service, &revision)?;
+    let key = service.key.clone();
+    ctx.submit(CreateService { service, revision, new: NewDeployment::random() }).await?;
+    Ok(CreateServiceResponse { service: shown(&ctx, &key) })
 }
 
+pub(crate) async fn update(ctx: Ctx<'_>, request: UpdateServiceRequest) -> Result<UpdateServiceResponse, ApiError> {
+    let cluster = ctx.cluster(request.cluster.as_deref())?.record.key.clone();
+    let key = ctx.service_key(&cluster, request.service.as_deref().unwrap_or_default())?.ok_or_else(not_found)?;
+    refuse_update(&request)?;
+    let found = ctx.state.service(&key).filter(|service| !service.record.is_over()).ok_or_else(not_found)?;
+    let current = Arc::clone(&found.record);
+    if !current.is_active() {
+        return Err(ApiError::new(ErrorCode::ServiceNotActive, "Service was not ACTIVE."));
+    }
+    let scheduling = current.scheduling;
+    if scheduling == SchedulingStrategy::Daemon {
+        if request.desired_count.is_some() {
+            return Err(no_daemon("a desired count", "desired count value"));
+        }
+        if request.placement_strategy.as_ref().is_some_and(|list| !list.is_empty()) {
+            return Err(no_daemon("placement strategies", "placement strategies"));
+        }
+    }
+    let primary = current.deployments.first().map(|primary| &primary.revision);
+    let primary = primary.ok_or_else(|| ApiError::server("The service has no deployment."))?;
+    let named = request.task_definition.as_deref().filter(|name| !name.is_empty());
+    let definition = match named {
+        Some(_) => usable_definition(&ctx, named)?,
+        None => Arc::clone(
+            ctx.state.definition(&primary.definition).ok_or_else(|| ApiError::client("TaskDefinition not found."))?,
+        ),
+    };
+    run::check_launch_type(&primary.launch_type, &definition)?;
+    let network = request.network_configuration.or_else(|| primary.network.as_deref().cloned());
+    let wanted = revision(&definition, primary.launch_type.clone(), network);
+    let configuration = match request.deployment_configuration {
+        Some(given) => Some(configuration(over(given, &current.configuration), scheduling)?),
+        None => None,
+    };
+    let edit = ServiceEdit {
+        desired: request.desired_count.map(desired_count).transpose()?,
+        configuration,
+        grace_secs: grace(request.health_check_grace_period_seconds)?,
+        constraints: request.placement_constraints,
+        strategies: request.placement_strategy,
+        propagate_tags: propagate(request.propagate_tags)?,
+        managed_tags: request.enable_ecs_managed_tags,
+        execute_command: request.enable_execute_command,
+        zone_rebalancing: request.availability_zone_rebalancing,
+        revision: Some(wanted.clone()),
+        force: request.force_new_deployment.unwrap_or(false),
+    };
+    let as_it_will_be = Service {
+        constraints: edit.constraints.clone().unwrap_or_else(|| current.constraints.clone()),
+        strategies: edit.strategies.clone().unwrap_or_else(|| current.strategies.clone()),
+        ..(*current).clone()
+    };
+    services::check(&ctx.state, &as_it_will_be, &wanted)?;
+    ctx.submit(UpdateService { key: key.clone(), edit, new: NewDeployment::random() }).await?;
+    Ok(UpdateServiceResponse { service: shown(&ctx, &key) })
+}
+
+pub(crate) async fn delete(ctx: Ctx<'_>, request: DeleteServiceRequest) -> Result<DeleteServiceResponse, ApiError> {
+    let cluster = ctx.cluster(request.cluster.as_deref())?.record.key.clone();
+    let key = ctx.service_key(&cluster, request.service.as_deref().unwrap_or_default())?.ok_or_else(not_found)?;
+    ctx.submit(DeleteService { key: key.clone(), force: request.force.unwrap_or(false) }).await?;
+    Ok(DeleteServiceResponse { service: shown(&ctx, &key) })
+}
+
+pub(crate) fn describe(ctx: &Ctx<'_>, request: DescribeServicesRequest) -> Result<DescribeServicesResponse, ApiError> {
+    let cluster = ctx.cluster(request.cluster.as_deref())?.record.key.clone();
+    let names = check::some(request.services, "services", "Services cannot be empty.", 10)?;
+    let with_tags = request.include.unwrap_or_default().contains(&ServiceField::Tags);
+    let (mut services, mut failures) = (Vec::new(), Vec::new());
+    for name in names {
+        let found = ctx.service_key(&cluster, &name)?.and_then(|key| ctx.state.service(&key));
+        match found {
+            Some(service) => services.push(show::service(ctx.core.account(), &ctx.state, service, with_tags)),
+            None => failures.push(missing(ctx, &cluster, name)),
+        }
+    }
+    Ok(DescribeServicesResponse { services: Some(services), failures: Some(failures) })
+}
+
+fn missing(ctx: &Ctx<'_>, cluster: &ClusterKey, name: String) -> Failure {
+    let arn = if Arn::looks_like(&name) { name } else { ctx.arn(Resource::Service(cluster.name.clone(), name)) };
+    Failure { arn: Some(arn), reason: Some("MISSING".to_owned()), detail: None }
+}
+
+/// Services that are not over, by name.
 pub(crate) fn list(ctx: &Ctx<'_>, request: ListServicesRequest) -> Result<ListServicesResponse, ApiError> {
-    ctx.cluster(request.cluster.as_deref())?;
+    let cluster = ctx.cluster(request.cluster.as_deref())?.record.key.clone();
     let sizes = (request.max_results, PAGE, 100);
-    ctx.listing_of(Operation::ListServices, &(), sizes, request.next_token.as_deref())?;
-    Ok(ListServicesResponse { service_arns: Some(Vec::new()), next_token: None })
+    let filters = (&cluster, &request.launch_type, &request.scheduling_strategy);
+    let listing = ctx.listing_of(Operation::ListServices, &filters, sizes, request.next_token.as_deref())?;
+    let after = listing.after.clone().unwrap_or_default();
+    let wanted = |service: &Service| {
+        let scheduling = match service.scheduling {
+            SchedulingStrategy::Replica => ApiScheduling::Replica,
+            SchedulingStrategy::Daemon => ApiScheduling::Daemon,
+        };
+        let launch_type = service.deployments.first().map(|primary| &primary.revision.launch_type);
+        !service.is_over()
+            && request.scheduling_strategy.as_ref().is_none_or(|asked| *asked == scheduling)
+            && request.launch_type.as_ref().is_none_or(|asked| Some(asked) == launch_type)
+    };
+    let services = ctx.state.services_of(&cluster, &after).map(|service| &service.record);
+    let names = services.filter(|s| *s.key.name != *after && wanted(s)).map(|s| s.key.name.to_string());
+    let (page, next_token) = listing.page(names, Clone::clone);
+    let arn = |name| ctx.arn(Resource::Service(cluster.name.clone(), name));
+    Ok(ListServicesResponse { service_arns: Some(page.into_iter().map(arn).collect()), next_token })
+}
+
+impl Ctx<'_> {
+    /// The service that a request names; `None` when the name is one of another cluster.
+    ///
+    /// # Errors
+    /// `InvalidParameterException` for what cannot be a service.
+    pub(crate) fn service_key(&self, cluster: &ClusterKey, name: &str) -> Result<Option<ServiceKey>, ApiError> {
+        let name = if Arn::looks_like(name) {
+            match self.resource(name)? {
+                Some(Resource::Service(of, service)) if of == cluster.name => service,
+                Some(
+                    Resource::Service(..)
+                    | Resource::Cluster(_)
+                    | Resource::Task(..)
+                    | Resource::ContainerInstance(..)
+                    | Resource::Container(..)
+                    | Resource::TaskDefinition(..)
+                    | Resource::Other(_),
+                )
+                | None => return Ok(None),
+            }
+        } else {
+            if name.is_empty() {
+                return Err(ApiError::invalid("service should not be null or empty."));
+            }
+            name.to_owned()
+        };
+        Ok(Some(ServiceKey { cluster: cluster.clone(), name: name.into() }))
+    }
+}
+
+fn shown(ctx: &Ctx<'_>, key: &ServiceKey) -> Option<longshore_ecs_api::types::Service> {
+    let ctx = ctx.refreshed();
+    ctx.state.service(key).map(|service| show::service(ctx.core.account(), &ctx.state, service, true))
+}
+
+fn not_found() -> ApiError {
+    ApiError::new(ErrorCode::ServiceNotFound, "Service not found.")
+}
+
+/// ECS's words for what a DAEMON service cannot have.
+fn no_daemon(what: &str, remove: &str) -> ApiError {
+    ApiError::invalid(format!(
+        "The daemon scheduling strategy does not support {what} for services. Remove the {remove} and try again"
+    ))
+}
+
+fn new_name(given: Option<&str>) -> Result<Arc<str>, ApiError> {
+    let name = given.unwrap_or_default();
+    // Services keep the rule for names of clusters.
+    ClusterName::new(name).map_err(|error| ApiError::invalid(format!("The serviceName {error}.")))?;
+    Ok(name.into())
+}
+
+fn desired_count(given: i32) -> Result<u32, ApiError> {
+    if !(0..=MAX_DESIRED).contains(&given) {
+        return Err(ApiError::invalid(format!("desiredCount must be between 0 and {MAX_DESIRED}.")));
+    }
+    Ok(given.unsigned_abs())
+}
+
+fn grace(given: Option<i32>) -> Result<Option<u32>, ApiError> {
+    match given {
+        None => Ok(None),
+        Some(seconds) if seconds >= 0 => Ok(Some(seconds.unsigned_abs())),
+        Some(_) => Err(ApiError::invalid("healthCheckGracePeriodSeconds must not be negative.")),
+    }
+}
+
+fn propagate(given: Option<PropagateTags>) -> Result<Option<PropagateTags>, ApiError> {
+    match given {
+        Some(PropagateTags::Other(other)) => {
+            Err(ApiError::invalid(format!("propagateTags: `{other}` is none of TASK_DEFINITION, SERVICE, NONE.")))
+        }
+        given => Ok(given),
+    }
+}
+
+fn usable_definition(ctx: &Ctx<'_>, name: Option<&str>) -> Result<Arc<Definition>, ApiError> {
+    let name = name.filter(|name| !name.is_empty());
+    let name = name.ok_or_else(|| ApiError::invalid("Task definition can not be blank."))?;
+    let name = ctx.definition_name(name)?;
+    let definition = ctx.definition(&name).ok_or_else(|| ApiError::client("TaskDefinition not found."))?;
+    match definition.status {
+        DefinitionStatus::Active => Ok(Arc::clone(definition)),
+        DefinitionStatus::Inactive { .. } | DefinitionStatus::DeleteInProgress { .. } => {
+            Err(ApiError::client("TaskDefinition is inactive"))
+        }
+    }
+}
+
+fn revision(
+    definition: &Definition,
+    launch_type: LaunchType,
+    network: Option<NetworkConfiguration>,
+) -> ServiceRevision {
+    ServiceRevision {
+        id: "".into(),
+        definition: definition.key.clone(),
+        launch_type,
+        network: network.map(Box::new),
+        created_at: Timestamp::from_millis(0),
+    }
+}
+
+/// What is given goes over what there is.
+fn over(given: DeploymentConfiguration, current: &DeploymentConfiguration) -> DeploymentConfiguration {
+    DeploymentConfiguration {
+        deployment_circuit_breaker: given
+            .deployment_circuit_breaker
+            .or_else(|| current.deployment_circuit_breaker.clone()),
+        maximum_percent: given.maximum_percent.or(current.maximum_percent),
+        minimum_healthy_percent: given.minimum_healthy_percent.or(current.minimum_healthy_percent),
+        ..given
+    }
+}
+
+/// A deployment configuration with ECS's defaults.
+fn configuration(
+    given: DeploymentConfiguration,
+    scheduling: SchedulingStrategy,
+) -> Result<DeploymentConfiguration, ApiError> {
+    let default = match scheduling {
+        SchedulingStrategy::Replica => Bounds::REPLICA,
+        SchedulingStrategy::Daemon => Bounds::DAEMON,
+    };
+    match &given.strategy {
+        None | Some(DeploymentStrategy::Rolling) => {}
+        Some(other) => {
+            return Err(ApiError::unsupported(format!(
+                "deploymentConfiguration.strategy {other} is not supported by this version of Longshore; ROLLING is."
+            )));
+        }
+    }
+    for (field, is_given) in [
+        ("alarms", given.alarms.as_ref().is_some_and(|alarms| alarms.enable == Some(true))),
+        ("bakeTimeInMinutes", given.bake_time_in_minutes.is_some_and(|minutes| minutes > 0)),
+        ("canaryConfiguration", given.canary_configuration.is_some()),
+        ("linearConfiguration", given.linear_configuration.is_some()),
+        ("earlySuccessCriteria", given.early_success_criteria.is_some()),
+        ("lifecycleHooks", given.lifecycle_hooks.as_ref().is_some_and(|hooks| !hooks.is_empty())),
+    ] {
+        if is_given {
+            return Err(ApiError::unsupported(format!(
+                "deploymentConfiguration.{field} is not supported by this version of Longshore."
+            )));
+        }
+    }
+    let signed = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
+    let minimum = given.minimum_healthy_percent.unwrap_or_else(|| signed(default.minimum_healthy_percent));
+    let maximum = given.maximum_percent.unwrap_or_else(|| signed(default.maximum_percent));
+    if !(0..=100).contains(&minimum) {
+        return Err(ApiError::invalid("minimumHealthyPercent must be between 0 and 100."));
+    }
+    if !(1..=MAX_PERCENT).contains(&maximum) {
+        return Err(ApiError::invalid(format!("maximumPercent must be between 1 and {MAX_PERCENT}.")));
+    }
+    if scheduling == SchedulingStrategy::Daemon && (maximum != 100 || minimum == 100) {
+        return Err(ApiError::invalid(
+            "The daemon scheduling strategy replaces tasks in place: maximumPercent must be 100, and \
+             minimumHealthyPercent less than 100.",
+        ));
+    }
+    if maximum < minimum {
+        return Err(ApiError::invalid("maximumPercent must not be less than minimumHealthyPercent."));
+    }
+    if let Some(breaker) = &given.deployment_circuit_breaker
+        && let Some(threshold) = &breaker.threshold_configuration
+        && threshold.value.is_none_or(|value| value < 1)
+    {
+        return Err(ApiError::invalid("deploymentCircuitBreaker.thresholdConfiguration.value must be at least 1."));
+    }
+    Ok(DeploymentConfiguration {
+        strategy: Some(DeploymentStrategy::Rolling),
+        minimum_healthy_percent: Some(minimum),
+        maximum_percent: Some(maximum),
+        ..given
+    })
+}
+
+/// What no service can have yet, by its field's name.
+fn refuse(fields: &[(&str, bool)]) -> Result<(), ApiError> {
+    match fields.iter().find(|(_, given)| *given) {
+        Some((field, _)) => {
+            Err(ApiError::unsupported(format!("{field} is not supported yet by this version of Longshore.")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn some<T>(list: Option<&Vec<T>>) -> bool {
+    list.is_some_and(|list| !list.is_empty())
+}
+
+fn refuse_create(request: &CreateServiceRequest) -> Result<(), ApiError> {
+    match request.deployment_controller.as_ref().and_then(|controller| controller.r#type.as_ref()) {
+        None | Some(DeploymentControllerType::Ecs) => {}
+        Some(other) => {
+            return Err(ApiError::unsupported(format!(
+                "deploymentController {other} is not supported yet by this version of Longshore; ECS is."
+            )));
+        }
+    }
+    refuse(&[
+        ("capacityProviderStrategy", some(request.capacity_provider_strategy.as_ref())),
+        ("loadBalancers", some(request.load_balancers.as_ref())),
+        ("serviceRegistries", some(request.service_registries.as_ref())),
+        (
+            "serviceConnectConfiguration",
+            request.service_connect_configuration.as_ref().is_some_and(|c| c.enabled == Some(true)),
+        ),
+        ("volumeConfigurations", some(request.volume_configurations.as_ref())),
+        ("vpcLatticeConfigurations", some(request.vpc_lattice_configurations.as_ref())),
+        ("platformVersion", request.platform_version.as_ref().is_some_and(|version| !version.is_empty())),
+        ("role", request.role.as_ref().is_some_and(|role| !role.is_empty())),
+    ])
+}
+
+fn refuse_update(request: &UpdateServiceRequest) -> Result<(), ApiError> {
+    refuse(&[
+        ("capacityProviderStrategy", some(request.capacity_provider_strategy.as_ref())),
+        ("loadBalancers", some(request.load_balancers.as_ref())),
+        ("serviceRegistries", some(request.service_registries.as_ref())),
+        (
+            "serviceConnectConfiguration",
+            request.service_connect_configuration.as_ref().is_some_and(|c| c.enabled == Some(true)),
+        ),
+        ("volumeConfigurations", some(request.volume_configurations.as_ref())),
+        ("vpcLatticeConfigurations", some(request.vpc_lattice_configurations.as_ref())),
+        ("platformVersion", request.platform_version.as_ref().is_some_and(|version| !version.is_empty())),
+    ])
+}
+
+/// What tells a request from others.
+fn hash(request: &CreateServiceRequest) -> Result<String, ApiError> {
+    let json = serde_json::to_vec(request).map_err(|error| ApiError::server(error.to_string()))?;
+    Ok(hex::encode(digest(&SHA256, &json)))
 }

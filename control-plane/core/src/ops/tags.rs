@@ -3,7 +3,7 @@
 use crate::bandwidth;
 use crate::commands::{ChangeTags, Tagged};
 use crate::ops::{Ctx, check};
-use crate::records::{DefinitionKey, Tags};
+use crate::records::{DefinitionKey, ServiceKey, Tags};
 use crate::show;
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::requests::{ListTagsForResourceRequest, TagResourceRequest, UntagResourceRequest};
@@ -54,6 +54,9 @@ fn resource(ctx: &Ctx<'_>, arn: Option<&str>) -> Result<Tagged, ApiError> {
             Tagged::Definition(DefinitionKey { region: region(), family: family.into(), revision })
         }
         Resource::Container(..) => return Err(ApiError::invalid("Containers cannot be tagged; their task can.")),
-        Resource::Service(..) | Resource::Other(_) => return Err(not_found()),
+        Resource::Service(name, service) => {
+            Tagged::Service(ServiceKey { cluster: cluster(name), name: service.into() })
+        }
+        Resource::Other(_) => return Err(not_found()),
     })
 }

@@ -13,6 +13,7 @@ mod instance;
 mod network;
 mod pins;
 mod secret;
+mod service;
 mod setting;
 mod task;
 
@@ -26,6 +27,10 @@ pub use instance::{Connection, Instance, InstanceStatus};
 pub use network::{Direction, HostLeases, Network, SecurityGroup, SecurityGroupRule};
 pub use pins::{ImagePins, PinKey};
 pub use secret::{RetiredVersion, Secret, SecretKey, SecretVersion};
+pub use service::{
+    RolloutState, SchedulingStrategy, Service, ServiceDeployment, ServiceEvent, ServiceKey, ServiceRevision,
+    ServiceStatus,
+};
 pub use setting::{Setting, SettingKey};
 pub use task::{Stop, Task, TaskContainer};
 

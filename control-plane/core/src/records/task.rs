@@ -108,6 +108,9 @@ pub struct Task {
     /// All containers running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
+    /// When the control plane recorded it running, by its own clock: what counts as healthy counts from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running_at: Option<Timestamp>,
     /// When it was first to stop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopping_at: Option<Timestamp>,

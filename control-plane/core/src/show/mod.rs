@@ -3,12 +3,14 @@
 mod cluster;
 mod definition;
 mod instance;
+mod service;
 mod task;
 
 pub(crate) use cluster::{ClusterShow, cluster};
 pub(crate) use definition::definition;
 pub(crate) use instance::{InstanceShow, attributes, instance};
-pub(crate) use task::{With, task};
+pub(crate) use service::service;
+pub(crate) use task::{TaskHealth, With, task, task_health};
 
 use crate::records::Tags;
 use longshore_ecs_api::EpochSeconds;

@@ -267,17 +267,45 @@ fn container_health(reported: Option<&ContainerReport>) -> HealthStatus {
 
 /// Healthy when all essential containers with a check are, unhealthy when one is not, else unknown.
 fn health(task: &Task, defined: &[ContainerDefinition]) -> ApiHealth {
+    api_health(match health_of(task, defined) {
+        TaskHealth::Unhealthy => HealthStatus::Unhealthy,
+        TaskHealth::Unknown | TaskHealth::Unchecked => HealthStatus::Unknown,
+        TaskHealth::Healthy => HealthStatus::Healthy,
+    })
+}
+
+/// What the checks of a task's essential containers say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TaskHealth {
+    /// There are none.
+    Unchecked,
+    /// One has not answered yet.
+    Unknown,
+    /// All are well.
+    Healthy,
+    /// One is not.
+    Unhealthy,
+}
+
+/// The health of a task, by its definition and its last report.
+pub(crate) fn task_health(state: &State, task: &Task) -> TaskHealth {
+    let body = state.definition(&task.definition).map(|d| &*d.body);
+    health_of(task, body.and_then(|b| b.container_definitions.as_deref()).unwrap_or(&[]))
+}
+
+fn health_of(task: &Task, defined: &[ContainerDefinition]) -> TaskHealth {
     let essential = defined.iter().filter(|c| c.essential.unwrap_or(true)).map(|c| (c, report(task, c)));
     let checked = essential.filter(|(c, reported)| has_check(c, *reported));
     let all: Vec<HealthStatus> = checked.map(|(_, reported)| container_health(reported)).collect();
-    let health = if all.contains(&HealthStatus::Unhealthy) {
-        HealthStatus::Unhealthy
-    } else if all.is_empty() || all.contains(&HealthStatus::Unknown) {
-        HealthStatus::Unknown
+    if all.is_empty() {
+        TaskHealth::Unchecked
+    } else if all.contains(&HealthStatus::Unhealthy) {
+        TaskHealth::Unhealthy
+    } else if all.contains(&HealthStatus::Unknown) {
+        TaskHealth::Unknown
     } else {
-        HealthStatus::Healthy
-    };
-    api_health(health)
+        TaskHealth::Healthy
+    }
 }
 
 fn api_health(health: HealthStatus) -> ApiHealth {

@@ -5,7 +5,7 @@ use crate::records::{Cluster, ClusterStatus, Definition, DefinitionStatus, Insta
 use crate::state::host::is_pending;
 use crate::state::{ClusterState, Family, Grave, HostState, JoinedBy, State, TaskSet, Touched};
 use longshore_model::{ClusterKey, DesiredStatus, Generation, InstanceId, TaskId};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 impl State {
@@ -71,6 +71,10 @@ impl State {
             Change::ForgetInstance(id) => self.forget_instance(*id, touched),
             Change::Pins(pins) => self.put_pins(pins, touched),
             Change::ForgetPins(key) => self.forget_pins(key),
+            Change::Service(record) => self.put_service(record, touched),
+            Change::ForgetService(key) => self.forget_service(key),
+            Change::ServiceEvent(event) => self.put_service_event(event),
+            Change::ForgetServiceEvent(key, number) => self.forget_service_event(key, *number),
             Change::Task(task) => self.put_task(task, touched),
             Change::ForgetTask(id) => self.forget_task(*id, touched),
             Change::ClientToken(token) => {
@@ -103,7 +107,7 @@ impl State {
     /// does not tell when each agent's part of it changed last.
     pub(crate) fn commit_all(&mut self, revision: Generation) {
         let all: BTreeSet<_> = self.instance_clusters.keys().copied().collect();
-        self.commit(revision, &Touched { assignments: all.clone(), networks: all, all_networks: false });
+        self.commit(revision, &Touched { assignments: all.clone(), networks: all, ..Touched::default() });
     }
 
     fn cluster_mut(&mut self, key: &ClusterKey) -> Option<&mut ClusterState> {
@@ -186,6 +190,9 @@ impl State {
             touched.assignments.insert(record.id);
         }
         self.follow_instance(old.as_deref(), Some(record), touched);
+        if old.as_ref().is_none_or(|old| hosting(old) != hosting(record)) {
+            self.stir_services_on(record.id, touched);
+        }
         if let Some(by) = joined_by(record) {
             if is_registered {
                 self.joins.insert(by, record.id);
@@ -243,6 +250,10 @@ impl State {
         }
         self.follow_task(old.as_deref(), Some(task), touched);
         self.follow_pins(old.as_deref(), Some(task));
+        self.stir_service(&task.cluster, &task.group, touched);
+        if old.is_some_and(|old| old.is_live()) && !task.is_live() {
+            touched.rooms.insert(task.cluster.clone());
+        }
         if let Some(over) = task.over_at {
             self.bury((over, Grave::Task(task.id)), true);
         }
@@ -302,6 +313,13 @@ impl State {
             }
         }
     }
+}
+
+/// What services want to know of a host.
+fn hosting(
+    record: &Instance,
+) -> (InstanceStatus, bool, &longshore_model::HostFacts, &BTreeMap<String, Option<String>>) {
+    (record.status, record.is_connected(), &record.facts, &record.custom_attributes)
 }
 
 /// How an instance joined, where that is known.

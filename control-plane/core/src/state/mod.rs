@@ -9,6 +9,7 @@ mod cluster;
 mod host;
 mod network;
 mod pins;
+mod service;
 mod sets;
 #[cfg(test)]
 mod tests;
@@ -17,13 +18,14 @@ mod view;
 pub use cluster::{ClusterState, TaskCounts};
 pub use host::HostState;
 pub(crate) use network::{CAPABILITY, Networking, wants_lease};
+pub(crate) use service::ServiceState;
 pub(crate) use sets::{Grave, TaskSet};
 pub use view::NetworkView;
 
 use crate::agent::JoinKey;
 use crate::records::{
     AccessKey, Account, Activation, ActivationKey, ClientToken, ClientTokenKey, Definition, DefinitionKey, FamilyKey,
-    Secret, SecretKey, Setting, SettingKey, Task,
+    Secret, SecretKey, ServiceKey, Setting, SettingKey, Task,
 };
 use imbl::{HashMap, OrdMap, OrdSet};
 use longshore_model::{ClusterKey, DesiredStatus, Generation, InstanceId, TaskId, Timestamp};
@@ -56,6 +58,7 @@ pub struct State {
     families: OrdMap<FamilyKey, Arc<Family>>,
     definition_users: HashMap<DefinitionKey, u32>,
     doomed_definitions: OrdSet<DefinitionKey>,
+    services: service::Services,
     tasks: HashMap<TaskId, Arc<Task>>,
     pins: pins::Pins,
     task_sets: HashMap<(TaskSet, DesiredStatus), OrdSet<TaskId>>,
@@ -77,6 +80,10 @@ pub(crate) struct Touched {
     pub(crate) networks: BTreeSet<InstanceId>,
     /// Everybody's part of the network changed.
     pub(crate) all_networks: bool,
+    /// Services about which there may be something to decide.
+    pub(crate) services: BTreeSet<ServiceKey>,
+    /// Clusters in which hosts changed or resources became free: there may be a place now where there was none.
+    pub(crate) rooms: BTreeSet<ClusterKey>,
 }
 
 impl<'a> FromIterator<&'a Self> for Touched {
@@ -86,6 +93,8 @@ impl<'a> FromIterator<&'a Self> for Touched {
             sum.assignments.extend(&one.assignments);
             sum.networks.extend(&one.networks);
             sum.all_networks |= one.all_networks;
+            sum.services.extend(one.services.iter().cloned());
+            sum.rooms.extend(one.rooms.iter().cloned());
         }
         sum
     }

@@ -1,6 +1,6 @@
 //! What tasks are listed by, and what the sweeper looks at.
 
-use crate::records::{ClientTokenKey, SecretKey, Task};
+use crate::records::{ClientTokenKey, SecretKey, ServiceKey, Task};
 use longshore_model::{ClusterKey, InstanceId, TaskId};
 use std::sync::Arc;
 
@@ -55,6 +55,8 @@ pub(crate) enum Grave {
     Instance(InstanceId),
     /// Deleted at that time.
     Cluster(ClusterKey),
+    /// Its last task stopped at that time.
+    Service(ServiceKey),
     /// To be forgotten at that time.
     ClientToken(ClientTokenKey),
     /// To be deleted for good at that time.

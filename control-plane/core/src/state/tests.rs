@@ -31,6 +31,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+const HEALTHY_AFTER: std::time::Duration = std::time::Duration::from_secs(40);
 const RETENTION: Duration = Duration::from_secs(3600);
 
 /// What may happen. Numbers choose among what there is at the time.
@@ -342,7 +343,17 @@ impl Lab {
                     let enis = reports.iter().filter_map(|report| report.eni.as_ref());
                     let attached = enis.filter(|eni| eni.attached).map(|eni| eni.id).collect();
                     let hello = AgentHello { facts, applied: Generation(0), observed: reports };
-                    if self.run(Connect { instance, session, process: self.process, hello, attached }).is_ok() {
+                    if self
+                        .run(Connect {
+                            instance,
+                            session,
+                            process: self.process,
+                            hello,
+                            attached,
+                            healthy_after: HEALTHY_AFTER,
+                        })
+                        .is_ok()
+                    {
                         self.sessions.insert(instance, session);
                     }
                 }
@@ -396,7 +407,7 @@ impl Lab {
                     && let Some(session) = self.sessions.get(&instance).copied()
                 {
                     let reports = self.reports(&reports);
-                    drop(self.run(Report { instance, session, reports, first: false }));
+                    drop(self.run(Report { instance, session, reports, first: false, healthy_after: HEALTHY_AFTER }));
                 }
             }
             Step::Network(step) => self.network_step(step),
@@ -667,7 +678,7 @@ fn random_steps_do_reach_everything() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let (mut tasks, mut stopped, mut inactive, mut forgotten) = (0, 0, 0, 0);
     let (mut pinned, mut told) = (0, 0);
-    for _ in 0..40 {
+    for _ in 0..60 {
         let steps = prop::collection::vec(step(), 100).new_tree(&mut runner).expect("steps").current();
         let mut lab = Lab::new();
         for step in steps {

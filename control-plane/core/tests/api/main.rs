@@ -11,6 +11,7 @@ mod images;
 mod instances;
 mod network;
 mod secrets;
+mod services;
 mod specs;
 mod tasks;
 mod world;

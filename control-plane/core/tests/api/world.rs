@@ -4,8 +4,8 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use longshore_core::{
-    AgentHello, Caller, Clock, Core, CoreConfig, FirstStart, JoinKey, JoinToken, OpenError, OwnerError, SealingKey,
-    SessionId,
+    AgentHello, Caller, Clock, Controller, Core, CoreConfig, FirstStart, JoinKey, JoinToken, OpenError, OwnerError,
+    SealingKey, SessionId,
 };
 use longshore_ecs_api::Operation;
 use longshore_ecs_api::secrets::SecretsOperation;
@@ -101,6 +101,7 @@ pub(crate) struct World {
     pub(crate) store: Arc<FaultyStore>,
     shutdown: Option<oneshot::Sender<()>>,
     owner: JoinHandle<Result<(), OwnerError>>,
+    controller: JoinHandle<()>,
 }
 
 impl World {
@@ -129,11 +130,13 @@ impl World {
         let owner = tokio::spawn(owner.run(async {
             drop(stop.await);
         }));
-        Ok(Self { core, clock, store, shutdown: Some(shutdown), owner })
+        let controller = tokio::spawn(Controller::new(core.clone()).run(std::future::pending()));
+        Ok(Self { core, clock, store, shutdown: Some(shutdown), owner, controller })
     }
 
     /// Stops the owner task and gives what it ended with.
     pub(crate) async fn stop(mut self) -> Result<(), OwnerError> {
+        self.controller.abort();
         drop(self.shutdown.take());
         self.owner.await.unwrap()
     }
@@ -146,9 +149,15 @@ impl World {
 
     /// As a restart: another process reads the same store. What the old one did not make durable is gone.
     pub(crate) async fn reopen(self) -> Self {
+        self.reopen_with(CoreConfig::default()).await
+    }
+
+    /// The same with another configuration.
+    pub(crate) async fn reopen_with(self, config: CoreConfig) -> Self {
         let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
+        self.controller.abort();
         self.owner.abort();
-        Self::with(store, clock, CoreConfig::default()).await
+        Self::with(store, clock, config).await
     }
 
     /// An operation in region `lab`.
@@ -296,6 +305,12 @@ impl Agent {
         self.session = SessionId::random();
         let hello = AgentHello { facts: self.facts.clone(), applied: Generation(0), observed };
         self.core.agent_connected(self.instance, self.session, hello).await.unwrap();
+    }
+
+    /// Connects to another core, as after a restart of the control plane.
+    pub(crate) async fn move_to(&mut self, core: &Core) {
+        self.core = core.clone();
+        self.connect(Vec::new()).await;
     }
 
     pub(crate) async fn disconnect(&self) {

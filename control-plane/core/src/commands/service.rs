@@ -1,0 +1,479 @@
+//! Services: making, changing and deleting them, and carrying out what was decided for them.
+
+use crate::agent::Unavailable;
+use crate::change::Change;
+use crate::command::{Command, Tx};
+use crate::commands::place::{Launch, PlaceError, Plan, settle};
+use crate::records::{
+    DefinitionStatus, ImagePins, RolloutState, SchedulingStrategy, Service, ServiceDeployment, ServiceEvent,
+    ServiceKey, ServiceRevision, ServiceStatus, Stop, Tags, Task,
+};
+use crate::services::words;
+use crate::state::ServiceState;
+use longshore_ecs_api::enums::{AvailabilityZoneRebalancing, PropagateTags};
+use longshore_ecs_api::types::{DeploymentConfiguration, PlacementConstraint, PlacementStrategy};
+use longshore_ecs_api::{ApiError, ErrorCode};
+use longshore_model::{DesiredStatus, HealthStatus, StopCode, TaskId, Timestamp};
+use longshore_rollout::{Verdict, Why};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Events of a service that are kept (ECS).
+const MAX_EVENTS: usize = 100;
+/// How long an event that says nothing new is not said again (ECS).
+const REPEAT_AFTER: Duration = Duration::from_secs(6 * 3600);
+
+/// Ids of a deployment that will be made.
+#[derive(Debug, Clone)]
+pub(crate) struct NewDeployment {
+    /// `ecs-svc/` and 19 digits.
+    pub(crate) id: Arc<str>,
+    pub(crate) revision_id: Arc<str>,
+}
+
+impl NewDeployment {
+    pub(crate) fn random() -> Self {
+        // 19 digits, the first of them not 0.
+        let digits = || rand::random_range(1_000_000_000_000_000_000_u64..10_000_000_000_000_000_000);
+        Self { id: format!("ecs-svc/{}", digits()).into(), revision_id: digits().to_string().into() }
+    }
+}
+
+/// Makes a service.
+pub(crate) struct CreateService {
+    /// Everything but its deployment, checked.
+    pub(crate) service: Service,
+    /// What its first deployment runs; its id and time are those of the command.
+    pub(crate) revision: ServiceRevision,
+    pub(crate) new: NewDeployment,
+}
+
+impl Command for CreateService {
+    const NAME: &'static str = "CreateService";
+    type Reply = Arc<Service>;
+    type Error = ApiError;
+
+    fn apply(self, tx: &mut Tx<'_>) -> Result<Arc<Service>, ApiError> {
+        let Self { service, revision, new } = self;
+        let cluster = tx.state().cluster(&service.key.cluster).filter(|cluster| cluster.record.is_active());
+        cluster.ok_or_else(ApiError::cluster_not_found)?;
+        let mut next_event = 0;
+        if let Some(old) = tx.state().service(&service.key).map(Arc::clone) {
+            match old.record.status {
+                ServiceStatus::Active if old.record.request_hash == service.request_hash => {
+                    return Ok(Arc::clone(&old.record));
+                }
+                ServiceStatus::Active => {
+                    return Err(ApiError::invalid("Creation of service was not idempotent."));
+                }
+                ServiceStatus::Draining => {
+                    return Err(ApiError::invalid("Unable to Start a service that is still Draining."));
+                }
+                ServiceStatus::Inactive { .. } => {
+                    next_event = old.record.next_event;
+                    for event in &old.events {
+                        tx.change(Change::ServiceEvent(Arc::clone(event)));
+                        tx.change(Change::ForgetServiceEvent(service.key.clone(), event.number));
+                    }
+                }
+            }
+        }
+        usable(tx, &revision)?;
+        let first = deployment(&new, revision, false, tx.now);
+        hold(tx, &first, true);
+        let service = Arc::new(Service { deployments: vec![first], created_at: tx.now, next_event, ..service });
+        tx.change(Change::Service(Arc::clone(&service)));
+        Ok(service)
+    }
+}
+
+/// What is to be changed of a service; `None` leaves it.
+#[derive(Default)]
+pub(crate) struct ServiceEdit {
+    pub(crate) desired: Option<u32>,
+    pub(crate) configuration: Option<DeploymentConfiguration>,
+    pub(crate) grace_secs: Option<u32>,
+    pub(crate) constraints: Option<Vec<PlacementConstraint>>,
+    pub(crate) strategies: Option<Vec<PlacementStrategy>>,
+    pub(crate) propagate_tags: Option<PropagateTags>,
+    pub(crate) managed_tags: Option<bool>,
+    pub(crate) execute_command: Option<bool>,
+    pub(crate) zone_rebalancing: Option<AvailabilityZoneRebalancing>,
+    /// What a new deployment would run; none is made when it is what runs already.
+    pub(crate) revision: Option<ServiceRevision>,
+    /// A new deployment in any case.
+    pub(crate) force: bool,
+}
+
+/// Changes a service.
+pub(crate) struct UpdateService {
+    pub(crate) key: ServiceKey,
+    pub(crate) edit: ServiceEdit,
+    pub(crate) new: NewDeployment,
+}
+
+impl Command for UpdateService {
+    const NAME: &'static str = "UpdateService";
+    type Reply = Arc<Service>;
+    type Error = ApiError;
+
+    fn apply(self, tx: &mut Tx<'_>) -> Result<Arc<Service>, ApiError> {
+        let Self { key, edit, new } = self;
+        let mut service = (*active(tx, &key)?).clone();
+        service.desired = edit.desired.unwrap_or(service.desired);
+        service.configuration = edit.configuration.unwrap_or(service.configuration);
+        service.grace_secs = edit.grace_secs.unwrap_or(service.grace_secs);
+        service.constraints = edit.constraints.unwrap_or(service.constraints);
+        service.strategies = edit.strategies.unwrap_or(service.strategies);
+        service.propagate_tags = edit.propagate_tags.or(service.propagate_tags);
+        service.managed_tags = edit.managed_tags.unwrap_or(service.managed_tags);
+        service.execute_command = edit.execute_command.unwrap_or(service.execute_command);
+        service.zone_rebalancing = edit.zone_rebalancing.or(service.zone_rebalancing);
+        let current = service.deployments.first().map(|primary| primary.revision.clone());
+        let wanted = edit.revision.or_else(|| current.clone().filter(|_| edit.force));
+        if let Some(revision) = wanted
+            && (edit.force || current.is_none_or(|current| !same(&current, &revision)))
+        {
+            usable(tx, &revision)?;
+            let newest = deployment(&new, revision, false, tx.now);
+            hold(tx, &newest, true);
+            service.deployments.insert(0, newest);
+        }
+        let service = Arc::new(service);
+        tx.change(Change::Service(Arc::clone(&service)));
+        Ok(service)
+    }
+}
+
+/// Deletes a service: its tasks stop, and it is over once they have.
+pub(crate) struct DeleteService {
+    pub(crate) key: ServiceKey,
+    /// Even while it is scaled above 0.
+    pub(crate) force: bool,
+}
+
+impl Command for DeleteService {
+    const NAME: &'static str = "DeleteService";
+    type Reply = Arc<Service>;
+    type Error = ApiError;
+
+    fn apply(self, tx: &mut Tx<'_>) -> Result<Arc<Service>, ApiError> {
+        let found = tx.state().service(&self.key).filter(|service| !service.record.is_over());
+        let record = Arc::clone(&found.ok_or_else(not_found)?.record);
+        if !record.is_active() {
+            return Ok(record);
+        }
+        let scaled = record.scheduling == SchedulingStrategy::Replica && record.desired > 0;
+        if scaled && !self.force {
+            return Err(ApiError::invalid("The service cannot be stopped while it is scaled above 0."));
+        }
+        let service = Arc::new(Service { status: ServiceStatus::Draining, desired: 0, ..(*record).clone() });
+        tx.change(Change::Service(Arc::clone(&service)));
+        Ok(service)
+    }
+}
+
+/// What was decided for a service, to be carried out as it is.
+pub(crate) struct StepService {
+    pub(crate) key: ServiceKey,
+    /// The [`ServiceState::epoch`] that it was decided at.
+    pub(crate) epoch: u64,
+    pub(crate) stops: Vec<longshore_rollout::Stop>,
+    pub(crate) verdict: Option<Verdict>,
+    pub(crate) recovered: bool,
+    /// Deployments without tasks, as indexes.
+    pub(crate) gone: Vec<usize>,
+    /// Whether the service is over.
+    pub(crate) over: bool,
+    /// Tasks to start, and where.
+    pub(crate) launch: Option<(Arc<Launch>, Plan)>,
+    /// What is to be said beside what follows from all this.
+    pub(crate) says: Vec<String>,
+    pub(crate) new: NewDeployment,
+    /// Ids for events.
+    pub(crate) event_ids: Vec<uuid::Uuid>,
+}
+
+/// What a step did.
+#[derive(Debug, Default)]
+pub(crate) struct Stepped {
+    pub(crate) started: usize,
+    pub(crate) stopped: usize,
+}
+
+/// Why a step was not done.
+#[derive(Debug)]
+pub(crate) enum StepError {
+    /// The service or its hosts have changed since it was decided.
+    Outdated,
+    /// It cannot be made durable.
+    Unavailable(Unavailable),
+}
+
+impl From<Unavailable> for StepError {
+    fn from(why: Unavailable) -> Self {
+        Self::Unavailable(why)
+    }
+}
+
+impl Command for StepService {
+    const NAME: &'static str = "StepService";
+    type Reply = Stepped;
+    type Error = StepError;
+
+    fn apply(self, tx: &mut Tx<'_>) -> Result<Stepped, StepError> {
+        let state = tx.state().service(&self.key).filter(|service| service.epoch == self.epoch);
+        let before = Arc::clone(&state.ok_or(StepError::Outdated)?.record);
+        let mut service = (*before).clone();
+        let mut said = self.says;
+        let mut done = Stepped::default();
+        let primary = before.deployments.first().map(|primary| Arc::clone(&primary.id));
+        if let Some((launch, plan)) = self.launch {
+            let tasks = settle(tx, &launch, &plan).map_err(|error| match error {
+                PlaceError::Outdated => StepError::Outdated,
+                PlaceError::Api(error) => StepError::Unavailable(Unavailable(error.to_string())),
+            })?;
+            done.started = tasks.len();
+            said.extend(words::started(&self.key, &tasks.iter().map(|task| task.id).collect::<Vec<_>>()));
+        }
+        let mut stopped = Vec::new();
+        for stop in &self.stops {
+            let task = tx.state().task(stop.task).filter(|task| task.desired == DesiredStatus::Running);
+            let Some(task) = task.map(Arc::clone) else { return Err(StepError::Outdated) };
+            if stop.why == Why::Ill {
+                count_failure(&mut service, task.started_by.as_deref(), tx.now);
+            }
+            let reason = words::stop_reason(stop.why, primary.as_deref().unwrap_or_default());
+            let code = match stop.why {
+                Why::Lost => StopCode::InfrastructureHealth,
+                Why::ScaleIn | Why::Superseded | Why::Draining | Why::Ill | Why::Misplaced | Why::Deleted => {
+                    StopCode::ServiceSchedulerInitiated
+                }
+            };
+            stopped.push(task.id);
+            tx.change(Change::Task(Arc::new(asked_to_stop(&task, Stop { code: Some(code), reason }, tx.now))));
+        }
+        done.stopped = stopped.len();
+        said.extend(words::stopped(&self.key, &stopped));
+        if self.recovered
+            && let Some(primary) = service.deployments.first_mut()
+        {
+            primary.failures = 0;
+        }
+        for index in self.gone.iter().rev() {
+            service.deployments.remove(*index);
+        }
+        match self.verdict {
+            None => {}
+            Some(Verdict::Completed) => {
+                if let Some(primary) = service.deployments.first_mut() {
+                    primary.state = RolloutState::Completed;
+                    primary.reason = words::completed(&primary.id);
+                    primary.updated_at = tx.now;
+                    said.push(words::deployment_completed(&self.key, &primary.id));
+                    service.completed = Some(primary.revision.clone());
+                }
+            }
+            Some(Verdict::Failed { roll_back }) => fail(&mut service, roll_back, &self.new, tx.now),
+        }
+        if self.over {
+            service.status = ServiceStatus::Inactive { since: tx.now };
+            service.deployments.clear();
+            service.completed = None;
+        }
+        // Images of a deployment are those of its first task for as long as it lasts.
+        let ids = |service: &Service| service.deployments.iter().map(|d| Arc::clone(&d.id)).collect::<Vec<_>>();
+        let (had, has) = (ids(&before), ids(&service));
+        for new in service.deployments.iter().filter(|deployment| !had.contains(&deployment.id)) {
+            hold(tx, new, true);
+        }
+        for gone in before.deployments.iter().filter(|deployment| !has.contains(&deployment.id)) {
+            hold(tx, gone, false);
+        }
+        let latest = tx.state().service(&self.key).map(Arc::clone).ok_or(StepError::Outdated)?;
+        let events = new_events(&latest, &mut service, said, self.event_ids, tx.now);
+        if service != *before {
+            tx.change(Change::Service(Arc::new(service)));
+        }
+        let over = (latest.events.len() + events.len()).saturating_sub(MAX_EVENTS);
+        for old in latest.events.iter().take(over) {
+            tx.change(Change::ForgetServiceEvent(self.key.clone(), old.number));
+        }
+        events.into_iter().for_each(|event| tx.change(Change::ServiceEvent(Arc::new(event))));
+        Ok(done)
+    }
+}
+
+/// Keeps what a deployment's tags stand for, or lets it go with the last of its tasks.
+fn hold(tx: &mut Tx<'_>, deployment: &ServiceDeployment, held: bool) {
+    let key = deployment.pins();
+    let known = tx.state().pins(&key).map(|pins| (**pins).clone());
+    let pins = known.unwrap_or_else(|| ImagePins { key, digests: BTreeMap::new(), held });
+    tx.change(Change::Pins(Arc::new(ImagePins { held, ..pins })));
+}
+
+/// The breaker opened: the deployment starts nothing any more, and what ran before comes back if that is wanted.
+fn fail(service: &mut Service, roll_back: bool, new: &NewDeployment, now: Timestamp) {
+    if let Some(primary) = service.deployments.first_mut() {
+        primary.state = RolloutState::Failed;
+        primary.reason = words::breaker(roll_back);
+        primary.updated_at = now;
+    }
+    if let Some(revision) = service.completed.clone().filter(|_| roll_back) {
+        service.deployments.insert(0, deployment(new, revision, true, now));
+    }
+}
+
+/// The events to add, without those that say nothing new: what was said since something last moved, and within six
+/// hours, is not said again.
+fn new_events(
+    state: &ServiceState,
+    service: &mut Service,
+    said: Vec<String>,
+    ids: Vec<uuid::Uuid>,
+    now: Timestamp,
+) -> Vec<ServiceEvent> {
+    let mut events: Vec<ServiceEvent> = Vec::new();
+    for (message, id) in said.into_iter().zip(ids) {
+        let earlier = state.events.iter().map(|event| &**event).chain(&events).rev();
+        let since =
+            earlier.take_while(|event| event.at.after(REPEAT_AFTER) > now && !words::is_progress(&event.message));
+        let same_progress = words::is_progress(&message)
+            && state
+                .events
+                .iter()
+                .map(|event| &**event)
+                .chain(&events)
+                .next_back()
+                .is_some_and(|e| e.message == message);
+        if same_progress || since.into_iter().any(|event| event.message == message) {
+            continue;
+        }
+        events.push(ServiceEvent { service: service.key.clone(), number: service.next_event, id, at: now, message });
+        service.next_event += 1;
+    }
+    events
+}
+
+/// A task that its service stops.
+fn asked_to_stop(before: &Task, stop: Stop, now: Timestamp) -> Task {
+    let mut task = before.clone();
+    task.desired = DesiredStatus::Stopped;
+    task.stop.get_or_insert(stop);
+    task.stopping_at.get_or_insert(now);
+    task.version += 1;
+    task.note(Some(before), now);
+    task
+}
+
+/// Counts a task that has just ended by itself before it was healthy against its deployment, if it is a service's.
+pub(crate) fn note_end(tx: &mut Tx<'_>, before: &Task, after: &Task, healthy_after: Duration) {
+    let Some(key) = ServiceKey::of_group(&after.cluster, &after.group) else { return };
+    if !before.is_live() || after.is_live() || before.desired == DesiredStatus::Stopped && asked(before) {
+        return;
+    }
+    if asked(after) || was_healthy(after, healthy_after) {
+        return;
+    }
+    let Some(found) = tx.state().service(&key).map(|service| Arc::clone(&service.record)) else { return };
+    let mut service = (*found).clone();
+    count_failure(&mut service, after.started_by.as_deref(), tx.now);
+    if service != *found {
+        tx.change(Change::Service(Arc::new(service)));
+    }
+}
+
+/// Whether somebody asked the task to stop, so that its end says nothing about it.
+fn asked(task: &Task) -> bool {
+    match task.stop.as_ref().and_then(|stop| stop.code) {
+        Some(
+            StopCode::UserInitiated
+            | StopCode::ServiceSchedulerInitiated
+            | StopCode::SpotInterruption
+            | StopCode::TerminationNotice
+            | StopCode::InfrastructureHealth,
+        ) => true,
+        Some(StopCode::TaskFailedToStart | StopCode::EssentialContainerExited) | None => false,
+    }
+}
+
+fn was_healthy(task: &Task, healthy_after: Duration) -> bool {
+    let ended = task.execution_stopped_at.or(task.stopped_at);
+    let long = task.started_at.zip(ended).is_some_and(|(from, to)| to.since(from) >= healthy_after);
+    long || task.reported.iter().any(|container| container.health == HealthStatus::Healthy)
+}
+
+fn count_failure(service: &mut Service, deployment: Option<&str>, now: Timestamp) {
+    if let Some(found) = service.deployments.iter_mut().find(|found| Some(&*found.id) == deployment) {
+        found.failed_tasks = found.failed_tasks.saturating_add(1);
+        found.failures = found.failures.saturating_add(1);
+        found.failed_at = Some(now);
+        found.updated_at = now;
+    }
+}
+
+fn deployment(new: &NewDeployment, revision: ServiceRevision, is_rollback: bool, now: Timestamp) -> ServiceDeployment {
+    let revision = match is_rollback {
+        true => revision,
+        false => ServiceRevision { id: Arc::clone(&new.revision_id), created_at: now, ..revision },
+    };
+    ServiceDeployment {
+        id: Arc::clone(&new.id),
+        revision,
+        state: RolloutState::InProgress,
+        reason: words::in_progress(&new.id),
+        created_at: now,
+        updated_at: now,
+        failed_tasks: 0,
+        failures: 0,
+        failed_at: None,
+        is_rollback,
+    }
+}
+
+/// Whether two revisions run the same.
+fn same(a: &ServiceRevision, b: &ServiceRevision) -> bool {
+    let ServiceRevision { id: _, definition, launch_type, network, created_at: _ } = a;
+    *definition == b.definition && *launch_type == b.launch_type && *network == b.network
+}
+
+/// A new deployment needs an active definition; one that runs already keeps what it has.
+fn usable(tx: &Tx<'_>, revision: &ServiceRevision) -> Result<(), ApiError> {
+    match tx.state().definition(&revision.definition).map(|definition| definition.status) {
+        Some(DefinitionStatus::Active) => Ok(()),
+        Some(DefinitionStatus::Inactive { .. } | DefinitionStatus::DeleteInProgress { .. }) | None => {
+            Err(ApiError::client("TaskDefinition is inactive"))
+        }
+    }
+}
+
+/// ECS's words for a service that is not there.
+pub(crate) fn not_found() -> ApiError {
+    ApiError::new(ErrorCode::ServiceNotFound, "Service not found.")
+}
+
+fn active(tx: &Tx<'_>, key: &ServiceKey) -> Result<Arc<Service>, ApiError> {
+    let service = tx.state().service(key).filter(|service| !service.record.is_over()).ok_or_else(not_found)?;
+    if !service.record.is_active() {
+        return Err(ApiError::new(ErrorCode::ServiceNotActive, "Service was not ACTIVE."));
+    }
+    Ok(Arc::clone(&service.record))
+}
+
+/// A service's own tags, for ones of its tasks.
+pub(crate) fn task_tags(service: &Service, definition: &Tags) -> Tags {
+    let mut tags = match service.propagate_tags {
+        Some(PropagateTags::Service) => service.tags.clone(),
+        Some(PropagateTags::TaskDefinition) => definition.clone(),
+        Some(PropagateTags::None | PropagateTags::Other(_)) | None => Tags::new(),
+    };
+    if service.managed_tags {
+        tags.insert("aws:ecs:clusterName".to_owned(), service.key.cluster.name.to_string());
+        tags.insert("aws:ecs:serviceName".to_owned(), service.key.name.to_string());
+    }
+    tags
+}
+
+/// Ids of tasks, as events name them.
+pub(crate) type TaskIds = [TaskId];

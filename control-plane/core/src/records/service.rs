@@ -1,0 +1,228 @@
+//! Services: what they are to be, their deployments, and what happened to them.
+
+use crate::records::{DefinitionKey, PinKey, Tags};
+use longshore_ecs_api::enums::{AvailabilityZoneRebalancing, LaunchType, PropagateTags};
+use longshore_ecs_api::types::{DeploymentConfiguration, NetworkConfiguration, PlacementConstraint, PlacementStrategy};
+use longshore_model::{ClusterKey, Timestamp};
+use longshore_rollout::Rollout;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+
+/// A service's name in its cluster.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ServiceKey {
+    /// Its cluster.
+    pub cluster: ClusterKey,
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+/// What the group of a service's tasks begins with. No request may give such a group.
+const GROUP: &str = "service:";
+
+impl ServiceKey {
+    /// The group of its tasks.
+    #[must_use]
+    pub fn group(&self) -> Arc<str> {
+        format!("{GROUP}{}", self.name).into()
+    }
+
+    /// The service whose tasks have this group; `None` for a group of others.
+    #[must_use]
+    pub fn of_group(cluster: &ClusterKey, group: &str) -> Option<Self> {
+        let name = group.strip_prefix(GROUP)?;
+        Some(Self { cluster: cluster.clone(), name: name.into() })
+    }
+}
+
+impl fmt::Display for ServiceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.cluster.name, self.name)
+    }
+}
+
+/// Whether a service runs. Only moves forward; CreateService under the name of an inactive one begins anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ServiceStatus {
+    /// It runs.
+    Active,
+    /// It was deleted and its tasks are stopping.
+    Draining,
+    /// Over; describable for a while.
+    Inactive {
+        /// When its last task had stopped.
+        since: Timestamp,
+    },
+}
+
+/// How tasks are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SchedulingStrategy {
+    /// A desired count, anywhere.
+    Replica,
+    /// One on each host.
+    Daemon,
+}
+
+/// What a deployment runs: the part of a service whose change needs new tasks. Never changes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceRevision {
+    /// 19 digits.
+    pub id: Arc<str>,
+    /// The task definition.
+    pub definition: DefinitionKey,
+    /// As requested.
+    pub launch_type: LaunchType,
+    /// Of tasks with network mode `awsvpc`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Box<NetworkConfiguration>>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// The progress of a deployment, as it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RolloutState {
+    /// Tasks are being started.
+    InProgress,
+    /// Everything ran once.
+    Completed,
+    /// The circuit breaker opened.
+    Failed,
+}
+
+impl From<RolloutState> for Rollout {
+    fn from(state: RolloutState) -> Self {
+        match state {
+            RolloutState::InProgress => Self::InProgress,
+            RolloutState::Completed => Self::Completed,
+            RolloutState::Failed => Self::Failed,
+        }
+    }
+}
+
+/// A deployment of a service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceDeployment {
+    /// `ecs-svc/` and 19 digits; the `startedBy` of its tasks.
+    pub id: Arc<str>,
+    /// What it runs.
+    pub revision: ServiceRevision,
+    /// How far it is.
+    pub state: RolloutState,
+    /// Why, in ECS's words.
+    pub reason: String,
+    /// When it began.
+    pub created_at: Timestamp,
+    /// When it changed last.
+    pub updated_at: Timestamp,
+    /// All tasks of it that failed (`failedTasks`).
+    pub failed_tasks: u32,
+    /// Those since one was healthy: what the circuit breaker and the pauses count.
+    pub failures: u32,
+    /// The last of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_at: Option<Timestamp>,
+    /// Whether it brings back what ran before one that failed.
+    pub is_rollback: bool,
+}
+
+impl ServiceDeployment {
+    /// What names the images that its tasks run.
+    #[must_use]
+    pub fn pins(&self) -> PinKey {
+        PinKey::new(format!("deployment/{}", self.id))
+    }
+}
+
+/// A service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    /// Cluster and name.
+    pub key: ServiceKey,
+    /// Whether it runs.
+    pub status: ServiceStatus,
+    /// How tasks are counted.
+    pub scheduling: SchedulingStrategy,
+    /// The desired count; of a DAEMON service 0, since its hosts say how many.
+    pub desired: u32,
+    /// With its defaults.
+    pub configuration: DeploymentConfiguration,
+    /// Seconds after its start in which a task's health is not held against it.
+    pub grace_secs: u32,
+    /// Beside those of the task definition.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub constraints: Vec<PlacementConstraint>,
+    /// Empty for ECS's default: spread over zones, then hosts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub strategies: Vec<PlacementStrategy>,
+    /// Where its tasks' tags come from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub propagate_tags: Option<PropagateTags>,
+    /// Whether its tasks get tags of cluster and service.
+    pub managed_tags: bool,
+    /// Whether commands can be executed in its tasks' containers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub execute_command: bool,
+    /// Kept and echoed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone_rebalancing: Option<AvailabilityZoneRebalancing>,
+    /// Its own.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+    /// ARN of who made it.
+    pub created_by: String,
+    /// When.
+    pub created_at: Timestamp,
+    /// What the request that made it asked for, to tell a repetition from another one.
+    pub request_hash: String,
+    /// Those that count: the newest (PRIMARY) first, then older ones that still have tasks.
+    pub deployments: Vec<ServiceDeployment>,
+    /// What the last completed deployment ran: what a rollback brings back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed: Option<ServiceRevision>,
+    /// The number of the next event.
+    pub next_event: u64,
+}
+
+impl Service {
+    /// Whether it runs.
+    #[must_use]
+    pub const fn is_active(&self) -> bool {
+        match self.status {
+            ServiceStatus::Active => true,
+            ServiceStatus::Draining | ServiceStatus::Inactive { .. } => false,
+        }
+    }
+
+    /// Whether it is over.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        match self.status {
+            ServiceStatus::Active | ServiceStatus::Draining => false,
+            ServiceStatus::Inactive { .. } => true,
+        }
+    }
+
+    /// The task definitions that it refers to.
+    pub(crate) fn definitions(&self) -> impl Iterator<Item = &DefinitionKey> {
+        let of_deployments = self.deployments.iter().map(|deployment| &deployment.revision.definition);
+        of_deployments.chain(self.completed.iter().map(|revision| &revision.definition))
+    }
+}
+
+/// Something that happened to a service, in ECS's words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceEvent {
+    /// Whose.
+    pub service: ServiceKey,
+    /// Rises with every event of the service, for ever.
+    pub number: u64,
+    /// Its id.
+    pub id: uuid::Uuid,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub message: String,
+}

@@ -1,0 +1,134 @@
+//! What a service's tasks ask of a host: its revision as placement sees it.
+
+use crate::commands::{Launch, NewTask, Target, task_tags};
+use crate::needs::needs;
+use crate::ops::{exec, network, run};
+use crate::records::{Service, ServiceDeployment, ServiceRevision};
+use crate::state::{HostState, State};
+use longshore_ecs_api::ApiError;
+use longshore_model::Attribute;
+use longshore_sched::{HostStatus, Reason, Request, SpreadOver, Strategy, check_on};
+use std::sync::Arc;
+
+/// The zone of a host.
+const ZONE: &str = "ecs.availability-zone";
+
+/// Tasks of `deployment` to be placed: `count`, or one on each host of `target`.
+///
+/// # Errors
+/// When the service cannot have tasks any more, for instance since a security group of it is gone.
+pub(crate) fn launch(
+    state: &State,
+    service: &Service,
+    deployment: &ServiceDeployment,
+    count: u32,
+    target: Target,
+) -> Result<Launch, ApiError> {
+    let revision = &deployment.revision;
+    let definition = state.definition(&revision.definition);
+    let definition = definition.ok_or_else(|| ApiError::client("TaskDefinition not found."))?;
+    let interfaces =
+        network::interfaces(state, &service.key.cluster, definition, revision.network.as_deref().cloned())?;
+    let needs = needs(&definition.body, None)?;
+    let request = request(state, service, revision, needs.claim, count)?;
+    let containers = definition.body.container_definitions.as_ref().map_or(0, Vec::len);
+    Ok(Launch {
+        cluster: service.key.cluster.clone(),
+        definition: definition.key.clone(),
+        overrides: None,
+        started_by: Some(Arc::clone(&deployment.id)),
+        launch_type: revision.launch_type.clone(),
+        execute_command: service.execute_command,
+        tags: task_tags(service, &definition.tags),
+        pins: Some(deployment.pins()),
+        pull_only: false,
+        ids: (0..count).map(|_| NewTask::random(containers)).collect(),
+        interfaces,
+        gpus: needs.gpus,
+        request,
+        target,
+        token: None,
+    })
+}
+
+fn request(
+    state: &State,
+    service: &Service,
+    revision: &ServiceRevision,
+    claim: longshore_sched::Claim,
+    count: u32,
+) -> Result<Request, ApiError> {
+    let definition = state.definition(&revision.definition);
+    let definition = definition.ok_or_else(|| ApiError::client("TaskDefinition not found."))?;
+    let required = definition.body.requires_attributes.iter().flatten();
+    let required = required.filter_map(|a| Some(Attribute { name: a.name.clone()?, value: a.value.clone() }));
+    let exec = service.execute_command.then(|| Attribute { name: exec::CAPABILITY.to_owned(), value: None });
+    let required = required.chain(exec);
+    let mut strategies = run::strategies(service.strategies.clone())?;
+    if strategies.is_empty() {
+        // ECS: over zones, and there over hosts.
+        strategies.push(Strategy::Spread(SpreadOver::Attribute(ZONE.to_owned())));
+        strategies.push(Strategy::Spread(SpreadOver::Instance));
+    }
+    Ok(Request {
+        count,
+        claim,
+        required: required.collect(),
+        constraints: run::constraints(service.constraints.clone(), definition)?,
+        strategies,
+        group: service.key.group().to_string(),
+        seed: rand::random(),
+    })
+}
+
+/// Whether a service could have tasks: everything that [`launch`] would refuse, apart from the state of its hosts.
+///
+/// # Errors
+/// What the client is told.
+pub(crate) fn check(state: &State, service: &Service, revision: &ServiceRevision) -> Result<(), ApiError> {
+    let definition = state.definition(&revision.definition);
+    let definition = definition.ok_or_else(|| ApiError::client("TaskDefinition not found."))?;
+    network::interfaces(state, &service.key.cluster, definition, revision.network.as_deref().cloned())?;
+    let needs = needs(&definition.body, None)?;
+    request(state, service, revision, needs.claim, 0).map(drop)
+}
+
+/// The registered hosts that a DAEMON service's tasks belong on: those that have what its definition requires and that
+/// its constraints select, whether or not there is room.
+pub(super) fn daemon_targets(state: &State, service: &Service, revision: &ServiceRevision) -> Vec<Arc<HostState>> {
+    let Some(cluster) = state.cluster(&service.key.cluster) else { return Vec::new() };
+    let claim = longshore_sched::Claim::default();
+    let Ok(request) = request(state, service, revision, claim, 1) else { return Vec::new() };
+    let group = service.key.group();
+    let belongs = |host: &&Arc<HostState>| {
+        let here = host.view.usage.group_count(&group) > 0;
+        match check_on(&host.view, &request) {
+            Ok(_) => true,
+            // It gets none while nobody can tell it; one that it has stays counted.
+            Err(Reason::Disconnected) => here,
+            Err(Reason::Attribute { .. } | Reason::MemberOf { .. }) => false,
+            Err(
+                Reason::Status(_)
+                | Reason::DistinctInstance { .. }
+                | Reason::Cpu(_)
+                | Reason::Memory(_)
+                | Reason::Port { .. }
+                | Reason::Gpu(_)
+                | Reason::DiskShort(_)
+                | Reason::Disk(_)
+                | Reason::Interface(_),
+            ) => true,
+        }
+    };
+    cluster.hosts.values().filter(|host| host.record.status.is_registered()).filter(belongs).cloned().collect()
+}
+
+/// How many tasks a DAEMON service is to have.
+pub(crate) fn daemon_count(state: &State, service: &Service) -> u32 {
+    let Some(primary) = service.deployments.first() else { return 0 };
+    let group = service.key.group();
+    let counts =
+        |host: &&Arc<HostState>| host.view.status == HostStatus::Active || host.view.usage.group_count(&group) > 0;
+    let count = daemon_targets(state, service, &primary.revision).iter().filter(counts).count();
+    u32::try_from(count).unwrap_or(u32::MAX)
+}

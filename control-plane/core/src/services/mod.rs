@@ -1,0 +1,17 @@
+//! Services at work: a picture of each is decided over, and what was decided is carried out by the owner task.
+//!
+//! ```text
+//! change of a service, its tasks or its hosts -> wake -> picture (snapshot) -> decide (pure) -> StepService (command)
+//! ```
+//!
+//! A step that was decided over an outdated picture is refused by the owner task and decided again.
+
+mod controller;
+mod launch;
+mod picture;
+mod wakes;
+pub(crate) mod words;
+
+pub use controller::Controller;
+pub(crate) use launch::{check, daemon_count};
+pub(crate) use wakes::Wakes;

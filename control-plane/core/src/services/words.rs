@@ -1,0 +1,101 @@
+//! What services say, in ECS's words: events, reasons, states of rollouts.
+
+use crate::commands::TaskIds;
+use crate::records::ServiceKey;
+use longshore_rollout::Why;
+use std::fmt::Write as _;
+
+/// Tasks that one event names at most.
+const NAMED: usize = 10;
+
+/// `(service S)`.
+fn subject(key: &ServiceKey) -> String {
+    format!("(service {})", key.name)
+}
+
+fn named(tasks: &TaskIds) -> String {
+    let mut text = String::new();
+    for task in tasks.iter().take(NAMED) {
+        let _ = write!(text, " (task {task})");
+    }
+    text.trim_start().to_owned()
+}
+
+/// Tasks were started.
+pub(crate) fn started(key: &ServiceKey, tasks: &TaskIds) -> Option<String> {
+    let count = tasks.len();
+    (count > 0).then(|| format!("{} has started {count} tasks: {}.", subject(key), named(tasks)))
+}
+
+/// Tasks are being stopped.
+pub(crate) fn stopped(key: &ServiceKey, tasks: &TaskIds) -> Option<String> {
+    let count = tasks.len();
+    (count > 0).then(|| format!("{} has stopped {count} running tasks: {}.", subject(key), named(tasks)))
+}
+
+/// Everything is as it should be.
+pub(crate) fn steady(key: &ServiceKey) -> String {
+    format!("{} has reached a steady state.", subject(key))
+}
+
+/// A deployment is complete.
+pub(crate) fn deployment_completed(key: &ServiceKey, deployment: &str) -> String {
+    format!("{} (deployment {deployment}) deployment completed.", subject(key))
+}
+
+/// The percentages leave no room.
+pub(crate) fn stuck(key: &ServiceKey) -> String {
+    format!(
+        "{} was unable to stop or start tasks during a deployment because of the service deployment configuration. \
+         Update the minimumHealthyPercent or maximumPercent value and try again.",
+        subject(key)
+    )
+}
+
+/// Tasks fail again and again.
+pub(crate) fn failing(key: &ServiceKey) -> String {
+    format!("{} is unable to consistently start tasks successfully.", subject(key))
+}
+
+/// A task found no place, and why.
+pub(crate) fn unplaced(key: &ServiceKey, reason: &str) -> String {
+    format!(
+        "{} was unable to place a task because no container instance met all of its requirements. Reason: {reason}",
+        subject(key)
+    )
+}
+
+/// Whether an event tells of something that moved, so that what was said before may be said again.
+pub(crate) fn is_progress(message: &str) -> bool {
+    [" has started ", " has stopped ", " has reached a steady state", " deployment completed"]
+        .iter()
+        .any(|part| message.contains(part))
+}
+
+/// `rolloutStateReason` of a deployment under way.
+pub(crate) fn in_progress(deployment: &str) -> String {
+    format!("ECS deployment {deployment} in progress.")
+}
+
+/// `rolloutStateReason` of a complete one.
+pub(crate) fn completed(deployment: &str) -> String {
+    format!("ECS deployment {deployment} completed.")
+}
+
+/// `rolloutStateReason` of one whose circuit breaker opened.
+pub(crate) fn breaker(roll_back: bool) -> String {
+    let then = if roll_back { " Rolling back to the last completed deployment." } else { "" };
+    format!("ECS deployment circuit breaker: tasks failed to start.{then}")
+}
+
+/// The reason of a task that its service stops.
+pub(crate) fn stop_reason(why: Why, deployment: &str) -> String {
+    match why {
+        Why::Ill => "Task failed container health checks".to_owned(),
+        Why::Draining => format!("Container instance is draining: replaced by (deployment {deployment})"),
+        Why::Lost => "The container instance was lost: its agent is not heard of any more".to_owned(),
+        Why::ScaleIn | Why::Superseded | Why::Misplaced | Why::Deleted => {
+            format!("Scaling activity initiated by (deployment {deployment})")
+        }
+    }
+}

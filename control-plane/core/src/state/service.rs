@@ -1,0 +1,127 @@
+//! A service with its events, and when it has to be looked at again.
+
+use crate::records::{Service, ServiceEvent, ServiceKey, ServiceStatus};
+use crate::state::{Grave, State, Touched};
+use imbl::{OrdMap, Vector};
+use longshore_model::{ClusterKey, DesiredStatus, InstanceId};
+use std::sync::Arc;
+
+/// A service and what happened to it.
+#[derive(Debug, Clone)]
+pub(crate) struct ServiceState {
+    /// The record.
+    pub(crate) record: Arc<Service>,
+    /// The latest, oldest first.
+    pub(crate) events: Vector<Arc<ServiceEvent>>,
+    /// Differs whenever anything that decisions about it rest on does, apart from the time. Of this process only.
+    pub(crate) epoch: u64,
+}
+
+impl State {
+    /// A service, inactive ones included while they are remembered.
+    pub(crate) fn service(&self, key: &ServiceKey) -> Option<&Arc<ServiceState>> {
+        self.services.get(key)
+    }
+
+    /// All services, by cluster and name.
+    pub(crate) fn services(&self) -> impl Iterator<Item = (&ServiceKey, &Arc<ServiceState>)> {
+        self.services.iter()
+    }
+
+    /// The services of a cluster from the name `first` on, by name.
+    pub(crate) fn services_of(&self, cluster: &ClusterKey, first: &str) -> impl Iterator<Item = &Arc<ServiceState>> {
+        let first = ServiceKey { cluster: cluster.clone(), name: first.into() };
+        let of_cluster = self.services.range(first..);
+        of_cluster.take_while(move |(key, _)| key.cluster == *cluster).map(|(_, service)| service)
+    }
+
+    pub(super) fn put_service(&mut self, record: &Arc<Service>, touched: &mut Touched) {
+        let old = self.services.get(&record.key).map(|service| Arc::clone(&service.record));
+        if let Some(old) = &old {
+            self.follow_service(old, false);
+        }
+        self.follow_service(record, true);
+        match self.services.get_mut(&record.key).map(Arc::make_mut) {
+            Some(service) => {
+                service.record = Arc::clone(record);
+                service.epoch += 1;
+            }
+            None => {
+                let new = ServiceState { record: Arc::clone(record), events: Vector::new(), epoch: 0 };
+                self.services.insert(record.key.clone(), Arc::new(new));
+            }
+        }
+        touched.services.insert(record.key.clone());
+    }
+
+    pub(super) fn forget_service(&mut self, key: &ServiceKey) {
+        if let Some(old) = self.services.remove(key) {
+            self.follow_service(&old.record, false);
+        }
+    }
+
+    /// Counts what a service refers to.
+    fn follow_service(&mut self, record: &Service, there: bool) {
+        for definition in record.definitions() {
+            let users = self.definition_users.entry(definition.clone()).or_insert(0);
+            *users = if there { *users + 1 } else { users.saturating_sub(1) };
+            if *users == 0 {
+                self.definition_users.remove(definition);
+            }
+        }
+        match record.status {
+            ServiceStatus::Active | ServiceStatus::Draining => {}
+            ServiceStatus::Inactive { since } => {
+                let grave = (since, Grave::Service(record.key.clone()));
+                if there {
+                    self.graves.insert(grave);
+                } else {
+                    self.graves.remove(&grave);
+                }
+            }
+        }
+    }
+
+    pub(super) fn put_service_event(&mut self, event: &Arc<ServiceEvent>) {
+        if let Some(service) = self.services.get_mut(&event.service).map(Arc::make_mut) {
+            let at = service.events.iter().rposition(|old| old.number <= event.number).map_or(0, |at| at + 1);
+            service.events.insert(at, Arc::clone(event));
+        }
+    }
+
+    pub(super) fn forget_service_event(&mut self, key: &ServiceKey, number: u64) {
+        if let Some(service) = self.services.get_mut(key).map(Arc::make_mut) {
+            service.events.retain(|event| event.number != number);
+        }
+    }
+
+    /// Something changed that decisions about the service whose tasks have this group rest on.
+    pub(super) fn stir_service(&mut self, cluster: &ClusterKey, group: &str, touched: &mut Touched) {
+        let Some(key) = ServiceKey::of_group(cluster, group) else { return };
+        if let Some(service) = self.services.get_mut(&key).map(Arc::make_mut) {
+            service.epoch += 1;
+            touched.services.insert(key);
+        }
+    }
+
+    /// The same of the services with tasks on a host, after a change of the host itself.
+    pub(super) fn stir_services_on(&mut self, id: InstanceId, touched: &mut Touched) {
+        let Some(host) = self.host(id).map(Arc::clone) else { return };
+        let groups: Vec<String> = host.view.usage.groups().map(|(group, _)| group.to_owned()).collect();
+        for group in groups {
+            self.stir_service(&host.record.cluster, &group, touched);
+        }
+        touched.rooms.insert(host.record.cluster.clone());
+    }
+
+    /// A service's tasks that are not stopped.
+    pub(crate) fn service_tasks(&self, key: &ServiceKey) -> Vec<Arc<crate::records::Task>> {
+        let set = crate::state::TaskSet::Group(key.cluster.clone(), key.group());
+        let both = [DesiredStatus::Running, DesiredStatus::Stopped];
+        let ids = both.into_iter().filter_map(|desired| self.task_set(&set, desired)).flatten();
+        ids.filter_map(|id| self.task(*id)).filter(|task| task.is_live()).cloned().collect()
+    }
+}
+
+/// The services of a state.
+pub(super) type Services = OrdMap<ServiceKey, Arc<ServiceState>>;

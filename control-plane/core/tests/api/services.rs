@@ -1,0 +1,338 @@
+//! Services: deployments, failures, daemons, what is refused and what is said.
+
+use crate::world::{Agent, FaultyStore, TestClock, World, facts};
+use longshore_core::CoreConfig;
+use longshore_ecs_api::Operation as Op;
+use longshore_model::{DesiredStatus, StopCode, StopInfo, TaskStatus};
+use longshore_store::MemoryStore;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What runs counts as healthy at once: the clock of these tests stands still.
+fn config() -> CoreConfig {
+    CoreConfig { healthy_after: Duration::ZERO, ..CoreConfig::default() }
+}
+
+/// A core with hosts whose tasks do what they are told.
+struct Fleet {
+    world: World,
+    agents: Vec<Agent>,
+    /// What each task was last reported as.
+    said: BTreeMap<longshore_model::TaskId, TaskStatus>,
+}
+
+impl Fleet {
+    async fn new(hosts: usize) -> Self {
+        let store = FaultyStore::new(MemoryStore::new());
+        let world = World::with(store, Arc::new(TestClock::default()), config()).await;
+        world.cluster("default").await;
+        let mut agents = Vec::new();
+        for _ in 0..hosts {
+            agents.push(world.host("default", facts(2048, 2048)).await);
+        }
+        Self { world, agents, said: BTreeMap::new() }
+    }
+
+    /// Tasks start and stop as they are told, except that those of families for which `fails` holds never start.
+    async fn pump(&mut self, fails: impl Fn(&str) -> bool) {
+        for agent in &mut self.agents {
+            for (id, task) in agent.assigned() {
+                let now = match task.desired {
+                    DesiredStatus::Running if fails(&task.spec.family) => TaskStatus::Stopped,
+                    DesiredStatus::Running => TaskStatus::Running,
+                    DesiredStatus::Stopped => TaskStatus::Stopped,
+                };
+                if self.said.get(&id) == Some(&now) {
+                    continue;
+                }
+                let mut report = agent.report(id, now);
+                if task.desired == DesiredStatus::Running && now == TaskStatus::Stopped {
+                    (report.started_at, report.execution_stopped_at) = (None, None);
+                    let code = Some(StopCode::TaskFailedToStart);
+                    report.stop = Some(StopInfo { code, reason: "CannotPullContainerError: none".to_owned() });
+                }
+                agent.say(vec![report]).await;
+                self.said.insert(id, now);
+            }
+        }
+    }
+
+    async fn service(&self, name: &str) -> Value {
+        let answer = self.world.ok(Op::DescribeServices, json!({"services": [name]})).await;
+        answer["services"][0].clone()
+    }
+
+    /// Pumps until the service satisfies `check`.
+    async fn until(&mut self, what: &str, fails: impl Fn(&str) -> bool, check: impl Fn(&Value) -> bool) -> Value {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        loop {
+            self.pump(&fails).await;
+            let service = self.service("web").await;
+            if check(&service) {
+                return service;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "timed out waiting until {what}: {service:#}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Those that are to run, with their families.
+    fn tasks(&self) -> Vec<(longshore_model::TaskId, String, DesiredStatus)> {
+        let of = |agent: &Agent| agent.assigned().into_iter().map(|(id, t)| (id, t.spec.family.to_string(), t.desired));
+        self.agents.iter().flat_map(of).filter(|(.., desired)| *desired == DesiredStatus::Running).collect()
+    }
+}
+
+fn healthy(_: &str) -> bool {
+    false
+}
+
+/// The state in which waiters take a service for stable.
+fn stable(count: usize) -> impl Fn(&Value) -> bool {
+    move |service| {
+        let deployments = service["deployments"].as_array().unwrap();
+        deployments.len() == 1
+            && service["runningCount"] == count
+            && service["desiredCount"] == count
+            && deployments[0]["rolloutState"] == "COMPLETED"
+    }
+}
+
+fn messages(service: &Value) -> Vec<String> {
+    let events = service["events"].as_array().unwrap();
+    events.iter().map(|event| event["message"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_service_from_its_creation_to_its_end() {
+    let mut fleet = Fleet::new(3).await;
+    fleet.world.definition("one", json!({})).await;
+    fleet.world.definition("two", json!({})).await;
+    let request = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 3,
+        "enableECSManagedTags": true, "propagateTags": "SERVICE", "tags": [{"key": "team", "value": "a"}]});
+    let made = fleet.world.ok(Op::CreateService, request.clone()).await["service"].clone();
+    assert_eq!((&made["status"], &made["desiredCount"]), (&json!("ACTIVE"), &json!(3)));
+    assert_eq!(made["deploymentConfiguration"]["maximumPercent"], 200);
+    let first = made["deployments"][0]["id"].as_str().unwrap().to_owned();
+    assert!(first.starts_with("ecs-svc/") && first.len() == 27, "{first}");
+
+    let service = fleet.until("it is stable", healthy, stable(3)).await;
+    assert!(messages(&service).contains(&"(service web) has reached a steady state.".to_owned()), "{service:#}");
+    assert!(messages(&service).contains(&format!("(service web) (deployment {first}) deployment completed.")));
+    let on: BTreeSet<_> = fleet.agents.iter().filter(|agent| agent.assigned().len() == 1).map(|a| a.instance).collect();
+    assert_eq!(on.len(), 3, "spread over hosts");
+    let listed = fleet.world.ok(Op::ListTasks, json!({"serviceName": "web"})).await;
+    let described = fleet.world.ok(Op::DescribeTasks, json!({"tasks": listed["taskArns"], "include": ["TAGS"]})).await;
+    let task = &described["tasks"][0];
+    assert_eq!((&task["group"], &task["startedBy"]), (&json!("service:web"), &json!(first)));
+    let tags: BTreeSet<&str> = task["tags"].as_array().unwrap().iter().map(|t| t["key"].as_str().unwrap()).collect();
+    assert_eq!(tags, ["aws:ecs:clusterName", "aws:ecs:serviceName", "team"].into());
+
+    // The same again is the same; another one of the name is refused.
+    let again = fleet.world.ok(Op::CreateService, request).await;
+    assert_eq!(again["service"]["deployments"][0]["id"], json!(first));
+    let other = json!({"serviceName": "web", "taskDefinition": "two", "desiredCount": 3});
+    let refused = fleet.world.err(Op::CreateService, other).await;
+    assert_eq!(refused, "InvalidParameterException: Creation of service was not idempotent.");
+
+    // A task that ends is replaced.
+    let (lost, ..) = fleet.tasks()[0];
+    let agent = fleet.agents.iter_mut().find(|agent| agent.assigned().contains_key(&lost)).unwrap();
+    agent.is(lost, TaskStatus::Stopped).await;
+    fleet.said.insert(lost, TaskStatus::Stopped);
+    let without = |service: &Value| stable(3)(service);
+    fleet.until("it is whole again", healthy, without).await;
+    assert!(fleet.tasks().iter().all(|(id, ..)| *id != lost));
+
+    // A new definition takes over, and never are there fewer than three.
+    let updated = fleet.world.ok(Op::UpdateService, json!({"service": "web", "taskDefinition": "two"})).await;
+    assert_eq!(updated["service"]["deployments"].as_array().unwrap().len(), 2);
+    fleet.until("the update is through", healthy, stable(3)).await;
+    assert!(fleet.tasks().iter().all(|(_, family, _)| family == "two"), "{:?}", fleet.tasks());
+    // The same definition once more changes nothing, unless it is forced.
+    let same = fleet.world.ok(Op::UpdateService, json!({"service": "web", "taskDefinition": "two"})).await;
+    assert_eq!(same["service"]["deployments"].as_array().unwrap().len(), 1);
+    let forced = fleet.world.ok(Op::UpdateService, json!({"service": "web", "forceNewDeployment": true})).await;
+    assert_eq!(forced["service"]["deployments"].as_array().unwrap().len(), 2);
+    fleet.until("the forced one is through", healthy, stable(3)).await;
+
+    fleet.world.ok(Op::UpdateService, json!({"service": "web", "desiredCount": 1})).await;
+    fleet.until("it is scaled in", healthy, stable(1)).await;
+
+    let refused = fleet.world.err(Op::DeleteService, json!({"service": "web"})).await;
+    assert!(refused.contains("The service cannot be stopped while it is scaled above 0."), "{refused}");
+    let refused = fleet.world.err(Op::DeleteCluster, json!({"cluster": "default"})).await;
+    assert!(refused.contains("Container Instances"), "{refused}");
+    let deleted = fleet.world.ok(Op::DeleteService, json!({"service": "web", "force": true})).await;
+    assert_eq!(deleted["service"]["status"], "DRAINING");
+    let refused = fleet.world.err(Op::UpdateService, json!({"service": "web", "desiredCount": 2})).await;
+    assert_eq!(refused, "ServiceNotActiveException: Service was not ACTIVE.");
+    fleet.until("it is over", healthy, |service| service["status"] == "INACTIVE").await;
+    assert_eq!(fleet.tasks(), []);
+    let listed = fleet.world.ok(Op::ListServices, json!({})).await;
+    assert_eq!(listed["serviceArns"], json!([]));
+    // Its name is free again.
+    let request = json!({"serviceName": "web", "taskDefinition": "two", "desiredCount": 1});
+    fleet.world.ok(Op::CreateService, request).await;
+    fleet.until("the new one is stable", healthy, stable(1)).await;
+}
+
+#[tokio::test]
+async fn a_deployment_that_fails_is_rolled_back_across_a_restart() {
+    let mut fleet = Fleet::new(2).await;
+    fleet.world.definition("good", json!({})).await;
+    fleet.world.definition("bad", json!({})).await;
+    let breaker = json!({"deploymentCircuitBreaker": {"enable": true, "rollback": true}});
+    let request = json!({"serviceName": "web", "taskDefinition": "good", "desiredCount": 6,
+        "deploymentConfiguration": breaker});
+    fleet.world.ok(Op::CreateService, request).await;
+    fleet.until("it is stable", healthy, stable(6)).await;
+    fleet.world.ok(Op::UpdateService, json!({"service": "web", "taskDefinition": "bad"})).await;
+    // The store has everything: another process goes on where this one was.
+    fleet.world = fleet.world.reopen_with(config()).await;
+    for agent in &mut fleet.agents {
+        agent.move_to(&fleet.world.core).await;
+    }
+    let failed = |service: &Value| {
+        let deployments = service["deployments"].as_array().unwrap();
+        deployments.iter().any(|d| d["rolloutState"] == "FAILED") || deployments.len() == 1 && stable(6)(service)
+    };
+    fleet.until("the breaker opens", |family| family == "bad", failed).await;
+    let service = fleet.until("the good one is back", |family| family == "bad", stable(6)).await;
+    assert!(service["taskDefinition"].as_str().unwrap().ends_with("good:1"), "{service:#}");
+    assert!(fleet.tasks().iter().all(|(_, family, _)| family == "good"));
+}
+
+#[tokio::test]
+async fn what_has_no_place_is_said_once_and_starts_when_there_is_one() {
+    let mut fleet = Fleet::new(1).await;
+    fleet.world.definition("big", json!({"memory": 1500})).await;
+    let request = json!({"serviceName": "web", "taskDefinition": "big", "desiredCount": 2});
+    fleet.world.ok(Op::CreateService, request).await;
+    let service = fleet
+        .until("one of two runs", healthy, |service| {
+            service["runningCount"] == 1 && messages(service).iter().any(|m| m.contains("unable to place"))
+        })
+        .await;
+    let host = fleet.agents[0].instance;
+    let expected = format!(
+        "(service web) was unable to place a task because no container instance met all of its requirements. Reason: \
+         The closest matching (container-instance {host}) has insufficient memory available: it needs 1500 MiB of \
+         memory, has 548 of 2048 free."
+    );
+    let said = messages(&service).into_iter().filter(|message| *message == expected).count();
+    assert_eq!(said, 1, "{service:#}");
+    let host = fleet.world.host("default", facts(2048, 2048)).await;
+    fleet.agents.push(host);
+    fleet.until("the other one runs on the new host", healthy, stable(2)).await;
+}
+
+#[tokio::test]
+async fn a_daemon_runs_once_on_each_host_and_leaves_a_draining_one_last() {
+    let mut fleet = Fleet::new(2).await;
+    fleet.world.definition("log", json!({})).await;
+    fleet.world.definition("job", json!({})).await;
+    let request = json!({"serviceName": "web", "taskDefinition": "log", "schedulingStrategy": "DAEMON"});
+    fleet.world.ok(Op::CreateService, request).await;
+    fleet.until("it is everywhere", healthy, stable(2)).await;
+    let host = fleet.world.host("default", facts(2048, 2048)).await;
+    fleet.agents.push(host);
+    fleet.until("it is on the new host", healthy, stable(3)).await;
+    assert!(fleet.agents.iter().all(|agent| agent.assigned().len() == 1));
+
+    let (arn, instance) = (fleet.agents[0].arn.clone(), fleet.agents[0].instance);
+    let job = fleet.world.ok(Op::StartTask, json!({"taskDefinition": "job", "containerInstances": [arn]})).await;
+    let job = job["tasks"][0]["taskArn"].as_str().unwrap().to_owned();
+    fleet.pump(healthy).await;
+    let drain = json!({"containerInstances": [arn], "status": "DRAINING"});
+    fleet.world.ok(Op::UpdateContainerInstancesState, drain).await;
+    fleet.until("it counts the draining host", healthy, |service| service["runningCount"] == 3).await;
+    assert_eq!(fleet.agents[0].assigned().len(), 2, "the job and the daemon are still there");
+    fleet.world.ok(Op::StopTask, json!({"task": job})).await;
+    fleet.until("the daemon has left", healthy, stable(2)).await;
+    assert!(fleet.tasks().len() == 2 && fleet.agents[0].instance == instance && fleet.agents[0].assigned().is_empty());
+}
+
+#[tokio::test]
+async fn a_draining_host_is_emptied_without_a_gap() {
+    let mut fleet = Fleet::new(2).await;
+    fleet.world.definition("one", json!({})).await;
+    let request = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 4});
+    fleet.world.ok(Op::CreateService, request).await;
+    fleet.until("it is stable", healthy, stable(4)).await;
+    let drain = json!({"containerInstances": [fleet.agents[0].arn], "status": "DRAINING"});
+    fleet.world.ok(Op::UpdateContainerInstancesState, drain).await;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while !fleet.agents[0].assigned().is_empty() {
+        assert!(fleet.service("web").await["runningCount"].as_i64().unwrap() >= 4);
+        assert!(tokio::time::Instant::now() < deadline, "{:?}", fleet.tasks());
+        fleet.pump(healthy).await;
+    }
+    fleet.until("all are on the other host", healthy, stable(4)).await;
+    assert_eq!(fleet.agents[1].assigned().len(), 4);
+}
+
+#[tokio::test]
+async fn bad_input_changes_nothing_and_names_the_field() {
+    let fleet = Fleet::new(1).await;
+    fleet.world.definition("one", json!({})).await;
+    let base = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 1});
+    let daemon = json!({"schedulingStrategy": "DAEMON", "desiredCount": null});
+    let with = |changes: Value| {
+        let mut request = base.clone();
+        request.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        request
+    };
+    for (changes, expected) in [
+        (json!({"serviceName": ""}), "The serviceName"),
+        (json!({"serviceName": "a b"}), "The serviceName"),
+        (json!({"taskDefinition": "nothing"}), "TaskDefinition not found."),
+        (json!({"taskDefinition": ""}), "Task definition can not be blank."),
+        (json!({"desiredCount": -1}), "desiredCount must be between 0 and 5000."),
+        (json!({"cluster": "nowhere"}), "Cluster not found."),
+        (
+            json!({"schedulingStrategy": "DAEMON"}),
+            "The daemon scheduling strategy does not support a desired count for services. Remove the desired count \
+             value and try again",
+        ),
+        (
+            json!({"schedulingStrategy": "DAEMON", "desiredCount": null,
+                "placementStrategy": [{"type": "random"}]}),
+            "The daemon scheduling strategy does not support placement strategies for services.",
+        ),
+        (json!({"deploymentConfiguration": {"minimumHealthyPercent": 101}}), "minimumHealthyPercent must be"),
+        (json!({"deploymentConfiguration": {"maximumPercent": 201}}), "maximumPercent must be"),
+        (
+            json!({"deploymentConfiguration": {"minimumHealthyPercent": 90, "maximumPercent": 80}}),
+            "maximumPercent must not be less than minimumHealthyPercent.",
+        ),
+        (json!({"deploymentConfiguration": {"strategy": "CANARY"}}), "deploymentConfiguration.strategy CANARY"),
+        (json!({"healthCheckGracePeriodSeconds": -5}), "healthCheckGracePeriodSeconds must not be negative."),
+        (json!({"placementStrategy": [{"type": "spread", "field": "mood"}]}), "placementStrategy.field"),
+        (
+            json!({"placementConstraints": [{"type": "memberOf", "expression": "(("}]}),
+            "placementConstraints.expression",
+        ),
+        (json!({"loadBalancers": [{"containerName": "app", "containerPort": 80}]}), "loadBalancers is not supported"),
+        (json!({"launchType": "FARGATE"}), "launch"),
+        (json!({"networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}}), "Network Configuration"),
+        (json!({"propagateTags": "ALL"}), "propagateTags: `ALL`"),
+        (json!({"tags": [{"key": "aws:x", "value": ""}]}), "tags: the key `aws:x`"),
+    ] {
+        let refused = fleet.world.err(Op::CreateService, with(changes.clone())).await;
+        assert!(refused.contains(expected), "{changes}: {refused}");
+    }
+    let listed = fleet.world.ok(Op::ListServices, json!({})).await;
+    assert_eq!(listed["serviceArns"], json!([]));
+    fleet.world.ok(Op::CreateService, with(daemon)).await;
+    let refused = fleet.world.err(Op::UpdateService, json!({"service": "web", "desiredCount": 2})).await;
+    assert!(refused.contains("does not support a desired count"), "{refused}");
+    for op in [Op::UpdateService, Op::DeleteService] {
+        let refused = fleet.world.err(op, json!({"service": "nothing"})).await;
+        assert_eq!(refused, "ServiceNotFoundException: Service not found.");
+    }
+    let described = fleet.world.ok(Op::DescribeServices, json!({"services": ["nothing"]})).await;
+    assert_eq!(described["failures"][0]["reason"], "MISSING");
+}

@@ -1,0 +1,181 @@
+//! A service as decisions see it: numbers and phases, nothing of how it is stored or reported.
+
+use crate::bounds::Bounds;
+use crate::failures::Breaker;
+use longshore_model::{InstanceId, TaskId, Timestamp};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything that a decision rests on.
+#[derive(Debug, Clone)]
+pub struct Picture {
+    /// How tasks are counted.
+    pub scheduling: Scheduling,
+    /// Whether the service is to run; otherwise it is being deleted and its tasks go.
+    pub active: bool,
+    /// The minimum and maximum percent.
+    pub bounds: Bounds,
+    /// How long a task without a health check must run until it counts as healthy. 40 s in ECS.
+    pub healthy_after: Duration,
+    /// How long after its start a task's health is not held against it.
+    pub grace: Duration,
+    /// The circuit breaker, if it is on.
+    pub breaker: Option<Breaker>,
+    /// The deployments that count, the newest (PRIMARY) first. Never empty for an active service.
+    pub deployments: Vec<Deployment>,
+    /// Its tasks that are not stopped.
+    pub tasks: Vec<Task>,
+    /// Whether the last tasks that should have started found no place.
+    pub unplaced: bool,
+}
+
+/// How many tasks a service has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scheduling {
+    /// So many, anywhere.
+    Replica {
+        /// The desired count.
+        desired: u32,
+    },
+    /// One on each of these hosts.
+    Daemon {
+        /// The hosts that should have one, or have one and are draining.
+        hosts: Vec<Host>,
+    },
+}
+
+/// A host of a DAEMON service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Host {
+    /// Which.
+    pub id: InstanceId,
+    /// Whether it is draining: it gets no new task, and keeps the one that it has until it is the last.
+    pub draining: bool,
+    /// Whether tasks of anything but daemons are on it.
+    pub busy: bool,
+}
+
+/// How far a deployment is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rollout {
+    /// Its tasks are being started.
+    InProgress,
+    /// Everything ran once.
+    Completed,
+    /// Its circuit breaker opened: it starts nothing any more.
+    Failed,
+}
+
+/// A deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deployment {
+    /// How far it is.
+    pub rollout: Rollout,
+    /// Tasks that failed since one was healthy: never reached RUNNING, ended by themselves before they were healthy,
+    /// or were replaced for their health.
+    pub failures: u32,
+    /// When the last one did.
+    pub failed_at: Option<Timestamp>,
+    /// Whether there is a completed revision other than its own that a rollback could bring back, and it is not a
+    /// rollback itself.
+    pub can_roll_back: bool,
+}
+
+/// A task of the service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// Its id.
+    pub id: TaskId,
+    /// The index of its deployment in [`Picture::deployments`]; one that does not count any more has none.
+    pub deployment: Option<usize>,
+    /// What it does.
+    pub phase: Phase,
+    /// Where it is.
+    pub host: InstanceId,
+    /// The zone of its host.
+    pub zone: Option<Arc<str>>,
+    /// Whether its host is draining.
+    pub draining: bool,
+    /// Whether its host is given up for lost: the task counts for nothing any more.
+    pub lost: bool,
+    /// Until when scale-in and deployments leave it alone.
+    pub protected_until: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// What a task does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// It does not run yet.
+    Pending,
+    /// It runs.
+    Running {
+        /// Since when.
+        since: Timestamp,
+        /// What its health checks say.
+        health: Health,
+    },
+    /// It was asked to stop, or stops by itself.
+    Stopping {
+        /// Whether its host is lost, so that nobody knows.
+        lost: bool,
+    },
+}
+
+/// What the health checks of a task's essential containers say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// It has none.
+    Unchecked,
+    /// There is no answer yet.
+    Unknown,
+    /// All is well.
+    Healthy,
+    /// Something is not.
+    Unhealthy,
+}
+
+impl Task {
+    /// Whether it counts as healthy (ECS: a health check says so, or it has run long enough without one).
+    #[must_use]
+    pub fn is_healthy(&self, picture: &Picture, now: Timestamp) -> bool {
+        if self.lost {
+            return false;
+        }
+        match self.phase {
+            Phase::Running { health: Health::Healthy, .. } => true,
+            Phase::Running { since, health: Health::Unchecked } => now >= since.after(picture.healthy_after),
+            Phase::Running { health: Health::Unknown | Health::Unhealthy, .. }
+            | Phase::Pending
+            | Phase::Stopping { .. } => false,
+        }
+    }
+
+    /// Whether its health checks say that it is ill, and the grace period is over.
+    #[must_use]
+    pub fn is_ill(&self, picture: &Picture, now: Timestamp) -> bool {
+        if self.lost {
+            return false;
+        }
+        match self.phase {
+            Phase::Running { since, health: Health::Unhealthy } => now >= since.after(picture.grace),
+            Phase::Running { .. } | Phase::Pending | Phase::Stopping { .. } => false,
+        }
+    }
+
+    /// Whether it is neither stopping nor stopped, nor lost.
+    #[must_use]
+    pub const fn is_wanted(&self) -> bool {
+        match self.phase {
+            Phase::Pending | Phase::Running { .. } => !self.lost,
+            Phase::Stopping { .. } => false,
+        }
+    }
+
+    /// Whether scale-in and deployments leave it alone.
+    #[must_use]
+    pub fn is_protected(&self, now: Timestamp) -> bool {
+        self.protected_until.is_some_and(|until| now < until)
+    }
+}

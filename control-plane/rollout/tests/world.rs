@@ -1,0 +1,441 @@
+//! A service in a world that does what it likes: tasks that fail, fall ill and hang, hosts that drain and are lost,
+//! operators who change their minds. Whatever happens, the bounds hold; once it ends, the service is as it should be.
+
+use longshore_model::{InstanceId, TaskId, Timestamp};
+use longshore_rollout::{
+    Bounds, Breaker, Decision, Deployment, Health, Host, Launch, Phase, Picture, Rollout, Scheduling, Task, Threshold,
+    Verdict, Why, decide,
+};
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+const HEALTHY_AFTER: Duration = Duration::from_secs(40);
+const GRACE: Duration = Duration::from_secs(5);
+
+fn instance(n: u8) -> InstanceId {
+    InstanceId::from_bytes([n; 16])
+}
+
+struct World {
+    picture: Picture,
+    /// Whether the task definition has health checks.
+    checked: bool,
+    /// Hosts that drain.
+    draining: BTreeSet<InstanceId>,
+    hosts: u8,
+    now: Timestamp,
+    made: u64,
+    completed: usize,
+}
+
+/// Something that happens between two decisions.
+#[derive(Debug, Clone)]
+enum Event {
+    /// Every task that can goes a step further.
+    Progress,
+    Wait(u16),
+    /// The nth task ends by itself.
+    Fail(usize),
+    Sicken(usize),
+    Drain(u8),
+    Undrain(u8),
+    /// The tasks of a host are lost: wanted stopped, and nobody knows.
+    Lose(u8),
+    Desired(u32),
+    Percent(u32, u32),
+    Deploy,
+    Protect(usize),
+    Unplaced(bool),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        6 => Just(Event::Progress),
+        3 => (1_u16..60).prop_map(Event::Wait),
+        2 => any::<usize>().prop_map(Event::Fail),
+        2 => any::<usize>().prop_map(Event::Sicken),
+        1 => (0_u8..4).prop_map(Event::Drain),
+        1 => (0_u8..4).prop_map(Event::Undrain),
+        1 => (0_u8..4).prop_map(Event::Lose),
+        1 => (0_u32..12).prop_map(Event::Desired),
+        1 => prop_oneof![Just((100, 200)), Just((50, 100)), Just((0, 100)), Just((66, 133)), Just((100, 101))]
+            .prop_map(|(min, max)| Event::Percent(min, max)),
+        2 => Just(Event::Deploy),
+        1 => any::<usize>().prop_map(Event::Protect),
+        1 => any::<bool>().prop_map(Event::Unplaced),
+    ]
+}
+
+const NEW: Deployment = Deployment { rollout: Rollout::InProgress, failures: 0, failed_at: None, can_roll_back: false };
+
+impl World {
+    fn new(desired: Option<u32>, checked: bool, breaker: Option<Breaker>) -> Self {
+        let hosts = 4;
+        let scheduling = match desired {
+            Some(desired) => Scheduling::Replica { desired },
+            None => Scheduling::Daemon { hosts: Vec::new() },
+        };
+        let bounds = if desired.is_some() { Bounds::REPLICA } else { Bounds::DAEMON };
+        Self {
+            picture: Picture {
+                scheduling,
+                active: true,
+                bounds,
+                healthy_after: HEALTHY_AFTER,
+                grace: GRACE,
+                breaker,
+                deployments: vec![NEW],
+                tasks: Vec::new(),
+                unplaced: false,
+            },
+            checked,
+            draining: BTreeSet::new(),
+            hosts,
+            now: Timestamp::from_millis(1_000_000),
+            made: 0,
+            completed: 0,
+        }
+    }
+
+    fn happens(&mut self, event: &Event) {
+        let tasks = self.picture.tasks.len();
+        let nth = |n: &usize| n.checked_rem(tasks);
+        match event {
+            Event::Progress => self.progress(),
+            Event::Wait(seconds) => self.now = self.now.after(Duration::from_secs(u64::from(*seconds))),
+            Event::Fail(n) => {
+                if let Some(n) = nth(n) {
+                    let task = self.picture.tasks.remove(n);
+                    let early = task.is_wanted() && !task.is_healthy(&self.picture, self.now);
+                    self.failed(task.deployment.filter(|_| early));
+                }
+            }
+            Event::Sicken(n) => {
+                if let Some(Phase::Running { health, .. }) = nth(n).map(|n| &mut self.picture.tasks[n].phase)
+                    && *health != Health::Unchecked
+                {
+                    *health = Health::Unhealthy;
+                }
+            }
+            Event::Drain(n) => {
+                self.draining.insert(instance(*n));
+            }
+            Event::Undrain(n) => {
+                self.draining.remove(&instance(*n));
+            }
+            Event::Lose(n) => {
+                self.picture
+                    .tasks
+                    .iter_mut()
+                    .filter(|task| task.host == instance(*n))
+                    .for_each(|task| task.lost = true);
+            }
+            Event::Desired(count) => {
+                if let Scheduling::Replica { desired } = &mut self.picture.scheduling {
+                    *desired = *count;
+                }
+            }
+            Event::Percent(min, max) => {
+                if matches!(self.picture.scheduling, Scheduling::Replica { .. }) {
+                    self.picture.bounds = Bounds { minimum_healthy_percent: *min, maximum_percent: *max };
+                }
+            }
+            Event::Deploy => self.deploy(NEW),
+            Event::Protect(n) => {
+                if let Some(n) = nth(n) {
+                    self.picture.tasks[n].protected_until = Some(self.now.after(Duration::from_secs(90)));
+                }
+            }
+            Event::Unplaced(unplaced) => self.picture.unplaced = *unplaced,
+        }
+        self.look();
+    }
+
+    fn deploy(&mut self, new: Deployment) {
+        self.picture.deployments.insert(0, new);
+        for task in &mut self.picture.tasks {
+            task.deployment = task.deployment.map(|n| n + 1);
+        }
+    }
+
+    fn failed(&mut self, deployment: Option<usize>) {
+        if let Some(deployment) = deployment {
+            self.picture.deployments[deployment].failures += 1;
+            self.picture.deployments[deployment].failed_at = Some(self.now);
+        }
+    }
+
+    fn progress(&mut self) {
+        let (now, checked) = (self.now, self.checked);
+        for task in &mut self.picture.tasks {
+            task.phase = match task.phase {
+                Phase::Pending if checked => Phase::Running { since: now, health: Health::Unknown },
+                Phase::Pending => Phase::Running { since: now, health: Health::Unchecked },
+                Phase::Running { since, health: Health::Unknown } => Phase::Running { since, health: Health::Healthy },
+                other => other,
+            };
+        }
+        self.picture.tasks.retain(|task| task.phase != Phase::Stopping { lost: false });
+    }
+
+    /// What the picture takes from the hosts.
+    fn look(&mut self) {
+        for task in &mut self.picture.tasks {
+            task.draining = self.draining.contains(&task.host);
+        }
+        if let Scheduling::Daemon { hosts } = &mut self.picture.scheduling {
+            let with_task = |id| self.picture.tasks.iter().any(|task| task.host == id);
+            let all = (0..self.hosts).map(instance).map(|id| (id, self.draining.contains(&id)));
+            let of = |(id, draining)| Host { id, draining, busy: false };
+            *hosts = all.filter(|(id, draining)| !draining || with_task(*id)).map(of).collect();
+        }
+    }
+
+    fn desired(&self) -> u32 {
+        match &self.picture.scheduling {
+            Scheduling::Replica { desired } => *desired,
+            Scheduling::Daemon { hosts } => u32::try_from(hosts.len()).expect("four at most"),
+        }
+    }
+
+    fn healthy(&self) -> u32 {
+        let healthy = |task: &&Task| task.is_healthy(&self.picture, self.now);
+        u32::try_from(self.picture.tasks.iter().filter(healthy).count()).expect("few")
+    }
+
+    fn active(&self) -> u32 {
+        let known = |task: &&Task| task.phase != Phase::Stopping { lost: true };
+        u32::try_from(self.picture.tasks.iter().filter(known).count()).expect("few")
+    }
+
+    /// Decides, checks that the decision keeps the bounds, and carries it out.
+    fn step(&mut self) -> Decision {
+        let decision = decide(&self.picture, self.now);
+        assert_eq!(decision, decide(&self.picture, self.now), "the same picture, the same answer");
+        let (healthy, active, desired) = (self.healthy(), self.active(), self.desired());
+        let mut empties = 0;
+        for stop in &decision.stops {
+            let now = self.now;
+            let found = self.picture.tasks.iter_mut().find(|task| task.id == stop.task).expect("one of its tasks");
+            assert!(!matches!(found.phase, Phase::Stopping { .. }), "it is asked once");
+            let (forced, lost) = (matches!(stop.why, Why::Misplaced | Why::Deleted | Why::Lost), stop.why == Why::Lost);
+            assert!(forced || !found.is_protected(now), "protected tasks stay");
+            let of_daemon = matches!(self.picture.scheduling, Scheduling::Daemon { .. });
+            empties += u32::from(of_daemon && matches!(stop.why, Why::Draining | Why::Misplaced));
+            let (ill, deployment) = (stop.why == Why::Ill, found.deployment);
+            found.phase = Phase::Stopping { lost };
+            if ill {
+                self.failed(deployment);
+            }
+        }
+        let floor = self.picture.bounds.floor(desired);
+        assert!(self.healthy() + empties >= healthy.min(floor), "{decision:?} leaves {} healthy", self.healthy());
+        let hosts: Vec<InstanceId> = match &decision.launch {
+            Launch::Anywhere(count) => (0..*count).map(|n| instance(self.free(n))).collect(),
+            Launch::On(hosts) => hosts.clone(),
+        };
+        if self.picture.unplaced && matches!(decision.launch, Launch::Anywhere(_)) {
+            // Nothing found a place.
+        } else {
+            for host in hosts {
+                self.start(host);
+            }
+        }
+        let ceiling = self.picture.bounds.ceiling(desired);
+        if matches!(self.picture.scheduling, Scheduling::Replica { .. }) {
+            assert!(self.active() <= active.max(ceiling), "{decision:?} makes {} active", self.active());
+        } else {
+            let mut seen = BTreeSet::new();
+            let on = |task: &&Task| task.phase != Phase::Stopping { lost: true } && task.is_wanted();
+            let twice = self.picture.tasks.iter().filter(on).find(|task| !seen.insert(task.host));
+            assert_eq!(twice, None, "one task of a daemon on a host");
+        }
+        self.settle(&decision);
+        decision
+    }
+
+    fn settle(&mut self, decision: &Decision) {
+        if decision.recovered {
+            self.picture.deployments[0].failures = 0;
+        }
+        match decision.verdict {
+            None => {}
+            Some(Verdict::Completed) => {
+                self.picture.deployments[0].rollout = Rollout::Completed;
+                self.completed += 1;
+            }
+            Some(Verdict::Failed { roll_back }) => {
+                self.picture.deployments[0].rollout = Rollout::Failed;
+                if roll_back {
+                    self.deploy(NEW);
+                }
+            }
+        }
+        for index in decision.gone.iter().rev() {
+            self.picture.deployments.remove(*index);
+            for task in &mut self.picture.tasks {
+                task.deployment = match task.deployment {
+                    Some(n) if n == *index => None,
+                    Some(n) if n > *index => Some(n - 1),
+                    other => other,
+                };
+            }
+        }
+    }
+
+    /// A host that takes tasks; the first when all are draining.
+    fn free(&self, n: u32) -> u8 {
+        let all: Vec<u8> = (0..self.hosts).filter(|host| !self.draining.contains(&instance(*host))).collect();
+        all.get(n as usize % all.len().max(1)).copied().unwrap_or(9)
+    }
+
+    fn start(&mut self, host: InstanceId) {
+        self.made += 1;
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&self.made.to_be_bytes());
+        self.picture.tasks.push(Task {
+            id: TaskId::from_bytes(id),
+            deployment: Some(0),
+            phase: Phase::Pending,
+            host,
+            zone: None,
+            draining: false,
+            lost: false,
+            protected_until: None,
+            created_at: self.now,
+        });
+    }
+
+    /// Faults are over: hosts come back, nothing is without a place.
+    fn calm(&mut self) {
+        self.picture.unplaced = false;
+        self.draining.clear();
+        self.picture.tasks.retain(|task| task.phase != Phase::Stopping { lost: true });
+        self.look();
+        for _ in 0..200 {
+            // A deployment that failed, for what happened before, stays as it is until somebody deploys again.
+            if self.picture.deployments[0].rollout == Rollout::Failed {
+                self.deploy(NEW);
+            }
+            let decision = self.step();
+            if decision.steady && self.picture.deployments[0].rollout != Rollout::InProgress {
+                return;
+            }
+            assert!(!decision.stuck, "{decision:?} {:?}", self.picture);
+            self.now = match decision.wake_at {
+                Some(at) if decision.launch.count() == 0 && decision.stops.is_empty() => at,
+                Some(_) | None => self.now.after(Duration::from_secs(1)),
+            };
+            self.progress();
+            self.look();
+        }
+        panic!("never steady: {:?}", self.picture);
+    }
+}
+
+fn breakers() -> impl Strategy<Value = Option<Breaker>> {
+    let breaker = (any::<bool>(), any::<bool>(), 1_u32..5).prop_map(|(rollback, reset_on_healthy, count)| {
+        Some(Breaker { rollback, threshold: Threshold::Count(count), reset_on_healthy })
+    });
+    prop_oneof![Just(None), breaker]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_service_keeps_its_bounds_and_converges(
+        desired in prop_oneof![3 => (0_u32..10).prop_map(Some), 1 => Just(None)],
+        checked: bool,
+        breaker in breakers(),
+        events in prop::collection::vec(event(), 0..60),
+    ) {
+        let mut world = World::new(desired, checked, breaker);
+        world.look();
+        for event in &events {
+            world.happens(event);
+            world.step();
+        }
+        // A full stop of 100 % both ways cannot move, and says so; that is not what is tried here.
+        if matches!(world.picture.scheduling, Scheduling::Replica { .. }) {
+            world.picture.bounds = Bounds::REPLICA;
+        }
+        world.calm();
+        world.progress();
+        prop_assert_eq!(world.picture.tasks.len(), world.desired() as usize);
+        let all = world.picture.tasks.iter().all(|task| task.deployment == Some(0));
+        prop_assert!(all && world.picture.deployments.len() == 1);
+        prop_assert!(!decide(&world.picture, world.now).stuck);
+    }
+}
+
+#[test]
+fn an_update_starts_before_it_stops_where_there_is_room() {
+    let mut world = World::new(Some(4), false, None);
+    world.calm();
+    world.happens(&Event::Deploy);
+    let decision = world.step();
+    assert_eq!((decision.launch, decision.stops.len()), (Launch::Anywhere(4), 0));
+    world.progress();
+    assert!(world.step().stops.is_empty(), "the new ones are not healthy yet");
+    world.now = world.now.after(HEALTHY_AFTER);
+    assert_eq!(world.step().stops.len(), 4);
+}
+
+#[test]
+fn an_update_without_room_stops_first_and_keeps_the_minimum() {
+    let mut world = World::new(Some(4), false, None);
+    world.calm();
+    world.happens(&Event::Percent(50, 100));
+    world.happens(&Event::Deploy);
+    let decision = world.step();
+    assert_eq!((decision.launch, decision.stops.len()), (Launch::Anywhere(0), 2));
+    world.progress();
+    assert_eq!(world.step().launch, Launch::Anywhere(2));
+}
+
+#[test]
+fn no_room_either_way_is_said() {
+    let mut world = World::new(Some(2), false, None);
+    world.calm();
+    world.happens(&Event::Percent(100, 100));
+    world.happens(&Event::Deploy);
+    let decision = world.step();
+    assert!(decision.stuck && !decision.steady, "{decision:?}");
+}
+
+#[test]
+fn a_breaker_opens_and_brings_the_last_revision_back_once() {
+    let breaker = Breaker { rollback: true, threshold: Threshold::Default, reset_on_healthy: true };
+    let mut world = World::new(Some(2), false, Some(breaker));
+    world.calm();
+    world.deploy(Deployment { can_roll_back: true, ..NEW });
+    for round in 0..3 {
+        let decision = world.step();
+        assert_eq!(decision.verdict, None, "round {round}");
+        world.now = decision.wake_at.unwrap_or(world.now);
+        world.step();
+        let last = world.picture.tasks.len() - 1;
+        world.happens(&Event::Fail(last));
+    }
+    assert_eq!(decide(&world.picture, world.now).verdict, Some(Verdict::Failed { roll_back: true }));
+    world.step();
+    world.calm();
+    assert_eq!(world.completed, 2, "the first one and the rollback");
+}
+
+#[test]
+fn a_daemon_is_the_last_on_a_draining_host() {
+    let mut world = World::new(None, false, None);
+    world.look();
+    world.calm();
+    assert_eq!(world.picture.tasks.len(), 4);
+    world.happens(&Event::Drain(2));
+    let Scheduling::Daemon { hosts } = &mut world.picture.scheduling else { panic!("a daemon") };
+    hosts.iter_mut().for_each(|host| host.busy = true);
+    assert!(world.step().stops.is_empty(), "other tasks are there");
+    world.look();
+    let decision = world.step();
+    assert_eq!(decision.stops.iter().map(|stop| stop.why).collect::<Vec<_>>(), [Why::Draining]);
+}
