@@ -35,15 +35,16 @@ impl<'a> Capture<'a> {
         node.host.dir().join("eth0.pcap")
     }
 
-    /// Every frame up to a datagram of ours, which is sent now.
+    /// Every frame up to a datagram of ours, which is sent from now on.
     fn end(self) -> Vec<Vec<u8>> {
         const MARK: &[u8] = b"that was all that this capture is to see";
         let send = || -> Result<usize> {
             let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
             Ok(socket.send_to(MARK, (CONTROL, 9))?)
         };
-        self.node.host.in_network(send).unwrap();
         wait_for("the end of the capture", DEADLINE, || {
+            // Again until it shows: a datagram may be lost, and so may a frame on its way to tcpdump.
+            self.node.host.in_network(send)?;
             let frames = frames(&std::fs::read(Self::file(self.node))?);
             Ok(frames.iter().any(|f| f.ends_with(MARK)).then_some(frames))
         })
