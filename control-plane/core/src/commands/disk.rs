@@ -3,6 +3,7 @@
 use crate::agent::{SessionError, SessionId};
 use crate::change::Change;
 use crate::command::{Command, Tx};
+use crate::commands::session::in_session;
 use longshore_model::{DiskStatus, InstanceId};
 use std::sync::Arc;
 
@@ -20,11 +21,7 @@ impl Command for TakeDiskStatus {
 
     fn apply(self, tx: &mut Tx<'_>) -> Result<(), SessionError> {
         let Self { instance, session, status } = self;
-        let host = tx.state().host(instance).filter(|host| host.record.status.is_registered());
-        let host = host.ok_or(SessionError::Deregistered(instance))?;
-        if !host.record.has_session(session) {
-            return Err(SessionError::Superseded { instance, session });
-        }
+        in_session(tx.state(), instance, session)?;
         tx.change(Change::DiskStatus(instance, Arc::new(status)));
         Ok(())
     }

@@ -3,6 +3,7 @@
 use crate::agent::{SessionError, SessionId};
 use crate::change::Change;
 use crate::command::{Command, Tx};
+use crate::commands::session::in_session;
 use crate::records::HostLeases;
 use crate::state::wants_lease;
 use longshore_model::{InstanceId, NetworkHealth, NetworkStatus};
@@ -33,11 +34,7 @@ impl Command for TakeNetworkStatus {
 
     fn apply(self, tx: &mut Tx<'_>) -> Result<(), SessionError> {
         let Self { instance, session, status } = self;
-        let host = tx.state().host(instance).filter(|host| host.record.status.is_registered());
-        let host = host.ok_or(SessionError::Deregistered(instance))?;
-        if !host.record.has_session(session) {
-            return Err(SessionError::Superseded { instance, session });
-        }
+        let host = in_session(tx.state(), instance, session)?;
         // Of its leases it counts only what it had in force when it counted.
         let counted = status.applied > host.leased_after && status.health == NetworkHealth::Ready;
         let few = tx.state().few_addresses();

@@ -8,6 +8,7 @@ use crate::change::Change;
 use crate::command::{Command, Tx};
 use crate::commands::pins;
 use crate::commands::service::note_end;
+use crate::commands::session::in_session;
 use crate::records::{Stop, Task};
 use longshore_model::{
     ContainerName, ContainerReport, ContainerStatus, DesiredStatus, EniReport, InstanceId, Lease, TaskReport,
@@ -37,11 +38,7 @@ impl Command for Report {
     type Error = SessionError;
 
     fn apply(self, tx: &mut Tx<'_>) -> Result<(), SessionError> {
-        let host = tx.state().host(self.instance).filter(|host| host.record.status.is_registered());
-        let host = host.ok_or(SessionError::Deregistered(self.instance))?;
-        if !host.record.has_session(self.session) {
-            return Err(SessionError::Superseded { instance: self.instance, session: self.session });
-        }
+        in_session(tx.state(), self.instance, self.session)?;
         let since = if self.first { Since::NewSession } else { Since::SameSession };
         take_reports(tx, self.instance, &self.reports, since, self.healthy_after);
         Ok(())

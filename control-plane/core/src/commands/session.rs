@@ -1,12 +1,12 @@
 //! Sessions of agents: which one is an instance's current one, and what its beginning brings.
 
-use crate::agent::{AgentHello, ConnectError, SessionId, Unavailable};
+use crate::agent::{AgentHello, ConnectError, SessionError, SessionId, Unavailable};
 use crate::change::Change;
 use crate::command::{Command, Tx};
 use crate::commands::network::grant_lease;
 use crate::commands::report::{Since, take_reports};
 use crate::records::{Connection, Instance, Task};
-use crate::state::State;
+use crate::state::{HostState, State};
 use longshore_model::{
     Attribute, EniId, EniReport, HostFacts, InstanceId, MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES, MAX_HOST_TEXT_CHARS,
 };
@@ -158,4 +158,21 @@ pub(crate) fn check_facts(facts: &HostFacts) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// A registered host whose current session this is: only then what is said in it counts.
+///
+/// # Errors
+/// When the host is deregistered, or a newer session has taken over.
+pub(crate) fn in_session(
+    state: &State,
+    instance: InstanceId,
+    session: SessionId,
+) -> Result<&Arc<HostState>, SessionError> {
+    let host = state.host(instance).filter(|host| host.record.status.is_registered());
+    let host = host.ok_or(SessionError::Deregistered(instance))?;
+    if !host.record.has_session(session) {
+        return Err(SessionError::Superseded { instance, session });
+    }
+    Ok(host)
 }
