@@ -384,6 +384,26 @@ fn some<T>(list: Option<&Vec<T>>) -> bool {
     list.is_some_and(|list| !list.is_empty())
 }
 
+/// The fields that both requests have and no service can have yet, with whether they are given. The two generated types
+/// share no trait.
+macro_rules! not_yet {
+    ($request:expr) => {{
+        let request = $request;
+        [
+            ("capacityProviderStrategy", some(request.capacity_provider_strategy.as_ref())),
+            ("loadBalancers", some(request.load_balancers.as_ref())),
+            ("serviceRegistries", some(request.service_registries.as_ref())),
+            (
+                "serviceConnectConfiguration",
+                request.service_connect_configuration.as_ref().is_some_and(|c| c.enabled == Some(true)),
+            ),
+            ("volumeConfigurations", some(request.volume_configurations.as_ref())),
+            ("vpcLatticeConfigurations", some(request.vpc_lattice_configurations.as_ref())),
+            ("platformVersion", request.platform_version.as_ref().is_some_and(|version| !version.is_empty())),
+        ]
+    }};
+}
+
 fn refuse_create(request: &CreateServiceRequest) -> Result<(), ApiError> {
     match request.deployment_controller.as_ref().and_then(|controller| controller.r#type.as_ref()) {
         None | Some(DeploymentControllerType::Ecs) => {}
@@ -393,34 +413,12 @@ fn refuse_create(request: &CreateServiceRequest) -> Result<(), ApiError> {
             )));
         }
     }
-    refuse(&[
-        ("capacityProviderStrategy", some(request.capacity_provider_strategy.as_ref())),
-        ("loadBalancers", some(request.load_balancers.as_ref())),
-        ("serviceRegistries", some(request.service_registries.as_ref())),
-        (
-            "serviceConnectConfiguration",
-            request.service_connect_configuration.as_ref().is_some_and(|c| c.enabled == Some(true)),
-        ),
-        ("volumeConfigurations", some(request.volume_configurations.as_ref())),
-        ("vpcLatticeConfigurations", some(request.vpc_lattice_configurations.as_ref())),
-        ("platformVersion", request.platform_version.as_ref().is_some_and(|version| !version.is_empty())),
-        ("role", request.role.as_ref().is_some_and(|role| !role.is_empty())),
-    ])
+    refuse(&not_yet!(request))?;
+    refuse(&[("role", request.role.as_ref().is_some_and(|role| !role.is_empty()))])
 }
 
 fn refuse_update(request: &UpdateServiceRequest) -> Result<(), ApiError> {
-    refuse(&[
-        ("capacityProviderStrategy", some(request.capacity_provider_strategy.as_ref())),
-        ("loadBalancers", some(request.load_balancers.as_ref())),
-        ("serviceRegistries", some(request.service_registries.as_ref())),
-        (
-            "serviceConnectConfiguration",
-            request.service_connect_configuration.as_ref().is_some_and(|c| c.enabled == Some(true)),
-        ),
-        ("volumeConfigurations", some(request.volume_configurations.as_ref())),
-        ("vpcLatticeConfigurations", some(request.vpc_lattice_configurations.as_ref())),
-        ("platformVersion", request.platform_version.as_ref().is_some_and(|version| !version.is_empty())),
-    ])
+    refuse(&not_yet!(request))
 }
 
 /// What tells a request from others.
