@@ -3,7 +3,8 @@
 use super::{Box_, Key, World};
 use longshore_model::{Bandwidth, ContainerName, EniReport, HealthStatus, HostPort, Mac, NetworkMode, TaskId};
 use longshore_plan::{
-    Failure, Inspected, Interface, Made, Outcome, Phase, PortKey, ResolvedPort, ResourceKind, RunState, Sighting, Step,
+    Creation, Failure, Inspected, Interface, Made, Outcome, Phase, PortKey, ResolvedPort, ResourceKind, RunState,
+    Sighting, Step,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -173,7 +174,7 @@ impl World {
         });
     }
 
-    pub(super) fn create(&mut self, id: TaskId, i: usize) -> Result<String, Failure> {
+    pub(super) fn create(&mut self, id: TaskId, i: usize) -> Result<Creation, Failure> {
         if self.boxes.contains_key(&(id, i)) {
             return Err(Failure::NameTaken("taken".into()));
         }
@@ -209,9 +210,9 @@ impl World {
             label,
             lost: false,
         };
-        let id_ = made.id.clone();
+        let creation = Creation { id: made.id.clone(), warnings: Vec::new() };
         self.boxes.insert((id, i), made);
-        Ok(id_)
+        Ok(creation)
     }
 
     pub(super) fn start(&mut self, id: TaskId, i: usize) -> Result<(), Failure> {

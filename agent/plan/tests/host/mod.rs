@@ -10,8 +10,8 @@ pub(crate) use shapes::{MEMORY, Part, Shape, plain_shapes, shapes};
 use checks::{check_order, in_order};
 use longshore_model::{AssignedTask, DesiredStatus, EniId, HealthStatus, TaskId, TaskSpec, TaskStatus, Timestamp};
 use longshore_plan::{
-    EngineView, Interface, Outcome, Phase, Policy, PortClaims, ResolvedPort, ResourceKind, Room, RunState, Step,
-    Supervise, Task, TaskRecord, View,
+    EngineView, Outcome, Phase, Policy, PortClaims, ResolvedPort, ResourceKind, Room, RunState, Step, Supervise, Task,
+    TaskRecord, View,
 };
 use shapes::spec;
 use std::collections::{BTreeMap, BTreeSet};
