@@ -3,6 +3,7 @@
 use super::quota::Written;
 use super::room::{Attempt, Rooms};
 use super::{DiskSettings, MIB, StorageLimits, mib};
+use crate::crash::{self, Place};
 use crate::engine::docker::chain;
 use crate::engine::drivers::{Clock, SystemClock};
 use crate::engine::{Hint, TaskView, TaskViews};
@@ -270,7 +271,7 @@ impl DiskKeeper {
             let Some(_claim) = claim.filter(|_| !image.names.iter().any(|name| of_tasks.contains(name))) else {
                 continue;
             };
-            match self.parts.docker.remove_image(image).await {
+            match crash::around(Place::ImageRemoved, self.parts.docker.remove_image(image)).await {
                 Ok(true) => {
                     let after = self.parts.rooms.space().map_or(before.free, |(_, space)| space.free);
                     let (mib, freed_mib) = (image.size / MIB, after.saturating_sub(before.free) / MIB);
