@@ -297,16 +297,24 @@ fn whoever_leaves_leaves_no_process_behind() {
         lab.wait_connected(1, DEADLINE).unwrap();
     }
 
-    // The agent is stopped in order: nothing waits for the next one.
+    // The agent is stopped in order: nothing waits for the next one. One command does not listen, and its client does not
+    // read: ending it takes longer than a lease, and the host keeps its own meanwhile.
     wait_until("a command that runs", DEADLINE, || Ok(code(&exec(&lab, arn, &[], &["true"])) == Some(0))).unwrap();
+    let lost = || log(lab.ctl(), "control").matches("its lease ran out").count();
+    let before = lost();
     let client = start(&lab, arn, &[], &["sleep", "1116"]);
     wait_processes(node, arn, "sleep 1116", 1);
+    let mut stuck = start(&lab, arn, &[], &["sh", "-c", "trap '' HUP; yes 1116"]);
+    wait_until("the one that does not listen", DEADLINE, || Ok(processes(node, arn, "yes 1116")? > 0)).unwrap();
     node.agent.terminate().unwrap();
-    assert_eq!(processes(node, arn, "sleep 1116").unwrap(), 0);
+    assert_eq!(processes(node, arn, "1116").unwrap(), 0);
+    stuck.kill().unwrap();
+    stuck.wait().unwrap();
     let output = client.wait_with_output().unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("the host's agent is stopping"), "{output:?}");
     node.launch_agent().unwrap();
     lab.wait_connected(1, DEADLINE).unwrap();
+    assert_eq!(lost(), before, "the host was away for longer than its lease");
 
     // What ECS refuses, in its words where clients see them.
     assert_error(&ask(json!({"container": "nobody"})), "InvalidParameterException", "nobody does not exist");

@@ -219,13 +219,24 @@ impl Task {
                     Made::Interface(interface) => _ = self.record.interface.get_or_insert(*interface),
                 }
                 self.live.retries.remove(&(step.lane(), Verb::Ensure));
+                self.live.no_space_since = None;
                 return self.set_resource(kind, ResourcePhase::Ready);
             }
             Err(failure) => failure,
         };
+        let mut text = failure.text().to_owned();
         let lasting = match &failure {
             Failure::Away(_) => return self.again(&step, Patience::Start, failure.text(), now),
-            Failure::Unknown(_) | Failure::TimedOut(_) | Failure::Passing(_) | Failure::NoSpace(_) => false,
+            // As long as for a container's: it may get some.
+            Failure::NoSpace(_) => {
+                let waited = now.since(*self.live.no_space_since.get_or_insert(now));
+                if waited < policy.space_wait {
+                    return self.count(&step, Patience::Start, &text, now);
+                }
+                text = reasons::no_space_in_time(&text, waited);
+                true
+            }
+            Failure::Unknown(_) | Failure::TimedOut(_) | Failure::Passing(_) => false,
             Failure::Lasting(_)
             | Failure::PortTaken(_)
             | Failure::ImageMissing(_)
@@ -242,11 +253,11 @@ impl Task {
             };
             self.record.ending.get_or_insert_with(|| Ending {
                 code: Some(StopCode::TaskFailedToStart),
-                reason: reasons::resource(&what, failure.text()),
+                reason: reasons::resource(&what, &text),
                 at: now,
             });
         } else {
-            self.count(&step, Patience::Start, failure.text(), now);
+            self.count(&step, Patience::Start, &text, now);
         }
     }
 

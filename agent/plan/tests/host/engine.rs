@@ -23,7 +23,9 @@ impl World {
                 24..=29 => Some(Failure::TimedOut(text())),
                 30..=31 => Some(Failure::Lasting(text())),
                 32..=33 if matches!(step, Step::Start(_)) => Some(Failure::Confused(text())),
-                32..=35 if matches!(step, Step::Pull(_) | Step::Create(_)) => Some(Failure::NoSpace(text())),
+                32..=35 if matches!(step, Step::Ensure(_) | Step::Pull(_) | Step::Create(_)) => {
+                    Some(Failure::NoSpace(text()))
+                }
                 34..=37 if matches!(step, Step::Start(_)) => {
                     if let Step::Start(i) = step {
                         self.lose(id, *i);
