@@ -215,7 +215,12 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", "sleep 1000; true", &unknown.container]).stdin(Stdio::null());
         let mut shell = command.spawn().expect("there is a shell");
-        let process = Process::of(shell.id(), &unknown.container);
+        // A process that has just begun may not have its command line yet.
+        let until = std::time::Instant::now() + Duration::from_secs(10);
+        let mut process = None;
+        while process.is_none() && std::time::Instant::now() < until {
+            process = Process::of(shell.id(), &unknown.container);
+        }
         assert!(process.is_some());
         let known = record(process);
         for record in [&unknown, &known] {
