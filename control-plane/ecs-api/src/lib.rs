@@ -8,6 +8,7 @@
 mod error;
 pub mod logs;
 mod parse;
+pub mod scheduler;
 pub mod secrets;
 pub mod ssm;
 mod wire;
