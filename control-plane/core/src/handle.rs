@@ -22,6 +22,7 @@ use crate::token::JoinToken;
 use crate::watchers::Watchers;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use longshore_ecs_api::scheduler::SchedulerOperation;
 use longshore_ecs_api::secrets::SecretsOperation;
 use longshore_ecs_api::ssm::SsmOperation;
 use longshore_ecs_api::{ApiError, Operation};
@@ -33,7 +34,7 @@ use longshore_store::Store;
 use secrecy::SecretString;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 /// Reports in one command at most, so that any store takes its changes as one batch.
 const REPORTS: usize = 64;
@@ -56,6 +57,8 @@ pub(crate) struct Inner {
     network_watchers: Watchers,
     /// Services that wait for their controller.
     pub(crate) service_wakes: Wakes,
+    /// Pokes whoever waits for what is due next.
+    pub(crate) due_wakes: Notify,
     applied: Applied,
     pub(crate) health: Health,
     pub(crate) execs: Execs,
@@ -113,6 +116,7 @@ impl Core {
             watchers: Watchers::default(),
             network_watchers: Watchers::default(),
             service_wakes: Wakes::default(),
+            due_wakes: Notify::new(),
             applied: Applied::default(),
             health: Health::default(),
             execs: Execs::default(),
@@ -184,6 +188,14 @@ impl Core {
     /// What the client is told.
     pub async fn secrets(&self, caller: &Caller, op: SecretsOperation, body: Bytes) -> Result<Bytes, ApiError> {
         ops::secrets(self, caller, op, &body).await
+    }
+
+    /// Does an operation of EventBridge Scheduler, of all its members as one JSON object.
+    ///
+    /// # Errors
+    /// What the client is told.
+    pub async fn scheduler(&self, caller: &Caller, op: SchedulerOperation, body: Bytes) -> Result<Bytes, ApiError> {
+        ops::scheduler(self, caller, op, &body).await
     }
 
     /// Does an operation of EC2, of the parameters of a form. Answers with XML; what it changed is durable by then.
@@ -469,6 +481,9 @@ impl Inner {
         let state = Arc::new(state);
         self.state.store(Arc::clone(&state));
         self.service_wakes.wake(touched);
+        if touched.dues {
+            self.due_wakes.notify_one();
+        }
         let assignments = touched.assignments.iter().copied();
         self.watchers.wake(assignments.clone(), |id| registered(&state, id).map(|host| host.generation));
         let everybody = touched.all_networks.then(|| state.leased_hosts().map(|host| host.id()));

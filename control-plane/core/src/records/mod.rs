@@ -12,6 +12,7 @@ mod idempotency;
 mod instance;
 mod network;
 mod pins;
+mod schedule;
 mod secret;
 mod service;
 mod setting;
@@ -26,6 +27,10 @@ pub use idempotency::{ClientToken, ClientTokenKey};
 pub use instance::{Connection, Instance, InstanceStatus};
 pub use network::{Direction, HostLeases, Network, SecurityGroup, SecurityGroupRule};
 pub use pins::{ImagePins, PinKey};
+pub use schedule::{
+    DEFAULT_GROUP, DEFAULT_ZONE, Firing, FiringKey, FiringOutcome, LastFiring, Schedule, ScheduleGroup,
+    ScheduleGroupKey, ScheduleKey, ScheduleSettings,
+};
 pub use secret::{RetiredVersion, Secret, SecretKey, SecretVersion};
 pub use service::{
     RolloutState, SchedulingStrategy, Service, ServiceDeployment, ServiceEvent, ServiceKey, ServiceRevision,
