@@ -10,6 +10,7 @@ mod logs;
 mod overrides;
 mod ps;
 mod run;
+mod schedule;
 mod stop;
 mod task_def;
 
@@ -47,6 +48,7 @@ pub(crate) fn execute(context: &Context, command: Command) -> Result<(), Fault> 
         Command::Logs(args) => logs::execute(context, &args),
         Command::Exec(args) => exec::execute(context, &args),
         Command::Attach(args) => exec::attach(context, &args),
+        Command::Schedule(command) => schedule::execute(context, command),
         Command::Completions { shell } => Ok(completions(shell)?),
     }
 }
