@@ -10,6 +10,7 @@ mod exec;
 mod images;
 mod instances;
 mod network;
+mod schedules;
 mod secrets;
 mod services;
 mod specs;
