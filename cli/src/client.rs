@@ -28,6 +28,8 @@ pub(crate) enum Service {
     Ssm,
     /// What containers printed, by the operations of CloudWatch Logs.
     Logs,
+    /// Rules and events, by the operations of EventBridge.
+    Events,
 }
 
 impl Service {
@@ -36,6 +38,7 @@ impl Service {
             Self::Ecs => "ecs",
             Self::Ssm => "ssm",
             Self::Logs => "logs",
+            Self::Events => "events",
         }
     }
 
@@ -44,6 +47,7 @@ impl Service {
             Self::Ecs => format!("AmazonEC2ContainerServiceV20141113.{operation}"),
             Self::Ssm => format!("AmazonSSM.{operation}"),
             Self::Logs => format!("Logs_20140328.{operation}"),
+            Self::Events => format!("AWSEvents.{operation}"),
         }
     }
 }

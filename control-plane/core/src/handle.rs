@@ -8,6 +8,7 @@ use crate::command::{Call, Command, Waiting};
 use crate::commands::{Connect, Disconnect, Join, Note, Report, TakeDiskStatus, TakeNetworkStatus};
 use crate::config::{CoreConfig, FirstStart};
 use crate::ec2::{self, Ec2Error, Ec2Operation};
+use crate::events::feed::Feed;
 use crate::exec::{ExecConfig, ExecSession, Execs};
 use crate::health::Health;
 use crate::open::{self, OpenError, Opened};
@@ -22,6 +23,7 @@ use crate::token::JoinToken;
 use crate::watchers::Watchers;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use longshore_ecs_api::events::EventsOperation;
 use longshore_ecs_api::secrets::SecretsOperation;
 use longshore_ecs_api::ssm::SsmOperation;
 use longshore_ecs_api::{ApiError, Operation};
@@ -57,6 +59,10 @@ pub(crate) struct Inner {
     /// Services that wait for their controller.
     pub(crate) service_wakes: Wakes,
     applied: Applied,
+    /// Events for followers.
+    pub(crate) feed: Feed,
+    /// Says that there may be something to deliver.
+    pub(crate) deliveries: tokio::sync::Notify,
     pub(crate) health: Health,
     pub(crate) execs: Execs,
     queue: mpsc::Sender<Box<dyn Waiting>>,
@@ -114,6 +120,8 @@ impl Core {
             network_watchers: Watchers::default(),
             service_wakes: Wakes::default(),
             applied: Applied::default(),
+            feed: Feed::default(),
+            deliveries: tokio::sync::Notify::new(),
             health: Health::default(),
             execs: Execs::default(),
             queue: sender,
@@ -184,6 +192,14 @@ impl Core {
     /// What the client is told.
     pub async fn secrets(&self, caller: &Caller, op: SecretsOperation, body: Bytes) -> Result<Bytes, ApiError> {
         ops::secrets(self, caller, op, &body).await
+    }
+
+    /// Does an operation of EventBridge: rules, targets, webhooks, events.
+    ///
+    /// # Errors
+    /// What the client is told.
+    pub async fn events(&self, caller: &Caller, op: EventsOperation, body: Bytes) -> Result<Bytes, ApiError> {
+        ops::events(self, caller, op, &body).await
     }
 
     /// Does an operation of EC2, of the parameters of a form. Answers with XML; what it changed is durable by then.
@@ -469,6 +485,9 @@ impl Inner {
         let state = Arc::new(state);
         self.state.store(Arc::clone(&state));
         self.service_wakes.wake(touched);
+        if touched.deliveries {
+            self.deliveries.notify_one();
+        }
         let assignments = touched.assignments.iter().copied();
         self.watchers.wake(assignments.clone(), |id| registered(&state, id).map(|host| host.generation));
         let everybody = touched.all_networks.then(|| state.leased_hosts().map(|host| host.id()));

@@ -3,7 +3,8 @@
 //! Names of regions, clusters, families and settings hold no `/`; what may hold one stands last in its key.
 
 use crate::records::{
-    ActivationKey, ClientTokenKey, DefinitionKey, FamilyKey, PinKey, SecretKey, ServiceKey, SettingKey,
+    ActivationKey, ClientTokenKey, DefinitionKey, FamilyKey, HookKey, PinKey, RuleKey, SecretKey, ServiceKey,
+    SettingKey, TargetKey,
 };
 use longshore_model::{ClusterKey, GroupId, InstanceId, TaskId};
 
@@ -69,6 +70,26 @@ pub(crate) fn service(key: &ServiceKey) -> String {
 
 pub(crate) fn service_event(key: &ServiceKey, number: u64) -> String {
     format!("service-event/{}/{}/{}/{number:020}", key.cluster.region, key.cluster.name, key.name)
+}
+
+pub(crate) fn rule(key: &RuleKey) -> String {
+    format!("rule/{}/{}", key.region, key.name)
+}
+
+pub(crate) fn connection(key: &HookKey) -> String {
+    format!("connection/{}/{}", key.region, key.name)
+}
+
+pub(crate) fn destination(key: &HookKey) -> String {
+    format!("api-destination/{}/{}", key.region, key.name)
+}
+
+pub(crate) fn progress(key: &TargetKey) -> String {
+    format!("delivery/{}/{}/{}", key.rule.region, key.rule.name, key.id)
+}
+
+pub(crate) fn outbox(first: u64) -> String {
+    format!("outbox/{first:020}")
 }
 
 pub(crate) fn client_token(key: &ClientTokenKey) -> String {

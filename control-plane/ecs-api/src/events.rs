@@ -1,10 +1,10 @@
 //! The operations of EventBridge that ECS users touch: rules, their targets, and webhooks (API destinations with their
-//! connections). Member names begin with a capital letter, but in a target's network configuration, placement and
-//! capacity providers, which are ECS's own shapes.
+//! connections). Member names begin with a capital letter, but in a target's placement and capacity providers, which are
+//! ECS's own shapes.
 
 use crate::EpochSeconds;
 use crate::secrets::Sensitive;
-use crate::types::{CapacityProviderStrategyItem, NetworkConfiguration, PlacementConstraint, PlacementStrategy};
+use crate::types::{CapacityProviderStrategyItem, PlacementConstraint, PlacementStrategy};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -168,13 +168,19 @@ shapes! {
     /// How a target's tasks are run.
     EcsParameters {
         task_definition_arn: String, task_count: i32, launch_type: String,
-        network_configuration: NetworkConfiguration, platform_version: String, group: String,
+        network_configuration: EventNetworkConfiguration, platform_version: String, group: String,
         capacity_provider_strategy: Vec<CapacityProviderStrategyItem>,
         #[serde(rename = "EnableECSManagedTags")] enable_ecs_managed_tags: bool,
         enable_execute_command: bool, placement_constraints: Vec<PlacementConstraint>,
         placement_strategy: Vec<PlacementStrategy>, propagate_tags: String, reference_id: String,
         tags: Vec<EventTag>,
     }
+    /// Of tasks with network mode `awsvpc`.
+    EventNetworkConfiguration {
+        #[serde(rename = "awsvpcConfiguration")] awsvpc_configuration: EventAwsvpcConfiguration,
+    }
+    /// The same, with names as EventBridge spells them.
+    EventAwsvpcConfiguration { subnets: Vec<String>, security_groups: Vec<String>, assign_public_ip: String, }
     /// What a request to a webhook has beside what its destination and connection say.
     HttpParameters {
         path_parameter_values: Vec<String>, header_parameters: BTreeMap<String, String>,
@@ -274,7 +280,7 @@ mod tests {
     #[test]
     fn members_are_spelled_as_on_the_wire_and_secrets_are_not_shown() {
         let text = r#"{"Rule": "r", "Targets": [{"Id": "1", "Arn": "a", "EcsParameters": {"TaskDefinitionArn": "t",
-            "EnableECSManagedTags": true, "NetworkConfiguration": {"awsvpcConfiguration": {"subnets": ["s"]}}}}]}"#;
+            "EnableECSManagedTags": true, "NetworkConfiguration": {"awsvpcConfiguration": {"Subnets": ["s"]}}}}]}"#;
         let request: PutTargetsRequest = serde_json::from_str(text).expect("read");
         let target = &request.targets.as_ref().expect("targets")[0];
         let ecs = target.ecs_parameters.as_ref().expect("parameters");

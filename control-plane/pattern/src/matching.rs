@@ -2,6 +2,7 @@
 
 use crate::{Comparison, Fields, Node, Test, TextTest};
 use serde_json::Value;
+use std::net::IpAddr;
 
 /// What a member means that is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,14 +50,14 @@ fn holds(test: &Test, value: Option<&Value>) -> bool {
         Test::Exact(wanted) => value == Some(wanted),
         Test::Text(test) => text.is_some_and(|text| is(test, text)),
         Test::But(values) => value.is_some_and(|value| !values.contains(value)),
-        Test::ButText(tests) => {
-            value.is_some() && text.is_none_or(|text| !tests.iter().any(|test| is(test, text)))
-        }
+        Test::ButText(tests) => value.is_some() && text.is_none_or(|text| !tests.iter().any(|test| is(test, text))),
         Test::Numeric(bounds) => value
             .and_then(Value::as_f64)
             .is_some_and(|number| bounds.iter().all(|(comparison, bound)| compare(*comparison, number, *bound))),
         Test::Exists(wanted) => value.is_some() == *wanted,
-        Test::Cidr(net) => text.and_then(|text| text.parse().ok()).is_some_and(|address| net.contains(&address)),
+        Test::Cidr(net) => {
+            text.and_then(|text| text.parse::<IpAddr>().ok()).is_some_and(|address| net.contains(&address))
+        }
     }
 }
 

@@ -57,9 +57,7 @@ fn fields(members: &Map<String, Value>, path: &Path<'_>) -> Result<Fields, Patte
         let node = match value {
             Value::Object(members) => Node::Fields(fields(members, &path)?),
             Value::Array(tests) if tests.is_empty() => return Err(path.error("empty arrays are not allowed")),
-            Value::Array(tests) => {
-                Node::Tests(tests.iter().map(|value| test(value, &path)).collect::<Result<_, _>>()?)
-            }
+            Value::Array(tests) => Node::Tests(tests.iter().map(|value| test(value, &path)).collect::<Result<_, _>>()?),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
                 return Err(path.error("it must be an object or an array"));
             }

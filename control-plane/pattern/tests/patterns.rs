@@ -102,7 +102,8 @@ fn words_of_the_language() {
 
 #[test]
 fn one_alternative_of_or_is_enough() {
-    let pattern = json!({"source": ["s"], "$or": [{"detail": {"a": ["1"]}}, {"detail": {"b": [{"numeric": [">", 5]}]}}]});
+    let pattern =
+        json!({"source": ["s"], "$or": [{"detail": {"a": ["1"]}}, {"detail": {"b": [{"numeric": [">", 5]}]}}]});
     check(pattern.clone(), json!({"source": "s", "detail": {"a": "1"}}), true);
     check(pattern.clone(), json!({"source": "s", "detail": {"b": 6}}), true);
     check(pattern.clone(), json!({"source": "s", "detail": {"b": 5}}), false);
@@ -114,7 +115,8 @@ fn one_alternative_of_or_is_enough() {
 
 #[test]
 fn a_part_of_an_event_rules_out_what_it_can() {
-    let pattern = json!({"source": ["aws.ecs"], "detail": {"lastStatus": ["STOPPED"], "stopCode": [{"exists": false}]}});
+    let pattern =
+        json!({"source": ["aws.ecs"], "detail": {"lastStatus": ["STOPPED"], "stopCode": [{"exists": false}]}});
     let pattern = Pattern::parse(&pattern.to_string()).expect("a pattern");
     assert!(pattern.may_match(&json!({})));
     assert!(pattern.may_match(&json!({"source": "aws.ecs"})));
@@ -205,10 +207,7 @@ fn pattern() -> impl Strategy<Value = Value> {
     let tree = tests.prop_recursive(2, 8, 2, move |inner| object(inner.boxed()));
     let flat = prop::collection::btree_map("[xyz]", tree, 1..3)
         .prop_map(|members| Value::Object(members.into_iter().collect()));
-    prop_oneof![
-        flat.clone(),
-        (flat.clone(), flat).prop_map(|(one, other)| json!({"$or": [one, other]})),
-    ]
+    prop_oneof![flat.clone(), (flat.clone(), flat).prop_map(|(one, other)| json!({"$or": [one, other]})),]
 }
 
 /// The same event without some of its members.

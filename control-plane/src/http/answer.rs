@@ -82,9 +82,13 @@ impl<B: Backend> Front<B> {
         notes.target = Some(target);
         let limit = match target {
             Target::Logs(LogsOperation::PutLogEvents) => self.limits.log_body_bytes,
-            Target::Ecs(_) | Target::Ssm(_) | Target::Logs(_) | Target::Secrets(_) | Target::Ec2(_) | Target::Sts => {
-                self.limits.body_bytes
-            }
+            Target::Ecs(_)
+            | Target::Ssm(_)
+            | Target::Logs(_)
+            | Target::Secrets(_)
+            | Target::Events(_)
+            | Target::Ec2(_)
+            | Target::Sts => self.limits.body_bytes,
         };
         let body = body::read(body, limit, self.limits.body_timeout).await.map_err(Refusal::Api)?;
         let verified = pending.finish(parts, &body).map_err(Refusal::Auth)?;
@@ -102,7 +106,12 @@ impl<B: Backend> Front<B> {
                 let named = Ec2Operation::of(&form::parse(&body)).map_err(Refusal::Ec2)?;
                 *notes.target.insert(Target::Ec2(Some(named)))
             }
-            Target::Ecs(_) | Target::Ssm(_) | Target::Logs(_) | Target::Secrets(_) | Target::Sts => target,
+            Target::Ecs(_)
+            | Target::Ssm(_)
+            | Target::Logs(_)
+            | Target::Secrets(_)
+            | Target::Events(_)
+            | Target::Sts => target,
         };
         let carried_out = async {
             match target {
@@ -112,6 +121,7 @@ impl<B: Backend> Front<B> {
                 Target::Secrets(operation) => {
                     self.backend.secrets(&caller, operation, body).await.map_err(Refusal::Api)
                 }
+                Target::Events(operation) => self.backend.events(&caller, operation, body).await.map_err(Refusal::Api),
                 Target::Sts => {
                     let form = form::parse(&body);
                     sts::call(&form, &verified.principal, request_id).map(Bytes::from).map_err(Refusal::Query)

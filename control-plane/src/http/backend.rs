@@ -3,6 +3,7 @@
 use crate::auth::Keys;
 use bytes::Bytes;
 use longshore_core::{Caller, Core, Ec2Error, Ec2Operation, Principal};
+use longshore_ecs_api::events::EventsOperation;
 use longshore_ecs_api::logs::LogsOperation;
 use longshore_ecs_api::secrets::SecretsOperation;
 use longshore_ecs_api::ssm::SsmOperation;
@@ -52,6 +53,14 @@ pub trait Backend: Keys + Send + Sync + 'static {
         body: Bytes,
     ) -> impl Future<Output = Result<Bytes, ApiError>> + Send;
 
+    /// Carries out an operation of EventBridge.
+    fn events(
+        &self,
+        caller: &Caller,
+        operation: EventsOperation,
+        body: Bytes,
+    ) -> impl Future<Output = Result<Bytes, ApiError>> + Send;
+
     /// Carries out an operation of EC2: the parameters of a form, to XML.
     fn ec2(
         &self,
@@ -97,6 +106,10 @@ impl Backend for Services {
 
     async fn secrets(&self, caller: &Caller, operation: SecretsOperation, body: Bytes) -> Result<Bytes, ApiError> {
         self.core.secrets(caller, operation, body).await
+    }
+
+    async fn events(&self, caller: &Caller, operation: EventsOperation, body: Bytes) -> Result<Bytes, ApiError> {
+        self.core.events(caller, operation, body).await
     }
 
     async fn ec2(

@@ -3,6 +3,7 @@
 use http::request::Parts;
 use http::{Method, header};
 use longshore_core::{Ec2Operation, ec2};
+use longshore_ecs_api::events::{self, EventsOperation};
 use longshore_ecs_api::logs::{self, LogsOperation};
 use longshore_ecs_api::secrets::{self, SecretsOperation};
 use longshore_ecs_api::ssm::{self, SsmOperation};
@@ -26,6 +27,7 @@ pub(super) enum Target {
     Ssm(SsmOperation),
     Logs(LogsOperation),
     Secrets(SecretsOperation),
+    Events(EventsOperation),
     /// The operation is in the body.
     Sts,
     /// The operation is in the body: absent until that was read.
@@ -40,6 +42,7 @@ impl Target {
             Self::Ssm(_) => ssm::SIGNING_NAME,
             Self::Logs(_) => logs::SIGNING_NAME,
             Self::Secrets(_) => secrets::SIGNING_NAME,
+            Self::Events(_) => events::SIGNING_NAME,
             Self::Sts => super::sts::SIGNING_NAME,
             Self::Ec2(_) => ec2::SIGNING_NAME,
         }
@@ -52,6 +55,7 @@ impl Target {
             Self::Ssm(operation) => operation.name(),
             Self::Logs(operation) => operation.name(),
             Self::Secrets(operation) => operation.name(),
+            Self::Events(operation) => operation.name(),
             Self::Sts => "sts",
             Self::Ec2(Some(operation)) => operation.name(),
             Self::Ec2(None) => "ec2",
@@ -64,7 +68,8 @@ impl Target {
             return false;
         }
         let name = self.operation();
-        ["List", "Describe", "Get", "Filter"].iter().any(|verb| name.starts_with(verb)) || self == Self::Sts
+        ["List", "Describe", "Get", "Filter", "Follow", "Test"].iter().any(|verb| name.starts_with(verb))
+            || self == Self::Sts
     }
 }
 
@@ -75,6 +80,7 @@ pub(super) fn exists(service: &str) -> bool {
         ssm::SIGNING_NAME,
         logs::SIGNING_NAME,
         secrets::SIGNING_NAME,
+        events::SIGNING_NAME,
         super::sts::SIGNING_NAME,
         ec2::SIGNING_NAME,
     ];
@@ -130,6 +136,9 @@ pub(super) fn target(parts: &Parts, wire: Wire) -> Result<Target, ApiError> {
         secrets::TARGET_PREFIX => SecretsOperation::from_name(name)
             .map(Target::Secrets)
             .ok_or_else(|| unknown(format!("The operation {shown} of Secrets Manager does not exist here."))),
+        events::TARGET_PREFIX => EventsOperation::from_name(name)
+            .map(Target::Events)
+            .ok_or_else(|| unknown(format!("The operation {shown} of EventBridge does not exist here."))),
         _ => Err(unknown("The header X-Amz-Target names a service that does not exist here.".into())),
     }
 }

@@ -9,9 +9,11 @@ mod group;
 mod instance;
 mod network;
 mod note;
+mod outbox;
 mod pins;
 mod place;
 mod report;
+mod rule;
 mod secret;
 mod service;
 mod session;
@@ -19,6 +21,7 @@ mod setting;
 mod stop;
 mod sweep;
 mod tag;
+mod webhook;
 
 pub(crate) use activation::{CreateActivation, DeleteActivation};
 pub(crate) use attributes::{AttributeChange, ChangeAttributes};
@@ -31,11 +34,13 @@ pub(crate) use group::{
 pub(crate) use instance::{DeregisterInstance, Join, SetInstancesStatus};
 pub(crate) use network::TakeNetworkStatus;
 pub(crate) use note::Note;
+pub(crate) use outbox::{Outcome, PublishEvents, Settle, enqueue};
 pub(crate) use place::{
     Interfaces, Launch, Launched, NewTask, PlaceError, PlaceTasks, Plan, Refusal, Target, no_group, plan, repeated,
     unknown_group,
 };
 pub(crate) use report::{REASON_MAX, Report};
+pub(crate) use rule::{DeleteRule, PutRule, PutTargets, RemoveTargets, SetRuleState, TagRule, new_rule, no_rule};
 pub(crate) use secret::{
     CreateSecret, DeleteSecret, Found, RestoreSecret, UpdateSecret, invalid_request, marked, not_found,
 };
@@ -48,3 +53,4 @@ pub(crate) use setting::{DeleteSetting, PutSetting};
 pub(crate) use stop::StopTask;
 pub(crate) use sweep::Sweep;
 pub(crate) use tag::{ChangeTags, Tagged};
+pub(crate) use webhook::{DeleteConnection, DeleteDestination, PutConnection, PutDestination, no_hook};
