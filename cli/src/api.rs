@@ -116,6 +116,15 @@ impl Api {
         self.client.call_in(region, Service::Logs, operation.name(), Repeat::Safe, request)
     }
 
+    /// Calls an operation of EventBridge that reads.
+    pub(crate) fn events<I: Serialize, O: DeserializeOwned>(
+        &self,
+        operation: longshore_ecs_api::events::EventsOperation,
+        request: &I,
+    ) -> Result<O, CallError> {
+        self.client.call(Service::Events, operation.name(), Repeat::Safe, request)
+    }
+
     /// The ARNs of the tasks that `filter` lets through, in all of `statuses`.
     pub(crate) fn task_arns(
         &self,

@@ -16,6 +16,7 @@ Examples:
   longshore run job --wait=stopped -- sh -c 'exit 3'
   longshore ps                                what runs, where, on which ports
   longshore logs -f 3f2a                      what a task prints, as it does
+  longshore events --follow                   what happens to tasks, hosts and services, as it does
   longshore exec 3f2a sh                      a shell in a task's container
   longshore host join-token create            let another machine join
   longshore schedule create nightly 'cron(0 3 * * ? *)' backup
@@ -98,6 +99,8 @@ pub(crate) enum Command {
     Stop(StopArgs),
     /// Print what a task's containers printed, wherever it runs
     Logs(LogsArgs),
+    /// Print what happens as it does, or how the deliveries of rules fare
+    Events(EventsArgs),
     /// Execute a command in a container of a task that runs
     Exec(ExecArgs),
     /// Watch what a container prints from now on, and type into it if it takes input
@@ -433,6 +436,32 @@ pub(crate) struct LogsArgs {
     /// Print the time before each line
     #[arg(long, short = 't')]
     pub(crate) timestamps: bool,
+}
+
+/// `longshore events …`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Events are those that rules of EventBridge see (`aws events put-rule`): tasks, hosts, services and deployments that change.
+Of all clusters, unless one is chosen. What happens while the control plane is started anew may be missing, which is said.
+
+Examples:
+  longshore events --follow --cluster prod --service web
+  longshore events --follow --pattern '{\"detail\": {\"lastStatus\": [\"STOPPED\"]}}' --json
+  longshore events --rules                    rules, what waits for their targets, and what was given up")]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["follow", "rules"])))]
+pub(crate) struct EventsArgs {
+    /// Print events from now on, until this command is ended
+    #[arg(long, short = 'f')]
+    pub(crate) follow: bool,
+    /// List the rules of this region with their targets
+    #[arg(long)]
+    pub(crate) rules: bool,
+    /// Only of this service and its tasks
+    #[arg(long, value_name = "NAME", conflicts_with = "rules")]
+    pub(crate) service: Option<String>,
+    /// Only those that match an event pattern (JSON), whatever their cluster
+    #[arg(long, value_name = "JSON", conflicts_with_all = ["rules", "service"])]
+    pub(crate) pattern: Option<String>,
 }
 
 /// `longshore exec …`

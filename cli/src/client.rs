@@ -30,6 +30,8 @@ pub(crate) enum Service {
     Logs,
     /// Tasks by the clock.
     Scheduler,
+    /// Rules and events, by the operations of EventBridge.
+    Events,
 }
 
 impl Service {
@@ -39,6 +41,7 @@ impl Service {
             Self::Ssm => "ssm",
             Self::Logs => "logs",
             Self::Scheduler => "scheduler",
+            Self::Events => "events",
         }
     }
 
@@ -49,6 +52,7 @@ impl Service {
             Self::Ssm => format!("AmazonSSM.{operation}"),
             Self::Logs => format!("Logs_20140328.{operation}"),
             Self::Scheduler => format!("AWSScheduler.{operation}"),
+            Self::Events => format!("AWSEvents.{operation}"),
         }
     }
 }

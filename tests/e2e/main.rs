@@ -17,6 +17,7 @@ mod ec2;
 mod elsewhere;
 mod endurance;
 mod engines;
+mod eventbridge;
 mod events;
 mod exec;
 mod failpoints;

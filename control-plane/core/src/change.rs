@@ -5,10 +5,11 @@
 
 use crate::keys;
 use crate::records::{
-    AccessKey, Account, Activation, ActivationKey, ClientToken, ClientTokenKey, Cluster, Definition, DefinitionKey,
-    FamilyRecord, Firing, FiringKey, HostLeases, ImagePins, Instance, Network, PinKey, RecordError, Schedule,
-    ScheduleGroup, ScheduleGroupKey, ScheduleKey, Secret, SecretKey, SecurityGroup, Service, ServiceEvent, ServiceKey,
-    Setting, SettingKey, Task, decode, encode,
+    AccessKey, Account, Activation, ActivationKey, ApiDestination, ClientToken, ClientTokenKey, Cluster, Definition,
+    DefinitionKey, FamilyRecord, Firing, FiringKey, HookConnection, HookKey, HostLeases, ImagePins, Instance, Network,
+    Outbox, PinKey, RecordError, Rule, RuleKey, Schedule, ScheduleGroup, ScheduleGroupKey, ScheduleKey, Secret,
+    SecretKey, SecurityGroup, Service, ServiceEvent, ServiceKey, Setting, SettingKey, TargetKey, TargetProgress, Task,
+    decode, encode,
 };
 use longshore_model::{ClusterKey, DiskStatus, GroupId, InstanceId, NetworkStatus, TaskId};
 use longshore_store::Write;
@@ -57,6 +58,16 @@ pub(crate) enum Change {
     ForgetTask(TaskId),
     ClientToken(Arc<ClientToken>),
     ForgetClientToken(ClientTokenKey),
+    Connection(Arc<HookConnection>),
+    ForgetConnection(HookKey),
+    Destination(Arc<ApiDestination>),
+    ForgetDestination(HookKey),
+    Rule(Arc<Rule>),
+    ForgetRule(RuleKey),
+    Progress(Arc<TargetProgress>),
+    ForgetProgress(TargetKey),
+    Outbox(Arc<Outbox>),
+    ForgetOutbox(u64),
 }
 
 impl Change {
@@ -103,6 +114,16 @@ impl Change {
             Self::ForgetTask(id) => (keys::task(*id), Write::Delete),
             Self::ClientToken(r) => put(keys::client_token(&r.key), &**r),
             Self::ForgetClientToken(key) => (keys::client_token(key), Write::Delete),
+            Self::Connection(r) => put(keys::connection(&r.key), &**r),
+            Self::ForgetConnection(key) => (keys::connection(key), Write::Delete),
+            Self::Destination(r) => put(keys::destination(&r.key), &**r),
+            Self::ForgetDestination(key) => (keys::destination(key), Write::Delete),
+            Self::Rule(r) => put(keys::rule(&r.key), &**r),
+            Self::ForgetRule(key) => (keys::rule(key), Write::Delete),
+            Self::Progress(r) => put(keys::progress(&r.target), &**r),
+            Self::ForgetProgress(key) => (keys::progress(key), Write::Delete),
+            Self::Outbox(r) => put(keys::outbox(r.first), &**r),
+            Self::ForgetOutbox(first) => (keys::outbox(*first), Write::Delete),
         })
     }
 
@@ -126,11 +147,16 @@ impl Change {
             Self::Pins(_) | Self::ForgetPins(_) => 12,
             Self::Task(_) | Self::ForgetTask(_) => 13,
             Self::ClientToken(_) | Self::ForgetClientToken(_) => 14,
+            Self::Connection(_) | Self::ForgetConnection(_) => 15,
+            Self::Destination(_) | Self::ForgetDestination(_) => 16,
+            Self::Rule(_) | Self::ForgetRule(_) => 17,
+            Self::Progress(_) | Self::ForgetProgress(_) => 18,
+            Self::Outbox(_) | Self::ForgetOutbox(_) => 19,
         }
     }
 
     /// How many ranks there are.
-    pub(crate) const RANKS: usize = 15;
+    pub(crate) const RANKS: usize = 20;
 
     /// The change that the entry of a store came from; `None` for what is not part of the state.
     ///
@@ -165,6 +191,11 @@ impl Change {
             Some("schedule") => Self::Schedule(Arc::new(decode(&key, value)?)),
             Some("firing") => Self::Firing(Arc::new(decode(&key, value)?)),
             Some("task") => Self::Task(Arc::new(decode(&key, value)?)),
+            Some("connection") => Self::Connection(Arc::new(decode(&key, value)?)),
+            Some("api-destination") => Self::Destination(Arc::new(decode(&key, value)?)),
+            Some("rule") => Self::Rule(Arc::new(decode(&key, value)?)),
+            Some("delivery") => Self::Progress(Arc::new(decode(&key, value)?)),
+            Some("outbox") => Self::Outbox(Arc::new(decode(&key, value)?)),
             Some("token") => Self::ClientToken(Arc::new(decode(&key, value)?)),
             _ => return Err(RecordError::UnknownKey(key.into_owned())),
         }))

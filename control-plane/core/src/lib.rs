@@ -21,6 +21,7 @@ mod commands;
 mod config;
 pub mod definition;
 pub mod ec2;
+mod events;
 mod exec;
 mod handle;
 mod health;
@@ -48,6 +49,7 @@ pub use caller::{Caller, Principal};
 pub use clock::{Clock, SystemClock};
 pub use config::{CoreConfig, FirstStart};
 pub use ec2::{Ec2Error, Ec2Operation};
+pub use events::{Courier, Dispatcher, LogGroup, Undelivered, WebhookRequest};
 pub use exec::{
     AgentEnd, Claimed, ClientEnd, ExecConfig, ExecError, ExecSession, ExecStart, Execs, SESSIONS_OF_INSTANCE,
 };

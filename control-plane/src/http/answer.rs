@@ -87,6 +87,7 @@ impl<B: Backend> Front<B> {
             | Target::Logs(_)
             | Target::Secrets(_)
             | Target::Scheduler(_)
+            | Target::Events(_)
             | Target::Ec2(_)
             | Target::Sts => self.limits.body_bytes,
         };
@@ -111,6 +112,7 @@ impl<B: Backend> Front<B> {
             | Target::Logs(_)
             | Target::Secrets(_)
             | Target::Scheduler(_)
+            | Target::Events(_)
             | Target::Sts => target,
         };
         let carried_out = async {
@@ -125,6 +127,7 @@ impl<B: Backend> Front<B> {
                     let members = rest::members(operation, parts, &body).map_err(Refusal::Api)?;
                     self.backend.scheduler(&caller, operation, members.into()).await.map_err(Refusal::Api)
                 }
+                Target::Events(operation) => self.backend.events(&caller, operation, body).await.map_err(Refusal::Api),
                 Target::Sts => {
                     let form = form::parse(&body);
                     sts::call(&form, &verified.principal, request_id).map(Bytes::from).map_err(Refusal::Query)

@@ -3,6 +3,7 @@
 use http::request::Parts;
 use http::{Method, header};
 use longshore_core::{Ec2Operation, ec2};
+use longshore_ecs_api::events::{self, EventsOperation};
 use longshore_ecs_api::logs::{self, LogsOperation};
 use longshore_ecs_api::scheduler::{self, SchedulerOperation};
 use longshore_ecs_api::secrets::{self, SecretsOperation};
@@ -30,6 +31,7 @@ pub(super) enum Target {
     Logs(LogsOperation),
     Secrets(SecretsOperation),
     Scheduler(SchedulerOperation),
+    Events(EventsOperation),
     /// The operation is in the body.
     Sts,
     /// The operation is in the body: absent until that was read.
@@ -45,6 +47,7 @@ impl Target {
             Self::Logs(_) => logs::SIGNING_NAME,
             Self::Secrets(_) => secrets::SIGNING_NAME,
             Self::Scheduler(_) => scheduler::SIGNING_NAME,
+            Self::Events(_) => events::SIGNING_NAME,
             Self::Sts => super::sts::SIGNING_NAME,
             Self::Ec2(_) => ec2::SIGNING_NAME,
         }
@@ -58,6 +61,7 @@ impl Target {
             Self::Logs(operation) => operation.name(),
             Self::Secrets(operation) => operation.name(),
             Self::Scheduler(operation) => operation.name(),
+            Self::Events(operation) => operation.name(),
             Self::Sts => "sts",
             Self::Ec2(Some(operation)) => operation.name(),
             Self::Ec2(None) => "ec2",
@@ -70,7 +74,8 @@ impl Target {
             return false;
         }
         let name = self.operation();
-        ["List", "Describe", "Get", "Filter"].iter().any(|verb| name.starts_with(verb)) || self == Self::Sts
+        ["List", "Describe", "Get", "Filter", "Follow", "Test"].iter().any(|verb| name.starts_with(verb))
+            || self == Self::Sts
     }
 }
 
@@ -82,6 +87,7 @@ pub(super) fn exists(service: &str) -> bool {
         logs::SIGNING_NAME,
         secrets::SIGNING_NAME,
         scheduler::SIGNING_NAME,
+        events::SIGNING_NAME,
         super::sts::SIGNING_NAME,
         ec2::SIGNING_NAME,
     ];
@@ -144,6 +150,9 @@ pub(super) fn target(parts: &Parts, wire: Wire) -> Result<Target, ApiError> {
         secrets::TARGET_PREFIX => SecretsOperation::from_name(name)
             .map(Target::Secrets)
             .ok_or_else(|| unknown(format!("The operation {shown} of Secrets Manager does not exist here."))),
+        events::TARGET_PREFIX => EventsOperation::from_name(name)
+            .map(Target::Events)
+            .ok_or_else(|| unknown(format!("The operation {shown} of EventBridge does not exist here."))),
         _ => Err(unknown("The header X-Amz-Target names a service that does not exist here.".into())),
     }
 }

@@ -8,7 +8,8 @@ use crate::agent::Unavailable;
 use crate::change::Change;
 use crate::command::{Command, Tx};
 use crate::commands::place::{Launch, Launched, PlaceError, PlaceTasks, Plan};
-use crate::records::{Firing, FiringKey, FiringOutcome, LastFiring, Schedule, ScheduleKey, Task};
+use crate::events;
+use crate::records::{Firing, FiringKey, FiringOutcome, LastFiring, Rule, RuleKey, Schedule, ScheduleKey, Task};
 use crate::schedules::{Verdict, after_failure, unplaced};
 use longshore_model::{TaskId, Timestamp};
 use longshore_schedule::place_in_window;
@@ -70,6 +71,43 @@ impl Command for DecideFiring {
 fn before(at: Timestamp, by: std::time::Duration) -> Timestamp {
     at.moved(i64::try_from(by.as_millis()).map_or(i64::MIN, |by| -by))
 }
+
+/// Fires a rule's schedule, if its time has come: its targets get an event, and are brought it as any other.
+pub(crate) struct FireRule(pub(crate) RuleKey);
+
+impl Command for FireRule {
+    const NAME: &'static str = "FireRule";
+    /// The time that it fired for, or missed.
+    type Reply = Option<(Timestamp, Fired)>;
+    type Error = Unavailable;
+
+    fn apply(self, tx: &mut Tx<'_>) -> Result<Self::Reply, Unavailable> {
+        let Some(rule) = tx.state().rule(&self.0).map(|rule| Arc::clone(&rule.record)) else { return Ok(None) };
+        let Some(at) = rule.next.filter(|at| *at <= tx.now) else { return Ok(None) };
+        let oldest = before(tx.now, RULE_MAX_AGE);
+        if at < oldest {
+            let next = rule.next_after(oldest.moved(-1));
+            tx.change(Change::Rule(Arc::new(Rule { next, ..(*rule).clone() })));
+            return Ok(Some((at, Fired::Missed)));
+        }
+        events::scheduled(tx, &rule, at);
+        let next = rule.next_after(at);
+        tx.change(Change::Rule(Arc::new(Rule { next, ..(*rule).clone() })));
+        Ok(Some((at, Fired::Sent)))
+    }
+}
+
+/// What became of a rule's firing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fired {
+    /// Its targets are to get it.
+    Sent,
+    /// It is too old.
+    Missed,
+}
+
+/// How old the firing of a rule may get: what EventBridge gives targets that say nothing else.
+const RULE_MAX_AGE: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 
 /// Makes the tasks of a firing where a plan puts them.
 pub(crate) struct StartFiring {

@@ -8,6 +8,7 @@ mod attributes;
 pub(crate) mod check;
 mod clusters;
 mod definitions;
+mod events;
 pub(crate) mod exec;
 mod instances;
 mod names;
@@ -27,6 +28,9 @@ use crate::handle::Core;
 use crate::page::Listing;
 use crate::state::State;
 use bytes::Bytes;
+use longshore_ecs_api::events::EventsOperation;
+use longshore_ecs_api::requests::RunTaskRequest;
+use longshore_ecs_api::responses::RunTaskResponse;
 use longshore_ecs_api::scheduler::SchedulerOperation;
 use longshore_ecs_api::secrets::SecretsOperation;
 use longshore_ecs_api::ssm::SsmOperation;
@@ -205,6 +209,20 @@ pub(crate) async fn call(core: &Core, caller: &Caller, op: Operation, body: &[u8
             Err(ApiError::unsupported(format!("{} is not supported by this version of Longshore.", op.name())))
         }
     }
+}
+
+/// Does an operation of EventBridge.
+pub(crate) async fn events(core: &Core, caller: &Caller, op: EventsOperation, body: &[u8]) -> Result<Bytes, ApiError> {
+    events::call(core, caller, op, body).await
+}
+
+/// Runs tasks for the control plane itself, as RunTask does.
+pub(crate) async fn run_task(
+    core: &Core,
+    caller: &Caller,
+    request: RunTaskRequest,
+) -> Result<RunTaskResponse, ApiError> {
+    run::run(Ctx { core, caller, state: core.snapshot() }, request).await
 }
 
 /// Does an operation of Systems Manager.

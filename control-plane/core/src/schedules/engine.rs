@@ -3,11 +3,12 @@
 use crate::agent::Unavailable;
 use crate::caller::Caller;
 use crate::commands::{
-    DecideFiring, Decided, DropFiring, EmptyScheduleGroup, FailFiring, Launch, PlaceError, StartFiring, Tried, plan,
+    DecideFiring, Decided, DropFiring, EmptyScheduleGroup, FailFiring, FireRule, Fired, Launch, PlaceError,
+    StartFiring, Tried, plan,
 };
 use crate::handle::Core;
 use crate::ops::run;
-use crate::records::{Firing, FiringKey, Schedule, ScheduleKey};
+use crate::records::{Firing, FiringKey, RuleKey, Schedule, ScheduleKey};
 use crate::schedules::{Names, run_task, unplaced};
 use crate::state::{Due, State};
 use futures::StreamExt as _;
@@ -88,6 +89,7 @@ impl ScheduleEngine {
                 Ok(()) => Ok(Done::Well),
                 Err(error) => Err(Unavailable(error.message)),
             },
+            Due::Rule(key) => self.fire(key).await,
         };
         let done = done.unwrap_or_else(|Unavailable(why)| {
             tracing::warn!(?due, why, "could not do what is due for a schedule; trying again");
@@ -109,6 +111,21 @@ impl ScheduleEngine {
             }
             Decided::Nothing => Ok(Done::Rest),
         }
+    }
+
+    async fn fire(&self, key: &RuleKey) -> Result<Done, Unavailable> {
+        let (rule, region) = (&key.name, &key.region);
+        Ok(match self.core.submit(FireRule(key.clone())).await? {
+            Some((at, Fired::Sent)) => {
+                tracing::info!(%rule, %region, %at, "a rule fires");
+                Done::Well
+            }
+            Some((at, Fired::Missed)) => {
+                tracing::warn!(%rule, %region, %at, "firings of a rule were missed: they are older than a day");
+                Done::Well
+            }
+            None => Done::Rest,
+        })
     }
 
     /// One try of a firing.

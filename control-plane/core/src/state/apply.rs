@@ -95,6 +95,16 @@ impl State {
                     self.graves.remove(&(old.expires_at, Grave::ClientToken(key.clone())));
                 }
             }
+            Change::Connection(connection) => self.put_connection(connection),
+            Change::ForgetConnection(key) => self.forget_connection(key),
+            Change::Destination(destination) => self.put_destination(destination),
+            Change::ForgetDestination(key) => self.forget_destination(key),
+            Change::Rule(rule) => self.put_rule(rule, touched),
+            Change::ForgetRule(key) => self.forget_rule(key, touched),
+            Change::Progress(progress) => self.put_progress(progress, touched),
+            Change::ForgetProgress(key) => self.forget_progress(key),
+            Change::Outbox(outbox) => self.put_outbox(outbox, touched),
+            Change::ForgetOutbox(first) => self.forget_outbox(*first),
         }
     }
 

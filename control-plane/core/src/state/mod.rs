@@ -9,6 +9,7 @@ mod cluster;
 mod host;
 mod network;
 mod pins;
+mod rules;
 mod schedule;
 mod service;
 mod sets;
@@ -19,6 +20,7 @@ mod view;
 pub use cluster::{ClusterState, TaskCounts};
 pub use host::HostState;
 pub(crate) use network::{CAPABILITY, Networking, wants_lease};
+pub(crate) use rules::Queue;
 pub(crate) use schedule::Due;
 pub(crate) use service::ServiceState;
 pub(crate) use sets::{Grave, TaskSet};
@@ -61,6 +63,7 @@ pub struct State {
     definition_users: HashMap<DefinitionKey, u32>,
     doomed_definitions: OrdSet<DefinitionKey>,
     services: service::Services,
+    rules: rules::Rules,
     schedules: schedule::Schedules,
     tasks: HashMap<TaskId, Arc<Task>>,
     pins: pins::Pins,
@@ -87,6 +90,8 @@ pub(crate) struct Touched {
     pub(crate) services: BTreeSet<ServiceKey>,
     /// Clusters in which hosts changed or resources became free: there may be a place now where there was none.
     pub(crate) rooms: BTreeSet<ClusterKey>,
+    /// There may be something to deliver.
+    pub(crate) deliveries: bool,
     /// What is due next may be something else now.
     pub(crate) dues: bool,
 }
@@ -100,6 +105,7 @@ impl<'a> FromIterator<&'a Self> for Touched {
             sum.all_networks |= one.all_networks;
             sum.services.extend(one.services.iter().cloned());
             sum.rooms.extend(one.rooms.iter().cloned());
+            sum.deliveries |= one.deliveries;
             sum.dues |= one.dues;
         }
         sum

@@ -1,6 +1,8 @@
 //! Schedules in the state, and what is due when.
 
-use crate::records::{DEFAULT_GROUP, Firing, FiringKey, Schedule, ScheduleGroup, ScheduleGroupKey, ScheduleKey, Tags};
+use crate::records::{
+    DEFAULT_GROUP, Firing, FiringKey, RuleKey, Schedule, ScheduleGroup, ScheduleGroupKey, ScheduleKey, Tags,
+};
 use crate::state::{State, Touched};
 use imbl::{OrdMap, OrdSet};
 use longshore_model::{Region, Timestamp};
@@ -15,6 +17,8 @@ pub(crate) enum Due {
     Firing(FiringKey),
     /// It is to be deleted.
     Group(ScheduleGroupKey),
+    /// Its schedule is to fire.
+    Rule(RuleKey),
 }
 
 /// Records of schedules, with what is due.
@@ -119,7 +123,8 @@ impl State {
         self.move_due(old.map(|old| old.next_try), None, || Due::Firing(key.clone()), touched);
     }
 
-    fn move_due(
+    /// What was due at a time is due at another one.
+    pub(super) fn move_due(
         &mut self,
         from: Option<Timestamp>,
         to: Option<Timestamp>,

@@ -6,6 +6,7 @@
 mod clusters;
 mod definitions;
 mod durability;
+mod events;
 mod exec;
 mod images;
 mod instances;
