@@ -650,7 +650,8 @@ async fn a_rule_fires_by_the_clock_and_nothing_of_it_is_lost_or_made_up() {
     let mut dispatcher = dispatch(&world, &fake);
     let hook = world.webhook().await;
     let rule = |name: &str, expression: &str| json!({"Name": name, "ScheduleExpression": expression});
-    for (name, expression) in [("cron", "cron(0/10 * * * ? *)"), ("rate", "rate(25 minutes)"), ("off", "rate(1 hour)")] {
+    for (name, expression) in [("cron", "cron(0/10 * * * ? *)"), ("rate", "rate(25 minutes)"), ("off", "rate(1 hour)")]
+    {
         world.events(Events::PutRule, rule(name, expression)).await.unwrap();
         let targets = json!([{"Id": "1", "Arn": hook}]);
         world.events(Events::PutTargets, json!({"Rule": name, "Targets": targets})).await.unwrap();
