@@ -475,5 +475,6 @@ async fn every_firing_happens_once_over_two_days_and_many_restarts() {
         once.dedup();
         assert!(rate == once && rate.len() >= 48 * 60 / 35, "{rate:?}");
         assert!(world.scheduler(Sc::GetSchedule, json!({"Name": "once"})).await.is_err());
+        world.halt();
     }
 }
