@@ -143,7 +143,8 @@ fn make_webhook(lab: &Lab) -> Value {
     let args = json!({"Name": "chat", "AuthorizationType": "API_KEY", "AuthParameters": key});
     let connection = events(lab, "create_connection", args)["ConnectionArn"].clone();
     let endpoint = format!("http://{}:{PORT}/in", lab.ctl().address());
-    let args = json!({"Name": "chat", "ConnectionArn": connection, "HttpMethod": "POST", "InvocationEndpoint": endpoint});
+    let args =
+        json!({"Name": "chat", "ConnectionArn": connection, "HttpMethod": "POST", "InvocationEndpoint": endpoint});
     events(lab, "create_api_destination", args)["ApiDestinationArn"].clone()
 }
 
@@ -173,7 +174,8 @@ fn an_event_reaches_a_webhook_a_log_group_and_a_task_over_a_crash() {
     let rule = json!({"Name": "stopped", "EventPattern": pattern.to_string(), "Tags": [{"Key": "a", "Value": "b"}]});
     let arn = events(&lab, "put_rule", rule)["RuleArn"].clone();
     assert_eq!(arn, format!("arn:aws:events:{region}:{account}:rule/stopped"));
-    let overrides = json!({"containerOverrides": [{"name": "main", "environment": [{"name": "WHY", "value": "an event"}]}]});
+    let overrides =
+        json!({"containerOverrides": [{"name": "main", "environment": [{"name": "WHY", "value": "an event"}]}]});
     let targets = json!([
         {"Id": "hook", "Arn": make_webhook(&lab)},
         {"Id": "log", "Arn": format!("arn:aws:logs:{region}:{account}:log-group:{GROUP}")},
@@ -185,14 +187,26 @@ fn an_event_reaches_a_webhook_a_log_group_and_a_task_over_a_crash() {
 
     // Bad input, which changes nothing.
     for (op, args, code) in [
-        ("put_rule", json!({"Name": "stopped", "EventPattern": "{\"source\": \"aws.ecs\"}"}), "InvalidEventPatternException"),
+        (
+            "put_rule",
+            json!({"Name": "stopped", "EventPattern": "{\"source\": \"aws.ecs\"}"}),
+            "InvalidEventPatternException",
+        ),
         ("put_rule", json!({"Name": "stopped"}), "ValidationException"),
         ("put_targets", json!({"Rule": "none", "Targets": [targets[0]]}), "ResourceNotFoundException"),
-        ("put_targets", json!({"Rule": "stopped", "Targets": [{"Id": "x", "Arn": "arn:aws:sqs:here:1:queue"}]}), "ValidationException"),
+        (
+            "put_targets",
+            json!({"Rule": "stopped", "Targets": [{"Id": "x", "Arn": "arn:aws:sqs:here:1:queue"}]}),
+            "ValidationException",
+        ),
         ("delete_rule", json!({"Name": "stopped"}), "ValidationException"),
         ("describe_rule", json!({"Name": "none"}), "ResourceNotFoundException"),
-        ("create_api_destination", json!({"Name": "chat", "ConnectionArn": format!("arn:aws:events:{region}:{account}:connection/none/0-0"),
-            "HttpMethod": "POST", "InvocationEndpoint": "https://x"}), "ResourceNotFoundException"),
+        (
+            "create_api_destination",
+            json!({"Name": "chat", "ConnectionArn": format!("arn:aws:events:{region}:{account}:connection/none/0-0"),
+            "HttpMethod": "POST", "InvocationEndpoint": "https://x"}),
+            "ResourceNotFoundException",
+        ),
     ] {
         assert_eq!(events_error(&lab, op, args.clone()).code, code, "{op} {args}");
     }
@@ -223,7 +237,10 @@ fn an_event_reaches_a_webhook_a_log_group_and_a_task_over_a_crash() {
     let came = webhook.came(true).remove(0);
     assert_eq!(came.body["id"], webhook.came(false)[0].body["id"], "the same event");
     assert_eq!(came.body["detail"]["taskArn"], task.as_str());
-    assert_eq!((&came.body["source"], &came.body["detail"]["containers"][0]["exitCode"]), (&json!("aws.ecs"), &json!(3)));
+    assert_eq!(
+        (&came.body["source"], &came.body["detail"]["containers"][0]["exitCode"]),
+        (&json!("aws.ecs"), &json!(3))
+    );
     let head = came.head.to_ascii_lowercase();
     assert!(head.starts_with("post /in http/1.1\r\n") && head.contains("x-key: open sesame"), "{head}");
 
