@@ -2,7 +2,7 @@
 //!
 //! Owns page sizes and batch limits of the ECS API. Never prints.
 
-use crate::client::{CallError, Client, Repeat, Service};
+use crate::client::{CallError, Client, Repeat, Service, encoded};
 use longshore_ecs_api::enums::{ContainerInstanceField, ContainerInstanceStatus, DesiredStatus, TaskField};
 use longshore_ecs_api::requests::{
     DescribeContainerInstancesRequest, DescribeTasksRequest, ListContainerInstancesRequest, ListTasksRequest,
@@ -74,6 +74,36 @@ impl Api {
             Op::DescribeActivations | Op::DeleteActivation => Repeat::Safe,
         };
         self.client.call(Service::Ssm, operation.name(), repeat, request)
+    }
+
+    /// Calls an operation of EventBridge Scheduler: with the name in the path, and a body where its method has one.
+    pub(crate) fn scheduler<I: Serialize, O: DeserializeOwned>(
+        &self,
+        operation: longshore_ecs_api::scheduler::SchedulerOperation,
+        name: Option<&str>,
+        query: &[(&str, &str)],
+        request: Option<&I>,
+    ) -> Result<O, CallError> {
+        use longshore_ecs_api::scheduler::SchedulerOperation as Op;
+        let repeat = match operation {
+            // The second of two would be told that there is nothing.
+            Op::DeleteSchedule | Op::DeleteScheduleGroup => Repeat::Never,
+            // What makes something carries a client token.
+            Op::CreateSchedule
+            | Op::CreateScheduleGroup
+            | Op::GetSchedule
+            | Op::GetScheduleGroup
+            | Op::ListScheduleGroups
+            | Op::ListSchedules
+            | Op::ListTagsForResource
+            | Op::TagResource
+            | Op::UntagResource
+            | Op::UpdateSchedule => Repeat::Safe,
+        };
+        let path = operation.path().replace("{Name}", &encoded(name.unwrap_or_default()));
+        let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+        let path = if query.is_empty() { path } else { format!("{path}?{}", query.join("&")) };
+        self.client.rest(Service::Scheduler, operation.name(), repeat, operation.method(), &path, request)
     }
 
     /// Calls an operation of CloudWatch Logs that reads, in the region of a log group.

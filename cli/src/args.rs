@@ -2,6 +2,10 @@
 //!
 //! Owns names, flags and texts. Decides nothing: `settings` chooses values, `commands` act.
 
+mod schedule;
+
+pub(crate) use schedule::{ScheduleCommand, ScheduleCreateArgs};
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Where the settings come from, and what the exit status means. Shown at the end of `longshore --help`.
@@ -15,6 +19,7 @@ Examples:
   longshore events --follow                   what happens to tasks, hosts and services, as it does
   longshore exec 3f2a sh                      a shell in a task's container
   longshore host join-token create            let another machine join
+  longshore schedule create nightly 'cron(0 3 * * ? *)' backup
   longshore image pull app:7                  have an image on every host
 
 Settings, the first that says something: the flag; LONGSHORE_*; AWS_* (AWS_ENDPOINT_URL_ECS, AWS_REGION,
@@ -100,6 +105,9 @@ pub(crate) enum Command {
     Exec(ExecArgs),
     /// Watch what a container prints from now on, and type into it if it takes input
     Attach(AttachArgs),
+    /// Run tasks by the clock
+    #[command(subcommand)]
+    Schedule(ScheduleCommand),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  longshore completions bash > /etc/bash_completion.d/longshore")]
     Completions {

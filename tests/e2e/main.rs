@@ -48,6 +48,7 @@ mod reboot;
 mod registry;
 mod runs;
 mod runtimes;
+mod schedules;
 mod services;
 mod support;
 mod tasks;

@@ -11,6 +11,7 @@ mod logs;
 mod overrides;
 mod ps;
 mod run;
+mod schedule;
 mod stop;
 mod task_def;
 
@@ -49,6 +50,7 @@ pub(crate) fn execute(context: &Context, command: Command) -> Result<(), Fault> 
         Command::Events(args) => events::execute(context, &args),
         Command::Exec(args) => exec::execute(context, &args),
         Command::Attach(args) => exec::attach(context, &args),
+        Command::Schedule(command) => schedule::execute(context, command),
         Command::Completions { shell } => Ok(completions(shell)?),
     }
 }

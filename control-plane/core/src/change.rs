@@ -6,9 +6,10 @@
 use crate::keys;
 use crate::records::{
     AccessKey, Account, Activation, ActivationKey, ApiDestination, ClientToken, ClientTokenKey, Cluster, Definition,
-    DefinitionKey, FamilyRecord, HookConnection, HookKey, HostLeases, ImagePins, Instance, Network, Outbox, PinKey,
-    RecordError, Rule, RuleKey, Secret, SecretKey, SecurityGroup, Service, ServiceEvent, ServiceKey, Setting,
-    SettingKey, TargetKey, TargetProgress, Task, decode, encode,
+    DefinitionKey, FamilyRecord, Firing, FiringKey, HookConnection, HookKey, HostLeases, ImagePins, Instance, Network,
+    Outbox, PinKey, RecordError, Rule, RuleKey, Schedule, ScheduleGroup, ScheduleGroupKey, ScheduleKey, Secret,
+    SecretKey, SecurityGroup, Service, ServiceEvent, ServiceKey, Setting, SettingKey, TargetKey, TargetProgress, Task,
+    decode, encode,
 };
 use longshore_model::{ClusterKey, DiskStatus, GroupId, InstanceId, NetworkStatus, TaskId};
 use longshore_store::Write;
@@ -47,6 +48,12 @@ pub(crate) enum Change {
     ForgetPins(PinKey),
     /// Not kept, as above.
     DiskStatus(InstanceId, Arc<DiskStatus>),
+    ScheduleGroup(Arc<ScheduleGroup>),
+    ForgetScheduleGroup(ScheduleGroupKey),
+    Schedule(Arc<Schedule>),
+    ForgetSchedule(ScheduleKey),
+    Firing(Arc<Firing>),
+    ForgetFiring(FiringKey),
     Task(Arc<Task>),
     ForgetTask(TaskId),
     ClientToken(Arc<ClientToken>),
@@ -97,6 +104,12 @@ impl Change {
             Self::ForgetService(key) => (keys::service(key), Write::Delete),
             Self::ServiceEvent(r) => put(keys::service_event(&r.service, r.number), &**r),
             Self::ForgetServiceEvent(key, number) => (keys::service_event(key, *number), Write::Delete),
+            Self::ScheduleGroup(r) => put(keys::schedule_group(&r.key), &**r),
+            Self::ForgetScheduleGroup(key) => (keys::schedule_group(key), Write::Delete),
+            Self::Schedule(r) => put(keys::schedule(&r.key), &**r),
+            Self::ForgetSchedule(key) => (keys::schedule(key), Write::Delete),
+            Self::Firing(r) => put(keys::firing(&r.key), &**r),
+            Self::ForgetFiring(key) => (keys::firing(key), Write::Delete),
             Self::Task(r) => put(keys::task(r.id), &**r),
             Self::ForgetTask(id) => (keys::task(*id), Write::Delete),
             Self::ClientToken(r) => put(keys::client_token(&r.key), &**r),
@@ -120,6 +133,8 @@ impl Change {
             Self::Account(_) => 0,
             Self::AccessKey(_) | Self::Setting(_) | Self::ForgetSetting(_) => 1,
             Self::Activation(_) | Self::ForgetActivation(_) | Self::Secret(_) | Self::ForgetSecret(_) => 2,
+            Self::ScheduleGroup(_) | Self::ForgetScheduleGroup(_) | Self::Schedule(_) | Self::ForgetSchedule(_) => 2,
+            Self::Firing(_) | Self::ForgetFiring(_) => 2,
             Self::Network(_) => 3,
             Self::SecurityGroup(_) | Self::ForgetSecurityGroup(_) => 4,
             Self::Cluster(_) | Self::ForgetCluster(_) => 5,
@@ -172,6 +187,9 @@ impl Change {
             Some("service") => Self::Service(Arc::new(decode(&key, value)?)),
             Some("service-event") => Self::ServiceEvent(Arc::new(decode(&key, value)?)),
             Some("pins") => Self::Pins(Arc::new(decode(&key, value)?)),
+            Some("schedule-group") => Self::ScheduleGroup(Arc::new(decode(&key, value)?)),
+            Some("schedule") => Self::Schedule(Arc::new(decode(&key, value)?)),
+            Some("firing") => Self::Firing(Arc::new(decode(&key, value)?)),
             Some("task") => Self::Task(Arc::new(decode(&key, value)?)),
             Some("connection") => Self::Connection(Arc::new(decode(&key, value)?)),
             Some("api-destination") => Self::Destination(Arc::new(decode(&key, value)?)),

@@ -24,6 +24,7 @@ use crate::watchers::Watchers;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use longshore_ecs_api::events::EventsOperation;
+use longshore_ecs_api::scheduler::SchedulerOperation;
 use longshore_ecs_api::secrets::SecretsOperation;
 use longshore_ecs_api::ssm::SsmOperation;
 use longshore_ecs_api::{ApiError, Operation};
@@ -35,7 +36,7 @@ use longshore_store::Store;
 use secrecy::SecretString;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 /// Reports in one command at most, so that any store takes its changes as one batch.
 const REPORTS: usize = 64;
@@ -58,6 +59,8 @@ pub(crate) struct Inner {
     network_watchers: Watchers,
     /// Services that wait for their controller.
     pub(crate) service_wakes: Wakes,
+    /// Pokes whoever waits for what is due next.
+    pub(crate) due_wakes: Notify,
     applied: Applied,
     /// Events for followers.
     pub(crate) feed: Feed,
@@ -119,6 +122,7 @@ impl Core {
             watchers: Watchers::default(),
             network_watchers: Watchers::default(),
             service_wakes: Wakes::default(),
+            due_wakes: Notify::new(),
             applied: Applied::default(),
             feed: Feed::default(),
             deliveries: tokio::sync::Notify::new(),
@@ -192,6 +196,14 @@ impl Core {
     /// What the client is told.
     pub async fn secrets(&self, caller: &Caller, op: SecretsOperation, body: Bytes) -> Result<Bytes, ApiError> {
         ops::secrets(self, caller, op, &body).await
+    }
+
+    /// Does an operation of EventBridge Scheduler, of all its members as one JSON object.
+    ///
+    /// # Errors
+    /// What the client is told.
+    pub async fn scheduler(&self, caller: &Caller, op: SchedulerOperation, body: Bytes) -> Result<Bytes, ApiError> {
+        ops::scheduler(self, caller, op, &body).await
     }
 
     /// Does an operation of EventBridge: rules, targets, webhooks, events.
@@ -485,6 +497,9 @@ impl Inner {
         let state = Arc::new(state);
         self.state.store(Arc::clone(&state));
         self.service_wakes.wake(touched);
+        if touched.dues {
+            self.due_wakes.notify_one();
+        }
         if touched.deliveries {
             self.deliveries.notify_one();
         }

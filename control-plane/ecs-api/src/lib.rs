@@ -9,6 +9,7 @@ mod error;
 pub mod events;
 pub mod logs;
 mod parse;
+pub mod scheduler;
 pub mod secrets;
 pub mod ssm;
 mod wire;

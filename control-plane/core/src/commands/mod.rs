@@ -5,6 +5,7 @@ mod attributes;
 mod cluster;
 mod definition;
 mod disk;
+mod firing;
 mod group;
 mod instance;
 mod network;
@@ -14,6 +15,7 @@ mod pins;
 mod place;
 mod report;
 mod rule;
+mod schedule;
 mod secret;
 mod service;
 mod session;
@@ -28,6 +30,7 @@ pub(crate) use attributes::{AttributeChange, ChangeAttributes};
 pub(crate) use cluster::{ClusterUpdate, CreateCluster, DeleteCluster, UpdateCluster};
 pub(crate) use definition::{DeleteDefinitions, DeregisterDefinition, RegisterDefinition};
 pub(crate) use disk::TakeDiskStatus;
+pub(crate) use firing::{DecideFiring, Decided, DropFiring, FailFiring, FireRule, Fired, StartFiring, Tried};
 pub(crate) use group::{
     ChangeNetworkTags, ChangeRules, CreateGroup, DeleteGroup, NetworkTagged, NewRule, RuleChange, RuleEdit, TagsOff,
 };
@@ -41,6 +44,10 @@ pub(crate) use place::{
 };
 pub(crate) use report::{REASON_MAX, Report};
 pub(crate) use rule::{DeleteRule, PutRule, PutTargets, RemoveTargets, SetRuleState, TagRule, new_rule, no_rule};
+pub(crate) use schedule::{
+    CreateSchedule, CreateScheduleGroup, DeleteSchedule, DeleteScheduleGroup, EmptyScheduleGroup, TagScheduleGroup,
+    UpdateSchedule, no_group as no_schedule_group, no_schedule,
+};
 pub(crate) use secret::{
     CreateSecret, DeleteSecret, Found, RestoreSecret, UpdateSecret, invalid_request, marked, not_found,
 };

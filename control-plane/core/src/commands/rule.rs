@@ -26,17 +26,28 @@ impl Command for PutRule {
 
     fn apply(self, tx: &mut Tx<'_>) -> Result<Arc<Rule>, ApiError> {
         let now = tx.now;
-        let rule = match tx.state().rule(&self.rule.key).map(|rule| &rule.record) {
+        let old = tx.state().rule(&self.rule.key).map(|rule| Arc::clone(&rule.record));
+        let mut rule = match &old {
             Some(old) => Rule {
                 targets: old.targets.clone(),
                 tags: old.tags.clone(),
                 created_at: old.created_at,
                 changed_at: now,
+                anchor: old.anchor,
+                next: old.next,
                 ..self.rule
             },
             None if tx.state().rules_of(&self.rule.key.region, "").count() >= MAX_RULES => return Err(limit()),
             None => Rule { created_at: now, changed_at: now, ..self.rule },
         };
+        // Who says the same once more moves nothing.
+        let same_schedule = old.as_ref().is_some_and(|old| old.schedule == rule.schedule);
+        if !same_schedule {
+            rule.anchor = now;
+        }
+        if !same_schedule || old.is_some_and(|old| old.enabled != rule.enabled) {
+            rule.next = rule.next_after(now);
+        }
         let rule = Arc::new(rule);
         tx.change(Change::Rule(Arc::clone(&rule)));
         Ok(rule)
@@ -57,7 +68,8 @@ impl Command for SetRuleState {
     fn apply(self, tx: &mut Tx<'_>) -> Result<(), ApiError> {
         let old = found(tx, &self.key)?;
         if old.enabled != self.enabled {
-            let rule = Rule { enabled: self.enabled, changed_at: tx.now, ..(*old).clone() };
+            let mut rule = Rule { enabled: self.enabled, changed_at: tx.now, ..(*old).clone() };
+            rule.next = rule.next_after(tx.now);
             tx.change(Change::Rule(Arc::new(rule)));
         }
         Ok(())
@@ -211,6 +223,8 @@ pub(crate) fn new_rule(key: RuleKey) -> Rule {
         tags: Tags::new(),
         created_at: at,
         changed_at: at,
+        anchor: at,
+        next: None,
         targets: Vec::new(),
     }
 }

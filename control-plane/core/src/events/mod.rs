@@ -28,7 +28,7 @@ pub(crate) use webhook::owner;
 
 use crate::change::Change;
 use crate::command::Tx;
-use crate::records::{Instance, OutboxEvent, Service, ServiceEvent, Task};
+use crate::records::{Instance, OutboxEvent, Rule, Service, ServiceEvent, Task};
 use crate::state::State;
 use aws_lc_rs::digest::{SHA256, digest};
 use longshore_model::{AccountId, Region, Timestamp};
@@ -127,6 +127,12 @@ pub(crate) fn news(state: &State, change: &Change, followed: bool) -> Option<New
         | Change::ForgetTask(_)
         | Change::ClientToken(_)
         | Change::ForgetClientToken(_)
+        | Change::ScheduleGroup(_)
+        | Change::ForgetScheduleGroup(_)
+        | Change::Schedule(_)
+        | Change::ForgetSchedule(_)
+        | Change::Firing(_)
+        | Change::ForgetFiring(_)
         | Change::Connection(_)
         | Change::ForgetConnection(_)
         | Change::Destination(_)
@@ -178,6 +184,30 @@ pub(crate) fn publish(tx: &mut Tx<'_>, account: &AccountId, event: &Event) {
     }
     if tx.followed() {
         tx.told(Told { region: event.region.clone(), body: Arc::new(body) });
+    }
+}
+
+/// Gives the targets of a rule the event of its schedule's firing at `at`, and followers.
+pub(crate) fn scheduled(tx: &mut Tx<'_>, rule: &Rule, at: Timestamp) {
+    let Some(account) = tx.state().account().map(|account| account.id.clone()) else { return };
+    let arn = rule.arn(&account);
+    let event = Event {
+        id: event_id(&format!("{arn} at {}", at.millis())),
+        at,
+        region: rule.key.region.clone(),
+        source: "aws.events".to_owned(),
+        detail_type: "Scheduled Event".to_owned(),
+        resources: vec![arn],
+        detail: json!({}),
+    };
+    let body = event.body(&account);
+    let to: Vec<_> = rule.target_keys().collect();
+    if !to.is_empty() {
+        // Its age counts from when it should have been.
+        tx.send(OutboxEvent { id: event.id, at, body: body.to_string().into(), to });
+    }
+    if tx.followed() {
+        tx.told(Told { region: event.region, body: Arc::new(body) });
     }
 }
 

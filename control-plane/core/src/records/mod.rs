@@ -13,6 +13,7 @@ mod instance;
 mod network;
 mod pins;
 mod rule;
+mod schedule;
 mod secret;
 mod service;
 mod setting;
@@ -29,6 +30,10 @@ pub use instance::{Connection, Instance, InstanceStatus};
 pub use network::{Direction, HostLeases, Network, SecurityGroup, SecurityGroupRule};
 pub use pins::{ImagePins, PinKey};
 pub use rule::{GivenUp, Outbox, OutboxEvent, Rule, RuleKey, RuleTarget, TargetKey, TargetProgress};
+pub use schedule::{
+    DEFAULT_GROUP, DEFAULT_ZONE, Firing, FiringKey, FiringOutcome, LastFiring, Schedule, ScheduleGroup,
+    ScheduleGroupKey, ScheduleKey, ScheduleSettings,
+};
 pub use secret::{RetiredVersion, Secret, SecretKey, SecretVersion};
 pub use service::{
     RolloutState, SchedulingStrategy, Service, ServiceDeployment, ServiceEvent, ServiceKey, ServiceRevision,

@@ -3,6 +3,7 @@
 use crate::records::Tags;
 use longshore_ecs_api::events::EventTarget;
 use longshore_model::{AccountId, Region, Timestamp};
+use longshore_schedule::{Dialect, Expression, Timing, Zone};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -41,6 +42,12 @@ pub struct Rule {
     pub created_at: Timestamp,
     /// When PutRule, EnableRule or DisableRule changed it last.
     pub changed_at: Timestamp,
+    /// Where a rate counts from: when the schedule was set.
+    #[serde(default)]
+    pub anchor: Timestamp,
+    /// The firing of its schedule that is decided next; absent when there is none, or it is not enabled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Timestamp>,
     /// Where its events go, by id in the order in which they were added.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<RuleTarget>,
@@ -51,6 +58,14 @@ impl Rule {
     #[must_use]
     pub fn arn(&self, account: &AccountId) -> String {
         self.key.arn(account)
+    }
+
+    /// The first firing of its schedule after `after`, if it is enabled. Times are UTC, as all of a rule's are.
+    #[must_use]
+    pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
+        let text = self.schedule.as_deref().filter(|_| self.enabled)?;
+        let expression = Expression::parse(text, Dialect::Rules).ok()?;
+        Timing { expression, zone: Zone::UTC, anchor: self.anchor, start: None, end: None }.next(after)
     }
 
     /// The target of that id.

@@ -10,6 +10,7 @@ mod host;
 mod network;
 mod pins;
 mod rules;
+mod schedule;
 mod service;
 mod sets;
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub use cluster::{ClusterState, TaskCounts};
 pub use host::HostState;
 pub(crate) use network::{CAPABILITY, Networking, wants_lease};
 pub(crate) use rules::Queue;
+pub(crate) use schedule::Due;
 pub(crate) use service::ServiceState;
 pub(crate) use sets::{Grave, TaskSet};
 pub use view::NetworkView;
@@ -62,6 +64,7 @@ pub struct State {
     doomed_definitions: OrdSet<DefinitionKey>,
     services: service::Services,
     rules: rules::Rules,
+    schedules: schedule::Schedules,
     tasks: HashMap<TaskId, Arc<Task>>,
     pins: pins::Pins,
     task_sets: HashMap<(TaskSet, DesiredStatus), OrdSet<TaskId>>,
@@ -89,6 +92,8 @@ pub(crate) struct Touched {
     pub(crate) rooms: BTreeSet<ClusterKey>,
     /// There may be something to deliver.
     pub(crate) deliveries: bool,
+    /// What is due next may be something else now.
+    pub(crate) dues: bool,
 }
 
 impl<'a> FromIterator<&'a Self> for Touched {
@@ -101,6 +106,7 @@ impl<'a> FromIterator<&'a Self> for Touched {
             sum.services.extend(one.services.iter().cloned());
             sum.rooms.extend(one.rooms.iter().cloned());
             sum.deliveries |= one.deliveries;
+            sum.dues |= one.dues;
         }
         sum
     }

@@ -4,7 +4,7 @@ use crate::records::{
     ApiDestination, HookConnection as Connection, HookKey, Outbox, OutboxEvent, Rule, RuleKey, TargetKey,
     TargetProgress,
 };
-use crate::state::{State, Touched};
+use crate::state::{Due, State, Touched};
 use imbl::{OrdMap, OrdSet};
 use longshore_model::Region;
 use longshore_pattern::Pattern;
@@ -127,7 +127,7 @@ impl State {
         self.rules.finished.iter().copied()
     }
 
-    pub(super) fn put_rule(&mut self, record: &Arc<Rule>) {
+    pub(super) fn put_rule(&mut self, record: &Arc<Rule>, touched: &mut Touched) {
         let text = record.pattern.as_deref().filter(|_| record.enabled);
         let pattern = text.and_then(|text| {
             let read = Pattern::parse(text);
@@ -137,11 +137,14 @@ impl State {
         self.rules.asking += usize::from(pattern.is_some());
         let new = Arc::new(RuleState { record: Arc::clone(record), pattern });
         let old = self.rules.rules.insert(record.key.clone(), new);
+        let was_due = old.as_ref().and_then(|old| old.record.next);
         self.rules.asking -= usize::from(old.is_some_and(|old| old.pattern.is_some()));
+        self.move_due(was_due, record.next, || Due::Rule(record.key.clone()), touched);
     }
 
-    pub(super) fn forget_rule(&mut self, key: &RuleKey) {
+    pub(super) fn forget_rule(&mut self, key: &RuleKey, touched: &mut Touched) {
         let old = self.rules.rules.remove(key);
+        self.move_due(old.as_ref().and_then(|old| old.record.next), None, || Due::Rule(key.clone()), touched);
         self.rules.asking -= usize::from(old.is_some_and(|old| old.pattern.is_some()));
     }
 

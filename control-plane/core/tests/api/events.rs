@@ -7,7 +7,7 @@ use longshore_ecs_api::events::EventsOperation as Events;
 use longshore_model::{TaskStatus, Timestamp};
 use longshore_store::{KeyRange, Limits, MemoryStore, Store};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -629,4 +629,66 @@ async fn what_is_wrong_is_refused_and_changes_nothing() {
     let event = json!({"id": "1", "account": "1", "source": "s", "time": "t", "region": "r", "resources": [], "detail-type": "d"});
     let request = json!({"EventPattern": r#"{"source": ["s"]}"#, "Event": event.to_string()});
     assert_eq!(world.events(Events::TestEventPattern, request).await.unwrap(), json!({"Result": true}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_fires_by_the_clock_and_nothing_of_it_is_lost_or_made_up() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    // 2026-03-28T00:00:20Z.
+    let clock = TestClock::running(1_774_656_020_000);
+    let mut world = World::with(FaultyStore::new(MemoryStore::new()), clock, CoreConfig::default()).await;
+    let fake = Fake::default();
+    let mut dispatcher = dispatch(&world, &fake);
+    let hook = world.webhook().await;
+    let rule = |name: &str, expression: &str| json!({"Name": name, "ScheduleExpression": expression});
+    for (name, expression) in [("cron", "cron(0/10 * * * ? *)"), ("rate", "rate(25 minutes)"), ("off", "rate(1 hour)")] {
+        world.events(Events::PutRule, rule(name, expression)).await.unwrap();
+        let targets = json!([{"Id": "1", "Arn": hook}]);
+        world.events(Events::PutTargets, json!({"Rule": name, "Targets": targets})).await.unwrap();
+    }
+    for text in ["rate(1 minutes)", "cron(0 1 * * * *)", "at(2027-01-01T00:00:00)"] {
+        let error = world.events(Events::PutRule, rule("cron", text)).await.unwrap_err();
+        assert!(error.starts_with("ValidationException: Parameter ScheduleExpression is not valid."), "{error}");
+    }
+    world.events(Events::DisableRule, json!({"Name": "off"})).await.unwrap();
+    // Killed just as it fires, each time at another place; and away for a while once.
+    for steps in 0..12 {
+        let millis = 600_000 - longshore_core::Clock::now(&*world.clock).millis().rem_euclid(600_000);
+        tokio::time::sleep(Duration::from_millis(millis as u64)).await;
+        for _ in 0..steps * 3 {
+            tokio::task::yield_now().await;
+        }
+        dispatcher.abort();
+        world.halt();
+        if steps == 6 {
+            tokio::time::sleep(MINUTE * 35).await;
+        }
+        // Who says the same once more moves nothing.
+        world = world.reopen().await;
+        dispatcher = dispatch(&world, &fake);
+        world.events(Events::PutRule, rule("rate", "rate(25 minutes)")).await.unwrap();
+    }
+    let end = longshore_core::Clock::now(&*world.clock);
+    tokio::time::sleep(MINUTE).await;
+    let mut of_rule: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    for event in fake.taken() {
+        assert_eq!((&event["source"], &event["detail-type"]), (&json!("aws.events"), &json!("Scheduled Event")));
+        assert_eq!((&event["version"], &event["detail"], &event["region"]), (&json!("0"), &json!({}), &json!("lab")));
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let ids = of_rule.entry(text(&event["resources"][0])).or_default();
+        let (time, id) = (text(&event["time"]), text(&event["id"]));
+        assert!(ids.insert(time, id.clone()).is_none_or(|before| before == id), "one id for one firing");
+    }
+    let times = |name: &str| {
+        let ids = &of_rule[&format!("arn:aws:events:lab:123456789012:rule/{name}")];
+        assert_eq!(ids.values().collect::<BTreeSet<_>>().len(), ids.len());
+        ids.keys().cloned().collect::<Vec<_>>()
+    };
+    let every = |first: i64, every: Duration| {
+        let all = (0..).map(move |n| Timestamp::from_millis(first).after(every * n));
+        all.take_while(|at| *at <= end).map(|at| at.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(times("cron"), every(1_774_656_600_000, MINUTE * 10));
+    assert_eq!(times("rate"), every(1_774_656_020_000 + 25 * 60_000, MINUTE * 25));
+    assert_eq!(of_rule.len(), 2, "{of_rule:?}");
 }

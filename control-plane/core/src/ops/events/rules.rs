@@ -10,6 +10,7 @@ use longshore_ecs_api::events::{
 };
 use longshore_ecs_api::{ApiError, ErrorCode};
 use longshore_pattern::Pattern;
+use longshore_schedule::{Dialect, Expression};
 
 /// Members that an event must have for TestEventPattern (EventBridge).
 const MEMBERS: [&str; 7] = ["id", "account", "source", "time", "region", "resources", "detail-type"];
@@ -60,8 +61,7 @@ pub(super) fn read_pattern(text: &str) -> Result<Pattern, ApiError> {
 
 /// Whether a text says when a rule fires.
 fn check_schedule(text: &str) -> Result<(), ApiError> {
-    let known = ["rate(", "cron("].iter().any(|start| text.starts_with(start)) && text.ends_with(')');
-    if known { Ok(()) } else { Err(invalid("Parameter ScheduleExpression is not valid.")) }
+    Expression::parse(text, Dialect::Rules).map(drop).map_err(|error| invalid(error.to_string()))
 }
 
 fn shown(ctx: &Ctx<'_>, rule: &Rule) -> RuleResponse {
