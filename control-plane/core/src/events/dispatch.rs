@@ -43,6 +43,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 const LONGEST: Duration = Duration::from_secs(30);
 /// Characters of a reason that is kept.
 const MAX_REASON: usize = 512;
+/// How RunTask's error begins that says that the cluster has no hosts.
+const NO_HOSTS: &str = "No Container Instances were found";
 /// Characters of the `startedBy` of a rule's tasks (EventBridge).
 const MAX_STARTED_BY: usize = 36;
 
@@ -196,6 +198,8 @@ impl<C: Courier> Dispatcher<C> {
                 let answer = tokio::time::timeout(PATIENCE_TASK, run).await.map_err(late)?;
                 let answer = answer.map_err(|error| match error.status() {
                     500.. => Undelivered::Passing(error.to_string()),
+                    // ECS gives it the code of every wrong parameter; hosts may join.
+                    _ if error.message.starts_with(NO_HOSTS) => Undelivered::Passing(error.to_string()),
                     _ => Undelivered::Final(error.to_string()),
                 })?;
                 let failures = answer.failures.unwrap_or_default();

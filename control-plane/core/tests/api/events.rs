@@ -104,6 +104,19 @@ impl World {
         answer["Targets"][0]["Delivery"].clone()
     }
 
+    /// Waits until it fares so.
+    async fn until_delivery(&self, rule: &str, check: impl Fn(&Value) -> bool) -> Value {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        loop {
+            let shown = self.delivery(rule).await;
+            if check(&shown) {
+                return shown;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "timed out: {shown}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
     async fn say(&self, n: usize) {
         let entry = json!({"Source": "test", "DetailType": "said", "Detail": json!({"n": n}).to_string()});
         let answer = self.events(Events::PutEvents, json!({"Entries": [entry]})).await.unwrap();
@@ -184,15 +197,16 @@ async fn a_tasks_events_come_in_order_through_failures_and_restarts() {
     assert_eq!(detail["updatedAt"], "2023-11-14T22:13:20.000Z");
 
     // Nothing is left of what was delivered.
-    until("it is forgotten", || fake.taken().len() == taken.len()).await;
-    world.events(Events::ListRules, json!({})).await.unwrap();
-    assert_eq!(world.delivery("tasks").await["Waiting"], 0);
+    world.until_delivery("tasks", |shown| shown["Waiting"] == 0).await;
     assert_eq!(stored(&world, "outbox/").await, 0);
 }
 
 #[tokio::test]
 async fn services_hosts_and_deployments_tell_as_ecs_does() {
-    let world = World::new().await;
+    // What runs counts as healthy at once.
+    let config = CoreConfig { healthy_after: Duration::ZERO, ..CoreConfig::default() };
+    let store = FaultyStore::new(MemoryStore::new());
+    let world = World::with(store, Arc::new(TestClock::default()), config).await;
     world.cluster("default").await;
     let hook = world.webhook().await;
     let pattern = json!({"detail-type": [{"anything-but": "ECS Task State Change"}]});
@@ -211,6 +225,7 @@ async fn services_hosts_and_deployments_tell_as_ecs_does() {
     world.clock.advance(Duration::from_secs(60));
     agent.is(id, TaskStatus::Running).await;
     until("steady", || find(&named("SERVICE_STEADY_STATE")).is_some()).await;
+    until("complete", || find(&named("SERVICE_DEPLOYMENT_COMPLETED")).is_some()).await;
     let service = "arn:aws:ecs:lab:123456789012:service/default/web";
     let cluster = "arn:aws:ecs:lab:123456789012:cluster/default";
     for (name, detail_type, kind) in [
@@ -255,13 +270,7 @@ async fn what_cannot_be_delivered_is_tried_again_and_then_given_up() {
     let _dispatcher = dispatch(&world, &fake);
     world.say(1).await;
     until("one attempt", || fake.tried() == 1).await;
-    let shown = loop {
-        let shown = world.delivery("r").await;
-        if shown["Attempts"] == 1 {
-            break shown;
-        }
-        tokio::task::yield_now().await;
-    };
+    let shown = world.until_delivery("r", |shown| shown["Attempts"] == 1).await;
     assert_eq!(
         (&shown["LastError"], &shown["Waiting"], &shown["GivenUp"]),
         (&json!("it is away"), &json!(1), &json!(0))
@@ -273,8 +282,7 @@ async fn what_cannot_be_delivered_is_tried_again_and_then_given_up() {
     world.say(3).await;
     until("the last attempt of the first, and one of the second", || fake.tried() == 3).await;
     assert_eq!(numbers(&fake.look(|outside| outside.tried.clone())), [1, 1, 2]);
-    let shown = world.delivery("r").await;
-    assert_eq!(shown["GivenUp"], 1, "{shown}");
+    let shown = world.until_delivery("r", |shown| shown["GivenUp"] == 1 && shown["Attempts"] == 1).await;
     assert_eq!(shown["LastGivenUp"]["Reason"], "it was tried 2 times; it is away");
 
     // An answer that is final is not tried again.
@@ -292,29 +300,20 @@ async fn what_cannot_be_delivered_is_tried_again_and_then_given_up() {
     let before = fake.tried();
     world.say(6).await;
     until("an attempt", || fake.tried() > before).await;
-    until("it is recorded", || stored_failure(&world)).await;
+    world.until_delivery("r", |shown| shown["Attempts"] == 1).await;
     world.clock.advance(Duration::from_secs(3600));
     fake.refuse(None);
     world.say(7).await;
     until("the newer one is taken", || numbers(&fake.taken()) == [5, 7]).await;
-    let shown = world.delivery("r").await;
+    let shown = world.until_delivery("r", |shown| shown["Waiting"] == 0).await;
     assert_eq!((&shown["GivenUp"], &shown["LastGivenUp"]["Reason"]), (&json!(5), &json!("it is too old; it is away")));
-}
-
-/// Whether the owner has published that an attempt failed.
-fn stored_failure(world: &World) -> bool {
-    let core = world.core.clone();
-    let request = json!({"Rule": "r"}).to_string();
-    let answer = futures::executor::block_on(core.events(&caller("lab"), Events::ListTargetsByRule, request.into()));
-    let answer: Value = serde_json::from_slice(&answer.unwrap()).unwrap();
-    answer["Targets"][0]["Delivery"]["Attempts"] == 1
 }
 
 #[tokio::test]
 async fn a_target_that_takes_nothing_costs_a_bounded_store() {
     let world = World::new().await;
-    let hook = world.webhook().await;
-    world.rule("r", json!({"source": ["test"]}), json!({"Id": "1", "Arn": hook})).await;
+    let logs = "arn:aws:logs:lab:123456789012:log-group:g";
+    world.rule("r", json!({"source": ["test"]}), json!({"Id": "1", "Arn": logs})).await;
     let entry = |n: usize| json!({"Source": "test", "DetailType": "said", "Detail": json!({"n": n}).to_string()});
     for batch in 0..230 {
         let entries: Vec<Value> = (0..10).map(|n| entry(batch * 10 + n)).collect();
@@ -327,11 +326,12 @@ async fn a_target_that_takes_nothing_costs_a_bounded_store() {
     let world = world.reopen().await;
     assert_eq!(world.delivery("r").await, shown);
     let fake = Fake::default();
-    let _dispatcher = dispatch(&world, &fake);
-    until("the newest are taken", || fake.taken().len() == 2048).await;
-    assert_eq!(numbers(&fake.taken()), (252..2300).collect::<Vec<_>>());
+    let dispatcher = dispatch(&world, &fake);
+    world.until_delivery("r", |shown| shown["Waiting"] == 0).await;
+    let logged: Vec<Value> = fake.look(|outside| outside.logged.iter().map(|(_, event)| event.clone()).collect());
+    assert_eq!(numbers(&logged), (252..2300).collect::<Vec<_>>());
     // A target that is removed takes with it what waits.
-    fake.refuse(passing());
+    dispatcher.abort();
     world.say(9).await;
     world.events(Events::RemoveTargets, json!({"Rule": "r", "Ids": ["1"]})).await.unwrap();
     assert_eq!((stored(&world, "outbox/").await, stored(&world, "delivery/").await), (0, 0));
@@ -357,16 +357,7 @@ async fn tasks_and_log_groups_are_targets() {
     let (stream, line) = fake.look(|outside| outside.logged[0].clone());
     assert_eq!((stream.as_str(), &line["detail"]["n"]), ("/aws/events/all log/l", &json!(7)));
     // There is no place for the task yet.
-    loop {
-        let shown = world.delivery("run.it").await;
-        if shown["LastError"]
-            .as_str()
-            .is_some_and(|why| why.contains("No Container Instances") || why.contains("place"))
-        {
-            break;
-        }
-        tokio::task::yield_now().await;
-    }
+    world.until_delivery("run.it", |shown| shown["LastError"].is_string()).await;
     let agent = world.host("default", facts(2048, 2048)).await;
     world.clock.advance(Duration::from_secs(300));
     world.say(8).await;
