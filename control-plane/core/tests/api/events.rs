@@ -675,8 +675,8 @@ async fn a_rule_fires_by_the_clock_and_nothing_of_it_is_lost_or_made_up() {
         dispatcher = dispatch(&world, &fake);
         world.events(Events::PutRule, rule("rate", "rate(25 minutes)")).await.unwrap();
     }
-    let end = longshore_core::Clock::now(&*world.clock);
     tokio::time::sleep(MINUTE).await;
+    let end = longshore_core::Clock::now(&*world.clock);
     let mut of_rule: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     for event in fake.taken() {
         assert_eq!((&event["source"], &event["detail-type"]), (&json!("aws.events"), &json!("Scheduled Event")));
