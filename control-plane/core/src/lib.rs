@@ -57,5 +57,5 @@ pub use registry::{CredentialsError, RegistryCredentials};
 pub use render::render;
 pub use seal::{SealingKey, UnsealError};
 pub use services::Controller;
-pub use state::{ClusterState, Family, HostState, NetworkView, State, TaskCounts};
+pub use state::{ClusterState, Family, HostState, NetworkView, ServiceState, State, TaskCounts};
 pub use token::{JoinToken, TokenError, TokenHash};
