@@ -1,0 +1,83 @@
+//! Seeds, in parts that run beside each other.
+
+use longshore_fleet::{check, run, show_log};
+
+/// Seeds in all, unless `LONGSHORE_SEEDS` says otherwise.
+const SEEDS: u64 = 1000;
+/// The tests below that share them.
+const PARTS: u64 = 8;
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
+    Some(text.parse().unwrap_or_else(|error| panic!("{name} is `{text}`, which is no number: {error}")))
+}
+
+fn part(part: u64) {
+    let each = number("LONGSHORE_SEEDS").unwrap_or(SEEDS).div_ceil(PARTS);
+    check(part * each..(part + 1) * each);
+}
+
+#[test]
+fn part_0() {
+    part(0);
+}
+
+#[test]
+fn part_1() {
+    part(1);
+}
+
+#[test]
+fn part_2() {
+    part(2);
+}
+
+#[test]
+fn part_3() {
+    part(3);
+}
+
+#[test]
+fn part_4() {
+    part(4);
+}
+
+#[test]
+fn part_5() {
+    part(5);
+}
+
+#[test]
+fn part_6() {
+    part(6);
+}
+
+#[test]
+fn part_7() {
+    part(7);
+}
+
+#[test]
+fn one_seed_twice_is_the_same_run() {
+    for seed in 0..15 {
+        let (first, second) = (run(seed, false), run(seed, false));
+        assert_eq!((first.sum, first.lines), (second.sum, second.lines), "{first}\n\nand again\n\n{second}");
+    }
+    assert_ne!(run(1, false).sum, run(2, false).sum, "another seed is another run");
+}
+
+/// `LONGSHORE_SEED=N` runs that seed and prints all that happens, and with `LONGSHORE_LOG=debug` the product's log
+/// between the lines; without a seed, seed 0 runs quietly.
+#[test]
+fn replay() {
+    match number("LONGSHORE_SEED") {
+        Some(seed) => {
+            if let Ok(filter) = std::env::var("LONGSHORE_LOG") {
+                show_log(&filter);
+            }
+            let outcome = run(seed, true);
+            assert!(outcome.wrong.is_none(), "{outcome}");
+        }
+        None => check([0]),
+    }
+}
