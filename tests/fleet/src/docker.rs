@@ -8,7 +8,7 @@ use crate::trace::Trace;
 use longshore_agent::engine::Hint;
 use longshore_agent::engine::drivers::CreateRequest;
 use longshore_model::{ContainerName, TaskId, Timestamp};
-use longshore_plan::{Failure, Halt, ResolvedPort, RunState, Supervise};
+use longshore_plan::{Creation, Failure, Halt, ResolvedPort, RunState, Supervise};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -136,7 +136,7 @@ impl Docker {
         }
     }
 
-    pub(crate) fn make(&self, engine: &mut Engine, request: &CreateRequest) -> Result<String, Failure> {
+    pub(crate) fn make(&self, engine: &mut Engine, request: &CreateRequest) -> Result<Creation, Failure> {
         let spec = &request.spec.containers[request.index];
         let key = (request.spec.id, spec.name.clone());
         if engine.containers.contains_key(&key) {
@@ -160,7 +160,7 @@ impl Docker {
         };
         self.trace.say(format_args!("{}: created {}/{} as {id}", self.host, key.0, key.1));
         engine.containers.insert(key, made);
-        Ok(id)
+        Ok(Creation { id, warnings: Vec::new() })
     }
 
     /// The container's process begins.

@@ -10,7 +10,7 @@ use longshore_agent::engine::drivers::{
 use longshore_agent::ledger::{Changes, Definition, Loaded, SaveError, SavedTask};
 use longshore_agent::ports::{Hold, HoldPorts};
 use longshore_model::{ContainerName, EniId, EnvVar, Generation, TaskId, TaskSpec, VolumeSpec};
-use longshore_plan::{Failure, Halt, Inspected, Interface, PortKey, RunState, Sighting, TaskRecord};
+use longshore_plan::{Creation, Failure, Halt, Inspected, Interface, PortKey, RunState, Sighting, TaskRecord};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -57,7 +57,7 @@ impl Containers for Reach {
         self.0.ask(Some((task, container.clone())), look).await
     }
 
-    async fn create(&self, request: &CreateRequest) -> Result<String, Failure> {
+    async fn create(&self, request: &CreateRequest) -> Result<Creation, Failure> {
         let request = request.clone();
         self.0.ask(None, move |docker, engine| docker.make(engine, &request)).await
     }

@@ -161,6 +161,13 @@ async fn story(world: Arc<World>) -> Result<(), String> {
     tokio::spawn(troubles::run(Arc::clone(&world)));
     tokio::time::sleep(world.plan.length).await;
 
+    if world.dice.chance(700)
+        && let Some(process) = world.control()
+    {
+        // The last of the troubles: what was seen by then is there after it.
+        process.fuse.light(2);
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
     world.heal();
     within(PATIENCE, async {
         while world.is_busy() {

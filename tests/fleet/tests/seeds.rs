@@ -5,7 +5,7 @@ use longshore_fleet::{check, run, show_log};
 /// Seeds in all, unless `LONGSHORE_SEEDS` says otherwise.
 const SEEDS: u64 = 1000;
 /// The tests below that share them.
-const PARTS: u64 = 8;
+const PARTS: u64 = 16;
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
@@ -17,44 +17,32 @@ fn part(part: u64) {
     check(part * each..(part + 1) * each);
 }
 
-#[test]
-fn part_0() {
-    part(0);
+macro_rules! parts {
+    ($($name:ident = $part:literal,)*) => {
+        $(#[test]
+        fn $name() {
+            part($part);
+        })*
+    };
 }
 
-#[test]
-fn part_1() {
-    part(1);
-}
-
-#[test]
-fn part_2() {
-    part(2);
-}
-
-#[test]
-fn part_3() {
-    part(3);
-}
-
-#[test]
-fn part_4() {
-    part(4);
-}
-
-#[test]
-fn part_5() {
-    part(5);
-}
-
-#[test]
-fn part_6() {
-    part(6);
-}
-
-#[test]
-fn part_7() {
-    part(7);
+parts! {
+    part_00 = 0,
+    part_01 = 1,
+    part_02 = 2,
+    part_03 = 3,
+    part_04 = 4,
+    part_05 = 5,
+    part_06 = 6,
+    part_07 = 7,
+    part_08 = 8,
+    part_09 = 9,
+    part_10 = 10,
+    part_11 = 11,
+    part_12 = 12,
+    part_13 = 13,
+    part_14 = 14,
+    part_15 = 15,
 }
 
 #[test]
