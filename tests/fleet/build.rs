@@ -1,4 +1,4 @@
-//! Lets the test binaries' own `getrandom` stand before the C library's, also for who looks it up by name.
+//! Lets the test binary's own `getrandom` stand before the C library's, also for who looks it up by name.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

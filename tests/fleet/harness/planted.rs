@@ -1,6 +1,7 @@
 //! The simulation finds bugs: each one that can be planted, within so many seeds.
 
-use longshore_fleet::{Bug, run_planted};
+use crate::run::run_planted;
+use longshore_model::planted::Bug;
 
 /// Seeds that a bug may take to be found, several times as many as it took when this was written.
 const SEEDS: u64 = 150;

@@ -26,17 +26,17 @@ const PATIENCE: Duration = Duration::from_secs(200);
 
 /// What a run came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// The run.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// A sum over everything that happened, in order.
-    pub sum: u64,
+    pub(crate) sum: u64,
     /// How many things happened.
-    pub lines: u64,
+    pub(crate) lines: u64,
     /// What was wrong; nothing if absent.
-    pub wrong: Option<String>,
+    pub(crate) wrong: Option<String>,
     /// The last of what happened.
-    pub trace: Vec<String>,
+    pub(crate) trace: Vec<String>,
 }
 
 impl std::fmt::Display for Outcome {
@@ -51,7 +51,7 @@ impl std::fmt::Display for Outcome {
                 writeln!(f, "seed {seed}: {wrong}")?;
                 writeln!(
                     f,
-                    "again: LONGSHORE_SEED={seed} cargo nextest run -p longshore-fleet -E 'test(=replay)' --no-capture"
+                    "again: LONGSHORE_SEED={seed} cargo nextest run -p longshore-fleet -E 'test(=seeds::replay)' --no-capture"
                 )
             }
         }
@@ -60,13 +60,13 @@ impl std::fmt::Display for Outcome {
 
 /// Runs a seed, on a thread of its own. With `echo`, all that happens is printed at once.
 #[must_use]
-pub fn run(seed: u64, echo: bool) -> Outcome {
+pub(crate) fn run(seed: u64, echo: bool) -> Outcome {
     run_with(seed, echo, None)
 }
 
 /// The same of a product with a bug in it.
 #[must_use]
-pub fn run_planted(seed: u64, bug: Bug) -> Outcome {
+pub(crate) fn run_planted(seed: u64, bug: Bug) -> Outcome {
     run_with(seed, false, Some(bug))
 }
 

@@ -1,6 +1,7 @@
 //! Seeds, in parts that run beside each other.
 
-use longshore_fleet::{check, run, show_log};
+use crate::run::run;
+use crate::{check, show_log};
 
 /// Seeds in all, unless `LONGSHORE_SEEDS` says otherwise.
 const SEEDS: u64 = 1000;
