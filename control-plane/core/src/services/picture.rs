@@ -57,6 +57,7 @@ pub(super) fn picture(
         deployments: deployments.collect(),
         tasks: tasks.iter().map(|task| task_picture(state, service, task)).collect(),
         unplaced,
+        rebalance: longshore_rollout::Rebalance::Off,
     }
 }
 
