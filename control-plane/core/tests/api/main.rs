@@ -10,6 +10,8 @@ mod exec;
 mod images;
 mod instances;
 mod network;
+mod placement;
+mod pools;
 mod secrets;
 mod services;
 mod specs;
