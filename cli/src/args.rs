@@ -15,6 +15,7 @@ Examples:
   longshore run web --count 2 --wait          run two tasks and wait until they run
   longshore run job --wait=stopped -- sh -c 'exit 3'
   longshore ps                                what runs, where, on which ports
+  longshore why web                           why a service has not all of its tasks
   longshore logs -f 3f2a                      what a task prints, as it does
   longshore events --follow                   what happens to tasks, hosts and services, as it does
   longshore exec 3f2a sh                      a shell in a task's container
@@ -97,6 +98,8 @@ pub(crate) enum Command {
     Describe(DescribeArgs),
     /// Stop tasks
     Stop(StopArgs),
+    /// Say why a service has not the tasks that it should have, host by host
+    Why(WhyArgs),
     /// Print what a task's containers printed, wherever it runs
     Logs(LogsArgs),
     /// Print what happens as it does, or how the deliveries of rules fare
@@ -407,6 +410,18 @@ pub(crate) struct StopArgs {
     /// Wait until they are over
     #[arg(long)]
     pub(crate) wait: bool,
+}
+
+/// `longshore why …`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Says what the service's events say of it, and what RunTask would answer for each host that takes none of its tasks.
+
+Example:
+  longshore why web")]
+pub(crate) struct WhyArgs {
+    /// The service's name or ARN
+    pub(crate) service: String,
 }
 
 /// `longshore logs …`

@@ -20,6 +20,7 @@ mod stream;
 
 pub use peer::{Connection, ControlMessages, OpenError, Peer};
 
+use crate::contact::Contacts;
 use crate::identity::IdentityHandle;
 use crate::network::SessionLink;
 use backoff::Backoff;
@@ -126,6 +127,8 @@ pub struct SessionInputs {
     pub figures: Arc<SessionFigures>,
     /// Takes commands to execute in containers.
     pub exec: mpsc::Sender<ExecOrder>,
+    /// Takes when what was acknowledged was sent.
+    pub contacts: Arc<Contacts>,
 }
 
 /// How a session behaves in time.

@@ -17,7 +17,8 @@ use crate::owner::{OwnerTask, QUEUE};
 use crate::page::PageKey;
 use crate::render::render;
 use crate::seal::SealingKey;
-use crate::services::Wakes;
+use crate::services::lost::{Silences, Watch};
+use crate::services::{Fencing, Looking, Wakes};
 use crate::state::{HostState, NetworkView, State, Touched};
 use crate::token::JoinToken;
 use crate::watchers::Watchers;
@@ -67,10 +68,26 @@ pub(crate) struct Inner {
     /// Says that there may be something to deliver.
     pub(crate) deliveries: tokio::sync::Notify,
     pub(crate) health: Health,
+    /// Since when hosts are silent.
+    pub(crate) silences: Silences,
     pub(crate) execs: Execs,
     queue: mpsc::Sender<Box<dyn Waiting>>,
     pub(crate) sealing_key: SealingKey,
     page_key: PageKey,
+}
+
+impl Inner {
+    /// What services are looked at with; `unplaced` is whether a service's last tasks found no place.
+    pub(crate) fn looking(&self, unplaced: bool) -> Looking<'_> {
+        let CoreConfig { losses, lease, healthy_after, .. } = &self.config;
+        let watch = Watch { losses, lease: *lease, silences: &self.silences, ticks: self.clock.ticks() };
+        Looking { watch, healthy_after: *healthy_after, unplaced }
+    }
+
+    /// When cut-off agents stop tasks that must not run twice.
+    pub(crate) const fn fencing(&self) -> Fencing {
+        Fencing { lease: self.config.lease, grace: self.config.losses.fence_grace }
+    }
 }
 
 /// The root access key, which `main` writes to a file that only root can read. `Debug` does not show its secret.
@@ -127,6 +144,7 @@ impl Core {
             feed: Feed::default(),
             deliveries: tokio::sync::Notify::new(),
             health: Health::default(),
+            silences: Silences::default(),
             execs: Execs::default(),
             queue: sender,
             page_key: PageKey::new(&sealing_key),

@@ -1,6 +1,7 @@
 //! The one clock of a run: tokio's, which stands still while anybody has something to do.
 
 use longshore_model::Timestamp;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// When every run begins, in wall-clock time.
@@ -25,6 +26,10 @@ impl Clock {
 impl longshore_core::Clock for Clock {
     fn now(&self) -> Timestamp {
         self.time()
+    }
+
+    fn ticks(&self) -> Duration {
+        self.0.elapsed()
     }
 }
 

@@ -7,6 +7,7 @@ use crate::mortal::{Fuse, Mortal};
 use crate::net::{Link, SimPeer};
 use crate::world::World;
 use longshore_agent::config::{PortRange, PullBehavior};
+use longshore_agent::contact::Contacts;
 use longshore_agent::engine::drivers::{Drivers, Plenty};
 use longshore_agent::engine::{EngineConfig, HINT_QUEUE, Inputs, Outputs, Parts, Reconciler, STATUS_QUEUE, TaskViews};
 use longshore_agent::metadata::Keyring;
@@ -16,6 +17,7 @@ use longshore_core::JoinKey;
 use longshore_model::{Attribute, ClusterName, Generation, HostFacts, InstanceHealth, InstanceId, Resources};
 use longshore_plan::Policy;
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -177,6 +179,8 @@ impl Host {
         self.docker.listen(Some(hints));
         *self.observed.lock().unwrap_or_else(PoisonError::into_inner) = Some(observed_out.clone());
         let reach = Arc::new(Reach(Arc::clone(&self.docker)));
+        // No task of the simulation has a fence, so nobody reads it: it counts by the kernel's clock.
+        let contacts = Arc::new(Contacts::beside(Path::new("/nowhere/agent.sock")));
         let drivers = Drivers {
             containers: reach.clone(),
             images: reach.clone(),
@@ -189,6 +193,7 @@ impl Host {
             environment_files: reach,
             store: Arc::new(Ledger(Arc::clone(&self.disk))),
             clock: Arc::new(world.clock),
+            contacts: Arc::clone(&contacts),
         };
         let range = PortRange { first: 32_768, last: 32_900 };
         let holder = Box::new(Free(Held(Arc::clone(&self.docker))));
@@ -214,6 +219,7 @@ impl Host {
             observed: observed_out,
             facts,
             network,
+            contacts,
             disk: watch::channel(None).1,
             health: watch::channel(InstanceHealth::default()).1,
             figures: Arc::default(),

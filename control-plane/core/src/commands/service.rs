@@ -11,7 +11,9 @@ use crate::records::{
 use crate::services::words;
 use crate::state::ServiceState;
 use longshore_ecs_api::enums::{AvailabilityZoneRebalancing, PropagateTags};
-use longshore_ecs_api::types::{DeploymentConfiguration, PlacementConstraint, PlacementStrategy};
+use longshore_ecs_api::types::{
+    CapacityProviderStrategyItem, DeploymentConfiguration, PlacementConstraint, PlacementStrategy,
+};
 use longshore_ecs_api::{ApiError, ErrorCode};
 use longshore_model::{DesiredStatus, HealthStatus, StopCode, TaskId, Timestamp};
 use longshore_rollout::{Verdict, Why};
@@ -96,6 +98,7 @@ pub(crate) struct ServiceEdit {
     pub(crate) grace_secs: Option<u32>,
     pub(crate) constraints: Option<Vec<PlacementConstraint>>,
     pub(crate) strategies: Option<Vec<PlacementStrategy>>,
+    pub(crate) capacity: Option<Vec<CapacityProviderStrategyItem>>,
     pub(crate) propagate_tags: Option<PropagateTags>,
     pub(crate) managed_tags: Option<bool>,
     pub(crate) execute_command: Option<bool>,
@@ -126,6 +129,7 @@ impl Command for UpdateService {
         service.grace_secs = edit.grace_secs.unwrap_or(service.grace_secs);
         service.constraints = edit.constraints.unwrap_or(service.constraints);
         service.strategies = edit.strategies.unwrap_or(service.strategies);
+        service.capacity = edit.capacity.unwrap_or(service.capacity);
         service.propagate_tags = edit.propagate_tags.or(service.propagate_tags);
         service.managed_tags = edit.managed_tags.unwrap_or(service.managed_tags);
         service.execute_command = edit.execute_command.unwrap_or(service.execute_command);
@@ -226,7 +230,7 @@ impl Command for StepService {
         let state = tx.state().service(&self.key).filter(|service| service.epoch == self.epoch);
         let before = Arc::clone(&state.ok_or(StepError::Outdated)?.record);
         let mut service = (*before).clone();
-        let mut said = self.says;
+        let mut said = Vec::new();
         let mut done = Stepped::default();
         let primary = before.deployments.first().map(|primary| Arc::clone(&primary.id));
         if let Some((launch, plan)) = self.launch {
@@ -256,6 +260,8 @@ impl Command for StepService {
         }
         done.stopped = stopped.len();
         said.extend(words::stopped(&self.key, &stopped));
+        // After what moved, so that the next step does not take it for news.
+        said.extend(self.says);
         if self.recovered
             && let Some(primary) = service.deployments.first_mut()
         {

@@ -107,6 +107,8 @@ pub(crate) fn news(state: &State, change: &Change, followed: bool) -> Option<New
         | Change::ForgetActivation(_)
         | Change::Secret(_)
         | Change::ForgetSecret(_)
+        | Change::CapacityProvider(_)
+        | Change::ForgetCapacityProvider(_)
         | Change::Network(_)
         | Change::SecurityGroup(_)
         | Change::ForgetSecurityGroup(_)

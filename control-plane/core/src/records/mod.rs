@@ -5,6 +5,7 @@
 
 mod access;
 mod activation;
+mod capacity;
 mod cluster;
 mod definition;
 mod history;
@@ -22,6 +23,7 @@ mod webhook;
 
 pub use access::AccessKey;
 pub use activation::{Activation, ActivationKey};
+pub use capacity::{CapacityProvider, CapacityProviderKey};
 pub use cluster::{Cluster, ClusterStatus};
 pub use definition::{Definition, DefinitionKey, DefinitionStatus, FamilyKey, FamilyRecord};
 pub use history::Moment;
@@ -36,8 +38,8 @@ pub use schedule::{
 };
 pub use secret::{RetiredVersion, Secret, SecretKey, SecretVersion};
 pub use service::{
-    RolloutState, SchedulingStrategy, Service, ServiceDeployment, ServiceEvent, ServiceKey, ServiceRevision,
-    ServiceStatus,
+    AT_MOST_ONE, RolloutState, SchedulingStrategy, Service, ServiceDeployment, ServiceEvent, ServiceKey,
+    ServiceRevision, ServiceStatus,
 };
 pub use setting::{Setting, SettingKey};
 pub use task::{Stop, Task, TaskContainer};

@@ -8,10 +8,15 @@
 
 mod controller;
 mod launch;
+pub(crate) mod lost;
 mod picture;
+mod timers;
 mod wakes;
+mod why;
 pub(crate) mod words;
 
 pub use controller::Controller;
-pub(crate) use launch::{check, daemon_count};
+pub(crate) use launch::{Fencing, check, daemon_count};
+pub(crate) use picture::Looking;
 pub(crate) use wakes::Wakes;
+pub(crate) use why::why;
