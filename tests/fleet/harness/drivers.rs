@@ -26,7 +26,7 @@ impl Containers for Reach {
         let listed = |(task, container): &Key, c: &crate::docker::Container| Listed {
             task: *task,
             container: container.clone(),
-            sighting: Sighting { id: c.id.clone(), state: c.state, health: None },
+            sighting: Sighting { id: c.id.clone(), state: c.state, health: None, renamed: false },
             supervise: Some(c.label.clone()),
         };
         self.0.ask(None, move |_, engine| Ok(engine.containers.iter().map(|(k, c)| listed(k, c)).collect())).await
