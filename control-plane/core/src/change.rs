@@ -6,8 +6,8 @@
 use crate::keys;
 use crate::records::{
     AccessKey, Account, Activation, ActivationKey, ClientToken, ClientTokenKey, Cluster, Definition, DefinitionKey,
-    FamilyRecord, HostLeases, ImagePins, Instance, Network, PinKey, RecordError, Secret, SecretKey, SecurityGroup,
-    Service, ServiceEvent, ServiceKey, Setting, SettingKey, Task, decode, encode,
+    DeploymentRecord, FamilyRecord, HostLeases, ImagePins, Instance, Network, PinKey, RecordError, Secret, SecretKey,
+    SecurityGroup, Service, ServiceEvent, ServiceKey, Setting, SettingKey, Task, decode, encode,
 };
 use longshore_model::{ClusterKey, DiskStatus, GroupId, InstanceId, NetworkStatus, TaskId};
 use longshore_store::Write;
@@ -42,6 +42,8 @@ pub(crate) enum Change {
     ForgetService(ServiceKey),
     ServiceEvent(Arc<ServiceEvent>),
     ForgetServiceEvent(ServiceKey, u64),
+    ServiceDeployment(Arc<DeploymentRecord>),
+    ForgetServiceDeployment(ServiceKey, u64),
     Pins(Arc<ImagePins>),
     ForgetPins(PinKey),
     /// Not kept, as above.
@@ -86,6 +88,8 @@ impl Change {
             Self::ForgetService(key) => (keys::service(key), Write::Delete),
             Self::ServiceEvent(r) => put(keys::service_event(&r.service, r.number), &**r),
             Self::ForgetServiceEvent(key, number) => (keys::service_event(key, *number), Write::Delete),
+            Self::ServiceDeployment(r) => put(keys::service_deployment(&r.service, r.number), &**r),
+            Self::ForgetServiceDeployment(key, number) => (keys::service_deployment(key, *number), Write::Delete),
             Self::Task(r) => put(keys::task(r.id), &**r),
             Self::ForgetTask(id) => (keys::task(*id), Write::Delete),
             Self::ClientToken(r) => put(keys::client_token(&r.key), &**r),
@@ -107,7 +111,10 @@ impl Change {
             Self::Instance(_) | Self::ForgetInstance(_) => 8,
             Self::Leases(_) | Self::ForgetLeases(_) | Self::NetworkStatus(..) | Self::DiskStatus(..) => 9,
             Self::Service(_) | Self::ForgetService(_) => 10,
-            Self::ServiceEvent(_) | Self::ForgetServiceEvent(..) => 11,
+            Self::ServiceEvent(_)
+            | Self::ForgetServiceEvent(..)
+            | Self::ServiceDeployment(_)
+            | Self::ForgetServiceDeployment(..) => 11,
             Self::Pins(_) | Self::ForgetPins(_) => 12,
             Self::Task(_) | Self::ForgetTask(_) => 13,
             Self::ClientToken(_) | Self::ForgetClientToken(_) => 14,
@@ -145,6 +152,7 @@ impl Change {
             Some("instance") => Self::Instance(Arc::new(decode(&key, value)?)),
             Some("service") => Self::Service(Arc::new(decode(&key, value)?)),
             Some("service-event") => Self::ServiceEvent(Arc::new(decode(&key, value)?)),
+            Some("service-deployment") => Self::ServiceDeployment(Arc::new(decode(&key, value)?)),
             Some("pins") => Self::Pins(Arc::new(decode(&key, value)?)),
             Some("task") => Self::Task(Arc::new(decode(&key, value)?)),
             Some("token") => Self::ClientToken(Arc::new(decode(&key, value)?)),

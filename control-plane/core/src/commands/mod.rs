@@ -4,6 +4,7 @@ mod activation;
 mod attributes;
 mod cluster;
 mod definition;
+mod deployment;
 mod disk;
 mod group;
 mod instance;
@@ -24,6 +25,7 @@ pub(crate) use activation::{CreateActivation, DeleteActivation};
 pub(crate) use attributes::{AttributeChange, ChangeAttributes};
 pub(crate) use cluster::{ClusterUpdate, CreateCluster, DeleteCluster, UpdateCluster};
 pub(crate) use definition::{DeleteDefinitions, DeregisterDefinition, RegisterDefinition};
+pub(crate) use deployment::{StopServiceDeployment, StopType, figures, no_deployment, status_of};
 pub(crate) use disk::TakeDiskStatus;
 pub(crate) use group::{
     ChangeNetworkTags, ChangeRules, CreateGroup, DeleteGroup, NetworkTagged, NewRule, RuleChange, RuleEdit, TagsOff,
@@ -41,7 +43,7 @@ pub(crate) use secret::{
 };
 pub(crate) use service::{
     CreateService, DeleteService, NewDeployment, ServiceEdit, StepError, StepService, Stepped, TaskIds, UpdateService,
-    task_tags,
+    not_found as service_not_found, task_tags,
 };
 pub(crate) use session::{Connect, Disconnect, ExpireSessions};
 pub(crate) use setting::{DeleteSetting, PutSetting};

@@ -3,6 +3,7 @@
 use crate::agent::Unavailable;
 use crate::change::Change;
 use crate::command::{Command, Tx};
+use crate::commands::deployment::{Turn, begin, supersede, turn};
 use crate::commands::place::{Launch, PlaceError, Plan, settle};
 use crate::records::{
     DefinitionStatus, ImagePins, RolloutState, SchedulingStrategy, Service, ServiceDeployment, ServiceEvent,
@@ -15,6 +16,8 @@ use longshore_ecs_api::types::{DeploymentConfiguration, PlacementConstraint, Pla
 use longshore_ecs_api::{ApiError, ErrorCode};
 use longshore_model::{DesiredStatus, HealthStatus, StopCode, TaskId, Timestamp};
 use longshore_rollout::{Verdict, Why};
+use rand::Rng as _;
+use rand::distr::Alphanumeric;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,19 +27,29 @@ const MAX_EVENTS: usize = 100;
 /// How long an event that says nothing new is not said again (ECS).
 const REPEAT_AFTER: Duration = Duration::from_secs(6 * 3600);
 
+/// Characters of the id of a service deployment as a resource.
+const RESOURCE_ID: usize = 21;
+
 /// Ids of a deployment that will be made.
 #[derive(Debug, Clone)]
 pub(crate) struct NewDeployment {
     /// `ecs-svc/` and 19 digits.
     pub(crate) id: Arc<str>,
     pub(crate) revision_id: Arc<str>,
+    /// The last part of the ARN of the service deployment as a resource.
+    pub(crate) resource_id: Arc<str>,
 }
 
 impl NewDeployment {
     pub(crate) fn random() -> Self {
         // 19 digits, the first of them not 0.
         let digits = || rand::random_range(1_000_000_000_000_000_000_u64..10_000_000_000_000_000_000);
-        Self { id: format!("ecs-svc/{}", digits()).into(), revision_id: digits().to_string().into() }
+        let letters = rand::rng().sample_iter(Alphanumeric).take(RESOURCE_ID).map(char::from);
+        Self {
+            id: format!("ecs-svc/{}", digits()).into(),
+            revision_id: digits().to_string().into(),
+            resource_id: letters.collect::<String>().into(),
+        }
     }
 }
 
@@ -59,6 +72,7 @@ impl Command for CreateService {
         let cluster = tx.state().cluster(&service.key.cluster).filter(|cluster| cluster.record.is_active());
         cluster.ok_or_else(ApiError::cluster_not_found)?;
         let mut next_event = 0;
+        let mut earlier = Vec::new();
         if let Some(old) = tx.state().service(&service.key).map(Arc::clone) {
             match old.record.status {
                 ServiceStatus::Active if old.record.request_hash == service.request_hash => {
@@ -72,6 +86,7 @@ impl Command for CreateService {
                 }
                 ServiceStatus::Inactive { .. } => {
                     next_event = old.record.next_event;
+                    earlier.extend(old.deployments.iter().map(|record| record.number));
                     for event in &old.events {
                         tx.change(Change::ServiceEvent(Arc::clone(event)));
                         tx.change(Change::ForgetServiceEvent(service.key.clone(), event.number));
@@ -82,8 +97,12 @@ impl Command for CreateService {
         usable(tx, &revision)?;
         let first = deployment(&new, revision, false, tx.now);
         hold(tx, &first, true);
-        let service = Arc::new(Service { deployments: vec![first], created_at: tx.now, next_event, ..service });
+        let before = Service { created_at: tx.now, next_event, ..service };
+        let service = Arc::new(Service { deployments: vec![first.clone()], ..before.clone() });
         tx.change(Change::Service(Arc::clone(&service)));
+        begin(tx, &before, &new, &first);
+        // Those of the service that had the name before.
+        earlier.into_iter().for_each(|n| tx.change(Change::ForgetServiceDeployment(service.key.clone(), n)));
         Ok(service)
     }
 }
@@ -138,6 +157,7 @@ impl Command for UpdateService {
             usable(tx, &revision)?;
             let newest = deployment(&new, revision, false, tx.now);
             hold(tx, &newest, true);
+            begin(tx, &service, &new, &newest);
             service.deployments.insert(0, newest);
         }
         let service = Arc::new(service);
@@ -168,6 +188,7 @@ impl Command for DeleteService {
         if scaled && !self.force {
             return Err(ApiError::invalid("The service cannot be stopped while it is scaled above 0."));
         }
+        supersede(tx, &record, words::DELETED);
         let service = Arc::new(Service { status: ServiceStatus::Draining, desired: 0, ..(*record).clone() });
         tx.change(Change::Service(Arc::clone(&service)));
         Ok(service)
@@ -274,35 +295,52 @@ impl Command for StepService {
                     said.push(words::deployment_completed(&self.key, &primary.id));
                     service.completed = Some(primary.revision.clone());
                 }
+                turn(tx, &before, Turn::Completed);
             }
-            Some(Verdict::Failed { roll_back }) => fail(&mut service, roll_back, &self.new, tx.now),
+            Some(Verdict::Failed { roll_back }) => {
+                said.extend(primary.as_deref().map(|id| words::deployment_failed(&self.key, id)));
+                let rollback = fail(&mut service, roll_back, &self.new, tx.now);
+                said.extend(rollback.iter().map(|(to, _)| words::rolling_back(&self.key, to)));
+                turn(tx, &before, Turn::Failed { rollback });
+            }
         }
         if self.over {
             service.status = ServiceStatus::Inactive { since: tx.now };
             service.deployments.clear();
             service.completed = None;
         }
-        // Images of a deployment are those of its first task for as long as it lasts.
-        let ids = |service: &Service| service.deployments.iter().map(|d| Arc::clone(&d.id)).collect::<Vec<_>>();
-        let (had, has) = (ids(&before), ids(&service));
-        for new in service.deployments.iter().filter(|deployment| !had.contains(&deployment.id)) {
-            hold(tx, new, true);
-        }
-        for gone in before.deployments.iter().filter(|deployment| !has.contains(&deployment.id)) {
-            hold(tx, gone, false);
-        }
-        let latest = tx.state().service(&self.key).map(Arc::clone).ok_or(StepError::Outdated)?;
-        let events = new_events(&latest, &mut service, said, self.event_ids, tx.now);
-        if service != *before {
-            tx.change(Change::Service(Arc::new(service)));
-        }
-        let over = (latest.events.len() + events.len()).saturating_sub(MAX_EVENTS);
-        for old in latest.events.iter().take(over) {
-            tx.change(Change::ForgetServiceEvent(self.key.clone(), old.number));
-        }
-        events.into_iter().for_each(|event| tx.change(Change::ServiceEvent(Arc::new(event))));
+        conclude(tx, &before, service, said, self.event_ids);
         Ok(done)
     }
+}
+
+/// Keeps a service as it is after `before`, and what there is to say.
+pub(super) fn conclude(
+    tx: &mut Tx<'_>,
+    before: &Service,
+    mut service: Service,
+    said: Vec<String>,
+    ids: Vec<uuid::Uuid>,
+) {
+    // Images of a deployment are those of its first task for as long as it lasts.
+    let ids_of = |service: &Service| service.deployments.iter().map(|d| Arc::clone(&d.id)).collect::<Vec<_>>();
+    let (had, has) = (ids_of(before), ids_of(&service));
+    for new in service.deployments.iter().filter(|deployment| !had.contains(&deployment.id)) {
+        hold(tx, new, true);
+    }
+    for gone in before.deployments.iter().filter(|deployment| !has.contains(&deployment.id)) {
+        hold(tx, gone, false);
+    }
+    let Some(latest) = tx.state().service(&before.key).map(Arc::clone) else { return };
+    let events = new_events(&latest, &mut service, said, ids, tx.now);
+    if service != *before {
+        tx.change(Change::Service(Arc::new(service)));
+    }
+    let over = (latest.events.len() + events.len()).saturating_sub(MAX_EVENTS);
+    for old in latest.events.iter().take(over) {
+        tx.change(Change::ForgetServiceEvent(before.key.clone(), old.number));
+    }
+    events.into_iter().for_each(|event| tx.change(Change::ServiceEvent(Arc::new(event))));
 }
 
 /// Keeps what a deployment's tags stand for, or lets it go with the last of its tasks.
@@ -314,15 +352,46 @@ fn hold(tx: &mut Tx<'_>, deployment: &ServiceDeployment, held: bool) {
 }
 
 /// The breaker opened: the deployment starts nothing any more, and what ran before comes back if that is wanted.
-fn fail(service: &mut Service, roll_back: bool, new: &NewDeployment, now: Timestamp) {
+/// Gives the deployment that brings it back, and what.
+fn fail(
+    service: &mut Service,
+    roll_back: bool,
+    new: &NewDeployment,
+    now: Timestamp,
+) -> Option<(Arc<str>, ServiceRevision)> {
     if let Some(primary) = service.deployments.first_mut() {
         primary.state = RolloutState::Failed;
         primary.reason = words::breaker(roll_back);
         primary.updated_at = now;
     }
-    if let Some(revision) = service.completed.clone().filter(|_| roll_back) {
-        service.deployments.insert(0, deployment(new, revision, true, now));
-    }
+    let revision = service.completed.clone().filter(|_| roll_back)?;
+    Some((take_back(service, &revision, new, now), revision))
+}
+
+/// Makes a deployment of `revision` PRIMARY: the one that still has its tasks, so that they stay, or a new one. Gives
+/// its id.
+pub(super) fn take_back(
+    service: &mut Service,
+    revision: &ServiceRevision,
+    new: &NewDeployment,
+    now: Timestamp,
+) -> Arc<str> {
+    let old = service.deployments.iter().position(|deployment| deployment.revision.id == revision.id);
+    let back = match old.map(|at| service.deployments.remove(at)) {
+        Some(old) => ServiceDeployment {
+            state: RolloutState::InProgress,
+            reason: words::in_progress(&old.id),
+            updated_at: now,
+            failures: 0,
+            failed_at: None,
+            is_rollback: true,
+            ..old
+        },
+        None => deployment(new, revision.clone(), true, now),
+    };
+    let id = Arc::clone(&back.id);
+    service.deployments.insert(0, back);
+    id
 }
 
 /// The events to add, without those that say nothing new: what was said since something last moved, and within six

@@ -207,6 +207,7 @@ impl Ctx<'_> {
                     | Resource::ContainerInstance(..)
                     | Resource::Container(..)
                     | Resource::TaskDefinition(..)
+                    | Resource::OfService(..)
                     | Resource::Other(_),
                 )
                 | None => return Ok(None),

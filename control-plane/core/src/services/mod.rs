@@ -14,4 +14,5 @@ pub(crate) mod words;
 
 pub use controller::Controller;
 pub(crate) use launch::{check, daemon_count};
+pub(crate) use picture::breaker_of;
 pub(crate) use wakes::Wakes;

@@ -53,11 +53,16 @@ pub(super) fn picture(
         },
         healthy_after,
         grace: Duration::from_secs(service.grace_secs.into()),
-        breaker: configuration.deployment_circuit_breaker.as_ref().and_then(breaker),
+        breaker: breaker_of(service),
         deployments: deployments.collect(),
         tasks: tasks.iter().map(|task| task_picture(state, service, task)).collect(),
         unplaced,
     }
+}
+
+/// The circuit breaker of a service, if it is on.
+pub(crate) fn breaker_of(service: &Service) -> Option<Breaker> {
+    service.configuration.deployment_circuit_breaker.as_ref().and_then(breaker)
 }
 
 fn breaker(given: &DeploymentCircuitBreaker) -> Option<Breaker> {

@@ -75,6 +75,8 @@ impl State {
             Change::ForgetService(key) => self.forget_service(key),
             Change::ServiceEvent(event) => self.put_service_event(event),
             Change::ForgetServiceEvent(key, number) => self.forget_service_event(key, *number),
+            Change::ServiceDeployment(record) => self.put_service_deployment(record),
+            Change::ForgetServiceDeployment(key, number) => self.forget_service_deployment(key, *number),
             Change::Task(task) => self.put_task(task, touched),
             Change::ForgetTask(id) => self.forget_task(*id, touched),
             Change::ClientToken(token) => {

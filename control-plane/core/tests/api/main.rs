@@ -5,6 +5,7 @@
 
 mod clusters;
 mod definitions;
+mod deployments;
 mod durability;
 mod exec;
 mod images;

@@ -11,20 +11,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What runs counts as healthy at once: the clock of these tests stands still.
-fn config() -> CoreConfig {
+pub(crate) fn config() -> CoreConfig {
     CoreConfig { healthy_after: Duration::ZERO, ..CoreConfig::default() }
 }
 
 /// A core with hosts whose tasks do what they are told.
-struct Fleet {
-    world: World,
-    agents: Vec<Agent>,
+pub(crate) struct Fleet {
+    pub(crate) world: World,
+    pub(crate) agents: Vec<Agent>,
     /// What each task was last reported as.
-    said: BTreeMap<longshore_model::TaskId, TaskStatus>,
+    pub(crate) said: BTreeMap<longshore_model::TaskId, TaskStatus>,
 }
 
 impl Fleet {
-    async fn new(hosts: usize) -> Self {
+    pub(crate) async fn new(hosts: usize) -> Self {
         let store = FaultyStore::new(MemoryStore::new());
         let world = World::with(store, Arc::new(TestClock::default()), config()).await;
         world.cluster("default").await;
@@ -36,7 +36,7 @@ impl Fleet {
     }
 
     /// Tasks start and stop as they are told, except that those of families for which `fails` holds never start.
-    async fn pump(&mut self, fails: impl Fn(&str) -> bool) {
+    pub(crate) async fn pump(&mut self, fails: impl Fn(&str) -> bool) {
         for agent in &mut self.agents {
             for (id, task) in agent.assigned() {
                 let now = match task.desired {
@@ -59,13 +59,18 @@ impl Fleet {
         }
     }
 
-    async fn service(&self, name: &str) -> Value {
+    pub(crate) async fn service(&self, name: &str) -> Value {
         let answer = self.world.ok(Op::DescribeServices, json!({"services": [name]})).await;
         answer["services"][0].clone()
     }
 
     /// Pumps until the service satisfies `check`.
-    async fn until(&mut self, what: &str, fails: impl Fn(&str) -> bool, check: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn until(
+        &mut self,
+        what: &str,
+        fails: impl Fn(&str) -> bool,
+        check: impl Fn(&Value) -> bool,
+    ) -> Value {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
         loop {
             self.pump(&fails).await;
@@ -79,18 +84,18 @@ impl Fleet {
     }
 
     /// Those that are to run, with their families.
-    fn tasks(&self) -> Vec<(longshore_model::TaskId, String, DesiredStatus)> {
+    pub(crate) fn tasks(&self) -> Vec<(longshore_model::TaskId, String, DesiredStatus)> {
         let of = |agent: &Agent| agent.assigned().into_iter().map(|(id, t)| (id, t.spec.family.to_string(), t.desired));
         self.agents.iter().flat_map(of).filter(|(.., desired)| *desired == DesiredStatus::Running).collect()
     }
 }
 
-fn healthy(_: &str) -> bool {
+pub(crate) fn healthy(_: &str) -> bool {
     false
 }
 
 /// The state in which waiters take a service for stable.
-fn stable(count: usize) -> impl Fn(&Value) -> bool {
+pub(crate) fn stable(count: usize) -> impl Fn(&Value) -> bool {
     move |service| {
         let deployments = service["deployments"].as_array().unwrap();
         deployments.len() == 1
@@ -100,7 +105,7 @@ fn stable(count: usize) -> impl Fn(&Value) -> bool {
     }
 }
 
-fn messages(service: &Value) -> Vec<String> {
+pub(crate) fn messages(service: &Value) -> Vec<String> {
     let events = service["events"].as_array().unwrap();
     events.iter().map(|event| event["message"].as_str().unwrap().to_owned()).collect()
 }
