@@ -6,13 +6,14 @@ use crate::command::{Command, Tx};
 use crate::commands::deployment::{Turn, begin, supersede, turn};
 use crate::commands::place::{Launch, PlaceError, Plan, settle};
 use crate::records::{
-    DefinitionStatus, ImagePins, RolloutState, SchedulingStrategy, Service, ServiceDeployment, ServiceEvent,
+    DefinitionKey, DefinitionStatus, ImagePins, RolloutState, SchedulingStrategy, Service, ServiceDeployment, ServiceEvent,
     ServiceKey, ServiceRevision, ServiceStatus, Stop, Tags, Task,
 };
-use crate::services::words;
+use crate::ops::services::{configuration, over};
+use crate::services::{check, words};
 use crate::state::ServiceState;
 use longshore_ecs_api::enums::{AvailabilityZoneRebalancing, PropagateTags};
-use longshore_ecs_api::types::{DeploymentConfiguration, PlacementConstraint, PlacementStrategy};
+use longshore_ecs_api::types::{DeploymentConfiguration, NetworkConfiguration, PlacementConstraint, PlacementStrategy};
 use longshore_ecs_api::{ApiError, ErrorCode};
 use longshore_model::{DesiredStatus, HealthStatus, StopCode, TaskId, Timestamp};
 use longshore_rollout::{Verdict, Why};
@@ -107,10 +108,11 @@ impl Command for CreateService {
     }
 }
 
-/// What is to be changed of a service; `None` leaves it.
+/// What is to be changed of a service; `None` leaves it as it is when its turn comes, not as whoever asks saw it.
 #[derive(Default)]
 pub(crate) struct ServiceEdit {
     pub(crate) desired: Option<u32>,
+    /// As it was given: what it leaves out stays.
     pub(crate) configuration: Option<DeploymentConfiguration>,
     pub(crate) grace_secs: Option<u32>,
     pub(crate) constraints: Option<Vec<PlacementConstraint>>,
@@ -120,7 +122,9 @@ pub(crate) struct ServiceEdit {
     pub(crate) execute_command: Option<bool>,
     pub(crate) zone_rebalancing: Option<AvailabilityZoneRebalancing>,
     /// What a new deployment would run; none is made when it is what runs already.
-    pub(crate) revision: Option<ServiceRevision>,
+    pub(crate) definition: Option<DefinitionKey>,
+    /// The same of its tasks' interfaces.
+    pub(crate) network: Option<NetworkConfiguration>,
     /// A new deployment in any case.
     pub(crate) force: bool,
 }
@@ -139,9 +143,12 @@ impl Command for UpdateService {
 
     fn apply(self, tx: &mut Tx<'_>) -> Result<Arc<Service>, ApiError> {
         let Self { key, edit, new } = self;
-        let mut service = (*active(tx, &key)?).clone();
+        let before = active(tx, &key)?;
+        let mut service = (*before).clone();
         service.desired = edit.desired.unwrap_or(service.desired);
-        service.configuration = edit.configuration.unwrap_or(service.configuration);
+        if let Some(given) = edit.configuration {
+            service.configuration = configuration(over(given, &service.configuration), service.scheduling)?;
+        }
         service.grace_secs = edit.grace_secs.unwrap_or(service.grace_secs);
         service.constraints = edit.constraints.unwrap_or(service.constraints);
         service.strategies = edit.strategies.unwrap_or(service.strategies);
@@ -149,13 +156,17 @@ impl Command for UpdateService {
         service.managed_tags = edit.managed_tags.unwrap_or(service.managed_tags);
         service.execute_command = edit.execute_command.unwrap_or(service.execute_command);
         service.zone_rebalancing = edit.zone_rebalancing.or(service.zone_rebalancing);
-        let current = service.deployments.first().map(|primary| primary.revision.clone());
-        let wanted = edit.revision.or_else(|| current.clone().filter(|_| edit.force));
-        if let Some(revision) = wanted
-            && (edit.force || current.is_none_or(|current| !same(&current, &revision)))
-        {
-            usable(tx, &revision)?;
-            let newest = deployment(&new, revision, false, tx.now);
+        let current = before.deployments.first().map(|primary| &primary.revision);
+        let current = current.ok_or_else(|| ApiError::server("The service has no deployment."))?;
+        let wanted = ServiceRevision {
+            definition: edit.definition.unwrap_or_else(|| current.definition.clone()),
+            network: edit.network.map(Box::new).or_else(|| current.network.clone()),
+            ..current.clone()
+        };
+        check(tx.state(), &service, &wanted)?;
+        if edit.force || !same(current, &wanted) {
+            usable(tx, &wanted)?;
+            let newest = deployment(&new, wanted, false, tx.now);
             hold(tx, &newest, true);
             begin(tx, &service, &new, &newest);
             service.deployments.insert(0, newest);

@@ -16,7 +16,7 @@ pub(crate) mod network;
 mod overrides;
 pub(crate) mod run;
 mod secrets;
-mod services;
+pub(crate) mod services;
 mod settings;
 mod tags;
 mod tasks;

@@ -111,15 +111,14 @@ pub(crate) async fn update(ctx: Ctx<'_>, request: UpdateServiceRequest) -> Resul
         ),
     };
     run::check_launch_type(&primary.launch_type, &definition)?;
-    let network = request.network_configuration.or_else(|| primary.network.as_deref().cloned());
+    let network = request.network_configuration.clone().or_else(|| primary.network.as_deref().cloned());
     let wanted = revision(&definition, primary.launch_type.clone(), network);
-    let configuration = match request.deployment_configuration {
-        Some(given) => Some(configuration(over(given, &current.configuration), scheduling)?),
-        None => None,
-    };
+    if let Some(given) = request.deployment_configuration.clone() {
+        configuration(over(given, &current.configuration), scheduling)?;
+    }
     let edit = ServiceEdit {
         desired: request.desired_count.map(desired_count).transpose()?,
-        configuration,
+        configuration: request.deployment_configuration,
         grace_secs: grace(request.health_check_grace_period_seconds)?,
         constraints: request.placement_constraints,
         strategies: request.placement_strategy,
@@ -127,7 +126,8 @@ pub(crate) async fn update(ctx: Ctx<'_>, request: UpdateServiceRequest) -> Resul
         managed_tags: request.enable_ecs_managed_tags,
         execute_command: request.enable_execute_command,
         zone_rebalancing: request.availability_zone_rebalancing,
-        revision: Some(wanted.clone()),
+        definition: named.map(|_| definition.key.clone()),
+        network: request.network_configuration,
         force: request.force_new_deployment.unwrap_or(false),
     };
     let as_it_will_be = Service {
@@ -135,6 +135,7 @@ pub(crate) async fn update(ctx: Ctx<'_>, request: UpdateServiceRequest) -> Resul
         strategies: edit.strategies.clone().unwrap_or_else(|| current.strategies.clone()),
         ..(*current).clone()
     };
+    // Told before it costs a turn; what counts is what holds at its turn.
     services::check(&ctx.state, &as_it_will_be, &wanted)?;
     ctx.submit(UpdateService { key: key.clone(), edit, new: NewDeployment::random() }).await?;
     Ok(UpdateServiceResponse { service: shown(&ctx, &key) })
@@ -297,7 +298,7 @@ fn revision(
 }
 
 /// What is given goes over what there is.
-fn over(given: DeploymentConfiguration, current: &DeploymentConfiguration) -> DeploymentConfiguration {
+pub(crate) fn over(given: DeploymentConfiguration, current: &DeploymentConfiguration) -> DeploymentConfiguration {
     DeploymentConfiguration {
         deployment_circuit_breaker: given
             .deployment_circuit_breaker
@@ -309,7 +310,10 @@ fn over(given: DeploymentConfiguration, current: &DeploymentConfiguration) -> De
 }
 
 /// A deployment configuration with ECS's defaults.
-fn configuration(
+///
+/// # Errors
+/// `InvalidParameterException` and `UnsupportedFeatureException`, with the field.
+pub(crate) fn configuration(
     given: DeploymentConfiguration,
     scheduling: SchedulingStrategy,
 ) -> Result<DeploymentConfiguration, ApiError> {

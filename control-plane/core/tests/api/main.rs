@@ -11,6 +11,7 @@ mod exec;
 mod images;
 mod instances;
 mod network;
+mod rollouts;
 mod secrets;
 mod services;
 mod specs;
