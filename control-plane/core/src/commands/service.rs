@@ -97,7 +97,7 @@ impl Command for CreateService {
         }
         usable(tx, &revision)?;
         let first = deployment(&new, revision, false, tx.now);
-        hold(tx, &first, true);
+        hold(tx, &first.revision, true);
         let before = Service { created_at: tx.now, next_event, ..service };
         let service = Arc::new(Service { deployments: vec![first.clone()], ..before.clone() });
         tx.change(Change::Service(Arc::clone(&service)));
@@ -167,7 +167,7 @@ impl Command for UpdateService {
         if edit.force || !same(current, &wanted) {
             usable(tx, &wanted)?;
             let newest = deployment(&new, wanted, false, tx.now);
-            hold(tx, &newest, true);
+            hold(tx, &newest.revision, true);
             begin(tx, &service, &new, &newest);
             service.deployments.insert(0, newest);
         }
@@ -333,13 +333,12 @@ pub(super) fn conclude(
     said: Vec<String>,
     ids: Vec<uuid::Uuid>,
 ) {
-    // Images of a deployment are those of its first task for as long as it lasts.
-    let ids_of = |service: &Service| service.deployments.iter().map(|d| Arc::clone(&d.id)).collect::<Vec<_>>();
-    let (had, has) = (ids_of(before), ids_of(&service));
-    for new in service.deployments.iter().filter(|deployment| !had.contains(&deployment.id)) {
+    // Images of a revision are those of its first task for as long as it runs or may be brought back.
+    let is_of = |service: &Service, id: &str| service.revisions().any(|revision| *revision.id == *id);
+    for new in service.revisions().filter(|revision| !is_of(before, &revision.id)) {
         hold(tx, new, true);
     }
-    for gone in before.deployments.iter().filter(|deployment| !has.contains(&deployment.id)) {
+    for gone in before.revisions().filter(|revision| !is_of(&service, &revision.id)) {
         hold(tx, gone, false);
     }
     let Some(latest) = tx.state().service(&before.key).map(Arc::clone) else { return };
@@ -354,9 +353,9 @@ pub(super) fn conclude(
     events.into_iter().for_each(|event| tx.change(Change::ServiceEvent(Arc::new(event))));
 }
 
-/// Keeps what a deployment's tags stand for, or lets it go with the last of its tasks.
-fn hold(tx: &mut Tx<'_>, deployment: &ServiceDeployment, held: bool) {
-    let key = deployment.pins();
+/// Keeps what a revision's tags stand for, or lets it go with the last of its tasks.
+fn hold(tx: &mut Tx<'_>, revision: &ServiceRevision, held: bool) {
+    let key = revision.pins();
     let known = tx.state().pins(&key).map(|pins| (**pins).clone());
     let pins = known.unwrap_or_else(|| ImagePins { key, digests: BTreeMap::new(), held });
     tx.change(Change::Pins(Arc::new(ImagePins { held, ..pins })));

@@ -40,7 +40,7 @@ pub(crate) fn launch(
         launch_type: revision.launch_type.clone(),
         execute_command: service.execute_command,
         tags: task_tags(service, &definition.tags),
-        pins: Some(deployment.pins()),
+        pins: Some(revision.pins()),
         pull_only: false,
         ids: (0..count).map(|_| NewTask::random(containers)).collect(),
         interfaces,

@@ -2,7 +2,10 @@
 
 use crate::services::{Fleet, healthy, stable};
 use longshore_ecs_api::Operation as Op;
+use longshore_model::{DesiredStatus, StopCode, StopInfo, TaskId, TaskStatus};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// What the PRIMARY deployment runs.
 fn primary(service: &Value) -> String {
@@ -35,4 +38,80 @@ async fn updates_at_the_same_time_all_hold() {
         assert_eq!(percents, (&json!(50), &json!(150)));
         fleet.until("it is stable", healthy, stable(desired)).await;
     }
+}
+
+/// What tasks were told of their image when they were seen first, by who started them.
+type Told = BTreeMap<TaskId, (String, Option<String>)>;
+
+impl Fleet {
+    /// Tasks start and stop as they are told, with the image that they are told, or else the one that
+    /// `image` says for their deployment, or else `broken`, which fails.
+    async fn pull(&mut self, told: &mut Told, image: impl Fn(&str) -> Option<String>, broken: &str) {
+        for agent in &mut self.agents {
+            for (id, task) in agent.assigned() {
+                let snapshot = self.world.core.snapshot();
+                let by = snapshot.task(id).unwrap().started_by.clone().unwrap().to_string();
+                let given = task.spec.containers[0].image_digest.as_ref().map(ToString::to_string);
+                let first = told.entry(id).or_insert_with(|| (by.clone(), given.clone())).1.clone();
+                let digest = first.or_else(|| image(&by));
+                let fails = digest.as_deref().is_none_or(|digest| digest == broken);
+                let now = match task.desired {
+                    DesiredStatus::Running if !fails => TaskStatus::Running,
+                    DesiredStatus::Running | DesiredStatus::Stopped => TaskStatus::Stopped,
+                };
+                if self.said.get(&id) == Some(&now) {
+                    continue;
+                }
+                let mut report = agent.report(id, now);
+                report.containers[0].runtime_id = Some("c0ffee".to_owned());
+                report.containers[0].image_digest = Some(digest.unwrap_or_else(|| broken.to_owned()));
+                if fails && task.desired == DesiredStatus::Running {
+                    (report.started_at, report.execution_stopped_at) = (None, None);
+                    let code = Some(StopCode::TaskFailedToStart);
+                    report.stop = Some(StopInfo { code, reason: "CannotStartContainerError: none".to_owned() });
+                }
+                agent.say(vec![report]).await;
+                self.said.insert(id, now);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_rollback_runs_the_images_that_ran_before_whatever_their_tags_are_now() {
+    let [good, bad] = [1, 2].map(|n| format!("sha256:{n:064x}"));
+    let mut fleet = Fleet::new(1).await;
+    fleet.world.definition("web", json!({"image": "reg:5000/app:latest"})).await;
+    // What ran is gone before what comes is there, so that nothing but the revision remembers it.
+    let configuration = json!({"minimumHealthyPercent": 0, "maximumPercent": 100,
+        "deploymentCircuitBreaker": {"enable": true, "rollback": true}});
+    let request = json!({"serviceName": "web", "taskDefinition": "web", "desiredCount": 2,
+        "deploymentConfiguration": configuration});
+    let made = fleet.world.ok(Op::CreateService, request).await;
+    let first = made["service"]["deployments"][0]["id"].as_str().unwrap().to_owned();
+    let mut told = Told::new();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let mut forced = String::new();
+    let service = loop {
+        fleet.pull(&mut told, |by| (by == first).then(|| good.clone()), &bad).await;
+        let service = fleet.service("web").await;
+        let is_stable = stable(2)(&service);
+        if is_stable && forced.is_empty() {
+            // The tag means the other image now.
+            let update = json!({"service": "web", "forceNewDeployment": true});
+            let update = fleet.world.ok(Op::UpdateService, update).await;
+            forced = update["service"]["deployments"][0]["id"].as_str().unwrap().to_owned();
+        } else if is_stable && service["deployments"][0]["id"] != forced.as_str() {
+            break service;
+        }
+        // Pauses after failures pass.
+        fleet.world.clock.advance(Duration::from_secs(1));
+        assert!(tokio::time::Instant::now() < deadline, "never rolled back: {service:#} {told:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    let back = service["deployments"][0]["id"].as_str().unwrap();
+    assert!(back != first && back != forced, "{service:#}");
+    let of = |id: &str| told.values().filter(|(by, _)| by == id).map(|(_, told)| told.clone()).collect::<Vec<_>>();
+    assert!(of(&forced).contains(&None), "the forced one resolves the tag anew: {told:?}");
+    assert_eq!(of(back), [Some(good.clone()), Some(good)]);
 }
