@@ -15,7 +15,7 @@ use crate::state::ServiceState;
 use longshore_ecs_api::enums::{AvailabilityZoneRebalancing, PropagateTags};
 use longshore_ecs_api::types::{DeploymentConfiguration, NetworkConfiguration, PlacementConstraint, PlacementStrategy};
 use longshore_ecs_api::{ApiError, ErrorCode};
-use longshore_model::{DesiredStatus, HealthStatus, StopCode, TaskId, Timestamp};
+use longshore_model::{DesiredStatus, StopCode, TaskId, Timestamp};
 use longshore_rollout::{Verdict, Why};
 use rand::Rng as _;
 use rand::distr::Alphanumeric;
@@ -214,6 +214,7 @@ pub(crate) struct StepService {
     pub(crate) stops: Vec<longshore_rollout::Stop>,
     pub(crate) verdict: Option<Verdict>,
     pub(crate) recovered: bool,
+    pub(crate) forgiven: bool,
     /// Deployments without tasks, as indexes.
     pub(crate) gone: Vec<usize>,
     /// Whether the service is over.
@@ -288,10 +289,9 @@ impl Command for StepService {
         }
         done.stopped = stopped.len();
         said.extend(words::stopped(&self.key, &stopped));
-        if self.recovered
-            && let Some(primary) = service.deployments.first_mut()
-        {
-            primary.failures = 0;
+        if let Some(primary) = service.deployments.first_mut() {
+            primary.setbacks = if self.recovered { 0 } else { primary.setbacks };
+            primary.failures = if self.forgiven { 0 } else { primary.failures };
         }
         for index in self.gone.iter().rev() {
             service.deployments.remove(*index);
@@ -393,6 +393,7 @@ pub(super) fn take_back(
             reason: words::in_progress(&old.id),
             updated_at: now,
             failures: 0,
+            setbacks: 0,
             failed_at: None,
             is_rollback: true,
             ..old
@@ -480,13 +481,14 @@ fn asked(task: &Task) -> bool {
 fn was_healthy(task: &Task, healthy_after: Duration) -> bool {
     let ended = task.execution_stopped_at.or(task.stopped_at);
     let long = task.started_at.zip(ended).is_some_and(|(from, to)| to.since(from) >= healthy_after);
-    long || task.reported.iter().any(|container| container.health == HealthStatus::Healthy)
+    long || task.healthy_at.is_some()
 }
 
 fn count_failure(service: &mut Service, deployment: Option<&str>, now: Timestamp) {
     if let Some(found) = service.deployments.iter_mut().find(|found| Some(&*found.id) == deployment) {
         found.failed_tasks = found.failed_tasks.saturating_add(1);
         found.failures = found.failures.saturating_add(1);
+        found.setbacks = found.setbacks.saturating_add(1);
         found.failed_at = Some(now);
         found.updated_at = now;
     }
@@ -506,6 +508,7 @@ fn deployment(new: &NewDeployment, revision: ServiceRevision, is_rollback: bool,
         updated_at: now,
         failed_tasks: 0,
         failures: 0,
+        setbacks: 0,
         failed_at: None,
         is_rollback,
     }

@@ -127,8 +127,11 @@ pub struct ServiceDeployment {
     pub updated_at: Timestamp,
     /// All tasks of it that failed (`failedTasks`).
     pub failed_tasks: u32,
-    /// Those since one was healthy: what the circuit breaker and the pauses count.
+    /// Those that the circuit breaker counts.
     pub failures: u32,
+    /// Those since one became healthy: what pauses grow with.
+    #[serde(default)]
+    pub setbacks: u32,
     /// The last of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_at: Option<Timestamp>,

@@ -11,7 +11,7 @@ use crate::state::State;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use longshore_model::{InstanceId, Timestamp};
-use longshore_rollout::{Launch as LaunchWhere, decide, delay};
+use longshore_rollout::{Launch as LaunchWhere, decide};
 use longshore_sched::explain;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -168,13 +168,13 @@ impl Controller {
         if decision.stuck {
             says.push(words::stuck(key));
         }
-        if decision.pausing && primary.failures >= SAYS_FAILING && !delay(primary.failures, service.desired).is_zero() {
+        if decision.pausing && primary.setbacks >= SAYS_FAILING {
             says.push(words::failing(key));
         }
         let over = !service.is_active() && decision.steady;
         let quiet = stops.is_empty() && placed.is_none() && decision.verdict.is_none() && decision.gone.is_empty();
         // Events repeat what the service is; the command leaves out those that were said.
-        if quiet && !decision.recovered && !over && says.is_empty() {
+        if quiet && !decision.recovered && !decision.forgiven && !over && says.is_empty() {
             return Some((None, looked));
         }
         let step = StepService {
@@ -183,6 +183,7 @@ impl Controller {
             stops,
             verdict: decision.verdict,
             recovered: decision.recovered,
+            forgiven: decision.forgiven,
             gone: decision.gone,
             over,
             launch: placed,

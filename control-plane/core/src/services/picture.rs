@@ -40,6 +40,7 @@ pub(super) fn picture(
     let deployments = service.deployments.iter().map(|deployment| Deployment {
         rollout: deployment.state.into(),
         failures: deployment.failures,
+        setbacks: deployment.setbacks,
         failed_at: deployment.failed_at,
         can_roll_back: !deployment.is_rollback
             && service.completed.as_ref().is_some_and(|completed| completed.id != deployment.revision.id),
@@ -96,6 +97,7 @@ fn task_picture(state: &State, service: &Service, task: &Task) -> TaskPicture {
         lost: host.is_some_and(|host| is_lost(state, host)),
         draining: host.is_some_and(|host| host.view.status == HostStatus::Draining),
         protected_until: None,
+        healthy_at: task.healthy_at,
         created_at: task.created_at,
     }
 }
