@@ -25,6 +25,9 @@ pub struct Decision {
     pub steady: bool,
     /// Whether something should change and the minimum and maximum percent leave no room for it.
     pub stuck: bool,
+    /// Whether something should change that takes a start, and the PRIMARY deployment has failed: nothing comes of it
+    /// before somebody deploys again.
+    pub halted: bool,
     /// Whether a pause after failures holds starts up.
     pub pausing: bool,
     /// When time alone may change the answer.
@@ -183,7 +186,7 @@ fn finish(picture: &Picture, now: Timestamp, desired: u32, in_progress: bool, de
         Phase::Running { .. } => true,
         Phase::Pending | Phase::Stopping { .. } => false,
     });
-    decision.steady = quiet && rest == 0 && running && mine == desired as usize && !decision.stuck;
+    decision.steady = quiet && rest == 0 && running && mine == desired as usize && !decision.stuck && !decision.halted;
     let healthy =
         || picture.tasks.iter().filter(own).filter(|task| task.is_wanted()).all(|t| t.is_healthy(picture, now));
     if decision.steady && in_progress && healthy() {

@@ -236,6 +236,20 @@ impl World {
         }
     }
 
+    /// A deployment that failed says so whenever something waits for it.
+    fn check_failed(&self, decision: &Decision) {
+        if self.picture.deployments[0].rollout != Rollout::Failed {
+            assert!(!decision.halted, "{decision:?}");
+            return;
+        }
+        let stops = |task: &Task| decision.stops.iter().any(|stop| stop.task == task.id);
+        let stays = |task: &&Task| task.is_wanted() && !stops(task);
+        let (tasks, now) = (&self.picture.tasks, self.now);
+        let waits = tasks.iter().filter(stays).any(|task| task.draining || task.is_ill(&self.picture, now));
+        let missing = tasks.iter().filter(stays).count() < self.desired() as usize;
+        assert!(decision.halted || !(waits || missing), "{decision:?} {:?}", self.picture);
+    }
+
     /// Decides, checks that the decision keeps the bounds, and carries it out.
     fn step(&mut self) -> Decision {
         let healthy = |task: &&Task| task.deployment == Some(0) && task.is_healthy(&self.picture, self.now);
@@ -245,6 +259,7 @@ impl World {
         }
         let decision = decide(&self.picture, self.now);
         self.check_failures(&decision);
+        self.check_failed(&decision);
         assert_eq!(decision, decide(&self.picture, self.now), "the same picture, the same answer");
         let (healthy, active, desired) = (self.healthy(), self.active(), self.desired());
         let mut empties = 0;

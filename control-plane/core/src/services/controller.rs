@@ -168,6 +168,9 @@ impl Controller {
         if decision.stuck {
             says.push(words::stuck(key));
         }
+        if decision.halted {
+            says.push(words::halted(key, &primary.id));
+        }
         if decision.pausing && primary.setbacks >= SAYS_FAILING {
             says.push(words::failing(key));
         }

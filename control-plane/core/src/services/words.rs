@@ -62,6 +62,15 @@ pub(crate) fn stuck(key: &ServiceKey) -> String {
     )
 }
 
+/// The deployment failed, and something waits for a start.
+pub(crate) fn halted(key: &ServiceKey, deployment: &str) -> String {
+    format!(
+        "{} does not start or replace tasks, because (deployment {deployment}) has failed. Update the service, or force a \
+         new deployment, to go on.",
+        subject(key)
+    )
+}
+
 /// Tasks fail again and again.
 pub(crate) fn failing(key: &ServiceKey) -> String {
     format!("{} is unable to consistently start tasks successfully.", subject(key))

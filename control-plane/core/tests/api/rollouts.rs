@@ -1,6 +1,7 @@
 //! Services whose parts come at once, fail in part, or come back.
 
-use crate::services::{Fleet, healthy, stable};
+use crate::services::{Fleet, healthy, messages, stable};
+use crate::world::facts;
 use longshore_ecs_api::Operation as Op;
 use longshore_model::{DesiredStatus, StopCode, StopInfo, TaskId, TaskStatus};
 use serde_json::{Value, json};
@@ -114,4 +115,36 @@ async fn a_rollback_runs_the_images_that_ran_before_whatever_their_tags_are_now(
     let of = |id: &str| told.values().filter(|(by, _)| by == id).map(|(_, told)| told.clone()).collect::<Vec<_>>();
     assert!(of(&forced).contains(&None), "the forced one resolves the tag anew: {told:?}");
     assert_eq!(of(back), [Some(good.clone()), Some(good)]);
+}
+
+#[tokio::test]
+async fn a_failed_deployment_says_what_waits_for_it() {
+    let mut fleet = Fleet::new(2).await;
+    fleet.world.definition("good", json!({})).await;
+    fleet.world.definition("bad", json!({})).await;
+    let breaker = json!({"deploymentCircuitBreaker": {"enable": true, "rollback": false}});
+    let request = json!({"serviceName": "web", "taskDefinition": "good", "desiredCount": 2,
+        "deploymentConfiguration": breaker});
+    fleet.world.ok(Op::CreateService, request).await;
+    fleet.until("it is stable", healthy, stable(2)).await;
+    let update = json!({"service": "web", "taskDefinition": "bad"});
+    let failed = fleet.world.ok(Op::UpdateService, update).await["service"]["deployments"][0]["id"].clone();
+    let clock = std::sync::Arc::clone(&fleet.world.clock);
+    let has_failed = |service: &Value| {
+        clock.advance(Duration::from_secs(1));
+        service["deployments"][0]["rolloutState"] == "FAILED"
+    };
+    let service = fleet.until("the breaker opens", |family| family == "bad", has_failed).await;
+    let says = |service: &Value| messages(service).iter().any(|message| message.contains("does not start or replace"));
+    assert!(!says(&service), "what ran is still there: {service:#}");
+    let drain = json!({"containerInstances": [fleet.agents[0].arn], "status": "DRAINING"});
+    fleet.world.ok(Op::UpdateContainerInstancesState, drain).await;
+    let service = fleet.until("it says that nothing drains", healthy, says).await;
+    let expected = format!(
+        "(service web) does not start or replace tasks, because (deployment {}) has failed. Update the service, or \
+         force a new deployment, to go on.",
+        failed.as_str().unwrap()
+    );
+    assert_eq!(messages(&service).iter().filter(|message| **message == expected).count(), 1, "{service:#}");
+    assert_eq!(service["runningCount"], 2);
 }
