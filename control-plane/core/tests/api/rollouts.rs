@@ -148,3 +148,25 @@ async fn a_failed_deployment_says_what_waits_for_it() {
     assert_eq!(messages(&service).iter().filter(|message| **message == expected).count(), 1, "{service:#}");
     assert_eq!(service["runningCount"], 2);
 }
+
+#[tokio::test]
+async fn a_daemon_does_not_wait_for_a_host_that_is_lost() {
+    let mut fleet = Fleet::new(3).await;
+    fleet.world.definition("log", json!({})).await;
+    fleet.world.definition("new", json!({})).await;
+    let request = json!({"serviceName": "web", "taskDefinition": "log", "schedulingStrategy": "DAEMON"});
+    fleet.world.ok(Op::CreateService, request).await;
+    fleet.until("it is everywhere", healthy, stable(3)).await;
+    let lost = fleet.agents.remove(0);
+    lost.disconnect().await;
+    fleet.until("it counts the other two", healthy, stable(2)).await;
+    fleet.world.ok(Op::UpdateService, json!({"service": "web", "taskDefinition": "new"})).await;
+    let service = fleet.until("the update is through", healthy, stable(2)).await;
+    assert!(messages(&service).iter().all(|message| !message.contains("unable to place")), "{service:#}");
+    // It is one of them again when it is back, and has ended what it had.
+    let mut back = lost;
+    back.connect(Vec::new()).await;
+    fleet.agents.push(back);
+    fleet.until("it is on the host that came back", healthy, stable(3)).await;
+    assert!(fleet.tasks().iter().all(|(_, family, _)| family == "new"), "{:?}", fleet.tasks());
+}
