@@ -1,7 +1,6 @@
 //! Services whose parts come at once, fail in part, or come back.
 
 use crate::services::{Fleet, healthy, messages, stable};
-use crate::world::facts;
 use longshore_ecs_api::Operation as Op;
 use longshore_model::{DesiredStatus, StopCode, StopInfo, TaskId, TaskStatus};
 use serde_json::{Value, json};
@@ -169,4 +168,22 @@ async fn a_daemon_does_not_wait_for_a_host_that_is_lost() {
     fleet.agents.push(back);
     fleet.until("it is on the host that came back", healthy, stable(3)).await;
     assert!(fleet.tasks().iter().all(|(_, family, _)| family == "new"), "{:?}", fleet.tasks());
+}
+
+#[tokio::test]
+async fn a_service_of_another_cluster_is_not_found_by_its_tail() {
+    let mut fleet = Fleet::new(1).await;
+    fleet.world.cluster("other").await;
+    fleet.world.definition("one", json!({})).await;
+    let mut request = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 1});
+    let ours = fleet.world.ok(Op::CreateService, request.clone()).await["service"]["serviceArn"].clone();
+    request["cluster"] = json!("other");
+    let theirs = fleet.world.ok(Op::CreateService, request).await["service"]["serviceArn"].clone();
+    fleet.until("it is stable", healthy, stable(1)).await;
+    let listed = fleet.world.ok(Op::ListTasks, json!({"serviceName": ours})).await;
+    assert_eq!(listed["taskArns"].as_array().unwrap().len(), 1);
+    for name in [theirs, json!("nothing")] {
+        let refused = fleet.world.err(Op::ListTasks, json!({"serviceName": name})).await;
+        assert_eq!(refused, "ServiceNotFoundException: Service not found.", "{name}");
+    }
 }
