@@ -10,7 +10,7 @@ use crate::show;
 use aws_lc_rs::digest::{SHA256, digest};
 use longshore_ecs_api::enums::{
     DeploymentControllerType, DeploymentStrategy, LaunchType, PropagateTags, SchedulingStrategy as ApiScheduling,
-    ServiceField,
+    ServiceField, ThresholdType,
 };
 use longshore_ecs_api::requests::{
     CreateServiceRequest, DeleteServiceRequest, DescribeServicesRequest, ListServicesRequest, UpdateServiceRequest,
@@ -18,7 +18,9 @@ use longshore_ecs_api::requests::{
 use longshore_ecs_api::responses::{
     CreateServiceResponse, DeleteServiceResponse, DescribeServicesResponse, ListServicesResponse, UpdateServiceResponse,
 };
-use longshore_ecs_api::types::{DeploymentConfiguration, Failure, NetworkConfiguration};
+use longshore_ecs_api::types::{
+    DeploymentConfiguration, Failure, NetworkConfiguration, ThresholdConfiguration,
+};
 use longshore_ecs_api::{ApiError, ErrorCode, Operation};
 use longshore_model::arn::Resource;
 use longshore_model::{Arn, ClusterKey, ClusterName, Timestamp};
@@ -50,7 +52,10 @@ pub(crate) async fn create(ctx: Ctx<'_>, request: CreateServiceRequest) -> Resul
             return Err(no_daemon("placement strategies", "placement strategies"));
         }
         (SchedulingStrategy::Daemon, None) => 0,
-        (SchedulingStrategy::Replica, given) => desired_count(given.unwrap_or(0))?,
+        (SchedulingStrategy::Replica, Some(given)) => desired_count(given)?,
+        (SchedulingStrategy::Replica, None) => {
+            return Err(ApiError::invalid("desiredCount is required with the scheduling strategy REPLICA."));
+        }
     };
     let definition = usable_definition(&ctx, request.task_definition.as_deref())?;
     let launch_type = request.launch_type.unwrap_or(LaunchType::Ec2);
@@ -361,11 +366,14 @@ pub(crate) fn configuration(
     if maximum < minimum {
         return Err(ApiError::invalid("maximumPercent must not be less than minimumHealthyPercent."));
     }
-    if let Some(breaker) = &given.deployment_circuit_breaker
-        && let Some(threshold) = &breaker.threshold_configuration
-        && threshold.value.is_none_or(|value| value < 1)
-    {
-        return Err(ApiError::invalid("deploymentCircuitBreaker.thresholdConfiguration.value must be at least 1."));
+    if scheduling == SchedulingStrategy::Replica && maximum < 100 {
+        return Err(ApiError::invalid(
+            "maximumPercent must be at least 100: with less the service could never have its desired count.",
+        ));
+    }
+    let breaker = given.deployment_circuit_breaker.as_ref();
+    if let Some(threshold) = breaker.and_then(|breaker| breaker.threshold_configuration.as_ref()) {
+        threshold_is_one(threshold)?;
     }
     Ok(DeploymentConfiguration {
         strategy: Some(DeploymentStrategy::Rolling),
@@ -373,6 +381,26 @@ pub(crate) fn configuration(
         maximum_percent: Some(maximum),
         ..given
     })
+}
+
+/// Refuses a threshold for which the default would have to be taken without a word.
+fn threshold_is_one(threshold: &ThresholdConfiguration) -> Result<(), ApiError> {
+    let invalid = |what: String| {
+        Err(ApiError::invalid(format!("deploymentCircuitBreaker.thresholdConfiguration.{what}")))
+    };
+    if threshold.value.is_none_or(|value| value < 1) {
+        return invalid("value must be at least 1.".to_owned());
+    }
+    match &threshold.r#type {
+        Some(ThresholdType::BoundedPercent) if threshold.value.is_some_and(|value| value > 100) => {
+            invalid("value must be at most 100 with BOUNDED_PERCENT.".to_owned())
+        }
+        Some(ThresholdType::Count | ThresholdType::BoundedPercent | ThresholdType::UnboundedPercent) => Ok(()),
+        Some(ThresholdType::Other(other)) => {
+            invalid(format!("type: `{other}` is none of COUNT, BOUNDED_PERCENT, UNBOUNDED_PERCENT."))
+        }
+        None => invalid("type is required: COUNT, BOUNDED_PERCENT or UNBOUNDED_PERCENT.".to_owned()),
+    }
 }
 
 /// What no service can have yet, by its field's name.
