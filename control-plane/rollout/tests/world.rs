@@ -536,7 +536,12 @@ fn a_breaker_that_never_forgets_slows_nothing_down_that_runs() {
         world.picture.tasks.pop();
         world.failed(Some(0));
         world.now = world.now.after(Duration::from_millis(10));
-        assert_eq!(world.step().launch, Launch::Anywhere(1), "after {} failures", world.picture.deployments[0].failures);
+        assert_eq!(
+            world.step().launch,
+            Launch::Anywhere(1),
+            "after {} failures",
+            world.picture.deployments[0].failures
+        );
         world.progress();
         world.now = world.now.after(HEALTHY_AFTER);
         world.step();

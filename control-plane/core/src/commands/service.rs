@@ -4,12 +4,12 @@ use crate::agent::Unavailable;
 use crate::change::Change;
 use crate::command::{Command, Tx};
 use crate::commands::deployment::{Turn, begin, supersede, turn};
-use crate::commands::place::{Launch, PlaceError, Plan, settle};
-use crate::records::{
-    DefinitionKey, DefinitionStatus, ImagePins, RolloutState, SchedulingStrategy, Service, ServiceDeployment, ServiceEvent,
-    ServiceKey, ServiceRevision, ServiceStatus, Stop, Tags, Task,
-};
+use crate::commands::place::{Launch, PlaceError, Plan, plan, settle};
 use crate::ops::services::{configuration, over};
+use crate::records::{
+    DefinitionKey, DefinitionStatus, ImagePins, RolloutState, SchedulingStrategy, Service, ServiceDeployment,
+    ServiceEvent, ServiceKey, ServiceRevision, ServiceStatus, Stop, Tags, Task,
+};
 use crate::services::{check, words};
 use crate::state::ServiceState;
 use longshore_ecs_api::enums::{AvailabilityZoneRebalancing, PropagateTags};
@@ -219,8 +219,8 @@ pub(crate) struct StepService {
     pub(crate) gone: Vec<usize>,
     /// Whether the service is over.
     pub(crate) over: bool,
-    /// Tasks to start, and where.
-    pub(crate) launch: Option<(Arc<Launch>, Plan)>,
+    /// Tasks to start, and where; without a plan it is made when the step's turn comes, where nothing changes meanwhile.
+    pub(crate) launch: Option<(Arc<Launch>, Option<Plan>)>,
     /// What is to be said beside what follows from all this.
     pub(crate) says: Vec<String>,
     pub(crate) new: NewDeployment,
@@ -262,8 +262,12 @@ impl Command for StepService {
         let mut said = self.says;
         let mut done = Stepped::default();
         let primary = before.deployments.first().map(|primary| Arc::clone(&primary.id));
-        if let Some((launch, plan)) = self.launch {
-            let tasks = settle(tx, &launch, &plan).map_err(|error| match error {
+        if let Some((launch, planned)) = self.launch {
+            let planned = match planned {
+                Some(made_before) => Ok(made_before),
+                None => plan(tx.state(), &launch).map_err(PlaceError::from),
+            };
+            let tasks = planned.and_then(|plan| settle(tx, &launch, &plan)).map_err(|error| match error {
                 PlaceError::Outdated => StepError::Outdated,
                 PlaceError::Api(error) => StepError::Unavailable(Unavailable(error.to_string())),
             })?;

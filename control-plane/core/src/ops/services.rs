@@ -18,9 +18,7 @@ use longshore_ecs_api::requests::{
 use longshore_ecs_api::responses::{
     CreateServiceResponse, DeleteServiceResponse, DescribeServicesResponse, ListServicesResponse, UpdateServiceResponse,
 };
-use longshore_ecs_api::types::{
-    DeploymentConfiguration, Failure, NetworkConfiguration, ThresholdConfiguration,
-};
+use longshore_ecs_api::types::{DeploymentConfiguration, Failure, NetworkConfiguration, ThresholdConfiguration};
 use longshore_ecs_api::{ApiError, ErrorCode, Operation};
 use longshore_model::arn::Resource;
 use longshore_model::{Arn, ClusterKey, ClusterName, Timestamp};
@@ -385,9 +383,8 @@ pub(crate) fn configuration(
 
 /// Refuses a threshold for which the default would have to be taken without a word.
 fn threshold_is_one(threshold: &ThresholdConfiguration) -> Result<(), ApiError> {
-    let invalid = |what: String| {
-        Err(ApiError::invalid(format!("deploymentCircuitBreaker.thresholdConfiguration.{what}")))
-    };
+    let invalid =
+        |what: String| Err(ApiError::invalid(format!("deploymentCircuitBreaker.thresholdConfiguration.{what}")));
     if threshold.value.is_none_or(|value| value < 1) {
         return invalid("value must be at least 1.".to_owned());
     }

@@ -26,6 +26,10 @@ const PER_STEP: usize = 32;
 const TRY_AGAIN: Duration = Duration::from_secs(10);
 /// The longest sleep: the wall clock may be set.
 const LONGEST: Duration = Duration::from_secs(30);
+/// Refusals of outdated steps after which others have their turn first.
+const REFUSALS: u32 = 8;
+/// How much longer the wait is after each of them: they cost a plan over all hosts.
+const REFUSED: Duration = Duration::from_millis(2);
 /// Failures after which a service says that it cannot start tasks.
 const SAYS_FAILING: u32 = 2;
 
@@ -120,24 +124,38 @@ impl Controller {
 
     /// Decides over one service and carries it out.
     async fn look(&self, key: ServiceKey, was_unplaced: bool) -> Looked {
-        let state = self.core.snapshot();
-        let now = self.core.inner().clock.now();
-        let nothing = |key| Looked { key, unplaced: false, silent: false, wake_at: None, again: false };
-        let Some((step, mut looked)) = self.decided(&state, &key, was_unplaced, now) else { return nothing(key) };
-        let Some(step) = step else { return looked };
-        match self.core.submit(step).await {
-            Ok(Stepped { started, stopped }) => {
-                if started + stopped > 0 {
-                    tracing::info!(service = %key, cluster = %key.cluster, started, stopped, "a service moved");
+        let mut refused = 0;
+        loop {
+            let state = self.core.snapshot();
+            let now = self.core.inner().clock.now();
+            let nothing = |key| Looked { key, unplaced: false, silent: false, wake_at: None, again: false };
+            let Some((step, mut looked)) = self.decided(&state, &key, was_unplaced, now) else { return nothing(key) };
+            let Some(mut step) = step else { return looked };
+            let found = step.launch.as_ref().and_then(|(_, plan)| Some(plan.as_ref()?.places.len())).unwrap_or(0);
+            if refused > 0 {
+                // Hosts may change faster than a plan gets its turn. What is planned at its turn always holds.
+                step.launch = step.launch.map(|(launch, _)| (launch, None));
+            }
+            match self.core.submit(step).await {
+                Ok(Stepped { started, stopped }) => {
+                    if started + stopped > 0 {
+                        tracing::info!(service = %key, cluster = %key.cluster, started, stopped, "a service moved");
+                    }
+                    looked.again |= started < found;
+                }
+                Err(StepError::Outdated) if refused < REFUSALS => {
+                    tokio::time::sleep(REFUSED * refused).await;
+                    refused += 1;
+                    continue;
+                }
+                Err(StepError::Outdated) => looked.again = true,
+                Err(StepError::Unavailable(why)) => {
+                    tracing::warn!(service = %key, %why, "could not carry out what was decided for a service");
+                    looked.wake_at = Some(now.after(Duration::from_secs(1)));
                 }
             }
-            Err(StepError::Outdated) => looked.again = true,
-            Err(StepError::Unavailable(why)) => {
-                tracing::warn!(service = %key, %why, "could not carry out what was decided for a service");
-                looked.wake_at = Some(now.after(Duration::from_secs(1)));
-            }
+            return looked;
         }
-        looked
     }
 
     /// What is to be done for a service; `None` for one that is not there or over.
@@ -189,7 +207,7 @@ impl Controller {
             forgiven: decision.forgiven,
             gone: decision.gone,
             over,
-            launch: placed,
+            launch: placed.map(|(launch, plan)| (launch, Some(plan))),
             event_ids: (0..says.len() + 4).map(|_| uuid::Uuid::new_v4()).collect(),
             says,
             new: NewDeployment::random(),

@@ -2,9 +2,11 @@
 
 use crate::services::{Fleet, healthy, messages, stable};
 use longshore_ecs_api::Operation as Op;
-use longshore_model::{DesiredStatus, StopCode, StopInfo, TaskId, TaskStatus};
+use longshore_model::{DesiredStatus, DiskStatus, StopCode, StopInfo, TaskId, TaskStatus};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// What the PRIMARY deployment runs.
@@ -128,7 +130,7 @@ async fn a_failed_deployment_says_what_waits_for_it() {
     fleet.until("it is stable", healthy, stable(2)).await;
     let update = json!({"service": "web", "taskDefinition": "bad"});
     let failed = fleet.world.ok(Op::UpdateService, update).await["service"]["deployments"][0]["id"].clone();
-    let clock = std::sync::Arc::clone(&fleet.world.clock);
+    let clock = Arc::clone(&fleet.world.clock);
     let has_failed = |service: &Value| {
         clock.advance(Duration::from_secs(1));
         service["deployments"][0]["rolloutState"] == "FAILED"
@@ -186,4 +188,38 @@ async fn a_service_of_another_cluster_is_not_found_by_its_tail() {
         let refused = fleet.world.err(Op::ListTasks, json!({"serviceName": name})).await;
         assert_eq!(refused, "ServiceNotFoundException: Service not found.", "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_service_moves_though_its_tasks_and_its_hosts_never_rest() {
+    let fleet = Fleet::new(1).await;
+    fleet.world.definition("one", json!({"memory": 8, "cpu": 1})).await;
+    let request = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 1});
+    fleet.world.ok(Op::CreateService, request).await;
+    let agent = &fleet.agents[0];
+    crate::world::until("it has its task", || agent.assigned().len() == 1).await;
+    let task = *agent.assigned().keys().next().unwrap();
+    // Each batch has news of the task and of the host.
+    let told = Arc::new(AtomicU32::new(1));
+    let storm = |_| {
+        let (core, told) = (fleet.world.core.clone(), Arc::clone(&told));
+        let (instance, session) = (agent.instance, agent.session);
+        tokio::spawn(async move {
+            loop {
+                let n = told.fetch_add(1, Ordering::Relaxed);
+                let mut report = crate::world::report(task, n.into(), TaskStatus::Pending);
+                report.waiting_for = Some(format!("pulling: {n} bytes"));
+                core.agent_reports(instance, session, vec![report]).await.unwrap();
+                core.disk_status(instance, session, DiskStatus { free_mib: 100_000 + n, short: None }).await.unwrap();
+            }
+        })
+    };
+    let storms: Vec<_> = (0..8).map(storm).collect();
+    crate::world::until("the storm is there", || told.load(Ordering::Relaxed) > 100).await;
+    fleet.world.ok(Op::UpdateService, json!({"service": "web", "desiredCount": 40})).await;
+    let began = told.load(Ordering::Relaxed);
+    crate::world::until("it has all its tasks", || agent.assigned().len() == 40).await;
+    let news = told.load(Ordering::Relaxed) - began;
+    storms.into_iter().for_each(|storm| storm.abort());
+    assert!(news < 20_000, "{news} reports until it had moved");
 }
