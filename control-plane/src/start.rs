@@ -151,6 +151,7 @@ pub async fn run(config: Config, shutdown: CancellationToken, ready: impl FnOnce
         ca_fingerprint: authority.fingerprint(),
         network: config.network,
         exec: ExecConfig { idle: config.exec_idle, log_arguments: config.exec_log_arguments },
+        ..CoreConfig::default()
     };
     let (core, owner) = Core::open(core_config, Arc::clone(&store) as _, sealing_key, first).await?;
     let api = listen("api_listen", config.api_listen).await?;

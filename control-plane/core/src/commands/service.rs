@@ -10,7 +10,7 @@ use crate::records::{
     DefinitionKey, DefinitionStatus, ImagePins, RolloutState, SchedulingStrategy, Service, ServiceDeployment,
     ServiceEvent, ServiceKey, ServiceRevision, ServiceStatus, Stop, Tags, Task,
 };
-use crate::services::{check, words};
+use crate::services::{check, is_alone, words};
 use crate::state::ServiceState;
 use longshore_ecs_api::enums::{AvailabilityZoneRebalancing, PropagateTags};
 use longshore_ecs_api::types::{DeploymentConfiguration, NetworkConfiguration, PlacementConstraint, PlacementStrategy};
@@ -278,6 +278,10 @@ impl Command for StepService {
         for stop in &self.stops {
             let task = tx.state().task(stop.task).filter(|task| task.desired == DesiredStatus::Running);
             let Some(task) = task.map(Arc::clone) else { return Err(StepError::Outdated) };
+            // Others may have gone silent with its host since.
+            if stop.why == Why::Lost && !is_alone(tx.state(), task.instance) {
+                return Err(StepError::Outdated);
+            }
             if stop.why == Why::Ill {
                 count_failure(&mut service, task.started_by.as_deref(), tx.now);
             }

@@ -1,10 +1,12 @@
 //! The task that looks at services when there may be something to decide.
 
 use crate::commands::{NewDeployment, Plan, StepError, StepService, Stepped, Target, plan};
+use crate::config::CoreConfig;
 use crate::handle::Core;
 use crate::records::{SchedulingStrategy, Service, ServiceKey};
 use crate::services::launch::{daemon_targets, launch};
-use crate::services::picture::picture;
+use crate::services::picture::{Seen, picture};
+use crate::services::silence::{Patience, Standing};
 use crate::services::wakes::Due;
 use crate::services::words;
 use crate::state::State;
@@ -24,6 +26,8 @@ const AT_ONCE: usize = 64;
 const PER_STEP: usize = 32;
 /// How long a service whose tasks found no place waits until it tries again, when nothing changes before.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
+/// What the two clocks may differ by when a time is awaited.
+const TICK: Duration = Duration::from_millis(10);
 /// The longest sleep: the wall clock may be set.
 const LONGEST: Duration = Duration::from_secs(30);
 /// Refusals of outdated steps after which others have their turn first.
@@ -169,13 +173,28 @@ impl Controller {
         let found = state.service(key).filter(|service| !service.record.is_over())?;
         let service = &found.record;
         let primary = service.deployments.first()?;
-        let healthy_after = self.core.inner().config.healthy_after;
+        let CoreConfig { healthy_after, lease, return_within, .. } = self.core.inner().config;
+        let patience = Patience { hearing: &self.core.inner().hearing, lease, return_within };
         let targets = || daemon_targets(state, service, &primary.revision);
-        let picture = picture(state, service, targets, was_unplaced, healthy_after);
+        let Seen { picture, silent } = picture(state, service, targets, was_unplaced, healthy_after, patience);
         let decision = decide(&picture, now);
-        let silent = picture.tasks.iter().any(|task| task.is_wanted() && !is_connected(state, task.host));
-        let mut looked = Looked { key: key.clone(), unplaced: false, silent, wake_at: decision.wake_at, again: false };
+        let waits = silent.iter().any(|standing| *standing != Standing::Lost);
+        let mut looked =
+            Looked { key: key.clone(), unplaced: false, silent: waits, wake_at: decision.wake_at, again: false };
         let mut says = Vec::new();
+        for standing in &silent {
+            match standing {
+                Standing::Here | Standing::Lost => {}
+                Standing::Silent(left) => looked.wake_at = sooner(looked.wake_at, now.after(*left + TICK)),
+                Standing::Many { silent, of, late } => {
+                    if *late {
+                        looked.wake_at = sooner(looked.wake_at, now.after(patience.overdue_after()));
+                    }
+                    says.push(words::held(key, *silent, *of));
+                }
+            }
+        }
+        says.dedup();
         let mut stops = decision.stops;
         looked.again |= stops.len() > PER_STEP;
         stops.truncate(PER_STEP);
@@ -257,10 +276,6 @@ impl Controller {
         }
         (found > 0).then_some((launch, plan))
     }
-}
-
-fn is_connected(state: &State, host: InstanceId) -> bool {
-    state.host(host).is_some_and(|host| host.record.is_connected())
 }
 
 fn sooner(at: Option<Timestamp>, other: Timestamp) -> Option<Timestamp> {

@@ -84,6 +84,15 @@ pub(crate) fn unplaced(key: &ServiceKey, reason: &str) -> String {
     )
 }
 
+/// So many hosts went silent at once that their tasks are not replaced.
+pub(crate) fn held(key: &ServiceKey, silent: usize, of: u32) -> String {
+    format!(
+        "{} does not replace the tasks of silent hosts: {silent} of {of} container instances went silent at once, so the \
+         fault is rather in the network or the control plane. Bring them back, or deregister those that are gone.",
+        subject(key)
+    )
+}
+
 /// Whether an event tells of something that moved, so that what was said before may be said again.
 pub(crate) fn is_progress(message: &str) -> bool {
     [

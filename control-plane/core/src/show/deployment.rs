@@ -13,7 +13,6 @@ use longshore_ecs_api::enums::ServiceDeploymentRollbackMonitorsStatus as Monitor
 use longshore_ecs_api::types;
 use longshore_model::arn::{Resource, ServicePart};
 use longshore_model::{AccountId, Arn, ContainerName};
-use std::sync::Arc;
 
 /// The ARN of a part of a service.
 pub(crate) fn part_arn(account: &AccountId, key: &ServiceKey, part: ServicePart, id: &str) -> String {

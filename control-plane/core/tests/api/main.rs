@@ -14,6 +14,7 @@ mod network;
 mod rollouts;
 mod secrets;
 mod services;
+mod silence;
 mod specs;
 mod tasks;
 mod world;

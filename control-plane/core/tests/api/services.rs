@@ -37,7 +37,9 @@ impl Fleet {
 
     /// Tasks start and stop as they are told, except that those of families for which `fails` holds never start.
     pub(crate) async fn pump(&mut self, fails: impl Fn(&str) -> bool) {
-        for agent in &mut self.agents {
+        let state = self.world.core.snapshot();
+        let here = |agent: &&mut Agent| state.host(agent.instance).is_some_and(|host| host.record.is_connected());
+        for agent in self.agents.iter_mut().filter(here) {
             for (id, task) in agent.assigned() {
                 let now = match task.desired {
                     DesiredStatus::Running if fails(&task.spec.family) => TaskStatus::Stopped,
