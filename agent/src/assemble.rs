@@ -18,6 +18,7 @@
 //! brings it back; containers never stop with the agent.
 
 use crate::config::Config;
+use crate::contact::Contacts;
 use crate::disk::{self, DiskKeeper, DiskSettings, Quotas, Rooms, StorageLimits, Written};
 use crate::doctor::{Doctor, HostChecks};
 use crate::engine::cgroups::LateCgroups;
@@ -99,7 +100,9 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
     let (member, member_out) = watch::channel(None);
     let log_events = Arc::new(Notify::new());
     let gate = Gate::new(log_events.clone());
+    let contacts = Arc::new(Contacts::beside(&config.status_socket));
     let drivers = Drivers {
+        contacts: contacts.clone(),
         containers: Arc::new(Shipped::new(driver.clone(), gate.clone())),
         images: driver.clone(),
         room: rooms.clone(),
@@ -199,6 +202,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
             health: health.clone(),
             figures: figures.clone(),
             exec: exec_in,
+            contacts,
         },
         state: session_state,
         identity,

@@ -11,6 +11,7 @@ Examples:
   longshore run web --count 2 --wait          run two tasks and wait until they run
   longshore run job --wait=stopped -- sh -c 'exit 3'
   longshore ps                                what runs, where, on which ports
+  longshore why web                           why a service has not all of its tasks
   longshore logs -f 3f2a                      what a task prints, as it does
   longshore exec 3f2a sh                      a shell in a task's container
   longshore host join-token create            let another machine join
@@ -91,6 +92,8 @@ pub(crate) enum Command {
     Describe(DescribeArgs),
     /// Stop tasks
     Stop(StopArgs),
+    /// Say why a service has not the tasks that it should have, host by host
+    Why(WhyArgs),
     /// Print what a task's containers printed, wherever it runs
     Logs(LogsArgs),
     /// Execute a command in a container of a task that runs
@@ -396,6 +399,18 @@ pub(crate) struct StopArgs {
     /// Wait until they are over
     #[arg(long)]
     pub(crate) wait: bool,
+}
+
+/// `longshore why …`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Says what the service's events say of it, and what RunTask would answer for each host that takes none of its tasks.
+
+Example:
+  longshore why web")]
+pub(crate) struct WhyArgs {
+    /// The service's name or ARN
+    pub(crate) service: String,
 }
 
 /// `longshore logs …`

@@ -147,6 +147,7 @@ pub async fn run(config: Config, shutdown: CancellationToken, ready: impl FnOnce
     let core_config = CoreConfig {
         stopped_task_retention: config.stopped_task_retention,
         lease: config.lease,
+        losses: config.losses,
         healthy_after: config.service_healthy_after,
         ca_fingerprint: authority.fingerprint(),
         network: config.network,

@@ -45,7 +45,7 @@ pub use network::{
 pub use probe::{PROBE_LABELS, Probe, Question};
 pub use report::{ContainerReport, NetworkBinding, StopInfo, TaskReport};
 pub use spec::{
-    ContainerSpec, Device, EnvVar, HostPort, IpcMode, Link, LinuxParameters, LogConfig, NetworkMode, PidMode,
+    ContainerSpec, Device, EnvVar, Fence, HostPort, IpcMode, Link, LinuxParameters, LogConfig, NetworkMode, PidMode,
     PortMapping, Protocol, TaskSpec, Tmpfs, Ulimit,
 };
 pub use state::{ContainerCondition, ContainerStatus, DesiredStatus, HealthStatus, StopCode, TaskStatus};

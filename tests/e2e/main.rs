@@ -21,6 +21,7 @@ mod events;
 mod exec;
 mod failpoints;
 mod faults;
+mod fencing;
 mod fields;
 mod fulldisk;
 mod group_model;

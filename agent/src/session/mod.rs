@@ -17,6 +17,7 @@ mod outbound;
 pub(crate) mod registry;
 mod stream;
 
+use crate::contact::Contacts;
 use crate::identity::IdentityHandle;
 use crate::network::SessionLink;
 use backoff::Backoff;
@@ -122,6 +123,8 @@ pub struct SessionInputs {
     pub figures: Arc<SessionFigures>,
     /// Takes commands to execute in containers.
     pub exec: mpsc::Sender<ExecOrder>,
+    /// Takes when what was acknowledged was sent.
+    pub contacts: Arc<Contacts>,
 }
 
 /// How a session behaves in time.

@@ -4,11 +4,13 @@ use super::inbound::{Answer, Inbound};
 use super::network::{NetworkSide, Said};
 use super::outbound::Outbound;
 use super::{SessionConfig, SessionInputs, SessionState, chain};
+use crate::contact::Uptime;
 use crate::crash::{self, Place};
 use crate::identity::standing::{describe, refusal, refused_dial};
 use crate::identity::{DialError, Identity, dial};
 use longshore_model::{ExecOrder, HostFacts, InstanceHealth, TaskReport};
 use longshore_proto::{MAX_VERSION, MIN_VERSION, v1};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -75,6 +77,8 @@ pub(super) struct Stream<'a> {
     heartbeat: Duration,
     lease: Duration,
     beats: u64,
+    /// When heartbeats were sent that are not acknowledged.
+    beaten: VecDeque<(u64, Uptime)>,
     /// What was said last of the host's health.
     health: InstanceHealth,
     /// What the Hello said of the host.
@@ -108,6 +112,7 @@ impl<'a> Stream<'a> {
         let mut network = NetworkSide::new(inputs.network.clone(), &observed);
         let (sender, messages) = mpsc::channel(OUTBOUND);
         let hello = v1::AgentMessage { kind: Some(v1::agent_message::Kind::Hello(hello)) };
+        let said_hello = Uptime::now();
         sender.try_send(hello).expect("the queue was just made");
         let welcomed = Box::pin(async {
             let mut messages = client.session(ReceiverStream::new(messages)).await?.into_inner();
@@ -135,6 +140,7 @@ impl<'a> Stream<'a> {
         );
         state.send_replace(SessionState::Connected { protocol: welcome.version, control_plane });
         network.welcomed(welcome.revision);
+        inputs.contacts.heard(said_hello);
         let millis = |value: u32| Duration::from_millis(value.into());
         Ok(Self {
             messages,
@@ -146,6 +152,7 @@ impl<'a> Stream<'a> {
             lease: millis(welcome.lease_millis).clamp(LEASE.0, LEASE.1),
             inputs,
             beats: 0,
+            beaten: VecDeque::new(),
             health: InstanceHealth::default(),
             facts,
         })
@@ -218,6 +225,7 @@ impl<'a> Stream<'a> {
         let health = (found != self.health).then(|| found.clone().into());
         self.health = found;
         let disk = self.inputs.disk.borrow_and_update().clone().map(Into::into);
+        self.beaten.push_back((self.beats, Uptime::now()));
         self.send(v1::agent_message::Kind::Heartbeat(v1::Heartbeat { seq: self.beats, disk, health }))
     }
 
@@ -242,6 +250,7 @@ impl<'a> Stream<'a> {
             }
             Some(Kind::HeartbeatAck(ack)) => {
                 self.network.settled(ack.network_settled);
+                self.acknowledged(ack.seq);
                 Ok(())
             }
             Some(Kind::Network(update)) => self.network.take(update).map_err(|error| {
@@ -257,6 +266,16 @@ impl<'a> Stream<'a> {
                 tracing::debug!("ignored a message of an unknown kind");
                 Ok(())
             }
+        }
+    }
+
+    /// The control plane had the heartbeat `seq`, and so all before it.
+    fn acknowledged(&mut self, seq: u64) {
+        let known = self.beaten.partition_point(|(beat, _)| *beat <= seq);
+        if let Some((beat, sent)) = self.beaten.drain(..known).next_back()
+            && beat == seq
+        {
+            self.inputs.contacts.heard(sent);
         }
     }
 

@@ -12,6 +12,7 @@ mod ps;
 mod run;
 mod stop;
 mod task_def;
+mod why;
 
 use crate::api::Api;
 use crate::args::{Command, HostCommand};
@@ -44,6 +45,7 @@ pub(crate) fn execute(context: &Context, command: Command) -> Result<(), Fault> 
         Command::Ps(args) => ps::execute(context, &args),
         Command::Describe(args) => describe::execute(context, &args),
         Command::Stop(args) => stop::execute(context, &args),
+        Command::Why(args) => why::execute(context, &args),
         Command::Logs(args) => logs::execute(context, &args),
         Command::Exec(args) => exec::execute(context, &args),
         Command::Attach(args) => exec::attach(context, &args),

@@ -5,9 +5,10 @@
 
 use crate::keys;
 use crate::records::{
-    AccessKey, Account, Activation, ActivationKey, ClientToken, ClientTokenKey, Cluster, Definition, DefinitionKey,
-    DeploymentRecord, FamilyRecord, HostLeases, ImagePins, Instance, Network, PinKey, RecordError, Secret, SecretKey,
-    SecurityGroup, Service, ServiceEvent, ServiceKey, Setting, SettingKey, Task, decode, encode,
+    AccessKey, Account, Activation, ActivationKey, CapacityProvider, CapacityProviderKey, ClientToken, ClientTokenKey,
+    Cluster, Definition, DefinitionKey, DeploymentRecord, FamilyRecord, HostLeases, ImagePins, Instance, Network,
+    PinKey, RecordError, Secret, SecretKey, SecurityGroup, Service, ServiceEvent, ServiceKey, Setting, SettingKey,
+    Task, decode, encode,
 };
 use longshore_model::{ClusterKey, DiskStatus, GroupId, InstanceId, NetworkStatus, TaskId};
 use longshore_store::Write;
@@ -24,6 +25,8 @@ pub(crate) enum Change {
     ForgetActivation(ActivationKey),
     Secret(Arc<Secret>),
     ForgetSecret(SecretKey),
+    CapacityProvider(Arc<CapacityProvider>),
+    ForgetCapacityProvider(CapacityProviderKey),
     Network(Arc<Network>),
     SecurityGroup(Arc<SecurityGroup>),
     ForgetSecurityGroup(GroupId),
@@ -69,6 +72,8 @@ impl Change {
             Self::ForgetActivation(key) => (keys::activation(key), Write::Delete),
             Self::Secret(r) => put(keys::secret(&r.key), &**r),
             Self::ForgetSecret(key) => (keys::secret(key), Write::Delete),
+            Self::CapacityProvider(r) => put(keys::capacity_provider(&r.key), &**r),
+            Self::ForgetCapacityProvider(key) => (keys::capacity_provider(key), Write::Delete),
             Self::Network(r) => put(keys::NETWORK.to_owned(), &**r),
             Self::SecurityGroup(r) => put(keys::security_group(r.id), &**r),
             Self::ForgetSecurityGroup(id) => (keys::security_group(*id), Write::Delete),
@@ -102,7 +107,12 @@ impl Change {
         match self {
             Self::Account(_) => 0,
             Self::AccessKey(_) | Self::Setting(_) | Self::ForgetSetting(_) => 1,
-            Self::Activation(_) | Self::ForgetActivation(_) | Self::Secret(_) | Self::ForgetSecret(_) => 2,
+            Self::Activation(_)
+            | Self::ForgetActivation(_)
+            | Self::Secret(_)
+            | Self::ForgetSecret(_)
+            | Self::CapacityProvider(_)
+            | Self::ForgetCapacityProvider(_) => 2,
             Self::Network(_) => 3,
             Self::SecurityGroup(_) | Self::ForgetSecurityGroup(_) => 4,
             Self::Cluster(_) | Self::ForgetCluster(_) => 5,
@@ -143,6 +153,7 @@ impl Change {
             Some("access-key") => Self::AccessKey(Arc::new(decode(&key, value)?)),
             Some("setting") => Self::Setting(Arc::new(decode(&key, value)?)),
             Some("activation") => Self::Activation(Arc::new(decode(&key, value)?)),
+            Some("capacity-provider") => Self::CapacityProvider(Arc::new(decode(&key, value)?)),
             Some("secret") => Self::Secret(Arc::new(decode(&key, value)?)),
             Some("security-group") => Self::SecurityGroup(Arc::new(decode(&key, value)?)),
             Some("leases") => Self::Leases(Arc::new(decode(&key, value)?)),

@@ -19,6 +19,8 @@ pub struct CoreConfig {
     pub return_within: Duration,
     /// How long a service's task without health checks must run until it counts as healthy. 40 s in ECS.
     pub healthy_after: Duration,
+    /// When the tasks of silent hosts are replaced.
+    pub losses: Losses,
     /// SHA-256 of the authority that agents must find behind the control plane's address; goes into join tokens.
     pub ca_fingerprint: [u8; 32],
     /// The task network. May only change while no host has a part of it.
@@ -34,6 +36,7 @@ impl Default for CoreConfig {
             lease: Duration::from_secs(5),
             return_within: Duration::from_secs(30),
             healthy_after: Duration::from_secs(40),
+            losses: Losses::default(),
             ca_fingerprint: [0; 32],
             network: NetworkConfig {
                 v4: ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 77, 0, 0), 16),
@@ -44,6 +47,23 @@ impl Default for CoreConfig {
             },
             exec: ExecConfig::default(),
         }
+    }
+}
+
+/// When the tasks of silent hosts count as lost and services replace them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Losses {
+    /// How long after its lease a host is waited for.
+    pub hold: Duration,
+    /// Nothing is replaced while more hosts than one, and more than this share of a cluster, went silent at once.
+    pub silent_share_percent: u32,
+    /// How long a host that is cut off gives tasks that must not run twice to stop, before it kills them.
+    pub fence_grace: Duration,
+}
+
+impl Default for Losses {
+    fn default() -> Self {
+        Self { hold: Duration::ZERO, silent_share_percent: 34, fence_grace: Duration::from_secs(10) }
     }
 }
 

@@ -16,7 +16,8 @@ use crate::owner::{OwnerTask, QUEUE};
 use crate::page::PageKey;
 use crate::render::render;
 use crate::seal::SealingKey;
-use crate::services::{Hearing, Wakes};
+use crate::services::lost::{Silences, Watch};
+use crate::services::{Fencing, Hearing, Looking, Wakes};
 use crate::state::{HostState, NetworkView, State, Touched};
 use crate::token::JoinToken;
 use crate::watchers::Watchers;
@@ -60,10 +61,33 @@ pub(crate) struct Inner {
     pub(crate) health: Health,
     /// When agents were heard last.
     pub(crate) hearing: Hearing,
+    /// Since when hosts are silent.
+    pub(crate) silences: Silences,
     pub(crate) execs: Execs,
     queue: mpsc::Sender<Box<dyn Waiting>>,
     pub(crate) sealing_key: SealingKey,
     page_key: PageKey,
+}
+
+impl Inner {
+    /// What services are looked at with; `unplaced` is whether a service's last tasks found no place.
+    pub(crate) fn looking(&self, unplaced: bool) -> Looking<'_> {
+        let CoreConfig { losses, lease, return_within, healthy_after, .. } = &self.config;
+        let watch = Watch {
+            losses,
+            lease: *lease,
+            silences: &self.silences,
+            hearing: &self.hearing,
+            return_within: *return_within,
+            ticks: self.clock.ticks(),
+        };
+        Looking { watch, healthy_after: *healthy_after, unplaced }
+    }
+
+    /// When cut-off agents stop tasks that must not run twice.
+    pub(crate) const fn fencing(&self) -> Fencing {
+        Fencing { lease: self.config.lease, grace: self.config.losses.fence_grace }
+    }
 }
 
 /// The root access key, which `main` writes to a file that only root can read. `Debug` does not show its secret.
@@ -118,6 +142,7 @@ impl Core {
             applied: Applied::default(),
             health: Health::default(),
             hearing: Hearing::default(),
+            silences: Silences::default(),
             execs: Execs::default(),
             queue: sender,
             page_key: PageKey::new(&sealing_key),

@@ -3,7 +3,8 @@
 //! Names of regions, clusters, families and settings hold no `/`; what may hold one stands last in its key.
 
 use crate::records::{
-    ActivationKey, ClientTokenKey, DefinitionKey, FamilyKey, PinKey, SecretKey, ServiceKey, SettingKey,
+    ActivationKey, CapacityProviderKey, ClientTokenKey, DefinitionKey, FamilyKey, PinKey, SecretKey, ServiceKey,
+    SettingKey,
 };
 use longshore_model::{ClusterKey, GroupId, InstanceId, TaskId};
 
@@ -29,6 +30,10 @@ pub(crate) fn activation(key: &ActivationKey) -> String {
 
 pub(crate) fn secret(key: &SecretKey) -> String {
     format!("secret/{}/{}", key.region, key.name)
+}
+
+pub(crate) fn capacity_provider(key: &CapacityProviderKey) -> String {
+    format!("capacity-provider/{}/{}", key.region, key.name)
 }
 
 pub(crate) fn cluster(key: &ClusterKey) -> String {

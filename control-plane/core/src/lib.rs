@@ -14,6 +14,7 @@ pub mod agent;
 mod applied;
 mod bandwidth;
 mod caller;
+mod capacity;
 mod change;
 mod clock;
 mod command;
@@ -45,7 +46,7 @@ mod watchers;
 pub use agent::{AgentHello, ConnectError, JoinError, JoinKey, Registered, SessionError, SessionId, Unavailable};
 pub use caller::{Caller, Principal};
 pub use clock::{Clock, SystemClock};
-pub use config::{CoreConfig, FirstStart};
+pub use config::{CoreConfig, FirstStart, Losses};
 pub use ec2::{Ec2Error, Ec2Operation};
 pub use exec::{
     AgentEnd, Claimed, ClientEnd, ExecConfig, ExecError, ExecSession, ExecStart, Execs, SESSIONS_OF_INSTANCE,

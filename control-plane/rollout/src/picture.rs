@@ -27,6 +27,20 @@ pub struct Picture {
     pub tasks: Vec<Task>,
     /// Whether the last tasks that should have started found no place.
     pub unplaced: bool,
+    /// Whether tasks are moved to where the zones are evened out.
+    pub rebalance: Rebalance,
+}
+
+/// Whether a service that is as it should be moves tasks to other zones.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Rebalance {
+    /// It does not.
+    #[default]
+    Off,
+    /// It does, and there is no place for one more task, or nobody needs to know.
+    Nowhere,
+    /// It does, and one more task would go to this zone.
+    To(Option<Arc<str>>),
 }
 
 /// How many tasks a service has.

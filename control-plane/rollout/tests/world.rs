@@ -3,11 +3,12 @@
 
 use longshore_model::{InstanceId, TaskId, Timestamp};
 use longshore_rollout::{
-    Bounds, Breaker, Decision, Deployment, Health, Host, Launch, Phase, Picture, Rollout, Scheduling, Task, Threshold,
-    Verdict, Why, decide, delay,
+    Bounds, Breaker, Decision, Deployment, Health, Host, Launch, Phase, Picture, Rebalance, Rollout, Scheduling, Task,
+    Threshold, Verdict, Why, decide, delay,
 };
 use proptest::prelude::*;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 const HEALTHY_AFTER: Duration = Duration::from_secs(40);
@@ -17,8 +18,15 @@ fn instance(n: u8) -> InstanceId {
     InstanceId::from_bytes([n; 16])
 }
 
+/// The zone of a host: there are two.
+fn zone(n: u8) -> Option<Arc<str>> {
+    Some(if n.is_multiple_of(2) { "a" } else { "b" }.into())
+}
+
 struct World {
     picture: Picture,
+    /// Whether the service is evened out over zones.
+    rebalances: bool,
     /// Whether the task definition has health checks.
     checked: bool,
     /// Hosts that drain.
@@ -93,7 +101,9 @@ impl World {
                 deployments: vec![NEW],
                 tasks: Vec::new(),
                 unplaced: false,
+                rebalance: Rebalance::Off,
             },
+            rebalances: false,
             checked,
             draining: BTreeSet::new(),
             hosts,
@@ -197,6 +207,11 @@ impl World {
         for task in &mut self.picture.tasks {
             task.draining = self.draining.contains(&task.host);
         }
+        self.picture.rebalance = match self.rebalances {
+            true if self.draining.len() == usize::from(self.hosts) => Rebalance::Nowhere,
+            true => Rebalance::To(zone(self.free())),
+            false => Rebalance::Off,
+        };
         if let Scheduling::Daemon { hosts } = &mut self.picture.scheduling {
             let with_task = |id| self.picture.tasks.iter().any(|task| task.host == id);
             let all = (0..self.hosts).map(instance).map(|id| (id, self.draining.contains(&id)));
@@ -284,14 +299,16 @@ impl World {
         let floor = self.picture.bounds.floor(desired);
         assert!(self.healthy() + empties >= healthy.min(floor), "{decision:?} leaves {} healthy", self.healthy());
         let hosts: Vec<InstanceId> = match &decision.launch {
-            Launch::Anywhere(count) => (0..*count).map(|n| instance(self.free(n))).collect(),
+            Launch::Anywhere(_) => Vec::new(),
             Launch::On(hosts) => hosts.clone(),
         };
-        if self.picture.unplaced && matches!(decision.launch, Launch::Anywhere(_)) {
-            // Nothing found a place.
-        } else {
-            for host in hosts {
-                self.start(host);
+        for host in hosts {
+            self.start(host, None);
+        }
+        if let (Launch::Anywhere(count), false) = (&decision.launch, self.picture.unplaced) {
+            for _ in 0..*count {
+                let host = self.free();
+                self.start(instance(host), zone(host));
             }
         }
         let ceiling = self.picture.bounds.ceiling(desired);
@@ -339,13 +356,24 @@ impl World {
         }
     }
 
-    /// A host that takes tasks; the first when all are draining.
-    fn free(&self, n: u32) -> u8 {
-        let all: Vec<u8> = (0..self.hosts).filter(|host| !self.draining.contains(&instance(*host))).collect();
-        all.get(n as usize % all.len().max(1)).copied().unwrap_or(9)
+    /// Where placement puts the next task: on a host that takes tasks, of the zone with the fewest, the one with the
+    /// fewest; some other host when all are draining.
+    fn free(&self) -> u8 {
+        let live = || self.picture.tasks.iter();
+        let rank = |n: &u8| {
+            let in_zone = live().filter(|task| task.zone == zone(*n)).count();
+            (in_zone, live().filter(|task| task.host == instance(*n)).count())
+        };
+        (0..self.hosts).filter(|host| !self.draining.contains(&instance(*host))).min_by_key(rank).unwrap_or(9)
     }
 
-    fn start(&mut self, host: InstanceId) {
+    /// How many tasks each zone has.
+    fn zones(&self) -> [usize; 2] {
+        let of = |n| self.picture.tasks.iter().filter(|task| task.is_wanted() && task.zone == zone(n)).count();
+        [of(0), of(1)]
+    }
+
+    fn start(&mut self, host: InstanceId, zone: Option<Arc<str>>) {
         self.made += 1;
         let mut id = [0; 16];
         id[..8].copy_from_slice(&self.made.to_be_bytes());
@@ -354,7 +382,7 @@ impl World {
             deployment: Some(0),
             phase: Phase::Pending,
             host,
-            zone: None,
+            zone,
             draining: false,
             lost: false,
             protected_until: None,
@@ -374,8 +402,11 @@ impl World {
             if self.picture.deployments[0].rollout == Rollout::Failed {
                 self.deploy(NEW);
             }
+            let was_complete = self.picture.deployments[0].rollout == Rollout::Completed;
             let decision = self.step();
-            if decision.steady && self.picture.deployments[0].rollout != Rollout::InProgress {
+            // Zones are evened out once the deployment is complete and all are healthy.
+            let settled = !self.rebalances || was_complete && self.healthy() == self.desired();
+            if decision.steady && settled && self.picture.deployments[0].rollout != Rollout::InProgress {
                 return;
             }
             assert!(!decision.stuck, "{decision:?} {:?}", self.picture);
@@ -405,9 +436,11 @@ proptest! {
         desired in prop_oneof![3 => (0_u32..10).prop_map(Some), 1 => Just(None)],
         checked: bool,
         breaker in breakers(),
+        rebalances: bool,
         events in prop::collection::vec(event(), 0..60),
     ) {
         let mut world = World::new(desired, checked, breaker);
+        world.rebalances = rebalances && desired.is_some();
         world.look();
         for event in &events {
             world.happens(event);
@@ -423,7 +456,48 @@ proptest! {
         let all = world.picture.tasks.iter().all(|task| task.deployment == Some(0));
         prop_assert!(all && world.picture.deployments.len() == 1);
         prop_assert!(!decide(&world.picture, world.now).stuck);
+        let [a, b] = world.zones();
+        prop_assert!(!world.rebalances || a.abs_diff(b) <= 1, "{} and {}", a, b);
     }
+}
+
+#[test]
+fn zones_are_evened_out_by_starting_first() {
+    let mut world = World::new(Some(4), false, None);
+    world.rebalances = true;
+    world.draining = [1, 3].map(instance).into();
+    world.look();
+    world.happens(&Event::Wait(1));
+    for _ in 0..2 {
+        world.step();
+        world.happens(&Event::Progress);
+        world.happens(&Event::Wait(40));
+    }
+    world.step();
+    assert_eq!(world.zones(), [4, 0]);
+    assert_eq!(world.completed, 1);
+    // Hosts of the other zone are back: one at a time moves, and never are there fewer than four.
+    world.draining.clear();
+    for expected in [[3, 1], [2, 2]] {
+        world.look();
+        let decision = world.step();
+        assert_eq!((decision.launch, decision.stops.len()), (Launch::Anywhere(1), 0));
+        world.happens(&Event::Progress);
+        let decision = world.step();
+        assert_eq!((decision.launch.count(), decision.stops.len()), (0, 0), "it is not healthy yet");
+        world.happens(&Event::Wait(40));
+        let decision = world.step();
+        assert_eq!((decision.launch.count(), decision.stops.len()), (0, 1));
+        world.happens(&Event::Progress);
+        assert_eq!(world.zones(), expected);
+    }
+    world.look();
+    assert!(world.step().steady);
+    // Without room to start first it stays as it is.
+    world.picture.tasks.iter_mut().for_each(|task| task.zone = zone(0));
+    world.happens(&Event::Percent(50, 100));
+    let decision = world.step();
+    assert!(decision.steady && !decision.stuck, "{decision:?}");
 }
 
 #[test]

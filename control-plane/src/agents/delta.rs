@@ -107,6 +107,7 @@ mod tests {
             volumes: Vec::new(),
             pull_only: false,
             ephemeral_storage_mib: None,
+            fence: None,
             launch_type: String::new(),
             tags: std::collections::BTreeMap::new(),
         };

@@ -2,14 +2,14 @@
 
 use longshore_model::{
     AssignedTask, Backoff, Bandwidth, ClusterName, ContainerCondition, ContainerName, ContainerSpec, Dependency,
-    DesiredStatus, EniId, EniReport, HealthStatus, HostPort, Lifecycle, Link, LinuxParameters, Mac, NetworkMode,
+    DesiredStatus, EniId, EniReport, Fence, HealthStatus, HostPort, Lifecycle, Link, LinuxParameters, Mac, NetworkMode,
     PidMode, PortMapping, Protocol, RestartPolicy, TaskId, TaskReport, TaskSpec, TaskStatus, Timestamp, VolumeSource,
     VolumeSpec, VolumesFrom,
 };
 use longshore_plan::room::Asking;
 use longshore_plan::{
-    EngineView, Failure, Inspected, Interface, Made, Outcome, Phase, Place, Policy, PortClaims, PortKey, ResolvedPort,
-    ResourceKind, ResourcePhase, Room, RunState, Sighting, Step, Supervise, Task, TaskRecord, View,
+    Contact, EngineView, Failure, Halt, Inspected, Interface, Made, Outcome, Phase, Place, Policy, PortClaims, PortKey,
+    ResolvedPort, ResourceKind, ResourcePhase, Room, RunState, Sighting, Step, Supervise, Task, TaskRecord, View,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,7 +43,12 @@ pub(crate) struct Shape {
     pub linked: bool,
     /// MiB that it takes of the host's [`MEMORY`]; it has the host's one GPU when that is odd.
     pub memory: u32,
+    /// It must not run twice: see [`FENCE`].
+    pub fenced: bool,
 }
+
+/// When tasks that must not run twice are stopped because the control plane is not heard.
+pub(crate) const FENCE: Fence = Fence { after_millis: 10_000, grace_millis: 4_000 };
 
 /// MiB that the host offers to tasks: not enough for all that may come.
 pub(crate) const MEMORY: u64 = 8;
@@ -73,8 +78,9 @@ pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
     let part = part.prop_map(|(essential, port, after, restart)| Part { essential, port, after, restart });
     let containers = proptest::collection::vec(part, 1..4);
     let memory = prop_oneof![3 => Just(0), 1 => 1..=8u32];
-    let shape = (containers, any::<[bool; 6]>(), memory);
-    let shape = shape.prop_map(|(mut containers, [volume, limited, awsvpc, chained, joined, linked], memory)| {
+    let shape = (containers, any::<[bool; 7]>(), memory);
+    let shape = shape.prop_map(|(mut containers, flags, memory)| {
+        let [volume, limited, awsvpc, chained, joined, linked, fenced] = flags;
         // A fixed port once in a task, no circle, and one container at least that the task cannot do without.
         let mut seen = false;
         for (i, part) in containers.iter_mut().enumerate() {
@@ -86,7 +92,8 @@ pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
         if !containers.iter().any(|part| part.essential) {
             containers[0].essential = true;
         }
-        Shape { containers, volume, limited, awsvpc, chained, joined, linked: linked && !awsvpc, memory }
+        let linked = linked && !awsvpc;
+        Shape { containers, volume, limited, awsvpc, chained, joined, linked, memory, fenced }
     });
     proptest::collection::vec(shape, 3)
 }
@@ -102,6 +109,7 @@ pub(crate) fn plain_shapes() -> Vec<Shape> {
         joined: false,
         linked: false,
         memory: 2,
+        fenced: false,
     };
     let pair = |port| vec![part(port), Part::default()];
     vec![
@@ -145,6 +153,10 @@ pub(crate) enum Op {
     EngineDown,
     EngineUp,
     Crash(Cut),
+    /// The control plane is not heard any more.
+    CutOff,
+    /// It is heard again.
+    Hear,
 }
 
 /// A container as the engine has it.
@@ -186,6 +198,9 @@ pub(crate) struct World {
     claims: PortClaims,
     room: Room,
     now: Timestamp,
+    contact: Contact,
+    /// Whether the control plane is heard.
+    heard: bool,
     seq: u64,
     answering: bool,
     up: bool,
@@ -212,6 +227,8 @@ pub(crate) struct World {
     policy: Policy,
     /// Starts (`+`) and stops (`-`) of containers, in order.
     log: Vec<(TaskId, char, usize)>,
+    /// How politely containers were stopped.
+    halts: Vec<(TaskId, Halt)>,
 }
 
 fn in_order(report: &TaskReport) -> bool {
@@ -309,6 +326,7 @@ fn spec(n: usize, shape: &Shape) -> TaskSpec {
             .collect(),
         pull_only: false,
         ephemeral_storage_mib: None,
+        fence: shape.fenced.then_some(FENCE),
         launch_type: String::new(),
         tags: BTreeMap::new(),
     }
@@ -377,6 +395,9 @@ impl World {
             claims: PortClaims::default(),
             room: empty_room(),
             now: Timestamp::from_millis(1_000_000),
+            contact: Contact::Ago(Duration::ZERO),
+            heard: true,
+            halts: Vec::new(),
             seq: 0,
             answering: true,
             up: true,
@@ -414,6 +435,22 @@ impl World {
         own.map(|(_, what, i)| format!("{what}{i}")).collect::<Vec<_>>().join(" ")
     }
 
+    /// Milliseconds that the stops of a task's containers allowed before SIGKILL; none for those that sent it at once.
+    pub(crate) fn halts(&self, t: usize) -> Vec<Option<u64>> {
+        let id = self.specs[t].id;
+        let millis = |halt: &Halt| match halt {
+            Halt::Polite(grace) => Some(u64::try_from(grace.as_millis()).expect("a short one")),
+            Halt::Kill => None,
+        };
+        self.halts.iter().filter(|(task, _)| *task == id).map(|(_, halt)| millis(halt)).collect()
+    }
+
+    /// Why a task ends, if it does.
+    pub(crate) fn ending(&self, t: usize) -> String {
+        let ending = self.tasks[&self.specs[t].id].record.ending.as_ref();
+        ending.map(|ending| ending.reason.clone()).unwrap_or_default()
+    }
+
     /// How often a container of a task was started again, and what is said of it.
     pub(crate) fn restarts(&self, t: usize, c: usize) -> (u32, String) {
         let report = self.tasks[&self.specs[t].id].report(&[]);
@@ -446,7 +483,9 @@ impl World {
             Op::Finish { which, how } => self.finish(which, how),
             Op::Flush => self.flush(usize::MAX),
             Op::List => self.list(),
-            Op::Advance(millis) => self.now = self.now.after(Duration::from_millis(millis.unsigned_abs())),
+            Op::Advance(millis) => self.advance(Duration::from_millis(millis.unsigned_abs())),
+            Op::CutOff => self.heard = false,
+            Op::Hear => self.hear(),
             Op::ClockMoved(millis) => {
                 self.now = self.now.moved(millis);
                 let ids: Vec<TaskId> = self.tasks.keys().copied().collect();
@@ -579,7 +618,7 @@ impl World {
         let engine =
             if self.answering { EngineView::Answering } else { EngineView::Silent { why: "it does not answer" } };
         let (claims, room, policy) = (&self.claims, &self.room, &self.policy);
-        View { now: self.now, engine, claims, room, policy, disk_short: false }
+        View { now: self.now, engine, claims, room, policy, disk_short: false, contact: self.contact }
     }
 
     fn pass(&mut self, id: TaskId) {
@@ -749,7 +788,8 @@ impl World {
                 ports: b.label.ports.clone(),
                 interface: b.label.interface.clone().map(Box::new),
             }))),
-            Step::Stop(i, _) => {
+            Step::Stop(i, halt) => {
+                self.halts.push((id, *halt));
                 if let Some(b) = self.boxes.get_mut(&(id, *i))
                     && b.state == RunState::Running
                 {
@@ -1115,12 +1155,41 @@ impl World {
                 self.finish(0, 255);
             }
             self.check();
-            self.now = self.now.after(Duration::from_millis(1));
+            self.advance(Duration::from_millis(1));
         }
+    }
+
+    fn advance(&mut self, by: Duration) {
+        self.now = self.now.after(by);
+        match &mut self.contact {
+            Contact::Ago(ago) if !self.heard => *ago += by,
+            Contact::Ago(_) | Contact::Unknown => {}
+        }
+    }
+
+    fn hear(&mut self) {
+        (self.heard, self.contact) = (true, Contact::Ago(Duration::ZERO));
+    }
+
+    /// As after a boot without the control plane.
+    pub(crate) fn forget_contact(&mut self) {
+        (self.heard, self.contact) = (false, Contact::Unknown);
+    }
+
+    /// How many containers of tasks that must not run twice are running.
+    pub(crate) fn fenced_running(&self) -> usize {
+        let fenced = |task: &TaskId| self.specs.iter().any(|spec| spec.id == *task && spec.fence.is_some());
+        self.boxes.iter().filter(|((task, _), b)| fenced(task) && b.state == RunState::Running).count()
     }
 
     /// Nothing fails any more: everything is carried out until nothing is asked for.
     pub(crate) fn converge(&mut self) {
+        self.hear();
+        self.go_on();
+    }
+
+    /// The same, whether or not the control plane is heard.
+    pub(crate) fn go_on(&mut self) {
         self.up = true;
         self.foreign.clear();
         for round in 0..400 {
@@ -1133,7 +1202,7 @@ impl World {
                 self.finish(0, 255);
             }
             self.check();
-            self.now = self.now.after(Duration::from_secs(2));
+            self.advance(Duration::from_secs(2));
             if quiet && round > 60 {
                 return;
             }

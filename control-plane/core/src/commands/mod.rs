@@ -2,6 +2,7 @@
 
 mod activation;
 mod attributes;
+mod capacity;
 mod cluster;
 mod definition;
 mod deployment;
@@ -23,6 +24,10 @@ mod tag;
 
 pub(crate) use activation::{CreateActivation, DeleteActivation};
 pub(crate) use attributes::{AttributeChange, ChangeAttributes};
+pub(crate) use capacity::{
+    BUILT_IN, CreateCapacityProvider, DeleteCapacityProvider, PutClusterCapacityProviders, UpdateCapacityProvider,
+    exist, unknown,
+};
 pub(crate) use cluster::{ClusterUpdate, CreateCluster, DeleteCluster, UpdateCluster};
 pub(crate) use definition::{DeleteDefinitions, DeregisterDefinition, RegisterDefinition};
 pub(crate) use deployment::{StopServiceDeployment, StopType, figures, no_deployment, status_of};

@@ -5,15 +5,18 @@ use crate::change::Change;
 use crate::command::{Command, Tx};
 use crate::commands::deployment::{Turn, begin, supersede, turn};
 use crate::commands::place::{Launch, PlaceError, Plan, plan, settle};
-use crate::ops::services::{configuration, over};
+use crate::ops::services::{configuration, over, rebalanced};
 use crate::records::{
     DefinitionKey, DefinitionStatus, ImagePins, RolloutState, SchedulingStrategy, Service, ServiceDeployment,
     ServiceEvent, ServiceKey, ServiceRevision, ServiceStatus, Stop, Tags, Task,
 };
-use crate::services::{check, is_alone, words};
+use crate::services::lost::is_alone;
+use crate::services::{check, words};
 use crate::state::ServiceState;
 use longshore_ecs_api::enums::{AvailabilityZoneRebalancing, PropagateTags};
-use longshore_ecs_api::types::{DeploymentConfiguration, NetworkConfiguration, PlacementConstraint, PlacementStrategy};
+use longshore_ecs_api::types::{
+    CapacityProviderStrategyItem, DeploymentConfiguration, NetworkConfiguration, PlacementConstraint, PlacementStrategy,
+};
 use longshore_ecs_api::{ApiError, ErrorCode};
 use longshore_model::{DesiredStatus, StopCode, TaskId, Timestamp};
 use longshore_rollout::{Verdict, Why};
@@ -117,6 +120,7 @@ pub(crate) struct ServiceEdit {
     pub(crate) grace_secs: Option<u32>,
     pub(crate) constraints: Option<Vec<PlacementConstraint>>,
     pub(crate) strategies: Option<Vec<PlacementStrategy>>,
+    pub(crate) capacity: Option<Vec<CapacityProviderStrategyItem>>,
     pub(crate) propagate_tags: Option<PropagateTags>,
     pub(crate) managed_tags: Option<bool>,
     pub(crate) execute_command: Option<bool>,
@@ -152,10 +156,15 @@ impl Command for UpdateService {
         service.grace_secs = edit.grace_secs.unwrap_or(service.grace_secs);
         service.constraints = edit.constraints.unwrap_or(service.constraints);
         service.strategies = edit.strategies.unwrap_or(service.strategies);
+        service.capacity = edit.capacity.unwrap_or(service.capacity);
         service.propagate_tags = edit.propagate_tags.or(service.propagate_tags);
         service.managed_tags = edit.managed_tags.unwrap_or(service.managed_tags);
         service.execute_command = edit.execute_command.unwrap_or(service.execute_command);
+        let says_rebalancing = edit.zone_rebalancing.is_some();
         service.zone_rebalancing = edit.zone_rebalancing.or(service.zone_rebalancing);
+        if says_rebalancing {
+            service = rebalanced(service)?;
+        }
         let current = before.deployments.first().map(|primary| &primary.revision);
         let current = current.ok_or_else(|| ApiError::server("The service has no deployment."))?;
         let wanted = ServiceRevision {
@@ -212,6 +221,8 @@ pub(crate) struct StepService {
     /// The [`ServiceState::epoch`] that it was decided at.
     pub(crate) epoch: u64,
     pub(crate) stops: Vec<longshore_rollout::Stop>,
+    /// See [`Losses::silent_share_percent`](crate::Losses): it holds for stops of lost tasks when their turn comes.
+    pub(crate) silent_share_percent: u32,
     pub(crate) verdict: Option<Verdict>,
     pub(crate) recovered: bool,
     pub(crate) forgiven: bool,
@@ -259,7 +270,7 @@ impl Command for StepService {
         let state = tx.state().service(&self.key).filter(|service| service.epoch == self.epoch);
         let before = Arc::clone(&state.ok_or(StepError::Outdated)?.record);
         let mut service = (*before).clone();
-        let mut said = self.says;
+        let mut said = Vec::new();
         let mut done = Stepped::default();
         let primary = before.deployments.first().map(|primary| Arc::clone(&primary.id));
         if let Some((launch, planned)) = self.launch {
@@ -279,7 +290,7 @@ impl Command for StepService {
             let task = tx.state().task(stop.task).filter(|task| task.desired == DesiredStatus::Running);
             let Some(task) = task.map(Arc::clone) else { return Err(StepError::Outdated) };
             // Others may have gone silent with its host since.
-            if stop.why == Why::Lost && !is_alone(tx.state(), task.instance) {
+            if stop.why == Why::Lost && !is_alone(tx.state(), task.instance, self.silent_share_percent) {
                 return Err(StepError::Outdated);
             }
             if stop.why == Why::Ill {
@@ -297,6 +308,8 @@ impl Command for StepService {
         }
         done.stopped = stopped.len();
         said.extend(words::stopped(&self.key, &stopped));
+        // After what moved, so that the next step does not take it for news.
+        said.extend(self.says);
         if let Some(primary) = service.deployments.first_mut() {
             primary.setbacks = if self.recovered { 0 } else { primary.setbacks };
             primary.failures = if self.forgiven { 0 } else { primary.failures };

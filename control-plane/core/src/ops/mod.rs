@@ -5,6 +5,7 @@
 
 mod activations;
 mod attributes;
+mod capacity;
 pub(crate) mod check;
 mod clusters;
 mod definitions;
@@ -144,6 +145,12 @@ pub(crate) async fn call(core: &Core, caller: &Caller, op: Operation, body: &[u8
         Operation::DeleteAccountSetting => write(ctx, body, settings::delete).await,
         Operation::ListAccountSettings => read(ctx, body, settings::list),
 
+        Operation::CreateCapacityProvider => write(ctx, body, capacity::create).await,
+        Operation::DescribeCapacityProviders => read(ctx, body, capacity::describe),
+        Operation::UpdateCapacityProvider => write(ctx, body, capacity::update).await,
+        Operation::DeleteCapacityProvider => write(ctx, body, capacity::delete).await,
+        Operation::PutClusterCapacityProviders => write(ctx, body, capacity::put).await,
+
         Operation::CreateService => write(ctx, body, services::create).await,
         Operation::UpdateService => write(ctx, body, services::update).await,
         Operation::DeleteService => write(ctx, body, services::delete).await,
@@ -157,18 +164,15 @@ pub(crate) async fn call(core: &Core, caller: &Caller, op: Operation, body: &[u8
 
         Operation::AssociateGatewayWithCluster
         | Operation::ContinueServiceDeployment
-        | Operation::CreateCapacityProvider
         | Operation::CreateDaemon
         | Operation::CreateExpressGatewayService
         | Operation::CreateGateway
         | Operation::CreateTaskSet
-        | Operation::DeleteCapacityProvider
         | Operation::DeleteDaemon
         | Operation::DeleteDaemonTaskDefinition
         | Operation::DeleteExpressGatewayService
         | Operation::DeleteGateway
         | Operation::DeleteTaskSet
-        | Operation::DescribeCapacityProviders
         | Operation::DescribeDaemon
         | Operation::DescribeDaemonDeployments
         | Operation::DescribeDaemonRevisions
@@ -188,13 +192,11 @@ pub(crate) async fn call(core: &Core, caller: &Caller, op: Operation, body: &[u8
         | Operation::ListGatewayRoutes
         | Operation::ListGateways
         | Operation::ListServicesByNamespace
-        | Operation::PutClusterCapacityProviders
         | Operation::RegisterContainerInstance
         | Operation::RegisterDaemonTaskDefinition
         | Operation::SubmitAttachmentStateChanges
         | Operation::SubmitContainerStateChange
         | Operation::SubmitTaskStateChange
-        | Operation::UpdateCapacityProvider
         | Operation::UpdateContainerAgent
         | Operation::UpdateDaemon
         | Operation::UpdateExpressGatewayService

@@ -2,8 +2,8 @@
 
 use crate::bandwidth;
 use crate::commands::{ChangeTags, Tagged};
-use crate::ops::{Ctx, check};
-use crate::records::{DefinitionKey, ServiceKey, Tags};
+use crate::ops::{Ctx, capacity, check};
+use crate::records::{CapacityProviderKey, DefinitionKey, ServiceKey, Tags};
 use crate::show;
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::requests::{ListTagsForResourceRequest, TagResourceRequest, UntagResourceRequest};
@@ -57,6 +57,10 @@ fn resource(ctx: &Ctx<'_>, arn: Option<&str>) -> Result<Tagged, ApiError> {
         Resource::Service(name, service) => {
             Tagged::Service(ServiceKey { cluster: cluster(name), name: service.into() })
         }
-        Resource::OfService(..) | Resource::Other(_) => return Err(not_found()),
+        Resource::OfService(..) => return Err(not_found()),
+        other @ Resource::Other(_) => {
+            let name = capacity::named_by(&other).ok_or_else(not_found)?;
+            Tagged::CapacityProvider(CapacityProviderKey { region: region(), name })
+        }
     })
 }

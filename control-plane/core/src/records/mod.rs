@@ -5,6 +5,7 @@
 
 mod access;
 mod activation;
+mod capacity;
 mod cluster;
 mod definition;
 mod deployment;
@@ -20,6 +21,7 @@ mod task;
 
 pub use access::AccessKey;
 pub use activation::{Activation, ActivationKey};
+pub use capacity::{CapacityProvider, CapacityProviderKey};
 pub use cluster::{Cluster, ClusterStatus};
 pub use definition::{Definition, DefinitionKey, DefinitionStatus, FamilyKey, FamilyRecord};
 pub use deployment::{BreakerFigures, DeploymentRecord, DeploymentStatus, RevisionTasks, RollbackRecord, TaskNumbers};
@@ -30,8 +32,8 @@ pub use network::{Direction, HostLeases, Network, SecurityGroup, SecurityGroupRu
 pub use pins::{ImagePins, PinKey};
 pub use secret::{RetiredVersion, Secret, SecretKey, SecretVersion};
 pub use service::{
-    RolloutState, SchedulingStrategy, Service, ServiceDeployment, ServiceEvent, ServiceKey, ServiceRevision,
-    ServiceStatus,
+    AT_MOST_ONE, RolloutState, SchedulingStrategy, Service, ServiceDeployment, ServiceEvent, ServiceKey,
+    ServiceRevision, ServiceStatus,
 };
 pub use setting::{Setting, SettingKey};
 pub use task::{Stop, Task, TaskContainer};

@@ -2,12 +2,17 @@
 
 use crate::records::{DefinitionKey, PinKey, Tags};
 use longshore_ecs_api::enums::{AvailabilityZoneRebalancing, LaunchType, PropagateTags};
-use longshore_ecs_api::types::{DeploymentConfiguration, NetworkConfiguration, PlacementConstraint, PlacementStrategy};
+use longshore_ecs_api::types::{
+    CapacityProviderStrategyItem, DeploymentConfiguration, NetworkConfiguration, PlacementConstraint, PlacementStrategy,
+};
 use longshore_model::{ClusterKey, Timestamp};
 use longshore_rollout::Rollout;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
+
+/// The tag by which a service says that none of its tasks may run twice.
+pub const AT_MOST_ONE: &str = "longshore:at-most-one";
 
 /// A service's name in its cluster.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -160,6 +165,9 @@ pub struct Service {
     /// Empty for ECS's default: spread over zones, then hosts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub strategies: Vec<PlacementStrategy>,
+    /// How its tasks are shared out among capacity providers; empty for the whole cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capacity: Vec<CapacityProviderStrategyItem>,
     /// Where its tasks' tags come from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub propagate_tags: Option<PropagateTags>,
@@ -168,7 +176,7 @@ pub struct Service {
     /// Whether commands can be executed in its tasks' containers.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub execute_command: bool,
-    /// Kept and echoed.
+    /// Whether it is evened out over zones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone_rebalancing: Option<AvailabilityZoneRebalancing>,
     /// Its own.
@@ -197,6 +205,12 @@ impl Service {
             ServiceStatus::Active => true,
             ServiceStatus::Draining | ServiceStatus::Inactive { .. } => false,
         }
+    }
+
+    /// Whether its tag says that none of its tasks may run twice, so that agents that are cut off stop them.
+    #[must_use]
+    pub fn at_most_one(&self) -> bool {
+        self.tags.get(AT_MOST_ONE).is_some_and(|value| value == "true")
     }
 
     /// Whether it is over.

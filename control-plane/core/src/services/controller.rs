@@ -1,21 +1,21 @@
 //! The task that looks at services when there may be something to decide.
 
 use crate::commands::{NewDeployment, Plan, StepError, StepService, Stepped, Target, plan};
-use crate::config::CoreConfig;
 use crate::handle::Core;
 use crate::records::{SchedulingStrategy, Service, ServiceKey};
 use crate::services::launch::{daemon_targets, launch};
-use crate::services::picture::{Seen, picture};
-use crate::services::silence::{Patience, Standing};
+use crate::services::lost::Standing;
+use crate::services::picture::{Seen, is_uneven_over, picture, rebalance, zones};
+use crate::services::timers::Timers;
 use crate::services::wakes::Due;
 use crate::services::words;
 use crate::state::State;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use longshore_model::{InstanceId, Timestamp};
+use longshore_ecs_api::enums::AvailabilityZoneRebalancing;
+use longshore_model::{ClusterKey, Timestamp};
 use longshore_rollout::{Launch as LaunchWhere, decide};
-use longshore_sched::explain;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +56,15 @@ struct Looked {
     again: bool,
 }
 
+/// Services that hosts concern whether or not they have tasks there.
+#[derive(Default)]
+struct Followers {
+    /// DAEMON services: they come first to a new host.
+    daemons: Vec<ServiceKey>,
+    /// Those that are evened out over zones, and are not even.
+    others: Vec<ServiceKey>,
+}
+
 impl Controller {
     /// A controller of the services in `core`.
     pub fn new(core: Core) -> Self {
@@ -67,32 +76,43 @@ impl Controller {
         let mut shutdown = std::pin::pin!(shutdown);
         // Whatever happened while nobody looked.
         let mut due: BTreeSet<ServiceKey> = self.core.snapshot().services().map(|(key, _)| key.clone()).collect();
+        // DAEMON services whose hosts changed: the others of their clusters wait until these have been looked at.
+        let mut first: BTreeSet<ServiceKey> = BTreeSet::new();
         let mut unplaced: BTreeSet<ServiceKey> = BTreeSet::new();
         let mut silent: BTreeSet<ServiceKey> = BTreeSet::new();
-        let mut timers: BTreeMap<ServiceKey, Timestamp> = BTreeMap::new();
+        let mut timers = Timers::default();
         let mut busy: BTreeSet<ServiceKey> = BTreeSet::new();
+        // Those of `first` that are being looked at.
+        let mut early: BTreeSet<ServiceKey> = BTreeSet::new();
         let mut looks = FuturesUnordered::new();
         loop {
             let now = self.core.inner().clock.now();
-            due.extend(timers.extract_if(.., |_, at| *at <= now).map(|(key, _)| key));
-            let ready: Vec<ServiceKey> = due
+            due.extend(timers.over(now));
+            let waiting: BTreeSet<&ClusterKey> = first.iter().chain(&early).map(|key| &key.cluster).collect();
+            let others = due.iter().filter(|key| !waiting.contains(&key.cluster));
+            let ready: Vec<ServiceKey> = first
                 .iter()
+                .chain(others)
                 .filter(|key| !busy.contains(*key))
                 .take(AT_ONCE.saturating_sub(busy.len()))
                 .cloned()
                 .collect();
             for key in ready {
                 due.remove(&key);
+                if first.remove(&key) {
+                    early.insert(key.clone());
+                }
                 busy.insert(key.clone());
                 let was_unplaced = unplaced.contains(&key);
                 looks.push(self.look(key, was_unplaced));
             }
-            let sleep = timers.values().min().map_or(LONGEST, |at| at.since(now).min(LONGEST));
+            let sleep = timers.next().map_or(LONGEST, |at| at.since(now).min(LONGEST));
             tokio::select! {
                 () = &mut shutdown => return,
                 Some(looked) = looks.next() => {
                     let Looked { key, unplaced: without, silent: waits, wake_at, again } = looked;
                     busy.remove(&key);
+                    early.remove(&key);
                     for (set, is_in) in [(&mut unplaced, without), (&mut silent, waits)] {
                         if is_in {
                             set.insert(key.clone());
@@ -100,30 +120,43 @@ impl Controller {
                             set.remove(&key);
                         }
                     }
-                    match wake_at {
-                        Some(at) => timers.insert(key.clone(), at),
-                        None => timers.remove(&key),
-                    };
+                    timers.set(&key, wake_at);
                     if again {
                         due.insert(key);
                     }
                 }
-                Due { services, rooms } = self.core.inner().service_wakes.next() => {
+                Due { services, rooms, hosts } = self.core.inner().service_wakes.next() => {
+                    self.core.inner().silences.tidy(&self.core.snapshot());
                     due.extend(services);
                     due.extend(unplaced.iter().chain(&silent).filter(|key| rooms.contains(&key.cluster)).cloned());
-                    due.extend(self.daemons(&rooms));
+                    let Followers { daemons, others } = self.followers(&hosts);
+                    first.extend(daemons);
+                    due.extend(others);
                 }
                 () = tokio::time::sleep(sleep) => {}
             }
         }
     }
 
-    /// The DAEMON services of these clusters: hosts came or changed.
-    fn daemons(&self, clusters: &BTreeSet<longshore_model::ClusterKey>) -> Vec<ServiceKey> {
+    /// The services of these clusters that follow their hosts.
+    fn followers(&self, clusters: &BTreeSet<ClusterKey>) -> Followers {
         let state = self.core.snapshot();
-        let of = |cluster| state.services_of(cluster, "");
-        let daemon = |service: &Service| service.is_active() && service.scheduling == SchedulingStrategy::Daemon;
-        clusters.iter().flat_map(of).filter(|s| daemon(&s.record)).map(|s| s.record.key.clone()).collect()
+        let mut followers = Followers::default();
+        for cluster in clusters {
+            let zones = zones(&state, cluster);
+            for service in state.services_of(cluster, "").map(|s| &s.record).filter(|service| service.is_active()) {
+                let evens_out = || {
+                    service.zone_rebalancing == Some(AvailabilityZoneRebalancing::Enabled)
+                        && is_uneven_over(&state, &service.key, &zones)
+                };
+                match service.scheduling {
+                    SchedulingStrategy::Daemon => followers.daemons.push(service.key.clone()),
+                    SchedulingStrategy::Replica if evens_out() => followers.others.push(service.key.clone()),
+                    SchedulingStrategy::Replica => {}
+                }
+            }
+        }
+        followers
     }
 
     /// Decides over one service and carries it out.
@@ -173,10 +206,9 @@ impl Controller {
         let found = state.service(key).filter(|service| !service.record.is_over())?;
         let service = &found.record;
         let primary = service.deployments.first()?;
-        let CoreConfig { healthy_after, lease, return_within, .. } = self.core.inner().config;
-        let patience = Patience { hearing: &self.core.inner().hearing, lease, return_within };
         let targets = || daemon_targets(state, service, &primary.revision);
-        let Seen { picture, silent } = picture(state, service, targets, was_unplaced, healthy_after, patience);
+        let Seen { mut picture, silent } = picture(state, service, targets, self.core.inner().looking(was_unplaced));
+        picture.rebalance = rebalance(state, service, &picture, self.core.inner().fencing(), now);
         let decision = decide(&picture, now);
         let waits = silent.iter().any(|standing| *standing != Standing::Lost);
         let mut looked =
@@ -188,7 +220,7 @@ impl Controller {
                 Standing::Silent(left) => looked.wake_at = sooner(looked.wake_at, now.after(*left + TICK)),
                 Standing::Many { silent, of, late } => {
                     if *late {
-                        looked.wake_at = sooner(looked.wake_at, now.after(patience.overdue_after()));
+                        looked.wake_at = sooner(looked.wake_at, now.after(self.core.inner().config.lease / 2));
                     }
                     says.push(words::held(key, *silent, *of));
                 }
@@ -221,6 +253,7 @@ impl Controller {
             key: key.clone(),
             epoch: found.epoch,
             stops,
+            silent_share_percent: self.core.inner().config.losses.silent_share_percent,
             verdict: decision.verdict,
             recovered: decision.recovered,
             forgiven: decision.forgiven,
@@ -255,7 +288,7 @@ impl Controller {
             LaunchWhere::On(hosts) => Target::Instances(hosts.iter().take(count).copied().collect()),
         };
         let tasks = u32::try_from(count).unwrap_or(u32::MAX);
-        let planned = launch(state, service, deployment, tasks, target)
+        let planned = launch(state, service, deployment, tasks, target, self.core.inner().fencing())
             .and_then(|launch| plan(state, &launch).map(|plan| (Arc::new(launch), plan)));
         let (launch, plan) = match planned {
             Ok(planned) => planned,
@@ -270,7 +303,7 @@ impl Controller {
         if found < count {
             looked.unplaced = true;
             looked.wake_at = sooner(looked.wake_at, now.after(TRY_AGAIN));
-            says.push(words::unplaced(&service.key, &closest(state, service, &launch)));
+            says.push(words::unplaced(&service.key, &words::closest(&plan.refusals)));
         } else if count < total {
             looked.again = true;
         }
@@ -280,23 +313,4 @@ impl Controller {
 
 fn sooner(at: Option<Timestamp>, other: Timestamp) -> Option<Timestamp> {
     Some(at.map_or(other, |at| at.min(other)))
-}
-
-/// The host that lacks the least, and what it lacks: reasons are in the order in which they are looked at, and the
-/// last ones are those of a host that is right in everything else.
-fn closest(state: &State, service: &Service, launch: &crate::commands::Launch) -> String {
-    let Some(cluster) = state.cluster(&service.key.cluster).filter(|cluster| cluster.registered > 0) else {
-        return "No Container Instances were found in your cluster.".to_owned();
-    };
-    let hosts = cluster.hosts.values().filter(|host| host.record.status.is_registered());
-    let only: Option<BTreeSet<InstanceId>> = match &launch.target {
-        Target::Cluster => None,
-        Target::Instances(ids) => Some(ids.iter().copied().collect()),
-    };
-    let hosts = hosts.filter(|host| only.as_ref().is_none_or(|only| only.contains(&host.id())));
-    let reasons = explain(hosts.map(|host| &host.view), &launch.request);
-    let Some(best) = reasons.into_iter().max_by(|a, b| a.reason.rank().cmp(&b.reason.rank())) else {
-        return "Every container instance took as many tasks as it can.".to_owned();
-    };
-    format!("The closest matching (container-instance {}) {}.", best.instance, best.reason.sentence())
 }

@@ -1,16 +1,20 @@
 //! A service as decisions see it, from a snapshot.
 
-use crate::records::{SchedulingStrategy, Service, Task};
-use crate::services::silence::{Patience, Standing};
+use crate::commands::{Target, plan};
+use crate::records::{SchedulingStrategy, Service, ServiceKey, Task};
+use crate::services::launch::{Fencing, launch};
+use crate::services::lost::{Standing, Watch};
 use crate::show::{TaskHealth, task_health};
 use crate::state::{HostState, State};
-use longshore_ecs_api::enums::ThresholdType;
+use longshore_ecs_api::enums::{AvailabilityZoneRebalancing, ThresholdType};
 use longshore_ecs_api::types::DeploymentCircuitBreaker;
-use longshore_model::{DesiredStatus, InstanceId, TaskStatus};
+use longshore_model::{ClusterKey, DesiredStatus, InstanceId, TaskStatus, Timestamp};
 use longshore_rollout::{
-    Bounds, Breaker, Deployment, Health, Host, Phase, Picture, Scheduling, Task as TaskPicture, Threshold,
+    Bounds, Breaker, Deployment, Health, Host, Phase, Picture, Rebalance, Scheduling, Task as TaskPicture, Threshold,
+    is_uneven,
 };
 use longshore_sched::HostStatus;
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,35 +22,54 @@ use std::time::Duration;
 /// The zone of a host, for spreading and for scale-in.
 const ZONE: &str = "ecs.availability-zone";
 
+/// What a picture rests on beside the state.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Looking<'a> {
+    /// Which silent hosts are given up.
+    pub(crate) watch: Watch<'a>,
+    /// See [`CoreConfig::healthy_after`](crate::CoreConfig).
+    pub(crate) healthy_after: Duration,
+    /// Whether the last tasks that should have started found no place.
+    pub(crate) unplaced: bool,
+}
+
 /// A picture, and what it does not show of hosts.
 pub(super) struct Seen {
     pub(super) picture: Picture,
-    /// How it stands with the hosts of its tasks that are silent.
+    /// How it stands with the hosts that are silent, one for each task that is there.
     pub(super) silent: Vec<Standing>,
 }
 
-/// The picture of `service`. `targets` are the hosts that a DAEMON service's tasks may run on; `unplaced` says whether
-/// the last ones found no place.
+/// The picture of `service`. `targets` are the hosts that a DAEMON service's tasks may run on.
 pub(super) fn picture(
     state: &State,
     service: &Service,
     targets: impl FnOnce() -> Vec<Arc<HostState>>,
-    unplaced: bool,
-    healthy_after: Duration,
-    patience: Patience<'_>,
+    looking: Looking<'_>,
 ) -> Seen {
+    let Looking { watch, healthy_after, unplaced } = looking;
     let tasks = state.service_tasks(&service.key);
-    let mut standings: BTreeMap<InstanceId, Standing> = BTreeMap::new();
+    let mut silent = Vec::new();
+    let mut pictures = Vec::new();
+    let mut lost: BTreeSet<InstanceId> = BTreeSet::new();
+    let late = OnceCell::new();
     for task in &tasks {
-        let ask = || state.host(task.instance).map_or(Standing::Lost, |host| patience.standing(state, host));
-        standings.entry(task.instance).or_insert_with(ask);
+        let count = || *late.get_or_init(|| watch.late(state, &service.key.cluster));
+        let standing =
+            state.host(task.instance).map_or(Standing::Lost, |host| watch.standing(state, host, task, count));
+        if standing != Standing::Here {
+            silent.push(standing);
+        }
+        if standing == Standing::Lost {
+            lost.insert(task.instance);
+        }
+        pictures.push(task_picture(state, service, task, standing));
     }
-    let standing = |task: &Task| standings.get(&task.instance).copied().unwrap_or(Standing::Lost);
     let scheduling = match service.scheduling {
         SchedulingStrategy::Replica => Scheduling::Replica { desired: service.desired },
         SchedulingStrategy::Daemon => {
             let mut targets = targets();
-            targets.retain(|host| standings.get(&host.id()) != Some(&Standing::Lost));
+            targets.retain(|host| !lost.contains(&host.id()));
             Scheduling::Daemon { hosts: daemon_hosts(state, service, &tasks, targets) }
         }
     };
@@ -64,7 +87,6 @@ pub(super) fn picture(
         can_roll_back: !deployment.is_rollback
             && service.completed.as_ref().is_some_and(|completed| completed.id != deployment.revision.id),
     });
-    let silent = standings.values().copied().filter(|standing| *standing != Standing::Here).collect();
     let picture = Picture {
         scheduling,
         active: service.is_active(),
@@ -76,8 +98,9 @@ pub(super) fn picture(
         grace: Duration::from_secs(service.grace_secs.into()),
         breaker: breaker_of(service),
         deployments: deployments.collect(),
-        tasks: tasks.iter().map(|task| task_picture(state, service, task, standing(task))).collect(),
+        tasks: pictures,
         unplaced,
+        rebalance: Rebalance::Off,
     };
     Seen { picture, silent }
 }
@@ -85,6 +108,48 @@ pub(super) fn picture(
 /// The circuit breaker of a service, if it is on.
 pub(crate) fn breaker_of(service: &Service) -> Option<Breaker> {
     service.configuration.deployment_circuit_breaker.as_ref().and_then(breaker)
+}
+
+/// Where one more task of the service would go, when that decides whether its zones are evened out.
+pub(super) fn rebalance(
+    state: &State,
+    service: &Service,
+    picture: &Picture,
+    fencing: Fencing,
+    now: Timestamp,
+) -> Rebalance {
+    if service.zone_rebalancing != Some(AvailabilityZoneRebalancing::Enabled) || !service.is_active() {
+        return Rebalance::Off;
+    }
+    let Some(primary) = service.deployments.first().filter(|_| is_uneven(picture, now)) else {
+        return Rebalance::Nowhere;
+    };
+    let planned = launch(state, service, primary, 1, Target::Cluster, fencing).and_then(|launch| plan(state, &launch));
+    match planned.ok().and_then(|plan| plan.places.first().copied()) {
+        Some((host, _)) => Rebalance::To(state.host(host).and_then(|host| zone(host))),
+        None => Rebalance::Nowhere,
+    }
+}
+
+/// The zones of the hosts of a cluster that take tasks.
+pub(super) fn zones(state: &State, cluster: &ClusterKey) -> BTreeSet<Option<Arc<str>>> {
+    let hosts = state.cluster(cluster).into_iter().flat_map(|cluster| cluster.hosts.values());
+    hosts.filter(|host| host.view.status == HostStatus::Active && host.view.connected).map(zone).collect()
+}
+
+/// Whether one of these zones has two tasks of the service fewer than some other zone.
+pub(super) fn is_uneven_over(state: &State, key: &ServiceKey, zones: &BTreeSet<Option<Arc<str>>>) -> bool {
+    let mut counts: BTreeMap<Option<Arc<str>>, usize> = BTreeMap::new();
+    for task in state.service_tasks(key) {
+        *counts.entry(state.host(task.instance).and_then(zone)).or_default() += 1;
+    }
+    let most = counts.values().max().copied().unwrap_or(0);
+    zones.iter().any(|zone| counts.get(zone).copied().unwrap_or(0) + 2 <= most)
+}
+
+/// The zone of a host.
+fn zone(host: &Arc<HostState>) -> Option<Arc<str>> {
+    host.view.offer.attributes.get(ZONE)?.value.as_deref().map(Arc::from)
 }
 
 fn breaker(given: &DeploymentCircuitBreaker) -> Option<Breaker> {
@@ -106,7 +171,6 @@ fn breaker(given: &DeploymentCircuitBreaker) -> Option<Breaker> {
 
 fn task_picture(state: &State, service: &Service, task: &Task, standing: Standing) -> TaskPicture {
     let host = state.host(task.instance);
-    let zone = host.and_then(|host| host.view.offer.attributes.get(ZONE)).and_then(|zone| zone.value.as_deref());
     let id = task.started_by.as_deref();
     let lost = standing == Standing::Lost;
     TaskPicture {
@@ -114,7 +178,7 @@ fn task_picture(state: &State, service: &Service, task: &Task, standing: Standin
         deployment: service.deployments.iter().position(|deployment| Some(&*deployment.id) == id),
         phase: phase(state, task, lost),
         host: task.instance,
-        zone: zone.map(Arc::from),
+        zone: host.and_then(zone),
         lost,
         draining: host.is_some_and(|host| host.view.status == HostStatus::Draining),
         protected_until: None,

@@ -1,9 +1,10 @@
 //! What services say, in ECS's words: events, reasons, states of rollouts.
 
-use crate::commands::TaskIds;
+use crate::commands::{Refusal, TaskIds};
 use crate::records::ServiceKey;
 use longshore_rollout::Why;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 /// Tasks that one event names at most.
 const NAMED: usize = 10;
@@ -84,12 +85,32 @@ pub(crate) fn unplaced(key: &ServiceKey, reason: &str) -> String {
     )
 }
 
+/// The host that lacks the least, and what it lacks: reasons are in the order in which they are looked at, and the last
+/// ones are those of a host that is right in everything else.
+pub(crate) fn closest(refusals: &[Refusal]) -> String {
+    match refusals.iter().max_by_key(|refusal| refusal.rank) {
+        Some(best) => {
+            format!("The closest matching (container-instance {}) {}.", best.instance, best.sentence)
+        }
+        None => "Every container instance took as many tasks as it can.".to_owned(),
+    }
+}
+
 /// So many hosts went silent at once that their tasks are not replaced.
 pub(crate) fn held(key: &ServiceKey, silent: usize, of: u32) -> String {
     format!(
         "{} does not replace the tasks of silent hosts: {silent} of {of} container instances went silent at once, so the \
          fault is rather in the network or the control plane. Bring them back, or deregister those that are gone.",
         subject(key)
+    )
+}
+
+/// The hosts of some tasks are silent, and not given up yet.
+pub(crate) fn waits_for_silent(key: &ServiceKey, left: Duration) -> String {
+    format!(
+        "{} waits for container instances that went silent: their tasks count as lost in {} s.",
+        subject(key),
+        left.as_secs_f64().ceil()
     )
 }
 

@@ -38,7 +38,10 @@ pub(crate) fn service(account: &AccountId, state: &State, shown: &ServiceState, 
         desired_count: count(wanted),
         running_count: number(tasks.iter().filter(|task| runs(task)).count()),
         pending_count: number(tasks.iter().filter(|task| is_pending(task)).count()),
-        launch_type: primary.map(|primary| primary.revision.launch_type.clone()),
+        launch_type: primary
+            .filter(|_| service.capacity.is_empty())
+            .map(|primary| primary.revision.launch_type.clone()),
+        capacity_provider_strategy: (!service.capacity.is_empty()).then(|| service.capacity.clone()),
         task_definition: primary.map(|primary| definition(account, primary)),
         network_configuration: primary.and_then(|primary| primary.revision.network.as_deref().cloned()),
         scheduling_strategy: Some(match service.scheduling {
@@ -111,7 +114,8 @@ fn deployment(
         failed_tasks: count(deployment.failed_tasks),
         created_at: Some(time(deployment.created_at)),
         updated_at: Some(time(deployment.updated_at)),
-        launch_type: Some(deployment.revision.launch_type.clone()),
+        launch_type: service.capacity.is_empty().then(|| deployment.revision.launch_type.clone()),
+        capacity_provider_strategy: (!service.capacity.is_empty()).then(|| service.capacity.clone()),
         network_configuration: deployment.revision.network.as_deref().cloned(),
         rollout_state: Some(match deployment.state {
             RolloutState::InProgress => DeploymentRolloutState::InProgress,

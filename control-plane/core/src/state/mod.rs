@@ -24,11 +24,11 @@ pub use view::NetworkView;
 
 use crate::agent::JoinKey;
 use crate::records::{
-    AccessKey, Account, Activation, ActivationKey, ClientToken, ClientTokenKey, Definition, DefinitionKey, FamilyKey,
-    Secret, SecretKey, ServiceKey, Setting, SettingKey, Task,
+    AccessKey, Account, Activation, ActivationKey, CapacityProvider, CapacityProviderKey, ClientToken, ClientTokenKey,
+    Definition, DefinitionKey, FamilyKey, Secret, SecretKey, ServiceKey, Setting, SettingKey, Task,
 };
 use imbl::{HashMap, OrdMap, OrdSet};
-use longshore_model::{ClusterKey, DesiredStatus, Generation, InstanceId, TaskId, Timestamp};
+use longshore_model::{ClusterKey, DesiredStatus, Generation, InstanceId, Region, TaskId, Timestamp};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -51,6 +51,7 @@ pub struct State {
     activations: OrdMap<ActivationKey, Arc<Activation>>,
     activation_regions: HashMap<String, ActivationKey>,
     secrets: OrdMap<SecretKey, Arc<Secret>>,
+    capacity_providers: OrdMap<CapacityProviderKey, Arc<CapacityProvider>>,
     clusters: OrdMap<ClusterKey, Arc<ClusterState>>,
     instance_clusters: HashMap<InstanceId, ClusterKey>,
     /// Registered instances by how they joined.
@@ -59,6 +60,8 @@ pub struct State {
     definition_users: HashMap<DefinitionKey, u32>,
     doomed_definitions: OrdSet<DefinitionKey>,
     services: service::Services,
+    /// Tasks of services that are not stopped.
+    service_tasks: HashMap<ServiceKey, OrdSet<TaskId>>,
     tasks: HashMap<TaskId, Arc<Task>>,
     pins: pins::Pins,
     task_sets: HashMap<(TaskSet, DesiredStatus), OrdSet<TaskId>>,
@@ -84,6 +87,8 @@ pub(crate) struct Touched {
     pub(crate) services: BTreeSet<ServiceKey>,
     /// Clusters in which hosts changed or resources became free: there may be a place now where there was none.
     pub(crate) rooms: BTreeSet<ClusterKey>,
+    /// Those of them in which hosts came or changed.
+    pub(crate) hosts: BTreeSet<ClusterKey>,
 }
 
 impl<'a> FromIterator<&'a Self> for Touched {
@@ -95,6 +100,7 @@ impl<'a> FromIterator<&'a Self> for Touched {
             sum.all_networks |= one.all_networks;
             sum.services.extend(one.services.iter().cloned());
             sum.rooms.extend(one.rooms.iter().cloned());
+            sum.hosts.extend(one.hosts.iter().cloned());
         }
         sum
     }
@@ -158,6 +164,20 @@ impl State {
     /// All secrets from `first` on, by region and name.
     pub fn secrets_from(&self, first: &SecretKey) -> impl Iterator<Item = &Arc<Secret>> {
         self.secrets.range(first.clone()..).map(|(_, secret)| secret)
+    }
+
+    /// A capacity provider.
+    pub(crate) fn capacity_provider(&self, key: &CapacityProviderKey) -> Option<&Arc<CapacityProvider>> {
+        self.capacity_providers.get(key)
+    }
+
+    /// The capacity providers of a region, by name.
+    pub(crate) fn capacity_providers(&self, region: &Region) -> impl Iterator<Item = &Arc<CapacityProvider>> {
+        let first = CapacityProviderKey { region: region.clone(), name: String::new() };
+        self.capacity_providers
+            .range(first..)
+            .map(|(_, provider)| provider)
+            .take_while(move |provider| provider.key.region == *region)
     }
 
     /// A cluster with its instances, deleted ones included while they are remembered.

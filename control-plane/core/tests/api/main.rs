@@ -11,6 +11,8 @@ mod exec;
 mod images;
 mod instances;
 mod network;
+mod placement;
+mod pools;
 mod rollouts;
 mod secrets;
 mod services;

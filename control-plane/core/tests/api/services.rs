@@ -25,8 +25,12 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     pub(crate) async fn new(hosts: usize) -> Self {
+        Self::with(hosts, config()).await
+    }
+
+    pub(crate) async fn with(hosts: usize, config: CoreConfig) -> Self {
         let store = FaultyStore::new(MemoryStore::new());
-        let world = World::with(store, Arc::new(TestClock::default()), config()).await;
+        let world = World::with(store, Arc::new(TestClock::default()), config).await;
         world.cluster("default").await;
         let mut agents = Vec::new();
         for _ in 0..hosts {
@@ -38,8 +42,8 @@ impl Fleet {
     /// Tasks start and stop as they are told, except that those of families for which `fails` holds never start.
     pub(crate) async fn pump(&mut self, fails: impl Fn(&str) -> bool) {
         let state = self.world.core.snapshot();
-        let here = |agent: &&mut Agent| state.host(agent.instance).is_some_and(|host| host.record.is_connected());
-        for agent in self.agents.iter_mut().filter(here) {
+        let is_there = |agent: &&mut Agent| state.host(agent.instance).is_some_and(|host| host.record.is_connected());
+        for agent in self.agents.iter_mut().filter(is_there) {
             for (id, task) in agent.assigned() {
                 let now = match task.desired {
                     DesiredStatus::Running if fails(&task.spec.family) => TaskStatus::Stopped,

@@ -369,7 +369,7 @@ async fn bad_requests_name_what_is_wrong_and_change_nothing() {
         (json!({"count": 11}), "count must be between 1 and 10"),
         (json!({"launchType": "X"}), "launch type should be one of [EC2,FARGATE,EXTERNAL]"),
         (json!({"launchType": "FARGATE"}), "Task definition does not support launch_type FARGATE."),
-        (json!({"capacityProviderStrategy": [{"capacityProvider": "x"}]}), "capacityProviderStrategy"),
+        (json!({"capacityProviderStrategy": [{"capacityProvider": "x"}]}), "capacity provider 'x' was not found"),
         (json!({"startedBy": "a b"}), "startedBy"),
         (json!({"group": "service:web"}), "Invalid namespace for group."),
         (json!({"propagateTags": "SERVICE"}), "propagateTags"),

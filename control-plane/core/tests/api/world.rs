@@ -44,6 +44,10 @@ impl Clock for TestClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.0.load(Ordering::SeqCst))
     }
+
+    fn ticks(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::SeqCst).unsigned_abs())
+    }
 }
 
 /// What the next commits of a [`FaultyStore`] answer.
@@ -280,6 +284,7 @@ pub(crate) fn facts(cpu_units: u32, memory_mib: u32) -> HostFacts {
             "com.amazonaws.ecs.capability.docker-remote-api.1.22",
             "com.amazonaws.ecs.capability.docker-remote-api.1.25",
             "ecs.capability.task-cpu-mem-limit",
+            "longshore.fence",
             "ecs.capability.private-registry-authentication.secretsmanager",
         ]
         .iter()

@@ -101,6 +101,7 @@ pub(super) fn task(id: TaskId, desired: DesiredStatus) -> AssignedTask {
         volumes: Vec::new(),
         pull_only: false,
         ephemeral_storage_mib: None,
+        fence: None,
         launch_type: String::new(),
         tags: std::collections::BTreeMap::new(),
     };

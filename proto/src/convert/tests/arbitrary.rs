@@ -3,7 +3,7 @@
 use longshore_model::{
     AssignedTask, Assignment, Attribute, Backoff, CheckResult, CheckStatus, ClusterName, ContainerCondition,
     ContainerName, ContainerReport, ContainerSpec, ContainerStatus, Dependency, DesiredStatus, Device, DockerVolume,
-    EfsVolume, EnvVar, Generation, HealthCheck, HealthStatus, HostFacts, HostPort, HostVersions, ImageDigest,
+    EfsVolume, EnvVar, Fence, Generation, HealthCheck, HealthStatus, HostFacts, HostPort, HostVersions, ImageDigest,
     InstanceHealth, IpcMode, Lifecycle, Link, LinuxParameters, LogConfig, MountPoint, NetworkBinding, NetworkMode,
     PidMode, PortMapping, Protocol, Resources, RestartPolicy, StopCode, StopInfo, TaskId, TaskReport, TaskSpec,
     TaskStatus, Timestamp, Tmpfs, Ulimit, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom,
@@ -266,11 +266,11 @@ fn task_spec() -> impl Strategy<Value = TaskSpec> {
         source,
         awsvpc(),
         (pid_mode, ipc_mode, any::<[bool; 2]>()),
-        (text(), btree_map(text(), text(), 0..3), of(any::<u32>())),
+        (text(), btree_map(text(), text(), 0..3), of(any::<u32>()), of((1..=u32::MAX, any::<u32>()))),
     )
         .prop_map(|(basics, cpu_units, memory_mib, containers, source, awsvpc, shares, metadata)| {
             let (pid_mode, ipc_mode, [read_only, pull_only]) = shares;
-            let (launch_type, tags, ephemeral_storage_mib) = metadata;
+            let (launch_type, tags, ephemeral_storage_mib, fence) = metadata;
             let (id, arn, cluster, family, revision, group, network_mode) = basics;
             let mut ordered: Vec<ContainerSpec> = Vec::new();
             for (mut container, condition) in containers {
@@ -307,6 +307,7 @@ fn task_spec() -> impl Strategy<Value = TaskSpec> {
                 volumes,
                 pull_only,
                 ephemeral_storage_mib,
+                fence: fence.map(|(after_millis, grace_millis)| Fence { after_millis, grace_millis }),
                 launch_type,
                 tags,
             }
