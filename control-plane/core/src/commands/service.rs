@@ -426,8 +426,7 @@ pub(super) fn take_back(
     id
 }
 
-/// The events to add, without those that say nothing new: what was said since something last moved, and within six
-/// hours, is not said again.
+/// The events to add, without those that say nothing new.
 fn new_events(
     state: &ServiceState,
     service: &mut Service,
@@ -437,24 +436,23 @@ fn new_events(
 ) -> Vec<ServiceEvent> {
     let mut events: Vec<ServiceEvent> = Vec::new();
     for (message, id) in said.into_iter().zip(ids) {
-        let earlier = state.events.iter().map(|event| &**event).chain(&events).rev();
-        let since =
-            earlier.take_while(|event| event.at.after(REPEAT_AFTER) > now && !words::is_progress(&event.message));
-        let same_progress = words::is_progress(&message)
-            && state
-                .events
-                .iter()
-                .map(|event| &**event)
-                .chain(&events)
-                .next_back()
-                .is_some_and(|e| e.message == message);
-        if same_progress || since.into_iter().any(|event| event.message == message) {
+        if !is_news(state.events.iter().map(|event| &**event).chain(&events).rev(), &message, now) {
             continue;
         }
         events.push(ServiceEvent { service: service.key.clone(), number: service.next_event, id, at: now, message });
         service.next_event += 1;
     }
     events
+}
+
+/// Whether an event would say something new after others, of which the latest comes first: what was said since something
+/// last moved, and within six hours, is not said again.
+pub(crate) fn is_news<'a>(mut latest: impl Iterator<Item = &'a ServiceEvent>, message: &str, now: Timestamp) -> bool {
+    if words::is_progress(message) {
+        return latest.next().is_none_or(|event| event.message != message);
+    }
+    let since = latest.take_while(|event| event.at.after(REPEAT_AFTER) > now && !words::is_progress(&event.message));
+    since.into_iter().all(|event| event.message != message)
 }
 
 /// A task that its service stops.

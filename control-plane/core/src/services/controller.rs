@@ -1,6 +1,6 @@
 //! The task that looks at services when there may be something to decide.
 
-use crate::commands::{NewDeployment, Plan, StepError, StepService, Stepped, Target, plan};
+use crate::commands::{NewDeployment, Plan, StepError, StepService, Stepped, Target, is_news, plan};
 use crate::handle::Core;
 use crate::records::{SchedulingStrategy, Service, ServiceKey};
 use crate::services::launch::{daemon_targets, launch};
@@ -237,6 +237,11 @@ impl Controller {
         if decision.stuck {
             says.push(words::stuck(key));
         }
+        // A host that does not answer says nothing of how its tasks end.
+        if !service.is_active() && !picture.tasks.is_empty() && picture.tasks.iter().all(|task| task.lost) {
+            let hosts: BTreeSet<_> = picture.tasks.iter().map(|task| task.host).collect();
+            says.push(words::waits_for_hosts(key, &hosts));
+        }
         if decision.halted {
             says.push(words::halted(key, &primary.id));
         }
@@ -245,7 +250,10 @@ impl Controller {
         }
         let over = !service.is_active() && decision.steady;
         let quiet = stops.is_empty() && placed.is_none() && decision.verdict.is_none() && decision.gone.is_empty();
-        // Events repeat what the service is; the command leaves out those that were said.
+        // Each look finds again what the service is. A turn of the owner's is for what is new.
+        if quiet {
+            says.retain(|message| is_news(found.events.iter().rev().map(|event| &**event), message, now));
+        }
         if quiet && !decision.recovered && !decision.forgiven && !over && says.is_empty() {
             return Some((None, looked));
         }

@@ -2,7 +2,9 @@
 
 use crate::commands::{Refusal, TaskIds};
 use crate::records::ServiceKey;
+use longshore_model::InstanceId;
 use longshore_rollout::Why;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -69,6 +71,18 @@ pub(crate) fn halted(key: &ServiceKey, deployment: &str) -> String {
         "{} does not start or replace tasks, because (deployment {deployment}) has failed. Update the service, or force a \
          new deployment, to go on.",
         subject(key)
+    )
+}
+
+/// A service that is being deleted waits for hosts that were given up.
+pub(crate) fn waits_for_hosts(key: &ServiceKey, hosts: &BTreeSet<InstanceId>) -> String {
+    let named: Vec<String> = hosts.iter().take(NAMED).map(|host| format!("(container-instance {host})")).collect();
+    format!(
+        "{} waits for the end of its last tasks, of which {} container instances say nothing: {}. Bring them back, or \
+         deregister them with force.",
+        subject(key),
+        hosts.len(),
+        named.join(" ")
     )
 }
 

@@ -100,6 +100,22 @@ async fn hosts_that_have_been_away_for_long_hold_nothing_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_deleted_service_says_which_host_it_waits_for() {
+    let mut fleet = Fleet::serving(1, 1).await;
+    let host = fleet.agents[0].instance;
+    fleet.agents[0].disconnect().await;
+    fleet.pass(SECOND, &[]).await;
+    fleet.world.ok(Op::DeleteService, json!({"service": "web", "force": true})).await;
+    let says = format!("1 container instances say nothing: (container-instance {host}).");
+    let waits = |service: &serde_json::Value| messages(service).iter().any(|message| message.contains(&says));
+    let service = fleet.until("it says so", healthy, waits).await;
+    assert_eq!(service["status"], "DRAINING");
+    let deregister = json!({"containerInstance": host.to_string(), "force": true});
+    fleet.world.ok(Op::DeregisterContainerInstance, deregister).await;
+    fleet.until("it is over", healthy, |service| service["status"] == "INACTIVE").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn agents_may_take_their_time_to_return_after_the_control_plane_was_away() {
     for hosts in [1, 3] {
         let mut fleet = Fleet::serving(hosts, 3).await;
