@@ -127,6 +127,7 @@ impl Core {
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, OwnerTask), OpenError> {
         let process = uuid::Uuid::new_v4();
+        let ticks = clock.ticks();
         let opened = open::open(&*store, &sealing_key, first, config.network, clock.now(), process);
         let Opened { state, account, writer } = Box::pin(opened).await?;
         let (sender, queue) = mpsc::channel(QUEUE);
@@ -141,7 +142,7 @@ impl Core {
             service_wakes: Wakes::default(),
             applied: Applied::default(),
             health: Health::default(),
-            hearing: Hearing::default(),
+            hearing: Hearing::new(ticks),
             silences: Silences::default(),
             execs: Execs::default(),
             queue: sender,
@@ -336,7 +337,7 @@ impl Core {
 
     /// An agent with a session said something: it is not silent. Nothing is made durable.
     pub fn agent_heard(&self, instance: InstanceId) {
-        self.inner.hearing.hear(instance);
+        self.inner.hearing.hear(instance, self.inner.clock.ticks());
     }
 
     /// Takes what an instance's agent says of the host's health. Nothing is made durable: it is said again.

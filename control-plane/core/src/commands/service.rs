@@ -445,13 +445,14 @@ fn new_events(
     events
 }
 
-/// Whether an event would say something new after others, of which the latest comes first: what was said since something
-/// last moved, and within six hours, is not said again.
+/// Whether an event would say something new after others, of which the latest comes first: something that moved is not
+/// said again before something else moved, and anything else not before that or six hours.
 pub(crate) fn is_news<'a>(mut latest: impl Iterator<Item = &'a ServiceEvent>, message: &str, now: Timestamp) -> bool {
+    let moved = |event: &&ServiceEvent| words::is_progress(&event.message);
     if words::is_progress(message) {
-        return latest.next().is_none_or(|event| event.message != message);
+        return latest.find(moved).is_none_or(|event| event.message != message);
     }
-    let since = latest.take_while(|event| event.at.after(REPEAT_AFTER) > now && !words::is_progress(&event.message));
+    let since = latest.take_while(|event| event.at.after(REPEAT_AFTER) > now && !moved(event));
     since.into_iter().all(|event| event.message != message)
 }
 

@@ -84,7 +84,7 @@ impl Watch<'_> {
     /// How many hosts of a cluster are connected and silent for longer than any that is well, and for less than a lease:
     /// hosts that are cut off together are when the first of their leases ends.
     pub(crate) fn late(self, state: &State, cluster: &ClusterKey) -> usize {
-        state.cluster(cluster).map_or(0, |cluster| self.hearing.overdue(cluster, self.lease / 2))
+        state.cluster(cluster).map_or(0, |cluster| self.hearing.overdue(cluster, self.lease / 2, self.ticks))
     }
 
     /// How it stands with `task` on `host`, of whose cluster so many hosts are [`late`](Self::late).
@@ -98,7 +98,7 @@ impl Watch<'_> {
         let Some(since) = silent_since(host) else { return Standing::Here };
         // Asked first: the time counts from when it is asked for the first time.
         let silent = self.silences.length(host.id(), since, self.ticks);
-        let returning = self.return_within.saturating_sub(self.hearing.age());
+        let returning = self.return_within.saturating_sub(self.hearing.age(self.ticks));
         if !host.met && !returning.is_zero() {
             return Standing::Silent(returning);
         }

@@ -345,12 +345,10 @@ impl State {
     }
 }
 
-/// Since when a registered instance's agent is not there; one that joined and was never there is not silent.
-fn silent(record: &Instance) -> Option<Timestamp> {
+/// Since when a registered instance's agent is not there. One whose record never changed since it joined was never there.
+const fn silent(record: &Instance) -> Option<Timestamp> {
     match record.connection {
-        Connection::Disconnected { since } if record.status.is_registered() && since != record.registered_at => {
-            Some(since)
-        }
+        Connection::Disconnected { since } if record.status.is_registered() && record.version > 1 => Some(since),
         Connection::Disconnected { .. } | Connection::Connected { .. } => None,
     }
 }
