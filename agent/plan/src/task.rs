@@ -36,6 +36,8 @@ pub struct Live {
     pub interface_touched: u64,
     /// Since when it has waited for room on the host; absent when it does not.
     pub waits_since: Option<Timestamp>,
+    /// Since when the host's disk has no room for what it needs beside its containers.
+    pub no_space_since: Option<Timestamp>,
 }
 
 /// What is known of a container beside its record.

@@ -2,7 +2,7 @@
 //! `requiresAttributes` must be among them. Pure.
 
 use super::{HostSettings, Probed};
-use longshore_docker::AWSLOGS;
+use longshore_docker::{AWSLOGS, CgroupVersion};
 use std::collections::BTreeSet;
 
 /// ECS's older prefix.
@@ -27,6 +27,10 @@ const HEALTH_PROBES: &str = "longshore.health-probes";
 const PULL_ONLY: &str = "longshore.pull-only";
 /// Tasks that must not run twice are stopped while the control plane is not heard.
 const FENCE: &str = "longshore.fence";
+/// Ours: limits on swap (`maxSwap`).
+const SWAP_LIMIT: &str = "longshore.swap-limit";
+/// Ours: a container's own `swappiness`.
+const SWAPPINESS: &str = "longshore.swappiness";
 /// Ours: events of several lines, where the log driver awslogs is offered.
 const MULTILINE: &str = "longshore.awslogs-multiline";
 
@@ -75,6 +79,15 @@ pub(super) fn offered(settings: &HostSettings, probed: &Probed) -> BTreeSet<Stri
     all.extend(settings.file_systems.iter().map(|id| format!("{FILE_SYSTEM}.{id}")));
     all.extend(OURS.map(|name| format!("{NEW}{name}")));
     all.extend([HEALTH_PROBES, PULL_ONLY, FENCE].map(str::to_owned));
+    // Where the kernel has none, the engine makes a container without them and only warns.
+    if engine.memory_limit && engine.swap_limit {
+        all.insert(SWAP_LIMIT.to_owned());
+    }
+    match engine.cgroup_version {
+        CgroupVersion::V1 if engine.memory_limit => _ = all.insert(SWAPPINESS.to_owned()),
+        // The second version has no such setting.
+        CgroupVersion::V1 | CgroupVersion::V2 => {}
+    }
     if settings.allow_privileged {
         all.insert(format!("{OLD}privileged-container"));
     }
