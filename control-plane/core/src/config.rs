@@ -14,8 +14,9 @@ pub struct CoreConfig {
     /// How long after a start of the control plane an agent that was connected before may take to return
     /// until it counts as disconnected.
     pub lease: Duration,
-    /// How long after a start of the control plane the tasks of hosts that were not heard of since are not replaced. Agents
-    /// that find nobody wait up to 15 s between attempts, of which each may take 10 s.
+    /// How long agents that find nobody may take to return: after a start of the control plane, and once a part of many
+    /// that were silent at once is back, the tasks of others are not replaced for so long. Agents wait up to 15 s between
+    /// attempts, of which each may take 10 s.
     pub return_within: Duration,
     /// How long a service's task without health checks must run until it counts as healthy. 40 s in ECS.
     pub healthy_after: Duration,

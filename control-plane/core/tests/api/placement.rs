@@ -180,8 +180,7 @@ async fn what_must_not_run_twice_is_replaced_once_its_host_has_certainly_stopped
     poke(&fleet).await;
     assert_eq!(fleet.tasks(), [], "nothing starts while it may still run");
     // Whoever sets the wall clock, and a control plane that starts anew, do not shorten it.
-    let config = CoreConfig { return_within: Duration::ZERO, ..config() };
-    fleet.world = fleet.world.reopen_with(config).await;
+    fleet.world = fleet.world.reopen_with(config()).await;
     for (n, agent) in fleet.agents.iter_mut().enumerate().filter(|(n, _)| *n != host) {
         agent.move_to(&fleet.world.core).await;
         assert!(n < 4);

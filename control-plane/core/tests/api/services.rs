@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What runs counts as healthy at once: the clock of these tests stands still.
+/// What runs counts as healthy at once, and nobody is waited for: the clock of these tests stands still.
 pub(crate) fn config() -> CoreConfig {
-    CoreConfig { healthy_after: Duration::ZERO, ..CoreConfig::default() }
+    CoreConfig { healthy_after: Duration::ZERO, return_within: Duration::ZERO, ..CoreConfig::default() }
 }
 
 /// A core with hosts whose tasks do what they are told.
