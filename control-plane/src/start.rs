@@ -15,10 +15,13 @@
 
 use crate::agents::{self, AgentsConfig};
 use crate::config::Config;
+use crate::courier::Outside;
 use crate::files::{self, FileError};
 use crate::http;
 use crate::pki::{Authority, PkiError, ServerCertificate};
-use longshore_core::{Controller, Core, CoreConfig, ExecConfig, FirstStart, OpenError, OwnerError, SealingKey};
+use longshore_core::{
+    Controller, Core, CoreConfig, Dispatcher, ExecConfig, FirstStart, OpenError, OwnerError, ScheduleEngine, SealingKey,
+};
 use longshore_logs::{LogError, Logs};
 use longshore_store::{EmbeddedStore, OpenError as StoreError};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -39,6 +42,8 @@ const LOCK_FILE: &str = "lock";
 
 /// Parts that never end by themselves.
 const CONTROLLER: &str = "controller of services";
+const SCHEDULES: &str = "engine of schedules";
+const DISPATCHER: &str = "dispatcher of events";
 const SWEEP: &str = "sweep of the log store";
 
 /// The environment variables with a root access key for the first start. Never flags: others see those.
@@ -183,6 +188,9 @@ pub async fn run(config: Config, shutdown: CancellationToken, ready: impl FnOnce
     let fleet = Arc::new(core.clone());
     let services = http::Services { core: core.clone(), logs: logs.clone() };
     let mut controller = tokio::spawn(Controller::new(core.clone()).run(fronts.clone().cancelled_owned()));
+    let mut schedules = tokio::spawn(ScheduleEngine::new(core.clone()).run(fronts.clone().cancelled_owned()));
+    let courier = Outside::new(logs.clone(), core.account().clone());
+    let mut dispatcher = tokio::spawn(Dispatcher::new(core.clone(), courier).run(fronts.clone().cancelled_owned()));
     let mut sweep = tokio::spawn(fronts.clone().run_until_cancelled_owned(logs.clone().sweep()));
     let mut http = tokio::spawn(http::serve(api, services, http::Limits::default(), fronts.clone().cancelled_owned()));
     let mut agents =
@@ -207,8 +215,10 @@ pub async fn run(config: Config, shutdown: CancellationToken, ready: impl FnOnce
             Ok(Err(error)) => StartError::Agents(error),
             Ok(Ok(())) | Err(_) => StartError::Ended("agent port"),
         }),
-        // Nobody would look after services any more, and nothing else would tell.
+        // Nobody would look after services, schedules and rules any more, and nothing else would tell.
         _ = &mut controller => Some(StartError::Ended(CONTROLLER)),
+        _ = &mut schedules => Some(StartError::Ended(SCHEDULES)),
+        _ = &mut dispatcher => Some(StartError::Ended(DISPATCHER)),
         _ = &mut sweep => Some(StartError::Ended(SWEEP)),
     };
     tracing::info!("the control plane ends");
@@ -218,6 +228,8 @@ pub async fn run(config: Config, shutdown: CancellationToken, ready: impl FnOnce
         ("agent port", finish(&mut agents).await),
         (SWEEP, finish(&mut sweep).await),
         (CONTROLLER, finish(&mut controller).await),
+        (SCHEDULES, finish(&mut schedules).await),
+        (DISPATCHER, finish(&mut dispatcher).await),
     ];
     for (part, _) in parts.iter().filter(|(_, ended_well)| !ended_well) {
         tracing::error!(part, "a part ended in a panic");

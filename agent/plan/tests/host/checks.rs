@@ -3,7 +3,7 @@
 use super::{Key, MEMORY, World};
 use longshore_model::{ContainerCondition, HealthStatus, NetworkMode, TaskId, TaskReport, TaskStatus};
 use longshore_plan::room::Asking;
-use longshore_plan::{Phase, Place, RunState, Step, Task};
+use longshore_plan::{ContainerRecord, Phase, Place, RunState, Step, Task};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn in_order(report: &TaskReport) -> bool {
@@ -71,6 +71,13 @@ impl World {
             let ends = self.ends.get(key).filter(|_| policy).copied().unwrap_or(0);
             assert!(*runs <= 1 + ends, "{key:?} was started {runs} times, and ended {ends} times");
         }
+        for task in self.tasks.values() {
+            for (i, container) in task.record.containers.iter().enumerate() {
+                let Phase::Stopped(stopped) = &container.phase else { continue };
+                let gone = stopped.reason.as_deref() == Some(longshore_plan::reasons::VANISHED);
+                assert!(!gone || self.taken.contains(&(task.record.id, i)), "nobody removed it: {container:#?}");
+            }
+        }
         let holders: BTreeSet<&TaskId> = self.interfaces.values().collect();
         assert_eq!(holders.len(), self.interfaces.len(), "a task has two interfaces: {:?}", self.interfaces);
         let behind = |k: &Key| self.tasks.get(&k.0).is_none_or(|t| t.record.containers[k.1].phase.is_stopped());
@@ -117,6 +124,10 @@ impl World {
                 }
                 Some(task) => {
                     let record = &task.record;
+                    let renamed = |(i, _): &(usize, _)| self.boxes.get(&(id, *i)).is_some_and(|b| b.renamed);
+                    let renamed: Vec<_> = record.containers.iter().enumerate().filter(renamed).collect();
+                    let over = |(_, c): &(usize, &ContainerRecord)| c.phase.is_stopped();
+                    assert!(renamed.iter().all(over), "another's name: {renamed:#?}");
                     let up = record.containers.iter().filter(|c| c.phase.is_running()).count();
                     if record.ending.is_some() {
                         assert_eq!(up, 0, "{record:#?}");

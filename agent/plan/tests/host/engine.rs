@@ -86,8 +86,15 @@ impl World {
             Step::Pull(_) => Outcome::Pulled(Ok(Some("sha256:x".into()))),
             Step::Create(i) => Outcome::Created(self.create(id, *i)),
             Step::Start(i) => Outcome::Started(self.start(id, *i)),
-            Step::Inspect(i) => Outcome::Inspected(Ok(self.boxes.get(&(id, *i)).map(|b| Inspected {
-                id: b.id.clone(),
+            // What is being made is in listings, and not yet to be inspected.
+            Step::Inspect(i) if self.boxes.get_mut(&(id, *i)).is_some_and(|b| std::mem::take(&mut b.half_made)) => {
+                Outcome::Inspected(Ok(None))
+            }
+            Step::Inspect(i) => Outcome::Inspected(Ok(self.boxes.get_mut(&(id, *i)).map(|b| Inspected {
+                id: {
+                    b.renamed = false;
+                    b.id.clone()
+                },
                 ours: true,
                 state: b.state,
                 started_at: b.started_at,
@@ -212,6 +219,8 @@ impl World {
             ports: label.ports.clone(),
             label,
             lost: false,
+            half_made: false,
+            renamed: false,
         };
         let creation = Creation { id: made.id.clone(), warnings: Vec::new() };
         self.boxes.insert((id, i), made);
@@ -312,7 +321,7 @@ impl World {
                 .map(|((_, i), b)| {
                     (
                         task.record.containers[*i].name.clone(),
-                        Sighting { id: b.id.clone(), state: b.state, health: b.health },
+                        Sighting { id: b.id.clone(), state: b.state, health: b.health, renamed: b.renamed },
                     )
                 })
                 .collect();

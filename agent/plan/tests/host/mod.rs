@@ -42,6 +42,7 @@ pub(crate) enum Op {
     ClockMovedAway(i64, Cut),
     Exit(usize, usize, i32),
     RemoveBehind(usize, usize),
+    RenameBehind(usize, usize),
     RestartBehind(usize, usize),
     Health(usize, usize, HealthStatus),
     EndSandbox(usize),
@@ -70,6 +71,10 @@ struct Box_ {
     label: Supervise,
     /// It runs, and the engine, which was killed when it had just started it, says that it never did.
     lost: bool,
+    /// The engine lists it and does not know it when it is inspected: it is still being made.
+    half_made: bool,
+    /// Somebody gave it another name.
+    renamed: bool,
 }
 
 /// What the control plane thinks of a task.
@@ -121,6 +126,8 @@ pub(crate) struct World {
     ends: BTreeMap<Key, u32>,
     /// Containers that somebody removed behind our back after they ran: with the ledger lost too, nothing remembers.
     erased: BTreeSet<Key>,
+    /// All that somebody removed behind our back.
+    taken: BTreeSet<Key>,
     reported: BTreeMap<TaskId, TaskStatus>,
     versions: BTreeMap<TaskId, u64>,
     policy: Policy,
@@ -168,6 +175,7 @@ impl World {
             runs: BTreeMap::new(),
             ends: BTreeMap::new(),
             erased: BTreeSet::new(),
+            taken: BTreeSet::new(),
             reported: BTreeMap::new(),
             versions: BTreeMap::new(),
             policy: Policy {
@@ -268,6 +276,7 @@ impl World {
             Op::RemoveBehind(t, c) => {
                 let key = (self.specs[t].id, c);
                 if self.boxes.remove(&key).is_some() {
+                    self.taken.insert(key);
                     if self.runs.contains_key(&key) {
                         self.erased.insert(key);
                     }
@@ -277,6 +286,12 @@ impl World {
                         self.runs.remove(&key);
                     }
                     self.hint(t, c);
+                }
+            }
+            // The event of it was lost.
+            Op::RenameBehind(t, c) => {
+                if let Some(b) = self.boxes.get_mut(&(self.specs[t].id, c)) {
+                    b.renamed = true;
                 }
             }
             Op::RestartBehind(t, c) => {
@@ -456,6 +471,10 @@ impl World {
     }
 
     /// Nothing fails: everything is carried out until nothing is asked for. Hardly any time passes.
+    pub(crate) fn is_renamed(&self, t: usize, c: usize) -> bool {
+        self.boxes.get(&(self.specs[t].id, c)).is_some_and(|b| b.renamed)
+    }
+
     pub(crate) fn settle(&mut self) {
         loop {
             self.list();
