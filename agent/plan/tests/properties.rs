@@ -29,6 +29,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         2 => (task.clone(), container.clone(), 0..3i32).prop_map(|(t, c, code)| Op::Exit(t, c, code)),
         1 => (task.clone(), container.clone()).prop_map(|(t, c)| Op::RemoveBehind(t, c)),
         1 => (task.clone(), container.clone()).prop_map(|(t, c)| Op::RenameBehind(t, c)),
+        1 => any::<bool>().prop_map(Op::DiskShort),
         1 => (task.clone(), container.clone()).prop_map(|(t, c)| Op::RestartBehind(t, c)),
         2 => (task.clone(), container, select(HealthStatus::ALL)).prop_map(|(t, c, health)| Op::Health(t, c, health)),
         1 => task.clone().prop_map(Op::EndSandbox),

@@ -43,6 +43,7 @@ pub(crate) enum Op {
     Exit(usize, usize, i32),
     RemoveBehind(usize, usize),
     RenameBehind(usize, usize),
+    DiskShort(bool),
     RestartBehind(usize, usize),
     Health(usize, usize, HealthStatus),
     EndSandbox(usize),
@@ -110,6 +111,7 @@ pub(crate) struct World {
     up: bool,
     /// Whether this process is still to remove what belongs to no task.
     leftovers: bool,
+    disk_short: bool,
     // The host.
     boxes: BTreeMap<Key, Box_>,
     volumes: BTreeSet<TaskId>,
@@ -164,6 +166,7 @@ impl World {
             answering: true,
             up: true,
             leftovers: false,
+            disk_short: false,
             boxes: BTreeMap::new(),
             volumes: BTreeSet::new(),
             cgroups: BTreeSet::new(),
@@ -288,6 +291,7 @@ impl World {
                     self.hint(t, c);
                 }
             }
+            Op::DiskShort(short) => self.disk_short = short,
             // The event of it was lost.
             Op::RenameBehind(t, c) => {
                 if let Some(b) = self.boxes.get_mut(&(self.specs[t].id, c)) {
@@ -388,7 +392,7 @@ impl World {
         let engine =
             if self.answering { EngineView::Answering } else { EngineView::Silent { why: "it does not answer" } };
         let (claims, room, policy) = (&self.claims, &self.room, &self.policy);
-        View { now: self.now, engine, claims, room, policy, disk_short: false, contact: self.contact }
+        View { now: self.now, engine, claims, room, policy, disk_short: self.disk_short, contact: self.contact }
     }
 
     fn pass(&mut self, id: TaskId) {
