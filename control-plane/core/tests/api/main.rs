@@ -6,10 +6,12 @@
 mod clusters;
 mod definitions;
 mod durability;
+mod events;
 mod exec;
 mod images;
 mod instances;
 mod network;
+mod schedules;
 mod secrets;
 mod services;
 mod specs;
