@@ -6,7 +6,7 @@
 use crate::keys;
 use crate::records::{
     AccessKey, Account, Activation, ActivationKey, ApiDestination, ClientToken, ClientTokenKey, Cluster, Definition,
-    DefinitionKey, FamilyRecord, Firing, FiringKey, HookConnection, HookKey, HostLeases, ImagePins, Instance, Network,
+    DefinitionKey, DeploymentRecord, FamilyRecord, Firing, FiringKey, HookConnection, HookKey, HostLeases, ImagePins, Instance, Network,
     Outbox, PinKey, RecordError, Rule, RuleKey, Schedule, ScheduleGroup, ScheduleGroupKey, ScheduleKey, Secret,
     SecretKey, SecurityGroup, Service, ServiceEvent, ServiceKey, Setting, SettingKey, TargetKey, TargetProgress, Task,
     decode, encode,
@@ -44,6 +44,8 @@ pub(crate) enum Change {
     ForgetService(ServiceKey),
     ServiceEvent(Arc<ServiceEvent>),
     ForgetServiceEvent(ServiceKey, u64),
+    ServiceDeployment(Arc<DeploymentRecord>),
+    ForgetServiceDeployment(ServiceKey, u64),
     Pins(Arc<ImagePins>),
     ForgetPins(PinKey),
     /// Not kept, as above.
@@ -110,6 +112,8 @@ impl Change {
             Self::ForgetSchedule(key) => (keys::schedule(key), Write::Delete),
             Self::Firing(r) => put(keys::firing(&r.key), &**r),
             Self::ForgetFiring(key) => (keys::firing(key), Write::Delete),
+            Self::ServiceDeployment(r) => put(keys::service_deployment(&r.service, r.number), &**r),
+            Self::ForgetServiceDeployment(key, number) => (keys::service_deployment(key, *number), Write::Delete),
             Self::Task(r) => put(keys::task(r.id), &**r),
             Self::ForgetTask(id) => (keys::task(*id), Write::Delete),
             Self::ClientToken(r) => put(keys::client_token(&r.key), &**r),
@@ -143,7 +147,10 @@ impl Change {
             Self::Instance(_) | Self::ForgetInstance(_) => 8,
             Self::Leases(_) | Self::ForgetLeases(_) | Self::NetworkStatus(..) | Self::DiskStatus(..) => 9,
             Self::Service(_) | Self::ForgetService(_) => 10,
-            Self::ServiceEvent(_) | Self::ForgetServiceEvent(..) => 11,
+            Self::ServiceEvent(_)
+            | Self::ForgetServiceEvent(..)
+            | Self::ServiceDeployment(_)
+            | Self::ForgetServiceDeployment(..) => 11,
             Self::Pins(_) | Self::ForgetPins(_) => 12,
             Self::Task(_) | Self::ForgetTask(_) => 13,
             Self::ClientToken(_) | Self::ForgetClientToken(_) => 14,
@@ -186,6 +193,7 @@ impl Change {
             Some("instance") => Self::Instance(Arc::new(decode(&key, value)?)),
             Some("service") => Self::Service(Arc::new(decode(&key, value)?)),
             Some("service-event") => Self::ServiceEvent(Arc::new(decode(&key, value)?)),
+            Some("service-deployment") => Self::ServiceDeployment(Arc::new(decode(&key, value)?)),
             Some("pins") => Self::Pins(Arc::new(decode(&key, value)?)),
             Some("schedule-group") => Self::ScheduleGroup(Arc::new(decode(&key, value)?)),
             Some("schedule") => Self::Schedule(Arc::new(decode(&key, value)?)),

@@ -14,6 +14,9 @@ pub struct CoreConfig {
     /// How long after a start of the control plane an agent that was connected before may take to return
     /// until it counts as disconnected.
     pub lease: Duration,
+    /// How long after a start of the control plane the tasks of hosts that were not heard of since are not replaced. Agents
+    /// that find nobody wait up to 15 s between attempts, of which each may take 10 s.
+    pub return_within: Duration,
     /// How long a service's task without health checks must run until it counts as healthy. 40 s in ECS.
     pub healthy_after: Duration,
     /// SHA-256 of the authority that agents must find behind the control plane's address; goes into join tokens.
@@ -29,6 +32,7 @@ impl Default for CoreConfig {
         Self {
             stopped_task_retention: Duration::from_secs(3600),
             lease: Duration::from_secs(5),
+            return_within: Duration::from_secs(30),
             healthy_after: Duration::from_secs(40),
             ca_fingerprint: [0; 32],
             network: NetworkConfig {

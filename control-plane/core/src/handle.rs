@@ -17,7 +17,7 @@ use crate::owner::{OwnerTask, QUEUE};
 use crate::page::PageKey;
 use crate::render::render;
 use crate::seal::SealingKey;
-use crate::services::Wakes;
+use crate::services::{Hearing, Wakes};
 use crate::state::{HostState, NetworkView, State, Touched};
 use crate::token::JoinToken;
 use crate::watchers::Watchers;
@@ -67,6 +67,8 @@ pub(crate) struct Inner {
     /// Says that there may be something to deliver.
     pub(crate) deliveries: tokio::sync::Notify,
     pub(crate) health: Health,
+    /// When agents were heard last.
+    pub(crate) hearing: Hearing,
     pub(crate) execs: Execs,
     queue: mpsc::Sender<Box<dyn Waiting>>,
     pub(crate) sealing_key: SealingKey,
@@ -127,6 +129,7 @@ impl Core {
             feed: Feed::default(),
             deliveries: tokio::sync::Notify::new(),
             health: Health::default(),
+            hearing: Hearing::default(),
             execs: Execs::default(),
             queue: sender,
             page_key: PageKey::new(&sealing_key),
@@ -329,8 +332,14 @@ impl Core {
         let state = self.inner.state.load();
         if !state.host(instance).is_some_and(|host| host.record.is_connected()) {
             self.inner.health.forget(instance);
+            self.inner.hearing.forget(instance);
         }
         Ok(())
+    }
+
+    /// An agent with a session said something: it is not silent. Nothing is made durable.
+    pub fn agent_heard(&self, instance: InstanceId) {
+        self.inner.hearing.hear(instance);
     }
 
     /// Takes what an instance's agent says of the host's health. Nothing is made durable: it is said again.

@@ -104,6 +104,10 @@ pub(crate) fn outbox(first: u64) -> String {
     format!("outbox/{first:020}")
 }
 
+pub(crate) fn service_deployment(key: &ServiceKey, number: u64) -> String {
+    format!("service-deployment/{}/{}/{}/{number:020}", key.cluster.region, key.cluster.name, key.name)
+}
+
 pub(crate) fn client_token(key: &ClientTokenKey) -> String {
     format!("token/{}/{}/{}", key.operation, key.cluster, key.token)
 }

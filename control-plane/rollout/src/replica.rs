@@ -46,6 +46,8 @@ pub(crate) fn decide(picture: &Picture, now: Timestamp, moves: Moves, decision: 
     decision.launch = Launch::Anywhere(u32::try_from(launch).unwrap_or(u32::MAX));
 
     if moves.failed {
+        // Nothing takes the place of what drains or is ill, or is missing.
+        decision.halted = want > 0 || !surplus.is_empty();
         return;
     }
     // Surplus that runs: the ill first, who are no use to anybody.

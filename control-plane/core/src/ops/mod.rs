@@ -8,6 +8,7 @@ mod attributes;
 pub(crate) mod check;
 mod clusters;
 mod definitions;
+mod deployments;
 mod events;
 pub(crate) mod exec;
 mod instances;
@@ -17,7 +18,7 @@ mod overrides;
 pub(crate) mod run;
 mod scheduler;
 mod secrets;
-mod services;
+pub(crate) mod services;
 mod settings;
 mod tags;
 mod tasks;
@@ -155,6 +156,11 @@ pub(crate) async fn call(core: &Core, caller: &Caller, op: Operation, body: &[u8
         Operation::DescribeServices => read(ctx, body, services::describe),
         Operation::ListServices => read(ctx, body, services::list),
 
+        Operation::ListServiceDeployments => read(ctx, body, deployments::list),
+        Operation::DescribeServiceDeployments => read(ctx, body, deployments::describe),
+        Operation::DescribeServiceRevisions => read(ctx, body, deployments::describe_revisions),
+        Operation::StopServiceDeployment => write(ctx, body, deployments::stop).await,
+
         Operation::AssociateGatewayWithCluster
         | Operation::ContinueServiceDeployment
         | Operation::CreateCapacityProvider
@@ -177,8 +183,6 @@ pub(crate) async fn call(core: &Core, caller: &Caller, op: Operation, body: &[u8
         | Operation::DescribeGateway
         | Operation::DescribeGatewayResources
         | Operation::DescribeGatewayRoute
-        | Operation::DescribeServiceDeployments
-        | Operation::DescribeServiceRevisions
         | Operation::DescribeTaskSets
         | Operation::DisassociateGatewayFromCluster
         | Operation::DiscoverPollEndpoint
@@ -189,12 +193,10 @@ pub(crate) async fn call(core: &Core, caller: &Caller, op: Operation, body: &[u8
         | Operation::ListGatewayClusterAssociations
         | Operation::ListGatewayRoutes
         | Operation::ListGateways
-        | Operation::ListServiceDeployments
         | Operation::ListServicesByNamespace
         | Operation::PutClusterCapacityProviders
         | Operation::RegisterContainerInstance
         | Operation::RegisterDaemonTaskDefinition
-        | Operation::StopServiceDeployment
         | Operation::SubmitAttachmentStateChanges
         | Operation::SubmitContainerStateChange
         | Operation::SubmitTaskStateChange

@@ -57,6 +57,6 @@ fn resource(ctx: &Ctx<'_>, arn: Option<&str>) -> Result<Tagged, ApiError> {
         Resource::Service(name, service) => {
             Tagged::Service(ServiceKey { cluster: cluster(name), name: service.into() })
         }
-        Resource::Other(_) => return Err(not_found()),
+        Resource::OfService(..) | Resource::Other(_) => return Err(not_found()),
     })
 }

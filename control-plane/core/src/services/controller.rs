@@ -1,17 +1,19 @@
 //! The task that looks at services when there may be something to decide.
 
 use crate::commands::{NewDeployment, Plan, StepError, StepService, Stepped, Target, plan};
+use crate::config::CoreConfig;
 use crate::handle::Core;
 use crate::records::{SchedulingStrategy, Service, ServiceKey};
 use crate::services::launch::{daemon_targets, launch};
-use crate::services::picture::picture;
+use crate::services::picture::{Seen, picture};
+use crate::services::silence::{Patience, Standing};
 use crate::services::wakes::Due;
 use crate::services::words;
 use crate::state::State;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use longshore_model::{InstanceId, Timestamp};
-use longshore_rollout::{Launch as LaunchWhere, decide, delay};
+use longshore_rollout::{Launch as LaunchWhere, decide};
 use longshore_sched::explain;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -24,8 +26,14 @@ const AT_ONCE: usize = 64;
 const PER_STEP: usize = 32;
 /// How long a service whose tasks found no place waits until it tries again, when nothing changes before.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
+/// What the two clocks may differ by when a time is awaited.
+const TICK: Duration = Duration::from_millis(10);
 /// The longest sleep: the wall clock may be set.
 const LONGEST: Duration = Duration::from_secs(30);
+/// Refusals of outdated steps after which others have their turn first.
+const REFUSALS: u32 = 8;
+/// How much longer the wait is after each of them: they cost a plan over all hosts.
+const REFUSED: Duration = Duration::from_millis(2);
 /// Failures after which a service says that it cannot start tasks.
 const SAYS_FAILING: u32 = 2;
 
@@ -120,24 +128,38 @@ impl Controller {
 
     /// Decides over one service and carries it out.
     async fn look(&self, key: ServiceKey, was_unplaced: bool) -> Looked {
-        let state = self.core.snapshot();
-        let now = self.core.inner().clock.now();
-        let nothing = |key| Looked { key, unplaced: false, silent: false, wake_at: None, again: false };
-        let Some((step, mut looked)) = self.decided(&state, &key, was_unplaced, now) else { return nothing(key) };
-        let Some(step) = step else { return looked };
-        match self.core.submit(step).await {
-            Ok(Stepped { started, stopped }) => {
-                if started + stopped > 0 {
-                    tracing::info!(service = %key, cluster = %key.cluster, started, stopped, "a service moved");
+        let mut refused = 0;
+        loop {
+            let state = self.core.snapshot();
+            let now = self.core.inner().clock.now();
+            let nothing = |key| Looked { key, unplaced: false, silent: false, wake_at: None, again: false };
+            let Some((step, mut looked)) = self.decided(&state, &key, was_unplaced, now) else { return nothing(key) };
+            let Some(mut step) = step else { return looked };
+            let found = step.launch.as_ref().and_then(|(_, plan)| Some(plan.as_ref()?.places.len())).unwrap_or(0);
+            if refused > 0 {
+                // Hosts may change faster than a plan gets its turn. What is planned at its turn always holds.
+                step.launch = step.launch.map(|(launch, _)| (launch, None));
+            }
+            match self.core.submit(step).await {
+                Ok(Stepped { started, stopped }) => {
+                    if started + stopped > 0 {
+                        tracing::info!(service = %key, cluster = %key.cluster, started, stopped, "a service moved");
+                    }
+                    looked.again |= started < found;
+                }
+                Err(StepError::Outdated) if refused < REFUSALS => {
+                    tokio::time::sleep(REFUSED * refused).await;
+                    refused += 1;
+                    continue;
+                }
+                Err(StepError::Outdated) => looked.again = true,
+                Err(StepError::Unavailable(why)) => {
+                    tracing::warn!(service = %key, %why, "could not carry out what was decided for a service");
+                    looked.wake_at = Some(now.after(Duration::from_secs(1)));
                 }
             }
-            Err(StepError::Outdated) => looked.again = true,
-            Err(StepError::Unavailable(why)) => {
-                tracing::warn!(service = %key, %why, "could not carry out what was decided for a service");
-                looked.wake_at = Some(now.after(Duration::from_secs(1)));
-            }
+            return looked;
         }
-        looked
     }
 
     /// What is to be done for a service; `None` for one that is not there or over.
@@ -151,13 +173,28 @@ impl Controller {
         let found = state.service(key).filter(|service| !service.record.is_over())?;
         let service = &found.record;
         let primary = service.deployments.first()?;
-        let healthy_after = self.core.inner().config.healthy_after;
+        let CoreConfig { healthy_after, lease, return_within, .. } = self.core.inner().config;
+        let patience = Patience { hearing: &self.core.inner().hearing, lease, return_within };
         let targets = || daemon_targets(state, service, &primary.revision);
-        let picture = picture(state, service, targets, was_unplaced, healthy_after);
+        let Seen { picture, silent } = picture(state, service, targets, was_unplaced, healthy_after, patience);
         let decision = decide(&picture, now);
-        let silent = picture.tasks.iter().any(|task| task.is_wanted() && !is_connected(state, task.host));
-        let mut looked = Looked { key: key.clone(), unplaced: false, silent, wake_at: decision.wake_at, again: false };
+        let waits = silent.iter().any(|standing| *standing != Standing::Lost);
+        let mut looked =
+            Looked { key: key.clone(), unplaced: false, silent: waits, wake_at: decision.wake_at, again: false };
         let mut says = Vec::new();
+        for standing in &silent {
+            match standing {
+                Standing::Here | Standing::Lost => {}
+                Standing::Silent(left) => looked.wake_at = sooner(looked.wake_at, now.after(*left + TICK)),
+                Standing::Many { silent, of, late } => {
+                    if *late {
+                        looked.wake_at = sooner(looked.wake_at, now.after(patience.overdue_after()));
+                    }
+                    says.push(words::held(key, *silent, *of));
+                }
+            }
+        }
+        says.dedup();
         let mut stops = decision.stops;
         looked.again |= stops.len() > PER_STEP;
         stops.truncate(PER_STEP);
@@ -168,13 +205,16 @@ impl Controller {
         if decision.stuck {
             says.push(words::stuck(key));
         }
-        if decision.pausing && primary.failures >= SAYS_FAILING && !delay(primary.failures, service.desired).is_zero() {
+        if decision.halted {
+            says.push(words::halted(key, &primary.id));
+        }
+        if decision.pausing && primary.setbacks >= SAYS_FAILING {
             says.push(words::failing(key));
         }
         let over = !service.is_active() && decision.steady;
         let quiet = stops.is_empty() && placed.is_none() && decision.verdict.is_none() && decision.gone.is_empty();
         // Events repeat what the service is; the command leaves out those that were said.
-        if quiet && !decision.recovered && !over && says.is_empty() {
+        if quiet && !decision.recovered && !decision.forgiven && !over && says.is_empty() {
             return Some((None, looked));
         }
         let step = StepService {
@@ -183,9 +223,10 @@ impl Controller {
             stops,
             verdict: decision.verdict,
             recovered: decision.recovered,
+            forgiven: decision.forgiven,
             gone: decision.gone,
             over,
-            launch: placed,
+            launch: placed.map(|(launch, plan)| (launch, Some(plan))),
             event_ids: (0..says.len() + 4).map(|_| uuid::Uuid::new_v4()).collect(),
             says,
             new: NewDeployment::random(),
@@ -235,10 +276,6 @@ impl Controller {
         }
         (found > 0).then_some((launch, plan))
     }
-}
-
-fn is_connected(state: &State, host: InstanceId) -> bool {
-    state.host(host).is_some_and(|host| host.record.is_connected())
 }
 
 fn sooner(at: Option<Timestamp>, other: Timestamp) -> Option<Timestamp> {

@@ -9,9 +9,12 @@
 mod controller;
 mod launch;
 mod picture;
+mod silence;
 mod wakes;
 pub(crate) mod words;
 
 pub use controller::Controller;
 pub(crate) use launch::{check, daemon_count};
+pub(crate) use picture::breaker_of;
+pub(crate) use silence::{Hearing, is_alone};
 pub(crate) use wakes::Wakes;

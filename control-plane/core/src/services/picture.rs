@@ -1,21 +1,29 @@
 //! A service as decisions see it, from a snapshot.
 
 use crate::records::{SchedulingStrategy, Service, Task};
+use crate::services::silence::{Patience, Standing};
 use crate::show::{TaskHealth, task_health};
 use crate::state::{HostState, State};
 use longshore_ecs_api::enums::ThresholdType;
 use longshore_ecs_api::types::DeploymentCircuitBreaker;
-use longshore_model::{DesiredStatus, TaskStatus};
+use longshore_model::{DesiredStatus, InstanceId, TaskStatus};
 use longshore_rollout::{
     Bounds, Breaker, Deployment, Health, Host, Phase, Picture, Scheduling, Task as TaskPicture, Threshold,
 };
 use longshore_sched::HostStatus;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The zone of a host, for spreading and for scale-in.
 const ZONE: &str = "ecs.availability-zone";
+
+/// A picture, and what it does not show of hosts.
+pub(super) struct Seen {
+    pub(super) picture: Picture,
+    /// How it stands with the hosts of its tasks that are silent.
+    pub(super) silent: Vec<Standing>,
+}
 
 /// The picture of `service`. `targets` are the hosts that a DAEMON service's tasks may run on; `unplaced` says whether
 /// the last ones found no place.
@@ -25,11 +33,22 @@ pub(super) fn picture(
     targets: impl FnOnce() -> Vec<Arc<HostState>>,
     unplaced: bool,
     healthy_after: Duration,
-) -> Picture {
+    patience: Patience<'_>,
+) -> Seen {
     let tasks = state.service_tasks(&service.key);
+    let mut standings: BTreeMap<InstanceId, Standing> = BTreeMap::new();
+    for task in &tasks {
+        let ask = || state.host(task.instance).map_or(Standing::Lost, |host| patience.standing(state, host));
+        standings.entry(task.instance).or_insert_with(ask);
+    }
+    let standing = |task: &Task| standings.get(&task.instance).copied().unwrap_or(Standing::Lost);
     let scheduling = match service.scheduling {
         SchedulingStrategy::Replica => Scheduling::Replica { desired: service.desired },
-        SchedulingStrategy::Daemon => Scheduling::Daemon { hosts: daemon_hosts(state, service, &tasks, targets()) },
+        SchedulingStrategy::Daemon => {
+            let mut targets = targets();
+            targets.retain(|host| standings.get(&host.id()) != Some(&Standing::Lost));
+            Scheduling::Daemon { hosts: daemon_hosts(state, service, &tasks, targets) }
+        }
     };
     let percent = |given: Option<i32>, default: u32| given.and_then(|n| u32::try_from(n).ok()).unwrap_or(default);
     let default = match service.scheduling {
@@ -40,11 +59,13 @@ pub(super) fn picture(
     let deployments = service.deployments.iter().map(|deployment| Deployment {
         rollout: deployment.state.into(),
         failures: deployment.failures,
+        setbacks: deployment.setbacks,
         failed_at: deployment.failed_at,
         can_roll_back: !deployment.is_rollback
             && service.completed.as_ref().is_some_and(|completed| completed.id != deployment.revision.id),
     });
-    Picture {
+    let silent = standings.values().copied().filter(|standing| *standing != Standing::Here).collect();
+    let picture = Picture {
         scheduling,
         active: service.is_active(),
         bounds: Bounds {
@@ -53,11 +74,17 @@ pub(super) fn picture(
         },
         healthy_after,
         grace: Duration::from_secs(service.grace_secs.into()),
-        breaker: configuration.deployment_circuit_breaker.as_ref().and_then(breaker),
+        breaker: breaker_of(service),
         deployments: deployments.collect(),
-        tasks: tasks.iter().map(|task| task_picture(state, service, task)).collect(),
+        tasks: tasks.iter().map(|task| task_picture(state, service, task, standing(task))).collect(),
         unplaced,
-    }
+    };
+    Seen { picture, silent }
+}
+
+/// The circuit breaker of a service, if it is on.
+pub(crate) fn breaker_of(service: &Service) -> Option<Breaker> {
+    service.configuration.deployment_circuit_breaker.as_ref().and_then(breaker)
 }
 
 fn breaker(given: &DeploymentCircuitBreaker) -> Option<Breaker> {
@@ -77,39 +104,28 @@ fn breaker(given: &DeploymentCircuitBreaker) -> Option<Breaker> {
     })
 }
 
-fn task_picture(state: &State, service: &Service, task: &Task) -> TaskPicture {
+fn task_picture(state: &State, service: &Service, task: &Task, standing: Standing) -> TaskPicture {
     let host = state.host(task.instance);
     let zone = host.and_then(|host| host.view.offer.attributes.get(ZONE)).and_then(|zone| zone.value.as_deref());
-    let connected = host.is_some_and(|host| host.record.is_connected());
     let id = task.started_by.as_deref();
+    let lost = standing == Standing::Lost;
     TaskPicture {
         id: task.id,
         deployment: service.deployments.iter().position(|deployment| Some(&*deployment.id) == id),
-        phase: phase(state, task, connected),
+        phase: phase(state, task, lost),
         host: task.instance,
         zone: zone.map(Arc::from),
-        lost: host.is_some_and(|host| is_lost(state, host)),
+        lost,
         draining: host.is_some_and(|host| host.view.status == HostStatus::Draining),
         protected_until: None,
+        healthy_at: task.healthy_at,
         created_at: task.created_at,
     }
 }
 
-/// Whether what a host has is given up: its lease is over, and it is not one of many. When more than a third of a
-/// cluster is silent, and more than one host, the fault is rather in the network or here, and nothing is replaced.
-fn is_lost(state: &State, host: &HostState) -> bool {
-    if host.record.is_connected() {
-        return false;
-    }
-    let Some(cluster) = state.cluster(&host.record.cluster) else { return true };
-    let silent = |host: &&Arc<HostState>| host.record.status.is_registered() && !host.record.is_connected();
-    let silent = cluster.hosts.values().filter(silent).count();
-    silent < 2 || silent * 3 <= cluster.registered as usize
-}
-
-fn phase(state: &State, task: &Task, connected: bool) -> Phase {
+fn phase(state: &State, task: &Task, lost: bool) -> Phase {
     if task.desired == DesiredStatus::Stopped {
-        return Phase::Stopping { lost: !connected };
+        return Phase::Stopping { lost };
     }
     match (task.status, task.running_at) {
         (TaskStatus::Running, since) => {
@@ -123,7 +139,7 @@ fn phase(state: &State, task: &Task, connected: bool) -> Phase {
         }
         (TaskStatus::Provisioning | TaskStatus::Pending | TaskStatus::Activating, _) => Phase::Pending,
         (TaskStatus::Deactivating | TaskStatus::Stopping | TaskStatus::Deprovisioning | TaskStatus::Stopped, _) => {
-            Phase::Stopping { lost: !connected }
+            Phase::Stopping { lost }
         }
     }
 }

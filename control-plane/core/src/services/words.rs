@@ -43,11 +43,30 @@ pub(crate) fn deployment_completed(key: &ServiceKey, deployment: &str) -> String
     format!("{} (deployment {deployment}) deployment completed.", subject(key))
 }
 
+/// A deployment's circuit breaker opened.
+pub(crate) fn deployment_failed(key: &ServiceKey, deployment: &str) -> String {
+    format!("{} (deployment {deployment}) deployment failed: tasks failed to start.", subject(key))
+}
+
+/// What ran before is brought back.
+pub(crate) fn rolling_back(key: &ServiceKey, deployment: &str) -> String {
+    format!("{} rolling back to deployment {deployment}.", subject(key))
+}
+
 /// The percentages leave no room.
 pub(crate) fn stuck(key: &ServiceKey) -> String {
     format!(
         "{} was unable to stop or start tasks during a deployment because of the service deployment configuration. \
          Update the minimumHealthyPercent or maximumPercent value and try again.",
+        subject(key)
+    )
+}
+
+/// The deployment failed, and something waits for a start.
+pub(crate) fn halted(key: &ServiceKey, deployment: &str) -> String {
+    format!(
+        "{} does not start or replace tasks, because (deployment {deployment}) has failed. Update the service, or force a \
+         new deployment, to go on.",
         subject(key)
     )
 }
@@ -65,11 +84,27 @@ pub(crate) fn unplaced(key: &ServiceKey, reason: &str) -> String {
     )
 }
 
+/// So many hosts went silent at once that their tasks are not replaced.
+pub(crate) fn held(key: &ServiceKey, silent: usize, of: u32) -> String {
+    format!(
+        "{} does not replace the tasks of silent hosts: {silent} of {of} container instances went silent at once, so the \
+         fault is rather in the network or the control plane. Bring them back, or deregister those that are gone.",
+        subject(key)
+    )
+}
+
 /// Whether an event tells of something that moved, so that what was said before may be said again.
 pub(crate) fn is_progress(message: &str) -> bool {
-    [" has started ", " has stopped ", " has reached a steady state", " deployment completed"]
-        .iter()
-        .any(|part| message.contains(part))
+    [
+        " has started ",
+        " has stopped ",
+        " has reached a steady state",
+        " deployment completed",
+        " deployment failed",
+        " rolling back to deployment ",
+    ]
+    .iter()
+    .any(|part| message.contains(part))
 }
 
 /// What ECS calls a message that it sends as an event of its own.
@@ -111,6 +146,21 @@ pub(crate) fn breaker(roll_back: bool) -> String {
     let then = if roll_back { " Rolling back to the last completed deployment." } else { "" };
     format!("ECS deployment circuit breaker: tasks failed to start.{then}")
 }
+
+/// `rolloutStateReason` of one that somebody stopped.
+pub(crate) fn stopped_by_request(roll_back: bool) -> String {
+    let then = if roll_back { " Rolling back to the last completed deployment." } else { "" };
+    format!("ECS deployment stopped by request.{then}")
+}
+
+/// `statusReason` of a service deployment whose circuit breaker opened.
+pub(crate) const BREAKER: &str = "Service deployment circuit breaker: tasks failed to start.";
+/// Of one that StopServiceDeployment ended.
+pub(crate) const ASKED: &str = "Service deployment stopped by request.";
+/// Of one that another one came after before it was through.
+pub(crate) const SUPERSEDED: &str = "Service deployment superseded by a newer one.";
+/// Of one whose service was deleted.
+pub(crate) const DELETED: &str = "The service was deleted.";
 
 /// The reason of a task that its service stops.
 pub(crate) fn stop_reason(why: Why, deployment: &str) -> String {

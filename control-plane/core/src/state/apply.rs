@@ -81,6 +81,8 @@ impl State {
             Change::ForgetSchedule(key) => self.forget_schedule(key, touched),
             Change::Firing(firing) => self.put_firing(firing, touched),
             Change::ForgetFiring(key) => self.forget_firing(key, touched),
+            Change::ServiceDeployment(record) => self.put_service_deployment(record),
+            Change::ForgetServiceDeployment(key, number) => self.forget_service_deployment(key, *number),
             Change::Task(task) => self.put_task(task, touched),
             Change::ForgetTask(id) => self.forget_task(*id, touched),
             Change::ClientToken(token) => {
@@ -266,7 +268,9 @@ impl State {
         }
         self.follow_task(old.as_deref(), Some(task), touched);
         self.follow_pins(old.as_deref(), Some(task));
-        self.stir_service(&task.cluster, &task.group, touched);
+        if old.as_deref().is_none_or(|old| matters(old, task)) {
+            self.stir_service(&task.cluster, &task.group, touched);
+        }
         if old.is_some_and(|old| old.is_live()) && !task.is_live() {
             touched.rooms.insert(task.cluster.clone());
         }
@@ -329,6 +333,27 @@ impl State {
             }
         }
     }
+}
+
+/// Whether decisions about a task's service rest on what changed of it. What is only for people and for agents does not
+/// count: agents report it all the time, and a step that was decided meanwhile is as good as before.
+fn matters(old: &Task, new: &Task) -> bool {
+    let health = |task: &Task| -> Vec<_> {
+        task.reported.iter().map(|container| (container.health, container.has_check)).collect()
+    };
+    let alike = Task {
+        version: old.version,
+        report_version: old.report_version,
+        waiting_for: old.waiting_for.clone(),
+        reported: old.reported.clone(),
+        eni: old.eni.clone(),
+        connectivity_at: old.connectivity_at,
+        pull_started_at: old.pull_started_at,
+        pull_stopped_at: old.pull_stopped_at,
+        history: old.history.clone(),
+        ..new.clone()
+    };
+    *old != alike || health(old) != health(new)
 }
 
 /// What services want to know of a host.

@@ -1,6 +1,6 @@
 //! A service with its events, and when it has to be looked at again.
 
-use crate::records::{Service, ServiceEvent, ServiceKey, ServiceStatus};
+use crate::records::{DeploymentRecord, Service, ServiceEvent, ServiceKey, ServiceRevision, ServiceStatus};
 use crate::state::{Grave, State, Touched};
 use imbl::{OrdMap, Vector};
 use longshore_model::{ClusterKey, DesiredStatus, InstanceId};
@@ -13,8 +13,24 @@ pub(crate) struct ServiceState {
     pub(crate) record: Arc<Service>,
     /// The latest, oldest first.
     pub(crate) events: Vector<Arc<ServiceEvent>>,
+    /// The latest deployments as resources, oldest first. Only the last one may be under way.
+    pub(crate) deployments: Vector<Arc<DeploymentRecord>>,
     /// Differs whenever anything that decisions about it rest on does, apart from the time. Of this process only.
     pub(crate) epoch: u64,
+}
+
+impl ServiceState {
+    /// The deployment that is under way.
+    pub(crate) fn under_way(&self) -> Option<&Arc<DeploymentRecord>> {
+        self.deployments.last().filter(|record| !record.status.is_final())
+    }
+
+    /// A revision of it that is remembered.
+    pub(crate) fn revision(&self, id: &str) -> Option<&ServiceRevision> {
+        let current = self.record.deployments.iter().map(|deployment| &deployment.revision);
+        let past = self.deployments.iter().rev().flat_map(|record| record.revisions());
+        current.chain(&self.record.completed).chain(past).find(|revision| *revision.id == *id)
+    }
 }
 
 impl State {
@@ -47,7 +63,12 @@ impl State {
                 service.epoch += 1;
             }
             None => {
-                let new = ServiceState { record: Arc::clone(record), events: Vector::new(), epoch: 0 };
+                let new = ServiceState {
+                    record: Arc::clone(record),
+                    events: Vector::new(),
+                    deployments: Vector::new(),
+                    epoch: 0,
+                };
                 self.services.insert(record.key.clone(), Arc::new(new));
             }
         }
@@ -92,6 +113,23 @@ impl State {
     pub(super) fn forget_service_event(&mut self, key: &ServiceKey, number: u64) {
         if let Some(service) = self.services.get_mut(key).map(Arc::make_mut) {
             service.events.retain(|event| event.number != number);
+        }
+    }
+
+    pub(super) fn put_service_deployment(&mut self, record: &Arc<DeploymentRecord>) {
+        let Some(service) = self.services.get_mut(&record.service).map(Arc::make_mut) else { return };
+        let deployments = &mut service.deployments;
+        match deployments.iter().rposition(|old| old.number <= record.number) {
+            Some(at) if deployments[at].number == record.number => {
+                deployments.set(at, Arc::clone(record));
+            }
+            before => deployments.insert(before.map_or(0, |at| at + 1), Arc::clone(record)),
+        }
+    }
+
+    pub(super) fn forget_service_deployment(&mut self, key: &ServiceKey, number: u64) {
+        if let Some(service) = self.services.get_mut(key).map(Arc::make_mut) {
+            service.deployments.retain(|record| record.number != number);
         }
     }
 

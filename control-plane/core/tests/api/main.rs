@@ -5,15 +5,18 @@
 
 mod clusters;
 mod definitions;
+mod deployments;
 mod durability;
 mod events;
 mod exec;
 mod images;
 mod instances;
 mod network;
+mod rollouts;
 mod schedules;
 mod secrets;
 mod services;
+mod silence;
 mod specs;
 mod tasks;
 mod world;

@@ -11,20 +11,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What runs counts as healthy at once: the clock of these tests stands still.
-fn config() -> CoreConfig {
+pub(crate) fn config() -> CoreConfig {
     CoreConfig { healthy_after: Duration::ZERO, ..CoreConfig::default() }
 }
 
 /// A core with hosts whose tasks do what they are told.
-struct Fleet {
-    world: World,
-    agents: Vec<Agent>,
+pub(crate) struct Fleet {
+    pub(crate) world: World,
+    pub(crate) agents: Vec<Agent>,
     /// What each task was last reported as.
-    said: BTreeMap<longshore_model::TaskId, TaskStatus>,
+    pub(crate) said: BTreeMap<longshore_model::TaskId, TaskStatus>,
 }
 
 impl Fleet {
-    async fn new(hosts: usize) -> Self {
+    pub(crate) async fn new(hosts: usize) -> Self {
         let store = FaultyStore::new(MemoryStore::new());
         let world = World::with(store, Arc::new(TestClock::default()), config()).await;
         world.cluster("default").await;
@@ -36,8 +36,10 @@ impl Fleet {
     }
 
     /// Tasks start and stop as they are told, except that those of families for which `fails` holds never start.
-    async fn pump(&mut self, fails: impl Fn(&str) -> bool) {
-        for agent in &mut self.agents {
+    pub(crate) async fn pump(&mut self, fails: impl Fn(&str) -> bool) {
+        let state = self.world.core.snapshot();
+        let here = |agent: &&mut Agent| state.host(agent.instance).is_some_and(|host| host.record.is_connected());
+        for agent in self.agents.iter_mut().filter(here) {
             for (id, task) in agent.assigned() {
                 let now = match task.desired {
                     DesiredStatus::Running if fails(&task.spec.family) => TaskStatus::Stopped,
@@ -59,13 +61,18 @@ impl Fleet {
         }
     }
 
-    async fn service(&self, name: &str) -> Value {
+    pub(crate) async fn service(&self, name: &str) -> Value {
         let answer = self.world.ok(Op::DescribeServices, json!({"services": [name]})).await;
         answer["services"][0].clone()
     }
 
     /// Pumps until the service satisfies `check`.
-    async fn until(&mut self, what: &str, fails: impl Fn(&str) -> bool, check: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn until(
+        &mut self,
+        what: &str,
+        fails: impl Fn(&str) -> bool,
+        check: impl Fn(&Value) -> bool,
+    ) -> Value {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
         loop {
             self.pump(&fails).await;
@@ -79,18 +86,18 @@ impl Fleet {
     }
 
     /// Those that are to run, with their families.
-    fn tasks(&self) -> Vec<(longshore_model::TaskId, String, DesiredStatus)> {
+    pub(crate) fn tasks(&self) -> Vec<(longshore_model::TaskId, String, DesiredStatus)> {
         let of = |agent: &Agent| agent.assigned().into_iter().map(|(id, t)| (id, t.spec.family.to_string(), t.desired));
         self.agents.iter().flat_map(of).filter(|(.., desired)| *desired == DesiredStatus::Running).collect()
     }
 }
 
-fn healthy(_: &str) -> bool {
+pub(crate) fn healthy(_: &str) -> bool {
     false
 }
 
 /// The state in which waiters take a service for stable.
-fn stable(count: usize) -> impl Fn(&Value) -> bool {
+pub(crate) fn stable(count: usize) -> impl Fn(&Value) -> bool {
     move |service| {
         let deployments = service["deployments"].as_array().unwrap();
         deployments.len() == 1
@@ -100,7 +107,7 @@ fn stable(count: usize) -> impl Fn(&Value) -> bool {
     }
 }
 
-fn messages(service: &Value) -> Vec<String> {
+pub(crate) fn messages(service: &Value) -> Vec<String> {
     let events = service["events"].as_array().unwrap();
     events.iter().map(|event| event["message"].as_str().unwrap().to_owned()).collect()
 }
@@ -280,6 +287,10 @@ async fn bad_input_changes_nothing_and_names_the_field() {
     fleet.world.definition("one", json!({})).await;
     let base = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 1});
     let daemon = json!({"schedulingStrategy": "DAEMON", "desiredCount": null});
+    let threshold = |threshold: Value| {
+        let breaker = json!({"enable": true, "rollback": true, "thresholdConfiguration": threshold});
+        json!({"deploymentConfiguration": {"deploymentCircuitBreaker": breaker}})
+    };
     let with = |changes: Value| {
         let mut request = base.clone();
         request.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
@@ -308,6 +319,15 @@ async fn bad_input_changes_nothing_and_names_the_field() {
             json!({"deploymentConfiguration": {"minimumHealthyPercent": 90, "maximumPercent": 80}}),
             "maximumPercent must not be less than minimumHealthyPercent.",
         ),
+        (json!({"desiredCount": null}), "desiredCount is required with the scheduling strategy REPLICA."),
+        (
+            json!({"deploymentConfiguration": {"minimumHealthyPercent": 50, "maximumPercent": 99}}),
+            "maximumPercent must be at least 100",
+        ),
+        (threshold(json!({"type": "COUNT", "value": 0})), "thresholdConfiguration.value must be at least 1."),
+        (threshold(json!({"value": 3})), "thresholdConfiguration.type is required"),
+        (threshold(json!({"type": "SOME", "value": 3})), "thresholdConfiguration.type: `SOME` is none of COUNT"),
+        (threshold(json!({"type": "BOUNDED_PERCENT", "value": 101})), "value must be at most 100"),
         (json!({"deploymentConfiguration": {"strategy": "CANARY"}}), "deploymentConfiguration.strategy CANARY"),
         (json!({"healthCheckGracePeriodSeconds": -5}), "healthCheckGracePeriodSeconds must not be negative."),
         (json!({"placementStrategy": [{"type": "spread", "field": "mood"}]}), "placementStrategy.field"),
