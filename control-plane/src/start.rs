@@ -20,7 +20,8 @@ use crate::files::{self, FileError};
 use crate::http;
 use crate::pki::{Authority, PkiError, ServerCertificate};
 use longshore_core::{
-    Controller, Core, CoreConfig, Dispatcher, ExecConfig, FirstStart, OpenError, OwnerError, ScheduleEngine, SealingKey,
+    Autoscaler, Controller, Core, CoreConfig, Dispatcher, ExecConfig, FirstStart, OpenError, OwnerError,
+    ScheduleEngine, SealingKey,
 };
 use longshore_logs::{LogError, Logs};
 use longshore_store::{EmbeddedStore, OpenError as StoreError};
@@ -39,6 +40,9 @@ const SEALING_FILE: &str = "sealing.key";
 /// The name of the directory of log groups.
 const LOGS_DIR: &str = "logs";
 const LOCK_FILE: &str = "lock";
+
+/// How often agents say within a period of scaling what is used.
+const READINGS: u32 = 6;
 
 /// Parts that never end by themselves.
 const CONTROLLER: &str = "controller of services";
@@ -151,6 +155,7 @@ pub async fn run(config: Config, shutdown: CancellationToken, ready: impl FnOnce
         stopped_task_retention: config.stopped_task_retention,
         lease: config.lease,
         healthy_after: config.service_healthy_after,
+        scaling_period: config.scaling_period,
         ca_fingerprint: authority.fingerprint(),
         network: config.network,
         exec: ExecConfig { idle: config.exec_idle, log_arguments: config.exec_log_arguments },
@@ -173,6 +178,7 @@ pub async fn run(config: Config, shutdown: CancellationToken, ready: impl FnOnce
     let agents_config = AgentsConfig {
         heartbeat: config.heartbeat,
         lease: config.lease,
+        usage: config.scaling_period / READINGS,
         agent_certificate: config.agent_certificate,
         max_agents: config.max_agents,
         ..AgentsConfig::default()
@@ -185,6 +191,7 @@ pub async fn run(config: Config, shutdown: CancellationToken, ready: impl FnOnce
     let fleet = Arc::new(core.clone());
     let services = http::Services { core: core.clone(), logs: logs.clone() };
     let mut controller = tokio::spawn(Controller::new(core.clone()).run(fronts.clone().cancelled_owned()));
+    let autoscaler = tokio::spawn(Autoscaler::new(core.clone()).run(fronts.clone().cancelled_owned()));
     let schedules = tokio::spawn(ScheduleEngine::new(core.clone()).run(fronts.clone().cancelled_owned()));
     let courier = Outside::new(logs.clone(), core.account().clone());
     let dispatcher = tokio::spawn(Dispatcher::new(core.clone(), courier).run(fronts.clone().cancelled_owned()));
@@ -226,6 +233,9 @@ pub async fn run(config: Config, shutdown: CancellationToken, ready: impl FnOnce
     ];
     for (part, _) in parts.iter().filter(|(_, ended_well)| !ended_well) {
         tracing::error!(part, "a part ended in a panic");
+    }
+    if autoscaler.await.is_err() {
+        tracing::error!(part = "scaling of services", "a part ended in a panic");
     }
     if schedules.await.is_err() {
         tracing::error!(part = "engine of schedules", "a part ended in a panic");

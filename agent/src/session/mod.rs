@@ -18,6 +18,7 @@ pub(crate) mod registry;
 mod stream;
 
 use crate::identity::IdentityHandle;
+use crate::metadata::UsageLine;
 use crate::network::SessionLink;
 use backoff::Backoff;
 use longshore_model::{
@@ -118,6 +119,8 @@ pub struct SessionInputs {
     pub disk: watch::Receiver<Option<DiskStatus>>,
     /// How the host is; without checks before the first look.
     pub health: watch::Receiver<InstanceHealth>,
+    /// What the host and its tasks use, as often as the control plane asks for it.
+    pub usage: UsageLine,
     /// Counts what is done.
     pub figures: Arc<SessionFigures>,
     /// Takes commands to execute in containers.

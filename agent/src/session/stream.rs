@@ -7,7 +7,7 @@ use super::{SessionConfig, SessionInputs, SessionState, chain};
 use crate::crash::{self, Place};
 use crate::identity::standing::{describe, refusal, refused_dial};
 use crate::identity::{DialError, Identity, dial};
-use longshore_model::{ExecOrder, HostFacts, InstanceHealth, TaskReport};
+use longshore_model::{ExecOrder, HostFacts, HostUsage, InstanceHealth, TaskReport};
 use longshore_proto::{MAX_VERSION, MIN_VERSION, v1};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -136,6 +136,7 @@ impl<'a> Stream<'a> {
         state.send_replace(SessionState::Connected { protocol: welcome.version, control_plane });
         network.welcomed(welcome.revision);
         let millis = |value: u32| Duration::from_millis(value.into());
+        inputs.usage.ask(millis(welcome.usage_millis));
         Ok(Self {
             messages,
             sender,
@@ -211,14 +212,16 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Says that this agent is there, and how its host is when it has looked since it last said so.
+    /// Says that this agent is there, how its host is when it has looked since it last said so, and what is used when that
+    /// was read since.
     fn beat(&mut self) -> Result<(), Ended> {
         self.beats += 1;
         let found = self.inputs.health.borrow_and_update().clone();
         let health = (found != self.health).then(|| found.clone().into());
         self.health = found;
         let disk = self.inputs.disk.borrow_and_update().clone().map(Into::into);
-        self.send(v1::agent_message::Kind::Heartbeat(v1::Heartbeat { seq: self.beats, disk, health }))
+        let usage = self.inputs.usage.news().map(|usage| HostUsage::clone(&usage).into());
+        self.send(v1::agent_message::Kind::Heartbeat(v1::Heartbeat { seq: self.beats, disk, health, usage }))
     }
 
     fn message(&mut self, message: v1::ControlMessage) -> Result<(), Ended> {

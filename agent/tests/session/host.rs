@@ -110,6 +110,7 @@ impl Host {
             network,
             disk,
             health: health_out,
+            usage: longshore_agent::metadata::usage_line().0,
             figures: Arc::default(),
             exec,
         };

@@ -6,10 +6,10 @@
 use crate::keys;
 use crate::records::{
     AccessKey, Account, Activation, ActivationKey, ApiDestination, ClientToken, ClientTokenKey, Cluster, Definition,
-    DefinitionKey, DeploymentRecord, FamilyRecord, Firing, FiringKey, HookConnection, HookKey, HostLeases, ImagePins, Instance, Network,
-    Outbox, PinKey, RecordError, Rule, RuleKey, Schedule, ScheduleGroup, ScheduleGroupKey, ScheduleKey, Secret,
-    SecretKey, SecurityGroup, Service, ServiceEvent, ServiceKey, Setting, SettingKey, TargetKey, TargetProgress, Task,
-    decode, encode,
+    DefinitionKey, DeploymentRecord, FamilyRecord, Firing, FiringKey, HookConnection, HookKey, HostLeases, ImagePins,
+    Instance, Network, Outbox, PinKey, RecordError, Rule, RuleKey, ScalingTarget, Schedule, ScheduleGroup,
+    ScheduleGroupKey, ScheduleKey, Secret, SecretKey, SecurityGroup, Service, ServiceEvent, ServiceKey, Setting,
+    SettingKey, TargetKey, TargetProgress, Task, decode, encode,
 };
 use longshore_model::{ClusterKey, DiskStatus, GroupId, InstanceId, NetworkStatus, TaskId};
 use longshore_store::Write;
@@ -46,6 +46,8 @@ pub(crate) enum Change {
     ForgetServiceEvent(ServiceKey, u64),
     ServiceDeployment(Arc<DeploymentRecord>),
     ForgetServiceDeployment(ServiceKey, u64),
+    Scaling(Arc<ScalingTarget>),
+    ForgetScaling(ServiceKey),
     Pins(Arc<ImagePins>),
     ForgetPins(PinKey),
     /// Not kept, as above.
@@ -114,6 +116,8 @@ impl Change {
             Self::ForgetFiring(key) => (keys::firing(key), Write::Delete),
             Self::ServiceDeployment(r) => put(keys::service_deployment(&r.service, r.number), &**r),
             Self::ForgetServiceDeployment(key, number) => (keys::service_deployment(key, *number), Write::Delete),
+            Self::Scaling(r) => put(keys::scaling(&r.key), &**r),
+            Self::ForgetScaling(key) => (keys::scaling(key), Write::Delete),
             Self::Task(r) => put(keys::task(r.id), &**r),
             Self::ForgetTask(id) => (keys::task(*id), Write::Delete),
             Self::ClientToken(r) => put(keys::client_token(&r.key), &**r),
@@ -150,7 +154,9 @@ impl Change {
             Self::ServiceEvent(_)
             | Self::ForgetServiceEvent(..)
             | Self::ServiceDeployment(_)
-            | Self::ForgetServiceDeployment(..) => 11,
+            | Self::ForgetServiceDeployment(..)
+            | Self::Scaling(_)
+            | Self::ForgetScaling(_) => 11,
             Self::Pins(_) | Self::ForgetPins(_) => 12,
             Self::Task(_) | Self::ForgetTask(_) => 13,
             Self::ClientToken(_) | Self::ForgetClientToken(_) => 14,
@@ -194,6 +200,7 @@ impl Change {
             Some("service") => Self::Service(Arc::new(decode(&key, value)?)),
             Some("service-event") => Self::ServiceEvent(Arc::new(decode(&key, value)?)),
             Some("service-deployment") => Self::ServiceDeployment(Arc::new(decode(&key, value)?)),
+            Some("scaling") => Self::Scaling(Arc::new(decode(&key, value)?)),
             Some("pins") => Self::Pins(Arc::new(decode(&key, value)?)),
             Some("schedule-group") => Self::ScheduleGroup(Arc::new(decode(&key, value)?)),
             Some("schedule") => Self::Schedule(Arc::new(decode(&key, value)?)),

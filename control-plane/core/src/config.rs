@@ -19,6 +19,8 @@ pub struct CoreConfig {
     pub return_within: Duration,
     /// How long a service's task without health checks must run until it counts as healthy. 40 s in ECS.
     pub healthy_after: Duration,
+    /// Over how long figures of services are averaged; what scales services looks at the end of each such period.
+    pub scaling_period: Duration,
     /// SHA-256 of the authority that agents must find behind the control plane's address; goes into join tokens.
     pub ca_fingerprint: [u8; 32],
     /// The task network. May only change while no host has a part of it.
@@ -34,6 +36,7 @@ impl Default for CoreConfig {
             lease: Duration::from_secs(5),
             return_within: Duration::from_secs(30),
             healthy_after: Duration::from_secs(40),
+            scaling_period: Duration::from_secs(60),
             ca_fingerprint: [0; 32],
             network: NetworkConfig {
                 v4: ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 77, 0, 0), 16),

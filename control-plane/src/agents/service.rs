@@ -259,6 +259,7 @@ impl<F: Fleet> AgentService for Service<F> {
             lease_millis: millis(self.config.lease),
             control_plane_version: env!("CARGO_PKG_VERSION").to_owned(),
             revision: self.fleet.revision().0,
+            usage_millis: millis(self.config.usage),
         };
         tokio::spawn(stream.run(welcome, assignment));
         Ok(Response::new(ReceiverStream::new(responses)))

@@ -83,6 +83,8 @@ impl State {
             Change::ForgetFiring(key) => self.forget_firing(key, touched),
             Change::ServiceDeployment(record) => self.put_service_deployment(record),
             Change::ForgetServiceDeployment(key, number) => self.forget_service_deployment(key, *number),
+            Change::Scaling(target) => self.put_scaling(target, touched),
+            Change::ForgetScaling(key) => self.forget_scaling(key, touched),
             Change::Task(task) => self.put_task(task, touched),
             Change::ForgetTask(id) => self.forget_task(*id, touched),
             Change::ClientToken(token) => {

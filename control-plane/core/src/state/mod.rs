@@ -10,6 +10,7 @@ mod host;
 mod network;
 mod pins;
 mod rules;
+mod scaling;
 mod schedule;
 mod service;
 mod sets;
@@ -64,6 +65,7 @@ pub struct State {
     doomed_definitions: OrdSet<DefinitionKey>,
     services: service::Services,
     rules: rules::Rules,
+    scaling: scaling::Targets,
     schedules: schedule::Schedules,
     tasks: HashMap<TaskId, Arc<Task>>,
     pins: pins::Pins,

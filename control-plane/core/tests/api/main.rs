@@ -13,6 +13,7 @@ mod images;
 mod instances;
 mod network;
 mod rollouts;
+mod scaling;
 mod schedules;
 mod secrets;
 mod services;

@@ -225,6 +225,7 @@ fn check_cluster(ctx: &Ctx<'_>, arn: &str) -> Result<(), ApiError> {
         | Resource::Container(..)
         | Resource::TaskDefinition(..)
         | Resource::Service(..)
+        | Resource::OfService(..)
         | Resource::Other(_) => return Err(wrong("it must be that of a cluster")),
     }
     if parsed.region != ctx.caller.region || parsed.account != *ctx.core.account() {
