@@ -1,5 +1,5 @@
-//! Events of ECS through boto3's `events`: rules whose targets are a webhook, a log group and a task, over a control plane
-//! that is killed, and `longshore events`.
+//! Events of ECS through boto3's `events`: rules whose targets are a webhook, a log group and a task, over a control
+//! plane that is killed, and `longshore events`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddrV4, TcpListener, TcpStream};

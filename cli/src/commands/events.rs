@@ -1,6 +1,7 @@
 //! `longshore events`: what happens, as it does, and how deliveries of rules fare.
 //!
-//! Events come by FollowEvents, which is asked again and again; what rules are is asked of EventBridge's own operations.
+//! Events come by FollowEvents, which is asked again and again; what rules are is asked of EventBridge's own
+//! operations.
 
 use super::Context;
 use crate::args::EventsArgs;

@@ -161,13 +161,19 @@ impl OwnerTask {
         Ok(())
     }
 
-    async fn commit(&mut self, mut state: State, batch: Batch, pending: Vec<Pending>) -> Result<(), OwnerError> {
+    /// Gives followers of events what commands told that are done.
+    fn tell(&self, pending: &mut [Pending]) {
+        self.inner.feed.push(pending.iter_mut().flat_map(|p| std::mem::take(&mut p.effects.told)));
+    }
+
+    async fn commit(&mut self, mut state: State, batch: Batch, mut pending: Vec<Pending>) -> Result<(), OwnerError> {
         let touched: Touched = pending.iter().map(|p| &p.effects.touched).collect();
         if batch.writes().len() == 0 {
             // Replies may rest on nothing but what is published, and on what is never kept.
             if pending.iter().any(|p| !p.effects.changes.is_empty()) {
                 self.inner.publish(state, &touched);
             }
+            self.tell(&mut pending);
             pending.into_iter().for_each(|p| (p.applied.answer)(Ok(())));
             return Ok(());
         }
@@ -175,8 +181,7 @@ impl OwnerTask {
             Ok(revision) => {
                 state.commit(Generation(revision.0), &touched);
                 self.inner.publish(state, &touched);
-                let mut pending = pending;
-                self.inner.feed.push(pending.iter_mut().flat_map(|p| std::mem::take(&mut p.effects.told)));
+                self.tell(&mut pending);
                 pending.into_iter().for_each(|p| (p.applied.answer)(Ok(())));
                 Ok(())
             }

@@ -1,4 +1,5 @@
-//! Events on their way to targets: put there with what they tell of, and taken away when they were delivered or given up.
+//! Events on their way to targets: put there with what they tell of, and taken away when they were delivered or given
+//! up.
 
 use crate::agent::Unavailable;
 use crate::change::Change;

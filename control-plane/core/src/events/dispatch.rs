@@ -1,8 +1,9 @@
 //! The task that brings events to targets.
 //!
-//! For each target the event that waits longest is tried until it is delivered or given up, and then the next: a target
-//! gets events in their order. Failures of one target hold up no other. What was delivered is recorded after it was, so a
-//! crash in between delivers once more, with the same id; a task is run once all the same, as its request has a token.
+//! For each target the event that waits longest is tried until it is delivered or given up, and then the next: a
+//! target gets events in their order. Failures of one target hold up no other. What was delivered is recorded after it
+//! was, so a crash in between delivers once more, with the same id; a task is run once all the same, as its request
+//! has a token.
 
 use super::input::{Known, input, is_changed};
 use super::webhook::{self, WebhookRequest};

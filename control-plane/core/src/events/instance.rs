@@ -1,5 +1,5 @@
-//! `ECS Container Instance State Change`: a host as DescribeContainerInstances shows it, when it joins, leaves, drains, is
-//! heard no more or again, or offers something else.
+//! `ECS Container Instance State Change`: a host as DescribeContainerInstances shows it, when it joins, leaves,
+//! drains, is heard no more or again, or offers something else.
 
 use super::{Event, detail, event_id, millis};
 use crate::records::Instance;

@@ -6,10 +6,10 @@
 //! outbox -> dispatcher -> a target: a task, a log group, a webhook
 //! ```
 //!
-//! An event follows from a change that the owner task commits, and its id from the change: made once more it is the same
-//! event. Where no rule asks and nobody follows, a change costs one comparison. Events that a target waits for are in the
-//! store with the change that they tell of, so that no crash comes between the two. docs/decisions/0017-events.md has the
-//! reasons.
+//! An event follows from a change that the owner task commits, and its id from the change: made once more it is the
+//! same event. Where no rule asks and nobody follows, a change costs one comparison. Events that a target waits for
+//! are in the store with the change that they tell of, so that no crash comes between the two.
+//! docs/decisions/0017-events.md has the reasons.
 
 mod deployment;
 mod dispatch;

@@ -1,6 +1,7 @@
 //! FollowEvents, ours: events as they happen, by asking again and again.
 //!
-//! A cursor names this run of the control plane and an event's number. One of another run tells that there may be a gap.
+//! A cursor names this run of the control plane and an event's number. One of another run tells that there may be a
+//! gap.
 
 use super::invalid;
 use super::rules::read_pattern;
