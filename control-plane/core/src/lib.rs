@@ -64,5 +64,5 @@ pub use scaler::Autoscaler;
 pub use schedules::ScheduleEngine;
 pub use seal::{SealingKey, UnsealError};
 pub use services::Controller;
-pub use state::{ClusterState, Family, HostState, NetworkView, State, TaskCounts};
+pub use state::{ClusterState, Family, HostState, NetworkView, ServiceState, State, TaskCounts};
 pub use token::{JoinToken, TokenError, TokenHash};

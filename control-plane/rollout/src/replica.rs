@@ -9,6 +9,7 @@ use crate::decide::{Decision, Launch, Moves, Stop, Why};
 use crate::picture::{Phase, Picture, Task};
 use crate::victims::choose;
 use longshore_model::Timestamp;
+use longshore_model::planted::{Bug, is_planted};
 
 pub(crate) fn decide(picture: &Picture, now: Timestamp, moves: Moves, decision: &mut Decision) {
     let desired = moves.desired as usize;
@@ -40,7 +41,7 @@ pub(crate) fn decide(picture: &Picture, now: Timestamp, moves: Moves, decision: 
     // Too few: start as many as there is room for. What stops takes room until it is gone, unless nobody can know
     // when that is.
     let stopping = picture.tasks.iter().filter(|task| is_stopping(task)).count();
-    let active = wanted.len() + stopping;
+    let active = if is_planted(Bug::StoppingTakesNoRoom) { wanted.len() } else { wanted.len() + stopping };
     let want = desired.saturating_sub(good.len());
     let launch = if moves.may_launch { want.min(ceiling.saturating_sub(active)) } else { 0 };
     decision.launch = Launch::Anywhere(u32::try_from(launch).unwrap_or(u32::MAX));

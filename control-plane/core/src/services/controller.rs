@@ -88,7 +88,10 @@ impl Controller {
                 looks.push(self.look(key, was_unplaced));
             }
             let sleep = timers.values().min().map_or(LONGEST, |at| at.since(now).min(LONGEST));
+            // In the same order each time, so that one run of the simulation is like the next. Nobody starves: what was
+            // looked at is looked at again only after a change.
             tokio::select! {
+                biased;
                 () = &mut shutdown => return,
                 Some(looked) = looks.next() => {
                     let Looked { key, unplaced: without, silent: waits, wake_at, again } = looked;

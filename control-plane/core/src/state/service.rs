@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 /// A service and what happened to it.
 #[derive(Debug, Clone)]
-pub(crate) struct ServiceState {
+pub struct ServiceState {
     /// The record.
-    pub(crate) record: Arc<Service>,
+    pub record: Arc<Service>,
     /// The latest, oldest first.
-    pub(crate) events: Vector<Arc<ServiceEvent>>,
+    pub events: Vector<Arc<ServiceEvent>>,
     /// The latest deployments as resources, oldest first. Only the last one may be under way.
     pub(crate) deployments: Vector<Arc<DeploymentRecord>>,
     /// Differs whenever anything that decisions about it rest on does, apart from the time. Of this process only.
@@ -35,12 +35,13 @@ impl ServiceState {
 
 impl State {
     /// A service, inactive ones included while they are remembered.
-    pub(crate) fn service(&self, key: &ServiceKey) -> Option<&Arc<ServiceState>> {
+    #[must_use]
+    pub fn service(&self, key: &ServiceKey) -> Option<&Arc<ServiceState>> {
         self.services.get(key)
     }
 
     /// All services, by cluster and name.
-    pub(crate) fn services(&self) -> impl Iterator<Item = (&ServiceKey, &Arc<ServiceState>)> {
+    pub fn services(&self) -> impl Iterator<Item = (&ServiceKey, &Arc<ServiceState>)> {
         self.services.iter()
     }
 
@@ -153,7 +154,8 @@ impl State {
     }
 
     /// A service's tasks that are not stopped.
-    pub(crate) fn service_tasks(&self, key: &ServiceKey) -> Vec<Arc<crate::records::Task>> {
+    #[must_use]
+    pub fn service_tasks(&self, key: &ServiceKey) -> Vec<Arc<crate::records::Task>> {
         let set = crate::state::TaskSet::Group(key.cluster.clone(), key.group());
         let both = [DesiredStatus::Running, DesiredStatus::Stopped];
         let ids = both.into_iter().filter_map(|desired| self.task_set(&set, desired)).flatten();
