@@ -2,6 +2,7 @@
 
 mod cluster;
 mod describe;
+mod events;
 mod exec;
 mod host;
 mod image;
@@ -10,6 +11,7 @@ mod logs;
 mod overrides;
 mod ps;
 mod run;
+mod schedule;
 mod stop;
 mod task_def;
 mod why;
@@ -47,8 +49,10 @@ pub(crate) fn execute(context: &Context, command: Command) -> Result<(), Fault> 
         Command::Stop(args) => stop::execute(context, &args),
         Command::Why(args) => why::execute(context, &args),
         Command::Logs(args) => logs::execute(context, &args),
+        Command::Events(args) => events::execute(context, &args),
         Command::Exec(args) => exec::execute(context, &args),
         Command::Attach(args) => exec::attach(context, &args),
+        Command::Schedule(command) => schedule::execute(context, command),
         Command::Completions { shell } => Ok(completions(shell)?),
     }
 }

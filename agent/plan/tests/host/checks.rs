@@ -71,6 +71,13 @@ impl World {
             let ends = self.ends.get(key).filter(|_| policy).copied().unwrap_or(0);
             assert!(*runs <= 1 + ends, "{key:?} was started {runs} times, and ended {ends} times");
         }
+        for task in self.tasks.values() {
+            for (i, container) in task.record.containers.iter().enumerate() {
+                let Phase::Stopped(stopped) = &container.phase else { continue };
+                let gone = stopped.reason.as_deref() == Some(longshore_plan::reasons::VANISHED);
+                assert!(!gone || self.taken.contains(&(task.record.id, i)), "nobody removed it: {container:#?}");
+            }
+        }
         let holders: BTreeSet<&TaskId> = self.interfaces.values().collect();
         assert_eq!(holders.len(), self.interfaces.len(), "a task has two interfaces: {:?}", self.interfaces);
         let behind = |k: &Key| self.tasks.get(&k.0).is_none_or(|t| t.record.containers[k.1].phase.is_stopped());

@@ -2,7 +2,7 @@
 
 use super::{Cut, World, empty_room};
 use longshore_model::{EniId, TaskId};
-use longshore_plan::{PortClaims, ResourceKind, ResourcePhase, Supervise, Task};
+use longshore_plan::{Outcome, PortClaims, ResourceKind, ResourcePhase, Step, Supervise, Task};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl World {
@@ -41,7 +41,14 @@ impl World {
         }
         for (n, (id, step)) in std::mem::take(&mut self.in_flight).into_iter().enumerate() {
             if self.up && (usize::from(cut.keep) >> (n % 8)) & 1 == 1 {
-                let _ = self.really(id, &step);
+                let created = match (self.really(id, &step), &step) {
+                    (Some(Outcome::Created(Ok(_))), Step::Create(i)) => self.boxes.get_mut(&(id, *i)),
+                    _ => None,
+                };
+                // The engine is in the middle of it when the next agent looks.
+                if let Some(made) = created {
+                    made.half_made = cut.keep.is_multiple_of(2);
+                }
             }
         }
         if cut.lose_ledger {

@@ -86,6 +86,10 @@ impl World {
             Step::Pull(_) => Outcome::Pulled(Ok(Some("sha256:x".into()))),
             Step::Create(i) => Outcome::Created(self.create(id, *i)),
             Step::Start(i) => Outcome::Started(self.start(id, *i)),
+            // What is being made is in listings, and not yet to be inspected.
+            Step::Inspect(i) if self.boxes.get_mut(&(id, *i)).is_some_and(|b| std::mem::take(&mut b.half_made)) => {
+                Outcome::Inspected(Ok(None))
+            }
             Step::Inspect(i) => Outcome::Inspected(Ok(self.boxes.get(&(id, *i)).map(|b| Inspected {
                 id: b.id.clone(),
                 ours: true,
@@ -212,6 +216,7 @@ impl World {
             ports: label.ports.clone(),
             label,
             lost: false,
+            half_made: false,
         };
         let creation = Creation { id: made.id.clone(), warnings: Vec::new() };
         self.boxes.insert((id, i), made);

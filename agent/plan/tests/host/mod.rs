@@ -70,6 +70,8 @@ struct Box_ {
     label: Supervise,
     /// It runs, and the engine, which was killed when it had just started it, says that it never did.
     lost: bool,
+    /// The engine lists it and does not know it when it is inspected: it is still being made.
+    half_made: bool,
 }
 
 /// What the control plane thinks of a task.
@@ -121,6 +123,8 @@ pub(crate) struct World {
     ends: BTreeMap<Key, u32>,
     /// Containers that somebody removed behind our back after they ran: with the ledger lost too, nothing remembers.
     erased: BTreeSet<Key>,
+    /// All that somebody removed behind our back.
+    taken: BTreeSet<Key>,
     reported: BTreeMap<TaskId, TaskStatus>,
     versions: BTreeMap<TaskId, u64>,
     policy: Policy,
@@ -168,6 +172,7 @@ impl World {
             runs: BTreeMap::new(),
             ends: BTreeMap::new(),
             erased: BTreeSet::new(),
+            taken: BTreeSet::new(),
             reported: BTreeMap::new(),
             versions: BTreeMap::new(),
             policy: Policy {
@@ -268,6 +273,7 @@ impl World {
             Op::RemoveBehind(t, c) => {
                 let key = (self.specs[t].id, c);
                 if self.boxes.remove(&key).is_some() {
+                    self.taken.insert(key);
                     if self.runs.contains_key(&key) {
                         self.erased.insert(key);
                     }

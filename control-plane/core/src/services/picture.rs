@@ -108,7 +108,7 @@ pub(super) fn rebalance(
     };
     let planned = launch(state, service, primary, 1, Target::Cluster, fencing).and_then(|launch| plan(state, &launch));
     match planned.ok().and_then(|plan| plan.places.first().copied()) {
-        Some((host, _)) => Rebalance::To(state.host(host).and_then(|host| zone(host))),
+        Some((host, _)) => Rebalance::To(state.host(host).and_then(zone)),
         None => Rebalance::Nowhere,
     }
 }

@@ -84,6 +84,12 @@ impl State {
             Change::ForgetService(key) => self.forget_service(key),
             Change::ServiceEvent(event) => self.put_service_event(event),
             Change::ForgetServiceEvent(key, number) => self.forget_service_event(key, *number),
+            Change::ScheduleGroup(group) => self.put_schedule_group(group, touched),
+            Change::ForgetScheduleGroup(key) => self.forget_schedule_group(key, touched),
+            Change::Schedule(schedule) => self.put_schedule(schedule, touched),
+            Change::ForgetSchedule(key) => self.forget_schedule(key, touched),
+            Change::Firing(firing) => self.put_firing(firing, touched),
+            Change::ForgetFiring(key) => self.forget_firing(key, touched),
             Change::Task(task) => self.put_task(task, touched),
             Change::ForgetTask(id) => self.forget_task(*id, touched),
             Change::ClientToken(token) => {
@@ -98,6 +104,16 @@ impl State {
                     self.graves.remove(&(old.expires_at, Grave::ClientToken(key.clone())));
                 }
             }
+            Change::Connection(connection) => self.put_connection(connection),
+            Change::ForgetConnection(key) => self.forget_connection(key),
+            Change::Destination(destination) => self.put_destination(destination),
+            Change::ForgetDestination(key) => self.forget_destination(key),
+            Change::Rule(rule) => self.put_rule(rule, touched),
+            Change::ForgetRule(key) => self.forget_rule(key, touched),
+            Change::Progress(progress) => self.put_progress(progress, touched),
+            Change::ForgetProgress(key) => self.forget_progress(key),
+            Change::Outbox(outbox) => self.put_outbox(outbox, touched),
+            Change::ForgetOutbox(first) => self.forget_outbox(*first),
         }
     }
 

@@ -9,6 +9,8 @@ mod cluster;
 mod host;
 mod network;
 mod pins;
+mod rules;
+mod schedule;
 mod service;
 mod sets;
 #[cfg(test)]
@@ -18,6 +20,8 @@ mod view;
 pub use cluster::{ClusterState, TaskCounts};
 pub use host::HostState;
 pub(crate) use network::{CAPABILITY, Networking, wants_lease};
+pub(crate) use rules::Queue;
+pub(crate) use schedule::Due;
 pub(crate) use service::ServiceState;
 pub(crate) use sets::{Grave, TaskSet};
 pub use view::NetworkView;
@@ -62,6 +66,8 @@ pub struct State {
     services: service::Services,
     /// Tasks of services that are not stopped.
     service_tasks: HashMap<ServiceKey, OrdSet<TaskId>>,
+    rules: rules::Rules,
+    schedules: schedule::Schedules,
     tasks: HashMap<TaskId, Arc<Task>>,
     pins: pins::Pins,
     task_sets: HashMap<(TaskSet, DesiredStatus), OrdSet<TaskId>>,
@@ -89,6 +95,10 @@ pub(crate) struct Touched {
     pub(crate) rooms: BTreeSet<ClusterKey>,
     /// Those of them in which hosts came or changed.
     pub(crate) hosts: BTreeSet<ClusterKey>,
+    /// There may be something to deliver.
+    pub(crate) deliveries: bool,
+    /// What is due next may be something else now.
+    pub(crate) dues: bool,
 }
 
 impl<'a> FromIterator<&'a Self> for Touched {
@@ -101,6 +111,8 @@ impl<'a> FromIterator<&'a Self> for Touched {
             sum.services.extend(one.services.iter().cloned());
             sum.rooms.extend(one.rooms.iter().cloned());
             sum.hosts.extend(one.hosts.iter().cloned());
+            sum.deliveries |= one.deliveries;
+            sum.dues |= one.dues;
         }
         sum
     }

@@ -6,12 +6,14 @@
 mod clusters;
 mod definitions;
 mod durability;
+mod events;
 mod exec;
 mod images;
 mod instances;
 mod network;
 mod placement;
 mod pools;
+mod schedules;
 mod secrets;
 mod services;
 mod specs;
