@@ -1,6 +1,7 @@
 //! Amazon Resource Names of ECS, long format only:
 //! `arn:aws:ecs:REGION:ACCOUNT:cluster/NAME`, `…:task/CLUSTER/ID`, `…:container-instance/CLUSTER/ID`,
-//! `…:container/CLUSTER/TASK/UUID`, `…:task-definition/FAMILY:REVISION`, `…:service/CLUSTER/NAME`.
+//! `…:container/CLUSTER/TASK/UUID`, `…:task-definition/FAMILY:REVISION`, `…:service/CLUSTER/NAME`, and what a service is made
+//! of: `…:service-deployment/CLUSTER/NAME/ID`, `…:service-revision/CLUSTER/NAME/ID`, `…:task-set/CLUSTER/NAME/ecs-svc/ID`.
 
 use crate::id::{AccountId, ClusterName, IdError, InstanceId, Region, TaskId};
 use std::fmt;
@@ -21,8 +22,31 @@ pub enum Resource {
     TaskDefinition(String, u32),
     /// `service/CLUSTER/NAME`
     Service(ClusterName, String),
+    /// `KIND/CLUSTER/SERVICE/ID`, by cluster, service, kind and id.
+    OfService(ClusterName, String, ServicePart, String),
     /// A kind that is known to ECS and not modelled yet, as its text after the account.
     Other(String),
+}
+
+/// What belongs to a service and has a name of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ServicePart {
+    /// `service-deployment`
+    Deployment,
+    /// `service-revision`
+    Revision,
+    /// `task-set`; its ids begin with `ecs-svc/`.
+    TaskSet,
+}
+
+impl ServicePart {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Deployment => "service-deployment",
+            Self::Revision => "service-revision",
+            Self::TaskSet => "task-set",
+        }
+    }
 }
 
 /// An ECS resource name in full.
@@ -81,6 +105,7 @@ impl fmt::Display for Resource {
             Self::Container(c, t, u) => write!(f, "container/{c}/{t}/{u}"),
             Self::TaskDefinition(family, revision) => write!(f, "task-definition/{family}:{revision}"),
             Self::Service(c, s) => write!(f, "service/{c}/{s}"),
+            Self::OfService(c, s, part, id) => write!(f, "{}/{c}/{s}/{id}", part.as_str()),
             Self::Other(text) => f.write_str(text),
         }
     }
@@ -130,16 +155,29 @@ impl FromStr for Resource {
                 Self::Container(cluster(c)?, part("task id", t.parse())?, (*uuid).to_owned())
             }
             ("service", [c, name]) => Self::Service(cluster(c)?, (*name).to_owned()),
+            ("service-deployment", [c, s, id]) => of_service(cluster(c)?, s, ServicePart::Deployment, (*id).to_owned()),
+            ("service-revision", [c, s, id]) => of_service(cluster(c)?, s, ServicePart::Revision, (*id).to_owned()),
+            ("task-set", [c, s, "ecs-svc", id]) => {
+                of_service(cluster(c)?, s, ServicePart::TaskSet, format!("ecs-svc/{id}"))
+            }
             ("task-definition", [family_revision]) => {
                 let (family, revision) = family_revision.split_once(':').ok_or_else(fail)?;
                 Self::TaskDefinition(family.to_owned(), revision.parse().map_err(|_| fail())?)
             }
-            ("task" | "container-instance" | "container" | "service" | "cluster" | "task-definition", _) => {
+            (
+                "task" | "container-instance" | "container" | "service" | "cluster" | "task-definition"
+                | "service-deployment" | "service-revision" | "task-set",
+                _,
+            ) => {
                 return Err(fail());
             }
             (_, _) => Self::Other(text.to_owned()),
         })
     }
+}
+
+fn of_service(cluster: ClusterName, service: &str, part: ServicePart, id: String) -> Resource {
+    Resource::OfService(cluster, service.to_owned(), part, id)
 }
 
 #[cfg(test)]
@@ -154,6 +192,9 @@ mod tests {
             "arn:aws:ecs:lab:123456789012:container-instance/prod/0123456789abcdef0123456789abcdef",
             "arn:aws:ecs:lab:123456789012:task-definition/web:7",
             "arn:aws:ecs:lab:123456789012:service/prod/web",
+            "arn:aws:ecs:lab:123456789012:service-deployment/prod/web/NCWGC2ZRtaawPAYrIaU5",
+            "arn:aws:ecs:lab:123456789012:service-revision/prod/web/4980306466373577095",
+            "arn:aws:ecs:lab:123456789012:task-set/prod/web/ecs-svc/1234567890123456789",
             "arn:aws:ecs:lab:123456789012:capacity-provider/rack",
         ] {
             let arn: Arn = text.parse().expect(text);
@@ -167,6 +208,8 @@ mod tests {
             "arn:aws:s3:::bucket",
             "arn:aws:ecs:lab:123456789012:task/0123456789abcdef0123456789abcdef",
             "arn:aws:ecs:lab:12:cluster/prod",
+            "arn:aws:ecs:lab:123456789012:service-deployment/web/NCWGC2ZRtaawPAYrIaU5",
+            "arn:aws:ecs:lab:123456789012:task-set/prod/web/1234567890123456789",
             "arn:aws:ecs:lab:123456789012:task-definition/web",
             "prod",
         ] {

@@ -13,6 +13,7 @@ pub mod image;
 pub mod lifecycle;
 pub mod multiline;
 pub mod network;
+pub mod planted;
 pub mod probe;
 pub mod report;
 pub mod spec;

@@ -46,6 +46,10 @@ const IMPLEMENTED: &[&str] = &[
     "DeleteService",
     "DescribeServices",
     "ListServices",
+    "ListServiceDeployments",
+    "DescribeServiceDeployments",
+    "DescribeServiceRevisions",
+    "StopServiceDeployment",
 ];
 
 fn raw(lab: &Lab, request: Value) -> Value {

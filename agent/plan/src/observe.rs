@@ -8,6 +8,7 @@ use crate::reasons;
 use crate::record::Phase;
 use crate::step::{Lane, Step};
 use crate::task::Task;
+use longshore_model::planted::{Bug, is_planted};
 use longshore_model::{ContainerName, HealthStatus, NetworkMode, Timestamp};
 use std::collections::BTreeMap;
 
@@ -33,6 +34,8 @@ pub struct Sighting {
     pub state: RunState,
     /// What its health check says, while it runs and has one.
     pub health: Option<HealthStatus>,
+    /// Somebody gave it another name. An inspection, which is by name, gives it its own again.
+    pub renamed: bool,
 }
 
 /// A container that was looked at. The engine answers an inspection only when no start or stop of that container is
@@ -113,6 +116,8 @@ impl Task {
                     live.rogue = state == Some(RunState::Running);
                 }
             }
+            // The event may have come to an agent that is dead since.
+            live.look |= !container.phase.is_stopped() && same && seen.is_some_and(|s| s.renamed);
             news |= before != (live.look, live.startable, live.rogue);
         }
         news
@@ -237,6 +242,7 @@ impl Task {
                 self.live.containers[i].look = true;
                 self.again(&Step::Inspect(i), Patience::Stop, "it is being made", now);
             }
+            Phase::Starting { .. } | Phase::Running { .. } if is_planted(Bug::GoneIsStartedAgain) => self.remake(i),
             Phase::Starting { .. } | Phase::Running { .. } | Phase::Restarting { .. } => {
                 let reason = Some(reasons::VANISHED.to_owned());
                 self.end(i, Ended { ran: true, reason, remains: false, ..Ended::at(now) });

@@ -3,11 +3,12 @@
 use super::inbound::{Answer, Inbound};
 use super::network::{NetworkSide, Said};
 use super::outbound::Outbound;
-use super::{SessionConfig, SessionInputs, SessionState, chain};
+use super::peer::{ControlMessages, OpenError, Peer};
+use super::{SessionConfig, SessionInputs, SessionState};
 use crate::contact::Uptime;
 use crate::crash::{self, Place};
-use crate::identity::standing::{describe, refusal, refused_dial};
-use crate::identity::{DialError, Identity, dial};
+use crate::identity::standing::describe;
+use futures::StreamExt;
 use longshore_model::{ExecOrder, HostFacts, InstanceHealth, TaskReport};
 use longshore_proto::{MAX_VERSION, MIN_VERSION, v1};
 use std::collections::VecDeque;
@@ -16,8 +17,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status};
 
 /// Messages that wait to be sent: one batch of reports, one acknowledgement, one resync and a few heartbeats are
 /// under way at most. More means that the connection does not move.
@@ -50,15 +50,16 @@ impl Ended {
         Self { why: why.into(), then: Then::Retry }
     }
 
-    fn dial(error: &DialError, identity: &Identity) -> Self {
-        match refused_dial(error, identity) {
-            Some(why) => Self { why, then: Then::Refused },
-            None => Self::retry(chain(error)),
+    fn unopened(error: OpenError, peer: &dyn Peer) -> Self {
+        match error {
+            OpenError::Refused(why) => Self { why, then: Then::Refused },
+            OpenError::Unreached(why) => Self::retry(why),
+            OpenError::Answered(status) => Self::status(&status, peer),
         }
     }
 
-    fn status(status: &Status, identity: &Identity) -> Self {
-        if let Some(why) = refusal(status, identity) {
+    fn status(status: &Status, peer: &dyn Peer) -> Self {
+        if let Some(why) = peer.refusal(status) {
             return Self { why, then: Then::Refused };
         }
         let then = if status.code() == Code::Aborted { Then::Yield } else { Then::Retry };
@@ -69,7 +70,7 @@ impl Ended {
 /// A stream that was welcomed.
 pub(super) struct Stream<'a> {
     inputs: &'a mut SessionInputs,
-    messages: Streaming<v1::ControlMessage>,
+    messages: ControlMessages,
     sender: mpsc::Sender<v1::AgentMessage>,
     inbound: Inbound,
     outbound: Outbound,
@@ -89,16 +90,15 @@ impl<'a> Stream<'a> {
     /// Dials, says Hello, and waits for the Welcome.
     pub(super) async fn open(
         config: &SessionConfig,
-        identity: &Identity,
+        peer: &dyn Peer,
         inputs: &'a mut SessionInputs,
         facts: Arc<HostFacts>,
         boot_id: &str,
         state: &watch::Sender<SessionState>,
     ) -> Result<Self, Ended> {
-        let control = config.control.as_deref().unwrap_or(&identity.control);
+        let control = peer.address();
         let limit = config.connect_timeout;
-        let mut client =
-            dial::connect(identity, control, limit).await.map_err(|error| Ended::dial(&error, identity))?;
+        let connection = peer.connect(limit).await.map_err(|error| Ended::unopened(error, peer))?;
         let saved = *inputs.saved.borrow_and_update();
         let observed = inputs.observed.borrow_and_update().clone();
         let hello = v1::Hello {
@@ -115,15 +115,15 @@ impl<'a> Stream<'a> {
         let said_hello = Uptime::now();
         sender.try_send(hello).expect("the queue was just made");
         let welcomed = Box::pin(async {
-            let mut messages = client.session(ReceiverStream::new(messages)).await?.into_inner();
-            let first = messages.message().await?;
+            let mut messages = connection.session(messages).await?;
+            let first = messages.next().await.transpose()?;
             Ok::<_, Status>((messages, first))
         });
         let late = |_| Ended::retry(format!("{control} sent no welcome within {} ms", limit.as_millis()));
         let (messages, first) = tokio::time::timeout(limit, welcomed)
             .await
             .map_err(late)?
-            .map_err(|status| Ended::status(&status, identity))?;
+            .map_err(|status| Ended::status(&status, peer))?;
         let welcome = match first.and_then(|message| message.kind) {
             Some(v1::control_message::Kind::Welcome(welcome)) => welcome,
             Some(_) | None => return Err(Ended::retry(format!("{control} did not begin with a welcome"))),
@@ -135,7 +135,7 @@ impl<'a> Stream<'a> {
         let control_plane: String =
             welcome.control_plane_version.chars().filter(|c| !c.is_control()).take(64).collect();
         tracing::info!(
-            instance = %identity.instance, control, control_plane, version = welcome.version, generation = %saved,
+            instance = %peer.instance(), control, control_plane, version = welcome.version, generation = %saved,
             "connected to the control plane"
         );
         state.send_replace(SessionState::Connected { protocol: welcome.version, control_plane });
@@ -159,7 +159,7 @@ impl<'a> Stream<'a> {
     }
 
     /// Serves the stream until it ends.
-    pub(super) async fn serve(mut self, identity: &Identity) -> Ended {
+    pub(super) async fn serve(mut self, peer: &dyn Peer) -> Ended {
         let mut heard = Instant::now();
         let mut beat = tokio::time::interval(self.heartbeat);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -168,10 +168,10 @@ impl<'a> Stream<'a> {
             let resend_at = self.outbound.resend_at();
             let wake = tokio::select! {
                 biased;
-                message = self.messages.message() => match message {
-                    Ok(Some(message)) => Wake::Message(message),
-                    Ok(None) => return Ended::retry("the control plane closed the stream"),
-                    Err(status) => return Ended::status(&status, identity),
+                message = self.messages.next() => match message {
+                    Some(Ok(message)) => Wake::Message(message),
+                    None => return Ended::retry("the control plane closed the stream"),
+                    Some(Err(status)) => return Ended::status(&status, peer),
                 },
                 outcome = self.inbound.applied() => Wake::Applied(outcome),
                 changed = self.inputs.observed.changed() => match changed {

@@ -29,7 +29,7 @@ fn by_form(name: &str) -> Option<Kind> {
         Some(Resource::ContainerInstance(..)) => Some(Kind::Host),
         Some(Resource::Cluster(..)) => Some(Kind::Cluster),
         Some(Resource::TaskDefinition(..)) => Some(Kind::TaskDef),
-        Some(Resource::Service(..) | Resource::Other(_)) => None,
+        Some(Resource::Service(..) | Resource::OfService(..) | Resource::Other(_)) => None,
         None => name.contains(':').then_some(Kind::TaskDef),
     }
 }

@@ -6,10 +6,10 @@
 use crate::keys;
 use crate::records::{
     AccessKey, Account, Activation, ActivationKey, ApiDestination, CapacityProvider, CapacityProviderKey, ClientToken,
-    ClientTokenKey, Cluster, Definition, DefinitionKey, FamilyRecord, Firing, FiringKey, HookConnection, HookKey,
-    HostLeases, ImagePins, Instance, Network, Outbox, PinKey, RecordError, Rule, RuleKey, Schedule, ScheduleGroup,
-    ScheduleGroupKey, ScheduleKey, Secret, SecretKey, SecurityGroup, Service, ServiceEvent, ServiceKey, Setting,
-    SettingKey, TargetKey, TargetProgress, Task, decode, encode,
+    ClientTokenKey, Cluster, Definition, DefinitionKey, DeploymentRecord, FamilyRecord, Firing, FiringKey,
+    HookConnection, HookKey, HostLeases, ImagePins, Instance, Network, Outbox, PinKey, RecordError, Rule, RuleKey,
+    Schedule, ScheduleGroup, ScheduleGroupKey, ScheduleKey, Secret, SecretKey, SecurityGroup, Service, ServiceEvent,
+    ServiceKey, Setting, SettingKey, TargetKey, TargetProgress, Task, decode, encode,
 };
 use longshore_model::{ClusterKey, DiskStatus, GroupId, InstanceId, NetworkStatus, TaskId};
 use longshore_store::Write;
@@ -46,6 +46,8 @@ pub(crate) enum Change {
     ForgetService(ServiceKey),
     ServiceEvent(Arc<ServiceEvent>),
     ForgetServiceEvent(ServiceKey, u64),
+    ServiceDeployment(Arc<DeploymentRecord>),
+    ForgetServiceDeployment(ServiceKey, u64),
     Pins(Arc<ImagePins>),
     ForgetPins(PinKey),
     /// Not kept, as above.
@@ -108,6 +110,8 @@ impl Change {
             Self::ForgetService(key) => (keys::service(key), Write::Delete),
             Self::ServiceEvent(r) => put(keys::service_event(&r.service, r.number), &**r),
             Self::ForgetServiceEvent(key, number) => (keys::service_event(key, *number), Write::Delete),
+            Self::ServiceDeployment(r) => put(keys::service_deployment(&r.service, r.number), &**r),
+            Self::ForgetServiceDeployment(key, number) => (keys::service_deployment(key, *number), Write::Delete),
             Self::ScheduleGroup(r) => put(keys::schedule_group(&r.key), &**r),
             Self::ForgetScheduleGroup(key) => (keys::schedule_group(key), Write::Delete),
             Self::Schedule(r) => put(keys::schedule(&r.key), &**r),
@@ -148,7 +152,10 @@ impl Change {
             Self::Instance(_) | Self::ForgetInstance(_) => 8,
             Self::Leases(_) | Self::ForgetLeases(_) | Self::NetworkStatus(..) | Self::DiskStatus(..) => 9,
             Self::Service(_) | Self::ForgetService(_) => 10,
-            Self::ServiceEvent(_) | Self::ForgetServiceEvent(..) => 11,
+            Self::ServiceEvent(_)
+            | Self::ForgetServiceEvent(..)
+            | Self::ServiceDeployment(_)
+            | Self::ForgetServiceDeployment(..) => 11,
             Self::Pins(_) | Self::ForgetPins(_) => 12,
             Self::Task(_) | Self::ForgetTask(_) => 13,
             Self::ClientToken(_) | Self::ForgetClientToken(_) => 14,
@@ -192,6 +199,7 @@ impl Change {
             Some("instance") => Self::Instance(Arc::new(decode(&key, value)?)),
             Some("service") => Self::Service(Arc::new(decode(&key, value)?)),
             Some("service-event") => Self::ServiceEvent(Arc::new(decode(&key, value)?)),
+            Some("service-deployment") => Self::ServiceDeployment(Arc::new(decode(&key, value)?)),
             Some("pins") => Self::Pins(Arc::new(decode(&key, value)?)),
             Some("schedule-group") => Self::ScheduleGroup(Arc::new(decode(&key, value)?)),
             Some("schedule") => Self::Schedule(Arc::new(decode(&key, value)?)),

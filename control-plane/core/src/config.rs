@@ -14,6 +14,10 @@ pub struct CoreConfig {
     /// How long after a start of the control plane an agent that was connected before may take to return
     /// until it counts as disconnected.
     pub lease: Duration,
+    /// How long agents that find nobody may take to return: after a start of the control plane, and once a part of many
+    /// that were silent at once is back, the tasks of others are not replaced for so long. Agents wait up to 15 s between
+    /// attempts, of which each may take 10 s.
+    pub return_within: Duration,
     /// How long a service's task without health checks must run until it counts as healthy. 40 s in ECS.
     pub healthy_after: Duration,
     /// When the tasks of silent hosts are replaced.
@@ -31,6 +35,7 @@ impl Default for CoreConfig {
         Self {
             stopped_task_retention: Duration::from_secs(3600),
             lease: Duration::from_secs(5),
+            return_within: Duration::from_secs(30),
             healthy_after: Duration::from_secs(40),
             losses: Losses::default(),
             ca_fingerprint: [0; 32],

@@ -18,7 +18,7 @@ use crate::page::PageKey;
 use crate::render::render;
 use crate::seal::SealingKey;
 use crate::services::lost::{Silences, Watch};
-use crate::services::{Fencing, Looking, Wakes};
+use crate::services::{Fencing, Hearing, Looking, Wakes};
 use crate::state::{HostState, NetworkView, State, Touched};
 use crate::token::JoinToken;
 use crate::watchers::Watchers;
@@ -68,6 +68,8 @@ pub(crate) struct Inner {
     /// Says that there may be something to deliver.
     pub(crate) deliveries: tokio::sync::Notify,
     pub(crate) health: Health,
+    /// When agents were heard last.
+    pub(crate) hearing: Hearing,
     /// Since when hosts are silent.
     pub(crate) silences: Silences,
     pub(crate) execs: Execs,
@@ -79,8 +81,15 @@ pub(crate) struct Inner {
 impl Inner {
     /// What services are looked at with; `unplaced` is whether a service's last tasks found no place.
     pub(crate) fn looking(&self, unplaced: bool) -> Looking<'_> {
-        let CoreConfig { losses, lease, healthy_after, .. } = &self.config;
-        let watch = Watch { losses, lease: *lease, silences: &self.silences, ticks: self.clock.ticks() };
+        let CoreConfig { losses, lease, return_within, healthy_after, .. } = &self.config;
+        let watch = Watch {
+            losses,
+            lease: *lease,
+            silences: &self.silences,
+            hearing: &self.hearing,
+            return_within: *return_within,
+            ticks: self.clock.ticks(),
+        };
         Looking { watch, healthy_after: *healthy_after, unplaced }
     }
 
@@ -127,6 +136,7 @@ impl Core {
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, OwnerTask), OpenError> {
         let process = uuid::Uuid::new_v4();
+        let ticks = clock.ticks();
         let opened = open::open(&*store, &sealing_key, first, config.network, clock.now(), process);
         let Opened { state, account, writer } = Box::pin(opened).await?;
         let (sender, queue) = mpsc::channel(QUEUE);
@@ -144,6 +154,7 @@ impl Core {
             feed: Feed::default(),
             deliveries: tokio::sync::Notify::new(),
             health: Health::default(),
+            hearing: Hearing::new(ticks),
             silences: Silences::default(),
             execs: Execs::default(),
             queue: sender,
@@ -347,8 +358,14 @@ impl Core {
         let state = self.inner.state.load();
         if !state.host(instance).is_some_and(|host| host.record.is_connected()) {
             self.inner.health.forget(instance);
+            self.inner.hearing.forget(instance);
         }
         Ok(())
+    }
+
+    /// An agent with a session said something: it is not silent. Nothing is made durable.
+    pub fn agent_heard(&self, instance: InstanceId) {
+        self.inner.hearing.hear(instance, self.inner.clock.ticks());
     }
 
     /// Takes what an instance's agent says of the host's health. Nothing is made durable: it is said again.

@@ -62,5 +62,5 @@ pub use render::render;
 pub use schedules::ScheduleEngine;
 pub use seal::{SealingKey, UnsealError};
 pub use services::Controller;
-pub use state::{ClusterState, Family, HostState, NetworkView, State, TaskCounts};
+pub use state::{ClusterState, Family, HostState, NetworkView, ServiceState, State, TaskCounts};
 pub use token::{JoinToken, TokenError, TokenHash};

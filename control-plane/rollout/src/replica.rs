@@ -10,6 +10,7 @@ use crate::picture::{Phase, Picture, Rollout, Task};
 use crate::victims::choose;
 use crate::zones::{has_mover, wants_mover};
 use longshore_model::Timestamp;
+use longshore_model::planted::{Bug, is_planted};
 
 pub(crate) fn decide(picture: &Picture, now: Timestamp, moves: Moves, decision: &mut Decision) {
     let desired = moves.desired as usize;
@@ -43,7 +44,7 @@ pub(crate) fn decide(picture: &Picture, now: Timestamp, moves: Moves, decision: 
     // Too few: start as many as there is room for. What stops takes room until it is gone, unless nobody can know
     // when that is.
     let stopping = picture.tasks.iter().filter(|task| is_stopping(task)).count();
-    let active = wanted.len() + stopping;
+    let active = if is_planted(Bug::StoppingTakesNoRoom) { wanted.len() } else { wanted.len() + stopping };
     let complete = matches!(picture.deployments.as_slice(), [only] if only.rollout == Rollout::Completed);
     let at_rest = complete
         && surplus.is_empty()
@@ -57,6 +58,8 @@ pub(crate) fn decide(picture: &Picture, now: Timestamp, moves: Moves, decision: 
     decision.launch = Launch::Anywhere(u32::try_from(launch).unwrap_or(u32::MAX));
 
     if moves.failed {
+        // Nothing takes the place of what drains or is ill, or is missing.
+        decision.halted = want > 0 || !surplus.is_empty();
         return;
     }
     // Surplus that runs: the ill first, who are no use to anybody.

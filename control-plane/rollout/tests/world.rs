@@ -4,7 +4,7 @@
 use longshore_model::{InstanceId, TaskId, Timestamp};
 use longshore_rollout::{
     Bounds, Breaker, Decision, Deployment, Health, Host, Launch, Phase, Picture, Rebalance, Rollout, Scheduling, Task,
-    Threshold, Verdict, Why, decide,
+    Threshold, Verdict, Why, decide, delay,
 };
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -35,6 +35,10 @@ struct World {
     now: Timestamp,
     made: u64,
     completed: usize,
+    /// Tasks that have been healthy.
+    healed: BTreeSet<TaskId>,
+    /// Failures of the PRIMARY deployment since one of its tasks became healthy.
+    unhealed: u32,
 }
 
 /// Something that happens between two decisions.
@@ -75,7 +79,8 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-const NEW: Deployment = Deployment { rollout: Rollout::InProgress, failures: 0, failed_at: None, can_roll_back: false };
+const NEW: Deployment =
+    Deployment { rollout: Rollout::InProgress, failures: 0, setbacks: 0, failed_at: None, can_roll_back: false };
 
 impl World {
     fn new(desired: Option<u32>, checked: bool, breaker: Option<Breaker>) -> Self {
@@ -105,6 +110,8 @@ impl World {
             now: Timestamp::from_millis(1_000_000),
             made: 0,
             completed: 0,
+            healed: BTreeSet::new(),
+            unhealed: 0,
         }
     }
 
@@ -163,6 +170,7 @@ impl World {
     }
 
     fn deploy(&mut self, new: Deployment) {
+        self.unhealed = 0;
         self.picture.deployments.insert(0, new);
         for task in &mut self.picture.tasks {
             task.deployment = task.deployment.map(|n| n + 1);
@@ -172,7 +180,9 @@ impl World {
     fn failed(&mut self, deployment: Option<usize>) {
         if let Some(deployment) = deployment {
             self.picture.deployments[deployment].failures += 1;
+            self.picture.deployments[deployment].setbacks += 1;
             self.picture.deployments[deployment].failed_at = Some(self.now);
+            self.unhealed += u32::from(deployment == 0);
         }
     }
 
@@ -185,6 +195,9 @@ impl World {
                 Phase::Running { since, health: Health::Unknown } => Phase::Running { since, health: Health::Healthy },
                 other => other,
             };
+            if matches!(task.phase, Phase::Running { health: Health::Healthy, .. }) {
+                task.healthy_at.get_or_insert(now);
+            }
         }
         self.picture.tasks.retain(|task| task.phase != Phase::Stopping { lost: false });
     }
@@ -224,9 +237,48 @@ impl World {
         u32::try_from(self.picture.tasks.iter().filter(known).count()).expect("few")
     }
 
+    /// What failed is held against the deployment until one of its tasks becomes healthy, not because one still is.
+    fn check_failures(&mut self, decision: &Decision) {
+        let desired = self.desired();
+        let primary = self.picture.deployments[0];
+        let opens = |breaker: Breaker| self.unhealed >= breaker.threshold.of(desired);
+        if self.picture.breaker.is_some_and(opens) && primary.rollout == Rollout::InProgress {
+            assert!(matches!(decision.verdict, Some(Verdict::Failed { .. })), "{} failed: {decision:?}", self.unhealed);
+        }
+        if let Some(failed_at) = primary.failed_at.filter(|_| self.unhealed > 0 && decision.launch.count() > 0) {
+            let pause = delay(self.unhealed, desired);
+            assert!(self.now >= failed_at.after(pause), "{} failed: {decision:?}", self.unhealed);
+        }
+    }
+
+    /// A deployment that failed says so whenever something waits for it.
+    fn check_failed(&self, decision: &Decision) {
+        if self.picture.deployments[0].rollout != Rollout::Failed {
+            assert!(!decision.halted, "{decision:?}");
+            return;
+        }
+        let stops = |task: &Task| decision.stops.iter().any(|stop| stop.task == task.id);
+        let stays = |task: &&Task| task.is_wanted() && !stops(task);
+        let (tasks, now) = (&self.picture.tasks, self.now);
+        let waits = tasks.iter().filter(stays).any(|task| task.draining || task.is_ill(&self.picture, now));
+        // What is on its way out holds its host's place, and is waited for first.
+        let daemon = matches!(self.picture.scheduling, Scheduling::Daemon { .. });
+        let leaves = |task: &&Task| daemon && (stops(task) || matches!(task.phase, Phase::Stopping { lost: false }));
+        let there = tasks.iter().filter(|task| stays(task) || leaves(task)).count();
+        let missing = there < self.desired() as usize;
+        assert!(decision.halted || !(waits || missing), "{decision:?} {:?}", self.picture);
+    }
+
     /// Decides, checks that the decision keeps the bounds, and carries it out.
     fn step(&mut self) -> Decision {
+        let healthy = |task: &&Task| task.deployment == Some(0) && task.is_healthy(&self.picture, self.now);
+        let healthy: Vec<TaskId> = self.picture.tasks.iter().filter(healthy).map(|task| task.id).collect();
+        if healthy.into_iter().filter(|id| self.healed.insert(*id)).count() > 0 {
+            self.unhealed = 0;
+        }
         let decision = decide(&self.picture, self.now);
+        self.check_failures(&decision);
+        self.check_failed(&decision);
         assert_eq!(decision, decide(&self.picture, self.now), "the same picture, the same answer");
         let (healthy, active, desired) = (self.healthy(), self.active(), self.desired());
         let mut empties = 0;
@@ -274,6 +326,9 @@ impl World {
 
     fn settle(&mut self, decision: &Decision) {
         if decision.recovered {
+            self.picture.deployments[0].setbacks = 0;
+        }
+        if decision.forgiven {
             self.picture.deployments[0].failures = 0;
         }
         match decision.verdict {
@@ -331,6 +386,7 @@ impl World {
             draining: false,
             lost: false,
             protected_until: None,
+            healthy_at: None,
             created_at: self.now,
         });
     }
@@ -498,6 +554,93 @@ fn a_breaker_opens_and_brings_the_last_revision_back_once() {
     world.step();
     world.calm();
     assert_eq!(world.completed, 2, "the first one and the rollback");
+}
+
+/// A world whose one good host keeps a task healthy while all others fail as soon as they are started.
+fn with_one_good_host(breaker: Option<Breaker>) -> World {
+    let mut world = World::new(Some(10), false, breaker);
+    world.step();
+    world.progress();
+    world.picture.tasks.truncate(1);
+    world.now = world.now.after(HEALTHY_AFTER);
+    world.step();
+    world
+}
+
+fn fail_the_young(world: &mut World) {
+    while let Some(nth) = world.picture.tasks.iter().position(|task| task.phase == Phase::Pending) {
+        world.happens(&Event::Fail(nth));
+    }
+}
+
+#[test]
+fn what_fails_beside_a_healthy_task_opens_the_breaker() {
+    for reset_on_healthy in [true, false] {
+        let breaker = Breaker { rollback: false, threshold: Threshold::Default, reset_on_healthy };
+        let mut world = with_one_good_host(Some(breaker));
+        fail_the_young(&mut world);
+        assert_eq!(world.step().verdict, Some(Verdict::Failed { roll_back: false }));
+    }
+}
+
+#[test]
+fn what_fails_beside_a_healthy_task_is_started_ever_more_slowly() {
+    let mut world = with_one_good_host(None);
+    let mut longest = Duration::ZERO;
+    for _ in 0..10 {
+        fail_the_young(&mut world);
+        let decision = world.step();
+        if decision.launch.count() == 0 {
+            let until = decision.wake_at.expect("it goes on");
+            longest = longest.max(until.since(world.now));
+            world.now = until;
+            assert_eq!(world.step().launch, Launch::Anywhere(9));
+        }
+    }
+    assert!(longest >= Duration::from_secs(64), "{longest:?}");
+    // One that becomes healthy ends it.
+    world.progress();
+    world.now = world.now.after(HEALTHY_AFTER);
+    let decision = world.step();
+    assert!(decision.recovered && decision.forgiven, "{decision:?}");
+}
+
+#[test]
+fn a_breaker_that_never_forgets_slows_nothing_down_that_runs() {
+    let breaker = Breaker { rollback: false, threshold: Threshold::Default, reset_on_healthy: false };
+    let mut world = World::new(Some(2), false, Some(breaker));
+    world.calm();
+    // Over the months.
+    for _ in 0..20 {
+        world.picture.tasks.pop();
+        world.failed(Some(0));
+        world.now = world.now.after(Duration::from_millis(10));
+        assert_eq!(
+            world.step().launch,
+            Launch::Anywhere(1),
+            "after {} failures",
+            world.picture.deployments[0].failures
+        );
+        world.progress();
+        world.now = world.now.after(HEALTHY_AFTER);
+        world.step();
+    }
+    assert_eq!(world.picture.deployments[0].failures, 20);
+}
+
+#[test]
+fn a_clock_that_is_set_back_holds_nothing_up() {
+    let mut world = World::new(Some(2), false, None);
+    world.step();
+    world.progress();
+    (0..4).for_each(|_| world.failed(Some(0)));
+    world.unhealed = 0;
+    world.picture.tasks.pop();
+    world.now = Timestamp::from_millis(1_000);
+    assert_eq!(world.step().launch, Launch::Anywhere(1));
+    world.progress();
+    world.now = world.now.after(HEALTHY_AFTER);
+    assert_eq!(world.step().verdict, Some(Verdict::Completed));
 }
 
 #[test]

@@ -89,6 +89,9 @@ pub trait Fleet: Send + Sync + 'static {
     /// The generation of the task network that every host that counts has in force, or a later one.
     fn network_settled(&self) -> Generation;
 
+    /// An agent with a session said something, whatever it was.
+    fn heard(&self, instance: InstanceId);
+
     /// Takes what an agent says of its host's health.
     fn health(&self, instance: InstanceId, session: SessionId, health: InstanceHealth);
     /// The sessions of ExecuteCommand.
@@ -185,6 +188,10 @@ impl Fleet for Core {
 
     fn network_settled(&self) -> Generation {
         Self::network_settled(self)
+    }
+
+    fn heard(&self, instance: InstanceId) {
+        self.agent_heard(instance);
     }
 
     fn health(&self, instance: InstanceId, session: SessionId, health: InstanceHealth) {

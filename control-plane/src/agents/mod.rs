@@ -5,7 +5,7 @@
 //! core's, which it reaches through [`Fleet`]. Generated protocol types end here. `start` calls [`serve`] once.
 //!
 //! ```text
-//! listener (TLS) -> service (join, renew, the Hello) -> stream (one task a session) -> delta (what to send next)
+//! listener (TLS) -> service (join, renew) -> front (the Hello) -> stream (one task a session) -> delta (what to send next)
 //!                                                        |-> network (what to tell of the task network)
 //!                                                        \-> presence, sessions (whose lease runs, who is newest)
 //!                           |-> exec (commands in containers, to the clients that wait for them)
@@ -16,6 +16,7 @@
 mod delta;
 mod exec;
 mod fleet;
+mod front;
 mod listener;
 mod logs;
 mod members;
@@ -29,6 +30,7 @@ mod stream;
 mod tickets;
 
 pub use fleet::Fleet;
+pub use front::{AgentMessages, ControlMessages, SessionFront};
 
 use crate::pki::{Authority, PkiError, ServerCertificate, server_tls};
 use http_body_util::{BodyExt as _, Limited};

@@ -42,6 +42,8 @@ pub(crate) enum Op {
     ClockMovedAway(i64, Cut),
     Exit(usize, usize, i32),
     RemoveBehind(usize, usize),
+    RenameBehind(usize, usize),
+    DiskShort(bool),
     RestartBehind(usize, usize),
     Health(usize, usize, HealthStatus),
     EndSandbox(usize),
@@ -72,6 +74,8 @@ struct Box_ {
     lost: bool,
     /// The engine lists it and does not know it when it is inspected: it is still being made.
     half_made: bool,
+    /// Somebody gave it another name.
+    renamed: bool,
 }
 
 /// What the control plane thinks of a task.
@@ -107,6 +111,7 @@ pub(crate) struct World {
     up: bool,
     /// Whether this process is still to remove what belongs to no task.
     leftovers: bool,
+    disk_short: bool,
     // The host.
     boxes: BTreeMap<Key, Box_>,
     volumes: BTreeSet<TaskId>,
@@ -161,6 +166,7 @@ impl World {
             answering: true,
             up: true,
             leftovers: false,
+            disk_short: false,
             boxes: BTreeMap::new(),
             volumes: BTreeSet::new(),
             cgroups: BTreeSet::new(),
@@ -285,6 +291,13 @@ impl World {
                     self.hint(t, c);
                 }
             }
+            Op::DiskShort(short) => self.disk_short = short,
+            // The event of it was lost.
+            Op::RenameBehind(t, c) => {
+                if let Some(b) = self.boxes.get_mut(&(self.specs[t].id, c)) {
+                    b.renamed = true;
+                }
+            }
             Op::RestartBehind(t, c) => {
                 if let Some(b) = self.boxes.get_mut(&(self.specs[t].id, c))
                     && b.state == RunState::Ended
@@ -379,7 +392,7 @@ impl World {
         let engine =
             if self.answering { EngineView::Answering } else { EngineView::Silent { why: "it does not answer" } };
         let (claims, room, policy) = (&self.claims, &self.room, &self.policy);
-        View { now: self.now, engine, claims, room, policy, disk_short: false, contact: self.contact }
+        View { now: self.now, engine, claims, room, policy, disk_short: self.disk_short, contact: self.contact }
     }
 
     fn pass(&mut self, id: TaskId) {
@@ -462,6 +475,10 @@ impl World {
     }
 
     /// Nothing fails: everything is carried out until nothing is asked for. Hardly any time passes.
+    pub(crate) fn is_renamed(&self, t: usize, c: usize) -> bool {
+        self.boxes.get(&(self.specs[t].id, c)).is_some_and(|b| b.renamed)
+    }
+
     pub(crate) fn settle(&mut self) {
         loop {
             self.list();

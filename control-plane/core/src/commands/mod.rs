@@ -5,6 +5,7 @@ mod attributes;
 mod capacity;
 mod cluster;
 mod definition;
+mod deployment;
 mod disk;
 mod firing;
 mod group;
@@ -34,6 +35,7 @@ pub(crate) use capacity::{
 };
 pub(crate) use cluster::{ClusterUpdate, CreateCluster, DeleteCluster, UpdateCluster};
 pub(crate) use definition::{DeleteDefinitions, DeregisterDefinition, RegisterDefinition};
+pub(crate) use deployment::{StopServiceDeployment, StopType, figures, no_deployment, status_of};
 pub(crate) use disk::TakeDiskStatus;
 pub(crate) use firing::{DecideFiring, Decided, DropFiring, FailFiring, FireRule, Fired, StartFiring, Tried};
 pub(crate) use group::{
@@ -58,7 +60,7 @@ pub(crate) use secret::{
 };
 pub(crate) use service::{
     CreateService, DeleteService, NewDeployment, ServiceEdit, StepError, StepService, Stepped, TaskIds, UpdateService,
-    task_tags,
+    is_news, not_found as service_not_found, task_tags,
 };
 pub(crate) use session::{Connect, Disconnect, ExpireSessions};
 pub(crate) use setting::{DeleteSetting, PutSetting};

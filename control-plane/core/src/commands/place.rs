@@ -15,6 +15,7 @@ use crate::state::{CAPABILITY, HostState, State};
 use longshore_ecs_api::enums::LaunchType;
 use longshore_ecs_api::types::TaskOverride;
 use longshore_ecs_api::{ApiError, ErrorCode};
+use longshore_model::planted::{Bug, is_planted};
 use longshore_model::{
     AwsvpcSpec, Bandwidth, ClusterKey, DesiredStatus, Fence, GroupId, InstanceId, NetworkHealth, SubnetId, TaskId,
     TaskStatus, Timestamp,
@@ -287,14 +288,17 @@ impl Command for PlaceTasks {
 /// # Errors
 /// [`PlaceError::Outdated`] when a host does not take its task, or the plan would be another one by now.
 pub(crate) fn settle(tx: &mut Tx<'_>, launch: &Launch, plan: &Plan) -> Result<Vec<Arc<Task>>, PlaceError> {
-    if !is_current(tx.state(), launch, plan) {
+    if !is_current(tx.state(), launch, plan) && !is_planted(Bug::StalePlacement) {
         return Err(PlaceError::Outdated);
     }
     let mut tasks = Vec::new();
     for ((instance, _), new) in plan.places.iter().zip(&launch.ids) {
         // The state has the tasks before this one, so tasks of one launch count for each other.
         let host = tx.state().host(*instance).ok_or(PlaceError::Outdated)?;
-        let placed = check_on(&host.view, &launch.request).map_err(|_| PlaceError::Outdated)?;
+        let placed = match check_on(&host.view, &launch.request) {
+            Err(_) if is_planted(Bug::StalePlacement) => Placed { instance: *instance, gpu_ids: Vec::new() },
+            checked => checked.map_err(|_| PlaceError::Outdated)?,
+        };
         let provider = if launch.pools.is_empty() { None } else { capacity::pool_of(host).map(Arc::from) };
         let task = Arc::new(Task { capacity_provider: provider, ..task(launch, new, &placed, tx.now) });
         tx.change(Change::Task(Arc::clone(&task)));
@@ -386,6 +390,7 @@ fn task(launch: &Launch, new: &NewTask, placed: &Placed, now: Timestamp) -> Task
         pull_stopped_at: None,
         started_at: None,
         running_at: None,
+        healthy_at: None,
         stopping_at: None,
         execution_stopped_at: None,
         stopped_at: None,

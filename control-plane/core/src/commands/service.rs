@@ -3,20 +3,25 @@
 use crate::agent::Unavailable;
 use crate::change::Change;
 use crate::command::{Command, Tx};
-use crate::commands::place::{Launch, PlaceError, Plan, settle};
+use crate::commands::deployment::{Turn, begin, supersede, turn};
+use crate::commands::place::{Launch, PlaceError, Plan, plan, settle};
+use crate::ops::services::{configuration, over, rebalanced};
 use crate::records::{
-    DefinitionStatus, ImagePins, RolloutState, SchedulingStrategy, Service, ServiceDeployment, ServiceEvent,
-    ServiceKey, ServiceRevision, ServiceStatus, Stop, Tags, Task,
+    DefinitionKey, DefinitionStatus, ImagePins, RolloutState, SchedulingStrategy, Service, ServiceDeployment,
+    ServiceEvent, ServiceKey, ServiceRevision, ServiceStatus, Stop, Tags, Task,
 };
-use crate::services::words;
+use crate::services::lost::is_alone;
+use crate::services::{check, words};
 use crate::state::ServiceState;
 use longshore_ecs_api::enums::{AvailabilityZoneRebalancing, PropagateTags};
 use longshore_ecs_api::types::{
-    CapacityProviderStrategyItem, DeploymentConfiguration, PlacementConstraint, PlacementStrategy,
+    CapacityProviderStrategyItem, DeploymentConfiguration, NetworkConfiguration, PlacementConstraint, PlacementStrategy,
 };
 use longshore_ecs_api::{ApiError, ErrorCode};
-use longshore_model::{DesiredStatus, HealthStatus, StopCode, TaskId, Timestamp};
+use longshore_model::{DesiredStatus, StopCode, TaskId, Timestamp};
 use longshore_rollout::{Verdict, Why};
+use rand::Rng as _;
+use rand::distr::Alphanumeric;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,19 +31,29 @@ const MAX_EVENTS: usize = 100;
 /// How long an event that says nothing new is not said again (ECS).
 const REPEAT_AFTER: Duration = Duration::from_secs(6 * 3600);
 
+/// Characters of the id of a service deployment as a resource.
+const RESOURCE_ID: usize = 21;
+
 /// Ids of a deployment that will be made.
 #[derive(Debug, Clone)]
 pub(crate) struct NewDeployment {
     /// `ecs-svc/` and 19 digits.
     pub(crate) id: Arc<str>,
     pub(crate) revision_id: Arc<str>,
+    /// The last part of the ARN of the service deployment as a resource.
+    pub(crate) resource_id: Arc<str>,
 }
 
 impl NewDeployment {
     pub(crate) fn random() -> Self {
         // 19 digits, the first of them not 0.
         let digits = || rand::random_range(1_000_000_000_000_000_000_u64..10_000_000_000_000_000_000);
-        Self { id: format!("ecs-svc/{}", digits()).into(), revision_id: digits().to_string().into() }
+        let letters = rand::rng().sample_iter(Alphanumeric).take(RESOURCE_ID).map(char::from);
+        Self {
+            id: format!("ecs-svc/{}", digits()).into(),
+            revision_id: digits().to_string().into(),
+            resource_id: letters.collect::<String>().into(),
+        }
     }
 }
 
@@ -61,6 +76,7 @@ impl Command for CreateService {
         let cluster = tx.state().cluster(&service.key.cluster).filter(|cluster| cluster.record.is_active());
         cluster.ok_or_else(ApiError::cluster_not_found)?;
         let mut next_event = 0;
+        let mut earlier = Vec::new();
         if let Some(old) = tx.state().service(&service.key).map(Arc::clone) {
             match old.record.status {
                 ServiceStatus::Active if old.record.request_hash == service.request_hash => {
@@ -74,6 +90,7 @@ impl Command for CreateService {
                 }
                 ServiceStatus::Inactive { .. } => {
                     next_event = old.record.next_event;
+                    earlier.extend(old.deployments.iter().map(|record| record.number));
                     for event in &old.events {
                         tx.change(Change::ServiceEvent(Arc::clone(event)));
                         tx.change(Change::ForgetServiceEvent(service.key.clone(), event.number));
@@ -83,17 +100,22 @@ impl Command for CreateService {
         }
         usable(tx, &revision)?;
         let first = deployment(&new, revision, false, tx.now);
-        hold(tx, &first, true);
-        let service = Arc::new(Service { deployments: vec![first], created_at: tx.now, next_event, ..service });
+        hold(tx, &first.revision, true);
+        let before = Service { created_at: tx.now, next_event, ..service };
+        let service = Arc::new(Service { deployments: vec![first.clone()], ..before.clone() });
         tx.change(Change::Service(Arc::clone(&service)));
+        begin(tx, &before, &new, &first);
+        // Those of the service that had the name before.
+        earlier.into_iter().for_each(|n| tx.change(Change::ForgetServiceDeployment(service.key.clone(), n)));
         Ok(service)
     }
 }
 
-/// What is to be changed of a service; `None` leaves it.
+/// What is to be changed of a service; `None` leaves it as it is when its turn comes, not as whoever asks saw it.
 #[derive(Default)]
 pub(crate) struct ServiceEdit {
     pub(crate) desired: Option<u32>,
+    /// As it was given: what it leaves out stays.
     pub(crate) configuration: Option<DeploymentConfiguration>,
     pub(crate) grace_secs: Option<u32>,
     pub(crate) constraints: Option<Vec<PlacementConstraint>>,
@@ -104,7 +126,9 @@ pub(crate) struct ServiceEdit {
     pub(crate) execute_command: Option<bool>,
     pub(crate) zone_rebalancing: Option<AvailabilityZoneRebalancing>,
     /// What a new deployment would run; none is made when it is what runs already.
-    pub(crate) revision: Option<ServiceRevision>,
+    pub(crate) definition: Option<DefinitionKey>,
+    /// The same of its tasks' interfaces.
+    pub(crate) network: Option<NetworkConfiguration>,
     /// A new deployment in any case.
     pub(crate) force: bool,
 }
@@ -123,9 +147,12 @@ impl Command for UpdateService {
 
     fn apply(self, tx: &mut Tx<'_>) -> Result<Arc<Service>, ApiError> {
         let Self { key, edit, new } = self;
-        let mut service = (*active(tx, &key)?).clone();
+        let before = active(tx, &key)?;
+        let mut service = (*before).clone();
         service.desired = edit.desired.unwrap_or(service.desired);
-        service.configuration = edit.configuration.unwrap_or(service.configuration);
+        if let Some(given) = edit.configuration {
+            service.configuration = configuration(over(given, &service.configuration), service.scheduling)?;
+        }
         service.grace_secs = edit.grace_secs.unwrap_or(service.grace_secs);
         service.constraints = edit.constraints.unwrap_or(service.constraints);
         service.strategies = edit.strategies.unwrap_or(service.strategies);
@@ -133,15 +160,24 @@ impl Command for UpdateService {
         service.propagate_tags = edit.propagate_tags.or(service.propagate_tags);
         service.managed_tags = edit.managed_tags.unwrap_or(service.managed_tags);
         service.execute_command = edit.execute_command.unwrap_or(service.execute_command);
+        let says_rebalancing = edit.zone_rebalancing.is_some();
         service.zone_rebalancing = edit.zone_rebalancing.or(service.zone_rebalancing);
-        let current = service.deployments.first().map(|primary| primary.revision.clone());
-        let wanted = edit.revision.or_else(|| current.clone().filter(|_| edit.force));
-        if let Some(revision) = wanted
-            && (edit.force || current.is_none_or(|current| !same(&current, &revision)))
-        {
-            usable(tx, &revision)?;
-            let newest = deployment(&new, revision, false, tx.now);
-            hold(tx, &newest, true);
+        if says_rebalancing {
+            service = rebalanced(service)?;
+        }
+        let current = before.deployments.first().map(|primary| &primary.revision);
+        let current = current.ok_or_else(|| ApiError::server("The service has no deployment."))?;
+        let wanted = ServiceRevision {
+            definition: edit.definition.unwrap_or_else(|| current.definition.clone()),
+            network: edit.network.map(Box::new).or_else(|| current.network.clone()),
+            ..current.clone()
+        };
+        check(tx.state(), &service, &wanted)?;
+        if edit.force || !same(current, &wanted) {
+            usable(tx, &wanted)?;
+            let newest = deployment(&new, wanted, false, tx.now);
+            hold(tx, &newest.revision, true);
+            begin(tx, &service, &new, &newest);
             service.deployments.insert(0, newest);
         }
         let service = Arc::new(service);
@@ -172,6 +208,7 @@ impl Command for DeleteService {
         if scaled && !self.force {
             return Err(ApiError::invalid("The service cannot be stopped while it is scaled above 0."));
         }
+        supersede(tx, &record, words::DELETED);
         let service = Arc::new(Service { status: ServiceStatus::Draining, desired: 0, ..(*record).clone() });
         tx.change(Change::Service(Arc::clone(&service)));
         Ok(service)
@@ -184,14 +221,17 @@ pub(crate) struct StepService {
     /// The [`ServiceState::epoch`] that it was decided at.
     pub(crate) epoch: u64,
     pub(crate) stops: Vec<longshore_rollout::Stop>,
+    /// See [`Losses::silent_share_percent`](crate::Losses): it holds for stops of lost tasks when their turn comes.
+    pub(crate) silent_share_percent: u32,
     pub(crate) verdict: Option<Verdict>,
     pub(crate) recovered: bool,
+    pub(crate) forgiven: bool,
     /// Deployments without tasks, as indexes.
     pub(crate) gone: Vec<usize>,
     /// Whether the service is over.
     pub(crate) over: bool,
-    /// Tasks to start, and where.
-    pub(crate) launch: Option<(Arc<Launch>, Plan)>,
+    /// Tasks to start, and where; without a plan it is made when the step's turn comes, where nothing changes meanwhile.
+    pub(crate) launch: Option<(Arc<Launch>, Option<Plan>)>,
     /// What is to be said beside what follows from all this.
     pub(crate) says: Vec<String>,
     pub(crate) new: NewDeployment,
@@ -233,8 +273,12 @@ impl Command for StepService {
         let mut said = Vec::new();
         let mut done = Stepped::default();
         let primary = before.deployments.first().map(|primary| Arc::clone(&primary.id));
-        if let Some((launch, plan)) = self.launch {
-            let tasks = settle(tx, &launch, &plan).map_err(|error| match error {
+        if let Some((launch, planned)) = self.launch {
+            let planned = match planned {
+                Some(made_before) => Ok(made_before),
+                None => plan(tx.state(), &launch).map_err(PlaceError::from),
+            };
+            let tasks = planned.and_then(|plan| settle(tx, &launch, &plan)).map_err(|error| match error {
                 PlaceError::Outdated => StepError::Outdated,
                 PlaceError::Api(error) => StepError::Unavailable(Unavailable(error.to_string())),
             })?;
@@ -245,6 +289,10 @@ impl Command for StepService {
         for stop in &self.stops {
             let task = tx.state().task(stop.task).filter(|task| task.desired == DesiredStatus::Running);
             let Some(task) = task.map(Arc::clone) else { return Err(StepError::Outdated) };
+            // Others may have gone silent with its host since.
+            if stop.why == Why::Lost && !is_alone(tx.state(), task.instance, self.silent_share_percent) {
+                return Err(StepError::Outdated);
+            }
             if stop.why == Why::Ill {
                 count_failure(&mut service, task.started_by.as_deref(), tx.now);
             }
@@ -262,10 +310,9 @@ impl Command for StepService {
         said.extend(words::stopped(&self.key, &stopped));
         // After what moved, so that the next step does not take it for news.
         said.extend(self.says);
-        if self.recovered
-            && let Some(primary) = service.deployments.first_mut()
-        {
-            primary.failures = 0;
+        if let Some(primary) = service.deployments.first_mut() {
+            primary.setbacks = if self.recovered { 0 } else { primary.setbacks };
+            primary.failures = if self.forgiven { 0 } else { primary.failures };
         }
         for index in self.gone.iter().rev() {
             service.deployments.remove(*index);
@@ -280,59 +327,106 @@ impl Command for StepService {
                     said.push(words::deployment_completed(&self.key, &primary.id));
                     service.completed = Some(primary.revision.clone());
                 }
+                turn(tx, &before, Turn::Completed);
             }
-            Some(Verdict::Failed { roll_back }) => fail(&mut service, roll_back, &self.new, tx.now),
+            Some(Verdict::Failed { roll_back }) => {
+                said.extend(primary.as_deref().map(|id| words::deployment_failed(&self.key, id)));
+                let rollback = fail(&mut service, roll_back, &self.new, tx.now);
+                said.extend(rollback.iter().map(|(to, _)| words::rolling_back(&self.key, to)));
+                turn(tx, &before, Turn::Failed { rollback });
+            }
         }
         if self.over {
             service.status = ServiceStatus::Inactive { since: tx.now };
             service.deployments.clear();
             service.completed = None;
         }
-        // Images of a deployment are those of its first task for as long as it lasts.
-        let ids = |service: &Service| service.deployments.iter().map(|d| Arc::clone(&d.id)).collect::<Vec<_>>();
-        let (had, has) = (ids(&before), ids(&service));
-        for new in service.deployments.iter().filter(|deployment| !had.contains(&deployment.id)) {
-            hold(tx, new, true);
-        }
-        for gone in before.deployments.iter().filter(|deployment| !has.contains(&deployment.id)) {
-            hold(tx, gone, false);
-        }
-        let latest = tx.state().service(&self.key).map(Arc::clone).ok_or(StepError::Outdated)?;
-        let events = new_events(&latest, &mut service, said, self.event_ids, tx.now);
-        if service != *before {
-            tx.change(Change::Service(Arc::new(service)));
-        }
-        let over = (latest.events.len() + events.len()).saturating_sub(MAX_EVENTS);
-        for old in latest.events.iter().take(over) {
-            tx.change(Change::ForgetServiceEvent(self.key.clone(), old.number));
-        }
-        events.into_iter().for_each(|event| tx.change(Change::ServiceEvent(Arc::new(event))));
+        conclude(tx, &before, service, said, self.event_ids);
         Ok(done)
     }
 }
 
-/// Keeps what a deployment's tags stand for, or lets it go with the last of its tasks.
-fn hold(tx: &mut Tx<'_>, deployment: &ServiceDeployment, held: bool) {
-    let key = deployment.pins();
+/// Keeps a service as it is after `before`, and what there is to say.
+pub(super) fn conclude(
+    tx: &mut Tx<'_>,
+    before: &Service,
+    mut service: Service,
+    said: Vec<String>,
+    ids: Vec<uuid::Uuid>,
+) {
+    // Images of a revision are those of its first task for as long as it runs or may be brought back.
+    let is_of = |service: &Service, id: &str| service.revisions().any(|revision| *revision.id == *id);
+    for new in service.revisions().filter(|revision| !is_of(before, &revision.id)) {
+        hold(tx, new, true);
+    }
+    for gone in before.revisions().filter(|revision| !is_of(&service, &revision.id)) {
+        hold(tx, gone, false);
+    }
+    let Some(latest) = tx.state().service(&before.key).map(Arc::clone) else { return };
+    let events = new_events(&latest, &mut service, said, ids, tx.now);
+    if service != *before {
+        tx.change(Change::Service(Arc::new(service)));
+    }
+    let over = (latest.events.len() + events.len()).saturating_sub(MAX_EVENTS);
+    for old in latest.events.iter().take(over) {
+        tx.change(Change::ForgetServiceEvent(before.key.clone(), old.number));
+    }
+    events.into_iter().for_each(|event| tx.change(Change::ServiceEvent(Arc::new(event))));
+}
+
+/// Keeps what a revision's tags stand for, or lets it go with the last of its tasks.
+fn hold(tx: &mut Tx<'_>, revision: &ServiceRevision, held: bool) {
+    let key = revision.pins();
     let known = tx.state().pins(&key).map(|pins| (**pins).clone());
     let pins = known.unwrap_or_else(|| ImagePins { key, digests: BTreeMap::new(), held });
     tx.change(Change::Pins(Arc::new(ImagePins { held, ..pins })));
 }
 
 /// The breaker opened: the deployment starts nothing any more, and what ran before comes back if that is wanted.
-fn fail(service: &mut Service, roll_back: bool, new: &NewDeployment, now: Timestamp) {
+/// Gives the deployment that brings it back, and what.
+fn fail(
+    service: &mut Service,
+    roll_back: bool,
+    new: &NewDeployment,
+    now: Timestamp,
+) -> Option<(Arc<str>, ServiceRevision)> {
     if let Some(primary) = service.deployments.first_mut() {
         primary.state = RolloutState::Failed;
         primary.reason = words::breaker(roll_back);
         primary.updated_at = now;
     }
-    if let Some(revision) = service.completed.clone().filter(|_| roll_back) {
-        service.deployments.insert(0, deployment(new, revision, true, now));
-    }
+    let revision = service.completed.clone().filter(|_| roll_back)?;
+    Some((take_back(service, &revision, new, now), revision))
 }
 
-/// The events to add, without those that say nothing new: what was said since something last moved, and within six
-/// hours, is not said again.
+/// Makes a deployment of `revision` PRIMARY: the one that still has its tasks, so that they stay, or a new one. Gives
+/// its id.
+pub(super) fn take_back(
+    service: &mut Service,
+    revision: &ServiceRevision,
+    new: &NewDeployment,
+    now: Timestamp,
+) -> Arc<str> {
+    let old = service.deployments.iter().position(|deployment| deployment.revision.id == revision.id);
+    let back = match old.map(|at| service.deployments.remove(at)) {
+        Some(old) => ServiceDeployment {
+            state: RolloutState::InProgress,
+            reason: words::in_progress(&old.id),
+            updated_at: now,
+            failures: 0,
+            setbacks: 0,
+            failed_at: None,
+            is_rollback: true,
+            ..old
+        },
+        None => deployment(new, revision.clone(), true, now),
+    };
+    let id = Arc::clone(&back.id);
+    service.deployments.insert(0, back);
+    id
+}
+
+/// The events to add, without those that say nothing new.
 fn new_events(
     state: &ServiceState,
     service: &mut Service,
@@ -342,24 +436,24 @@ fn new_events(
 ) -> Vec<ServiceEvent> {
     let mut events: Vec<ServiceEvent> = Vec::new();
     for (message, id) in said.into_iter().zip(ids) {
-        let earlier = state.events.iter().map(|event| &**event).chain(&events).rev();
-        let since =
-            earlier.take_while(|event| event.at.after(REPEAT_AFTER) > now && !words::is_progress(&event.message));
-        let same_progress = words::is_progress(&message)
-            && state
-                .events
-                .iter()
-                .map(|event| &**event)
-                .chain(&events)
-                .next_back()
-                .is_some_and(|e| e.message == message);
-        if same_progress || since.into_iter().any(|event| event.message == message) {
+        if !is_news(state.events.iter().map(|event| &**event).chain(&events).rev(), &message, now) {
             continue;
         }
         events.push(ServiceEvent { service: service.key.clone(), number: service.next_event, id, at: now, message });
         service.next_event += 1;
     }
     events
+}
+
+/// Whether an event would say something new after others, of which the latest comes first: something that moved is not
+/// said again before something else moved, and anything else not before that or six hours.
+pub(crate) fn is_news<'a>(mut latest: impl Iterator<Item = &'a ServiceEvent>, message: &str, now: Timestamp) -> bool {
+    let moved = |event: &&ServiceEvent| words::is_progress(&event.message);
+    if words::is_progress(message) {
+        return latest.find(moved).is_none_or(|event| event.message != message);
+    }
+    let since = latest.take_while(|event| event.at.after(REPEAT_AFTER) > now && !moved(event));
+    since.into_iter().all(|event| event.message != message)
 }
 
 /// A task that its service stops.
@@ -407,13 +501,14 @@ fn asked(task: &Task) -> bool {
 fn was_healthy(task: &Task, healthy_after: Duration) -> bool {
     let ended = task.execution_stopped_at.or(task.stopped_at);
     let long = task.started_at.zip(ended).is_some_and(|(from, to)| to.since(from) >= healthy_after);
-    long || task.reported.iter().any(|container| container.health == HealthStatus::Healthy)
+    long || task.healthy_at.is_some()
 }
 
 fn count_failure(service: &mut Service, deployment: Option<&str>, now: Timestamp) {
     if let Some(found) = service.deployments.iter_mut().find(|found| Some(&*found.id) == deployment) {
         found.failed_tasks = found.failed_tasks.saturating_add(1);
         found.failures = found.failures.saturating_add(1);
+        found.setbacks = found.setbacks.saturating_add(1);
         found.failed_at = Some(now);
         found.updated_at = now;
     }
@@ -433,6 +528,7 @@ fn deployment(new: &NewDeployment, revision: ServiceRevision, is_rollback: bool,
         updated_at: now,
         failed_tasks: 0,
         failures: 0,
+        setbacks: 0,
         failed_at: None,
         is_rollback,
     }

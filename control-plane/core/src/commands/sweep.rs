@@ -59,7 +59,9 @@ fn forget(state: &State, due: Due) -> Vec<Change> {
         let found = state.service(key).filter(|_| state.is_grave(*at, &Grave::Service(key.clone())));
         let events = found.iter().flat_map(|service| &service.events);
         let events = events.map(|event| Change::ForgetServiceEvent(key.clone(), event.number));
-        return events.chain(found.map(|_| Change::ForgetService(key.clone()))).collect();
+        let deployments = found.iter().flat_map(|service| &service.deployments);
+        let deployments = deployments.map(|record| Change::ForgetServiceDeployment(key.clone(), record.number));
+        return events.chain(deployments).chain(found.map(|_| Change::ForgetService(key.clone()))).collect();
     }
     forget_one(state, due).into_iter().collect()
 }

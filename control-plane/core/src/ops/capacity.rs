@@ -374,6 +374,7 @@ pub(crate) fn named_by(resource: &Resource) -> Option<String> {
         | Resource::ContainerInstance(..)
         | Resource::Container(..)
         | Resource::TaskDefinition(..)
-        | Resource::Service(..) => None,
+        | Resource::Service(..)
+        | Resource::OfService(..) => None,
     }
 }

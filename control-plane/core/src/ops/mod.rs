@@ -9,6 +9,7 @@ mod capacity;
 pub(crate) mod check;
 mod clusters;
 mod definitions;
+mod deployments;
 mod events;
 pub(crate) mod exec;
 mod instances;
@@ -18,7 +19,7 @@ mod overrides;
 pub(crate) mod run;
 mod scheduler;
 mod secrets;
-mod services;
+pub(crate) mod services;
 mod settings;
 mod tags;
 mod tasks;
@@ -162,6 +163,11 @@ pub(crate) async fn call(core: &Core, caller: &Caller, op: Operation, body: &[u8
         Operation::DescribeServices => read(ctx, body, services::describe),
         Operation::ListServices => read(ctx, body, services::list),
 
+        Operation::ListServiceDeployments => read(ctx, body, deployments::list),
+        Operation::DescribeServiceDeployments => read(ctx, body, deployments::describe),
+        Operation::DescribeServiceRevisions => read(ctx, body, deployments::describe_revisions),
+        Operation::StopServiceDeployment => write(ctx, body, deployments::stop).await,
+
         Operation::AssociateGatewayWithCluster
         | Operation::ContinueServiceDeployment
         | Operation::CreateDaemon
@@ -181,8 +187,6 @@ pub(crate) async fn call(core: &Core, caller: &Caller, op: Operation, body: &[u8
         | Operation::DescribeGateway
         | Operation::DescribeGatewayResources
         | Operation::DescribeGatewayRoute
-        | Operation::DescribeServiceDeployments
-        | Operation::DescribeServiceRevisions
         | Operation::DescribeTaskSets
         | Operation::DisassociateGatewayFromCluster
         | Operation::DiscoverPollEndpoint
@@ -193,11 +197,9 @@ pub(crate) async fn call(core: &Core, caller: &Caller, op: Operation, body: &[u8
         | Operation::ListGatewayClusterAssociations
         | Operation::ListGatewayRoutes
         | Operation::ListGateways
-        | Operation::ListServiceDeployments
         | Operation::ListServicesByNamespace
         | Operation::RegisterContainerInstance
         | Operation::RegisterDaemonTaskDefinition
-        | Operation::StopServiceDeployment
         | Operation::SubmitAttachmentStateChanges
         | Operation::SubmitContainerStateChange
         | Operation::SubmitTaskStateChange

@@ -52,6 +52,7 @@ impl Ctx<'_> {
                     | Resource::Container(..)
                     | Resource::TaskDefinition(..)
                     | Resource::Service(..)
+                    | Resource::OfService(..)
                     | Resource::Other(_),
                 )
                 | None => return Err(ApiError::cluster_not_found()),
@@ -87,6 +88,7 @@ impl Ctx<'_> {
                     | Resource::Container(..)
                     | Resource::TaskDefinition(..)
                     | Resource::Service(..)
+                    | Resource::OfService(..)
                     | Resource::Other(_),
                 )
                 | None => None,
@@ -109,6 +111,7 @@ impl Ctx<'_> {
                     | Resource::Container(..)
                     | Resource::TaskDefinition(..)
                     | Resource::Service(..)
+                    | Resource::OfService(..)
                     | Resource::Other(_),
                 )
                 | None => None,
@@ -136,6 +139,7 @@ impl Ctx<'_> {
                     | Resource::ContainerInstance(..)
                     | Resource::Container(..)
                     | Resource::Service(..)
+                    | Resource::OfService(..)
                     | Resource::Other(_),
                 ) => Err(invalid()),
             };

@@ -11,7 +11,7 @@ use crate::show;
 use aws_lc_rs::digest::{SHA256, digest};
 use longshore_ecs_api::enums::{
     AvailabilityZoneRebalancing, DeploymentControllerType, DeploymentStrategy, LaunchType, PropagateTags,
-    SchedulingStrategy as ApiScheduling, ServiceField,
+    SchedulingStrategy as ApiScheduling, ServiceField, ThresholdType,
 };
 use longshore_ecs_api::requests::{
     CreateServiceRequest, DeleteServiceRequest, DescribeServicesRequest, ListServicesRequest, UpdateServiceRequest,
@@ -19,7 +19,7 @@ use longshore_ecs_api::requests::{
 use longshore_ecs_api::responses::{
     CreateServiceResponse, DeleteServiceResponse, DescribeServicesResponse, ListServicesResponse, UpdateServiceResponse,
 };
-use longshore_ecs_api::types::{DeploymentConfiguration, Failure, NetworkConfiguration};
+use longshore_ecs_api::types::{DeploymentConfiguration, Failure, NetworkConfiguration, ThresholdConfiguration};
 use longshore_ecs_api::{ApiError, ErrorCode, Operation};
 use longshore_model::arn::Resource;
 use longshore_model::{Arn, ClusterKey, ClusterName, Timestamp};
@@ -55,7 +55,10 @@ pub(crate) async fn create(ctx: Ctx<'_>, request: CreateServiceRequest) -> Resul
             return Err(no_daemon("placement strategies", "placement strategies"));
         }
         (SchedulingStrategy::Daemon, None) => 0,
-        (SchedulingStrategy::Replica, given) => desired_count(given.unwrap_or(0))?,
+        (SchedulingStrategy::Replica, Some(given)) => desired_count(given)?,
+        (SchedulingStrategy::Replica, None) => {
+            return Err(ApiError::invalid("desiredCount is required with the scheduling strategy REPLICA."));
+        }
     };
     let definition = usable_definition(&ctx, request.task_definition.as_deref())?;
     let given = request.capacity_provider_strategy;
@@ -140,15 +143,15 @@ pub(crate) async fn update(ctx: Ctx<'_>, request: UpdateServiceRequest) -> Resul
         ),
     };
     run::check_launch_type(&primary.launch_type, &definition)?;
-    let network = request.network_configuration.or_else(|| primary.network.as_deref().cloned());
+    let network = request.network_configuration.clone().or_else(|| primary.network.as_deref().cloned());
     let wanted = revision(&definition, primary.launch_type.clone(), network);
-    let configuration = match request.deployment_configuration {
-        Some(given) => Some(configuration(over(given, &current.configuration), scheduling)?),
-        None => None,
+    let settings = match request.deployment_configuration.clone() {
+        Some(given) => configuration(over(given, &current.configuration), scheduling)?,
+        None => current.configuration.clone(),
     };
     let edit = ServiceEdit {
         desired: request.desired_count.map(desired_count).transpose()?,
-        configuration,
+        configuration: request.deployment_configuration,
         grace_secs: grace(request.health_check_grace_period_seconds)?,
         constraints: request.placement_constraints,
         strategies: request.placement_strategy,
@@ -157,18 +160,20 @@ pub(crate) async fn update(ctx: Ctx<'_>, request: UpdateServiceRequest) -> Resul
         managed_tags: request.enable_ecs_managed_tags,
         execute_command: request.enable_execute_command,
         zone_rebalancing: request.availability_zone_rebalancing,
-        revision: Some(wanted.clone()),
+        definition: named.map(|_| definition.key.clone()),
+        network: request.network_configuration,
         force: request.force_new_deployment.unwrap_or(false),
     };
     let as_it_will_be = Service {
         constraints: edit.constraints.clone().unwrap_or_else(|| current.constraints.clone()),
         strategies: edit.strategies.clone().unwrap_or_else(|| current.strategies.clone()),
-        configuration: edit.configuration.clone().unwrap_or_else(|| current.configuration.clone()),
+        configuration: settings,
         zone_rebalancing: edit.zone_rebalancing.clone(),
         ..(*current).clone()
     };
     // What is not said stays, whether or not it still can be done.
     let as_it_will_be = if edit.zone_rebalancing.is_some() { rebalanced(as_it_will_be)? } else { as_it_will_be };
+    // Told before it costs a turn; what counts is what holds at its turn.
     services::check(&ctx.state, &as_it_will_be, &wanted)?;
     ctx.submit(UpdateService { key: key.clone(), edit, new: NewDeployment::random() }).await?;
     Ok(UpdateServiceResponse { service: shown(&ctx, &key) })
@@ -261,6 +266,7 @@ impl Ctx<'_> {
                     | Resource::ContainerInstance(..)
                     | Resource::Container(..)
                     | Resource::TaskDefinition(..)
+                    | Resource::OfService(..)
                     | Resource::Other(_),
                 )
                 | None => return Ok(None),
@@ -337,7 +343,7 @@ fn at_most_one(tags: Tags) -> Result<Tags, ApiError> {
 ///
 /// # Errors
 /// When it says ENABLED and cannot be.
-fn rebalanced(mut service: Service) -> Result<Service, ApiError> {
+pub(crate) fn rebalanced(mut service: Service) -> Result<Service, ApiError> {
     let over_zones = service.strategies.first().is_none_or(|first| {
         let spread = first.r#type.as_ref().is_some_and(|kind| kind.as_str() == "spread");
         spread && first.field.as_deref() == Some("attribute:ecs.availability-zone")
@@ -396,7 +402,7 @@ fn revision(
 }
 
 /// What is given goes over what there is.
-fn over(given: DeploymentConfiguration, current: &DeploymentConfiguration) -> DeploymentConfiguration {
+pub(crate) fn over(given: DeploymentConfiguration, current: &DeploymentConfiguration) -> DeploymentConfiguration {
     DeploymentConfiguration {
         deployment_circuit_breaker: given
             .deployment_circuit_breaker
@@ -408,7 +414,10 @@ fn over(given: DeploymentConfiguration, current: &DeploymentConfiguration) -> De
 }
 
 /// A deployment configuration with ECS's defaults.
-fn configuration(
+///
+/// # Errors
+/// `InvalidParameterException` and `UnsupportedFeatureException`, with the field.
+pub(crate) fn configuration(
     given: DeploymentConfiguration,
     scheduling: SchedulingStrategy,
 ) -> Result<DeploymentConfiguration, ApiError> {
@@ -456,11 +465,14 @@ fn configuration(
     if maximum < minimum {
         return Err(ApiError::invalid("maximumPercent must not be less than minimumHealthyPercent."));
     }
-    if let Some(breaker) = &given.deployment_circuit_breaker
-        && let Some(threshold) = &breaker.threshold_configuration
-        && threshold.value.is_none_or(|value| value < 1)
-    {
-        return Err(ApiError::invalid("deploymentCircuitBreaker.thresholdConfiguration.value must be at least 1."));
+    if scheduling == SchedulingStrategy::Replica && maximum < 100 {
+        return Err(ApiError::invalid(
+            "maximumPercent must be at least 100: with less the service could never have its desired count.",
+        ));
+    }
+    let breaker = given.deployment_circuit_breaker.as_ref();
+    if let Some(threshold) = breaker.and_then(|breaker| breaker.threshold_configuration.as_ref()) {
+        threshold_is_one(threshold)?;
     }
     Ok(DeploymentConfiguration {
         strategy: Some(DeploymentStrategy::Rolling),
@@ -468,6 +480,25 @@ fn configuration(
         maximum_percent: Some(maximum),
         ..given
     })
+}
+
+/// Refuses a threshold for which the default would have to be taken without a word.
+fn threshold_is_one(threshold: &ThresholdConfiguration) -> Result<(), ApiError> {
+    let invalid =
+        |what: String| Err(ApiError::invalid(format!("deploymentCircuitBreaker.thresholdConfiguration.{what}")));
+    if threshold.value.is_none_or(|value| value < 1) {
+        return invalid("value must be at least 1.".to_owned());
+    }
+    match &threshold.r#type {
+        Some(ThresholdType::BoundedPercent) if threshold.value.is_some_and(|value| value > 100) => {
+            invalid("value must be at most 100 with BOUNDED_PERCENT.".to_owned())
+        }
+        Some(ThresholdType::Count | ThresholdType::BoundedPercent | ThresholdType::UnboundedPercent) => Ok(()),
+        Some(ThresholdType::Other(other)) => {
+            invalid(format!("type: `{other}` is none of COUNT, BOUNDED_PERCENT, UNBOUNDED_PERCENT."))
+        }
+        None => invalid("type is required: COUNT, BOUNDED_PERCENT or UNBOUNDED_PERCENT.".to_owned()),
+    }
 }
 
 /// What no service can have yet, by its field's name.

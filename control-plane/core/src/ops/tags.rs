@@ -57,6 +57,7 @@ fn resource(ctx: &Ctx<'_>, arn: Option<&str>) -> Result<Tagged, ApiError> {
         Resource::Service(name, service) => {
             Tagged::Service(ServiceKey { cluster: cluster(name), name: service.into() })
         }
+        Resource::OfService(..) => return Err(not_found()),
         other @ Resource::Other(_) => {
             let name = capacity::named_by(&other).ok_or_else(not_found)?;
             Tagged::CapacityProvider(CapacityProviderKey { region: region(), name })

@@ -1,6 +1,6 @@
 //! Tasks that there are: stopping, describing, listing.
 
-use crate::commands::StopTask;
+use crate::commands::{StopTask, service_not_found as not_found};
 use crate::ops::{Ctx, check};
 use crate::records::{Stop, Task};
 use crate::show::{self, arn_in};
@@ -92,10 +92,11 @@ pub(crate) fn list(ctx: &Ctx<'_>, request: ListTasksRequest) -> Result<ListTasks
     let mut sets = vec![TaskSet::Cluster(cluster.clone())];
     sets.extend(family.map(|family| TaskSet::Family(cluster.clone(), family.into())));
     sets.extend(started_by.map(|by| TaskSet::StartedBy(cluster.clone(), by.into())));
-    sets.extend(service.map(|name| {
-        let name = name.rsplit('/').next().unwrap_or_default();
-        TaskSet::Group(cluster.clone(), format!("service:{name}").into())
-    }));
+    if let Some(name) = service {
+        // As other lists: one of another cluster is none of this one's.
+        let key = ctx.service_key(&cluster, &name)?.filter(|key| ctx.state.service(key).is_some());
+        sets.push(TaskSet::Group(cluster.clone(), key.ok_or_else(not_found)?.group()));
+    }
     if let Some(name) = instance {
         // An instance of another cluster has no tasks in this one.
         match ctx.instance_id(&cluster, &name)? {

@@ -86,6 +86,14 @@ pub struct ServiceRevision {
     pub created_at: Timestamp,
 }
 
+impl ServiceRevision {
+    /// What names the images that its tasks run: they are resolved once, and are the same when it is brought back.
+    #[must_use]
+    pub fn pins(&self) -> PinKey {
+        PinKey::new(format!("revision/{}", self.id))
+    }
+}
+
 /// The progress of a deployment, as it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RolloutState {
@@ -124,21 +132,16 @@ pub struct ServiceDeployment {
     pub updated_at: Timestamp,
     /// All tasks of it that failed (`failedTasks`).
     pub failed_tasks: u32,
-    /// Those since one was healthy: what the circuit breaker and the pauses count.
+    /// Those that the circuit breaker counts.
     pub failures: u32,
+    /// Those since one became healthy: what pauses grow with.
+    #[serde(default)]
+    pub setbacks: u32,
     /// The last of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_at: Option<Timestamp>,
     /// Whether it brings back what ran before one that failed.
     pub is_rollback: bool,
-}
-
-impl ServiceDeployment {
-    /// What names the images that its tasks run.
-    #[must_use]
-    pub fn pins(&self) -> PinKey {
-        PinKey::new(format!("deployment/{}", self.id))
-    }
 }
 
 /// A service.
@@ -221,8 +224,13 @@ impl Service {
 
     /// The task definitions that it refers to.
     pub(crate) fn definitions(&self) -> impl Iterator<Item = &DefinitionKey> {
-        let of_deployments = self.deployments.iter().map(|deployment| &deployment.revision.definition);
-        of_deployments.chain(self.completed.iter().map(|revision| &revision.definition))
+        self.revisions().map(|revision| &revision.definition)
+    }
+
+    /// What it runs or may run again. One may be there twice.
+    pub(crate) fn revisions(&self) -> impl Iterator<Item = &ServiceRevision> {
+        let of_deployments = self.deployments.iter().map(|deployment| &deployment.revision);
+        of_deployments.chain(&self.completed)
     }
 }
 

@@ -117,6 +117,9 @@ pub struct Task {
     /// When the control plane recorded it running, by its own clock: what counts as healthy counts from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running_at: Option<Timestamp>,
+    /// When the control plane heard for the first time that its health checks say that all is well, by its own clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy_at: Option<Timestamp>,
     /// When it was first to stop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopping_at: Option<Timestamp>,

@@ -1,11 +1,11 @@
 //! The task that looks at services when there may be something to decide.
 
-use crate::commands::{NewDeployment, Plan, StepError, StepService, Stepped, Target, plan};
+use crate::commands::{NewDeployment, Plan, StepError, StepService, Stepped, Target, is_news, plan};
 use crate::handle::Core;
 use crate::records::{SchedulingStrategy, Service, ServiceKey};
 use crate::services::launch::{daemon_targets, launch};
 use crate::services::lost::Standing;
-use crate::services::picture::{is_uneven_over, picture, rebalance, zones};
+use crate::services::picture::{Seen, is_uneven_over, picture, rebalance, zones};
 use crate::services::timers::Timers;
 use crate::services::wakes::Due;
 use crate::services::words;
@@ -14,7 +14,7 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use longshore_ecs_api::enums::AvailabilityZoneRebalancing;
 use longshore_model::{ClusterKey, Timestamp};
-use longshore_rollout::{Launch as LaunchWhere, decide, delay};
+use longshore_rollout::{Launch as LaunchWhere, decide};
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
@@ -30,6 +30,10 @@ const TRY_AGAIN: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(10);
 /// The longest sleep: the wall clock may be set.
 const LONGEST: Duration = Duration::from_secs(30);
+/// Refusals of outdated steps after which others have their turn first.
+const REFUSALS: u32 = 8;
+/// How much longer the wait is after each of them: they cost a plan over all hosts.
+const REFUSED: Duration = Duration::from_millis(2);
 /// Failures after which a service says that it cannot start tasks.
 const SAYS_FAILING: u32 = 2;
 
@@ -103,7 +107,10 @@ impl Controller {
                 looks.push(self.look(key, was_unplaced));
             }
             let sleep = timers.next().map_or(LONGEST, |at| at.since(now).min(LONGEST));
+            // In the same order each time, so that one run of the simulation is like the next. Nobody starves: what was
+            // looked at is looked at again only after a change.
             tokio::select! {
+                biased;
                 () = &mut shutdown => return,
                 Some(looked) = looks.next() => {
                     let Looked { key, unplaced: without, silent: waits, wake_at, again } = looked;
@@ -157,24 +164,38 @@ impl Controller {
 
     /// Decides over one service and carries it out.
     async fn look(&self, key: ServiceKey, was_unplaced: bool) -> Looked {
-        let state = self.core.snapshot();
-        let now = self.core.inner().clock.now();
-        let nothing = |key| Looked { key, unplaced: false, silent: false, wake_at: None, again: false };
-        let Some((step, mut looked)) = self.decided(&state, &key, was_unplaced, now) else { return nothing(key) };
-        let Some(step) = step else { return looked };
-        match self.core.submit(step).await {
-            Ok(Stepped { started, stopped }) => {
-                if started + stopped > 0 {
-                    tracing::info!(service = %key, cluster = %key.cluster, started, stopped, "a service moved");
+        let mut refused = 0;
+        loop {
+            let state = self.core.snapshot();
+            let now = self.core.inner().clock.now();
+            let nothing = |key| Looked { key, unplaced: false, silent: false, wake_at: None, again: false };
+            let Some((step, mut looked)) = self.decided(&state, &key, was_unplaced, now) else { return nothing(key) };
+            let Some(mut step) = step else { return looked };
+            let found = step.launch.as_ref().and_then(|(_, plan)| Some(plan.as_ref()?.places.len())).unwrap_or(0);
+            if refused > 0 {
+                // Hosts may change faster than a plan gets its turn. What is planned at its turn always holds.
+                step.launch = step.launch.map(|(launch, _)| (launch, None));
+            }
+            match self.core.submit(step).await {
+                Ok(Stepped { started, stopped }) => {
+                    if started + stopped > 0 {
+                        tracing::info!(service = %key, cluster = %key.cluster, started, stopped, "a service moved");
+                    }
+                    looked.again |= started < found;
+                }
+                Err(StepError::Outdated) if refused < REFUSALS => {
+                    tokio::time::sleep(REFUSED * refused).await;
+                    refused += 1;
+                    continue;
+                }
+                Err(StepError::Outdated) => looked.again = true,
+                Err(StepError::Unavailable(why)) => {
+                    tracing::warn!(service = %key, %why, "could not carry out what was decided for a service");
+                    looked.wake_at = Some(now.after(Duration::from_secs(1)));
                 }
             }
-            Err(StepError::Outdated) => looked.again = true,
-            Err(StepError::Unavailable(why)) => {
-                tracing::warn!(service = %key, %why, "could not carry out what was decided for a service");
-                looked.wake_at = Some(now.after(Duration::from_secs(1)));
-            }
+            return looked;
         }
-        looked
     }
 
     /// What is to be done for a service; `None` for one that is not there or over.
@@ -189,18 +210,26 @@ impl Controller {
         let service = &found.record;
         let primary = service.deployments.first()?;
         let targets = || daemon_targets(state, service, &primary.revision);
-        let mut seen = picture(state, service, targets, self.core.inner().looking(was_unplaced));
-        seen.picture.rebalance = rebalance(state, service, &seen.picture, self.core.inner().fencing(), now);
-        let decision = decide(&seen.picture, now);
-        let silent = seen.silent.iter().any(|standing| *standing != Standing::Lost);
-        let mut looked = Looked { key: key.clone(), unplaced: false, silent, wake_at: decision.wake_at, again: false };
-        for standing in &seen.silent {
+        let Seen { mut picture, silent } = picture(state, service, targets, self.core.inner().looking(was_unplaced));
+        picture.rebalance = rebalance(state, service, &picture, self.core.inner().fencing(), now);
+        let decision = decide(&picture, now);
+        let waits = silent.iter().any(|standing| *standing != Standing::Lost);
+        let mut looked =
+            Looked { key: key.clone(), unplaced: false, silent: waits, wake_at: decision.wake_at, again: false };
+        let mut says = Vec::new();
+        for standing in &silent {
             match standing {
+                Standing::Here | Standing::Lost => {}
                 Standing::Silent(left) => looked.wake_at = sooner(looked.wake_at, now.after(*left + TICK)),
-                Standing::Here | Standing::Many { .. } | Standing::Lost => {}
+                Standing::Many { silent, of, late } => {
+                    if *late {
+                        looked.wake_at = sooner(looked.wake_at, now.after(self.core.inner().config.lease / 2));
+                    }
+                    says.push(words::held(key, *silent, *of));
+                }
             }
         }
-        let mut says = Vec::new();
+        says.dedup();
         let mut stops = decision.stops;
         looked.again |= stops.len() > PER_STEP;
         stops.truncate(PER_STEP);
@@ -211,30 +240,37 @@ impl Controller {
         if decision.stuck {
             says.push(words::stuck(key));
         }
-        if let Some(held) = seen.silent.iter().find_map(|standing| match standing {
-            Standing::Many { silent, of } => Some(words::held(key, *silent, *of)),
-            Standing::Here | Standing::Silent(_) | Standing::Lost => None,
-        }) {
-            says.push(held);
+        // A host that does not answer says nothing of how its tasks end.
+        if !service.is_active() && !picture.tasks.is_empty() && picture.tasks.iter().all(|task| task.lost) {
+            let hosts: BTreeSet<_> = picture.tasks.iter().map(|task| task.host).collect();
+            says.push(words::waits_for_hosts(key, &hosts));
         }
-        if decision.pausing && primary.failures >= SAYS_FAILING && !delay(primary.failures, service.desired).is_zero() {
+        if decision.halted {
+            says.push(words::halted(key, &primary.id));
+        }
+        if decision.pausing && primary.setbacks >= SAYS_FAILING {
             says.push(words::failing(key));
         }
         let over = !service.is_active() && decision.steady;
         let quiet = stops.is_empty() && placed.is_none() && decision.verdict.is_none() && decision.gone.is_empty();
-        // Events repeat what the service is; the command leaves out those that were said.
-        if quiet && !decision.recovered && !over && says.is_empty() {
+        // Each look finds again what the service is. A turn of the owner's is for what is new.
+        if quiet {
+            says.retain(|message| is_news(found.events.iter().rev().map(|event| &**event), message, now));
+        }
+        if quiet && !decision.recovered && !decision.forgiven && !over && says.is_empty() {
             return Some((None, looked));
         }
         let step = StepService {
             key: key.clone(),
             epoch: found.epoch,
             stops,
+            silent_share_percent: self.core.inner().config.losses.silent_share_percent,
             verdict: decision.verdict,
             recovered: decision.recovered,
+            forgiven: decision.forgiven,
             gone: decision.gone,
             over,
-            launch: placed,
+            launch: placed.map(|(launch, plan)| (launch, Some(plan))),
             event_ids: (0..says.len() + 4).map(|_| uuid::Uuid::new_v4()).collect(),
             says,
             new: NewDeployment::random(),

@@ -4,10 +4,10 @@ use crate::capacity;
 use crate::commands::{Launch, NewTask, Target, task_tags};
 use crate::needs::needs;
 use crate::ops::{exec, network, run};
-use crate::records::{Service, ServiceDeployment, ServiceRevision};
+use crate::records::{Service, ServiceDeployment, ServiceRevision, Task};
 use crate::state::{HostState, State};
 use longshore_ecs_api::ApiError;
-use longshore_model::{Attribute, Fence};
+use longshore_model::{Attribute, DesiredStatus, Fence};
 use longshore_sched::{HostStatus, Reason, Request, SpreadOver, Strategy, check_on};
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,7 +62,7 @@ pub(crate) fn launch(
         launch_type: revision.launch_type.clone(),
         execute_command: service.execute_command,
         tags: task_tags(service, &definition.tags),
-        pins: Some(deployment.pins()),
+        pins: Some(revision.pins()),
         pull_only: false,
         fence: service.at_most_one().then(|| fencing.fence()),
         pools: capacity::pools(&service.capacity),
@@ -125,12 +125,15 @@ pub(super) fn daemon_targets(state: &State, service: &Service, revision: &Servic
     let claim = longshore_sched::Claim::default();
     let Ok(request) = request(state, service, revision, claim, 1) else { return Vec::new() };
     let group = service.key.group();
+    let has_one = |host: &HostState| {
+        let wanted = |task: &Arc<Task>| task.desired == DesiredStatus::Running && task.group == group;
+        host.live.iter().any(|id| state.task(*id).is_some_and(wanted))
+    };
     let belongs = |host: &&Arc<HostState>| {
-        let here = host.view.usage.group_count(&group) > 0;
         match check_on(&host.view, &request) {
             Ok(_) => true,
-            // It gets none while nobody can tell it; one that it has stays counted.
-            Err(Reason::Disconnected) => here,
+            // It gets none while nobody can tell it; one that it has stays counted until it is given up.
+            Err(Reason::Disconnected) => has_one(host),
             Err(Reason::Attribute { .. } | Reason::MemberOf { .. }) => false,
             Err(
                 Reason::Status(_)

@@ -8,12 +8,13 @@ use crate::show::{TaskHealth, task_health};
 use crate::state::{HostState, State};
 use longshore_ecs_api::enums::{AvailabilityZoneRebalancing, ThresholdType};
 use longshore_ecs_api::types::DeploymentCircuitBreaker;
-use longshore_model::{ClusterKey, DesiredStatus, TaskStatus, Timestamp};
+use longshore_model::{ClusterKey, DesiredStatus, InstanceId, TaskStatus, Timestamp};
 use longshore_rollout::{
     Bounds, Breaker, Deployment, Health, Host, Phase, Picture, Rebalance, Scheduling, Task as TaskPicture, Threshold,
     is_uneven,
 };
 use longshore_sched::HostStatus;
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,9 +49,29 @@ pub(super) fn picture(
 ) -> Seen {
     let Looking { watch, healthy_after, unplaced } = looking;
     let tasks = state.service_tasks(&service.key);
+    let mut silent = Vec::new();
+    let mut pictures = Vec::new();
+    let mut lost: BTreeSet<InstanceId> = BTreeSet::new();
+    let late = OnceCell::new();
+    for task in &tasks {
+        let count = || *late.get_or_init(|| watch.late(state, &service.key.cluster));
+        let standing =
+            state.host(task.instance).map_or(Standing::Lost, |host| watch.standing(state, host, task, count));
+        if standing != Standing::Here {
+            silent.push(standing);
+        }
+        if standing == Standing::Lost {
+            lost.insert(task.instance);
+        }
+        pictures.push(task_picture(state, service, task, standing));
+    }
     let scheduling = match service.scheduling {
         SchedulingStrategy::Replica => Scheduling::Replica { desired: service.desired },
-        SchedulingStrategy::Daemon => Scheduling::Daemon { hosts: daemon_hosts(state, service, &tasks, targets()) },
+        SchedulingStrategy::Daemon => {
+            let mut targets = targets();
+            targets.retain(|host| !lost.contains(&host.id()));
+            Scheduling::Daemon { hosts: daemon_hosts(state, service, &tasks, targets) }
+        }
     };
     let percent = |given: Option<i32>, default: u32| given.and_then(|n| u32::try_from(n).ok()).unwrap_or(default);
     let default = match service.scheduling {
@@ -61,19 +82,11 @@ pub(super) fn picture(
     let deployments = service.deployments.iter().map(|deployment| Deployment {
         rollout: deployment.state.into(),
         failures: deployment.failures,
+        setbacks: deployment.setbacks,
         failed_at: deployment.failed_at,
         can_roll_back: !deployment.is_rollback
             && service.completed.as_ref().is_some_and(|completed| completed.id != deployment.revision.id),
     });
-    let mut silent = Vec::new();
-    let mut pictures = Vec::new();
-    for task in &tasks {
-        let standing = state.host(task.instance).map_or(Standing::Lost, |host| watch.standing(state, host, task));
-        if standing != Standing::Here {
-            silent.push(standing);
-        }
-        pictures.push(task_picture(state, service, task, standing));
-    }
     let picture = Picture {
         scheduling,
         active: service.is_active(),
@@ -83,13 +96,18 @@ pub(super) fn picture(
         },
         healthy_after,
         grace: Duration::from_secs(service.grace_secs.into()),
-        breaker: configuration.deployment_circuit_breaker.as_ref().and_then(breaker),
+        breaker: breaker_of(service),
         deployments: deployments.collect(),
         tasks: pictures,
         unplaced,
         rebalance: Rebalance::Off,
     };
     Seen { picture, silent }
+}
+
+/// The circuit breaker of a service, if it is on.
+pub(crate) fn breaker_of(service: &Service) -> Option<Breaker> {
+    service.configuration.deployment_circuit_breaker.as_ref().and_then(breaker)
 }
 
 /// Where one more task of the service would go, when that decides whether its zones are evened out.
@@ -154,26 +172,22 @@ fn breaker(given: &DeploymentCircuitBreaker) -> Option<Breaker> {
 fn task_picture(state: &State, service: &Service, task: &Task, standing: Standing) -> TaskPicture {
     let host = state.host(task.instance);
     let id = task.started_by.as_deref();
+    let lost = standing == Standing::Lost;
     TaskPicture {
         id: task.id,
         deployment: service.deployments.iter().position(|deployment| Some(&*deployment.id) == id),
-        phase: phase(state, task, standing),
+        phase: phase(state, task, lost),
         host: task.instance,
         zone: host.and_then(zone),
-        lost: standing == Standing::Lost,
+        lost,
         draining: host.is_some_and(|host| host.view.status == HostStatus::Draining),
         protected_until: None,
+        healthy_at: task.healthy_at,
         created_at: task.created_at,
     }
 }
 
-fn phase(state: &State, task: &Task, standing: Standing) -> Phase {
-    // Nobody knows when a silent host stops it. One that must not run twice is there until it certainly is not.
-    let lost = match standing {
-        Standing::Here => false,
-        Standing::Lost => true,
-        Standing::Silent(_) | Standing::Many { .. } => task.fence.is_none(),
-    };
+fn phase(state: &State, task: &Task, lost: bool) -> Phase {
     if task.desired == DesiredStatus::Stopped {
         return Phase::Stopping { lost };
     }

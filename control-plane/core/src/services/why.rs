@@ -59,7 +59,7 @@ pub(crate) fn why(state: &State, service: &Service, looking: Looking<'_>, fencin
 fn sentence(service: &Service, decision: &Decision, silent: &[Standing]) -> String {
     let key = &service.key;
     let many = silent.iter().find_map(|standing| match standing {
-        Standing::Many { silent, of } => Some((*silent, *of)),
+        Standing::Many { silent, of, .. } => Some((*silent, *of)),
         Standing::Here | Standing::Silent(_) | Standing::Lost => None,
     });
     let waits = silent.iter().filter_map(|standing| match standing {

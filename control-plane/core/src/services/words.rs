@@ -2,7 +2,9 @@
 
 use crate::commands::{Refusal, TaskIds};
 use crate::records::ServiceKey;
+use longshore_model::InstanceId;
 use longshore_rollout::Why;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -44,12 +46,43 @@ pub(crate) fn deployment_completed(key: &ServiceKey, deployment: &str) -> String
     format!("{} (deployment {deployment}) deployment completed.", subject(key))
 }
 
+/// A deployment's circuit breaker opened.
+pub(crate) fn deployment_failed(key: &ServiceKey, deployment: &str) -> String {
+    format!("{} (deployment {deployment}) deployment failed: tasks failed to start.", subject(key))
+}
+
+/// What ran before is brought back.
+pub(crate) fn rolling_back(key: &ServiceKey, deployment: &str) -> String {
+    format!("{} rolling back to deployment {deployment}.", subject(key))
+}
+
 /// The percentages leave no room.
 pub(crate) fn stuck(key: &ServiceKey) -> String {
     format!(
         "{} was unable to stop or start tasks during a deployment because of the service deployment configuration. \
          Update the minimumHealthyPercent or maximumPercent value and try again.",
         subject(key)
+    )
+}
+
+/// The deployment failed, and something waits for a start.
+pub(crate) fn halted(key: &ServiceKey, deployment: &str) -> String {
+    format!(
+        "{} does not start or replace tasks, because (deployment {deployment}) has failed. Update the service, or force a \
+         new deployment, to go on.",
+        subject(key)
+    )
+}
+
+/// A service that is being deleted waits for hosts that were given up.
+pub(crate) fn waits_for_hosts(key: &ServiceKey, hosts: &BTreeSet<InstanceId>) -> String {
+    let named: Vec<String> = hosts.iter().take(NAMED).map(|host| format!("(container-instance {host})")).collect();
+    format!(
+        "{} waits for the end of its last tasks, of which {} container instances say nothing: {}. Bring them back, or \
+         deregister them with force.",
+        subject(key),
+        hosts.len(),
+        named.join(" ")
     )
 }
 
@@ -97,9 +130,16 @@ pub(crate) fn waits_for_silent(key: &ServiceKey, left: Duration) -> String {
 
 /// Whether an event tells of something that moved, so that what was said before may be said again.
 pub(crate) fn is_progress(message: &str) -> bool {
-    [" has started ", " has stopped ", " has reached a steady state", " deployment completed"]
-        .iter()
-        .any(|part| message.contains(part))
+    [
+        " has started ",
+        " has stopped ",
+        " has reached a steady state",
+        " deployment completed",
+        " deployment failed",
+        " rolling back to deployment ",
+    ]
+    .iter()
+    .any(|part| message.contains(part))
 }
 
 /// What ECS calls a message that it sends as an event of its own.
@@ -141,6 +181,21 @@ pub(crate) fn breaker(roll_back: bool) -> String {
     let then = if roll_back { " Rolling back to the last completed deployment." } else { "" };
     format!("ECS deployment circuit breaker: tasks failed to start.{then}")
 }
+
+/// `rolloutStateReason` of one that somebody stopped.
+pub(crate) fn stopped_by_request(roll_back: bool) -> String {
+    let then = if roll_back { " Rolling back to the last completed deployment." } else { "" };
+    format!("ECS deployment stopped by request.{then}")
+}
+
+/// `statusReason` of a service deployment whose circuit breaker opened.
+pub(crate) const BREAKER: &str = "Service deployment circuit breaker: tasks failed to start.";
+/// Of one that StopServiceDeployment ended.
+pub(crate) const ASKED: &str = "Service deployment stopped by request.";
+/// Of one that another one came after before it was through.
+pub(crate) const SUPERSEDED: &str = "Service deployment superseded by a newer one.";
+/// Of one whose service was deleted.
+pub(crate) const DELETED: &str = "The service was deleted.";
 
 /// The reason of a task that its service stops.
 pub(crate) fn stop_reason(why: Why, deployment: &str) -> String {

@@ -2,14 +2,16 @@
 
 mod cluster;
 mod definition;
+mod deployment;
 mod instance;
 mod service;
 mod task;
 
 pub(crate) use cluster::{ClusterShow, cluster};
 pub(crate) use definition::definition;
+pub(crate) use deployment::{deployment_brief, service_deployment, service_revision};
 pub(crate) use instance::{InstanceShow, attributes, instance};
-pub(crate) use service::service;
+pub(crate) use service::{service, task_numbers};
 pub(crate) use task::{TaskHealth, With, task, task_health};
 
 use crate::records::Tags;

@@ -1,13 +1,16 @@
 //! Services.
 
-use crate::records::{RolloutState, SchedulingStrategy, Service, ServiceDeployment, ServiceEvent, ServiceStatus, Task};
+use crate::records::{
+    RolloutState, SchedulingStrategy, Service, ServiceDeployment, ServiceEvent, ServiceStatus, Task, TaskNumbers,
+};
+use crate::show::deployment::{current_revisions, part_arn};
 use crate::show::{arn_in, count, tags, time};
 use crate::state::{ServiceState, State};
 use longshore_ecs_api::enums::{
     DeploymentControllerType, DeploymentRolloutState, PropagateTags, SchedulingStrategy as ApiScheduling,
 };
 use longshore_ecs_api::types;
-use longshore_model::arn::Resource;
+use longshore_model::arn::{Resource, ServicePart};
 use longshore_model::{AccountId, Arn, DesiredStatus, TaskStatus};
 use std::sync::Arc;
 
@@ -50,6 +53,11 @@ pub(crate) fn service(account: &AccountId, state: &State, shown: &ServiceState, 
         deployments: Some(
             deployments.map(|(nth, d)| deployment(account, service, d, nth == 0, wanted, &tasks)).collect(),
         ),
+        current_service_deployment: shown
+            .deployments
+            .last()
+            .map(|record| part_arn(account, &service.key, ServicePart::Deployment, &record.id)),
+        current_service_revisions: Some(current_revisions(account, state, service)),
         events: Some(shown.events.iter().rev().map(|event| self::event(event)).collect()),
         health_check_grace_period_seconds: i32::try_from(service.grace_secs).ok(),
         placement_constraints: Some(service.constraints.clone()),
@@ -65,6 +73,23 @@ pub(crate) fn service(account: &AccountId, state: &State, shown: &ServiceState, 
         tags: with_tags.then(|| tags(&service.tags)),
         ..types::Service::default()
     }
+}
+
+/// The tasks of a deployment, and how many there are to be.
+pub(crate) fn task_numbers(
+    state: &State,
+    service: &Service,
+    deployment: &ServiceDeployment,
+    is_primary: bool,
+) -> TaskNumbers {
+    let tasks = state.service_tasks(&service.key);
+    let own = || tasks.iter().filter(|task| task.started_by.as_deref() == Some(&*deployment.id));
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let running = count(own().filter(|task| runs(task)).count());
+    let pending = count(own().filter(|task| is_pending(task)).count());
+    // Of an older one as many as there still are: it is to have none.
+    let requested = if is_primary { wanted(state, service) } else { running.saturating_add(pending) };
+    TaskNumbers { requested, running, pending }
 }
 
 fn deployment(

@@ -84,6 +84,8 @@ impl State {
             Change::ForgetService(key) => self.forget_service(key),
             Change::ServiceEvent(event) => self.put_service_event(event),
             Change::ForgetServiceEvent(key, number) => self.forget_service_event(key, *number),
+            Change::ServiceDeployment(record) => self.put_service_deployment(record),
+            Change::ForgetServiceDeployment(key, number) => self.forget_service_deployment(key, *number),
             Change::ScheduleGroup(group) => self.put_schedule_group(group, touched),
             Change::ForgetScheduleGroup(key) => self.forget_schedule_group(key, touched),
             Change::Schedule(schedule) => self.put_schedule(schedule, touched),
@@ -287,7 +289,9 @@ impl State {
         if old.as_deref().is_some_and(Task::is_live) != task.is_live() {
             self.follow_service_task(task, task.is_live());
         }
-        self.stir_service(&task.cluster, &task.group, touched);
+        if old.as_deref().is_none_or(|old| matters(old, task)) {
+            self.stir_service(&task.cluster, &task.group, touched);
+        }
         if old.is_some_and(|old| old.is_live()) && !task.is_live() {
             touched.rooms.insert(task.cluster.clone());
             // Its daemons may be the last there.
@@ -357,12 +361,33 @@ impl State {
     }
 }
 
-/// Since when a registered instance's agent is not there.
+/// Since when a registered instance's agent is not there. One whose record never changed since it joined was never there.
 const fn silent(record: &Instance) -> Option<Timestamp> {
     match record.connection {
-        Connection::Disconnected { since } if record.status.is_registered() => Some(since),
+        Connection::Disconnected { since } if record.status.is_registered() && record.version > 1 => Some(since),
         Connection::Disconnected { .. } | Connection::Connected { .. } => None,
     }
+}
+
+/// Whether decisions about a task's service rest on what changed of it. What is only for people and for agents does not
+/// count: agents report it all the time, and a step that was decided meanwhile is as good as before.
+fn matters(old: &Task, new: &Task) -> bool {
+    let health = |task: &Task| -> Vec<_> {
+        task.reported.iter().map(|container| (container.health, container.has_check)).collect()
+    };
+    let alike = Task {
+        version: old.version,
+        report_version: old.report_version,
+        waiting_for: old.waiting_for.clone(),
+        reported: old.reported.clone(),
+        eni: old.eni.clone(),
+        connectivity_at: old.connectivity_at,
+        pull_started_at: old.pull_started_at,
+        pull_stopped_at: old.pull_stopped_at,
+        history: old.history.clone(),
+        ..new.clone()
+    };
+    *old != alike || health(old) != health(new)
 }
 
 /// What services want to know of a host.

@@ -22,7 +22,7 @@ pub use host::HostState;
 pub(crate) use network::{CAPABILITY, Networking, wants_lease};
 pub(crate) use rules::Queue;
 pub(crate) use schedule::Due;
-pub(crate) use service::ServiceState;
+pub use service::ServiceState;
 pub(crate) use sets::{Grave, TaskSet};
 pub use view::NetworkView;
 

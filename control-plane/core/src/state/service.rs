@@ -1,6 +1,6 @@
 //! A service with its events, and when it has to be looked at again.
 
-use crate::records::{Service, ServiceEvent, ServiceKey, ServiceStatus, Task};
+use crate::records::{DeploymentRecord, Service, ServiceEvent, ServiceKey, ServiceRevision, ServiceStatus, Task};
 use crate::state::{Grave, State, Touched};
 use imbl::{OrdMap, Vector};
 use longshore_model::{ClusterKey, InstanceId};
@@ -8,23 +8,40 @@ use std::sync::Arc;
 
 /// A service and what happened to it.
 #[derive(Debug, Clone)]
-pub(crate) struct ServiceState {
+pub struct ServiceState {
     /// The record.
-    pub(crate) record: Arc<Service>,
+    pub record: Arc<Service>,
     /// The latest, oldest first.
-    pub(crate) events: Vector<Arc<ServiceEvent>>,
+    pub events: Vector<Arc<ServiceEvent>>,
+    /// The latest deployments as resources, oldest first. Only the last one may be under way.
+    pub(crate) deployments: Vector<Arc<DeploymentRecord>>,
     /// Differs whenever anything that decisions about it rest on does, apart from the time. Of this process only.
     pub(crate) epoch: u64,
 }
 
+impl ServiceState {
+    /// The deployment that is under way.
+    pub(crate) fn under_way(&self) -> Option<&Arc<DeploymentRecord>> {
+        self.deployments.last().filter(|record| !record.status.is_final())
+    }
+
+    /// A revision of it that is remembered.
+    pub(crate) fn revision(&self, id: &str) -> Option<&ServiceRevision> {
+        let current = self.record.deployments.iter().map(|deployment| &deployment.revision);
+        let past = self.deployments.iter().rev().flat_map(|record| record.revisions());
+        current.chain(&self.record.completed).chain(past).find(|revision| *revision.id == *id)
+    }
+}
+
 impl State {
     /// A service, inactive ones included while they are remembered.
-    pub(crate) fn service(&self, key: &ServiceKey) -> Option<&Arc<ServiceState>> {
+    #[must_use]
+    pub fn service(&self, key: &ServiceKey) -> Option<&Arc<ServiceState>> {
         self.services.get(key)
     }
 
     /// All services, by cluster and name.
-    pub(crate) fn services(&self) -> impl Iterator<Item = (&ServiceKey, &Arc<ServiceState>)> {
+    pub fn services(&self) -> impl Iterator<Item = (&ServiceKey, &Arc<ServiceState>)> {
         self.services.iter()
     }
 
@@ -47,7 +64,12 @@ impl State {
                 service.epoch += 1;
             }
             None => {
-                let new = ServiceState { record: Arc::clone(record), events: Vector::new(), epoch: 0 };
+                let new = ServiceState {
+                    record: Arc::clone(record),
+                    events: Vector::new(),
+                    deployments: Vector::new(),
+                    epoch: 0,
+                };
                 self.services.insert(record.key.clone(), Arc::new(new));
             }
         }
@@ -95,6 +117,23 @@ impl State {
         }
     }
 
+    pub(super) fn put_service_deployment(&mut self, record: &Arc<DeploymentRecord>) {
+        let Some(service) = self.services.get_mut(&record.service).map(Arc::make_mut) else { return };
+        let deployments = &mut service.deployments;
+        match deployments.iter().rposition(|old| old.number <= record.number) {
+            Some(at) if deployments[at].number == record.number => {
+                deployments.set(at, Arc::clone(record));
+            }
+            before => deployments.insert(before.map_or(0, |at| at + 1), Arc::clone(record)),
+        }
+    }
+
+    pub(super) fn forget_service_deployment(&mut self, key: &ServiceKey, number: u64) {
+        if let Some(service) = self.services.get_mut(key).map(Arc::make_mut) {
+            service.deployments.retain(|record| record.number != number);
+        }
+    }
+
     /// Something changed that decisions about the service whose tasks have this group rest on.
     pub(super) fn stir_service(&mut self, cluster: &ClusterKey, group: &str, touched: &mut Touched) {
         let Some(key) = ServiceKey::of_group(cluster, group) else { return };
@@ -116,7 +155,8 @@ impl State {
     }
 
     /// A service's tasks that are not stopped.
-    pub(crate) fn service_tasks(&self, key: &ServiceKey) -> Vec<Arc<Task>> {
+    #[must_use]
+    pub fn service_tasks(&self, key: &ServiceKey) -> Vec<Arc<Task>> {
         let ids = self.service_tasks.get(key).into_iter().flatten();
         ids.filter_map(|id| self.task(*id)).cloned().collect()
     }

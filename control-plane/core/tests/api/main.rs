@@ -5,6 +5,7 @@
 
 mod clusters;
 mod definitions;
+mod deployments;
 mod durability;
 mod events;
 mod exec;
@@ -13,9 +14,11 @@ mod instances;
 mod network;
 mod placement;
 mod pools;
+mod rollouts;
 mod schedules;
 mod secrets;
 mod services;
+mod silence;
 mod specs;
 mod tasks;
 mod world;

@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What runs counts as healthy at once: the clock of these tests stands still.
+/// What runs counts as healthy at once, and nobody is waited for: the clock of these tests stands still.
 pub(crate) fn config() -> CoreConfig {
-    CoreConfig { healthy_after: Duration::ZERO, ..CoreConfig::default() }
+    CoreConfig { healthy_after: Duration::ZERO, return_within: Duration::ZERO, ..CoreConfig::default() }
 }
 
 /// A core with hosts whose tasks do what they are told.
@@ -24,7 +24,7 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    async fn new(hosts: usize) -> Self {
+    pub(crate) async fn new(hosts: usize) -> Self {
         Self::with(hosts, config()).await
     }
 
@@ -291,6 +291,10 @@ async fn bad_input_changes_nothing_and_names_the_field() {
     fleet.world.definition("one", json!({})).await;
     let base = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 1});
     let daemon = json!({"schedulingStrategy": "DAEMON", "desiredCount": null});
+    let threshold = |threshold: Value| {
+        let breaker = json!({"enable": true, "rollback": true, "thresholdConfiguration": threshold});
+        json!({"deploymentConfiguration": {"deploymentCircuitBreaker": breaker}})
+    };
     let with = |changes: Value| {
         let mut request = base.clone();
         request.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
@@ -319,6 +323,15 @@ async fn bad_input_changes_nothing_and_names_the_field() {
             json!({"deploymentConfiguration": {"minimumHealthyPercent": 90, "maximumPercent": 80}}),
             "maximumPercent must not be less than minimumHealthyPercent.",
         ),
+        (json!({"desiredCount": null}), "desiredCount is required with the scheduling strategy REPLICA."),
+        (
+            json!({"deploymentConfiguration": {"minimumHealthyPercent": 50, "maximumPercent": 99}}),
+            "maximumPercent must be at least 100",
+        ),
+        (threshold(json!({"type": "COUNT", "value": 0})), "thresholdConfiguration.value must be at least 1."),
+        (threshold(json!({"value": 3})), "thresholdConfiguration.type is required"),
+        (threshold(json!({"type": "SOME", "value": 3})), "thresholdConfiguration.type: `SOME` is none of COUNT"),
+        (threshold(json!({"type": "BOUNDED_PERCENT", "value": 101})), "value must be at most 100"),
         (json!({"deploymentConfiguration": {"strategy": "CANARY"}}), "deploymentConfiguration.strategy CANARY"),
         (json!({"healthCheckGracePeriodSeconds": -5}), "healthCheckGracePeriodSeconds must not be negative."),
         (json!({"placementStrategy": [{"type": "spread", "field": "mood"}]}), "placementStrategy.field"),

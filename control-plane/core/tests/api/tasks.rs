@@ -472,7 +472,6 @@ async fn lists_by_every_filter_and_page() {
     assert_eq!(list(json!({"launchType": "EXTERNAL"})).await, [api]);
     assert_eq!(list(json!({"containerInstance": agent.arn, "family": "api"})).await, [api]);
     assert_eq!(list(json!({"containerInstance": other.instance.to_string()})).await, []);
-    assert_eq!(list(json!({"serviceName": "web"})).await, []);
     assert_eq!(list(json!({"desiredStatus": "PENDING"})).await, []);
     world.ok(Op::StopTask, json!({"task": api.to_string()})).await;
     assert_eq!(list(json!({"desiredStatus": "STOPPED"})).await, [api]);

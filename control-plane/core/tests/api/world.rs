@@ -57,7 +57,8 @@ impl Clock for TestClock {
     }
 
     fn ticks(&self) -> Duration {
-        Duration::from_millis(self.now().millis().unsigned_abs())
+        let gone = self.since.map(|since| since.elapsed()).unwrap_or_default();
+        Duration::from_millis(self.millis.load(Ordering::SeqCst).unsigned_abs()) + gone
     }
 }
 

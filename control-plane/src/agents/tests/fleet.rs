@@ -61,6 +61,8 @@ pub(super) struct Instance {
     pub(super) network_state: Option<NetworkState>,
     pub(super) statuses: Vec<NetworkStatus>,
     pub(super) health: Vec<InstanceHealth>,
+    /// How often its agent was heard.
+    pub(super) heard: u32,
 }
 
 impl State {
@@ -146,6 +148,7 @@ impl FakeFleet {
             network_state: None,
             statuses: Vec::new(),
             health: Vec::new(),
+            heard: 0,
         };
         self.change(|state| state.instances.insert(id, instance));
         id
@@ -323,6 +326,14 @@ impl Fleet for FakeFleet {
 
     fn network_settled(&self) -> Generation {
         Generation(self.lock().settled)
+    }
+
+    fn heard(&self, id: InstanceId) {
+        self.change(|state| {
+            if let Some(instance) = state.instances.get_mut(&id) {
+                instance.heard += 1;
+            }
+        });
     }
 
     fn health(&self, id: InstanceId, _: SessionId, health: InstanceHealth) {

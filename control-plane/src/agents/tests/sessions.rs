@@ -423,6 +423,8 @@ async fn heartbeats_bring_health_and_what_cannot_be_read_of_it_is_passed_over() 
         assert_eq!(line.hear().await.expect("a message"), Hear::HeartbeatAck(ack), "it is alive all the same");
     }
     let state = port.fleet.lock();
+    let heard = state.instances[&instance].heard;
+    assert!(heard >= 6, "the Hello, {heard} times with what it said since");
     let taken = &state.instances[&instance].health;
     assert_eq!(taken.len(), 1, "{taken:?}");
     assert_eq!(taken[0].checks[0].status, longshore_model::CheckStatus::Impaired);

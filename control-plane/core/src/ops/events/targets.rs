@@ -108,6 +108,7 @@ fn check_arn(ctx: &Ctx<'_>, target: &EventTarget, arn: &str, wrong: &dyn Fn(&str
                 | Resource::Container(..)
                 | Resource::TaskDefinition(..)
                 | Resource::Service(..)
+                | Resource::OfService(..)
                 | Resource::Other(_),
             )
             | None => Err(wrong("Arn must be that of a cluster of this account and of the request's region.")),

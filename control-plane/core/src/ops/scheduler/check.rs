@@ -212,7 +212,7 @@ fn check_target(ctx: &Ctx<'_>, target: &Target) -> Result<(), ApiError> {
 
 /// The only targets are clusters, of this account and region.
 fn check_cluster(ctx: &Ctx<'_>, arn: &str) -> Result<(), ApiError> {
-    if arn.splitn(6, ':').nth(2).is_some_and(|service| service != "ecs") {
+    if arn.split(':').nth(2).is_some_and(|service| service != "ecs") {
         return Err(invalid("Target.Arn: the only targets that this version of Longshore has are ECS clusters."));
     }
     let parsed: Result<Arn, _> = arn.parse();
@@ -225,6 +225,7 @@ fn check_cluster(ctx: &Ctx<'_>, arn: &str) -> Result<(), ApiError> {
         | Resource::Container(..)
         | Resource::TaskDefinition(..)
         | Resource::Service(..)
+        | Resource::OfService(..)
         | Resource::Other(_) => return Err(wrong("it must be that of a cluster")),
     }
     if parsed.region != ctx.caller.region || parsed.account != *ctx.core.account() {

@@ -1,0 +1,245 @@
+//! Service deployments and revisions as resources: what is kept of them, and stopping them.
+
+use crate::services::{Fleet, config, healthy, messages, stable};
+use longshore_ecs_api::Operation as Op;
+use serde_json::{Value, json};
+
+const ROLLING_BACK: &str = "ROLLBACK_IN_PROGRESS";
+
+impl Fleet {
+    /// A service `web` of `count` tasks of the definition `good` that is stable; `bad` and `other` are there too.
+    async fn with_service(hosts: usize, count: usize, configuration: Value) -> Self {
+        let mut fleet = Self::new(hosts).await;
+        for family in ["good", "bad", "other"] {
+            fleet.world.definition(family, json!({})).await;
+        }
+        let request = json!({"serviceName": "web", "taskDefinition": "good", "desiredCount": count,
+            "deploymentConfiguration": configuration});
+        fleet.world.ok(Op::CreateService, request).await;
+        fleet.until("it is stable", healthy, stable(count)).await;
+        fleet
+    }
+
+    /// The service deployments, the newest first, in full.
+    async fn deployments(&self) -> Vec<Value> {
+        let listed = self.world.ok(Op::ListServiceDeployments, json!({"service": "web"})).await;
+        let briefs = listed["serviceDeployments"].as_array().unwrap().clone();
+        let arns: Vec<&Value> = briefs.iter().map(|brief| &brief["serviceDeploymentArn"]).collect();
+        let request = json!({"serviceDeploymentArns": arns});
+        let described = self.world.ok(Op::DescribeServiceDeployments, request).await;
+        assert_eq!(described["failures"], json!([]));
+        let full = described["serviceDeployments"].as_array().unwrap().clone();
+        for (brief, full) in briefs.iter().zip(&full) {
+            assert_eq!(brief["status"], full["status"]);
+            assert_eq!(brief["targetServiceRevisionArn"], full["targetServiceRevision"]["arn"]);
+        }
+        full
+    }
+
+    async fn statuses(&self) -> Vec<String> {
+        let all = self.deployments().await;
+        all.iter().map(|deployment| deployment["status"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_deployment_and_its_revisions_can_be_asked_for_while_it_lasts_and_after() {
+    let mut fleet = Fleet::with_service(2, 2, json!({})).await;
+    let first = fleet.deployments().await.remove(0);
+    assert_eq!(first["status"], "SUCCESSFUL");
+    assert_eq!(first["deploymentCircuitBreaker"]["status"], "DISABLED");
+    assert_eq!(first["sourceServiceRevisions"], json!([]));
+    let service = fleet.service("web").await;
+    assert_eq!(service["currentServiceDeployment"], first["serviceDeploymentArn"]);
+    assert_eq!(service["currentServiceRevisions"][0]["arn"], first["targetServiceRevision"]["arn"]);
+    assert_eq!(service["currentServiceRevisions"][0]["runningTaskCount"], 2);
+
+    fleet.world.ok(Op::UpdateService, json!({"service": "web", "taskDefinition": "other"})).await;
+    let under_way = fleet.deployments().await.remove(0);
+    assert_eq!(under_way["status"], "IN_PROGRESS");
+    assert_eq!(under_way["sourceServiceRevisions"][0]["arn"], first["targetServiceRevision"]["arn"]);
+    assert_eq!(under_way["sourceServiceRevisions"][0]["runningTaskCount"], 2);
+    assert_eq!(under_way["targetServiceRevision"]["requestedTaskCount"], 2);
+    // One that comes before it is through takes its place.
+    fleet.world.ok(Op::UpdateService, json!({"service": "web", "taskDefinition": "good"})).await;
+    fleet.until("the last one is through", healthy, stable(2)).await;
+    assert_eq!(fleet.statuses().await, ["SUCCESSFUL", "STOPPED", "SUCCESSFUL"]);
+
+    // All of it outlives the process.
+    let before = fleet.deployments().await;
+    fleet.world = fleet.world.reopen_with(config()).await;
+    assert_eq!(fleet.deployments().await, before);
+    let arns: Vec<&Value> = before.iter().map(|d| &d["targetServiceRevision"]["arn"]).collect();
+    let described = fleet.world.ok(Op::DescribeServiceRevisions, json!({"serviceRevisionArns": arns})).await;
+    let definitions: Vec<&str> = described["serviceRevisions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|revision| revision["taskDefinition"].as_str().unwrap().rsplit('/').next().unwrap())
+        .collect();
+    assert_eq!(definitions, ["good:1", "other:1", "good:1"]);
+    assert_eq!(described["serviceRevisions"][0]["containerImages"][0]["image"], "busybox");
+
+    // Filters and pages.
+    let list = async |request: Value| fleet.world.ok(Op::ListServiceDeployments, request).await;
+    let stopped = list(json!({"service": "web", "status": ["STOPPED"]})).await;
+    assert_eq!(stopped["serviceDeployments"][0]["serviceDeploymentArn"], before[1]["serviceDeploymentArn"]);
+    assert_eq!(stopped["serviceDeployments"].as_array().unwrap().len(), 1);
+    let page = list(json!({"service": "web", "maxResults": 2})).await;
+    assert_eq!(page["serviceDeployments"].as_array().unwrap().len(), 2);
+    let next = list(json!({"service": "web", "maxResults": 2, "nextToken": page["nextToken"]})).await;
+    assert_eq!(next["serviceDeployments"][0]["serviceDeploymentArn"], before[2]["serviceDeploymentArn"]);
+    assert_eq!(next["nextToken"], Value::Null);
+    let later = list(json!({"service": "web", "createdAt": {"after": 4_000_000_000_u64}})).await;
+    assert_eq!(later["serviceDeployments"], json!([]));
+}
+
+#[tokio::test]
+async fn no_more_than_twenty_are_remembered() {
+    let mut fleet = Fleet::with_service(1, 0, json!({})).await;
+    for _ in 0..25 {
+        fleet.world.ok(Op::UpdateService, json!({"service": "web", "forceNewDeployment": true})).await;
+    }
+    fleet.until("the last one is through", healthy, stable(0)).await;
+    assert_eq!(fleet.deployments().await.len(), 20);
+    fleet.world.ok(Op::DeleteService, json!({"service": "web"})).await;
+    fleet.until("it is over", healthy, |service| service["status"] == "INACTIVE").await;
+    let request = json!({"serviceName": "web", "taskDefinition": "good", "desiredCount": 0});
+    fleet.world.ok(Op::CreateService, request).await;
+    assert_eq!(fleet.deployments().await.len(), 1, "those of the one before are gone");
+}
+
+#[tokio::test]
+async fn one_that_fails_says_what_its_breaker_counted_and_keeps_the_tasks_that_ran() {
+    let breaker = json!({"deploymentCircuitBreaker": {"enable": true, "rollback": true,
+        "resetOnHealthyTask": false, "thresholdConfiguration": {"type": "COUNT", "value": 2}}});
+    let mut fleet = Fleet::with_service(2, 3, breaker).await;
+    let before: Vec<_> = fleet.tasks().into_iter().map(|(id, ..)| id).collect();
+    let first = fleet.service("web").await["deployments"][0]["id"].clone();
+    fleet.world.ok(Op::UpdateService, json!({"service": "web", "taskDefinition": "bad"})).await;
+    let figures = fleet.deployments().await[0]["deploymentCircuitBreaker"].clone();
+    assert_eq!(figures, json!({"status": "MONITORING", "failureCount": 0, "threshold": 2}));
+    let bad = |family: &str| family == "bad";
+    let rolled_back = |service: &Value| {
+        stable(3)(service) && messages(service).iter().any(|message| message.contains("rolling back to deployment"))
+    };
+    let service = fleet.until("the good one is back", bad, rolled_back).await;
+    let failed = fleet.deployments().await.remove(0);
+    assert_eq!(failed["status"], "ROLLBACK_SUCCESSFUL");
+    assert_eq!(failed["deploymentCircuitBreaker"]["status"], "TRIGGERED");
+    assert_eq!(failed["deploymentCircuitBreaker"]["threshold"], 2);
+    assert!(failed["deploymentCircuitBreaker"]["failureCount"].as_u64().unwrap() >= 2, "{failed:#}");
+    assert_eq!(failed["rollback"]["serviceRevisionArn"], failed["sourceServiceRevisions"][0]["arn"]);
+    assert!(failed["statusReason"].as_str().unwrap().contains("circuit breaker"), "{failed:#}");
+    // What ran was neither stopped nor started again.
+    assert_eq!(service["deployments"][0]["id"], first);
+    let after: Vec<_> = fleet.tasks().into_iter().map(|(id, ..)| id).collect();
+    assert_eq!(before, after);
+}
+
+#[tokio::test]
+async fn one_can_be_stopped_with_and_without_a_rollback() {
+    let mut fleet = Fleet::with_service(2, 2, json!({"maximumPercent": 100, "minimumHealthyPercent": 50})).await;
+    fleet.world.ok(Op::UpdateService, json!({"service": "web", "taskDefinition": "bad"})).await;
+    let bad = |family: &str| family == "bad";
+    fleet.until("a task of it failed", bad, |s| s["deployments"][0]["failedTasks"].as_u64() >= Some(1)).await;
+    let arn = fleet.service("web").await["currentServiceDeployment"].clone();
+    let answer = fleet.world.ok(Op::StopServiceDeployment, json!({"serviceDeploymentArn": arn})).await;
+    assert_eq!(answer["serviceDeploymentArn"], arn);
+    assert_eq!(fleet.statuses().await[0], ROLLING_BACK);
+    // Asked again, it is what happens already.
+    fleet.world.ok(Op::StopServiceDeployment, json!({"serviceDeploymentArn": arn})).await;
+    fleet.until("the good one is back", bad, stable(2)).await;
+    assert_eq!(fleet.statuses().await[0], "ROLLBACK_SUCCESSFUL");
+    assert!(fleet.tasks().iter().all(|(_, family, _)| family == "good"));
+
+    fleet.world.ok(Op::UpdateService, json!({"service": "web", "taskDefinition": "other"})).await;
+    let arn = fleet.service("web").await["currentServiceDeployment"].clone();
+    let abort = json!({"serviceDeploymentArn": arn, "stopType": "ABORT"});
+    fleet.world.ok(Op::StopServiceDeployment, abort.clone()).await;
+    assert_eq!(fleet.statuses().await[0], "STOPPED");
+    let service = fleet.service("web").await;
+    assert_eq!(service["deployments"][0]["rolloutState"], "FAILED");
+    assert_eq!(service["deployments"].as_array().unwrap().len(), 2, "what ran goes on");
+    for request in [abort, json!({"serviceDeploymentArn": arn})] {
+        let refused = fleet.world.err(Op::StopServiceDeployment, request).await;
+        assert!(refused.starts_with("ConflictException: The service deployment is over"), "{refused}");
+    }
+    fleet.world.ok(Op::UpdateService, json!({"service": "web", "forceNewDeployment": true})).await;
+    fleet.until("another one goes through", bad, stable(2)).await;
+    assert_eq!(fleet.statuses().await[..2], ["SUCCESSFUL", "STOPPED"]);
+}
+
+#[tokio::test]
+async fn wrong_names_and_requests_change_nothing() {
+    let fleet = Fleet::new(1).await;
+    fleet.world.definition("good", json!({})).await;
+    fleet.world.ok(Op::CreateService, json!({"serviceName": "web", "taskDefinition": "good", "desiredCount": 1})).await;
+    let arn = fleet.service("web").await["currentServiceDeployment"].as_str().unwrap().to_owned();
+    let other = format!("{}x", arn);
+    let elsewhere = arn.replace(":123456789012:", ":210987654321:");
+    let revision = fleet.service("web").await["currentServiceRevisions"][0]["arn"].clone();
+    for (op, request, expected) in [
+        // The first deployment has nothing to go back to.
+        (
+            Op::StopServiceDeployment,
+            json!({"serviceDeploymentArn": arn}),
+            "ConflictException: There is no service revision",
+        ),
+        (
+            Op::StopServiceDeployment,
+            json!({"serviceDeploymentArn": arn, "stopType": "PAUSE"}),
+            "InvalidParameterException: stopType: `PAUSE`",
+        ),
+        (
+            Op::StopServiceDeployment,
+            json!({"serviceDeploymentArn": other}),
+            "ServiceDeploymentNotFoundException: Service deployment not found.",
+        ),
+        (Op::StopServiceDeployment, json!({"serviceDeploymentArn": elsewhere}), "ServiceDeploymentNotFoundException"),
+        (
+            Op::StopServiceDeployment,
+            json!({"serviceDeploymentArn": "web"}),
+            "InvalidParameterException: serviceDeploymentArn",
+        ),
+        (
+            Op::StopServiceDeployment,
+            json!({"serviceDeploymentArn": revision}),
+            "InvalidParameterException: serviceDeploymentArn",
+        ),
+        (
+            Op::DescribeServiceDeployments,
+            json!({"serviceDeploymentArns": []}),
+            "InvalidParameterException: Service deployments",
+        ),
+        (
+            Op::DescribeServiceRevisions,
+            json!({"serviceRevisionArns": []}),
+            "InvalidParameterException: Service revisions",
+        ),
+        (Op::ListServiceDeployments, json!({"service": "nothing"}), "ServiceNotFoundException"),
+        (
+            Op::ListServiceDeployments,
+            json!({"service": "web", "status": ["DONE"]}),
+            "InvalidParameterException: status",
+        ),
+        (
+            Op::ListServiceDeployments,
+            json!({"service": "web", "maxResults": 0}),
+            "InvalidParameterException: maxResults",
+        ),
+    ] {
+        let refused = fleet.world.err(op, request.clone()).await;
+        assert!(refused.starts_with(expected), "{request}: {refused}");
+    }
+    for (op, field) in [
+        (Op::DescribeServiceDeployments, "serviceDeploymentArns"),
+        (Op::DescribeServiceRevisions, "serviceRevisionArns"),
+    ] {
+        let kind = if op == Op::DescribeServiceRevisions { "service-revision" } else { "service-deployment" };
+        let arn = format!("arn:aws:ecs:lab:123456789012:{kind}/default/web/1");
+        let answer = fleet.world.ok(op, json!({field: [arn]})).await;
+        assert_eq!(answer["failures"][0]["reason"], "MISSING", "{answer}");
+    }
+    assert_eq!(fleet.statuses().await, ["IN_PROGRESS"]);
+}
