@@ -123,6 +123,8 @@ pub(crate) fn news(state: &State, change: &Change, followed: bool) -> Option<New
         | Change::NetworkStatus(..)
         | Change::ForgetService(_)
         | Change::ForgetServiceEvent(..)
+        | Change::ServiceDeployment(_)
+        | Change::ForgetServiceDeployment(..)
         | Change::Pins(_)
         | Change::ForgetPins(_)
         | Change::DiskStatus(..)
