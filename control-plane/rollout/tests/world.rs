@@ -404,8 +404,9 @@ impl World {
             }
             let was_complete = self.picture.deployments[0].rollout == Rollout::Completed;
             let decision = self.step();
-            // Zones are evened out once the deployment is complete and all are healthy.
-            let settled = !self.rebalances || was_complete && self.healthy() == self.desired();
+            // Zones are evened out once the deployment is complete, all are healthy, and none is still stopping.
+            let all_there = self.healthy() == self.desired() && self.active() == self.desired();
+            let settled = !self.rebalances || was_complete && all_there;
             if decision.steady && settled && self.picture.deployments[0].rollout != Rollout::InProgress {
                 return;
             }
