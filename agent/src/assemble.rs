@@ -188,6 +188,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
         status: disk_status,
         line: disk_line,
     });
+    let (usage, usage_asked) = metadata::usage_line();
     let membership = Membership {
         config: config.clone(),
         token,
@@ -200,6 +201,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
             network: network_link,
             disk: disk_status_out,
             health: health.clone(),
+            usage,
             figures: figures.clone(),
             exec: exec_in,
             contacts,
@@ -240,6 +242,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
                 docker: docker.clone(),
                 health: health.clone(),
             },
+            usage: usage_asked,
         },
     );
     let listener = status::bind(&config.status_socket)?;

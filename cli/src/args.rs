@@ -15,6 +15,7 @@ Examples:
   longshore run web --count 2 --wait          run two tasks and wait until they run
   longshore run job --wait=stopped -- sh -c 'exit 3'
   longshore ps                                what runs, where, on which ports
+  longshore top                               what tasks and hosts use of CPU and memory
   longshore why web                           why a service has not all of its tasks
   longshore logs -f 3f2a                      what a task prints, as it does
   longshore events --follow                   what happens to tasks, hosts and services, as it does
@@ -94,6 +95,8 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// List tasks: where they run, their ports, how they ended
     Ps(PsArgs),
+    /// Show what tasks and hosts use of CPU and memory
+    Top(TopArgs),
     /// Show everything about a task, host, cluster or task definition
     Describe(DescribeArgs),
     /// Stop tasks
@@ -451,6 +454,24 @@ pub(crate) struct LogsArgs {
     /// Print the time before each line
     #[arg(long, short = 't')]
     pub(crate) timestamps: bool,
+}
+
+/// `longshore top`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+On a terminal the screen is drawn anew again and again until ctrl-c; elsewhere the figures are printed once. Agents read
+them about every ten seconds (six times in the control plane's scaling_period_secs). CPU is in cores' shares of 1024.
+
+Examples:
+  longshore top
+  longshore top --once --json | jq '.tasks[].attachments'")]
+pub(crate) struct TopArgs {
+    /// Print once, on a terminal too
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Seconds between two looks
+    #[arg(long, value_name = "SECS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) every: u64,
 }
 
 /// `longshore events …`

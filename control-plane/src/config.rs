@@ -76,6 +76,9 @@ keys! {
     stopped_task_retention_secs: u64, "LONGSHORE_CONTROL_STOPPED_TASK_RETENTION_SECS", default "3600", example "";
     /// Seconds that a service's task without health checks must run until it counts as healthy.
     service_healthy_after_secs: u64, "LONGSHORE_CONTROL_SERVICE_HEALTHY_AFTER_SECS", default "40", example "";
+    /// Seconds over which the CPU and memory of services are averaged for Application Auto Scaling. Agents say six times
+    /// in it what their tasks use.
+    scaling_period_secs: u64, "LONGSHORE_CONTROL_SCALING_PERIOD_SECS", default "60", example "";
     /// Milliseconds between an agent's heartbeats.
     heartbeat_millis: u32, "LONGSHORE_CONTROL_HEARTBEAT_MILLIS", default "1000", example "";
     /// Milliseconds of silence after which an agent counts as disconnected; at least three heartbeats.
@@ -171,6 +174,8 @@ pub struct Config {
     pub stopped_task_retention: Duration,
     /// See the key `service_healthy_after_secs`.
     pub service_healthy_after: Duration,
+    /// See the key `scaling_period_secs`.
+    pub scaling_period: Duration,
     /// See the key `heartbeat_millis`.
     pub heartbeat: Duration,
     /// See the key `lease_millis`.
@@ -294,6 +299,8 @@ impl Config {
         in_range("stopped_task_retention_secs", retention, 1, 31_536_000)?;
         let healthy_after = keys.service_healthy_after_secs.expect(present);
         in_range("service_healthy_after_secs", healthy_after, 0, 3600)?;
+        let scaling_period = keys.scaling_period_secs.expect(present);
+        in_range("scaling_period_secs", scaling_period, 2, 600)?;
         let max_agents = keys.max_agents.expect(present);
         in_range("max_agents", max_agents as u64, 1, 1_000_000)?;
         let log_store_mib = keys.log_store_mib.expect(present);
@@ -322,6 +329,7 @@ impl Config {
             root_key_file: keys.root_key_file,
             stopped_task_retention: Duration::from_secs(retention),
             service_healthy_after: Duration::from_secs(healthy_after),
+            scaling_period: Duration::from_secs(scaling_period),
             heartbeat: Duration::from_millis(heartbeat.into()),
             lease: Duration::from_millis(lease.into()),
             losses: Losses {

@@ -20,7 +20,8 @@ use crate::files::{self, FileError};
 use crate::http;
 use crate::pki::{Authority, PkiError, ServerCertificate};
 use longshore_core::{
-    Controller, Core, CoreConfig, Dispatcher, ExecConfig, FirstStart, OpenError, OwnerError, ScheduleEngine, SealingKey,
+    Autoscaler, Controller, Core, CoreConfig, Dispatcher, ExecConfig, FirstStart, OpenError, OwnerError,
+    ScheduleEngine, SealingKey,
 };
 use longshore_logs::{LogError, Logs};
 use longshore_store::{EmbeddedStore, OpenError as StoreError};
@@ -40,10 +41,14 @@ const SEALING_FILE: &str = "sealing.key";
 const LOGS_DIR: &str = "logs";
 const LOCK_FILE: &str = "lock";
 
+/// How often agents say within a period of scaling what is used.
+const READINGS: u32 = 6;
+
 /// Parts that never end by themselves.
 const CONTROLLER: &str = "controller of services";
 const SCHEDULES: &str = "engine of schedules";
 const DISPATCHER: &str = "dispatcher of events";
+const SCALING: &str = "scaling of services";
 const SWEEP: &str = "sweep of the log store";
 
 /// The environment variables with a root access key for the first start. Never flags: others see those.
@@ -154,6 +159,7 @@ pub async fn run(config: Config, shutdown: CancellationToken, ready: impl FnOnce
         lease: config.lease,
         losses: config.losses,
         healthy_after: config.service_healthy_after,
+        scaling_period: config.scaling_period,
         ca_fingerprint: authority.fingerprint(),
         network: config.network,
         exec: ExecConfig { idle: config.exec_idle, log_arguments: config.exec_log_arguments },
@@ -176,6 +182,7 @@ pub async fn run(config: Config, shutdown: CancellationToken, ready: impl FnOnce
     let agents_config = AgentsConfig {
         heartbeat: config.heartbeat,
         lease: config.lease,
+        usage: config.scaling_period / READINGS,
         agent_certificate: config.agent_certificate,
         max_agents: config.max_agents,
         ..AgentsConfig::default()
@@ -188,6 +195,7 @@ pub async fn run(config: Config, shutdown: CancellationToken, ready: impl FnOnce
     let fleet = Arc::new(core.clone());
     let services = http::Services { core: core.clone(), logs: logs.clone() };
     let mut controller = tokio::spawn(Controller::new(core.clone()).run(fronts.clone().cancelled_owned()));
+    let mut autoscaler = tokio::spawn(Autoscaler::new(core.clone()).run(fronts.clone().cancelled_owned()));
     let mut schedules = tokio::spawn(ScheduleEngine::new(core.clone()).run(fronts.clone().cancelled_owned()));
     let courier = Outside::new(logs.clone(), core.account().clone());
     let mut dispatcher = tokio::spawn(Dispatcher::new(core.clone(), courier).run(fronts.clone().cancelled_owned()));
@@ -219,6 +227,7 @@ pub async fn run(config: Config, shutdown: CancellationToken, ready: impl FnOnce
         _ = &mut controller => Some(StartError::Ended(CONTROLLER)),
         _ = &mut schedules => Some(StartError::Ended(SCHEDULES)),
         _ = &mut dispatcher => Some(StartError::Ended(DISPATCHER)),
+        _ = &mut autoscaler => Some(StartError::Ended(SCALING)),
         _ = &mut sweep => Some(StartError::Ended(SWEEP)),
     };
     tracing::info!("the control plane ends");
@@ -230,6 +239,7 @@ pub async fn run(config: Config, shutdown: CancellationToken, ready: impl FnOnce
         (CONTROLLER, finish(&mut controller).await),
         (SCHEDULES, finish(&mut schedules).await),
         (DISPATCHER, finish(&mut dispatcher).await),
+        (SCALING, finish(&mut autoscaler).await),
     ];
     for (part, _) in parts.iter().filter(|(_, ended_well)| !ended_well) {
         tracing::error!(part, "a part ended in a panic");

@@ -19,6 +19,7 @@ pub mod report;
 pub mod spec;
 pub mod state;
 pub mod time;
+pub mod usage;
 pub mod volume;
 
 pub use arn::Arn;
@@ -51,6 +52,7 @@ pub use spec::{
 };
 pub use state::{ContainerCondition, ContainerStatus, DesiredStatus, HealthStatus, StopCode, TaskStatus};
 pub use time::Timestamp;
+pub use usage::{HostUsage, MAX_TASK_USAGES, TaskUsage};
 pub use volume::{
     DockerVolume, EfsVolume, MountPoint, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom, is_file_system_id,
 };

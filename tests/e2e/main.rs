@@ -6,6 +6,7 @@
 
 mod api;
 mod auth;
+mod autoscaling;
 mod awsvpc;
 mod campaign;
 mod clock;

@@ -22,6 +22,7 @@ pub use peer::{Connection, ControlMessages, OpenError, Peer};
 
 use crate::contact::Contacts;
 use crate::identity::IdentityHandle;
+use crate::metadata::UsageLine;
 use crate::network::SessionLink;
 use backoff::Backoff;
 use longshore_model::{
@@ -123,6 +124,8 @@ pub struct SessionInputs {
     pub disk: watch::Receiver<Option<DiskStatus>>,
     /// How the host is; without checks before the first look.
     pub health: watch::Receiver<InstanceHealth>,
+    /// What the host and its tasks use, as often as the control plane asks for it.
+    pub usage: UsageLine,
     /// Counts what is done.
     pub figures: Arc<SessionFigures>,
     /// Takes commands to execute in containers.

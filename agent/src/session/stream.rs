@@ -9,7 +9,7 @@ use crate::contact::Uptime;
 use crate::crash::{self, Place};
 use crate::identity::standing::describe;
 use futures::StreamExt;
-use longshore_model::{ExecOrder, HostFacts, InstanceHealth, TaskReport};
+use longshore_model::{ExecOrder, HostFacts, HostUsage, InstanceHealth, TaskReport};
 use longshore_proto::{MAX_VERSION, MIN_VERSION, v1};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -142,6 +142,7 @@ impl<'a> Stream<'a> {
         network.welcomed(welcome.revision);
         inputs.contacts.heard(said_hello);
         let millis = |value: u32| Duration::from_millis(value.into());
+        inputs.usage.ask(millis(welcome.usage_millis));
         Ok(Self {
             messages,
             sender,
@@ -218,7 +219,8 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Says that this agent is there, and how its host is when it has looked since it last said so.
+    /// Says that this agent is there, how its host is when it has looked since it last said so, and what is used when that
+    /// was read since.
     fn beat(&mut self) -> Result<(), Ended> {
         self.beats += 1;
         let found = self.inputs.health.borrow_and_update().clone();
@@ -226,7 +228,8 @@ impl<'a> Stream<'a> {
         self.health = found;
         let disk = self.inputs.disk.borrow_and_update().clone().map(Into::into);
         self.beaten.push_back((self.beats, Uptime::now()));
-        self.send(v1::agent_message::Kind::Heartbeat(v1::Heartbeat { seq: self.beats, disk, health }))
+        let usage = self.inputs.usage.news().map(|usage| HostUsage::clone(&usage).into());
+        self.send(v1::agent_message::Kind::Heartbeat(v1::Heartbeat { seq: self.beats, disk, health, usage }))
     }
 
     fn message(&mut self, message: v1::ControlMessage) -> Result<(), Ended> {

@@ -111,6 +111,7 @@ impl Host {
             network,
             disk,
             health: health_out,
+            usage: longshore_agent::metadata::usage_line().0,
             figures: Arc::default(),
             exec,
             contacts: Arc::new(Contacts::beside(std::path::Path::new("/nowhere/agent.sock"))),

@@ -14,6 +14,7 @@ mod run;
 mod schedule;
 mod stop;
 mod task_def;
+mod top;
 mod why;
 
 use crate::api::Api;
@@ -45,6 +46,7 @@ pub(crate) fn execute(context: &Context, command: Command) -> Result<(), Fault> 
         Command::TaskDef(command) => task_def::execute(context, command),
         Command::Run(args) => run::execute(context, *args),
         Command::Ps(args) => ps::execute(context, &args),
+        Command::Top(args) => top::execute(context, &args),
         Command::Describe(args) => describe::execute(context, &args),
         Command::Stop(args) => stop::execute(context, &args),
         Command::Why(args) => why::execute(context, &args),

@@ -8,8 +8,8 @@ use crate::records::{
     AccessKey, Account, Activation, ActivationKey, ApiDestination, CapacityProvider, CapacityProviderKey, ClientToken,
     ClientTokenKey, Cluster, Definition, DefinitionKey, DeploymentRecord, FamilyRecord, Firing, FiringKey,
     HookConnection, HookKey, HostLeases, ImagePins, Instance, Network, Outbox, PinKey, RecordError, Rule, RuleKey,
-    Schedule, ScheduleGroup, ScheduleGroupKey, ScheduleKey, Secret, SecretKey, SecurityGroup, Service, ServiceEvent,
-    ServiceKey, Setting, SettingKey, TargetKey, TargetProgress, Task, decode, encode,
+    ScalingTarget, Schedule, ScheduleGroup, ScheduleGroupKey, ScheduleKey, Secret, SecretKey, SecurityGroup, Service,
+    ServiceEvent, ServiceKey, Setting, SettingKey, TargetKey, TargetProgress, Task, decode, encode,
 };
 use longshore_model::{ClusterKey, DiskStatus, GroupId, InstanceId, NetworkStatus, TaskId};
 use longshore_store::Write;
@@ -48,6 +48,8 @@ pub(crate) enum Change {
     ForgetServiceEvent(ServiceKey, u64),
     ServiceDeployment(Arc<DeploymentRecord>),
     ForgetServiceDeployment(ServiceKey, u64),
+    Scaling(Arc<ScalingTarget>),
+    ForgetScaling(ServiceKey),
     Pins(Arc<ImagePins>),
     ForgetPins(PinKey),
     /// Not kept, as above.
@@ -118,6 +120,8 @@ impl Change {
             Self::ForgetSchedule(key) => (keys::schedule(key), Write::Delete),
             Self::Firing(r) => put(keys::firing(&r.key), &**r),
             Self::ForgetFiring(key) => (keys::firing(key), Write::Delete),
+            Self::Scaling(r) => put(keys::scaling(&r.key), &**r),
+            Self::ForgetScaling(key) => (keys::scaling(key), Write::Delete),
             Self::Task(r) => put(keys::task(r.id), &**r),
             Self::ForgetTask(id) => (keys::task(*id), Write::Delete),
             Self::ClientToken(r) => put(keys::client_token(&r.key), &**r),
@@ -155,7 +159,9 @@ impl Change {
             Self::ServiceEvent(_)
             | Self::ForgetServiceEvent(..)
             | Self::ServiceDeployment(_)
-            | Self::ForgetServiceDeployment(..) => 11,
+            | Self::ForgetServiceDeployment(..)
+            | Self::Scaling(_)
+            | Self::ForgetScaling(_) => 11,
             Self::Pins(_) | Self::ForgetPins(_) => 12,
             Self::Task(_) | Self::ForgetTask(_) => 13,
             Self::ClientToken(_) | Self::ForgetClientToken(_) => 14,
@@ -200,6 +206,7 @@ impl Change {
             Some("service") => Self::Service(Arc::new(decode(&key, value)?)),
             Some("service-event") => Self::ServiceEvent(Arc::new(decode(&key, value)?)),
             Some("service-deployment") => Self::ServiceDeployment(Arc::new(decode(&key, value)?)),
+            Some("scaling") => Self::Scaling(Arc::new(decode(&key, value)?)),
             Some("pins") => Self::Pins(Arc::new(decode(&key, value)?)),
             Some("schedule-group") => Self::ScheduleGroup(Arc::new(decode(&key, value)?)),
             Some("schedule") => Self::Schedule(Arc::new(decode(&key, value)?)),

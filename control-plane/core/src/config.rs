@@ -22,6 +22,8 @@ pub struct CoreConfig {
     pub healthy_after: Duration,
     /// When the tasks of silent hosts are replaced.
     pub losses: Losses,
+    /// Over how long figures of services are averaged; what scales services looks at the end of each such period.
+    pub scaling_period: Duration,
     /// SHA-256 of the authority that agents must find behind the control plane's address; goes into join tokens.
     pub ca_fingerprint: [u8; 32],
     /// The task network. May only change while no host has a part of it.
@@ -38,6 +40,7 @@ impl Default for CoreConfig {
             return_within: Duration::from_secs(30),
             healthy_after: Duration::from_secs(40),
             losses: Losses::default(),
+            scaling_period: Duration::from_secs(60),
             ca_fingerprint: [0; 32],
             network: NetworkConfig {
                 v4: ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 77, 0, 0), 16),

@@ -21,17 +21,19 @@ use crate::services::lost::{Silences, Watch};
 use crate::services::{Fencing, Hearing, Looking, Wakes};
 use crate::state::{HostState, NetworkView, State, Touched};
 use crate::token::JoinToken;
+use crate::usage::Usages;
 use crate::watchers::Watchers;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use longshore_ecs_api::autoscaling::ScalingOperation;
 use longshore_ecs_api::events::EventsOperation;
 use longshore_ecs_api::scheduler::SchedulerOperation;
 use longshore_ecs_api::secrets::SecretsOperation;
 use longshore_ecs_api::ssm::SsmOperation;
 use longshore_ecs_api::{ApiError, Operation};
 use longshore_model::{
-    AccountId, AssignedTask, ClusterName, DiskStatus, Generation, HostFacts, InstanceHealth, InstanceId, NetworkStatus,
-    TaskId, TaskReport,
+    AccountId, AssignedTask, ClusterName, DiskStatus, Generation, HostFacts, HostUsage, InstanceHealth, InstanceId,
+    NetworkStatus, TaskId, TaskReport,
 };
 use longshore_store::Store;
 use secrecy::SecretString;
@@ -68,6 +70,8 @@ pub(crate) struct Inner {
     /// Says that there may be something to deliver.
     pub(crate) deliveries: tokio::sync::Notify,
     pub(crate) health: Health,
+    /// What hosts and tasks use.
+    pub(crate) usage: Usages,
     /// When agents were heard last.
     pub(crate) hearing: Hearing,
     /// Since when hosts are silent.
@@ -156,6 +160,7 @@ impl Core {
             health: Health::default(),
             hearing: Hearing::new(ticks),
             silences: Silences::default(),
+            usage: Usages::default(),
             execs: Execs::default(),
             queue: sender,
             page_key: PageKey::new(&sealing_key),
@@ -241,6 +246,14 @@ impl Core {
     /// What the client is told.
     pub async fn events(&self, caller: &Caller, op: EventsOperation, body: Bytes) -> Result<Bytes, ApiError> {
         ops::events(self, caller, op, &body).await
+    }
+
+    /// Does an operation of Application Auto Scaling.
+    ///
+    /// # Errors
+    /// What the client is told.
+    pub async fn scaling(&self, caller: &Caller, op: ScalingOperation, body: Bytes) -> Result<Bytes, ApiError> {
+        ops::scaling(self, caller, op, &body).await
     }
 
     /// Does an operation of EC2, of the parameters of a form. Answers with XML; what it changed is durable by then.
@@ -358,6 +371,7 @@ impl Core {
         let state = self.inner.state.load();
         if !state.host(instance).is_some_and(|host| host.record.is_connected()) {
             self.inner.health.forget(instance);
+            self.inner.usage.forget(instance);
             self.inner.hearing.forget(instance);
         }
         Ok(())
@@ -372,6 +386,15 @@ impl Core {
     pub fn instance_health(&self, instance: InstanceId, session: SessionId, health: InstanceHealth) {
         if self.is_current_session(instance, session) {
             self.inner.health.set(instance, health);
+        }
+    }
+
+    /// Takes what an instance's agent says that its host and tasks use. Nothing is made durable: it is said again.
+    pub fn instance_usage(&self, instance: InstanceId, session: SessionId, usage: HostUsage) {
+        let state = self.inner.state.load();
+        if state.host(instance).is_some_and(|host| host.record.has_session(session)) {
+            let (now, period) = (self.inner.clock.now(), self.inner.config.scaling_period);
+            self.inner.usage.take(&state, instance, usage, now, period);
         }
     }
 

@@ -76,6 +76,10 @@ pub(crate) fn service_event(key: &ServiceKey, number: u64) -> String {
     format!("service-event/{}/{}/{}/{number:020}", key.cluster.region, key.cluster.name, key.name)
 }
 
+pub(crate) fn scaling(key: &ServiceKey) -> String {
+    format!("scaling/{}/{}/{}", key.cluster.region, key.cluster.name, key.name)
+}
+
 pub(crate) fn service_deployment(key: &ServiceKey, number: u64) -> String {
     format!("service-deployment/{}/{}/{}/{number:020}", key.cluster.region, key.cluster.name, key.name)
 }

@@ -5,8 +5,8 @@ use longshore_core::{
     RegistryCredentials, SessionError, SessionId, Unavailable,
 };
 use longshore_model::{
-    AccountId, AssignedTask, ClusterName, ContainerName, DiskStatus, Generation, HostFacts, InstanceHealth, InstanceId,
-    NetworkStatus, TaskId, TaskReport,
+    AccountId, AssignedTask, ClusterName, ContainerName, DiskStatus, Generation, HostFacts, HostUsage, InstanceHealth,
+    InstanceId, NetworkStatus, TaskId, TaskReport,
 };
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -94,6 +94,10 @@ pub trait Fleet: Send + Sync + 'static {
 
     /// Takes what an agent says of its host's health.
     fn health(&self, instance: InstanceId, session: SessionId, health: InstanceHealth);
+
+    /// Takes what an agent says its host and tasks use.
+    fn usage(&self, instance: InstanceId, session: SessionId, usage: HostUsage);
+
     /// The sessions of ExecuteCommand.
     fn execs(&self) -> Execs {
         Execs::default()
@@ -196,6 +200,10 @@ impl Fleet for Core {
 
     fn health(&self, instance: InstanceId, session: SessionId, health: InstanceHealth) {
         self.instance_health(instance, session, health);
+    }
+
+    fn usage(&self, instance: InstanceId, session: SessionId, usage: HostUsage) {
+        self.instance_usage(instance, session, usage);
     }
 
     fn execs(&self) -> Execs {

@@ -100,6 +100,7 @@ impl<F: Fleet> SessionFront<F> {
             heartbeat_millis: millis(self.config.heartbeat),
             lease_millis: millis(self.config.lease),
             control_plane_version: env!("CARGO_PKG_VERSION").to_owned(),
+            usage_millis: millis(self.config.usage),
             revision: self.fleet.revision().0,
         };
         tokio::spawn(stream.run(welcome, assignment));

@@ -64,6 +64,8 @@ pub struct AgentsConfig {
     pub heartbeat: Duration,
     /// Silence after which an agent counts as disconnected.
     pub lease: Duration,
+    /// How often agents are told to say what is used; zero for never.
+    pub usage: Duration,
     /// Lifetime of agents' certificates.
     pub agent_certificate: Duration,
     /// Instances with connections at once, each of which may have a few.
@@ -88,6 +90,7 @@ impl Default for AgentsConfig {
         Self {
             heartbeat: Duration::from_secs(1),
             lease: Duration::from_secs(5),
+            usage: Duration::from_secs(10),
             agent_certificate: Duration::from_secs(30 * 86_400),
             max_agents: 20_000,
             max_joining: 256,

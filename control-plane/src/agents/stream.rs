@@ -15,8 +15,8 @@ use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use longshore_core::{SessionError, SessionId};
 use longshore_model::{
-    Assignment, DiskStatus, ExecOrder, Generation, InstanceHealth, InstanceId, NetworkStatus, NetworkUpdate, TaskId,
-    TaskReport,
+    Assignment, DiskStatus, ExecOrder, Generation, HostUsage, InstanceHealth, InstanceId, NetworkStatus, NetworkUpdate,
+    TaskId, TaskReport,
 };
 use longshore_proto::convert::read_reports;
 use longshore_proto::{ReadReports, UnreadableReport, v1};
@@ -232,6 +232,9 @@ impl<F: Fleet> Session<F> {
                 if let Some(health) = beat.health {
                     self.health(health);
                 }
+                if let Some(usage) = beat.usage {
+                    self.usage(usage);
+                }
                 self.send(v1::control_message::Kind::HeartbeatAck(v1::HeartbeatAck {
                     seq: beat.seq,
                     network_settled: self.parts.network.settled(),
@@ -282,6 +285,14 @@ impl<F: Fleet> Session<F> {
         match InstanceHealth::try_from(health) {
             Ok(health) => self.parts.fleet.health(self.parts.instance, self.parts.session, health),
             Err(error) => tracing::debug!(instance = %self.parts.instance, %error, "health that cannot be read"),
+        }
+    }
+
+    /// As of health.
+    fn usage(&self, usage: v1::HostUsage) {
+        match HostUsage::try_from(usage) {
+            Ok(usage) => self.parts.fleet.usage(self.parts.instance, self.parts.session, usage),
+            Err(error) => tracing::debug!(instance = %self.parts.instance, %error, "figures that cannot be read"),
         }
     }
 

@@ -222,6 +222,7 @@ impl Host {
             contacts,
             disk: watch::channel(None).1,
             health: watch::channel(InstanceHealth::default()).1,
+            usage: longshore_agent::metadata::usage_line().0,
             figures: Arc::default(),
             exec,
         };

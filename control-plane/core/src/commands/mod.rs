@@ -17,6 +17,7 @@ mod pins;
 mod place;
 mod report;
 mod rule;
+mod scaling;
 mod schedule;
 mod secret;
 mod service;
@@ -51,6 +52,9 @@ pub(crate) use place::{
 };
 pub(crate) use report::{REASON_MAX, Report};
 pub(crate) use rule::{DeleteRule, PutRule, PutTargets, RemoveTargets, SetRuleState, TagRule, new_rule, no_rule};
+pub(crate) use scaling::{
+    EditScaling, FireScaling, FiredAction, ScaleService, Scaled, ScalingEdit, no_target as no_scaling_target,
+};
 pub(crate) use schedule::{
     CreateSchedule, CreateScheduleGroup, DeleteSchedule, DeleteScheduleGroup, EmptyScheduleGroup, TagScheduleGroup,
     UpdateSchedule, no_group as no_schedule_group, no_schedule,

@@ -125,6 +125,8 @@ pub(crate) fn news(state: &State, change: &Change, followed: bool) -> Option<New
         | Change::ForgetServiceEvent(..)
         | Change::ServiceDeployment(_)
         | Change::ForgetServiceDeployment(..)
+        | Change::Scaling(_)
+        | Change::ForgetScaling(_)
         | Change::Pins(_)
         | Change::ForgetPins(_)
         | Change::DiskStatus(..)

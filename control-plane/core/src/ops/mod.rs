@@ -5,6 +5,7 @@
 
 mod activations;
 mod attributes;
+mod autoscaling;
 mod capacity;
 pub(crate) mod check;
 mod clusters;
@@ -30,6 +31,7 @@ use crate::handle::Core;
 use crate::page::Listing;
 use crate::state::State;
 use bytes::Bytes;
+use longshore_ecs_api::autoscaling::ScalingOperation;
 use longshore_ecs_api::events::EventsOperation;
 use longshore_ecs_api::requests::RunTaskRequest;
 use longshore_ecs_api::responses::RunTaskResponse;
@@ -218,6 +220,16 @@ pub(crate) async fn call(core: &Core, caller: &Caller, op: Operation, body: &[u8
 /// Does an operation of EventBridge.
 pub(crate) async fn events(core: &Core, caller: &Caller, op: EventsOperation, body: &[u8]) -> Result<Bytes, ApiError> {
     events::call(core, caller, op, body).await
+}
+
+/// Does an operation of Application Auto Scaling.
+pub(crate) async fn scaling(
+    core: &Core,
+    caller: &Caller,
+    op: ScalingOperation,
+    body: &[u8],
+) -> Result<Bytes, ApiError> {
+    autoscaling::call(Ctx { core, caller, state: core.snapshot() }, op, body).await
 }
 
 /// Runs tasks for the control plane itself, as RunTask does.

@@ -16,6 +16,9 @@ use longshore_model::{Arn, DesiredStatus, TaskId};
 /// What asks DescribeTasks for what happened to tasks. ECS has nothing like it; its clients pass any text on.
 const HISTORY: &str = "LONGSHORE_HISTORY";
 
+/// The same for what they use.
+const USAGE: &str = "LONGSHORE_USAGE";
+
 /// The longest reason that StopTask takes (ECS).
 const MAX_REASON: usize = 1024;
 
@@ -39,12 +42,21 @@ pub(crate) fn describe(ctx: &Ctx<'_>, request: DescribeTasksRequest) -> Result<D
         tags: include.contains(&TaskField::Tags),
         history: include.contains(&TaskField::Other(HISTORY.to_owned())),
     };
+    let usage = include.contains(&TaskField::Other(USAGE.to_owned()));
     let (mut tasks, mut failures) = (Vec::new(), Vec::new());
     for name in names {
         let id = ctx.task_id(cluster, &name)?;
         let found = id.and_then(|id| ctx.state.task(id)).filter(|task| task.cluster == *cluster);
         match (found, id) {
-            (Some(task), _) => tasks.push(show::task(ctx.core.account(), &ctx.state, task, with)),
+            (Some(task), _) => {
+                let mut shown = show::task(ctx.core.account(), &ctx.state, task, with);
+                if usage {
+                    let known = ctx.core.inner().usage.of(task.instance);
+                    let of_task = known.and_then(|(at, host)| show::task_usage(task, at, &host));
+                    shown.attachments.get_or_insert_default().extend(of_task);
+                }
+                tasks.push(shown);
+            }
             (None, Some(id)) => {
                 let arn = arn_in(ctx.core.account(), cluster, Resource::Task(cluster.name.clone(), id));
                 failures.push(missing(arn));

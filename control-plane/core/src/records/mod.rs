@@ -15,6 +15,7 @@ mod instance;
 mod network;
 mod pins;
 mod rule;
+mod scaling;
 mod schedule;
 mod secret;
 mod service;
@@ -34,6 +35,7 @@ pub use instance::{Connection, Instance, InstanceStatus};
 pub use network::{Direction, HostLeases, Network, SecurityGroup, SecurityGroupRule};
 pub use pins::{ImagePins, PinKey};
 pub use rule::{GivenUp, Outbox, OutboxEvent, Rule, RuleKey, RuleTarget, TargetKey, TargetProgress};
+pub use scaling::{ScalingActivity, ScalingKind, ScalingPolicy, ScalingTarget, ScheduledAction};
 pub use schedule::{
     DEFAULT_GROUP, DEFAULT_ZONE, Firing, FiringKey, FiringOutcome, LastFiring, Schedule, ScheduleGroup,
     ScheduleGroupKey, ScheduleKey, ScheduleSettings,

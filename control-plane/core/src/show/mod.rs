@@ -6,6 +6,7 @@ mod deployment;
 mod instance;
 mod service;
 mod task;
+mod usage;
 
 pub(crate) use cluster::{ClusterShow, cluster};
 pub(crate) use definition::definition;
@@ -13,6 +14,7 @@ pub(crate) use deployment::{deployment_brief, service_deployment, service_revisi
 pub(crate) use instance::{InstanceShow, attributes, instance};
 pub(crate) use service::{service, task_numbers};
 pub(crate) use task::{TaskHealth, With, task, task_health};
+pub(crate) use usage::{host as host_usage, task as task_usage};
 
 use crate::records::Tags;
 use longshore_ecs_api::EpochSeconds;

@@ -92,6 +92,8 @@ impl State {
             Change::ForgetSchedule(key) => self.forget_schedule(key, touched),
             Change::Firing(firing) => self.put_firing(firing, touched),
             Change::ForgetFiring(key) => self.forget_firing(key, touched),
+            Change::Scaling(target) => self.put_scaling(target, touched),
+            Change::ForgetScaling(key) => self.forget_scaling(key, touched),
             Change::Task(task) => self.put_task(task, touched),
             Change::ForgetTask(id) => self.forget_task(*id, touched),
             Change::ClientToken(token) => {

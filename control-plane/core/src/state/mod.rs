@@ -10,6 +10,7 @@ mod host;
 mod network;
 mod pins;
 mod rules;
+mod scaling;
 mod schedule;
 mod service;
 mod sets;
@@ -67,6 +68,7 @@ pub struct State {
     /// Tasks of services that are not stopped.
     service_tasks: HashMap<ServiceKey, OrdSet<TaskId>>,
     rules: rules::Rules,
+    scaling: scaling::Targets,
     schedules: schedule::Schedules,
     tasks: HashMap<TaskId, Arc<Task>>,
     pins: pins::Pins,

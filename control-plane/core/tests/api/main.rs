@@ -15,6 +15,7 @@ mod network;
 mod placement;
 mod pools;
 mod rollouts;
+mod scaling;
 mod schedules;
 mod secrets;
 mod services;

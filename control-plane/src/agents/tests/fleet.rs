@@ -7,7 +7,8 @@ use longshore_core::{
 };
 use longshore_model::{
     AccountId, AssignedTask, ClusterKey, ClusterName, ContainerName, DesiredStatus, DiskStatus, Generation, HostFacts,
-    InstanceHealth, InstanceId, NetworkMode, NetworkState, NetworkStatus, Region, TaskId, TaskReport, TaskSpec,
+    HostUsage, InstanceHealth, InstanceId, NetworkMode, NetworkState, NetworkStatus, Region, TaskId, TaskReport,
+    TaskSpec,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -61,6 +62,7 @@ pub(super) struct Instance {
     pub(super) network_state: Option<NetworkState>,
     pub(super) statuses: Vec<NetworkStatus>,
     pub(super) health: Vec<InstanceHealth>,
+    pub(super) usage: Vec<HostUsage>,
     /// How often its agent was heard.
     pub(super) heard: u32,
 }
@@ -148,6 +150,7 @@ impl FakeFleet {
             network_state: None,
             statuses: Vec::new(),
             health: Vec::new(),
+            usage: Vec::new(),
             heard: 0,
         };
         self.change(|state| state.instances.insert(id, instance));
@@ -334,6 +337,10 @@ impl Fleet for FakeFleet {
                 instance.heard += 1;
             }
         });
+    }
+
+    fn usage(&self, id: InstanceId, _: SessionId, usage: HostUsage) {
+        self.change(|state| state.instances.get_mut(&id).expect("registered").usage.push(usage));
     }
 
     fn health(&self, id: InstanceId, _: SessionId, health: InstanceHealth) {
