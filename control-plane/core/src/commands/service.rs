@@ -285,6 +285,11 @@ impl Command for StepService {
             done.started = tasks.len();
             said.extend(words::started(&self.key, &tasks.iter().map(|task| task.id).collect::<Vec<_>>()));
         }
+        // What this step stops for its health is not forgiven by it.
+        if let Some(primary) = service.deployments.first_mut() {
+            primary.setbacks = if self.recovered { 0 } else { primary.setbacks };
+            primary.failures = if self.forgiven { 0 } else { primary.failures };
+        }
         let mut stopped = Vec::new();
         for stop in &self.stops {
             let task = tx.state().task(stop.task).filter(|task| task.desired == DesiredStatus::Running);
@@ -310,10 +315,6 @@ impl Command for StepService {
         said.extend(words::stopped(&self.key, &stopped));
         // After what moved, so that the next step does not take it for news.
         said.extend(self.says);
-        if let Some(primary) = service.deployments.first_mut() {
-            primary.setbacks = if self.recovered { 0 } else { primary.setbacks };
-            primary.failures = if self.forgiven { 0 } else { primary.failures };
-        }
         for index in self.gone.iter().rev() {
             service.deployments.remove(*index);
         }
