@@ -50,6 +50,13 @@ const IMPLEMENTED: &[&str] = &[
     "DescribeServiceDeployments",
     "DescribeServiceRevisions",
     "StopServiceDeployment",
+    "UpdateTaskProtection",
+    "GetTaskProtection",
+    "CreateTaskSet",
+    "UpdateTaskSet",
+    "DeleteTaskSet",
+    "DescribeTaskSets",
+    "UpdateServicePrimaryTaskSet",
 ];
 
 fn raw(lab: &Lab, request: Value) -> Value {

@@ -12,6 +12,7 @@ mod network;
 mod note;
 mod pins;
 mod place;
+mod protect;
 mod report;
 mod secret;
 mod service;
@@ -20,6 +21,7 @@ mod setting;
 mod stop;
 mod sweep;
 mod tag;
+mod task_set;
 
 pub(crate) use activation::{CreateActivation, DeleteActivation};
 pub(crate) use attributes::{AttributeChange, ChangeAttributes};
@@ -37,6 +39,7 @@ pub(crate) use place::{
     Interfaces, Launch, Launched, NewTask, PlaceError, PlaceTasks, Plan, Refusal, Target, no_group, plan, repeated,
     unknown_group,
 };
+pub(crate) use protect::{NotProtected, ProtectTasks, protectable};
 pub(crate) use report::{REASON_MAX, Report};
 pub(crate) use secret::{
     CreateSecret, DeleteSecret, Found, RestoreSecret, UpdateSecret, invalid_request, marked, not_found,
@@ -50,3 +53,4 @@ pub(crate) use setting::{DeleteSetting, PutSetting};
 pub(crate) use stop::StopTask;
 pub(crate) use sweep::Sweep;
 pub(crate) use tag::{ChangeTags, Tagged};
+pub(crate) use task_set::{CreateTaskSet, EditTaskSet, StepTaskSet, TaskSetEdit, no_task_set, not_external};

@@ -57,8 +57,8 @@ impl NewDeployment {
 pub(crate) struct CreateService {
     /// Everything but its deployment, checked.
     pub(crate) service: Service,
-    /// What its first deployment runs; its id and time are those of the command.
-    pub(crate) revision: ServiceRevision,
+    /// What its first deployment runs; its id and time are those of the command. `None` with the EXTERNAL controller.
+    pub(crate) revision: Option<ServiceRevision>,
     pub(crate) new: NewDeployment,
 }
 
@@ -94,13 +94,20 @@ impl Command for CreateService {
                 }
             }
         }
-        usable(tx, &revision)?;
-        let first = deployment(&new, revision, false, tx.now);
-        hold(tx, &first, true);
+        let first = match revision {
+            Some(revision) => {
+                usable(tx, &revision)?;
+                Some(deployment(&new, revision, false, tx.now))
+            }
+            None => None,
+        };
         let before = Service { created_at: tx.now, next_event, ..service };
-        let service = Arc::new(Service { deployments: vec![first.clone()], ..before.clone() });
+        let service = Arc::new(Service { deployments: first.iter().cloned().collect(), ..before.clone() });
         tx.change(Change::Service(Arc::clone(&service)));
-        begin(tx, &before, &new, &first);
+        if let Some(first) = &first {
+            hold(tx, first, true);
+            begin(tx, &before, &new, first);
+        }
         // Those of the service that had the name before.
         earlier.into_iter().for_each(|n| tx.change(Change::ForgetServiceDeployment(service.key.clone(), n)));
         Ok(service)
@@ -258,23 +265,7 @@ impl Command for StepService {
             done.started = tasks.len();
             said.extend(words::started(&self.key, &tasks.iter().map(|task| task.id).collect::<Vec<_>>()));
         }
-        let mut stopped = Vec::new();
-        for stop in &self.stops {
-            let task = tx.state().task(stop.task).filter(|task| task.desired == DesiredStatus::Running);
-            let Some(task) = task.map(Arc::clone) else { return Err(StepError::Outdated) };
-            if stop.why == Why::Ill {
-                count_failure(&mut service, task.started_by.as_deref(), tx.now);
-            }
-            let reason = words::stop_reason(stop.why, primary.as_deref().unwrap_or_default());
-            let code = match stop.why {
-                Why::Lost => StopCode::InfrastructureHealth,
-                Why::ScaleIn | Why::Superseded | Why::Draining | Why::Ill | Why::Misplaced | Why::Deleted => {
-                    StopCode::ServiceSchedulerInitiated
-                }
-            };
-            stopped.push(task.id);
-            tx.change(Change::Task(Arc::new(asked_to_stop(&task, Stop { code: Some(code), reason }, tx.now))));
-        }
+        let stopped = stop_all(tx, &mut service, &self.stops, primary.as_deref().unwrap_or_default())?;
         done.stopped = stopped.len();
         said.extend(words::stopped(&self.key, &stopped));
         if self.recovered
@@ -307,11 +298,39 @@ impl Command for StepService {
         if self.over {
             service.status = ServiceStatus::Inactive { since: tx.now };
             service.deployments.clear();
+            service.task_sets.clear();
             service.completed = None;
         }
         conclude(tx, &before, service, said, self.event_ids);
         Ok(done)
     }
+}
+
+/// Stops tasks of a service, for the deployment or task set `by`.
+pub(super) fn stop_all(
+    tx: &mut Tx<'_>,
+    service: &mut Service,
+    stops: &[longshore_rollout::Stop],
+    by: &str,
+) -> Result<Vec<TaskId>, StepError> {
+    let mut stopped = Vec::new();
+    for stop in stops {
+        let task = tx.state().task(stop.task).filter(|task| task.desired == DesiredStatus::Running);
+        let Some(task) = task.map(Arc::clone) else { return Err(StepError::Outdated) };
+        if stop.why == Why::Ill {
+            count_failure(service, task.started_by.as_deref(), tx.now);
+        }
+        let reason = words::stop_reason(stop.why, by);
+        let code = match stop.why {
+            Why::Lost => StopCode::InfrastructureHealth,
+            Why::ScaleIn | Why::Superseded | Why::Draining | Why::Ill | Why::Misplaced | Why::Deleted => {
+                StopCode::ServiceSchedulerInitiated
+            }
+        };
+        stopped.push(task.id);
+        tx.change(Change::Task(Arc::new(asked_to_stop(&task, Stop { code: Some(code), reason }, tx.now))));
+    }
+    Ok(stopped)
 }
 
 /// Keeps a service as it is after `before`, and what there is to say.
@@ -323,12 +342,12 @@ pub(super) fn conclude(
     ids: Vec<uuid::Uuid>,
 ) {
     // Images of a deployment are those of its first task for as long as it lasts.
-    let ids_of = |service: &Service| service.deployments.iter().map(|d| Arc::clone(&d.id)).collect::<Vec<_>>();
+    let ids_of = |service: &Service| service.all_deployments().map(|d| Arc::clone(&d.id)).collect::<Vec<_>>();
     let (had, has) = (ids_of(before), ids_of(&service));
-    for new in service.deployments.iter().filter(|deployment| !had.contains(&deployment.id)) {
+    for new in service.all_deployments().filter(|deployment| !had.contains(&deployment.id)) {
         hold(tx, new, true);
     }
-    for gone in before.deployments.iter().filter(|deployment| !has.contains(&deployment.id)) {
+    for gone in before.all_deployments().filter(|deployment| !has.contains(&deployment.id)) {
         hold(tx, gone, false);
     }
     let Some(latest) = tx.state().service(&before.key).map(Arc::clone) else { return };
@@ -474,7 +493,8 @@ fn was_healthy(task: &Task, healthy_after: Duration) -> bool {
 }
 
 fn count_failure(service: &mut Service, deployment: Option<&str>, now: Timestamp) {
-    if let Some(found) = service.deployments.iter_mut().find(|found| Some(&*found.id) == deployment) {
+    let of_sets = service.task_sets.iter_mut().map(|set| &mut set.deployment);
+    if let Some(found) = service.deployments.iter_mut().chain(of_sets).find(|found| Some(&*found.id) == deployment) {
         found.failed_tasks = found.failed_tasks.saturating_add(1);
         found.failures = found.failures.saturating_add(1);
         found.failed_at = Some(now);
@@ -482,7 +502,12 @@ fn count_failure(service: &mut Service, deployment: Option<&str>, now: Timestamp
     }
 }
 
-fn deployment(new: &NewDeployment, revision: ServiceRevision, is_rollback: bool, now: Timestamp) -> ServiceDeployment {
+pub(super) fn deployment(
+    new: &NewDeployment,
+    revision: ServiceRevision,
+    is_rollback: bool,
+    now: Timestamp,
+) -> ServiceDeployment {
     let revision = match is_rollback {
         true => revision,
         false => ServiceRevision { id: Arc::clone(&new.revision_id), created_at: now, ..revision },
@@ -508,7 +533,7 @@ fn same(a: &ServiceRevision, b: &ServiceRevision) -> bool {
 }
 
 /// A new deployment needs an active definition; one that runs already keeps what it has.
-fn usable(tx: &Tx<'_>, revision: &ServiceRevision) -> Result<(), ApiError> {
+pub(super) fn usable(tx: &Tx<'_>, revision: &ServiceRevision) -> Result<(), ApiError> {
     match tx.state().definition(&revision.definition).map(|definition| definition.status) {
         Some(DefinitionStatus::Active) => Ok(()),
         Some(DefinitionStatus::Inactive { .. } | DefinitionStatus::DeleteInProgress { .. }) | None => {
@@ -522,7 +547,7 @@ pub(crate) fn not_found() -> ApiError {
     ApiError::new(ErrorCode::ServiceNotFound, "Service not found.")
 }
 
-fn active(tx: &Tx<'_>, key: &ServiceKey) -> Result<Arc<Service>, ApiError> {
+pub(super) fn active(tx: &Tx<'_>, key: &ServiceKey) -> Result<Arc<Service>, ApiError> {
     let service = tx.state().service(key).filter(|service| !service.record.is_over()).ok_or_else(not_found)?;
     if !service.record.is_active() {
         return Err(ApiError::new(ErrorCode::ServiceNotActive, "Service was not ACTIVE."));

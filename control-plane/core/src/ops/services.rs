@@ -3,7 +3,8 @@
 use crate::commands::{CreateService, DeleteService, NewDeployment, ServiceEdit, UpdateService};
 use crate::ops::{Ctx, check, run};
 use crate::records::{
-    Definition, DefinitionStatus, SchedulingStrategy, Service, ServiceKey, ServiceRevision, ServiceStatus,
+    Definition, DefinitionStatus, DeploymentController, SchedulingStrategy, Service, ServiceKey, ServiceRevision,
+    ServiceStatus,
 };
 use crate::services;
 use crate::show;
@@ -43,6 +44,7 @@ pub(crate) async fn create(ctx: Ctx<'_>, request: CreateServiceRequest) -> Resul
             return Err(ApiError::invalid(format!("schedulingStrategy: `{other}` is none of REPLICA, DAEMON.")));
         }
     };
+    let controller = controller(&request, scheduling)?;
     let strategies = request.placement_strategy.unwrap_or_default();
     let desired = match (scheduling, request.desired_count) {
         (SchedulingStrategy::Daemon, Some(_)) => return Err(no_daemon("a desired count", "desired count value")),
@@ -52,13 +54,20 @@ pub(crate) async fn create(ctx: Ctx<'_>, request: CreateServiceRequest) -> Resul
         (SchedulingStrategy::Daemon, None) => 0,
         (SchedulingStrategy::Replica, given) => desired_count(given.unwrap_or(0))?,
     };
-    let definition = usable_definition(&ctx, request.task_definition.as_deref())?;
-    let launch_type = request.launch_type.unwrap_or(LaunchType::Ec2);
-    run::check_launch_type(&launch_type, &definition)?;
+    let revision = match controller {
+        DeploymentController::External => None,
+        DeploymentController::Ecs => {
+            let definition = usable_definition(&ctx, request.task_definition.as_deref())?;
+            let launch_type = request.launch_type.unwrap_or(LaunchType::Ec2);
+            run::check_launch_type(&launch_type, &definition)?;
+            Some(revision(&definition, launch_type, request.network_configuration))
+        }
+    };
     let service = Service {
         key: ServiceKey { cluster, name },
         status: ServiceStatus::Active,
         scheduling,
+        controller,
         desired,
         configuration: configuration(request.deployment_configuration.unwrap_or_default(), scheduling)?,
         grace_secs: grace(request.health_check_grace_period_seconds)?.unwrap_or(0),
@@ -73,11 +82,15 @@ pub(crate) async fn create(ctx: Ctx<'_>, request: CreateServiceRequest) -> Resul
         created_at: Timestamp::from_millis(0),
         request_hash: hash,
         deployments: Vec::new(),
+        task_sets: Vec::new(),
         completed: None,
         next_event: 0,
     };
-    let revision = revision(&definition, launch_type, request.network_configuration);
-    services::check(&ctx.state, &service, &revision)?;
+    match &revision {
+        Some(revision) => services::check(&ctx.state, &service, revision)?,
+        // Constraints are looked at with those of each task set's definition.
+        None => drop(run::strategies(service.strategies.clone())?),
+    }
     let key = service.key.clone();
     ctx.submit(CreateService { service, revision, new: NewDeployment::random() }).await?;
     Ok(CreateServiceResponse { service: shown(&ctx, &key) })
@@ -92,8 +105,15 @@ pub(crate) async fn update(ctx: Ctx<'_>, request: UpdateServiceRequest) -> Resul
     if !current.is_active() {
         return Err(ApiError::new(ErrorCode::ServiceNotActive, "Service was not ACTIVE."));
     }
-    let scheduling = current.scheduling;
-    if scheduling == SchedulingStrategy::Daemon {
+    if let Some(given) = request.deployment_controller.as_ref().and_then(|controller| controller.r#type.as_ref())
+        && *given != show::controller(&current)
+    {
+        return Err(ApiError::invalid(format!(
+            "deploymentController of a service cannot be changed: it is {}.",
+            show::controller(&current)
+        )));
+    }
+    if current.scheduling == SchedulingStrategy::Daemon {
         if request.desired_count.is_some() {
             return Err(no_daemon("a desired count", "desired count value"));
         }
@@ -101,11 +121,22 @@ pub(crate) async fn update(ctx: Ctx<'_>, request: UpdateServiceRequest) -> Resul
             return Err(no_daemon("placement strategies", "placement strategies"));
         }
     }
+    let edit = match current.controller {
+        DeploymentController::Ecs => edit(&ctx, &current, request)?,
+        DeploymentController::External => edit_external(&current, request)?,
+    };
+    ctx.submit(UpdateService { key: key.clone(), edit, new: NewDeployment::random() }).await?;
+    Ok(UpdateServiceResponse { service: shown(&ctx, &key) })
+}
+
+/// What a request changes of a service that deploys by itself.
+fn edit(ctx: &Ctx<'_>, current: &Service, request: UpdateServiceRequest) -> Result<ServiceEdit, ApiError> {
+    let scheduling = current.scheduling;
     let primary = current.deployments.first().map(|primary| &primary.revision);
     let primary = primary.ok_or_else(|| ApiError::server("The service has no deployment."))?;
     let named = request.task_definition.as_deref().filter(|name| !name.is_empty());
     let definition = match named {
-        Some(_) => usable_definition(&ctx, named)?,
+        Some(_) => usable_definition(ctx, named)?,
         None => Arc::clone(
             ctx.state.definition(&primary.definition).ok_or_else(|| ApiError::client("TaskDefinition not found."))?,
         ),
@@ -133,11 +164,45 @@ pub(crate) async fn update(ctx: Ctx<'_>, request: UpdateServiceRequest) -> Resul
     let as_it_will_be = Service {
         constraints: edit.constraints.clone().unwrap_or_else(|| current.constraints.clone()),
         strategies: edit.strategies.clone().unwrap_or_else(|| current.strategies.clone()),
-        ..(*current).clone()
+        ..current.clone()
     };
     services::check(&ctx.state, &as_it_will_be, &wanted)?;
-    ctx.submit(UpdateService { key: key.clone(), edit, new: NewDeployment::random() }).await?;
-    Ok(UpdateServiceResponse { service: shown(&ctx, &key) })
+    Ok(edit)
+}
+
+/// The same of one with task sets: what its tasks run is theirs.
+fn edit_external(current: &Service, request: UpdateServiceRequest) -> Result<ServiceEdit, ApiError> {
+    for (field, is_given) in [
+        ("taskDefinition", request.task_definition.is_some_and(|name| !name.is_empty())),
+        ("networkConfiguration", request.network_configuration.is_some()),
+        ("forceNewDeployment", request.force_new_deployment == Some(true)),
+    ] {
+        if is_given {
+            return Err(ApiError::invalid(format!(
+                "{field} cannot be updated on a service with deploymentController EXTERNAL. Create a task set instead."
+            )));
+        }
+    }
+    let configuration = match request.deployment_configuration {
+        Some(given) => Some(configuration(over(given, &current.configuration), current.scheduling)?),
+        None => None,
+    };
+    if let Some(strategies) = &request.placement_strategy {
+        run::strategies(strategies.clone())?;
+    }
+    Ok(ServiceEdit {
+        desired: request.desired_count.map(desired_count).transpose()?,
+        configuration,
+        grace_secs: grace(request.health_check_grace_period_seconds)?,
+        constraints: request.placement_constraints,
+        strategies: request.placement_strategy,
+        propagate_tags: propagate(request.propagate_tags)?,
+        managed_tags: request.enable_ecs_managed_tags,
+        execute_command: request.enable_execute_command,
+        zone_rebalancing: request.availability_zone_rebalancing,
+        revision: None,
+        force: false,
+    })
 }
 
 pub(crate) async fn delete(ctx: Ctx<'_>, request: DeleteServiceRequest) -> Result<DeleteServiceResponse, ApiError> {
@@ -179,7 +244,7 @@ pub(crate) fn list(ctx: &Ctx<'_>, request: ListServicesRequest) -> Result<ListSe
             SchedulingStrategy::Replica => ApiScheduling::Replica,
             SchedulingStrategy::Daemon => ApiScheduling::Daemon,
         };
-        let launch_type = service.deployments.first().map(|primary| &primary.revision.launch_type);
+        let launch_type = service.primary_revision().map(|revision| &revision.launch_type);
         !service.is_over()
             && request.scheduling_strategy.as_ref().is_none_or(|asked| *asked == scheduling)
             && request.launch_type.as_ref().is_none_or(|asked| Some(asked) == launch_type)
@@ -227,7 +292,7 @@ fn shown(ctx: &Ctx<'_>, key: &ServiceKey) -> Option<longshore_ecs_api::types::Se
     ctx.state.service(key).map(|service| show::service(ctx.core.account(), &ctx.state, service, true))
 }
 
-fn not_found() -> ApiError {
+pub(super) fn not_found() -> ApiError {
     ApiError::new(ErrorCode::ServiceNotFound, "Service not found.")
 }
 
@@ -269,7 +334,7 @@ fn propagate(given: Option<PropagateTags>) -> Result<Option<PropagateTags>, ApiE
     }
 }
 
-fn usable_definition(ctx: &Ctx<'_>, name: Option<&str>) -> Result<Arc<Definition>, ApiError> {
+pub(super) fn usable_definition(ctx: &Ctx<'_>, name: Option<&str>) -> Result<Arc<Definition>, ApiError> {
     let name = name.filter(|name| !name.is_empty());
     let name = name.ok_or_else(|| ApiError::invalid("Task definition can not be blank."))?;
     let name = ctx.definition_name(name)?;
@@ -282,7 +347,7 @@ fn usable_definition(ctx: &Ctx<'_>, name: Option<&str>) -> Result<Arc<Definition
     }
 }
 
-fn revision(
+pub(super) fn revision(
     definition: &Definition,
     launch_type: LaunchType,
     network: Option<NetworkConfiguration>,
@@ -372,7 +437,7 @@ fn configuration(
 }
 
 /// What no service can have yet, by its field's name.
-fn refuse(fields: &[(&str, bool)]) -> Result<(), ApiError> {
+pub(super) fn refuse(fields: &[(&str, bool)]) -> Result<(), ApiError> {
     match fields.iter().find(|(_, given)| *given) {
         Some((field, _)) => {
             Err(ApiError::unsupported(format!("{field} is not supported yet by this version of Longshore.")))
@@ -381,7 +446,7 @@ fn refuse(fields: &[(&str, bool)]) -> Result<(), ApiError> {
     }
 }
 
-fn some<T>(list: Option<&Vec<T>>) -> bool {
+pub(super) fn some<T>(list: Option<&Vec<T>>) -> bool {
     list.is_some_and(|list| !list.is_empty())
 }
 
@@ -405,15 +470,43 @@ macro_rules! not_yet {
     }};
 }
 
-fn refuse_create(request: &CreateServiceRequest) -> Result<(), ApiError> {
+/// Who decides what the tasks of a service run.
+fn controller(
+    request: &CreateServiceRequest,
+    scheduling: SchedulingStrategy,
+) -> Result<DeploymentController, ApiError> {
     match request.deployment_controller.as_ref().and_then(|controller| controller.r#type.as_ref()) {
-        None | Some(DeploymentControllerType::Ecs) => {}
-        Some(other) => {
+        None | Some(DeploymentControllerType::Ecs) => return Ok(DeploymentController::Ecs),
+        Some(DeploymentControllerType::External) => {}
+        Some(other @ DeploymentControllerType::CodeDeploy) => {
             return Err(ApiError::unsupported(format!(
-                "deploymentController {other} is not supported yet by this version of Longshore; ECS is."
+                "deploymentController {other} is not supported by this version of Longshore; ECS and EXTERNAL are."
+            )));
+        }
+        Some(DeploymentControllerType::Other(other)) => {
+            return Err(ApiError::invalid(format!(
+                "deploymentController.type: `{other}` is none of ECS, CODE_DEPLOY, EXTERNAL."
             )));
         }
     }
+    if scheduling == SchedulingStrategy::Daemon {
+        return Err(no_daemon("the EXTERNAL deployment controller", "deployment controller"));
+    }
+    for (field, is_given) in [
+        ("taskDefinition", request.task_definition.as_ref().is_some_and(|name| !name.is_empty())),
+        ("launchType", request.launch_type.is_some()),
+        ("networkConfiguration", request.network_configuration.is_some()),
+    ] {
+        if is_given {
+            return Err(ApiError::invalid(format!(
+                "{field} cannot be specified for a service with deploymentController EXTERNAL: its task sets have it."
+            )));
+        }
+    }
+    Ok(DeploymentController::External)
+}
+
+fn refuse_create(request: &CreateServiceRequest) -> Result<(), ApiError> {
     refuse(&not_yet!(request))?;
     refuse(&[("role", request.role.as_ref().is_some_and(|role| !role.is_empty()))])
 }

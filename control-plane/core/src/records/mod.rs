@@ -30,8 +30,8 @@ pub use network::{Direction, HostLeases, Network, SecurityGroup, SecurityGroupRu
 pub use pins::{ImagePins, PinKey};
 pub use secret::{RetiredVersion, Secret, SecretKey, SecretVersion};
 pub use service::{
-    RolloutState, SchedulingStrategy, Service, ServiceDeployment, ServiceEvent, ServiceKey, ServiceRevision,
-    ServiceStatus,
+    DeploymentController, RolloutState, SchedulingStrategy, Service, ServiceDeployment, ServiceEvent, ServiceKey,
+    ServiceRevision, ServiceStatus, ServiceTaskSet, TaskSetStatus,
 };
 pub use setting::{Setting, SettingKey};
 pub use task::{Stop, Task, TaskContainer};

@@ -1,8 +1,8 @@
 //! The task that looks at services when there may be something to decide.
 
-use crate::commands::{NewDeployment, Plan, StepError, StepService, Stepped, Target, plan};
+use crate::commands::{NewDeployment, Plan, StepError, StepService, StepTaskSet, Stepped, Target, plan};
 use crate::handle::Core;
-use crate::records::{SchedulingStrategy, Service, ServiceKey};
+use crate::records::{DeploymentController, SchedulingStrategy, Service, ServiceDeployment, ServiceKey};
 use crate::services::launch::{daemon_targets, launch};
 use crate::services::picture::picture;
 use crate::services::wakes::Due;
@@ -21,7 +21,7 @@ use std::time::Duration;
 /// Services decided over at once. Their steps share a commit.
 const AT_ONCE: usize = 64;
 /// Tasks that one step starts, and stops, at most; the next step goes on. A step is one batch of the store.
-const PER_STEP: usize = 32;
+pub(super) const PER_STEP: usize = 32;
 /// How long a service whose tasks found no place waits until it tries again, when nothing changes before.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
 /// The longest sleep: the wall clock may be set.
@@ -35,17 +35,23 @@ pub struct Controller {
     core: Core,
 }
 
+/// What is to be carried out.
+pub(super) enum Step {
+    Service(Box<StepService>),
+    TaskSet(Box<StepTaskSet>),
+}
+
 /// What one look at a service found.
-struct Looked {
+pub(super) struct Looked {
     key: ServiceKey,
     /// Whether tasks found no place.
     unplaced: bool,
     /// Whether it waits for what becomes of silent hosts.
-    silent: bool,
+    pub(super) silent: bool,
     /// When to look again at the latest.
-    wake_at: Option<Timestamp>,
+    pub(super) wake_at: Option<Timestamp>,
     /// Look again at once.
-    again: bool,
+    pub(super) again: bool,
 }
 
 impl Controller {
@@ -125,7 +131,11 @@ impl Controller {
         let nothing = |key| Looked { key, unplaced: false, silent: false, wake_at: None, again: false };
         let Some((step, mut looked)) = self.decided(&state, &key, was_unplaced, now) else { return nothing(key) };
         let Some(step) = step else { return looked };
-        match self.core.submit(step).await {
+        let done = match step {
+            Step::Service(step) => self.core.submit(*step).await,
+            Step::TaskSet(step) => self.core.submit(*step).await,
+        };
+        match done {
             Ok(Stepped { started, stopped }) => {
                 if started + stopped > 0 {
                     tracing::info!(service = %key, cluster = %key.cluster, started, stopped, "a service moved");
@@ -147,21 +157,28 @@ impl Controller {
         key: &ServiceKey,
         was_unplaced: bool,
         now: Timestamp,
-    ) -> Option<(Option<StepService>, Looked)> {
+    ) -> Option<(Option<Step>, Looked)> {
         let found = state.service(key).filter(|service| !service.record.is_over())?;
         let service = &found.record;
+        match service.controller {
+            DeploymentController::Ecs => {}
+            DeploymentController::External => {
+                let looked = Looked { key: key.clone(), unplaced: false, silent: false, wake_at: None, again: false };
+                return Some(self.decided_for_sets(state, found, was_unplaced, now, looked));
+            }
+        }
         let primary = service.deployments.first()?;
-        let healthy_after = self.core.inner().config.healthy_after;
+        let healthy_after = self.healthy_after();
         let targets = || daemon_targets(state, service, &primary.revision);
         let picture = picture(state, service, targets, was_unplaced, healthy_after);
         let decision = decide(&picture, now);
-        let silent = picture.tasks.iter().any(|task| task.is_wanted() && !is_connected(state, task.host));
+        let silent = picture.tasks.iter().any(|task| task.is_wanted() && !Self::is_connected(state, task.host));
         let mut looked = Looked { key: key.clone(), unplaced: false, silent, wake_at: decision.wake_at, again: false };
         let mut says = Vec::new();
         let mut stops = decision.stops;
         looked.again |= stops.len() > PER_STEP;
         stops.truncate(PER_STEP);
-        let placed = self.placed(state, service, &decision.launch, &mut looked, &mut says, now);
+        let placed = self.placed(state, service, primary, &decision.launch, &mut looked, &mut says, now);
         if decision.steady && service.is_active() {
             says.push(words::steady(key));
         }
@@ -190,20 +207,29 @@ impl Controller {
             says,
             new: NewDeployment::random(),
         };
-        Some((Some(step), looked))
+        Some((Some(Step::Service(Box::new(step))), looked))
+    }
+
+    pub(super) fn healthy_after(&self) -> Duration {
+        self.core.inner().config.healthy_after
+    }
+
+    pub(super) fn is_connected(state: &State, host: InstanceId) -> bool {
+        state.host(host).is_some_and(|host| host.record.is_connected())
     }
 
     /// Where the tasks to start go; what has no place is said.
-    fn placed(
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn placed(
         &self,
         state: &State,
         service: &Service,
+        deployment: &ServiceDeployment,
         wanted: &LaunchWhere,
         looked: &mut Looked,
         says: &mut Vec<String>,
         now: Timestamp,
     ) -> Option<(Arc<crate::commands::Launch>, Plan)> {
-        let deployment = service.deployments.first()?;
         let total = wanted.count();
         let count = total.min(PER_STEP);
         if count == 0 {
@@ -235,10 +261,6 @@ impl Controller {
         }
         (found > 0).then_some((launch, plan))
     }
-}
-
-fn is_connected(state: &State, host: InstanceId) -> bool {
-    state.host(host).is_some_and(|host| host.record.is_connected())
 }
 
 fn sooner(at: Option<Timestamp>, other: Timestamp) -> Option<Timestamp> {

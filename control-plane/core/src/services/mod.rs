@@ -9,6 +9,7 @@
 mod controller;
 mod launch;
 mod picture;
+mod sets;
 mod wakes;
 pub(crate) mod words;
 

@@ -1,6 +1,6 @@
 //! A service as decisions see it, from a snapshot.
 
-use crate::records::{SchedulingStrategy, Service, Task};
+use crate::records::{SchedulingStrategy, Service, ServiceTaskSet, Task, TaskSetStatus};
 use crate::show::{TaskHealth, task_health};
 use crate::state::{HostState, State};
 use longshore_ecs_api::enums::ThresholdType;
@@ -31,12 +31,6 @@ pub(super) fn picture(
         SchedulingStrategy::Replica => Scheduling::Replica { desired: service.desired },
         SchedulingStrategy::Daemon => Scheduling::Daemon { hosts: daemon_hosts(state, service, &tasks, targets()) },
     };
-    let percent = |given: Option<i32>, default: u32| given.and_then(|n| u32::try_from(n).ok()).unwrap_or(default);
-    let default = match service.scheduling {
-        SchedulingStrategy::Replica => Bounds::REPLICA,
-        SchedulingStrategy::Daemon => Bounds::DAEMON,
-    };
-    let configuration = &service.configuration;
     let deployments = service.deployments.iter().map(|deployment| Deployment {
         rollout: deployment.state.into(),
         failures: deployment.failures,
@@ -47,16 +41,56 @@ pub(super) fn picture(
     Picture {
         scheduling,
         active: service.is_active(),
-        bounds: Bounds {
-            minimum_healthy_percent: percent(configuration.minimum_healthy_percent, default.minimum_healthy_percent),
-            maximum_percent: percent(configuration.maximum_percent, default.maximum_percent),
-        },
+        bounds: bounds(service),
         healthy_after,
         grace: Duration::from_secs(service.grace_secs.into()),
         breaker: breaker_of(service),
         deployments: deployments.collect(),
         tasks: tasks.iter().map(|task| task_picture(state, service, task)).collect(),
         unplaced,
+    }
+}
+
+/// The picture of a task set: a service of its own, of one deployment that nothing takes the place of.
+pub(super) fn set_picture(
+    state: &State,
+    service: &Service,
+    set: &ServiceTaskSet,
+    unplaced: bool,
+    healthy_after: Duration,
+) -> Picture {
+    let draining = set.status == TaskSetStatus::Draining;
+    let own = |task: &&Arc<Task>| task.started_by.as_deref() == Some(&*set.deployment.id);
+    let tasks = state.service_tasks(&service.key);
+    let tasks = tasks.iter().filter(own);
+    Picture {
+        scheduling: Scheduling::Replica { desired: set.desired(service.desired) },
+        active: service.is_active() && !draining,
+        bounds: bounds(service),
+        healthy_after,
+        grace: Duration::from_secs(service.grace_secs.into()),
+        breaker: None,
+        deployments: vec![Deployment {
+            rollout: set.deployment.state.into(),
+            failures: set.deployment.failures,
+            failed_at: set.deployment.failed_at,
+            can_roll_back: false,
+        }],
+        tasks: tasks.map(|task| TaskPicture { deployment: Some(0), ..task_picture(state, service, task) }).collect(),
+        unplaced,
+    }
+}
+
+fn bounds(service: &Service) -> Bounds {
+    let percent = |given: Option<i32>, default: u32| given.and_then(|n| u32::try_from(n).ok()).unwrap_or(default);
+    let default = match service.scheduling {
+        SchedulingStrategy::Replica => Bounds::REPLICA,
+        SchedulingStrategy::Daemon => Bounds::DAEMON,
+    };
+    let configuration = &service.configuration;
+    Bounds {
+        minimum_healthy_percent: percent(configuration.minimum_healthy_percent, default.minimum_healthy_percent),
+        maximum_percent: percent(configuration.maximum_percent, default.maximum_percent),
     }
 }
 
@@ -95,7 +129,7 @@ fn task_picture(state: &State, service: &Service, task: &Task) -> TaskPicture {
         zone: zone.map(Arc::from),
         lost: host.is_some_and(|host| is_lost(state, host)),
         draining: host.is_some_and(|host| host.view.status == HostStatus::Draining),
-        protected_until: None,
+        protected_until: task.protected_until,
         created_at: task.created_at,
     }
 }

@@ -75,6 +75,11 @@ pub(crate) fn unplaced(key: &ServiceKey, reason: &str) -> String {
     )
 }
 
+/// What is said of a service, said of one of its task sets.
+pub(crate) fn of_task_set(key: &ServiceKey, id: &str, message: &str) -> String {
+    message.replacen(&subject(key), &format!("(service {}, taskSet {id})", key.name), 1)
+}
+
 /// Whether an event tells of something that moved, so that what was said before may be said again.
 pub(crate) fn is_progress(message: &str) -> bool {
     [
