@@ -14,6 +14,7 @@ mod inbound;
 pub(crate) mod logs;
 mod network;
 mod outbound;
+pub(crate) mod protection;
 pub(crate) mod registry;
 mod stream;
 

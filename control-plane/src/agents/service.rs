@@ -6,7 +6,7 @@ use super::network::NetworkLine;
 use super::presence::{Parting, Presence};
 use super::sessions::Sessions;
 use super::stream::{Session, SessionParts, readable};
-use super::{AgentsConfig, Fleet, exec, logs, refuse, registry};
+use super::{AgentsConfig, Fleet, exec, logs, protection, refuse, registry};
 use crate::pki::{self, Authority};
 use longshore_core::{AgentHello, Execs, JoinKey, JoinToken, SessionId};
 use longshore_logs::Logs;
@@ -200,6 +200,15 @@ impl<F: Fleet> AgentService for Service<F> {
         let instance = caller(&request)?;
         self.fleet.registered(instance).map_err(|error| refuse::connect(&error))?;
         registry::credentials(&*self.fleet, instance, &request.into_inner()).map(Response::new)
+    }
+
+    async fn task_protection(
+        &self,
+        request: Request<v1::TaskProtectionRequest>,
+    ) -> Result<Response<v1::TaskProtectionResponse>, Status> {
+        let instance = caller(&request)?;
+        self.fleet.registered(instance).map_err(|error| refuse::connect(&error))?;
+        protection::protection(&*self.fleet, instance, &request.into_inner()).await.map(Response::new)
     }
 
     type SessionStream = ReceiverStream<Result<v1::ControlMessage, Status>>;
