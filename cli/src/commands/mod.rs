@@ -1,6 +1,7 @@
 //! One module per command. Each makes calls through `api`, prints through `output`, and returns what went wrong.
 
 mod cluster;
+mod deploy;
 mod describe;
 mod exec;
 mod host;
@@ -10,6 +11,7 @@ mod logs;
 mod overrides;
 mod ps;
 mod run;
+mod service;
 mod stop;
 mod task_def;
 
@@ -40,6 +42,8 @@ pub(crate) fn execute(context: &Context, command: Command) -> Result<(), Fault> 
         Command::Host(command) => host::execute(context, command),
         Command::Image(command) => image::execute(context, command),
         Command::TaskDef(command) => task_def::execute(context, command),
+        Command::Service(command) => service::execute(context, command),
+        Command::Deploy(args) => deploy::execute(context, &args),
         Command::Run(args) => run::execute(context, *args),
         Command::Ps(args) => ps::execute(context, &args),
         Command::Describe(args) => describe::execute(context, &args),
