@@ -11,7 +11,7 @@ use crate::show;
 use aws_lc_rs::digest::{SHA256, digest};
 use longshore_ecs_api::enums::{
     DeploymentControllerType, DeploymentStrategy, LaunchType, PropagateTags, SchedulingStrategy as ApiScheduling,
-    ServiceField,
+    ServiceField, ThresholdType,
 };
 use longshore_ecs_api::requests::{
     CreateServiceRequest, DeleteServiceRequest, DescribeServicesRequest, ListServicesRequest, UpdateServiceRequest,
@@ -19,7 +19,7 @@ use longshore_ecs_api::requests::{
 use longshore_ecs_api::responses::{
     CreateServiceResponse, DeleteServiceResponse, DescribeServicesResponse, ListServicesResponse, UpdateServiceResponse,
 };
-use longshore_ecs_api::types::{DeploymentConfiguration, Failure, NetworkConfiguration};
+use longshore_ecs_api::types::{DeploymentConfiguration, Failure, NetworkConfiguration, ThresholdConfiguration};
 use longshore_ecs_api::{ApiError, ErrorCode, Operation};
 use longshore_model::arn::Resource;
 use longshore_model::{Arn, ClusterKey, ClusterName, Timestamp};
@@ -424,9 +424,8 @@ fn configuration(
     }
     if let Some(breaker) = &given.deployment_circuit_breaker
         && let Some(threshold) = &breaker.threshold_configuration
-        && threshold.value.is_none_or(|value| value < 1)
     {
-        return Err(ApiError::invalid("deploymentCircuitBreaker.thresholdConfiguration.value must be at least 1."));
+        check_threshold(threshold)?;
     }
     Ok(DeploymentConfiguration {
         strategy: Some(DeploymentStrategy::Rolling),
@@ -434,6 +433,25 @@ fn configuration(
         maximum_percent: Some(maximum),
         ..given
     })
+}
+
+fn check_threshold(threshold: &ThresholdConfiguration) -> Result<(), ApiError> {
+    let field = "deploymentCircuitBreaker.thresholdConfiguration";
+    let most = match &threshold.r#type {
+        Some(ThresholdType::Count) => i32::MAX,
+        Some(ThresholdType::BoundedPercent | ThresholdType::UnboundedPercent) => 100,
+        Some(ThresholdType::Other(other)) => {
+            return Err(ApiError::invalid(format!(
+                "{field}.type: `{other}` is none of COUNT, BOUNDED_PERCENT, UNBOUNDED_PERCENT."
+            )));
+        }
+        None => return Err(ApiError::invalid(format!("{field}.type should not be null."))),
+    };
+    if threshold.value.is_none_or(|value| !(1..=most).contains(&value)) {
+        let range = if most == 100 { "between 1 and 100" } else { "at least 1" };
+        return Err(ApiError::invalid(format!("{field}.value must be {range}.")));
+    }
+    Ok(())
 }
 
 /// What no service can have yet, by its field's name.
