@@ -47,8 +47,8 @@ sim: setup-test ## property tests with many more cases than `make test` takes
 soak: setup-test build ## the campaigns at full length: 20 rounds each, 10 of full hosts, 500 points of death; SEED=... repeats one
 	LONGSHORE_SOAK_CHURN=$(or $(CHURN),300) LONGSHORE_SOAK_ROUNDS=$(or $(ROUNDS),20) LONGSHORE_SOAK_FILLS=$(or $(FILLS),10) \
 	LONGSHORE_SOAK_POINTS=$(or $(POINTS),500) LONGSHORE_SOAK_ENGINES=50 LONGSHORE_SOAK_HANG=$(or $(HANG),200) \
-	LONGSHORE_SOAK_LEDGERS=$(or $(ROUNDS),20) LONGSHORE_SOAK_OUTAGE=$(or $(OUTAGE),180) LONGSHORE_SEED=$(SEED) \
-		cargo nextest run -p longshore-tests --test e2e --profile soak -E 'test(/^(campaign|endurance|engines|failpoints|faults|fulldisk|group_model|ledgers|netcampaign|outage)::/)'
+	LONGSHORE_SOAK_LEDGERS=$(or $(ROUNDS),20) LONGSHORE_SOAK_OUTAGE=$(or $(OUTAGE),180) LONGSHORE_SOAK_CUTS=$(or $(CUTS),30) LONGSHORE_SEED=$(SEED) \
+		cargo nextest run -p longshore-tests --test e2e --profile soak -E 'test(/^(campaign|cuts|endurance|engines|failpoints|faults|fulldisk|group_model|ledgers|netcampaign|outage)::/)'
 
 bench: setup-test ## benchmarks against docker run and Docker Swarm, release build; see docs/benchmarks.md
 	cargo build --release --workspace --bins --example groups

@@ -146,7 +146,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
         task_network: config.task_network,
         underlay: underlay_out.clone(),
         data_dir: config.data_dir.clone(),
-        data_root: tokio::sync::OnceCell::new(),
+        rooms: Arc::clone(&rooms),
     };
     let figures = Arc::new(SessionFigures::default());
     let writes = ledger.writes();
@@ -252,10 +252,11 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
         health,
     };
 
-    // The engine stops last: what it still has to save is worth more than the rest's good end.
-    let engine_shutdown = CancellationToken::new();
+    // Commands in containers end first, while all else goes on: a host whose heartbeats stop for as long as that takes
+    // would lose its tasks. The engine stops last: what it still has to save is worth more than the rest's good end.
+    let (commands_over, engine_shutdown) = (CancellationToken::new(), CancellationToken::new());
     let mut parts: JoinSet<Ended> = JoinSet::new();
-    let stop = || shutdown.clone();
+    let stop = || commands_over.clone();
     let mut engine = tokio::spawn(reconciler.run(engine_shutdown.clone()));
     spawn(
         &mut parts,
@@ -267,7 +268,11 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
     spawn(&mut parts, "disk", disk.run(stop()));
     spawn(&mut parts, "quotas", quotas.run(stop()));
     spawn(&mut parts, "doctor", doctor.run(stop()));
-    spawn(&mut parts, "exec", executor.run(stop()));
+    let (over, stop_commands) = (commands_over.clone().drop_guard(), shutdown.clone());
+    spawn(&mut parts, "exec", async move {
+        executor.run(stop_commands).await;
+        drop(over);
+    });
     spawn(&mut parts, "network", network.run(stop()));
     spawn(&mut parts, "metadata", metadata.run(stop()));
     let keep_facts =
@@ -287,6 +292,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
     };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     shutdown.cancel();
+    commands_over.cancelled().await;
     engine_shutdown.cancel();
     let drained = tokio::time::timeout(DRAIN, async {
         while parts.join_next().await.is_some() {}

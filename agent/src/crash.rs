@@ -6,41 +6,58 @@
 //! - `NAME` or `NAME:N`: the first or the `N`th time that the place of this name is passed;
 //! - `any:N`: at the `N`th passing of whichever place;
 //! - `any:0`: nowhere, and the log has a line for each passing;
+//! - `full-NAME` or `full-NAME:N`: nowhere; instead the disk is full from the first or the `N`th time on that this write
+//!   is to be made, for three of them;
 //! - `list`: nowhere; `longshore-agent` prints the names of all places and exits.
 //!
-//! Most places have two sides and so two names, `before-…` and `after-…`. Those of an interface's life (A is the making
+//! Most places have two sides and so two names, `before-…` and `after-…`; those that write to the disk have `full-…`, too.
+//! Those of an interface's life (A is the making
 //! of a sandbox, B the start of a task, C its end) follow each other, so one side is enough.
+
+use std::io;
 
 /// Which side of a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
     Before,
+    /// It fails, for want of space.
+    Full,
     After,
 }
 
+/// As many writes in a row find no space: one more than the agent makes at once, so that it has to come back to it.
+#[cfg(debug_assertions)]
+const FULL_FOR: u64 = 3;
+
 macro_rules! places {
     (
+        writes { $($(#[doc = $written:literal])* $write:ident = $write_name:literal,)* }
         both { $($(#[doc = $about:literal])* $both:ident = $both_name:literal,)* }
         after { $($(#[doc = $what:literal])* $after:ident = $after_name:literal,)* }
     ) => {
         /// Where the agent can be made to end.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Place {
+            $($(#[doc = $written])* $write,)*
             $($(#[doc = $about])* $both,)*
             $($(#[doc = $what])* $after,)*
         }
 
         #[cfg(debug_assertions)]
-        const ALL: &[Place] = &[$(Place::$both,)* $(Place::$after,)*];
+        const ALL: &[Place] = &[$(Place::$write,)* $(Place::$both,)* $(Place::$after,)*];
 
         #[cfg(debug_assertions)]
         impl Place {
             /// The name of one side of it; `None` when it has no such side.
             const fn name(self, side: Side) -> Option<&'static str> {
                 match (self, side) {
+                    $((Self::$write, Side::Before) => Some(concat!("before-", $write_name)),
+                    (Self::$write, Side::Full) => Some(concat!("full-", $write_name)),
+                    (Self::$write, Side::After) => Some(concat!("after-", $write_name)),)*
                     $((Self::$both, Side::Before) => Some(concat!("before-", $both_name)),
+                    (Self::$both, Side::Full) => None,
                     (Self::$both, Side::After) => Some(concat!("after-", $both_name)),)*
-                    $((Self::$after, Side::Before) => None,
+                    $((Self::$after, Side::Before | Side::Full) => None,
                     (Self::$after, Side::After) => Some($after_name),)*
                 }
             }
@@ -49,7 +66,7 @@ macro_rules! places {
 }
 
 places! {
-    both {
+    writes {
         /// A transaction of the ledger.
         LedgerWrite = "ledger-write",
         /// The first transaction of a new ledger.
@@ -58,10 +75,10 @@ places! {
         LedgerSetAside = "ledger-set-aside",
         /// The note of how far the ledger is.
         LedgerMark = "ledger-mark",
+        /// Space is kept for the ledger.
+        LedgerReserve = "ledger-reserve",
         /// The key that this host joins with is written.
         JoiningKey = "joining-key",
-        /// And removed.
-        JoiningKeyRemoved = "joining-key-removed",
         /// The identity is written.
         IdentityFile = "identity-file",
         /// The key of the metadata endpoint is written.
@@ -74,8 +91,30 @@ places! {
         RestingFile = "resting-file",
         /// The files of an interface are written.
         InterfaceFiles = "interface-files",
-        /// And removed.
+        /// The history of images is written.
+        ImagesFile = "images-file",
+        /// What was begun in a container for somebody is written.
+        ExecRecord = "exec-record",
+    }
+    both {
+        /// The key that this host joined with is removed.
+        JoiningKeyRemoved = "joining-key-removed",
+        /// The files of an interface are removed.
         InterfaceFilesRemoved = "interface-files-removed",
+        /// And those of interfaces that nobody knows.
+        InterfaceFilesStrays = "interface-files-strays",
+        /// What a former container instance's control plane said of the network is forgotten.
+        NetworkLeft = "network-left",
+        /// An image that nothing uses is removed.
+        ImageRemoved = "image-removed",
+        /// A command that is to be executed in a container is made.
+        ExecMade = "exec-made",
+        /// It is started.
+        ExecStart = "exec-start",
+        /// One whose client is gone is ended.
+        ExecEnd = "exec-end",
+        /// What was written of it is removed.
+        ExecRecordRemoved = "exec-record-removed",
         /// Host ports are chosen and held.
         Ports = "ports",
         /// A task's cgroup is made, with its limits.
@@ -120,6 +159,14 @@ places! {
         FabricOpen = "fabric-open",
         /// What the kernel has of interfaces that nobody knows is removed.
         KernelStrays = "kernel-strays",
+        /// What somebody else took of the fabric is put back.
+        FabricRepair = "fabric-repair",
+        /// The addresses that are this host's to give are put in force.
+        SetLeases = "set-leases",
+        /// An interface is named for its task.
+        NameTask = "name-task",
+        /// The metadata endpoint of the host's own networks is made.
+        HostDoor = "host-door",
         /// Rules of security groups are put in force.
         SetGroups = "set-groups",
         /// Who is in which security group is put in force.
@@ -206,6 +253,11 @@ pub(crate) fn after_if(place: Place, holds: impl FnOnce() -> bool) {
     passing(place, Side::After, holds);
 }
 
+/// Fails when there is to be no space for the write at `place`.
+pub(crate) fn space_for(place: Place) -> io::Result<()> {
+    full(place)
+}
+
 /// Does something, and says so before and after.
 pub(crate) async fn around<T>(place: Place, work: impl Future<Output = T>) -> T {
     before(place);
@@ -218,7 +270,7 @@ pub(crate) async fn around<T>(place: Place, work: impl Future<Output = T>) -> T 
 #[must_use]
 #[cfg(debug_assertions)]
 pub fn listed() -> Option<Vec<&'static str>> {
-    let sides = |place: &Place| [Side::Before, Side::After].map(|side| place.name(side));
+    let sides = |place: &Place| [Side::Before, Side::Full, Side::After].map(|side| place.name(side));
     (*CHOSEN == Chosen::List).then(|| ALL.iter().flat_map(sides).flatten().collect())
 }
 
@@ -256,27 +308,47 @@ static CHOSEN: std::sync::LazyLock<Chosen> = std::sync::LazyLock::new(|| {
     std::env::var("LONGSHORE_TEST_CRASH").map_or(Chosen::Nowhere, |text| Chosen::parse(&text))
 });
 
+/// The name of this side, the number of this passing and the one that is chosen; none where it is not.
 #[cfg(debug_assertions)]
-fn passing(place: Place, side: Side, holds: impl FnOnce() -> bool) {
+fn count(place: Place, side: Side, holds: impl FnOnce() -> bool) -> Option<(&'static str, u64, u64)> {
     use std::sync::atomic::{AtomicU64, Ordering};
     static PASSED: AtomicU64 = AtomicU64::new(0);
-    let Chosen::At { name, passing } = &*CHOSEN else { return };
-    let Some(step) = place.name(side) else { return };
-    if name.as_ref().is_some_and(|name| name != step) || !holds() {
-        return;
-    }
-    let passed = PASSED.fetch_add(1, Ordering::SeqCst) + 1;
-    if passed == *passing {
+    let Chosen::At { name, passing } = &*CHOSEN else { return None };
+    let step = place.name(side)?;
+    let here = name.as_ref().map_or(side != Side::Full, |name| name == step);
+    (here && holds()).then(|| (step, PASSED.fetch_add(1, Ordering::SeqCst) + 1, *passing))
+}
+
+#[cfg(debug_assertions)]
+fn passing(place: Place, side: Side, holds: impl FnOnce() -> bool) {
+    let Some((step, passed, passing)) = count(place, side, holds) else { return };
+    if passed == passing {
         tracing::error!(step, "LONGSHORE_TEST_CRASH: the agent ends here");
         std::process::abort();
-    } else if *passing == 0 {
+    } else if passing == 0 {
         tracing::info!(step, passed, "LONGSHORE_TEST_CRASH: passing");
     }
+}
+
+#[cfg(debug_assertions)]
+fn full(place: Place) -> io::Result<()> {
+    let Some((step, passed, passing)) = count(place, Side::Full, || true) else { return Ok(()) };
+    if !(passing..passing + FULL_FOR).contains(&passed) {
+        return Ok(());
+    }
+    tracing::error!(step, passed, "LONGSHORE_TEST_CRASH: the disk is full here");
+    Err(io::Error::from_raw_os_error(nix::errno::Errno::ENOSPC as i32))
 }
 
 /// Nothing.
 #[cfg(not(debug_assertions))]
 fn passing(_place: Place, _side: Side, _holds: impl FnOnce() -> bool) {}
+
+/// There is.
+#[cfg(not(debug_assertions))]
+fn full(_place: Place) -> io::Result<()> {
+    Ok(())
+}
 
 #[cfg(test)]
 mod tests {
@@ -306,7 +378,10 @@ mod tests {
             let full = format!("crash::{name}");
             let used = words.contains(name.as_str()) || words.contains(full.as_str());
             assert!(used, "{place:?} is nowhere in the code");
-            let sides = [Side::Before, Side::After].map(|side| place.name(side));
+            let writes = place.name(Side::Full).is_some();
+            let fails = text.contains(&format!("crash::space_for(Place::{place:?})"));
+            assert_eq!(writes, fails, "{place:?}: whether its write can be made to fail");
+            let sides = [Side::Before, Side::Full, Side::After].map(|side| place.name(side));
             assert!(sides.into_iter().flatten().all(|name| names.insert(name)), "{place:?} is not alone");
         }
     }

@@ -7,11 +7,15 @@ use longshore_agent::membership::{MembershipError, Token};
 use longshore_agent::{assemble, membership};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// The variable that may carry a join token. There is no flag for it: command lines are readable by everybody.
 const TOKEN_VARIABLE: &str = "LONGSHORE_AGENT_TOKEN";
+
+/// Longest wait, at the end, for calls that block.
+const BLOCKED: Duration = Duration::from_secs(1);
 
 /// Runs containers on this host as a Longshore control plane assigns them.
 ///
@@ -95,7 +99,13 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
             );
             Ok(())
         }
-        Command::Run => runtime(&config)?.block_on(run(config)),
+        Command::Run => {
+            let runtime = runtime(&config)?;
+            let ended = runtime.block_on(run(config));
+            // A look at a disk that does not answer would hold up the end.
+            runtime.shutdown_timeout(BLOCKED);
+            ended
+        }
     }
 }
 

@@ -48,12 +48,23 @@ impl fmt::Debug for ExecWhat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Command { argv, user } => {
-                let program = argv.first().map_or("", String::as_str);
+                let program = program_name(argv);
                 write!(f, "Command({program} and {} arguments, {user:?})", argv.len().saturating_sub(1))
             }
             Self::Attach => f.write_str("Attach"),
         }
     }
+}
+
+/// Characters of a program's name.
+const PROGRAM: usize = 40;
+
+/// What logs and people are told of a command: the name of its program, without a path, at most 40 characters. Somebody
+/// may have put the whole command into its first word, so nothing behind a blank is of it.
+#[must_use]
+pub fn program_name(argv: &[String]) -> String {
+    let word = argv.first().and_then(|word| word.split_whitespace().next()).unwrap_or_default();
+    word.rsplit('/').next().unwrap_or_default().chars().take(PROGRAM).collect()
 }
 
 /// A terminal's size in characters.

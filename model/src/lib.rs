@@ -24,7 +24,7 @@ pub use arn::Arn;
 pub use assignment::{AssignedTask, Assignment};
 pub use exec::{
     EXEC_CHUNK, EXEC_WINDOW, ExecInput, ExecOrder, ExecOutput, ExecWhat, FRAME_HEADER, FrameError, MAX_EXEC_BYTES,
-    MAX_EXEC_WORDS, TerminalSize, frame_header, join_words, split_words,
+    MAX_EXEC_WORDS, TerminalSize, frame_header, join_words, program_name, split_words,
 };
 pub use health::{CheckResult, CheckStatus, InstanceHealth};
 pub use host::{

@@ -49,6 +49,10 @@ pub struct ContainerReport {
     /// How often its restart policy started it again.
     #[serde(default)]
     pub restart_count: u32,
+    /// What the engine left out of what the definition asks for when it made the container, in its words; each at most
+    /// 1024 characters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// Why a task stops or stopped.

@@ -240,6 +240,46 @@ fn whoever_leaves_leaves_no_process_behind() {
     wait_processes(node, arn, "sleep 1114", 0);
     lab.wait_connected(1, DEADLINE).unwrap();
 
+    // Docker hangs when the client leaves, and is killed: it has forgotten the command when it is there again, and the
+    // container goes on.
+    let known = || {
+        wait_until("which process it is", DEADLINE, || {
+            let records = fs::read_dir(node.host.dir().join("agent/exec"))?.flatten();
+            let texts: Vec<String> = records.map(|file| fs::read_to_string(file.path())).collect::<Result<_, _>>()?;
+            Ok(texts.len() == 1 && texts[0].split_whitespace().count() == 4)
+        })
+        .unwrap();
+    };
+    let on_the_host = |text: &str| {
+        let commands = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path().join("cmdline"));
+        let said =
+            |path: &std::path::PathBuf| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).replace('\0', " ");
+        commands.filter(|path| said(path).starts_with(text)).count()
+    };
+    for dies in [false, true] {
+        let text = format!("sleep 1117{}", u8::from(dies));
+        let mut client = start(&lab, arn, &[], &text.split(' ').collect::<Vec<_>>());
+        wait_processes(node, arn, &text, 1);
+        known();
+        if dies {
+            node.engine.kill().unwrap();
+        } else {
+            node.engine.freeze();
+            client.kill().unwrap();
+        }
+        let output = client.wait_with_output().unwrap();
+        assert!(!output.status.success(), "{output:?}");
+        wait_until("its end, whatever Docker does", DEADLINE, || Ok(on_the_host(&text) == 0)).unwrap();
+        if dies {
+            node.engine.launch(&node.host).unwrap();
+            node.engine.wait_ready(&node.host).unwrap();
+        } else {
+            node.engine.thaw();
+        }
+        wait_processes(node, arn, &text, 0);
+    }
+    assert_eq!(task(&lab, arn)["lastStatus"], "RUNNING");
+
     // The control plane ends, by force and in order.
     for force in [true, false] {
         wait_until("a command that runs", DEADLINE, || Ok(code(&exec(&lab, arn, &[], &["true"])) == Some(0))).unwrap();
@@ -257,16 +297,24 @@ fn whoever_leaves_leaves_no_process_behind() {
         lab.wait_connected(1, DEADLINE).unwrap();
     }
 
-    // The agent is stopped in order: nothing waits for the next one.
+    // The agent is stopped in order: nothing waits for the next one. One command does not listen, and its client does not
+    // read: ending it takes longer than a lease, and the host keeps its own meanwhile.
     wait_until("a command that runs", DEADLINE, || Ok(code(&exec(&lab, arn, &[], &["true"])) == Some(0))).unwrap();
+    let lost = || log(lab.ctl(), "control").matches("its lease ran out").count();
+    let before = lost();
     let client = start(&lab, arn, &[], &["sleep", "1116"]);
     wait_processes(node, arn, "sleep 1116", 1);
+    let mut stuck = start(&lab, arn, &[], &["sh", "-c", "trap '' HUP; yes 1116"]);
+    wait_until("the one that does not listen", DEADLINE, || Ok(processes(node, arn, "yes 1116")? > 0)).unwrap();
     node.agent.terminate().unwrap();
-    assert_eq!(processes(node, arn, "sleep 1116").unwrap(), 0);
+    assert_eq!(processes(node, arn, "1116").unwrap(), 0);
+    stuck.kill().unwrap();
+    stuck.wait().unwrap();
     let output = client.wait_with_output().unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("the host's agent is stopping"), "{output:?}");
     node.launch_agent().unwrap();
     lab.wait_connected(1, DEADLINE).unwrap();
+    assert_eq!(lost(), before, "the host was away for longer than its lease");
 
     // What ECS refuses, in its words where clients see them.
     assert_error(&ask(json!({"container": "nobody"})), "InvalidParameterException", "nobody does not exist");
@@ -288,17 +336,18 @@ fn whoever_leaves_leaves_no_process_behind() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("was not enabled"), "{output:?}");
 
     // What ECS answers, and a token that is spent.
-    let answer = lab.ecs(
-        "execute_command",
-        json!({"task": arn, "container": "main", "command": "sh -c 'exit 3'", "interactive": true}),
-    );
-    let answer = answer.unwrap();
+    let begin = |command: &str| {
+        let args = json!({"task": arn, "container": "main", "command": command, "interactive": true});
+        lab.ecs("execute_command", args).unwrap()
+    };
+    let answer = begin("sh -c 'exit 3'");
     let session = &answer["session"];
     assert_eq!((&answer["taskArn"], &answer["containerName"]), (&json!(arn), &json!("main")));
     assert!(session["sessionId"].as_str().unwrap().starts_with("ecs-execute-command-"), "{session}");
-    let url = session["streamUrl"].as_str().unwrap().strip_prefix("http://").unwrap().to_owned();
-    let (address, path) = url.split_once('/').unwrap();
-    let open = |token: &str| {
+    // The session, the token that is shown, and what is said then.
+    let open = |session: &Value, token: &str, input: &[u8]| {
+        let url = session["streamUrl"].as_str().unwrap().strip_prefix("http://").unwrap().to_owned();
+        let (address, path) = url.split_once('/').unwrap();
         let mut stream = lab.connect(address.parse().unwrap()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         write!(
@@ -311,14 +360,25 @@ fn whoever_leaves_leaves_no_process_behind() {
         stream.read_exact(&mut answer).unwrap();
         let mut rest = Vec::new();
         if answer.ends_with(b"101") {
+            stream.write_all(input).unwrap();
             stream.read_to_end(&mut rest).unwrap();
         }
         (String::from_utf8_lossy(&answer).into_owned(), rest)
     };
     let token = session["tokenValue"].as_str().unwrap();
-    assert!(open("wrong").0.ends_with("400"));
-    let (status, frames) = open(token);
+    assert!(open(session, "wrong", b"").0.ends_with("400"));
+    let (status, frames) = open(session, token, b"");
     assert!(status.ends_with("101") && frames.ends_with(&[4, 0, 0, 0, 4, 0, 0, 0, 3]), "{status} {frames:?}");
-    assert!(open(token).0.ends_with("400"));
+    assert!(open(session, token, b"").0.ends_with("400"));
     assert!(!log(lab.ctl(), "control").contains(token));
+
+    // Input that takes nothing of the window is refused: nobody could bound it.
+    let (empty, end) = ([0; 5], [1, 0, 0, 0, 0]);
+    for (input, why) in [(empty.to_vec(), "input that is empty"), ([end, end].concat(), "ended its input twice")] {
+        let answer = begin("sleep 1119");
+        let session = &answer["session"];
+        let (_, frames) = open(session, session["tokenValue"].as_str().unwrap(), &input);
+        assert!(String::from_utf8_lossy(&frames).contains(why), "{why}: {frames:?}");
+        wait_processes(node, arn, "sleep 1119", 0);
+    }
 }

@@ -1,5 +1,5 @@
 //! The agent dies before and after every write of something that outlives it and every side effect: at each place by
-//! name, and at random passings of any.
+//! name, and at random passings of any. At each place where it writes to its disk, that is full for a while instead, too.
 //!
 //! The places are those that the agent lists, so one that is new is tried by itself, and one that the workload does not
 //! reach is a failure. A few at random in the ordinary run; all, and `LONGSHORE_SOAK_POINTS` random passings, in
@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::process::{Child, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 
 use super::awsvpc::network;
 use super::campaign::number;
+use super::command::longshore_command;
 use super::netcrash::everything;
 use super::runs::{self, RUNS_ON, Runs, assert_told_once, noting};
 use super::support::*;
@@ -32,6 +34,16 @@ const JOINING: [&str; 4] = ["joining-key", "joining-key-removed", "identity-file
 
 /// Places that only a host passes whose ledger is unusable.
 const DAMAGED: [&str; 2] = ["ledger-begin", "ledger-set-aside"];
+
+/// The place that only a host passes whose ledger is that of a former container instance.
+const FORMER: &str = "network-left";
+
+/// Places of which the agent ends by itself when there is no space for them: without them it can do nothing. Whoever
+/// started it starts it again.
+const NEEDED: [&str; 5] = ["joining-key", "identity-file", "metadata-key", "ledger-begin", "ledger-set-aside"];
+
+/// What is executed in a container, in its listing.
+const EXECUTED: &str = "sleep 4321";
 
 fn docker(node: &Node, args: &[&str]) -> Result<String> {
     let address = node.docker();
@@ -119,12 +131,25 @@ impl<'a> Watched<'a> {
             return;
         }
         let said = self.said();
-        let ends = said.lines().filter(|line| line.contains("the agent ends here")).count();
+        let ends = if self.is_full() {
+            usize::from(self.had_no_space() && is_one(self.point, &NEEDED))
+        } else {
+            said.lines().filter(|line| line.contains("the agent ends here")).count()
+        };
         assert!(!self.died && ends == 1, "{}: it ended by itself, or again: {said}", self.point);
         self.died = true;
         // What `lives` sees is the process; its parent waits for it.
         let _ = self.node.agent.wait_exit(DEADLINE);
         self.node.launch_agent().unwrap();
+    }
+
+    /// Whether it is not to die, and finds no space instead.
+    fn is_full(&self) -> bool {
+        self.point.starts_with("full-")
+    }
+
+    fn had_no_space(&self) -> bool {
+        self.said().contains("LONGSHORE_TEST_CRASH: the disk is full here")
     }
 
     /// Waits for something, while the agent dies or not.
@@ -140,6 +165,11 @@ impl<'a> Watched<'a> {
     fn passings(&self) -> u64 {
         self.said().lines().filter(|line| line.contains("LONGSHORE_TEST_CRASH: passing")).count() as u64
     }
+}
+
+/// Whether a point is of one of these places.
+fn is_one(point: &str, places: &[&str]) -> bool {
+    places.iter().any(|name| point.ends_with(&format!("-{name}")))
 }
 
 fn log(node: &Node) -> String {
@@ -158,8 +188,9 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        // Without a pool, each task goes through every step.
-        let lab = lab_with(1, "warm_sandboxes = 0");
+        // Without a pool, each task goes through every step. The disk is always fuller than it should be, so that an image
+        // that nothing uses is removed, of those that the agent takes for its own.
+        let lab = lab_with(1, "warm_sandboxes = 0\ndisk_clean_above = 1\ndisk_clean_until = 0");
         let runs = Runs::new(&lab);
         lab.call("logs", "create_log_group", json!({"logGroupName": "/points"})).unwrap().unwrap();
         let workload = Workload::register(&lab, &runs);
@@ -174,7 +205,7 @@ impl Bench {
     /// Makes what the place needs to be passed. The agent does not run.
     fn prepare(&mut self, point: &str) {
         let node = self.lab.node(0);
-        let is = |names: &[&str]| names.iter().any(|name| point.ends_with(&format!("-{name}")));
+        let is = |names: &[&str]| is_one(point, names);
         let any = point.starts_with("any:");
         if any || is(&["leftovers"]) {
             // Of a task that nobody knows.
@@ -190,12 +221,28 @@ impl Bench {
         if is(&DAMAGED) {
             std::fs::write(node.host.dir().join("agent/ledger.redb"), "this is no ledger").unwrap();
         }
-        if is(&JOINING) {
+        if any || is(&["image-removed"]) {
+            // One that the agent pulled long ago, and that nothing uses.
+            let address = node.docker();
+            let import = format!("tar -c -T /dev/null | docker -H {address} import - old:1");
+            let image = node.host.run("sh", &["-c", &import]).unwrap();
+            let history = json!({image.trim(): {"last_used": 0, "pulled_here": true}});
+            std::fs::write(node.host.dir().join("agent/images.json"), history.to_string()).unwrap();
+        }
+        if is(&["images-file"]) {
+            let _ = std::fs::remove_file(node.host.dir().join("agent/images.json"));
+        }
+        if is(&JOINING) || is(&[FORMER]) {
             for instance in self.lab.instances().unwrap() {
                 let args = json!({"containerInstance": instance["containerInstanceArn"], "force": true});
                 self.lab.ecs("deregister_container_instance", args).unwrap();
             }
-            std::fs::remove_dir_all(node.host.dir().join("agent")).unwrap();
+            let state = node.host.dir().join("agent");
+            if is(&[FORMER]) {
+                std::fs::remove_file(state.join("identity.json")).unwrap();
+            } else {
+                std::fs::remove_dir_all(state).unwrap();
+            }
             Agent::write_token(&node.host, &self.lab.join_token(json!({})).unwrap()).unwrap();
         }
     }
@@ -206,7 +253,7 @@ impl Bench {
         self.node().agent.kill().unwrap();
         self.prepare(point);
         self.rounds += 1;
-        let joins = JOINING.iter().any(|name| point.ends_with(&format!("-{name}")));
+        let joins = is_one(point, &JOINING) || is_one(point, &[FORMER]);
         let name = |which: &str| format!("{which}-{}", self.rounds);
         let (lab, node, runs) = (&self.lab, self.node(), &self.runs);
         let mut agent = Watched::launch(node, point);
@@ -221,7 +268,8 @@ impl Bench {
         };
         let load = &self.workload;
         let once = start(&mut agent, &load.once, &["main"], "once", json!({}));
-        let plain = start(&mut agent, &load.plain, &["first", "main", "again"], "plain", json!({}));
+        let by_hand = json!({"enableExecuteCommand": true});
+        let plain = start(&mut agent, &load.plain, &["first", "main", "again"], "plain", by_hand);
         let wired = start(&mut agent, &load.wired, &["main"], "wired", wired);
         let live = [plain.clone(), wired.clone()];
         let status = |arn: &String, wanted: &str| -> Result<Option<Value>> {
@@ -254,6 +302,9 @@ impl Bench {
                 Ok(output.contains("ready").then_some(()))
             });
         }
+        if point.starts_with("any:") || point.contains("-exec-") {
+            execute(lab, &mut agent, &plain);
+        }
         let named = |arn: &str, rest: &str| format!("ls-{}{rest}", id(arn));
         let mut wanted = vec![named(&wired, "-main")];
         wanted.extend(["-main", "-again", ".pause"].map(|rest| named(&plain, rest)));
@@ -279,6 +330,8 @@ impl Bench {
             let volumes = volumes["Volumes"].as_array().context("no volumes")?;
             let volumes: Vec<_> = volumes.iter().filter(|v| v["Name"] != "kept").collect();
             ensure!(left.is_empty() && volumes.is_empty(), "{left:?} {volumes:?}");
+            let images = docker(node, &["image", "ls", "--quiet", "old"])?;
+            ensure!(images.is_empty(), "the image {images} is still there");
             Ok(Some(()))
         });
         docker(node, &["volume", "rm", "kept"]).unwrap();
@@ -306,12 +359,45 @@ impl Bench {
         // Its policy wants it to run: a restart that was cut may be repeated.
         assert!((2..=3).contains(&runs.of(&name("plain"), "again")), "{point}: runs of again");
         assert_told_once(lab, &reported);
-        let (died, passings) = (agent.died, agent.passings());
+        let (died, passings) = (agent.died || (agent.is_full() && agent.had_no_space()), agent.passings());
         if joins {
             self.empty = everything(self.node()).unwrap();
         }
         (died, passings)
     }
+}
+
+/// Executes a command in a container until its client is gone, while the agent dies or not: nothing of it is left.
+fn execute(lab: &Lab, agent: &mut Watched<'_>, arn: &str) {
+    let node = agent.node;
+    let container = format!("ls-{}-main", id(arn));
+    let runs = || Ok::<_, anyhow::Error>(docker(node, &["top", &container, "-o", "pid,args"])?.contains(EXECUTED));
+    let mut client: Option<Child> = None;
+    agent.wait("a command in a container", || {
+        if runs()? {
+            return Ok(Some(()));
+        }
+        let over = match client.as_mut() {
+            Some(client) => client.try_wait()?.is_some(),
+            None => true,
+        };
+        if over {
+            let mut program = longshore_command(lab);
+            program.args(["exec", arn, "--container", "main", "--"]).args(EXECUTED.split(' '));
+            client = Some(program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
+        }
+        Ok(None)
+    });
+    if let Some(mut client) = client {
+        client.kill().unwrap();
+        client.wait().unwrap();
+    }
+    agent.wait("the end of the command", || {
+        ensure!(!runs()?, "it runs");
+        let records = std::fs::read_dir(node.host.dir().join("agent/exec")).into_iter().flatten().count();
+        ensure!(records == 0, "{records} records");
+        Ok(Some(()))
+    });
 }
 
 /// The names of all places, from the agent.

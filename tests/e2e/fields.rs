@@ -2,7 +2,8 @@
 
 use std::net::SocketAddrV4;
 
-use longshore_tests::lab::{Lab, Node, wait_until};
+use longshore_tests::lab::proxy::Proxy;
+use longshore_tests::lab::{Lab, Node, host, wait_until};
 use serde_json::{Value, json};
 
 use super::awsvpc::network;
@@ -317,5 +318,70 @@ fn limits_and_settings_of_the_kernel_hold_in_every_network_mode() {
         assert_eq!(host["MemorySwappiness"], 20, "{mode}");
         stop(&lab, &arn);
     }
+
+    // What Docker leaves out of a container it only warns of: that is in the container's reason and the task's history.
+    let forward = |value: &str| {
+        let script = format!("echo {value} >/proc/sys/net/ipv4/ip_forward");
+        node.host.run("sh", &["-c", &script]).unwrap();
+    };
+    let definition = register(&lab, "warned", json!([idle("main")]), json!({}));
+    forward("0");
+    let arn = run_one(&lab, &definition, json!({}));
+    let warned = running(&lab, &arn);
+    forward("1");
+    let said = "The container engine warns: IPv4 forwarding is disabled. Networking will not work.";
+    assert_eq!(container(&warned, "main")["reason"], said, "{warned:#}");
+    let args = json!({"tasks": [arn], "include": ["LONGSHORE_HISTORY"]});
+    let history = lab.ecs("describe_tasks", args).unwrap()["tasks"][0]["attachments"].to_string();
+    let told = "container `main`: the container engine warns: IPv4 forwarding is disabled";
+    assert_eq!(history.matches(told).count(), 1, "{history}");
+    stop(&lab, &arn);
+    assert_no_leaks(&lab, &[]);
+}
+
+#[test]
+fn a_host_that_cannot_limit_swap_is_given_no_task_that_asks_for_it() {
+    let lab = lab(1);
+    let node = lab.node(0);
+    let swapping = |family: &str, linux: Value| {
+        let mut main = idle("main");
+        merge(&mut main, json!({"linuxParameters": linux}));
+        register(&lab, family, json!([main]), json!({}))
+    };
+    let limit = swapping("swap-limit", json!({"maxSwap": 8}));
+    let both = swapping("swappiness", json!({"maxSwap": 8, "swappiness": 20}));
+    let nothing = swapping("no-swap", json!({"swappiness": 20}));
+    for (truth, told, taken, refused, attribute) in [
+        ("\"CgroupVersion\":\"1\"", "\"CgroupVersion\":\"2\"", [&limit, &nothing], vec![&both], "longshore.swappiness"),
+        ("\"SwapLimit\":true", "\"SwapLimit\":null", [&nothing, &nothing], vec![&limit, &both], "longshore.swap-limit"),
+    ] {
+        // As on a host whose kernel cannot: this machine's can.
+        let proxy = Proxy::start(node.host.dir().join("swap.sock"), node.engine.socket(), 0).unwrap();
+        proxy.set_lie(truth, told);
+        node.agent.kill().unwrap();
+        let agent = host::program("longshore-agent").unwrap();
+        node.agent.launch_as(&node.host, &proxy.address(), &agent, &[]).unwrap();
+        wait_until("an agent that cannot", DEADLINE, || {
+            let found =
+                lab.ecs("list_attributes", json!({"targetType": "container-instance", "attributeName": attribute}))?;
+            Ok(found["attributes"] == json!([]) && lab.instances()?[0]["agentConnected"] == true)
+        })
+        .unwrap();
+        for definition in refused {
+            let answer = lab.ecs("run_task", json!({"taskDefinition": definition})).unwrap();
+            assert_eq!(answer["tasks"], json!([]), "{answer}");
+            let failure = &answer["failures"][0];
+            assert_eq!(failure["reason"], "ATTRIBUTE", "{answer}");
+            assert!(failure["detail"].as_str().is_some_and(|detail| detail.contains(attribute)), "{answer}");
+        }
+        for definition in taken {
+            let arn = run_one(&lab, definition, json!({}));
+            running(&lab, &arn);
+            stop(&lab, &arn);
+        }
+        node.agent.kill().unwrap();
+    }
+    node.launch_agent().unwrap();
+    lab.wait_connected(1, DEADLINE).unwrap();
     assert_no_leaks(&lab, &[]);
 }

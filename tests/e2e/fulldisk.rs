@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::campaign::number;
 use super::fields::{idle, stop};
+use super::health::wait_check;
 use super::support::*;
 
 /// MiB of the disk of Docker in the test of its marks, and of each image there.
@@ -129,6 +130,8 @@ fn a_disk_that_fills_up_is_cleaned_and_refuses_when_it_cannot_be() {
     let answer = lab.ecs("run_task", json!({"taskDefinition": "kept"})).unwrap();
     assert_eq!(answer["failures"][0]["reason"], "RESOURCE:DISK", "{answer}");
     assert!(answer["failures"][0]["detail"].to_string().contains("more than 80 % full"), "{answer}");
+    let (ill, _) = wait_check(&lab, "DISK", "IMPAIRED");
+    assert!(ill["statusReason"].to_string().contains("more than 80 % full"), "{ill}");
     running(&lab, &kept);
     ballast(node, "docker", 0);
     wait_until("the end of the shortage", DEADLINE, || Ok(reason(&lab).is_null())).unwrap();

@@ -17,7 +17,7 @@ fn check(health: &Value, name: &str) -> Option<Value> {
 }
 
 /// Waits until a check is as `wanted`, and gives it with the whole.
-fn wait_check(lab: &Lab, name: &str, wanted: &str) -> (Value, Value) {
+pub(crate) fn wait_check(lab: &Lab, name: &str, wanted: &str) -> (Value, Value) {
     wait_for(&format!("{name} to be {wanted}"), DEADLINE, || {
         let health = health(lab);
         let check = check(&health, name);

@@ -131,6 +131,15 @@ pub struct InspectedMount {
     pub destination: String,
 }
 
+/// A container that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreatedContainer {
+    /// The engine's id.
+    pub id: String,
+    /// What the engine could not do as it was asked, in its words, and left out: it made the container all the same.
+    pub warnings: Vec<String>,
+}
+
 /// Why a container was not created.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
@@ -349,11 +358,11 @@ impl Docker {
         }
     }
 
-    /// Creates a container and returns its id. It does not run yet.
+    /// Creates a container. It does not run yet.
     ///
     /// # Errors
     /// See [`CreateError`]; a name that is taken is a kind of its own.
-    pub async fn create(&self, container: &CreateContainer) -> Result<String, CreateError> {
+    pub async fn create(&self, container: &CreateContainer) -> Result<CreatedContainer, CreateError> {
         let name = container.name();
         let fail = |source: DockerError| classify_create(name, container.image(), source);
         let client = self.client().await.map_err(fail)?;
@@ -365,20 +374,18 @@ impl Docker {
             self.call(&doing, self.timeouts().create, call).await
         };
         let mut made = create(container.body().clone()).await;
+        let mut warnings = Vec::new();
         let again = made.as_ref().err().and_then(DockerError::refusal);
         if let Some(body) = again.and_then(|(_, message)| logs::refused(container.body(), message)) {
-            tracing::warn!(
-                container = name,
-                "the container engine's own log-opts have max-buffer-size: a container that prints faster than its \
-                 output is written loses some of it"
-            );
+            warnings.push(logs::MAY_LOSE.to_owned());
             made = create(body).await;
         }
         let made = made.map_err(fail)?;
-        for warning in &made.warnings {
+        warnings.extend(made.warnings);
+        for warning in &warnings {
             tracing::warn!(container = name, why = warning, "the container engine warns about a container");
         }
-        Ok(made.id)
+        Ok(CreatedContainer { id: made.id, warnings })
     }
 
     /// Starts a container. One that runs already is left alone.

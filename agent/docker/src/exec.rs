@@ -24,7 +24,9 @@ pub struct ExecRequest {
 
 impl std::fmt::Debug for ExecRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ExecRequest").field("program", &self.argv.first()).finish_non_exhaustive()
+        f.debug_struct("ExecRequest")
+            .field("program", &longshore_model::program_name(&self.argv))
+            .finish_non_exhaustive()
     }
 }
 

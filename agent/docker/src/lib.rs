@@ -33,8 +33,8 @@ pub use calls::Calls;
 pub use client::{ConnectError, Docker, Timeouts};
 pub use config::{ConfigError, ContainerInput, CreateContainer, NETWORK_FILES, SandboxRef, container_config};
 pub use containers::{
-    CreateError, Exit, InspectedContainer, InspectedMount, ListedContainer, RemoveError, RunState, StartError,
-    StopError,
+    CreateError, CreatedContainer, Exit, InspectedContainer, InspectedMount, ListedContainer, RemoveError, RunState,
+    StartError, StopError,
 };
 pub use credentials::Credentials;
 pub use error::{Cause, DockerError, Retry};

@@ -115,6 +115,10 @@ fn ring(asked: u64) -> HostConfigLogConfig {
     }
 }
 
+/// What is said of a container that was made after such a refusal.
+pub(crate) const MAY_LOSE: &str = "the container engine's own log-opts have max-buffer-size: a container that prints \
+                                   faster than its output is written loses some of it";
+
 /// What to try after a creation that the engine refused with `message`. An engine whose own configuration has
 /// `max-buffer-size` takes no container of the same driver that is to block: there the mode is the engine's, and a
 /// container that prints faster than its disk takes it loses lines.

@@ -63,7 +63,8 @@ async fn a_life(docker: &Docker) {
     assert_eq!(docker.list().await.expect("it answers"), []);
     let task = task(NetworkMode::None, "exec sleep 1000");
     let wanted = config(&task, &[]);
-    let id = docker.create(&wanted).await.expect("created");
+    let longshore_docker::CreatedContainer { id, warnings } = docker.create(&wanted).await.expect("created");
+    assert!(warnings.is_empty(), "{warnings:?}");
 
     let created = inspected(docker, wanted.name()).await;
     assert_eq!((created.state, created.started_at, created.exit.clone()), (RunState::Created, None, None));

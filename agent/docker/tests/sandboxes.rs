@@ -36,7 +36,7 @@ async fn containers_share_the_sandbox_and_get_its_names() {
         image,
         sysctls: &[UNPRIVILEGED_PORTS],
     });
-    let id = docker.create(&sandbox).await.expect("created");
+    let id = docker.create(&sandbox).await.expect("created").id;
     let listed = docker.list_sandboxes().await.expect("listed");
     assert_eq!(listed.len(), 1);
     assert_eq!((listed[0].eni, listed[0].address, listed[0].state), (eni, Some(address), RunState::Created));

@@ -53,7 +53,7 @@ pub mod task;
 
 pub use interface::Interface;
 pub use observe::{Inspected, RunState, Sighting};
-pub use outcome::{Failure, Made, Outcome, Stage};
+pub use outcome::{Creation, Failure, Made, Outcome, Stage};
 pub use outline::{Outline, OutlineContainer, Supervise};
 pub use pass::{EngineView, Pass, View, Waiting};
 pub use policy::Policy;

@@ -89,13 +89,17 @@ impl Task {
                     if let Some(seen) = seen {
                         container.phase = Phase::Starting { id: seen.id.clone() };
                         live.look = true;
+                        live.half_made = seen.state == RunState::Created;
                     }
                 }
                 // No start was asked for while the record says this, so the listing is enough.
                 Phase::Created { .. } if same && state == Some(RunState::Created) => live.startable = true,
                 Phase::Created { .. } => live.look = true,
                 // A listing may show `created` while a start goes on; only an inspection waits for it.
-                Phase::Starting { .. } => live.look |= !live.startable || state != Some(RunState::Created) || !same,
+                Phase::Starting { .. } => {
+                    live.half_made = same && state == Some(RunState::Created);
+                    live.look |= !live.startable || state != Some(RunState::Created) || !same;
+                }
                 Phase::Restarting { .. } => live.look |= !live.startable || state != Some(RunState::Ended) || !same,
                 Phase::Discarding { .. } => live.look |= seen.is_none() || state == Some(RunState::Running),
                 Phase::Running { .. } => {
@@ -143,6 +147,7 @@ impl Task {
         let Some(mut seen) = seen else {
             return self.absorb_absence(i, now);
         };
+        self.live.containers[i].half_made = false;
         if let Some(interface) = &seen.interface {
             self.found_interface(interface);
         }
@@ -227,6 +232,11 @@ impl Task {
             // Never started, so it may be made again.
             Phase::Created { .. } => container.phase = Phase::Pulled,
             Phase::Discarding { .. } => self.remake(i),
+            // Until a listing is without it, too.
+            Phase::Starting { .. } if self.live.containers[i].half_made => {
+                self.live.containers[i].look = true;
+                self.again(&Step::Inspect(i), Patience::Stop, "it is being made", now);
+            }
             Phase::Starting { .. } | Phase::Running { .. } | Phase::Restarting { .. } => {
                 let reason = Some(reasons::VANISHED.to_owned());
                 self.end(i, Ended { ran: true, reason, remains: false, ..Ended::at(now) });

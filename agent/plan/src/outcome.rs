@@ -10,6 +10,9 @@ use crate::step::{Lane, Step};
 use crate::task::{Retry, Task, Verb};
 use longshore_model::{StopCode, Timestamp};
 
+/// Warnings that are kept of a container: the engine has a few at most.
+const WARNINGS: usize = 8;
+
 /// Why a step did not do what it should.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
@@ -54,6 +57,15 @@ impl Failure {
     }
 }
 
+/// A container as the engine made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Creation {
+    /// The engine's id.
+    pub id: String,
+    /// What the engine left out of what was asked for, in its words.
+    pub warnings: Vec<String>,
+}
+
 /// What came of making a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Made {
@@ -74,8 +86,8 @@ pub enum Outcome {
     Released(Result<(), Failure>),
     /// Of [`Step::Pull`]: the image's digest, where it has one.
     Pulled(Result<Option<String>, Failure>),
-    /// Of [`Step::Create`]: the engine's id.
-    Created(Result<String, Failure>),
+    /// Of [`Step::Create`].
+    Created(Result<Creation, Failure>),
     /// Of [`Step::Start`].
     Started(Result<(), Failure>),
     /// Of [`Step::Inspect`].
@@ -207,13 +219,24 @@ impl Task {
                     Made::Interface(interface) => _ = self.record.interface.get_or_insert(*interface),
                 }
                 self.live.retries.remove(&(step.lane(), Verb::Ensure));
+                self.live.no_space_since = None;
                 return self.set_resource(kind, ResourcePhase::Ready);
             }
             Err(failure) => failure,
         };
+        let mut text = failure.text().to_owned();
         let lasting = match &failure {
             Failure::Away(_) => return self.again(&step, Patience::Start, failure.text(), now),
-            Failure::Unknown(_) | Failure::TimedOut(_) | Failure::Passing(_) | Failure::NoSpace(_) => false,
+            // As long as for a container's: it may get some.
+            Failure::NoSpace(_) => {
+                let waited = now.since(*self.live.no_space_since.get_or_insert(now));
+                if waited < policy.space_wait {
+                    return self.count(&step, Patience::Start, &text, now);
+                }
+                text = reasons::no_space_in_time(&text, waited);
+                true
+            }
+            Failure::Unknown(_) | Failure::TimedOut(_) | Failure::Passing(_) => false,
             Failure::Lasting(_)
             | Failure::PortTaken(_)
             | Failure::ImageMissing(_)
@@ -230,11 +253,11 @@ impl Task {
             };
             self.record.ending.get_or_insert_with(|| Ending {
                 code: Some(StopCode::TaskFailedToStart),
-                reason: reasons::resource(&what, failure.text()),
+                reason: reasons::resource(&what, &text),
                 at: now,
             });
         } else {
-            self.count(&step, Patience::Start, failure.text(), now);
+            self.count(&step, Patience::Start, &text, now);
         }
     }
 
@@ -274,10 +297,11 @@ impl Task {
         }
     }
 
-    fn created(&mut self, i: usize, step: &Step, result: Result<String, Failure>, policy: &Policy, now: Timestamp) {
+    fn created(&mut self, i: usize, step: &Step, result: Result<Creation, Failure>, policy: &Policy, now: Timestamp) {
         match result {
-            Ok(id) => {
+            Ok(Creation { id, warnings }) => {
                 self.record.containers[i].phase = Phase::Created { id };
+                self.record.containers[i].warnings = warnings.into_iter().take(WARNINGS).map(reasons::clip).collect();
                 self.live.containers[i].startable = true;
                 self.live.retries.remove(&(step.lane(), Verb::Create));
                 self.live.containers[i].no_space_since = None;

@@ -378,7 +378,7 @@ impl Task {
             {
                 let no_space = match &lane {
                     Lane::Container(i) => self.live.containers[*i].no_space_since.is_some(),
-                    Lane::Resource(_) => false,
+                    Lane::Resource(_) => self.live.no_space_since.is_some(),
                 };
                 pass.wait(
                     container,

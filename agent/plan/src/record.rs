@@ -146,6 +146,9 @@ pub struct ContainerRecord {
     /// What its restart policy has done.
     #[serde(default)]
     pub restarts: Restarts,
+    /// What the engine left out of what was asked for when it made the container, in its words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
@@ -276,6 +279,7 @@ impl TaskRecord {
                     moved_millis: 0,
                     health: None,
                     restarts: Restarts::default(),
+                    warnings: Vec::new(),
                 })
                 .collect(),
             ending: None,

@@ -80,6 +80,7 @@ fn container(c: &ContainerRecord) -> ContainerReport {
         health: c.health.unwrap_or(HealthStatus::Unknown),
         has_check: c.health.is_some(),
         restart_count: c.restarts.count,
+        warnings: c.warnings.clone(),
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Live {
     pub interface_touched: u64,
     /// Since when it has waited for room on the host; absent when it does not.
     pub waits_since: Option<Timestamp>,
+    /// Since when the host's disk has no room for what it needs beside its containers.
+    pub no_space_since: Option<Timestamp>,
 }
 
 /// What is known of a container beside its record.
@@ -49,6 +51,9 @@ pub struct LiveContainer {
     pub touched: u64,
     /// Its start took too long; the engine's words.
     pub start_timed_out: Option<String>,
+    /// The last listing had it as made and not started, and no inspection has known it since: Docker lists a container
+    /// that it is still making, and answers an inspection of it with "no such container".
+    pub half_made: bool,
     /// It has ended, and the engine says that it runs.
     pub rogue: bool,
     /// It is being stopped for its health, to be started again.

@@ -29,6 +29,12 @@ struct State {
     removing: HashSet<String>,
 }
 
+impl State {
+    fn forget_old(&mut self) {
+        self.held.retain(|_, (count, at)| *count > 0 || at.elapsed() < NEEDED_FOR);
+    }
+}
+
 impl Claims {
     /// Holds `reference` until the answer is dropped. Waits while it is being removed.
     pub(super) async fn hold(&self, reference: &str) -> Hold {
@@ -41,6 +47,7 @@ impl Claims {
             {
                 let mut state = self.lock();
                 if !state.removing.contains(&name) {
+                    state.forget_old();
                     let (count, _) = state.held.entry(name.clone()).or_insert((0, Instant::now()));
                     *count += 1;
                     return Hold { claims: self.clone(), name };
@@ -53,7 +60,7 @@ impl Claims {
     /// Keeps everybody from holding an image of these names until the answer is dropped; nothing when one is needed.
     pub(super) fn remove(&self, names: &[String]) -> Option<Removal> {
         let mut state = self.lock();
-        state.held.retain(|_, (count, at)| *count > 0 || at.elapsed() < NEEDED_FOR);
+        state.forget_old();
         if names.iter().any(|name| state.held.contains_key(name) || state.removing.contains(name)) {
             return None;
         }

@@ -3,6 +3,7 @@
 //! What is lost with the file costs nothing but space: an image that is not in it counts as used when it was first
 //! seen, and as somebody else's. A file that cannot be written (a full disk) is written later.
 
+use crate::crash::{self, Place};
 use crate::identity::write_private;
 use longshore_model::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -95,7 +96,11 @@ impl History {
             }
             state.images.clone()
         };
-        write_private(&self.path, &serde_json::to_vec(&images).map_err(io::Error::other)?)?;
+        let text = serde_json::to_vec(&images).map_err(io::Error::other)?;
+        crash::before(Place::ImagesFile);
+        crash::space_for(Place::ImagesFile)?;
+        write_private(&self.path, &text)?;
+        crash::after(Place::ImagesFile);
         self.lock().saved = images;
         Ok(())
     }

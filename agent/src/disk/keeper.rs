@@ -3,11 +3,12 @@
 use super::quota::Written;
 use super::room::{Attempt, Rooms};
 use super::{DiskSettings, MIB, StorageLimits, mib};
+use crate::crash::{self, Place};
 use crate::engine::docker::chain;
 use crate::engine::drivers::{Clock, SystemClock};
 use crate::engine::{Hint, TaskView, TaskViews};
 use crate::ledger::Ledger;
-use longshore_docker::{Docker, ListedImage, listed_name};
+use longshore_docker::{Docker, ListedImage, listed_name, wanted_image};
 use longshore_model::DiskStatus;
 use longshore_plan::Phase;
 use longshore_plan::disk::{Candidate, Choice, Space, choose, promised};
@@ -125,7 +126,17 @@ impl DiskKeeper {
         if self.parts.views.changed().await.is_err() {
             return;
         }
-        self.find_root().await;
+        // A full disk and an engine that does not come up go together: the ledger is looked after meanwhile.
+        let look_after = async {
+            loop {
+                self.parts.ledger.look_after();
+                tokio::time::sleep(TICK).await;
+            }
+        };
+        tokio::select! {
+            () = find_root(&self.parts) => {}
+            () = look_after => {}
+        }
         let mut asked = self.parts.rooms.asked.subscribe();
         let mut ledger = self.parts.ledger.fault();
         loop {
@@ -138,21 +149,6 @@ impl DiskKeeper {
                 changed = asked.changed() => if changed.is_err() { return },
                 changed = ledger.changed() => if changed.is_err() { return },
             }
-        }
-    }
-
-    async fn find_root(&mut self) {
-        let mut wait = AGAIN.0;
-        loop {
-            match self.parts.docker.info().await {
-                Ok(info) => {
-                    self.parts.limits.learn(&info);
-                    return self.parts.rooms.learn_root(info.data_root.into());
-                }
-                Err(error) => tracing::debug!(error = chain(&error), "the engine's disk is not known yet"),
-            }
-            tokio::time::sleep(wait.mul_f64(rand::random_range(0.75..1.0))).await;
-            wait = (wait * 2).min(AGAIN.1);
         }
     }
 
@@ -275,7 +271,7 @@ impl DiskKeeper {
             let Some(_claim) = claim.filter(|_| !image.names.iter().any(|name| of_tasks.contains(name))) else {
                 continue;
             };
-            match self.parts.docker.remove_image(image).await {
+            match crash::around(Place::ImageRemoved, self.parts.docker.remove_image(image)).await {
                 Ok(true) => {
                     let after = self.parts.rooms.space().map_or(before.free, |(_, space)| space.free);
                     let (mib, freed_mib) = (image.size / MIB, after.saturating_sub(before.free) / MIB);
@@ -309,7 +305,7 @@ impl DiskKeeper {
                 (!over).then(|| (u64::from(limit), written.get(task).copied().unwrap_or(0)))
             }))
         };
-        let short = space.is_above(self.settings.marks.refuse_above).then(|| self.parts.rooms.why_short());
+        let short = self.parts.rooms.short_of(path, space);
         let short = ledger.map(|why| nothing_new(&why)).or(short);
         let line = DiskLine {
             path: path.display().to_string(),
@@ -339,6 +335,22 @@ impl DiskKeeper {
     }
 }
 
+/// Asks the engine for its directory, until it answers.
+async fn find_root(parts: &Parts) {
+    let mut wait = AGAIN.0;
+    loop {
+        match parts.docker.info().await {
+            Ok(info) => {
+                parts.limits.learn(&info);
+                return parts.rooms.learn_root(info.data_root.into());
+            }
+            Err(error) => tracing::debug!(error = chain(&error), "the engine's disk is not known yet"),
+        }
+        tokio::time::sleep(wait.mul_f64(rand::random_range(0.75..1.0))).await;
+        wait = (wait * 2).min(AGAIN.1);
+    }
+}
+
 fn nothing_new(why: &str) -> String {
     format!("nothing new is started: {why}")
 }
@@ -352,13 +364,62 @@ fn needed(views: &TaskViews) -> BTreeSet<String> {
     let of = |view: &Arc<TaskView>| {
         let containers = view.spec.iter().flat_map(|spec| &spec.containers).zip(&view.record.containers);
         let live = containers.filter(|(_, record)| !record.phase.is_stopped());
-        live.map(|(spec, _)| listed_name(&spec.image)).collect::<Vec<_>>()
+        // Of one that is pinned to a digest, the tag may mean another image by now.
+        live.map(|(spec, _)| listed_name(&wanted_image(spec))).collect::<Vec<_>>()
     };
     views.values().flat_map(of).collect()
 }
 
-/// Whether containers that are over are still kept.
+/// Whether containers of tasks that are over are still kept. Those of a task that runs go with it.
 fn has_remains(views: &TaskViews) -> bool {
     let remains = |phase: &Phase| phase.stopped().is_some_and(|stopped| stopped.remains);
-    views.values().any(|view| view.record.containers.iter().any(|c| remains(&c.phase)))
+    let mut over = views.values().filter(|view| view.record.all_stopped());
+    over.any(|view| view.record.containers.iter().any(|c| remains(&c.phase)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::tests::view;
+    use longshore_model::{NetworkMode, Timestamp};
+    use longshore_plan::{ResourcePhase, Stopped};
+
+    fn stopped() -> Phase {
+        let at = Timestamp::from_millis(1_700_000_002_000);
+        Phase::Stopped(Stopped {
+            id: Some("id".into()),
+            ran: true,
+            exit_code: Some(0),
+            reason: None,
+            at,
+            remains: true,
+        })
+    }
+
+    fn views(view: TaskView) -> TaskViews {
+        [(view.record.id, Arc::new(view))].into_iter().collect()
+    }
+
+    #[test]
+    fn what_a_task_that_runs_has_left_goes_with_it() {
+        let mut view = view(NetworkMode::Bridge);
+        view.record.containers[1].phase = stopped();
+        assert!(!has_remains(&views(view.clone())), "its first container runs");
+        view.record.containers[0].phase = stopped();
+        view.record.resources.iter_mut().for_each(|resource| resource.phase = ResourcePhase::Gone);
+        assert!(has_remains(&views(view)));
+    }
+
+    #[test]
+    fn a_task_needs_the_image_that_it_is_pinned_to_whatever_its_tag_means_now() {
+        let mut view = view(NetworkMode::Bridge);
+        let digest = format!("sha256:{}", "5".repeat(64));
+        let mut spec = view.spec.as_deref().expect("one").clone();
+        spec.containers[0].image = "registry.example/shop:3".into();
+        spec.containers[1].image = "other:1".into();
+        spec.containers[0].image_digest = Some(digest.parse().expect("a digest"));
+        view.spec = Some(Arc::new(spec));
+        let expected = [format!("registry.example/shop@{digest}"), "other:1".to_owned()];
+        assert_eq!(needed(&views(view)), expected.into());
+    }
 }

@@ -59,13 +59,26 @@ impl Rooms {
         Some((root, measure(root).ok()?))
     }
 
-    /// Why there is no room: for as long as nothing is measured.
-    pub(super) fn why_short(&self) -> String {
-        let root = self.root.get().map(|root| root.display().to_string()).unwrap_or_default();
-        format!(
-            "the disk that holds {root} is more than {} % full (disk_refuse_above of its agent's configuration)",
-            self.settings.marks.refuse_above
-        )
+    /// The engine's data directory; nothing while it is not known.
+    pub(crate) fn root(&self) -> Option<&Path> {
+        self.root.get().map(PathBuf::as_path)
+    }
+
+    /// Why nothing is put on the engine's disk now; nothing while there is room, or that is not known.
+    pub(crate) fn short(&self) -> Option<String> {
+        let (root, space) = self.space()?;
+        self.short_of(root, space)
+    }
+
+    /// The same, of what was measured.
+    pub(super) fn short_of(&self, root: &Path, space: Space) -> Option<String> {
+        let refuse = self.settings.marks.refuse_above;
+        space.is_above(refuse).then(|| {
+            format!(
+                "the disk that holds {} is more than {refuse} % full (disk_refuse_above of its agent's configuration)",
+                root.display()
+            )
+        })
     }
 
     /// Has space made, and waits for the end of one attempt that began after this. Says whether it is worth waiting.

@@ -1,17 +1,19 @@
 //! The checks of a host.
 
 use super::Finding;
+use crate::disk::Rooms;
 use crate::engine::docker::chain;
 use crate::engine::status::{EngineStatus, Health};
 use crate::network::{NetworkHandle, Underlay};
 use async_trait::async_trait;
-use longshore_docker::{Docker, DockerError};
+use longshore_docker::Docker;
 use longshore_model::CheckStatus;
 use longshore_model::health::{CONTAINER_RUNTIME, DISK, LEDGER, NETWORK};
 use nix::sys::statvfs::statvfs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OnceCell, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Longest wait for a sign of life of the container engine; that of ECS's agent.
 const PING: Duration = Duration::from_secs(2);
@@ -46,8 +48,8 @@ pub struct HostChecks {
     pub underlay: watch::Receiver<Underlay>,
     /// A directory of the agent's.
     pub data_dir: PathBuf,
-    /// The engine's directory, once it has told.
-    pub data_root: OnceCell<PathBuf>,
+    /// The disk of the engine's directory.
+    pub rooms: Arc<Rooms>,
 }
 
 #[async_trait]
@@ -93,12 +95,11 @@ impl Look for HostChecks {
 
 impl HostChecks {
     async fn disk(&self) -> Finding {
-        let root = self
-            .data_root
-            .get_or_try_init(|| async { Ok::<_, DockerError>(self.docker.info().await?.data_root.into()) });
-        let root = tokio::time::timeout(ANSWER, root).await.ok().and_then(Result::ok).cloned();
-        let places: Vec<PathBuf> = std::iter::once(self.data_dir.clone()).chain(root).collect();
-        let look = tokio::task::spawn_blocking(move || places.iter().find_map(|place| full(place)));
+        let (rooms, data_dir) = (Arc::clone(&self.rooms), self.data_dir.clone());
+        let look = tokio::task::spawn_blocking(move || {
+            let places = std::iter::once(data_dir.as_path()).chain(rooms.root());
+            rooms.short().or_else(|| places.into_iter().find_map(full))
+        });
         match tokio::time::timeout(ANSWER, look).await {
             Ok(Ok(None)) => finding(DISK, true, None),
             Ok(Ok(Some(why))) => finding(DISK, false, Some(why)),

@@ -13,7 +13,7 @@ use longshore_docker::{
     container_name, registry_of, volume_name,
 };
 use longshore_model::{ContainerName, EniId, TaskId, VolumeSpec};
-use longshore_plan::{Failure, Halt, Inspected, RunState, Sighting, Supervise};
+use longshore_plan::{Creation, Failure, Halt, Inspected, RunState, Sighting, Supervise};
 use std::collections::BTreeSet;
 
 const TASK: &str = "longshore.task";
@@ -154,7 +154,7 @@ impl Containers for DockerDriver {
         }))
     }
 
-    async fn create(&self, request: &CreateRequest) -> Result<String, Failure> {
+    async fn create(&self, request: &CreateRequest) -> Result<Creation, Failure> {
         let config = container_config(&ContainerInput {
             task: &request.spec,
             container: &request.spec.containers[request.index],
@@ -170,11 +170,12 @@ impl Containers for DockerDriver {
             Some(mib) => config.with_storage_limit(mib),
             None => config,
         };
-        self.docker.create(&config).await.map_err(|e| match &e {
+        let created = self.docker.create(&config).await.map_err(|e| match &e {
             CreateError::NameTaken { .. } => Failure::NameTaken(e.ecs_reason()),
             CreateError::NoImage { .. } => Failure::ImageMissing(e.ecs_reason()),
             CreateError::Engine { source, .. } => sort(source, e.ecs_reason(), refused),
-        })
+        })?;
+        Ok(Creation { id: created.id, warnings: created.warnings })
     }
 
     async fn start(&self, task: TaskId, container: &ContainerName) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use crate::ledger::{Changes, SaveError};
 use async_trait::async_trait;
 use longshore_docker::Credentials;
 use longshore_model::{ContainerName, EniId, EnvVar, NetworkBinding, TaskId, TaskSpec, Timestamp, VolumeSpec};
-use longshore_plan::{Failure, Halt, Inspected, Interface, Sighting};
+use longshore_plan::{Creation, Failure, Halt, Inspected, Interface, Sighting};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -48,8 +48,8 @@ pub trait Containers: Send + Sync {
     async fn running_sandboxes(&self) -> Result<BTreeSet<EniId>, Failure>;
     /// One container, after whatever is in progress with it; `None` when there is none.
     async fn inspect(&self, task: TaskId, container: &ContainerName) -> Result<Option<Inspected>, Failure>;
-    /// Creates a container and returns its id.
-    async fn create(&self, request: &CreateRequest) -> Result<String, Failure>;
+    /// Creates a container.
+    async fn create(&self, request: &CreateRequest) -> Result<Creation, Failure>;
     /// Starts one.
     async fn start(&self, task: TaskId, container: &ContainerName) -> Result<(), Failure>;
     /// Brings one to its end; absent or ended is fine.

@@ -6,7 +6,7 @@ use crate::crash::{self, Place};
 use crate::metadata::environment;
 use longshore_docker::wanted_image;
 use longshore_model::{ContainerName, IpcMode, PidMode, TaskId, TaskSpec};
-use longshore_plan::{Failure, Made, Outcome, ResourceKind, Step};
+use longshore_plan::{Creation, Failure, Made, Outcome, ResourceKind, Step};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
@@ -202,7 +202,7 @@ impl Executor {
         }
     }
 
-    async fn create(&self, mut request: CreateRequest) -> Result<String, Failure> {
+    async fn create(&self, mut request: CreateRequest) -> Result<Creation, Failure> {
         if request.spec.cpu_units.is_some() || request.spec.memory_mib.is_some() {
             let known = self.parents().get(&request.spec.id).cloned();
             request.cgroup_parent = match known {

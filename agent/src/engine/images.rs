@@ -94,6 +94,29 @@ pub fn credentials_of(task: TaskId, container: &ContainerSpec) -> Option<Credent
     Some(CredentialsOf { task, container: container.name.clone(), parameter })
 }
 
+/// Somebody who waits for an image, and may give up.
+struct Waiter<'a> {
+    keeper: &'a Keeper,
+    wanted: Wanted,
+    fetch: Shared<Fetch>,
+}
+
+impl Drop for Waiter<'_> {
+    /// With its result, or its last waiter, nothing is said of a fetch any more.
+    fn drop(&mut self) {
+        if self.fetch.peek().is_none() && self.fetch.strong_count() != Some(1) {
+            return;
+        }
+        let mut state = self.keeper.lock();
+        state.progress.remove(&self.wanted.0);
+        // A fetch that somebody began anew meanwhile stays.
+        let there = state.fetches.get(&self.wanted).and_then(WeakShared::upgrade);
+        if there.is_none_or(|there: Shared<Fetch>| there.ptr_eq(&self.fetch)) {
+            state.fetches.remove(&self.wanted);
+        }
+    }
+}
+
 impl Keeper {
     /// A keeper that pulls as `behavior` says.
     #[must_use]
@@ -168,14 +191,8 @@ impl Keeper {
                 }
             }
         };
-        let result = fetch.clone().await;
-        let mut state = self.lock();
-        state.progress.remove(reference);
-        // A fetch that somebody began anew meanwhile stays.
-        if state.fetches.get(&wanted).and_then(WeakShared::upgrade).is_none_or(|f: Shared<Fetch>| f.ptr_eq(&fetch)) {
-            state.fetches.remove(&wanted);
-        }
-        result
+        let waiter = Waiter { keeper: self, wanted, fetch };
+        waiter.fetch.clone().await
     }
 
     /// The image turned out not to be here.

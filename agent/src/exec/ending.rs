@@ -2,17 +2,17 @@
 //!
 //! A process is asked as a terminal that hangs up would ask it, with its children; what is left of them after a while
 //! is killed. They are told by handles of the kernel's, so that a process id that was given again hits nobody, and only a
-//! process that is its container's is touched.
+//! process that is its container's is touched. The engine is asked only while it is not known which process it is: one
+//! that was killed and started again has forgotten what goes on in its containers.
 
+use super::records::Record;
+use crate::crash::{self, Place};
 use crate::engine::docker::chain;
-use longshore_docker::Docker;
-use longshore_model::ExecId;
+use longshore_docker::{Docker, ExecState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -21,116 +21,94 @@ const GRACE: Duration = Duration::from_secs(2);
 const GONE: Duration = Duration::from_secs(5);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);
-/// Between two tries to end what the agent's predecessor left; the engine may be away.
-const AGAIN: Duration = Duration::from_secs(5);
-const TRIES: u32 = 60;
+/// How long a process that the engine has not started yet may be waited for: whoever asked did not hear the answer.
+const STARTS: Duration = Duration::from_secs(10);
 
-/// A process that was started.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Record {
-    pub(super) session: ExecId,
-    /// The engine's id of it.
-    pub(super) exec: String,
-    /// The engine's id of its container.
-    pub(super) container: String,
+/// A process of the host, which is told from another one of the same id by when it was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Process {
+    pub(super) pid: u32,
+    /// As `/proc/PID/stat` says it.
+    pub(super) start: u64,
 }
 
-/// The files that say what was started: one each, named for its session.
-#[derive(Debug)]
-pub(super) struct Records {
-    dir: PathBuf,
+impl Process {
+    /// The process that has this id now, if it is the container's.
+    pub(super) fn of(pid: u32, container: &str) -> Option<Self> {
+        let start = stat(pid)?.1;
+        is_of(pid, container).then_some(Self { pid, start })
+    }
+
+    /// A handle on it, while it is there.
+    fn handle(self, container: &str) -> Option<OwnedFd> {
+        let handle = handle(self.pid)?;
+        // The handle is on the one that is meant if that is still so.
+        (Self::of(self.pid, container) == Some(self)).then_some(handle)
+    }
 }
 
-impl Records {
-    pub(super) fn new(dir: PathBuf) -> Self {
-        Self { dir }
-    }
+/// What the engine says of a process that it made.
+enum Found {
+    /// It is this one.
+    Runs(Process),
+    /// It is over, or never was.
+    Over,
+    /// Nothing.
+    Unknown,
+}
 
-    /// # Errors
-    /// When the file cannot be written.
-    pub(super) fn remember(&self, record: &Record) -> io::Result<()> {
-        std::fs::create_dir_all(&self.dir)?;
-        std::fs::write(self.dir.join(record.session.to_string()), format!("{} {}\n", record.exec, record.container))
-    }
-
-    pub(super) fn forget(&self, record: &Record) {
-        self.remove(&record.session.to_string());
-    }
-
-    fn remove(&self, name: &str) {
-        match std::fs::remove_file(self.dir.join(name)) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => tracing::warn!(%error, name, "the file of a command that ended stays"),
-        }
-    }
-
-    /// Every record that can be read. What is no record is removed.
-    fn all(&self) -> Vec<Record> {
-        let names = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
-        let names: Vec<String> = names.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-        let read = |name: &String| {
-            let text = std::fs::read_to_string(self.dir.join(name)).ok()?;
-            let (exec, container) = text.trim().split_once(' ')?;
-            Some(Record { session: name.parse().ok()?, exec: exec.to_owned(), container: container.to_owned() })
-        };
-        names
-            .iter()
-            .filter_map(|name| {
-                read(name).or_else(|| {
-                    self.remove(name);
-                    None
-                })
-            })
-            .collect()
-    }
-
-    /// Ends what an agent before this one left.
-    pub(super) async fn sweep(&self, docker: &Docker) {
-        for record in self.all() {
-            for _ in 0..TRIES {
-                if end(docker, &record).await {
-                    break;
-                }
-                tokio::time::sleep(AGAIN).await;
+/// Asks the engine.
+async fn find(docker: &Docker, record: &Record) -> Found {
+    let mut since = None;
+    loop {
+        match docker.inspect_exec(&record.exec).await {
+            Ok(Some(ExecState { running: true, pid: Some(pid), .. })) => {
+                return Process::of(pid, &record.container).map_or(Found::Over, Found::Runs);
             }
-            tracing::info!(exec = %record.session, "a command that outlived the agent was ended");
-            self.forget(&record);
+            // It is starting, or its start was asked for and is yet to come.
+            Ok(Some(ExecState { exit_code: None, .. })) => {
+                if since.get_or_insert_with(Instant::now).elapsed() > STARTS {
+                    return Found::Over;
+                }
+                tokio::time::sleep(LOOK * 10).await;
+            }
+            Ok(Some(_) | None) => return Found::Over,
+            Err(error) => {
+                tracing::debug!(exec = %record.session, error = chain(&error), "could not see whether a command ended");
+                return Found::Unknown;
+            }
         }
     }
 }
 
-/// Ends a process and its children; false when the engine did not say whether there is one.
+/// Ends a process and its children; false when it is not known which one it is, and the engine did not say.
 pub(super) async fn end(docker: &Docker, record: &Record) -> bool {
-    let pid = match docker.inspect_exec(&record.exec).await {
-        Ok(Some(state)) if state.running => state.pid,
-        Ok(_) => return true,
-        Err(error) => {
-            tracing::warn!(exec = %record.session, error = chain(&error), "could not see whether a command ended");
-            return false;
-        }
+    let process = match record.process {
+        Some(process) => process,
+        None => match find(docker, record).await {
+            Found::Runs(process) => process,
+            Found::Over => return true,
+            Found::Unknown => return false,
+        },
     };
-    let Some(pid) = pid.filter(|pid| is_of(*pid, &record.container)) else { return true };
-    let Some(main) = handle(pid) else { return true };
-    // The handle is on the process that the engine means if that is still so.
-    match docker.inspect_exec(&record.exec).await {
-        Ok(Some(state)) if state.running && state.pid == Some(pid) => {}
-        Ok(_) | Err(_) => return true,
-    }
+    let Some(main) = process.handle(&record.container) else { return true };
+    let pid = process.pid;
     let mut family = BTreeMap::from([(pid, main)]);
-    family.extend(children(pid));
+    family.extend(children_of(pid).await);
+    crash::before(Place::ExecEnd);
     family.values().for_each(|process| {
         tell(process, Signal::HUP);
         tell(process, Signal::CONT);
     });
     if !gone(&family, GRACE).await {
         // Some may be new.
-        family.extend(children(pid));
+        family.extend(children_of(pid).await);
         family.values().for_each(|process| tell(process, Signal::KILL));
         if !gone(&family, GONE).await {
             tracing::error!(exec = %record.session, pid, "a command in a container cannot be killed");
         }
     }
+    crash::after(Place::ExecEnd);
     true
 }
 
@@ -171,6 +149,12 @@ fn is_of(pid: u32, container: &str) -> bool {
     has("cgroup") || has("cmdline")
 }
 
+/// The same as [`children`]. It reads as many files as there are processes on the host: not on a thread that carries the
+/// session.
+async fn children_of(pid: u32) -> BTreeMap<u32, OwnedFd> {
+    tokio::task::spawn_blocking(move || children(pid)).await.unwrap_or_default()
+}
+
 /// Handles on the children of a process, theirs, and so on.
 fn children(root: u32) -> BTreeMap<u32, OwnedFd> {
     let mut parents = BTreeMap::new();
@@ -197,30 +181,23 @@ fn children(root: u32) -> BTreeMap<u32, OwnedFd> {
 }
 
 fn parent(pid: u32) -> Option<u32> {
+    stat(pid).map(|(parent, _)| parent)
+}
+
+/// A process's parent, and when it was started.
+fn stat(pid: u32) -> Option<(u32, u64)> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The program's name is in parentheses and may hold anything.
+    // The program's name is in parentheses and may hold anything. Behind it are the third field and those after it.
     let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_whitespace().nth(1)?.parse().ok()
+    let field = |n: usize| rest.split_whitespace().nth(n - 3);
+    Some((field(4)?.parse().ok()?, field(22)?.parse().ok()?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io;
     use std::process::{Command, Stdio};
-
-    #[test]
-    fn records_are_files_and_what_is_none_goes() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let records = Records::new(dir.path().join("exec"));
-        let record = Record { session: ExecId::random(), exec: "e".repeat(64), container: "c".repeat(64) };
-        assert!(records.all().is_empty());
-        records.remember(&record).expect("written");
-        std::fs::write(dir.path().join("exec/odd"), "x").expect("written");
-        assert_eq!(records.all(), std::slice::from_ref(&record));
-        assert!(!dir.path().join("exec/odd").exists());
-        records.forget(&record);
-        assert!(records.all().is_empty());
-    }
 
     #[tokio::test]
     async fn a_family_is_found_told_and_waited_for() {

@@ -2,22 +2,24 @@
 //!
 //! Owns sessions: from the order that the control plane sends over the one between what Docker gives and a call of the
 //! control plane's, to the end, after which nothing of a command is left. It decides nothing: whether a command may be
-//! executed, the control plane said. Keeps a file for each process that it starts, so that one that outlives the agent
-//! is ended by the next one.
+//! executed, the control plane said. Keeps a file for each process that it starts, until that is over: one that cannot be
+//! ended at once, or that outlives the agent, is ended as soon as it can be, by this agent or the next.
 //!
 //! ```text
 //! order -> session (dial, make, start) -> pump (what goes to and fro) -> ending (the process and its children)
+//! records (what was left) -> ending
 //! ```
 
 mod ending;
 mod pump;
+mod records;
 mod session;
 
 use crate::engine::TaskViews;
 use crate::session::exec::ExecLine;
-use ending::Records;
 use longshore_docker::Docker;
 use longshore_model::ExecOrder;
+use records::Records;
 use session::Session;
 use std::path::PathBuf;
 use std::sync::Arc;

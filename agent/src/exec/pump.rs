@@ -109,8 +109,16 @@ impl Pump<'_> {
         queue: mpsc::UnboundedSender<Queued>,
         pending: &AtomicUsize,
     ) -> Pumped {
+        let mut ended = false;
         loop {
             match incoming.next().await {
+                // Neither counts in the window.
+                Ok(Some(ExecInput::Data(bytes))) if bytes.is_empty() || ended => {
+                    return Pumped::Failed("the client sent input that is empty, or after its end".to_owned());
+                }
+                Ok(Some(ExecInput::End)) if ended => {
+                    return Pumped::Failed("the client ended its input twice".to_owned());
+                }
                 Ok(Some(ExecInput::Data(bytes))) => {
                     let waiting = pending.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
                     if waiting > EXEC_WINDOW {
@@ -119,7 +127,10 @@ impl Pump<'_> {
                     // Closed: the process takes no more.
                     let _ = queue.send(Queued::Data(bytes));
                 }
-                Ok(Some(ExecInput::End)) => drop(queue.send(Queued::End)),
+                Ok(Some(ExecInput::End)) => {
+                    ended = true;
+                    let _ = queue.send(Queued::End);
+                }
                 Ok(Some(ExecInput::Resize(size))) => {
                     if let Err(error) = self.target.resize(self.docker, size).await {
                         tracing::debug!(error = chain(&error), "a terminal keeps its size");

@@ -1,8 +1,10 @@
 //! One session: what is asked for, begun, carried on and ended.
 
 use super::Tools;
-use super::ending::{self, Record};
+use super::ending::{self, Process};
 use super::pump::{Pump, Pumped, Target};
+use super::records::Record;
+use crate::crash::{self, Place};
 use crate::engine::docker::chain;
 use crate::session::exec::{ExecIncoming, ExecStream};
 use longshore_docker::{Attachable, DockerError, ExecRequest, ExecState, Streams, container_name};
@@ -16,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 const LAST_WORD: Duration = Duration::from_secs(4);
 /// How often a terminal's first size is tried to set: the process may not be there yet.
 const SIZINGS: u32 = 10;
+/// How often the engine is asked which process a command is: it says so in a moment.
+const LEARNS: u32 = 60;
 /// The exit code of a container's process is known soon after its output ends, unless it is started again.
 const EXIT_CODE: Duration = Duration::from_secs(10);
 /// Between two looks at a process, the first and the longest.
@@ -75,33 +79,66 @@ impl Session {
             Ok(begun) => begun,
             Err(why) => return Some(ExecOutput::Failed(why)),
         };
-        let Begun { streams, target, terminal, stdin, record } = begun;
+        let Begun { streams, target, terminal, stdin, mut record } = begun;
         let started = ExecOutput::Started { terminal, stdin };
         let pumped = if output.send(started).await.is_err() {
             Pumped::ClientLeft
         } else {
             let pump = Pump { docker: &self.tools.docker, target: &target, stdin, output };
             let exit = Box::pin(self.exit_code(&target));
+            let learning = async {
+                self.learn_process(record.as_mut()).await;
+                std::future::pending().await
+            };
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => Pumped::Stopping,
                 pumped = pump.run(streams, input, exit) => pumped,
+                pumped = learning => pumped,
             }
         };
         if let Some(record) = record {
             match &pumped {
-                Pumped::Exited(_) => {}
-                Pumped::ClientLeft | Pumped::Stopping | Pumped::Failed(_) => {
-                    ending::end(&self.tools.docker, &record).await;
-                }
+                Pumped::Exited(_) => self.tools.records.forget(&record),
+                Pumped::ClientLeft | Pumped::Stopping | Pumped::Failed(_) => self.end(&record).await,
             }
-            self.tools.records.forget(&record);
         }
         match pumped {
             Pumped::Exited(code) => Some(ExecOutput::Exit(code)),
             Pumped::Failed(why) => Some(ExecOutput::Failed(why)),
             Pumped::Stopping => Some(ExecOutput::Failed("the host's agent is stopping".to_owned())),
             Pumped::ClientLeft => None,
+        }
+    }
+
+    /// Ends a process, now or as soon as it can be.
+    async fn end(&self, record: &Record) {
+        if ending::end(&self.tools.docker, record).await {
+            self.tools.records.forget(record);
+        } else {
+            tracing::warn!(exec = %record.session, "whether a command ended cannot be seen now; it is ended later");
+            self.tools.records.leave(record);
+        }
+    }
+
+    /// Writes down which process of the host it is, once the engine says so.
+    async fn learn_process(&self, record: Option<&mut Record>) {
+        let Some(record) = record else { return };
+        let mut wait = LOOKS.0;
+        for _ in 0..LEARNS {
+            match self.tools.docker.inspect_exec(&record.exec).await {
+                Ok(Some(ExecState { running: true, pid: Some(pid), .. })) => {
+                    record.process = Process::of(pid, &record.container);
+                    if let Err(error) = self.tools.records.remember(record) {
+                        tracing::warn!(exec = %record.session, %error, "which process a command is cannot be saved");
+                    }
+                    return;
+                }
+                Ok(Some(ExecState { exit_code: None, .. })) | Err(_) => {}
+                Ok(_) => return,
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(LOOKS.1);
         }
     }
 
@@ -120,18 +157,20 @@ impl Session {
             ExecWhat::Command { argv, user } => {
                 let request =
                     ExecRequest { argv: argv.clone(), user: user.clone(), stdin: *stdin, terminal: terminal.is_some() };
-                let exec = docker.create_exec(&found.id, request).await.map_err(says)?;
-                let record = Record { session: *id, exec: exec.clone(), container: found.id };
+                let made = crash::around(Place::ExecMade, docker.create_exec(&found.id, request)).await;
+                let exec = made.map_err(says)?;
+                let record = Record { session: *id, exec: exec.clone(), container: found.id, process: None };
                 // Remembered before it runs.
                 self.tools.records.remember(&record).map_err(|error| {
+                    self.tools.records.leave(&record);
                     format!("the host's agent could not remember the command, and so does not start it: {error}")
                 })?;
-                let streams = match docker.start_exec(&exec, terminal.is_some()).await {
+                let started = crash::around(Place::ExecStart, docker.start_exec(&exec, terminal.is_some())).await;
+                let streams = match started {
                     Ok(streams) => streams,
                     Err(error) => {
                         // The engine may have started it all the same.
-                        ending::end(docker, &record).await;
-                        self.tools.records.forget(&record);
+                        self.end(&record).await;
                         return Err(says(error));
                     }
                 };

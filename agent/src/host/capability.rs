@@ -2,7 +2,7 @@
 //! `requiresAttributes` must be among them. Pure.
 
 use super::{HostSettings, Probed};
-use longshore_docker::AWSLOGS;
+use longshore_docker::{AWSLOGS, CgroupVersion};
 use std::collections::BTreeSet;
 
 /// ECS's older prefix.
@@ -25,6 +25,10 @@ const HEALTH_PROBES: &str = "longshore.health-probes";
 
 /// Ours: tasks of which only the images are wanted.
 const PULL_ONLY: &str = "longshore.pull-only";
+/// Ours: limits on swap (`maxSwap`).
+const SWAP_LIMIT: &str = "longshore.swap-limit";
+/// Ours: a container's own `swappiness`.
+const SWAPPINESS: &str = "longshore.swappiness";
 /// Ours: events of several lines, where the log driver awslogs is offered.
 const MULTILINE: &str = "longshore.awslogs-multiline";
 
@@ -73,6 +77,15 @@ pub(super) fn offered(settings: &HostSettings, probed: &Probed) -> BTreeSet<Stri
     all.extend(settings.file_systems.iter().map(|id| format!("{FILE_SYSTEM}.{id}")));
     all.extend(OURS.map(|name| format!("{NEW}{name}")));
     all.extend([HEALTH_PROBES, PULL_ONLY].map(str::to_owned));
+    // Where the kernel has none, the engine makes a container without them and only warns.
+    if engine.memory_limit && engine.swap_limit {
+        all.insert(SWAP_LIMIT.to_owned());
+    }
+    match engine.cgroup_version {
+        CgroupVersion::V1 if engine.memory_limit => _ = all.insert(SWAPPINESS.to_owned()),
+        // The second version has no such setting.
+        CgroupVersion::V1 | CgroupVersion::V2 => {}
+    }
     if settings.allow_privileged {
         all.insert(format!("{OLD}privileged-container"));
     }

@@ -124,6 +124,14 @@ fn capabilities_are_those_that_were_found() {
     }
     assert!(!offers(&all, &probed(), "com.amazonaws.ecs.capability.docker-remote-api.1.42"));
     assert!(!offers(&all, &probed(), "com.amazonaws.ecs.capability.selinux"));
+    let swap = |engine: EngineInfo| {
+        let probed = Probed { engine, ..probed() };
+        ["longshore.swap-limit", "longshore.swappiness"].map(|name| offers(&none, &probed, name))
+    };
+    assert_eq!(swap(engine()), [true, true]);
+    assert_eq!(swap(EngineInfo { swap_limit: false, ..engine() }), [false, true]);
+    assert_eq!(swap(EngineInfo { cgroup_version: CgroupVersion::V2, ..engine() }), [true, false]);
+    assert_eq!(swap(EngineInfo { memory_limit: false, ..engine() }), [false, false]);
     let unreadable = Probed { output_readable: false, ..probed() };
     assert!(!offers(&all, &unreadable, "com.amazonaws.ecs.capability.logging-driver.awslogs"));
 }

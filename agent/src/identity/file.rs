@@ -181,11 +181,8 @@ impl IdentityFile {
         let key = new_key().map_err(JoiningKeyError::Make)?;
         let text = pem("PRIVATE KEY", key.serialized_der());
         crash::before(Place::JoiningKey);
-        write_private(&path, text.as_bytes()).map_err(|source| IdentityFileError::Io {
-            verb: "write",
-            path,
-            source,
-        })?;
+        let written = crash::space_for(Place::JoiningKey).and_then(|()| write_private(&path, text.as_bytes()));
+        written.map_err(|source| IdentityFileError::Io { verb: "write", path, source })?;
         crash::after(Place::JoiningKey);
         Ok(key)
     }
@@ -225,7 +222,8 @@ impl IdentityFile {
         };
         let text = serde_json::to_string_pretty(&contents).expect("strings and numbers are always JSON");
         crash::before(Place::IdentityFile);
-        write_private(&self.0, text.as_bytes()).map_err(|error| self.io("write", error))?;
+        let written = crash::space_for(Place::IdentityFile).and_then(|()| write_private(&self.0, text.as_bytes()));
+        written.map_err(|error| self.io("write", error))?;
         crash::after(Place::IdentityFile);
         Ok(())
     }

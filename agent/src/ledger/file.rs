@@ -62,6 +62,10 @@ fn transaction<E: Into<redb::Error>>(verb: &'static str) -> impl FnOnce(E) -> Fi
     move |e| FileError::Transaction { verb, source: e.into() }
 }
 
+fn no_space(error: std::io::Error) -> FileError {
+    transaction("commit")(StorageError::Io(error))
+}
+
 /// The open file.
 pub(super) struct LedgerFile {
     db: Database,
@@ -114,6 +118,8 @@ pub(super) fn open(
         Err(fault) => ("damaged", crate::engine::docker::chain(&fault)),
     };
     crash::before(Place::LedgerSetAside);
+    let failed = |source| OpenError::File { verb: "set aside", path: path.into(), source };
+    crash::space_for(Place::LedgerSetAside).map_err(failed)?;
     let aside = set_aside(path, kind)?;
     crash::after(Place::LedgerSetAside);
     let Opened { file, loaded, .. } =
@@ -198,6 +204,7 @@ fn prepare(db: &Database, first: u64) -> Result<(), FileError> {
         },
         Err(redb::TableError::TableDoesNotExist(_)) => {
             crash::before(Place::LedgerBegin);
+            crash::space_for(Place::LedgerBegin).map_err(no_space)?;
             let write = db.begin_write().map_err(transaction("begin"))?;
             {
                 let mut meta = write.open_table(META).map_err(transaction("begin"))?;
@@ -299,6 +306,7 @@ impl LedgerFile {
             meta.insert(WRITES, writes).map_err(transaction("write"))?;
             writes
         };
+        crash::space_for(Place::LedgerWrite).map_err(no_space)?;
         write.commit().map_err(transaction("commit"))?;
         Ok(writes)
     }

@@ -28,7 +28,7 @@ impl Mark {
         let path = ledger.with_extension("mark");
         let read = std::fs::read_to_string(&path);
         let count = read.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-        let file = File::options().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = open(&path);
         Self { path, count, file, said: false }
     }
 
@@ -42,16 +42,43 @@ impl Mark {
         crash::before(Place::LedgerMark);
         self.count = count;
         let text = format!("{count:0width$}\n", width = LENGTH - 1);
+        if self.file.is_err() {
+            // The disk was full then, maybe.
+            self.file = open(&self.path);
+        }
         let written = match &self.file {
-            Ok(file) => file.write_all_at(text.as_bytes(), 0),
+            Ok(file) => crash::space_for(Place::LedgerMark).and_then(|()| file.write_all_at(text.as_bytes(), 0)),
             Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
         };
-        if let Err(error) = written
-            && !std::mem::replace(&mut self.said, true)
-        {
-            let path = self.path.display();
-            tracing::warn!(%path, %error, "not writable; an older copy of the ledger would not be known for one");
+        match written {
+            Ok(()) => self.said = false,
+            Err(error) if !std::mem::replace(&mut self.said, true) => {
+                let path = self.path.display();
+                tracing::warn!(%path, %error, "not writable; an older copy of the ledger would not be known for one");
+            }
+            Err(_) => {}
         }
         crash::after(Place::LedgerMark);
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    File::options().write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_that_could_not_be_opened_is_opened_once_it_can_be() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ledger = dir.path().join("ledger.redb");
+        std::fs::create_dir(dir.path().join("ledger.mark")).expect("something in the way");
+        let mut mark = Mark::open(&ledger);
+        mark.set(7);
+        std::fs::remove_dir(dir.path().join("ledger.mark")).expect("removed");
+        mark.set(8);
+        assert_eq!(Mark::open(&ledger).get(), 8);
     }
 }

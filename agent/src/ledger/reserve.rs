@@ -2,9 +2,11 @@
 //! to the file system when a write finds no space, so that the write can be made after all, and made again once there
 //! is space for it.
 
+use crate::crash::{self, Place};
+use nix::errno::Errno;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -21,12 +23,14 @@ pub(super) struct Reserve {
     missing: Option<Instant>,
     /// Whether it is missing for want of space.
     full: bool,
+    /// What else was last said to be wrong with it.
+    said: Option<String>,
 }
 
 impl Reserve {
     /// That of the ledger at `ledger`. It is there once [`Reserve::keep`] has made it, or from an earlier process.
     pub(super) fn of(ledger: &Path) -> Self {
-        Self { path: ledger.with_extension("reserve"), missing: Some(Instant::now()), full: false }
+        Self { path: ledger.with_extension("reserve"), missing: Some(Instant::now()), full: false, said: None }
     }
 
     /// Makes it, if it is not there and the last attempt is a while ago.
@@ -35,12 +39,17 @@ impl Reserve {
             return;
         }
         match self.make() {
-            Ok(()) => (self.missing, self.full) = (None, false),
+            Ok(()) => (self.missing, self.full, self.said) = (None, false, None),
             Err(error) => {
                 // Half of it would only take from who needs the space.
                 let _ = std::fs::remove_file(&self.path);
                 self.full = is_no_space(&error);
-                tracing::debug!(%error, "no space for the ledger's reserve yet");
+                let why = error.to_string();
+                if !self.full && self.said.as_ref() != Some(&why) {
+                    let path = self.path.display();
+                    tracing::warn!(%path, why, "no space can be kept for the ledger; on a full disk it cannot be written");
+                    self.said = Some(why);
+                }
                 self.missing = Some(Instant::now() + AGAIN);
             }
         }
@@ -53,9 +62,17 @@ impl Reserve {
     }
 
     fn make(&self) -> io::Result<()> {
+        crash::before(Place::LedgerReserve);
+        crash::space_for(Place::LedgerReserve)?;
         let file: File = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&self.path)?;
-        nix::fcntl::posix_fallocate(&file, 0, BYTES)?;
-        file.sync_all()
+        match nix::fcntl::posix_fallocate(&file, 0, BYTES) {
+            // A file system that cannot set space aside has it set aside by what is written.
+            Err(Errno::EOPNOTSUPP) => file.write_all_at(&vec![0; usize::try_from(BYTES).unwrap_or(0)], 0)?,
+            kept => kept?,
+        }
+        file.sync_all()?;
+        crash::after(Place::LedgerReserve);
+        Ok(())
     }
 
     /// Gives it back; says whether there was any.

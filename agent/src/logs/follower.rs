@@ -182,9 +182,11 @@ impl Follower {
             }
             State::Following { .. } => {
                 self.looked = Instant::now();
-                let read = match self.joiner.is_some() {
-                    true => self.read_joined(most, buffer, now_ms),
-                    false => self.read(most, buffer, now_ms),
+                let read = match self.opens() {
+                    Ok(false) => Ok(None),
+                    Ok(true) if self.joiner.is_some() => self.read_joined(most, buffer, now_ms),
+                    Ok(true) => self.read(most, buffer, now_ms),
+                    Err(error) => Err(error),
                 };
                 self.say(read.as_ref().err());
                 let chunk = read.unwrap_or(None);
@@ -205,21 +207,30 @@ impl Follower {
         self.unreadable = why;
     }
 
+    /// Whether there is a file to read; looks for where what was shipped ends in it, once.
+    fn opens(&mut self) -> io::Result<bool> {
+        let State::Following { reader, shipped } = &mut self.state else { return Ok(false) };
+        if reader.is_some() {
+            return Ok(true);
+        }
+        let found = match &mut self.joiner {
+            Some(joiner) => joiner.seek(&self.path, shipped)?,
+            None => Reader::seek(&self.path, shipped)?,
+        };
+        match found {
+            Some((found, lost)) => {
+                **reader = Some(found);
+                self.lost |= lost;
+                return Ok(true);
+            }
+            None if self.runs => {}
+            None => self.done(),
+        }
+        Ok(false)
+    }
+
     fn read(&mut self, most: usize, buffer: &mut Vec<u8>, now_ms: i64) -> io::Result<Option<Chunk>> {
         let State::Following { reader, shipped } = &mut self.state else { return Ok(None) };
-        if reader.is_none() {
-            match Reader::seek(&self.path, shipped)? {
-                Some((found, lost)) => {
-                    **reader = Some(found);
-                    self.lost |= lost;
-                }
-                None if self.runs => return Ok(None),
-                None => {
-                    self.done();
-                    return Ok(None);
-                }
-            }
-        }
         let Some(reader) = reader.as_mut() else { return Ok(None) };
         loop {
             // Looked at before the file is read: one that is left has all that it ever will.
@@ -270,19 +281,6 @@ impl Follower {
         let (State::Following { reader, shipped }, Some(joiner)) = (&mut self.state, &mut self.joiner) else {
             return Ok(None);
         };
-        if reader.is_none() {
-            match joiner.seek(&self.path, shipped)? {
-                Some((found, lost)) => {
-                    **reader = Some(found);
-                    self.lost |= lost;
-                }
-                None if self.runs => return Ok(None),
-                None => {
-                    self.done();
-                    return Ok(None);
-                }
-            }
-        }
         let Some(reader) = reader.as_mut() else { return Ok(None) };
         loop {
             // Looked at before the file is read, as above.

@@ -4,7 +4,7 @@ use crate::engine::drivers::{Containers, CreateRequest, Listed};
 use async_trait::async_trait;
 use longshore_docker::{LogTarget, container_name};
 use longshore_model::{ContainerName, EniId, TaskId};
-use longshore_plan::{Failure, Halt, Inspected};
+use longshore_plan::{Creation, Failure, Halt, Inspected};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -161,7 +161,7 @@ impl Containers for Shipped {
         self.inner.inspect(task, container).await
     }
 
-    async fn create(&self, request: &CreateRequest) -> Result<String, Failure> {
+    async fn create(&self, request: &CreateRequest) -> Result<Creation, Failure> {
         let container = &request.spec.containers[request.index];
         let logged = LogTarget::of(&request.spec, container).map(|_| container_name(request.spec.id, &container.name));
         logged.iter().for_each(|name| self.gate.created(name));

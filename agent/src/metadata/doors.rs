@@ -4,6 +4,7 @@ use super::caller::Door;
 use super::front::{Answer, Front};
 use super::status::{DoorLine, MetadataLine};
 use super::{PORT, server};
+use crate::crash::{self, Place};
 use crate::engine::docker::chain;
 use crate::network::Inside;
 use crate::network::kernel::DOCKER_BRIDGE;
@@ -47,7 +48,8 @@ impl Host {
             None => {
                 let bridges = vec![DOCKER_BRIDGE.to_owned()];
                 let config = EndpointConfig { port: PORT, bridges, names: Names::default(), host: None };
-                let opened = HostEndpoint::open(config).await.map_err(|e| chain(&e))?;
+                let opened = crash::around(Place::HostDoor, HostEndpoint::open(config)).await;
+                let opened = opened.map_err(|e| chain(&e))?;
                 self.endpoint.insert(opened).clone()
             }
         };

@@ -60,7 +60,7 @@ impl Keyring {
         }
         let key: [u8; KEY] = rand::random();
         crash::before(Place::MetadataKey);
-        let written = write_private(&path, &key);
+        let written = crash::space_for(Place::MetadataKey).and_then(|()| write_private(&path, &key));
         crash::after(Place::MetadataKey);
         match written {
             Ok(()) => Ok(Self::new(key)),

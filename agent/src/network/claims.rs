@@ -598,7 +598,12 @@ async fn let_through(
     (task, interface): (TaskId, &Interface),
     names: TaskNames,
 ) -> Result<(), Failure> {
-    files.write(&interface.eni, names).await.map_err(|e| Failure::Passing(chain(&e)))?;
+    files.write(&interface.eni, names).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            Failure::NoSpace(format!("the files of the task's interface: {}", chain(&error)))
+        }
+        _ => Failure::Passing(chain(&error)),
+    })?;
     crash::after(Place::FilesWritten);
     if interface.bandwidth != Bandwidth::default() {
         fabric.set_limits(interface.eni.id, interface.bandwidth).await.map_err(failure)?;

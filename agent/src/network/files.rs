@@ -61,6 +61,7 @@ impl Files {
         let (directory, eni) = (self.of(eni.id), eni.clone());
         blocking(move || {
             crash::before(Place::InterfaceFiles);
+            crash::space_for(Place::InterfaceFiles)?;
             std::fs::create_dir_all(&directory)?;
             let host = RESOLV_CONF.iter().filter_map(|path| std::fs::read_to_string(path).ok()).find(|t| has_server(t));
             write_for_all(&directory.join("resolv.conf"), &resolv_conf(&names, &host.unwrap_or_default()))?;
@@ -76,6 +77,7 @@ impl Files {
     pub(super) async fn keep(&self, known: BTreeSet<EniId>) -> io::Result<()> {
         let directory = self.directory.clone();
         blocking(move || {
+            crash::before(Place::InterfaceFilesStrays);
             let entries = match std::fs::read_dir(&directory) {
                 Ok(entries) => entries,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -88,6 +90,7 @@ impl Files {
                     std::fs::remove_dir_all(entry.path())?;
                 }
             }
+            crash::after(Place::InterfaceFilesStrays);
             Ok(())
         })
         .await

@@ -120,7 +120,8 @@ fn wire(eni: &EniReport) -> Wire {
 #[async_trait]
 impl Fabric for HostFabric {
     async fn repair(&self) -> Result<Vec<String>, Fault> {
-        let repairs = self.fabric.repair().await.map_err(|e| fault(&e))?;
+        let repaired = crash::around(Place::FabricRepair, self.fabric.repair()).await;
+        let repairs = repaired.map_err(|e| fault(&e))?;
         Ok(repairs.iter().map(ToString::to_string).collect())
     }
 
@@ -137,7 +138,7 @@ impl Fabric for HostFabric {
     }
 
     async fn set_leases(&self, leases: &[Lease]) -> Result<(), Fault> {
-        self.fabric.set_leases(leases).await.map(drop).map_err(|e| fault(&e))
+        crash::around(Place::SetLeases, self.fabric.set_leases(leases)).await.map(drop).map_err(|e| fault(&e))
     }
 
     async fn holder(&self, address: Ipv4Addr) -> Result<Option<Mac>, Fault> {
@@ -150,7 +151,8 @@ impl Fabric for HostFabric {
     }
 
     async fn name_task(&self, eni: EniId, task: TaskId) -> Result<(), Fault> {
-        self.fabric.name_task(eni, &task.to_string()).await.map_err(|e| fault(&e))
+        let name = task.to_string();
+        crash::around(Place::NameTask, self.fabric.name_task(eni, &name)).await.map_err(|e| fault(&e))
     }
 
     async fn unwire(&self, eni: EniId) -> Result<(), Fault> {

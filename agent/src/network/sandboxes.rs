@@ -84,7 +84,7 @@ impl Sandboxes for DockerSandboxes {
         let image = self.image.ensure().await?;
         let hostname = eni.host_name();
         let input = SandboxInput { eni: eni.id, address: eni.ipv4, hostname: &hostname, image, sysctls: &SYSCTLS };
-        let id = self.docker.create(&sandbox_config(&input)).await.map_err(|e| failed(&e))?;
+        let id = self.docker.create(&sandbox_config(&input)).await.map_err(|e| failed(&e))?.id;
         crash::after(Place::SandboxCreated);
         self.docker.start(&id).await.map_err(|e| failed(&e))?;
         crash::after(Place::SandboxStarted);

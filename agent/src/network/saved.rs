@@ -124,6 +124,7 @@ impl Shelf {
             let mut kept = shelf.lock();
             kept.whole = None;
             crash::before(Place::NetworkFile);
+            crash::space_for(Place::NetworkFile)?;
             replace(&shelf.said, &text)?;
             crash::after(Place::NetworkFile);
             *kept = Kept { whole: Some(name), bytes: (text.len() as u64, 0) };
@@ -159,6 +160,7 @@ impl Shelf {
                 text.push(b'\n');
             }
             crash::before(Place::NetworkSteps);
+            crash::space_for(Place::NetworkSteps)?;
             let mut file = File::options().append(true).create(true).mode(0o600).open(&shelf.steps)?;
             file.write_all(&text)?;
             file.sync_data()?;
@@ -177,7 +179,7 @@ impl Shelf {
         let (path, text) = (self.resting.clone(), serde_json::to_vec(quarantine).map_err(io::Error::other)?);
         let write = move || {
             crash::before(Place::RestingFile);
-            let replaced = replace(&path, &text);
+            let replaced = crash::space_for(Place::RestingFile).and_then(|()| replace(&path, &text));
             crash::after(Place::RestingFile);
             replaced
         };
@@ -197,6 +199,7 @@ impl Shelf {
 /// When a file can be neither removed nor written. Doing it again goes on.
 pub fn leave(data_dir: &Path) -> io::Result<()> {
     let shelf = Shelf::new(data_dir);
+    crash::before(Place::NetworkLeft);
     for path in [&shelf.said, &shelf.steps] {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -208,7 +211,9 @@ pub fn leave(data_dir: &Path) -> io::Result<()> {
         quarantine.forget_records();
         replace(&shelf.resting, &serde_json::to_vec(&quarantine).map_err(io::Error::other)?)?;
     }
-    sync_directory(&shelf.said)
+    sync_directory(&shelf.said)?;
+    crash::after(Place::NetworkLeft);
+    Ok(())
 }
 
 fn load<T: DeserializeOwned + Default>(path: &Path) -> T {

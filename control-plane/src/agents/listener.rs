@@ -5,7 +5,7 @@
 //! whoever has no certificate takes no place from those that have one.
 
 use super::AgentsConfig;
-use super::members::{Member, Members};
+use super::members::{CONNECTIONS, Member, Members};
 use crate::pki;
 use std::convert::Infallible;
 use std::future::Future as _;
@@ -45,7 +45,7 @@ pub(super) fn incoming(
         acceptor: TlsAcceptor::from(tls),
         timeout: config.handshake_timeout,
         join_timeout: config.join_timeout,
-        members: Members::new(config.max_agents),
+        members: Members::new(config.max_agents, CONNECTIONS),
         joining: Arc::new(Semaphore::new(config.max_joining)),
         ready,
     };

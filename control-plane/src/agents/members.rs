@@ -1,6 +1,6 @@
-//! Room for connections with a client certificate, counted by instance: an agent has one for its session, another one
-//! for what its containers print, one for each command that somebody runs in a container, and now and then one to renew
-//! its certificate.
+//! Room for what instances have open, counted by instance: connections, of which an agent has one for its session,
+//! another one for what its containers print, one for each command that somebody runs in a container, and now and then
+//! one to renew its certificate; and calls of one kind.
 
 use longshore_core::SESSIONS_OF_INSTANCE;
 use longshore_model::InstanceId;
@@ -10,36 +10,38 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Connections of one instance at once. Those that were lost stay until they are missed, so more than it makes.
-const OF_ONE: usize = 8 + SESSIONS_OF_INSTANCE;
+pub(super) const CONNECTIONS: usize = 8 + SESSIONS_OF_INSTANCE;
 
 /// The room. Clones are the same room.
 #[derive(Debug, Clone)]
 pub(super) struct Members {
     room: Arc<Semaphore>,
+    /// For each of them.
+    of_one: usize,
     known: Arc<Mutex<HashMap<InstanceId, Weak<Instance>>>>,
 }
 
-/// One instance's place, for as long as it has connections.
+/// One instance's place, for as long as it has something open.
 #[derive(Debug)]
 struct Instance {
     id: InstanceId,
-    connections: Arc<Semaphore>,
+    entries: Arc<Semaphore>,
     members: Members,
     _place: OwnedSemaphorePermit,
 }
 
-/// A connection's part of it.
+/// A part of it: of a connection, or of a call.
 #[derive(Debug)]
 pub(super) struct Member {
-    _connection: OwnedSemaphorePermit,
+    _entry: OwnedSemaphorePermit,
     // The last one gives the place back.
     _instance: Arc<Instance>,
 }
 
 impl Members {
-    /// Room for so many instances.
-    pub(super) fn new(instances: usize) -> Self {
-        Self { room: Arc::new(Semaphore::new(instances)), known: Arc::default() }
+    /// Room for so many instances, and for so much of each.
+    pub(super) fn new(instances: usize, of_one: usize) -> Self {
+        Self { room: Arc::new(Semaphore::new(instances)), of_one, known: Arc::default() }
     }
 
     /// The lock is held for one look-up; a poisoned one holds whole values.
@@ -47,12 +49,22 @@ impl Members {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Room for one more connection of an instance, waited for; `None` when there was none in time.
+    /// Room for one more of an instance's, if there is some now.
+    pub(super) fn try_enter(&self, id: InstanceId) -> Option<Member> {
+        let instance = match self.find(id) {
+            Some(instance) => instance,
+            None => self.settle(id, Arc::clone(&self.room).try_acquire_owned().ok()?),
+        };
+        let entry = Arc::clone(&instance.entries).try_acquire_owned().ok()?;
+        Some(Member { _entry: entry, _instance: instance })
+    }
+
+    /// The same, waited for; `None` when there was none in time.
     pub(super) async fn enter(&self, id: InstanceId, patience: Duration) -> Option<Member> {
         let entered = async {
             let instance = self.instance(id).await;
-            let connection = Arc::clone(&instance.connections).acquire_owned().await;
-            Member { _connection: connection.expect("the semaphore is never closed"), _instance: instance }
+            let entry = Arc::clone(&instance.entries).acquire_owned().await;
+            Member { _entry: entry.expect("the semaphore is never closed"), _instance: instance }
         };
         // Connections that were just lost leave within moments.
         tokio::time::timeout(patience, entered).await.ok()
@@ -64,12 +76,12 @@ impl Members {
             return instance;
         }
         let place = Arc::clone(&self.room).acquire_owned().await.expect("the semaphore is never closed");
-        let made = Arc::new(Instance {
-            id,
-            connections: Arc::new(Semaphore::new(OF_ONE)),
-            members: self.clone(),
-            _place: place,
-        });
+        self.settle(id, place)
+    }
+
+    fn settle(&self, id: InstanceId, place: OwnedSemaphorePermit) -> Arc<Instance> {
+        let entries = Arc::new(Semaphore::new(self.of_one));
+        let made = Arc::new(Instance { id, entries, members: self.clone(), _place: place });
         let mut known = self.known();
         // Another connection of it may have come first. What was made in vain is dropped without the lock.
         let first = known.get(&id).and_then(Weak::upgrade);
@@ -96,10 +108,19 @@ impl Drop for Instance {
 }
 
 #[cfg(test)]
+impl Members {
+    /// Whether nobody has anything open.
+    pub(super) fn is_empty(&self) -> bool {
+        self.known().is_empty()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(10);
+    const OF_ONE: usize = 5;
 
     fn id(n: u8) -> InstanceId {
         InstanceId::from_bytes([n; 16])
@@ -107,15 +128,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_instance_takes_one_place_however_many_connections_it_has() {
-        let members = Members::new(2);
+        let members = Members::new(2, OF_ONE);
         let enter = |n: u8| members.enter(id(n), PATIENCE);
         let mut first = Vec::new();
         for _ in 0..OF_ONE {
             first.push(enter(1).await.expect("it has a place"));
         }
         assert!(enter(1).await.is_none(), "one too many of an instance");
+        assert!(members.try_enter(id(1)).is_none());
+        drop(members.try_enter(id(2)).expect("there is a second place at once"));
         let second = enter(2).await.expect("there is a second place");
         assert!(enter(3).await.is_none(), "there is no third");
+        assert!(members.try_enter(id(3)).is_none());
         // Whoever waits comes in as soon as there is room.
         let waiting = tokio::spawn({
             let members = members.clone();
@@ -134,7 +158,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn connections_that_come_at_once_share_a_place() {
-        let members = Members::new(3);
+        let members = Members::new(3, OF_ONE);
         let all = (0..OF_ONE).map(|_| members.enter(id(1), PATIENCE));
         let all: Vec<Member> = futures::future::join_all(all).await.into_iter().flatten().collect();
         assert_eq!((all.len(), members.known().len(), members.room.available_permits()), (OF_ONE, 1, 2));

@@ -4,12 +4,12 @@
 //! fill the memory. A call of `PutLogs` needs a ticket before anything of its body is read: what waits for one is with
 //! the agents and in HTTP/2's windows. Other calls, and the sessions above all, need none.
 
+use super::members::Members;
 use crate::pki;
 use longshore_model::InstanceId;
-use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -31,51 +31,19 @@ const OF_ONE: usize = 4;
 pub(super) struct Tickets {
     held: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
-    calls: Arc<Mutex<HashMap<InstanceId, usize>>>,
-}
-
-/// One call of an instance.
-struct Call {
-    tickets: Tickets,
-    instance: InstanceId,
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        let mut calls = self.tickets.calls();
-        if let Some(count) = calls.get_mut(&self.instance) {
-            *count -= 1;
-            if *count == 0 {
-                calls.remove(&self.instance);
-            }
-        }
-    }
+    calls: Members,
 }
 
 impl Tickets {
     /// So many calls may be read and held, and so many more wait for that.
     pub(super) fn new(held: usize, waiting: usize) -> Self {
-        Self { held: Arc::new(Semaphore::new(held)), waiting: Arc::new(Semaphore::new(waiting)), calls: Arc::default() }
-    }
-
-    /// The lock is held for one look-up; a poisoned one holds whole values.
-    fn calls(&self) -> MutexGuard<'_, HashMap<InstanceId, usize>> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn call_of(&self, instance: InstanceId) -> Option<Call> {
-        let mut calls = self.calls();
-        let count = calls.entry(instance).or_default();
-        if *count >= OF_ONE {
-            return None;
-        }
-        *count += 1;
-        Some(Call { tickets: self.clone(), instance })
+        let calls = Members::new(Semaphore::MAX_PERMITS, OF_ONE);
+        Self { held: Arc::new(Semaphore::new(held)), waiting: Arc::new(Semaphore::new(waiting)), calls }
     }
 
     /// Waits for a ticket for `instance`, and then for `answer`.
     async fn answer<T>(self, instance: InstanceId, answer: impl Future<Output = T>) -> Result<T, Status> {
-        let Some(_call) = self.call_of(instance) else {
+        let Some(_call) = self.calls.try_enter(instance) else {
             return Err(Status::unavailable("this host hands over logs by many calls already"));
         };
         let ticket = match Arc::clone(&self.held).try_acquire_owned() {
@@ -173,7 +141,7 @@ mod tests {
             let _ = call.await;
         }
         tickets.clone().answer(id(1), std::future::ready(())).await.expect("there is room again");
-        assert!(tickets.calls().is_empty());
+        assert!(tickets.calls.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -83,32 +83,53 @@ pub(super) async fn answer<B: Backend>(
     );
     let user = start.user.as_ref().map(|user| format!(" as user {user}")).unwrap_or_default();
     // Nothing is executed that the history will not say.
-    if let Err(error) = core.note_exec(session, format!("{}{user}, {who}", session.label)).await {
+    if let Err(error) = core.note_exec(session, format!("{}, {who}{user}", brief(&session.label))).await {
         return refused(&ApiError::server(error.to_string()));
     }
-    let client = match claimed.start(start).await {
-        Ok(client) => client,
-        Err(error) => {
-            finished(&core, &claimed, &End::Failed(error.to_string()), Instant::now()).await;
-            return refuse(error);
-        }
-    };
     let upgrade = hyper::upgrade::on(Request::from_parts(parts, body));
     let idle = core.exec_config().idle;
     let stop = front.stop.clone();
+    let (mut answered, answer) = oneshot::channel();
+    // Goes on when the client leaves meanwhile: what the history says began, it says the end of.
     front.tasks.spawn(async move {
         let started = Instant::now();
-        let end = match timeout(PATIENCE, upgrade).await {
-            Ok(Ok(upgraded)) => carry(TokioIo::new(upgraded), client, idle, stop).await,
-            Ok(Err(_)) | Err(_) => End::ClientLeft,
+        let begun = tokio::select! {
+            begun = claimed.start(start) => Some(begun),
+            () = answered.closed() => None,
+        };
+        let end = match begun {
+            None => End::ClientLeft,
+            Some(Err(error)) => {
+                let end = End::Failed(error.to_string());
+                let _ = answered.send(Err(error));
+                end
+            }
+            Some(Ok(client)) => {
+                let _ = answered.send(Ok(()));
+                match timeout(PATIENCE, upgrade).await {
+                    Ok(Ok(upgraded)) => carry(TokioIo::new(upgraded), client, idle, stop).await,
+                    Ok(Err(_)) | Err(_) => End::ClientLeft,
+                }
+            }
         };
         finished(&core, &claimed, &end, started).await;
     });
+    match answer.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return refuse(error),
+        // The control plane is stopping.
+        Err(_) => return refuse(ExecError::NoAnswer),
+    }
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static(PROTOCOL));
     response
+}
+
+/// As much of what a command is called as leaves room for who executed it.
+fn brief(label: &str) -> String {
+    label.chars().take(80).collect()
 }
 
 fn who(claimed: &Claimed) -> String {
@@ -125,7 +146,7 @@ async fn finished(core: &Core, claimed: &Claimed, end: &End, started: Instant) {
         principal = session.caller.principal_arn, access_key = session.caller.access_key_id, secs, how = end.text(),
         "a command ended"
     );
-    let what = format!("{} {} after {secs} s, {}", session.label, end.text(), who(claimed));
+    let what = format!("{}, {}: {} after {secs} s", brief(&session.label), who(claimed), end.text());
     if let Err(error) = core.note_exec(session, what).await {
         tracing::warn!(exec = %session.id, %error, "how a command ended is not in its task's history");
     }

@@ -15,6 +15,8 @@ const MAX_TEXT: usize = 255;
 const MAX_CONTAINERS: usize = 64;
 /// Ports of a container. ECS allows 100 mappings; each may be bound on two addresses.
 const MAX_BINDINGS: usize = 1000;
+/// Warnings of a container. Those beyond are left out when they are sent, and refused when they arrive.
+const MAX_WARNINGS: usize = 16;
 /// Reports in one message.
 const MAX_REPORTS: usize = 10_000;
 /// The last millisecond of the year 9999: beyond it no client can show the time.
@@ -173,6 +175,7 @@ impl From<ContainerReport> for v1::ContainerReport {
             health: v1::HealthStatus::from(container.health).into(),
             has_check: container.has_check,
             restart_count: container.restart_count,
+            warnings: container.warnings.into_iter().take(MAX_WARNINGS).map(cut).collect(),
         }
     }
 }
@@ -182,6 +185,10 @@ impl TryFrom<v1::ContainerReport> for ContainerReport {
 
     fn try_from(container: v1::ContainerReport) -> Result<Self, FieldError> {
         at_most("bindings", container.bindings.len(), MAX_BINDINGS)?;
+        at_most("warnings", container.warnings.len(), MAX_WARNINGS)?;
+        for (i, warning) in container.warnings.iter().enumerate() {
+            at_most(&format!("warnings[{i}]"), warning.chars().count(), MAX_REASON)?;
+        }
         Ok(Self {
             name: id("name", ContainerName::new(container.name))?,
             status: enumeration::<v1::ContainerStatus, _>("status", container.status)?,
@@ -193,6 +200,7 @@ impl TryFrom<v1::ContainerReport> for ContainerReport {
             health: enumeration::<v1::HealthStatus, _>("health", container.health)?,
             has_check: container.has_check,
             restart_count: container.restart_count,
+            warnings: container.warnings,
         })
     }
 }

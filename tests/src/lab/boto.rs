@@ -113,7 +113,7 @@ pub fn aws2(host: &Host, key: &RootKey, endpoint: &str, args: &[&str]) -> Result
 }
 
 /// Sets what AWS clients read, and keeps the caller's own AWS settings away from them.
-fn client_environment(command: &mut Command, key: &RootKey, endpoint: &str) {
+pub(super) fn client_environment(command: &mut Command, key: &RootKey, endpoint: &str) {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("AWS_") || name.to_string_lossy().to_lowercase().ends_with("_proxy") {
             command.env_remove(name);

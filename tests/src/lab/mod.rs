@@ -417,6 +417,17 @@ impl Lab {
         boto::aws2(&self.ctl, self.control().key(), &self.endpoint(), args)
     }
 
+    /// Starts a Python program with boto3 on the control plane's machine; what it prints goes to `<dir>/<name>.log`.
+    ///
+    /// # Errors
+    /// When it cannot be started or ends at once.
+    pub fn python(&self, name: &str, program: &str, args: &[&str]) -> Result<process::Process> {
+        self.ctl.start(name, &boto::venv()?.join("bin/python"), |command| {
+            boto::client_environment(command, self.control().key(), &self.endpoint());
+            command.args(["-u", "-c", program]).args(args);
+        })
+    }
+
     /// Connects to an address of the lab from the control plane's machine.
     ///
     /// # Errors

@@ -59,6 +59,8 @@ struct Shared {
     engine: PathBuf,
     faulty: AtomicBool,
     events: Mutex<Events>,
+    /// What stands in answers, and what the client reads in its place.
+    lie: Mutex<Option<(&'static str, &'static str)>>,
     /// How many streams of events there were.
     streams_of_events: AtomicU64,
     over: AtomicBool,
@@ -81,6 +83,7 @@ impl Proxy {
             engine: engine.to_owned(),
             faulty: AtomicBool::new(false),
             events: Mutex::new(Events::Pass),
+            lie: Mutex::default(),
             streams_of_events: AtomicU64::new(0),
             over: AtomicBool::new(false),
             counts: Default::default(),
@@ -116,6 +119,16 @@ impl Proxy {
     /// What becomes of streams of events from now on, also of one that is there.
     pub fn set_events(&self, events: Events) {
         *self.shared.events.lock().unwrap_or_else(PoisonError::into_inner) = events;
+    }
+
+    /// From now on clients read `told` wherever the daemon's answers have `truth`, in one piece of an answer. Both are of
+    /// one length, since the answer's is said before.
+    ///
+    /// # Panics
+    /// When they are not.
+    pub fn set_lie(&self, truth: &'static str, told: &'static str) {
+        assert_eq!(truth.len(), told.len(), "a lie as long as the truth");
+        *self.shared.lie.lock().unwrap_or_else(PoisonError::into_inner) = Some((truth, told));
     }
 
     /// How often a client asked for the stream of events.
@@ -223,7 +236,18 @@ impl Shared {
                 }
                 Some((Fault::Cut, _)) => return client.write_all(&buffer[..length / 2]),
             }
+            self.garble(&mut buffer[..length]);
             client.write_all(&buffer[..length])?;
+        }
+    }
+
+    /// Puts the lie in the place of the truth.
+    fn garble(&self, answer: &mut [u8]) {
+        let Some((truth, told)) = *self.lie.lock().unwrap_or_else(PoisonError::into_inner) else { return };
+        let mut from = 0;
+        while let Some(at) = answer[from..].windows(truth.len()).position(|part| part == truth.as_bytes()) {
+            answer[from + at..from + at + told.len()].copy_from_slice(told.as_bytes());
+            from += at + told.len();
         }
     }
 

@@ -10,7 +10,9 @@ use longshore_docker::Credentials;
 use longshore_model::{
     ContainerName, EniId, EniReport, EnvVar, Generation, HealthStatus, Mac, TaskId, TaskSpec, Timestamp, VolumeSpec,
 };
-use longshore_plan::{Failure, Halt, Inspected, Interface, ResolvedPort, RunState, Sighting, Supervise, TaskRecord};
+use longshore_plan::{
+    Creation, Failure, Halt, Inspected, Interface, ResolvedPort, RunState, Sighting, Supervise, TaskRecord,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -172,7 +174,7 @@ impl Containers for FakeHost {
         }))
     }
 
-    async fn create(&self, request: &CreateRequest) -> Result<String, Failure> {
+    async fn create(&self, request: &CreateRequest) -> Result<Creation, Failure> {
         let container = request.spec.containers[request.index].name.clone();
         tokio::time::sleep(Duration::from_millis(9)).await;
         let mut state = self.begin("create", &container)?;
@@ -198,7 +200,7 @@ impl Containers for FakeHost {
             runs: 0,
         };
         state.containers.insert(key, made);
-        Ok(id)
+        Ok(Creation { id, warnings: Vec::new() })
     }
 
     async fn start(&self, task: TaskId, container: &ContainerName) -> Result<(), Failure> {

@@ -51,8 +51,10 @@ async fn a_pull_ends_with_its_last_waiter() {
     while pulls(&host) == 0 {
         tokio::task::yield_now().await;
     }
+    assert!(keeper.progress("big").is_some());
     waiter.abort();
     let _ = waiter.await;
+    assert_eq!(keeper.progress("big"), None);
     // Whoever comes next begins anew.
     host.pull_gate.add_permits(1);
     assert!(keeper.get("big", None, None).await.is_ok());

@@ -103,10 +103,17 @@ async fn a_task_waits_for_room_on_the_disk_and_not_for_ever() {
     rig.until_status(task.id, TaskStatus::Running).await;
     assert_eq!(calls(&host, "pull").len(), 8, "more often than what fails by itself is tried");
 
+    // So does what it needs beside its containers.
+    host.state().script.insert("interface", vec![full(); 12]);
+    let wired = awsvpc(&["c"]);
+    rig.complete(2, vec![run(&task), run(&wired)]).await;
+    rig.until_status(wired.id, TaskStatus::Running).await;
+    assert_eq!(calls(&host, "interface").len(), 13);
+
     host.state().script.insert("create", vec![full(); 1000]);
     let other = spec(&[("c", &[])]);
     let began = tokio::time::Instant::now();
-    rig.complete(2, vec![run(&task), run(&other)]).await;
+    rig.complete(3, vec![run(&task), run(&wired), run(&other)]).await;
     let report = rig.until_status(other.id, TaskStatus::Stopped).await;
     let reason = report.containers[0].reason.clone().expect("a reason");
     assert!(reason.starts_with("CannotCreateContainerError: 3 of 100 MiB free; it waited 60"), "{reason}");

@@ -182,6 +182,8 @@ fn merge_containers(old: &[ContainerReport], new: &[ContainerReport], names: &[C
             exit_code: new.exit_code.or(old.exit_code),
             reason: new.reason.or(old.reason),
             bindings: if new.bindings.is_empty() { old.bindings } else { new.bindings },
+            // An agent that lost its ledger has forgotten them.
+            warnings: if new.warnings.is_empty() { old.warnings } else { new.warnings },
             ..new
         }),
     });

@@ -19,6 +19,10 @@ const ORDERING: &str = "ecs.capability.container-ordering";
 const RESTART_POLICY: &str = "ecs.capability.container-restart-policy";
 /// Ours: health probes by the agent.
 const HEALTH_PROBES: &str = "longshore.health-probes";
+/// Ours: limits on swap.
+const SWAP_LIMIT: &str = "longshore.swap-limit";
+/// Ours: a container's own swappiness.
+const SWAPPINESS: &str = "longshore.swappiness";
 /// Ours: events of several lines.
 const MULTILINE: &str = "longshore.awslogs-multiline";
 const HEALTH_CHECK: &str = "ecs.capability.container-health-check";
@@ -87,6 +91,13 @@ pub(super) fn required(definition: &TaskDefinition, mode: &NetworkMode) -> Vec<A
         }
         if container.privileged == Some(true) {
             need(PRIVILEGED);
+        }
+        if let Some(LinuxParameters { max_swap: Some(_), swappiness, .. }) = &container.linux_parameters {
+            need(SWAP_LIMIT);
+            // Without maxSwap it has no effect, as in ECS.
+            if swappiness.is_some() {
+                need(SWAPPINESS);
+            }
         }
         if let Some(runtime) = container.docker_labels.as_ref().and_then(|labels| labels.get(RUNTIME_LABEL)) {
             need(&format!("{RUNTIME_LABEL}.{runtime}"));

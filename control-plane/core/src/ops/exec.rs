@@ -9,7 +9,9 @@ use longshore_ecs_api::responses::ExecuteCommandResponse;
 use longshore_ecs_api::types::Session;
 use longshore_ecs_api::{ApiError, ErrorCode};
 use longshore_model::arn::Resource;
-use longshore_model::{ContainerName, ContainerStatus, ExecId, ExecWhat, MAX_EXEC_BYTES, MAX_EXEC_WORDS, split_words};
+use longshore_model::{
+    ContainerName, ContainerStatus, ExecId, ExecWhat, MAX_EXEC_BYTES, MAX_EXEC_WORDS, program_name, split_words,
+};
 
 /// What hosts need to be able to; ECS's name.
 pub(crate) const CAPABILITY: &str = "ecs.capability.execute-command";
@@ -94,9 +96,10 @@ fn what(ctx: &Ctx<'_>, command: &str) -> Result<(ExecWhat, String), ApiError> {
     if argv.iter().any(|word| word.contains('\0')) {
         return Err(ApiError::invalid("command must not hold NUL."));
     }
-    let Some((program, arguments)) = argv.split_first().filter(|(program, _)| !program.is_empty()) else {
+    let Some((_, arguments)) = argv.split_first().filter(|(program, _)| !program.is_empty()) else {
         return Err(ApiError::invalid("command must name a program."));
     };
+    let program = program_name(&argv);
     let label = match arguments.len() {
         _ if ctx.core.exec_config().log_arguments => format!("`{command}`"),
         0 => format!("`{program}`"),

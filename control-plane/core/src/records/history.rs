@@ -77,6 +77,9 @@ fn changes(old: Option<&ContainerReport>, new: &ContainerReport) -> Vec<String> 
     if new.restart_count > old.map_or(0, |old| old.restart_count) {
         changes.push(format!("restart {}{because}", new.restart_count));
     }
+    let known = old.map_or(&[][..], |old| &old.warnings);
+    let warnings = new.warnings.iter().filter(|warning| !known.contains(warning));
+    changes.extend(warnings.map(|warning| format!("the container engine warns: {warning}")));
     let health = old.map_or(HealthStatus::Unknown, |old| old.health);
     if new.health != health {
         changes.push(format!("health {} (was {health})", new.health));

@@ -128,7 +128,10 @@ fn container(account: &AccountId, task: &Task, c: &ContainerDefinition, given: &
         runtime_id: reported.and_then(|r| r.runtime_id.clone()),
         last_status: Some(status.as_str().to_owned()),
         exit_code: reported.and_then(|r| r.exit_code),
-        reason: reported.and_then(|r| r.reason.clone()).or_else(|| waiting(task, status)),
+        reason: reported
+            .and_then(|r| r.reason.clone())
+            .or_else(|| waiting(task, status))
+            .or_else(|| reported.and_then(warned)),
         network_bindings: Some(reported.map(bindings).unwrap_or_default()),
         network_interfaces: Some(network_interface(task).into_iter().collect()),
         health_status: Some(api_health(container_health(reported))),
@@ -157,6 +160,12 @@ fn managed_agent(task: &Task, status: ContainerStatus) -> ManagedAgent {
 fn waiting(task: &Task, status: ContainerStatus) -> Option<String> {
     let what = task.waiting_for.as_ref().filter(|_| status == ContainerStatus::Pending)?;
     Some("Waiting for ".chars().chain(what.chars()).take(REASON_MAX).collect())
+}
+
+/// What the engine left out of what the container's definition asks for. ECS has no field for it either.
+fn warned(report: &ContainerReport) -> Option<String> {
+    let all = report.warnings.join("; ");
+    (!all.is_empty()).then(|| "The container engine warns: ".chars().chain(all.chars()).take(REASON_MAX).collect())
 }
 
 /// The interface of a task that asks for one.

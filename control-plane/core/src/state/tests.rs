@@ -651,6 +651,7 @@ fn report(task: TaskId, version: u64, status: TaskStatus) -> TaskReport {
             health: HealthStatus::Unknown,
             has_check: false,
             restart_count: 0,
+            warnings: Vec::new(),
         }],
     }
 }

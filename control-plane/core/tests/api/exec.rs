@@ -64,6 +64,16 @@ async fn a_command_goes_to_tasks_that_were_run_for_it_on_hosts_that_can() {
     assert!(history.contains("container `app`: `sh` with 2 arguments, for somebody"), "{history}");
     assert!(!history.contains("secret"));
 
+    // What is in a program's path or behind a blank of its word is for no log.
+    let long = format!("/bin/{}/sh -c x", "./".repeat(300));
+    for (command, label) in [(long.as_str(), "`sh` with 2 arguments"), ("'mysql -psecret/x'", "`mysql`")] {
+        let answer = world.ok(Op::ExecuteCommand, request(json!({"command": command}))).await;
+        let session = answer["session"]["streamUrl"].as_str().unwrap().rsplit('/').next().unwrap().parse().unwrap();
+        let claimed = execs.claim(session, answer["session"]["tokenValue"].as_str().unwrap()).unwrap();
+        assert_eq!(claimed.session.label, label);
+        assert!(!format!("{:?}", claimed.session.what).contains("secret"));
+    }
+
     agent.is(id, TaskStatus::Stopped).await;
     let text = world.err(Op::ExecuteCommand, request(json!({}))).await;
     assert!(text.contains("isn't running"), "{text}");

@@ -532,3 +532,28 @@ async fn tags_come_from_the_definition_and_from_ecs_when_asked_for() {
         ])
     );
 }
+
+#[tokio::test]
+async fn what_the_engine_warns_of_is_a_containers_reason_unless_there_is_another_and_in_the_history() {
+    let (world, mut agent) = lab().await;
+    world.definition("web", json!({})).await;
+    let id = task_id(&world.run(json!({"taskDefinition": "web"})).await);
+    let mut say = async |status: TaskStatus, reason: Option<&str>, warnings: &[&str]| {
+        let mut report = agent.report(id, status);
+        report.containers[0].reason = reason.map(str::to_owned);
+        report.containers[0].warnings = warnings.iter().map(|&text| text.to_owned()).collect();
+        agent.say(vec![report]).await;
+        world.task(id).await["containers"][0]["reason"].clone()
+    };
+    let warned = json!("The container engine warns: no swap; no swappiness");
+    assert_eq!(say(TaskStatus::Running, None, &["no swap", "no swappiness"]).await, warned);
+    // An agent that lost its ledger does not know them any more.
+    assert_eq!(say(TaskStatus::Running, None, &[]).await, warned);
+    assert_eq!(say(TaskStatus::Stopped, Some("OutOfMemoryError"), &[]).await, "OutOfMemoryError");
+    let args = json!({"tasks": [id.to_string()], "include": ["LONGSHORE_HISTORY"]});
+    let history = world.ok(Op::DescribeTasks, args).await["tasks"][0]["attachments"].to_string();
+    for what in ["no swap", "no swappiness"] {
+        let line = format!("container `app`: the container engine warns: {what}\"");
+        assert_eq!(history.matches(&line).count(), 1, "{history}");
+    }
+}

@@ -281,6 +281,8 @@ pub(crate) fn facts(cpu_units: u32, memory_mib: u32) -> HostFacts {
             "com.amazonaws.ecs.capability.docker-remote-api.1.25",
             "ecs.capability.task-cpu-mem-limit",
             "ecs.capability.private-registry-authentication.secretsmanager",
+            "longshore.swap-limit",
+            "longshore.swappiness",
         ]
         .iter()
         .map(|name| attribute(name, None))
@@ -386,6 +388,7 @@ pub(crate) fn report(task: TaskId, version: u64, status: TaskStatus) -> TaskRepo
             health: HealthStatus::Unknown,
             has_check: false,
             restart_count: 0,
+            warnings: Vec::new(),
         }],
     }
 }

@@ -354,13 +354,13 @@ fn container_report() -> impl Strategy<Value = ContainerReport> {
     (
         (name(), select(ContainerStatus::ALL), select(HealthStatus::ALL), any::<bool>(), any::<u32>()),
         (of(text()), of(text()), of(any::<i32>()), of(text())),
-        vec(binding, 0..3),
+        (vec(binding, 0..3), vec(text(), 0..3)),
     )
         .prop_map(
             |(
                 (name, status, health, has_check, restart_count),
                 (runtime_id, image_digest, exit_code, reason),
-                bindings,
+                (bindings, warnings),
             )| {
                 ContainerReport {
                     name: ContainerName::new(name).expect("a name"),
@@ -373,6 +373,7 @@ fn container_report() -> impl Strategy<Value = ContainerReport> {
                     health,
                     has_check,
                     restart_count,
+                    warnings,
                 }
             },
         )

@@ -25,6 +25,13 @@ pub(crate) struct Definition {
     network: Value,
 }
 
+impl Definition {
+    /// Its ARN.
+    pub(crate) fn arn(&self) -> &str {
+        &self.arn
+    }
+}
+
 /// A lab, and a directory that the containers of its first host write their stamps to.
 pub(crate) struct Fleet {
     pub(crate) lab: Lab,

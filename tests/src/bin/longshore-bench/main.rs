@@ -1,7 +1,8 @@
 //! The benchmarks: what a task costs through Longshore, against what Docker by itself and Docker Swarm cost on the same
 //! machine in the same run. Runs alternate, so that what else the machine does falls on all alike.
 //!
-//! `longshore-bench [start] [burst] [awsvpc-burst] [network] [groups] [enforce] [agent] [restart] [metadata] [logs]`;
+//! `longshore-bench [start] [burst] [awsvpc-burst] [network] [groups] [enforce] [agent] [restart] [metadata] [logs]
+//! [replace] [rolling]`;
 //! all of them when none is named. `BENCH_SCALE=0.2` makes it short. Prints Markdown, the ratio first; docs/benchmarks.md
 //! says how to read it.
 
@@ -15,6 +16,7 @@ mod load;
 mod logs;
 mod metadata;
 mod network;
+mod services;
 mod start;
 mod tasks;
 
@@ -32,8 +34,20 @@ fn main() -> ExitCode {
     }
 }
 
-const ALL: [&str; 10] =
-    ["start", "burst", "awsvpc-burst", "network", "groups", "enforce", "agent", "restart", "metadata", "logs"];
+const ALL: [&str; 12] = [
+    "start",
+    "burst",
+    "awsvpc-burst",
+    "network",
+    "groups",
+    "enforce",
+    "agent",
+    "restart",
+    "metadata",
+    "logs",
+    "replace",
+    "rolling",
+];
 
 fn run() -> Result<()> {
     let mut chosen: Vec<String> = std::env::args().skip(1).collect();
@@ -53,6 +67,8 @@ fn run() -> Result<()> {
             "restart" => agent::restart()?,
             "metadata" => metadata::run()?,
             "logs" => logs::run()?,
+            "replace" => services::replace()?,
+            "rolling" => services::rolling()?,
             other => bail!("there is no benchmark `{other}`; there are {}", ALL.join(", ")),
         }
     }

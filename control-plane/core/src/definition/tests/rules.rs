@@ -135,6 +135,8 @@ fn everything_that_is_honoured_is_accepted_and_kept() {
             "ecs.cpu-architecture",
             "ecs.os-type",
             "longshore.runtime.runsc",
+            "longshore.swap-limit",
+            "longshore.swappiness",
         ]
     );
 }
