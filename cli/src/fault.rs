@@ -191,7 +191,7 @@ impl Fault {
                 "Nothing was undone. --wait-secs waits longer; `longshore ps` shows how far it is."
             }
             Self::DeploymentFailed { .. } => {
-                "`longshore service describe` has the service's events, `longshore service ps --all` how its tasks ended."
+                "`longshore service describe` has the service's events, `longshore service ps --all` its tasks' ends."
             }
             Self::UnknownField { .. } => "A field that would be ignored is refused, as it may be a slip.",
             Self::Settings(_)

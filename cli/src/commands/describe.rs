@@ -73,7 +73,7 @@ fn by_looking(context: &Context, name: &str) -> Result<(), Fault> {
             kind: "task, host, service, cluster or task definition",
             name: name.to_owned(),
             place: format!("cluster {} of region {}", context.api.cluster(), context.api.region()),
-            hint: "`longshore ps --all` and `host list`, `service list`, `cluster list`, `task-def list` show what there is.",
+            hint: "`longshore ps --all`, `host list`, `service list`, `cluster list` and `task-def list` show them.",
         }),
         other => other,
     }
