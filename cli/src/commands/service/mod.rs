@@ -288,7 +288,7 @@ fn rollback(context: &Context, name: &str, no_wait: bool) -> Result<(), Fault> {
     let arn = before.service_arn.clone().unwrap_or_else(|| name.to_owned());
     let service = if watch::is_under_way(&before) {
         context.api.call(&StopServiceDeploymentRequest {
-            service_deployment_arn: before.current_service_deployment.clone(),
+            service_deployment_arn: before.current_service_deployment,
             stop_type: Some(StopServiceDeploymentStopType::Rollback),
         })?;
         find(context, &arn)?

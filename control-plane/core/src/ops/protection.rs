@@ -67,7 +67,7 @@ pub(crate) fn get(ctx: &Ctx<'_>, request: GetTaskProtectionRequest) -> Result<Ge
         }
     }
     if names.is_empty() {
-        let all = ctx.state.task_set(&TaskSet::Cluster(cluster.clone()), DesiredStatus::Running);
+        let all = ctx.state.task_set(&TaskSet::Cluster(cluster), DesiredStatus::Running);
         let tasks = all.into_iter().flatten().filter_map(|id| ctx.state.task(*id));
         let tasks = tasks.filter(|task| task.is_live() && task.is_protected(now)).take(MAX_ASKED);
         protected.extend(tasks.map(|task| shown(ctx, task, now)));

@@ -203,7 +203,6 @@ impl ServiceTaskSet {
 fn share(whole: u32, percent: f64) -> u32 {
     let exact = (f64::from(whole) * percent / 100.0 - 1e-9).ceil().max(0.0);
     // Between 0 and `whole`: a percentage is 100 at most.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let count = exact as u32;
     count.min(whole)
 }
@@ -344,7 +343,7 @@ mod tests {
         }
         for whole in 0..=200 {
             for percent in 0..=100 {
-                let exact = (whole * percent + 99) / 100;
+                let exact = (whole * percent).div_ceil(100);
                 assert_eq!(share(whole, f64::from(percent)), exact, "{percent} % of {whole}");
             }
         }

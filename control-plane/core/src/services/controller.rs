@@ -219,7 +219,7 @@ impl Controller {
     }
 
     /// Where the tasks to start go; what has no place is said.
-    #[allow(clippy::too_many_arguments)]
+    #[expect(clippy::too_many_arguments, reason = "each is another part of one look")]
     pub(super) fn placed(
         &self,
         state: &State,
