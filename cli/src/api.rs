@@ -2,7 +2,7 @@
 //!
 //! Owns page sizes and batch limits of the ECS API. Never prints.
 
-use crate::client::{CallError, Client, Repeat, Service};
+use crate::client::{CallError, Client, Repeat, Service, encoded};
 use longshore_ecs_api::enums::{ContainerInstanceField, ContainerInstanceStatus, DesiredStatus, TaskField};
 use longshore_ecs_api::requests::{
     DescribeContainerInstancesRequest, DescribeTasksRequest, ListContainerInstancesRequest, ListTasksRequest,
@@ -76,6 +76,36 @@ impl Api {
         self.client.call(Service::Ssm, operation.name(), repeat, request)
     }
 
+    /// Calls an operation of EventBridge Scheduler: with the name in the path, and a body where its method has one.
+    pub(crate) fn scheduler<I: Serialize, O: DeserializeOwned>(
+        &self,
+        operation: longshore_ecs_api::scheduler::SchedulerOperation,
+        name: Option<&str>,
+        query: &[(&str, &str)],
+        request: Option<&I>,
+    ) -> Result<O, CallError> {
+        use longshore_ecs_api::scheduler::SchedulerOperation as Op;
+        let repeat = match operation {
+            // The second of two would be told that there is nothing.
+            Op::DeleteSchedule | Op::DeleteScheduleGroup => Repeat::Never,
+            // What makes something carries a client token.
+            Op::CreateSchedule
+            | Op::CreateScheduleGroup
+            | Op::GetSchedule
+            | Op::GetScheduleGroup
+            | Op::ListScheduleGroups
+            | Op::ListSchedules
+            | Op::ListTagsForResource
+            | Op::TagResource
+            | Op::UntagResource
+            | Op::UpdateSchedule => Repeat::Safe,
+        };
+        let path = operation.path().replace("{Name}", &encoded(name.unwrap_or_default()));
+        let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+        let path = if query.is_empty() { path } else { format!("{path}?{}", query.join("&")) };
+        self.client.rest(Service::Scheduler, operation.name(), repeat, operation.method(), &path, request)
+    }
+
     /// Calls an operation of CloudWatch Logs that reads, in the region of a log group.
     pub(crate) fn logs<I: Serialize, O: DeserializeOwned>(
         &self,
@@ -84,6 +114,15 @@ impl Api {
         request: &I,
     ) -> Result<O, CallError> {
         self.client.call_in(region, Service::Logs, operation.name(), Repeat::Safe, request)
+    }
+
+    /// Calls an operation of EventBridge that reads.
+    pub(crate) fn events<I: Serialize, O: DeserializeOwned>(
+        &self,
+        operation: longshore_ecs_api::events::EventsOperation,
+        request: &I,
+    ) -> Result<O, CallError> {
+        self.client.call(Service::Events, operation.name(), Repeat::Safe, request)
     }
 
     /// The ARNs of the tasks that `filter` lets through, in all of `statuses`.

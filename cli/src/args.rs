@@ -2,8 +2,10 @@
 //!
 //! Owns names, flags and texts. Decides nothing: `settings` chooses values, `commands` act.
 
+mod schedule;
 mod service;
 
+pub(crate) use schedule::{ScheduleCommand, ScheduleCreateArgs};
 pub(crate) use service::{Breaker, DeployArgs, ServiceCommand, ServiceCreateArgs, ServiceSettings, ServiceUpdateArgs};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -18,8 +20,10 @@ Examples:
   longshore deploy web web:4                  replace them, and see how it goes
   longshore ps                                what runs, where, on which ports
   longshore logs -f 3f2a                      what a task prints, as it does
+  longshore events --follow                   what happens to tasks, hosts and services, as it does
   longshore exec 3f2a sh                      a shell in a task's container
   longshore host join-token create            let another machine join
+  longshore schedule create nightly 'cron(0 3 * * ? *)' backup
   longshore image pull app:7                  have an image on every host
 
 Settings, the first that says something: the flag; LONGSHORE_*; AWS_* (AWS_ENDPOINT_URL_ECS, AWS_REGION,
@@ -104,10 +108,15 @@ pub(crate) enum Command {
     Stop(StopArgs),
     /// Print what a task's containers printed, wherever it runs
     Logs(LogsArgs),
+    /// Print what happens as it does, or how the deliveries of rules fare
+    Events(EventsArgs),
     /// Execute a command in a container of a task that runs
     Exec(ExecArgs),
     /// Watch what a container prints from now on, and type into it if it takes input
     Attach(AttachArgs),
+    /// Run tasks by the clock
+    #[command(subcommand)]
+    Schedule(ScheduleCommand),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  longshore completions bash > /etc/bash_completion.d/longshore")]
     Completions {
@@ -441,6 +450,32 @@ pub(crate) struct LogsArgs {
     /// Print the time before each line
     #[arg(long, short = 't')]
     pub(crate) timestamps: bool,
+}
+
+/// `longshore events …`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Events are those that rules of EventBridge see (`aws events put-rule`): tasks, hosts, services and deployments that change.
+Of all clusters, unless one is chosen. What happens while the control plane is started anew may be missing, which is said.
+
+Examples:
+  longshore events --follow --cluster prod --service web
+  longshore events --follow --pattern '{\"detail\": {\"lastStatus\": [\"STOPPED\"]}}' --json
+  longshore events --rules                    rules, what waits for their targets, and what was given up")]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["follow", "rules"])))]
+pub(crate) struct EventsArgs {
+    /// Print events from now on, until this command is ended
+    #[arg(long, short = 'f')]
+    pub(crate) follow: bool,
+    /// List the rules of this region with their targets
+    #[arg(long)]
+    pub(crate) rules: bool,
+    /// Only of this service and its tasks
+    #[arg(long, value_name = "NAME", conflicts_with = "rules")]
+    pub(crate) service: Option<String>,
+    /// Only those that match an event pattern (JSON), whatever their cluster
+    #[arg(long, value_name = "JSON", conflicts_with_all = ["rules", "service"])]
+    pub(crate) pattern: Option<String>,
 }
 
 /// `longshore exec …`

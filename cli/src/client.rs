@@ -28,6 +28,10 @@ pub(crate) enum Service {
     Ssm,
     /// What containers printed, by the operations of CloudWatch Logs.
     Logs,
+    /// Tasks by the clock.
+    Scheduler,
+    /// Rules and events, by the operations of EventBridge.
+    Events,
 }
 
 impl Service {
@@ -36,14 +40,19 @@ impl Service {
             Self::Ecs => "ecs",
             Self::Ssm => "ssm",
             Self::Logs => "logs",
+            Self::Scheduler => "scheduler",
+            Self::Events => "events",
         }
     }
 
+    /// What stands before the operation's name where that is in a header.
     fn target(self, operation: &str) -> String {
         match self {
             Self::Ecs => format!("AmazonEC2ContainerServiceV20141113.{operation}"),
             Self::Ssm => format!("AmazonSSM.{operation}"),
             Self::Logs => format!("Logs_20140328.{operation}"),
+            Self::Scheduler => format!("AWSScheduler.{operation}"),
+            Self::Events => format!("AWSEvents.{operation}"),
         }
     }
 }
@@ -232,6 +241,19 @@ pub(crate) struct Line<'a> {
     pub(crate) timeout: Duration,
 }
 
+/// A request, but for its signature.
+struct Ask<'a> {
+    service: Service,
+    region: &'a str,
+    operation: &'a str,
+    method: &'a str,
+    /// With its query, encoded.
+    path: &'a str,
+    headers: Vec<(&'static str, &'a str)>,
+    /// Absent for methods that have none.
+    body: Option<&'a [u8]>,
+}
+
 /// The client.
 pub(crate) struct Client {
     agent: ureq::Agent,
@@ -315,11 +337,33 @@ impl Client {
         repeat: Repeat,
         input: &I,
     ) -> Result<O, CallError> {
-        let body =
-            serde_json::to_vec(input).map_err(|source| CallError::Write { operation: operation.to_owned(), source })?;
+        let body = written(operation, input)?;
+        let target = service.target(operation);
+        let headers = vec![("content-type", JSON), ("x-amz-target", target.as_str())];
+        let ask = Ask { service, region, operation, method: "POST", path: "/", headers, body: Some(&body) };
+        self.repeated(&ask, repeat)
+    }
+
+    /// Calls an operation that is in the method and the path, the latter with its query and encoded.
+    pub(crate) fn rest<I: Serialize, O: DeserializeOwned>(
+        &self,
+        service: Service,
+        operation: &str,
+        repeat: Repeat,
+        method: &str,
+        path: &str,
+        input: Option<&I>,
+    ) -> Result<O, CallError> {
+        let body = input.map(|input| written(operation, input)).transpose()?;
+        let headers = body.iter().map(|_| ("content-type", "application/json")).collect();
+        let ask = Ask { service, region: &self.region, operation, method, path, headers, body: body.as_deref() };
+        self.repeated(&ask, repeat)
+    }
+
+    fn repeated<O: DeserializeOwned>(&self, ask: &Ask<'_>, repeat: Repeat) -> Result<O, CallError> {
         let mut waits = RETRY_WAITS_MS.iter();
         loop {
-            let error = match self.send(service, region, operation, &body) {
+            let error = match self.send(ask) {
                 Ok(output) => return Ok(output),
                 Err(error) => error,
             };
@@ -331,24 +375,21 @@ impl Client {
         }
     }
 
-    fn send<O: DeserializeOwned>(
-        &self,
-        service: Service,
-        region: &str,
-        operation: &str,
-        body: &[u8],
-    ) -> Result<O, CallError> {
-        let target = service.target(operation);
-        let url = format!("{}/", self.endpoint);
-        let headers = [("content-type", JSON), ("x-amz-target", target.as_str())];
-        let mut request = self.agent.post(&url);
-        for (name, value) in headers {
+    fn send<O: DeserializeOwned>(&self, ask: &Ask<'_>) -> Result<O, CallError> {
+        let Ask { operation, method, path, .. } = *ask;
+        let url = format!("{}{path}", self.endpoint);
+        let mut request = http::Request::builder().method(method).uri(&url);
+        for (name, value) in &ask.headers {
+            request = request.header(*name, *value);
+        }
+        for (name, value) in self.signature(ask, &url)? {
             request = request.header(name, value);
         }
-        for (name, value) in self.signature(service, region, operation, &url, headers, body)? {
-            request = request.header(name, value);
-        }
-        let answer = request.send(body);
+        let built = |error: http::Error| CallError::Sign { operation: operation.to_owned(), source: Box::new(error) };
+        let answer = match ask.body {
+            Some(body) => self.agent.run(request.body(body).map_err(built)?),
+            None => self.agent.run(request.body(()).map_err(built)?),
+        };
         let mut answer = answer.map_err(|source| self.unreachable(operation, source))?;
         let status = answer.status().as_u16();
         let clock_ahead_secs = self.clock_ahead(answer.headers());
@@ -373,18 +414,11 @@ impl Client {
     }
 
     /// The headers that sign the request.
-    fn signature(
-        &self,
-        service: Service,
-        region: &str,
-        operation: &str,
-        url: &str,
-        headers: [(&str, &str); 2],
-        body: &[u8],
-    ) -> Result<Vec<(String, String)>, CallError> {
+    fn signature(&self, ask: &Ask<'_>, url: &str) -> Result<Vec<(String, String)>, CallError> {
         fn fault(operation: &str, source: impl std::error::Error + Send + Sync + 'static) -> CallError {
             CallError::Sign { operation: operation.to_owned(), source: Box::new(source) }
         }
+        let Ask { service, region, operation, .. } = *ask;
         let identity = self.credentials.clone().into();
         let params = v4::SigningParams::builder()
             .identity(&identity)
@@ -395,7 +429,8 @@ impl Client {
             .build()
             .map_err(|e| fault(operation, e))?
             .into();
-        let request = SignableRequest::new("POST", url, headers.into_iter(), SignableBody::Bytes(body))
+        let body = SignableBody::Bytes(ask.body.unwrap_or_default());
+        let request = SignableRequest::new(ask.method, url, ask.headers.iter().copied(), body)
             .map_err(|e| fault(operation, e))?;
         let (signed, _) = sign(request, &params).map_err(|e| fault(operation, e))?.into_parts();
         Ok(signed.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
@@ -417,6 +452,17 @@ impl Client {
         let ours = jiff::Timestamp::try_from((self.now)()).ok()?.as_second();
         Some(theirs - ours)
     }
+}
+
+fn written(operation: &str, input: &impl Serialize) -> Result<Vec<u8>, CallError> {
+    serde_json::to_vec(input).map_err(|source| CallError::Write { operation: operation.to_owned(), source })
+}
+
+/// A text for a path or a query: every byte that is not unreserved is escaped.
+pub(crate) fn encoded(text: &str) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
+    let one = |byte: u8| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    text.bytes().map(one).collect()
 }
 
 /// The certificates to trust for https: the configured bundle, else the system's. None are needed for http.

@@ -5,6 +5,7 @@
 pub mod agents;
 pub mod auth;
 pub mod config;
+pub mod courier;
 pub mod files;
 pub mod http;
 pub mod pki;

@@ -15,10 +15,13 @@
 
 use crate::agents::{self, AgentsConfig};
 use crate::config::Config;
+use crate::courier::Outside;
 use crate::files::{self, FileError};
 use crate::http;
 use crate::pki::{Authority, PkiError, ServerCertificate};
-use longshore_core::{Controller, Core, CoreConfig, ExecConfig, FirstStart, OpenError, OwnerError, SealingKey};
+use longshore_core::{
+    Controller, Core, CoreConfig, Dispatcher, ExecConfig, FirstStart, OpenError, OwnerError, ScheduleEngine, SealingKey,
+};
 use longshore_logs::{LogError, Logs};
 use longshore_store::{EmbeddedStore, OpenError as StoreError};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -177,6 +180,9 @@ pub async fn run(config: Config, shutdown: CancellationToken, ready: impl FnOnce
     let fleet = Arc::new(core.clone());
     let services = http::Services { core: core.clone(), logs: logs.clone() };
     let controller = tokio::spawn(Controller::new(core.clone()).run(fronts.clone().cancelled_owned()));
+    let schedules = tokio::spawn(ScheduleEngine::new(core.clone()).run(fronts.clone().cancelled_owned()));
+    let courier = Outside::new(logs.clone(), core.account().clone());
+    let dispatcher = tokio::spawn(Dispatcher::new(core.clone(), courier).run(fronts.clone().cancelled_owned()));
     let sweep = tokio::spawn(fronts.clone().run_until_cancelled_owned(logs.clone().sweep()));
     let mut http = tokio::spawn(http::serve(api, services, http::Limits::default(), fronts.clone().cancelled_owned()));
     let mut agents =
@@ -214,6 +220,12 @@ pub async fn run(config: Config, shutdown: CancellationToken, ready: impl FnOnce
     }
     if controller.await.is_err() {
         tracing::error!(part = "controller of services", "a part ended in a panic");
+    }
+    if schedules.await.is_err() {
+        tracing::error!(part = "engine of schedules", "a part ended in a panic");
+    }
+    if dispatcher.await.is_err() {
+        tracing::error!(part = "dispatcher of events", "a part ended in a panic");
     }
     state.cancel();
     let owner_ended = if owner.is_finished() { None } else { Some((&mut owner).await) };

@@ -34,6 +34,8 @@ HOMES = {
     "longshore-store": ["control-plane", "control-plane/core"],
     "longshore-sched": ["control-plane", "control-plane/core"],
     "longshore-rollout": ["control-plane/core"],
+    "longshore-schedule": ["control-plane/core"],
+    "longshore-pattern": ["control-plane/core"],
     "longshore-docker": ["agent"],
     "longshore-net": ["agent"],
     "longshore-plan": ["agent"],
@@ -45,6 +47,8 @@ PURE = {
     "longshore-plan": ["tokio", "futures", "async-*", "mio", "hyper", "http", "prost", "tonic", "bollard", "rtnetlink"],
     "longshore-sched": ["tokio", "futures", "async-*", "mio", "hyper", "http", "prost", "tonic"],
     "longshore-rollout": ["tokio", "futures", "async-*", "mio", "hyper", "http", "prost", "tonic"],
+    "longshore-schedule": ["tokio", "futures", "async-*", "mio", "hyper", "http", "prost", "tonic", "rand"],
+    "longshore-pattern": ["tokio", "futures", "async-*", "mio", "hyper", "http", "prost", "tonic"],
     "longshore-ecs-api": ["tokio", "futures", "async-*", "mio", "hyper", "prost", "tonic"],
 }
 
@@ -76,7 +80,13 @@ IMPURE = (
     r"|SystemTime::now|Instant::now|Timestamp::now|Zoned::now|rand::|thread_rng)"
 )
 # directories in which time, chance and I/O come from outside
-PURE_SOURCES = ["agent/plan/src/*", "control-plane/sched/src/*", "model/src/*"]
+PURE_SOURCES = [
+    "agent/plan/src/*",
+    "control-plane/pattern/src/*",
+    "control-plane/sched/src/*",
+    "control-plane/schedule/src/*",
+    "model/src/*",
+]
 # Ids are made at random in one place.
 PURE_EXCEPT: list[str] = []
 

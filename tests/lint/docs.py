@@ -15,6 +15,8 @@ OPERATIONS = "control-plane/core/src/ops/mod.rs"
 EC2 = "control-plane/core/src/ec2/mod.rs"
 LOGS = "control-plane/ecs-api/src/logs.rs"
 SECRETS = "control-plane/ecs-api/src/secrets.rs"
+SCHEDULER = "control-plane/ecs-api/src/scheduler.rs"
+EVENTS = "control-plane/ecs-api/src/events.rs"
 REFUSED = "control-plane/core/src/definition/unsupported.rs"
 COMPATIBILITY = "docs/ecs-compatibility.md"
 CONFIGURATION = "docs/configuration.md"
@@ -70,6 +72,26 @@ def check_secrets(root):
     yield from difference(f"{COMPATIBILITY}: operation of Secrets Manager", documented, real)
 
 
+def check_events(root):
+    code = (root / EVENTS).read_text()
+    table = re.search(r"^event_operations! \{(.*?)^\}", code, re.M | re.S).group(1)
+    real = set(re.findall(r"^    ([A-Z]\w+),", table, re.M))
+    section = re.split(r"^## ", (root / COMPATIBILITY).read_text().split("## EventBridge")[1], flags=re.M)[0]
+    rows = [line.split("|")[2] for line in section.splitlines() if line.startswith("| ") and "operations" not in line]
+    documented = {name.strip() for row in rows for name in row.split(",")}
+    yield from difference(f"{COMPATIBILITY}: operation of EventBridge", documented, real)
+
+
+def check_scheduler(root):
+    code = (root / SCHEDULER).read_text()
+    table = re.search(r"^scheduler_operations! \{(.*?)^\}", code, re.M | re.S).group(1)
+    real = set(re.findall(r"^    ([A-Z]\w+), \"", table, re.M))
+    section = re.split(r"^## ", (root / COMPATIBILITY).read_text().split("## EventBridge Scheduler")[1], flags=re.M)[0]
+    rows = [line.split("|")[2] for line in section.splitlines() if line.startswith("| ") and "operations" not in line]
+    documented = {name.strip() for row in rows for name in row.split(",")}
+    yield from difference(f"{COMPATIBILITY}: operation of EventBridge Scheduler", documented, real)
+
+
 def check_refused(root):
     code = (root / REFUSED).read_text()
     real = set(re.findall(r'^    \("([^"]+)", \|', code, re.M))
@@ -94,7 +116,17 @@ def check_links(root):
                 yield f"{page.relative_to(root)}: links to {target}, which is not there"
 
 
-CHECKS = [check_operations, check_ec2, check_logs, check_secrets, check_refused, check_keys, check_links]
+CHECKS = [
+    check_operations,
+    check_ec2,
+    check_logs,
+    check_secrets,
+    check_events,
+    check_scheduler,
+    check_refused,
+    check_keys,
+    check_links,
+]
 
 
 def faults(root):
@@ -109,6 +141,8 @@ DAMAGES = [
     (COMPATIBILITY, "`resourceRequirements.type NeuronDevice`, ", ""),
     (COMPATIBILITY, "DeleteLogStream, ", ""),
     (COMPATIBILITY, "RestoreSecret", "RotateSecret"),
+    (COMPATIBILITY, "TestEventPattern", "CreateEventBus"),
+    (COMPATIBILITY, "ListScheduleGroups", "ListScheduleTypes"),
     (COMPATIBILITY, "`secrets`, ", "`secrets`, `image`, "),
     (CONFIGURATION, "| `zone` |", "| `zones` |"),
     (CONFIGURATION, "| `wait_secs` |", "| wait |"),
@@ -120,7 +154,7 @@ def self_test(root):
     went_wrong = []
     with tempfile.TemporaryDirectory() as directory:
         copy = pathlib.Path(directory)
-        for file in {OPERATIONS, EC2, LOGS, SECRETS, REFUSED, *EXAMPLES.values()} | {
+        for file in {OPERATIONS, EC2, LOGS, SECRETS, EVENTS, SCHEDULER, REFUSED, *EXAMPLES.values()} | {
             str(p.relative_to(root)) for p in [*root.glob("*.md"), *root.glob("docs/**/*.md")]
         } | {"LICENSE"}:
             if (root / file).exists():

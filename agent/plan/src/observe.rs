@@ -33,6 +33,8 @@ pub struct Sighting {
     pub state: RunState,
     /// What its health check says, while it runs and has one.
     pub health: Option<HealthStatus>,
+    /// Somebody gave it another name. An inspection, which is by name, gives it its own again.
+    pub renamed: bool,
 }
 
 /// A container that was looked at. The engine answers an inspection only when no start or stop of that container is
@@ -113,6 +115,8 @@ impl Task {
                     live.rogue = state == Some(RunState::Running);
                 }
             }
+            // The event may have come to an agent that is dead since.
+            live.look |= !container.phase.is_stopped() && same && seen.is_some_and(|s| s.renamed);
             news |= before != (live.look, live.startable, live.rogue);
         }
         news

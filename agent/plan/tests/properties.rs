@@ -28,6 +28,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
             .prop_map(|(millis, keep)| Op::ClockMovedAway(millis, Cut { keep, lose_ledger: false })),
         2 => (task.clone(), container.clone(), 0..3i32).prop_map(|(t, c, code)| Op::Exit(t, c, code)),
         1 => (task.clone(), container.clone()).prop_map(|(t, c)| Op::RemoveBehind(t, c)),
+        1 => (task.clone(), container.clone()).prop_map(|(t, c)| Op::RenameBehind(t, c)),
         1 => (task.clone(), container.clone()).prop_map(|(t, c)| Op::RestartBehind(t, c)),
         2 => (task.clone(), container, select(HealthStatus::ALL)).prop_map(|(t, c, health)| Op::Health(t, c, health)),
         1 => task.clone().prop_map(Op::EndSandbox),
@@ -120,6 +121,16 @@ fn containers_start_after_and_stop_before_what_they_depend_on() {
     world.apply(Op::Stop(0));
     world.settle();
     assert_eq!(world.log(0), "+0 +1 +2 -2 -0");
+}
+
+#[test]
+fn a_container_that_was_renamed_while_nobody_looked_gets_its_name_back() {
+    let mut world = ordered(vec![after(true, &[])]);
+    world.settle();
+    world.apply(Op::RenameBehind(0, 0));
+    assert!(world.is_renamed(0, 0));
+    world.settle();
+    assert!(!world.is_renamed(0, 0));
 }
 
 #[test]

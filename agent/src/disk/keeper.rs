@@ -118,7 +118,7 @@ impl DiskKeeper {
 
     /// Runs until `shutdown`: a long-lived task.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        shutdown.run_until_cancelled(self.keep()).await;
+        shutdown.run_until_cancelled(Box::pin(self.keep())).await;
     }
 
     async fn keep(&mut self) {

@@ -102,8 +102,9 @@ fn listed(mut c: ListedContainer) -> Option<Listed> {
         return None;
     }
     let task = c.labels.get(TASK)?.parse().ok()?;
-    let container = c.labels.get(CONTAINER)?.parse().ok()?;
-    let sighting = Sighting { id: c.id, state: run_state(c.state), health: c.health };
+    let container: ContainerName = c.labels.get(CONTAINER)?.parse().ok()?;
+    let renamed = c.name != container_name(task, &container);
+    let sighting = Sighting { id: c.id, state: run_state(c.state), health: c.health, renamed };
     Some(Listed { task, container, sighting, supervise: c.labels.remove(SUPERVISE) })
 }
 

@@ -175,7 +175,17 @@ impl Records {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::{Command, Stdio};
+    use std::process::{Child, Command, Stdio};
+
+    /// A process that is ended whatever becomes of its test.
+    struct Ended(Child);
+
+    impl Drop for Ended {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
 
     fn record(process: Option<Process>) -> Record {
         Record { session: ExecId::random(), exec: "e".repeat(64), container: "c".repeat(64), process }
@@ -213,9 +223,14 @@ mod tests {
         let unknown = record(None);
         // As that of a sandbox's runtime, its command line names the container.
         let mut command = Command::new("sh");
-        command.args(["-c", "sleep 1000; true", &unknown.container]).stdin(Stdio::null());
-        let mut shell = command.spawn().expect("there is a shell");
-        let process = Process::of(shell.id(), &unknown.container);
+        command.args(["-c", "while true; do sleep 1; done", &unknown.container]).stdin(Stdio::null());
+        let mut shell = Ended(command.spawn().expect("there is a shell"));
+        // A process that has just begun may not have its command line yet.
+        let until = std::time::Instant::now() + Duration::from_secs(10);
+        let mut process = None;
+        while process.is_none() && std::time::Instant::now() < until {
+            process = Process::of(shell.0.id(), &unknown.container);
+        }
         assert!(process.is_some());
         let known = record(process);
         for record in [&unknown, &known] {
@@ -225,6 +240,6 @@ mod tests {
         let swept = tokio::time::timeout(Duration::from_secs(600), records.sweep(&docker)).await;
         assert!(swept.is_err(), "it goes on");
         assert_eq!(records.unattended(), [unknown]);
-        shell.wait().expect("it was ended");
+        shell.0.wait().expect("it was ended");
     }
 }

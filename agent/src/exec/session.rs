@@ -128,11 +128,14 @@ impl Session {
         for _ in 0..LEARNS {
             match self.tools.docker.inspect_exec(&record.exec).await {
                 Ok(Some(ExecState { running: true, pid: Some(pid), .. })) => {
+                    // One that has just begun may not show yet whose it is.
                     record.process = Process::of(pid, &record.container);
-                    if let Err(error) = self.tools.records.remember(record) {
-                        tracing::warn!(exec = %record.session, %error, "which process a command is cannot be saved");
+                    if record.process.is_some() {
+                        if let Err(error) = self.tools.records.remember(record) {
+                            tracing::warn!(exec = %record.session, %error, "which process a command is cannot be saved");
+                        }
+                        return;
                     }
-                    return;
                 }
                 Ok(Some(ExecState { exit_code: None, .. })) | Err(_) => {}
                 Ok(_) => return,

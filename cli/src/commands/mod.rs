@@ -3,6 +3,7 @@
 mod cluster;
 mod deploy;
 mod describe;
+mod events;
 mod exec;
 mod host;
 mod image;
@@ -11,6 +12,7 @@ mod logs;
 mod overrides;
 mod ps;
 mod run;
+mod schedule;
 mod service;
 mod stop;
 mod task_def;
@@ -49,8 +51,10 @@ pub(crate) fn execute(context: &Context, command: Command) -> Result<(), Fault> 
         Command::Describe(args) => describe::execute(context, &args),
         Command::Stop(args) => stop::execute(context, &args),
         Command::Logs(args) => logs::execute(context, &args),
+        Command::Events(args) => events::execute(context, &args),
         Command::Exec(args) => exec::execute(context, &args),
         Command::Attach(args) => exec::attach(context, &args),
+        Command::Schedule(command) => schedule::execute(context, command),
         Command::Completions { shell } => Ok(completions(shell)?),
     }
 }

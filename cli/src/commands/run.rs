@@ -79,7 +79,7 @@ fn judge(context: &Context, tasks: &[Task], target: WaitFor) -> Result<(), Fault
 }
 
 /// The whole request but for client tokens and the count of each call.
-fn request(context: &Context, args: RunArgs) -> Result<RunTaskRequest, Fault> {
+pub(super) fn request(context: &Context, args: RunArgs) -> Result<RunTaskRequest, Fault> {
     let mut request = base(context, &args.what)?;
     if context.api.chosen_cluster().is_some() || request.cluster.is_none() {
         request.cluster = Some(context.api.cluster().to_owned());

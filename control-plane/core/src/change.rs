@@ -5,9 +5,11 @@
 
 use crate::keys;
 use crate::records::{
-    AccessKey, Account, Activation, ActivationKey, ClientToken, ClientTokenKey, Cluster, Definition, DefinitionKey,
-    DeploymentRecord, FamilyRecord, HostLeases, ImagePins, Instance, Network, PinKey, RecordError, Secret, SecretKey,
-    SecurityGroup, Service, ServiceEvent, ServiceKey, Setting, SettingKey, Task, decode, encode,
+    AccessKey, Account, Activation, ActivationKey, ApiDestination, ClientToken, ClientTokenKey, Cluster, Definition,
+    DefinitionKey, DeploymentRecord, FamilyRecord, Firing, FiringKey, HookConnection, HookKey, HostLeases, ImagePins,
+    Instance, Network, Outbox, PinKey, RecordError, Rule, RuleKey, Schedule, ScheduleGroup, ScheduleGroupKey,
+    ScheduleKey, Secret, SecretKey, SecurityGroup, Service, ServiceEvent, ServiceKey, Setting, SettingKey, TargetKey,
+    TargetProgress, Task, decode, encode,
 };
 use longshore_model::{ClusterKey, DiskStatus, GroupId, InstanceId, NetworkStatus, TaskId};
 use longshore_store::Write;
@@ -48,10 +50,26 @@ pub(crate) enum Change {
     ForgetPins(PinKey),
     /// Not kept, as above.
     DiskStatus(InstanceId, Arc<DiskStatus>),
+    ScheduleGroup(Arc<ScheduleGroup>),
+    ForgetScheduleGroup(ScheduleGroupKey),
+    Schedule(Arc<Schedule>),
+    ForgetSchedule(ScheduleKey),
+    Firing(Arc<Firing>),
+    ForgetFiring(FiringKey),
     Task(Arc<Task>),
     ForgetTask(TaskId),
     ClientToken(Arc<ClientToken>),
     ForgetClientToken(ClientTokenKey),
+    Connection(Arc<HookConnection>),
+    ForgetConnection(HookKey),
+    Destination(Arc<ApiDestination>),
+    ForgetDestination(HookKey),
+    Rule(Arc<Rule>),
+    ForgetRule(RuleKey),
+    Progress(Arc<TargetProgress>),
+    ForgetProgress(TargetKey),
+    Outbox(Arc<Outbox>),
+    ForgetOutbox(u64),
 }
 
 impl Change {
@@ -90,10 +108,26 @@ impl Change {
             Self::ForgetServiceEvent(key, number) => (keys::service_event(key, *number), Write::Delete),
             Self::ServiceDeployment(r) => put(keys::service_deployment(&r.service, r.number), &**r),
             Self::ForgetServiceDeployment(key, number) => (keys::service_deployment(key, *number), Write::Delete),
+            Self::ScheduleGroup(r) => put(keys::schedule_group(&r.key), &**r),
+            Self::ForgetScheduleGroup(key) => (keys::schedule_group(key), Write::Delete),
+            Self::Schedule(r) => put(keys::schedule(&r.key), &**r),
+            Self::ForgetSchedule(key) => (keys::schedule(key), Write::Delete),
+            Self::Firing(r) => put(keys::firing(&r.key), &**r),
+            Self::ForgetFiring(key) => (keys::firing(key), Write::Delete),
             Self::Task(r) => put(keys::task(r.id), &**r),
             Self::ForgetTask(id) => (keys::task(*id), Write::Delete),
             Self::ClientToken(r) => put(keys::client_token(&r.key), &**r),
             Self::ForgetClientToken(key) => (keys::client_token(key), Write::Delete),
+            Self::Connection(r) => put(keys::connection(&r.key), &**r),
+            Self::ForgetConnection(key) => (keys::connection(key), Write::Delete),
+            Self::Destination(r) => put(keys::destination(&r.key), &**r),
+            Self::ForgetDestination(key) => (keys::destination(key), Write::Delete),
+            Self::Rule(r) => put(keys::rule(&r.key), &**r),
+            Self::ForgetRule(key) => (keys::rule(key), Write::Delete),
+            Self::Progress(r) => put(keys::progress(&r.target), &**r),
+            Self::ForgetProgress(key) => (keys::progress(key), Write::Delete),
+            Self::Outbox(r) => put(keys::outbox(r.first), &**r),
+            Self::ForgetOutbox(first) => (keys::outbox(*first), Write::Delete),
         })
     }
 
@@ -103,6 +137,8 @@ impl Change {
             Self::Account(_) => 0,
             Self::AccessKey(_) | Self::Setting(_) | Self::ForgetSetting(_) => 1,
             Self::Activation(_) | Self::ForgetActivation(_) | Self::Secret(_) | Self::ForgetSecret(_) => 2,
+            Self::ScheduleGroup(_) | Self::ForgetScheduleGroup(_) | Self::Schedule(_) | Self::ForgetSchedule(_) => 2,
+            Self::Firing(_) | Self::ForgetFiring(_) => 2,
             Self::Network(_) => 3,
             Self::SecurityGroup(_) | Self::ForgetSecurityGroup(_) => 4,
             Self::Cluster(_) | Self::ForgetCluster(_) => 5,
@@ -118,11 +154,16 @@ impl Change {
             Self::Pins(_) | Self::ForgetPins(_) => 12,
             Self::Task(_) | Self::ForgetTask(_) => 13,
             Self::ClientToken(_) | Self::ForgetClientToken(_) => 14,
+            Self::Connection(_) | Self::ForgetConnection(_) => 15,
+            Self::Destination(_) | Self::ForgetDestination(_) => 16,
+            Self::Rule(_) | Self::ForgetRule(_) => 17,
+            Self::Progress(_) | Self::ForgetProgress(_) => 18,
+            Self::Outbox(_) | Self::ForgetOutbox(_) => 19,
         }
     }
 
     /// How many ranks there are.
-    pub(crate) const RANKS: usize = 15;
+    pub(crate) const RANKS: usize = 20;
 
     /// The change that the entry of a store came from; `None` for what is not part of the state.
     ///
@@ -154,7 +195,15 @@ impl Change {
             Some("service-event") => Self::ServiceEvent(Arc::new(decode(&key, value)?)),
             Some("service-deployment") => Self::ServiceDeployment(Arc::new(decode(&key, value)?)),
             Some("pins") => Self::Pins(Arc::new(decode(&key, value)?)),
+            Some("schedule-group") => Self::ScheduleGroup(Arc::new(decode(&key, value)?)),
+            Some("schedule") => Self::Schedule(Arc::new(decode(&key, value)?)),
+            Some("firing") => Self::Firing(Arc::new(decode(&key, value)?)),
             Some("task") => Self::Task(Arc::new(decode(&key, value)?)),
+            Some("connection") => Self::Connection(Arc::new(decode(&key, value)?)),
+            Some("api-destination") => Self::Destination(Arc::new(decode(&key, value)?)),
+            Some("rule") => Self::Rule(Arc::new(decode(&key, value)?)),
+            Some("delivery") => Self::Progress(Arc::new(decode(&key, value)?)),
+            Some("outbox") => Self::Outbox(Arc::new(decode(&key, value)?)),
             Some("token") => Self::ClientToken(Arc::new(decode(&key, value)?)),
             _ => return Err(RecordError::UnknownKey(key.into_owned())),
         }))

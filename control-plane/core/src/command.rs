@@ -6,6 +6,8 @@
 
 use crate::agent::Unavailable;
 use crate::change::Change;
+use crate::events::{self, Told};
+use crate::records::OutboxEvent;
 use crate::state::{State, Touched};
 use longshore_ecs_api::ApiError;
 use longshore_model::Timestamp;
@@ -30,6 +32,8 @@ pub(crate) struct Tx<'a> {
     pub(crate) now: Timestamp,
     state: &'a mut State,
     effects: &'a mut Effects,
+    /// Events that targets are to get.
+    outbox: Vec<OutboxEvent>,
 }
 
 /// What commands did.
@@ -39,11 +43,15 @@ pub(crate) struct Effects {
     pub(crate) changes: Vec<Change>,
     /// Instances whose agents should hear of it.
     pub(crate) touched: Touched,
+    /// Whether somebody follows events; set before the first command.
+    pub(crate) followed: bool,
+    /// Events for who does.
+    pub(crate) told: Vec<Told>,
 }
 
 impl<'a> Tx<'a> {
     pub(crate) const fn new(now: Timestamp, state: &'a mut State, effects: &'a mut Effects) -> Self {
-        Self { now, state, effects }
+        Self { now, state, effects, outbox: Vec::new() }
     }
 
     /// The state, with this command's changes so far.
@@ -51,10 +59,37 @@ impl<'a> Tx<'a> {
         self.state
     }
 
-    /// Makes a change.
+    /// Makes a change, and tells of it whoever asked for such events.
     pub(crate) fn change(&mut self, change: Change) {
+        let news = events::news(self.state, &change, self.effects.followed);
         self.state.apply(&change, &mut self.effects.touched);
         self.effects.changes.push(change);
+        if let Some(news) = news {
+            events::tell(self, &news);
+        }
+    }
+
+    /// Whether somebody follows events.
+    pub(crate) const fn followed(&self) -> bool {
+        self.effects.followed
+    }
+
+    /// An event for followers.
+    pub(crate) fn told(&mut self, told: Told) {
+        self.effects.told.push(told);
+    }
+
+    /// An event for the targets that it names.
+    pub(crate) fn send(&mut self, event: OutboxEvent) {
+        self.outbox.push(event);
+    }
+
+    /// Ends a command that is done: what targets are to get becomes one more change.
+    pub(crate) fn finish(mut self) {
+        let events = std::mem::take(&mut self.outbox);
+        if !events.is_empty() {
+            crate::commands::enqueue(&mut self, events);
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use crate::command::{Call, Command, Waiting};
 use crate::commands::{Connect, Disconnect, Join, Note, Report, TakeDiskStatus, TakeNetworkStatus};
 use crate::config::{CoreConfig, FirstStart};
 use crate::ec2::{self, Ec2Error, Ec2Operation};
+use crate::events::feed::Feed;
 use crate::exec::{ExecConfig, ExecSession, Execs};
 use crate::health::Health;
 use crate::open::{self, OpenError, Opened};
@@ -22,6 +23,8 @@ use crate::token::JoinToken;
 use crate::watchers::Watchers;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use longshore_ecs_api::events::EventsOperation;
+use longshore_ecs_api::scheduler::SchedulerOperation;
 use longshore_ecs_api::secrets::SecretsOperation;
 use longshore_ecs_api::ssm::SsmOperation;
 use longshore_ecs_api::{ApiError, Operation};
@@ -33,7 +36,7 @@ use longshore_store::Store;
 use secrecy::SecretString;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 /// Reports in one command at most, so that any store takes its changes as one batch.
 const REPORTS: usize = 64;
@@ -56,7 +59,13 @@ pub(crate) struct Inner {
     network_watchers: Watchers,
     /// Services that wait for their controller.
     pub(crate) service_wakes: Wakes,
+    /// Pokes whoever waits for what is due next.
+    pub(crate) due_wakes: Notify,
     applied: Applied,
+    /// Events for followers.
+    pub(crate) feed: Feed,
+    /// Says that there may be something to deliver.
+    pub(crate) deliveries: tokio::sync::Notify,
     pub(crate) health: Health,
     pub(crate) execs: Execs,
     queue: mpsc::Sender<Box<dyn Waiting>>,
@@ -113,7 +122,10 @@ impl Core {
             watchers: Watchers::default(),
             network_watchers: Watchers::default(),
             service_wakes: Wakes::default(),
+            due_wakes: Notify::new(),
             applied: Applied::default(),
+            feed: Feed::default(),
+            deliveries: tokio::sync::Notify::new(),
             health: Health::default(),
             execs: Execs::default(),
             queue: sender,
@@ -184,6 +196,22 @@ impl Core {
     /// What the client is told.
     pub async fn secrets(&self, caller: &Caller, op: SecretsOperation, body: Bytes) -> Result<Bytes, ApiError> {
         ops::secrets(self, caller, op, &body).await
+    }
+
+    /// Does an operation of EventBridge Scheduler, of all its members as one JSON object.
+    ///
+    /// # Errors
+    /// What the client is told.
+    pub async fn scheduler(&self, caller: &Caller, op: SchedulerOperation, body: Bytes) -> Result<Bytes, ApiError> {
+        ops::scheduler(self, caller, op, &body).await
+    }
+
+    /// Does an operation of EventBridge: rules, targets, webhooks, events.
+    ///
+    /// # Errors
+    /// What the client is told.
+    pub async fn events(&self, caller: &Caller, op: EventsOperation, body: Bytes) -> Result<Bytes, ApiError> {
+        ops::events(self, caller, op, &body).await
     }
 
     /// Does an operation of EC2, of the parameters of a form. Answers with XML; what it changed is durable by then.
@@ -469,6 +497,12 @@ impl Inner {
         let state = Arc::new(state);
         self.state.store(Arc::clone(&state));
         self.service_wakes.wake(touched);
+        if touched.dues {
+            self.due_wakes.notify_one();
+        }
+        if touched.deliveries {
+            self.deliveries.notify_one();
+        }
         let assignments = touched.assignments.iter().copied();
         self.watchers.wake(assignments.clone(), |id| registered(&state, id).map(|host| host.generation));
         let everybody = touched.all_networks.then(|| state.leased_hosts().map(|host| host.id()));

@@ -3,7 +3,8 @@
 //! Names of regions, clusters, families and settings hold no `/`; what may hold one stands last in its key.
 
 use crate::records::{
-    ActivationKey, ClientTokenKey, DefinitionKey, FamilyKey, PinKey, SecretKey, ServiceKey, SettingKey,
+    ActivationKey, ClientTokenKey, DefinitionKey, FamilyKey, FiringKey, HookKey, PinKey, RuleKey, ScheduleGroupKey,
+    ScheduleKey, SecretKey, ServiceKey, SettingKey, TargetKey,
 };
 use longshore_model::{ClusterKey, GroupId, InstanceId, TaskId};
 
@@ -73,6 +74,38 @@ pub(crate) fn service_event(key: &ServiceKey, number: u64) -> String {
 
 pub(crate) fn service_deployment(key: &ServiceKey, number: u64) -> String {
     format!("service-deployment/{}/{}/{}/{number:020}", key.cluster.region, key.cluster.name, key.name)
+}
+
+pub(crate) fn schedule_group(key: &ScheduleGroupKey) -> String {
+    format!("schedule-group/{}/{}", key.region, key.name)
+}
+
+pub(crate) fn schedule(key: &ScheduleKey) -> String {
+    format!("schedule/{}/{}/{}", key.region, key.group, key.name)
+}
+
+pub(crate) fn firing(FiringKey { schedule, at }: &FiringKey) -> String {
+    format!("firing/{}/{}/{}/{:020}", schedule.region, schedule.group, schedule.name, at.millis())
+}
+
+pub(crate) fn rule(key: &RuleKey) -> String {
+    format!("rule/{}/{}", key.region, key.name)
+}
+
+pub(crate) fn connection(key: &HookKey) -> String {
+    format!("connection/{}/{}", key.region, key.name)
+}
+
+pub(crate) fn destination(key: &HookKey) -> String {
+    format!("api-destination/{}/{}", key.region, key.name)
+}
+
+pub(crate) fn progress(key: &TargetKey) -> String {
+    format!("delivery/{}/{}/{}", key.rule.region, key.rule.name, key.id)
+}
+
+pub(crate) fn outbox(first: u64) -> String {
+    format!("outbox/{first:020}")
 }
 
 pub(crate) fn client_token(key: &ClientTokenKey) -> String {

@@ -127,6 +127,7 @@ impl OwnerTask {
         while next.is_some() || carried.is_some() {
             let limits = self.store.limits();
             let now = self.inner.clock.now();
+            let followed = self.inner.feed.is_followed();
             let mut state = (*self.inner.state.load_full()).clone();
             let mut batch = Batch::new().expect(keys::WRITER, Expect::Version(self.writer));
             let (mut ops, mut bytes) = (batch.ops(), batch.bytes());
@@ -139,7 +140,7 @@ impl OwnerTask {
                         one
                     }
                     None => match next.take().or_else(|| self.queue.try_recv().ok()) {
-                        Some(waiting) => apply(waiting, &mut state, now),
+                        Some(waiting) => apply(waiting, &mut state, now, followed),
                         None => break,
                     },
                 };
@@ -160,13 +161,19 @@ impl OwnerTask {
         Ok(())
     }
 
-    async fn commit(&mut self, mut state: State, batch: Batch, pending: Vec<Pending>) -> Result<(), OwnerError> {
+    /// Gives followers of events what commands told that are done.
+    fn tell(&self, pending: &mut [Pending]) {
+        self.inner.feed.push(pending.iter_mut().flat_map(|p| std::mem::take(&mut p.effects.told)));
+    }
+
+    async fn commit(&mut self, mut state: State, batch: Batch, mut pending: Vec<Pending>) -> Result<(), OwnerError> {
         let touched: Touched = pending.iter().map(|p| &p.effects.touched).collect();
         if batch.writes().len() == 0 {
             // Replies may rest on nothing but what is published, and on what is never kept.
             if pending.iter().any(|p| !p.effects.changes.is_empty()) {
                 self.inner.publish(state, &touched);
             }
+            self.tell(&mut pending);
             pending.into_iter().for_each(|p| (p.applied.answer)(Ok(())));
             return Ok(());
         }
@@ -174,6 +181,7 @@ impl OwnerTask {
             Ok(revision) => {
                 state.commit(Generation(revision.0), &touched);
                 self.inner.publish(state, &touched);
+                self.tell(&mut pending);
                 pending.into_iter().for_each(|p| (p.applied.answer)(Ok(())));
                 Ok(())
             }
@@ -205,12 +213,15 @@ impl Drop for OwnerTask {
     }
 }
 
-fn apply(waiting: Box<dyn Waiting>, state: &mut State, now: Timestamp) -> Pending {
+fn apply(waiting: Box<dyn Waiting>, state: &mut State, now: Timestamp, followed: bool) -> Pending {
     let before = state.clone();
     let name = waiting.name();
-    let mut effects = Effects::default();
-    let applied = waiting.apply(&mut Tx::new(now, state, &mut effects));
-    if !applied.done {
+    let mut effects = Effects { followed, ..Effects::default() };
+    let mut tx = Tx::new(now, state, &mut effects);
+    let applied = waiting.apply(&mut tx);
+    if applied.done {
+        tx.finish();
+    } else {
         *state = before;
         effects = Effects::default();
     }

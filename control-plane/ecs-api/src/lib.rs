@@ -6,8 +6,10 @@
 //! crate never judges values: it knows names and types, and which members a request must have.
 
 mod error;
+pub mod events;
 pub mod logs;
 mod parse;
+pub mod scheduler;
 pub mod secrets;
 pub mod ssm;
 mod wire;

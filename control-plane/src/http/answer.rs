@@ -2,7 +2,7 @@
 
 use super::route::{Target, Wire};
 use super::sts::QueryError;
-use super::{Backend, Limits, body, exec, form, route, sts};
+use super::{Backend, Limits, body, exec, form, rest, route, sts};
 use crate::auth::{self, AuthError, Verified};
 use bytes::Bytes;
 use futures::FutureExt;
@@ -82,9 +82,14 @@ impl<B: Backend> Front<B> {
         notes.target = Some(target);
         let limit = match target {
             Target::Logs(LogsOperation::PutLogEvents) => self.limits.log_body_bytes,
-            Target::Ecs(_) | Target::Ssm(_) | Target::Logs(_) | Target::Secrets(_) | Target::Ec2(_) | Target::Sts => {
-                self.limits.body_bytes
-            }
+            Target::Ecs(_)
+            | Target::Ssm(_)
+            | Target::Logs(_)
+            | Target::Secrets(_)
+            | Target::Scheduler(_)
+            | Target::Events(_)
+            | Target::Ec2(_)
+            | Target::Sts => self.limits.body_bytes,
         };
         let body = body::read(body, limit, self.limits.body_timeout).await.map_err(Refusal::Api)?;
         let verified = pending.finish(parts, &body).map_err(Refusal::Auth)?;
@@ -102,7 +107,13 @@ impl<B: Backend> Front<B> {
                 let named = Ec2Operation::of(&form::parse(&body)).map_err(Refusal::Ec2)?;
                 *notes.target.insert(Target::Ec2(Some(named)))
             }
-            Target::Ecs(_) | Target::Ssm(_) | Target::Logs(_) | Target::Secrets(_) | Target::Sts => target,
+            Target::Ecs(_)
+            | Target::Ssm(_)
+            | Target::Logs(_)
+            | Target::Secrets(_)
+            | Target::Scheduler(_)
+            | Target::Events(_)
+            | Target::Sts => target,
         };
         let carried_out = async {
             match target {
@@ -112,6 +123,11 @@ impl<B: Backend> Front<B> {
                 Target::Secrets(operation) => {
                     self.backend.secrets(&caller, operation, body).await.map_err(Refusal::Api)
                 }
+                Target::Scheduler(operation) => {
+                    let members = rest::members(operation, parts, &body).map_err(Refusal::Api)?;
+                    self.backend.scheduler(&caller, operation, members.into()).await.map_err(Refusal::Api)
+                }
+                Target::Events(operation) => self.backend.events(&caller, operation, body).await.map_err(Refusal::Api),
                 Target::Sts => {
                     let form = form::parse(&body);
                     sts::call(&form, &verified.principal, request_id).map(Bytes::from).map_err(Refusal::Query)
@@ -195,6 +211,13 @@ fn refuse(refusal: Refusal, wire: Wire, request_id: &str) -> Response<Full<Bytes
                 .insert(HeaderName::from_static("x-amzn-errortype"), HeaderValue::from_static(error.code.as_str()));
             response
         }
+        Wire::Rest => {
+            let error = refusal.json();
+            let (code, name) = rest::error(&error);
+            let mut response = respond(status(code), wire, rest::error_body(&error, name).into(), request_id);
+            response.headers_mut().insert(HeaderName::from_static("x-amzn-errortype"), HeaderValue::from_static(name));
+            response
+        }
         Wire::Query => {
             let error = refusal.query();
             respond(status(error.status), wire, sts::error(&error, request_id).into(), request_id)
@@ -220,6 +243,7 @@ fn refuse(refusal: Refusal, wire: Wire, request_id: &str) -> Response<Full<Bytes
 fn respond(status: StatusCode, wire: Wire, content: Bytes, request_id: &str) -> Response<Full<Bytes>> {
     let content_type = match wire {
         Wire::Json => "application/x-amz-json-1.1",
+        Wire::Rest => "application/json",
         Wire::Query | Wire::Ec2 => "text/xml",
     };
     let mut response = Response::new(Full::new(content));

@@ -3,7 +3,9 @@
 use crate::auth::Keys;
 use bytes::Bytes;
 use longshore_core::{Caller, Core, Ec2Error, Ec2Operation, Principal};
+use longshore_ecs_api::events::EventsOperation;
 use longshore_ecs_api::logs::LogsOperation;
+use longshore_ecs_api::scheduler::SchedulerOperation;
 use longshore_ecs_api::secrets::SecretsOperation;
 use longshore_ecs_api::ssm::SsmOperation;
 use longshore_ecs_api::{ApiError, Operation};
@@ -52,6 +54,22 @@ pub trait Backend: Keys + Send + Sync + 'static {
         body: Bytes,
     ) -> impl Future<Output = Result<Bytes, ApiError>> + Send;
 
+    /// Carries out an operation of EventBridge Scheduler, of all its members as one object.
+    fn scheduler(
+        &self,
+        caller: &Caller,
+        operation: SchedulerOperation,
+        body: Bytes,
+    ) -> impl Future<Output = Result<Bytes, ApiError>> + Send;
+
+    /// Carries out an operation of EventBridge.
+    fn events(
+        &self,
+        caller: &Caller,
+        operation: EventsOperation,
+        body: Bytes,
+    ) -> impl Future<Output = Result<Bytes, ApiError>> + Send;
+
     /// Carries out an operation of EC2: the parameters of a form, to XML.
     fn ec2(
         &self,
@@ -97,6 +115,14 @@ impl Backend for Services {
 
     async fn secrets(&self, caller: &Caller, operation: SecretsOperation, body: Bytes) -> Result<Bytes, ApiError> {
         self.core.secrets(caller, operation, body).await
+    }
+
+    async fn scheduler(&self, caller: &Caller, operation: SchedulerOperation, body: Bytes) -> Result<Bytes, ApiError> {
+        self.core.scheduler(caller, operation, body).await
+    }
+
+    async fn events(&self, caller: &Caller, operation: EventsOperation, body: Bytes) -> Result<Bytes, ApiError> {
+        self.core.events(caller, operation, body).await
     }
 
     async fn ec2(

@@ -11,6 +11,7 @@ mod backend;
 mod body;
 mod exec;
 mod form;
+mod rest;
 mod route;
 mod sts;
 

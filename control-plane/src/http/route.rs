@@ -3,7 +3,9 @@
 use http::request::Parts;
 use http::{Method, header};
 use longshore_core::{Ec2Operation, ec2};
+use longshore_ecs_api::events::{self, EventsOperation};
 use longshore_ecs_api::logs::{self, LogsOperation};
+use longshore_ecs_api::scheduler::{self, SchedulerOperation};
 use longshore_ecs_api::secrets::{self, SecretsOperation};
 use longshore_ecs_api::ssm::{self, SsmOperation};
 use longshore_ecs_api::{ApiError, ErrorCode, Operation, SIGNING_NAME, TARGET_PREFIX};
@@ -17,6 +19,8 @@ pub(super) enum Wire {
     Query,
     /// As `Query`, with errors in a form of EC2's own.
     Ec2,
+    /// REST with JSON, the operation in the method and the path.
+    Rest,
 }
 
 /// Where a request goes.
@@ -26,6 +30,8 @@ pub(super) enum Target {
     Ssm(SsmOperation),
     Logs(LogsOperation),
     Secrets(SecretsOperation),
+    Scheduler(SchedulerOperation),
+    Events(EventsOperation),
     /// The operation is in the body.
     Sts,
     /// The operation is in the body: absent until that was read.
@@ -40,6 +46,8 @@ impl Target {
             Self::Ssm(_) => ssm::SIGNING_NAME,
             Self::Logs(_) => logs::SIGNING_NAME,
             Self::Secrets(_) => secrets::SIGNING_NAME,
+            Self::Scheduler(_) => scheduler::SIGNING_NAME,
+            Self::Events(_) => events::SIGNING_NAME,
             Self::Sts => super::sts::SIGNING_NAME,
             Self::Ec2(_) => ec2::SIGNING_NAME,
         }
@@ -52,6 +60,8 @@ impl Target {
             Self::Ssm(operation) => operation.name(),
             Self::Logs(operation) => operation.name(),
             Self::Secrets(operation) => operation.name(),
+            Self::Scheduler(operation) => operation.name(),
+            Self::Events(operation) => operation.name(),
             Self::Sts => "sts",
             Self::Ec2(Some(operation)) => operation.name(),
             Self::Ec2(None) => "ec2",
@@ -64,7 +74,8 @@ impl Target {
             return false;
         }
         let name = self.operation();
-        ["List", "Describe", "Get", "Filter"].iter().any(|verb| name.starts_with(verb)) || self == Self::Sts
+        ["List", "Describe", "Get", "Filter", "Follow", "Test"].iter().any(|verb| name.starts_with(verb))
+            || self == Self::Sts
     }
 }
 
@@ -75,15 +86,20 @@ pub(super) fn exists(service: &str) -> bool {
         ssm::SIGNING_NAME,
         logs::SIGNING_NAME,
         secrets::SIGNING_NAME,
+        scheduler::SIGNING_NAME,
+        events::SIGNING_NAME,
         super::sts::SIGNING_NAME,
         ec2::SIGNING_NAME,
     ];
     all.contains(&service)
 }
 
-/// The wire of a request: a form without a target is a Query request, everything else is answered in JSON. Of the Query
+/// The wire of a request: some paths are those of REST services; a form without a target is a Query request, everything else is answered in JSON. Of the Query
 /// services the scope of the signature tells which; it is not proven yet, and decides over the form of errors only.
 pub(super) fn wire(parts: &Parts) -> Wire {
+    if super::rest::is_path(parts.uri.path()) {
+        return Wire::Rest;
+    }
     let form = parts
         .headers
         .get(header::CONTENT_TYPE)
@@ -102,13 +118,17 @@ pub(super) fn wire(parts: &Parts) -> Wire {
 /// `UnknownOperationException` when no service here has such an operation, path or method.
 pub(super) fn target(parts: &Parts, wire: Wire) -> Result<Target, ApiError> {
     let unknown = |message: String| ApiError::new(ErrorCode::UnknownOperation, message);
+    if wire == Wire::Rest {
+        let operation = super::rest::operation(parts).map(Target::Scheduler);
+        return operation.ok_or_else(|| unknown("No operation of Scheduler has this method and path.".into()));
+    }
     if parts.method != Method::POST || parts.uri.path() != "/" {
         return Err(unknown("Requests to this endpoint are POST requests to the path /.".into()));
     }
     match wire {
         Wire::Query => return Ok(Target::Sts),
         Wire::Ec2 => return Ok(Target::Ec2(None)),
-        Wire::Json => {}
+        Wire::Json | Wire::Rest => {}
     }
     let header = parts.headers.get("x-amz-target").and_then(|value| value.to_str().ok());
     let Some((prefix, name)) = header.and_then(|value| value.split_once('.')) else {
@@ -130,6 +150,9 @@ pub(super) fn target(parts: &Parts, wire: Wire) -> Result<Target, ApiError> {
         secrets::TARGET_PREFIX => SecretsOperation::from_name(name)
             .map(Target::Secrets)
             .ok_or_else(|| unknown(format!("The operation {shown} of Secrets Manager does not exist here."))),
+        events::TARGET_PREFIX => EventsOperation::from_name(name)
+            .map(Target::Events)
+            .ok_or_else(|| unknown(format!("The operation {shown} of EventBridge does not exist here."))),
         _ => Err(unknown("The header X-Amz-Target names a service that does not exist here.".into())),
     }
 }

@@ -8,7 +8,9 @@ use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, si
 use aws_sigv4::sign::v4;
 use bytes::Bytes;
 use longshore_core::{Caller, Ec2Error, Ec2Operation, Principal};
+use longshore_ecs_api::events::EventsOperation;
 use longshore_ecs_api::logs::LogsOperation;
+use longshore_ecs_api::scheduler::SchedulerOperation;
 use longshore_ecs_api::secrets::SecretsOperation;
 use longshore_ecs_api::ssm::SsmOperation;
 use longshore_ecs_api::{ApiError, Operation};
@@ -70,6 +72,19 @@ impl Backend for Echo {
     }
 
     async fn secrets(&self, caller: &Caller, operation: SecretsOperation, body: Bytes) -> Result<Bytes, ApiError> {
+        Ok(echo(operation.name(), caller, &body))
+    }
+
+    async fn scheduler(&self, caller: &Caller, operation: SchedulerOperation, body: Bytes) -> Result<Bytes, ApiError> {
+        match operation {
+            SchedulerOperation::GetSchedule => {
+                Err(ApiError::new(longshore_ecs_api::ErrorCode::ResourceNotFound, "Schedule a does not exist."))
+            }
+            other => Ok(echo(other.name(), caller, &body)),
+        }
+    }
+
+    async fn events(&self, caller: &Caller, operation: EventsOperation, body: Bytes) -> Result<Bytes, ApiError> {
         Ok(echo(operation.name(), caller, &body))
     }
 
@@ -162,6 +177,8 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
 
 /// A request: where to, as what, and who signs.
 struct Ask<'a> {
+    method: &'a str,
+    path: &'a str,
     target: Option<&'a str>,
     service: &'a str,
     content_type: &'a str,
@@ -174,12 +191,14 @@ struct Ask<'a> {
 impl<'a> Ask<'a> {
     fn ecs(target: &'a str, body: &'a [u8]) -> Self {
         let content_type = "application/x-amz-json-1.1";
-        Self { target: Some(target), service: "ecs", content_type, body, secret: SECRET, signed_body: None }
+        let (method, path) = ("POST", "/");
+        let service = "ecs";
+        Self { method, path, target: Some(target), service, content_type, body, secret: SECRET, signed_body: None }
     }
 
     fn sts(body: &'a [u8]) -> Self {
         let content_type = "application/x-www-form-urlencoded; charset=utf-8";
-        Self { target: None, service: "sts", content_type, body, secret: SECRET, signed_body: None }
+        Self { target: None, service: "sts", content_type, ..Self::ecs("", body) }
     }
 
     fn bytes(&self, at: SocketAddr) -> Vec<u8> {
@@ -197,10 +216,10 @@ impl<'a> Ask<'a> {
             .expect("all set")
             .into();
         let body = SignableBody::Bytes(self.signed_body.unwrap_or(self.body));
-        let uri = format!("http://{host}/");
-        let signable = SignableRequest::new("POST", &uri, headers.iter().copied(), body).expect("signable");
+        let uri = format!("http://{host}{}", self.path);
+        let signable = SignableRequest::new(self.method, &uri, headers.iter().copied(), body).expect("signable");
         let (instructions, _) = sign(signable, &params).expect("signed").into_parts();
-        let mut text = "POST / HTTP/1.1\r\n".to_owned();
+        let mut text = format!("{} {} HTTP/1.1\r\n", self.method, self.path);
         for (name, value) in headers.into_iter().chain(instructions.headers()) {
             text.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -229,6 +248,30 @@ async fn operations_reach_the_backend() {
 
     let ssm = Ask { service: "ssm", ..Ask::ecs("AmazonSSM.CreateActivation", b"{}") }.send(server.at).await;
     assert_eq!(ssm.json()["operation"], "CreateActivation");
+}
+
+#[tokio::test]
+async fn rest_has_the_operation_in_the_method_and_the_path() {
+    let server = start(Limits::default()).await;
+    let ask = |method, path, body| Ask { method, path, target: None, service: "scheduler", ..Ask::ecs("", body) };
+    let made = ask("POST", "/schedules/a", b"{\"State\":\"ENABLED\"}").send(server.at).await;
+    assert_eq!((made.status, made.header("content-type")), (200, Some("application/json")), "{made:?}");
+    assert_eq!(made.json()["body"], "{\"Name\":\"a\",\"State\":\"ENABLED\"}");
+    let arn = "/tags/arn%3Aaws%3Ascheduler%3Alab%3A1%3Aschedule-group%2Fg?TagKeys=a&TagKeys=b%20c";
+    let untagged = ask("DELETE", arn, b"").send(server.at).await;
+    assert_eq!(untagged.json()["operation"], "UntagResource", "{untagged:?}");
+    for (ask, status, code) in [
+        (ask("GET", "/schedules/a", b""), 404, "ResourceNotFoundException"),
+        (ask("PATCH", "/schedules/a", b""), 404, "UnknownOperationException"),
+        (ask("POST", "/schedules/a", b"x"), 400, "SerializationException"),
+        (ask("GET", "/schedules?MaxResults=many", b""), 400, "ValidationException"),
+        (Ask { service: "ecs", ..ask("GET", "/schedules", b"") }, 403, "InvalidSignatureException"),
+        (Ask { secret: "other", ..ask("GET", "/schedules", b"") }, 403, "InvalidSignatureException"),
+    ] {
+        let answer = ask.send(server.at).await;
+        assert_eq!((answer.status, answer.header("x-amzn-errortype")), (status, Some(code)), "{answer:?}");
+        assert!(answer.json()["Message"].is_string(), "{answer:?}");
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use super::{Key, MEMORY, World};
 use longshore_model::{ContainerCondition, HealthStatus, NetworkMode, TaskId, TaskReport, TaskStatus};
 use longshore_plan::room::Asking;
-use longshore_plan::{Phase, Place, RunState, Step, Task};
+use longshore_plan::{ContainerRecord, Phase, Place, RunState, Step, Task};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn in_order(report: &TaskReport) -> bool {
@@ -124,6 +124,10 @@ impl World {
                 }
                 Some(task) => {
                     let record = &task.record;
+                    let renamed = |(i, _): &(usize, _)| self.boxes.get(&(id, *i)).is_some_and(|b| b.renamed);
+                    let renamed: Vec<_> = record.containers.iter().enumerate().filter(renamed).collect();
+                    let over = |(_, c): &(usize, &ContainerRecord)| c.phase.is_stopped();
+                    assert!(renamed.iter().all(over), "another's name: {renamed:#?}");
                     let up = record.containers.iter().filter(|c| c.phase.is_running()).count();
                     if record.ending.is_some() {
                         assert_eq!(up, 0, "{record:#?}");

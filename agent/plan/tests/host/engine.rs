@@ -90,8 +90,11 @@ impl World {
             Step::Inspect(i) if self.boxes.get_mut(&(id, *i)).is_some_and(|b| std::mem::take(&mut b.half_made)) => {
                 Outcome::Inspected(Ok(None))
             }
-            Step::Inspect(i) => Outcome::Inspected(Ok(self.boxes.get(&(id, *i)).map(|b| Inspected {
-                id: b.id.clone(),
+            Step::Inspect(i) => Outcome::Inspected(Ok(self.boxes.get_mut(&(id, *i)).map(|b| Inspected {
+                id: {
+                    b.renamed = false;
+                    b.id.clone()
+                },
                 ours: true,
                 state: b.state,
                 started_at: b.started_at,
@@ -216,6 +219,7 @@ impl World {
             label,
             lost: false,
             half_made: false,
+            renamed: false,
         };
         let creation = Creation { id: made.id.clone(), warnings: Vec::new() };
         self.boxes.insert((id, i), made);
@@ -316,7 +320,7 @@ impl World {
                 .map(|((_, i), b)| {
                     (
                         task.record.containers[*i].name.clone(),
-                        Sighting { id: b.id.clone(), state: b.state, health: b.health },
+                        Sighting { id: b.id.clone(), state: b.state, health: b.health, renamed: b.renamed },
                     )
                 })
                 .collect();

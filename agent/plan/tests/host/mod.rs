@@ -42,6 +42,7 @@ pub(crate) enum Op {
     ClockMovedAway(i64, Cut),
     Exit(usize, usize, i32),
     RemoveBehind(usize, usize),
+    RenameBehind(usize, usize),
     RestartBehind(usize, usize),
     Health(usize, usize, HealthStatus),
     EndSandbox(usize),
@@ -68,6 +69,8 @@ struct Box_ {
     lost: bool,
     /// The engine lists it and does not know it when it is inspected: it is still being made.
     half_made: bool,
+    /// Somebody gave it another name.
+    renamed: bool,
 }
 
 /// What the control plane thinks of a task.
@@ -255,6 +258,12 @@ impl World {
                     self.hint(t, c);
                 }
             }
+            // The event of it was lost.
+            Op::RenameBehind(t, c) => {
+                if let Some(b) = self.boxes.get_mut(&(self.specs[t].id, c)) {
+                    b.renamed = true;
+                }
+            }
             Op::RestartBehind(t, c) => {
                 if let Some(b) = self.boxes.get_mut(&(self.specs[t].id, c))
                     && b.state == RunState::Ended
@@ -432,6 +441,10 @@ impl World {
     }
 
     /// Nothing fails: everything is carried out until nothing is asked for. Hardly any time passes.
+    pub(crate) fn is_renamed(&self, t: usize, c: usize) -> bool {
+        self.boxes.get(&(self.specs[t].id, c)).is_some_and(|b| b.renamed)
+    }
+
     pub(crate) fn settle(&mut self) {
         loop {
             self.list();

@@ -146,7 +146,7 @@ impl Containers for FakeHost {
         let listed = |((task, container), c): (&Key, &FakeContainer)| Listed {
             task: *task,
             container: container.clone(),
-            sighting: Sighting { id: c.id.clone(), state: c.state, health: c.health },
+            sighting: Sighting { id: c.id.clone(), state: c.state, health: c.health, renamed: false },
             supervise: Some(c.label.clone()),
         };
         Ok(state.containers.iter().map(listed).collect())

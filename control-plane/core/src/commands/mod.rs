@@ -6,14 +6,18 @@ mod cluster;
 mod definition;
 mod deployment;
 mod disk;
+mod firing;
 mod group;
 mod instance;
 mod network;
 mod note;
+mod outbox;
 mod pins;
 mod place;
 mod protect;
 mod report;
+mod rule;
+mod schedule;
 mod secret;
 mod service;
 mod session;
@@ -22,6 +26,7 @@ mod stop;
 mod sweep;
 mod tag;
 mod task_set;
+mod webhook;
 
 pub(crate) use activation::{CreateActivation, DeleteActivation};
 pub(crate) use attributes::{AttributeChange, ChangeAttributes};
@@ -29,18 +34,25 @@ pub(crate) use cluster::{ClusterUpdate, CreateCluster, DeleteCluster, UpdateClus
 pub(crate) use definition::{DeleteDefinitions, DeregisterDefinition, RegisterDefinition};
 pub(crate) use deployment::{StopServiceDeployment, StopType, figures, no_deployment, status_of};
 pub(crate) use disk::TakeDiskStatus;
+pub(crate) use firing::{DecideFiring, Decided, DropFiring, FailFiring, FireRule, Fired, StartFiring, Tried};
 pub(crate) use group::{
     ChangeNetworkTags, ChangeRules, CreateGroup, DeleteGroup, NetworkTagged, NewRule, RuleChange, RuleEdit, TagsOff,
 };
 pub(crate) use instance::{DeregisterInstance, Join, SetInstancesStatus};
 pub(crate) use network::TakeNetworkStatus;
 pub(crate) use note::Note;
+pub(crate) use outbox::{Outcome, PublishEvents, Settle, enqueue};
 pub(crate) use place::{
     Interfaces, Launch, Launched, NewTask, PlaceError, PlaceTasks, Plan, Refusal, Target, no_group, plan, repeated,
     unknown_group,
 };
 pub(crate) use protect::{NotProtected, ProtectTasks, protectable};
 pub(crate) use report::{REASON_MAX, Report};
+pub(crate) use rule::{DeleteRule, PutRule, PutTargets, RemoveTargets, SetRuleState, TagRule, new_rule, no_rule};
+pub(crate) use schedule::{
+    CreateSchedule, CreateScheduleGroup, DeleteSchedule, DeleteScheduleGroup, EmptyScheduleGroup, TagScheduleGroup,
+    UpdateSchedule, no_group as no_schedule_group, no_schedule,
+};
 pub(crate) use secret::{
     CreateSecret, DeleteSecret, Found, RestoreSecret, UpdateSecret, invalid_request, marked, not_found,
 };
@@ -54,3 +66,4 @@ pub(crate) use stop::StopTask;
 pub(crate) use sweep::Sweep;
 pub(crate) use tag::{ChangeTags, Tagged};
 pub(crate) use task_set::{CreateTaskSet, EditTaskSet, StepTaskSet, TaskSetEdit, no_task_set, not_external};
+pub(crate) use webhook::{DeleteConnection, DeleteDestination, PutConnection, PutDestination, no_hook};

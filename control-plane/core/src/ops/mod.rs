@@ -9,6 +9,7 @@ pub(crate) mod check;
 mod clusters;
 mod definitions;
 mod deployments;
+mod events;
 pub(crate) mod exec;
 mod instances;
 mod names;
@@ -16,6 +17,7 @@ pub(crate) mod network;
 mod overrides;
 mod protection;
 pub(crate) mod run;
+mod scheduler;
 mod secrets;
 mod services;
 mod settings;
@@ -29,6 +31,10 @@ use crate::handle::Core;
 use crate::page::Listing;
 use crate::state::State;
 use bytes::Bytes;
+use longshore_ecs_api::events::EventsOperation;
+use longshore_ecs_api::requests::RunTaskRequest;
+use longshore_ecs_api::responses::RunTaskResponse;
+use longshore_ecs_api::scheduler::SchedulerOperation;
 use longshore_ecs_api::secrets::SecretsOperation;
 use longshore_ecs_api::ssm::SsmOperation;
 use longshore_ecs_api::{ApiError, Operation, Request, parse, parse_json};
@@ -211,6 +217,20 @@ pub(crate) async fn call(core: &Core, caller: &Caller, op: Operation, body: &[u8
     }
 }
 
+/// Does an operation of EventBridge.
+pub(crate) async fn events(core: &Core, caller: &Caller, op: EventsOperation, body: &[u8]) -> Result<Bytes, ApiError> {
+    events::call(core, caller, op, body).await
+}
+
+/// Runs tasks for the control plane itself, as RunTask does.
+pub(crate) async fn run_task(
+    core: &Core,
+    caller: &Caller,
+    request: RunTaskRequest,
+) -> Result<RunTaskResponse, ApiError> {
+    run::run(Ctx { core, caller, state: core.snapshot() }, request).await
+}
+
 /// Does an operation of Systems Manager.
 pub(crate) async fn ssm(core: &Core, caller: &Caller, op: SsmOperation, body: &[u8]) -> Result<Bytes, ApiError> {
     fn request<R: DeserializeOwned>(body: &[u8]) -> Result<R, ApiError> {
@@ -242,4 +262,29 @@ pub(crate) async fn secrets(
         SecretsOperation::DeleteSecret => answer(&secrets::delete(ctx, parse_json(body)?).await?),
         SecretsOperation::RestoreSecret => answer(&secrets::restore(ctx, parse_json(body)?).await?),
     }
+}
+
+/// Does an operation of EventBridge Scheduler.
+pub(crate) async fn scheduler(
+    core: &Core,
+    caller: &Caller,
+    op: SchedulerOperation,
+    body: &[u8],
+) -> Result<Bytes, ApiError> {
+    let ctx = Ctx { core, caller, state: core.snapshot() };
+    let answered = match op {
+        SchedulerOperation::CreateSchedule => scheduler::create(ctx, body).await,
+        SchedulerOperation::UpdateSchedule => scheduler::update(ctx, body).await,
+        SchedulerOperation::GetSchedule => scheduler::get(&ctx, body),
+        SchedulerOperation::DeleteSchedule => scheduler::delete(ctx, body).await,
+        SchedulerOperation::ListSchedules => scheduler::list(&ctx, body),
+        SchedulerOperation::CreateScheduleGroup => scheduler::create_group(ctx, body).await,
+        SchedulerOperation::GetScheduleGroup => scheduler::get_group(&ctx, body),
+        SchedulerOperation::DeleteScheduleGroup => scheduler::delete_group(ctx, body).await,
+        SchedulerOperation::ListScheduleGroups => scheduler::list_groups(&ctx, body),
+        SchedulerOperation::TagResource => scheduler::tag(ctx, body).await,
+        SchedulerOperation::UntagResource => scheduler::untag(ctx, body).await,
+        SchedulerOperation::ListTagsForResource => scheduler::tags(&ctx, body),
+    };
+    answered.map_err(scheduler::in_its_words)
 }

@@ -1,12 +1,15 @@
 //! RunTask and StartTask.
 
+use crate::caller::Caller;
 use crate::commands::{Launch, Launched, NewTask, PlaceError, PlaceTasks, Refusal, Target, plan, repeated};
 use crate::definition::attributes::TASK_LIMITS;
+use crate::handle::Core;
 use crate::needs::{Needs, needs};
 use crate::ops::instances::arn as instance_arn;
 use crate::ops::{Ctx, check, exec, network, overrides};
 use crate::records::{ClientTokenKey, Definition, DefinitionStatus, PinKey, Tags};
 use crate::show;
+use crate::state::State;
 use aws_lc_rs::digest::{SHA256, digest};
 use longshore_ecs_api::enums::{Compatibility, LaunchType, PropagateTags};
 use longshore_ecs_api::requests::{RunTaskRequest, StartTaskRequest};
@@ -40,6 +43,33 @@ pub(crate) async fn run(ctx: Ctx<'_>, request: RunTaskRequest) -> Result<RunTask
         let (tasks, failures) = shown(&ctx, &cluster, earlier);
         return Ok(RunTaskResponse { tasks, failures });
     }
+    let launched = launch(&ctx, wanted(request, cluster.clone(), token)?).await?;
+    let (tasks, failures) = shown(&ctx, &cluster, launched);
+    Ok(RunTaskResponse { tasks, failures })
+}
+
+/// The tasks that a schedule's request of RunTask asks for, everything decided but where.
+///
+/// # Errors
+/// As RunTask's, of the request alone: what placement says is not among it.
+pub(crate) fn prepared(
+    core: &Core,
+    caller: &Caller,
+    state: Arc<State>,
+    request: RunTaskRequest,
+    started_by: Arc<str>,
+) -> Result<Launch, ApiError> {
+    let ctx = Ctx { core, caller, state };
+    let cluster = ctx.cluster(request.cluster.as_deref())?.record.key.clone();
+    // The names of schedules have more characters than requests may use here.
+    Ok(Launch { started_by: Some(started_by), ..prepare(&ctx, wanted(request, cluster, None)?)? })
+}
+
+fn wanted(
+    request: RunTaskRequest,
+    cluster: ClusterKey,
+    token: Option<(ClientTokenKey, String)>,
+) -> Result<Common, ApiError> {
     let count = request.count.unwrap_or(1);
     if !(1..=MAX_COUNT).contains(&count) {
         return Err(ApiError::invalid(format!("count must be between 1 and {MAX_COUNT}.")));
@@ -55,8 +85,8 @@ pub(crate) async fn run(ctx: Ctx<'_>, request: RunTaskRequest) -> Result<RunTask
     let launch_type = request.launch_type.unwrap_or(LaunchType::Ec2);
     let constraints = request.placement_constraints.unwrap_or_default();
     let strategies = request.placement_strategy.unwrap_or_default();
-    let common = Common {
-        cluster: cluster.clone(),
+    Ok(Common {
+        cluster,
         count: count.unsigned_abs(),
         definition: request.task_definition.unwrap_or_default(),
         launch_type,
@@ -73,10 +103,7 @@ pub(crate) async fn run(ctx: Ctx<'_>, request: RunTaskRequest) -> Result<RunTask
         strategies,
         target: Target::Cluster,
         token,
-    };
-    let launched = launch(&ctx, common).await?;
-    let (tasks, failures) = shown(&ctx, &cluster, launched);
-    Ok(RunTaskResponse { tasks, failures })
+    })
 }
 
 pub(crate) async fn start(ctx: Ctx<'_>, request: StartTaskRequest) -> Result<StartTaskResponse, ApiError> {

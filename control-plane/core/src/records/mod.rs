@@ -13,10 +13,13 @@ mod idempotency;
 mod instance;
 mod network;
 mod pins;
+mod rule;
+mod schedule;
 mod secret;
 mod service;
 mod setting;
 mod task;
+mod webhook;
 
 pub use access::AccessKey;
 pub use activation::{Activation, ActivationKey};
@@ -28,6 +31,11 @@ pub use idempotency::{ClientToken, ClientTokenKey};
 pub use instance::{Connection, Instance, InstanceStatus};
 pub use network::{Direction, HostLeases, Network, SecurityGroup, SecurityGroupRule};
 pub use pins::{ImagePins, PinKey};
+pub use rule::{GivenUp, Outbox, OutboxEvent, Rule, RuleKey, RuleTarget, TargetKey, TargetProgress};
+pub use schedule::{
+    DEFAULT_GROUP, DEFAULT_ZONE, Firing, FiringKey, FiringOutcome, LastFiring, Schedule, ScheduleGroup,
+    ScheduleGroupKey, ScheduleKey, ScheduleSettings,
+};
 pub use secret::{RetiredVersion, Secret, SecretKey, SecretVersion};
 pub use service::{
     DeploymentController, RolloutState, SchedulingStrategy, Service, ServiceDeployment, ServiceEvent, ServiceKey,
@@ -35,6 +43,7 @@ pub use service::{
 };
 pub use setting::{Setting, SettingKey};
 pub use task::{Stop, Task, TaskContainer};
+pub use webhook::{ApiDestination, Connection as HookConnection, ConnectionAuth, ConnectionValue, HookKey};
 
 use longshore_model::{AccountId, Timestamp};
 use serde::de::DeserializeOwned;

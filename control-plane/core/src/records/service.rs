@@ -341,8 +341,8 @@ mod tests {
         ] {
             assert_eq!(share(whole, percent), expected, "{percent} % of {whole}");
         }
-        for whole in 0..=200 {
-            for percent in 0..=100 {
+        for whole in 0..=200_u32 {
+            for percent in 0..=100_u32 {
                 let exact = (whole * percent).div_ceil(100);
                 assert_eq!(share(whole, f64::from(percent)), exact, "{percent} % of {whole}");
             }

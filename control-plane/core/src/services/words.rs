@@ -94,6 +94,30 @@ pub(crate) fn is_progress(message: &str) -> bool {
     .any(|part| message.contains(part))
 }
 
+/// What ECS calls a message that it sends as an event of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Action<'a> {
+    /// `INFO`, `WARN` or `ERROR`.
+    pub(crate) kind: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) reason: Option<&'a str>,
+}
+
+/// The event that ECS sends of a message; `None` where it sends none.
+pub(crate) fn action(message: &str) -> Option<Action<'_>> {
+    let plain = |kind, name| Some(Action { kind, name, reason: None });
+    if message.ends_with(" has reached a steady state.") {
+        plain("INFO", "SERVICE_STEADY_STATE")
+    } else if message.ends_with(" is unable to consistently start tasks successfully.") {
+        plain("WARN", "SERVICE_TASK_START_IMPAIRED")
+    } else if message.contains(" was unable to place a task") {
+        let reason = message.split_once("Reason: ").map(|(_, reason)| reason);
+        Some(Action { kind: "ERROR", name: "SERVICE_TASK_PLACEMENT_FAILURE", reason })
+    } else {
+        None
+    }
+}
+
 /// `rolloutStateReason` of a deployment under way.
 pub(crate) fn in_progress(deployment: &str) -> String {
     format!("ECS deployment {deployment} in progress.")

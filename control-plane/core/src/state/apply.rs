@@ -77,6 +77,12 @@ impl State {
             Change::ForgetServiceEvent(key, number) => self.forget_service_event(key, *number),
             Change::ServiceDeployment(record) => self.put_service_deployment(record),
             Change::ForgetServiceDeployment(key, number) => self.forget_service_deployment(key, *number),
+            Change::ScheduleGroup(group) => self.put_schedule_group(group, touched),
+            Change::ForgetScheduleGroup(key) => self.forget_schedule_group(key, touched),
+            Change::Schedule(schedule) => self.put_schedule(schedule, touched),
+            Change::ForgetSchedule(key) => self.forget_schedule(key, touched),
+            Change::Firing(firing) => self.put_firing(firing, touched),
+            Change::ForgetFiring(key) => self.forget_firing(key, touched),
             Change::Task(task) => self.put_task(task, touched),
             Change::ForgetTask(id) => self.forget_task(*id, touched),
             Change::ClientToken(token) => {
@@ -91,6 +97,16 @@ impl State {
                     self.graves.remove(&(old.expires_at, Grave::ClientToken(key.clone())));
                 }
             }
+            Change::Connection(connection) => self.put_connection(connection),
+            Change::ForgetConnection(key) => self.forget_connection(key),
+            Change::Destination(destination) => self.put_destination(destination),
+            Change::ForgetDestination(key) => self.forget_destination(key),
+            Change::Rule(rule) => self.put_rule(rule, touched),
+            Change::ForgetRule(key) => self.forget_rule(key, touched),
+            Change::Progress(progress) => self.put_progress(progress, touched),
+            Change::ForgetProgress(key) => self.forget_progress(key),
+            Change::Outbox(outbox) => self.put_outbox(outbox, touched),
+            Change::ForgetOutbox(first) => self.forget_outbox(*first),
         }
     }
 

@@ -5,9 +5,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use longshore_core::{
     AgentHello, Caller, Clock, Controller, Core, CoreConfig, FirstStart, JoinKey, JoinToken, OpenError, OwnerError,
-    SealingKey, SessionId,
+    ScheduleEngine, SealingKey, SessionId,
 };
 use longshore_ecs_api::Operation;
+use longshore_ecs_api::scheduler::SchedulerOperation;
 use longshore_ecs_api::secrets::SecretsOperation;
 use longshore_ecs_api::ssm::SsmOperation;
 use longshore_model::{
@@ -26,23 +27,33 @@ use tokio::task::JoinHandle;
 pub(crate) const ACCOUNT: &str = "123456789012";
 
 /// A clock that tests move.
-pub(crate) struct TestClock(AtomicI64);
+pub(crate) struct TestClock {
+    millis: AtomicI64,
+    /// Since when it goes by itself, with tokio's time.
+    since: Option<tokio::time::Instant>,
+}
 
 impl Default for TestClock {
     fn default() -> Self {
-        Self(AtomicI64::new(1_700_000_000_000))
+        Self { millis: AtomicI64::new(1_700_000_000_000), since: None }
     }
 }
 
 impl TestClock {
+    /// One that also goes by itself, with tokio's time.
+    pub(crate) fn running(millis: i64) -> Arc<Self> {
+        Arc::new(Self { millis: AtomicI64::new(millis), since: Some(tokio::time::Instant::now()) })
+    }
+
     pub(crate) fn advance(&self, by: Duration) {
-        self.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+        self.millis.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+        let gone = self.since.map(|since| since.elapsed()).unwrap_or_default();
+        Timestamp::from_millis(self.millis.load(Ordering::SeqCst)).after(gone)
     }
 }
 
@@ -102,6 +113,7 @@ pub(crate) struct World {
     shutdown: Option<oneshot::Sender<()>>,
     owner: JoinHandle<Result<(), OwnerError>>,
     controller: JoinHandle<()>,
+    schedules: JoinHandle<()>,
 }
 
 impl World {
@@ -131,14 +143,28 @@ impl World {
             drop(stop.await);
         }));
         let controller = tokio::spawn(Controller::new(core.clone()).run(std::future::pending()));
-        Ok(Self { core, clock, store, shutdown: Some(shutdown), owner, controller })
+        let schedules = tokio::spawn(ScheduleEngine::new(core.clone()).run(std::future::pending()));
+        Ok(Self { core, clock, store, shutdown: Some(shutdown), owner, controller, schedules })
     }
 
     /// Stops the owner task and gives what it ended with.
     pub(crate) async fn stop(mut self) -> Result<(), OwnerError> {
         self.controller.abort();
+        self.schedules.abort();
         drop(self.shutdown.take());
         self.owner.await.unwrap()
+    }
+
+    /// Ends what fires schedules.
+    pub(crate) fn stop_schedules(&self) {
+        self.schedules.abort();
+    }
+
+    /// Ends it in the middle of whatever it does, as a crash would.
+    pub(crate) fn halt(&self) {
+        self.controller.abort();
+        self.schedules.abort();
+        self.owner.abort();
     }
 
     /// Waits for the owner task to end by itself.
@@ -155,8 +181,7 @@ impl World {
     /// The same with another configuration.
     pub(crate) async fn reopen_with(self, config: CoreConfig) -> Self {
         let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
-        self.controller.abort();
-        self.owner.abort();
+        self.halt();
         Self::with(store, clock, config).await
     }
 
@@ -194,6 +219,14 @@ impl World {
     pub(crate) async fn secrets(&self, op: SecretsOperation, request: Value) -> Result<Value, String> {
         let body = serde_json::to_vec(&request).unwrap().into();
         let answer = self.core.secrets(&caller("lab"), op, body).await;
+        let answer = answer.map_err(|error| format!("{}: {}", error.code.as_str(), error.message))?;
+        Ok(serde_json::from_slice(&answer).unwrap())
+    }
+
+    /// An operation of EventBridge Scheduler in region `lab`; the error as `Code: text`.
+    pub(crate) async fn scheduler(&self, op: SchedulerOperation, request: Value) -> Result<Value, String> {
+        let body = serde_json::to_vec(&request).unwrap().into();
+        let answer = self.core.scheduler(&caller("lab"), op, body).await;
         let answer = answer.map_err(|error| format!("{}: {}", error.code.as_str(), error.message))?;
         Ok(serde_json::from_slice(&answer).unwrap())
     }

@@ -8,11 +8,12 @@ use crate::names;
 use anyhow::bail;
 use std::fmt::Write as _;
 
-/// Error codes that every AWS JSON service gives and the model does not list, and those of CloudWatch Logs and Secrets
-/// Manager that ECS does not have, with their HTTP status.
+/// Error codes that every AWS JSON service gives and the model does not list, and those of CloudWatch Logs, Secrets
+/// Manager and EventBridge that ECS does not have, with their HTTP status.
 const GENERAL_ERRORS: &[(&str, u16)] = &[
     ("IncompleteSignatureException", 400),
     ("InternalFailure", 500),
+    ("InvalidEventPatternException", 400),
     ("InvalidNextTokenException", 400),
     ("InvalidRequestException", 400),
     ("InvalidSignatureException", 400),

@@ -18,6 +18,7 @@ error_codes! {
     GatewayNotFound = "GatewayNotFoundException", 400;
     IncompleteSignature = "IncompleteSignatureException", 400;
     InternalFailure = "InternalFailure", 500;
+    InvalidEventPattern = "InvalidEventPatternException", 400;
     InvalidNextToken = "InvalidNextTokenException", 400;
     InvalidParameter = "InvalidParameterException", 400;
     InvalidRequest = "InvalidRequestException", 400;

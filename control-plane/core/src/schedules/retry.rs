@@ -1,0 +1,112 @@
+//! Whether and when a firing that did not start its tasks is tried again. Pure.
+
+use crate::commands::Refusal;
+use crate::records::{Firing, Schedule, ScheduleSettings};
+use longshore_model::Timestamp;
+use longshore_schedule::place_in_window;
+use std::time::Duration;
+
+/// Before the second try.
+const FIRST: Duration = Duration::from_secs(1);
+/// Between two tries at most: hosts may have come meanwhile.
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// What follows from a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is tried again then.
+    Again(Timestamp),
+    /// It is over.
+    GiveUp,
+}
+
+/// What follows from a try at `now` of `firing`, which had failed as often as it says before.
+pub(crate) fn after_failure(firing: &Firing, settings: &ScheduleSettings, now: Timestamp, for_good: bool) -> Verdict {
+    if for_good || firing.tries >= settings.max_retries() {
+        return Verdict::GiveUp;
+    }
+    let wait = FIRST.saturating_mul(1 << firing.tries.min(16)).min(LONGEST);
+    // Up to a half less, so that the many that failed together do not come again together.
+    let again = place_in_window(firing.id.as_bytes(), now.after(wait / 2), wait / 2).max(now.after(FIRST));
+    if again > firing.due.after(settings.max_age()) { Verdict::GiveUp } else { Verdict::Again(again) }
+}
+
+impl Schedule {
+    /// Whether a firing that is remembered is to be carried out for this schedule.
+    pub(crate) fn carries_out(&self, firing: &Firing) -> bool {
+        self.id == firing.id && self.settings.enabled
+    }
+}
+
+/// Why so many tasks have no place, for people.
+pub(crate) fn unplaced(tasks: usize, refusals: &[Refusal]) -> String {
+    let tasks = if tasks == 1 { "a task found".to_owned() } else { format!("{tasks} tasks found") };
+    let shown = refusals.iter().take(3).map(|Refusal { instance, reason, detail }| {
+        let detail = detail.as_ref().map(|detail| format!(" ({detail})")).unwrap_or_default();
+        format!("container instance {instance}: {reason}{detail}")
+    });
+    let shown: Vec<String> = shown.collect();
+    let more = refusals.len().saturating_sub(shown.len());
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    format!("{tasks} no place: {}{more}", shown.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::{FiringKey, ScheduleKey};
+    use longshore_ecs_api::scheduler::{RetryPolicy, Target};
+    use longshore_model::Region;
+
+    fn settings(retries: Option<i64>, age: Option<i64>) -> ScheduleSettings {
+        let policy = RetryPolicy { maximum_event_age_in_seconds: age, maximum_retry_attempts: retries };
+        ScheduleSettings {
+            expression: "rate(1 day)".to_owned(),
+            zone: "UTC".to_owned(),
+            start: None,
+            end: None,
+            window_minutes: None,
+            enabled: true,
+            description: None,
+            target: Box::new(Target { retry_policy: Some(policy), ..Target::default() }),
+            delete_when_over: false,
+        }
+    }
+
+    /// How often a firing that always fails is tried, and how long that goes on.
+    fn life(settings: &ScheduleSettings) -> (u32, Duration) {
+        let begin = Timestamp::from_millis(1_700_000_000_000);
+        let schedule =
+            ScheduleKey { region: Region::new("lab").expect("a region"), group: "g".into(), name: "n".into() };
+        let mut firing = Firing {
+            key: FiringKey { schedule, at: begin },
+            id: uuid::Uuid::from_u128(7),
+            due: begin,
+            next_try: begin,
+            tries: 0,
+            started: 0,
+            problem: None,
+        };
+        loop {
+            match after_failure(&firing, settings, firing.next_try, false) {
+                Verdict::GiveUp => return (firing.tries + 1, firing.next_try.since(begin)),
+                Verdict::Again(next) => {
+                    let wait = next.since(firing.next_try);
+                    assert!(wait >= FIRST && wait <= LONGEST, "{wait:?}");
+                    (firing.tries, firing.next_try) = (firing.tries + 1, next);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn tries_end_by_number_or_by_age() {
+        assert_eq!(life(&settings(Some(0), None)), (1, Duration::ZERO));
+        assert_eq!(life(&settings(Some(3), None)).0, 4);
+        let (tries, lasted) = life(&settings(None, Some(60)));
+        assert!(lasted <= Duration::from_secs(60) && (4..10).contains(&tries), "{tries} {lasted:?}");
+        let (tries, lasted) = life(&settings(None, None));
+        assert_eq!(tries, 186);
+        assert!(lasted < Duration::from_secs(24 * 3600), "{lasted:?}");
+    }
+}
