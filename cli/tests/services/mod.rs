@@ -113,7 +113,7 @@ fn a_deployment_that_does_not_succeed_is_a_failure_that_says_why() {
             assert!(ran.stderr.to_lowercase().contains(&part.to_lowercase()), "{part}: {}", ran.stderr);
         }
     }
-    let ran = deploying("SUCCESSFUL").run(&["deploy", "web", "web:2", "--wait-secs", "0"]).expect(7);
+    let ran = deploying("IN_PROGRESS").run(&["deploy", "web", "web:2", "--wait-secs", "1"]).expect(7);
     assert!(ran.stderr.contains("the deployment of service web"), "{}", ran.stderr);
     let endpoint = deploying("STOPPED");
     endpoint.run(&["deploy", "web", "web:2", "--no-wait"]).expect(0);
