@@ -41,8 +41,8 @@ unit: setup-test build ## everything but the end-to-end tests
 e2e: setup-test build ## the end-to-end tests alone
 	cargo nextest run -p longshore-tests --test e2e
 
-sim: setup-test ## property tests with many more cases than `make test` takes
-	PROPTEST_CASES=$(or $(CASES),5000) cargo nextest run --workspace --cargo-profile sim -E 'not package(longshore-tests) and not package(longshore-docker)'
+sim: setup-test ## 10,000 seeds of the simulated fleet, and property tests with many cases; SEEDS=..., CASES=...
+	PROPTEST_CASES=$(or $(CASES),5000) LONGSHORE_SEEDS=$(or $(SEEDS),10000) cargo nextest run --workspace --cargo-profile sim -E 'not package(longshore-tests) and not package(longshore-docker)'
 
 soak: setup-test build ## the campaigns at full length: 20 rounds each, 10 of full hosts, 500 points of death; SEED=... repeats one
 	LONGSHORE_SOAK_CHURN=$(or $(CHURN),300) LONGSHORE_SOAK_ROUNDS=$(or $(ROUNDS),20) LONGSHORE_SOAK_FILLS=$(or $(FILLS),10) \
@@ -51,7 +51,7 @@ soak: setup-test build ## the campaigns at full length: 20 rounds each, 10 of fu
 		cargo nextest run -p longshore-tests --test e2e --profile soak -E 'test(/^(campaign|cuts|endurance|engines|failpoints|faults|fulldisk|group_model|ledgers|netcampaign|outage)::/)'
 
 bench: setup-test ## benchmarks against docker run and Docker Swarm, release build; see docs/benchmarks.md
-	cargo build --release --workspace --bins --example groups
+	cargo build --release --workspace --bins --example groups --example placements
 	LONGSHORE_BIN_DIR=$(TARGET)/release $(TARGET)/release/longshore-bench $(BENCH)
 
 demo: setup ## a control plane and three hosts run tasks through the real aws command; KEEP=1, HOSTS=local

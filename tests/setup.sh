@@ -39,6 +39,9 @@ if [ "${1:-}" = test ]; then
     need docker-registry command -v docker-registry
     # Version 2 of the aws command, beside version 1 in the Python environment.
     need awscli test -x /usr/bin/aws
+    # Placements are measured against what it writes.
+    need etcd-server command -v etcd
+    need etcd-client command -v etcdctl
     # A runtime that is another than Docker's own (gVisor).
     need runsc command -v runsc
 fi

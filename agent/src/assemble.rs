@@ -18,6 +18,7 @@
 //! brings it back; containers never stop with the agent.
 
 use crate::config::Config;
+use crate::contact::Contacts;
 use crate::disk::{self, DiskKeeper, DiskSettings, Quotas, Rooms, StorageLimits, Written};
 use crate::doctor::{Doctor, HostChecks};
 use crate::engine::cgroups::LateCgroups;
@@ -100,7 +101,9 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
     let (member, member_out) = watch::channel(None);
     let log_events = Arc::new(Notify::new());
     let gate = Gate::new(log_events.clone());
+    let contacts = Arc::new(Contacts::beside(&config.status_socket));
     let drivers = Drivers {
+        contacts: contacts.clone(),
         containers: Arc::new(Shipped::new(driver.clone(), gate.clone())),
         images: driver.clone(),
         room: rooms.clone(),
@@ -186,6 +189,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
         status: disk_status,
         line: disk_line,
     });
+    let (usage, usage_asked) = metadata::usage_line();
     let membership = Membership {
         config: config.clone(),
         token,
@@ -198,8 +202,10 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
             network: network_link,
             disk: disk_status_out,
             health: health.clone(),
+            usage,
             figures: figures.clone(),
             exec: exec_in,
+            contacts,
         },
         state: session_state,
         identity,
@@ -239,6 +245,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
                 docker: docker.clone(),
                 health: health.clone(),
             },
+            usage: usage_asked,
         },
     );
     let listener = status::bind(&config.status_socket)?;

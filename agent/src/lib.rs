@@ -6,6 +6,7 @@
 pub mod assemble;
 pub mod cgroup;
 pub mod config;
+pub mod contact;
 pub mod crash;
 pub mod disk;
 pub mod doctor;

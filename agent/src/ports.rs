@@ -16,14 +16,39 @@ use longshore_model::{HostPort, Protocol, TaskId};
 use longshore_plan::ports::{ContainerPorts, keys};
 use longshore_plan::{Failure, PortClaims, PortKey, ResolvedPort, Task};
 use socket2::{Domain, Socket, Type};
+use std::any::Any;
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
+
+/// Keeps a port free until it is dropped.
+pub type Hold = Box<dyn Any + Send>;
+
+/// Keeps ports free on a host.
+pub trait HoldPorts: fmt::Debug + Send {
+    /// Keeps a port from everybody but Docker.
+    ///
+    /// # Errors
+    /// When a program on the host has it.
+    fn hold(&self, key: PortKey) -> std::io::Result<Hold>;
+}
+
+/// This host, by sockets of this process.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sockets;
+
+impl HoldPorts for Sockets {
+    fn hold(&self, key: PortKey) -> std::io::Result<Hold> {
+        hold(key).map(|socket| Box::new(socket) as Hold)
+    }
+}
 
 /// The host's ports, as far as tasks use them.
 #[derive(Debug)]
 pub struct Ports {
     claims: PortClaims,
-    holds: HashMap<PortKey, Socket>,
+    holder: Box<dyn HoldPorts>,
+    holds: HashMap<PortKey, Hold>,
     range: PortRange,
     reserved: BTreeSet<PortKey>,
     /// Where the next search begins: ports are used in turn, so that one which was just returned rests a while.
@@ -34,7 +59,13 @@ impl Ports {
     /// Ports for tasks: dynamic ones from `range`, none of `reserved`.
     #[must_use]
     pub fn new(range: PortRange, reserved: BTreeSet<PortKey>) -> Self {
-        Self { claims: PortClaims::default(), holds: HashMap::new(), range, reserved, next: range.first }
+        Self::held_by(Box::new(Sockets), range, reserved)
+    }
+
+    /// The same on a host that `holder` knows.
+    #[must_use]
+    pub fn held_by(holder: Box<dyn HoldPorts>, range: PortRange, reserved: BTreeSet<PortKey>) -> Self {
+        Self { claims: PortClaims::default(), holder, holds: HashMap::new(), range, reserved, next: range.first }
     }
 
     /// Who has which.
@@ -110,7 +141,7 @@ impl Ports {
             }
             let taken = self.claims.holder(key).is_some() || self.reserved.contains(&key);
             // Or in use by a program that is not a task.
-            let Some(socket) = Some(key).filter(|_| !taken).and_then(|key| hold(key).ok()) else {
+            let Some(socket) = Some(key).filter(|_| !taken).and_then(|key| self.holder.hold(key).ok()) else {
                 held.clear();
                 continue;
             };

@@ -15,6 +15,9 @@ use serde::de::DeserializeOwned;
 /// What asks DescribeTasks for what happened to tasks; other servers ignore it.
 const HISTORY: &str = "LONGSHORE_HISTORY";
 
+/// The same for what tasks and hosts use.
+const USAGE: &str = "LONGSHORE_USAGE";
+
 /// Things described at a time (DescribeTasks, DescribeContainerInstances, DescribeClusters).
 pub(crate) const DESCRIBE_LIMIT: usize = 100;
 
@@ -160,6 +163,15 @@ impl Api {
         self.tasks_with(cluster, ids, &[TaskField::Tags, TaskField::Other(HISTORY.to_owned())])
     }
 
+    /// The same with what they use.
+    pub(crate) fn tasks_with_usage(
+        &self,
+        cluster: &str,
+        ids: &[String],
+    ) -> Result<(Vec<Task>, Vec<Failure>), CallError> {
+        self.tasks_with(cluster, ids, &[TaskField::Other(USAGE.to_owned())])
+    }
+
     fn tasks_with(
         &self,
         cluster: &str,
@@ -209,12 +221,31 @@ impl Api {
         cluster: &str,
         ids: &[String],
     ) -> Result<(Vec<ContainerInstance>, Vec<Failure>), CallError> {
+        let include = [ContainerInstanceField::Tags, ContainerInstanceField::ContainerInstanceHealth];
+        self.hosts_with(cluster, ids, &include)
+    }
+
+    /// The same with what they use.
+    pub(crate) fn hosts_with_usage(
+        &self,
+        cluster: &str,
+        ids: &[String],
+    ) -> Result<(Vec<ContainerInstance>, Vec<Failure>), CallError> {
+        self.hosts_with(cluster, ids, &[ContainerInstanceField::Other(USAGE.to_owned())])
+    }
+
+    fn hosts_with(
+        &self,
+        cluster: &str,
+        ids: &[String],
+        include: &[ContainerInstanceField],
+    ) -> Result<(Vec<ContainerInstance>, Vec<Failure>), CallError> {
         let (mut hosts, mut failures) = (Vec::new(), Vec::new());
         for ids in ids.chunks(DESCRIBE_LIMIT) {
             let page = self.call(&DescribeContainerInstancesRequest {
                 cluster: Some(cluster.to_owned()),
                 container_instances: Some(ids.to_vec()),
-                include: Some(vec![ContainerInstanceField::Tags, ContainerInstanceField::ContainerInstanceHealth]),
+                include: Some(include.to_vec()),
             })?;
             hosts.extend(page.container_instances.unwrap_or_default());
             failures.extend(page.failures.unwrap_or_default());

@@ -19,6 +19,8 @@ Examples:
   longshore service create web web:3 -n 4     keep four tasks running
   longshore deploy web web:4                  replace them, and see how it goes
   longshore ps                                what runs, where, on which ports
+  longshore top                               what tasks and hosts use of CPU and memory
+  longshore why web                           why a service has not all of its tasks
   longshore logs -f 3f2a                      what a task prints, as it does
   longshore events --follow                   what happens to tasks, hosts and services, as it does
   longshore exec 3f2a sh                      a shell in a task's container
@@ -102,10 +104,14 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// List tasks: where they run, their ports, how they ended
     Ps(PsArgs),
+    /// Show what tasks and hosts use of CPU and memory
+    Top(TopArgs),
     /// Show everything about a task, host, service, cluster or task definition
     Describe(DescribeArgs),
     /// Stop tasks
     Stop(StopArgs),
+    /// Say why a service has not the tasks that it should have, host by host
+    Why(WhyArgs),
     /// Print what a task's containers printed, wherever it runs
     Logs(LogsArgs),
     /// Print what happens as it does, or how the deliveries of rules fare
@@ -423,6 +429,18 @@ pub(crate) struct StopArgs {
     pub(crate) wait: bool,
 }
 
+/// `longshore why …`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Says what the service's events say of it, and what RunTask would answer for each host that takes none of its tasks.
+
+Example:
+  longshore why web")]
+pub(crate) struct WhyArgs {
+    /// The service's name or ARN
+    pub(crate) service: String,
+}
+
 /// `longshore logs …`
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -450,6 +468,24 @@ pub(crate) struct LogsArgs {
     /// Print the time before each line
     #[arg(long, short = 't')]
     pub(crate) timestamps: bool,
+}
+
+/// `longshore top`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+On a terminal the screen is drawn anew again and again until ctrl-c; elsewhere the figures are printed once. Agents read
+them about every ten seconds (six times in the control plane's scaling_period_secs). CPU is in cores' shares of 1024.
+
+Examples:
+  longshore top
+  longshore top --once --json | jq '.tasks[].attachments'")]
+pub(crate) struct TopArgs {
+    /// Print once, on a terminal too
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Seconds between two looks
+    #[arg(long, value_name = "SECS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) every: u64,
 }
 
 /// `longshore events …`

@@ -4,6 +4,7 @@
 //! and the checks at start. Never: reads a secret; the root key of a first start is read by `first_start`.
 
 use ipnet::{Ipv4Net, Ipv6Net};
+use longshore_core::Losses;
 use longshore_model::{AccountId, LEASE_LENGTHS, NetworkConfig, Overlay};
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -75,10 +76,22 @@ keys! {
     stopped_task_retention_secs: u64, "LONGSHORE_CONTROL_STOPPED_TASK_RETENTION_SECS", default "3600", example "";
     /// Seconds that a service's task without health checks must run until it counts as healthy.
     service_healthy_after_secs: u64, "LONGSHORE_CONTROL_SERVICE_HEALTHY_AFTER_SECS", default "40", example "";
+    /// Seconds over which the CPU and memory of services are averaged for Application Auto Scaling. Agents say six times
+    /// in it what their tasks use.
+    scaling_period_secs: u64, "LONGSHORE_CONTROL_SCALING_PERIOD_SECS", default "60", example "";
     /// Milliseconds between an agent's heartbeats.
     heartbeat_millis: u32, "LONGSHORE_CONTROL_HEARTBEAT_MILLIS", default "1000", example "";
     /// Milliseconds of silence after which an agent counts as disconnected; at least three heartbeats.
     lease_millis: u32, "LONGSHORE_CONTROL_LEASE_MILLIS", default "5000", example "";
+    /// Milliseconds after the end of its lease that a silent host is waited for until services replace its tasks.
+    lost_host_hold_millis: u64, "LONGSHORE_CONTROL_LOST_HOST_HOLD_MILLIS", default "0", example "";
+    /// Nothing is replaced while more hosts than one, and more than this share of a cluster's in percent, went silent
+    /// at once: then the fault is rather in the network or here. 100 replaces always.
+    silent_share_percent: u32, "LONGSHORE_CONTROL_SILENT_SHARE_PERCENT", default "34", example "";
+    /// Milliseconds that tasks of services with the tag `longshore:at-most-one` have for their stop, when their host is
+    /// cut off for longer than the lease and whenever else they are stopped, until they are killed. They are replaced
+    /// 5 seconds later.
+    fence_grace_millis: u64, "LONGSHORE_CONTROL_FENCE_GRACE_MILLIS", default "10000", example "";
     /// Seconds that an agent's certificate is valid. Agents renew theirs after two thirds of it; a host that is
     /// off for longer than the rest has to join again.
     agent_certificate_secs: u64, "LONGSHORE_CONTROL_AGENT_CERTIFICATE_SECS", default "2592000", example "";
@@ -161,10 +174,14 @@ pub struct Config {
     pub stopped_task_retention: Duration,
     /// See the key `service_healthy_after_secs`.
     pub service_healthy_after: Duration,
+    /// See the key `scaling_period_secs`.
+    pub scaling_period: Duration,
     /// See the key `heartbeat_millis`.
     pub heartbeat: Duration,
     /// See the key `lease_millis`.
     pub lease: Duration,
+    /// The keys `lost_host_hold_millis`, `silent_share_percent` and `fence_grace_millis`.
+    pub losses: Losses,
     /// See the key `agent_certificate_secs`.
     pub agent_certificate: Duration,
     /// See the key `server_certificate_secs`.
@@ -268,6 +285,12 @@ impl Config {
                 format!("must be from {} (three heartbeats) to 3600000", 3 * heartbeat),
             ));
         }
+        let hold = keys.lost_host_hold_millis.expect(present);
+        in_range("lost_host_hold_millis", hold, 0, 86_400_000)?;
+        let silent_share_percent = keys.silent_share_percent.expect(present);
+        in_range("silent_share_percent", silent_share_percent.into(), 1, 100)?;
+        let fence_grace = keys.fence_grace_millis.expect(present);
+        in_range("fence_grace_millis", fence_grace, 0, 600_000)?;
         let agent_certificate = keys.agent_certificate_secs.expect(present);
         in_range("agent_certificate_secs", agent_certificate, 3, 315_360_000)?;
         let server_certificate = keys.server_certificate_secs.expect(present);
@@ -276,6 +299,8 @@ impl Config {
         in_range("stopped_task_retention_secs", retention, 1, 31_536_000)?;
         let healthy_after = keys.service_healthy_after_secs.expect(present);
         in_range("service_healthy_after_secs", healthy_after, 0, 3600)?;
+        let scaling_period = keys.scaling_period_secs.expect(present);
+        in_range("scaling_period_secs", scaling_period, 2, 600)?;
         let max_agents = keys.max_agents.expect(present);
         in_range("max_agents", max_agents as u64, 1, 1_000_000)?;
         let log_store_mib = keys.log_store_mib.expect(present);
@@ -304,8 +329,14 @@ impl Config {
             root_key_file: keys.root_key_file,
             stopped_task_retention: Duration::from_secs(retention),
             service_healthy_after: Duration::from_secs(healthy_after),
+            scaling_period: Duration::from_secs(scaling_period),
             heartbeat: Duration::from_millis(heartbeat.into()),
             lease: Duration::from_millis(lease.into()),
+            losses: Losses {
+                hold: Duration::from_millis(hold),
+                silent_share_percent,
+                fence_grace: Duration::from_millis(fence_grace),
+            },
             agent_certificate: Duration::from_secs(agent_certificate),
             server_certificate: Duration::from_secs(server_certificate),
             max_agents,
@@ -466,6 +497,9 @@ mod tests {
             ("api_listen = \"here\"", "api_listen"),
             ("lease_millis = 100", "lease_millis"),
             ("heartbeat_millis = 1", "heartbeat_millis"),
+            ("lost_host_hold_millis = 86400001", "lost_host_hold_millis"),
+            ("silent_share_percent = 0", "silent_share_percent"),
+            ("fence_grace_millis = 600001", "fence_grace_millis"),
             ("account_id = \"12\"", "account_id"),
             ("data_dir = \"relative\"", "data_dir"),
             ("advertise = \"nowhere\"", "advertise"),

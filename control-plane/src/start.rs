@@ -20,7 +20,8 @@ use crate::files::{self, FileError};
 use crate::http;
 use crate::pki::{Authority, PkiError, ServerCertificate};
 use longshore_core::{
-    Controller, Core, CoreConfig, Dispatcher, ExecConfig, FirstStart, OpenError, OwnerError, ScheduleEngine, SealingKey,
+    Autoscaler, Controller, Core, CoreConfig, Dispatcher, ExecConfig, FirstStart, OpenError, OwnerError,
+    ScheduleEngine, SealingKey,
 };
 use longshore_logs::{LogError, Logs};
 use longshore_store::{EmbeddedStore, OpenError as StoreError};
@@ -39,6 +40,16 @@ const SEALING_FILE: &str = "sealing.key";
 /// The name of the directory of log groups.
 const LOGS_DIR: &str = "logs";
 const LOCK_FILE: &str = "lock";
+
+/// How often agents say within a period of scaling what is used.
+const READINGS: u32 = 6;
+
+/// Parts that never end by themselves.
+const CONTROLLER: &str = "controller of services";
+const SCHEDULES: &str = "engine of schedules";
+const DISPATCHER: &str = "dispatcher of events";
+const SCALING: &str = "scaling of services";
+const SWEEP: &str = "sweep of the log store";
 
 /// The environment variables with a root access key for the first start. Never flags: others see those.
 pub const ROOT_KEY_ENV: (&str, &str) =
@@ -146,10 +157,13 @@ pub async fn run(config: Config, shutdown: CancellationToken, ready: impl FnOnce
     let core_config = CoreConfig {
         stopped_task_retention: config.stopped_task_retention,
         lease: config.lease,
+        losses: config.losses,
         healthy_after: config.service_healthy_after,
+        scaling_period: config.scaling_period,
         ca_fingerprint: authority.fingerprint(),
         network: config.network,
         exec: ExecConfig { idle: config.exec_idle, log_arguments: config.exec_log_arguments },
+        ..CoreConfig::default()
     };
     let (core, owner) = Core::open(core_config, Arc::clone(&store) as _, sealing_key, first).await?;
     let api = listen("api_listen", config.api_listen).await?;
@@ -168,6 +182,7 @@ pub async fn run(config: Config, shutdown: CancellationToken, ready: impl FnOnce
     let agents_config = AgentsConfig {
         heartbeat: config.heartbeat,
         lease: config.lease,
+        usage: config.scaling_period / READINGS,
         agent_certificate: config.agent_certificate,
         max_agents: config.max_agents,
         ..AgentsConfig::default()
@@ -179,11 +194,12 @@ pub async fn run(config: Config, shutdown: CancellationToken, ready: impl FnOnce
     let mut owner = tokio::spawn(owner.run(state.clone().cancelled_owned()));
     let fleet = Arc::new(core.clone());
     let services = http::Services { core: core.clone(), logs: logs.clone() };
-    let controller = tokio::spawn(Controller::new(core.clone()).run(fronts.clone().cancelled_owned()));
-    let schedules = tokio::spawn(ScheduleEngine::new(core.clone()).run(fronts.clone().cancelled_owned()));
+    let mut controller = tokio::spawn(Controller::new(core.clone()).run(fronts.clone().cancelled_owned()));
+    let mut autoscaler = tokio::spawn(Autoscaler::new(core.clone()).run(fronts.clone().cancelled_owned()));
+    let mut schedules = tokio::spawn(ScheduleEngine::new(core.clone()).run(fronts.clone().cancelled_owned()));
     let courier = Outside::new(logs.clone(), core.account().clone());
-    let dispatcher = tokio::spawn(Dispatcher::new(core.clone(), courier).run(fronts.clone().cancelled_owned()));
-    let sweep = tokio::spawn(fronts.clone().run_until_cancelled_owned(logs.clone().sweep()));
+    let mut dispatcher = tokio::spawn(Dispatcher::new(core.clone(), courier).run(fronts.clone().cancelled_owned()));
+    let mut sweep = tokio::spawn(fronts.clone().run_until_cancelled_owned(logs.clone().sweep()));
     let mut http = tokio::spawn(http::serve(api, services, http::Limits::default(), fronts.clone().cancelled_owned()));
     let mut agents =
         tokio::spawn(agents::serve(agent_port, fleet, logs, authority, certificate, agents_config, fronts.clone()));
@@ -207,25 +223,26 @@ pub async fn run(config: Config, shutdown: CancellationToken, ready: impl FnOnce
             Ok(Err(error)) => StartError::Agents(error),
             Ok(Ok(())) | Err(_) => StartError::Ended("agent port"),
         }),
+        // Nobody would look after services, schedules and rules any more, and nothing else would tell.
+        _ = &mut controller => Some(StartError::Ended(CONTROLLER)),
+        _ = &mut schedules => Some(StartError::Ended(SCHEDULES)),
+        _ = &mut dispatcher => Some(StartError::Ended(DISPATCHER)),
+        _ = &mut autoscaler => Some(StartError::Ended(SCALING)),
+        _ = &mut sweep => Some(StartError::Ended(SWEEP)),
     };
     tracing::info!("the control plane ends");
     fronts.cancel();
-    for (part, task) in [("HTTP front", finish(&mut http).await), ("agent port", finish(&mut agents).await)] {
-        if !task {
-            tracing::error!(part, "a part ended in a panic");
-        }
-    }
-    if sweep.await.is_err() {
-        tracing::error!(part = "sweep of the log store", "a part ended in a panic");
-    }
-    if controller.await.is_err() {
-        tracing::error!(part = "controller of services", "a part ended in a panic");
-    }
-    if schedules.await.is_err() {
-        tracing::error!(part = "engine of schedules", "a part ended in a panic");
-    }
-    if dispatcher.await.is_err() {
-        tracing::error!(part = "dispatcher of events", "a part ended in a panic");
+    let parts = [
+        ("HTTP front", finish(&mut http).await),
+        ("agent port", finish(&mut agents).await),
+        (SWEEP, finish(&mut sweep).await),
+        (CONTROLLER, finish(&mut controller).await),
+        (SCHEDULES, finish(&mut schedules).await),
+        (DISPATCHER, finish(&mut dispatcher).await),
+        (SCALING, finish(&mut autoscaler).await),
+    ];
+    for (part, _) in parts.iter().filter(|(_, ended_well)| !ended_well) {
+        tracing::error!(part, "a part ended in a panic");
     }
     state.cancel();
     let owner_ended = if owner.is_finished() { None } else { Some((&mut owner).await) };

@@ -13,11 +13,13 @@ pub mod image;
 pub mod lifecycle;
 pub mod multiline;
 pub mod network;
+pub mod planted;
 pub mod probe;
 pub mod report;
 pub mod spec;
 pub mod state;
 pub mod time;
+pub mod usage;
 pub mod volume;
 
 pub use arn::Arn;
@@ -45,11 +47,12 @@ pub use network::{
 pub use probe::{PROBE_LABELS, Probe, Question};
 pub use report::{ContainerReport, NetworkBinding, StopInfo, TaskReport};
 pub use spec::{
-    ContainerSpec, Device, EnvVar, HostPort, IpcMode, Link, LinuxParameters, LogConfig, NetworkMode, PidMode,
+    ContainerSpec, Device, EnvVar, Fence, HostPort, IpcMode, Link, LinuxParameters, LogConfig, NetworkMode, PidMode,
     PortMapping, Protocol, TaskSpec, Tmpfs, Ulimit,
 };
 pub use state::{ContainerCondition, ContainerStatus, DesiredStatus, HealthStatus, StopCode, TaskStatus};
 pub use time::Timestamp;
+pub use usage::{HostUsage, MAX_TASK_USAGES, TaskUsage};
 pub use volume::{
     DockerVolume, EfsVolume, MountPoint, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom, is_file_system_id,
 };

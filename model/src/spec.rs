@@ -8,6 +8,7 @@ use crate::volume::{MountPoint, VolumeSpec, VolumesFrom};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 /// How a task's containers see the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -302,6 +303,29 @@ pub struct ContainerSpec {
     pub lifecycle: Lifecycle,
 }
 
+/// Of a task that must not run twice: when its agent stops it by itself, because it does not hear the control plane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Fence {
+    /// Milliseconds after the last word that the control plane certainly had from the agent.
+    pub after_millis: u32,
+    /// Milliseconds that all its containers together then have until SIGKILL; no stop of it takes longer.
+    pub grace_millis: u32,
+}
+
+impl Fence {
+    /// See [`Fence::after_millis`].
+    #[must_use]
+    pub const fn after(self) -> Duration {
+        Duration::from_millis(self.after_millis as u64)
+    }
+
+    /// See [`Fence::grace_millis`].
+    #[must_use]
+    pub const fn grace(self) -> Duration {
+        Duration::from_millis(self.grace_millis as u64)
+    }
+}
+
 /// A task as an agent runs it. Never changes for one task id, but for the digests of images, which come to be known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskSpec {
@@ -343,6 +367,9 @@ pub struct TaskSpec {
     /// Only its images are wanted on the host: nothing of it is made or run, and it is over once they are there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pull_only: bool,
+    /// When it is to be stopped by an agent that is cut off; absent for tasks that go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<Fence>,
     /// The launch type as requested, for metadata; empty when it is not known.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub launch_type: String,

@@ -6,6 +6,7 @@
 
 mod api;
 mod auth;
+mod autoscaling;
 mod awsvpc;
 mod campaign;
 mod clock;
@@ -23,6 +24,7 @@ mod events;
 mod exec;
 mod failpoints;
 mod faults;
+mod fencing;
 mod fields;
 mod fulldisk;
 mod group_model;

@@ -34,6 +34,7 @@ HOMES = {
     "longshore-store": ["control-plane", "control-plane/core"],
     "longshore-sched": ["control-plane", "control-plane/core"],
     "longshore-rollout": ["control-plane/core"],
+    "longshore-scaling": ["control-plane/core"],
     "longshore-schedule": ["control-plane/core"],
     "longshore-pattern": ["control-plane/core"],
     "longshore-docker": ["agent"],
@@ -47,6 +48,7 @@ PURE = {
     "longshore-plan": ["tokio", "futures", "async-*", "mio", "hyper", "http", "prost", "tonic", "bollard", "rtnetlink"],
     "longshore-sched": ["tokio", "futures", "async-*", "mio", "hyper", "http", "prost", "tonic"],
     "longshore-rollout": ["tokio", "futures", "async-*", "mio", "hyper", "http", "prost", "tonic"],
+    "longshore-scaling": ["tokio", "futures", "async-*", "mio", "hyper", "http", "prost", "tonic", "rand"],
     "longshore-schedule": ["tokio", "futures", "async-*", "mio", "hyper", "http", "prost", "tonic", "rand"],
     "longshore-pattern": ["tokio", "futures", "async-*", "mio", "hyper", "http", "prost", "tonic"],
     "longshore-ecs-api": ["tokio", "futures", "async-*", "mio", "hyper", "prost", "tonic"],
@@ -84,6 +86,7 @@ PURE_SOURCES = [
     "agent/plan/src/*",
     "control-plane/pattern/src/*",
     "control-plane/sched/src/*",
+    "control-plane/scaling/src/*",
     "control-plane/schedule/src/*",
     "model/src/*",
 ]
@@ -148,7 +151,7 @@ def manifests(tree):
 
 def check_homes(tree):
     for directory, manifest in manifests(tree):
-        if directory == "tests":
+        if directory in ("tests", "tests/fleet"):
             continue
         for name in sorted(dependencies(manifest)):
             for pattern, homes in HOMES.items():

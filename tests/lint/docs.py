@@ -16,6 +16,7 @@ EC2 = "control-plane/core/src/ec2/mod.rs"
 LOGS = "control-plane/ecs-api/src/logs.rs"
 SECRETS = "control-plane/ecs-api/src/secrets.rs"
 SCHEDULER = "control-plane/ecs-api/src/scheduler.rs"
+SCALING = "control-plane/ecs-api/src/autoscaling.rs"
 EVENTS = "control-plane/ecs-api/src/events.rs"
 REFUSED = "control-plane/core/src/definition/unsupported.rs"
 COMPATIBILITY = "docs/ecs-compatibility.md"
@@ -92,6 +93,16 @@ def check_scheduler(root):
     yield from difference(f"{COMPATIBILITY}: operation of EventBridge Scheduler", documented, real)
 
 
+def check_scaling(root):
+    code = (root / SCALING).read_text()
+    table = re.search(r"^operations! \{(.*?)^\}", code, re.M | re.S).group(1)
+    real = set(re.findall(r"^    ([A-Z]\w+);", table, re.M))
+    section = re.split(r"^## ", (root / COMPATIBILITY).read_text().split("## Application Auto Scaling")[1], flags=re.M)[0]
+    rows = [line.split("|")[2] for line in section.splitlines() if line.startswith("| ") and "operations" not in line]
+    documented = {name.strip() for row in rows for name in row.split(",")}
+    yield from difference(f"{COMPATIBILITY}: operation of Application Auto Scaling", documented, real)
+
+
 def check_refused(root):
     code = (root / REFUSED).read_text()
     real = set(re.findall(r'^    \("([^"]+)", \|', code, re.M))
@@ -123,6 +134,7 @@ CHECKS = [
     check_secrets,
     check_events,
     check_scheduler,
+    check_scaling,
     check_refused,
     check_keys,
     check_links,
@@ -154,7 +166,7 @@ def self_test(root):
     went_wrong = []
     with tempfile.TemporaryDirectory() as directory:
         copy = pathlib.Path(directory)
-        for file in {OPERATIONS, EC2, LOGS, SECRETS, EVENTS, SCHEDULER, REFUSED, *EXAMPLES.values()} | {
+        for file in {OPERATIONS, EC2, LOGS, SECRETS, EVENTS, SCHEDULER, SCALING, REFUSED, *EXAMPLES.values()} | {
             str(p.relative_to(root)) for p in [*root.glob("*.md"), *root.glob("docs/**/*.md")]
         } | {"LICENSE"}:
             if (root / file).exists():

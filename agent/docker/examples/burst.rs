@@ -147,6 +147,7 @@ fn task(image: &str, mode: NetworkMode) -> TaskSpec {
         volumes: Vec::new(),
         pull_only: false,
         ephemeral_storage_mib: None,
+        fence: None,
         launch_type: String::new(),
         tags: BTreeMap::new(),
     }

@@ -32,6 +32,7 @@
 mod clock;
 mod company;
 pub mod disk;
+mod fence;
 mod images;
 pub mod interface;
 pub mod names;
@@ -51,6 +52,7 @@ mod settle;
 pub mod step;
 pub mod task;
 
+pub use fence::Contact;
 pub use interface::Interface;
 pub use observe::{Inspected, RunState, Sighting};
 pub use outcome::{Creation, Failure, Made, Outcome, Stage};

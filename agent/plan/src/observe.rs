@@ -8,6 +8,7 @@ use crate::reasons;
 use crate::record::Phase;
 use crate::step::{Lane, Step};
 use crate::task::Task;
+use longshore_model::planted::{Bug, is_planted};
 use longshore_model::{ContainerName, HealthStatus, NetworkMode, Timestamp};
 use std::collections::BTreeMap;
 
@@ -241,6 +242,7 @@ impl Task {
                 self.live.containers[i].look = true;
                 self.again(&Step::Inspect(i), Patience::Stop, "it is being made", now);
             }
+            Phase::Starting { .. } | Phase::Running { .. } if is_planted(Bug::GoneIsStartedAgain) => self.remake(i),
             Phase::Starting { .. } | Phase::Running { .. } | Phase::Restarting { .. } => {
                 let reason = Some(reasons::VANISHED.to_owned());
                 self.end(i, Ended { ran: true, reason, remains: false, ..Ended::at(now) });

@@ -3,8 +3,8 @@
 use crate::interface::Interface;
 use crate::ports::ResolvedPort;
 use longshore_model::{
-    ContainerName, ContainerSpec, Dependency, HostPort, IpcMode, NetworkMode, PidMode, PortMapping, RestartPolicy,
-    TaskId, TaskSpec, VolumeSpec,
+    ContainerName, ContainerSpec, Dependency, Fence, HostPort, IpcMode, NetworkMode, PidMode, PortMapping,
+    RestartPolicy, TaskId, TaskSpec, VolumeSpec,
 };
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +49,9 @@ pub struct Outline {
     /// Ids of the GPUs that it was given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gpus: Vec<String>,
+    /// When it is stopped because the control plane is not heard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<Fence>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
@@ -156,6 +159,7 @@ impl Outline {
             pull_only: spec.pull_only,
             memory_mib: if spec.pull_only { 0 } else { memory(spec) },
             gpus: spec.containers.iter().flat_map(|c| c.gpu_ids.iter().cloned()).collect(),
+            fence: spec.fence,
         }
     }
 }

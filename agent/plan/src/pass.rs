@@ -1,5 +1,6 @@
 //! The decision: which steps bring a task nearer to what it should be, and what it waits for.
 
+use crate::fence::Contact;
 use crate::outcome::Stage;
 use crate::policy::{LONGEST_WAIT, Policy};
 use crate::ports::PortClaims;
@@ -38,6 +39,8 @@ pub struct View<'a> {
     pub policy: &'a Policy,
     /// Whether the host's disk is short of space: what is kept only to be looked at goes at once.
     pub disk_short: bool,
+    /// When the control plane was last heard to have heard this agent.
+    pub contact: Contact,
 }
 
 /// Something that a task waits for.
@@ -86,6 +89,7 @@ impl Task {
     pub fn pass(&mut self, view: &View<'_>) -> Pass {
         let mut pass = Pass::default();
         self.mend_times(view.now);
+        self.fence(view, &mut pass);
         self.settle(view.now);
         if view.engine == EngineView::Answering {
             self.refuse_privileged(view);
@@ -339,14 +343,17 @@ impl Task {
     }
 
     fn grace(&self, i: usize, view: &View<'_>) -> Duration {
-        self.outline.containers[i]
-            .stop_timeout_secs
-            .map_or(view.policy.stop_timeout, |secs| Duration::from_secs(secs.into()))
+        let own = self.outline.containers[i].stop_timeout_secs.map(|secs| Duration::from_secs(secs.into()));
+        self.within_fence(own.unwrap_or(view.policy.stop_timeout), view)
     }
 
     pub(crate) fn halt(&self, i: usize, view: &View<'_>) -> Halt {
         let failures = self.live.retries.get(&(Lane::Container(i), Verb::Stop)).map_or(0, |r| r.failures);
-        if failures < view.policy.polite_stops { Halt::Polite(self.grace(i, view)) } else { Halt::Kill }
+        match self.grace(i, view) {
+            Duration::ZERO if self.outline.fence.is_some() => Halt::Kill,
+            grace if failures < view.policy.polite_stops => Halt::Polite(grace),
+            _ => Halt::Kill,
+        }
     }
 
     /// Asks for `step`, unless its lane is taken or it failed a moment ago.

@@ -40,6 +40,15 @@ pub const UNHEALTHY: &str = "stopped by the agent: its health check said that it
 pub const STARTED_AFTER_ALL: &str =
     "the container engine could not start the container, and started it after all, maybe without its network";
 
+/// The agent was cut off from the control plane.
+#[must_use]
+pub fn fenced(after: std::time::Duration) -> String {
+    format!(
+        "The host was cut off from the control plane for {} s, and the task must not run twice (longshore:at-most-one)",
+        after.as_secs_f64()
+    )
+}
+
 /// A task that is in the assignment and cannot be understood.
 #[must_use]
 pub fn refused(why: &str) -> String {

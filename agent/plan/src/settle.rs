@@ -3,12 +3,17 @@
 use crate::observe::Ended;
 use crate::reasons;
 use crate::record::{ContainerRecord, Ending, Phase, Wish};
+use crate::room::Place;
 use crate::task::Task;
 use longshore_model::{StopCode, TaskStatus, Timestamp};
 
 impl Task {
     /// Brings the record in line with itself. Running it twice changes nothing.
     pub(crate) fn settle(&mut self, now: Timestamp) {
+        // Found running without having been placed by this agent: it has what it needs, whatever it asked for.
+        if self.record.place == Place::Wanted && self.record.containers.iter().any(|c| c.phase.is_running()) {
+            self.record.place = Place::Given;
+        }
         self.end_forsaken(now);
         if self.record.ending.is_none() {
             self.record.ending = self.why_it_ends(now);

@@ -38,7 +38,8 @@ pub enum Step {
     Inspect(usize),
     /// Stop it.
     Stop(usize, Halt),
-    /// Remove it. Absent is as good. One that never ran is removed only once that is durable.
+    /// Remove it. Absent is as good. Only once the record is durable: how it ended, or that it never ran, is told by
+    /// nothing else then.
     Remove {
         /// Which container.
         container: usize,
@@ -67,8 +68,7 @@ impl Step {
     #[must_use]
     pub const fn needs_saved(&self) -> bool {
         match self {
-            Self::Start(_) => true,
-            Self::Remove { again, .. } => *again,
+            Self::Start(_) | Self::Remove { .. } => true,
             Self::Ensure(_)
             | Self::Release(_)
             | Self::Pull(_)

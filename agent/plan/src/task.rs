@@ -151,6 +151,7 @@ impl Task {
             pull_only: false,
             memory_mib: 0,
             gpus: Vec::new(),
+            fence: None,
         };
         let mut record = TaskRecord::new(&outline, Wish::Run, now);
         record.ending =

@@ -29,6 +29,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         2 => (task.clone(), container.clone(), 0..3i32).prop_map(|(t, c, code)| Op::Exit(t, c, code)),
         1 => (task.clone(), container.clone()).prop_map(|(t, c)| Op::RemoveBehind(t, c)),
         1 => (task.clone(), container.clone()).prop_map(|(t, c)| Op::RenameBehind(t, c)),
+        1 => any::<bool>().prop_map(Op::DiskShort),
         1 => (task.clone(), container.clone()).prop_map(|(t, c)| Op::RestartBehind(t, c)),
         2 => (task.clone(), container, select(HealthStatus::ALL)).prop_map(|(t, c, health)| Op::Health(t, c, health)),
         1 => task.clone().prop_map(Op::EndSandbox),
@@ -40,6 +41,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         2 => Just(Op::EngineUp),
         2 => any::<u8>().prop_map(|keep| Op::Crash(Cut { keep, lose_ledger: false })),
         1 => any::<u8>().prop_map(|keep| Op::Crash(Cut { keep, lose_ledger: true })),
+        1 => Just(Op::CutOff),
+        2 => Just(Op::Hear),
     ];
     proptest::collection::vec(op, 0..120)
 }
@@ -61,6 +64,68 @@ proptest! {
         }
         world.converge();
         world.check_converged();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+
+    /// A host that is cut off runs none of the tasks that must not run twice once their time is over, whatever happens
+    /// there before and after, and starts none until it hears the control plane again.
+    #[test]
+    fn what_must_not_run_twice_does_not_outlive_the_contact(
+        shapes in host::shapes(),
+        before in ops(),
+        after in ops(),
+        boots: bool,
+    ) {
+        let mut world = World::new(shapes);
+        for op in before {
+            world.apply(op);
+        }
+        world.apply(Op::CutOff);
+        world.apply(Op::Advance(i64::from(host::FENCE.after_millis)));
+        if boots {
+            world.forget_contact();
+        }
+        world.go_on();
+        prop_assert_eq!(world.fenced_running(), 0);
+        for op in after {
+            match op {
+                Op::Hear | Op::RestartBehind(..) => {}
+                op => world.apply(op),
+            }
+            prop_assert_eq!(world.fenced_running(), 0);
+        }
+        world.converge();
+        world.check_converged();
+    }
+}
+
+#[test]
+fn a_task_with_a_fence_ends_within_its_grace_and_says_why() {
+    let mut shapes = host::plain_shapes();
+    shapes[2] = Shape { fenced: true, ..shapes[2].clone() };
+    let mut world = World::new(shapes);
+    for t in 0..3 {
+        world.apply(Op::Assign(t));
+    }
+    world.settle();
+    world.apply(Op::CutOff);
+    // A clock that is set ends nothing and keeps nothing alive.
+    world.apply(Op::ClockMoved(3_600_000));
+    world.apply(Op::Advance(9_000));
+    world.settle();
+    assert_eq!(world.log(2), "+0", "it is within its time");
+    world.apply(Op::ClockMoved(-7_200_000));
+    world.apply(Op::Crash(Cut { keep: 255, lose_ledger: false }));
+    world.apply(Op::Advance(1_000));
+    world.settle();
+    assert_eq!((world.log(2).as_str(), world.reported(2)), ("+0 -0", Some(TaskStatus::Stopped)));
+    assert_eq!(world.halts(2), [Some(4_000)], "SIGKILL comes when the fence says so");
+    assert!(world.ending(2).starts_with("The host was cut off from the control plane for 10 s"), "{}", world.ending(2));
+    for t in 0..2 {
+        assert_eq!(world.reported(t), Some(TaskStatus::Running), "task {t} may run twice");
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the engine needs from the host, named for the need. The real ones are in `docker`, `cgroups` and `clock`
 //! below this module; tests pass in-memory ones. None of them decides or retries anything.
 
+use crate::contact::Contacts;
 use crate::ledger::{Changes, SaveError};
 use async_trait::async_trait;
 use longshore_docker::Credentials;
@@ -220,6 +221,8 @@ pub trait Clock: Send + Sync {
 /// Everything that the engine drives.
 #[derive(Clone)]
 pub struct Drivers {
+    /// When the control plane was last heard.
+    pub contacts: Arc<Contacts>,
     /// Containers.
     pub containers: Arc<dyn Containers>,
     /// Images.

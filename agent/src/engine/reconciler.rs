@@ -319,6 +319,7 @@ impl Reconciler {
     /// Passes over every task that something happened to, until nothing more follows; then saves.
     fn settle(&mut self) {
         self.look_at_clock();
+        self.watch_contacts();
         while !self.dirty.is_empty() {
             let mut due: Vec<TaskId> = std::mem::take(&mut self.dirty).into_iter().collect();
             // Who waits longest is asked first: it gets what just became free.
@@ -341,7 +342,8 @@ impl Reconciler {
             Answers::No { why, .. } => EngineView::Silent { why },
         };
         let (claims, room, policy) = (self.ports.claims(), &self.room, &self.config.policy);
-        let view = View { now, engine, claims, room, policy, disk_short: self.disk_short };
+        let contact = self.drivers.contacts.look();
+        let view = View { now, engine, claims, room, policy, disk_short: self.disk_short, contact };
         let Pass { steps, give_up, waiting, wake_at, forget } = entry.task.pass(&view);
         entry.waiting = waiting;
         entry.wake_at = wake_at;
@@ -371,6 +373,11 @@ impl Reconciler {
         if forget {
             self.forget(id);
         }
+    }
+
+    /// Whether any task has a fence decides whether contacts are kept over a restart.
+    fn watch_contacts(&self) {
+        self.drivers.contacts.want(self.tasks.values().any(|entry| entry.task.outline.fence.is_some()));
     }
 
     fn forget(&mut self, id: TaskId) {

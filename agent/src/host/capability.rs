@@ -25,6 +25,8 @@ const HEALTH_PROBES: &str = "longshore.health-probes";
 
 /// Ours: tasks of which only the images are wanted.
 const PULL_ONLY: &str = "longshore.pull-only";
+/// Tasks that must not run twice are stopped while the control plane is not heard.
+const FENCE: &str = "longshore.fence";
 /// Ours: limits on swap (`maxSwap`).
 const SWAP_LIMIT: &str = "longshore.swap-limit";
 /// Ours: a container's own `swappiness`.
@@ -76,7 +78,7 @@ pub(super) fn offered(settings: &HostSettings, probed: &Probed) -> BTreeSet<Stri
     all.insert(ENVIRONMENT_URLS.to_owned());
     all.extend(settings.file_systems.iter().map(|id| format!("{FILE_SYSTEM}.{id}")));
     all.extend(OURS.map(|name| format!("{NEW}{name}")));
-    all.extend([HEALTH_PROBES, PULL_ONLY].map(str::to_owned));
+    all.extend([HEALTH_PROBES, PULL_ONLY, FENCE].map(str::to_owned));
     // Where the kernel has none, the engine makes a container without them and only warns.
     if engine.memory_limit && engine.swap_limit {
         all.insert(SWAP_LIMIT.to_owned());

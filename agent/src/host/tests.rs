@@ -119,6 +119,7 @@ fn capabilities_are_those_that_were_found() {
         "ecs.capability.private-registry-authentication.secretsmanager",
         "longshore.health-probes",
         "longshore.pull-only",
+        "longshore.fence",
     ] {
         assert!(offers(&none, &bare, name), "{name}");
     }

@@ -8,13 +8,13 @@ use super::protection::{self, Protect};
 use super::render::{self, Context};
 use super::route::{Route, Version, What, route};
 use super::server::Head;
-use super::stats::{self, Keeper, Reader, Sample, Which};
+use super::stats::{self, Brief, Keeper, Reader, Sample, Which};
 use super::{Keyring, Parts};
 use crate::engine::docker::chain;
 use crate::engine::{TaskView, TaskViews};
 use crate::network::Inside;
 use http::{Method, StatusCode};
-use longshore_model::NetworkMode;
+use longshore_model::{NetworkMode, TaskId};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -287,6 +287,33 @@ impl Front {
                 self.figures.last(&Which { id: id.to_owned(), pid }).await
             }
         }
+    }
+
+    /// The containers that run, with their tasks and processes.
+    pub(super) async fn processes(&self) -> Vec<(TaskId, Which)> {
+        let mut all = Vec::new();
+        for view in self.tasks() {
+            for container in &view.record.containers {
+                let Some(id) = container.phase.id().filter(|_| container.phase.is_running()) else { continue };
+                let pid = match self.details.process_of(id) {
+                    Some(pid) => Some(pid),
+                    None => self.details.of(id, true).await.and_then(|seen| seen.pid),
+                };
+                all.extend(pid.map(|pid| (view.record.id, Which { id: id.to_owned(), pid })));
+            }
+        }
+        all
+    }
+
+    /// The least of what containers use, as [`Keeper::briefs`] has it. The engine is asked again for the process of
+    /// those of which nothing could be read: they may have been restarted.
+    pub(super) async fn briefs(&self, which: Vec<Which>) -> (Vec<Option<Brief>>, u64, u64) {
+        let read = self.figures.briefs(which.clone()).await;
+        for (which, _) in which.iter().zip(&read.0).filter(|(_, brief)| brief.is_none()) {
+            self.details.again(&which.id).await;
+        }
+        self.forget();
+        read
     }
 
     /// Forgets containers that are gone, once there are many of them.

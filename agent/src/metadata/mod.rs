@@ -29,11 +29,13 @@ mod stats;
 mod status;
 #[cfg(test)]
 pub(crate) mod tests;
+mod usage;
 
 pub use details::{Look, Mount, Seen};
 pub use keyring::{Keyring, KeyringError};
 pub use protection::{Protect, Said, Wanted};
 pub use status::{DoorLine, MetadataLine};
+pub use usage::{UsageAsked, UsageLine, usage_line};
 
 use crate::config::Rate;
 use crate::engine::TaskViews;
@@ -66,6 +68,8 @@ pub struct Local {
     pub identity: watch::Receiver<Option<Arc<Identity>>>,
     /// What of the agent is told in metrics.
     pub metered: Metered,
+    /// Who asks what is used.
+    pub usage: UsageAsked,
 }
 
 /// The parts of the agent that metrics tell of.
@@ -122,7 +126,8 @@ impl Metadata {
     /// Answers until `shutdown`. A socket that cannot be had is tried for again, and keeps nothing else from going on.
     pub async fn run(self, shutdown: CancellationToken) {
         let Self { front, local, inside, status } = self;
-        let Local { introspection, metrics, identity, metered } = local;
+        let Local { introspection, metrics, identity, metered, usage } = local;
+        let usage = usage::read(front.clone(), usage);
         let host = doors::host(front.clone(), &status);
         let fabric = doors::fabric(front.clone(), inside, &status);
         let asked = Arc::new(Introspection { front: front.clone(), identity });
@@ -135,7 +140,7 @@ impl Metadata {
             let figures = figures.clone();
             async move { figures.answer(&head).await }
         });
-        let all = async { tokio::join!(host, fabric, introspection, metrics) };
+        let all = async { tokio::join!(host, fabric, introspection, metrics, usage) };
         let _ = shutdown.run_until_cancelled(all).await;
     }
 }

@@ -14,16 +14,22 @@ mod inbound;
 pub(crate) mod logs;
 mod network;
 mod outbound;
+mod peer;
 pub(crate) mod protection;
 pub(crate) mod registry;
 mod stream;
 
+pub use peer::{Connection, ControlMessages, OpenError, Peer};
+
+use crate::contact::Contacts;
 use crate::identity::IdentityHandle;
+use crate::metadata::UsageLine;
 use crate::network::SessionLink;
 use backoff::Backoff;
 use longshore_model::{
     Assignment, DesiredStatus, DiskStatus, ExecOrder, Generation, HostFacts, InstanceHealth, TaskId, TaskReport,
 };
+use peer::Dialled;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -119,10 +125,14 @@ pub struct SessionInputs {
     pub disk: watch::Receiver<Option<DiskStatus>>,
     /// How the host is; without checks before the first look.
     pub health: watch::Receiver<InstanceHealth>,
+    /// What the host and its tasks use, as often as the control plane asks for it.
+    pub usage: UsageLine,
     /// Counts what is done.
     pub figures: Arc<SessionFigures>,
     /// Takes commands to execute in containers.
     pub exec: mpsc::Sender<ExecOrder>,
+    /// Takes when what was acknowledged was sent.
+    pub contacts: Arc<Contacts>,
 }
 
 /// How a session behaves in time.
@@ -188,7 +198,7 @@ pub enum SessionState {
 /// The session: one long-lived task that keeps a stream to the control plane open.
 pub struct Session {
     config: SessionConfig,
-    identity: IdentityHandle,
+    peer: Arc<dyn Peer>,
     inputs: SessionInputs,
     state: watch::Sender<SessionState>,
 }
@@ -202,7 +212,19 @@ impl Session {
         inputs: SessionInputs,
         state: watch::Sender<SessionState>,
     ) -> Self {
-        Self { config, identity, inputs, state }
+        let peer = Arc::new(Dialled::new(identity, config.control.clone()));
+        Self { config, peer, inputs, state }
+    }
+
+    /// The same over whatever `peer` is; of the configuration only the times count then.
+    #[must_use]
+    pub fn over(
+        config: SessionConfig,
+        peer: Arc<dyn Peer>,
+        inputs: SessionInputs,
+        state: watch::Sender<SessionState>,
+    ) -> Self {
+        Self { config, peer, inputs, state }
     }
 
     /// Runs until `shutdown`; connects again for ever, with a logged reason and a wait each time.
@@ -220,16 +242,16 @@ impl Session {
             };
             let facts = facts.expect("waited for");
             self.state.send_replace(SessionState::Connecting);
-            let identity = self.identity.current();
+            let peer = Arc::clone(&self.peer);
             let figures = self.inputs.figures.clone();
-            let opened = Stream::open(&self.config, &identity, &mut self.inputs, facts, &boot_id, &self.state).await;
+            let opened = Stream::open(&self.config, &*peer, &mut self.inputs, facts, &boot_id, &self.state).await;
             if opened.is_ok() {
                 figures.streams.fetch_add(1, Ordering::Relaxed);
             }
             let Ended { why, then } = match opened {
                 Ok(stream) => {
                     let welcomed = Instant::now();
-                    let ended = Box::pin(stream.serve(&identity)).await;
+                    let ended = Box::pin(stream.serve(&*peer)).await;
                     if welcomed.elapsed() > STEADY {
                         backoff.reset();
                     }
@@ -245,7 +267,7 @@ impl Session {
                 Then::Yield => self.config.backoff_max,
                 Then::Refused => self.config.refused_retry,
             };
-            let instance = identity.instance;
+            let instance = peer.instance();
             let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
             if then == Then::Refused {
                 let why = format!("{why}. Tasks keep running; join again with a new token to bring the host back");

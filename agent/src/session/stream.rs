@@ -3,19 +3,21 @@
 use super::inbound::{Answer, Inbound};
 use super::network::{NetworkSide, Said};
 use super::outbound::Outbound;
-use super::{SessionConfig, SessionInputs, SessionState, chain};
+use super::peer::{ControlMessages, OpenError, Peer};
+use super::{SessionConfig, SessionInputs, SessionState};
+use crate::contact::Uptime;
 use crate::crash::{self, Place};
-use crate::identity::standing::{describe, refusal, refused_dial};
-use crate::identity::{DialError, Identity, dial};
-use longshore_model::{ExecOrder, HostFacts, InstanceHealth, TaskReport};
+use crate::identity::standing::describe;
+use futures::StreamExt;
+use longshore_model::{ExecOrder, HostFacts, HostUsage, InstanceHealth, TaskReport};
 use longshore_proto::{MAX_VERSION, MIN_VERSION, v1};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status};
 
 /// Messages that wait to be sent: one batch of reports, one acknowledgement, one resync and a few heartbeats are
 /// under way at most. More means that the connection does not move.
@@ -48,15 +50,16 @@ impl Ended {
         Self { why: why.into(), then: Then::Retry }
     }
 
-    fn dial(error: &DialError, identity: &Identity) -> Self {
-        match refused_dial(error, identity) {
-            Some(why) => Self { why, then: Then::Refused },
-            None => Self::retry(chain(error)),
+    fn unopened(error: OpenError, peer: &dyn Peer) -> Self {
+        match error {
+            OpenError::Refused(why) => Self { why, then: Then::Refused },
+            OpenError::Unreached(why) => Self::retry(why),
+            OpenError::Answered(status) => Self::status(&status, peer),
         }
     }
 
-    fn status(status: &Status, identity: &Identity) -> Self {
-        if let Some(why) = refusal(status, identity) {
+    fn status(status: &Status, peer: &dyn Peer) -> Self {
+        if let Some(why) = peer.refusal(status) {
             return Self { why, then: Then::Refused };
         }
         let then = if status.code() == Code::Aborted { Then::Yield } else { Then::Retry };
@@ -67,7 +70,7 @@ impl Ended {
 /// A stream that was welcomed.
 pub(super) struct Stream<'a> {
     inputs: &'a mut SessionInputs,
-    messages: Streaming<v1::ControlMessage>,
+    messages: ControlMessages,
     sender: mpsc::Sender<v1::AgentMessage>,
     inbound: Inbound,
     outbound: Outbound,
@@ -75,6 +78,8 @@ pub(super) struct Stream<'a> {
     heartbeat: Duration,
     lease: Duration,
     beats: u64,
+    /// When heartbeats were sent that are not acknowledged.
+    beaten: VecDeque<(u64, Uptime)>,
     /// What was said last of the host's health.
     health: InstanceHealth,
     /// What the Hello said of the host.
@@ -85,16 +90,15 @@ impl<'a> Stream<'a> {
     /// Dials, says Hello, and waits for the Welcome.
     pub(super) async fn open(
         config: &SessionConfig,
-        identity: &Identity,
+        peer: &dyn Peer,
         inputs: &'a mut SessionInputs,
         facts: Arc<HostFacts>,
         boot_id: &str,
         state: &watch::Sender<SessionState>,
     ) -> Result<Self, Ended> {
-        let control = config.control.as_deref().unwrap_or(&identity.control);
+        let control = peer.address();
         let limit = config.connect_timeout;
-        let mut client =
-            dial::connect(identity, control, limit).await.map_err(|error| Ended::dial(&error, identity))?;
+        let connection = peer.connect(limit).await.map_err(|error| Ended::unopened(error, peer))?;
         let saved = *inputs.saved.borrow_and_update();
         let observed = inputs.observed.borrow_and_update().clone();
         let hello = v1::Hello {
@@ -108,17 +112,18 @@ impl<'a> Stream<'a> {
         let mut network = NetworkSide::new(inputs.network.clone(), &observed);
         let (sender, messages) = mpsc::channel(OUTBOUND);
         let hello = v1::AgentMessage { kind: Some(v1::agent_message::Kind::Hello(hello)) };
+        let said_hello = Uptime::now();
         sender.try_send(hello).expect("the queue was just made");
         let welcomed = Box::pin(async {
-            let mut messages = client.session(ReceiverStream::new(messages)).await?.into_inner();
-            let first = messages.message().await?;
+            let mut messages = connection.session(messages).await?;
+            let first = messages.next().await.transpose()?;
             Ok::<_, Status>((messages, first))
         });
         let late = |_| Ended::retry(format!("{control} sent no welcome within {} ms", limit.as_millis()));
         let (messages, first) = tokio::time::timeout(limit, welcomed)
             .await
             .map_err(late)?
-            .map_err(|status| Ended::status(&status, identity))?;
+            .map_err(|status| Ended::status(&status, peer))?;
         let welcome = match first.and_then(|message| message.kind) {
             Some(v1::control_message::Kind::Welcome(welcome)) => welcome,
             Some(_) | None => return Err(Ended::retry(format!("{control} did not begin with a welcome"))),
@@ -130,12 +135,14 @@ impl<'a> Stream<'a> {
         let control_plane: String =
             welcome.control_plane_version.chars().filter(|c| !c.is_control()).take(64).collect();
         tracing::info!(
-            instance = %identity.instance, control, control_plane, version = welcome.version, generation = %saved,
+            instance = %peer.instance(), control, control_plane, version = welcome.version, generation = %saved,
             "connected to the control plane"
         );
         state.send_replace(SessionState::Connected { protocol: welcome.version, control_plane });
         network.welcomed(welcome.revision);
+        inputs.contacts.heard(said_hello);
         let millis = |value: u32| Duration::from_millis(value.into());
+        inputs.usage.ask(millis(welcome.usage_millis));
         Ok(Self {
             messages,
             sender,
@@ -146,13 +153,14 @@ impl<'a> Stream<'a> {
             lease: millis(welcome.lease_millis).clamp(LEASE.0, LEASE.1),
             inputs,
             beats: 0,
+            beaten: VecDeque::new(),
             health: InstanceHealth::default(),
             facts,
         })
     }
 
     /// Serves the stream until it ends.
-    pub(super) async fn serve(mut self, identity: &Identity) -> Ended {
+    pub(super) async fn serve(mut self, peer: &dyn Peer) -> Ended {
         let mut heard = Instant::now();
         let mut beat = tokio::time::interval(self.heartbeat);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -161,10 +169,10 @@ impl<'a> Stream<'a> {
             let resend_at = self.outbound.resend_at();
             let wake = tokio::select! {
                 biased;
-                message = self.messages.message() => match message {
-                    Ok(Some(message)) => Wake::Message(message),
-                    Ok(None) => return Ended::retry("the control plane closed the stream"),
-                    Err(status) => return Ended::status(&status, identity),
+                message = self.messages.next() => match message {
+                    Some(Ok(message)) => Wake::Message(message),
+                    None => return Ended::retry("the control plane closed the stream"),
+                    Some(Err(status)) => return Ended::status(&status, peer),
                 },
                 outcome = self.inbound.applied() => Wake::Applied(outcome),
                 changed = self.inputs.observed.changed() => match changed {
@@ -211,14 +219,17 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Says that this agent is there, and how its host is when it has looked since it last said so.
+    /// Says that this agent is there, how its host is when it has looked since it last said so, and what is used when that
+    /// was read since.
     fn beat(&mut self) -> Result<(), Ended> {
         self.beats += 1;
         let found = self.inputs.health.borrow_and_update().clone();
         let health = (found != self.health).then(|| found.clone().into());
         self.health = found;
         let disk = self.inputs.disk.borrow_and_update().clone().map(Into::into);
-        self.send(v1::agent_message::Kind::Heartbeat(v1::Heartbeat { seq: self.beats, disk, health }))
+        self.beaten.push_back((self.beats, Uptime::now()));
+        let usage = self.inputs.usage.news().map(|usage| HostUsage::clone(&usage).into());
+        self.send(v1::agent_message::Kind::Heartbeat(v1::Heartbeat { seq: self.beats, disk, health, usage }))
     }
 
     fn message(&mut self, message: v1::ControlMessage) -> Result<(), Ended> {
@@ -242,6 +253,7 @@ impl<'a> Stream<'a> {
             }
             Some(Kind::HeartbeatAck(ack)) => {
                 self.network.settled(ack.network_settled);
+                self.acknowledged(ack.seq);
                 Ok(())
             }
             Some(Kind::Network(update)) => self.network.take(update).map_err(|error| {
@@ -257,6 +269,16 @@ impl<'a> Stream<'a> {
                 tracing::debug!("ignored a message of an unknown kind");
                 Ok(())
             }
+        }
+    }
+
+    /// The control plane had the heartbeat `seq`, and so all before it.
+    fn acknowledged(&mut self, seq: u64) {
+        let known = self.beaten.partition_point(|(beat, _)| *beat <= seq);
+        if let Some((beat, sent)) = self.beaten.drain(..known).next_back()
+            && beat == seq
+        {
+            self.inputs.contacts.heard(sent);
         }
     }
 

@@ -1,6 +1,7 @@
 //! A host: the real identity and session, and an engine that saves what it is told to.
 
 use crate::control::{Control, DEADLINE};
+use longshore_agent::contact::Contacts;
 use longshore_agent::identity::{Identity, IdentityFile, IdentityHandle, JoinError, JoinOptions, join};
 use longshore_agent::session::{
     ApplyError, DESIRED_QUEUE, DesiredUpdate, ObservedReports, RefusedTask, Session, SessionConfig, SessionInputs,
@@ -110,8 +111,10 @@ impl Host {
             network,
             disk,
             health: health_out,
+            usage: longshore_agent::metadata::usage_line().0,
             figures: Arc::default(),
             exec,
+            contacts: Arc::new(Contacts::beside(std::path::Path::new("/nowhere/agent.sock"))),
         };
         let shutdown = CancellationToken::new();
         let session = tokio::spawn(Session::new(config, identity, inputs, state_in).run(shutdown.clone()));

@@ -1,5 +1,6 @@
 //! `longshore service …` and `longshore deploy`.
 
+use super::WhyArgs;
 use clap::{Args, Subcommand};
 
 /// `longshore service …`
@@ -38,6 +39,8 @@ pub(crate) enum ServiceCommand {
         #[arg(required = true)]
         names: Vec<String>,
     },
+    /// Say why a service has not the tasks that it should have, host by host
+    Why(WhyArgs),
     /// Go back to what ran before: ends a deployment that is under way, or deploys the revision before the last one
     Rollback {
         /// Its name or ARN

@@ -16,6 +16,8 @@ mod schedule;
 mod service;
 mod stop;
 mod task_def;
+mod top;
+mod why;
 
 use crate::api::Api;
 use crate::args::{Command, HostCommand};
@@ -48,8 +50,10 @@ pub(crate) fn execute(context: &Context, command: Command) -> Result<(), Fault> 
         Command::Deploy(args) => deploy::execute(context, &args),
         Command::Run(args) => run::execute(context, *args),
         Command::Ps(args) => ps::execute(context, &args),
+        Command::Top(args) => top::execute(context, &args),
         Command::Describe(args) => describe::execute(context, &args),
         Command::Stop(args) => stop::execute(context, &args),
+        Command::Why(args) => why::execute(context, &args),
         Command::Logs(args) => logs::execute(context, &args),
         Command::Events(args) => events::execute(context, &args),
         Command::Exec(args) => exec::execute(context, &args),

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Hosts join and connect, callers run ten tasks a call until there are as many as asked for, agents report them
-//! running, and a new process opens the store again. The store is the embedded one, in a temporary directory.
+//! running, single decisions are timed over what there is then, and a new process opens the store again. The store is the
+//! embedded one, in a temporary directory (`TMPDIR`). The last line is JSON, for `longshore-bench placements`.
 
 // A measurement may end with a panic.
 #![allow(clippy::unwrap_used)]
@@ -18,6 +19,7 @@ use longshore_ecs_api::ssm::SsmOperation;
 use longshore_model::{
     Attribute, Generation, HostFacts, InstanceId, Region, Resources, TaskId, TaskReport, TaskStatus,
 };
+use longshore_sched::{Claim, Request, SpreadOver, Strategy, place};
 use longshore_store::EmbeddedStore;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -30,11 +32,11 @@ async fn main() {
         let begin = Instant::now();
         let (core, _owner) = open(path.as_ref()).await;
         let (found, took) = (core.snapshot().tasks_len(), begin.elapsed());
-        println!("a new process opened it in {took:.1?}: {found} tasks, {} MiB", memory_mib());
+        println!("{} {found} {}", took.as_secs_f64(), memory_mib());
         return;
     }
     let mut arguments = std::env::args().skip(1).map(|text| text.parse::<usize>().unwrap());
-    let hosts = arguments.next().unwrap_or(10_000);
+    let hosts = arguments.next().unwrap_or(5_000);
     let tasks = arguments.next().unwrap_or(100_000);
     let callers = arguments.next().unwrap_or(64);
     let dir = tempfile::tempdir().unwrap();
@@ -57,6 +59,7 @@ async fn main() {
     let sessions: Vec<_> = futures::future::join_all(joins).await.into_iter().flatten().collect();
     println!("joined and connected {} hosts in {:.1?}, {} MiB", sessions.len(), begin.elapsed(), memory_mib());
 
+    let (mut rates, mut calls) = (Vec::new(), Vec::new());
     for strategy in [json!([]), json!([{"type": "spread", "field": "instanceId"}])] {
         let begin = Instant::now();
         let latencies = run_tasks(&core, tasks / 2, callers, &strategy).await;
@@ -69,6 +72,8 @@ async fn main() {
             at(0.99),
             memory_mib()
         );
+        rates.push(rate);
+        calls.push((at(0.5).as_secs_f64(), at(0.99).as_secs_f64()));
     }
 
     let begin = Instant::now();
@@ -78,14 +83,55 @@ async fn main() {
     });
     futures::future::join_all(reports).await.into_iter().for_each(|done| done.unwrap());
     println!("reported running in {:.1?}, {} MiB", begin.elapsed(), memory_mib());
+    let memory = memory_mib();
+    let decisions = decisions(&core);
+    let at = |part: f64| decisions[((decisions.len() - 1) as f64 * part) as usize];
+    println!("one decision over {hosts} hosts, spread over zones and hosts: p50 {:.1?}, p99 {:.1?}", at(0.5), at(0.99));
+    let decision = (at(0.5).as_secs_f64(), at(0.99).as_secs_f64());
 
     drop(stop);
     owner.await.unwrap().unwrap();
     drop(core);
     let size = std::fs::metadata(&path).map_or(0, |data| data.len() >> 20);
     println!("the store has {size} MiB");
-    let again = std::process::Command::new(std::env::current_exe().unwrap()).arg("open").arg(&path).status();
-    assert!(again.unwrap().success());
+    let again = std::process::Command::new(std::env::current_exe().unwrap()).arg("open").arg(&path).output().unwrap();
+    assert!(again.status.success(), "{again:?}");
+    let again = String::from_utf8(again.stdout).unwrap();
+    let mut again = again.split_whitespace();
+    let mut next = || again.next().unwrap().parse::<f64>().unwrap();
+    let (took, found, reopened_mib) = (next(), next(), next());
+    println!("a new process opened it in {took:.2} s: {found} tasks, {reopened_mib} MiB");
+    let result = json!({"hosts": hosts, "tasks": tasks, "random_per_second": rates[0], "spread_per_second": rates[1],
+        "call_p50": calls[1].0, "call_p99": calls[1].1, "decision_p50": decision.0, "decision_p99": decision.1,
+        "memory_mib": memory, "open_seconds": took, "opened_mib": reopened_mib});
+    println!("{result}");
+}
+
+/// How long single decisions take over the hosts as they are, as a service's are made; in order.
+fn decisions(core: &Core) -> Vec<Duration> {
+    let state = core.snapshot();
+    let hosts: Vec<_> = state.clusters().flat_map(|cluster| cluster.hosts.values()).collect();
+    let zones = Strategy::Spread(SpreadOver::Attribute("ecs.availability-zone".to_owned()));
+    let request = |seed| Request {
+        count: 1,
+        claim: Claim { cpu_units: 10, memory_mib: 16, ..Claim::default() },
+        required: Vec::new(),
+        constraints: Vec::new(),
+        strategies: vec![zones.clone(), Strategy::Spread(SpreadOver::Instance)],
+        group: "family:web".to_owned(),
+        seed,
+    };
+    let decide = |seed| {
+        let request = request(seed);
+        let begin = Instant::now();
+        let outcome = place(hosts.iter().map(|host| &host.view), &request);
+        let took = begin.elapsed();
+        assert_eq!(outcome.placed.len(), 1);
+        took
+    };
+    let mut all: Vec<Duration> = (0..1000).map(decide).collect();
+    all.sort();
+    all
 }
 
 async fn open(path: &std::path::Path) -> (Core, OwnerTask) {
@@ -107,11 +153,12 @@ async fn join_some(core: &Core, count: usize) -> Vec<(InstanceId, SessionId)> {
     let answer = core.ssm(&caller(core), SsmOperation::CreateActivation, request.into()).await.unwrap();
     let answer: Value = serde_json::from_slice(&answer).unwrap();
     let token: JoinToken = answer["ActivationCode"].as_str().unwrap().parse().unwrap();
-    let joins = (0..count).map(|_| async {
+    let token = &token;
+    let joins = (0..count).map(|n| async move {
         let key = JoinKey::of(uuid::Uuid::new_v4().as_bytes());
-        let instance = core.register_instance(&token, None, facts(), key).await.unwrap().instance;
+        let instance = core.register_instance(token, None, facts(n), key).await.unwrap().instance;
         let session = SessionId::random();
-        let hello = AgentHello { facts: facts(), applied: Generation(0), observed: Vec::new() };
+        let hello = AgentHello { facts: facts(n), applied: Generation(0), observed: Vec::new() };
         core.agent_connected(instance, session, hello).await.unwrap();
         (instance, session)
     });
@@ -160,12 +207,16 @@ fn caller(core: &Core) -> Caller {
     }
 }
 
-/// A host with as many attributes as a real one has.
-fn facts() -> HostFacts {
+/// The nth host, with as many attributes as a real one has, in one of three zones.
+fn facts(n: usize) -> HostFacts {
     let capability = |n| Attribute { name: format!("com.amazonaws.ecs.capability.example-{n}"), value: None };
     let api = (17..30)
         .map(|n| Attribute { name: format!("com.amazonaws.ecs.capability.docker-remote-api.1.{n}"), value: None });
-    let own = [("ecs.os-type", "linux"), ("ecs.cpu-architecture", "x86_64"), ("ecs.availability-zone", "a")];
+    let own = [
+        ("ecs.os-type", "linux"),
+        ("ecs.cpu-architecture", "x86_64"),
+        ("ecs.availability-zone", ["a", "b", "c"][n % 3]),
+    ];
     let own = own.map(|(name, value)| Attribute { name: name.to_owned(), value: Some(value.to_owned()) });
     HostFacts {
         hostname: "host".to_owned(),

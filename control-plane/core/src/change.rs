@@ -5,11 +5,11 @@
 
 use crate::keys;
 use crate::records::{
-    AccessKey, Account, Activation, ActivationKey, ApiDestination, ClientToken, ClientTokenKey, Cluster, Definition,
-    DefinitionKey, DeploymentRecord, FamilyRecord, Firing, FiringKey, HookConnection, HookKey, HostLeases, ImagePins,
-    Instance, Network, Outbox, PinKey, RecordError, Rule, RuleKey, Schedule, ScheduleGroup, ScheduleGroupKey,
-    ScheduleKey, Secret, SecretKey, SecurityGroup, Service, ServiceEvent, ServiceKey, Setting, SettingKey, TargetKey,
-    TargetProgress, Task, decode, encode,
+    AccessKey, Account, Activation, ActivationKey, ApiDestination, CapacityProvider, CapacityProviderKey, ClientToken,
+    ClientTokenKey, Cluster, Definition, DefinitionKey, DeploymentRecord, FamilyRecord, Firing, FiringKey,
+    HookConnection, HookKey, HostLeases, ImagePins, Instance, Network, Outbox, PinKey, RecordError, Rule, RuleKey,
+    ScalingTarget, Schedule, ScheduleGroup, ScheduleGroupKey, ScheduleKey, Secret, SecretKey, SecurityGroup, Service,
+    ServiceEvent, ServiceKey, Setting, SettingKey, TargetKey, TargetProgress, Task, decode, encode,
 };
 use longshore_model::{ClusterKey, DiskStatus, GroupId, InstanceId, NetworkStatus, TaskId};
 use longshore_store::Write;
@@ -26,6 +26,8 @@ pub(crate) enum Change {
     ForgetActivation(ActivationKey),
     Secret(Arc<Secret>),
     ForgetSecret(SecretKey),
+    CapacityProvider(Arc<CapacityProvider>),
+    ForgetCapacityProvider(CapacityProviderKey),
     Network(Arc<Network>),
     SecurityGroup(Arc<SecurityGroup>),
     ForgetSecurityGroup(GroupId),
@@ -46,6 +48,8 @@ pub(crate) enum Change {
     ForgetServiceEvent(ServiceKey, u64),
     ServiceDeployment(Arc<DeploymentRecord>),
     ForgetServiceDeployment(ServiceKey, u64),
+    Scaling(Arc<ScalingTarget>),
+    ForgetScaling(ServiceKey),
     Pins(Arc<ImagePins>),
     ForgetPins(PinKey),
     /// Not kept, as above.
@@ -87,6 +91,8 @@ impl Change {
             Self::ForgetActivation(key) => (keys::activation(key), Write::Delete),
             Self::Secret(r) => put(keys::secret(&r.key), &**r),
             Self::ForgetSecret(key) => (keys::secret(key), Write::Delete),
+            Self::CapacityProvider(r) => put(keys::capacity_provider(&r.key), &**r),
+            Self::ForgetCapacityProvider(key) => (keys::capacity_provider(key), Write::Delete),
             Self::Network(r) => put(keys::NETWORK.to_owned(), &**r),
             Self::SecurityGroup(r) => put(keys::security_group(r.id), &**r),
             Self::ForgetSecurityGroup(id) => (keys::security_group(*id), Write::Delete),
@@ -114,6 +120,8 @@ impl Change {
             Self::ForgetSchedule(key) => (keys::schedule(key), Write::Delete),
             Self::Firing(r) => put(keys::firing(&r.key), &**r),
             Self::ForgetFiring(key) => (keys::firing(key), Write::Delete),
+            Self::Scaling(r) => put(keys::scaling(&r.key), &**r),
+            Self::ForgetScaling(key) => (keys::scaling(key), Write::Delete),
             Self::Task(r) => put(keys::task(r.id), &**r),
             Self::ForgetTask(id) => (keys::task(*id), Write::Delete),
             Self::ClientToken(r) => put(keys::client_token(&r.key), &**r),
@@ -139,6 +147,7 @@ impl Change {
             Self::Activation(_) | Self::ForgetActivation(_) | Self::Secret(_) | Self::ForgetSecret(_) => 2,
             Self::ScheduleGroup(_) | Self::ForgetScheduleGroup(_) | Self::Schedule(_) | Self::ForgetSchedule(_) => 2,
             Self::Firing(_) | Self::ForgetFiring(_) => 2,
+            Self::CapacityProvider(_) | Self::ForgetCapacityProvider(_) => 2,
             Self::Network(_) => 3,
             Self::SecurityGroup(_) | Self::ForgetSecurityGroup(_) => 4,
             Self::Cluster(_) | Self::ForgetCluster(_) => 5,
@@ -150,7 +159,9 @@ impl Change {
             Self::ServiceEvent(_)
             | Self::ForgetServiceEvent(..)
             | Self::ServiceDeployment(_)
-            | Self::ForgetServiceDeployment(..) => 11,
+            | Self::ForgetServiceDeployment(..)
+            | Self::Scaling(_)
+            | Self::ForgetScaling(_) => 11,
             Self::Pins(_) | Self::ForgetPins(_) => 12,
             Self::Task(_) | Self::ForgetTask(_) => 13,
             Self::ClientToken(_) | Self::ForgetClientToken(_) => 14,
@@ -184,6 +195,7 @@ impl Change {
             Some("access-key") => Self::AccessKey(Arc::new(decode(&key, value)?)),
             Some("setting") => Self::Setting(Arc::new(decode(&key, value)?)),
             Some("activation") => Self::Activation(Arc::new(decode(&key, value)?)),
+            Some("capacity-provider") => Self::CapacityProvider(Arc::new(decode(&key, value)?)),
             Some("secret") => Self::Secret(Arc::new(decode(&key, value)?)),
             Some("security-group") => Self::SecurityGroup(Arc::new(decode(&key, value)?)),
             Some("leases") => Self::Leases(Arc::new(decode(&key, value)?)),
@@ -194,6 +206,7 @@ impl Change {
             Some("service") => Self::Service(Arc::new(decode(&key, value)?)),
             Some("service-event") => Self::ServiceEvent(Arc::new(decode(&key, value)?)),
             Some("service-deployment") => Self::ServiceDeployment(Arc::new(decode(&key, value)?)),
+            Some("scaling") => Self::Scaling(Arc::new(decode(&key, value)?)),
             Some("pins") => Self::Pins(Arc::new(decode(&key, value)?)),
             Some("schedule-group") => Self::ScheduleGroup(Arc::new(decode(&key, value)?)),
             Some("schedule") => Self::Schedule(Arc::new(decode(&key, value)?)),

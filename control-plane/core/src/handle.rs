@@ -17,20 +17,23 @@ use crate::owner::{OwnerTask, QUEUE};
 use crate::page::PageKey;
 use crate::render::render;
 use crate::seal::SealingKey;
-use crate::services::Wakes;
+use crate::services::lost::{Silences, Watch};
+use crate::services::{Fencing, Hearing, Looking, Wakes};
 use crate::state::{HostState, NetworkView, State, Touched};
 use crate::token::JoinToken;
+use crate::usage::Usages;
 use crate::watchers::Watchers;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use longshore_ecs_api::autoscaling::ScalingOperation;
 use longshore_ecs_api::events::EventsOperation;
 use longshore_ecs_api::scheduler::SchedulerOperation;
 use longshore_ecs_api::secrets::SecretsOperation;
 use longshore_ecs_api::ssm::SsmOperation;
 use longshore_ecs_api::{ApiError, Operation};
 use longshore_model::{
-    AccountId, AssignedTask, ClusterName, DiskStatus, Generation, HostFacts, InstanceHealth, InstanceId, NetworkStatus,
-    TaskId, TaskReport,
+    AccountId, AssignedTask, ClusterName, DiskStatus, Generation, HostFacts, HostUsage, InstanceHealth, InstanceId,
+    NetworkStatus, TaskId, TaskReport,
 };
 use longshore_store::Store;
 use secrecy::SecretString;
@@ -67,10 +70,37 @@ pub(crate) struct Inner {
     /// Says that there may be something to deliver.
     pub(crate) deliveries: tokio::sync::Notify,
     pub(crate) health: Health,
+    /// What hosts and tasks use.
+    pub(crate) usage: Usages,
+    /// When agents were heard last.
+    pub(crate) hearing: Hearing,
+    /// Since when hosts are silent.
+    pub(crate) silences: Silences,
     pub(crate) execs: Execs,
     queue: mpsc::Sender<Box<dyn Waiting>>,
     pub(crate) sealing_key: SealingKey,
     page_key: PageKey,
+}
+
+impl Inner {
+    /// What services are looked at with; `unplaced` is whether a service's last tasks found no place.
+    pub(crate) fn looking(&self, unplaced: bool) -> Looking<'_> {
+        let CoreConfig { losses, lease, return_within, healthy_after, .. } = &self.config;
+        let watch = Watch {
+            losses,
+            lease: *lease,
+            silences: &self.silences,
+            hearing: &self.hearing,
+            return_within: *return_within,
+            ticks: self.clock.ticks(),
+        };
+        Looking { watch, healthy_after: *healthy_after, unplaced }
+    }
+
+    /// When cut-off agents stop tasks that must not run twice.
+    pub(crate) const fn fencing(&self) -> Fencing {
+        Fencing { lease: self.config.lease, grace: self.config.losses.fence_grace }
+    }
 }
 
 /// The root access key, which `main` writes to a file that only root can read. `Debug` does not show its secret.
@@ -110,6 +140,7 @@ impl Core {
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, OwnerTask), OpenError> {
         let process = uuid::Uuid::new_v4();
+        let ticks = clock.ticks();
         let opened = open::open(&*store, &sealing_key, first, config.network, clock.now(), process);
         let Opened { state, account, writer } = Box::pin(opened).await?;
         let (sender, queue) = mpsc::channel(QUEUE);
@@ -127,6 +158,9 @@ impl Core {
             feed: Feed::default(),
             deliveries: tokio::sync::Notify::new(),
             health: Health::default(),
+            hearing: Hearing::new(ticks),
+            silences: Silences::default(),
+            usage: Usages::default(),
             execs: Execs::default(),
             queue: sender,
             page_key: PageKey::new(&sealing_key),
@@ -212,6 +246,14 @@ impl Core {
     /// What the client is told.
     pub async fn events(&self, caller: &Caller, op: EventsOperation, body: Bytes) -> Result<Bytes, ApiError> {
         ops::events(self, caller, op, &body).await
+    }
+
+    /// Does an operation of Application Auto Scaling.
+    ///
+    /// # Errors
+    /// What the client is told.
+    pub async fn scaling(&self, caller: &Caller, op: ScalingOperation, body: Bytes) -> Result<Bytes, ApiError> {
+        ops::scaling(self, caller, op, &body).await
     }
 
     /// Does an operation of EC2, of the parameters of a form. Answers with XML; what it changed is durable by then.
@@ -329,14 +371,30 @@ impl Core {
         let state = self.inner.state.load();
         if !state.host(instance).is_some_and(|host| host.record.is_connected()) {
             self.inner.health.forget(instance);
+            self.inner.usage.forget(instance);
+            self.inner.hearing.forget(instance);
         }
         Ok(())
+    }
+
+    /// An agent with a session said something: it is not silent. Nothing is made durable.
+    pub fn agent_heard(&self, instance: InstanceId) {
+        self.inner.hearing.hear(instance, self.inner.clock.ticks());
     }
 
     /// Takes what an instance's agent says of the host's health. Nothing is made durable: it is said again.
     pub fn instance_health(&self, instance: InstanceId, session: SessionId, health: InstanceHealth) {
         if self.is_current_session(instance, session) {
             self.inner.health.set(instance, health);
+        }
+    }
+
+    /// Takes what an instance's agent says that its host and tasks use. Nothing is made durable: it is said again.
+    pub fn instance_usage(&self, instance: InstanceId, session: SessionId, usage: HostUsage) {
+        let state = self.inner.state.load();
+        if state.host(instance).is_some_and(|host| host.record.has_session(session)) {
+            let (now, period) = (self.inner.clock.now(), self.inner.config.scaling_period);
+            self.inner.usage.take(&state, instance, usage, now, period);
         }
     }
 

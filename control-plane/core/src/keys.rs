@@ -3,8 +3,8 @@
 //! Names of regions, clusters, families and settings hold no `/`; what may hold one stands last in its key.
 
 use crate::records::{
-    ActivationKey, ClientTokenKey, DefinitionKey, FamilyKey, FiringKey, HookKey, PinKey, RuleKey, ScheduleGroupKey,
-    ScheduleKey, SecretKey, ServiceKey, SettingKey, TargetKey,
+    ActivationKey, CapacityProviderKey, ClientTokenKey, DefinitionKey, FamilyKey, FiringKey, HookKey, PinKey, RuleKey,
+    ScheduleGroupKey, ScheduleKey, SecretKey, ServiceKey, SettingKey, TargetKey,
 };
 use longshore_model::{ClusterKey, GroupId, InstanceId, TaskId};
 
@@ -30,6 +30,10 @@ pub(crate) fn activation(key: &ActivationKey) -> String {
 
 pub(crate) fn secret(key: &SecretKey) -> String {
     format!("secret/{}/{}", key.region, key.name)
+}
+
+pub(crate) fn capacity_provider(key: &CapacityProviderKey) -> String {
+    format!("capacity-provider/{}/{}", key.region, key.name)
 }
 
 pub(crate) fn cluster(key: &ClusterKey) -> String {
@@ -70,6 +74,10 @@ pub(crate) fn service(key: &ServiceKey) -> String {
 
 pub(crate) fn service_event(key: &ServiceKey, number: u64) -> String {
     format!("service-event/{}/{}/{}/{number:020}", key.cluster.region, key.cluster.name, key.name)
+}
+
+pub(crate) fn scaling(key: &ServiceKey) -> String {
+    format!("scaling/{}/{}/{}", key.cluster.region, key.cluster.name, key.name)
 }
 
 pub(crate) fn service_deployment(key: &ServiceKey, number: u64) -> String {

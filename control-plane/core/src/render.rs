@@ -87,6 +87,7 @@ fn whole(account: &AccountId, task: &Task, definition: &Definition) -> TaskSpec 
             .collect(),
         volumes: body.volumes.iter().flatten().filter_map(volume).collect(),
         pull_only: task.pull_only,
+        fence: task.fence,
         launch_type: task.launch_type.as_str().to_owned(),
         tags: task.tags.clone(),
     }

@@ -5,6 +5,7 @@
 //! `Option`: absent and `null` are the same, unknown members are ignored, and what is `None` is not written. This
 //! crate never judges values: it knows names and types, and which members a request must have.
 
+pub mod autoscaling;
 mod error;
 pub mod events;
 pub mod logs;

@@ -1,5 +1,7 @@
 //! How many tasks there may and must be while a service changes.
 
+use longshore_model::planted::{Bug, is_planted};
+
 /// The minimum and maximum percent of a deployment configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
@@ -19,7 +21,8 @@ impl Bounds {
     #[must_use]
     pub fn floor(self, desired: u32) -> u32 {
         let exact = u64::from(desired) * u64::from(self.minimum_healthy_percent);
-        u32::try_from(exact.div_ceil(100)).unwrap_or(u32::MAX)
+        let tasks = if is_planted(Bug::MinimumRoundedDown) { exact / 100 } else { exact.div_ceil(100) };
+        u32::try_from(tasks).unwrap_or(u32::MAX)
     }
 
     /// The most tasks for this desired count.

@@ -39,6 +39,7 @@ pub(crate) fn decide(picture: &Picture, hosts: &[Host], now: Timestamp, moves: M
         } else {
             task.is_ill(picture, now).then_some(Why::Ill)
         };
+        decision.halted |= moves.failed && why.is_some();
         let Some(why) = why.filter(|_| !moves.failed) else { continue };
         if task.is_protected(now) {
             continue;
@@ -67,5 +68,6 @@ pub(crate) fn decide(picture: &Picture, hosts: &[Host], now: Timestamp, moves: M
     }
     let settling = picture.tasks.iter().any(|task| !task.is_wanted() || !healthy(task) && !task.is_ill(picture, now));
     decision.stuck = waits && starts.is_empty() && decision.stops.is_empty() && !settling;
+    decision.halted |= moves.failed && !starts.is_empty();
     decision.launch = Launch::On(if moves.may_launch { starts } else { Vec::new() });
 }

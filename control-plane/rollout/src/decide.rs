@@ -2,7 +2,7 @@
 
 use crate::daemon;
 use crate::failures::delay;
-use crate::picture::{Health, Phase, Picture, Rollout, Scheduling};
+use crate::picture::{Deployment, Health, Phase, Picture, Rollout, Scheduling};
 use crate::replica;
 use longshore_model::{InstanceId, TaskId, Timestamp};
 
@@ -15,14 +15,19 @@ pub struct Decision {
     pub stops: Vec<Stop>,
     /// What became of the PRIMARY deployment, when that is new.
     pub verdict: Option<Verdict>,
-    /// Whether the PRIMARY deployment's failures are forgotten, since one of its tasks is healthy.
+    /// Whether the PRIMARY deployment's pauses begin anew, since one of its tasks became healthy after the last failure.
     pub recovered: bool,
+    /// Whether its breaker forgets the failures for the same reason.
+    pub forgiven: bool,
     /// Older deployments, as indexes into [`Picture::deployments`], that have no task left.
     pub gone: Vec<usize>,
     /// Whether everything is as it should be and nothing is on its way.
     pub steady: bool,
     /// Whether something should change and the minimum and maximum percent leave no room for it.
     pub stuck: bool,
+    /// Whether something should change that takes a start, and the PRIMARY deployment has failed: nothing comes of it
+    /// before somebody deploys again.
+    pub halted: bool,
     /// Whether a pause after failures holds starts up.
     pub pausing: bool,
     /// When time alone may change the answer.
@@ -112,10 +117,18 @@ pub fn decide(picture: &Picture, now: Timestamp) -> Decision {
         Scheduling::Daemon { hosts } => u32::try_from(hosts.len()).unwrap_or(u32::MAX),
     };
     let primary = picture.deployments.first();
-    decision.recovered = picture.breaker.is_none_or(|breaker| breaker.reset_on_healthy)
-        && primary.is_some_and(|primary| primary.failures > 0)
-        && picture.tasks.iter().any(|task| task.deployment == Some(0) && task.is_healthy(picture, now));
-    let failures = primary.filter(|_| !decision.recovered).map_or(0, |primary| primary.failures);
+    // What has been healthy all along says nothing of those that fail beside it. A failure in the future was before the
+    // clock was set back.
+    let failed_at = primary.and_then(|primary| primary.failed_at).filter(|at| *at <= now);
+    let own = picture.tasks.iter().filter(|task| task.deployment == Some(0));
+    let healed = own.filter_map(|task| task.became_healthy(picture, now)).max();
+    let healed = healed.is_some_and(|at| failed_at.is_none_or(|failed| at > failed));
+    let count = |of: fn(&Deployment) -> u32| primary.map_or(0, of);
+    decision.recovered = healed && count(|primary| primary.setbacks) > 0;
+    let forgets = picture.breaker.is_none_or(|breaker| breaker.reset_on_healthy);
+    decision.forgiven = healed && forgets && count(|primary| primary.failures) > 0;
+    let setbacks = if decision.recovered { 0 } else { count(|primary| primary.setbacks) };
+    let failures = if decision.forgiven { 0 } else { count(|primary| primary.failures) };
     let in_progress = primary.is_some_and(|primary| primary.rollout == Rollout::InProgress);
     let broken = picture.breaker.filter(|breaker| in_progress && failures >= breaker.threshold.of(desired));
     if let Some(breaker) = broken {
@@ -125,8 +138,8 @@ pub fn decide(picture: &Picture, now: Timestamp) -> Decision {
         return decision;
     }
     let failed = primary.is_none_or(|primary| primary.rollout == Rollout::Failed);
-    let not_before = primary.and_then(|primary| primary.failed_at).map(|at| at.after(delay(failures, desired)));
-    let pause = not_before.filter(|until| failures > 0 && now < *until);
+    let not_before = failed_at.map(|at| at.after(delay(setbacks, desired)));
+    let pause = not_before.filter(|until| setbacks > 0 && now < *until);
     let may_launch = !failed && pause.is_none();
     let moves = Moves { may_launch, failed, desired };
     match &picture.scheduling {
@@ -173,7 +186,7 @@ fn finish(picture: &Picture, now: Timestamp, desired: u32, in_progress: bool, de
         Phase::Running { .. } => true,
         Phase::Pending | Phase::Stopping { .. } => false,
     });
-    decision.steady = quiet && rest == 0 && running && mine == desired as usize && !decision.stuck;
+    decision.steady = quiet && rest == 0 && running && mine == desired as usize && !decision.stuck && !decision.halted;
     let healthy =
         || picture.tasks.iter().filter(own).filter(|task| task.is_wanted()).all(|t| t.is_healthy(picture, now));
     if decision.steady && in_progress && healthy() {

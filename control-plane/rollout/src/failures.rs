@@ -46,7 +46,7 @@ impl Threshold {
     }
 }
 
-/// The pause before the next start of a deployment whose last `failures` tasks failed, none of them healthy before.
+/// The pause before the next start of a deployment of which `failures` tasks failed since one became healthy.
 ///
 /// A whole round of the desired count may fail before the first pause, so that one bad host among many holds nothing
 /// up; from then on the pause doubles from a second with each round.

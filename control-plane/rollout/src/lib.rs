@@ -17,8 +17,10 @@ mod failures;
 mod picture;
 mod replica;
 mod victims;
+mod zones;
 
 pub use bounds::Bounds;
 pub use decide::{Decision, Launch, Stop, Verdict, Why, decide};
 pub use failures::{Breaker, Threshold, delay};
-pub use picture::{Deployment, Health, Host, Phase, Picture, Rollout, Scheduling, Task};
+pub use picture::{Deployment, Health, Host, Phase, Picture, Rebalance, Rollout, Scheduling, Task};
+pub use zones::is_uneven;

@@ -27,6 +27,20 @@ pub struct Picture {
     pub tasks: Vec<Task>,
     /// Whether the last tasks that should have started found no place.
     pub unplaced: bool,
+    /// Whether tasks are moved to where the zones are evened out.
+    pub rebalance: Rebalance,
+}
+
+/// Whether a service that is as it should be moves tasks to other zones.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Rebalance {
+    /// It does not.
+    #[default]
+    Off,
+    /// It does, and there is no place for one more task, or nobody needs to know.
+    Nowhere,
+    /// It does, and one more task would go to this zone.
+    To(Option<Arc<str>>),
 }
 
 /// How many tasks a service has.
@@ -71,9 +85,11 @@ pub enum Rollout {
 pub struct Deployment {
     /// How far it is.
     pub rollout: Rollout,
-    /// Tasks that failed since one was healthy: never reached RUNNING, ended by themselves before they were healthy,
-    /// or were replaced for their health.
+    /// Tasks that failed, as the breaker counts them: never reached RUNNING, ended by themselves before they were
+    /// healthy, or were replaced for their health. It forgets them when [`Decision::forgiven`](crate::Decision) says so.
     pub failures: u32,
+    /// Those since one became healthy, whatever the breaker does: what pauses grow with.
+    pub setbacks: u32,
     /// When the last one did.
     pub failed_at: Option<Timestamp>,
     /// Whether there is a completed revision other than its own that a rollback could bring back, and it is not a
@@ -100,6 +116,8 @@ pub struct Task {
     pub lost: bool,
     /// Until when scale-in and deployments leave it alone.
     pub protected_until: Option<Timestamp>,
+    /// When its health checks said for the first time that all is well; absent without checks.
+    pub healthy_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -145,10 +163,25 @@ impl Task {
         }
         match self.phase {
             Phase::Running { health: Health::Healthy, .. } => true,
-            Phase::Running { since, health: Health::Unchecked } => now >= since.after(picture.healthy_after),
+            // One that began in the future did so before the clock was set back.
+            Phase::Running { since, health: Health::Unchecked } => {
+                now >= since.after(picture.healthy_after) || since > now
+            }
             Phase::Running { health: Health::Unknown | Health::Unhealthy, .. }
             | Phase::Pending
             | Phase::Stopping { .. } => false,
+        }
+    }
+
+    /// When a healthy task became so: nothing that it does later counts as that once more.
+    pub(crate) fn became_healthy(&self, picture: &Picture, now: Timestamp) -> Option<Timestamp> {
+        match self.phase {
+            Phase::Running { .. } if !self.is_healthy(picture, now) => None,
+            Phase::Running { since, health: Health::Unchecked } => Some(since.after(picture.healthy_after)),
+            Phase::Running { since, health: Health::Healthy | Health::Unknown | Health::Unhealthy } => {
+                Some(self.healthy_at.unwrap_or(since))
+            }
+            Phase::Pending | Phase::Stopping { .. } => None,
         }
     }
 
@@ -159,7 +192,7 @@ impl Task {
             return false;
         }
         match self.phase {
-            Phase::Running { since, health: Health::Unhealthy } => now >= since.after(picture.grace),
+            Phase::Running { since, health: Health::Unhealthy } => now >= since.after(picture.grace) || since > now,
             Phase::Running { .. } | Phase::Pending | Phase::Stopping { .. } => false,
         }
     }

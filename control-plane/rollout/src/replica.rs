@@ -6,9 +6,11 @@
 //! minimum once there is none.
 
 use crate::decide::{Decision, Launch, Moves, Stop, Why};
-use crate::picture::{Phase, Picture, Task};
+use crate::picture::{Phase, Picture, Rollout, Task};
 use crate::victims::choose;
+use crate::zones::{has_mover, wants_mover};
 use longshore_model::Timestamp;
+use longshore_model::planted::{Bug, is_planted};
 
 pub(crate) fn decide(picture: &Picture, now: Timestamp, moves: Moves, decision: &mut Decision) {
     let desired = moves.desired as usize;
@@ -27,6 +29,8 @@ pub(crate) fn decide(picture: &Picture, now: Timestamp, moves: Moves, decision: 
 
     // Too many: scale-in, and what a rollback leaves over.
     let over = good.len().saturating_sub(desired);
+    // One that evens the zones out replaces another once it is healthy.
+    let over = if over == 1 && has_mover(picture, &good, now) { 0 } else { over };
     let mut out = choose(picture, &good, over, now);
     // Those that do nothing for the service come first, so that only the last ones count.
     out.retain(|task| {
@@ -40,12 +44,22 @@ pub(crate) fn decide(picture: &Picture, now: Timestamp, moves: Moves, decision: 
     // Too few: start as many as there is room for. What stops takes room until it is gone, unless nobody can know
     // when that is.
     let stopping = picture.tasks.iter().filter(|task| is_stopping(task)).count();
-    let active = wanted.len() + stopping;
-    let want = desired.saturating_sub(good.len());
+    let active = if is_planted(Bug::StoppingTakesNoRoom) { wanted.len() } else { wanted.len() + stopping };
+    let complete = matches!(picture.deployments.as_slice(), [only] if only.rollout == Rollout::Completed);
+    let at_rest = complete
+        && surplus.is_empty()
+        && idle.is_empty()
+        && stopping == 0
+        && good.len() == desired
+        && good.iter().all(|task| healthy(task));
+    let moves_one = at_rest && wants_mover(picture, &good);
+    let want = desired.saturating_sub(good.len()) + usize::from(moves_one && active < ceiling);
     let launch = if moves.may_launch { want.min(ceiling.saturating_sub(active)) } else { 0 };
     decision.launch = Launch::Anywhere(u32::try_from(launch).unwrap_or(u32::MAX));
 
     if moves.failed {
+        // Nothing takes the place of what drains or is ill, or is missing.
+        decision.halted = want > 0 || !surplus.is_empty();
         return;
     }
     // Surplus that runs: the ill first, who are no use to anybody.

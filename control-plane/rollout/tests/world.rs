@@ -3,11 +3,12 @@
 
 use longshore_model::{InstanceId, TaskId, Timestamp};
 use longshore_rollout::{
-    Bounds, Breaker, Decision, Deployment, Health, Host, Launch, Phase, Picture, Rollout, Scheduling, Task, Threshold,
-    Verdict, Why, decide,
+    Bounds, Breaker, Decision, Deployment, Health, Host, Launch, Phase, Picture, Rebalance, Rollout, Scheduling, Task,
+    Threshold, Verdict, Why, decide, delay,
 };
 use proptest::prelude::*;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 const HEALTHY_AFTER: Duration = Duration::from_secs(40);
@@ -17,8 +18,15 @@ fn instance(n: u8) -> InstanceId {
     InstanceId::from_bytes([n; 16])
 }
 
+/// The zone of a host: there are two.
+fn zone(n: u8) -> Option<Arc<str>> {
+    Some(if n.is_multiple_of(2) { "a" } else { "b" }.into())
+}
+
 struct World {
     picture: Picture,
+    /// Whether the service is evened out over zones.
+    rebalances: bool,
     /// Whether the task definition has health checks.
     checked: bool,
     /// Hosts that drain.
@@ -27,6 +35,10 @@ struct World {
     now: Timestamp,
     made: u64,
     completed: usize,
+    /// Tasks that have been healthy.
+    healed: BTreeSet<TaskId>,
+    /// Failures of the PRIMARY deployment since one of its tasks became healthy.
+    unhealed: u32,
 }
 
 /// Something that happens between two decisions.
@@ -67,7 +79,8 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-const NEW: Deployment = Deployment { rollout: Rollout::InProgress, failures: 0, failed_at: None, can_roll_back: false };
+const NEW: Deployment =
+    Deployment { rollout: Rollout::InProgress, failures: 0, setbacks: 0, failed_at: None, can_roll_back: false };
 
 impl World {
     fn new(desired: Option<u32>, checked: bool, breaker: Option<Breaker>) -> Self {
@@ -88,13 +101,17 @@ impl World {
                 deployments: vec![NEW],
                 tasks: Vec::new(),
                 unplaced: false,
+                rebalance: Rebalance::Off,
             },
+            rebalances: false,
             checked,
             draining: BTreeSet::new(),
             hosts,
             now: Timestamp::from_millis(1_000_000),
             made: 0,
             completed: 0,
+            healed: BTreeSet::new(),
+            unhealed: 0,
         }
     }
 
@@ -153,6 +170,7 @@ impl World {
     }
 
     fn deploy(&mut self, new: Deployment) {
+        self.unhealed = 0;
         self.picture.deployments.insert(0, new);
         for task in &mut self.picture.tasks {
             task.deployment = task.deployment.map(|n| n + 1);
@@ -162,7 +180,9 @@ impl World {
     fn failed(&mut self, deployment: Option<usize>) {
         if let Some(deployment) = deployment {
             self.picture.deployments[deployment].failures += 1;
+            self.picture.deployments[deployment].setbacks += 1;
             self.picture.deployments[deployment].failed_at = Some(self.now);
+            self.unhealed += u32::from(deployment == 0);
         }
     }
 
@@ -175,6 +195,9 @@ impl World {
                 Phase::Running { since, health: Health::Unknown } => Phase::Running { since, health: Health::Healthy },
                 other => other,
             };
+            if matches!(task.phase, Phase::Running { health: Health::Healthy, .. }) {
+                task.healthy_at.get_or_insert(now);
+            }
         }
         self.picture.tasks.retain(|task| task.phase != Phase::Stopping { lost: false });
     }
@@ -184,6 +207,11 @@ impl World {
         for task in &mut self.picture.tasks {
             task.draining = self.draining.contains(&task.host);
         }
+        self.picture.rebalance = match self.rebalances {
+            true if self.draining.len() == usize::from(self.hosts) => Rebalance::Nowhere,
+            true => Rebalance::To(zone(self.free())),
+            false => Rebalance::Off,
+        };
         if let Scheduling::Daemon { hosts } = &mut self.picture.scheduling {
             let with_task = |id| self.picture.tasks.iter().any(|task| task.host == id);
             let all = (0..self.hosts).map(instance).map(|id| (id, self.draining.contains(&id)));
@@ -209,9 +237,48 @@ impl World {
         u32::try_from(self.picture.tasks.iter().filter(known).count()).expect("few")
     }
 
+    /// What failed is held against the deployment until one of its tasks becomes healthy, not because one still is.
+    fn check_failures(&mut self, decision: &Decision) {
+        let desired = self.desired();
+        let primary = self.picture.deployments[0];
+        let opens = |breaker: Breaker| self.unhealed >= breaker.threshold.of(desired);
+        if self.picture.breaker.is_some_and(opens) && primary.rollout == Rollout::InProgress {
+            assert!(matches!(decision.verdict, Some(Verdict::Failed { .. })), "{} failed: {decision:?}", self.unhealed);
+        }
+        if let Some(failed_at) = primary.failed_at.filter(|_| self.unhealed > 0 && decision.launch.count() > 0) {
+            let pause = delay(self.unhealed, desired);
+            assert!(self.now >= failed_at.after(pause), "{} failed: {decision:?}", self.unhealed);
+        }
+    }
+
+    /// A deployment that failed says so whenever something waits for it.
+    fn check_failed(&self, decision: &Decision) {
+        if self.picture.deployments[0].rollout != Rollout::Failed {
+            assert!(!decision.halted, "{decision:?}");
+            return;
+        }
+        let stops = |task: &Task| decision.stops.iter().any(|stop| stop.task == task.id);
+        let stays = |task: &&Task| task.is_wanted() && !stops(task);
+        let (tasks, now) = (&self.picture.tasks, self.now);
+        let waits = tasks.iter().filter(stays).any(|task| task.draining || task.is_ill(&self.picture, now));
+        // What is on its way out holds its host's place, and is waited for first.
+        let daemon = matches!(self.picture.scheduling, Scheduling::Daemon { .. });
+        let leaves = |task: &&Task| daemon && (stops(task) || matches!(task.phase, Phase::Stopping { lost: false }));
+        let there = tasks.iter().filter(|task| stays(task) || leaves(task)).count();
+        let missing = there < self.desired() as usize;
+        assert!(decision.halted || !(waits || missing), "{decision:?} {:?}", self.picture);
+    }
+
     /// Decides, checks that the decision keeps the bounds, and carries it out.
     fn step(&mut self) -> Decision {
+        let healthy = |task: &&Task| task.deployment == Some(0) && task.is_healthy(&self.picture, self.now);
+        let healthy: Vec<TaskId> = self.picture.tasks.iter().filter(healthy).map(|task| task.id).collect();
+        if healthy.into_iter().filter(|id| self.healed.insert(*id)).count() > 0 {
+            self.unhealed = 0;
+        }
         let decision = decide(&self.picture, self.now);
+        self.check_failures(&decision);
+        self.check_failed(&decision);
         assert_eq!(decision, decide(&self.picture, self.now), "the same picture, the same answer");
         let (healthy, active, desired) = (self.healthy(), self.active(), self.desired());
         let mut empties = 0;
@@ -232,14 +299,16 @@ impl World {
         let floor = self.picture.bounds.floor(desired);
         assert!(self.healthy() + empties >= healthy.min(floor), "{decision:?} leaves {} healthy", self.healthy());
         let hosts: Vec<InstanceId> = match &decision.launch {
-            Launch::Anywhere(count) => (0..*count).map(|n| instance(self.free(n))).collect(),
+            Launch::Anywhere(_) => Vec::new(),
             Launch::On(hosts) => hosts.clone(),
         };
-        if self.picture.unplaced && matches!(decision.launch, Launch::Anywhere(_)) {
-            // Nothing found a place.
-        } else {
-            for host in hosts {
-                self.start(host);
+        for host in hosts {
+            self.start(host, None);
+        }
+        if let (Launch::Anywhere(count), false) = (&decision.launch, self.picture.unplaced) {
+            for _ in 0..*count {
+                let host = self.free();
+                self.start(instance(host), zone(host));
             }
         }
         let ceiling = self.picture.bounds.ceiling(desired);
@@ -257,6 +326,9 @@ impl World {
 
     fn settle(&mut self, decision: &Decision) {
         if decision.recovered {
+            self.picture.deployments[0].setbacks = 0;
+        }
+        if decision.forgiven {
             self.picture.deployments[0].failures = 0;
         }
         match decision.verdict {
@@ -284,13 +356,24 @@ impl World {
         }
     }
 
-    /// A host that takes tasks; the first when all are draining.
-    fn free(&self, n: u32) -> u8 {
-        let all: Vec<u8> = (0..self.hosts).filter(|host| !self.draining.contains(&instance(*host))).collect();
-        all.get(n as usize % all.len().max(1)).copied().unwrap_or(9)
+    /// Where placement puts the next task: on a host that takes tasks, of the zone with the fewest, the one with the
+    /// fewest; some other host when all are draining.
+    fn free(&self) -> u8 {
+        let live = || self.picture.tasks.iter();
+        let rank = |n: &u8| {
+            let in_zone = live().filter(|task| task.zone == zone(*n)).count();
+            (in_zone, live().filter(|task| task.host == instance(*n)).count())
+        };
+        (0..self.hosts).filter(|host| !self.draining.contains(&instance(*host))).min_by_key(rank).unwrap_or(9)
     }
 
-    fn start(&mut self, host: InstanceId) {
+    /// How many tasks each zone has.
+    fn zones(&self) -> [usize; 2] {
+        let of = |n| self.picture.tasks.iter().filter(|task| task.is_wanted() && task.zone == zone(n)).count();
+        [of(0), of(1)]
+    }
+
+    fn start(&mut self, host: InstanceId, zone: Option<Arc<str>>) {
         self.made += 1;
         let mut id = [0; 16];
         id[..8].copy_from_slice(&self.made.to_be_bytes());
@@ -299,10 +382,11 @@ impl World {
             deployment: Some(0),
             phase: Phase::Pending,
             host,
-            zone: None,
+            zone,
             draining: false,
             lost: false,
             protected_until: None,
+            healthy_at: None,
             created_at: self.now,
         });
     }
@@ -318,8 +402,12 @@ impl World {
             if self.picture.deployments[0].rollout == Rollout::Failed {
                 self.deploy(NEW);
             }
+            let was_complete = self.picture.deployments[0].rollout == Rollout::Completed;
             let decision = self.step();
-            if decision.steady && self.picture.deployments[0].rollout != Rollout::InProgress {
+            // Zones are evened out once the deployment is complete, all are healthy, and none is still stopping.
+            let all_there = self.healthy() == self.desired() && self.active() == self.desired();
+            let settled = !self.rebalances || was_complete && all_there;
+            if decision.steady && settled && self.picture.deployments[0].rollout != Rollout::InProgress {
                 return;
             }
             assert!(!decision.stuck, "{decision:?} {:?}", self.picture);
@@ -349,9 +437,11 @@ proptest! {
         desired in prop_oneof![3 => (0_u32..10).prop_map(Some), 1 => Just(None)],
         checked: bool,
         breaker in breakers(),
+        rebalances: bool,
         events in prop::collection::vec(event(), 0..60),
     ) {
         let mut world = World::new(desired, checked, breaker);
+        world.rebalances = rebalances && desired.is_some();
         world.look();
         for event in &events {
             world.happens(event);
@@ -367,7 +457,48 @@ proptest! {
         let all = world.picture.tasks.iter().all(|task| task.deployment == Some(0));
         prop_assert!(all && world.picture.deployments.len() == 1);
         prop_assert!(!decide(&world.picture, world.now).stuck);
+        let [a, b] = world.zones();
+        prop_assert!(!world.rebalances || a.abs_diff(b) <= 1, "{} and {}", a, b);
     }
+}
+
+#[test]
+fn zones_are_evened_out_by_starting_first() {
+    let mut world = World::new(Some(4), false, None);
+    world.rebalances = true;
+    world.draining = [1, 3].map(instance).into();
+    world.look();
+    world.happens(&Event::Wait(1));
+    for _ in 0..2 {
+        world.step();
+        world.happens(&Event::Progress);
+        world.happens(&Event::Wait(40));
+    }
+    world.step();
+    assert_eq!(world.zones(), [4, 0]);
+    assert_eq!(world.completed, 1);
+    // Hosts of the other zone are back: one at a time moves, and never are there fewer than four.
+    world.draining.clear();
+    for expected in [[3, 1], [2, 2]] {
+        world.look();
+        let decision = world.step();
+        assert_eq!((decision.launch, decision.stops.len()), (Launch::Anywhere(1), 0));
+        world.happens(&Event::Progress);
+        let decision = world.step();
+        assert_eq!((decision.launch.count(), decision.stops.len()), (0, 0), "it is not healthy yet");
+        world.happens(&Event::Wait(40));
+        let decision = world.step();
+        assert_eq!((decision.launch.count(), decision.stops.len()), (0, 1));
+        world.happens(&Event::Progress);
+        assert_eq!(world.zones(), expected);
+    }
+    world.look();
+    assert!(world.step().steady);
+    // Without room to start first it stays as it is.
+    world.picture.tasks.iter_mut().for_each(|task| task.zone = zone(0));
+    world.happens(&Event::Percent(50, 100));
+    let decision = world.step();
+    assert!(decision.steady && !decision.stuck, "{decision:?}");
 }
 
 #[test]
@@ -423,6 +554,93 @@ fn a_breaker_opens_and_brings_the_last_revision_back_once() {
     world.step();
     world.calm();
     assert_eq!(world.completed, 2, "the first one and the rollback");
+}
+
+/// A world whose one good host keeps a task healthy while all others fail as soon as they are started.
+fn with_one_good_host(breaker: Option<Breaker>) -> World {
+    let mut world = World::new(Some(10), false, breaker);
+    world.step();
+    world.progress();
+    world.picture.tasks.truncate(1);
+    world.now = world.now.after(HEALTHY_AFTER);
+    world.step();
+    world
+}
+
+fn fail_the_young(world: &mut World) {
+    while let Some(nth) = world.picture.tasks.iter().position(|task| task.phase == Phase::Pending) {
+        world.happens(&Event::Fail(nth));
+    }
+}
+
+#[test]
+fn what_fails_beside_a_healthy_task_opens_the_breaker() {
+    for reset_on_healthy in [true, false] {
+        let breaker = Breaker { rollback: false, threshold: Threshold::Default, reset_on_healthy };
+        let mut world = with_one_good_host(Some(breaker));
+        fail_the_young(&mut world);
+        assert_eq!(world.step().verdict, Some(Verdict::Failed { roll_back: false }));
+    }
+}
+
+#[test]
+fn what_fails_beside_a_healthy_task_is_started_ever_more_slowly() {
+    let mut world = with_one_good_host(None);
+    let mut longest = Duration::ZERO;
+    for _ in 0..10 {
+        fail_the_young(&mut world);
+        let decision = world.step();
+        if decision.launch.count() == 0 {
+            let until = decision.wake_at.expect("it goes on");
+            longest = longest.max(until.since(world.now));
+            world.now = until;
+            assert_eq!(world.step().launch, Launch::Anywhere(9));
+        }
+    }
+    assert!(longest >= Duration::from_secs(64), "{longest:?}");
+    // One that becomes healthy ends it.
+    world.progress();
+    world.now = world.now.after(HEALTHY_AFTER);
+    let decision = world.step();
+    assert!(decision.recovered && decision.forgiven, "{decision:?}");
+}
+
+#[test]
+fn a_breaker_that_never_forgets_slows_nothing_down_that_runs() {
+    let breaker = Breaker { rollback: false, threshold: Threshold::Default, reset_on_healthy: false };
+    let mut world = World::new(Some(2), false, Some(breaker));
+    world.calm();
+    // Over the months.
+    for _ in 0..20 {
+        world.picture.tasks.pop();
+        world.failed(Some(0));
+        world.now = world.now.after(Duration::from_millis(10));
+        assert_eq!(
+            world.step().launch,
+            Launch::Anywhere(1),
+            "after {} failures",
+            world.picture.deployments[0].failures
+        );
+        world.progress();
+        world.now = world.now.after(HEALTHY_AFTER);
+        world.step();
+    }
+    assert_eq!(world.picture.deployments[0].failures, 20);
+}
+
+#[test]
+fn a_clock_that_is_set_back_holds_nothing_up() {
+    let mut world = World::new(Some(2), false, None);
+    world.step();
+    world.progress();
+    (0..4).for_each(|_| world.failed(Some(0)));
+    world.unhealed = 0;
+    world.picture.tasks.pop();
+    world.now = Timestamp::from_millis(1_000);
+    assert_eq!(world.step().launch, Launch::Anywhere(1));
+    world.progress();
+    world.now = world.now.after(HEALTHY_AFTER);
+    assert_eq!(world.step().verdict, Some(Verdict::Completed));
 }
 
 #[test]

@@ -114,22 +114,23 @@ impl Reason {
         }
     }
 
-    /// What an event of a service says of the host, after its name: ECS's words where it has some.
+    /// What an event of a service says of the host, after its name: ECS's words where it has some, and then `detail`,
+    /// the text that `failures[].detail` has for this reason.
     #[must_use]
-    pub fn sentence(&self) -> String {
+    pub fn sentence(&self, detail: &str) -> String {
         match self {
             Self::Status(status) => format!("is {}", status.as_str()),
             Self::Disconnected => "encountered error \"AGENT\"".to_owned(),
-            Self::Attribute { .. } => format!("is missing an attribute required by your task: it {self}"),
-            Self::MemberOf { .. } => format!("does not satisfy a placement constraint: it is {self}"),
-            Self::DistinctInstance { .. } => format!("does not satisfy a placement constraint: it {self}"),
-            Self::Cpu(_) => format!("has insufficient CPU units available: it {self}"),
-            Self::Memory(_) => format!("has insufficient memory available: it {self}"),
-            Self::Port { .. } => format!("is already using a port required by your task: it {self}"),
-            Self::Gpu(_) => format!("has insufficient GPUs available: it {self}"),
-            Self::DiskShort(_) => format!("has insufficient disk space available: {self}"),
-            Self::Disk(_) => format!("has insufficient disk space available: it {self}"),
-            Self::Interface(_) => format!("has insufficient network interfaces available: it {self}"),
+            Self::Attribute { .. } => format!("is missing an attribute required by your task: it {detail}"),
+            Self::MemberOf { .. } => format!("does not satisfy a placement constraint: it is {detail}"),
+            Self::DistinctInstance { .. } => format!("does not satisfy a placement constraint: it {detail}"),
+            Self::Cpu(_) => format!("has insufficient CPU units available: it {detail}"),
+            Self::Memory(_) => format!("has insufficient memory available: it {detail}"),
+            Self::Port { .. } => format!("is already using a port required by your task: it {detail}"),
+            Self::Gpu(_) => format!("has insufficient GPUs available: it {detail}"),
+            Self::DiskShort(_) => format!("has insufficient disk space available: {detail}"),
+            Self::Disk(_) => format!("has insufficient disk space available: it {detail}"),
+            Self::Interface(_) => format!("has insufficient network interfaces available: it {detail}"),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What to send an agent next: the difference between what it was last sent and what is true now. Pure.
 
+use longshore_model::planted::{Bug, is_planted};
 use longshore_model::{AssignedTask, Assignment, DesiredStatus, Generation, TaskId};
 use std::collections::BTreeMap;
 
@@ -70,7 +71,8 @@ impl Sent {
         }
         let base = std::mem::replace(&mut self.generation, generation);
         let before = std::mem::replace(&mut self.tasks, marks);
-        let removed = before.keys().filter(|task| !self.tasks.contains_key(task)).copied().collect();
+        let is_gone = |task: &TaskId| !self.tasks.contains_key(task) && !is_planted(Bug::RemovalsAreForgotten);
+        let removed = before.keys().filter(|task| is_gone(task)).copied().collect();
         let tasks =
             tasks.into_iter().filter(|(id, task)| Mark::is_news(before.get(id), task)).map(|(_, task)| task).collect();
         Some(Assignment::Delta { base, generation, tasks, removed })
@@ -107,6 +109,7 @@ mod tests {
             volumes: Vec::new(),
             pull_only: false,
             ephemeral_storage_mib: None,
+            fence: None,
             launch_type: String::new(),
             tags: std::collections::BTreeMap::new(),
         };

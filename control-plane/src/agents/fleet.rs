@@ -5,8 +5,8 @@ use longshore_core::{
     ProtectionChange, ProtectionError, Registered, RegistryCredentials, SessionError, SessionId, Unavailable,
 };
 use longshore_model::{
-    AccountId, AssignedTask, ClusterName, ContainerName, DiskStatus, Generation, HostFacts, InstanceHealth, InstanceId,
-    NetworkStatus, TaskId, TaskReport, Timestamp,
+    AccountId, AssignedTask, ClusterName, ContainerName, DiskStatus, Generation, HostFacts, HostUsage, InstanceHealth,
+    InstanceId, NetworkStatus, TaskId, TaskReport, Timestamp,
 };
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -89,8 +89,15 @@ pub trait Fleet: Send + Sync + 'static {
     /// The generation of the task network that every host that counts has in force, or a later one.
     fn network_settled(&self) -> Generation;
 
+    /// An agent with a session said something, whatever it was.
+    fn heard(&self, instance: InstanceId);
+
     /// Takes what an agent says of its host's health.
     fn health(&self, instance: InstanceId, session: SessionId, health: InstanceHealth);
+
+    /// Takes what an agent says its host and tasks use.
+    fn usage(&self, instance: InstanceId, session: SessionId, usage: HostUsage);
+
     /// The sessions of ExecuteCommand.
     fn execs(&self) -> Execs {
         Execs::default()
@@ -195,8 +202,16 @@ impl Fleet for Core {
         Self::network_settled(self)
     }
 
+    fn heard(&self, instance: InstanceId) {
+        self.agent_heard(instance);
+    }
+
     fn health(&self, instance: InstanceId, session: SessionId, health: InstanceHealth) {
         self.instance_health(instance, session, health);
+    }
+
+    fn usage(&self, instance: InstanceId, session: SessionId, usage: HostUsage) {
+        self.instance_usage(instance, session, usage);
     }
 
     fn execs(&self) -> Execs {

@@ -5,7 +5,7 @@
 //! core's, which it reaches through [`Fleet`]. Generated protocol types end here. `start` calls [`serve`] once.
 //!
 //! ```text
-//! listener (TLS) -> service (join, renew, the Hello) -> stream (one task a session) -> delta (what to send next)
+//! listener (TLS) -> service (join, renew) -> front (the Hello) -> stream (one task a session) -> delta (what to send next)
 //!                                                        |-> network (what to tell of the task network)
 //!                                                        \-> presence, sessions (whose lease runs, who is newest)
 //!                           |-> exec (commands in containers, to the clients that wait for them)
@@ -17,6 +17,7 @@
 mod delta;
 mod exec;
 mod fleet;
+mod front;
 mod listener;
 mod logs;
 mod members;
@@ -31,6 +32,7 @@ mod stream;
 mod tickets;
 
 pub use fleet::Fleet;
+pub use front::{AgentMessages, ControlMessages, SessionFront};
 
 use crate::pki::{Authority, PkiError, ServerCertificate, server_tls};
 use http_body_util::{BodyExt as _, Limited};
@@ -64,6 +66,8 @@ pub struct AgentsConfig {
     pub heartbeat: Duration,
     /// Silence after which an agent counts as disconnected.
     pub lease: Duration,
+    /// How often agents are told to say what is used; zero for never.
+    pub usage: Duration,
     /// Lifetime of agents' certificates.
     pub agent_certificate: Duration,
     /// Instances with connections at once, each of which may have a few.
@@ -88,6 +92,7 @@ impl Default for AgentsConfig {
         Self {
             heartbeat: Duration::from_secs(1),
             lease: Duration::from_secs(5),
+            usage: Duration::from_secs(10),
             agent_certificate: Duration::from_secs(30 * 86_400),
             max_agents: 20_000,
             max_joining: 256,

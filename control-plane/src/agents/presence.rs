@@ -39,6 +39,7 @@ pub(super) struct Parting<F: Fleet> {
 impl<F: Fleet> Presence<F> {
     /// For a session that is about to be opened in the core. Its agent was heard just now.
     pub(super) fn new(parting: Parting<F>) -> Self {
+        parting.fleet.heard(parting.instance);
         Self { parting: Some(parting), heard: Instant::now(), runtime: Handle::current() }
     }
 
@@ -50,6 +51,9 @@ impl<F: Fleet> Presence<F> {
     /// The agent was heard just now.
     pub(super) fn hear(&mut self) {
         self.heard = Instant::now();
+        if let Some(parting) = &self.parting {
+            parting.fleet.heard(parting.instance);
+        }
     }
 
     /// Makes the session its instance's newest and ends the one before, unless the core already has a newer one. The

@@ -7,14 +7,16 @@
 //! that the agent is gone, unless a newer stream has taken over (`presence`).
 
 use super::delta::Sent;
+use super::front::AgentMessages;
 use super::network::{NetworkEvent, NetworkLine};
 use super::presence::Presence;
 use super::{Fleet, refuse};
+use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use longshore_core::{SessionError, SessionId};
 use longshore_model::{
-    Assignment, DiskStatus, ExecOrder, Generation, InstanceHealth, InstanceId, NetworkStatus, NetworkUpdate, TaskId,
-    TaskReport,
+    Assignment, DiskStatus, ExecOrder, Generation, HostUsage, InstanceHealth, InstanceId, NetworkStatus, NetworkUpdate,
+    TaskId, TaskReport,
 };
 use longshore_proto::convert::read_reports;
 use longshore_proto::{ReadReports, UnreadableReport, v1};
@@ -25,7 +27,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status};
 
 /// Messages of kinds unknown here that a stream may carry. A newer agent that settled on our version sends none.
 const UNKNOWN_MESSAGES: u32 = 100;
@@ -39,7 +41,7 @@ pub(super) struct SessionParts<F: Fleet> {
     pub(super) fleet: Arc<F>,
     pub(super) instance: InstanceId,
     pub(super) session: SessionId,
-    pub(super) inbound: Streaming<v1::AgentMessage>,
+    pub(super) inbound: AgentMessages,
     pub(super) outbound: mpsc::Sender<Result<v1::ControlMessage, Status>>,
     /// Wakes when the instance's assignment changed; closed when it is deregistered.
     pub(super) changes: watch::Receiver<Generation>,
@@ -184,10 +186,10 @@ impl<F: Fleet> Session<F> {
                     Err(_) => Wake::End(End::Deregistered),
                 },
                 saved = saved(&mut self.saving) => Wake::Saved(saved),
-                message = parts.inbound.message(), if reading => match message {
-                    Ok(Some(message)) => Wake::Message(message),
-                    Ok(None) => Wake::End(End::Closed(None)),
-                    Err(status) => Wake::End(closed(status)),
+                message = parts.inbound.next(), if reading => match message {
+                    Some(Ok(message)) => Wake::Message(message),
+                    None => Wake::End(End::Closed(None)),
+                    Some(Err(status)) => Wake::End(closed(status)),
                 },
                 () = sleep_until(resend_at) => Wake::NotApplied,
                 event = parts.network.next() => Wake::Network(event),
@@ -229,6 +231,9 @@ impl<F: Fleet> Session<F> {
                 }
                 if let Some(health) = beat.health {
                     self.health(health);
+                }
+                if let Some(usage) = beat.usage {
+                    self.usage(usage);
                 }
                 self.send(v1::control_message::Kind::HeartbeatAck(v1::HeartbeatAck {
                     seq: beat.seq,
@@ -280,6 +285,14 @@ impl<F: Fleet> Session<F> {
         match InstanceHealth::try_from(health) {
             Ok(health) => self.parts.fleet.health(self.parts.instance, self.parts.session, health),
             Err(error) => tracing::debug!(instance = %self.parts.instance, %error, "health that cannot be read"),
+        }
+    }
+
+    /// As of health.
+    fn usage(&self, usage: v1::HostUsage) {
+        match HostUsage::try_from(usage) {
+            Ok(usage) => self.parts.fleet.usage(self.parts.instance, self.parts.session, usage),
+            Err(error) => tracing::debug!(instance = %self.parts.instance, %error, "figures that cannot be read"),
         }
     }
 

@@ -88,6 +88,7 @@ impl<B: Backend> Front<B> {
             | Target::Secrets(_)
             | Target::Scheduler(_)
             | Target::Events(_)
+            | Target::Scaling(_)
             | Target::Ec2(_)
             | Target::Sts => self.limits.body_bytes,
         };
@@ -113,6 +114,7 @@ impl<B: Backend> Front<B> {
             | Target::Secrets(_)
             | Target::Scheduler(_)
             | Target::Events(_)
+            | Target::Scaling(_)
             | Target::Sts => target,
         };
         let carried_out = async {
@@ -128,6 +130,9 @@ impl<B: Backend> Front<B> {
                     self.backend.scheduler(&caller, operation, members.into()).await.map_err(Refusal::Api)
                 }
                 Target::Events(operation) => self.backend.events(&caller, operation, body).await.map_err(Refusal::Api),
+                Target::Scaling(operation) => {
+                    self.backend.scaling(&caller, operation, body).await.map_err(Refusal::Api)
+                }
                 Target::Sts => {
                     let form = form::parse(&body);
                     sts::call(&form, &verified.principal, request_id).map(Bytes::from).map_err(Refusal::Query)

@@ -3,6 +3,7 @@
 use crate::auth::Keys;
 use bytes::Bytes;
 use longshore_core::{Caller, Core, Ec2Error, Ec2Operation, Principal};
+use longshore_ecs_api::autoscaling::ScalingOperation;
 use longshore_ecs_api::events::EventsOperation;
 use longshore_ecs_api::logs::LogsOperation;
 use longshore_ecs_api::scheduler::SchedulerOperation;
@@ -70,6 +71,14 @@ pub trait Backend: Keys + Send + Sync + 'static {
         body: Bytes,
     ) -> impl Future<Output = Result<Bytes, ApiError>> + Send;
 
+    /// Carries out an operation of Application Auto Scaling.
+    fn scaling(
+        &self,
+        caller: &Caller,
+        operation: ScalingOperation,
+        body: Bytes,
+    ) -> impl Future<Output = Result<Bytes, ApiError>> + Send;
+
     /// Carries out an operation of EC2: the parameters of a form, to XML.
     fn ec2(
         &self,
@@ -119,6 +128,10 @@ impl Backend for Services {
 
     async fn scheduler(&self, caller: &Caller, operation: SchedulerOperation, body: Bytes) -> Result<Bytes, ApiError> {
         self.core.scheduler(caller, operation, body).await
+    }
+
+    async fn scaling(&self, caller: &Caller, operation: ScalingOperation, body: Bytes) -> Result<Bytes, ApiError> {
+        self.core.scaling(caller, operation, body).await
     }
 
     async fn events(&self, caller: &Caller, operation: EventsOperation, body: Bytes) -> Result<Bytes, ApiError> {

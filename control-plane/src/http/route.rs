@@ -3,6 +3,7 @@
 use http::request::Parts;
 use http::{Method, header};
 use longshore_core::{Ec2Operation, ec2};
+use longshore_ecs_api::autoscaling::{self, ScalingOperation};
 use longshore_ecs_api::events::{self, EventsOperation};
 use longshore_ecs_api::logs::{self, LogsOperation};
 use longshore_ecs_api::scheduler::{self, SchedulerOperation};
@@ -32,6 +33,7 @@ pub(super) enum Target {
     Secrets(SecretsOperation),
     Scheduler(SchedulerOperation),
     Events(EventsOperation),
+    Scaling(ScalingOperation),
     /// The operation is in the body.
     Sts,
     /// The operation is in the body: absent until that was read.
@@ -48,6 +50,7 @@ impl Target {
             Self::Secrets(_) => secrets::SIGNING_NAME,
             Self::Scheduler(_) => scheduler::SIGNING_NAME,
             Self::Events(_) => events::SIGNING_NAME,
+            Self::Scaling(_) => autoscaling::SIGNING_NAME,
             Self::Sts => super::sts::SIGNING_NAME,
             Self::Ec2(_) => ec2::SIGNING_NAME,
         }
@@ -62,6 +65,7 @@ impl Target {
             Self::Secrets(operation) => operation.name(),
             Self::Scheduler(operation) => operation.name(),
             Self::Events(operation) => operation.name(),
+            Self::Scaling(operation) => operation.name(),
             Self::Sts => "sts",
             Self::Ec2(Some(operation)) => operation.name(),
             Self::Ec2(None) => "ec2",
@@ -88,6 +92,7 @@ pub(super) fn exists(service: &str) -> bool {
         secrets::SIGNING_NAME,
         scheduler::SIGNING_NAME,
         events::SIGNING_NAME,
+        autoscaling::SIGNING_NAME,
         super::sts::SIGNING_NAME,
         ec2::SIGNING_NAME,
     ];
@@ -153,6 +158,9 @@ pub(super) fn target(parts: &Parts, wire: Wire) -> Result<Target, ApiError> {
         events::TARGET_PREFIX => EventsOperation::from_name(name)
             .map(Target::Events)
             .ok_or_else(|| unknown(format!("The operation {shown} of EventBridge does not exist here."))),
+        autoscaling::TARGET_PREFIX => ScalingOperation::from_name(name)
+            .map(Target::Scaling)
+            .ok_or_else(|| unknown(format!("The operation {shown} of Application Auto Scaling does not exist here."))),
         _ => Err(unknown("The header X-Amz-Target names a service that does not exist here.".into())),
     }
 }

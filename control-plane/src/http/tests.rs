@@ -8,6 +8,7 @@ use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, si
 use aws_sigv4::sign::v4;
 use bytes::Bytes;
 use longshore_core::{Caller, Ec2Error, Ec2Operation, Principal};
+use longshore_ecs_api::autoscaling::ScalingOperation;
 use longshore_ecs_api::events::EventsOperation;
 use longshore_ecs_api::logs::LogsOperation;
 use longshore_ecs_api::scheduler::SchedulerOperation;
@@ -85,6 +86,10 @@ impl Backend for Echo {
     }
 
     async fn events(&self, caller: &Caller, operation: EventsOperation, body: Bytes) -> Result<Bytes, ApiError> {
+        Ok(echo(operation.name(), caller, &body))
+    }
+
+    async fn scaling(&self, caller: &Caller, operation: ScalingOperation, body: Bytes) -> Result<Bytes, ApiError> {
         Ok(echo(operation.name(), caller, &body))
     }
 

@@ -14,6 +14,7 @@ mod report;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod volume;
 
 pub use assignment::{ReadAssignment, RefusedTask};

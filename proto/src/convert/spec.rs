@@ -3,8 +3,8 @@
 use super::{Fault, FieldError, Within, absolute, each, enumeration, id, lifecycle, port, ports, repeated, wire_enum};
 use crate::v1;
 use longshore_model::{
-    AwsvpcSpec, ClusterName, ContainerName, ContainerSpec, Device, EnvVar, HealthCheck, HostPort, Lifecycle, Link,
-    LinuxParameters, LogConfig, NetworkMode, PortMapping, RestartPolicy, TaskSpec, Tmpfs, Ulimit, VolumeSpec,
+    AwsvpcSpec, ClusterName, ContainerName, ContainerSpec, Device, EnvVar, Fence, HealthCheck, HostPort, Lifecycle,
+    Link, LinuxParameters, LogConfig, NetworkMode, PortMapping, RestartPolicy, TaskSpec, Tmpfs, Ulimit, VolumeSpec,
 };
 
 wire_enum!(NetworkMode <=> NetworkMode { Bridge = Bridge, Host = Host, None = None, Awsvpc = Awsvpc });
@@ -33,7 +33,25 @@ impl From<TaskSpec> for v1::TaskSpec {
             launch_type: spec.launch_type,
             pull_only: spec.pull_only,
             ephemeral_storage_mib: spec.ephemeral_storage_mib,
+            fence: spec.fence.map(Into::into),
         }
+    }
+}
+
+impl From<Fence> for v1::Fence {
+    fn from(fence: Fence) -> Self {
+        Self { after_millis: fence.after_millis, grace_millis: fence.grace_millis }
+    }
+}
+
+impl TryFrom<v1::Fence> for Fence {
+    type Error = FieldError;
+
+    fn try_from(fence: v1::Fence) -> Result<Self, FieldError> {
+        if fence.after_millis == 0 {
+            return Err(FieldError::new("after_millis", Fault::Rule("must not be 0")));
+        }
+        Ok(Self { after_millis: fence.after_millis, grace_millis: fence.grace_millis })
     }
 }
 
@@ -80,6 +98,7 @@ impl TryFrom<v1::TaskSpec> for TaskSpec {
             pull_only: spec.pull_only,
             launch_type: spec.launch_type,
             ephemeral_storage_mib: spec.ephemeral_storage_mib,
+            fence: spec.fence.map(Fence::try_from).transpose().within("fence")?,
             tags: spec.tags.into_iter().collect(),
         })
     }

@@ -5,10 +5,10 @@ mod arbitrary;
 use super::*;
 use crate::v1;
 use arbitrary::{
-    assigned_task, assignment, exec_input, exec_order, exec_output, facts, health, network_update, report,
+    assigned_task, assignment, exec_input, exec_order, exec_output, facts, health, network_update, report, usage,
 };
 use longshore_model::{
-    AssignedTask, Assignment, DesiredStatus, ExecInput, ExecOrder, ExecOutput, HostFacts, InstanceHealth,
+    AssignedTask, Assignment, DesiredStatus, ExecInput, ExecOrder, ExecOutput, HostFacts, HostUsage, InstanceHealth,
     MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES, NetworkStatus, NetworkUpdate, TaskReport,
 };
 use proptest::prelude::*;
@@ -42,6 +42,12 @@ proptest! {
     fn facts_round_trip(facts in facts()) {
         let read = HostFacts::try_from(wire(&v1::HostFacts::from(facts.clone()))).expect("readable");
         prop_assert_eq!(read, facts);
+    }
+
+    #[test]
+    fn usage_round_trips(usage in usage()) {
+        let read = HostUsage::try_from(wire(&v1::HostUsage::from(usage.clone()))).expect("readable");
+        prop_assert_eq!(read, usage);
     }
 
     #[test]
@@ -105,7 +111,10 @@ fn read_all(bytes: &[u8]) {
             Some(Kind::Hello(hello)) => drop(ReadHello::try_from(hello)),
             Some(Kind::Reports(reports)) => drop(read_reports("tasks", reports.tasks)),
             Some(Kind::NetworkStatus(status)) => drop(NetworkStatus::try_from(status)),
-            Some(Kind::Heartbeat(beat)) => drop(beat.health.map(InstanceHealth::try_from)),
+            Some(Kind::Heartbeat(beat)) => {
+                drop(beat.health.map(InstanceHealth::try_from));
+                drop(beat.usage.map(HostUsage::try_from));
+            }
             Some(Kind::Applied(_) | Kind::Resync(_)) | None => {}
         }
     }

@@ -62,6 +62,7 @@ fn spec() -> TaskSpec {
         volumes: Vec::new(),
         pull_only: false,
         ephemeral_storage_mib: None,
+        fence: None,
         launch_type: String::new(),
         tags: BTreeMap::new(),
     }

@@ -257,6 +257,7 @@ pub(crate) fn task(mode: NetworkMode, command: &str) -> TaskSpec {
         volumes: Vec::new(),
         pull_only: false,
         ephemeral_storage_mib: None,
+        fence: None,
         launch_type: String::new(),
         tags: BTreeMap::new(),
     }

@@ -107,7 +107,8 @@ impl World {
                 ports: b.label.ports.clone(),
                 interface: b.label.interface.clone().map(Box::new),
             }))),
-            Step::Stop(i, _) => {
+            Step::Stop(i, halt) => {
+                self.halts.push((id, *halt));
                 if let Some(b) = self.boxes.get_mut(&(id, *i))
                     && b.state == RunState::Running
                 {

@@ -5,13 +5,13 @@ mod crash;
 mod engine;
 mod shapes;
 
-pub(crate) use shapes::{MEMORY, Part, Shape, plain_shapes, shapes};
+pub(crate) use shapes::{FENCE, MEMORY, Part, Shape, plain_shapes, shapes};
 
 use checks::{check_order, in_order};
 use longshore_model::{AssignedTask, DesiredStatus, EniId, HealthStatus, TaskId, TaskSpec, TaskStatus, Timestamp};
 use longshore_plan::{
-    EngineView, Outcome, Phase, Policy, PortClaims, ResolvedPort, ResourceKind, Room, RunState, Step, Supervise, Task,
-    TaskRecord, View,
+    Contact, EngineView, Halt, Outcome, Phase, Policy, PortClaims, ResolvedPort, ResourceKind, Room, RunState, Step,
+    Supervise, Task, TaskRecord, View,
 };
 use shapes::spec;
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +43,7 @@ pub(crate) enum Op {
     Exit(usize, usize, i32),
     RemoveBehind(usize, usize),
     RenameBehind(usize, usize),
+    DiskShort(bool),
     RestartBehind(usize, usize),
     Health(usize, usize, HealthStatus),
     EndSandbox(usize),
@@ -53,6 +54,10 @@ pub(crate) enum Op {
     EngineDown,
     EngineUp,
     Crash(Cut),
+    /// The control plane is not heard any more.
+    CutOff,
+    /// It is heard again.
+    Hear,
 }
 
 /// A container as the engine has it.
@@ -98,11 +103,15 @@ pub(crate) struct World {
     claims: PortClaims,
     room: Room,
     now: Timestamp,
+    contact: Contact,
+    /// Whether the control plane is heard.
+    heard: bool,
     seq: u64,
     answering: bool,
     up: bool,
     /// Whether this process is still to remove what belongs to no task.
     leftovers: bool,
+    disk_short: bool,
     // The host.
     boxes: BTreeMap<Key, Box_>,
     volumes: BTreeSet<TaskId>,
@@ -126,6 +135,8 @@ pub(crate) struct World {
     policy: Policy,
     /// Starts (`+`) and stops (`-`) of containers, in order.
     log: Vec<(TaskId, char, usize)>,
+    /// How politely containers were stopped.
+    halts: Vec<(TaskId, Halt)>,
 }
 
 fn empty_room() -> Room {
@@ -148,10 +159,14 @@ impl World {
             claims: PortClaims::default(),
             room: empty_room(),
             now: Timestamp::from_millis(1_000_000),
+            contact: Contact::Ago(Duration::ZERO),
+            heard: true,
+            halts: Vec::new(),
             seq: 0,
             answering: true,
             up: true,
             leftovers: false,
+            disk_short: false,
             boxes: BTreeMap::new(),
             volumes: BTreeSet::new(),
             cgroups: BTreeSet::new(),
@@ -186,6 +201,22 @@ impl World {
         own.map(|(_, what, i)| format!("{what}{i}")).collect::<Vec<_>>().join(" ")
     }
 
+    /// Milliseconds that the stops of a task's containers allowed before SIGKILL; none for those that sent it at once.
+    pub(crate) fn halts(&self, t: usize) -> Vec<Option<u64>> {
+        let id = self.specs[t].id;
+        let millis = |halt: &Halt| match halt {
+            Halt::Polite(grace) => Some(u64::try_from(grace.as_millis()).expect("a short one")),
+            Halt::Kill => None,
+        };
+        self.halts.iter().filter(|(task, _)| *task == id).map(|(_, halt)| millis(halt)).collect()
+    }
+
+    /// Why a task ends, if it does.
+    pub(crate) fn ending(&self, t: usize) -> String {
+        let ending = self.tasks[&self.specs[t].id].record.ending.as_ref();
+        ending.map(|ending| ending.reason.clone()).unwrap_or_default()
+    }
+
     /// How often a container of a task was started again, and what is said of it.
     pub(crate) fn restarts(&self, t: usize, c: usize) -> (u32, String) {
         let report = self.tasks[&self.specs[t].id].report(&[]);
@@ -218,7 +249,9 @@ impl World {
             Op::Finish { which, how } => self.finish(which, how),
             Op::Flush => self.flush(usize::MAX),
             Op::List => self.list(),
-            Op::Advance(millis) => self.now = self.now.after(Duration::from_millis(millis.unsigned_abs())),
+            Op::Advance(millis) => self.advance(Duration::from_millis(millis.unsigned_abs())),
+            Op::CutOff => self.heard = false,
+            Op::Hear => self.hear(),
             Op::ClockMoved(millis) => {
                 self.now = self.now.moved(millis);
                 let ids: Vec<TaskId> = self.tasks.keys().copied().collect();
@@ -258,6 +291,7 @@ impl World {
                     self.hint(t, c);
                 }
             }
+            Op::DiskShort(short) => self.disk_short = short,
             // The event of it was lost.
             Op::RenameBehind(t, c) => {
                 if let Some(b) = self.boxes.get_mut(&(self.specs[t].id, c)) {
@@ -358,7 +392,7 @@ impl World {
         let engine =
             if self.answering { EngineView::Answering } else { EngineView::Silent { why: "it does not answer" } };
         let (claims, room, policy) = (&self.claims, &self.room, &self.policy);
-        View { now: self.now, engine, claims, room, policy, disk_short: false }
+        View { now: self.now, engine, claims, room, policy, disk_short: self.disk_short, contact: self.contact }
     }
 
     fn pass(&mut self, id: TaskId) {
@@ -458,12 +492,41 @@ impl World {
                 self.finish(0, 255);
             }
             self.check();
-            self.now = self.now.after(Duration::from_millis(1));
+            self.advance(Duration::from_millis(1));
         }
+    }
+
+    fn advance(&mut self, by: Duration) {
+        self.now = self.now.after(by);
+        match &mut self.contact {
+            Contact::Ago(ago) if !self.heard => *ago += by,
+            Contact::Ago(_) | Contact::Unknown => {}
+        }
+    }
+
+    fn hear(&mut self) {
+        (self.heard, self.contact) = (true, Contact::Ago(Duration::ZERO));
+    }
+
+    /// As after a boot without the control plane.
+    pub(crate) fn forget_contact(&mut self) {
+        (self.heard, self.contact) = (false, Contact::Unknown);
+    }
+
+    /// How many containers of tasks that must not run twice are running.
+    pub(crate) fn fenced_running(&self) -> usize {
+        let fenced = |task: &TaskId| self.specs.iter().any(|spec| spec.id == *task && spec.fence.is_some());
+        self.boxes.iter().filter(|((task, _), b)| fenced(task) && b.state == RunState::Running).count()
     }
 
     /// Nothing fails any more: everything is carried out until nothing is asked for.
     pub(crate) fn converge(&mut self) {
+        self.hear();
+        self.go_on();
+    }
+
+    /// The same, whether or not the control plane is heard.
+    pub(crate) fn go_on(&mut self) {
         self.up = true;
         self.foreign.clear();
         for round in 0..400 {
@@ -476,7 +539,7 @@ impl World {
                 self.finish(0, 255);
             }
             self.check();
-            self.now = self.now.after(Duration::from_secs(2));
+            self.advance(Duration::from_secs(2));
             if quiet && round > 60 {
                 return;
             }

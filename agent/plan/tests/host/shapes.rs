@@ -1,8 +1,8 @@
 //! What tasks there may be.
 
 use longshore_model::{
-    Backoff, ClusterName, ContainerCondition, ContainerName, ContainerSpec, Dependency, HostPort, Lifecycle, Link,
-    LinuxParameters, NetworkMode, PidMode, PortMapping, Protocol, RestartPolicy, TaskId, TaskSpec, VolumeSource,
+    Backoff, ClusterName, ContainerCondition, ContainerName, ContainerSpec, Dependency, Fence, HostPort, Lifecycle,
+    Link, LinuxParameters, NetworkMode, PidMode, PortMapping, Protocol, RestartPolicy, TaskId, TaskSpec, VolumeSource,
     VolumeSpec, VolumesFrom,
 };
 use proptest::prelude::*;
@@ -35,7 +35,12 @@ pub(crate) struct Shape {
     pub linked: bool,
     /// MiB that it takes of the host's [`MEMORY`]; it has the host's one GPU when that is odd.
     pub memory: u32,
+    /// It must not run twice: see [`FENCE`].
+    pub fenced: bool,
 }
+
+/// When tasks that must not run twice are stopped because the control plane is not heard.
+pub(crate) const FENCE: Fence = Fence { after_millis: 10_000, grace_millis: 4_000 };
 
 /// MiB that the host offers to tasks: not enough for all that may come.
 pub(crate) const MEMORY: u64 = 8;
@@ -65,8 +70,9 @@ pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
     let part = part.prop_map(|(essential, port, after, restart)| Part { essential, port, after, restart });
     let containers = proptest::collection::vec(part, 1..4);
     let memory = prop_oneof![3 => Just(0), 1 => 1..=8u32];
-    let shape = (containers, any::<[bool; 6]>(), memory);
-    let shape = shape.prop_map(|(mut containers, [volume, limited, awsvpc, chained, joined, linked], memory)| {
+    let shape = (containers, any::<[bool; 7]>(), memory);
+    let shape = shape.prop_map(|(mut containers, flags, memory)| {
+        let [volume, limited, awsvpc, chained, joined, linked, fenced] = flags;
         // A fixed port once in a task, no circle, and one container at least that the task cannot do without.
         let mut seen = false;
         for (i, part) in containers.iter_mut().enumerate() {
@@ -78,7 +84,8 @@ pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
         if !containers.iter().any(|part| part.essential) {
             containers[0].essential = true;
         }
-        Shape { containers, volume, limited, awsvpc, chained, joined, linked: linked && !awsvpc, memory }
+        let linked = linked && !awsvpc;
+        Shape { containers, volume, limited, awsvpc, chained, joined, linked, memory, fenced }
     });
     proptest::collection::vec(shape, 3)
 }
@@ -94,6 +101,7 @@ pub(crate) fn plain_shapes() -> Vec<Shape> {
         joined: false,
         linked: false,
         memory: 2,
+        fenced: false,
     };
     let pair = |port| vec![part(port), Part::default()];
     vec![
@@ -186,6 +194,7 @@ pub(super) fn spec(n: usize, shape: &Shape) -> TaskSpec {
             .collect(),
         pull_only: false,
         ephemeral_storage_mib: None,
+        fence: shape.fenced.then_some(FENCE),
         launch_type: String::new(),
         tags: BTreeMap::new(),
     }

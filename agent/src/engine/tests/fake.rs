@@ -1,5 +1,6 @@
 //! A host in memory behind the engine's drivers, with scripted answers, and a ledger that survives "crashes".
 
+use crate::contact::Contacts;
 use crate::engine::drivers::{
     Clock, Containers, CreateRequest, CredentialsOf, Drivers, EnvironmentFiles, Image, Images, Interfaces, Listed,
     Namespaces, OwnCredentials, Store, TaskCgroups, TaskCredentials, Volumes,
@@ -92,6 +93,7 @@ impl FakeHost {
 
     pub(super) fn drivers(self: &Arc<Self>) -> Drivers {
         Drivers {
+            contacts: Arc::new(Contacts::beside(std::path::Path::new("/nowhere/agent.sock"))),
             containers: self.clone(),
             images: self.clone(),
             room: Arc::new(crate::engine::drivers::Plenty),

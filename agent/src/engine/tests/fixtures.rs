@@ -73,6 +73,7 @@ pub(crate) fn spec(containers: &[(&str, &[PortMapping])]) -> TaskSpec {
         volumes: Vec::new(),
         pull_only: false,
         ephemeral_storage_mib: None,
+        fence: None,
         launch_type: String::new(),
         tags: BTreeMap::new(),
     }

@@ -22,6 +22,15 @@ pub(in crate::metadata) struct Reader {
     unified: Option<Mounted>,
 }
 
+/// The least that says what a container uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::metadata) struct Brief {
+    /// Time of the processor so far.
+    pub(in crate::metadata) cpu_nanos: u64,
+    /// Memory now, without files that were not used lately.
+    pub(in crate::metadata) memory_bytes: u64,
+}
+
 /// Why there are no figures of a container.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::metadata) enum ReadError {
@@ -114,6 +123,32 @@ impl Reader {
             }
             _ => unified.map(Groups::V2),
         }
+    }
+
+    /// The least of what a container has used so far.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(in crate::metadata) fn brief(&self, id: &str, pid: u32) -> Result<Brief, ReadError> {
+        let gone = || ReadError::Gone { id: id.to_owned(), pid };
+        let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).map_err(|_| gone())?;
+        if !text.contains(id) {
+            return Err(gone());
+        }
+        let number = |path: PathBuf| read(&path).map(|text| parse::number(&text).unwrap_or_default());
+        let (cpu_nanos, usage, memory) = match self.groups(&text).ok_or_else(gone)? {
+            Groups::V1 { cpuacct, memory, .. } => {
+                (number(cpuacct.join("cpuacct.usage"))?, number(memory.join("memory.usage_in_bytes"))?, memory)
+            }
+            Groups::V2(group) => {
+                let cpu = parse::pairs(&read(&group.join("cpu.stat"))?);
+                let nanos = cpu.get("usage_usec").copied().unwrap_or_default().saturating_mul(1000);
+                (nanos, number(group.join("memory.current"))?, group)
+            }
+        };
+        let stats = parse::pairs(&maybe(&memory.join("memory.stat")));
+        let idle = stats.get("total_inactive_file").or_else(|| stats.get("inactive_file")).copied();
+        Ok(Brief { cpu_nanos, memory_bytes: usage.saturating_sub(idle.unwrap_or_default()) })
     }
 
     /// What a container has used so far.

@@ -9,7 +9,7 @@ mod groups;
 mod parse;
 
 pub(super) use document::document;
-pub(super) use groups::Reader;
+pub(super) use groups::{Brief, Reader};
 pub(super) use parse::{Sample, Traffic};
 
 use std::collections::{BTreeSet, HashMap};
@@ -120,6 +120,21 @@ impl Keeper {
                 None
             }
         }
+    }
+
+    /// What containers have used so far, nothing of those that do not run any more; the time that the host's processors
+    /// were busy, in nanoseconds; and the bytes of its memory that are not available.
+    pub(super) async fn briefs(&self, which: Vec<Which>) -> (Vec<Option<Brief>>, u64, u64) {
+        let reader = self.reader.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let briefs = which.iter().map(|which| reader.brief(&which.id, which.pid).ok()).collect();
+            let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+            (briefs, parse::busy(&text("/proc/stat")), parse::taken(&text("/proc/meminfo")))
+        });
+        read.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "reading what containers use failed here");
+            Default::default()
+        })
     }
 
     /// Whether there are many more than so many.

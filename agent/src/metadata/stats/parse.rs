@@ -109,6 +109,23 @@ pub(super) fn host(text: &str) -> (u64, u64) {
     (total.saturating_mul(TICK_NANOS), u64::try_from(online).unwrap_or(0))
 }
 
+/// The time that all processors were busy, from `/proc/stat`: all but idle and waiting for disks.
+pub(super) fn busy(text: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix("cpu "));
+    let numbers = line.into_iter().flat_map(str::split_whitespace).filter_map(|n| n.parse::<u64>().ok());
+    let busy = numbers.take(7).enumerate().filter(|(at, _)| !matches!(at, 3 | 4));
+    busy.map(|(_, ticks)| ticks).sum::<u64>().saturating_mul(TICK_NANOS)
+}
+
+/// The host's memory that is not available, in bytes, from `/proc/meminfo`.
+pub(super) fn taken(text: &str) -> u64 {
+    let kib = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|rest| number(rest.trim().trim_end_matches("kB"))).unwrap_or(0)
+    };
+    kib("MemTotal:").saturating_sub(kib("MemAvailable:")).saturating_mul(1024)
+}
+
 /// The host's memory, from `/proc/meminfo`.
 pub(super) fn host_memory(text: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));

@@ -3,7 +3,7 @@
 mod show;
 
 use super::deploy::watch;
-use super::{Context, overrides, ps};
+use super::{Context, overrides, ps, why};
 use crate::args::{Breaker, PsArgs, ServiceCommand, ServiceCreateArgs, ServiceSettings, ServiceUpdateArgs};
 use crate::document::{self, Servable};
 use crate::fault::Fault;
@@ -36,6 +36,7 @@ pub(super) fn execute(context: &Context, command: ServiceCommand) -> Result<(), 
             ps::execute(context, &args)
         }
         ServiceCommand::Describe { names } => describe(context, &names),
+        ServiceCommand::Why(args) => why::execute(context, &args),
         ServiceCommand::Rollback { name, no_wait } => rollback(context, &name, no_wait),
         ServiceCommand::Delete { name, force, wait } => delete(context, &name, force, wait),
     }

@@ -2,8 +2,11 @@
 
 use crate::change::Change;
 use crate::command::{Command, Tx};
+use crate::commands::exist;
 use crate::records::{Cluster, ClusterStatus, Tags};
-use longshore_ecs_api::types::{ClusterConfiguration, ClusterServiceConnectDefaults, ClusterSetting};
+use longshore_ecs_api::types::{
+    CapacityProviderStrategyItem, ClusterConfiguration, ClusterServiceConnectDefaults, ClusterSetting,
+};
 use longshore_ecs_api::{ApiError, ErrorCode};
 use longshore_model::ClusterKey;
 use std::sync::Arc;
@@ -15,6 +18,8 @@ pub(crate) struct CreateCluster {
     pub(crate) configuration: Option<ClusterConfiguration>,
     pub(crate) service_connect_defaults: Option<ClusterServiceConnectDefaults>,
     pub(crate) tags: Tags,
+    pub(crate) capacity_providers: Vec<String>,
+    pub(crate) default_strategy: Vec<CapacityProviderStrategyItem>,
 }
 
 impl Command for CreateCluster {
@@ -26,7 +31,10 @@ impl Command for CreateCluster {
         if let Some(existing) = tx.state().cluster(&self.key).filter(|c| c.record.is_active()) {
             return Ok(Arc::clone(&existing.record));
         }
+        exist(tx.state(), &self.key, &self.capacity_providers)?;
         let cluster = Arc::new(Cluster {
+            capacity_providers: self.capacity_providers,
+            default_strategy: self.default_strategy,
             settings: self.settings,
             configuration: self.configuration,
             service_connect_defaults: self.service_connect_defaults,

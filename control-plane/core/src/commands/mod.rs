@@ -2,6 +2,7 @@
 
 mod activation;
 mod attributes;
+mod capacity;
 mod cluster;
 mod definition;
 mod deployment;
@@ -17,6 +18,7 @@ mod place;
 mod protect;
 mod report;
 mod rule;
+mod scaling;
 mod schedule;
 mod secret;
 mod service;
@@ -30,6 +32,10 @@ mod webhook;
 
 pub(crate) use activation::{CreateActivation, DeleteActivation};
 pub(crate) use attributes::{AttributeChange, ChangeAttributes};
+pub(crate) use capacity::{
+    BUILT_IN, CreateCapacityProvider, DeleteCapacityProvider, PutClusterCapacityProviders, UpdateCapacityProvider,
+    exist, unknown,
+};
 pub(crate) use cluster::{ClusterUpdate, CreateCluster, DeleteCluster, UpdateCluster};
 pub(crate) use definition::{DeleteDefinitions, DeregisterDefinition, RegisterDefinition};
 pub(crate) use deployment::{StopServiceDeployment, StopType, figures, no_deployment, status_of};
@@ -49,6 +55,9 @@ pub(crate) use place::{
 pub(crate) use protect::{NotProtected, ProtectTasks, protectable};
 pub(crate) use report::{REASON_MAX, Report};
 pub(crate) use rule::{DeleteRule, PutRule, PutTargets, RemoveTargets, SetRuleState, TagRule, new_rule, no_rule};
+pub(crate) use scaling::{
+    EditScaling, FireScaling, FiredAction, ScaleService, Scaled, ScalingEdit, no_target as no_scaling_target,
+};
 pub(crate) use schedule::{
     CreateSchedule, CreateScheduleGroup, DeleteSchedule, DeleteScheduleGroup, EmptyScheduleGroup, TagScheduleGroup,
     UpdateSchedule, no_group as no_schedule_group, no_schedule,
@@ -58,7 +67,7 @@ pub(crate) use secret::{
 };
 pub(crate) use service::{
     CreateService, DeleteService, NewDeployment, ServiceEdit, StepError, StepService, Stepped, TaskIds, UpdateService,
-    not_found as service_not_found, task_tags,
+    is_news, not_found as service_not_found, task_tags,
 };
 pub(crate) use session::{Connect, Disconnect, ExpireSessions};
 pub(crate) use setting::{DeleteSetting, PutSetting};

@@ -6,6 +6,7 @@
 //! task itself, where nothing can change meanwhile; so a second plan always holds.
 
 use crate::agent::Unavailable;
+use crate::capacity::{self, Pool};
 use crate::change::Change;
 use crate::command::{Command, Tx};
 use crate::commands::network::lease_ahead;
@@ -14,9 +15,10 @@ use crate::state::{CAPABILITY, HostState, State};
 use longshore_ecs_api::enums::LaunchType;
 use longshore_ecs_api::types::TaskOverride;
 use longshore_ecs_api::{ApiError, ErrorCode};
+use longshore_model::planted::{Bug, is_planted};
 use longshore_model::{
-    AwsvpcSpec, Bandwidth, ClusterKey, DesiredStatus, GroupId, InstanceId, NetworkHealth, SubnetId, TaskId, TaskStatus,
-    Timestamp,
+    AwsvpcSpec, Bandwidth, ClusterKey, DesiredStatus, Fence, GroupId, InstanceId, NetworkHealth, SubnetId, TaskId,
+    TaskStatus, Timestamp,
 };
 use longshore_sched::{Placed, Reason, Request, Strategy, check_on, place};
 use std::collections::BTreeSet;
@@ -42,6 +44,10 @@ pub(crate) struct Launch {
     pub(crate) pins: Option<PinKey>,
     /// Whether only their images are wanted on the hosts.
     pub(crate) pull_only: bool,
+    /// When agents that are cut off stop them, if they must not run twice.
+    pub(crate) fence: Option<Fence>,
+    /// The host pools that they are shared out among; empty for the whole cluster.
+    pub(crate) pools: Vec<Pool>,
     /// What each asks of its interface, when it has one.
     pub(crate) interfaces: Option<Interfaces>,
     /// GPUs of each container, in the definition's order.
@@ -94,6 +100,17 @@ pub(crate) struct Refusal {
     pub(crate) instance: InstanceId,
     pub(crate) reason: String,
     pub(crate) detail: Option<String>,
+    /// How near it is to taking the task; see [`Reason::rank`].
+    pub(crate) rank: u8,
+    /// The same in a sentence whose subject is the host.
+    pub(crate) sentence: String,
+}
+
+impl Refusal {
+    fn missing(instance: InstanceId) -> Self {
+        let reason = "MISSING".to_owned();
+        Self { instance, reason, detail: None, rank: 0, sentence: "is not in the cluster".to_owned() }
+    }
 }
 
 /// Where tasks go.
@@ -102,6 +119,14 @@ pub(crate) struct Plan {
     /// Hosts with their epochs at the time, one for each task that has a place.
     pub(crate) places: Vec<(InstanceId, u64)>,
     pub(crate) refusals: Vec<Refusal>,
+}
+
+impl Plan {
+    /// Of a host that several pools passed over, the reason of the pool that it is in.
+    fn keep_nearest(&mut self) {
+        self.refusals.sort_by_key(|refusal| (refusal.instance, std::cmp::Reverse(refusal.rank)));
+        self.refusals.dedup_by_key(|refusal| refusal.instance);
+    }
 }
 
 /// Chooses hosts over one state. Pure: the request's seed decides what is left to chance.
@@ -117,17 +142,22 @@ pub(crate) fn plan(state: &State, launch: &Launch) -> Result<Plan, ApiError> {
             if cluster.registered == 0 {
                 return Err(ApiError::invalid("No Container Instances were found in your cluster."));
             }
-            let hosts = cluster.hosts.values().filter(|host| host.record.status.is_registered());
-            let outcome = place(hosts.map(|host| &host.view), &launch.request);
-            let places = outcome.placed.iter().filter_map(|p| Some((p.instance, host(&p.instance)?.epoch)));
-            let refusals = outcome.passed_over.iter().map(|passed| refusal(state, passed.instance, &passed.reason));
-            Ok(Plan { places: places.collect(), refusals: refusals.collect() })
+            let mut plan = Plan::default();
+            for request in capacity::requests(state, launch) {
+                let hosts = cluster.hosts.values().filter(|host| host.record.status.is_registered());
+                let outcome = place(hosts.map(|host| &host.view), &request);
+                plan.places.extend(outcome.placed.iter().filter_map(|p| Some((p.instance, host(&p.instance)?.epoch))));
+                let refusals = outcome.passed_over.iter().map(|passed| refusal(state, passed.instance, &passed.reason));
+                plan.refusals.extend(refusals);
+            }
+            plan.keep_nearest();
+            Ok(plan)
         }
         Target::Instances(instances) => {
             let mut plan = Plan::default();
             for id in instances {
                 match host(id).map(|host| (host, check_on(&host.view, &launch.request))) {
-                    None => plan.refusals.push(Refusal { instance: *id, reason: "MISSING".to_owned(), detail: None }),
+                    None => plan.refusals.push(Refusal::missing(*id)),
                     Some((host, Ok(_))) => plan.places.push((*id, host.epoch)),
                     Some((_, Err(reason))) => plan.refusals.push(refusal(state, *id, &reason)),
                 }
@@ -160,7 +190,8 @@ fn refusal(state: &State, instance: InstanceId, reason: &Reason) -> Refusal {
         Some(NetworkHealth::Degraded { reason }) => reason,
         Some(NetworkHealth::Ready) | None => reason.to_string(),
     };
-    Refusal { instance, reason: reason.text().to_owned(), detail: Some(detail) }
+    let sentence = reason.sentence(&detail);
+    Refusal { instance, reason: reason.text().to_owned(), rank: reason.rank(), detail: Some(detail), sentence }
 }
 
 /// ECS's words for a security group that does not exist.
@@ -257,15 +288,19 @@ impl Command for PlaceTasks {
 /// # Errors
 /// [`PlaceError::Outdated`] when a host does not take its task, or the plan would be another one by now.
 pub(crate) fn settle(tx: &mut Tx<'_>, launch: &Launch, plan: &Plan) -> Result<Vec<Arc<Task>>, PlaceError> {
-    if !is_current(tx.state(), launch, plan) {
+    if !is_current(tx.state(), launch, plan) && !is_planted(Bug::StalePlacement) {
         return Err(PlaceError::Outdated);
     }
     let mut tasks = Vec::new();
     for ((instance, _), new) in plan.places.iter().zip(&launch.ids) {
         // The state has the tasks before this one, so tasks of one launch count for each other.
         let host = tx.state().host(*instance).ok_or(PlaceError::Outdated)?;
-        let placed = check_on(&host.view, &launch.request).map_err(|_| PlaceError::Outdated)?;
-        let task = Arc::new(task(launch, new, &placed, tx.now));
+        let placed = match check_on(&host.view, &launch.request) {
+            Err(_) if is_planted(Bug::StalePlacement) => Placed { instance: *instance, gpu_ids: Vec::new() },
+            checked => checked.map_err(|_| PlaceError::Outdated)?,
+        };
+        let provider = if launch.pools.is_empty() { None } else { capacity::pool_of(host).map(Arc::from) };
+        let task = Arc::new(Task { capacity_provider: provider, ..task(launch, new, &placed, tx.now) });
         tx.change(Change::Task(Arc::clone(&task)));
         tasks.push(task);
     }
@@ -337,6 +372,8 @@ fn task(launch: &Launch, new: &NewTask, placed: &Placed, now: Timestamp) -> Task
         containers: containers.collect(),
         pins: launch.pins.clone(),
         pull_only: launch.pull_only,
+        fence: launch.fence,
+        capacity_provider: None,
         awsvpc,
         eni: None,
         desired: DesiredStatus::Running,
@@ -354,6 +391,7 @@ fn task(launch: &Launch, new: &NewTask, placed: &Placed, now: Timestamp) -> Task
         pull_stopped_at: None,
         started_at: None,
         running_at: None,
+        healthy_at: None,
         stopping_at: None,
         execution_stopped_at: None,
         stopped_at: None,

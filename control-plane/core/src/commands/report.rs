@@ -10,6 +10,7 @@ use crate::commands::pins;
 use crate::commands::service::note_end;
 use crate::commands::session::in_session;
 use crate::records::{Stop, Task};
+use crate::show::{TaskHealth, task_health};
 use longshore_model::{
     ContainerName, ContainerReport, ContainerStatus, DesiredStatus, EniReport, InstanceId, Lease, TaskReport,
     TaskStatus, Timestamp,
@@ -82,7 +83,10 @@ pub(crate) fn take_reports(
             }
             ours
         });
-        if let Some(changed) = merge(&task, report, eni, since, tx.now, &names) {
+        if let Some(mut changed) = merge(&task, report, eni, since, tx.now, &names) {
+            if changed.healthy_at.is_none() && task_health(tx.state(), &changed) == TaskHealth::Healthy {
+                changed.healthy_at = Some(tx.now);
+            }
             let changed = Arc::new(changed);
             tx.change(Change::Task(Arc::clone(&changed)));
             note_end(tx, &task, &changed, healthy_after);

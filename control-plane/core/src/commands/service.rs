@@ -4,17 +4,21 @@ use crate::agent::Unavailable;
 use crate::change::Change;
 use crate::command::{Command, Tx};
 use crate::commands::deployment::{Turn, begin, supersede, turn};
-use crate::commands::place::{Launch, PlaceError, Plan, settle};
+use crate::commands::place::{Launch, PlaceError, Plan, plan, settle};
+use crate::ops::services::{configuration, over, rebalanced};
 use crate::records::{
-    DefinitionStatus, ImagePins, RolloutState, SchedulingStrategy, Service, ServiceDeployment, ServiceEvent,
-    ServiceKey, ServiceRevision, ServiceStatus, Stop, Tags, Task,
+    DefinitionKey, DefinitionStatus, DeploymentController, ImagePins, RolloutState, SchedulingStrategy, Service,
+    ServiceDeployment, ServiceEvent, ServiceKey, ServiceRevision, ServiceStatus, Stop, Tags, Task,
 };
-use crate::services::words;
+use crate::services::lost::is_alone;
+use crate::services::{check, words};
 use crate::state::ServiceState;
 use longshore_ecs_api::enums::{AvailabilityZoneRebalancing, PropagateTags};
-use longshore_ecs_api::types::{DeploymentConfiguration, PlacementConstraint, PlacementStrategy};
+use longshore_ecs_api::types::{
+    CapacityProviderStrategyItem, DeploymentConfiguration, NetworkConfiguration, PlacementConstraint, PlacementStrategy,
+};
 use longshore_ecs_api::{ApiError, ErrorCode};
-use longshore_model::{DesiredStatus, HealthStatus, StopCode, TaskId, Timestamp};
+use longshore_model::{DesiredStatus, StopCode, TaskId, Timestamp};
 use longshore_rollout::{Verdict, Why};
 use rand::Rng as _;
 use rand::distr::Alphanumeric;
@@ -105,7 +109,7 @@ impl Command for CreateService {
         let service = Arc::new(Service { deployments: first.iter().cloned().collect(), ..before.clone() });
         tx.change(Change::Service(Arc::clone(&service)));
         if let Some(first) = &first {
-            hold(tx, first, true);
+            hold(tx, &first.revision, true);
             begin(tx, &before, &new, first);
         }
         // Those of the service that had the name before.
@@ -114,20 +118,24 @@ impl Command for CreateService {
     }
 }
 
-/// What is to be changed of a service; `None` leaves it.
+/// What is to be changed of a service; `None` leaves it as it is when its turn comes, not as whoever asks saw it.
 #[derive(Default)]
 pub(crate) struct ServiceEdit {
     pub(crate) desired: Option<u32>,
+    /// As it was given: what it leaves out stays.
     pub(crate) configuration: Option<DeploymentConfiguration>,
     pub(crate) grace_secs: Option<u32>,
     pub(crate) constraints: Option<Vec<PlacementConstraint>>,
     pub(crate) strategies: Option<Vec<PlacementStrategy>>,
+    pub(crate) capacity: Option<Vec<CapacityProviderStrategyItem>>,
     pub(crate) propagate_tags: Option<PropagateTags>,
     pub(crate) managed_tags: Option<bool>,
     pub(crate) execute_command: Option<bool>,
     pub(crate) zone_rebalancing: Option<AvailabilityZoneRebalancing>,
     /// What a new deployment would run; none is made when it is what runs already.
-    pub(crate) revision: Option<ServiceRevision>,
+    pub(crate) definition: Option<DefinitionKey>,
+    /// The same of its tasks' interfaces.
+    pub(crate) network: Option<NetworkConfiguration>,
     /// A new deployment in any case.
     pub(crate) force: bool,
 }
@@ -146,24 +154,45 @@ impl Command for UpdateService {
 
     fn apply(self, tx: &mut Tx<'_>) -> Result<Arc<Service>, ApiError> {
         let Self { key, edit, new } = self;
-        let mut service = (*active(tx, &key)?).clone();
+        let before = active(tx, &key)?;
+        let mut service = (*before).clone();
         service.desired = edit.desired.unwrap_or(service.desired);
-        service.configuration = edit.configuration.unwrap_or(service.configuration);
+        if let Some(given) = edit.configuration {
+            service.configuration = configuration(over(given, &service.configuration), service.scheduling)?;
+        }
         service.grace_secs = edit.grace_secs.unwrap_or(service.grace_secs);
         service.constraints = edit.constraints.unwrap_or(service.constraints);
         service.strategies = edit.strategies.unwrap_or(service.strategies);
+        service.capacity = edit.capacity.unwrap_or(service.capacity);
         service.propagate_tags = edit.propagate_tags.or(service.propagate_tags);
         service.managed_tags = edit.managed_tags.unwrap_or(service.managed_tags);
         service.execute_command = edit.execute_command.unwrap_or(service.execute_command);
+        let says_rebalancing = edit.zone_rebalancing.is_some();
         service.zone_rebalancing = edit.zone_rebalancing.or(service.zone_rebalancing);
-        let current = service.deployments.first().map(|primary| primary.revision.clone());
-        let wanted = edit.revision.or_else(|| current.clone().filter(|_| edit.force));
-        if let Some(revision) = wanted
-            && (edit.force || current.is_none_or(|current| !same(&current, &revision)))
-        {
-            usable(tx, &revision)?;
-            let newest = deployment(&new, revision, false, tx.now);
-            hold(tx, &newest, true);
+        if says_rebalancing {
+            service = rebalanced(service)?;
+        }
+        let current = before.deployments.first().map(|primary| &primary.revision);
+        let current = match (current, service.controller) {
+            (Some(current), _) => current,
+            (None, DeploymentController::Ecs) => return Err(ApiError::server("The service has no deployment.")),
+            // What its tasks run is said by its task sets.
+            (None, DeploymentController::External) => {
+                let service = Arc::new(service);
+                tx.change(Change::Service(Arc::clone(&service)));
+                return Ok(service);
+            }
+        };
+        let wanted = ServiceRevision {
+            definition: edit.definition.unwrap_or_else(|| current.definition.clone()),
+            network: edit.network.map(Box::new).or_else(|| current.network.clone()),
+            ..current.clone()
+        };
+        check(tx.state(), &service, &wanted)?;
+        if edit.force || !same(current, &wanted) {
+            usable(tx, &wanted)?;
+            let newest = deployment(&new, wanted, false, tx.now);
+            hold(tx, &newest.revision, true);
             begin(tx, &service, &new, &newest);
             service.deployments.insert(0, newest);
         }
@@ -208,14 +237,17 @@ pub(crate) struct StepService {
     /// The [`ServiceState::epoch`] that it was decided at.
     pub(crate) epoch: u64,
     pub(crate) stops: Vec<longshore_rollout::Stop>,
+    /// See [`Losses::silent_share_percent`](crate::Losses): it holds for stops of lost tasks when their turn comes.
+    pub(crate) silent_share_percent: u32,
     pub(crate) verdict: Option<Verdict>,
     pub(crate) recovered: bool,
+    pub(crate) forgiven: bool,
     /// Deployments without tasks, as indexes.
     pub(crate) gone: Vec<usize>,
     /// Whether the service is over.
     pub(crate) over: bool,
-    /// Tasks to start, and where.
-    pub(crate) launch: Option<(Arc<Launch>, Plan)>,
+    /// Tasks to start, and where; without a plan it is made when the step's turn comes, where nothing changes meanwhile.
+    pub(crate) launch: Option<(Arc<Launch>, Option<Plan>)>,
     /// What is to be said beside what follows from all this.
     pub(crate) says: Vec<String>,
     pub(crate) new: NewDeployment,
@@ -254,24 +286,21 @@ impl Command for StepService {
         let state = tx.state().service(&self.key).filter(|service| service.epoch == self.epoch);
         let before = Arc::clone(&state.ok_or(StepError::Outdated)?.record);
         let mut service = (*before).clone();
-        let mut said = self.says;
+        let mut said = Vec::new();
         let mut done = Stepped::default();
         let primary = before.deployments.first().map(|primary| Arc::clone(&primary.id));
-        if let Some((launch, plan)) = self.launch {
-            let tasks = settle(tx, &launch, &plan).map_err(|error| match error {
-                PlaceError::Outdated => StepError::Outdated,
-                PlaceError::Api(error) => StepError::Unavailable(Unavailable(error.to_string())),
-            })?;
-            done.started = tasks.len();
-            said.extend(words::started(&self.key, &tasks.iter().map(|task| task.id).collect::<Vec<_>>()));
-        }
-        let stopped = stop_all(tx, &mut service, &self.stops, primary.as_deref().unwrap_or_default())?;
+        let started = start_all(tx, self.launch)?;
+        done.started = started.len();
+        said.extend(words::started(&self.key, &started));
+        let by = primary.as_deref().unwrap_or_default();
+        let stopped = stop_all(tx, &mut service, &self.stops, self.silent_share_percent, by)?;
         done.stopped = stopped.len();
         said.extend(words::stopped(&self.key, &stopped));
-        if self.recovered
-            && let Some(primary) = service.deployments.first_mut()
-        {
-            primary.failures = 0;
+        // After what moved, so that the next step does not take it for news.
+        said.extend(self.says);
+        if let Some(primary) = service.deployments.first_mut() {
+            primary.setbacks = if self.recovered { 0 } else { primary.setbacks };
+            primary.failures = if self.forgiven { 0 } else { primary.failures };
         }
         for index in self.gone.iter().rev() {
             service.deployments.remove(*index);
@@ -306,17 +335,39 @@ impl Command for StepService {
     }
 }
 
+/// Starts the tasks of a step.
+pub(super) fn start_all(
+    tx: &mut Tx<'_>,
+    launch: Option<(Arc<Launch>, Option<Plan>)>,
+) -> Result<Vec<TaskId>, StepError> {
+    let Some((launch, planned)) = launch else { return Ok(Vec::new()) };
+    let planned = match planned {
+        Some(made_before) => Ok(made_before),
+        None => plan(tx.state(), &launch).map_err(PlaceError::from),
+    };
+    let tasks = planned.and_then(|plan| settle(tx, &launch, &plan)).map_err(|error| match error {
+        PlaceError::Outdated => StepError::Outdated,
+        PlaceError::Api(error) => StepError::Unavailable(Unavailable(error.to_string())),
+    })?;
+    Ok(tasks.iter().map(|task| task.id).collect())
+}
+
 /// Stops tasks of a service, for the deployment or task set `by`.
 pub(super) fn stop_all(
     tx: &mut Tx<'_>,
     service: &mut Service,
     stops: &[longshore_rollout::Stop],
+    silent_share_percent: u32,
     by: &str,
 ) -> Result<Vec<TaskId>, StepError> {
     let mut stopped = Vec::new();
     for stop in stops {
         let task = tx.state().task(stop.task).filter(|task| task.desired == DesiredStatus::Running);
         let Some(task) = task.map(Arc::clone) else { return Err(StepError::Outdated) };
+        // Others may have gone silent with its host since.
+        if stop.why == Why::Lost && !is_alone(tx.state(), task.instance, silent_share_percent) {
+            return Err(StepError::Outdated);
+        }
         if stop.why == Why::Ill {
             count_failure(service, task.started_by.as_deref(), tx.now);
         }
@@ -341,13 +392,12 @@ pub(super) fn conclude(
     said: Vec<String>,
     ids: Vec<uuid::Uuid>,
 ) {
-    // Images of a deployment are those of its first task for as long as it lasts.
-    let ids_of = |service: &Service| service.all_deployments().map(|d| Arc::clone(&d.id)).collect::<Vec<_>>();
-    let (had, has) = (ids_of(before), ids_of(&service));
-    for new in service.all_deployments().filter(|deployment| !had.contains(&deployment.id)) {
+    // Images of a revision are those of its first task for as long as it runs or may be brought back.
+    let is_of = |service: &Service, id: &str| service.revisions().any(|revision| *revision.id == *id);
+    for new in service.revisions().filter(|revision| !is_of(before, &revision.id)) {
         hold(tx, new, true);
     }
-    for gone in before.all_deployments().filter(|deployment| !has.contains(&deployment.id)) {
+    for gone in before.revisions().filter(|revision| !is_of(&service, &revision.id)) {
         hold(tx, gone, false);
     }
     let Some(latest) = tx.state().service(&before.key).map(Arc::clone) else { return };
@@ -362,9 +412,9 @@ pub(super) fn conclude(
     events.into_iter().for_each(|event| tx.change(Change::ServiceEvent(Arc::new(event))));
 }
 
-/// Keeps what a deployment's tags stand for, or lets it go with the last of its tasks.
-fn hold(tx: &mut Tx<'_>, deployment: &ServiceDeployment, held: bool) {
-    let key = deployment.pins();
+/// Keeps what a revision's tags stand for, or lets it go with the last of its tasks.
+fn hold(tx: &mut Tx<'_>, revision: &ServiceRevision, held: bool) {
+    let key = revision.pins();
     let known = tx.state().pins(&key).map(|pins| (**pins).clone());
     let pins = known.unwrap_or_else(|| ImagePins { key, digests: BTreeMap::new(), held });
     tx.change(Change::Pins(Arc::new(ImagePins { held, ..pins })));
@@ -402,6 +452,7 @@ pub(super) fn take_back(
             reason: words::in_progress(&old.id),
             updated_at: now,
             failures: 0,
+            setbacks: 0,
             failed_at: None,
             is_rollback: true,
             ..old
@@ -413,8 +464,7 @@ pub(super) fn take_back(
     id
 }
 
-/// The events to add, without those that say nothing new: what was said since something last moved, and within six
-/// hours, is not said again.
+/// The events to add, without those that say nothing new.
 fn new_events(
     state: &ServiceState,
     service: &mut Service,
@@ -424,24 +474,24 @@ fn new_events(
 ) -> Vec<ServiceEvent> {
     let mut events: Vec<ServiceEvent> = Vec::new();
     for (message, id) in said.into_iter().zip(ids) {
-        let earlier = state.events.iter().map(|event| &**event).chain(&events).rev();
-        let since =
-            earlier.take_while(|event| event.at.after(REPEAT_AFTER) > now && !words::is_progress(&event.message));
-        let same_progress = words::is_progress(&message)
-            && state
-                .events
-                .iter()
-                .map(|event| &**event)
-                .chain(&events)
-                .next_back()
-                .is_some_and(|e| e.message == message);
-        if same_progress || since.into_iter().any(|event| event.message == message) {
+        if !is_news(state.events.iter().map(|event| &**event).chain(&events).rev(), &message, now) {
             continue;
         }
         events.push(ServiceEvent { service: service.key.clone(), number: service.next_event, id, at: now, message });
         service.next_event += 1;
     }
     events
+}
+
+/// Whether an event would say something new after others, of which the latest comes first: something that moved is not
+/// said again before something else moved, and anything else not before that or six hours.
+pub(crate) fn is_news<'a>(mut latest: impl Iterator<Item = &'a ServiceEvent>, message: &str, now: Timestamp) -> bool {
+    let moved = |event: &&ServiceEvent| words::is_progress(&event.message);
+    if words::is_progress(message) {
+        return latest.find(moved).is_none_or(|event| event.message != message);
+    }
+    let since = latest.take_while(|event| event.at.after(REPEAT_AFTER) > now && !moved(event));
+    since.into_iter().all(|event| event.message != message)
 }
 
 /// A task that its service stops.
@@ -489,7 +539,7 @@ fn asked(task: &Task) -> bool {
 fn was_healthy(task: &Task, healthy_after: Duration) -> bool {
     let ended = task.execution_stopped_at.or(task.stopped_at);
     let long = task.started_at.zip(ended).is_some_and(|(from, to)| to.since(from) >= healthy_after);
-    long || task.reported.iter().any(|container| container.health == HealthStatus::Healthy)
+    long || task.healthy_at.is_some()
 }
 
 fn count_failure(service: &mut Service, deployment: Option<&str>, now: Timestamp) {
@@ -497,6 +547,7 @@ fn count_failure(service: &mut Service, deployment: Option<&str>, now: Timestamp
     if let Some(found) = service.deployments.iter_mut().chain(of_sets).find(|found| Some(&*found.id) == deployment) {
         found.failed_tasks = found.failed_tasks.saturating_add(1);
         found.failures = found.failures.saturating_add(1);
+        found.setbacks = found.setbacks.saturating_add(1);
         found.failed_at = Some(now);
         found.updated_at = now;
     }
@@ -521,6 +572,7 @@ pub(super) fn deployment(
         updated_at: now,
         failed_tasks: 0,
         failures: 0,
+        setbacks: 0,
         failed_at: None,
         is_rollback,
     }

@@ -2,7 +2,10 @@
 
 use crate::change::Change;
 use crate::command::{Command, Tx};
-use crate::records::{Cluster, Definition, DefinitionKey, Instance, Service, ServiceKey, Tags, Task};
+use crate::records::{
+    CapacityProvider, CapacityProviderKey, Cluster, Definition, DefinitionKey, Instance, Service, ServiceKey, Tags,
+    Task,
+};
 use crate::state::State;
 use longshore_ecs_api::ApiError;
 use longshore_model::{ClusterKey, InstanceId, TaskId};
@@ -21,6 +24,7 @@ pub(crate) enum Tagged {
     Service(ServiceKey),
     /// By service and id.
     TaskSet(ServiceKey, String),
+    CapacityProvider(CapacityProviderKey),
 }
 
 impl Tagged {
@@ -68,6 +72,12 @@ impl Tagged {
                 let tags = edit(&set.tags);
                 set.tags.clone_from(&tags);
                 Ok((tags, Change::Service(Arc::new(record))))
+            }
+            Self::CapacityProvider(key) => {
+                let record = state.capacity_provider(key).ok_or_else(not_found)?;
+                let tags = edit(&record.tags);
+                let record = CapacityProvider { tags: tags.clone(), ..(**record).clone() };
+                Ok((tags, Change::CapacityProvider(Arc::new(record))))
             }
             Self::Definition(key) => {
                 let record = state.definition(key).ok_or_else(not_found)?;

@@ -1,11 +1,12 @@
 //! Task sets of services with the EXTERNAL controller: making, scaling and deleting them, and carrying out what was
 //! decided for them.
 
-use crate::agent::Unavailable;
 use crate::change::Change;
 use crate::command::{Command, Tx};
-use crate::commands::place::{Launch, PlaceError, Plan, settle};
-use crate::commands::service::{NewDeployment, StepError, Stepped, active, conclude, deployment, stop_all, usable};
+use crate::commands::place::{Launch, Plan};
+use crate::commands::service::{
+    NewDeployment, StepError, Stepped, active, conclude, deployment, start_all, stop_all, usable,
+};
 use crate::records::{
     DeploymentController, RolloutState, Service, ServiceKey, ServiceRevision, ServiceTaskSet, Tags, TaskSetStatus,
 };
@@ -137,12 +138,16 @@ pub(crate) struct StepTaskSet {
     pub(crate) epoch: u64,
     pub(crate) id: Arc<str>,
     pub(crate) stops: Vec<longshore_rollout::Stop>,
+    /// See [`StepService`](super::StepService).
+    pub(crate) silent_share_percent: u32,
     /// Whether its tasks are as they should be.
     pub(crate) steady: bool,
     pub(crate) recovered: bool,
+    pub(crate) forgiven: bool,
     /// Whether it was deleted and has no task left.
     pub(crate) gone: bool,
-    pub(crate) launch: Option<(Arc<Launch>, Plan)>,
+    /// See [`StepService`](super::StepService).
+    pub(crate) launch: Option<(Arc<Launch>, Option<Plan>)>,
     pub(crate) says: Vec<String>,
     /// Ids for events.
     pub(crate) event_ids: Vec<uuid::Uuid>,
@@ -158,23 +163,18 @@ impl Command for StepTaskSet {
         let before = Arc::clone(&state.ok_or(StepError::Outdated)?.record);
         let mut service = (*before).clone();
         let at = service.task_sets.iter().position(|set| set.deployment.id == self.id).ok_or(StepError::Outdated)?;
-        let mut said = self.says;
         let mut done = Stepped::default();
-        if let Some((launch, plan)) = self.launch {
-            let tasks = settle(tx, &launch, &plan).map_err(|error| match error {
-                PlaceError::Outdated => StepError::Outdated,
-                PlaceError::Api(error) => StepError::Unavailable(Unavailable(error.to_string())),
-            })?;
-            done.started = tasks.len();
-            said.extend(words::started(&self.key, &tasks.iter().map(|task| task.id).collect::<Vec<_>>()));
-        }
-        let stopped = stop_all(tx, &mut service, &self.stops, &self.id)?;
+        let started = start_all(tx, self.launch)?;
+        done.started = started.len();
+        let stopped = stop_all(tx, &mut service, &self.stops, self.silent_share_percent, &self.id)?;
         done.stopped = stopped.len();
-        said.extend(words::stopped(&self.key, &stopped));
+        let moved = words::started(&self.key, &started).into_iter().chain(words::stopped(&self.key, &stopped));
+        let mut said: Vec<String> = moved.map(|text| words::of_task_set(&self.key, &self.id, &text)).collect();
+        // After what moved, so that the next step does not take it for news.
+        said.extend(self.says);
         let set = &mut service.task_sets[at];
-        if self.recovered {
-            set.deployment.failures = 0;
-        }
+        set.deployment.setbacks = if self.recovered { 0 } else { set.deployment.setbacks };
+        set.deployment.failures = if self.forgiven { 0 } else { set.deployment.failures };
         let state = if self.steady { RolloutState::Completed } else { RolloutState::InProgress };
         if set.deployment.state != state {
             set.deployment.state = state;
@@ -183,7 +183,6 @@ impl Command for StepTaskSet {
         if self.gone {
             service.task_sets.remove(at);
         }
-        let said = said.into_iter().map(|message| words::of_task_set(&self.key, &self.id, &message)).collect();
         conclude(tx, &before, service, said, self.event_ids);
         Ok(done)
     }

@@ -370,10 +370,7 @@ fn run_request(
         task_definition: task_definition_arn,
         count: task_count,
         launch_type: launch_type.as_deref().map(LaunchType::from),
-        network_configuration: awsvpc.map(|awsvpc| NetworkConfiguration {
-            awsvpc_configuration: Some(awsvpc),
-            ..NetworkConfiguration::default()
-        }),
+        network_configuration: awsvpc.map(|awsvpc| NetworkConfiguration { awsvpc_configuration: Some(awsvpc) }),
         platform_version,
         group,
         capacity_provider_strategy,

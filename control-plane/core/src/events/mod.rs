@@ -107,6 +107,8 @@ pub(crate) fn news(state: &State, change: &Change, followed: bool) -> Option<New
         | Change::ForgetActivation(_)
         | Change::Secret(_)
         | Change::ForgetSecret(_)
+        | Change::CapacityProvider(_)
+        | Change::ForgetCapacityProvider(_)
         | Change::Network(_)
         | Change::SecurityGroup(_)
         | Change::ForgetSecurityGroup(_)
@@ -124,6 +126,8 @@ pub(crate) fn news(state: &State, change: &Change, followed: bool) -> Option<New
         // What becomes of a deployment is told by the service.
         | Change::ServiceDeployment(_)
         | Change::ForgetServiceDeployment(..)
+        | Change::Scaling(_)
+        | Change::ForgetScaling(_)
         | Change::Pins(_)
         | Change::ForgetPins(_)
         | Change::DiskStatus(..)

@@ -1,7 +1,7 @@
 //! Clusters.
 
 use crate::commands::{ClusterUpdate, CreateCluster, DeleteCluster, UpdateCluster};
-use crate::ops::{Ctx, check};
+use crate::ops::{Ctx, capacity, check};
 use crate::show::{self, ClusterShow};
 use longshore_ecs_api::enums::ClusterSettingName;
 use longshore_ecs_api::requests::{
@@ -20,17 +20,9 @@ use longshore_model::arn::Resource;
 use longshore_model::{ClusterKey, ClusterName};
 
 pub(crate) async fn create(ctx: Ctx<'_>, request: CreateClusterRequest) -> Result<CreateClusterResponse, ApiError> {
-    for (field, given) in [
-        ("capacityProviders", request.capacity_providers.is_some_and(|list| !list.is_empty())),
-        (
-            "defaultCapacityProviderStrategy",
-            request.default_capacity_provider_strategy.is_some_and(|list| !list.is_empty()),
-        ),
-    ] {
-        if given {
-            return Err(ApiError::unsupported(format!("{field} is not supported yet by this version of Longshore.")));
-        }
-    }
+    let (providers, strategy) = (request.capacity_providers, request.default_capacity_provider_strategy);
+    let (capacity_providers, default_strategy) =
+        capacity::of_cluster(&ctx, providers.unwrap_or_default(), strategy.unwrap_or_default())?;
     let key = ctx.cluster_key(request.cluster_name.as_deref())?;
     let command = CreateCluster {
         key: key.clone(),
@@ -38,6 +30,8 @@ pub(crate) async fn create(ctx: Ctx<'_>, request: CreateClusterRequest) -> Resul
         configuration: request.configuration,
         service_connect_defaults: defaults(request.service_connect_defaults),
         tags: check::tags(request.tags)?,
+        capacity_providers,
+        default_strategy,
     };
     ctx.submit(command).await?;
     Ok(CreateClusterResponse { cluster: shown(&ctx, &key) })

@@ -4,7 +4,7 @@ use crate::commands::{DeregisterInstance, SetInstancesStatus};
 use crate::ops::{Ctx, check};
 use crate::show::{self, InstanceShow, arn_in};
 use crate::state::HostState;
-use longshore_ecs_api::enums::ContainerInstanceStatus;
+use longshore_ecs_api::enums::{ContainerInstanceField, ContainerInstanceStatus};
 use longshore_ecs_api::requests::{
     DeregisterContainerInstanceRequest, DescribeContainerInstancesRequest, ListContainerInstancesRequest,
     UpdateContainerInstancesStateRequest,
@@ -19,6 +19,9 @@ use longshore_model::arn::Resource;
 use longshore_model::{Arn, ClusterKey, InstanceId};
 use longshore_sched::{Expression, HostStatus};
 
+/// What asks DescribeContainerInstances for what hosts use. ECS has nothing like it; its clients pass any text on.
+const USAGE: &str = "LONGSHORE_USAGE";
+
 /// ECS's words for an empty list.
 const EMPTY: &str = "Container Instances cannot be empty.";
 
@@ -28,14 +31,20 @@ pub(crate) fn describe(
 ) -> Result<DescribeContainerInstancesResponse, ApiError> {
     let cluster = ctx.cluster(request.cluster.as_deref())?;
     let names = check::some(request.container_instances, "containerInstances", EMPTY, 100)?;
-    let show = InstanceShow::new(request.include.as_deref().unwrap_or(&[]));
+    let include = request.include.unwrap_or_default();
+    let show = InstanceShow::new(&include);
+    let usage = include.contains(&ContainerInstanceField::Other(USAGE.to_owned()));
     let (mut instances, mut failures) = (Vec::new(), Vec::new());
     for name in names {
         let found = ctx.instance_id(&cluster.record.key, &name)?.and_then(|id| cluster.hosts.get(&id));
         match found {
             Some(host) => {
                 let health = ctx.core.inner().health.of(host.id());
-                instances.push(show::instance(ctx.core.account(), &ctx.state, host, show, health.as_deref()));
+                let mut shown = show::instance(ctx.core.account(), &ctx.state, host, show, health.as_deref());
+                let known = ctx.core.inner().usage.of(host.id()).filter(|_| usage);
+                let of_host = known.map(|(at, usage)| show::host_usage(host.id(), at, &usage));
+                shown.attachments.get_or_insert_default().extend(of_host);
+                instances.push(shown);
             }
             None => failures.push(failure(ctx, &cluster.record.key, &name, "MISSING")),
         }

@@ -5,6 +5,8 @@
 
 mod activations;
 mod attributes;
+mod autoscaling;
+mod capacity;
 pub(crate) mod check;
 mod clusters;
 mod definitions;
@@ -19,7 +21,7 @@ mod protection;
 pub(crate) mod run;
 mod scheduler;
 mod secrets;
-mod services;
+pub(crate) mod services;
 mod settings;
 mod tags;
 mod task_sets;
@@ -31,6 +33,7 @@ use crate::handle::Core;
 use crate::page::Listing;
 use crate::state::State;
 use bytes::Bytes;
+use longshore_ecs_api::autoscaling::ScalingOperation;
 use longshore_ecs_api::events::EventsOperation;
 use longshore_ecs_api::requests::RunTaskRequest;
 use longshore_ecs_api::responses::RunTaskResponse;
@@ -152,6 +155,12 @@ pub(crate) async fn call(core: &Core, caller: &Caller, op: Operation, body: &[u8
         Operation::DeleteAccountSetting => write(ctx, body, settings::delete).await,
         Operation::ListAccountSettings => read(ctx, body, settings::list),
 
+        Operation::CreateCapacityProvider => write(ctx, body, capacity::create).await,
+        Operation::DescribeCapacityProviders => read(ctx, body, capacity::describe),
+        Operation::UpdateCapacityProvider => write(ctx, body, capacity::update).await,
+        Operation::DeleteCapacityProvider => write(ctx, body, capacity::delete).await,
+        Operation::PutClusterCapacityProviders => write(ctx, body, capacity::put).await,
+
         Operation::CreateService => write(ctx, body, services::create).await,
         Operation::UpdateService => write(ctx, body, services::update).await,
         Operation::DeleteService => write(ctx, body, services::delete).await,
@@ -174,16 +183,13 @@ pub(crate) async fn call(core: &Core, caller: &Caller, op: Operation, body: &[u8
 
         Operation::AssociateGatewayWithCluster
         | Operation::ContinueServiceDeployment
-        | Operation::CreateCapacityProvider
         | Operation::CreateDaemon
         | Operation::CreateExpressGatewayService
         | Operation::CreateGateway
-        | Operation::DeleteCapacityProvider
         | Operation::DeleteDaemon
         | Operation::DeleteDaemonTaskDefinition
         | Operation::DeleteExpressGatewayService
         | Operation::DeleteGateway
-        | Operation::DescribeCapacityProviders
         | Operation::DescribeDaemon
         | Operation::DescribeDaemonDeployments
         | Operation::DescribeDaemonRevisions
@@ -201,13 +207,11 @@ pub(crate) async fn call(core: &Core, caller: &Caller, op: Operation, body: &[u8
         | Operation::ListGatewayRoutes
         | Operation::ListGateways
         | Operation::ListServicesByNamespace
-        | Operation::PutClusterCapacityProviders
         | Operation::RegisterContainerInstance
         | Operation::RegisterDaemonTaskDefinition
         | Operation::SubmitAttachmentStateChanges
         | Operation::SubmitContainerStateChange
         | Operation::SubmitTaskStateChange
-        | Operation::UpdateCapacityProvider
         | Operation::UpdateContainerAgent
         | Operation::UpdateDaemon
         | Operation::UpdateExpressGatewayService
@@ -220,6 +224,16 @@ pub(crate) async fn call(core: &Core, caller: &Caller, op: Operation, body: &[u8
 /// Does an operation of EventBridge.
 pub(crate) async fn events(core: &Core, caller: &Caller, op: EventsOperation, body: &[u8]) -> Result<Bytes, ApiError> {
     events::call(core, caller, op, body).await
+}
+
+/// Does an operation of Application Auto Scaling.
+pub(crate) async fn scaling(
+    core: &Core,
+    caller: &Caller,
+    op: ScalingOperation,
+    body: &[u8],
+) -> Result<Bytes, ApiError> {
+    autoscaling::call(Ctx { core, caller, state: core.snapshot() }, op, body).await
 }
 
 /// Runs tasks for the control plane itself, as RunTask does.

@@ -1,10 +1,12 @@
 //! RunTask and StartTask.
 
 use crate::caller::Caller;
+use crate::capacity::{self, Pool};
 use crate::commands::{Launch, Launched, NewTask, PlaceError, PlaceTasks, Refusal, Target, plan, repeated};
 use crate::definition::attributes::TASK_LIMITS;
 use crate::handle::Core;
 use crate::needs::{Needs, needs};
+use crate::ops::capacity::strategy as of_request;
 use crate::ops::instances::arn as instance_arn;
 use crate::ops::{Ctx, check, exec, network, overrides};
 use crate::records::{ClientTokenKey, Definition, DefinitionStatus, PinKey, Tags};
@@ -43,7 +45,7 @@ pub(crate) async fn run(ctx: Ctx<'_>, request: RunTaskRequest) -> Result<RunTask
         let (tasks, failures) = shown(&ctx, &cluster, earlier);
         return Ok(RunTaskResponse { tasks, failures });
     }
-    let launched = launch(&ctx, wanted(request, cluster.clone(), token)?).await?;
+    let launched = launch(&ctx, wanted(&ctx, request, cluster.clone(), token)?).await?;
     let (tasks, failures) = shown(&ctx, &cluster, launched);
     Ok(RunTaskResponse { tasks, failures })
 }
@@ -62,10 +64,11 @@ pub(crate) fn prepared(
     let ctx = Ctx { core, caller, state };
     let cluster = ctx.cluster(request.cluster.as_deref())?.record.key.clone();
     // The names of schedules have more characters than requests may use here.
-    Ok(Launch { started_by: Some(started_by), ..prepare(&ctx, wanted(request, cluster, None)?)? })
+    Ok(Launch { started_by: Some(started_by), ..prepare(&ctx, wanted(&ctx, request, cluster, None)?)? })
 }
 
 fn wanted(
+    ctx: &Ctx<'_>,
     request: RunTaskRequest,
     cluster: ClusterKey,
     token: Option<(ClientTokenKey, String)>,
@@ -74,11 +77,11 @@ fn wanted(
     if !(1..=MAX_COUNT).contains(&count) {
         return Err(ApiError::invalid(format!("count must be between 1 and {MAX_COUNT}.")));
     }
-    if request.capacity_provider_strategy.is_some_and(|strategy| !strategy.is_empty()) {
-        return Err(ApiError::unsupported(
-            "capacityProviderStrategy is not supported yet by this version of Longshore.",
-        ));
-    }
+    let pools = {
+        let record = &ctx.cluster(request.cluster.as_deref())?.record;
+        let given = request.capacity_provider_strategy;
+        capacity::pools(&of_request(ctx, record, given, request.launch_type.is_some())?)
+    };
     if request.platform_version.is_some_and(|version| !version.is_empty()) {
         return Err(ApiError::invalid("The platform version must be null when specifying an EC2 launch type."));
     }
@@ -102,6 +105,7 @@ fn wanted(
         constraints,
         strategies,
         target: Target::Cluster,
+        pools,
         token,
     })
 }
@@ -138,6 +142,7 @@ pub(crate) async fn start(ctx: Ctx<'_>, request: StartTaskRequest) -> Result<Sta
         constraints: Vec::new(),
         strategies: Vec::new(),
         target: Target::Instances(instances),
+        pools: Vec::new(),
         token: None,
     };
     let launched = launch(&ctx, common).await?;
@@ -164,6 +169,7 @@ struct Common {
     constraints: Vec<PlacementConstraint>,
     strategies: Vec<PlacementStrategy>,
     target: Target,
+    pools: Vec<Pool>,
     token: Option<(ClientTokenKey, String)>,
 }
 
@@ -263,6 +269,8 @@ fn prepare(ctx: &Ctx<'_>, common: Common) -> Result<Launch, ApiError> {
         ids,
         pins,
         pull_only,
+        fence: None,
+        pools: common.pools,
         interfaces,
         gpus: needs.gpus,
         request: Request {
@@ -420,10 +428,12 @@ fn token(cluster: &ClusterKey, request: &RunTaskRequest) -> Result<Option<(Clien
 fn shown(ctx: &Ctx<'_>, cluster: &ClusterKey, launched: Launched) -> (Option<Vec<Task>>, Option<Vec<Failure>>) {
     let ctx = ctx.refreshed();
     let tasks = launched.tasks.iter().map(|task| show::task(ctx.core.account(), &ctx.state, task, show::With::TAGS));
-    let failures = launched.refusals.into_iter().map(|Refusal { instance, reason, detail }| Failure {
-        arn: Some(instance_arn(&ctx, cluster, instance)),
-        reason: Some(reason),
-        detail,
-    });
+    let failures = launched.refusals.into_iter().map(|refusal| failure(&ctx, cluster, refusal));
     (Some(tasks.collect()), Some(failures.collect()))
+}
+
+/// A host that takes no task, as `failures[]` shows it.
+pub(crate) fn failure(ctx: &Ctx<'_>, cluster: &ClusterKey, refusal: Refusal) -> Failure {
+    let Refusal { instance, reason, detail, rank: _, sentence: _ } = refusal;
+    Failure { arn: Some(instance_arn(ctx, cluster, instance)), reason: Some(reason), detail }
 }

@@ -1,17 +1,17 @@
 //! Services: making, changing, deleting, describing, listing.
 
 use crate::commands::{CreateService, DeleteService, NewDeployment, ServiceEdit, UpdateService};
-use crate::ops::{Ctx, check, run};
+use crate::ops::{Ctx, capacity, check, run};
 use crate::records::{
-    Definition, DefinitionStatus, DeploymentController, SchedulingStrategy, Service, ServiceKey, ServiceRevision,
-    ServiceStatus,
+    AT_MOST_ONE, Definition, DefinitionStatus, DeploymentController, SchedulingStrategy, Service, ServiceKey,
+    ServiceRevision, ServiceStatus, Tags,
 };
 use crate::services;
 use crate::show;
 use aws_lc_rs::digest::{SHA256, digest};
 use longshore_ecs_api::enums::{
-    DeploymentControllerType, DeploymentStrategy, LaunchType, PropagateTags, SchedulingStrategy as ApiScheduling,
-    ServiceField, ThresholdType,
+    AvailabilityZoneRebalancing, DeploymentControllerType, DeploymentStrategy, LaunchType, PropagateTags,
+    SchedulingStrategy as ApiScheduling, ServiceField, ThresholdType,
 };
 use longshore_ecs_api::requests::{
     CreateServiceRequest, DeleteServiceRequest, DescribeServicesRequest, ListServicesRequest, UpdateServiceRequest,
@@ -28,6 +28,10 @@ use std::sync::Arc;
 
 /// Services that one page has when nothing is said (ECS).
 const PAGE: usize = 10;
+/// What asks DescribeServices why a service has not the tasks that it should have. ECS has nothing like it; its clients
+/// pass any text on.
+const WHY: &str = "LONGSHORE_WHY";
+
 /// ECS's limits.
 const MAX_DESIRED: i32 = 5000;
 const MAX_PERCENT: i32 = 200;
@@ -52,7 +56,21 @@ pub(crate) async fn create(ctx: Ctx<'_>, request: CreateServiceRequest) -> Resul
             return Err(no_daemon("placement strategies", "placement strategies"));
         }
         (SchedulingStrategy::Daemon, None) => 0,
-        (SchedulingStrategy::Replica, given) => desired_count(given.unwrap_or(0))?,
+        (SchedulingStrategy::Replica, Some(given)) => desired_count(given)?,
+        (SchedulingStrategy::Replica, None) => {
+            return Err(ApiError::invalid("desiredCount is required with the scheduling strategy REPLICA."));
+        }
+    };
+    let given = request.capacity_provider_strategy;
+    if scheduling == SchedulingStrategy::Daemon && some(given.as_ref()) {
+        return Err(no_daemon("a capacity provider strategy", "capacity provider strategy"));
+    }
+    let capacity = match (scheduling, controller) {
+        (SchedulingStrategy::Daemon, _) | (_, DeploymentController::External) => Vec::new(),
+        (SchedulingStrategy::Replica, DeploymentController::Ecs) => {
+            let record = &ctx.cluster(request.cluster.as_deref())?.record;
+            capacity::strategy(&ctx, record, given, request.launch_type.is_some())?
+        }
     };
     let revision = match controller {
         DeploymentController::External => None,
@@ -73,11 +91,12 @@ pub(crate) async fn create(ctx: Ctx<'_>, request: CreateServiceRequest) -> Resul
         grace_secs: grace(request.health_check_grace_period_seconds)?.unwrap_or(0),
         constraints: request.placement_constraints.unwrap_or_default(),
         strategies,
+        capacity,
         propagate_tags: propagate(request.propagate_tags)?,
         managed_tags: request.enable_ecs_managed_tags.unwrap_or(false),
         execute_command: request.enable_execute_command.unwrap_or(false),
         zone_rebalancing: request.availability_zone_rebalancing,
-        tags: check::tags(request.tags)?,
+        tags: at_most_one(check::tags(request.tags)?)?,
         created_by: ctx.caller.principal_arn.clone(),
         created_at: Timestamp::from_millis(0),
         request_hash: hash,
@@ -86,6 +105,7 @@ pub(crate) async fn create(ctx: Ctx<'_>, request: CreateServiceRequest) -> Resul
         completed: None,
         next_event: 0,
     };
+    let service = rebalanced(service)?;
     match &revision {
         Some(revision) => services::check(&ctx.state, &service, revision)?,
         // Constraints are looked at with those of each task set's definition.
@@ -132,6 +152,17 @@ pub(crate) async fn update(ctx: Ctx<'_>, request: UpdateServiceRequest) -> Resul
 /// What a request changes of a service that deploys by itself.
 fn edit(ctx: &Ctx<'_>, current: &Service, request: UpdateServiceRequest) -> Result<ServiceEdit, ApiError> {
     let scheduling = current.scheduling;
+    let capacity = match request.capacity_provider_strategy {
+        Some(given) if scheduling == SchedulingStrategy::Daemon && !given.is_empty() => {
+            return Err(no_daemon("a capacity provider strategy", "capacity provider strategy"));
+        }
+        Some(given) if !given.is_empty() => {
+            let record = &ctx.cluster(request.cluster.as_deref())?.record;
+            Some(capacity::strategy(ctx, record, Some(given), false)?)
+        }
+        // An empty list clears (ECS): the whole cluster.
+        given => given,
+    };
     let primary = current.deployments.first().map(|primary| &primary.revision);
     let primary = primary.ok_or_else(|| ApiError::server("The service has no deployment."))?;
     let named = request.task_definition.as_deref().filter(|name| !name.is_empty());
@@ -142,30 +173,37 @@ fn edit(ctx: &Ctx<'_>, current: &Service, request: UpdateServiceRequest) -> Resu
         ),
     };
     run::check_launch_type(&primary.launch_type, &definition)?;
-    let network = request.network_configuration.or_else(|| primary.network.as_deref().cloned());
+    let network = request.network_configuration.clone().or_else(|| primary.network.as_deref().cloned());
     let wanted = revision(&definition, primary.launch_type.clone(), network);
-    let configuration = match request.deployment_configuration {
-        Some(given) => Some(configuration(over(given, &current.configuration), scheduling)?),
-        None => None,
+    let settings = match request.deployment_configuration.clone() {
+        Some(given) => configuration(over(given, &current.configuration), scheduling)?,
+        None => current.configuration.clone(),
     };
     let edit = ServiceEdit {
         desired: request.desired_count.map(desired_count).transpose()?,
-        configuration,
+        configuration: request.deployment_configuration,
         grace_secs: grace(request.health_check_grace_period_seconds)?,
         constraints: request.placement_constraints,
         strategies: request.placement_strategy,
+        capacity,
         propagate_tags: propagate(request.propagate_tags)?,
         managed_tags: request.enable_ecs_managed_tags,
         execute_command: request.enable_execute_command,
         zone_rebalancing: request.availability_zone_rebalancing,
-        revision: Some(wanted.clone()),
+        definition: named.map(|_| definition.key.clone()),
+        network: request.network_configuration,
         force: request.force_new_deployment.unwrap_or(false),
     };
     let as_it_will_be = Service {
         constraints: edit.constraints.clone().unwrap_or_else(|| current.constraints.clone()),
         strategies: edit.strategies.clone().unwrap_or_else(|| current.strategies.clone()),
+        configuration: settings,
+        zone_rebalancing: edit.zone_rebalancing.clone(),
         ..current.clone()
     };
+    // What is not said stays, whether or not it still can be done.
+    let as_it_will_be = if edit.zone_rebalancing.is_some() { rebalanced(as_it_will_be)? } else { as_it_will_be };
+    // Told before it costs a turn; what counts is what holds at its turn.
     services::check(&ctx.state, &as_it_will_be, &wanted)?;
     Ok(edit)
 }
@@ -176,6 +214,7 @@ fn edit_external(current: &Service, request: UpdateServiceRequest) -> Result<Ser
         ("taskDefinition", request.task_definition.is_some_and(|name| !name.is_empty())),
         ("networkConfiguration", request.network_configuration.is_some()),
         ("forceNewDeployment", request.force_new_deployment == Some(true)),
+        ("capacityProviderStrategy", some(request.capacity_provider_strategy.as_ref())),
     ] {
         if is_given {
             return Err(ApiError::invalid(format!(
@@ -183,24 +222,25 @@ fn edit_external(current: &Service, request: UpdateServiceRequest) -> Result<Ser
             )));
         }
     }
-    let configuration = match request.deployment_configuration {
-        Some(given) => Some(configuration(over(given, &current.configuration), current.scheduling)?),
-        None => None,
-    };
+    if let Some(given) = request.deployment_configuration.clone() {
+        configuration(over(given, &current.configuration), current.scheduling)?;
+    }
     if let Some(strategies) = &request.placement_strategy {
         run::strategies(strategies.clone())?;
     }
     Ok(ServiceEdit {
         desired: request.desired_count.map(desired_count).transpose()?,
-        configuration,
+        configuration: request.deployment_configuration,
         grace_secs: grace(request.health_check_grace_period_seconds)?,
         constraints: request.placement_constraints,
         strategies: request.placement_strategy,
+        capacity: None,
         propagate_tags: propagate(request.propagate_tags)?,
         managed_tags: request.enable_ecs_managed_tags,
         execute_command: request.enable_execute_command,
         zone_rebalancing: request.availability_zone_rebalancing,
-        revision: None,
+        definition: None,
+        network: None,
         force: false,
     })
 }
@@ -215,16 +255,36 @@ pub(crate) async fn delete(ctx: Ctx<'_>, request: DeleteServiceRequest) -> Resul
 pub(crate) fn describe(ctx: &Ctx<'_>, request: DescribeServicesRequest) -> Result<DescribeServicesResponse, ApiError> {
     let cluster = ctx.cluster(request.cluster.as_deref())?.record.key.clone();
     let names = check::some(request.services, "services", "Services cannot be empty.", 10)?;
-    let with_tags = request.include.unwrap_or_default().contains(&ServiceField::Tags);
+    let include = request.include.unwrap_or_default();
+    let with_tags = include.contains(&ServiceField::Tags);
+    let with_why = include.contains(&ServiceField::Other(WHY.to_owned()));
+    if with_why && names.len() > 1 {
+        return Err(ApiError::invalid(format!("include: {WHY} is for one service at a time.")));
+    }
     let (mut services, mut failures) = (Vec::new(), Vec::new());
     for name in names {
         let found = ctx.service_key(&cluster, &name)?.and_then(|key| ctx.state.service(&key));
         match found {
-            Some(service) => services.push(show::service(ctx.core.account(), &ctx.state, service, with_tags)),
+            Some(service) => {
+                services.push(show::service(ctx.core.account(), &ctx.state, service, with_tags));
+                if with_why {
+                    failures.extend(why(ctx, &cluster, &service.record));
+                }
+            }
             None => failures.push(missing(ctx, &cluster, name)),
         }
     }
     Ok(DescribeServicesResponse { services: Some(services), failures: Some(failures) })
+}
+
+/// Why a service is as it is: first the service itself with a sentence, then each host that takes none of its tasks, as
+/// RunTask would answer.
+fn why(ctx: &Ctx<'_>, cluster: &ClusterKey, service: &Service) -> Vec<Failure> {
+    let inner = ctx.core.inner();
+    let why = services::why(&ctx.state, service, inner.looking(false), inner.fencing(), inner.clock.now());
+    let arn = ctx.arn(Resource::Service(cluster.name.clone(), service.key.name.to_string()));
+    let sentence = Failure { arn: Some(arn), reason: Some(WHY.to_owned()), detail: Some(why.sentence) };
+    std::iter::once(sentence).chain(why.hosts.into_iter().map(|refusal| run::failure(ctx, cluster, refusal))).collect()
 }
 
 fn missing(ctx: &Ctx<'_>, cluster: &ClusterKey, name: String) -> Failure {
@@ -334,6 +394,54 @@ fn propagate(given: Option<PropagateTags>) -> Result<Option<PropagateTags>, ApiE
     }
 }
 
+/// What a service's tag may say of tasks that must not run twice.
+fn at_most_one(tags: Tags) -> Result<Tags, ApiError> {
+    match tags.get(AT_MOST_ONE).map(String::as_str) {
+        None | Some("true" | "false") => Ok(tags),
+        Some(other) => {
+            Err(ApiError::invalid(format!("tags: `{AT_MOST_ONE}` must be `true` or `false`, and is `{other}`.")))
+        }
+    }
+}
+
+/// The service with what its `availabilityZoneRebalancing` comes to: a new one that says nothing is evened out where it
+/// can be (ECS).
+///
+/// # Errors
+/// When it says ENABLED and cannot be.
+pub(crate) fn rebalanced(mut service: Service) -> Result<Service, ApiError> {
+    let over_zones = service.strategies.first().is_none_or(|first| {
+        let spread = first.r#type.as_ref().is_some_and(|kind| kind.as_str() == "spread");
+        spread && first.field.as_deref() == Some("attribute:ecs.availability-zone")
+    });
+    let room = service.configuration.maximum_percent.is_none_or(|percent| percent > 100);
+    let why_not = if service.scheduling == SchedulingStrategy::Daemon {
+        Some("the scheduling strategy is DAEMON")
+    } else if service.controller == DeploymentController::External {
+        Some("the deployment controller is EXTERNAL")
+    } else if !over_zones {
+        Some("placementStrategy does not begin with a spread over attribute:ecs.availability-zone")
+    } else if !room {
+        Some("maximumPercent is not above 100, so that nothing can start before it stops")
+    } else {
+        None
+    };
+    service.zone_rebalancing = match (service.zone_rebalancing.take(), why_not) {
+        (Some(AvailabilityZoneRebalancing::Other(other)), _) => {
+            let text = format!("availabilityZoneRebalancing: `{other}` is none of ENABLED, DISABLED.");
+            return Err(ApiError::invalid(text));
+        }
+        (Some(AvailabilityZoneRebalancing::Enabled), Some(why)) => {
+            return Err(ApiError::invalid(format!("availabilityZoneRebalancing cannot be ENABLED: {why}.")));
+        }
+        (Some(AvailabilityZoneRebalancing::Disabled), _) | (None, Some(_)) => {
+            Some(AvailabilityZoneRebalancing::Disabled)
+        }
+        (Some(AvailabilityZoneRebalancing::Enabled) | None, None) => Some(AvailabilityZoneRebalancing::Enabled),
+    };
+    Ok(service)
+}
+
 pub(super) fn usable_definition(ctx: &Ctx<'_>, name: Option<&str>) -> Result<Arc<Definition>, ApiError> {
     let name = name.filter(|name| !name.is_empty());
     let name = name.ok_or_else(|| ApiError::invalid("Task definition can not be blank."))?;
@@ -362,7 +470,7 @@ pub(super) fn revision(
 }
 
 /// What is given goes over what there is.
-fn over(given: DeploymentConfiguration, current: &DeploymentConfiguration) -> DeploymentConfiguration {
+pub(crate) fn over(given: DeploymentConfiguration, current: &DeploymentConfiguration) -> DeploymentConfiguration {
     DeploymentConfiguration {
         deployment_circuit_breaker: given
             .deployment_circuit_breaker
@@ -374,7 +482,10 @@ fn over(given: DeploymentConfiguration, current: &DeploymentConfiguration) -> De
 }
 
 /// A deployment configuration with ECS's defaults.
-fn configuration(
+///
+/// # Errors
+/// `InvalidParameterException` and `UnsupportedFeatureException`, with the field.
+pub(crate) fn configuration(
     given: DeploymentConfiguration,
     scheduling: SchedulingStrategy,
 ) -> Result<DeploymentConfiguration, ApiError> {
@@ -422,10 +533,14 @@ fn configuration(
     if maximum < minimum {
         return Err(ApiError::invalid("maximumPercent must not be less than minimumHealthyPercent."));
     }
-    if let Some(breaker) = &given.deployment_circuit_breaker
-        && let Some(threshold) = &breaker.threshold_configuration
-    {
-        check_threshold(threshold)?;
+    if scheduling == SchedulingStrategy::Replica && maximum < 100 {
+        return Err(ApiError::invalid(
+            "maximumPercent must be at least 100: with less the service could never have its desired count.",
+        ));
+    }
+    let breaker = given.deployment_circuit_breaker.as_ref();
+    if let Some(threshold) = breaker.and_then(|breaker| breaker.threshold_configuration.as_ref()) {
+        threshold_is_one(threshold)?;
     }
     Ok(DeploymentConfiguration {
         strategy: Some(DeploymentStrategy::Rolling),
@@ -435,23 +550,23 @@ fn configuration(
     })
 }
 
-fn check_threshold(threshold: &ThresholdConfiguration) -> Result<(), ApiError> {
-    let field = "deploymentCircuitBreaker.thresholdConfiguration";
-    let most = match &threshold.r#type {
-        Some(ThresholdType::Count) => i32::MAX,
-        Some(ThresholdType::BoundedPercent | ThresholdType::UnboundedPercent) => 100,
-        Some(ThresholdType::Other(other)) => {
-            return Err(ApiError::invalid(format!(
-                "{field}.type: `{other}` is none of COUNT, BOUNDED_PERCENT, UNBOUNDED_PERCENT."
-            )));
-        }
-        None => return Err(ApiError::invalid(format!("{field}.type should not be null."))),
-    };
-    if threshold.value.is_none_or(|value| !(1..=most).contains(&value)) {
-        let range = if most == 100 { "between 1 and 100" } else { "at least 1" };
-        return Err(ApiError::invalid(format!("{field}.value must be {range}.")));
+/// Refuses a threshold for which the default would have to be taken without a word.
+fn threshold_is_one(threshold: &ThresholdConfiguration) -> Result<(), ApiError> {
+    let invalid =
+        |what: String| Err(ApiError::invalid(format!("deploymentCircuitBreaker.thresholdConfiguration.{what}")));
+    if threshold.value.is_none_or(|value| value < 1) {
+        return invalid("value must be at least 1.".to_owned());
     }
-    Ok(())
+    match &threshold.r#type {
+        Some(ThresholdType::BoundedPercent) if threshold.value.is_some_and(|value| value > 100) => {
+            invalid("value must be at most 100 with BOUNDED_PERCENT.".to_owned())
+        }
+        Some(ThresholdType::Count | ThresholdType::BoundedPercent | ThresholdType::UnboundedPercent) => Ok(()),
+        Some(ThresholdType::Other(other)) => {
+            invalid(format!("type: `{other}` is none of COUNT, BOUNDED_PERCENT, UNBOUNDED_PERCENT."))
+        }
+        None => invalid("type is required: COUNT, BOUNDED_PERCENT or UNBOUNDED_PERCENT.".to_owned()),
+    }
 }
 
 /// What no service can have yet, by its field's name.
@@ -474,7 +589,6 @@ macro_rules! not_yet {
     ($request:expr) => {{
         let request = $request;
         [
-            ("capacityProviderStrategy", some(request.capacity_provider_strategy.as_ref())),
             ("loadBalancers", some(request.load_balancers.as_ref())),
             ("serviceRegistries", some(request.service_registries.as_ref())),
             (
@@ -514,6 +628,7 @@ fn controller(
         ("taskDefinition", request.task_definition.as_ref().is_some_and(|name| !name.is_empty())),
         ("launchType", request.launch_type.is_some()),
         ("networkConfiguration", request.network_configuration.is_some()),
+        ("capacityProviderStrategy", some(request.capacity_provider_strategy.as_ref())),
     ] {
         if is_given {
             return Err(ApiError::invalid(format!(

@@ -2,8 +2,8 @@
 
 use crate::bandwidth;
 use crate::commands::{ChangeTags, Tagged};
-use crate::ops::{Ctx, check};
-use crate::records::{DefinitionKey, ServiceKey, Tags};
+use crate::ops::{Ctx, capacity, check};
+use crate::records::{CapacityProviderKey, DefinitionKey, ServiceKey, Tags};
 use crate::show;
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::requests::{ListTagsForResourceRequest, TagResourceRequest, UntagResourceRequest};
@@ -63,6 +63,9 @@ fn resource(ctx: &Ctx<'_>, arn: Option<&str>) -> Result<Tagged, ApiError> {
         Resource::OfService(_, _, ServicePart::Deployment | ServicePart::Revision, _) => {
             return Err(ApiError::invalid("Service deployments and revisions cannot be tagged; their service can."));
         }
-        Resource::Other(_) => return Err(not_found()),
+        other @ Resource::Other(_) => {
+            let name = capacity::named_by(&other).ok_or_else(not_found)?;
+            Tagged::CapacityProvider(CapacityProviderKey { region: region(), name })
+        }
     })
 }

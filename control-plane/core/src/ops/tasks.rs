@@ -1,6 +1,6 @@
 //! Tasks that there are: stopping, describing, listing.
 
-use crate::commands::StopTask;
+use crate::commands::{StopTask, service_not_found as not_found};
 use crate::ops::{Ctx, check};
 use crate::records::{Stop, Task};
 use crate::show::{self, arn_in};
@@ -15,6 +15,9 @@ use longshore_model::{Arn, DesiredStatus, TaskId};
 
 /// What asks DescribeTasks for what happened to tasks. ECS has nothing like it; its clients pass any text on.
 const HISTORY: &str = "LONGSHORE_HISTORY";
+
+/// The same for what they use.
+const USAGE: &str = "LONGSHORE_USAGE";
 
 /// The longest reason that StopTask takes (ECS).
 const MAX_REASON: usize = 1024;
@@ -39,12 +42,21 @@ pub(crate) fn describe(ctx: &Ctx<'_>, request: DescribeTasksRequest) -> Result<D
         tags: include.contains(&TaskField::Tags),
         history: include.contains(&TaskField::Other(HISTORY.to_owned())),
     };
+    let usage = include.contains(&TaskField::Other(USAGE.to_owned()));
     let (mut tasks, mut failures) = (Vec::new(), Vec::new());
     for name in names {
         let id = ctx.task_id(cluster, &name)?;
         let found = id.and_then(|id| ctx.state.task(id)).filter(|task| task.cluster == *cluster);
         match (found, id) {
-            (Some(task), _) => tasks.push(show::task(ctx.core.account(), &ctx.state, task, with)),
+            (Some(task), _) => {
+                let mut shown = show::task(ctx.core.account(), &ctx.state, task, with);
+                if usage {
+                    let known = ctx.core.inner().usage.of(task.instance);
+                    let of_task = known.and_then(|(at, host)| show::task_usage(task, at, &host));
+                    shown.attachments.get_or_insert_default().extend(of_task);
+                }
+                tasks.push(shown);
+            }
             (None, Some(id)) => {
                 let arn = arn_in(ctx.core.account(), cluster, Resource::Task(cluster.name.clone(), id));
                 failures.push(missing(arn));
@@ -92,10 +104,11 @@ pub(crate) fn list(ctx: &Ctx<'_>, request: ListTasksRequest) -> Result<ListTasks
     let mut sets = vec![TaskSet::Cluster(cluster.clone())];
     sets.extend(family.map(|family| TaskSet::Family(cluster.clone(), family.into())));
     sets.extend(started_by.map(|by| TaskSet::StartedBy(cluster.clone(), by.into())));
-    sets.extend(service.map(|name| {
-        let name = name.rsplit('/').next().unwrap_or_default();
-        TaskSet::Group(cluster.clone(), format!("service:{name}").into())
-    }));
+    if let Some(name) = service {
+        // As other lists: one of another cluster is none of this one's.
+        let key = ctx.service_key(&cluster, &name)?.filter(|key| ctx.state.service(key).is_some());
+        sets.push(TaskSet::Group(cluster.clone(), key.ok_or_else(not_found)?.group()));
+    }
     if let Some(name) = instance {
         // An instance of another cluster has no tasks in this one.
         match ctx.instance_id(&cluster, &name)? {

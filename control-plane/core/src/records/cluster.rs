@@ -1,7 +1,9 @@
 //! Clusters.
 
 use crate::records::Tags;
-use longshore_ecs_api::types::{ClusterConfiguration, ClusterServiceConnectDefaults, ClusterSetting};
+use longshore_ecs_api::types::{
+    CapacityProviderStrategyItem, ClusterConfiguration, ClusterServiceConnectDefaults, ClusterSetting,
+};
 use longshore_model::{ClusterKey, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +36,12 @@ pub struct Cluster {
     pub service_connect_defaults: Option<ClusterServiceConnectDefaults>,
     /// Tags.
     pub tags: Tags,
+    /// Names of the capacity providers that its requests may use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capacity_providers: Vec<String>,
+    /// The strategy of requests that have neither one nor a launch type.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub default_strategy: Vec<CapacityProviderStrategyItem>,
 }
 
 impl Cluster {
@@ -48,6 +56,8 @@ impl Cluster {
             configuration: None,
             service_connect_defaults: None,
             tags: Tags::new(),
+            capacity_providers: Vec::new(),
+            default_strategy: Vec::new(),
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod access;
 mod activation;
+mod capacity;
 mod cluster;
 mod definition;
 mod deployment;
@@ -14,6 +15,7 @@ mod instance;
 mod network;
 mod pins;
 mod rule;
+mod scaling;
 mod schedule;
 mod secret;
 mod service;
@@ -23,6 +25,7 @@ mod webhook;
 
 pub use access::AccessKey;
 pub use activation::{Activation, ActivationKey};
+pub use capacity::{CapacityProvider, CapacityProviderKey};
 pub use cluster::{Cluster, ClusterStatus};
 pub use definition::{Definition, DefinitionKey, DefinitionStatus, FamilyKey, FamilyRecord};
 pub use deployment::{BreakerFigures, DeploymentRecord, DeploymentStatus, RevisionTasks, RollbackRecord, TaskNumbers};
@@ -32,14 +35,15 @@ pub use instance::{Connection, Instance, InstanceStatus};
 pub use network::{Direction, HostLeases, Network, SecurityGroup, SecurityGroupRule};
 pub use pins::{ImagePins, PinKey};
 pub use rule::{GivenUp, Outbox, OutboxEvent, Rule, RuleKey, RuleTarget, TargetKey, TargetProgress};
+pub use scaling::{ScalingActivity, ScalingKind, ScalingPolicy, ScalingTarget, ScheduledAction};
 pub use schedule::{
     DEFAULT_GROUP, DEFAULT_ZONE, Firing, FiringKey, FiringOutcome, LastFiring, Schedule, ScheduleGroup,
     ScheduleGroupKey, ScheduleKey, ScheduleSettings,
 };
 pub use secret::{RetiredVersion, Secret, SecretKey, SecretVersion};
 pub use service::{
-    DeploymentController, RolloutState, SchedulingStrategy, Service, ServiceDeployment, ServiceEvent, ServiceKey,
-    ServiceRevision, ServiceStatus, ServiceTaskSet, TaskSetStatus,
+    AT_MOST_ONE, DeploymentController, RolloutState, SchedulingStrategy, Service, ServiceDeployment, ServiceEvent,
+    ServiceKey, ServiceRevision, ServiceStatus, ServiceTaskSet, TaskSetStatus,
 };
 pub use setting::{Setting, SettingKey};
 pub use task::{Stop, Task, TaskContainer};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// Names tasks that run the same images: those of one RunTask or StartTask call, or of one deployment of a service.
+/// Names tasks that run the same images: those of one RunTask or StartTask call, or of one revision of a service.
 /// Opaque but to whoever makes it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -34,7 +34,7 @@ pub struct ImagePins {
     /// By container of their definition. Containers whose `versionConsistency` is `disabled`, whose image has a digest
     /// anyway, or whose image no registry knows have none.
     pub digests: BTreeMap<ContainerName, ImageDigest>,
-    /// Whether more tasks may come although there are none: a deployment that goes on. Without it the record is
+    /// Whether more tasks may come although there are none: a revision that runs or may be brought back. Without it the record is
     /// forgotten after the last task that it is about.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,

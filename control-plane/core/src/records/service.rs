@@ -2,12 +2,17 @@
 
 use crate::records::{DefinitionKey, PinKey, Tags};
 use longshore_ecs_api::enums::{AvailabilityZoneRebalancing, LaunchType, PropagateTags};
-use longshore_ecs_api::types::{DeploymentConfiguration, NetworkConfiguration, PlacementConstraint, PlacementStrategy};
+use longshore_ecs_api::types::{
+    CapacityProviderStrategyItem, DeploymentConfiguration, NetworkConfiguration, PlacementConstraint, PlacementStrategy,
+};
 use longshore_model::{ClusterKey, Timestamp};
 use longshore_rollout::Rollout;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
+
+/// The tag by which a service says that none of its tasks may run twice.
+pub const AT_MOST_ONE: &str = "longshore:at-most-one";
 
 /// A service's name in its cluster.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -81,6 +86,14 @@ pub struct ServiceRevision {
     pub created_at: Timestamp,
 }
 
+impl ServiceRevision {
+    /// What names the images that its tasks run: they are resolved once, and are the same when it is brought back.
+    #[must_use]
+    pub fn pins(&self) -> PinKey {
+        PinKey::new(format!("revision/{}", self.id))
+    }
+}
+
 /// The progress of a deployment, as it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RolloutState {
@@ -119,21 +132,16 @@ pub struct ServiceDeployment {
     pub updated_at: Timestamp,
     /// All tasks of it that failed (`failedTasks`).
     pub failed_tasks: u32,
-    /// Those since one was healthy: what the circuit breaker and the pauses count.
+    /// Those that the circuit breaker counts.
     pub failures: u32,
+    /// Those since one became healthy: what pauses grow with.
+    #[serde(default)]
+    pub setbacks: u32,
     /// The last of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_at: Option<Timestamp>,
     /// Whether it brings back what ran before one that failed.
     pub is_rollback: bool,
-}
-
-impl ServiceDeployment {
-    /// What names the images that its tasks run.
-    #[must_use]
-    pub fn pins(&self) -> PinKey {
-        PinKey::new(format!("deployment/{}", self.id))
-    }
 }
 
 /// Who decides what a service's tasks run.
@@ -231,6 +239,9 @@ pub struct Service {
     /// Empty for ECS's default: spread over zones, then hosts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub strategies: Vec<PlacementStrategy>,
+    /// How its tasks are shared out among capacity providers; empty for the whole cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capacity: Vec<CapacityProviderStrategyItem>,
     /// Where its tasks' tags come from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub propagate_tags: Option<PropagateTags>,
@@ -239,7 +250,7 @@ pub struct Service {
     /// Whether commands can be executed in its tasks' containers.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub execute_command: bool,
-    /// Kept and echoed.
+    /// Whether it is evened out over zones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone_rebalancing: Option<AvailabilityZoneRebalancing>,
     /// Its own.
@@ -273,6 +284,12 @@ impl Service {
         }
     }
 
+    /// Whether its tag says that none of its tasks may run twice, so that agents that are cut off stop them.
+    #[must_use]
+    pub fn at_most_one(&self) -> bool {
+        self.tags.get(AT_MOST_ONE).is_some_and(|value| value == "true")
+    }
+
     /// Whether it is over.
     #[must_use]
     pub const fn is_over(&self) -> bool {
@@ -301,8 +318,13 @@ impl Service {
 
     /// The task definitions that it refers to.
     pub(crate) fn definitions(&self) -> impl Iterator<Item = &DefinitionKey> {
-        let of_deployments = self.all_deployments().map(|deployment| &deployment.revision.definition);
-        of_deployments.chain(self.completed.iter().map(|revision| &revision.definition))
+        self.revisions().map(|revision| &revision.definition)
+    }
+
+    /// What it runs or may run again. One may be there twice.
+    pub(crate) fn revisions(&self) -> impl Iterator<Item = &ServiceRevision> {
+        let of_deployments = self.all_deployments().map(|deployment| &deployment.revision);
+        of_deployments.chain(&self.completed)
     }
 }
 

@@ -4,8 +4,8 @@ use crate::records::{DefinitionKey, Moment, PinKey, Tags};
 use longshore_ecs_api::enums::LaunchType;
 use longshore_ecs_api::types::TaskOverride;
 use longshore_model::{
-    AwsvpcSpec, ClusterKey, ContainerName, ContainerReport, DesiredStatus, EniReport, GroupId, InstanceId, StopCode,
-    TaskId, TaskStatus, Timestamp,
+    AwsvpcSpec, ClusterKey, ContainerName, ContainerReport, DesiredStatus, EniReport, Fence, GroupId, InstanceId,
+    StopCode, TaskId, TaskStatus, Timestamp,
 };
 use longshore_sched::{Claim, Held, Usage};
 use serde::{Deserialize, Serialize};
@@ -69,6 +69,12 @@ pub struct Task {
     /// Whether only its images are wanted on the host.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pull_only: bool,
+    /// When an agent that is cut off stops it, if it must not run twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<Fence>,
+    /// The capacity provider that it was placed by, if one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity_provider: Option<Arc<str>>,
     /// What it asks of its interface; absent for network modes without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub awsvpc: Option<Box<AwsvpcSpec>>,
@@ -114,6 +120,9 @@ pub struct Task {
     /// When the control plane recorded it running, by its own clock: what counts as healthy counts from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running_at: Option<Timestamp>,
+    /// When the control plane heard for the first time that its health checks say that all is well, by its own clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy_at: Option<Timestamp>,
     /// When it was first to stop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopping_at: Option<Timestamp>,

@@ -3,12 +3,12 @@
 use crate::agent::Unavailable;
 use crate::caller::Caller;
 use crate::commands::{
-    DecideFiring, Decided, DropFiring, EmptyScheduleGroup, FailFiring, FireRule, Fired, Launch, PlaceError,
-    StartFiring, Tried, plan,
+    DecideFiring, Decided, DropFiring, EmptyScheduleGroup, FailFiring, FireRule, FireScaling, Fired, FiredAction,
+    Launch, NewDeployment, PlaceError, StartFiring, Tried, plan,
 };
 use crate::handle::Core;
 use crate::ops::run;
-use crate::records::{Firing, FiringKey, RuleKey, Schedule, ScheduleKey};
+use crate::records::{Firing, FiringKey, RuleKey, Schedule, ScheduleKey, ServiceKey};
 use crate::schedules::{Names, run_task, unplaced};
 use crate::state::{Due, State};
 use futures::StreamExt as _;
@@ -90,6 +90,7 @@ impl ScheduleEngine {
                 Err(error) => Err(Unavailable(error.message)),
             },
             Due::Rule(key) => self.fire(key).await,
+            Due::Scaling(key) => self.fire_scaling(key).await,
         };
         let done = done.unwrap_or_else(|Unavailable(why)| {
             tracing::warn!(?due, why, "could not do what is due for a schedule; trying again");
@@ -126,6 +127,17 @@ impl ScheduleEngine {
             }
             None => Done::Rest,
         })
+    }
+
+    /// Fires the scheduled action of a service's scaling that is due.
+    async fn fire_scaling(&self, key: &ServiceKey) -> Result<Done, Unavailable> {
+        let activities = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()];
+        let fire = FireScaling { key: key.clone(), activities, new: NewDeployment::random() };
+        let fired = self.core.submit(fire).await.map_err(|error| Unavailable(error.message))?;
+        if let Some(FiredAction { name, at, to }) = fired {
+            tracing::info!(service = %key, cluster = %key.cluster, action = name, %at, to, "a scheduled action fires");
+        }
+        Ok(Done::Well)
     }
 
     /// One try of a firing.

@@ -1,19 +1,21 @@
 //! The task that looks at services when there may be something to decide.
 
-use crate::commands::{NewDeployment, Plan, StepError, StepService, StepTaskSet, Stepped, Target, plan};
+use crate::commands::{NewDeployment, Plan, StepError, StepService, StepTaskSet, Stepped, Target, is_news, plan};
 use crate::handle::Core;
 use crate::records::{DeploymentController, SchedulingStrategy, Service, ServiceDeployment, ServiceKey};
 use crate::services::launch::{daemon_targets, launch};
-use crate::services::picture::picture;
+use crate::services::lost::Standing;
+use crate::services::picture::{Seen, is_uneven_over, picture, rebalance, zones};
+use crate::services::timers::Timers;
 use crate::services::wakes::Due;
 use crate::services::words;
 use crate::state::State;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use longshore_model::{InstanceId, Timestamp};
-use longshore_rollout::{Launch as LaunchWhere, decide, delay};
-use longshore_sched::explain;
-use std::collections::{BTreeMap, BTreeSet};
+use longshore_ecs_api::enums::AvailabilityZoneRebalancing;
+use longshore_model::{ClusterKey, Timestamp};
+use longshore_rollout::{Launch as LaunchWhere, decide};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,8 +26,14 @@ const AT_ONCE: usize = 64;
 pub(super) const PER_STEP: usize = 32;
 /// How long a service whose tasks found no place waits until it tries again, when nothing changes before.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
+/// What the two clocks may differ by when a time is awaited.
+const TICK: Duration = Duration::from_millis(10);
 /// The longest sleep: the wall clock may be set.
 const LONGEST: Duration = Duration::from_secs(30);
+/// Refusals of outdated steps after which others have their turn first.
+const REFUSALS: u32 = 8;
+/// How much longer the wait is after each of them: they cost a plan over all hosts.
+const REFUSED: Duration = Duration::from_millis(2);
 /// Failures after which a service says that it cannot start tasks.
 const SAYS_FAILING: u32 = 2;
 
@@ -41,6 +49,16 @@ pub(super) enum Step {
     TaskSet(Box<StepTaskSet>),
 }
 
+impl Step {
+    /// The tasks to start.
+    const fn launch(&mut self) -> &mut Option<(Arc<crate::commands::Launch>, Option<Plan>)> {
+        match self {
+            Self::Service(step) => &mut step.launch,
+            Self::TaskSet(step) => &mut step.launch,
+        }
+    }
+}
+
 /// What one look at a service found.
 pub(super) struct Looked {
     key: ServiceKey,
@@ -54,6 +72,15 @@ pub(super) struct Looked {
     pub(super) again: bool,
 }
 
+/// Services that hosts concern whether or not they have tasks there.
+#[derive(Default)]
+struct Followers {
+    /// DAEMON services: they come first to a new host.
+    daemons: Vec<ServiceKey>,
+    /// Those that are evened out over zones, and are not even.
+    others: Vec<ServiceKey>,
+}
+
 impl Controller {
     /// A controller of the services in `core`.
     pub fn new(core: Core) -> Self {
@@ -65,32 +92,46 @@ impl Controller {
         let mut shutdown = std::pin::pin!(shutdown);
         // Whatever happened while nobody looked.
         let mut due: BTreeSet<ServiceKey> = self.core.snapshot().services().map(|(key, _)| key.clone()).collect();
+        // DAEMON services whose hosts changed: the others of their clusters wait until these have been looked at.
+        let mut first: BTreeSet<ServiceKey> = BTreeSet::new();
         let mut unplaced: BTreeSet<ServiceKey> = BTreeSet::new();
         let mut silent: BTreeSet<ServiceKey> = BTreeSet::new();
-        let mut timers: BTreeMap<ServiceKey, Timestamp> = BTreeMap::new();
+        let mut timers = Timers::default();
         let mut busy: BTreeSet<ServiceKey> = BTreeSet::new();
+        // Those of `first` that are being looked at.
+        let mut early: BTreeSet<ServiceKey> = BTreeSet::new();
         let mut looks = FuturesUnordered::new();
         loop {
             let now = self.core.inner().clock.now();
-            due.extend(timers.extract_if(.., |_, at| *at <= now).map(|(key, _)| key));
-            let ready: Vec<ServiceKey> = due
+            due.extend(timers.over(now));
+            let waiting: BTreeSet<&ClusterKey> = first.iter().chain(&early).map(|key| &key.cluster).collect();
+            let others = due.iter().filter(|key| !waiting.contains(&key.cluster));
+            let ready: Vec<ServiceKey> = first
                 .iter()
+                .chain(others)
                 .filter(|key| !busy.contains(*key))
                 .take(AT_ONCE.saturating_sub(busy.len()))
                 .cloned()
                 .collect();
             for key in ready {
                 due.remove(&key);
+                if first.remove(&key) {
+                    early.insert(key.clone());
+                }
                 busy.insert(key.clone());
                 let was_unplaced = unplaced.contains(&key);
                 looks.push(self.look(key, was_unplaced));
             }
-            let sleep = timers.values().min().map_or(LONGEST, |at| at.since(now).min(LONGEST));
+            let sleep = timers.next().map_or(LONGEST, |at| at.since(now).min(LONGEST));
+            // In the same order each time, so that one run of the simulation is like the next. Nobody starves: what was
+            // looked at is looked at again only after a change.
             tokio::select! {
+                biased;
                 () = &mut shutdown => return,
                 Some(looked) = looks.next() => {
                     let Looked { key, unplaced: without, silent: waits, wake_at, again } = looked;
                     busy.remove(&key);
+                    early.remove(&key);
                     for (set, is_in) in [(&mut unplaced, without), (&mut silent, waits)] {
                         if is_in {
                             set.insert(key.clone());
@@ -98,56 +139,86 @@ impl Controller {
                             set.remove(&key);
                         }
                     }
-                    match wake_at {
-                        Some(at) => timers.insert(key.clone(), at),
-                        None => timers.remove(&key),
-                    };
+                    timers.set(&key, wake_at);
                     if again {
                         due.insert(key);
                     }
                 }
-                Due { services, rooms } = self.core.inner().service_wakes.next() => {
+                Due { services, rooms, hosts } = self.core.inner().service_wakes.next() => {
+                    self.core.inner().silences.tidy(&self.core.snapshot());
                     due.extend(services);
                     due.extend(unplaced.iter().chain(&silent).filter(|key| rooms.contains(&key.cluster)).cloned());
-                    due.extend(self.daemons(&rooms));
+                    let Followers { daemons, others } = self.followers(&hosts);
+                    first.extend(daemons);
+                    due.extend(others);
                 }
                 () = tokio::time::sleep(sleep) => {}
             }
         }
     }
 
-    /// The DAEMON services of these clusters: hosts came or changed.
-    fn daemons(&self, clusters: &BTreeSet<longshore_model::ClusterKey>) -> Vec<ServiceKey> {
+    /// The services of these clusters that follow their hosts.
+    fn followers(&self, clusters: &BTreeSet<ClusterKey>) -> Followers {
         let state = self.core.snapshot();
-        let of = |cluster| state.services_of(cluster, "");
-        let daemon = |service: &Service| service.is_active() && service.scheduling == SchedulingStrategy::Daemon;
-        clusters.iter().flat_map(of).filter(|s| daemon(&s.record)).map(|s| s.record.key.clone()).collect()
+        let mut followers = Followers::default();
+        for cluster in clusters {
+            let zones = zones(&state, cluster);
+            for service in state.services_of(cluster, "").map(|s| &s.record).filter(|service| service.is_active()) {
+                let evens_out = || {
+                    service.zone_rebalancing == Some(AvailabilityZoneRebalancing::Enabled)
+                        && is_uneven_over(&state, &service.key, &zones)
+                };
+                match service.scheduling {
+                    SchedulingStrategy::Daemon => followers.daemons.push(service.key.clone()),
+                    SchedulingStrategy::Replica if evens_out() => followers.others.push(service.key.clone()),
+                    SchedulingStrategy::Replica => {}
+                }
+            }
+        }
+        followers
     }
 
     /// Decides over one service and carries it out.
     async fn look(&self, key: ServiceKey, was_unplaced: bool) -> Looked {
-        let state = self.core.snapshot();
-        let now = self.core.inner().clock.now();
-        let nothing = |key| Looked { key, unplaced: false, silent: false, wake_at: None, again: false };
-        let Some((step, mut looked)) = self.decided(&state, &key, was_unplaced, now) else { return nothing(key) };
-        let Some(step) = step else { return looked };
-        let done = match step {
-            Step::Service(step) => self.core.submit(*step).await,
-            Step::TaskSet(step) => self.core.submit(*step).await,
-        };
-        match done {
-            Ok(Stepped { started, stopped }) => {
-                if started + stopped > 0 {
-                    tracing::info!(service = %key, cluster = %key.cluster, started, stopped, "a service moved");
+        let mut refused = 0;
+        loop {
+            let state = self.core.snapshot();
+            let now = self.core.inner().clock.now();
+            let nothing = |key| Looked { key, unplaced: false, silent: false, wake_at: None, again: false };
+            let Some((step, mut looked)) = self.decided(&state, &key, was_unplaced, now) else { return nothing(key) };
+            let Some(mut step) = step else { return looked };
+            let launch = step.launch();
+            let found = launch.as_ref().and_then(|(_, plan)| Some(plan.as_ref()?.places.len())).unwrap_or(0);
+            if refused > 0
+                && let Some((_, plan)) = launch
+            {
+                // Hosts may change faster than a plan gets its turn. What is planned at its turn always holds.
+                *plan = None;
+            }
+            let done = match step {
+                Step::Service(step) => self.core.submit(*step).await,
+                Step::TaskSet(step) => self.core.submit(*step).await,
+            };
+            match done {
+                Ok(Stepped { started, stopped }) => {
+                    if started + stopped > 0 {
+                        tracing::info!(service = %key, cluster = %key.cluster, started, stopped, "a service moved");
+                    }
+                    looked.again |= started < found;
+                }
+                Err(StepError::Outdated) if refused < REFUSALS => {
+                    tokio::time::sleep(REFUSED * refused).await;
+                    refused += 1;
+                    continue;
+                }
+                Err(StepError::Outdated) => looked.again = true,
+                Err(StepError::Unavailable(why)) => {
+                    tracing::warn!(service = %key, %why, "could not carry out what was decided for a service");
+                    looked.wake_at = Some(now.after(Duration::from_secs(1)));
                 }
             }
-            Err(StepError::Outdated) => looked.again = true,
-            Err(StepError::Unavailable(why)) => {
-                tracing::warn!(service = %key, %why, "could not carry out what was decided for a service");
-                looked.wake_at = Some(now.after(Duration::from_secs(1)));
-            }
+            return looked;
         }
-        looked
     }
 
     /// What is to be done for a service; `None` for one that is not there or over.
@@ -168,13 +239,14 @@ impl Controller {
             }
         }
         let primary = service.deployments.first()?;
-        let healthy_after = self.healthy_after();
         let targets = || daemon_targets(state, service, &primary.revision);
-        let picture = picture(state, service, targets, was_unplaced, healthy_after);
+        let Seen { mut picture, silent } = picture(state, service, targets, self.core.inner().looking(was_unplaced));
+        picture.rebalance = rebalance(state, service, &picture, self.core.inner().fencing(), now);
         let decision = decide(&picture, now);
-        let silent = picture.tasks.iter().any(|task| task.is_wanted() && !Self::is_connected(state, task.host));
-        let mut looked = Looked { key: key.clone(), unplaced: false, silent, wake_at: decision.wake_at, again: false };
+        let wake_at = decision.wake_at;
+        let mut looked = Looked { key: key.clone(), unplaced: false, silent: false, wake_at, again: false };
         let mut says = Vec::new();
+        self.mind(&silent, &mut looked, &mut says, now);
         let mut stops = decision.stops;
         looked.again |= stops.len() > PER_STEP;
         stops.truncate(PER_STEP);
@@ -185,24 +257,37 @@ impl Controller {
         if decision.stuck {
             says.push(words::stuck(key));
         }
-        if decision.pausing && primary.failures >= SAYS_FAILING && !delay(primary.failures, service.desired).is_zero() {
+        // A host that does not answer says nothing of how its tasks end.
+        if !service.is_active() && !picture.tasks.is_empty() && picture.tasks.iter().all(|task| task.lost) {
+            let hosts: BTreeSet<_> = picture.tasks.iter().map(|task| task.host).collect();
+            says.push(words::waits_for_hosts(key, &hosts));
+        }
+        if decision.halted {
+            says.push(words::halted(key, &primary.id));
+        }
+        if decision.pausing && primary.setbacks >= SAYS_FAILING {
             says.push(words::failing(key));
         }
         let over = !service.is_active() && decision.steady;
         let quiet = stops.is_empty() && placed.is_none() && decision.verdict.is_none() && decision.gone.is_empty();
-        // Events repeat what the service is; the command leaves out those that were said.
-        if quiet && !decision.recovered && !over && says.is_empty() {
+        // Each look finds again what the service is. A turn of the owner's is for what is new.
+        if quiet {
+            says.retain(|message| is_news(found.events.iter().rev().map(|event| &**event), message, now));
+        }
+        if quiet && !decision.recovered && !decision.forgiven && !over && says.is_empty() {
             return Some((None, looked));
         }
         let step = StepService {
             key: key.clone(),
             epoch: found.epoch,
             stops,
+            silent_share_percent: self.core.inner().config.losses.silent_share_percent,
             verdict: decision.verdict,
             recovered: decision.recovered,
+            forgiven: decision.forgiven,
             gone: decision.gone,
             over,
-            launch: placed,
+            launch: placed.map(|(launch, plan)| (launch, Some(plan))),
             event_ids: (0..says.len() + 4).map(|_| uuid::Uuid::new_v4()).collect(),
             says,
             new: NewDeployment::random(),
@@ -210,12 +295,26 @@ impl Controller {
         Some((Some(Step::Service(Box::new(step))), looked))
     }
 
-    pub(super) fn healthy_after(&self) -> Duration {
-        self.core.inner().config.healthy_after
+    /// Looks after silent hosts: when to look again, and what to say.
+    pub(super) fn mind(&self, silent: &[Standing], looked: &mut Looked, says: &mut Vec<String>, now: Timestamp) {
+        looked.silent |= silent.iter().any(|standing| *standing != Standing::Lost);
+        for standing in silent {
+            match standing {
+                Standing::Here | Standing::Lost => {}
+                Standing::Silent(left) => looked.wake_at = sooner(looked.wake_at, now.after(*left + TICK)),
+                Standing::Many { silent, of, late } => {
+                    if *late {
+                        looked.wake_at = sooner(looked.wake_at, now.after(self.core.inner().config.lease / 2));
+                    }
+                    says.push(words::held(&looked.key, *silent, *of));
+                }
+            }
+        }
+        says.dedup();
     }
 
-    pub(super) fn is_connected(state: &State, host: InstanceId) -> bool {
-        state.host(host).is_some_and(|host| host.record.is_connected())
+    pub(super) fn inner(&self) -> &crate::handle::Inner {
+        self.core.inner()
     }
 
     /// Where the tasks to start go; what has no place is said.
@@ -240,7 +339,7 @@ impl Controller {
             LaunchWhere::On(hosts) => Target::Instances(hosts.iter().take(count).copied().collect()),
         };
         let tasks = u32::try_from(count).unwrap_or(u32::MAX);
-        let planned = launch(state, service, deployment, tasks, target)
+        let planned = launch(state, service, deployment, tasks, target, self.core.inner().fencing())
             .and_then(|launch| plan(state, &launch).map(|plan| (Arc::new(launch), plan)));
         let (launch, plan) = match planned {
             Ok(planned) => planned,
@@ -255,7 +354,7 @@ impl Controller {
         if found < count {
             looked.unplaced = true;
             looked.wake_at = sooner(looked.wake_at, now.after(TRY_AGAIN));
-            says.push(words::unplaced(&service.key, &closest(state, service, &launch)));
+            says.push(words::unplaced(&service.key, &words::closest(&plan.refusals)));
         } else if count < total {
             looked.again = true;
         }
@@ -265,23 +364,4 @@ impl Controller {
 
 fn sooner(at: Option<Timestamp>, other: Timestamp) -> Option<Timestamp> {
     Some(at.map_or(other, |at| at.min(other)))
-}
-
-/// The host that lacks the least, and what it lacks: reasons are in the order in which they are looked at, and the
-/// last ones are those of a host that is right in everything else.
-fn closest(state: &State, service: &Service, launch: &crate::commands::Launch) -> String {
-    let Some(cluster) = state.cluster(&service.key.cluster).filter(|cluster| cluster.registered > 0) else {
-        return "No Container Instances were found in your cluster.".to_owned();
-    };
-    let hosts = cluster.hosts.values().filter(|host| host.record.status.is_registered());
-    let only: Option<BTreeSet<InstanceId>> = match &launch.target {
-        Target::Cluster => None,
-        Target::Instances(ids) => Some(ids.iter().copied().collect()),
-    };
-    let hosts = hosts.filter(|host| only.as_ref().is_none_or(|only| only.contains(&host.id())));
-    let reasons = explain(hosts.map(|host| &host.view), &launch.request);
-    let Some(best) = reasons.into_iter().max_by(|a, b| a.reason.rank().cmp(&b.reason.rank())) else {
-        return "Every container instance took as many tasks as it can.".to_owned();
-    };
-    format!("The closest matching (container-instance {}) {}.", best.instance, best.reason.sentence())
 }

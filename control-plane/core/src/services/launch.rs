@@ -1,17 +1,38 @@
 //! What a service's tasks ask of a host: its revision as placement sees it.
 
+use crate::capacity;
 use crate::commands::{Launch, NewTask, Target, task_tags};
 use crate::needs::needs;
 use crate::ops::{exec, network, run};
-use crate::records::{Service, ServiceDeployment, ServiceRevision};
+use crate::records::{Service, ServiceDeployment, ServiceRevision, Task};
 use crate::state::{HostState, State};
 use longshore_ecs_api::ApiError;
-use longshore_model::Attribute;
+use longshore_model::{Attribute, DesiredStatus, Fence};
 use longshore_sched::{HostStatus, Reason, Request, SpreadOver, Strategy, check_on};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// The capability of agents that stop tasks when they are cut off. Another would let them run.
+const FENCE: &str = "longshore.fence";
 
 /// The zone of a host.
 const ZONE: &str = "ecs.availability-zone";
+
+/// When agents that are cut off stop tasks that must not run twice.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fencing {
+    /// The lease that agents have.
+    pub(crate) lease: Duration,
+    /// How long their stop may take.
+    pub(crate) grace: Duration,
+}
+
+impl Fencing {
+    fn fence(self) -> Fence {
+        let millis = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+        Fence { after_millis: millis(self.lease).max(1), grace_millis: millis(self.grace) }
+    }
+}
 
 /// Tasks of `deployment` to be placed: `count`, or one on each host of `target`.
 ///
@@ -23,6 +44,7 @@ pub(crate) fn launch(
     deployment: &ServiceDeployment,
     count: u32,
     target: Target,
+    fencing: Fencing,
 ) -> Result<Launch, ApiError> {
     let revision = &deployment.revision;
     let definition = state.definition(&revision.definition);
@@ -40,8 +62,10 @@ pub(crate) fn launch(
         launch_type: revision.launch_type.clone(),
         execute_command: service.execute_command,
         tags: task_tags(service, &definition.tags),
-        pins: Some(deployment.pins()),
+        pins: Some(revision.pins()),
         pull_only: false,
+        fence: service.at_most_one().then(|| fencing.fence()),
+        pools: capacity::pools(&service.capacity),
         ids: (0..count).map(|_| NewTask::random(containers)).collect(),
         interfaces,
         gpus: needs.gpus,
@@ -63,7 +87,8 @@ fn request(
     let required = definition.body.requires_attributes.iter().flatten();
     let required = required.filter_map(|a| Some(Attribute { name: a.name.clone()?, value: a.value.clone() }));
     let exec = service.execute_command.then(|| Attribute { name: exec::CAPABILITY.to_owned(), value: None });
-    let required = required.chain(exec);
+    let fence = service.at_most_one().then(|| Attribute { name: FENCE.to_owned(), value: None });
+    let required = required.chain(exec).chain(fence);
     let mut strategies = run::strategies(service.strategies.clone())?;
     if strategies.is_empty() {
         // ECS: over zones, and there over hosts.
@@ -100,12 +125,15 @@ pub(super) fn daemon_targets(state: &State, service: &Service, revision: &Servic
     let claim = longshore_sched::Claim::default();
     let Ok(request) = request(state, service, revision, claim, 1) else { return Vec::new() };
     let group = service.key.group();
+    let has_one = |host: &HostState| {
+        let wanted = |task: &Arc<Task>| task.desired == DesiredStatus::Running && task.group == group;
+        host.live.iter().any(|id| state.task(*id).is_some_and(wanted))
+    };
     let belongs = |host: &&Arc<HostState>| {
-        let here = host.view.usage.group_count(&group) > 0;
         match check_on(&host.view, &request) {
             Ok(_) => true,
-            // It gets none while nobody can tell it; one that it has stays counted.
-            Err(Reason::Disconnected) => here,
+            // It gets none while nobody can tell it; one that it has stays counted until it is given up.
+            Err(Reason::Disconnected) => has_one(host),
             Err(Reason::Attribute { .. } | Reason::MemberOf { .. }) => false,
             Err(
                 Reason::Status(_)

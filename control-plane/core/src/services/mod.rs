@@ -7,13 +7,19 @@
 //! A step that was decided over an outdated picture is refused by the owner task and decided again.
 
 mod controller;
+mod hearing;
 mod launch;
+pub(crate) mod lost;
 mod picture;
 mod sets;
+mod timers;
 mod wakes;
+mod why;
 pub(crate) mod words;
 
 pub use controller::Controller;
-pub(crate) use launch::{check, daemon_count};
-pub(crate) use picture::breaker_of;
+pub(crate) use hearing::Hearing;
+pub(crate) use launch::{Fencing, check, daemon_count};
+pub(crate) use picture::{Looking, breaker_of};
 pub(crate) use wakes::Wakes;
+pub(crate) use why::why;

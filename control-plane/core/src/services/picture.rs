@@ -1,44 +1,72 @@
 //! A service as decisions see it, from a snapshot.
 
-use crate::records::{SchedulingStrategy, Service, ServiceTaskSet, Task, TaskSetStatus};
+use crate::commands::{Target, plan};
+use crate::records::{SchedulingStrategy, Service, ServiceKey, ServiceTaskSet, Task, TaskSetStatus};
+use crate::services::launch::{Fencing, launch};
+use crate::services::lost::{Standing, Watch};
 use crate::show::{TaskHealth, task_health};
 use crate::state::{HostState, State};
-use longshore_ecs_api::enums::ThresholdType;
+use longshore_ecs_api::enums::{AvailabilityZoneRebalancing, ThresholdType};
 use longshore_ecs_api::types::DeploymentCircuitBreaker;
-use longshore_model::{DesiredStatus, TaskStatus};
+use longshore_model::{ClusterKey, DesiredStatus, InstanceId, TaskStatus, Timestamp};
 use longshore_rollout::{
-    Bounds, Breaker, Deployment, Health, Host, Phase, Picture, Scheduling, Task as TaskPicture, Threshold,
+    Bounds, Breaker, Deployment, Health, Host, Phase, Picture, Rebalance, Scheduling, Task as TaskPicture, Threshold,
+    is_uneven,
 };
 use longshore_sched::HostStatus;
-use std::collections::BTreeSet;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The zone of a host, for spreading and for scale-in.
 const ZONE: &str = "ecs.availability-zone";
 
-/// The picture of `service`. `targets` are the hosts that a DAEMON service's tasks may run on; `unplaced` says whether
-/// the last ones found no place.
+/// What a picture rests on beside the state.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Looking<'a> {
+    /// Which silent hosts are given up.
+    pub(crate) watch: Watch<'a>,
+    /// See [`CoreConfig::healthy_after`](crate::CoreConfig).
+    pub(crate) healthy_after: Duration,
+    /// Whether the last tasks that should have started found no place.
+    pub(crate) unplaced: bool,
+}
+
+/// A picture, and what it does not show of hosts.
+pub(super) struct Seen {
+    pub(super) picture: Picture,
+    /// How it stands with the hosts that are silent, one for each task that is there.
+    pub(super) silent: Vec<Standing>,
+}
+
+/// The picture of `service`. `targets` are the hosts that a DAEMON service's tasks may run on.
 pub(super) fn picture(
     state: &State,
     service: &Service,
     targets: impl FnOnce() -> Vec<Arc<HostState>>,
-    unplaced: bool,
-    healthy_after: Duration,
-) -> Picture {
+    looking: Looking<'_>,
+) -> Seen {
+    let Looking { watch, healthy_after, unplaced } = looking;
     let tasks = state.service_tasks(&service.key);
+    let Watched { pictures, silent, lost } = watched(state, service, &tasks, watch);
     let scheduling = match service.scheduling {
         SchedulingStrategy::Replica => Scheduling::Replica { desired: service.desired },
-        SchedulingStrategy::Daemon => Scheduling::Daemon { hosts: daemon_hosts(state, service, &tasks, targets()) },
+        SchedulingStrategy::Daemon => {
+            let mut targets = targets();
+            targets.retain(|host| !lost.contains(&host.id()));
+            Scheduling::Daemon { hosts: daemon_hosts(state, service, &tasks, targets) }
+        }
     };
     let deployments = service.deployments.iter().map(|deployment| Deployment {
         rollout: deployment.state.into(),
         failures: deployment.failures,
+        setbacks: deployment.setbacks,
         failed_at: deployment.failed_at,
         can_roll_back: !deployment.is_rollback
             && service.completed.as_ref().is_some_and(|completed| completed.id != deployment.revision.id),
     });
-    Picture {
+    let picture = Picture {
         scheduling,
         active: service.is_active(),
         bounds: bounds(service),
@@ -46,24 +74,50 @@ pub(super) fn picture(
         grace: Duration::from_secs(service.grace_secs.into()),
         breaker: breaker_of(service),
         deployments: deployments.collect(),
-        tasks: tasks.iter().map(|task| task_picture(state, service, task)).collect(),
+        tasks: pictures,
         unplaced,
+        rebalance: Rebalance::Off,
+    };
+    Seen { picture, silent }
+}
+
+/// Tasks as decisions see them, with how it stands with their hosts.
+struct Watched {
+    pictures: Vec<TaskPicture>,
+    /// Of the hosts that are silent, one for each task that is there.
+    silent: Vec<Standing>,
+    /// Hosts that were given up.
+    lost: BTreeSet<InstanceId>,
+}
+
+fn watched(state: &State, service: &Service, tasks: &[Arc<Task>], watch: Watch<'_>) -> Watched {
+    let mut silent = Vec::new();
+    let mut pictures = Vec::new();
+    let mut lost: BTreeSet<InstanceId> = BTreeSet::new();
+    let late = OnceCell::new();
+    for task in tasks {
+        let count = || *late.get_or_init(|| watch.late(state, &service.key.cluster));
+        let standing =
+            state.host(task.instance).map_or(Standing::Lost, |host| watch.standing(state, host, task, count));
+        if standing != Standing::Here {
+            silent.push(standing);
+        }
+        if standing == Standing::Lost {
+            lost.insert(task.instance);
+        }
+        pictures.push(task_picture(state, service, task, standing));
     }
+    Watched { pictures, silent, lost }
 }
 
 /// The picture of a task set: a service of its own, of one deployment that nothing takes the place of.
-pub(super) fn set_picture(
-    state: &State,
-    service: &Service,
-    set: &ServiceTaskSet,
-    unplaced: bool,
-    healthy_after: Duration,
-) -> Picture {
+pub(super) fn set_picture(state: &State, service: &Service, set: &ServiceTaskSet, looking: Looking<'_>) -> Seen {
+    let Looking { watch, healthy_after, unplaced } = looking;
     let draining = set.status == TaskSetStatus::Draining;
-    let own = |task: &&Arc<Task>| task.started_by.as_deref() == Some(&*set.deployment.id);
-    let tasks = state.service_tasks(&service.key);
-    let tasks = tasks.iter().filter(own);
-    Picture {
+    let mut tasks = state.service_tasks(&service.key);
+    tasks.retain(|task| task.started_by.as_deref() == Some(&*set.deployment.id));
+    let Watched { pictures, silent, lost: _ } = watched(state, service, &tasks, watch);
+    let picture = Picture {
         scheduling: Scheduling::Replica { desired: set.desired(service.desired) },
         active: service.is_active() && !draining,
         bounds: bounds(service),
@@ -73,12 +127,15 @@ pub(super) fn set_picture(
         deployments: vec![Deployment {
             rollout: set.deployment.state.into(),
             failures: set.deployment.failures,
+            setbacks: set.deployment.setbacks,
             failed_at: set.deployment.failed_at,
             can_roll_back: false,
         }],
-        tasks: tasks.map(|task| TaskPicture { deployment: Some(0), ..task_picture(state, service, task) }).collect(),
+        tasks: pictures.into_iter().map(|task| TaskPicture { deployment: Some(0), ..task }).collect(),
         unplaced,
-    }
+        rebalance: Rebalance::Off,
+    };
+    Seen { picture, silent }
 }
 
 fn bounds(service: &Service) -> Bounds {
@@ -99,6 +156,48 @@ pub(crate) fn breaker_of(service: &Service) -> Option<Breaker> {
     service.configuration.deployment_circuit_breaker.as_ref().and_then(breaker)
 }
 
+/// Where one more task of the service would go, when that decides whether its zones are evened out.
+pub(super) fn rebalance(
+    state: &State,
+    service: &Service,
+    picture: &Picture,
+    fencing: Fencing,
+    now: Timestamp,
+) -> Rebalance {
+    if service.zone_rebalancing != Some(AvailabilityZoneRebalancing::Enabled) || !service.is_active() {
+        return Rebalance::Off;
+    }
+    let Some(primary) = service.deployments.first().filter(|_| is_uneven(picture, now)) else {
+        return Rebalance::Nowhere;
+    };
+    let planned = launch(state, service, primary, 1, Target::Cluster, fencing).and_then(|launch| plan(state, &launch));
+    match planned.ok().and_then(|plan| plan.places.first().copied()) {
+        Some((host, _)) => Rebalance::To(state.host(host).and_then(zone)),
+        None => Rebalance::Nowhere,
+    }
+}
+
+/// The zones of the hosts of a cluster that take tasks.
+pub(super) fn zones(state: &State, cluster: &ClusterKey) -> BTreeSet<Option<Arc<str>>> {
+    let hosts = state.cluster(cluster).into_iter().flat_map(|cluster| cluster.hosts.values());
+    hosts.filter(|host| host.view.status == HostStatus::Active && host.view.connected).map(zone).collect()
+}
+
+/// Whether one of these zones has two tasks of the service fewer than some other zone.
+pub(super) fn is_uneven_over(state: &State, key: &ServiceKey, zones: &BTreeSet<Option<Arc<str>>>) -> bool {
+    let mut counts: BTreeMap<Option<Arc<str>>, usize> = BTreeMap::new();
+    for task in state.service_tasks(key) {
+        *counts.entry(state.host(task.instance).and_then(zone)).or_default() += 1;
+    }
+    let most = counts.values().max().copied().unwrap_or(0);
+    zones.iter().any(|zone| counts.get(zone).copied().unwrap_or(0) + 2 <= most)
+}
+
+/// The zone of a host.
+fn zone(host: &Arc<HostState>) -> Option<Arc<str>> {
+    host.view.offer.attributes.get(ZONE)?.value.as_deref().map(Arc::from)
+}
+
 fn breaker(given: &DeploymentCircuitBreaker) -> Option<Breaker> {
     let configured = given.threshold_configuration.as_ref();
     let value = configured.and_then(|threshold| u32::try_from(threshold.value?).ok());
@@ -116,39 +215,27 @@ fn breaker(given: &DeploymentCircuitBreaker) -> Option<Breaker> {
     })
 }
 
-fn task_picture(state: &State, service: &Service, task: &Task) -> TaskPicture {
+fn task_picture(state: &State, service: &Service, task: &Task, standing: Standing) -> TaskPicture {
     let host = state.host(task.instance);
-    let zone = host.and_then(|host| host.view.offer.attributes.get(ZONE)).and_then(|zone| zone.value.as_deref());
-    let connected = host.is_some_and(|host| host.record.is_connected());
     let id = task.started_by.as_deref();
+    let lost = standing == Standing::Lost;
     TaskPicture {
         id: task.id,
         deployment: service.deployments.iter().position(|deployment| Some(&*deployment.id) == id),
-        phase: phase(state, task, connected),
+        phase: phase(state, task, lost),
         host: task.instance,
-        zone: zone.map(Arc::from),
-        lost: host.is_some_and(|host| is_lost(state, host)),
+        zone: host.and_then(zone),
+        lost,
         draining: host.is_some_and(|host| host.view.status == HostStatus::Draining),
         protected_until: task.protected_until,
+        healthy_at: task.healthy_at,
         created_at: task.created_at,
     }
 }
 
-/// Whether what a host has is given up: its lease is over, and it is not one of many. When more than a third of a
-/// cluster is silent, and more than one host, the fault is rather in the network or here, and nothing is replaced.
-fn is_lost(state: &State, host: &HostState) -> bool {
-    if host.record.is_connected() {
-        return false;
-    }
-    let Some(cluster) = state.cluster(&host.record.cluster) else { return true };
-    let silent = |host: &&Arc<HostState>| host.record.status.is_registered() && !host.record.is_connected();
-    let silent = cluster.hosts.values().filter(silent).count();
-    silent < 2 || silent * 3 <= cluster.registered as usize
-}
-
-fn phase(state: &State, task: &Task, connected: bool) -> Phase {
+fn phase(state: &State, task: &Task, lost: bool) -> Phase {
     if task.desired == DesiredStatus::Stopped {
-        return Phase::Stopping { lost: !connected };
+        return Phase::Stopping { lost };
     }
     match (task.status, task.running_at) {
         (TaskStatus::Running, since) => {
@@ -162,7 +249,7 @@ fn phase(state: &State, task: &Task, connected: bool) -> Phase {
         }
         (TaskStatus::Provisioning | TaskStatus::Pending | TaskStatus::Activating, _) => Phase::Pending,
         (TaskStatus::Deactivating | TaskStatus::Stopping | TaskStatus::Deprovisioning | TaskStatus::Stopped, _) => {
-            Phase::Stopping { lost: !connected }
+            Phase::Stopping { lost }
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Task sets at work: each is decided over like a service of its own, one step of one set at a time.
 
 use super::controller::{Controller, Looked, PER_STEP, Step};
-use super::picture::set_picture;
+use super::picture::{Seen, set_picture};
 use super::words;
-use crate::commands::{NewDeployment, StepService, StepTaskSet};
+use crate::commands::{NewDeployment, StepService, StepTaskSet, is_news};
 use crate::records::{RolloutState, ServiceTaskSet};
 use crate::state::{ServiceState, State};
 use longshore_model::Timestamp;
@@ -22,7 +22,7 @@ impl Controller {
     ) -> (Option<Step>, Looked) {
         let service = &found.record;
         if !service.is_active() && service.task_sets.is_empty() && state.service_tasks(&service.key).is_empty() {
-            return (Some(Step::Service(Box::new(over(found)))), looked);
+            return (Some(Step::Service(Box::new(self.over(found)))), looked);
         }
         let mut step = None;
         for set in &service.task_sets {
@@ -46,14 +46,15 @@ impl Controller {
         looked: &mut Looked,
     ) -> Option<StepTaskSet> {
         let service = &found.record;
-        let picture = set_picture(state, service, set, was_unplaced, self.healthy_after());
+        let id = &set.deployment.id;
+        let Seen { picture, silent } = set_picture(state, service, set, self.inner().looking(was_unplaced));
         let decision = decide(&picture, now);
-        looked.silent |= picture.tasks.iter().any(|task| task.is_wanted() && !Self::is_connected(state, task.host));
+        let mut says = Vec::new();
+        self.mind(&silent, looked, &mut says, now);
         looked.wake_at = [looked.wake_at, decision.wake_at].into_iter().flatten().min();
         let mut stops = decision.stops;
         looked.again |= stops.len() > PER_STEP;
         stops.truncate(PER_STEP);
-        let mut says = Vec::new();
         let placed = self.placed(state, service, &set.deployment, &decision.launch, looked, &mut says, now);
         let gone = !picture.active && picture.tasks.is_empty();
         let steady = decision.steady && !gone;
@@ -64,38 +65,47 @@ impl Controller {
         if decision.stuck {
             says.push(words::stuck(&service.key));
         }
-        let quiet = stops.is_empty() && placed.is_none() && !decision.recovered && says.is_empty();
-        if quiet && steady == was_steady && !gone {
+        let moves = !stops.is_empty() || placed.is_some() || steady != was_steady || gone;
+        let mut says: Vec<String> = says.iter().map(|text| words::of_task_set(&service.key, id, text)).collect();
+        // Each look finds again what the set is. A turn of the owner's is for what is new.
+        if !moves {
+            says.retain(|message| is_news(found.events.iter().rev().map(|event| &**event), message, now));
+        }
+        if !moves && !decision.recovered && !decision.forgiven && says.is_empty() {
             return None;
         }
         Some(StepTaskSet {
             key: service.key.clone(),
             epoch: found.epoch,
-            id: Arc::clone(&set.deployment.id),
+            id: Arc::clone(id),
             stops,
+            silent_share_percent: self.inner().config.losses.silent_share_percent,
             steady,
             recovered: decision.recovered,
+            forgiven: decision.forgiven,
             gone,
-            launch: placed,
+            launch: placed.map(|(launch, plan)| (launch, Some(plan))),
             event_ids: (0..says.len() + 2).map(|_| uuid::Uuid::new_v4()).collect(),
             says,
         })
     }
-}
 
-/// The end of a service that was deleted and has nothing left.
-fn over(found: &ServiceState) -> StepService {
-    StepService {
-        key: found.record.key.clone(),
-        epoch: found.epoch,
-        stops: Vec::new(),
-        verdict: None,
-        recovered: false,
-        gone: Vec::new(),
-        over: true,
-        launch: None,
-        says: Vec::new(),
-        new: NewDeployment::random(),
-        event_ids: Vec::new(),
+    /// The end of a service that was deleted and has nothing left.
+    fn over(&self, found: &ServiceState) -> StepService {
+        StepService {
+            key: found.record.key.clone(),
+            epoch: found.epoch,
+            stops: Vec::new(),
+            silent_share_percent: self.inner().config.losses.silent_share_percent,
+            verdict: None,
+            recovered: false,
+            forgiven: false,
+            gone: Vec::new(),
+            over: true,
+            launch: None,
+            says: Vec::new(),
+            new: NewDeployment::random(),
+            event_ids: Vec::new(),
+        }
     }
 }

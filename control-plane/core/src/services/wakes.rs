@@ -19,6 +19,8 @@ pub(crate) struct Wakes {
 pub(crate) struct Due {
     pub(crate) services: BTreeSet<ServiceKey>,
     pub(crate) rooms: BTreeSet<ClusterKey>,
+    /// Clusters in which hosts came or changed.
+    pub(crate) hosts: BTreeSet<ClusterKey>,
 }
 
 impl Wakes {
@@ -30,6 +32,7 @@ impl Wakes {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         due.services.extend(touched.services.iter().cloned());
         due.rooms.extend(touched.rooms.iter().cloned());
+        due.hosts.extend(touched.hosts.iter().cloned());
         drop(due);
         self.notify.notify_one();
     }

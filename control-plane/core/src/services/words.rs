@@ -1,9 +1,12 @@
 //! What services say, in ECS's words: events, reasons, states of rollouts.
 
-use crate::commands::TaskIds;
+use crate::commands::{Refusal, TaskIds};
 use crate::records::ServiceKey;
+use longshore_model::InstanceId;
 use longshore_rollout::Why;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 /// Tasks that one event names at most.
 const NAMED: usize = 10;
@@ -62,6 +65,27 @@ pub(crate) fn stuck(key: &ServiceKey) -> String {
     )
 }
 
+/// The deployment failed, and something waits for a start.
+pub(crate) fn halted(key: &ServiceKey, deployment: &str) -> String {
+    format!(
+        "{} does not start or replace tasks, because (deployment {deployment}) has failed. Update the service, or force a \
+         new deployment, to go on.",
+        subject(key)
+    )
+}
+
+/// A service that is being deleted waits for hosts that were given up.
+pub(crate) fn waits_for_hosts(key: &ServiceKey, hosts: &BTreeSet<InstanceId>) -> String {
+    let named: Vec<String> = hosts.iter().take(NAMED).map(|host| format!("(container-instance {host})")).collect();
+    format!(
+        "{} waits for the end of its last tasks, of which {} container instances say nothing: {}. Bring them back, or \
+         deregister them with force.",
+        subject(key),
+        hosts.len(),
+        named.join(" ")
+    )
+}
+
 /// Tasks fail again and again.
 pub(crate) fn failing(key: &ServiceKey) -> String {
     format!("{} is unable to consistently start tasks successfully.", subject(key))
@@ -78,6 +102,35 @@ pub(crate) fn unplaced(key: &ServiceKey, reason: &str) -> String {
 /// What is said of a service, said of one of its task sets.
 pub(crate) fn of_task_set(key: &ServiceKey, id: &str, message: &str) -> String {
     message.replacen(&subject(key), &format!("(service {}, taskSet {id})", key.name), 1)
+}
+
+/// The host that lacks the least, and what it lacks: reasons are in the order in which they are looked at, and the last
+/// ones are those of a host that is right in everything else.
+pub(crate) fn closest(refusals: &[Refusal]) -> String {
+    match refusals.iter().max_by_key(|refusal| refusal.rank) {
+        Some(best) => {
+            format!("The closest matching (container-instance {}) {}.", best.instance, best.sentence)
+        }
+        None => "Every container instance took as many tasks as it can.".to_owned(),
+    }
+}
+
+/// So many hosts went silent at once that their tasks are not replaced.
+pub(crate) fn held(key: &ServiceKey, silent: usize, of: u32) -> String {
+    format!(
+        "{} does not replace the tasks of silent hosts: {silent} of {of} container instances went silent at once, so the \
+         fault is rather in the network or the control plane. Bring them back, or deregister those that are gone.",
+        subject(key)
+    )
+}
+
+/// The hosts of some tasks are silent, and not given up yet.
+pub(crate) fn waits_for_silent(key: &ServiceKey, left: Duration) -> String {
+    format!(
+        "{} waits for container instances that went silent: their tasks count as lost in {} s.",
+        subject(key),
+        left.as_secs_f64().ceil()
+    )
 }
 
 /// Whether an event tells of something that moved, so that what was said before may be said again.

@@ -57,12 +57,13 @@ pub(crate) fn cluster(account: &AccountId, cluster: &ClusterState, show: Cluster
         statistics: Some(if show.statistics { statistics(cluster) } else { Vec::new() }),
         tags: Some(if show.tags { tags(&record.tags) } else { Vec::new() }),
         settings: Some(if show.settings { settings(&record.settings) } else { Vec::new() }),
-        capacity_providers: Some(Vec::new()),
-        default_capacity_provider_strategy: Some(Vec::new()),
+        capacity_providers: Some(record.capacity_providers.clone()),
+        default_capacity_provider_strategy: Some(record.default_strategy.clone()),
         configuration: record.configuration.clone().filter(|_| show.configuration),
         service_connect_defaults: record.service_connect_defaults.clone().filter(|_| show.configuration),
         attachments: None,
-        attachments_status: None,
+        // Terraform waits for it where there are some.
+        attachments_status: (!record.capacity_providers.is_empty()).then(|| "UPDATE_COMPLETE".to_owned()),
     }
 }
 

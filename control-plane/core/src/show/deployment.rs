@@ -13,7 +13,6 @@ use longshore_ecs_api::enums::ServiceDeploymentRollbackMonitorsStatus as Monitor
 use longshore_ecs_api::types;
 use longshore_model::arn::{Resource, ServicePart};
 use longshore_model::{AccountId, ContainerName};
-use std::sync::Arc;
 
 /// The ARN of a part of a service.
 pub(crate) fn part_arn(account: &AccountId, key: &ServiceKey, part: ServicePart, id: &str) -> String {
@@ -154,21 +153,19 @@ pub(crate) fn service_revision(
         task_definition: Some(definition(account, revision)),
         launch_type: Some(revision.launch_type.clone()),
         network_configuration: revision.network.as_deref().cloned(),
-        container_images: images(state, shown, revision),
+        container_images: images(state, revision),
         created_at: Some(time(revision.created_at)),
         ..types::ServiceRevision::default()
     })
 }
 
-/// The images of a revision, with the digests that its deployment runs them by; `None` once its definition is deleted.
-fn images(state: &State, shown: &ServiceState, revision: &ServiceRevision) -> Option<Vec<types::ContainerImage>> {
+/// The images of a revision, with the digests that its tasks run them by; `None` once its definition is deleted.
+fn images(state: &State, revision: &ServiceRevision) -> Option<Vec<types::ContainerImage>> {
     let definition = state.definition(&revision.definition)?;
-    let of_revision = |deployment: &&ServiceDeployment| deployment.revision.id == revision.id;
-    let deployment = shown.record.deployments.iter().find(of_revision);
-    let pins = deployment.and_then(|deployment| state.pins(&deployment.pins()).map(Arc::clone));
+    let pins = state.pins(&revision.pins());
     let digest = |name: &str| {
         let name = ContainerName::new(name).ok()?;
-        Some(pins.as_ref()?.digests.get(&name)?.to_string())
+        Some(pins?.digests.get(&name)?.to_string())
     };
     let containers = definition.body.container_definitions.iter().flatten();
     let image = |c: &types::ContainerDefinition| types::ContainerImage {

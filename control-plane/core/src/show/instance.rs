@@ -1,5 +1,6 @@
 //! Container instances.
 
+use crate::capacity::pool_of;
 use crate::records::Connection;
 use crate::show::{arn_in, count, tags, time};
 use crate::state::{HostState, State};
@@ -75,7 +76,7 @@ pub(crate) fn instance(
         tags: Some(if show.tags { tags(&record.tags) } else { Vec::new() }),
         health_status: show.health.then(|| health(host, known)),
         agent_update_status: None,
-        capacity_provider_name: None,
+        capacity_provider_name: provider(state, host),
         gpu_devices: None,
         status_reason: status_reason(state, host),
     }
@@ -94,6 +95,13 @@ fn status_reason(state: &State, host: &HostState) -> Option<String> {
     };
     let all: Vec<String> = disk.into_iter().chain(network).collect();
     (!all.is_empty()).then(|| all.join("; "))
+}
+
+/// The capacity provider that it is in, if its cluster uses it.
+fn provider(state: &State, host: &HostState) -> Option<String> {
+    let name = pool_of(host)?;
+    let cluster = state.cluster(&host.record.cluster)?;
+    cluster.record.capacity_providers.iter().find(|provider| *provider == name).cloned()
 }
 
 /// An instance's attributes, by name.

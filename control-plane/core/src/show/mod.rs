@@ -7,6 +7,7 @@ mod instance;
 mod service;
 mod task;
 mod task_set;
+mod usage;
 
 pub(crate) use cluster::{ClusterShow, cluster};
 pub(crate) use definition::definition;
@@ -15,6 +16,7 @@ pub(crate) use instance::{InstanceShow, attributes, instance};
 pub(crate) use service::{controller, service, task_numbers};
 pub(crate) use task::{TaskHealth, With, task, task_health};
 pub(crate) use task_set::task_set;
+pub(crate) use usage::{host as host_usage, task as task_usage};
 
 use crate::records::Tags;
 use longshore_ecs_api::EpochSeconds;

@@ -97,7 +97,7 @@ pub(crate) fn task(account: &AccountId, state: &State, task: &Task, with: With) 
         stopped_at: task.stopped_at.map(time),
         tags: Some(if with.tags { tags(&task.tags) } else { Vec::new() }),
         version: Some(i64::try_from(task.version).unwrap_or(i64::MAX)),
-        capacity_provider_name: None,
+        capacity_provider_name: task.capacity_provider.as_ref().map(ToString::to_string),
         ephemeral_storage: (task.claim.disk_mib > 0).then(|| EphemeralStorage {
             size_in_gi_b: Some(i32::try_from(task.claim.disk_mib / 1024).unwrap_or(i32::MAX)),
         }),

@@ -1,10 +1,13 @@
 //! How a change becomes part of a state: the record, its indexes, and the sums it counts in, in one place.
 
 use crate::change::Change;
-use crate::records::{Cluster, ClusterStatus, Definition, DefinitionStatus, Instance, InstanceStatus, Secret, Task};
+use crate::records::{
+    Cluster, ClusterStatus, Connection, Definition, DefinitionStatus, Instance, InstanceStatus, Secret, Task,
+};
 use crate::state::host::is_pending;
 use crate::state::{ClusterState, Family, Grave, HostState, JoinedBy, State, TaskSet, Touched};
-use longshore_model::{ClusterKey, DesiredStatus, Generation, InstanceId, TaskId};
+use longshore_model::{ClusterKey, DesiredStatus, Generation, InstanceId, TaskId, Timestamp};
+use longshore_sched::HostStatus;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -38,6 +41,12 @@ impl State {
             Change::ForgetSecret(key) => {
                 let old = self.secrets.remove(key);
                 self.bury_secret(old.as_deref(), false);
+            }
+            Change::CapacityProvider(provider) => {
+                self.capacity_providers.insert(provider.key.clone(), Arc::clone(provider));
+            }
+            Change::ForgetCapacityProvider(key) => {
+                self.capacity_providers.remove(key);
             }
             Change::Network(network) => self.put_network(network),
             Change::SecurityGroup(group) => self.put_security_group(group, touched),
@@ -83,6 +92,8 @@ impl State {
             Change::ForgetSchedule(key) => self.forget_schedule(key, touched),
             Change::Firing(firing) => self.put_firing(firing, touched),
             Change::ForgetFiring(key) => self.forget_firing(key, touched),
+            Change::Scaling(target) => self.put_scaling(target, touched),
+            Change::ForgetScaling(key) => self.forget_scaling(key, touched),
             Change::Task(task) => self.put_task(task, touched),
             Change::ForgetTask(id) => self.forget_task(*id, touched),
             Change::ClientToken(token) => {
@@ -163,7 +174,7 @@ impl State {
         }
     }
 
-    fn bury(&mut self, grave: (longshore_model::Timestamp, Grave), bury: bool) {
+    fn bury(&mut self, grave: (Timestamp, Grave), bury: bool) {
         if bury {
             self.graves.insert(grave);
         } else {
@@ -203,6 +214,12 @@ impl State {
         let is_registered = record.status.is_registered();
         if let Some(cluster) = self.cluster_mut(&record.cluster) {
             cluster.registered = cluster.registered + u32::from(is_registered) - u32::from(was_registered);
+            if let Some(since) = old.as_deref().and_then(silent) {
+                cluster.silent.remove(&(since, record.id));
+            }
+            if let Some(since) = silent(record) {
+                cluster.silent.insert((since, record.id));
+            }
         }
         if was_registered && !is_registered {
             touched.assignments.insert(record.id);
@@ -232,6 +249,9 @@ impl State {
         let Some(host) = cluster.hosts.remove(&id) else { return };
         if host.record.status.is_registered() {
             cluster.registered -= 1;
+        }
+        if let Some(since) = silent(&host.record) {
+            cluster.silent.remove(&(since, id));
         }
         if let Some(by) = joined_by(&host.record).filter(|by| self.joins.get(by) == Some(&id)) {
             self.joins.remove(&by);
@@ -268,9 +288,18 @@ impl State {
         }
         self.follow_task(old.as_deref(), Some(task), touched);
         self.follow_pins(old.as_deref(), Some(task));
-        self.stir_service(&task.cluster, &task.group, touched);
+        if old.as_deref().is_some_and(Task::is_live) != task.is_live() {
+            self.follow_service_task(task, task.is_live());
+        }
+        if old.as_deref().is_none_or(|old| matters(old, task)) {
+            self.stir_service(&task.cluster, &task.group, touched);
+        }
         if old.is_some_and(|old| old.is_live()) && !task.is_live() {
             touched.rooms.insert(task.cluster.clone());
+            // Its daemons may be the last there.
+            if self.host(task.instance).is_some_and(|host| host.view.status == HostStatus::Draining) {
+                self.stir_services_on(task.instance, touched);
+            }
         }
         if let Some(over) = task.over_at {
             self.bury((over, Grave::Task(task.id)), true);
@@ -281,6 +310,7 @@ impl State {
         let Some(task) = self.tasks.remove(&id) else { return };
         self.unlist(&task);
         self.uncount(&task);
+        self.follow_service_task(&task, false);
         self.follow_task(Some(&task), None, touched);
         self.follow_pins(Some(&task), None);
         if let Some(users) = self.definition_users.get_mut(&task.definition) {
@@ -331,6 +361,35 @@ impl State {
             }
         }
     }
+}
+
+/// Since when a registered instance's agent is not there. One whose record never changed since it joined was never there.
+const fn silent(record: &Instance) -> Option<Timestamp> {
+    match record.connection {
+        Connection::Disconnected { since } if record.status.is_registered() && record.version > 1 => Some(since),
+        Connection::Disconnected { .. } | Connection::Connected { .. } => None,
+    }
+}
+
+/// Whether decisions about a task's service rest on what changed of it. What is only for people and for agents does not
+/// count: agents report it all the time, and a step that was decided meanwhile is as good as before.
+fn matters(old: &Task, new: &Task) -> bool {
+    let health = |task: &Task| -> Vec<_> {
+        task.reported.iter().map(|container| (container.health, container.has_check)).collect()
+    };
+    let alike = Task {
+        version: old.version,
+        report_version: old.report_version,
+        waiting_for: old.waiting_for.clone(),
+        reported: old.reported.clone(),
+        eni: old.eni.clone(),
+        connectivity_at: old.connectivity_at,
+        pull_started_at: old.pull_started_at,
+        pull_stopped_at: old.pull_stopped_at,
+        history: old.history.clone(),
+        ..new.clone()
+    };
+    *old != alike || health(old) != health(new)
 }
 
 /// What services want to know of a host.

@@ -2,10 +2,11 @@
 
 use crate::records::{Cluster, Task};
 use crate::state::host::{HostState, is_pending};
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 use longshore_ecs_api::enums::LaunchType;
-use longshore_model::InstanceId;
+use longshore_model::{InstanceId, Timestamp};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Live tasks of a cluster, by launch type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,6 +44,8 @@ pub struct ClusterState {
     pub hosts: OrdMap<InstanceId, Arc<HostState>>,
     /// How many instances are ACTIVE or DRAINING.
     pub registered: u32,
+    /// Registered instances whose agents are not there, by when they fell silent.
+    pub silent: OrdSet<(Timestamp, InstanceId)>,
     /// Tasks that run.
     pub running: TaskCounts,
     /// Tasks placed that do not run yet.
@@ -55,9 +58,18 @@ impl ClusterState {
             record,
             hosts: OrdMap::new(),
             registered: 0,
+            silent: OrdSet::new(),
             running: TaskCounts::default(),
             pending: TaskCounts::default(),
         }
+    }
+
+    /// How many registered instances fell silent within `distance` before or after `at`.
+    #[must_use]
+    pub fn silent_around(&self, at: Timestamp, distance: Duration) -> usize {
+        let (first, last) = (InstanceId::from_bytes([0; 16]), InstanceId::from_bytes([255; 16]));
+        let millis = i64::try_from(distance.as_millis()).unwrap_or(i64::MAX);
+        self.silent.range((at.moved(-millis), first)..=(at.moved(millis), last)).count()
     }
 
     /// Tasks that are not stopped.

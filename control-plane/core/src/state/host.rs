@@ -26,6 +26,8 @@ pub struct HostState {
     pub network_status: Option<Arc<NetworkStatus>>,
     /// How many live tasks are in each security group.
     pub groups: BTreeMap<GroupId, u32>,
+    /// Whether its agent had a session with this process.
+    pub met: bool,
     /// Differs whenever anything that placement looks at does. Of this process only.
     pub epoch: u64,
 }
@@ -52,6 +54,7 @@ impl HostState {
             leased_after: Generation(0),
             network_status: None,
             groups: BTreeMap::new(),
+            met: false,
             epoch: 0,
         };
         host.view.offer = Arc::new(offer(&record));
@@ -76,6 +79,8 @@ impl HostState {
         if self.record.connection != record.connection {
             // A new session says it anew, if its agent looks at all.
             self.view.disk = None;
+            // The records of a start are the first ones of their hosts, and no change.
+            self.met |= record.is_connected();
         }
         if !same_offer {
             self.view.offer = Arc::new(offer(&record));

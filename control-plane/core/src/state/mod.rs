@@ -10,6 +10,7 @@ mod host;
 mod network;
 mod pins;
 mod rules;
+mod scaling;
 mod schedule;
 mod service;
 mod sets;
@@ -22,17 +23,17 @@ pub use host::HostState;
 pub(crate) use network::{CAPABILITY, Networking, wants_lease};
 pub(crate) use rules::Queue;
 pub(crate) use schedule::Due;
-pub(crate) use service::ServiceState;
+pub use service::ServiceState;
 pub(crate) use sets::{Grave, TaskSet};
 pub use view::NetworkView;
 
 use crate::agent::JoinKey;
 use crate::records::{
-    AccessKey, Account, Activation, ActivationKey, ClientToken, ClientTokenKey, Definition, DefinitionKey, FamilyKey,
-    Secret, SecretKey, ServiceKey, Setting, SettingKey, Task,
+    AccessKey, Account, Activation, ActivationKey, CapacityProvider, CapacityProviderKey, ClientToken, ClientTokenKey,
+    Definition, DefinitionKey, FamilyKey, Secret, SecretKey, ServiceKey, Setting, SettingKey, Task,
 };
 use imbl::{HashMap, OrdMap, OrdSet};
-use longshore_model::{ClusterKey, DesiredStatus, Generation, InstanceId, TaskId, Timestamp};
+use longshore_model::{ClusterKey, DesiredStatus, Generation, InstanceId, Region, TaskId, Timestamp};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -55,6 +56,7 @@ pub struct State {
     activations: OrdMap<ActivationKey, Arc<Activation>>,
     activation_regions: HashMap<String, ActivationKey>,
     secrets: OrdMap<SecretKey, Arc<Secret>>,
+    capacity_providers: OrdMap<CapacityProviderKey, Arc<CapacityProvider>>,
     clusters: OrdMap<ClusterKey, Arc<ClusterState>>,
     instance_clusters: HashMap<InstanceId, ClusterKey>,
     /// Registered instances by how they joined.
@@ -63,7 +65,10 @@ pub struct State {
     definition_users: HashMap<DefinitionKey, u32>,
     doomed_definitions: OrdSet<DefinitionKey>,
     services: service::Services,
+    /// Tasks of services that are not stopped.
+    service_tasks: HashMap<ServiceKey, OrdSet<TaskId>>,
     rules: rules::Rules,
+    scaling: scaling::Targets,
     schedules: schedule::Schedules,
     tasks: HashMap<TaskId, Arc<Task>>,
     pins: pins::Pins,
@@ -90,6 +95,8 @@ pub(crate) struct Touched {
     pub(crate) services: BTreeSet<ServiceKey>,
     /// Clusters in which hosts changed or resources became free: there may be a place now where there was none.
     pub(crate) rooms: BTreeSet<ClusterKey>,
+    /// Those of them in which hosts came or changed.
+    pub(crate) hosts: BTreeSet<ClusterKey>,
     /// There may be something to deliver.
     pub(crate) deliveries: bool,
     /// What is due next may be something else now.
@@ -105,6 +112,7 @@ impl<'a> FromIterator<&'a Self> for Touched {
             sum.all_networks |= one.all_networks;
             sum.services.extend(one.services.iter().cloned());
             sum.rooms.extend(one.rooms.iter().cloned());
+            sum.hosts.extend(one.hosts.iter().cloned());
             sum.deliveries |= one.deliveries;
             sum.dues |= one.dues;
         }
@@ -170,6 +178,20 @@ impl State {
     /// All secrets from `first` on, by region and name.
     pub fn secrets_from(&self, first: &SecretKey) -> impl Iterator<Item = &Arc<Secret>> {
         self.secrets.range(first.clone()..).map(|(_, secret)| secret)
+    }
+
+    /// A capacity provider.
+    pub(crate) fn capacity_provider(&self, key: &CapacityProviderKey) -> Option<&Arc<CapacityProvider>> {
+        self.capacity_providers.get(key)
+    }
+
+    /// The capacity providers of a region, by name.
+    pub(crate) fn capacity_providers(&self, region: &Region) -> impl Iterator<Item = &Arc<CapacityProvider>> {
+        let first = CapacityProviderKey { region: region.clone(), name: String::new() };
+        self.capacity_providers
+            .range(first..)
+            .map(|(_, provider)| provider)
+            .take_while(move |provider| provider.key.region == *region)
     }
 
     /// A cluster with its instances, deleted ones included while they are remembered.

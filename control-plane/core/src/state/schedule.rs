@@ -1,7 +1,7 @@
 //! Schedules in the state, and what is due when.
 
 use crate::records::{
-    DEFAULT_GROUP, Firing, FiringKey, RuleKey, Schedule, ScheduleGroup, ScheduleGroupKey, ScheduleKey, Tags,
+    DEFAULT_GROUP, Firing, FiringKey, RuleKey, Schedule, ScheduleGroup, ScheduleGroupKey, ScheduleKey, ServiceKey, Tags,
 };
 use crate::state::{State, Touched};
 use imbl::{OrdMap, OrdSet};
@@ -19,6 +19,8 @@ pub(crate) enum Due {
     Group(ScheduleGroupKey),
     /// Its schedule is to fire.
     Rule(RuleKey),
+    /// One of its scheduled actions is to fire.
+    Scaling(ServiceKey),
 }
 
 /// Records of schedules, with what is due.

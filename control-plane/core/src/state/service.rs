@@ -1,18 +1,18 @@
 //! A service with its events, and when it has to be looked at again.
 
-use crate::records::{DeploymentRecord, Service, ServiceEvent, ServiceKey, ServiceRevision, ServiceStatus};
+use crate::records::{DeploymentRecord, Service, ServiceEvent, ServiceKey, ServiceRevision, ServiceStatus, Task};
 use crate::state::{Grave, State, Touched};
 use imbl::{OrdMap, Vector};
-use longshore_model::{ClusterKey, DesiredStatus, InstanceId};
+use longshore_model::{ClusterKey, InstanceId};
 use std::sync::Arc;
 
 /// A service and what happened to it.
 #[derive(Debug, Clone)]
-pub(crate) struct ServiceState {
+pub struct ServiceState {
     /// The record.
-    pub(crate) record: Arc<Service>,
+    pub record: Arc<Service>,
     /// The latest, oldest first.
-    pub(crate) events: Vector<Arc<ServiceEvent>>,
+    pub events: Vector<Arc<ServiceEvent>>,
     /// The latest deployments as resources, oldest first. Only the last one may be under way.
     pub(crate) deployments: Vector<Arc<DeploymentRecord>>,
     /// Differs whenever anything that decisions about it rest on does, apart from the time. Of this process only.
@@ -35,12 +35,13 @@ impl ServiceState {
 
 impl State {
     /// A service, inactive ones included while they are remembered.
-    pub(crate) fn service(&self, key: &ServiceKey) -> Option<&Arc<ServiceState>> {
+    #[must_use]
+    pub fn service(&self, key: &ServiceKey) -> Option<&Arc<ServiceState>> {
         self.services.get(key)
     }
 
     /// All services, by cluster and name.
-    pub(crate) fn services(&self) -> impl Iterator<Item = (&ServiceKey, &Arc<ServiceState>)> {
+    pub fn services(&self) -> impl Iterator<Item = (&ServiceKey, &Arc<ServiceState>)> {
         self.services.iter()
     }
 
@@ -150,14 +151,27 @@ impl State {
             self.stir_service(&host.record.cluster, &group, touched);
         }
         touched.rooms.insert(host.record.cluster.clone());
+        touched.hosts.insert(host.record.cluster.clone());
     }
 
     /// A service's tasks that are not stopped.
-    pub(crate) fn service_tasks(&self, key: &ServiceKey) -> Vec<Arc<crate::records::Task>> {
-        let set = crate::state::TaskSet::Group(key.cluster.clone(), key.group());
-        let both = [DesiredStatus::Running, DesiredStatus::Stopped];
-        let ids = both.into_iter().filter_map(|desired| self.task_set(&set, desired)).flatten();
-        ids.filter_map(|id| self.task(*id)).filter(|task| task.is_live()).cloned().collect()
+    #[must_use]
+    pub fn service_tasks(&self, key: &ServiceKey) -> Vec<Arc<Task>> {
+        let ids = self.service_tasks.get(key).into_iter().flatten();
+        ids.filter_map(|id| self.task(*id)).cloned().collect()
+    }
+
+    /// Keeps the tasks of services that are not stopped together: those that are stopped may be many more.
+    pub(super) fn follow_service_task(&mut self, task: &Task, live: bool) {
+        let Some(key) = ServiceKey::of_group(&task.cluster, &task.group) else { return };
+        if live {
+            self.service_tasks.entry(key).or_default().insert(task.id);
+        } else if let Some(ids) = self.service_tasks.get_mut(&key) {
+            ids.remove(&task.id);
+            if ids.is_empty() {
+                self.service_tasks.remove(&key);
+            }
+        }
     }
 }
 

@@ -283,6 +283,8 @@ impl Lab {
                 _ => None,
             },
             pull_only: false,
+            fence: None,
+            pools: Vec::new(),
             interfaces: self.interfaces(definition, how),
             gpus: needs.gpus,
             request: Request {
@@ -307,6 +309,8 @@ impl Lab {
                 configuration: None,
                 service_connect_defaults: None,
                 tags: Tags::new(),
+                capacity_providers: Vec::new(),
+                default_strategy: Vec::new(),
             })),
             Step::DeleteCluster(n) => drop(self.run(DeleteCluster { key: cluster(n) })),
             Step::Register { family, kind } => drop(self.run(RegisterDefinition {

@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What runs counts as healthy at once: the clock of these tests stands still.
+/// What runs counts as healthy at once, and nobody is waited for: the clock of these tests stands still.
 pub(crate) fn config() -> CoreConfig {
-    CoreConfig { healthy_after: Duration::ZERO, ..CoreConfig::default() }
+    CoreConfig { healthy_after: Duration::ZERO, return_within: Duration::ZERO, ..CoreConfig::default() }
 }
 
 /// A core with hosts whose tasks do what they are told.
@@ -25,8 +25,12 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     pub(crate) async fn new(hosts: usize) -> Self {
+        Self::with(hosts, config()).await
+    }
+
+    pub(crate) async fn with(hosts: usize, config: CoreConfig) -> Self {
         let store = FaultyStore::new(MemoryStore::new());
-        let world = World::with(store, Arc::new(TestClock::default()), config()).await;
+        let world = World::with(store, Arc::new(TestClock::default()), config).await;
         world.cluster("default").await;
         let mut agents = Vec::new();
         for _ in 0..hosts {
@@ -37,7 +41,9 @@ impl Fleet {
 
     /// Tasks start and stop as they are told, except that those of families for which `fails` holds never start.
     pub(crate) async fn pump(&mut self, fails: impl Fn(&str) -> bool) {
-        for agent in &mut self.agents {
+        let state = self.world.core.snapshot();
+        let is_there = |agent: &&mut Agent| state.host(agent.instance).is_some_and(|host| host.record.is_connected());
+        for agent in self.agents.iter_mut().filter(is_there) {
             for (id, task) in agent.assigned() {
                 let now = match task.desired {
                     DesiredStatus::Running if fails(&task.spec.family) => TaskStatus::Stopped,
@@ -317,12 +323,24 @@ async fn bad_input_changes_nothing_and_names_the_field() {
             json!({"deploymentConfiguration": {"minimumHealthyPercent": 90, "maximumPercent": 80}}),
             "maximumPercent must not be less than minimumHealthyPercent.",
         ),
+        (json!({"desiredCount": null}), "desiredCount is required with the scheduling strategy REPLICA."),
+        (
+            json!({"deploymentConfiguration": {"minimumHealthyPercent": 50, "maximumPercent": 99}}),
+            "maximumPercent must be at least 100",
+        ),
+        (threshold(json!({"type": "COUNT", "value": 0})), "thresholdConfiguration.value must be at least 1."),
+        (threshold(json!({"value": 3})), "thresholdConfiguration.type is required"),
+        (threshold(json!({"type": "SOME", "value": 3})), "thresholdConfiguration.type: `SOME` is none of COUNT"),
+        (threshold(json!({"type": "BOUNDED_PERCENT", "value": 101})), "value must be at most 100"),
         (json!({"deploymentConfiguration": {"strategy": "CANARY"}}), "deploymentConfiguration.strategy CANARY"),
         (json!({"deploymentConfiguration": {"maximumPercent": 0}}), "maximumPercent must be between 1 and 200."),
         (json!({"deploymentConfiguration": {"minimumHealthyPercent": -1}}), "minimumHealthyPercent must be"),
         (threshold(json!({"type": "SHARE", "value": 3})), "thresholdConfiguration.type: `SHARE`"),
         (threshold(json!({"type": "COUNT", "value": 0})), "thresholdConfiguration.value must be at least 1."),
-        (threshold(json!({"type": "BOUNDED_PERCENT", "value": 101})), "value must be between 1 and 100."),
+        (
+            threshold(json!({"type": "BOUNDED_PERCENT", "value": 101})),
+            "value must be at most 100 with BOUNDED_PERCENT.",
+        ),
         (threshold(json!({"value": 3})), "thresholdConfiguration.type"),
         (json!({"healthCheckGracePeriodSeconds": -5}), "healthCheckGracePeriodSeconds must not be negative."),
         (json!({"placementStrategy": [{"type": "spread", "field": "mood"}]}), "placementStrategy.field"),

@@ -55,6 +55,11 @@ impl Clock for TestClock {
         let gone = self.since.map(|since| since.elapsed()).unwrap_or_default();
         Timestamp::from_millis(self.millis.load(Ordering::SeqCst)).after(gone)
     }
+
+    fn ticks(&self) -> Duration {
+        let gone = self.since.map(|since| since.elapsed()).unwrap_or_default();
+        Duration::from_millis(self.millis.load(Ordering::SeqCst).unsigned_abs()) + gone
+    }
 }
 
 /// What the next commits of a [`FaultyStore`] answer.
@@ -313,6 +318,7 @@ pub(crate) fn facts(cpu_units: u32, memory_mib: u32) -> HostFacts {
             "com.amazonaws.ecs.capability.docker-remote-api.1.22",
             "com.amazonaws.ecs.capability.docker-remote-api.1.25",
             "ecs.capability.task-cpu-mem-limit",
+            "longshore.fence",
             "ecs.capability.private-registry-authentication.secretsmanager",
             "longshore.swap-limit",
             "longshore.swappiness",

@@ -18,6 +18,7 @@ const GENERAL_ERRORS: &[(&str, u16)] = &[
     ("InvalidRequestException", 400),
     ("InvalidSignatureException", 400),
     ("MissingAuthenticationTokenException", 400),
+    ("ObjectNotFoundException", 400),
     ("RequestEntityTooLargeException", 413),
     ("RequestTimeoutException", 408),
     ("ResourceAlreadyExistsException", 400),

@@ -28,6 +28,7 @@ error_codes! {
     MissingVersion = "MissingVersionException", 400;
     NamespaceNotFound = "NamespaceNotFoundException", 400;
     NoUpdateAvailable = "NoUpdateAvailableException", 400;
+    ObjectNotFound = "ObjectNotFoundException", 400;
     PlatformTaskDefinitionIncompatibility = "PlatformTaskDefinitionIncompatibilityException", 400;
     PlatformUnknown = "PlatformUnknownException", 400;
     RequestEntityTooLarge = "RequestEntityTooLargeException", 413;

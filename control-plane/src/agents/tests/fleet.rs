@@ -7,8 +7,8 @@ use longshore_core::{
 };
 use longshore_model::{
     AccountId, AssignedTask, ClusterKey, ClusterName, ContainerName, DesiredStatus, DiskStatus, Generation, HostFacts,
-    InstanceHealth, InstanceId, NetworkMode, NetworkState, NetworkStatus, Region, TaskId, TaskReport, TaskSpec,
-    Timestamp,
+    HostUsage, InstanceHealth, InstanceId, NetworkMode, NetworkState, NetworkStatus, Region, TaskId, TaskReport,
+    TaskSpec, Timestamp,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -64,6 +64,9 @@ pub(super) struct Instance {
     pub(super) network_state: Option<NetworkState>,
     pub(super) statuses: Vec<NetworkStatus>,
     pub(super) health: Vec<InstanceHealth>,
+    pub(super) usage: Vec<HostUsage>,
+    /// How often its agent was heard.
+    pub(super) heard: u32,
 }
 
 impl State {
@@ -102,6 +105,7 @@ pub(super) fn task(id: TaskId, desired: DesiredStatus) -> AssignedTask {
         volumes: Vec::new(),
         pull_only: false,
         ephemeral_storage_mib: None,
+        fence: None,
         launch_type: String::new(),
         tags: std::collections::BTreeMap::new(),
     };
@@ -148,6 +152,8 @@ impl FakeFleet {
             network_state: None,
             statuses: Vec::new(),
             health: Vec::new(),
+            usage: Vec::new(),
+            heard: 0,
         };
         self.change(|state| state.instances.insert(id, instance));
         id
@@ -325,6 +331,18 @@ impl Fleet for FakeFleet {
 
     fn network_settled(&self) -> Generation {
         Generation(self.lock().settled)
+    }
+
+    fn heard(&self, id: InstanceId) {
+        self.change(|state| {
+            if let Some(instance) = state.instances.get_mut(&id) {
+                instance.heard += 1;
+            }
+        });
+    }
+
+    fn usage(&self, id: InstanceId, _: SessionId, usage: HostUsage) {
+        self.change(|state| state.instances.get_mut(&id).expect("registered").usage.push(usage));
     }
 
     fn health(&self, id: InstanceId, _: SessionId, health: InstanceHealth) {

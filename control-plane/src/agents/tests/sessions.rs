@@ -418,12 +418,37 @@ async fn heartbeats_bring_health_and_what_cannot_be_read_of_it_is_passed_over() 
     {
         let seq = seq as u64 + 1;
         let health = Some(v1::InstanceHealth { checks });
-        line.say(Say::Heartbeat(v1::Heartbeat { seq, disk: None, health })).await;
+        line.say(Say::Heartbeat(v1::Heartbeat { seq, health, ..v1::Heartbeat::default() })).await;
         let ack = v1::HeartbeatAck { seq, network_settled: 0 };
         assert_eq!(line.hear().await.expect("a message"), Hear::HeartbeatAck(ack), "it is alive all the same");
     }
     let state = port.fleet.lock();
+    let heard = state.instances[&instance].heard;
+    assert!(heard >= 6, "the Hello, {heard} times with what it said since");
     let taken = &state.instances[&instance].health;
     assert_eq!(taken.len(), 1, "{taken:?}");
     assert_eq!(taken[0].checks[0].status, longshore_model::CheckStatus::Impaired);
+}
+
+#[tokio::test]
+async fn heartbeats_bring_what_is_used_as_often_as_the_welcome_asks() {
+    let port = Port::start(patient()).await;
+    let instance = port.fleet.add_instance();
+    let mut line = port.line(instance).await;
+    line.say(Say::Hello(hello())).await;
+    assert_eq!(line.welcome().await.usage_millis, 10_000);
+    line.assignment().await;
+    let task = v1::TaskUsage { task: "a".repeat(32), cpu_units: 512, memory_kib: 2048 };
+    let odd = v1::TaskUsage { task: "x".to_owned(), ..task.clone() };
+    for (seq, tasks) in [vec![odd], vec![task.clone(), task.clone()], vec![task]].into_iter().enumerate() {
+        let seq = seq as u64 + 1;
+        let usage = Some(v1::HostUsage { cpu_units: 700, memory_mib: 900, tasks });
+        line.say(Say::Heartbeat(v1::Heartbeat { seq, usage, ..v1::Heartbeat::default() })).await;
+        let ack = v1::HeartbeatAck { seq, network_settled: 0 };
+        assert_eq!(line.hear().await.expect("a message"), Hear::HeartbeatAck(ack), "it is alive all the same");
+    }
+    let state = port.fleet.lock();
+    let taken = &state.instances[&instance].usage;
+    assert_eq!(taken.len(), 1, "{taken:?}");
+    assert_eq!((taken[0].cpu_units, taken[0].tasks[0].memory_kib), (700, 2048));
 }

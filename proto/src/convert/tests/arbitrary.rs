@@ -3,10 +3,10 @@
 use longshore_model::{
     AssignedTask, Assignment, Attribute, Backoff, CheckResult, CheckStatus, ClusterName, ContainerCondition,
     ContainerName, ContainerReport, ContainerSpec, ContainerStatus, Dependency, DesiredStatus, Device, DockerVolume,
-    EfsVolume, EnvVar, Generation, HealthCheck, HealthStatus, HostFacts, HostPort, HostVersions, ImageDigest,
-    InstanceHealth, IpcMode, Lifecycle, Link, LinuxParameters, LogConfig, MountPoint, NetworkBinding, NetworkMode,
-    PidMode, PortMapping, Protocol, Resources, RestartPolicy, StopCode, StopInfo, TaskId, TaskReport, TaskSpec,
-    TaskStatus, Timestamp, Tmpfs, Ulimit, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom,
+    EfsVolume, EnvVar, Fence, Generation, HealthCheck, HealthStatus, HostFacts, HostPort, HostUsage, HostVersions,
+    ImageDigest, InstanceHealth, IpcMode, Lifecycle, Link, LinuxParameters, LogConfig, MountPoint, NetworkBinding,
+    NetworkMode, PidMode, PortMapping, Protocol, Resources, RestartPolicy, StopCode, StopInfo, TaskId, TaskReport,
+    TaskSpec, TaskStatus, TaskUsage, Timestamp, Tmpfs, Ulimit, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option::of;
@@ -266,11 +266,11 @@ fn task_spec() -> impl Strategy<Value = TaskSpec> {
         source,
         awsvpc(),
         (pid_mode, ipc_mode, any::<[bool; 2]>()),
-        (text(), btree_map(text(), text(), 0..3), of(any::<u32>())),
+        (text(), btree_map(text(), text(), 0..3), of(any::<u32>()), of((1..=u32::MAX, any::<u32>()))),
     )
         .prop_map(|(basics, cpu_units, memory_mib, containers, source, awsvpc, shares, metadata)| {
             let (pid_mode, ipc_mode, [read_only, pull_only]) = shares;
-            let (launch_type, tags, ephemeral_storage_mib) = metadata;
+            let (launch_type, tags, ephemeral_storage_mib, fence) = metadata;
             let (id, arn, cluster, family, revision, group, network_mode) = basics;
             let mut ordered: Vec<ContainerSpec> = Vec::new();
             for (mut container, condition) in containers {
@@ -307,6 +307,7 @@ fn task_spec() -> impl Strategy<Value = TaskSpec> {
                 volumes,
                 pull_only,
                 ephemeral_storage_mib,
+                fence: fence.map(|(after_millis, grace_millis)| Fence { after_millis, grace_millis }),
                 launch_type,
                 tags,
             }
@@ -405,6 +406,18 @@ pub(super) fn report() -> impl Strategy<Value = TaskReport> {
             }
         },
     )
+}
+
+pub(super) fn usage() -> impl Strategy<Value = HostUsage> {
+    let tasks = prop::collection::btree_map(any::<[u8; 16]>(), (any::<u32>(), any::<u64>()), 0..5);
+    (any::<u32>(), any::<u32>(), tasks).prop_map(|(cpu_units, memory_mib, tasks)| HostUsage {
+        cpu_units,
+        memory_mib,
+        tasks: tasks
+            .into_iter()
+            .map(|(id, (cpu_units, memory_kib))| TaskUsage { task: TaskId::from_bytes(id), cpu_units, memory_kib })
+            .collect(),
+    })
 }
 
 pub(super) fn health() -> impl Strategy<Value = InstanceHealth> {

@@ -2,7 +2,7 @@
 //! machine in the same run. Runs alternate, so that what else the machine does falls on all alike.
 //!
 //! `longshore-bench [start] [burst] [awsvpc-burst] [network] [groups] [enforce] [agent] [restart] [metadata] [logs]
-//! [replace] [rolling]`;
+//! [replace] [rolling] [placements]`;
 //! all of them when none is named. `BENCH_SCALE=0.2` makes it short. Prints Markdown, the ratio first; docs/benchmarks.md
 //! says how to read it.
 
@@ -16,6 +16,7 @@ mod load;
 mod logs;
 mod metadata;
 mod network;
+mod placements;
 mod services;
 mod start;
 mod tasks;
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
     }
 }
 
-const ALL: [&str; 12] = [
+const ALL: [&str; 13] = [
     "start",
     "burst",
     "awsvpc-burst",
@@ -45,6 +46,7 @@ const ALL: [&str; 12] = [
     "restart",
     "metadata",
     "logs",
+    "placements",
     "replace",
     "rolling",
 ];
@@ -67,6 +69,7 @@ fn run() -> Result<()> {
             "restart" => agent::restart()?,
             "metadata" => metadata::run()?,
             "logs" => logs::run()?,
+            "placements" => placements::run()?,
             "replace" => services::replace()?,
             "rolling" => services::rolling()?,
             other => bail!("there is no benchmark `{other}`; there are {}", ALL.join(", ")),

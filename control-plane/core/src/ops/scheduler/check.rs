@@ -212,7 +212,7 @@ fn check_target(ctx: &Ctx<'_>, target: &Target) -> Result<(), ApiError> {
 
 /// The only targets are clusters, of this account and region.
 fn check_cluster(ctx: &Ctx<'_>, arn: &str) -> Result<(), ApiError> {
-    if arn.splitn(6, ':').nth(2).is_some_and(|service| service != "ecs") {
+    if arn.split(':').nth(2).is_some_and(|service| service != "ecs") {
         return Err(invalid("Target.Arn: the only targets that this version of Longshore has are ECS clusters."));
     }
     let parsed: Result<Arn, _> = arn.parse();

@@ -1,0 +1,187 @@
+//! Which silent hosts are given up for lost, and when.
+//!
+//! A host is silent from when its lease ran out. What it has counts as lost once it was silent for the configured hold;
+//! tasks that must not run twice count so only once their host has certainly ended them by itself. Nothing counts as lost
+//! - while a large part of a cluster went silent at once: the fault is then rather in the network or here. Leases end one
+//!   after the other, so those count in whose lease still runs and who are overdue already. They end one after the other
+//!   as well when the fault is mended, so the last ones of many are waited for;
+//! - while an agent that was not heard of since this process began may still be on its way: agents that find nobody wait
+//!   ever longer between their attempts, for much longer than a lease.
+
+use crate::config::Losses;
+use crate::records::{Connection, Task};
+use crate::services::hearing::Hearing;
+use crate::state::{HostState, State};
+use longshore_model::{ClusterKey, InstanceId, Timestamp};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Hosts that fell silent so close to each other did so at once.
+const AT_ONCE: Duration = Duration::from_secs(60);
+
+/// What a fence may take beyond its grace: SIGKILL, and an engine under load.
+const FENCE_MARGIN: Duration = Duration::from_secs(5);
+
+/// What this process knows of silent hosts, by a clock that nobody sets. After a restart it counts anew, which is never
+/// too early.
+#[derive(Debug, Default)]
+pub(crate) struct Silences(Mutex<HashMap<InstanceId, Silence>>);
+
+/// Of one host.
+#[derive(Debug)]
+struct Silence {
+    /// When it began, by its record.
+    since: Timestamp,
+    /// When this process was asked about it first.
+    asked: Duration,
+    /// Whether it was one of many.
+    of_many: bool,
+    /// When it was one of many no more.
+    released: Option<Duration>,
+}
+
+impl Silences {
+    /// For how long `id`, which fell silent at `since`, has been silent for certain at `ticks`.
+    fn length(&self, id: InstanceId, since: Timestamp, ticks: Duration) -> Duration {
+        let new = || Silence { since, asked: ticks, of_many: false, released: None };
+        let mut all = self.lock();
+        let entry = all.entry(id).or_insert_with(new);
+        if entry.since != since {
+            *entry = new();
+        }
+        ticks.saturating_sub(entry.asked)
+    }
+
+    /// A host is one of many that are silent.
+    fn join(&self, id: InstanceId) {
+        if let Some(entry) = self.lock().get_mut(&id) {
+            (entry.of_many, entry.released) = (true, None);
+        }
+    }
+
+    /// How much longer a host that was one of many is waited for: those that were with it come back, each when its agent
+    /// tries again.
+    fn released(&self, id: InstanceId, ticks: Duration, window: Duration) -> Duration {
+        match self.lock().get_mut(&id) {
+            Some(entry) if entry.of_many => {
+                let at = *entry.released.get_or_insert(ticks);
+                window.saturating_sub(ticks.saturating_sub(at))
+            }
+            Some(_) | None => Duration::ZERO,
+        }
+    }
+
+    /// Leaves out hosts that are not silent any more.
+    pub(crate) fn tidy(&self, state: &State) {
+        let mut all = self.lock();
+        if !all.is_empty() {
+            all.retain(|id, entry| state.host(*id).is_some_and(|host| silent_since(host) == Some(entry.since)));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<InstanceId, Silence>> {
+        // No code that holds the lock can leave it half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What decisions about losses rest on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Watch<'a> {
+    pub(crate) losses: &'a Losses,
+    pub(crate) lease: Duration,
+    pub(crate) silences: &'a Silences,
+    pub(crate) hearing: &'a Hearing,
+    /// See [`CoreConfig::return_within`](crate::CoreConfig).
+    pub(crate) return_within: Duration,
+    /// The clock of [`Clock::ticks`](crate::Clock::ticks).
+    pub(crate) ticks: Duration,
+}
+
+/// How it stands with the host of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It is there.
+    Here,
+    /// It is silent, and the task counts as lost after so long, unless it comes back.
+    Silent(Duration),
+    /// It is silent, and so are so many of the cluster's hosts that nothing counts as lost.
+    Many {
+        /// Hosts that fell silent at about the same time.
+        silent: usize,
+        /// All registered hosts of the cluster.
+        of: u32,
+        /// Whether some of them are only late: they may be heard of without anything else happening.
+        late: bool,
+    },
+    /// It is given up.
+    Lost,
+}
+
+impl Watch<'_> {
+    /// How many hosts of a cluster are connected and silent for longer than any that is well, and for less than a lease:
+    /// hosts that are cut off together are when the first of their leases ends.
+    pub(crate) fn late(self, state: &State, cluster: &ClusterKey) -> usize {
+        state.cluster(cluster).map_or(0, |cluster| self.hearing.overdue(cluster, self.lease / 2, self.ticks))
+    }
+
+    /// How it stands with `task` on `host`, of whose cluster so many hosts are [`late`](Self::late).
+    pub(crate) fn standing(
+        self,
+        state: &State,
+        host: &HostState,
+        task: &Task,
+        late: impl FnOnce() -> usize,
+    ) -> Standing {
+        let Some(since) = silent_since(host) else { return Standing::Here };
+        // Asked first: the time counts from when it is asked for the first time.
+        let silent = self.silences.length(host.id(), since, self.ticks);
+        let returning = self.return_within.saturating_sub(self.hearing.age(self.ticks));
+        if !host.met && !returning.is_zero() {
+            return Standing::Silent(returning);
+        }
+        let Some(cluster) = state.cluster(&host.record.cluster) else { return Standing::Lost };
+        let (late, of) = (late(), cluster.registered);
+        let share = self.losses.silent_share_percent;
+        let gone = cluster.silent_around(since, AT_ONCE);
+        if are_many(gone, of, share) {
+            self.silences.join(host.id());
+        }
+        if are_many(gone + late, of, share) {
+            return Standing::Many { silent: gone + late, of, late: late > 0 };
+        }
+        let others_return = self.silences.released(host.id(), self.ticks, self.return_within);
+        if !others_return.is_zero() {
+            return Standing::Silent(others_return);
+        }
+        let fenced = task.fence.map(|fence| fence.after().saturating_sub(self.lease) + fence.grace() + FENCE_MARGIN);
+        let hold = self.losses.hold.max(fenced.unwrap_or_default());
+        match hold.saturating_sub(silent) {
+            Duration::ZERO => Standing::Lost,
+            left => Standing::Silent(left),
+        }
+    }
+}
+
+/// Whether so many silent hosts of so many are too many to be given up.
+fn are_many(silent: usize, of: u32, share_percent: u32) -> bool {
+    silent > 1 && silent as u64 * 100 > u64::from(of) * u64::from(share_percent)
+}
+
+/// Whether a host is silent, and not one of many by what the state has: what still has to hold when what was decided
+/// about it is carried out.
+pub(crate) fn is_alone(state: &State, host: InstanceId, share_percent: u32) -> bool {
+    let Some(host) = state.host(host) else { return true };
+    let Some(cluster) = state.cluster(&host.record.cluster) else { return true };
+    silent_since(host)
+        .is_some_and(|since| !are_many(cluster.silent_around(since, AT_ONCE), cluster.registered, share_percent))
+}
+
+/// Since when a registered host is silent.
+pub(crate) fn silent_since(host: &HostState) -> Option<Timestamp> {
+    match host.record.connection {
+        Connection::Connected { .. } => None,
+        Connection::Disconnected { since } => Some(since),
+    }
+}

@@ -1,0 +1,294 @@
+//! Where a service's tasks go and why not: explanations, lost and silent hosts, zones, daemons first.
+
+use crate::services::{Fleet, config, healthy, messages, stable};
+use crate::world::facts;
+use longshore_core::{CoreConfig, Losses};
+use longshore_ecs_api::Operation as Op;
+use longshore_model::{Attribute, DesiredStatus, Fence, HostFacts, TaskId};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+fn in_zone(zone: &str, memory_mib: u32) -> HostFacts {
+    let mut facts = facts(2048, memory_mib);
+    facts.attributes.push(Attribute { name: "ecs.availability-zone".to_owned(), value: Some(zone.to_owned()) });
+    facts
+}
+
+/// What DescribeServices says of the reasons: the sentence, and the hosts.
+async fn why(fleet: &Fleet) -> (String, Vec<Value>) {
+    let request = json!({"services": ["web"], "include": ["LONGSHORE_WHY"]});
+    let answer = fleet.world.ok(Op::DescribeServices, request).await;
+    let mut failures = answer["failures"].as_array().unwrap().clone();
+    let first = failures.remove(0);
+    assert_eq!(first["reason"], "LONGSHORE_WHY", "{first}");
+    assert!(first["arn"].as_str().unwrap().ends_with(":service/default/web"), "{first}");
+    (first["detail"].as_str().unwrap().to_owned(), failures)
+}
+
+/// Has the controller look at the service again: the clock of these tests does not wake it.
+async fn poke(fleet: &Fleet) {
+    let arn = fleet.service("web").await["serviceArn"].clone();
+    let key = uuid::Uuid::new_v4().simple().to_string();
+    for op in [Op::TagResource, Op::UntagResource] {
+        let tags = json!([{"key": key, "value": "x"}]);
+        fleet.world.ok(op, json!({"resourceArn": arn, "tags": tags, "tagKeys": [key]})).await;
+    }
+}
+
+/// The tasks that a host is to run.
+fn runs_on(fleet: &Fleet, host: usize) -> BTreeSet<TaskId> {
+    let assigned = fleet.agents[host].assigned().into_iter();
+    assigned.filter(|(_, task)| task.desired == DesiredStatus::Running).map(|(id, _)| id).collect()
+}
+
+#[tokio::test]
+async fn the_event_the_explanation_and_run_task_say_the_same() {
+    let mut fleet = Fleet::with(2, config()).await;
+    let small = fleet.world.host("default", facts(64, 2048)).await;
+    fleet.agents.push(small);
+    fleet.world.definition("big", json!({"memory": 1500})).await;
+    fleet.world.ok(Op::CreateCluster, json!({"clusterName": "empty"})).await;
+    let empty = json!({"cluster": "empty", "serviceName": "web", "taskDefinition": "big", "desiredCount": 1});
+    fleet.world.ok(Op::CreateService, empty).await;
+
+    let request = json!({"serviceName": "web", "taskDefinition": "big", "desiredCount": 3});
+    fleet.world.ok(Op::CreateService, request).await;
+    let service = fleet
+        .until("two of three run", healthy, |service| {
+            service["runningCount"] == 2 && messages(service).iter().any(|m| m.contains("unable to place"))
+        })
+        .await;
+    let (sentence, hosts) = why(&fleet).await;
+    let said = messages(&service).into_iter().find(|message| message.contains("unable to place")).unwrap();
+    assert_eq!(said, sentence);
+    assert!(sentence.contains("has insufficient memory available: it needs 1500 MiB"), "{sentence}");
+    let run = fleet.world.ok(Op::RunTask, json!({"taskDefinition": "big"})).await;
+    assert_eq!((&run["failures"], hosts.len()), (&json!(hosts), 3));
+    let reasons: Vec<&str> = hosts.iter().map(|host| host["reason"].as_str().unwrap()).collect();
+    assert_eq!(reasons.iter().filter(|reason| **reason == "RESOURCE:MEMORY").count(), 2, "{reasons:?}");
+    assert_eq!(reasons.iter().filter(|reason| **reason == "RESOURCE:CPU").count(), 1, "{reasons:?}");
+
+    fleet.world.ok(Op::UpdateService, json!({"service": "web", "desiredCount": 2})).await;
+    fleet.until("it is steady", healthy, stable(2)).await;
+    assert_eq!(why(&fleet).await, ("(service web) has reached a steady state.".to_owned(), Vec::new()));
+    let both = json!({"services": ["web", "web"], "include": ["LONGSHORE_WHY"]});
+    let refused = fleet.world.err(Op::DescribeServices, both).await;
+    assert_eq!(refused, "InvalidParameterException: include: LONGSHORE_WHY is for one service at a time.");
+
+    let request = json!({"cluster": "empty", "services": ["web"], "include": ["LONGSHORE_WHY"]});
+    let answer = fleet.world.ok(Op::DescribeServices, request).await;
+    let text = "No Container Instances were found in your cluster.";
+    assert!(answer["failures"][0]["detail"].as_str().unwrap().ends_with(text), "{answer}");
+    let refused = fleet.world.err(Op::RunTask, json!({"cluster": "empty", "taskDefinition": "big"})).await;
+    assert!(refused.ends_with(text), "{refused}");
+}
+
+fn holding(hold: Duration) -> CoreConfig {
+    CoreConfig { losses: Losses { hold, ..Losses::default() }, ..config() }
+}
+
+#[tokio::test]
+async fn a_lost_host_is_waited_for_as_long_as_is_said() {
+    let mut fleet = Fleet::with(4, holding(Duration::from_secs(20))).await;
+    fleet.world.definition("one", json!({})).await;
+    fleet.world.ok(Op::CreateService, json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 4})).await;
+    fleet.until("it is stable", healthy, stable(4)).await;
+    let on_first = runs_on(&fleet, 0);
+    assert_eq!(on_first.len(), 1);
+
+    fleet.agents[0].disconnect().await;
+    poke(&fleet).await;
+    let (sentence, _) = why(&fleet).await;
+    assert!(sentence.contains("waits for container instances that went silent"), "{sentence}");
+    fleet.world.clock.advance(Duration::from_secs(19));
+    poke(&fleet).await;
+    assert_eq!(runs_on(&fleet, 0), on_first);
+    // It comes back in time, and nothing moved.
+    fleet.agents[0].connect(Vec::new()).await;
+    fleet.world.clock.advance(Duration::from_secs(60));
+    poke(&fleet).await;
+    assert_eq!((runs_on(&fleet, 0), fleet.tasks().len()), (on_first.clone(), 4));
+
+    fleet.agents[0].disconnect().await;
+    poke(&fleet).await;
+    why(&fleet).await;
+    fleet.world.clock.advance(Duration::from_secs(20));
+    poke(&fleet).await;
+    fleet.until("it is replaced", healthy, |_| true).await;
+    crate::world::until("the lost one is to stop", || runs_on(&fleet, 0).is_empty()).await;
+    let task = fleet.world.task(*on_first.first().unwrap()).await;
+    assert_eq!((&task["desiredStatus"], &task["stopCode"]), (&json!("STOPPED"), &json!("InfrastructureHealth")));
+    fleet.until("four run", healthy, |service| service["runningCount"] == 4).await;
+}
+
+#[tokio::test]
+async fn when_many_are_silent_at_once_nothing_is_replaced() {
+    let mut fleet = Fleet::with(4, config()).await;
+    fleet.world.definition("one", json!({})).await;
+    fleet.world.ok(Op::CreateService, json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 4})).await;
+    // The clock stands still while the first goes: both go at once, and before the controller looks.
+    fleet.until("it is stable", healthy, stable(4)).await;
+    let before: BTreeSet<TaskId> = fleet.tasks().into_iter().map(|(id, ..)| id).collect();
+    let (a, b) = (&fleet.agents[0], &fleet.agents[1]);
+    futures::future::join(a.disconnect(), b.disconnect()).await;
+    let text =
+        "(service web) does not replace the tasks of silent hosts: 2 of 4 container instances went silent at once";
+    let held = |service: &Value| messages(service).iter().any(|message| message.starts_with(text));
+    fleet.until("it says so", healthy, held).await;
+    assert!(why(&fleet).await.0.starts_with(text));
+    // What was decided before the second was gone may have moved one.
+    let kept = |fleet: &Fleet| fleet.tasks().iter().filter(|(id, ..)| before.contains(id)).count();
+    assert!(kept(&fleet) >= 3);
+    fleet.agents[1].connect(Vec::new()).await;
+    fleet.until("the one that stays away is replaced", healthy, |service| service["runningCount"] == 4).await;
+    crate::world::until("it is given up", || runs_on(&fleet, 0).is_empty()).await;
+}
+
+#[tokio::test]
+async fn what_must_not_run_twice_is_replaced_once_its_host_has_certainly_stopped_it() {
+    let mut fleet = Fleet::with(3, config()).await;
+    fleet.world.definition("one", json!({})).await;
+    let tags = json!([{"key": "longshore:at-most-one", "value": "true"}]);
+    let request = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 1, "tags": tags});
+    let wrong = json!([{"key": "longshore:at-most-one", "value": "yes"}]);
+    let refused = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 1, "tags": wrong});
+    let refused = fleet.world.err(Op::CreateService, refused).await;
+    assert!(refused.contains("tags: `longshore:at-most-one` must be `true` or `false`"), "{refused}");
+    // An agent that does not know how to would let them run.
+    let mut old = facts(2048, 2048);
+    old.attributes.retain(|attribute| attribute.name != "longshore.fence");
+    let old = fleet.world.host("default", old).await;
+    fleet.agents.push(old);
+    fleet.world.ok(Op::CreateService, request).await;
+    fleet.until("it is stable", healthy, stable(1)).await;
+    let (id, ..) = fleet.tasks()[0];
+    let host = (0..3).find(|host| runs_on(&fleet, *host).contains(&id)).expect("not on the old one");
+    let spec = fleet.agents[host].assigned()[&id].spec.clone();
+    assert_eq!(spec.fence, Some(Fence { after_millis: 5_000, grace_millis: 10_000 }));
+
+    fleet.agents[host].disconnect().await;
+    poke(&fleet).await;
+    why(&fleet).await;
+    // Not before the lease, the stop and the margin; and no deployment or scaling starts another either.
+    fleet.world.clock.advance(Duration::from_millis(14_900));
+    let forced = json!({"service": "web", "forceNewDeployment": true,
+        "deploymentConfiguration": {"minimumHealthyPercent": 0, "maximumPercent": 100}});
+    fleet.world.ok(Op::UpdateService, forced).await;
+    fleet.until("the old one is asked to stop", healthy, |s| s["deployments"][1]["runningCount"] != 1).await;
+    poke(&fleet).await;
+    poke(&fleet).await;
+    assert_eq!(fleet.tasks(), [], "nothing starts while it may still run");
+    // Whoever sets the wall clock, and a control plane that starts anew, do not shorten it.
+    fleet.world = fleet.world.reopen_with(config()).await;
+    for (n, agent) in fleet.agents.iter_mut().enumerate().filter(|(n, _)| *n != host) {
+        agent.move_to(&fleet.world.core).await;
+        assert!(n < 4);
+    }
+    poke(&fleet).await;
+    why(&fleet).await;
+    fleet.world.clock.advance(Duration::from_millis(14_900));
+    poke(&fleet).await;
+    assert_eq!(fleet.tasks(), []);
+    fleet.world.clock.advance(Duration::from_millis(200));
+    poke(&fleet).await;
+    fleet.until("another runs", healthy, |service| service["runningCount"] == 1).await;
+    assert_ne!(fleet.tasks()[0].0, id);
+    assert!(runs_on(&fleet, 3).is_empty());
+}
+
+#[tokio::test]
+async fn zones_are_evened_out_when_hosts_come() {
+    let mut fleet = Fleet::with(0, config()).await;
+    let host = fleet.world.host("default", in_zone("a", 2048)).await;
+    fleet.agents.push(host);
+    fleet.world.definition("one", json!({})).await;
+    let request = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 4});
+    let made = fleet.world.ok(Op::CreateService, request).await;
+    assert_eq!(made["service"]["availabilityZoneRebalancing"], "ENABLED");
+    fleet.until("it is stable", healthy, stable(4)).await;
+    let host = fleet.world.host("default", in_zone("b", 2048)).await;
+    fleet.agents.push(host);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while runs_on(&fleet, 1).len() != 2 || runs_on(&fleet, 0).len() != 2 {
+        let service = fleet.service("web").await;
+        assert!(service["runningCount"].as_i64().unwrap() >= 4, "{service:#}");
+        assert!(tokio::time::Instant::now() < deadline, "{service:#}");
+        fleet.pump(healthy).await;
+    }
+    fleet.until("it is stable", healthy, stable(4)).await;
+
+    let refuse = |changes: Value| {
+        let mut request = json!({"service": "web", "availabilityZoneRebalancing": "ENABLED"});
+        request.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        request
+    };
+    for (changes, expected) in [
+        (json!({"placementStrategy": [{"type": "binpack", "field": "cpu"}]}), "does not begin with a spread over"),
+        (json!({"deploymentConfiguration": {"minimumHealthyPercent": 50, "maximumPercent": 100}}), "maximumPercent"),
+        (json!({"availabilityZoneRebalancing": "MAYBE"}), "`MAYBE` is none of ENABLED, DISABLED"),
+    ] {
+        let refused = fleet.world.err(Op::UpdateService, refuse(changes)).await;
+        assert!(refused.contains(expected), "{refused}");
+    }
+    let daemon = json!({"serviceName": "log", "taskDefinition": "one", "schedulingStrategy": "DAEMON"});
+    let made = fleet.world.ok(Op::CreateService, daemon).await;
+    assert_eq!(made["service"]["availabilityZoneRebalancing"], "DISABLED");
+}
+
+#[tokio::test]
+async fn a_daemon_is_the_first_on_a_new_host() {
+    let mut fleet = Fleet::with(1, config()).await;
+    fleet.world.definition("log", json!({"memory": 1000})).await;
+    fleet.world.definition("one", json!({"memory": 1000})).await;
+    let daemon = json!({"serviceName": "log", "taskDefinition": "log", "schedulingStrategy": "DAEMON"});
+    fleet.world.ok(Op::CreateService, daemon).await;
+    fleet.world.ok(Op::CreateService, json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 5})).await;
+    fleet.until("the host is full", healthy, |service| service["runningCount"] == 1).await;
+    // Several come, each with room for one task alone.
+    for _ in 0..3 {
+        let host = fleet.world.host("default", facts(2048, 1024)).await;
+        fleet.agents.push(host);
+    }
+    let on = |fleet: &Fleet, host: usize| -> Vec<String> {
+        fleet.agents[host].assigned().values().map(|task| task.spec.family.to_string()).collect()
+    };
+    crate::world::until("each has one", || (1..4).all(|host| on(&fleet, host).len() == 1)).await;
+    for host in 1..4 {
+        assert_eq!(on(&fleet, host), ["log"]);
+    }
+    let (sentence, hosts) = why(&fleet).await;
+    assert!(sentence.contains("has insufficient memory"), "{sentence}");
+    assert_eq!(hosts.len(), 4);
+}
+
+#[tokio::test]
+async fn a_draining_host_loses_what_does_not_run_at_once_and_a_deregistered_one_everything() {
+    let mut fleet = Fleet::with(2, config()).await;
+    fleet.world.definition("one", json!({})).await;
+    fleet.world.ok(Op::CreateService, json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 2})).await;
+    crate::world::until("both hosts have one", || (0..2).all(|host| runs_on(&fleet, host).len() == 1)).await;
+    // None of them runs yet.
+    let pending = *runs_on(&fleet, 0).first().unwrap();
+    let arn = fleet.agents[0].arn.clone();
+    let drain = json!({"containerInstances": [arn], "status": "DRAINING"});
+    fleet.world.ok(Op::UpdateContainerInstancesState, drain).await;
+    crate::world::until("it is stopped", || runs_on(&fleet, 0).is_empty()).await;
+    let task = fleet.world.task(pending).await;
+    assert_eq!(task["stopCode"], "ServiceSchedulerInitiated", "{task}");
+    fleet.until("both are on the other host", healthy, stable(2)).await;
+
+    let arn = fleet.agents[1].arn.clone();
+    let activate = json!({"containerInstances": [fleet.agents[0].arn], "status": "ACTIVE"});
+    fleet.world.ok(Op::UpdateContainerInstancesState, activate).await;
+    let refused = fleet.world.err(Op::DeregisterContainerInstance, json!({"containerInstance": arn})).await;
+    assert_eq!(refused, "InvalidParameterException: Found running tasks on the instance.");
+    let lost = *runs_on(&fleet, 1).first().unwrap();
+    let forced = json!({"containerInstance": arn, "force": true});
+    let answer = fleet.world.ok(Op::DeregisterContainerInstance, forced).await;
+    assert_eq!(answer["containerInstance"]["status"], "INACTIVE");
+    let task = fleet.world.task(lost).await;
+    assert_eq!(task["lastStatus"], "STOPPED", "{task}");
+    fleet.agents.remove(1);
+    fleet.until("both are on the first host", healthy, stable(2)).await;
+}

@@ -1,0 +1,242 @@
+//! Capacity providers: pools of hosts, strategies, what is refused.
+
+use crate::services::{Fleet, config, healthy, stable};
+use crate::world::facts;
+use longshore_ecs_api::Operation as Op;
+use longshore_model::{Attribute, HostFacts};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+const POOL: &str = "longshore.capacity-provider";
+
+fn pooled(pool: &str) -> HostFacts {
+    let mut facts = facts(2048, 2048);
+    facts.attributes.push(Attribute { name: POOL.to_owned(), value: Some(pool.to_owned()) });
+    facts
+}
+
+async fn provider(fleet: &Fleet, name: &str) -> Value {
+    let request = json!({"name": name, "autoScalingGroupProvider": {"autoScalingGroupArn": name},
+        "tags": [{"key": "rack", "value": "7"}]});
+    fleet.world.ok(Op::CreateCapacityProvider, request).await["capacityProvider"].clone()
+}
+
+fn item(name: &str, weight: i32, base: i32) -> Value {
+    json!({"capacityProvider": name, "weight": weight, "base": base})
+}
+
+/// A fleet with two hosts in each of two pools, and one in none.
+async fn fleet() -> Fleet {
+    let mut fleet = Fleet::with(1, config()).await;
+    for pool in ["old", "new"] {
+        provider(&fleet, pool).await;
+        for _ in 0..2 {
+            let host = fleet.world.host("default", pooled(pool)).await;
+            fleet.agents.push(host);
+        }
+    }
+    fleet.world.definition("one", json!({"cpu": 10})).await;
+    let put = json!({"cluster": "default", "capacityProviders": ["old", "new"], "defaultCapacityProviderStrategy": []});
+    fleet.world.ok(Op::PutClusterCapacityProviders, put).await;
+    fleet
+}
+
+/// How many of the tasks each provider has.
+fn by_provider(tasks: &Value) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for task in tasks.as_array().unwrap() {
+        let name = task["capacityProviderName"].as_str().unwrap_or("-").to_owned();
+        *counts.entry(name).or_default() += 1;
+    }
+    counts
+}
+
+fn counts(expected: &[(&str, usize)]) -> BTreeMap<String, usize> {
+    expected.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+}
+
+#[tokio::test]
+async fn tasks_are_shared_out_by_base_and_weight() {
+    let mut fleet = fleet().await;
+    let run = |strategy: Value| json!({"taskDefinition": "one", "count": 10, "capacityProviderStrategy": strategy});
+    for (strategy, expected) in [
+        (json!([item("old", 1, 0), item("new", 4, 0)]), counts(&[("new", 8), ("old", 2)])),
+        (json!([item("old", 1, 4), item("new", 1, 0)]), counts(&[("new", 3), ("old", 7)])),
+        (json!([item("old", 0, 1), item("new", 1, 0)]), counts(&[("new", 9), ("old", 1)])),
+        (json!([{"capacityProvider": "new"}]), counts(&[("new", 10)])),
+    ] {
+        let answer = fleet.world.ok(Op::RunTask, run(strategy.clone())).await;
+        assert_eq!(answer["failures"], json!([]));
+        assert_eq!(by_provider(&answer["tasks"]), expected, "{strategy}");
+    }
+    // Without one it is the whole cluster, and the cluster's default when it has one.
+    let answer = fleet.world.ok(Op::RunTask, json!({"taskDefinition": "one", "count": 5})).await;
+    assert_eq!(by_provider(&answer["tasks"]), counts(&[("-", 5)]));
+    let put = json!({"cluster": "default", "capacityProviders": ["old", "new"],
+        "defaultCapacityProviderStrategy": [item("old", 1, 0)]});
+    let answer = fleet.world.ok(Op::PutClusterCapacityProviders, put).await;
+    assert_eq!(answer["cluster"]["capacityProviders"], json!(["old", "new"]));
+    assert_eq!(answer["cluster"]["defaultCapacityProviderStrategy"], json!([item("old", 1, 0)]));
+    let answer = fleet.world.ok(Op::RunTask, json!({"taskDefinition": "one", "count": 3})).await;
+    assert_eq!(by_provider(&answer["tasks"]), counts(&[("old", 3)]));
+    let typed = json!({"taskDefinition": "one", "launchType": "EC2"});
+    assert_eq!(by_provider(&fleet.world.ok(Op::RunTask, typed).await["tasks"]), counts(&[("-", 1)]));
+
+    let list = fleet.world.ok(Op::ListContainerInstances, json!({})).await;
+    let request = json!({"containerInstances": list["containerInstanceArns"]});
+    let shown = fleet.world.ok(Op::DescribeContainerInstances, request).await;
+    assert_eq!(by_provider(&shown["containerInstances"]), counts(&[("-", 1), ("new", 2), ("old", 2)]));
+
+    // A pool that is full says so of its own hosts, and of the others that they are not in it.
+    fleet.world.definition("big", json!({"memory": 1500})).await;
+    let big = json!({"taskDefinition": "big", "count": 4, "capacityProviderStrategy": [item("new", 1, 0)]});
+    let answer = fleet.world.ok(Op::RunTask, big).await;
+    let failures = answer["failures"].as_array().unwrap();
+    let of = |reason: &str| failures.iter().filter(|failure| failure["reason"] == reason).count();
+    assert_eq!((of("ATTRIBUTE"), of("RESOURCE:MEMORY"), failures.len()), (3, 2, 5), "{answer}");
+    assert!(answer.to_string().contains("needs attribute longshore.capacity-provider with value new"), "{answer}");
+
+    // Of a service over its life, and across a restart.
+    let request = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 3,
+        "capacityProviderStrategy": [item("old", 1, 1), item("new", 1, 0)]});
+    let made = fleet.world.ok(Op::CreateService, request).await["service"].clone();
+    assert_eq!(made["capacityProviderStrategy"], json!([item("old", 1, 1), item("new", 1, 0)]));
+    assert_eq!(made["launchType"], Value::Null);
+    fleet.until("it is stable", healthy, stable(3)).await;
+    fleet.world = fleet.world.reopen_with(config()).await;
+    for agent in &mut fleet.agents {
+        agent.move_to(&fleet.world.core).await;
+    }
+    fleet.world.ok(Op::UpdateService, json!({"service": "web", "desiredCount": 7})).await;
+    fleet.until("it is stable", healthy, stable(7)).await;
+    let listed = fleet.world.ok(Op::ListTasks, json!({"serviceName": "web"})).await;
+    let tasks = fleet.world.ok(Op::DescribeTasks, json!({"tasks": listed["taskArns"]})).await;
+    assert_eq!(by_provider(&tasks["tasks"]), counts(&[("new", 3), ("old", 4)]));
+    fleet.world.ok(Op::UpdateService, json!({"service": "web", "capacityProviderStrategy": []})).await;
+    assert_eq!(fleet.service("web").await["launchType"], "EC2");
+}
+
+#[tokio::test]
+async fn providers_are_made_described_changed_and_deleted() {
+    let fleet = Fleet::with(0, config()).await;
+    let made = provider(&fleet, "rack").await;
+    assert!(made["capacityProviderArn"].as_str().unwrap().ends_with(":capacity-provider/rack"), "{made}");
+    assert_eq!((&made["status"], &made["updateStatus"]), (&json!("ACTIVE"), &json!("CREATE_COMPLETE")));
+    let group = &made["autoScalingGroupProvider"];
+    assert_eq!(group["managedScaling"]["status"], "DISABLED");
+    assert_eq!(group["managedTerminationProtection"], "DISABLED");
+    let update = json!({"name": "rack", "autoScalingGroupProvider": {"managedDraining": "DISABLED"}});
+    let updated = fleet.world.ok(Op::UpdateCapacityProvider, update).await["capacityProvider"].clone();
+    assert_eq!(updated["autoScalingGroupProvider"]["managedDraining"], "DISABLED");
+    assert_eq!(updated["updateStatus"], "UPDATE_COMPLETE");
+    let all = fleet.world.ok(Op::DescribeCapacityProviders, json!({})).await;
+    let names = |answer: &Value| -> Vec<String> {
+        let all = answer["capacityProviders"].as_array().unwrap().iter();
+        all.map(|provider| provider["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&all), ["FARGATE", "FARGATE_SPOT", "rack"]);
+    let page = fleet.world.ok(Op::DescribeCapacityProviders, json!({"maxResults": 2})).await;
+    let rest = json!({"maxResults": 2, "nextToken": page["nextToken"]});
+    assert_eq!(names(&fleet.world.ok(Op::DescribeCapacityProviders, rest).await), ["rack"]);
+    let some = json!({"capacityProviders": [made["capacityProviderArn"], "none"], "include": ["TAGS"]});
+    let some = fleet.world.ok(Op::DescribeCapacityProviders, some).await;
+    assert_eq!(some["capacityProviders"][0]["tags"], json!([{"key": "rack", "value": "7"}]));
+    assert_eq!(some["failures"], json!([{"arn": "none", "reason": "MISSING"}]));
+    let tags = json!({"resourceArn": made["capacityProviderArn"], "tags": [{"key": "row", "value": "2"}]});
+    fleet.world.ok(Op::TagResource, tags).await;
+
+    let put = |providers: Value| json!({"cluster": "default", "capacityProviders": providers, "defaultCapacityProviderStrategy": []});
+    fleet.world.ok(Op::PutClusterCapacityProviders, put(json!(["rack", "FARGATE"]))).await;
+    let world = fleet.world.reopen_with(config()).await;
+    let refused = world.err(Op::DeleteCapacityProvider, json!({"capacityProvider": "rack"})).await;
+    assert!(refused.starts_with("ResourceInUseException: The specified capacity provider is in use"), "{refused}");
+    world.definition("one", json!({})).await;
+    let service = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 1,
+        "capacityProviderStrategy": [{"capacityProvider": "rack"}]});
+    world.ok(Op::CreateService, service).await;
+    let refused = world.err(Op::PutClusterCapacityProviders, put(json!([]))).await;
+    assert!(refused.starts_with("ResourceInUseException") && refused.contains("service web"), "{refused}");
+    world.ok(Op::DeleteService, json!({"service": "web", "force": true})).await;
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    while let Err(refused) = world.call(Op::PutClusterCapacityProviders, put(json!([]))).await {
+        assert!(tokio::time::Instant::now() < deadline, "{refused:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let deleted = world.ok(Op::DeleteCapacityProvider, json!({"capacityProvider": "rack"})).await;
+    assert_eq!(deleted["capacityProvider"]["status"], "INACTIVE");
+    assert_eq!(deleted["capacityProvider"]["updateStatus"], "DELETE_COMPLETE");
+}
+
+#[tokio::test]
+async fn wrong_strategies_and_providers_are_refused() {
+    let fleet = fleet().await;
+    provider(&fleet, "other").await;
+    let group = json!({"autoScalingGroupArn": "g"});
+    for (request, expected) in [
+        (json!({"name": "", "autoScalingGroupProvider": group}), "The capacity provider name"),
+        (json!({"name": "aws-rack", "autoScalingGroupProvider": group}), "which are reserved"),
+        (json!({"name": "FargateX", "autoScalingGroupProvider": group}), "which are reserved"),
+        (json!({"name": "old", "autoScalingGroupProvider": group}), "already exists"),
+        (json!({"name": "rack"}), "autoScalingGroupProvider must be given"),
+        (json!({"name": "rack", "autoScalingGroupProvider": {}}), "autoScalingGroupArn must not be empty"),
+        (
+            json!({"name": "rack", "autoScalingGroupProvider":
+                {"autoScalingGroupArn": "g", "managedScaling": {"status": "ENABLED"}}}),
+            "managedScaling.status ENABLED is not supported",
+        ),
+    ] {
+        let refused = fleet.world.err(Op::CreateCapacityProvider, request).await;
+        assert!(refused.contains(expected), "{refused}");
+    }
+    for op in [Op::DeleteCapacityProvider, Op::UpdateCapacityProvider] {
+        let request = json!({"capacityProvider": "FARGATE", "name": "FARGATE", "autoScalingGroupProvider": {}});
+        let refused = fleet.world.err(op, request).await;
+        assert!(refused.starts_with("ClientException") && refused.contains("FARGATE is reserved"), "{refused}");
+        let request = json!({"capacityProvider": "none", "name": "none", "autoScalingGroupProvider": {}});
+        let refused = fleet.world.err(op, request).await;
+        assert!(refused.contains("'none' was not found"), "{refused}");
+    }
+    let many: Vec<Value> = (0..21).map(|_| item("old", 1, 0)).collect();
+    let table = [
+        (json!([item("none", 1, 0)]), "'none' was not found"),
+        (json!([item("other", 1, 0)]), "other is not associated with the cluster"),
+        (json!([item("old", 1, 1), item("new", 1, 1)]), "only one capacity provider can have a base"),
+        (json!([item("old", 0, 1), item("new", 0, 0)]), "must have a weight above 0"),
+        (json!([item("old", 0, 0)]), "must have a weight above 0"),
+        (json!([item("old", 1, 0), item("old", 1, 0)]), "names the capacity provider old twice"),
+        (json!([item("old", 1001, 0)]), "weight must be between 0 and 1000"),
+        (json!([item("old", 1, -1)]), "base must be between 0 and 100000"),
+        (json!(many), "at most 20 items"),
+    ];
+    for (strategy, expected) in table {
+        let run = json!({"taskDefinition": "one", "capacityProviderStrategy": strategy});
+        let service = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 1,
+            "capacityProviderStrategy": strategy});
+        let put = json!({"cluster": "default", "capacityProviders": ["old", "new"],
+            "defaultCapacityProviderStrategy": strategy});
+        for (op, request) in [(Op::RunTask, run), (Op::CreateService, service), (Op::PutClusterCapacityProviders, put)]
+        {
+            let refused = fleet.world.err(op, request).await;
+            assert!(refused.contains(expected), "{}: {strategy}: {refused}", op.name());
+        }
+    }
+    let both = json!({"taskDefinition": "one", "launchType": "EC2", "capacityProviderStrategy": [item("old", 1, 0)]});
+    let refused = fleet.world.err(Op::RunTask, both).await;
+    assert!(refused.contains("Specifying both a launch type and capacity provider strategy"), "{refused}");
+    let daemon = json!({"serviceName": "log", "taskDefinition": "one", "schedulingStrategy": "DAEMON",
+        "capacityProviderStrategy": [item("old", 1, 0)]});
+    let refused = fleet.world.err(Op::CreateService, daemon).await;
+    assert!(refused.contains("The daemon scheduling strategy does not support"), "{refused}");
+    let put = json!({"cluster": "default", "capacityProviders": ["FARGATE", "old", "new"],
+        "defaultCapacityProviderStrategy": []});
+    fleet.world.ok(Op::PutClusterCapacityProviders, put).await;
+    let fargate = json!({"taskDefinition": "one", "capacityProviderStrategy": [item("FARGATE", 1, 0)]});
+    let refused = fleet.world.err(Op::RunTask, fargate).await;
+    assert!(refused.starts_with("UnsupportedFeatureException"), "{refused}");
+    for missing in ["capacityProviders", "defaultCapacityProviderStrategy"] {
+        let mut put = json!({"cluster": "default", "capacityProviders": [], "defaultCapacityProviderStrategy": []});
+        put.as_object_mut().unwrap().remove(missing);
+        let refused = fleet.world.err(Op::PutClusterCapacityProviders, put).await;
+        assert!(refused.ends_with(&format!("{missing} can not be blank.")), "{refused}");
+    }
+}

@@ -1,0 +1,225 @@
+//! Services whose parts come at once, fail in part, or come back.
+
+use crate::services::{Fleet, healthy, messages, stable};
+use longshore_ecs_api::Operation as Op;
+use longshore_model::{DesiredStatus, DiskStatus, StopCode, StopInfo, TaskId, TaskStatus};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// What the PRIMARY deployment runs.
+fn primary(service: &Value) -> String {
+    let definition = service["deployments"][0]["taskDefinition"].as_str().unwrap();
+    definition.rsplit('/').next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn updates_at_the_same_time_all_hold() {
+    for scaled_first in [false, true] {
+        let mut fleet = Fleet::new(1).await;
+        fleet.world.definition("one", json!({})).await;
+        fleet.world.definition("two", json!({})).await;
+        let request = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 1});
+        fleet.world.ok(Op::CreateService, request).await;
+        // Each of the two sees the service as it was before the other.
+        let deploy = json!({"service": "web", "taskDefinition": "two", "desiredCount": 2,
+            "deploymentConfiguration": {"maximumPercent": 150}});
+        let scale = json!({"service": "web", "desiredCount": 5,
+            "deploymentConfiguration": {"minimumHealthyPercent": 50}});
+        let [first, second] = if scaled_first { [scale, deploy] } else { [deploy, scale] };
+        let world = &fleet.world;
+        tokio::join!(world.ok(Op::UpdateService, first), world.ok(Op::UpdateService, second));
+        let service = fleet.service("web").await;
+        assert_eq!(primary(&service), "two:1", "{service:#}");
+        let desired = if scaled_first { 2 } else { 5 };
+        assert_eq!(service["desiredCount"], desired);
+        let configuration = &service["deploymentConfiguration"];
+        let percents = (&configuration["minimumHealthyPercent"], &configuration["maximumPercent"]);
+        assert_eq!(percents, (&json!(50), &json!(150)));
+        fleet.until("it is stable", healthy, stable(desired)).await;
+    }
+}
+
+/// What tasks were told of their image when they were seen first, by who started them.
+type Told = BTreeMap<TaskId, (String, Option<String>)>;
+
+impl Fleet {
+    /// Tasks start and stop as they are told, with the image that they are told, or else the one that
+    /// `image` says for their deployment, or else `broken`, which fails.
+    async fn pull(&mut self, told: &mut Told, image: impl Fn(&str) -> Option<String>, broken: &str) {
+        for agent in &mut self.agents {
+            for (id, task) in agent.assigned() {
+                let snapshot = self.world.core.snapshot();
+                let by = snapshot.task(id).unwrap().started_by.clone().unwrap().to_string();
+                let given = task.spec.containers[0].image_digest.as_ref().map(ToString::to_string);
+                let first = told.entry(id).or_insert_with(|| (by.clone(), given.clone())).1.clone();
+                let digest = first.or_else(|| image(&by));
+                let fails = digest.as_deref().is_none_or(|digest| digest == broken);
+                let now = match task.desired {
+                    DesiredStatus::Running if !fails => TaskStatus::Running,
+                    DesiredStatus::Running | DesiredStatus::Stopped => TaskStatus::Stopped,
+                };
+                if self.said.get(&id) == Some(&now) {
+                    continue;
+                }
+                let mut report = agent.report(id, now);
+                report.containers[0].runtime_id = Some("c0ffee".to_owned());
+                report.containers[0].image_digest = Some(digest.unwrap_or_else(|| broken.to_owned()));
+                if fails && task.desired == DesiredStatus::Running {
+                    (report.started_at, report.execution_stopped_at) = (None, None);
+                    let code = Some(StopCode::TaskFailedToStart);
+                    report.stop = Some(StopInfo { code, reason: "CannotStartContainerError: none".to_owned() });
+                }
+                agent.say(vec![report]).await;
+                self.said.insert(id, now);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_rollback_runs_the_images_that_ran_before_whatever_their_tags_are_now() {
+    let [good, bad] = [1, 2].map(|n| format!("sha256:{n:064x}"));
+    let mut fleet = Fleet::new(1).await;
+    fleet.world.definition("web", json!({"image": "reg:5000/app:latest"})).await;
+    // What ran is gone before what comes is there, so that nothing but the revision remembers it.
+    let configuration = json!({"minimumHealthyPercent": 0, "maximumPercent": 100,
+        "deploymentCircuitBreaker": {"enable": true, "rollback": true}});
+    let request = json!({"serviceName": "web", "taskDefinition": "web", "desiredCount": 2,
+        "deploymentConfiguration": configuration});
+    let made = fleet.world.ok(Op::CreateService, request).await;
+    let first = made["service"]["deployments"][0]["id"].as_str().unwrap().to_owned();
+    let mut told = Told::new();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let mut forced = String::new();
+    let service = loop {
+        fleet.pull(&mut told, |by| (by == first).then(|| good.clone()), &bad).await;
+        let service = fleet.service("web").await;
+        let is_stable = stable(2)(&service);
+        if is_stable && forced.is_empty() {
+            // The tag means the other image now.
+            let update = json!({"service": "web", "forceNewDeployment": true});
+            let update = fleet.world.ok(Op::UpdateService, update).await;
+            forced = update["service"]["deployments"][0]["id"].as_str().unwrap().to_owned();
+        } else if is_stable && service["deployments"][0]["id"] != forced.as_str() {
+            break service;
+        }
+        // Pauses after failures pass.
+        fleet.world.clock.advance(Duration::from_secs(1));
+        assert!(tokio::time::Instant::now() < deadline, "never rolled back: {service:#} {told:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    let back = service["deployments"][0]["id"].as_str().unwrap();
+    assert!(back != first && back != forced, "{service:#}");
+    let of = |id: &str| told.values().filter(|(by, _)| by == id).map(|(_, told)| told.clone()).collect::<Vec<_>>();
+    assert!(of(&forced).contains(&None), "the forced one resolves the tag anew: {told:?}");
+    assert_eq!(of(back), [Some(good.clone()), Some(good)]);
+}
+
+#[tokio::test]
+async fn a_failed_deployment_says_what_waits_for_it() {
+    let mut fleet = Fleet::new(2).await;
+    fleet.world.definition("good", json!({})).await;
+    fleet.world.definition("bad", json!({})).await;
+    let breaker = json!({"deploymentCircuitBreaker": {"enable": true, "rollback": false}});
+    let request = json!({"serviceName": "web", "taskDefinition": "good", "desiredCount": 2,
+        "deploymentConfiguration": breaker});
+    fleet.world.ok(Op::CreateService, request).await;
+    fleet.until("it is stable", healthy, stable(2)).await;
+    let update = json!({"service": "web", "taskDefinition": "bad"});
+    let failed = fleet.world.ok(Op::UpdateService, update).await["service"]["deployments"][0]["id"].clone();
+    let clock = Arc::clone(&fleet.world.clock);
+    let has_failed = |service: &Value| {
+        clock.advance(Duration::from_secs(1));
+        service["deployments"][0]["rolloutState"] == "FAILED"
+    };
+    let service = fleet.until("the breaker opens", |family| family == "bad", has_failed).await;
+    let says = |service: &Value| messages(service).iter().any(|message| message.contains("does not start or replace"));
+    assert!(!says(&service), "what ran is still there: {service:#}");
+    let drain = json!({"containerInstances": [fleet.agents[0].arn], "status": "DRAINING"});
+    fleet.world.ok(Op::UpdateContainerInstancesState, drain).await;
+    let service = fleet.until("it says that nothing drains", healthy, says).await;
+    let expected = format!(
+        "(service web) does not start or replace tasks, because (deployment {}) has failed. Update the service, or \
+         force a new deployment, to go on.",
+        failed.as_str().unwrap()
+    );
+    assert_eq!(messages(&service).iter().filter(|message| **message == expected).count(), 1, "{service:#}");
+    assert_eq!(service["runningCount"], 2);
+}
+
+#[tokio::test]
+async fn a_daemon_does_not_wait_for_a_host_that_is_lost() {
+    let mut fleet = Fleet::new(3).await;
+    fleet.world.definition("log", json!({})).await;
+    fleet.world.definition("new", json!({})).await;
+    let request = json!({"serviceName": "web", "taskDefinition": "log", "schedulingStrategy": "DAEMON"});
+    fleet.world.ok(Op::CreateService, request).await;
+    fleet.until("it is everywhere", healthy, stable(3)).await;
+    let lost = fleet.agents.remove(0);
+    lost.disconnect().await;
+    fleet.until("it counts the other two", healthy, stable(2)).await;
+    fleet.world.ok(Op::UpdateService, json!({"service": "web", "taskDefinition": "new"})).await;
+    let service = fleet.until("the update is through", healthy, stable(2)).await;
+    assert!(messages(&service).iter().all(|message| !message.contains("unable to place")), "{service:#}");
+    // It is one of them again when it is back, and has ended what it had.
+    let mut back = lost;
+    back.connect(Vec::new()).await;
+    fleet.agents.push(back);
+    fleet.until("it is on the host that came back", healthy, stable(3)).await;
+    assert!(fleet.tasks().iter().all(|(_, family, _)| family == "new"), "{:?}", fleet.tasks());
+}
+
+#[tokio::test]
+async fn a_service_of_another_cluster_is_not_found_by_its_tail() {
+    let mut fleet = Fleet::new(1).await;
+    fleet.world.cluster("other").await;
+    fleet.world.definition("one", json!({})).await;
+    let mut request = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 1});
+    let ours = fleet.world.ok(Op::CreateService, request.clone()).await["service"]["serviceArn"].clone();
+    request["cluster"] = json!("other");
+    let theirs = fleet.world.ok(Op::CreateService, request).await["service"]["serviceArn"].clone();
+    fleet.until("it is stable", healthy, stable(1)).await;
+    let listed = fleet.world.ok(Op::ListTasks, json!({"serviceName": ours})).await;
+    assert_eq!(listed["taskArns"].as_array().unwrap().len(), 1);
+    for name in [theirs, json!("nothing")] {
+        let refused = fleet.world.err(Op::ListTasks, json!({"serviceName": name})).await;
+        assert_eq!(refused, "ServiceNotFoundException: Service not found.", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_moves_though_its_tasks_and_its_hosts_never_rest() {
+    let fleet = Fleet::new(1).await;
+    fleet.world.definition("one", json!({"memory": 8, "cpu": 1})).await;
+    let request = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 1});
+    fleet.world.ok(Op::CreateService, request).await;
+    let agent = &fleet.agents[0];
+    crate::world::until("it has its task", || agent.assigned().len() == 1).await;
+    let task = *agent.assigned().keys().next().unwrap();
+    // Each batch has news of the task and of the host.
+    let told = Arc::new(AtomicU32::new(1));
+    let storm = |_| {
+        let (core, told) = (fleet.world.core.clone(), Arc::clone(&told));
+        let (instance, session) = (agent.instance, agent.session);
+        tokio::spawn(async move {
+            loop {
+                let n = told.fetch_add(1, Ordering::Relaxed);
+                let mut report = crate::world::report(task, n.into(), TaskStatus::Pending);
+                report.waiting_for = Some(format!("pulling: {n} bytes"));
+                core.agent_reports(instance, session, vec![report]).await.unwrap();
+                core.disk_status(instance, session, DiskStatus { free_mib: 100_000 + n, short: None }).await.unwrap();
+            }
+        })
+    };
+    let storms: Vec<_> = (0..8).map(storm).collect();
+    crate::world::until("the storm is there", || told.load(Ordering::Relaxed) > 100).await;
+    fleet.world.ok(Op::UpdateService, json!({"service": "web", "desiredCount": 40})).await;
+    let began = told.load(Ordering::Relaxed);
+    crate::world::until("it has all its tasks", || agent.assigned().len() == 40).await;
+    let news = told.load(Ordering::Relaxed) - began;
+    storms.into_iter().for_each(|storm| storm.abort());
+    assert!(news < 20_000, "{news} reports until it had moved");
+}

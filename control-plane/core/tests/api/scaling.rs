@@ -1,0 +1,391 @@
+//! Application Auto Scaling: what is refused and shown, and that services follow their load and the clock.
+
+use crate::services::{Fleet, config, healthy};
+use crate::world::{FaultyStore, TestClock, World, caller, facts};
+use longshore_core::{Autoscaler, CoreConfig};
+use longshore_ecs_api::Operation as Op;
+use longshore_ecs_api::autoscaling::ScalingOperation as Sc;
+use longshore_model::{HostUsage, TaskUsage};
+use longshore_store::MemoryStore;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// 2026-03-28T00:00:20Z.
+const BEGIN: i64 = 1_774_656_020_000;
+const PERIOD: Duration = Duration::from_secs(10);
+
+impl World {
+    async fn scaling(&self, op: Sc, request: Value) -> Result<Value, String> {
+        let body = serde_json::to_vec(&request).unwrap().into();
+        let answer = self.core.scaling(&caller("lab"), op, body).await;
+        let answer = answer.map_err(|error| format!("{}: {}", error.code.as_str(), error.message))?;
+        Ok(serde_json::from_slice(&answer).unwrap())
+    }
+}
+
+/// A request about the service `web`.
+fn about(more: Value) -> Value {
+    let mut request = json!({
+        "ServiceNamespace": "ecs", "ResourceId": "service/default/web", "ScalableDimension": "ecs:service:DesiredCount",
+    });
+    request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    request
+}
+
+fn tracking(metric: &str, target: f64, more: Value) -> Value {
+    let mut configuration = json!({
+        "TargetValue": target, "PredefinedMetricSpecification": {"PredefinedMetricType": metric},
+        "ScaleOutCooldown": 20, "ScaleInCooldown": 20,
+    });
+    configuration.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    about(json!({
+        "PolicyName": "p", "PolicyType": "TargetTrackingScaling",
+        "TargetTrackingScalingPolicyConfiguration": configuration,
+    }))
+}
+
+fn core_config() -> CoreConfig {
+    CoreConfig { scaling_period: PERIOD, ..config() }
+}
+
+/// A service of one task with bounds of 1 and 6, on two hosts, by a clock that goes with tokio's.
+async fn fleet() -> Fleet {
+    let world = World::with(FaultyStore::new(MemoryStore::new()), TestClock::running(BEGIN), core_config()).await;
+    tokio::spawn(Autoscaler::new(world.core.clone()).run(std::future::pending()));
+    world.cluster("default").await;
+    let agents = vec![world.host("default", facts(2048, 2048)).await, world.host("default", facts(2048, 2048)).await];
+    world.definition("web", json!({})).await;
+    world.ok(Op::CreateService, json!({"serviceName": "web", "taskDefinition": "web", "desiredCount": 1})).await;
+    world.scaling(Sc::RegisterScalableTarget, about(json!({"MinCapacity": 1, "MaxCapacity": 6}))).await.unwrap();
+    Fleet { world, agents, said: BTreeMap::new() }
+}
+
+impl Fleet {
+    /// Lets time go on while tasks share a load of so many CPU units (each can have 128) and use so much memory each,
+    /// until the service is to have `count` tasks. Gives every count that there was.
+    async fn loaded(&mut self, cpu_units: u32, memory_mib: u64, count: u64) -> Vec<u64> {
+        let mut counts = vec![self.service("web").await["desiredCount"].as_u64().unwrap()];
+        for _ in 0..120 {
+            self.feed(cpu_units, memory_mib).await;
+            let now = self.service("web").await["desiredCount"].as_u64().unwrap();
+            if counts.last() != Some(&now) {
+                counts.push(now);
+            }
+            if now == count {
+                return counts;
+            }
+        }
+        panic!("the count is not {count}: {counts:?}");
+    }
+
+    /// Two seconds.
+    async fn feed(&mut self, cpu_units: u32, memory_mib: u64) {
+        // What is started and stopped is reported before the next reading.
+        for _ in 0..4 {
+            self.pump(healthy).await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        let all = u32::try_from(self.tasks().len().max(1)).unwrap();
+        for agent in &self.agents {
+            let running = agent.assigned().into_iter().filter(|(id, _)| self.said.contains_key(id));
+            let usage = |task| TaskUsage { task, cpu_units: (cpu_units / all).min(128), memory_kib: memory_mib * 1024 };
+            let tasks = running.map(|(id, _)| usage(id)).collect();
+            let usage = HostUsage { cpu_units: 300, memory_mib: 700, tasks };
+            self.world.core.instance_usage(agent.instance, agent.session, usage);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_follows_its_load() {
+    let mut fleet = fleet().await;
+    let policy = tracking("ECSServiceAverageCPUUtilization", 50.0, json!({}));
+    fleet.world.scaling(Sc::PutScalingPolicy, policy).await.unwrap();
+    // 256 units are four tasks at half of their 128; before, each has all that it can.
+    assert_eq!(fleet.loaded(256, 10, 4).await, [1, 2, 4]);
+    for _ in 0..60 {
+        fleet.feed(256, 10).await;
+    }
+    assert_eq!(fleet.service("web").await["desiredCount"], 4, "a steady load moves nothing");
+    let revision = fleet.service("web").await["deployments"][0]["id"].clone();
+
+    // What is remembered outlives the process, and figures come anew.
+    let Fleet { world, agents, said } = fleet;
+    let before = agents;
+    let world = world.reopen_with(core_config()).await;
+    tokio::spawn(Autoscaler::new(world.core.clone()).run(std::future::pending()));
+    let mut agents = Vec::new();
+    for agent in before {
+        let mut agent = agent;
+        agent.move_to(&world.core).await;
+        agents.push(agent);
+    }
+    let mut fleet = Fleet { world, agents, said };
+    assert_eq!(fleet.loaded(4000, 10, 6).await, [4, 6], "the bounds hold");
+    let lowered = fleet.loaded(0, 10, 1).await;
+    assert!(lowered[0] == 6 && lowered.is_sorted_by(|a, b| a > b), "{lowered:?}");
+    assert_eq!(fleet.service("web").await["deployments"][0]["id"], revision, "a count needs no deployment");
+
+    let done = fleet.world.scaling(Sc::DescribeScalingActivities, json!({"ServiceNamespace": "ecs"})).await.unwrap();
+    let done = done["ScalingActivities"].as_array().unwrap();
+    let descriptions: Vec<&str> = done.iter().map(|did| did["Description"].as_str().unwrap()).collect();
+    let counts = [2, 4, 6].into_iter().chain(lowered.into_iter().skip(1)).rev();
+    let expected: Vec<String> = counts.map(|count| format!("Setting desired count to {count}.")).collect();
+    assert_eq!(descriptions, expected, "the latest first");
+    assert!(done.iter().all(|did| did["StatusCode"] == "Successful"));
+    let causes: Vec<&str> = done.iter().map(|did| did["Cause"].as_str().unwrap()).collect();
+    assert!(causes.contains(&"policy p: CPUUtilization was 100.0 %, above 50.0 %"), "{causes:?}");
+
+    // What is used is told of those that ask.
+    let tasks = fleet.tasks();
+    let ask = json!({"tasks": [tasks[0].0.to_string()], "include": ["LONGSHORE_USAGE"]});
+    let shown = fleet.world.ok(Op::DescribeTasks, ask).await;
+    let attachment = &shown["tasks"][0]["attachments"][0];
+    assert_eq!(attachment["type"], "longshore.usage", "{shown}");
+    assert_eq!(attachment["details"][1], json!({"name": "memoryKib", "value": "10240"}));
+    let ask = json!({"containerInstances": [fleet.agents[0].arn], "include": ["LONGSHORE_USAGE"]});
+    let shown = fleet.world.ok(Op::DescribeContainerInstances, ask).await;
+    let details = &shown["containerInstances"][0]["attachments"][0]["details"];
+    assert_eq!(details[0], json!({"name": "cpuUnits", "value": "300"}));
+
+    // With the service goes what scales it.
+    fleet.world.ok(Op::DeleteService, json!({"service": "web", "force": true})).await;
+    for _ in 0..20 {
+        fleet.feed(0, 0).await;
+    }
+    let left = fleet.world.scaling(Sc::DescribeScalableTargets, json!({"ServiceNamespace": "ecs"})).await.unwrap();
+    assert_eq!(left["ScalableTargets"], json!([]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn steps_follow_an_alarm_and_what_is_suspended_rests() {
+    let mut fleet = fleet().await;
+    let steps = |adjustment: i32, lower: Value, upper: Value| {
+        json!({"AdjustmentType": "ChangeInCapacity", "Cooldown": 10, "StepAdjustments": [
+            {"MetricIntervalLowerBound": lower, "MetricIntervalUpperBound": upper, "ScalingAdjustment": adjustment}]})
+    };
+    for (name, steps) in [("more", steps(2, json!(0), Value::Null)), ("less", steps(-1, Value::Null, json!(0)))] {
+        let policy = json!({"PolicyName": name, "PolicyType": "StepScaling", "StepScalingPolicyConfiguration": steps});
+        fleet.world.scaling(Sc::PutScalingPolicy, about(policy)).await.unwrap();
+    }
+    // Nothing says when.
+    for _ in 0..20 {
+        fleet.feed(4000, 60).await;
+    }
+    assert_eq!(fleet.service("web").await["desiredCount"], 1);
+    let target = fleet.world.scaling(Sc::DescribeScalableTargets, json!({"ServiceNamespace": "ecs"})).await.unwrap();
+    let arn = target["ScalableTargets"][0]["ScalableTargetARN"].clone();
+    let tags = json!({
+        "longshore:alarm:more": "MemoryUtilization above 80", "longshore:alarm:less": "MemoryUtilization below 30 for 2",
+    });
+    fleet.world.scaling(Sc::TagResource, json!({"ResourceARN": arn, "Tags": tags})).await.unwrap();
+    let policies = fleet.world.scaling(Sc::DescribeScalingPolicies, about(json!({}))).await.unwrap();
+    assert_eq!(policies["ScalingPolicies"][1]["Alarms"][0]["AlarmName"], "MemoryUtilization above 80", "{policies}");
+    // A task has 64 MiB.
+    assert_eq!(fleet.loaded(0, 60, 5).await, [1, 3, 5]);
+    assert_eq!(fleet.loaded(0, 5, 3).await, [5, 4, 3]);
+    let suspend = json!({"SuspendedState": {"DynamicScalingInSuspended": true}});
+    fleet.world.scaling(Sc::RegisterScalableTarget, about(suspend)).await.unwrap();
+    for _ in 0..30 {
+        fleet.feed(0, 5).await;
+    }
+    assert_eq!(fleet.service("web").await["desiredCount"], 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn actions_set_bounds_by_the_clock_and_the_last_that_was_missed_counts() {
+    let mut fleet = fleet().await;
+    let action = |name: &str, schedule: &str, bounds: Value| {
+        about(json!({"ScheduledActionName": name, "Schedule": schedule, "ScalableTargetAction": bounds}))
+    };
+    let put = Sc::PutScheduledAction;
+    let soon = action("soon", "at(2026-03-28T00:01:00)", json!({"MinCapacity": 3}));
+    fleet.world.scaling(put, soon).await.unwrap();
+    assert_eq!(fleet.loaded(0, 0, 3).await, [1, 3]);
+    let bounds = async |world: &World| {
+        let shown = world.scaling(Sc::DescribeScalableTargets, json!({"ServiceNamespace": "ecs"})).await.unwrap();
+        let target = shown["ScalableTargets"][0].clone();
+        (target["MinCapacity"].as_u64().unwrap(), target["MaxCapacity"].as_u64().unwrap())
+    };
+    assert_eq!(bounds(&fleet.world).await, (3, 6));
+    let done = fleet.world.scaling(Sc::DescribeScalingActivities, about(json!({}))).await.unwrap();
+    let causes: Vec<&str> =
+        done["ScalingActivities"].as_array().unwrap().iter().map(|did| did["Cause"].as_str().unwrap()).collect();
+    assert!(causes.contains(&"minimum capacity was set to 3"), "{causes:?}");
+    assert!(causes.contains(&"scheduled action name soon was triggered"), "{causes:?}");
+
+    // Nobody is there for two days and a bit: of both actions the last firing counts, the later of the two last.
+    for (name, schedule, bounds) in [
+        ("morning", "cron(0 8 * * ? *)", json!({"MinCapacity": 5, "MaxCapacity": 9})),
+        ("evening", "cron(0 20 * * ? *)", json!({"MinCapacity": 0, "MaxCapacity": 2})),
+    ] {
+        fleet.world.scaling(put, action(name, schedule, bounds)).await.unwrap();
+    }
+    fleet.world.halt();
+    fleet.world.clock.advance(Duration::from_secs(57 * 3600));
+    let world = fleet.world.reopen_with(core_config()).await;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    while bounds(&world).await != (5, 9) {
+        assert!(tokio::time::Instant::now() < deadline, "{:?}", bounds(&world).await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let service = world.ok(Op::DescribeServices, json!({"services": ["web"]})).await["services"][0].clone();
+    assert_eq!(service["desiredCount"], 5, "09:00 is after 08:00, and 20:00 was the day before");
+    let gone = about(json!({"ScheduledActionName": "morning"}));
+    world.scaling(Sc::DeleteScheduledAction, gone.clone()).await.unwrap();
+    let again = world.scaling(Sc::DeleteScheduledAction, gone).await.unwrap_err();
+    assert!(again.starts_with("ObjectNotFoundException: No scheduled action found"), "{again}");
+    let asked = about(json!({"ScheduledActionNames": ["evening"]}));
+    let left = world.scaling(Sc::DescribeScheduledActions, asked).await.unwrap();
+    assert_eq!(left["ScheduledActions"][0]["ScalableTargetAction"], json!({"MinCapacity": 0, "MaxCapacity": 2}));
+    assert_eq!(left["ScheduledActions"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn bad_input_is_refused_in_the_services_words_and_changes_nothing() {
+    let world = World::new().await;
+    world.cluster("default").await;
+    world.definition("web", json!({})).await;
+    let register = |more: Value| {
+        let mut request = about(json!({"MinCapacity": 1, "MaxCapacity": 4}));
+        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        request
+    };
+    let refused = async |op: Sc, request: Value, code: &str, part: &str| {
+        let error = world.scaling(op, request.clone()).await.expect_err(&request.to_string());
+        assert!(error.starts_with(&format!("{code}: ")) && error.contains(part), "{request}: {error}");
+    };
+    let invalid = "ValidationException";
+    refused(Sc::RegisterScalableTarget, register(json!({})), invalid, "ECS service doesn't exist: service/default/web")
+        .await;
+    let daemon = json!({"serviceName": "each", "taskDefinition": "web", "schedulingStrategy": "DAEMON"});
+    world.ok(Op::CreateService, daemon).await;
+    world.ok(Op::CreateService, json!({"serviceName": "web", "taskDefinition": "web", "desiredCount": 2})).await;
+    for (more, part) in [
+        (json!({"ServiceNamespace": null}), "Value null at 'serviceNamespace'"),
+        (json!({"ServiceNamespace": "moon"}), "Value 'moon' at 'serviceNamespace'"),
+        (json!({"ServiceNamespace": "dynamodb"}), "Unsupported service namespace"),
+        (json!({"ScalableDimension": "ec2:spot-fleet-request:TargetCapacity"}), "Unsupported service namespace"),
+        (json!({"ResourceId": "web"}), "service/CLUSTER/NAME"),
+        (json!({"ResourceId": "service/default/each"}), "doesn't have a desired count"),
+        (json!({"MinCapacity": 5}), "Minimum capacity cannot be greater"),
+        (json!({"MinCapacity": -1}), "minCapacity must be between 0"),
+        (json!({"MaxCapacity": 5001}), "maxCapacity must be between 0"),
+        (json!({"MaxCapacity": null}), "required for a new scalable target"),
+        (json!({"Tags": {"longshore:alarm:x": "often"}}), "CPUUtilization above 70 for 2"),
+        (json!({"Tags": {"aws:x": "y"}}), "reserved"),
+    ] {
+        refused(Sc::RegisterScalableTarget, register(more), invalid, part).await;
+    }
+    let none = "ObjectNotFoundException";
+    let good = tracking("ECSServiceAverageCPUUtilization", 50.0, json!({}));
+    refused(Sc::PutScalingPolicy, good.clone(), none, "No scalable target registered for service namespace: ecs").await;
+    refused(Sc::DeregisterScalableTarget, about(json!({})), none, "No scalable target found").await;
+    let shown = world.scaling(Sc::DescribeScalableTargets, json!({"ServiceNamespace": "ecs"})).await.unwrap();
+    assert_eq!(shown, json!({"ScalableTargets": []}));
+
+    let arn = world.scaling(Sc::RegisterScalableTarget, register(json!({}))).await.unwrap();
+    assert!(arn["ScalableTargetARN"].as_str().unwrap().starts_with("arn:aws:application-autoscaling:lab:"), "{arn}");
+    for (metric, target, more, part) in [
+        ("ALBRequestCountPerTarget", 50.0, json!({}), "ALBRequestCountPerTarget"),
+        ("ECSServiceAverageCPUUtilization", 0.0, json!({}), "TargetValue"),
+        ("ECSServiceAverageCPUUtilization", 5.0, json!({"ScaleInCooldown": -1}), "ScaleInCooldown"),
+        (
+            "ECSServiceAverageCPUUtilization",
+            5.0,
+            json!({"CustomizedMetricSpecification": {}}),
+            "CustomizedMetricSpecification",
+        ),
+    ] {
+        refused(Sc::PutScalingPolicy, tracking(metric, target, more), invalid, part).await;
+    }
+    let step = |lower: Value, upper: Value| json!({"MetricIntervalLowerBound": lower, "MetricIntervalUpperBound": upper, "ScalingAdjustment": 1});
+    for (steps, part) in [
+        (json!({}), "adjustmentType"),
+        (json!({"AdjustmentType": "Twice"}), "Member must satisfy enum value set"),
+        (json!({"AdjustmentType": "ChangeInCapacity", "StepAdjustments": []}), "1 to 20 steps"),
+        (
+            json!({"AdjustmentType": "ChangeInCapacity", "StepAdjustments": [step(json!(5), json!(5))]}),
+            "must be less than",
+        ),
+        (
+            json!({"AdjustmentType": "ChangeInCapacity", "StepAdjustments":
+            [step(json!(0), json!(5)), step(json!(4), Value::Null)]}),
+            "overlap",
+        ),
+        (
+            json!({"AdjustmentType": "ChangeInCapacity", "StepAdjustments":
+            [step(json!(0), json!(5)), step(json!(6), Value::Null)]}),
+            "no gap",
+        ),
+        (
+            json!({"AdjustmentType": "ChangeInCapacity", "MetricAggregationType": "Maximum",
+            "StepAdjustments": [step(json!(0), Value::Null)]}),
+            "Average",
+        ),
+        (
+            json!({"AdjustmentType": "ExactCapacity", "MinAdjustmentMagnitude": 2,
+            "StepAdjustments": [step(json!(0), Value::Null)]}),
+            "PercentChangeInCapacity",
+        ),
+    ] {
+        let request = json!({"PolicyName": "s", "PolicyType": "StepScaling", "StepScalingPolicyConfiguration": steps});
+        refused(Sc::PutScalingPolicy, about(request), invalid, part).await;
+    }
+    for (more, part) in [
+        (
+            json!({"Schedule": "rate(0 minutes)", "ScalableTargetAction": {"MinCapacity": 1}}),
+            "Invalid Schedule Expression",
+        ),
+        (json!({"Schedule": "rate(1 hour)"}), "ScalableTargetAction"),
+        (
+            json!({"Schedule": "rate(1 hour)", "ScalableTargetAction": {"MinCapacity": 3, "MaxCapacity": 2}}),
+            "Minimum capacity",
+        ),
+        (
+            json!({"Schedule": "rate(1 hour)", "Timezone": "Mars/Olympus", "ScalableTargetAction": {"MinCapacity": 1}}),
+            "Mars/Olympus",
+        ),
+        (json!({"ScalableTargetAction": {"MinCapacity": 1}}), "Schedule is required"),
+        (
+            json!({"Schedule": "rate(1 hour)", "StartTime": 200, "EndTime": 100, "ScalableTargetAction": {"MinCapacity": 1}}),
+            "EndTime",
+        ),
+    ] {
+        let mut request = about(json!({"ScheduledActionName": "a"}));
+        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        refused(Sc::PutScheduledAction, request, invalid, part).await;
+    }
+    let page = json!({"ServiceNamespace": "ecs", "NextToken": "x"});
+    refused(Sc::DescribeScalingPolicies, page, "InvalidNextTokenException", "nextToken").await;
+    let tag = json!({"ResourceARN": "arn:aws:application-autoscaling:lab:1:scalable-target/x"});
+    refused(Sc::ListTagsForResource, tag, "ResourceNotFoundException", "doesn't exist").await;
+    let shown = world.scaling(Sc::DescribeScalingPolicies, json!({"ServiceNamespace": "ecs"})).await.unwrap();
+    assert_eq!(shown, json!({"ScalingPolicies": []}));
+    let shown = world.scaling(Sc::DescribeScheduledActions, json!({"ServiceNamespace": "ecs"})).await.unwrap();
+    assert_eq!(shown, json!({"ScheduledActions": []}));
+
+    // Pages go on where they ended.
+    for name in ["a", "b", "c"] {
+        let mut request = good.clone();
+        request["PolicyName"] = json!(name);
+        world.scaling(Sc::PutScalingPolicy, request).await.unwrap();
+    }
+    let (mut token, mut names) = (Value::Null, Vec::new());
+    loop {
+        let ask = json!({"ServiceNamespace": "ecs", "MaxResults": 1, "NextToken": token});
+        let page = world.scaling(Sc::DescribeScalingPolicies, ask).await.unwrap();
+        names.push(page["ScalingPolicies"][0]["PolicyName"].as_str().unwrap().to_owned());
+        token = page["NextToken"].clone();
+        if token.is_null() {
+            break;
+        }
+    }
+    names.sort();
+    assert_eq!(names, ["a", "b", "c"]);
+    world.scaling(Sc::DeregisterScalableTarget, about(json!({}))).await.unwrap();
+    let shown = world.scaling(Sc::DescribeScalingPolicies, json!({"ServiceNamespace": "ecs"})).await.unwrap();
+    assert_eq!(shown, json!({"ScalingPolicies": []}));
+    assert_eq!(world.ok(Op::DescribeServices, json!({"services": ["web"]})).await["services"][0]["desiredCount"], 2);
+}

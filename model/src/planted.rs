@@ -1,0 +1,57 @@
+//! Bugs that are put in on purpose, one at a time, to show that the simulation of a fleet finds such bugs.
+//!
+//! A debug build has the places; a bug is there only on a thread that planted it. A release build has neither.
+
+/// A bug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bug {
+    /// A placement is carried out without a look at what its host has by then.
+    StalePlacement,
+    /// What a batch changed is published though the store refused it.
+    RefusedBatchIsPublished,
+    /// A task that is on its way out does not count for the maximum of its service.
+    StoppingTakesNoRoom,
+    /// The minimum of a service is rounded down.
+    MinimumRoundedDown,
+    /// A container that was about to start and is gone is made and started again.
+    GoneIsStartedAgain,
+    /// An agent is not told which tasks left its assignment.
+    RemovalsAreForgotten,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::StalePlacement,
+        Self::RefusedBatchIsPublished,
+        Self::StoppingTakesNoRoom,
+        Self::MinimumRoundedDown,
+        Self::GoneIsStartedAgain,
+        Self::RemovalsAreForgotten,
+    ];
+}
+
+#[cfg(debug_assertions)]
+thread_local! {
+    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// From here on, this thread has the bug. For the simulation alone.
+#[cfg(debug_assertions)]
+pub fn plant(bug: Bug) {
+    PLANTED.set(Some(bug));
+}
+
+/// Whether this thread has the bug.
+#[cfg(debug_assertions)]
+#[must_use]
+pub fn is_planted(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}
+
+/// Whether this thread has the bug. It cannot.
+#[cfg(not(debug_assertions))]
+#[must_use]
+pub const fn is_planted(_: Bug) -> bool {
+    false
+}

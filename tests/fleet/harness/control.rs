@@ -1,0 +1,141 @@
+//! The control plane as a process: the real core, controller and session front on the simulated disk, which dies at any
+//! await and is started again.
+
+use crate::mortal::{Fuse, Mortal};
+use crate::world::World;
+use longshore_control::agents::{AgentsConfig, SessionFront};
+use longshore_core::{Caller, Controller, Core, CoreConfig, FirstStart, OwnerError, OwnerTask, SealingKey};
+use longshore_ecs_api::Operation;
+use longshore_ecs_api::ssm::SsmOperation;
+use longshore_model::{AccountId, Region};
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const ACCOUNT: &str = "123456789012";
+
+/// How long a client waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One run of the control plane.
+pub(crate) struct Process {
+    pub(crate) number: u32,
+    pub(crate) core: Core,
+    pub(crate) front: SessionFront<Core>,
+    /// Burns down to its end.
+    pub(crate) fuse: Fuse,
+    /// Cancelled at its end.
+    pub(crate) over: CancellationToken,
+}
+
+/// What became of a client's request.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Answer {
+    /// Done, and this was said.
+    Done(Value),
+    /// Refused, for this reason; nothing was changed.
+    Refused(String),
+    /// Nobody answered, or without knowing: it may have been done.
+    Unknown,
+}
+
+impl Process {
+    async fn open(world: &World, number: u32) -> Result<(Arc<Self>, OwnerTask), String> {
+        let config = CoreConfig { healthy_after: world.plan.healthy_after, ..CoreConfig::default() };
+        let account = AccountId::new(ACCOUNT).map_err(|error| error.to_string())?;
+        let first = FirstStart { account_id: Some(account), root_access_key: None };
+        let key = SealingKey::from_bytes(&[7; 32]);
+        let store = Arc::clone(&world.store);
+        let opened = Core::open_with_clock(config, store, key, first, Arc::new(world.clock)).await;
+        let (core, owner) = opened.map_err(|error| format!("{error:?}"))?;
+        let over = CancellationToken::new();
+        let front = SessionFront::new(Arc::new(core.clone()), AgentsConfig::default(), over.clone());
+        Ok((Arc::new(Self { number, core, front, fuse: Fuse::default(), over }), owner))
+    }
+
+    /// One life, until its end.
+    async fn live(self: Arc<Self>, owner: OwnerTask) -> Option<Result<(), OwnerError>> {
+        let controller = Controller::new(self.core.clone()).run(self.over.clone().cancelled_owned());
+        let controller = tokio::spawn(controller);
+        let ended = Mortal::new(owner.run(std::future::pending()), self.fuse.clone()).await;
+        controller.abort();
+        self.over.cancel();
+        ended
+    }
+}
+
+/// Starts the control plane again each time that it ended, as systemd does. Runs for as long as the run.
+pub(crate) async fn keep_up(world: Arc<World>) {
+    for number in 1.. {
+        match Process::open(&world, number).await {
+            Err(why) => world.trace.say(format_args!("control {number}: did not start: {why}")),
+            Ok((process, owner)) => {
+                world.trace.say(format_args!("control {number}: started"));
+                world.reopened(&process.core);
+                world.set_control(Some(Arc::clone(&process)));
+                let ended = process.live(owner).await;
+                world.set_control(None);
+                for host in &world.hosts {
+                    host.link.process_ended(number);
+                }
+                world.trace.say(format_args!("control {number}: ended: {ended:?}"));
+            }
+        }
+        let wait = if world.healing() { world.dice.millis(100, 500) } else { world.dice.millis(100, 8000) };
+        tokio::time::sleep(wait).await;
+    }
+}
+
+fn caller() -> Option<Caller> {
+    Some(Caller {
+        region: Region::new("lab").ok()?,
+        account: AccountId::new(ACCOUNT).ok()?,
+        principal_arn: format!("arn:aws:iam::{ACCOUNT}:root"),
+        access_key_id: "AKIATEST".to_owned(),
+        endpoint: String::new(),
+    })
+}
+
+impl World {
+    /// A client's request over an unreliable line.
+    pub(crate) async fn call(&self, op: Operation, request: &Value) -> Answer {
+        let (Some(process), Some(caller)) = (self.control(), caller()) else { return Answer::Unknown };
+        tokio::time::sleep(self.dice.millis(0, 30)).await;
+        let lost = !self.healing() && self.dice.chance(20);
+        let call = process.core.call(&caller, op, request.to_string().into());
+        let answered = tokio::time::timeout(PATIENCE, call).await;
+        tokio::time::sleep(self.dice.millis(0, 30)).await;
+        // The process may have died after it did what was asked, or the answer got lost.
+        if lost || process.over.is_cancelled() {
+            return Answer::Unknown;
+        }
+        match answered {
+            Ok(Ok(body)) => Answer::Done(serde_json::from_slice(&body).unwrap_or_default()),
+            Ok(Err(error)) if error.code.as_str() == "ServerException" => Answer::Unknown,
+            Ok(Err(error)) => Answer::Refused(format!("{}: {}", error.code.as_str(), error.message)),
+            Err(_) => Answer::Unknown,
+        }
+    }
+
+    /// The same until there is an answer.
+    pub(crate) async fn insist(&self, op: Operation, request: &Value) -> Result<Value, String> {
+        for _ in 0..200 {
+            match self.call(op, request).await {
+                Answer::Done(answer) => return Ok(answer),
+                Answer::Refused(why) => return Err(why),
+                Answer::Unknown => tokio::time::sleep(Duration::from_millis(300)).await,
+            }
+        }
+        Err("nobody answers".to_owned())
+    }
+
+    /// A join token that every host can use.
+    pub(crate) async fn token(&self) -> Option<longshore_core::JoinToken> {
+        let request = serde_json::json!({"IamRole": "lab", "RegistrationLimit": 1000}).to_string();
+        let process = self.control()?;
+        let answer = process.core.ssm(&caller()?, SsmOperation::CreateActivation, request.into()).await.ok()?;
+        let answer: Value = serde_json::from_slice(&answer).ok()?;
+        answer["ActivationCode"].as_str()?.parse().ok()
+    }
+}

@@ -1,0 +1,190 @@
+//! What has to hold after every step of the control plane.
+
+use crate::world::World;
+use longshore_core::records::{SchedulingStrategy, Service, ServiceKey, Task};
+use longshore_core::{HostState, State};
+use longshore_model::{DesiredStatus, Protocol, StopCode, TaskId, TaskStatus, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Of one state.
+pub(crate) fn snapshot(world: &World, state: &State) {
+    for host in state.clusters().flat_map(|cluster| cluster.hosts.values()) {
+        room(world, state, host);
+    }
+    daemons(world, state);
+    let promised = world.promised();
+    for id in &promised.started {
+        if state.task(*id).is_none() {
+            world.trace.wrong(format_args!("task {id} was answered to a client and is not there"));
+        }
+    }
+    for id in &promised.stopped {
+        if state.task(*id).is_none_or(|task| task.desired != DesiredStatus::Stopped) {
+            world.trace.wrong(format_args!("the stop of task {id} was answered to a client and is forgotten"));
+        }
+    }
+    for name in &promised.services {
+        if !state.services().any(|(key, _)| *key.name == **name) {
+            world.trace.wrong(format_args!("service {name} was answered to a client and is not there"));
+        }
+    }
+}
+
+/// No host is given more than it has, and nothing twice.
+fn room(world: &World, state: &State, host: &HostState) {
+    let live: Vec<&Arc<Task>> = host.live.iter().filter_map(|id| state.task(*id)).collect();
+    let offer = &host.record.facts.resources;
+    let (cpu, memory) =
+        live.iter().fold((0, 0), |(cpu, memory), t| (cpu + t.claim.cpu_units, memory + t.claim.memory_mib));
+    if cpu > offer.cpu_units || memory > offer.memory_mib {
+        world.trace.wrong(format_args!(
+            "host {} has {} CPU units and {} MiB, and its tasks hold {cpu} and {memory}",
+            host.id(),
+            offer.cpu_units,
+            offer.memory_mib
+        ));
+    }
+    if (host.view.usage.cpu_units(), host.view.usage.memory_mib()) != (cpu.into(), memory.into()) {
+        world.trace.wrong(format_args!("the sums of host {} are not those of its tasks", host.id()));
+    }
+    let mut fixed: BTreeMap<(Protocol, u16), TaskId> = BTreeMap::new();
+    let mut published: BTreeMap<(Protocol, u16), TaskId> = BTreeMap::new();
+    for task in live {
+        let claimed = task.claim.tcp.iter().map(|p| (Protocol::Tcp, *p));
+        for port in claimed.chain(task.claim.udp.iter().map(|p| (Protocol::Udp, *p))) {
+            if let Some(other) = fixed.insert(port, task.id) {
+                world.trace.wrong(format_args!("port {port:?} of host {} is {other}'s and {}'s", host.id(), task.id));
+            }
+        }
+        if task.status != TaskStatus::Running {
+            continue;
+        }
+        for binding in task.reported.iter().flat_map(|container| &container.bindings) {
+            let port = (binding.protocol, binding.host_port);
+            if let Some(other) = published.insert(port, task.id)
+                && other != task.id
+            {
+                world.trace.wrong(format_args!("port {port:?} of host {} is {other}'s and {}'s", host.id(), task.id));
+            }
+        }
+    }
+}
+
+/// A DAEMON service has one task on a host.
+fn daemons(world: &World, state: &State) {
+    for (key, service) in state.services() {
+        if service.record.scheduling != SchedulingStrategy::Daemon {
+            continue;
+        }
+        let mut hosts = BTreeSet::new();
+        for task in state.service_tasks(key).iter().filter(|task| task.desired == DesiredStatus::Running) {
+            if !hosts.insert(task.instance) {
+                world.trace.wrong(format_args!("daemon {key} is to run twice on host {}", task.instance));
+            }
+        }
+    }
+}
+
+/// Between two states that clients saw one after the other; `anew` when the control plane was started between them.
+pub(crate) fn step(world: &World, before: &State, now: &State, anew: bool) {
+    if now.revision() < before.revision() {
+        world.trace.wrong(format_args!("revision {} was seen, and now it is {}", before.revision(), now.revision()));
+    }
+    for task in tasks(before) {
+        let Some(is) = now.task(task.id) else {
+            let gone = before.host(task.instance).is_none_or(|host| !host.record.status.is_registered());
+            if !gone {
+                world.trace.wrong(format_args!("task {} was seen and is gone", task.id));
+            }
+            continue;
+        };
+        let revived = task.desired == DesiredStatus::Stopped && is.desired == DesiredStatus::Running;
+        if revived || is.status < task.status || is.instance != task.instance {
+            world.trace.wrong(format_args!(
+                "task {} went back from {:?}/{:?} on {} to {:?}/{:?} on {}",
+                task.id, task.status, task.desired, task.instance, is.status, is.desired, is.instance
+            ));
+        }
+        if (is.status, is.desired) != (task.status, task.desired) {
+            world.trace.say(format_args!("control: task {} is {:?}, to be {:?}", task.id, is.status, is.desired));
+        }
+    }
+    for task in tasks(now).filter(|task| before.task(task.id).is_none()) {
+        world.trace.say(format_args!("control: task {} of {} on {}", task.id, task.group, task.instance));
+    }
+    for (key, was) in before.services() {
+        let Some(is) = now.service(key) else {
+            world.trace.wrong(format_args!("service {key} was seen and is gone"));
+            continue;
+        };
+        if is.record.next_event < was.record.next_event {
+            world.trace.wrong(format_args!("service {key} forgot events that were seen"));
+        }
+        // Two processes may have made more than one change between the two.
+        if !anew {
+            bounds(world, before, now, key, (&was.record, &is.record));
+        }
+    }
+    for (key, _) in now.services() {
+        let events = |state: &State| state.service(key).map_or(0, |service| service.record.next_event);
+        if let Some(service) = now.service(key).filter(|_| events(now) > events(before)) {
+            let news = service.events.iter().filter(|event| event.number >= events(before));
+            news.for_each(|event| world.trace.say(format_args!("control: {}", event.message)));
+        }
+    }
+}
+
+/// Every task of a live host.
+fn tasks(state: &State) -> impl Iterator<Item = &Arc<Task>> {
+    let hosts = state.clusters().flat_map(|cluster| cluster.hosts.values());
+    hosts.flat_map(|host| &host.live).filter_map(|id| state.task(*id))
+}
+
+/// The least and the most tasks of a service at that time, reckoned apart from the product: of the desired count, the
+/// minimum percent rounded up, the maximum percent rounded down.
+fn percents(service: &Service) -> (usize, usize) {
+    let given = |percent: Option<i32>, default| percent.and_then(|n| usize::try_from(n).ok()).unwrap_or(default);
+    let desired = service.desired as usize;
+    let least = desired * given(service.configuration.minimum_healthy_percent, 100);
+    let most = desired * given(service.configuration.maximum_percent, 200);
+    (least.div_ceil(100), most / 100)
+}
+
+/// What the service did by itself in this step kept within its minimum and maximum.
+fn bounds(world: &World, before: &State, now: &State, key: &ServiceKey, (was, is): (&Service, &Service)) {
+    if is.scheduling != SchedulingStrategy::Replica || !is.is_active() || !was.is_active() {
+        return;
+    }
+    let at = world.clock.time();
+    let healthy_after = world.plan.healthy_after;
+    let connected = |state: &State, task: &Task| state.host(task.instance).is_some_and(|h| h.record.is_connected());
+    let runs = |task: &Task| task.desired == DesiredStatus::Running && task.status == TaskStatus::Running;
+    let settled = |task: &Task, at: Timestamp| task.running_at.is_some_and(|since| at >= since.after(healthy_after));
+    let tasks = now.service_tasks(key);
+    let stopped_ones: Vec<Arc<Task>> = before
+        .service_tasks(key)
+        .into_iter()
+        .filter(|task| task.desired == DesiredStatus::Running)
+        .filter(|task| {
+            let is = now.task(task.id);
+            let code = is.filter(|t| t.desired == DesiredStatus::Stopped).and_then(|t| t.stop.as_ref()?.code);
+            code == Some(StopCode::ServiceSchedulerInitiated)
+        })
+        .collect();
+    let healthy_stops = stopped_ones.iter().filter(|t| runs(t) && settled(t, at) && connected(before, t)).count();
+    let ((floor, ceiling), (floor_before, ceiling_before)) = (percents(is), percents(was));
+    let floor = floor.min(floor_before);
+    let left = tasks.iter().filter(|t| runs(t) && settled(t, at) && connected(now, t)).count();
+    if healthy_stops > 0 && left < floor {
+        world.trace.wrong(format_args!(
+            "service {key} stopped {healthy_stops} healthy tasks and has {left} left, of at least {floor}"
+        ));
+    }
+    let started = tasks.iter().filter(|task| before.task(task.id).is_none()).count();
+    let ceiling = ceiling.max(ceiling_before);
+    let there = tasks.iter().filter(|task| connected(now, task)).count();
+    if started > 0 && there > ceiling {
+        world.trace.wrong(format_args!("service {key} started {started} tasks and has {there}, of at most {ceiling}"));
+    }
+}

@@ -1,0 +1,43 @@
+//! The simulation finds bugs: each one that can be planted, within so many seeds.
+
+use crate::run::run_planted;
+use longshore_model::planted::Bug;
+
+/// Seeds that a bug may take to be found, several times as many as it took when this was written.
+const SEEDS: u64 = 150;
+
+fn find(bug: Bug) {
+    let found = (0..SEEDS).map(|seed| run_planted(seed, bug)).find(|outcome| outcome.wrong.is_some());
+    let found = found.unwrap_or_else(|| panic!("{bug:?} is not found in {SEEDS} seeds"));
+    println!("{bug:?}: seed {}: {}", found.seed, found.wrong.unwrap_or_default());
+}
+
+#[test]
+fn a_stale_placement_is_found() {
+    find(Bug::StalePlacement);
+}
+
+#[test]
+fn a_refused_batch_that_is_published_is_found() {
+    find(Bug::RefusedBatchIsPublished);
+}
+
+#[test]
+fn stopping_tasks_that_take_no_room_are_found() {
+    find(Bug::StoppingTakesNoRoom);
+}
+
+#[test]
+fn a_minimum_that_is_rounded_down_is_found() {
+    find(Bug::MinimumRoundedDown);
+}
+
+#[test]
+fn a_second_start_of_what_is_gone_is_found() {
+    find(Bug::GoneIsStartedAgain);
+}
+
+#[test]
+fn forgotten_removals_are_found() {
+    find(Bug::RemovalsAreForgotten);
+}

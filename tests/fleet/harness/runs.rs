@@ -1,0 +1,57 @@
+//! How often each container of each task was started, anywhere in the fleet.
+
+use crate::docker::Key;
+use crate::trace::Trace;
+use longshore_core::State;
+use longshore_model::{TaskId, TaskStatus};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Every start.
+#[derive(Default)]
+pub(crate) struct Runs {
+    /// By task and container: the host and the engine's id of the container that was started.
+    started: Mutex<BTreeMap<Key, (String, String)>>,
+    /// What clients of the control plane see.
+    published: Mutex<Option<Arc<State>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Runs {
+    /// What clients see now.
+    pub(crate) fn publish(&self, state: Arc<State>) {
+        *lock(&self.published) = Some(state);
+    }
+
+    /// The task's container that the engine of `host` knows as `id` is started. A second time is wrong, unless its
+    /// restart policy starts the same one again; and so is a start of what was recorded as over.
+    pub(crate) fn begin(&self, trace: &Trace, host: &str, key: &Key, id: &str, restarts: bool) {
+        let this = (host.to_owned(), id.to_owned());
+        if let Some(earlier) = lock(&self.started).insert(key.clone(), this.clone())
+            && !(restarts && earlier == this)
+        {
+            trace.wrong(format_args!(
+                "{}/{} runs twice: as {} on {}, and as {id} on {host}",
+                key.0, key.1, earlier.1, earlier.0
+            ));
+        }
+        if let Some(state) = &*lock(&self.published)
+            && is_over(state, key.0)
+        {
+            trace.wrong(format_args!(
+                "{}/{} is started on {host}, and everybody was told that it is over",
+                key.0, key.1
+            ));
+        }
+    }
+}
+
+/// Whether a task is recorded as over by its host. One whose host was deregistered is given up, not over.
+fn is_over(state: &State, task: TaskId) -> bool {
+    let Some(task) = state.task(task) else { return false };
+    let known = state.host(task.instance).is_some_and(|host| host.record.status.is_registered());
+    task.status == TaskStatus::Stopped && known
+}

@@ -1,0 +1,265 @@
+//! Clients: they make, change and delete services, run and stop tasks, and drain hosts, through the API's operations.
+
+use crate::control::Answer;
+use crate::world::World;
+use longshore_ecs_api::Operation;
+use longshore_model::TaskId;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Services that there are at once.
+const SERVICES: u64 = 4;
+
+/// Families whose tasks run, and stay.
+pub(crate) const GOOD: [&str; 5] = ["web:1", "web:2", "dyn:1", "vol:1", "stubborn:1"];
+/// Those that do not, or not for long, or need a port of their own.
+const OTHERS: [&str; 7] = ["fixed:1", "big:1", "job:1", "crash:1", "missing:1", "broken:1", "again:1"];
+
+/// The definitions that everything runs.
+fn definitions() -> Vec<Value> {
+    let one = |family: &str, image: &str, more: Value| {
+        let mut container = json!({"name": "app", "image": image, "memory": 64, "cpu": 64, "stopTimeout": 8});
+        if let (Some(all), Some(more)) = (container.as_object_mut(), more.as_object()) {
+            all.extend(more.clone());
+        }
+        json!({"family": family, "networkMode": "bridge", "containerDefinitions": [container]})
+    };
+    let mut volume = one("vol", "web:v", json!({"mountPoints": [{"sourceVolume": "data", "containerPath": "/data"}]}));
+    volume["volumes"] = json!([{"name": "data"}]);
+    let mut two = one("web", "web:2", json!({}));
+    let side = json!({"name": "side", "image": "web:side", "memory": 16, "cpu": 16, "essential": false});
+    if let Some(containers) = two["containerDefinitions"].as_array_mut() {
+        containers.push(side);
+    }
+    vec![
+        one("web", "web:1", json!({})),
+        two,
+        one("dyn", "web:d", json!({"portMappings": [{"containerPort": 80}]})),
+        volume,
+        one("stubborn", "stubborn:1", json!({})),
+        one("fixed", "web:f", json!({"portMappings": [{"containerPort": 80, "hostPort": 8080}]})),
+        one("big", "web:b", json!({"memory": 384, "cpu": 256})),
+        one("job", "job:1", json!({})),
+        one("crash", "crash:1", json!({})),
+        one("missing", "missing:1", json!({})),
+        one("broken", "broken:1", json!({})),
+        one("again", "crash:2", json!({"restartPolicy": {"enabled": true, "restartAttemptPeriod": 60}})),
+    ]
+}
+
+/// Makes the cluster and its definitions.
+pub(crate) async fn prepare(world: &World) -> Result<(), String> {
+    world.insist(Operation::CreateCluster, &json!({"clusterName": "default"})).await?;
+    for definition in definitions() {
+        world.insist(Operation::RegisterTaskDefinition, &definition).await?;
+    }
+    Ok(())
+}
+
+/// Clients at work, until troubles are over.
+pub(crate) async fn run(world: Arc<World>) {
+    while !world.healing() {
+        tokio::time::sleep(world.dice.millis(50, world.plan.pace)).await;
+        if !world.healing() {
+            world.client(act(&world)).await;
+        }
+    }
+}
+
+async fn act(world: &World) {
+    match world.dice.between(0, 19) {
+        0..=3 => create(world).await,
+        4..=10 => update(world).await,
+        11 => delete(world).await,
+        12..=14 => run_task(world).await,
+        15..=16 => stop_task(world).await,
+        17..=18 => drain(world).await,
+        _ => look(world).await,
+    }
+}
+
+fn service(world: &World) -> String {
+    format!("s{}", world.dice.between(0, SERVICES - 1))
+}
+
+fn definition(world: &World) -> &'static str {
+    let of: &[&str] = if world.dice.chance(700) { &GOOD } else { &OTHERS };
+    world.dice.pick(of).copied().unwrap_or(GOOD[0])
+}
+
+/// How a service may change. What leaves no room at all is refused.
+fn configuration(world: &World, daemon: bool) -> Value {
+    let pick = |of: &[u32]| world.dice.pick(of).copied().unwrap_or(100);
+    let breaker = json!({"enable": world.dice.chance(500), "rollback": world.dice.chance(600)});
+    let (minimum, maximum) = match daemon {
+        true => (pick(&[0, 50]), 100),
+        false => (pick(&[0, 50, 60, 100]), pick(&[125, 150, 200])),
+    };
+    json!({"minimumHealthyPercent": minimum, "maximumPercent": maximum, "deploymentCircuitBreaker": breaker})
+}
+
+/// Says what was asked and answered.
+fn told(world: &World, what: &str, answer: &Answer) {
+    match answer {
+        Answer::Done(_) => world.trace.say(format_args!("client: {what}: done")),
+        Answer::Refused(why) => world.trace.say(format_args!("client: {what}: {why}")),
+        Answer::Unknown => world.trace.say(format_args!("client: {what}: no answer")),
+    }
+}
+
+async fn create(world: &World) {
+    let name = service(world);
+    let daemon = world.dice.chance(250);
+    let mut request = json!({"serviceName": name, "taskDefinition": definition(world),
+        "schedulingStrategy": if daemon { "DAEMON" } else { "REPLICA" },
+        "deploymentConfiguration": configuration(world, daemon)});
+    if !daemon {
+        request["desiredCount"] = json!(world.dice.between(0, 6));
+    }
+    let answer = world.call(Operation::CreateService, &request).await;
+    told(world, &format!("create {request}"), &answer);
+    if let Answer::Done(_) = answer {
+        world.promised().services.insert(name);
+    }
+}
+
+async fn update(world: &World) {
+    let name = service(world);
+    let mut request = json!({"service": name});
+    let described = world.state().and_then(|state| {
+        let (_, found) = state.services().find(|(key, _)| *key.name == *name)?;
+        Some(found.record.scheduling == longshore_core::records::SchedulingStrategy::Daemon)
+    });
+    let daemon = described.unwrap_or(false);
+    match world.dice.between(0, 4) {
+        0 | 1 if !daemon => request["desiredCount"] = json!(world.dice.between(0, 7)),
+        2 => request["forceNewDeployment"] = json!(true),
+        3 => request["deploymentConfiguration"] = configuration(world, daemon),
+        _ => request["taskDefinition"] = json!(definition(world)),
+    }
+    let answer = world.call(Operation::UpdateService, &request).await;
+    told(world, &format!("update {request}"), &answer);
+}
+
+async fn delete(world: &World) {
+    let request = json!({"service": service(world), "force": true});
+    let answer = world.call(Operation::DeleteService, &request).await;
+    told(world, &format!("delete {request}"), &answer);
+}
+
+async fn run_task(world: &World) {
+    let request = json!({"taskDefinition": definition(world), "count": world.dice.between(1, 3)});
+    let answer = world.call(Operation::RunTask, &request).await;
+    told(world, &format!("run {request}"), &answer);
+    if let Answer::Done(answer) = answer {
+        let arns = answer["tasks"].as_array().into_iter().flatten().filter_map(|task| task["taskArn"].as_str());
+        let ids: Vec<TaskId> = arns.filter_map(|arn| arn.rsplit('/').next()?.parse().ok()).collect();
+        world.promised().started.extend(ids);
+    }
+}
+
+async fn stop_task(world: &World) {
+    let live: Vec<TaskId> = world.state().map(|state| live(&state)).unwrap_or_default();
+    let Some(task) = world.dice.pick(&live).copied() else { return };
+    let answer = world.call(Operation::StopTask, &json!({"task": task.to_string(), "reason": "enough"})).await;
+    told(world, &format!("stop {task}"), &answer);
+    if let Answer::Done(_) = answer {
+        world.promised().stopped.insert(task);
+    }
+}
+
+/// Every task that is not stopped.
+pub(crate) fn live(state: &longshore_core::State) -> Vec<TaskId> {
+    state.clusters().flat_map(|cluster| cluster.hosts.values()).flat_map(|host| host.live.iter().copied()).collect()
+}
+
+async fn drain(world: &World) {
+    let Some(instance) = world.dice.pick(&world.hosts).and_then(|host| host.instance()) else { return };
+    let status = if world.dice.chance(400) { "DRAINING" } else { "ACTIVE" };
+    let request = json!({"containerInstances": [instance.to_string()], "status": status});
+    let answer = world.call(Operation::UpdateContainerInstancesState, &request).await;
+    told(world, &format!("{status} {instance}"), &answer);
+}
+
+/// What clients read is what was published.
+async fn look(world: &World) {
+    let answer = world.call(Operation::DescribeServices, &json!({"services": [service(world)]})).await;
+    if let Answer::Done(answer) = answer {
+        let service = &answer["services"][0];
+        let shown = (&service["serviceName"], &service["runningCount"], &service["pendingCount"]);
+        world.trace.say(format_args!("client: {} has {} running and {} pending", shown.0, shown.1, shown.2));
+    }
+}
+
+/// After troubles: every service is made one that can be as it should, every host takes tasks again, and nothing else
+/// runs.
+pub(crate) async fn mend(world: &World) -> Result<(), String> {
+    let state = world.state().ok_or("nothing was ever seen")?;
+    let ours: Vec<_> = world.hosts.iter().filter_map(|host| host.instance()).collect();
+    for host in state.clusters().flat_map(|cluster| cluster.hosts.values()) {
+        let id = host.id();
+        if ours.contains(&id) {
+            let request = json!({"containerInstances": [id.to_string()], "status": "ACTIVE"});
+            world.insist(Operation::UpdateContainerInstancesState, &request).await?;
+        } else if host.record.status.is_registered() {
+            // What a host was before it joined anew.
+            let request = json!({"containerInstance": id.to_string(), "force": true});
+            world.insist(Operation::DeregisterContainerInstance, &request).await?;
+        }
+    }
+    let state = world.state().ok_or("nothing was ever seen")?;
+    let services: Vec<_> = state.services().map(|(_, s)| Arc::clone(&s.record)).filter(|s| s.is_active()).collect();
+    let is_daemon =
+        |s: &longshore_core::records::Service| s.scheduling == longshore_core::records::SchedulingStrategy::Daemon;
+    let daemons = u32::try_from(services.iter().filter(|s| is_daemon(s)).count()).unwrap_or(0);
+    let replicas = u32::try_from(services.len()).unwrap_or(0) - daemons;
+    // Twice of everything has to have room for a while, at 80 units and MiB at most.
+    let places: u32 = world.plan.hosts.iter().map(|(cpu, memory)| (cpu.min(memory) / 80).saturating_sub(daemons)).sum();
+    let share = places / (2 * replicas.max(1));
+    for service in services {
+        let daemon = is_daemon(&service);
+        let mut request = json!({"service": &*service.key.name, "taskDefinition": world.dice.pick(&GOOD),
+            "deploymentConfiguration": {
+                // Of a daemon on one host, half is one, and no task of it could ever be replaced.
+                "minimumHealthyPercent": if daemon { 0 } else { 50 },
+                "maximumPercent": if daemon { 100 } else { 200 },
+                "deploymentCircuitBreaker": {"enable": false, "rollback": false}}});
+        if !daemon {
+            request["desiredCount"] = json!(service.desired.min(share));
+        }
+        match world.insist(Operation::UpdateService, &request).await {
+            Ok(_) => world.trace.say(format_args!("client: mended {request}")),
+            // It was deleted by a request that nobody heard of any more.
+            Err(why) => world.trace.say(format_args!("client: not mended {request}: {why}")),
+        }
+    }
+    stop_strays(world).await
+}
+
+/// Stops what belongs to no service.
+async fn stop_strays(world: &World) -> Result<(), String> {
+    let state = world.state().ok_or("nothing was ever seen")?;
+    for id in live(&state) {
+        if state.task(id).is_some_and(|task| !task.group.starts_with("service:")) {
+            match world.insist(Operation::StopTask, &json!({"task": id.to_string(), "reason": "the end"})).await {
+                Ok(_) => {}
+                Err(why) => world.trace.say(format_args!("client: {id} not stopped: {why}")),
+            }
+        }
+    }
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    Ok(())
+}
+
+/// At the end: everything goes.
+pub(crate) async fn tear_down(world: &World) -> Result<(), String> {
+    let state = world.state().ok_or("nothing was ever seen")?;
+    for (key, service) in state.services() {
+        if service.record.is_active() {
+            let request = json!({"service": &*key.name, "force": true});
+            world.insist(Operation::DeleteService, &request).await?;
+        }
+    }
+    stop_strays(world).await
+}

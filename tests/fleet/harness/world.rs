@@ -1,0 +1,177 @@
+//! One run's world: what all its parts share.
+
+use crate::clock::Clock;
+use crate::control::Process;
+use crate::docker::Docker;
+use crate::drivers::Disk;
+use crate::entropy::Dice;
+use crate::host::{Host, facts};
+use crate::invariants;
+use crate::net::Link;
+use crate::plan::Plan;
+use crate::runs::Runs;
+use crate::store::SimStore;
+use crate::trace::Trace;
+use longshore_core::{Core, State};
+use longshore_model::TaskId;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The world.
+pub(crate) struct World {
+    pub(crate) plan: Plan,
+    pub(crate) trace: Arc<Trace>,
+    pub(crate) clock: Clock,
+    pub(crate) dice: Dice,
+    pub(crate) store: Arc<SimStore>,
+    pub(crate) hosts: Vec<Arc<Host>>,
+    runs: Arc<Runs>,
+    control: Mutex<Option<Arc<Process>>>,
+    /// Whether troubles are over.
+    healing: AtomicBool,
+    /// What clients saw last.
+    seen: Mutex<Option<Arc<State>>>,
+    /// Clients that are in the middle of something.
+    busy: AtomicU32,
+    /// What clients were promised.
+    promised: Mutex<Promised>,
+}
+
+/// What was answered to clients, and has to be true from then on.
+#[derive(Default)]
+pub(crate) struct Promised {
+    /// Tasks that were started for them.
+    pub(crate) started: BTreeSet<TaskId>,
+    /// Tasks whose stop they asked for.
+    pub(crate) stopped: BTreeSet<TaskId>,
+    /// Services that they made.
+    pub(crate) services: BTreeSet<String>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl World {
+    pub(crate) fn new(plan: Plan, echo: bool) -> Arc<Self> {
+        let seed = plan.seed;
+        let trace = Arc::new(Trace::new(echo));
+        let clock = Clock::new();
+        let runs = Arc::new(Runs::default());
+        let host = |(index, (cpu, memory)): (usize, &(u32, u32))| {
+            let name = format!("h{index}");
+            let dice = |part: &str| Dice::new(seed, &format!("{name} {part}"));
+            let zone = if index % 2 == 0 { "a" } else { "b" };
+            let docker = Docker::new(&name, *memory, dice("engine"), clock, Arc::clone(&trace), Arc::clone(&runs));
+            docker.engine().deaf = plan.deaf;
+            let disk = Disk::new(dice("disk"));
+            disk.fail(plan.ledger_faults);
+            let link = Link::new(dice("line"), plan.delay, plan.tamper);
+            Host::new(index, facts(&name, zone, *cpu, *memory), docker, disk, link, dice("host"))
+        };
+        let hosts = plan.hosts.iter().enumerate().map(host).collect();
+        let store = Arc::new(SimStore::new(seed, Arc::clone(&trace)));
+        Arc::new(Self {
+            trace,
+            clock,
+            dice: Dice::new(seed, "world"),
+            store,
+            hosts,
+            runs,
+            control: Mutex::default(),
+            healing: AtomicBool::new(false),
+            seen: Mutex::default(),
+            busy: AtomicU32::new(0),
+            promised: Mutex::default(),
+            plan,
+        })
+    }
+
+    /// The control plane, while it is up.
+    pub(crate) fn control(&self) -> Option<Arc<Process>> {
+        lock(&self.control).clone()
+    }
+
+    pub(crate) fn set_control(&self, process: Option<Arc<Process>>) {
+        *lock(&self.control) = process;
+    }
+
+    pub(crate) fn promised(&self) -> MutexGuard<'_, Promised> {
+        lock(&self.promised)
+    }
+
+    /// Does what a client does; the fleet is mended only once it is through.
+    pub(crate) async fn client<T>(&self, act: impl Future<Output = T>) -> T {
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        let done = act.await;
+        self.busy.fetch_sub(1, Ordering::Relaxed);
+        done
+    }
+
+    /// Whether a client is in the middle of something.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed) > 0
+    }
+
+    pub(crate) fn healing(&self) -> bool {
+        self.healing.load(Ordering::Relaxed)
+    }
+
+    /// What clients see.
+    pub(crate) fn state(&self) -> Option<Arc<State>> {
+        lock(&self.seen).clone()
+    }
+
+    /// A new process of the control plane has read its store.
+    pub(crate) fn reopened(&self, core: &Core) {
+        self.look(core, true);
+    }
+
+    /// Compares what clients see now with what they saw before.
+    fn look(&self, core: &Core, anew: bool) {
+        let now = core.snapshot();
+        let before = lock(&self.seen).replace(Arc::clone(&now));
+        self.runs.publish(Arc::clone(&now));
+        invariants::snapshot(self, &now);
+        if let Some(before) = before
+            && !Arc::ptr_eq(&before, &now)
+        {
+            invariants::step(self, &before, &now, anew);
+        }
+    }
+
+    /// Looks after each commit. Runs for as long as the run.
+    pub(crate) async fn watch(self: Arc<Self>) {
+        loop {
+            self.store.committed.notified().await;
+            if let Some(process) = self.control() {
+                self.look(&process.core, false);
+            }
+        }
+    }
+
+    /// Troubles are over, and what they broke is mended.
+    pub(crate) fn heal(&self) {
+        self.healing.store(true, Ordering::Relaxed);
+        self.trace.say("troubles are over");
+        self.store.fail(0);
+        self.store.slow.store(false, Ordering::Relaxed);
+        for host in &self.hosts {
+            host.link.tamper.store(0, Ordering::Relaxed);
+            host.link.delay.store(20, Ordering::Relaxed);
+            host.link.set_up(true);
+            host.disk.fail(0);
+            {
+                let mut engine = host.docker.engine();
+                engine.deaf = 0;
+                engine.drag = std::time::Duration::ZERO;
+            }
+            if !host.has_power() {
+                host.set_power(true);
+            } else if !host.docker.engine().up {
+                host.docker.start_engine();
+            }
+        }
+    }
+}
