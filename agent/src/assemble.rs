@@ -42,6 +42,7 @@ use crate::ports::{self, Ports};
 use crate::probes::{Prober, Verdicts};
 use crate::session::exec::ExecLine;
 use crate::session::logs::ControlPlane;
+use crate::session::protection::TaskProtection;
 use crate::session::registry::RegistryCredentials;
 use crate::session::{DESIRED_QUEUE, ObservedReports, SessionFigures, SessionInputs, SessionState};
 use crate::status::{self, StatusServer};
@@ -218,6 +219,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
         config.data_dir.join("exec"),
         views_out.clone(),
     );
+    let protector = Arc::new(TaskProtection::new(config.control.clone(), member_out.clone()));
     let collector = Collector::new(source, Box::new(ControlPlane::new(config.control.clone(), member_out)), gate);
     let prober = Prober::new(views_out.clone(), Arc::new(docker.clone()), hints_in.clone(), verdicts);
     let endpoint = metadata::Parts {
@@ -226,6 +228,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
         containers: Arc::new(docker.clone()),
         inside: interfaces.inside(),
         zone: config.zone.clone(),
+        protector,
         rate: config.metadata_rate,
     };
     let (metadata, metadata_line) = Metadata::new(

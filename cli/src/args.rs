@@ -3,8 +3,10 @@
 //! Owns names, flags and texts. Decides nothing: `settings` chooses values, `commands` act.
 
 mod schedule;
+mod service;
 
 pub(crate) use schedule::{ScheduleCommand, ScheduleCreateArgs};
+pub(crate) use service::{Breaker, DeployArgs, ServiceCommand, ServiceCreateArgs, ServiceSettings, ServiceUpdateArgs};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -14,6 +16,8 @@ Examples:
   longshore task-def register web.json        register a task definition
   longshore run web --count 2 --wait          run two tasks and wait until they run
   longshore run job --wait=stopped -- sh -c 'exit 3'
+  longshore service create web web:3 -n 4     keep four tasks running
+  longshore deploy web web:4                  replace them, and see how it goes
   longshore ps                                what runs, where, on which ports
   longshore top                               what tasks and hosts use of CPU and memory
   longshore why web                           why a service has not all of its tasks
@@ -35,7 +39,7 @@ Exit status:
   3  settings are missing or wrong (endpoint, region, keys)
   4  the control plane could not be reached
   5  not every task found a place
-  6  a task that was waited for failed, or a host did not get an image
+  6  a task or deployment that was waited for failed, or a host did not get an image
   7  waiting took longer than --wait-secs
 With exec and attach the command's own, once it runs, and 255 when it was lost.";
 
@@ -91,13 +95,18 @@ pub(crate) enum Command {
     /// Register, list and look at task definitions
     #[command(subcommand, name = "task-def", visible_alias = "td")]
     TaskDef(TaskDefCommand),
+    /// Make, change, look at and delete services, which keep tasks running
+    #[command(subcommand, visible_alias = "svc")]
+    Service(ServiceCommand),
+    /// Deploy a definition or image to a service and watch how it goes
+    Deploy(DeployArgs),
     /// Run tasks once
     Run(Box<RunArgs>),
     /// List tasks: where they run, their ports, how they ended
     Ps(PsArgs),
     /// Show what tasks and hosts use of CPU and memory
     Top(TopArgs),
-    /// Show everything about a task, host, cluster or task definition
+    /// Show everything about a task, host, service, cluster or task definition
     Describe(DescribeArgs),
     /// Stop tasks
     Stop(StopArgs),
@@ -369,15 +378,18 @@ pub(crate) struct PsArgs {
     /// Only on this host
     #[arg(long, value_name = "HOST")]
     pub(crate) host: Option<String>,
+    /// Only of this service
+    #[arg(long, value_name = "NAME")]
+    pub(crate) service: Option<String>,
     /// Only those started with this mark
-    #[arg(long, value_name = "TEXT", conflicts_with_all = ["family", "host"])]
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["family", "host", "service"])]
     pub(crate) started_by: Option<String>,
 }
 
 /// `longshore describe …`
 #[derive(Debug, Args)]
 #[command(after_help = "\
-NAME is an ARN, a task's or host's id or the beginning of one, a host name, a cluster, or FAMILY:REVISION.
+NAME is an ARN, a task's or host's id or the beginning of one, a host name, a service, a cluster, or FAMILY:REVISION.
 What could be several things is looked for in that order; --kind says which is meant.")]
 pub(crate) struct DescribeArgs {
     /// What to show
@@ -396,6 +408,8 @@ pub(crate) enum Kind {
     Host,
     /// A cluster.
     Cluster,
+    /// A service.
+    Service,
     /// A task definition.
     TaskDef,
 }

@@ -6,7 +6,8 @@
 
 use crate::fault::Fault;
 use longshore_ecs_api::parse_json;
-use longshore_ecs_api::requests::{RegisterTaskDefinitionRequest, RunTaskRequest};
+use longshore_ecs_api::requests::{CreateServiceRequest, RegisterTaskDefinitionRequest, RunTaskRequest};
+use longshore_ecs_api::responses::DescribeTaskDefinitionResponse;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -34,6 +35,15 @@ pub(crate) enum Runnable {
     Request(Box<RunTaskRequest>),
 }
 
+/// What a file can be for `longshore service create`.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Servable {
+    /// A task definition, to be registered.
+    Definition(Box<RegisterTaskDefinitionRequest>),
+    /// A CreateService request.
+    Request(Box<CreateServiceRequest>),
+}
+
 /// Whether an argument means a file: `-`, or a name that ends in `.json`. No task definition has such a name.
 pub(crate) fn is_file(argument: &str) -> bool {
     argument == "-" || argument.ends_with(".json")
@@ -47,6 +57,28 @@ pub(crate) fn definition(path: &str) -> Result<RegisterTaskDefinitionRequest, Fa
 /// Reads what `longshore run` was given.
 pub(crate) fn runnable(path: &str) -> Result<Runnable, Fault> {
     runnable_of(path, read(path)?)
+}
+
+/// Reads what `longshore service create` was given.
+pub(crate) fn servable(path: &str) -> Result<Servable, Fault> {
+    servable_of(path, read(path)?)
+}
+
+fn servable_of(path: &str, value: Value) -> Result<Servable, Fault> {
+    let is_request = value.get("serviceName").is_some()
+        || value.get("deploymentController").is_some()
+        || value.get("taskDefinition").is_some_and(Value::is_string);
+    if is_request {
+        return Ok(Servable::Request(Box::new(strict(path, "a CreateService request", value)?)));
+    }
+    Ok(Servable::Definition(Box::new(definition_of(path, value)?)))
+}
+
+/// A definition that there is, to be registered once more.
+pub(crate) fn anew(described: DescribeTaskDefinitionResponse) -> Result<RegisterTaskDefinitionRequest, Fault> {
+    let path = "the definition that runs";
+    let value = serde_json::to_value(&described).map_err(|source| Fault::Json { path: path.to_owned(), source })?;
+    definition_of(path, value)
 }
 
 fn runnable_of(path: &str, value: Value) -> Result<Runnable, Fault> {
@@ -173,6 +205,28 @@ mod tests {
 
         assert!(definition_of("f", json!([])).is_err());
         assert!(definition_of("f", json!({"taskDefinition": {"family": "x"}, "extra": 1})).is_err());
+    }
+
+    #[test]
+    fn a_services_request_is_told_from_a_definition() {
+        let request = servable_of("f", json!({"taskDefinition": "web:1", "desiredCount": 2})).expect("request");
+        assert!(matches!(request, Servable::Request(r) if r.desired_count == Some(2)));
+        let external = json!({"serviceName": "web", "deploymentController": {"type": "EXTERNAL"}});
+        assert!(matches!(servable_of("f", external), Ok(Servable::Request(_))));
+        assert!(matches!(servable_of("f", definition()), Ok(Servable::Definition(_))));
+        assert!(servable_of("f", json!({"taskDefinition": "web:1", "desiredCuont": 2})).is_err());
+    }
+
+    #[test]
+    fn what_runs_can_be_registered_anew() {
+        let mut described = definition();
+        for key in ["taskDefinitionArn", "status", "registeredBy"] {
+            described[key] = json!("whatever");
+        }
+        described["revision"] = json!(3);
+        let answer = json!({"taskDefinition": described, "tags": [{"key": "a", "value": "b"}]});
+        let anew = anew(serde_json::from_value(answer).expect("an answer")).expect("a definition");
+        assert_eq!((anew.family.as_deref(), anew.tags.map(|tags| tags.len())), (Some("web"), Some(1)));
     }
 
     #[test]

@@ -123,6 +123,12 @@ pub(crate) enum Fault {
         /// Which task, how it ended and why.
         text: String,
     },
+    /// A deployment that was waited for did not succeed.
+    #[error("{text}")]
+    DeploymentFailed {
+        /// Of which service, how it ended and why.
+        text: String,
+    },
     /// Waiting took too long.
     #[error("after {} s still waiting for {what}", waited.as_secs())]
     TimedOut {
@@ -163,7 +169,7 @@ impl Fault {
             | Self::Argument { .. } => 2,
             Self::Settings(_) | Self::Client(_) => 3,
             Self::NotPlaced { .. } => 5,
-            Self::TaskFailed { .. } => 6,
+            Self::TaskFailed { .. } | Self::DeploymentFailed { .. } => 6,
             Self::TimedOut { .. } => 7,
             Self::Ended { status } => *status,
             Self::Stream(error) => error.status(),
@@ -183,6 +189,9 @@ impl Fault {
             }
             Self::TimedOut { .. } => {
                 "Nothing was undone. --wait-secs waits longer; `longshore ps` shows how far it is."
+            }
+            Self::DeploymentFailed { .. } => {
+                "`longshore service describe` has the service's events, `longshore service ps --all` its tasks' ends."
             }
             Self::UnknownField { .. } => "A field that would be ignored is refused, as it may be a slip.",
             Self::Settings(_)

@@ -1,5 +1,6 @@
 //! The built command against a scripted endpoint: what it sends, what it prints, how it ends.
 
+mod services;
 mod support;
 
 use serde_json::{Value, json};

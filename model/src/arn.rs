@@ -1,7 +1,8 @@
 //! Amazon Resource Names of ECS, long format only:
 //! `arn:aws:ecs:REGION:ACCOUNT:cluster/NAME`, `…:task/CLUSTER/ID`, `…:container-instance/CLUSTER/ID`,
-//! `…:container/CLUSTER/TASK/UUID`, `…:task-definition/FAMILY:REVISION`, `…:service/CLUSTER/NAME`, and what a service is made
-//! of: `…:service-deployment/CLUSTER/NAME/ID`, `…:service-revision/CLUSTER/NAME/ID`, `…:task-set/CLUSTER/NAME/ecs-svc/ID`.
+//! `…:container/CLUSTER/TASK/UUID`, `…:task-definition/FAMILY:REVISION`, `…:service/CLUSTER/NAME`, and
+//! parts of a service: `…:service-deployment/CLUSTER/NAME/ID`, `…:service-revision/CLUSTER/NAME/ID`,
+//! `…:task-set/CLUSTER/NAME/ecs-svc/ID`.
 
 use crate::id::{AccountId, ClusterName, IdError, InstanceId, Region, TaskId};
 use std::fmt;

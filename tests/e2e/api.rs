@@ -46,10 +46,22 @@ const IMPLEMENTED: &[&str] = &[
     "DeleteService",
     "DescribeServices",
     "ListServices",
+    "CreateCapacityProvider",
+    "DescribeCapacityProviders",
+    "UpdateCapacityProvider",
+    "DeleteCapacityProvider",
+    "PutClusterCapacityProviders",
     "ListServiceDeployments",
     "DescribeServiceDeployments",
     "DescribeServiceRevisions",
     "StopServiceDeployment",
+    "UpdateTaskProtection",
+    "GetTaskProtection",
+    "CreateTaskSet",
+    "UpdateTaskSet",
+    "DeleteTaskSet",
+    "DescribeTaskSets",
+    "UpdateServicePrimaryTaskSet",
 ];
 
 fn raw(lab: &Lab, request: Value) -> Value {

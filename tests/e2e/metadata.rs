@@ -9,14 +9,14 @@ use super::awsvpc::{address, network};
 use super::support::*;
 
 /// A task's container, as a client asks from it.
-struct Inside<'a> {
+pub(super) struct Inside<'a> {
     node: &'a Node,
     task: Value,
     name: &'static str,
 }
 
 impl<'a> Inside<'a> {
-    fn new(lab: &'a Lab, arn: &str) -> Self {
+    pub(super) fn new(lab: &'a Lab, arn: &str) -> Self {
         let task = running(lab, arn);
         Self { node: node_of(lab, &task), task, name: "main" }
     }
@@ -47,7 +47,17 @@ impl<'a> Inside<'a> {
         (status.unwrap_or_else(|| panic!("no answer to {path}: {text:?}")), body.unwrap_or_default())
     }
 
-    fn environment(&self) -> BTreeMap<String, String> {
+    /// Puts a body; what comes back is JSON.
+    pub(super) fn put(&self, path: &str, body: &Value) -> (u16, Value) {
+        let body = body.to_string();
+        let head = format!("PUT {path} HTTP/1.0\\r\\nContent-Length: {}\\r\\n\\r\\n", body.len());
+        let text = self.sh(&format!("printf '{head}%s' '{body}' | nc -w 10 169.254.170.2 80"));
+        let status = text.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let body = text.split_once("\r\n\r\n").map(|(_, body)| serde_json::from_str(body).unwrap());
+        (status.unwrap_or_else(|| panic!("no answer to {path}: {text:?}")), body.unwrap_or_default())
+    }
+
+    pub(super) fn environment(&self) -> BTreeMap<String, String> {
         let lines = self.sh("env");
         lines.lines().filter_map(|l| l.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
     }
@@ -293,13 +303,13 @@ fn figures_keys_and_limits_are_those_of_the_task() {
             assert!((1..=real).contains(&received), "{received} of {real}");
             assert!(told["network_rate_stats"]["rx_bytes_per_sec"].is_f64(), "{told:#}");
         }
-        // A task without a role has no keys, and may not ask for protection.
+        // A task without a role has no keys; one of no service cannot be protected.
         let (status, said) = inside.raw("GET", "/v2/credentials/0b7e6c1e-5a3f-4a57-9d0c-2f1f4f0c7a11");
         assert_eq!((status, said.contains("\"code\":\"InvalidIdInRequest\"")), (400, true), "{said}");
         let protection = inside.environment()["ECS_AGENT_URI"].replace("http://169.254.170.2", "");
-        for method in ["GET", "PUT"] {
-            let (status, said) = inside.raw(method, &format!("{protection}/task-protection/v1/state"));
-            assert_eq!((status, said.contains("AccessDeniedException")), (403, true), "{said}");
+        for (method, status, part) in [("GET", 200, "TASK_NOT_VALID"), ("PUT", 400, "InvalidParameterException")] {
+            let (found, said) = inside.raw(method, &format!("{protection}/task-protection/v1/state"));
+            assert_eq!((found, said.contains(part)), (status, true), "{said}");
         }
     }
     // One that asks without end is held up, and no other.

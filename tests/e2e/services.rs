@@ -1,5 +1,7 @@
 //! Services through boto3 on real hosts: deployments, a rollback, a drain, a host that is cut off, a daemon.
 
+mod deploys;
+
 use std::collections::BTreeSet;
 use std::time::Instant;
 

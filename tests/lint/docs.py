@@ -148,7 +148,7 @@ def faults(root):
 # (file, what to replace, by what): each must be noticed
 DAMAGES = [
     (COMPATIBILITY, "CreateCluster, ", ""),
-    (COMPATIBILITY, "CreateCluster, ", "CreateCluster, CreateTaskSet, "),
+    (COMPATIBILITY, "CreateCluster, ", "CreateCluster, CreateGateway, "),
     (COMPATIBILITY, "DescribeVpcs, ", ""),
     (COMPATIBILITY, "`resourceRequirements.type NeuronDevice`, ", ""),
     (COMPATIBILITY, "DeleteLogStream, ", ""),

@@ -153,19 +153,3 @@ pub(super) struct NoCredentials {
     #[serde(rename = "HTTPErrorCode")]
     pub(super) status: u16,
 }
-
-/// Why a task is not protected.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Unprotected {
-    pub(super) error: ProtectionError,
-}
-
-/// See [`Unprotected`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct ProtectionError {
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) arn: String,
-    pub(super) code: &'static str,
-    pub(super) message: &'static str,
-}

@@ -3,7 +3,8 @@
 use super::buckets::{Asker, Buckets};
 use super::caller::{self, Caller, Door};
 use super::details::{Details, Seen};
-use super::documents::{Associations, NoCredentials, ProtectionError, Unprotected};
+use super::documents::{Associations, NoCredentials};
+use super::protection::{self, Protect};
 use super::render::{self, Context};
 use super::route::{Route, Version, What, route};
 use super::server::Head;
@@ -68,6 +69,7 @@ pub(super) struct Front {
     buckets: Mutex<Buckets>,
     inside: watch::Receiver<Option<Inside>>,
     zone: Option<String>,
+    protector: Arc<dyn Protect>,
     figures: Keeper,
     /// Answers so far, by status.
     answered: Mutex<BTreeMap<u16, u64>>,
@@ -75,7 +77,7 @@ pub(super) struct Front {
 
 impl Front {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { views, keyring, containers, inside, zone, rate } = parts;
+        let Parts { views, keyring, containers, inside, zone, protector, rate } = parts;
         let reader = Reader::of_this_host().unwrap_or_else(|error| {
             let error = chain(&error);
             tracing::error!(error, "containers' figures cannot be read on this host");
@@ -88,6 +90,7 @@ impl Front {
             buckets: Mutex::new(Buckets::new(rate)),
             inside,
             zone,
+            protector,
             figures: Keeper::new(reader),
             answered: Mutex::default(),
         }
@@ -125,7 +128,7 @@ impl Front {
     }
 
     async fn find_answer(&self, door: Door, peer: IpAddr, head: &Head) -> Answer {
-        let Head { method, path, query } = head;
+        let Head { method, path, query, body } = head;
         let Some(route) = route(path, query.as_deref()) else {
             return self.limited(Asker::Nobody(peer)).unwrap_or_else(|| {
                 Answer::refused(StatusCode::NOT_FOUND, "there is nothing here; see docs/metadata.md for what there is")
@@ -152,11 +155,11 @@ impl Front {
                 self.limited(asker).unwrap_or_else(|| no_credentials(version, id))
             }
             Route::Protection { id } => match self.caller(id, door, peer).await {
-                Some(caller) => {
-                    let refused = self.limited(Asker::Task(caller.view.record.id));
-                    refused.unwrap_or_else(|| unprotected(&caller.view))
-                }
-                None => self.limited(Asker::Nobody(peer)).unwrap_or_else(protection_of_nobody),
+                Some(caller) => match self.limited(Asker::Task(caller.view.record.id)) {
+                    Some(refused) => refused,
+                    None => protection::answer(&*self.protector, &caller.view, writes.then_some(body)).await,
+                },
+                None => self.limited(Asker::Nobody(peer)).unwrap_or_else(protection::of_nobody),
             },
         }
     }
@@ -359,25 +362,6 @@ fn no_credentials(version: u8, id: Option<&str>) -> Answer {
     let status = StatusCode::BAD_REQUEST;
     let message = format!("CredentialsV{version}Request: {why}");
     Answer::json(status, &NoCredentials { code, message, status: status.as_u16() })
-}
-
-/// The answer to a task without a role: it may not ask for protection.
-fn unprotected(view: &TaskView) -> Answer {
-    let error = ProtectionError {
-        arn: view.outline.arn.clone(),
-        code: "AccessDeniedException",
-        message: "Invalid Request: no task IAM role credentials available for task",
-    };
-    Answer::json(StatusCode::FORBIDDEN, &Unprotected { error })
-}
-
-fn protection_of_nobody() -> Answer {
-    let error = ProtectionError {
-        arn: String::new(),
-        code: "ResourceNotFoundException",
-        message: "Failed to find a task for the request",
-    };
-    Answer::json(StatusCode::NOT_FOUND, &Unprotected { error })
 }
 
 #[cfg(test)]

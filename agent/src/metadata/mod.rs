@@ -21,6 +21,7 @@ mod front;
 mod introspection;
 mod keyring;
 mod prometheus;
+mod protection;
 mod render;
 mod route;
 mod server;
@@ -32,6 +33,7 @@ mod usage;
 
 pub use details::{Look, Mount, Seen};
 pub use keyring::{Keyring, KeyringError};
+pub use protection::{Protect, Said, Wanted};
 pub use status::{DoorLine, MetadataLine};
 pub use usage::{UsageAsked, UsageLine, usage_line};
 
@@ -98,6 +100,8 @@ pub struct Parts {
     pub inside: watch::Receiver<Option<Inside>>,
     /// The host's zone.
     pub zone: Option<String>,
+    /// Who protects tasks.
+    pub protector: Arc<dyn Protect>,
     /// How many requests each task may make.
     pub rate: Rate,
 }

@@ -3,7 +3,7 @@
 use super::front::Answer;
 use bytes::Bytes;
 use http::{Method, Request, Response, header};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -77,12 +77,17 @@ impl Drop for Place {
     }
 }
 
-/// What of a request is looked at: none that is answered needs its body.
+/// The longest body that is read.
+const BODY: usize = 4096;
+
+/// What of a request is looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) method: Method,
     pub(super) path: String,
     pub(super) query: Option<String>,
+    /// Of a PUT; empty for all others, and when it is too long or does not come.
+    pub(super) body: Bytes,
 }
 
 /// Serves until it is dropped. Connections that are open then end by themselves.
@@ -114,14 +119,19 @@ async fn connection<F, R>(stream: TcpStream, peer: SocketAddr, place: Place, ans
 where
     F: Fn(IpAddr, Head) -> R,
     R: Future<Output = Answer>,
+    F: Clone,
 {
     // Answers are written whole; waiting to fill a segment would only delay them.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request: Request<Incoming>| {
         let uri = request.uri();
         let (path, query) = (uri.path().to_owned(), uri.query().map(str::to_owned));
-        let answered = answer(peer.ip(), Head { method: request.method().clone(), path, query });
-        async move { Ok::<_, Infallible>(response(answered.await)) }
+        let answer = answer.clone();
+        async move {
+            let method = request.method().clone();
+            let body = if method == Method::PUT { body(request.into_body()).await } else { Bytes::new() };
+            Ok::<_, Infallible>(response(answer(peer.ip(), Head { method, path, query, body }).await))
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -143,6 +153,14 @@ where
         tracing::trace!(%peer, %error, "a connection ended early");
     }
     drop(place);
+}
+
+/// A small body that comes in time.
+async fn body(incoming: Incoming) -> Bytes {
+    match tokio::time::timeout(HEAD, Limited::new(incoming, BODY).collect()).await {
+        Ok(Ok(collected)) => collected.to_bytes(),
+        Ok(Err(_)) | Err(_) => Bytes::new(),
+    }
 }
 
 fn response(answer: Answer) -> Response<Full<Bytes>> {

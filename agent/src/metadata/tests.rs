@@ -3,6 +3,7 @@
 use super::details::{Look, Seen};
 use crate::engine::TaskView;
 use crate::engine::tests::fixtures;
+use crate::metadata::{Protect, Said, Wanted};
 use async_trait::async_trait;
 use longshore_model::arn::Resource;
 use longshore_model::{
@@ -115,5 +116,31 @@ impl Look for FakeEngine {
             return std::future::pending().await;
         }
         Ok(self.containers.lock().expect("whole").get(id).cloned())
+    }
+}
+
+/// Says what it was told to say, and keeps what it was asked.
+#[derive(Default)]
+pub(crate) struct FakeProtector {
+    says: Mutex<Option<Said>>,
+    asked: Mutex<Option<(longshore_model::TaskId, Wanted)>>,
+}
+
+impl FakeProtector {
+    pub(crate) fn says(&self, said: Said) {
+        *self.says.lock().expect("not poisoned") = Some(said);
+    }
+
+    /// What it was asked last, once.
+    pub(crate) fn asked(&self) -> Option<(longshore_model::TaskId, Wanted)> {
+        self.asked.lock().expect("not poisoned").take()
+    }
+}
+
+#[async_trait]
+impl Protect for FakeProtector {
+    async fn ask(&self, task: longshore_model::TaskId, wanted: Wanted) -> Said {
+        *self.asked.lock().expect("not poisoned") = Some((task, wanted));
+        self.says.lock().expect("not poisoned").clone().unwrap_or(Said::Until(None))
     }
 }

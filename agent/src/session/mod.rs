@@ -15,6 +15,7 @@ pub(crate) mod logs;
 mod network;
 mod outbound;
 mod peer;
+pub(crate) mod protection;
 pub(crate) mod registry;
 mod stream;
 

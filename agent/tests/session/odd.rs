@@ -89,6 +89,13 @@ impl AgentService for Odd {
         Err(Status::unimplemented("not here"))
     }
 
+    async fn task_protection(
+        &self,
+        _: Request<v1::TaskProtectionRequest>,
+    ) -> Result<Response<v1::TaskProtectionResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
     type SessionStream = ReceiverStream<Result<v1::ControlMessage, Status>>;
 
     async fn session(

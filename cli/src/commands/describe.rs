@@ -1,6 +1,6 @@
 //! `longshore describe`: finds out what a name means and prints everything about it.
 
-use super::{Context, cluster, host, ps, task_def};
+use super::{Context, cluster, host, ps, service, task_def};
 use crate::args::{DescribeArgs, Kind};
 use crate::fault::Fault;
 use crate::names::{self, Named, all_there, host_names};
@@ -17,6 +17,7 @@ pub(super) fn execute(context: &Context, args: &DescribeArgs) -> Result<(), Faul
         Some(Kind::Task) => describe_task(context, &names::task(&context.api, name)?),
         Some(Kind::Host) => host::describe(context, &[names::host(&context.api, name)?]),
         Some(Kind::Cluster) => describe_cluster(context, name),
+        Some(Kind::Service) => service::describe_one(context, name),
         Some(Kind::TaskDef) => task_def::describe(context, name),
         None => by_looking(context, name),
     }
@@ -29,12 +30,13 @@ fn by_form(name: &str) -> Option<Kind> {
         Some(Resource::ContainerInstance(..)) => Some(Kind::Host),
         Some(Resource::Cluster(..)) => Some(Kind::Cluster),
         Some(Resource::TaskDefinition(..)) => Some(Kind::TaskDef),
-        Some(Resource::Service(..) | Resource::OfService(..) | Resource::Other(_)) => None,
+        Some(Resource::Service(..)) => Some(Kind::Service),
+        Some(Resource::OfService(..) | Resource::Other(_)) => None,
         None => name.contains(':').then_some(Kind::TaskDef),
     }
 }
 
-/// A task, a host, a cluster, the latest of a family: the first that there is.
+/// A task, a host, a service, a cluster, the latest of a family: the first that there is.
 fn by_looking(context: &Context, name: &str) -> Result<(), Fault> {
     match names::task(&context.api, name) {
         Ok(task) => {
@@ -56,16 +58,22 @@ fn by_looking(context: &Context, name: &str) -> Result<(), Fault> {
         Err(Fault::Call(error)) if error.code() == Some("ClusterNotFoundException") => {}
         Err(fault) => return Err(fault),
     }
+    match service::find(context, name) {
+        Ok(_) => return service::describe_one(context, name),
+        Err(Fault::Missing { .. }) => {}
+        Err(Fault::Call(error)) if error.code().is_some() => {}
+        Err(fault) => return Err(fault),
+    }
     let clusters = cluster::find(context, &[name.to_owned()])?;
     if clusters.clusters.iter().flatten().next().is_some() {
         return Ok(cluster::print_in_full(context, &clusters)?);
     }
     match task_def::describe(context, name) {
         Err(Fault::Call(error)) if error.code().is_some() => Err(Fault::Missing {
-            kind: "task, host, cluster or task definition",
+            kind: "task, host, service, cluster or task definition",
             name: name.to_owned(),
             place: format!("cluster {} of region {}", context.api.cluster(), context.api.region()),
-            hint: "`longshore ps --all`, `host list`, `cluster list` and `task-def list` show what there is.",
+            hint: "`longshore ps --all`, `host list`, `service list`, `cluster list` and `task-def list` show them.",
         }),
         other => other,
     }
@@ -184,6 +192,7 @@ mod tests {
         let kind = |name: &str| by_form(name).map(|k| format!("{k:?}"));
         assert_eq!(kind("arn:aws:ecs:lab:123456789012:cluster/prod").as_deref(), Some("Cluster"));
         assert_eq!(kind("arn:aws:ecs:lab:123456789012:task-definition/web:1").as_deref(), Some("TaskDef"));
+        assert_eq!(kind("arn:aws:ecs:lab:123456789012:service/prod/web").as_deref(), Some("Service"));
         assert_eq!(kind("web:1").as_deref(), Some("TaskDef"));
         assert_eq!(kind("web"), None);
     }

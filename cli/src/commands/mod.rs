@@ -1,6 +1,7 @@
 //! One module per command. Each makes calls through `api`, prints through `output`, and returns what went wrong.
 
 mod cluster;
+mod deploy;
 mod describe;
 mod events;
 mod exec;
@@ -12,6 +13,7 @@ mod overrides;
 mod ps;
 mod run;
 mod schedule;
+mod service;
 mod stop;
 mod task_def;
 mod top;
@@ -44,6 +46,8 @@ pub(crate) fn execute(context: &Context, command: Command) -> Result<(), Fault> 
         Command::Host(command) => host::execute(context, command),
         Command::Image(command) => image::execute(context, command),
         Command::TaskDef(command) => task_def::execute(context, command),
+        Command::Service(command) => service::execute(context, command),
+        Command::Deploy(args) => deploy::execute(context, &args),
         Command::Run(args) => run::execute(context, *args),
         Command::Ps(args) => ps::execute(context, &args),
         Command::Top(args) => top::execute(context, &args),

@@ -22,6 +22,7 @@ pub(super) fn execute(context: &Context, args: &PsArgs) -> Result<(), Fault> {
         family: args.family.clone(),
         container_instance: host.map(|h| h.id),
         started_by: args.started_by.clone(),
+        service_name: args.service.clone(),
         ..ListTasksRequest::default()
     };
     let all = [DesiredStatus::Running, DesiredStatus::Stopped];

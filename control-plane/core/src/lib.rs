@@ -32,6 +32,7 @@ mod open;
 mod ops;
 mod owner;
 mod page;
+mod protection;
 pub mod records;
 mod registry;
 mod render;
@@ -59,6 +60,7 @@ pub use exec::{
 pub use handle::{Core, RootCredentials};
 pub use open::OpenError;
 pub use owner::{OwnerError, OwnerTask};
+pub use protection::{ProtectionChange, ProtectionError};
 pub use registry::{CredentialsError, RegistryCredentials};
 pub use render::render;
 pub use scaler::Autoscaler;

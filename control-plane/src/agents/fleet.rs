@@ -1,12 +1,12 @@
 //! What the agent port needs from the core, and the core as that.
 
 use longshore_core::{
-    AgentHello, ConnectError, Core, CredentialsError, Execs, JoinError, JoinKey, JoinToken, NetworkView, Registered,
-    RegistryCredentials, SessionError, SessionId, Unavailable,
+    AgentHello, ConnectError, Core, CredentialsError, Execs, JoinError, JoinKey, JoinToken, NetworkView,
+    ProtectionChange, ProtectionError, Registered, RegistryCredentials, SessionError, SessionId, Unavailable,
 };
 use longshore_model::{
     AccountId, AssignedTask, ClusterName, ContainerName, DiskStatus, Generation, HostFacts, HostUsage, InstanceHealth,
-    InstanceId, NetworkStatus, TaskId, TaskReport,
+    InstanceId, NetworkStatus, TaskId, TaskReport, Timestamp,
 };
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -110,6 +110,14 @@ pub trait Fleet: Send + Sync + 'static {
         task: TaskId,
         container: &ContainerName,
     ) -> Result<RegistryCredentials, CredentialsError>;
+
+    /// Asks for or changes the protection of a task on an instance; answers until when it is protected.
+    fn task_protection(
+        &self,
+        instance: InstanceId,
+        task: TaskId,
+        change: ProtectionChange,
+    ) -> impl Future<Output = Result<Option<Timestamp>, ProtectionError>> + Send;
 }
 
 impl Fleet for Core {
@@ -217,5 +225,14 @@ impl Fleet for Core {
         container: &ContainerName,
     ) -> Result<RegistryCredentials, CredentialsError> {
         Self::registry_credentials(self, instance, task, container)
+    }
+
+    async fn task_protection(
+        &self,
+        instance: InstanceId,
+        task: TaskId,
+        change: ProtectionChange,
+    ) -> Result<Option<Timestamp>, ProtectionError> {
+        Self::task_protection(self, instance, task, change).await
     }
 }

@@ -10,6 +10,7 @@
 //!                                                        \-> presence, sessions (whose lease runs, who is newest)
 //!                           |-> exec (commands in containers, to the clients that wait for them)
 //!                           |-> registry (what a task's registry is shown)
+//!                           |-> protection (a task that its service is to spare)
 //!                           \-> logs (what containers printed, to the log store; tickets bounds how many at once)
 //! ```
 
@@ -22,6 +23,7 @@ mod logs;
 mod members;
 mod network;
 mod presence;
+mod protection;
 mod refuse;
 mod registry;
 mod service;

@@ -1,7 +1,7 @@
 //! The calls of the protocol. Joining, renewing and logs are answered here; sessions are let in by `front`.
 
 use super::front::{OUTBOUND, SessionFront};
-use super::{AgentsConfig, Fleet, exec, logs, refuse, registry};
+use super::{AgentsConfig, Fleet, exec, logs, protection, refuse, registry};
 use crate::pki::{self, Authority};
 use futures::StreamExt as _;
 use longshore_core::{Execs, JoinKey, JoinToken};
@@ -132,6 +132,15 @@ impl<F: Fleet> AgentService for Service<F> {
         let instance = caller(&request)?;
         self.fleet.registered(instance).map_err(|error| refuse::connect(&error))?;
         registry::credentials(&*self.fleet, instance, &request.into_inner()).map(Response::new)
+    }
+
+    async fn task_protection(
+        &self,
+        request: Request<v1::TaskProtectionRequest>,
+    ) -> Result<Response<v1::TaskProtectionResponse>, Status> {
+        let instance = caller(&request)?;
+        self.fleet.registered(instance).map_err(|error| refuse::connect(&error))?;
+        protection::protection(&*self.fleet, instance, &request.into_inner()).await.map(Response::new)
     }
 
     type SessionStream = ReceiverStream<Result<v1::ControlMessage, Status>>;

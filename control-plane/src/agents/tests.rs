@@ -5,6 +5,7 @@ mod joining;
 mod logs;
 mod network;
 mod peer;
+mod protection;
 mod raw;
 mod registry;
 mod sessions;

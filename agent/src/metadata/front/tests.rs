@@ -1,5 +1,6 @@
 use super::*;
-use crate::metadata::tests::{FakeEngine, address, seen, view};
+use crate::metadata::tests::{FakeEngine, FakeProtector, address, seen, view};
+use crate::metadata::{Said, Wanted};
 use serde_json::Value;
 use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering;
@@ -7,6 +8,7 @@ use std::sync::atomic::Ordering;
 struct Rig {
     front: Front,
     engine: Arc<FakeEngine>,
+    protector: Arc<FakeProtector>,
     keyring: Arc<Keyring>,
     views: watch::Sender<TaskViews>,
     _inside: watch::Sender<Option<Inside>>,
@@ -14,6 +16,7 @@ struct Rig {
 
 fn rig() -> Rig {
     let engine = Arc::new(FakeEngine::default());
+    let protector = Arc::new(FakeProtector::default());
     let keyring = Arc::new(Keyring::new([7; 32]));
     let (views, views_out) = watch::channel(TaskViews::new());
     let (inside, inside_out) = watch::channel(None);
@@ -23,9 +26,10 @@ fn rig() -> Rig {
         containers: engine.clone(),
         inside: inside_out,
         zone: None,
+        protector: protector.clone(),
         rate: crate::config::Rate::METADATA,
     });
-    Rig { front, engine, keyring, views, _inside: inside }
+    Rig { front, engine, protector, keyring, views, _inside: inside }
 }
 
 impl Rig {
@@ -42,7 +46,12 @@ impl Rig {
     }
 
     async fn call(&self, door: Door, peer: Ipv4Addr, method: Method, path: &str) -> (u16, Value) {
-        let head = Head { method, path: path.to_owned(), query: None };
+        self.send(door, peer, method, path, "").await
+    }
+
+    async fn send(&self, door: Door, peer: Ipv4Addr, method: Method, path: &str, body: &str) -> (u16, Value) {
+        let body = body.to_owned().into();
+        let head = Head { method, path: path.to_owned(), query: None, body };
         let answer = self.front.answer(door, peer.into(), &head).await;
         let body = serde_json::from_slice(&answer.body).expect("every answer is JSON");
         (answer.status.as_u16(), body)
@@ -135,9 +144,9 @@ async fn a_task_that_asks_too_often_holds_up_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_without_a_role_has_no_keys_and_no_protection() {
+async fn a_task_without_a_role_has_no_keys() {
     let rig = rig();
-    let (task, id) = rig.add(NetworkMode::Host);
+    let (_, id) = rig.add(NetworkMode::Host);
     let (status, said) = rig.ask(Door::Host, address(), "/v2/credentials/0b7e6c1e").await;
     let expected = serde_json::json!({
         "code": "InvalidIdInRequest",
@@ -148,19 +157,61 @@ async fn a_task_without_a_role_has_no_keys_and_no_protection() {
     let (status, said) = rig.ask(Door::Host, address(), "/v2/credentials").await;
     assert_eq!((status, &said["code"]), (400, &"NoIdInRequest".into()));
     let path = format!("/api/{id}/task-protection/v1/state");
-    for method in [Method::GET, Method::PUT] {
-        let (status, said) = rig.call(Door::Host, address(), method, &path).await;
-        assert_eq!((status, &said["error"]["Code"]), (403, &"AccessDeniedException".into()));
-        assert_eq!(said["error"]["Arn"], Value::from(task.outline.arn.clone()));
-    }
-    let (status, said) = rig.ask(Door::Host, address(), "/api/x-1/task-protection/v1/state").await;
-    assert_eq!((status, &said["error"]["Code"]), (404, &"ResourceNotFoundException".into()));
     for (method, path) in
         [(Method::POST, format!("/v4/{id}")), (Method::DELETE, path), (Method::PUT, "/v2/metadata".into())]
     {
         assert_eq!(rig.call(Door::Host, address(), method, &path).await.0, 405);
     }
     assert_eq!(rig.ask(Door::Host, address(), "/latest/meta-data/").await.0, 404);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_asks_for_its_own_protection() {
+    let rig = rig();
+    let (task, id) = rig.add(NetworkMode::Host);
+    let arn = Value::from(task.outline.arn.clone());
+    let path = format!("/api/{id}/task-protection/v1/state");
+    let until = Said::Until(Some(longshore_model::Timestamp::from_millis(1_700_000_000_000)));
+    let failure = || Said::Failure { reason: "TASK_NOT_VALID".to_owned(), detail: "why".to_owned() };
+    let protected = serde_json::json!({"ProtectionEnabled": true, "TaskArn": arn,
+        "ExpirationDate": "2023-11-14T22:13:20Z"});
+    let free = serde_json::json!({"ProtectionEnabled": false, "TaskArn": arn});
+    let failed = serde_json::json!({"Arn": arn, "Reason": "TASK_NOT_VALID", "Detail": "why"});
+    let on = r#"{"ProtectionEnabled": true}"#;
+    let timed = r#"{"ProtectionEnabled": true, "ExpiresInMinutes": 5}"#;
+    let off = r#"{"ProtectionEnabled": false, "ExpiresInMinutes": 5}"#;
+    for (method, body, said, wanted, member, expected) in [
+        (Method::GET, "", Said::Until(None), Wanted::Nothing, "protection", &free),
+        (Method::PUT, on, until.clone(), Wanted::Protection(None), "protection", &protected),
+        (Method::PUT, timed, until, Wanted::Protection(Some(5)), "protection", &protected),
+        (Method::PUT, off, Said::Until(None), Wanted::Release, "protection", &free),
+        (Method::PUT, on, failure(), Wanted::Protection(None), "failure", &failed),
+    ] {
+        rig.protector.says(said);
+        let (status, answer) = rig.send(Door::Host, address(), method, &path, body).await;
+        assert_eq!((status, &answer[member]), (200, expected), "{body}");
+        assert_eq!(rig.protector.asked(), Some((task.record.id, wanted)), "{body}");
+    }
+    let away = Said::Away("refused".to_owned());
+    for (said, status, code) in [
+        (Said::Invalid("no".to_owned()), 400, "InvalidParameterException"),
+        (Said::Denied("no".to_owned()), 400, "AccessDeniedException"),
+        (Said::TimedOut, 504, "RequestCanceled"),
+        (away, 500, "ServerException"),
+    ] {
+        rig.protector.says(said);
+        let (found, answer) = rig.send(Door::Host, address(), Method::PUT, &path, on).await;
+        assert_eq!((found, &answer["error"]["Code"]), (status, &code.into()));
+        assert_eq!(answer["error"]["Arn"], arn);
+    }
+    rig.protector.asked();
+    for body in ["", "{", "[]", "{}", r#"{"ProtectionEnabled": true, "For": 5}"#, r#"{"ProtectionEnabled": "yes"}"#] {
+        let (status, answer) = rig.send(Door::Host, address(), Method::PUT, &path, body).await;
+        assert_eq!((status, &answer["error"]["Code"]), (400, &"InvalidParameterException".into()), "{body}");
+    }
+    let (status, said) = rig.ask(Door::Host, address(), "/api/x-1/task-protection/v1/state").await;
+    assert_eq!((status, &said["error"]["Code"]), (404, &"ResourceNotFoundException".into()));
+    assert_eq!(rig.protector.asked(), None, "nobody else was asked for");
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,6 +15,7 @@ mod note;
 mod outbox;
 mod pins;
 mod place;
+mod protect;
 mod report;
 mod rule;
 mod scaling;
@@ -26,6 +27,7 @@ mod setting;
 mod stop;
 mod sweep;
 mod tag;
+mod task_set;
 mod webhook;
 
 pub(crate) use activation::{CreateActivation, DeleteActivation};
@@ -50,6 +52,7 @@ pub(crate) use place::{
     Interfaces, Launch, Launched, NewTask, PlaceError, PlaceTasks, Plan, Refusal, Target, no_group, plan, repeated,
     unknown_group,
 };
+pub(crate) use protect::{NotProtected, ProtectTasks, protectable};
 pub(crate) use report::{REASON_MAX, Report};
 pub(crate) use rule::{DeleteRule, PutRule, PutTargets, RemoveTargets, SetRuleState, TagRule, new_rule, no_rule};
 pub(crate) use scaling::{
@@ -71,4 +74,5 @@ pub(crate) use setting::{DeleteSetting, PutSetting};
 pub(crate) use stop::StopTask;
 pub(crate) use sweep::Sweep;
 pub(crate) use tag::{ChangeTags, Tagged};
+pub(crate) use task_set::{CreateTaskSet, EditTaskSet, StepTaskSet, TaskSetEdit, no_task_set, not_external};
 pub(crate) use webhook::{DeleteConnection, DeleteDestination, PutConnection, PutDestination, no_hook};

@@ -384,6 +384,7 @@ fn task(launch: &Launch, new: &NewTask, placed: &Placed, now: Timestamp) -> Task
         may_have_started: false,
         waiting_for: None,
         reported: Vec::new(),
+        protected_until: None,
         created_at: now,
         connectivity_at: None,
         pull_started_at: None,

@@ -7,8 +7,8 @@ use crate::commands::deployment::{Turn, begin, supersede, turn};
 use crate::commands::place::{Launch, PlaceError, Plan, plan, settle};
 use crate::ops::services::{configuration, over, rebalanced};
 use crate::records::{
-    DefinitionKey, DefinitionStatus, ImagePins, RolloutState, SchedulingStrategy, Service, ServiceDeployment,
-    ServiceEvent, ServiceKey, ServiceRevision, ServiceStatus, Stop, Tags, Task,
+    DefinitionKey, DefinitionStatus, DeploymentController, ImagePins, RolloutState, SchedulingStrategy, Service,
+    ServiceDeployment, ServiceEvent, ServiceKey, ServiceRevision, ServiceStatus, Stop, Tags, Task,
 };
 use crate::services::lost::is_alone;
 use crate::services::{check, words};
@@ -61,8 +61,8 @@ impl NewDeployment {
 pub(crate) struct CreateService {
     /// Everything but its deployment, checked.
     pub(crate) service: Service,
-    /// What its first deployment runs; its id and time are those of the command.
-    pub(crate) revision: ServiceRevision,
+    /// What its first deployment runs; its id and time are those of the command. `None` with the EXTERNAL controller.
+    pub(crate) revision: Option<ServiceRevision>,
     pub(crate) new: NewDeployment,
 }
 
@@ -98,13 +98,20 @@ impl Command for CreateService {
                 }
             }
         }
-        usable(tx, &revision)?;
-        let first = deployment(&new, revision, false, tx.now);
-        hold(tx, &first.revision, true);
+        let first = match revision {
+            Some(revision) => {
+                usable(tx, &revision)?;
+                Some(deployment(&new, revision, false, tx.now))
+            }
+            None => None,
+        };
         let before = Service { created_at: tx.now, next_event, ..service };
-        let service = Arc::new(Service { deployments: vec![first.clone()], ..before.clone() });
+        let service = Arc::new(Service { deployments: first.iter().cloned().collect(), ..before.clone() });
         tx.change(Change::Service(Arc::clone(&service)));
-        begin(tx, &before, &new, &first);
+        if let Some(first) = &first {
+            hold(tx, &first.revision, true);
+            begin(tx, &before, &new, first);
+        }
         // Those of the service that had the name before.
         earlier.into_iter().for_each(|n| tx.change(Change::ForgetServiceDeployment(service.key.clone(), n)));
         Ok(service)
@@ -166,7 +173,16 @@ impl Command for UpdateService {
             service = rebalanced(service)?;
         }
         let current = before.deployments.first().map(|primary| &primary.revision);
-        let current = current.ok_or_else(|| ApiError::server("The service has no deployment."))?;
+        let current = match (current, service.controller) {
+            (Some(current), _) => current,
+            (None, DeploymentController::Ecs) => return Err(ApiError::server("The service has no deployment.")),
+            // What its tasks run is said by its task sets.
+            (None, DeploymentController::External) => {
+                let service = Arc::new(service);
+                tx.change(Change::Service(Arc::clone(&service)));
+                return Ok(service);
+            }
+        };
         let wanted = ServiceRevision {
             definition: edit.definition.unwrap_or_else(|| current.definition.clone()),
             network: edit.network.map(Box::new).or_else(|| current.network.clone()),
@@ -273,44 +289,16 @@ impl Command for StepService {
         let mut said = Vec::new();
         let mut done = Stepped::default();
         let primary = before.deployments.first().map(|primary| Arc::clone(&primary.id));
-        if let Some((launch, planned)) = self.launch {
-            let planned = match planned {
-                Some(made_before) => Ok(made_before),
-                None => plan(tx.state(), &launch).map_err(PlaceError::from),
-            };
-            let tasks = planned.and_then(|plan| settle(tx, &launch, &plan)).map_err(|error| match error {
-                PlaceError::Outdated => StepError::Outdated,
-                PlaceError::Api(error) => StepError::Unavailable(Unavailable(error.to_string())),
-            })?;
-            done.started = tasks.len();
-            said.extend(words::started(&self.key, &tasks.iter().map(|task| task.id).collect::<Vec<_>>()));
-        }
+        let started = start_all(tx, self.launch)?;
+        done.started = started.len();
+        said.extend(words::started(&self.key, &started));
         // What this step stops for its health is not forgiven by it.
         if let Some(primary) = service.deployments.first_mut() {
             primary.setbacks = if self.recovered { 0 } else { primary.setbacks };
             primary.failures = if self.forgiven { 0 } else { primary.failures };
         }
-        let mut stopped = Vec::new();
-        for stop in &self.stops {
-            let task = tx.state().task(stop.task).filter(|task| task.desired == DesiredStatus::Running);
-            let Some(task) = task.map(Arc::clone) else { return Err(StepError::Outdated) };
-            // Others may have gone silent with its host since.
-            if stop.why == Why::Lost && !is_alone(tx.state(), task.instance, self.silent_share_percent) {
-                return Err(StepError::Outdated);
-            }
-            if stop.why == Why::Ill {
-                count_failure(&mut service, task.started_by.as_deref(), tx.now);
-            }
-            let reason = words::stop_reason(stop.why, primary.as_deref().unwrap_or_default());
-            let code = match stop.why {
-                Why::Lost => StopCode::InfrastructureHealth,
-                Why::ScaleIn | Why::Superseded | Why::Draining | Why::Ill | Why::Misplaced | Why::Deleted => {
-                    StopCode::ServiceSchedulerInitiated
-                }
-            };
-            stopped.push(task.id);
-            tx.change(Change::Task(Arc::new(asked_to_stop(&task, Stop { code: Some(code), reason }, tx.now))));
-        }
+        let by = primary.as_deref().unwrap_or_default();
+        let stopped = stop_all(tx, &mut service, &self.stops, self.silent_share_percent, by)?;
         done.stopped = stopped.len();
         said.extend(words::stopped(&self.key, &stopped));
         // After what moved, so that the next step does not take it for news.
@@ -340,11 +328,61 @@ impl Command for StepService {
         if self.over {
             service.status = ServiceStatus::Inactive { since: tx.now };
             service.deployments.clear();
+            service.task_sets.clear();
             service.completed = None;
         }
         conclude(tx, &before, service, said, self.event_ids);
         Ok(done)
     }
+}
+
+/// Starts the tasks of a step.
+pub(super) fn start_all(
+    tx: &mut Tx<'_>,
+    launch: Option<(Arc<Launch>, Option<Plan>)>,
+) -> Result<Vec<TaskId>, StepError> {
+    let Some((launch, planned)) = launch else { return Ok(Vec::new()) };
+    let planned = match planned {
+        Some(made_before) => Ok(made_before),
+        None => plan(tx.state(), &launch).map_err(PlaceError::from),
+    };
+    let tasks = planned.and_then(|plan| settle(tx, &launch, &plan)).map_err(|error| match error {
+        PlaceError::Outdated => StepError::Outdated,
+        PlaceError::Api(error) => StepError::Unavailable(Unavailable(error.to_string())),
+    })?;
+    Ok(tasks.iter().map(|task| task.id).collect())
+}
+
+/// Stops tasks of a service, for the deployment or task set `by`.
+pub(super) fn stop_all(
+    tx: &mut Tx<'_>,
+    service: &mut Service,
+    stops: &[longshore_rollout::Stop],
+    silent_share_percent: u32,
+    by: &str,
+) -> Result<Vec<TaskId>, StepError> {
+    let mut stopped = Vec::new();
+    for stop in stops {
+        let task = tx.state().task(stop.task).filter(|task| task.desired == DesiredStatus::Running);
+        let Some(task) = task.map(Arc::clone) else { return Err(StepError::Outdated) };
+        // Others may have gone silent with its host since.
+        if stop.why == Why::Lost && !is_alone(tx.state(), task.instance, silent_share_percent) {
+            return Err(StepError::Outdated);
+        }
+        if stop.why == Why::Ill {
+            count_failure(service, task.started_by.as_deref(), tx.now);
+        }
+        let reason = words::stop_reason(stop.why, by);
+        let code = match stop.why {
+            Why::Lost => StopCode::InfrastructureHealth,
+            Why::ScaleIn | Why::Superseded | Why::Draining | Why::Ill | Why::Misplaced | Why::Deleted => {
+                StopCode::ServiceSchedulerInitiated
+            }
+        };
+        stopped.push(task.id);
+        tx.change(Change::Task(Arc::new(asked_to_stop(&task, Stop { code: Some(code), reason }, tx.now))));
+    }
+    Ok(stopped)
 }
 
 /// Keeps a service as it is after `before`, and what there is to say.
@@ -506,7 +544,8 @@ fn was_healthy(task: &Task, healthy_after: Duration) -> bool {
 }
 
 fn count_failure(service: &mut Service, deployment: Option<&str>, now: Timestamp) {
-    if let Some(found) = service.deployments.iter_mut().find(|found| Some(&*found.id) == deployment) {
+    let of_sets = service.task_sets.iter_mut().map(|set| &mut set.deployment);
+    if let Some(found) = service.deployments.iter_mut().chain(of_sets).find(|found| Some(&*found.id) == deployment) {
         found.failed_tasks = found.failed_tasks.saturating_add(1);
         found.failures = found.failures.saturating_add(1);
         found.setbacks = found.setbacks.saturating_add(1);
@@ -515,7 +554,12 @@ fn count_failure(service: &mut Service, deployment: Option<&str>, now: Timestamp
     }
 }
 
-fn deployment(new: &NewDeployment, revision: ServiceRevision, is_rollback: bool, now: Timestamp) -> ServiceDeployment {
+pub(super) fn deployment(
+    new: &NewDeployment,
+    revision: ServiceRevision,
+    is_rollback: bool,
+    now: Timestamp,
+) -> ServiceDeployment {
     let revision = match is_rollback {
         true => revision,
         false => ServiceRevision { id: Arc::clone(&new.revision_id), created_at: now, ..revision },
@@ -542,7 +586,7 @@ fn same(a: &ServiceRevision, b: &ServiceRevision) -> bool {
 }
 
 /// A new deployment needs an active definition; one that runs already keeps what it has.
-fn usable(tx: &Tx<'_>, revision: &ServiceRevision) -> Result<(), ApiError> {
+pub(super) fn usable(tx: &Tx<'_>, revision: &ServiceRevision) -> Result<(), ApiError> {
     match tx.state().definition(&revision.definition).map(|definition| definition.status) {
         Some(DefinitionStatus::Active) => Ok(()),
         Some(DefinitionStatus::Inactive { .. } | DefinitionStatus::DeleteInProgress { .. }) | None => {
@@ -556,7 +600,7 @@ pub(crate) fn not_found() -> ApiError {
     ApiError::new(ErrorCode::ServiceNotFound, "Service not found.")
 }
 
-fn active(tx: &Tx<'_>, key: &ServiceKey) -> Result<Arc<Service>, ApiError> {
+pub(super) fn active(tx: &Tx<'_>, key: &ServiceKey) -> Result<Arc<Service>, ApiError> {
     let service = tx.state().service(key).filter(|service| !service.record.is_over()).ok_or_else(not_found)?;
     if !service.record.is_active() {
         return Err(ApiError::new(ErrorCode::ServiceNotActive, "Service was not ACTIVE."));

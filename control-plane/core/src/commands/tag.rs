@@ -22,6 +22,8 @@ pub(crate) enum Tagged {
     Task(ClusterKey, TaskId),
     Definition(DefinitionKey),
     Service(ServiceKey),
+    /// By service and id.
+    TaskSet(ServiceKey, String),
     CapacityProvider(CapacityProviderKey),
 }
 
@@ -60,6 +62,15 @@ impl Tagged {
                 let found = state.service(key).filter(|service| !service.record.is_over()).ok_or_else(not_found)?;
                 let tags = edit(&found.record.tags);
                 let record = Service { tags: tags.clone(), ..(*found.record).clone() };
+                Ok((tags, Change::Service(Arc::new(record))))
+            }
+            Self::TaskSet(key, id) => {
+                let found = state.service(key).filter(|service| !service.record.is_over()).ok_or_else(not_found)?;
+                let mut record = (*found.record).clone();
+                let mut sets = record.task_sets.iter_mut();
+                let set = sets.find(|set| *set.deployment.id == **id).ok_or_else(not_found)?;
+                let tags = edit(&set.tags);
+                set.tags.clone_from(&tags);
                 Ok((tags, Change::Service(Arc::new(record))))
             }
             Self::CapacityProvider(key) => {

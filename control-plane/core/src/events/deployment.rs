@@ -24,7 +24,8 @@ pub(super) fn event(account: &AccountId, service: &Service, index: usize, now: T
         RolloutState::Failed => ("ERROR", "SERVICE_DEPLOYMENT_FAILED"),
     };
     Some(Event {
-        id: event_id(&format!("deployment {} {name}", deployment.id)),
+        // One that is brought back is in progress, and complete, more than once.
+        id: event_id(&format!("deployment {} {name} {}", deployment.id, deployment.updated_at.millis())),
         at: now,
         region: service.key.cluster.region.clone(),
         source: super::SOURCE.to_owned(),

@@ -123,6 +123,7 @@ pub(crate) fn news(state: &State, change: &Change, followed: bool) -> Option<New
         | Change::NetworkStatus(..)
         | Change::ForgetService(_)
         | Change::ForgetServiceEvent(..)
+        // What becomes of a deployment is told by the service.
         | Change::ServiceDeployment(_)
         | Change::ForgetServiceDeployment(..)
         | Change::Scaling(_)

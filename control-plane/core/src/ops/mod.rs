@@ -17,12 +17,14 @@ mod instances;
 mod names;
 pub(crate) mod network;
 mod overrides;
+mod protection;
 pub(crate) mod run;
 mod scheduler;
 mod secrets;
 pub(crate) mod services;
 mod settings;
 mod tags;
+mod task_sets;
 mod tasks;
 
 use crate::caller::Caller;
@@ -170,17 +172,24 @@ pub(crate) async fn call(core: &Core, caller: &Caller, op: Operation, body: &[u8
         Operation::DescribeServiceRevisions => read(ctx, body, deployments::describe_revisions),
         Operation::StopServiceDeployment => write(ctx, body, deployments::stop).await,
 
+        Operation::CreateTaskSet => write(ctx, body, task_sets::create).await,
+        Operation::UpdateTaskSet => write(ctx, body, task_sets::update).await,
+        Operation::DeleteTaskSet => write(ctx, body, task_sets::delete).await,
+        Operation::DescribeTaskSets => read(ctx, body, task_sets::describe),
+        Operation::UpdateServicePrimaryTaskSet => write(ctx, body, task_sets::set_primary).await,
+
+        Operation::UpdateTaskProtection => write(ctx, body, protection::update).await,
+        Operation::GetTaskProtection => read(ctx, body, protection::get),
+
         Operation::AssociateGatewayWithCluster
         | Operation::ContinueServiceDeployment
         | Operation::CreateDaemon
         | Operation::CreateExpressGatewayService
         | Operation::CreateGateway
-        | Operation::CreateTaskSet
         | Operation::DeleteDaemon
         | Operation::DeleteDaemonTaskDefinition
         | Operation::DeleteExpressGatewayService
         | Operation::DeleteGateway
-        | Operation::DeleteTaskSet
         | Operation::DescribeDaemon
         | Operation::DescribeDaemonDeployments
         | Operation::DescribeDaemonRevisions
@@ -189,10 +198,8 @@ pub(crate) async fn call(core: &Core, caller: &Caller, op: Operation, body: &[u8
         | Operation::DescribeGateway
         | Operation::DescribeGatewayResources
         | Operation::DescribeGatewayRoute
-        | Operation::DescribeTaskSets
         | Operation::DisassociateGatewayFromCluster
         | Operation::DiscoverPollEndpoint
-        | Operation::GetTaskProtection
         | Operation::ListDaemonDeployments
         | Operation::ListDaemonTaskDefinitions
         | Operation::ListDaemons
@@ -208,10 +215,7 @@ pub(crate) async fn call(core: &Core, caller: &Caller, op: Operation, body: &[u8
         | Operation::UpdateContainerAgent
         | Operation::UpdateDaemon
         | Operation::UpdateExpressGatewayService
-        | Operation::UpdateGateway
-        | Operation::UpdateServicePrimaryTaskSet
-        | Operation::UpdateTaskProtection
-        | Operation::UpdateTaskSet => {
+        | Operation::UpdateGateway => {
             Err(ApiError::unsupported(format!("{} is not supported by this version of Longshore.", op.name())))
         }
     }

@@ -3,8 +3,8 @@
 use crate::commands::{CreateService, DeleteService, NewDeployment, ServiceEdit, UpdateService};
 use crate::ops::{Ctx, capacity, check, run};
 use crate::records::{
-    AT_MOST_ONE, Definition, DefinitionStatus, SchedulingStrategy, Service, ServiceKey, ServiceRevision, ServiceStatus,
-    Tags,
+    AT_MOST_ONE, Definition, DefinitionStatus, DeploymentController, SchedulingStrategy, Service, ServiceKey,
+    ServiceRevision, ServiceStatus, Tags,
 };
 use crate::services;
 use crate::show;
@@ -48,6 +48,7 @@ pub(crate) async fn create(ctx: Ctx<'_>, request: CreateServiceRequest) -> Resul
             return Err(ApiError::invalid(format!("schedulingStrategy: `{other}` is none of REPLICA, DAEMON.")));
         }
     };
+    let controller = controller(&request, scheduling)?;
     let strategies = request.placement_strategy.unwrap_or_default();
     let desired = match (scheduling, request.desired_count) {
         (SchedulingStrategy::Daemon, Some(_)) => return Err(no_daemon("a desired count", "desired count value")),
@@ -60,24 +61,31 @@ pub(crate) async fn create(ctx: Ctx<'_>, request: CreateServiceRequest) -> Resul
             return Err(ApiError::invalid("desiredCount is required with the scheduling strategy REPLICA."));
         }
     };
-    let definition = usable_definition(&ctx, request.task_definition.as_deref())?;
     let given = request.capacity_provider_strategy;
     if scheduling == SchedulingStrategy::Daemon && some(given.as_ref()) {
         return Err(no_daemon("a capacity provider strategy", "capacity provider strategy"));
     }
-    let capacity = match scheduling {
-        SchedulingStrategy::Daemon => Vec::new(),
-        SchedulingStrategy::Replica => {
+    let capacity = match (scheduling, controller) {
+        (SchedulingStrategy::Daemon, _) | (_, DeploymentController::External) => Vec::new(),
+        (SchedulingStrategy::Replica, DeploymentController::Ecs) => {
             let record = &ctx.cluster(request.cluster.as_deref())?.record;
             capacity::strategy(&ctx, record, given, request.launch_type.is_some())?
         }
     };
-    let launch_type = request.launch_type.unwrap_or(LaunchType::Ec2);
-    run::check_launch_type(&launch_type, &definition)?;
+    let revision = match controller {
+        DeploymentController::External => None,
+        DeploymentController::Ecs => {
+            let definition = usable_definition(&ctx, request.task_definition.as_deref())?;
+            let launch_type = request.launch_type.unwrap_or(LaunchType::Ec2);
+            run::check_launch_type(&launch_type, &definition)?;
+            Some(revision(&definition, launch_type, request.network_configuration))
+        }
+    };
     let service = Service {
         key: ServiceKey { cluster, name },
         status: ServiceStatus::Active,
         scheduling,
+        controller,
         desired,
         configuration: configuration(request.deployment_configuration.unwrap_or_default(), scheduling)?,
         grace_secs: grace(request.health_check_grace_period_seconds)?.unwrap_or(0),
@@ -93,12 +101,16 @@ pub(crate) async fn create(ctx: Ctx<'_>, request: CreateServiceRequest) -> Resul
         created_at: Timestamp::from_millis(0),
         request_hash: hash,
         deployments: Vec::new(),
+        task_sets: Vec::new(),
         completed: None,
         next_event: 0,
     };
     let service = rebalanced(service)?;
-    let revision = revision(&definition, launch_type, request.network_configuration);
-    services::check(&ctx.state, &service, &revision)?;
+    match &revision {
+        Some(revision) => services::check(&ctx.state, &service, revision)?,
+        // Constraints are looked at with those of each task set's definition.
+        None => drop(run::strategies(service.strategies.clone())?),
+    }
     let key = service.key.clone();
     ctx.submit(CreateService { service, revision, new: NewDeployment::random() }).await?;
     Ok(CreateServiceResponse { service: shown(&ctx, &key) })
@@ -113,8 +125,15 @@ pub(crate) async fn update(ctx: Ctx<'_>, request: UpdateServiceRequest) -> Resul
     if !current.is_active() {
         return Err(ApiError::new(ErrorCode::ServiceNotActive, "Service was not ACTIVE."));
     }
-    let scheduling = current.scheduling;
-    if scheduling == SchedulingStrategy::Daemon {
+    if let Some(given) = request.deployment_controller.as_ref().and_then(|controller| controller.r#type.as_ref())
+        && *given != show::controller(&current)
+    {
+        return Err(ApiError::invalid(format!(
+            "deploymentController of a service cannot be changed: it is {}.",
+            show::controller(&current)
+        )));
+    }
+    if current.scheduling == SchedulingStrategy::Daemon {
         if request.desired_count.is_some() {
             return Err(no_daemon("a desired count", "desired count value"));
         }
@@ -122,13 +141,24 @@ pub(crate) async fn update(ctx: Ctx<'_>, request: UpdateServiceRequest) -> Resul
             return Err(no_daemon("placement strategies", "placement strategies"));
         }
     }
+    let edit = match current.controller {
+        DeploymentController::Ecs => edit(&ctx, &current, request)?,
+        DeploymentController::External => edit_external(&current, request)?,
+    };
+    ctx.submit(UpdateService { key: key.clone(), edit, new: NewDeployment::random() }).await?;
+    Ok(UpdateServiceResponse { service: shown(&ctx, &key) })
+}
+
+/// What a request changes of a service that deploys by itself.
+fn edit(ctx: &Ctx<'_>, current: &Service, request: UpdateServiceRequest) -> Result<ServiceEdit, ApiError> {
+    let scheduling = current.scheduling;
     let capacity = match request.capacity_provider_strategy {
         Some(given) if scheduling == SchedulingStrategy::Daemon && !given.is_empty() => {
             return Err(no_daemon("a capacity provider strategy", "capacity provider strategy"));
         }
         Some(given) if !given.is_empty() => {
             let record = &ctx.cluster(request.cluster.as_deref())?.record;
-            Some(capacity::strategy(&ctx, record, Some(given), false)?)
+            Some(capacity::strategy(ctx, record, Some(given), false)?)
         }
         // An empty list clears (ECS): the whole cluster.
         given => given,
@@ -137,7 +167,7 @@ pub(crate) async fn update(ctx: Ctx<'_>, request: UpdateServiceRequest) -> Resul
     let primary = primary.ok_or_else(|| ApiError::server("The service has no deployment."))?;
     let named = request.task_definition.as_deref().filter(|name| !name.is_empty());
     let definition = match named {
-        Some(_) => usable_definition(&ctx, named)?,
+        Some(_) => usable_definition(ctx, named)?,
         None => Arc::clone(
             ctx.state.definition(&primary.definition).ok_or_else(|| ApiError::client("TaskDefinition not found."))?,
         ),
@@ -169,14 +199,50 @@ pub(crate) async fn update(ctx: Ctx<'_>, request: UpdateServiceRequest) -> Resul
         strategies: edit.strategies.clone().unwrap_or_else(|| current.strategies.clone()),
         configuration: settings,
         zone_rebalancing: edit.zone_rebalancing.clone(),
-        ..(*current).clone()
+        ..current.clone()
     };
     // What is not said stays, whether or not it still can be done.
     let as_it_will_be = if edit.zone_rebalancing.is_some() { rebalanced(as_it_will_be)? } else { as_it_will_be };
     // Told before it costs a turn; what counts is what holds at its turn.
     services::check(&ctx.state, &as_it_will_be, &wanted)?;
-    ctx.submit(UpdateService { key: key.clone(), edit, new: NewDeployment::random() }).await?;
-    Ok(UpdateServiceResponse { service: shown(&ctx, &key) })
+    Ok(edit)
+}
+
+/// The same of one with task sets: what its tasks run is theirs.
+fn edit_external(current: &Service, request: UpdateServiceRequest) -> Result<ServiceEdit, ApiError> {
+    for (field, is_given) in [
+        ("taskDefinition", request.task_definition.is_some_and(|name| !name.is_empty())),
+        ("networkConfiguration", request.network_configuration.is_some()),
+        ("forceNewDeployment", request.force_new_deployment == Some(true)),
+        ("capacityProviderStrategy", some(request.capacity_provider_strategy.as_ref())),
+    ] {
+        if is_given {
+            return Err(ApiError::invalid(format!(
+                "{field} cannot be updated on a service with deploymentController EXTERNAL. Create a task set instead."
+            )));
+        }
+    }
+    if let Some(given) = request.deployment_configuration.clone() {
+        configuration(over(given, &current.configuration), current.scheduling)?;
+    }
+    if let Some(strategies) = &request.placement_strategy {
+        run::strategies(strategies.clone())?;
+    }
+    Ok(ServiceEdit {
+        desired: request.desired_count.map(desired_count).transpose()?,
+        configuration: request.deployment_configuration,
+        grace_secs: grace(request.health_check_grace_period_seconds)?,
+        constraints: request.placement_constraints,
+        strategies: request.placement_strategy,
+        capacity: None,
+        propagate_tags: propagate(request.propagate_tags)?,
+        managed_tags: request.enable_ecs_managed_tags,
+        execute_command: request.enable_execute_command,
+        zone_rebalancing: request.availability_zone_rebalancing,
+        definition: None,
+        network: None,
+        force: false,
+    })
 }
 
 pub(crate) async fn delete(ctx: Ctx<'_>, request: DeleteServiceRequest) -> Result<DeleteServiceResponse, ApiError> {
@@ -238,7 +304,7 @@ pub(crate) fn list(ctx: &Ctx<'_>, request: ListServicesRequest) -> Result<ListSe
             SchedulingStrategy::Replica => ApiScheduling::Replica,
             SchedulingStrategy::Daemon => ApiScheduling::Daemon,
         };
-        let launch_type = service.deployments.first().map(|primary| &primary.revision.launch_type);
+        let launch_type = service.primary_revision().map(|revision| &revision.launch_type);
         !service.is_over()
             && request.scheduling_strategy.as_ref().is_none_or(|asked| *asked == scheduling)
             && request.launch_type.as_ref().is_none_or(|asked| Some(asked) == launch_type)
@@ -286,7 +352,7 @@ fn shown(ctx: &Ctx<'_>, key: &ServiceKey) -> Option<longshore_ecs_api::types::Se
     ctx.state.service(key).map(|service| show::service(ctx.core.account(), &ctx.state, service, true))
 }
 
-fn not_found() -> ApiError {
+pub(super) fn not_found() -> ApiError {
     ApiError::new(ErrorCode::ServiceNotFound, "Service not found.")
 }
 
@@ -351,6 +417,8 @@ pub(crate) fn rebalanced(mut service: Service) -> Result<Service, ApiError> {
     let room = service.configuration.maximum_percent.is_none_or(|percent| percent > 100);
     let why_not = if service.scheduling == SchedulingStrategy::Daemon {
         Some("the scheduling strategy is DAEMON")
+    } else if service.controller == DeploymentController::External {
+        Some("the deployment controller is EXTERNAL")
     } else if !over_zones {
         Some("placementStrategy does not begin with a spread over attribute:ecs.availability-zone")
     } else if !room {
@@ -374,7 +442,7 @@ pub(crate) fn rebalanced(mut service: Service) -> Result<Service, ApiError> {
     Ok(service)
 }
 
-fn usable_definition(ctx: &Ctx<'_>, name: Option<&str>) -> Result<Arc<Definition>, ApiError> {
+pub(super) fn usable_definition(ctx: &Ctx<'_>, name: Option<&str>) -> Result<Arc<Definition>, ApiError> {
     let name = name.filter(|name| !name.is_empty());
     let name = name.ok_or_else(|| ApiError::invalid("Task definition can not be blank."))?;
     let name = ctx.definition_name(name)?;
@@ -387,7 +455,7 @@ fn usable_definition(ctx: &Ctx<'_>, name: Option<&str>) -> Result<Arc<Definition
     }
 }
 
-fn revision(
+pub(super) fn revision(
     definition: &Definition,
     launch_type: LaunchType,
     network: Option<NetworkConfiguration>,
@@ -502,7 +570,7 @@ fn threshold_is_one(threshold: &ThresholdConfiguration) -> Result<(), ApiError> 
 }
 
 /// What no service can have yet, by its field's name.
-fn refuse(fields: &[(&str, bool)]) -> Result<(), ApiError> {
+pub(super) fn refuse(fields: &[(&str, bool)]) -> Result<(), ApiError> {
     match fields.iter().find(|(_, given)| *given) {
         Some((field, _)) => {
             Err(ApiError::unsupported(format!("{field} is not supported yet by this version of Longshore.")))
@@ -511,7 +579,7 @@ fn refuse(fields: &[(&str, bool)]) -> Result<(), ApiError> {
     }
 }
 
-fn some<T>(list: Option<&Vec<T>>) -> bool {
+pub(super) fn some<T>(list: Option<&Vec<T>>) -> bool {
     list.is_some_and(|list| !list.is_empty())
 }
 
@@ -534,15 +602,44 @@ macro_rules! not_yet {
     }};
 }
 
-fn refuse_create(request: &CreateServiceRequest) -> Result<(), ApiError> {
+/// Who decides what the tasks of a service run.
+fn controller(
+    request: &CreateServiceRequest,
+    scheduling: SchedulingStrategy,
+) -> Result<DeploymentController, ApiError> {
     match request.deployment_controller.as_ref().and_then(|controller| controller.r#type.as_ref()) {
-        None | Some(DeploymentControllerType::Ecs) => {}
-        Some(other) => {
+        None | Some(DeploymentControllerType::Ecs) => return Ok(DeploymentController::Ecs),
+        Some(DeploymentControllerType::External) => {}
+        Some(other @ DeploymentControllerType::CodeDeploy) => {
             return Err(ApiError::unsupported(format!(
-                "deploymentController {other} is not supported yet by this version of Longshore; ECS is."
+                "deploymentController {other} is not supported by this version of Longshore; ECS and EXTERNAL are."
+            )));
+        }
+        Some(DeploymentControllerType::Other(other)) => {
+            return Err(ApiError::invalid(format!(
+                "deploymentController.type: `{other}` is none of ECS, CODE_DEPLOY, EXTERNAL."
             )));
         }
     }
+    if scheduling == SchedulingStrategy::Daemon {
+        return Err(no_daemon("the EXTERNAL deployment controller", "deployment controller"));
+    }
+    for (field, is_given) in [
+        ("taskDefinition", request.task_definition.as_ref().is_some_and(|name| !name.is_empty())),
+        ("launchType", request.launch_type.is_some()),
+        ("networkConfiguration", request.network_configuration.is_some()),
+        ("capacityProviderStrategy", some(request.capacity_provider_strategy.as_ref())),
+    ] {
+        if is_given {
+            return Err(ApiError::invalid(format!(
+                "{field} cannot be specified for a service with deploymentController EXTERNAL: its task sets have it."
+            )));
+        }
+    }
+    Ok(DeploymentController::External)
+}
+
+fn refuse_create(request: &CreateServiceRequest) -> Result<(), ApiError> {
     refuse(&not_yet!(request))?;
     refuse(&[("role", request.role.as_ref().is_some_and(|role| !role.is_empty()))])
 }

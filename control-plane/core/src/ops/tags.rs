@@ -8,7 +8,7 @@ use crate::show;
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::requests::{ListTagsForResourceRequest, TagResourceRequest, UntagResourceRequest};
 use longshore_ecs_api::responses::{ListTagsForResourceResponse, TagResourceResponse, UntagResourceResponse};
-use longshore_model::arn::Resource;
+use longshore_model::arn::{Resource, ServicePart};
 use longshore_model::{ClusterKey, ClusterName};
 
 pub(crate) async fn tag(ctx: Ctx<'_>, request: TagResourceRequest) -> Result<TagResourceResponse, ApiError> {
@@ -57,7 +57,12 @@ fn resource(ctx: &Ctx<'_>, arn: Option<&str>) -> Result<Tagged, ApiError> {
         Resource::Service(name, service) => {
             Tagged::Service(ServiceKey { cluster: cluster(name), name: service.into() })
         }
-        Resource::OfService(..) => return Err(not_found()),
+        Resource::OfService(name, service, ServicePart::TaskSet, id) => {
+            Tagged::TaskSet(ServiceKey { cluster: cluster(name), name: service.into() }, id)
+        }
+        Resource::OfService(_, _, ServicePart::Deployment | ServicePart::Revision, _) => {
+            return Err(ApiError::invalid("Service deployments and revisions cannot be tagged; their service can."));
+        }
         other @ Resource::Other(_) => {
             let name = capacity::named_by(&other).ok_or_else(not_found)?;
             Tagged::CapacityProvider(CapacityProviderKey { region: region(), name })

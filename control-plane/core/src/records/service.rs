@@ -144,6 +144,77 @@ pub struct ServiceDeployment {
     pub is_rollback: bool,
 }
 
+/// Who decides what a service's tasks run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum DeploymentController {
+    /// The service: rolling updates.
+    #[default]
+    Ecs,
+    /// Whoever makes and scales task sets.
+    External,
+}
+
+impl DeploymentController {
+    const fn is_ecs(&self) -> bool {
+        match self {
+            Self::Ecs => true,
+            Self::External => false,
+        }
+    }
+}
+
+/// What a task set is to its service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TaskSetStatus {
+    /// What the service is taken for.
+    Primary,
+    /// One beside it.
+    Active,
+    /// It was deleted and its tasks are stopping.
+    Draining,
+}
+
+/// Tasks of a service with the EXTERNAL controller that run the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceTaskSet {
+    /// What it runs and how its tasks fare, under the set's own id; `Completed` while it is steady.
+    pub deployment: ServiceDeployment,
+    /// What it is to its service.
+    pub status: TaskSetStatus,
+    /// Percent of the service's desired count, 0 to 100.
+    pub scale: f64,
+    /// Since when it has been steady, or not.
+    pub stability_at: Timestamp,
+    /// What another system calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// The token of the request that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_token: Option<String>,
+    /// Its own.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+}
+
+impl ServiceTaskSet {
+    /// How many tasks it is to have (`computedDesiredCount`): its share of the desired count, rounded up.
+    #[must_use]
+    pub fn desired(&self, of: u32) -> u32 {
+        match self.status {
+            TaskSetStatus::Draining => 0,
+            TaskSetStatus::Primary | TaskSetStatus::Active => share(of, self.scale),
+        }
+    }
+}
+
+/// `percent` of `whole`, rounded up. A percentage that no binary fraction is (33.3) must not round a whole number up.
+fn share(whole: u32, percent: f64) -> u32 {
+    let exact = (f64::from(whole) * percent / 100.0 - 1e-9).ceil().max(0.0);
+    // Between 0 and `whole`: a percentage is 100 at most.
+    let count = exact as u32;
+    count.min(whole)
+}
+
 /// A service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Service {
@@ -153,6 +224,9 @@ pub struct Service {
     pub status: ServiceStatus,
     /// How tasks are counted.
     pub scheduling: SchedulingStrategy,
+    /// Who decides what its tasks run.
+    #[serde(default, skip_serializing_if = "DeploymentController::is_ecs")]
+    pub controller: DeploymentController,
     /// The desired count; of a DAEMON service 0, since its hosts say how many.
     pub desired: u32,
     /// With its defaults.
@@ -190,6 +264,9 @@ pub struct Service {
     pub request_hash: String,
     /// Those that count: the newest (PRIMARY) first, then older ones that still have tasks.
     pub deployments: Vec<ServiceDeployment>,
+    /// With the EXTERNAL controller, oldest first; such a service has no deployments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub task_sets: Vec<ServiceTaskSet>,
     /// What the last completed deployment ran: what a rollback brings back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed: Option<ServiceRevision>,
@@ -222,6 +299,23 @@ impl Service {
         }
     }
 
+    /// What carries its tasks: deployments, or those of its task sets.
+    pub(crate) fn all_deployments(&self) -> impl Iterator<Item = &ServiceDeployment> {
+        self.deployments.iter().chain(self.task_sets.iter().map(|set| &set.deployment))
+    }
+
+    /// The task set with this id.
+    pub(crate) fn task_set(&self, id: &str) -> Option<&ServiceTaskSet> {
+        self.task_sets.iter().find(|set| *set.deployment.id == *id)
+    }
+
+    /// What it is taken to run: its PRIMARY deployment's revision, or its primary task set's.
+    pub(crate) fn primary_revision(&self) -> Option<&ServiceRevision> {
+        let primary = self.task_sets.iter().find(|set| set.status == TaskSetStatus::Primary);
+        let of_set = primary.map(|set| &set.deployment.revision);
+        self.deployments.first().map(|primary| &primary.revision).or(of_set)
+    }
+
     /// The task definitions that it refers to.
     pub(crate) fn definitions(&self) -> impl Iterator<Item = &DefinitionKey> {
         self.revisions().map(|revision| &revision.definition)
@@ -229,7 +323,7 @@ impl Service {
 
     /// What it runs or may run again. One may be there twice.
     pub(crate) fn revisions(&self) -> impl Iterator<Item = &ServiceRevision> {
-        let of_deployments = self.deployments.iter().map(|deployment| &deployment.revision);
+        let of_deployments = self.all_deployments().map(|deployment| &deployment.revision);
         of_deployments.chain(&self.completed)
     }
 }
@@ -247,4 +341,33 @@ pub struct ServiceEvent {
     pub at: Timestamp,
     /// What.
     pub message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::share;
+
+    #[test]
+    fn a_share_is_rounded_up_and_no_further() {
+        for (whole, percent, expected) in [
+            (0, 100.0, 0),
+            (1, 0.0, 0),
+            (1, 0.1, 1),
+            (3, 33.3, 1),
+            (3, 34.0, 2),
+            (10, 70.0, 7),
+            (10, 12.0, 2),
+            (100, 7.0, 7),
+            (1000, 0.3, 3),
+            (5000, 100.0, 5000),
+        ] {
+            assert_eq!(share(whole, percent), expected, "{percent} % of {whole}");
+        }
+        for whole in 0..=200_u32 {
+            for percent in 0..=100_u32 {
+                let exact = (whole * percent).div_ceil(100);
+                assert_eq!(share(whole, f64::from(percent)), exact, "{percent} % of {whole}");
+            }
+        }
+    }
 }

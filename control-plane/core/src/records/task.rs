@@ -100,6 +100,9 @@ pub struct Task {
     /// Containers as last reported, in the definition's order; empty before any report.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reported: Vec<ContainerReport>,
+    /// Until when scale-in and deployments of its service leave it alone; what lies in the past counts for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protected_until: Option<Timestamp>,
     /// When the request was.
     pub created_at: Timestamp,
     /// The first report.
@@ -142,6 +145,12 @@ impl Task {
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.status < TaskStatus::Stopped
+    }
+
+    /// Whether scale-in and deployments of its service leave it alone.
+    #[must_use]
+    pub fn is_protected(&self, now: Timestamp) -> bool {
+        self.protected_until.is_some_and(|until| now < until)
     }
 
     /// Whose images it runs with, as long as it may have any to get.

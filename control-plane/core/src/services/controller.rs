@@ -1,8 +1,8 @@
 //! The task that looks at services when there may be something to decide.
 
-use crate::commands::{NewDeployment, Plan, StepError, StepService, Stepped, Target, is_news, plan};
+use crate::commands::{NewDeployment, Plan, StepError, StepService, StepTaskSet, Stepped, Target, is_news, plan};
 use crate::handle::Core;
-use crate::records::{SchedulingStrategy, Service, ServiceKey};
+use crate::records::{DeploymentController, SchedulingStrategy, Service, ServiceDeployment, ServiceKey};
 use crate::services::launch::{daemon_targets, launch};
 use crate::services::lost::Standing;
 use crate::services::picture::{Seen, is_uneven_over, picture, rebalance, zones};
@@ -23,7 +23,7 @@ use std::time::Duration;
 /// Services decided over at once. Their steps share a commit.
 const AT_ONCE: usize = 64;
 /// Tasks that one step starts, and stops, at most; the next step goes on. A step is one batch of the store.
-const PER_STEP: usize = 32;
+pub(super) const PER_STEP: usize = 32;
 /// How long a service whose tasks found no place waits until it tries again, when nothing changes before.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
 /// What the two clocks may differ by when a time is awaited.
@@ -43,17 +43,33 @@ pub struct Controller {
     core: Core,
 }
 
+/// What is to be carried out.
+pub(super) enum Step {
+    Service(Box<StepService>),
+    TaskSet(Box<StepTaskSet>),
+}
+
+impl Step {
+    /// The tasks to start.
+    const fn launch(&mut self) -> &mut Option<(Arc<crate::commands::Launch>, Option<Plan>)> {
+        match self {
+            Self::Service(step) => &mut step.launch,
+            Self::TaskSet(step) => &mut step.launch,
+        }
+    }
+}
+
 /// What one look at a service found.
-struct Looked {
+pub(super) struct Looked {
     key: ServiceKey,
     /// Whether tasks found no place.
     unplaced: bool,
     /// Whether it waits for what becomes of silent hosts.
-    silent: bool,
+    pub(super) silent: bool,
     /// When to look again at the latest.
-    wake_at: Option<Timestamp>,
+    pub(super) wake_at: Option<Timestamp>,
     /// Look again at once.
-    again: bool,
+    pub(super) again: bool,
 }
 
 /// Services that hosts concern whether or not they have tasks there.
@@ -171,12 +187,19 @@ impl Controller {
             let nothing = |key| Looked { key, unplaced: false, silent: false, wake_at: None, again: false };
             let Some((step, mut looked)) = self.decided(&state, &key, was_unplaced, now) else { return nothing(key) };
             let Some(mut step) = step else { return looked };
-            let found = step.launch.as_ref().and_then(|(_, plan)| Some(plan.as_ref()?.places.len())).unwrap_or(0);
-            if refused > 0 {
+            let launch = step.launch();
+            let found = launch.as_ref().and_then(|(_, plan)| Some(plan.as_ref()?.places.len())).unwrap_or(0);
+            if refused > 0
+                && let Some((_, plan)) = launch
+            {
                 // Hosts may change faster than a plan gets its turn. What is planned at its turn always holds.
-                step.launch = step.launch.map(|(launch, _)| (launch, None));
+                *plan = None;
             }
-            match self.core.submit(step).await {
+            let done = match step {
+                Step::Service(step) => self.core.submit(*step).await,
+                Step::TaskSet(step) => self.core.submit(*step).await,
+            };
+            match done {
                 Ok(Stepped { started, stopped }) => {
                     if started + stopped > 0 {
                         tracing::info!(service = %key, cluster = %key.cluster, started, stopped, "a service moved");
@@ -205,35 +228,29 @@ impl Controller {
         key: &ServiceKey,
         was_unplaced: bool,
         now: Timestamp,
-    ) -> Option<(Option<StepService>, Looked)> {
+    ) -> Option<(Option<Step>, Looked)> {
         let found = state.service(key).filter(|service| !service.record.is_over())?;
         let service = &found.record;
+        match service.controller {
+            DeploymentController::Ecs => {}
+            DeploymentController::External => {
+                let looked = Looked { key: key.clone(), unplaced: false, silent: false, wake_at: None, again: false };
+                return Some(self.decided_for_sets(state, found, was_unplaced, now, looked));
+            }
+        }
         let primary = service.deployments.first()?;
         let targets = || daemon_targets(state, service, &primary.revision);
         let Seen { mut picture, silent } = picture(state, service, targets, self.core.inner().looking(was_unplaced));
         picture.rebalance = rebalance(state, service, &picture, self.core.inner().fencing(), now);
         let decision = decide(&picture, now);
-        let waits = silent.iter().any(|standing| *standing != Standing::Lost);
-        let mut looked =
-            Looked { key: key.clone(), unplaced: false, silent: waits, wake_at: decision.wake_at, again: false };
+        let wake_at = decision.wake_at;
+        let mut looked = Looked { key: key.clone(), unplaced: false, silent: false, wake_at, again: false };
         let mut says = Vec::new();
-        for standing in &silent {
-            match standing {
-                Standing::Here | Standing::Lost => {}
-                Standing::Silent(left) => looked.wake_at = sooner(looked.wake_at, now.after(*left + TICK)),
-                Standing::Many { silent, of, late } => {
-                    if *late {
-                        looked.wake_at = sooner(looked.wake_at, now.after(self.core.inner().config.lease / 2));
-                    }
-                    says.push(words::held(key, *silent, *of));
-                }
-            }
-        }
-        says.dedup();
+        self.mind(&silent, &mut looked, &mut says, now);
         let mut stops = decision.stops;
         looked.again |= stops.len() > PER_STEP;
         stops.truncate(PER_STEP);
-        let placed = self.placed(state, service, &decision.launch, &mut looked, &mut says, now);
+        let placed = self.placed(state, service, primary, &decision.launch, &mut looked, &mut says, now);
         if decision.steady && service.is_active() {
             says.push(words::steady(key));
         }
@@ -275,20 +292,43 @@ impl Controller {
             says,
             new: NewDeployment::random(),
         };
-        Some((Some(step), looked))
+        Some((Some(Step::Service(Box::new(step))), looked))
+    }
+
+    /// Looks after silent hosts: when to look again, and what to say.
+    pub(super) fn mind(&self, silent: &[Standing], looked: &mut Looked, says: &mut Vec<String>, now: Timestamp) {
+        looked.silent |= silent.iter().any(|standing| *standing != Standing::Lost);
+        for standing in silent {
+            match standing {
+                Standing::Here | Standing::Lost => {}
+                Standing::Silent(left) => looked.wake_at = sooner(looked.wake_at, now.after(*left + TICK)),
+                Standing::Many { silent, of, late } => {
+                    if *late {
+                        looked.wake_at = sooner(looked.wake_at, now.after(self.core.inner().config.lease / 2));
+                    }
+                    says.push(words::held(&looked.key, *silent, *of));
+                }
+            }
+        }
+        says.dedup();
+    }
+
+    pub(super) fn inner(&self) -> &crate::handle::Inner {
+        self.core.inner()
     }
 
     /// Where the tasks to start go; what has no place is said.
-    fn placed(
+    #[expect(clippy::too_many_arguments, reason = "each is another part of one look")]
+    pub(super) fn placed(
         &self,
         state: &State,
         service: &Service,
+        deployment: &ServiceDeployment,
         wanted: &LaunchWhere,
         looked: &mut Looked,
         says: &mut Vec<String>,
         now: Timestamp,
     ) -> Option<(Arc<crate::commands::Launch>, Plan)> {
-        let deployment = service.deployments.first()?;
         let total = wanted.count();
         let count = total.min(PER_STEP);
         if count == 0 {

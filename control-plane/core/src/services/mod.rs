@@ -11,6 +11,7 @@ mod hearing;
 mod launch;
 pub(crate) mod lost;
 mod picture;
+mod sets;
 mod timers;
 mod wakes;
 mod why;

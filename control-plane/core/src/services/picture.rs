@@ -1,7 +1,7 @@
 //! A service as decisions see it, from a snapshot.
 
 use crate::commands::{Target, plan};
-use crate::records::{SchedulingStrategy, Service, ServiceKey, Task};
+use crate::records::{SchedulingStrategy, Service, ServiceKey, ServiceTaskSet, Task, TaskSetStatus};
 use crate::services::launch::{Fencing, launch};
 use crate::services::lost::{Standing, Watch};
 use crate::show::{TaskHealth, task_health};
@@ -49,22 +49,7 @@ pub(super) fn picture(
 ) -> Seen {
     let Looking { watch, healthy_after, unplaced } = looking;
     let tasks = state.service_tasks(&service.key);
-    let mut silent = Vec::new();
-    let mut pictures = Vec::new();
-    let mut lost: BTreeSet<InstanceId> = BTreeSet::new();
-    let late = OnceCell::new();
-    for task in &tasks {
-        let count = || *late.get_or_init(|| watch.late(state, &service.key.cluster));
-        let standing =
-            state.host(task.instance).map_or(Standing::Lost, |host| watch.standing(state, host, task, count));
-        if standing != Standing::Here {
-            silent.push(standing);
-        }
-        if standing == Standing::Lost {
-            lost.insert(task.instance);
-        }
-        pictures.push(task_picture(state, service, task, standing));
-    }
+    let Watched { pictures, silent, lost } = watched(state, service, &tasks, watch);
     let scheduling = match service.scheduling {
         SchedulingStrategy::Replica => Scheduling::Replica { desired: service.desired },
         SchedulingStrategy::Daemon => {
@@ -73,12 +58,6 @@ pub(super) fn picture(
             Scheduling::Daemon { hosts: daemon_hosts(state, service, &tasks, targets) }
         }
     };
-    let percent = |given: Option<i32>, default: u32| given.and_then(|n| u32::try_from(n).ok()).unwrap_or(default);
-    let default = match service.scheduling {
-        SchedulingStrategy::Replica => Bounds::REPLICA,
-        SchedulingStrategy::Daemon => Bounds::DAEMON,
-    };
-    let configuration = &service.configuration;
     let deployments = service.deployments.iter().map(|deployment| Deployment {
         rollout: deployment.state.into(),
         failures: deployment.failures,
@@ -90,10 +69,7 @@ pub(super) fn picture(
     let picture = Picture {
         scheduling,
         active: service.is_active(),
-        bounds: Bounds {
-            minimum_healthy_percent: percent(configuration.minimum_healthy_percent, default.minimum_healthy_percent),
-            maximum_percent: percent(configuration.maximum_percent, default.maximum_percent),
-        },
+        bounds: bounds(service),
         healthy_after,
         grace: Duration::from_secs(service.grace_secs.into()),
         breaker: breaker_of(service),
@@ -103,6 +79,76 @@ pub(super) fn picture(
         rebalance: Rebalance::Off,
     };
     Seen { picture, silent }
+}
+
+/// Tasks as decisions see them, with how it stands with their hosts.
+struct Watched {
+    pictures: Vec<TaskPicture>,
+    /// Of the hosts that are silent, one for each task that is there.
+    silent: Vec<Standing>,
+    /// Hosts that were given up.
+    lost: BTreeSet<InstanceId>,
+}
+
+fn watched(state: &State, service: &Service, tasks: &[Arc<Task>], watch: Watch<'_>) -> Watched {
+    let mut silent = Vec::new();
+    let mut pictures = Vec::new();
+    let mut lost: BTreeSet<InstanceId> = BTreeSet::new();
+    let late = OnceCell::new();
+    for task in tasks {
+        let count = || *late.get_or_init(|| watch.late(state, &service.key.cluster));
+        let standing =
+            state.host(task.instance).map_or(Standing::Lost, |host| watch.standing(state, host, task, count));
+        if standing != Standing::Here {
+            silent.push(standing);
+        }
+        if standing == Standing::Lost {
+            lost.insert(task.instance);
+        }
+        pictures.push(task_picture(state, service, task, standing));
+    }
+    Watched { pictures, silent, lost }
+}
+
+/// The picture of a task set: a service of its own, of one deployment that nothing takes the place of.
+pub(super) fn set_picture(state: &State, service: &Service, set: &ServiceTaskSet, looking: Looking<'_>) -> Seen {
+    let Looking { watch, healthy_after, unplaced } = looking;
+    let draining = set.status == TaskSetStatus::Draining;
+    let mut tasks = state.service_tasks(&service.key);
+    tasks.retain(|task| task.started_by.as_deref() == Some(&*set.deployment.id));
+    let Watched { pictures, silent, lost: _ } = watched(state, service, &tasks, watch);
+    let picture = Picture {
+        scheduling: Scheduling::Replica { desired: set.desired(service.desired) },
+        active: service.is_active() && !draining,
+        bounds: bounds(service),
+        healthy_after,
+        grace: Duration::from_secs(service.grace_secs.into()),
+        breaker: None,
+        deployments: vec![Deployment {
+            rollout: set.deployment.state.into(),
+            failures: set.deployment.failures,
+            setbacks: set.deployment.setbacks,
+            failed_at: set.deployment.failed_at,
+            can_roll_back: false,
+        }],
+        tasks: pictures.into_iter().map(|task| TaskPicture { deployment: Some(0), ..task }).collect(),
+        unplaced,
+        rebalance: Rebalance::Off,
+    };
+    Seen { picture, silent }
+}
+
+fn bounds(service: &Service) -> Bounds {
+    let percent = |given: Option<i32>, default: u32| given.and_then(|n| u32::try_from(n).ok()).unwrap_or(default);
+    let default = match service.scheduling {
+        SchedulingStrategy::Replica => Bounds::REPLICA,
+        SchedulingStrategy::Daemon => Bounds::DAEMON,
+    };
+    let configuration = &service.configuration;
+    Bounds {
+        minimum_healthy_percent: percent(configuration.minimum_healthy_percent, default.minimum_healthy_percent),
+        maximum_percent: percent(configuration.maximum_percent, default.maximum_percent),
+    }
 }
 
 /// The circuit breaker of a service, if it is on.
@@ -181,7 +227,7 @@ fn task_picture(state: &State, service: &Service, task: &Task, standing: Standin
         zone: host.and_then(zone),
         lost,
         draining: host.is_some_and(|host| host.view.status == HostStatus::Draining),
-        protected_until: None,
+        protected_until: task.protected_until,
         healthy_at: task.healthy_at,
         created_at: task.created_at,
     }

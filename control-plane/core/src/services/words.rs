@@ -99,6 +99,11 @@ pub(crate) fn unplaced(key: &ServiceKey, reason: &str) -> String {
     )
 }
 
+/// What is said of a service, said of one of its task sets.
+pub(crate) fn of_task_set(key: &ServiceKey, id: &str, message: &str) -> String {
+    message.replacen(&subject(key), &format!("(service {}, taskSet {id})", key.name), 1)
+}
+
 /// The host that lacks the least, and what it lacks: reasons are in the order in which they are looked at, and the last
 /// ones are those of a host that is right in everything else.
 pub(crate) fn closest(refusals: &[Refusal]) -> String {

@@ -6,13 +6,13 @@ use crate::records::{
     TaskNumbers,
 };
 use crate::services::breaker_of;
-use crate::show::service::task_numbers;
+use crate::show::service::{definition, task_numbers};
 use crate::show::{arn_in, count, time};
 use crate::state::{ServiceState, State};
 use longshore_ecs_api::enums::ServiceDeploymentRollbackMonitorsStatus as Monitors;
 use longshore_ecs_api::types;
 use longshore_model::arn::{Resource, ServicePart};
-use longshore_model::{AccountId, Arn, ContainerName};
+use longshore_model::{AccountId, ContainerName};
 
 /// The ARN of a part of a service.
 pub(crate) fn part_arn(account: &AccountId, key: &ServiceKey, part: ServicePart, id: &str) -> String {
@@ -146,13 +146,11 @@ pub(crate) fn service_revision(
 ) -> Option<types::ServiceRevision> {
     let revision = shown.revision(id)?;
     let key = &shown.record.key;
-    let resource = Resource::TaskDefinition(revision.definition.family.to_string(), revision.definition.revision);
-    let definition = Arn { region: revision.definition.region.clone(), account: account.clone(), resource };
     Some(types::ServiceRevision {
         service_revision_arn: Some(revision_arn(account, key, revision)),
         service_arn: Some(service_arn(account, key)),
         cluster_arn: Some(cluster_arn(account, key)),
-        task_definition: Some(definition.to_string()),
+        task_definition: Some(definition(account, revision)),
         launch_type: Some(revision.launch_type.clone()),
         network_configuration: revision.network.as_deref().cloned(),
         container_images: images(state, revision),

@@ -6,14 +6,16 @@ mod deployment;
 mod instance;
 mod service;
 mod task;
+mod task_set;
 mod usage;
 
 pub(crate) use cluster::{ClusterShow, cluster};
 pub(crate) use definition::definition;
-pub(crate) use deployment::{deployment_brief, service_deployment, service_revision};
+pub(crate) use deployment::{deployment_brief, part_arn, service_deployment, service_revision};
 pub(crate) use instance::{InstanceShow, attributes, instance};
-pub(crate) use service::{service, task_numbers};
+pub(crate) use service::{controller, service, task_numbers};
 pub(crate) use task::{TaskHealth, With, task, task_health};
+pub(crate) use task_set::task_set;
 pub(crate) use usage::{host as host_usage, task as task_usage};
 
 use crate::records::Tags;
@@ -27,7 +29,8 @@ pub(crate) fn tags(tags: &Tags) -> Vec<Tag> {
     tags.iter().map(|(key, value)| Tag { key: Some(key.clone()), value: Some(value.clone()) }).collect()
 }
 
-fn time(at: Timestamp) -> EpochSeconds {
+/// A point in time for the wire.
+pub(crate) fn time(at: Timestamp) -> EpochSeconds {
     EpochSeconds::from_millis(at.millis())
 }
 

@@ -1,9 +1,11 @@
 //! Services.
 
 use crate::records::{
-    RolloutState, SchedulingStrategy, Service, ServiceDeployment, ServiceEvent, ServiceStatus, Task, TaskNumbers,
+    DeploymentController, RolloutState, SchedulingStrategy, Service, ServiceDeployment, ServiceEvent, ServiceRevision,
+    ServiceStatus, Task, TaskNumbers,
 };
 use crate::show::deployment::{current_revisions, part_arn};
+use crate::show::task_set::task_set;
 use crate::show::{arn_in, count, tags, time};
 use crate::state::{ServiceState, State};
 use longshore_ecs_api::enums::{
@@ -20,7 +22,7 @@ pub(crate) fn service(account: &AccountId, state: &State, shown: &ServiceState, 
     let cluster = &service.key.cluster;
     let tasks = state.service_tasks(&service.key);
     let arn = |resource| Some(arn_in(account, cluster, resource));
-    let primary = service.deployments.first();
+    let revision = service.primary_revision();
     let deployments = service.deployments.iter().enumerate();
     let wanted = wanted(state, service);
     types::Service {
@@ -38,17 +40,21 @@ pub(crate) fn service(account: &AccountId, state: &State, shown: &ServiceState, 
         desired_count: count(wanted),
         running_count: number(tasks.iter().filter(|task| runs(task)).count()),
         pending_count: number(tasks.iter().filter(|task| is_pending(task)).count()),
-        launch_type: primary
-            .filter(|_| service.capacity.is_empty())
-            .map(|primary| primary.revision.launch_type.clone()),
+        launch_type: revision.filter(|_| service.capacity.is_empty()).map(|revision| revision.launch_type.clone()),
         capacity_provider_strategy: (!service.capacity.is_empty()).then(|| service.capacity.clone()),
-        task_definition: primary.map(|primary| definition(account, primary)),
-        network_configuration: primary.and_then(|primary| primary.revision.network.as_deref().cloned()),
+        task_definition: revision.map(|revision| definition(account, revision)),
+        network_configuration: revision.and_then(|revision| revision.network.as_deref().cloned()),
         scheduling_strategy: Some(match service.scheduling {
             SchedulingStrategy::Replica => ApiScheduling::Replica,
             SchedulingStrategy::Daemon => ApiScheduling::Daemon,
         }),
-        deployment_controller: Some(types::DeploymentController { r#type: Some(DeploymentControllerType::Ecs) }),
+        deployment_controller: Some(types::DeploymentController { r#type: Some(controller(service)) }),
+        task_sets: match service.controller {
+            DeploymentController::Ecs => None,
+            DeploymentController::External => {
+                Some(service.task_sets.iter().map(|set| task_set(account, state, service, set, with_tags)).collect())
+            }
+        },
         deployment_configuration: Some(service.configuration.clone()),
         deployments: Some(
             deployments.map(|(nth, d)| deployment(account, service, d, nth == 0, wanted, &tasks)).collect(),
@@ -72,6 +78,14 @@ pub(crate) fn service(account: &AccountId, state: &State, shown: &ServiceState, 
         service_registries: Some(Vec::new()),
         tags: with_tags.then(|| tags(&service.tags)),
         ..types::Service::default()
+    }
+}
+
+/// ECS's name of a service's controller.
+pub(crate) const fn controller(service: &Service) -> DeploymentControllerType {
+    match service.controller {
+        DeploymentController::Ecs => DeploymentControllerType::Ecs,
+        DeploymentController::External => DeploymentControllerType::External,
     }
 }
 
@@ -106,7 +120,7 @@ fn deployment(
     types::Deployment {
         id: Some(deployment.id.to_string()),
         status: Some(if is_primary { "PRIMARY" } else { "ACTIVE" }.to_owned()),
-        task_definition: Some(definition(account, deployment)),
+        task_definition: Some(definition(account, &deployment.revision)),
         // Of an older one as many as there still are: it is to have none.
         desired_count: if is_primary { count(wanted) } else { number(running + pending) },
         running_count: number(running),
@@ -136,8 +150,8 @@ fn wanted(state: &State, service: &Service) -> u32 {
     }
 }
 
-fn definition(account: &AccountId, deployment: &ServiceDeployment) -> String {
-    let key = &deployment.revision.definition;
+pub(super) fn definition(account: &AccountId, revision: &ServiceRevision) -> String {
+    let key = &revision.definition;
     let resource = Resource::TaskDefinition(key.family.to_string(), key.revision);
     Arn { region: key.region.clone(), account: account.clone(), resource }.to_string()
 }

@@ -228,7 +228,7 @@ async fn what_there_is_not_is_told_without_a_fault() {
             Ok(_) => {}
         }
     }
-    assert_eq!(unsupported, Op::ALL.len() - 46, "operations that there are not");
+    assert_eq!(unsupported, Op::ALL.len() - 53, "operations that there are not");
     let answer = world.ok(Op::DescribeServices, json!({"services": ["web"]})).await;
     assert_eq!(answer["failures"][0]["reason"], "MISSING");
     assert_eq!(world.ok(Op::ListServices, json!({})).await, json!({"serviceArns": []}));

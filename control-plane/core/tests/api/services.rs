@@ -333,6 +333,15 @@ async fn bad_input_changes_nothing_and_names_the_field() {
         (threshold(json!({"type": "SOME", "value": 3})), "thresholdConfiguration.type: `SOME` is none of COUNT"),
         (threshold(json!({"type": "BOUNDED_PERCENT", "value": 101})), "value must be at most 100"),
         (json!({"deploymentConfiguration": {"strategy": "CANARY"}}), "deploymentConfiguration.strategy CANARY"),
+        (json!({"deploymentConfiguration": {"maximumPercent": 0}}), "maximumPercent must be between 1 and 200."),
+        (json!({"deploymentConfiguration": {"minimumHealthyPercent": -1}}), "minimumHealthyPercent must be"),
+        (threshold(json!({"type": "SHARE", "value": 3})), "thresholdConfiguration.type: `SHARE`"),
+        (threshold(json!({"type": "COUNT", "value": 0})), "thresholdConfiguration.value must be at least 1."),
+        (
+            threshold(json!({"type": "BOUNDED_PERCENT", "value": 101})),
+            "value must be at most 100 with BOUNDED_PERCENT.",
+        ),
+        (threshold(json!({"value": 3})), "thresholdConfiguration.type"),
         (json!({"healthCheckGracePeriodSeconds": -5}), "healthCheckGracePeriodSeconds must not be negative."),
         (json!({"placementStrategy": [{"type": "spread", "field": "mood"}]}), "placementStrategy.field"),
         (
@@ -359,4 +368,46 @@ async fn bad_input_changes_nothing_and_names_the_field() {
     }
     let described = fleet.world.ok(Op::DescribeServices, json!({"services": ["nothing"]})).await;
     assert_eq!(described["failures"][0]["reason"], "MISSING");
+}
+
+#[tokio::test]
+async fn updates_that_are_refused_leave_a_service_as_it_is() {
+    let mut fleet = Fleet::new(1).await;
+    fleet.world.definition("one", json!({})).await;
+    let gone = fleet.world.definition("gone", json!({})).await;
+    fleet.world.ok(Op::DeregisterTaskDefinition, json!({"taskDefinition": gone})).await;
+    let request = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 1,
+        "deploymentConfiguration": {"minimumHealthyPercent": 50, "maximumPercent": 150}});
+    fleet.world.ok(Op::CreateService, request.clone()).await;
+    let before = fleet.until("it is stable", healthy, stable(1)).await;
+    for (changes, expected) in [
+        (json!({"desiredCount": 5001}), "desiredCount must be between 0 and 5000."),
+        (json!({"taskDefinition": "nothing"}), "ClientException: TaskDefinition not found."),
+        (json!({"taskDefinition": gone}), "ClientException: TaskDefinition is inactive"),
+        // Each is right by itself; with what the service has they contradict each other.
+        (json!({"deploymentConfiguration": {"maximumPercent": 40}}), "maximumPercent must not be less than"),
+        (json!({"deploymentConfiguration": {"strategy": "BLUE_GREEN"}}), "UnsupportedFeatureException"),
+        (json!({"deploymentConfiguration": {"bakeTimeInMinutes": 5}}), "deploymentConfiguration.bakeTimeInMinutes"),
+        (json!({"loadBalancers": [{"targetGroupArn": "arn:none", "containerName": "app"}]}), "loadBalancers"),
+        (json!({"deploymentController": {"type": "EXTERNAL"}}), "deploymentController of a service cannot be changed"),
+        (json!({"placementStrategy": [{"type": "spread", "field": "mood"}]}), "placementStrategy.field"),
+        (json!({"healthCheckGracePeriodSeconds": -1}), "healthCheckGracePeriodSeconds"),
+        (json!({"propagateTags": "ALL"}), "propagateTags: `ALL`"),
+    ] {
+        let mut full = json!({"service": "web"});
+        full.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        let refused = fleet.world.err(Op::UpdateService, full).await;
+        assert!(refused.contains(expected), "{changes}: {refused}");
+    }
+    assert_eq!(fleet.service("web").await, before);
+    // One that is draining is neither made anew nor changed, and drains on.
+    fleet.world.ok(Op::DeleteService, json!({"service": "web", "force": true})).await;
+    let refused = fleet.world.err(Op::CreateService, request.clone()).await;
+    assert_eq!(refused, "InvalidParameterException: Unable to Start a service that is still Draining.");
+    let refused = fleet.world.err(Op::UpdateService, json!({"service": "web", "forceNewDeployment": true})).await;
+    assert_eq!(refused, "ServiceNotActiveException: Service was not ACTIVE.");
+    fleet.until("it is over", healthy, |service| service["status"] == "INACTIVE").await;
+    let refused = fleet.world.err(Op::UpdateService, json!({"service": "web", "desiredCount": 2})).await;
+    assert_eq!(refused, "ServiceNotFoundException: Service not found.");
+    fleet.world.ok(Op::CreateService, request).await;
 }

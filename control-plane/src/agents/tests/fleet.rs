@@ -2,13 +2,13 @@
 
 use super::super::Fleet;
 use longshore_core::{
-    AgentHello, ConnectError, CredentialsError, JoinError, JoinKey, JoinToken, NetworkView, Registered,
-    RegistryCredentials, SessionError, SessionId, Unavailable,
+    AgentHello, ConnectError, CredentialsError, JoinError, JoinKey, JoinToken, NetworkView, ProtectionChange,
+    ProtectionError, Registered, RegistryCredentials, SessionError, SessionId, Unavailable,
 };
 use longshore_model::{
     AccountId, AssignedTask, ClusterKey, ClusterName, ContainerName, DesiredStatus, DiskStatus, Generation, HostFacts,
     HostUsage, InstanceHealth, InstanceId, NetworkMode, NetworkState, NetworkStatus, Region, TaskId, TaskReport,
-    TaskSpec,
+    TaskSpec, Timestamp,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -41,6 +41,8 @@ pub(super) struct State {
     pub(super) hellos_stalled: bool,
     /// The password that every container's registry wants; its secret is missing when absent.
     pub(super) registry_password: Option<String>,
+    /// Until when tasks are protected; a task cannot be protected while it is absent.
+    pub(super) protected_until: Option<Timestamp>,
     /// What heartbeats are answered with.
     pub(super) settled: u64,
 }
@@ -363,6 +365,29 @@ impl Fleet for FakeFleet {
                 Ok(RegistryCredentials { parameter, username: "puller".to_owned(), password: password.clone().into() })
             }
             None => Err(CredentialsError::Unusable { parameter, why: "there is no such secret".to_owned() }),
+        }
+    }
+
+    async fn task_protection(
+        &self,
+        instance: InstanceId,
+        task: TaskId,
+        change: ProtectionChange,
+    ) -> Result<Option<Timestamp>, ProtectionError> {
+        let state = self.lock();
+        if state.unavailable {
+            return Err(ProtectionError::Unavailable(Unavailable("the disk is full".to_owned())));
+        }
+        if !state.instances.get(&instance).is_some_and(|instance| instance.tasks.contains_key(&task)) {
+            return Err(ProtectionError::NotAssigned(task));
+        }
+        match change {
+            ProtectionChange::Release => Ok(None),
+            ProtectionChange::Protect(Some(0)) => Err(ProtectionError::Minutes("not so few".to_owned())),
+            ProtectionChange::None | ProtectionChange::Protect(_) => match state.protected_until {
+                Some(until) => Ok(Some(until)),
+                None => Err(ProtectionError::Refused { reason: "TASK_NOT_VALID", detail: "it is no service's" }),
+            },
         }
     }
 }

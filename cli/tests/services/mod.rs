@@ -1,0 +1,208 @@
+//! `longshore service` and `longshore deploy` against a scripted endpoint.
+
+use super::support::{Answer, Endpoint, ok, refused};
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const PREFIX: &str = "arn:aws:ecs:lab:123456789012";
+
+fn arn(kind: &str, id: &str) -> String {
+    format!("{PREFIX}:{kind}/default/web/{id}")
+}
+
+/// The service with a deployment of `definition` of which `running` of two tasks run.
+fn service(definition: &str, running: u32, state: &str) -> Value {
+    let definition = format!("{PREFIX}:task-definition/{definition}");
+    json!({"serviceArn": format!("{PREFIX}:service/default/web"), "serviceName": "web", "status": "ACTIVE",
+        "desiredCount": 2, "runningCount": 2, "pendingCount": 0, "taskDefinition": definition,
+        "currentServiceDeployment": arn("service-deployment", "now"), "createdAt": 1_700_000_000,
+        "deployments": [{"id": "ecs-svc/1", "status": "PRIMARY", "taskDefinition": definition, "desiredCount": 2,
+            "runningCount": running, "pendingCount": 2 - running, "failedTasks": 0, "rolloutState": state}],
+        "events": [{"id": format!("event-{running}"), "createdAt": 1_700_000_001,
+            "message": format!("(service web) event {running}.")}]})
+}
+
+/// An endpoint at which a deployment of `web:2` ends with `status` after it was looked at twice.
+fn deploying(status: &'static str) -> Endpoint {
+    let looks = AtomicUsize::new(0);
+    Endpoint::new(move |operation, body| answer(operation, body, &looks, status))
+}
+
+fn answer(operation: &str, body: &Value, looks: &AtomicUsize, status: &str) -> Answer {
+    let definition = json!({"taskDefinitionArn": format!("{PREFIX}:task-definition/web:1"), "family": "web",
+        "revision": 1, "status": "ACTIVE", "memory": "64",
+        "containerDefinitions": [{"name": "app", "image": "app:1"}, {"name": "side", "image": "side:1"}]});
+    match operation {
+        "DescribeServices" if body["services"][0] == "nothing" => {
+            ok(json!({"services": [], "failures": [{"arn": "nothing", "reason": "MISSING"}]}))
+        }
+        "DescribeServices" => {
+            let over = looks.load(Ordering::SeqCst) >= 2;
+            let running = if over { 2 } else { 1 };
+            let state = if over { "COMPLETED" } else { "IN_PROGRESS" };
+            ok(json!({"services": [service("web:2", running, state)], "failures": []}))
+        }
+        "CreateService" | "UpdateService" => ok(json!({"service": service("web:2", 0, "IN_PROGRESS")})),
+        "DescribeServiceDeployments" => {
+            let over = looks.fetch_add(1, Ordering::SeqCst) >= 2;
+            let status = if over { status } else { "IN_PROGRESS" };
+            ok(json!({"serviceDeployments": [{"serviceDeploymentArn": arn("service-deployment", "now"),
+                "status": status, "statusReason": "tasks failed to start.", "createdAt": 1_700_000_000}],
+                "failures": []}))
+        }
+        "ListServiceDeployments" => ok(json!({"serviceDeployments": [
+            {"targetServiceRevisionArn": arn("service-revision", "2"), "status": "SUCCESSFUL"},
+            {"targetServiceRevisionArn": arn("service-revision", "1"), "status": "SUCCESSFUL"}]})),
+        "DescribeServiceRevisions" => ok(json!({"serviceRevisions": [
+            {"serviceRevisionArn": arn("service-revision", "1"),
+             "taskDefinition": format!("{PREFIX}:task-definition/web:1")},
+            {"serviceRevisionArn": arn("service-revision", "2"),
+             "taskDefinition": format!("{PREFIX}:task-definition/web:2")}]})),
+        "StopServiceDeployment" => ok(json!({"serviceDeploymentArn": body["serviceDeploymentArn"]})),
+        "DescribeTaskDefinition" => ok(json!({"taskDefinition": definition})),
+        "RegisterTaskDefinition" => ok(json!({"taskDefinition": {
+            "taskDefinitionArn": format!("{PREFIX}:task-definition/web:2")}})),
+        "ListTasks" if body["desiredStatus"] == "STOPPED" => ok(json!({"taskArns": ["t"]})),
+        "ListTasks" => ok(json!({"taskArns": []})),
+        "DescribeTasks" => ok(json!({"tasks": [{"taskArn": "t", "lastStatus": "STOPPED", "createdAt": 1_700_000_002,
+            "stopCode": "TaskFailedToStart", "stoppedReason": "CannotPullContainerError: none"}], "failures": []})),
+        _ => refused("UnsupportedFeatureException", "not scripted"),
+    }
+}
+
+fn sent(endpoint: &Endpoint, operation: &str) -> Value {
+    let calls = endpoint.calls();
+    let call = calls.iter().rfind(|call| call.target.ends_with(&format!(".{operation}")));
+    call.unwrap_or_else(|| panic!("{operation} was not called")).body.clone()
+}
+
+#[test]
+fn deploy_tells_what_happens_and_ends_with_the_result() {
+    let endpoint = deploying("SUCCESSFUL");
+    let ran = endpoint.run(&["deploy", "web", "web:2"]).expect(0);
+    assert!(ran.stdout.contains("web      web:2       ACTIVE  2/2"), "{}", ran.stdout);
+    let lines: Vec<&str> = ran.stderr.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "  (service web) event 1.",
+            "web:2: 1 of 2 tasks run, 1 starting",
+            "  (service web) event 2.",
+            "web:2: 2 of 2 tasks run"
+        ],
+        "{}",
+        ran.stderr
+    );
+    let update = sent(&endpoint, "UpdateService");
+    assert_eq!((&update["taskDefinition"], &update["forceNewDeployment"]), (&json!("web:2"), &json!(true)));
+    let ran = deploying("SUCCESSFUL").run(&["deploy", "web", "--json"]).expect(0);
+    assert_eq!(ran.json()["services"][0]["serviceName"], "web");
+}
+
+#[test]
+fn a_deployment_that_does_not_succeed_is_a_failure_that_says_why() {
+    for status in ["ROLLBACK_SUCCESSFUL", "ROLLBACK_FAILED", "STOPPED"] {
+        let ran = deploying(status).run(&["deploy", "web", "web:2"]).expect(6);
+        for part in [
+            status,
+            "tasks failed to start.",
+            "CannotPullContainerError: none",
+            "It runs web:2 now",
+            "service describe",
+        ] {
+            assert!(ran.stderr.to_lowercase().contains(&part.to_lowercase()), "{part}: {}", ran.stderr);
+        }
+    }
+    let ran = deploying("IN_PROGRESS").run(&["deploy", "web", "web:2", "--wait-secs", "1"]).expect(7);
+    assert!(ran.stderr.contains("the deployment of service web"), "{}", ran.stderr);
+    let endpoint = deploying("STOPPED");
+    endpoint.run(&["deploy", "web", "web:2", "--no-wait"]).expect(0);
+    endpoint.run(&["deploy", "nothing", "web:2"]).expect(1);
+    assert!(!endpoint.operations().contains(&"DescribeServiceDeployments".to_owned()));
+}
+
+#[test]
+fn an_image_is_put_into_the_definition_that_runs() {
+    let endpoint = deploying("SUCCESSFUL");
+    let ran = endpoint.run(&["deploy", "web", "--image", "app:2"]).expect(2);
+    assert!(ran.stderr.contains("--container") && ran.stderr.contains("app, side"), "{}", ran.stderr);
+    assert!(!endpoint.operations().contains(&"RegisterTaskDefinition".to_owned()), "nothing was sent");
+    endpoint.run(&["deploy", "web", "--image", "app:2", "--container", "app"]).expect(0);
+    let registered = sent(&endpoint, "RegisterTaskDefinition");
+    assert_eq!(
+        registered,
+        json!({"family": "web", "memory": "64", "containerDefinitions": [
+            {"name": "app", "image": "app:2"}, {"name": "side", "image": "side:1"}]})
+    );
+    let update = sent(&endpoint, "UpdateService");
+    assert_eq!(update["taskDefinition"], format!("{PREFIX}:task-definition/web:2"));
+    endpoint.run(&["deploy", "web", "web:2", "--image", "app:2"]).expect(2);
+}
+
+#[test]
+fn a_service_is_made_and_changed_as_the_flags_say() {
+    let endpoint = deploying("SUCCESSFUL");
+    let flags = ["--min-percent", "50", "--breaker", "rollback", "--grace-secs", "9", "--exec", "--strategy", "random"];
+    let mut words = vec!["service", "create", "web", "web:1", "-n", "3"];
+    words.extend(flags);
+    endpoint.run(&words).expect(0);
+    assert_eq!(
+        sent(&endpoint, "CreateService"),
+        json!({"cluster": "default", "serviceName": "web", "taskDefinition": "web:1", "desiredCount": 3,
+            "deploymentConfiguration": {"minimumHealthyPercent": 50,
+                "deploymentCircuitBreaker": {"enable": true, "rollback": true}},
+            "healthCheckGracePeriodSeconds": 9, "enableExecuteCommand": true,
+            "placementStrategy": [{"type": "random"}]})
+    );
+    endpoint.run(&["service", "create", "logs", "web:1", "--daemon"]).expect(0);
+    let made = sent(&endpoint, "CreateService");
+    assert_eq!((&made["schedulingStrategy"], &made["desiredCount"]), (&json!("DAEMON"), &Value::Null));
+    endpoint.run(&["service", "update", "web", "--count", "5", "--exec=false", "--breaker", "off"]).expect(0);
+    assert_eq!(
+        sent(&endpoint, "UpdateService"),
+        json!({"cluster": "default", "service": "web", "desiredCount": 5, "enableExecuteCommand": false,
+            "deploymentConfiguration": {"deploymentCircuitBreaker": {"enable": false, "rollback": false}}})
+    );
+    endpoint.run(&["service", "scale", "web", "4"]).expect(0);
+    assert_eq!(sent(&endpoint, "UpdateService"), json!({"cluster": "default", "service": "web", "desiredCount": 4}));
+    endpoint.run(&["service", "scale", "web", "5001"]).expect(2);
+    endpoint.run(&["service", "create", "web", "web:1", "--daemon", "-n", "3"]).expect(2);
+    let file = endpoint.home.path().join("request.json");
+    std::fs::write(&file, json!({"serviceName": "other", "taskDefinition": "web:1"}).to_string()).expect("written");
+    let ran = endpoint.run(&["service", "create", "web", file.to_str().expect("a path")]).expect(2);
+    assert!(ran.stderr.contains("serviceName `other`"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_rollback_stops_what_is_under_way_or_deploys_what_ran_before() {
+    let endpoint = deploying("ROLLBACK_SUCCESSFUL");
+    endpoint.run(&["service", "rollback", "web"]).expect(0);
+    let stop = sent(&endpoint, "StopServiceDeployment");
+    assert_eq!(stop, json!({"serviceDeploymentArn": arn("service-deployment", "now"), "stopType": "ROLLBACK"}));
+    // Nothing is under way any more: what ran before `web:2` is deployed.
+    endpoint.run(&["service", "rollback", "web", "--no-wait"]).expect(0);
+    assert_eq!(sent(&endpoint, "UpdateService")["taskDefinition"], format!("{PREFIX}:task-definition/web:1"));
+}
+
+#[test]
+fn services_are_listed_and_described() {
+    let endpoint = Endpoint::new(|operation, body| match operation {
+        "ListServices" => ok(json!({"serviceArns": [format!("{PREFIX}:service/default/web")]})),
+        "DescribeServices" if body["services"][0] == "nothing" => {
+            ok(json!({"services": [], "failures": [{"arn": "nothing", "reason": "MISSING"}]}))
+        }
+        "DescribeServices" => ok(json!({"services": [service("web:1", 2, "COMPLETED")], "failures": []})),
+        _ => refused("X", "unexpected"),
+    });
+    let ran = endpoint.run(&["service", "ls"]).expect(0);
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    assert_eq!(lines[0], "SERVICE  DEFINITION  STATUS  RUNNING  PENDING  DEPLOYMENT  AGE");
+    assert!(lines[1].starts_with("web      web:1       ACTIVE  2/2      0        COMPLETED   "), "{}", ran.stdout);
+    let ran = endpoint.run(&["service", "describe", "web"]).expect(0);
+    for part in ["Deployment ecs-svc/1:", "2 of 2 running, 0 pending, 0 failed", "(service web) event 2."] {
+        assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
+    }
+    endpoint.run(&["service", "describe", "nothing"]).expect(1);
+    let ran = endpoint.run(&["describe", &format!("{PREFIX}:service/default/web")]).expect(0);
+    assert!(ran.stdout.contains("Deployment ecs-svc/1:"), "{}", ran.stdout);
+}

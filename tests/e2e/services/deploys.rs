@@ -1,0 +1,98 @@
+//! Deployments as people and programs meet them: the command, boto3, and what a task asks for itself.
+
+use anyhow::ensure;
+use longshore_tests::lab::wait_until;
+use serde_json::{Value, json};
+
+use super::super::command::{longshore, ok};
+use super::super::metadata::Inside;
+use super::super::support::*;
+use super::{service, services_lab, stable, tasks};
+
+#[test]
+fn deployments_are_watched_stopped_and_spare_protected_tasks() {
+    let lab = services_lab(1);
+    let idle = "trap 'exit 0' TERM; echo ready; while true; do sleep 0.2; done";
+    let good = register(&lab, "web", json!([shell("main", idle)]), json!({}));
+    let made = longshore(&lab, &["service", "create", "web", &good, "-n", "2", "--breaker", "rollback", "--wait"]);
+    let table = ok(&made);
+    assert!(table.contains("web:1") && table.contains("2/2") && table.contains("COMPLETED"), "{table}");
+    let said = String::from_utf8_lossy(&made.stderr).into_owned();
+    assert!(said.contains("web:1: 2 of 2 tasks run") && said.contains("has started 2 tasks"), "{said}");
+    stable(&lab, "web");
+
+    // A task protects itself, and is left alone by a scale-in until it is not protected any more.
+    let kept = tasks(&lab, "web").unwrap().remove(0);
+    let arn = kept["taskArn"].as_str().unwrap().to_owned();
+    let inside = Inside::new(&lab, &arn);
+    let uri = inside.environment()["ECS_AGENT_URI"].replace("http://169.254.170.2", "");
+    let path = format!("{uri}/task-protection/v1/state");
+    let (status, said) = inside.put(&path, &json!({"ProtectionEnabled": true, "ExpiresInMinutes": 5}));
+    assert_eq!((status, &said["protection"]["ProtectionEnabled"]), (200, &json!(true)), "{said}");
+    assert_eq!(said["protection"]["TaskArn"], arn.as_str());
+    let asked = lab.ecs("get_task_protection", json!({"cluster": "default", "tasks": [arn]})).unwrap();
+    assert_eq!(asked["protectedTasks"][0]["protectionEnabled"], true, "{asked}");
+    let (status, said) = inside.put(&path, &json!({"ProtectionEnabled": true, "ExpiresInMinutes": 2881}));
+    assert_eq!((status, &said["error"]["Code"]), (400, &json!("InvalidParameterException")), "{said}");
+    ok(&longshore(&lab, &["service", "scale", "web", "0"]));
+    wait_until("only the protected task is left", DEADLINE, || {
+        let left = tasks(&lab, "web")?;
+        ensure!(left.iter().any(|task| task["taskArn"] == arn.as_str()), "it was stopped: {left:?}");
+        Ok(left.len() == 1)
+    })
+    .unwrap();
+    let release = json!({"cluster": "default", "tasks": [arn], "protectionEnabled": false});
+    lab.ecs("update_task_protection", release).unwrap();
+    wait_until("it is stopped", DEADLINE, || Ok(tasks(&lab, "web")?.is_empty())).unwrap();
+    ok(&longshore(&lab, &["service", "scale", "web", "2", "--wait"]));
+
+    // An image that there is not: the breaker brings the one that ran back, and the command says so.
+    let before: Vec<Value> = tasks(&lab, "web").unwrap().into_iter().map(|task| task["taskArn"].clone()).collect();
+    let failed = longshore(&lab, &["deploy", "web", "--image", "127.0.0.1:1/none:1"]);
+    let said = String::from_utf8_lossy(&failed.stderr).into_owned();
+    assert_eq!(failed.status.code(), Some(6), "{said}");
+    assert!(said.contains("registered web:2") && said.contains("ROLLBACK_SUCCESSFUL"), "{said}");
+    assert!(said.contains("CannotPullContainerError") && said.contains("It runs web:1 now"), "{said}");
+    let after = tasks(&lab, "web").unwrap();
+    assert!(before.iter().all(|arn| after.iter().any(|task| task["taskArn"] == *arn)), "{before:?}: {after:?}");
+
+    // One that finds no place is stopped by hand.
+    let vast = register(&lab, "web", json!([merged(sleeper(), json!({"memory": 900_000}))]), json!({}));
+    lab.ecs("update_service", json!({"service": "web", "taskDefinition": vast})).unwrap();
+    let deployment = service(&lab, "web").unwrap()["currentServiceDeployment"].clone();
+    lab.ecs("stop_service_deployment", json!({"serviceDeploymentArn": deployment})).unwrap();
+    stable(&lab, "web");
+    let described = json!({"serviceDeploymentArns": [deployment]});
+    wait_until("it is rolled back", DEADLINE, || {
+        let described = lab.ecs("describe_service_deployments", described.clone())?;
+        Ok(described["serviceDeployments"][0]["status"] == "ROLLBACK_SUCCESSFUL")
+    })
+    .unwrap();
+    let listed = lab.ecs("list_service_deployments", json!({"service": "web"})).unwrap();
+    assert_eq!(strings(&listed["serviceDeployments"], "status")[..2], ["ROLLBACK_SUCCESSFUL", "ROLLBACK_SUCCESSFUL"]);
+    // And one that works.
+    ok(&longshore(&lab, &["deploy", "web"]));
+
+    // Somebody else's controller.
+    let external = json!({"serviceName": "ext", "desiredCount": 2, "deploymentController": {"type": "EXTERNAL"}});
+    lab.ecs("create_service", external).unwrap();
+    let set = json!({"cluster": "default", "service": "ext", "taskDefinition": good,
+        "scale": {"value": 50.0, "unit": "PERCENT"}});
+    let set = lab.ecs("create_task_set", set).unwrap()["taskSet"].clone();
+    assert_eq!(set["computedDesiredCount"], 1, "{set}");
+    wait_until("the task set is steady", DEADLINE, || {
+        let named = json!({"cluster": "default", "service": "ext", "taskSets": [set["id"]]});
+        let shown = lab.ecs("describe_task_sets", named)?["taskSets"][0].clone();
+        Ok(shown["stabilityStatus"] == "STEADY_STATE" && shown["runningCount"] == 1)
+    })
+    .unwrap();
+    for name in ["ext", "web"] {
+        ok(&longshore(&lab, &["service", "delete", name, "--force", "--wait"]));
+    }
+    lab.wait_ecs("services_inactive", json!({"services": ["web", "ext"]})).unwrap();
+}
+
+fn merged(mut base: Value, changes: Value) -> Value {
+    merge(&mut base, changes);
+    base
+}
