@@ -193,9 +193,15 @@ impl Joiner {
         push_text(&mut self.whole, open.at_ms, open.text);
     }
 
-    /// Ends what is over by the clock, when everything that was printed is read.
+    /// Ends what is over by the clock, when everything that was printed is read. Not the later of two sides before the
+    /// earlier one: which of them ends first may be for what is printed next to say.
     pub(super) fn expire(&mut self, now_ms: i64) {
-        self.end_older(now_ms, OVER_MS);
+        for side in self.in_order() {
+            self.end_side(side, now_ms, OVER_MS);
+            if self.sides[side].part.is_some() || self.sides[side].open.is_some() {
+                return;
+            }
+        }
     }
 
     /// The sides, the one whose text began first first.
@@ -205,15 +211,17 @@ impl Joiner {
     }
 
     fn end_older(&mut self, now_ms: i64, than_ms: i64) {
+        self.in_order().into_iter().for_each(|side| self.end_side(side, now_ms, than_ms));
+    }
+
+    fn end_side(&mut self, side: usize, now_ms: i64, than_ms: i64) {
         let over = |text: &Option<Text>| text.as_ref().is_some_and(|text| apart(now_ms, text.at_ms, than_ms));
-        for side in self.in_order() {
-            if over(&self.sides[side].part) {
-                self.end_part(side);
-            }
-            // Of a line that has begun it is not known yet whether it belongs to it.
-            if self.sides[side].part.is_none() && over(&self.sides[side].open) {
-                self.end(side);
-            }
+        if over(&self.sides[side].part) {
+            self.end_part(side);
+        }
+        // Of a line that has begun it is not known yet whether it belongs to it.
+        if self.sides[side].part.is_none() && over(&self.sides[side].open) {
+            self.end(side);
         }
     }
 

@@ -262,10 +262,15 @@ impl World {
         let (tasks, now) = (&self.picture.tasks, self.now);
         let waits = tasks.iter().filter(stays).any(|task| task.draining || task.is_ill(&self.picture, now));
         // What is on its way out holds its host's place, and is waited for first.
-        let daemon = matches!(self.picture.scheduling, Scheduling::Daemon { .. });
-        let leaves = |task: &&Task| daemon && (stops(task) || matches!(task.phase, Phase::Stopping { lost: false }));
-        let there = tasks.iter().filter(|task| stays(task) || leaves(task)).count();
-        let missing = there < self.desired() as usize;
+        let holds = |task: &Task| match task.phase {
+            Phase::Pending | Phase::Running { .. } => !task.lost,
+            Phase::Stopping { lost } => !lost,
+        };
+        let taken = |host: &Host| tasks.iter().any(|task| task.host == host.id && holds(task));
+        let missing = match &self.picture.scheduling {
+            Scheduling::Replica { desired } => tasks.iter().filter(stays).count() < *desired as usize,
+            Scheduling::Daemon { hosts } => hosts.iter().any(|host| !host.draining && !taken(host)),
+        };
         assert!(decision.halted || !(waits || missing), "{decision:?} {:?}", self.picture);
     }
 
@@ -280,6 +285,13 @@ impl World {
         self.check_failures(&decision);
         self.check_failed(&decision);
         assert_eq!(decision, decide(&self.picture, self.now), "the same picture, the same answer");
+        // What this step stops for its health is not forgiven by it.
+        if decision.recovered {
+            self.picture.deployments[0].setbacks = 0;
+        }
+        if decision.forgiven {
+            self.picture.deployments[0].failures = 0;
+        }
         let (healthy, active, desired) = (self.healthy(), self.active(), self.desired());
         let mut empties = 0;
         for stop in &decision.stops {
@@ -325,12 +337,6 @@ impl World {
     }
 
     fn settle(&mut self, decision: &Decision) {
-        if decision.recovered {
-            self.picture.deployments[0].setbacks = 0;
-        }
-        if decision.forgiven {
-            self.picture.deployments[0].failures = 0;
-        }
         match decision.verdict {
             None => {}
             Some(Verdict::Completed) => {
@@ -404,9 +410,10 @@ impl World {
             }
             let was_complete = self.picture.deployments[0].rollout == Rollout::Completed;
             let decision = self.step();
-            // Zones are evened out once the deployment is complete, all are healthy, and none is still stopping.
-            let all_there = self.healthy() == self.desired() && self.active() == self.desired();
-            let settled = !self.rebalances || was_complete && all_there;
+            // Zones are evened out once the deployment is complete, all are healthy and none is on its way out, and no
+            // pause holds starts up.
+            let at_rest = self.picture.tasks.iter().all(Task::is_wanted) && !decision.pausing;
+            let settled = !self.rebalances || was_complete && self.healthy() == self.desired() && at_rest;
             if decision.steady && settled && self.picture.deployments[0].rollout != Rollout::InProgress {
                 return;
             }

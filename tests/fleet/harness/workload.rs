@@ -205,7 +205,12 @@ pub(crate) async fn mend(world: &World) -> Result<(), String> {
         } else if host.record.status.is_registered() {
             // What a host was before it joined anew.
             let request = json!({"containerInstance": id.to_string(), "force": true});
-            world.insist(Operation::DeregisterContainerInstance, &request).await?;
+            match world.insist(Operation::DeregisterContainerInstance, &request).await {
+                Ok(_) => {}
+                // Asked again after an answer that was lost.
+                Err(why) if why.contains("The referenced container instance was not found.") => {}
+                Err(why) => return Err(why),
+            }
         }
     }
     let state = world.state().ok_or("nothing was ever seen")?;

@@ -228,6 +228,20 @@ fn an_event_waits_for_its_end_and_not_for_ever() {
 }
 
 #[test]
+fn the_side_that_began_first_ends_first_also_by_the_clock() {
+    let mut sim = Sim::new();
+    sim.print(1, "E one", true);
+    sim.print(0, "E two", false);
+    sim.now_ms += 3_000;
+    assert!(sim.read(1 << 20, false, false), "it is asked");
+    sim.print(1, "E three", false);
+    sim.now_ms += 5_000;
+    assert!(!sim.read(1 << 20, false, false), "the line that has begun may belong to the first");
+    sim.finish();
+    assert_eq!(messages(&sim), ["E one", "E three", "E two"]);
+}
+
+#[test]
 fn a_clock_that_was_turned_back_holds_nothing_up() {
     let mut sim = Sim::new();
     sim.print(0, "E one", true);

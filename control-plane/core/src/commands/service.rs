@@ -292,16 +292,17 @@ impl Command for StepService {
         let started = start_all(tx, self.launch)?;
         done.started = started.len();
         said.extend(words::started(&self.key, &started));
+        // What this step stops for its health is not forgiven by it.
+        if let Some(primary) = service.deployments.first_mut() {
+            primary.setbacks = if self.recovered { 0 } else { primary.setbacks };
+            primary.failures = if self.forgiven { 0 } else { primary.failures };
+        }
         let by = primary.as_deref().unwrap_or_default();
         let stopped = stop_all(tx, &mut service, &self.stops, self.silent_share_percent, by)?;
         done.stopped = stopped.len();
         said.extend(words::stopped(&self.key, &stopped));
         // After what moved, so that the next step does not take it for news.
         said.extend(self.says);
-        if let Some(primary) = service.deployments.first_mut() {
-            primary.setbacks = if self.recovered { 0 } else { primary.setbacks };
-            primary.failures = if self.forgiven { 0 } else { primary.failures };
-        }
         for index in self.gone.iter().rev() {
             service.deployments.remove(*index);
         }
