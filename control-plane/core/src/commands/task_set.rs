@@ -166,6 +166,10 @@ impl Command for StepTaskSet {
         let mut done = Stepped::default();
         let started = start_all(tx, self.launch)?;
         done.started = started.len();
+        // What this step stops for its health is not forgiven by it.
+        let set = &mut service.task_sets[at];
+        set.deployment.setbacks = if self.recovered { 0 } else { set.deployment.setbacks };
+        set.deployment.failures = if self.forgiven { 0 } else { set.deployment.failures };
         let stopped = stop_all(tx, &mut service, &self.stops, self.silent_share_percent, &self.id)?;
         done.stopped = stopped.len();
         let moved = words::started(&self.key, &started).into_iter().chain(words::stopped(&self.key, &stopped));
@@ -173,8 +177,6 @@ impl Command for StepTaskSet {
         // After what moved, so that the next step does not take it for news.
         said.extend(self.says);
         let set = &mut service.task_sets[at];
-        set.deployment.setbacks = if self.recovered { 0 } else { set.deployment.setbacks };
-        set.deployment.failures = if self.forgiven { 0 } else { set.deployment.failures };
         let state = if self.steady { RolloutState::Completed } else { RolloutState::InProgress };
         if set.deployment.state != state {
             set.deployment.state = state;
