@@ -13,6 +13,10 @@ use tokio::time::Instant;
 /// Waits between listings that fail: the first, and the longest.
 const LIST_AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
+/// How long from one look for leftovers to the next. What an engine that hung was asked for by an agent that is dead, or
+/// that gave it up, may be made long after it was looked for.
+const SEARCH_AGAIN: Duration = Duration::from_secs(120);
+
 impl Reconciler {
     /// Asks for a listing; if one is on its way, for another after it.
     pub(super) fn list_now(&mut self) {
@@ -62,8 +66,11 @@ impl Reconciler {
         }
         // Whoever has containers that are left alone keeps the rest as well.
         self.left_alone = unknown.into_iter().filter(|id| !self.tasks.contains_key(id)).collect();
-        if !self.leftovers_gone {
+        let due = self.searched_at.is_none_or(|at| at.elapsed() >= SEARCH_AGAIN);
+        if !self.searching && (due || !self.leftovers_gone) {
             self.leftovers_gone = true;
+            self.searching = true;
+            self.searched_at = Some(Instant::now());
             self.spawn_search();
         }
     }
@@ -126,6 +133,7 @@ impl Reconciler {
 
     /// What was left over is gone, or not all of it.
     pub(super) fn cleared(&mut self, result: &Result<(), Failure>) {
+        self.searching = false;
         self.dirty.extend(std::mem::take(&mut self.clearing));
         match result {
             Ok(()) => self.leftovers_fault = None,

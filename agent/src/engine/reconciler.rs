@@ -124,6 +124,9 @@ pub struct Reconciler {
     pub(super) list_again: bool,
     pub(super) next_list: Instant,
     pub(super) leftovers_gone: bool,
+    /// Whether a look for them is on its way, and when the last one began.
+    pub(super) searching: bool,
+    pub(super) searched_at: Option<Instant>,
     /// Why not all is gone, as it was last said.
     pub(super) leftovers_fault: Option<String>,
     /// Tasks whose leftovers are being removed: nothing is made for them meanwhile.
@@ -187,6 +190,8 @@ impl Reconciler {
             list_again: false,
             next_list: Instant::now(),
             leftovers_gone: false,
+            searching: false,
+            searched_at: None,
             leftovers_fault: None,
             clearing: BTreeSet::new(),
             left_alone: BTreeSet::new(),
