@@ -38,6 +38,21 @@ fn a_second_start_of_what_is_gone_is_found() {
 }
 
 #[test]
+fn late_firings_that_are_skipped_are_found() {
+    find(Bug::LateFiringsAreSkipped);
+}
+
+#[test]
+fn runs_of_rules_without_a_token_are_found() {
+    find(Bug::RunsOfRulesHaveNoToken);
+}
+
+#[test]
+fn fences_that_are_not_waited_for_are_found() {
+    find(Bug::FencesAreNotWaitedFor);
+}
+
+#[test]
 fn forgotten_removals_are_found() {
     find(Bug::RemovalsAreForgotten);
 }
