@@ -12,6 +12,7 @@ pub mod logs;
 mod parse;
 pub mod scheduler;
 pub mod secrets;
+mod sibling;
 pub mod ssm;
 mod wire;
 

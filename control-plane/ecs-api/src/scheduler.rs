@@ -4,6 +4,7 @@
 //! On the wire some members are in the path or the query; here they stand beside those of the body.
 
 use crate::EpochSeconds;
+use crate::sibling::{service_operations, shapes};
 use crate::types::{CapacityProviderStrategyItem, PlacementConstraint, PlacementStrategy};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -11,83 +12,38 @@ use std::collections::BTreeMap;
 /// The service's name in a credential scope.
 pub const SIGNING_NAME: &str = "scheduler";
 
-/// The operations, with the name, the method and the path of each.
-macro_rules! scheduler_operations {
-    ($($(#[doc = $doc:literal])+ $name:ident, $method:literal, $path:literal;)+) => {
-        /// An operation of EventBridge Scheduler.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum SchedulerOperation {
-            $($(#[doc = $doc])+ $name,)+
-        }
-
-        impl SchedulerOperation {
-            /// Every operation.
-            pub const ALL: &'static [Self] = &[$(Self::$name),+];
-
-            /// The name.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$name => stringify!($name),)+ }
-            }
-
-            /// The method of its requests.
-            #[must_use]
-            pub const fn method(self) -> &'static str {
-                match self { $(Self::$name => $method,)+ }
-            }
-
-            /// The path of its requests; `{…}` stands for the member of that name.
-            #[must_use]
-            pub const fn path(self) -> &'static str {
-                match self { $(Self::$name => $path,)+ }
-            }
-        }
-    };
-}
-
-scheduler_operations! {
-    /// Makes a schedule.
-    CreateSchedule, "POST", "/schedules/{Name}";
-    /// Makes a group of schedules.
-    CreateScheduleGroup, "POST", "/schedule-groups/{Name}";
-    /// Deletes a schedule.
-    DeleteSchedule, "DELETE", "/schedules/{Name}";
-    /// Deletes a group with its schedules.
-    DeleteScheduleGroup, "DELETE", "/schedule-groups/{Name}";
-    /// All of a schedule.
-    GetSchedule, "GET", "/schedules/{Name}";
-    /// All of a group but its schedules.
-    GetScheduleGroup, "GET", "/schedule-groups/{Name}";
-    /// Lists groups.
-    ListScheduleGroups, "GET", "/schedule-groups";
-    /// Lists schedules.
-    ListSchedules, "GET", "/schedules";
-    /// The tags of a group.
-    ListTagsForResource, "GET", "/tags/{ResourceArn}";
-    /// Gives a group tags.
-    TagResource, "POST", "/tags/{ResourceArn}";
-    /// Takes tags from a group.
-    UntagResource, "DELETE", "/tags/{ResourceArn}";
-    /// Makes a schedule all over, but for its name.
-    UpdateSchedule, "PUT", "/schedules/{Name}";
-}
-
-/// A structure of the wire: every member may be absent, and what is absent is not written.
-macro_rules! shapes {
-    ($($(#[doc = $doc:literal])+ $name:ident { $($(#[$attribute:meta])? $field:ident: $type:ty,)* })+) => {
-        $(
-            $(#[doc = $doc])+
-            #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-            #[serde(rename_all = "PascalCase")]
-            #[allow(missing_docs, reason = "members are those of Scheduler's own documentation")]
-            pub struct $name {
-                $(#[serde(default, skip_serializing_if = "Option::is_none")] $(#[$attribute])? pub $field: Option<$type>,)*
-            }
-        )+
-    };
+service_operations! {
+    /// An operation of EventBridge Scheduler.
+    SchedulerOperation {
+        /// Makes a schedule.
+        CreateSchedule: "POST" "/schedules/{Name}",
+        /// Makes a group of schedules.
+        CreateScheduleGroup: "POST" "/schedule-groups/{Name}",
+        /// Deletes a schedule.
+        DeleteSchedule: "DELETE" "/schedules/{Name}",
+        /// Deletes a group with its schedules.
+        DeleteScheduleGroup: "DELETE" "/schedule-groups/{Name}",
+        /// All of a schedule.
+        GetSchedule: "GET" "/schedules/{Name}",
+        /// All of a group but its schedules.
+        GetScheduleGroup: "GET" "/schedule-groups/{Name}",
+        /// Lists groups.
+        ListScheduleGroups: "GET" "/schedule-groups",
+        /// Lists schedules.
+        ListSchedules: "GET" "/schedules",
+        /// The tags of a group.
+        ListTagsForResource: "GET" "/tags/{ResourceArn}",
+        /// Gives a group tags.
+        TagResource: "POST" "/tags/{ResourceArn}",
+        /// Takes tags from a group.
+        UntagResource: "DELETE" "/tags/{ResourceArn}",
+        /// Makes a schedule all over, but for its name.
+        UpdateSchedule: "PUT" "/schedules/{Name}",
+    }
 }
 
 shapes! {
+    rename_all = "PascalCase";
     /// Asks for a schedule, new or made over.
     ScheduleRequest {
         name: String, group_name: String, schedule_expression: String, schedule_expression_timezone: String,
