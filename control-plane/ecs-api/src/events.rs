@@ -5,7 +5,7 @@
 use crate::EpochSeconds;
 use crate::secrets::Sensitive;
 use crate::sibling::{service_operations, shapes};
-use crate::types::{CapacityProviderStrategyItem, PlacementConstraint, PlacementStrategy};
+use crate::target::EcsParameters;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -123,22 +123,6 @@ shapes! {
     }
     /// Makes a target's input from an event.
     InputTransformer { input_paths_map: BTreeMap<String, String>, input_template: String, }
-    /// How a target's tasks are run.
-    EcsParameters {
-        task_definition_arn: String, task_count: i32, launch_type: String,
-        network_configuration: EventNetworkConfiguration, platform_version: String, group: String,
-        capacity_provider_strategy: Vec<CapacityProviderStrategyItem>,
-        #[serde(rename = "EnableECSManagedTags")] enable_ecs_managed_tags: bool,
-        enable_execute_command: bool, placement_constraints: Vec<PlacementConstraint>,
-        placement_strategy: Vec<PlacementStrategy>, propagate_tags: String, reference_id: String,
-        tags: Vec<EventTag>,
-    }
-    /// Of tasks with network mode `awsvpc`.
-    EventNetworkConfiguration {
-        #[serde(rename = "awsvpcConfiguration")] awsvpc_configuration: EventAwsvpcConfiguration,
-    }
-    /// The same, with names as EventBridge spells them.
-    EventAwsvpcConfiguration { subnets: Vec<String>, security_groups: Vec<String>, assign_public_ip: String, }
     /// What a request to a webhook has beside what its destination and connection say.
     HttpParameters {
         path_parameter_values: Vec<String>, header_parameters: BTreeMap<String, String>,

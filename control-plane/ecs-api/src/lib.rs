@@ -14,6 +14,7 @@ pub mod scheduler;
 pub mod secrets;
 mod sibling;
 pub mod ssm;
+pub mod target;
 mod wire;
 
 // Generated text carries names, not prose: what a member means is ECS's own documentation.

@@ -5,9 +5,8 @@
 
 use crate::EpochSeconds;
 use crate::sibling::{service_operations, shapes};
-use crate::types::{CapacityProviderStrategyItem, PlacementConstraint, PlacementStrategy};
+use crate::target::EcsParameters;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// The service's name in a credential scope.
 pub const SIGNING_NAME: &str = "scheduler";
@@ -63,19 +62,6 @@ shapes! {
         event_bridge_put_raw_events_parameters: serde_json::Value, kinesis_parameters: serde_json::Value,
         sage_maker_pipeline_parameters: serde_json::Value, sqs_parameters: serde_json::Value,
     }
-    /// The tasks that a firing starts. Each of `Tags` is a tag as ECS has it.
-    EcsParameters {
-        task_definition_arn: String, task_count: i64, launch_type: String,
-        network_configuration: NetworkConfiguration, platform_version: String, group: String,
-        capacity_provider_strategy: Vec<CapacityProviderStrategyItem>,
-        #[serde(rename = "EnableECSManagedTags")] enable_ecs_managed_tags: bool, enable_execute_command: bool,
-        placement_constraints: Vec<PlacementConstraint>, placement_strategy: Vec<PlacementStrategy>,
-        propagate_tags: String, reference_id: String, tags: Vec<BTreeMap<String, String>>,
-    }
-    /// The network of tasks with interfaces of their own.
-    NetworkConfiguration { #[serde(rename = "awsvpcConfiguration")] awsvpc_configuration: AwsVpcConfiguration, }
-    /// Their subnets and groups.
-    AwsVpcConfiguration { subnets: Vec<String>, security_groups: Vec<String>, assign_public_ip: String, }
     /// How often, and for how long, a firing that fails is tried again.
     RetryPolicy { maximum_event_age_in_seconds: i64, maximum_retry_attempts: i64, }
     /// Where firings go that failed for good.

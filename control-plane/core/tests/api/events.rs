@@ -343,10 +343,12 @@ async fn tasks_and_log_groups_are_targets() {
     world.cluster("default").await;
     world.definition("job", json!({})).await;
     let cluster = "arn:aws:ecs:lab:123456789012:cluster/default";
+    // Without a revision: the latest, whichever that is then.
+    let family = "arn:aws:ecs:lab:123456789012:task-definition/job";
     let map = json!({"InputPathsMap": {"n": "$.detail.n"},
         "InputTemplate": r#"{"containerOverrides": [{"name": "app", "environment": [{"name": "N", "value": "<n>"}]}]}"#});
     let target = json!({"Id": "t", "Arn": cluster, "RoleArn": "arn:aws:iam::123456789012:role/events",
-        "InputTransformer": map, "EcsParameters": {"TaskDefinitionArn": "job", "TaskCount": 1}});
+        "InputTransformer": map, "EcsParameters": {"TaskDefinitionArn": family, "TaskCount": 1}});
     world.rule("run.it", json!({"source": ["test"]}), target).await;
     let logs = "arn:aws:logs:lab:123456789012:log-group:/aws/events/all";
     world.rule("log", json!({"source": ["test"]}), json!({"Id": "l", "Arn": logs})).await;

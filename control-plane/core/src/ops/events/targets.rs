@@ -3,13 +3,15 @@
 use super::{invalid, name, short, unsupported};
 use crate::commands::{PutTargets, RemoveTargets, no_hook, no_rule};
 use crate::events::{self, check_path, check_template};
-use crate::ops::Ctx;
+use crate::ops::{Ctx, check};
 use crate::records::{HookKey, RuleTarget, TargetKey};
+use crate::target::tag_list;
 use longshore_ecs_api::events::{
-    DeadLetter, EcsParameters, EventTarget, EventsOperation, FailedTarget, HttpParameters, ListRuleNamesRequest,
+    DeadLetter, EventTarget, EventsOperation, FailedTarget, HttpParameters, ListRuleNamesRequest,
     ListRuleNamesResponse, ListTargetsRequest, ListTargetsResponse, PutTargetsRequest, RemoveTargetsRequest,
     TargetDelivery, TargetsResponse,
 };
+use longshore_ecs_api::target::EcsParameters;
 use longshore_ecs_api::types::TaskOverride;
 use longshore_ecs_api::{ApiError, EpochSeconds};
 use longshore_model::arn::Resource;
@@ -19,7 +21,7 @@ use std::collections::BTreeSet;
 const ATTEMPTS: std::ops::RangeInclusive<i32> = 0..=185;
 const AGE_SECS: std::ops::RangeInclusive<i32> = 60..=86_400;
 /// Tasks of one event, as of one RunTask.
-const TASKS: std::ops::RangeInclusive<i32> = 1..=10;
+const TASKS: std::ops::RangeInclusive<i64> = 1..=10;
 const MAX_INPUT: usize = 8192;
 
 pub(super) async fn put(ctx: Ctx<'_>, request: PutTargetsRequest) -> Result<TargetsResponse, ApiError> {
@@ -156,7 +158,7 @@ fn check_ecs(
     if !matches!(parameters.propagate_tags.as_deref(), None | Some("TASK_DEFINITION")) {
         return Err(wrong("EcsParameters.PropagateTags must be TASK_DEFINITION."));
     }
-    super::tags(parameters.tags.clone())?;
+    check::tags(parameters.tags.as_deref().map(tag_list)).map_err(|error| wrong(&error.message))?;
     if let Some(input) = &target.input {
         let read = serde_json::from_str::<TaskOverride>(input);
         read.map_err(|error| wrong(&format!("Input must be overrides of a task: {error}.")))?;

@@ -5,7 +5,8 @@
 use crate::ops::Ctx;
 use crate::records::{DEFAULT_ZONE, ScheduleSettings};
 use crate::schedules::{Names, run_task};
-use longshore_ecs_api::scheduler::{EcsParameters, FlexibleTimeWindow, RetryPolicy, ScheduleRequest, Target};
+use longshore_ecs_api::scheduler::{FlexibleTimeWindow, RetryPolicy, ScheduleRequest, Target};
+use longshore_ecs_api::target::EcsParameters;
 use longshore_ecs_api::{ApiError, ErrorCode};
 use longshore_model::arn::Resource;
 use longshore_model::{Arn, Timestamp};
