@@ -92,7 +92,6 @@ impl Command for CreateService {
                     next_event = old.record.next_event;
                     earlier.extend(old.deployments.iter().map(|record| record.number));
                     for event in &old.events {
-                        tx.change(Change::ServiceEvent(Arc::clone(event)));
                         tx.change(Change::ForgetServiceEvent(service.key.clone(), event.number));
                     }
                 }
