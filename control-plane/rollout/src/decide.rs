@@ -20,7 +20,7 @@ pub struct Decision {
     pub recovered: bool,
     /// Whether its breaker forgets the failures for the same reason.
     pub forgiven: bool,
-    /// Older deployments, as indexes into [`Picture::deployments`], that have no task left.
+    /// Older deployments, as indexes into [`Picture::deployments`], whose tasks are all gone or on their way out.
     pub gone: Vec<usize>,
     /// Whether everything is as it should be and nothing is on its way.
     pub steady: bool,
