@@ -293,8 +293,7 @@ impl Command for StepService {
         said.extend(words::started(&self.key, &started));
         // What this step stops for its health is not forgiven by it.
         if let Some(primary) = service.deployments.first_mut() {
-            primary.setbacks = if self.recovered { 0 } else { primary.setbacks };
-            primary.failures = if self.forgiven { 0 } else { primary.failures };
+            primary.forgive(self.recovered, self.forgiven);
         }
         let by = primary.as_deref().unwrap_or_default();
         let stopped = stop_all(tx, &mut service, &self.stops, self.silent_share_percent, by)?;

@@ -3,6 +3,7 @@
 use super::{invalid, name, short, unsupported};
 use crate::commands::{PutTargets, RemoveTargets, no_hook, no_rule};
 use crate::events::{self, check_path, check_template};
+use crate::ops::names::cluster_name;
 use crate::ops::{Ctx, check};
 use crate::records::{HookKey, RuleTarget, TargetKey};
 use crate::target::tag_list;
@@ -14,7 +15,6 @@ use longshore_ecs_api::events::{
 use longshore_ecs_api::target::EcsParameters;
 use longshore_ecs_api::types::TaskOverride;
 use longshore_ecs_api::{ApiError, EpochSeconds};
-use longshore_model::arn::Resource;
 use std::collections::BTreeSet;
 
 /// What the limits of a retry policy may be (EventBridge).
@@ -102,18 +102,9 @@ fn check_arn(ctx: &Ctx<'_>, target: &EventTarget, arn: &str, wrong: &dyn Fn(&str
         return Err(wrong("EcsParameters must be there for the ARN of a cluster, and for no other."));
     }
     if let Some(parameters) = &target.ecs_parameters {
-        return match ctx.resource(arn).map_err(|error| wrong(&error.message))? {
-            Some(Resource::Cluster(_)) => check_ecs(ctx, target, parameters, wrong),
-            Some(
-                Resource::Task(..)
-                | Resource::ContainerInstance(..)
-                | Resource::Container(..)
-                | Resource::TaskDefinition(..)
-                | Resource::Service(..)
-                | Resource::OfService(..)
-                | Resource::Other(_),
-            )
-            | None => Err(wrong("Arn must be that of a cluster of this account and of the request's region.")),
+        return match ctx.resource(arn).map_err(|error| wrong(&error.message))?.and_then(cluster_name) {
+            Some(_) => check_ecs(ctx, target, parameters, wrong),
+            None => Err(wrong("Arn must be that of a cluster of this account and of the request's region.")),
         };
     }
     if arn.starts_with(&format!("arn:aws:logs:{region}:{account}:log-group:")) {
