@@ -81,7 +81,8 @@ mod tests {
 
     #[test]
     fn a_request_is_what_the_parameters_say() {
-        let text = r#"{"TaskDefinitionArn": "arn:aws:ecs:lab:1:task-definition/job", "TaskCount": 7, "LaunchType": "EC2",
+        let text = r#"{"TaskDefinitionArn": "arn:aws:ecs:lab:1:task-definition/job", "TaskCount": 7,
+            "LaunchType": "EC2",
             "NetworkConfiguration": {"awsvpcConfiguration": {"Subnets": ["s"], "AssignPublicIp": "DISABLED"}},
             "EnableECSManagedTags": true, "PropagateTags": "TASK_DEFINITION", "Group": "g",
             "Tags": [{"Key": "a", "Value": "1"}, {"key": "b", "value": "2"}]}"#;

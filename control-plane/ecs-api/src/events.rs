@@ -1,6 +1,6 @@
 //! The operations of EventBridge that ECS users touch: rules, their targets, and webhooks (API destinations with their
-//! connections). Member names begin with a capital letter, but in a target's placement and capacity providers, which are
-//! ECS's own shapes.
+//! connections). Member names begin with a capital letter, but in a target's placement and capacity providers, which
+//! are ECS's own shapes.
 
 use crate::EpochSeconds;
 use crate::secrets::Sensitive;

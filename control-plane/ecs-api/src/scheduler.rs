@@ -1,5 +1,5 @@
-//! The operations of EventBridge Scheduler. Member names begin with a capital letter, but for those that Scheduler hands
-//! to ECS as they are.
+//! The operations of EventBridge Scheduler. Member names begin with a capital letter, but for those that Scheduler
+//! hands to ECS as they are.
 //!
 //! On the wire some members are in the path or the query; here they stand beside those of the body.
 
@@ -88,7 +88,9 @@ shapes! {
         task_arns: Vec<String>,
     }
     /// Asks for a page of schedules.
-    ListSchedulesRequest { group_name: String, name_prefix: String, state: String, next_token: String, max_results: i32, }
+    ListSchedulesRequest {
+        group_name: String, name_prefix: String, state: String, next_token: String, max_results: i32,
+    }
     /// A page of schedules.
     ListSchedulesResponse { schedules: Vec<ScheduleSummary>, next_token: String, }
     /// A schedule in a list.

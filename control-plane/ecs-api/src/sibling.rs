@@ -1,5 +1,5 @@
-//! What the services beside ECS are written with: the macros behind their operations and their shapes. Of each model only
-//! a part is here, so that they are written by hand and not generated.
+//! What the services beside ECS are written with: the macros behind their operations and their shapes. Of each model
+//! only a part is here, so that they are written by hand and not generated.
 
 /// The operations of a service, by name; of a service with REST each with its method and its path, too.
 macro_rules! service_operations {

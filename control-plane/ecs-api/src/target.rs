@@ -1,5 +1,5 @@
-//! The tasks that a target runs: EventBridge and EventBridge Scheduler spell them alike. Member names begin with a capital
-//! letter, but for those that are ECS's own shapes.
+//! The tasks that a target runs: EventBridge and EventBridge Scheduler spell them alike. Member names begin with a
+//! capital letter, but for those that are ECS's own shapes.
 
 use crate::sibling::shapes;
 use crate::types::{CapacityProviderStrategyItem, PlacementConstraint, PlacementStrategy};

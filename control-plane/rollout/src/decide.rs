@@ -15,8 +15,8 @@ pub struct Decision {
     pub stops: Vec<Stop>,
     /// What became of the PRIMARY deployment, when that is new.
     pub verdict: Option<Verdict>,
-    /// Whether the PRIMARY deployment's pauses begin anew, since one of its tasks became healthy after the last failure. To
-    /// be carried out before [`stops`](Self::stops), of which some are failures.
+    /// Whether the PRIMARY deployment's pauses begin anew, since one of its tasks became healthy after the last
+    /// failure. To be carried out before [`stops`](Self::stops), of which some are failures.
     pub recovered: bool,
     /// Whether its breaker forgets the failures for the same reason.
     pub forgiven: bool,

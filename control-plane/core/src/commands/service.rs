@@ -245,7 +245,8 @@ pub(crate) struct StepService {
     pub(crate) gone: Vec<usize>,
     /// Whether the service is over.
     pub(crate) over: bool,
-    /// Tasks to start, and where; without a plan it is made when the step's turn comes, where nothing changes meanwhile.
+    /// Tasks to start, and where; without a plan it is made when the step's turn comes, where nothing changes
+    /// meanwhile.
     pub(crate) launch: Option<(Arc<Launch>, Option<Plan>)>,
     /// What is to be said beside what follows from all this.
     pub(crate) says: Vec<String>,

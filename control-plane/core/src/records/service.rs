@@ -145,7 +145,8 @@ pub struct ServiceDeployment {
 }
 
 impl ServiceDeployment {
-    /// Counts anew: what pauses grow with once a task became healthy, what the circuit breaker counts once it is forgiven.
+    /// Counts anew: what pauses grow with once a task became healthy, what the circuit breaker counts once it is
+    /// forgiven.
     pub(crate) const fn forgive(&mut self, recovered: bool, forgiven: bool) {
         if recovered {
             self.setbacks = 0;

@@ -1,5 +1,5 @@
-//! The services' part of the random sequences: what users ask of them, what is decided over them and carried out, and how
-//! their tasks fare; and what has to hold of all that.
+//! The services' part of the random sequences: what users ask of them, what is decided over them and carried out, and
+//! how their tasks fare; and what has to hold of all that.
 
 use super::HEALTHY_AFTER;
 use super::lab::Lab;
@@ -83,13 +83,16 @@ pub(super) fn step() -> impl Strategy<Value = ServiceStep> {
             ServiceStep::Create { cluster, name, definition, kind, desired }
         }),
         3 => (any::<u8>(), prop::option::of(0..6u32), optional(), any::<bool>())
-            .prop_map(|(service, desired, definition, force)| ServiceStep::Update { service, desired, definition, force }),
+            .prop_map(|(service, desired, definition, force)| {
+                ServiceStep::Update { service, desired, definition, force }
+            }),
         1 => (any::<u8>(), any::<bool>()).prop_map(|(service, force)| ServiceStep::Delete { service, force }),
         20 => (any::<u8>(), 0..4u8).prop_map(|(service, age)| ServiceStep::Look { service, age }),
         2 => (any::<u8>(), any::<bool>()).prop_map(|(service, back)| ServiceStep::StopDeployment { service, back }),
         2 => (any::<u8>(), any::<u8>(), 0..101u8)
             .prop_map(|(service, definition, scale)| ServiceStep::CreateSet { service, definition, scale }),
-        2 => (any::<u8>(), any::<u8>(), 0..8u8).prop_map(|(service, set, edit)| ServiceStep::EditSet { service, set, edit }),
+        2 => (any::<u8>(), any::<u8>(), 0..8u8)
+            .prop_map(|(service, set, edit)| ServiceStep::EditSet { service, set, edit }),
         2 => (any::<u8>(), prop::option::of(any::<u16>())).prop_map(|(task, secs)| ServiceStep::Protect { task, secs }),
         8 => (any::<u8>(), 0..16u8).prop_map(|(service, status)| ServiceStep::Fare { service, status }),
     ]
@@ -426,8 +429,8 @@ impl Lab {
     }
 }
 
-/// What decisions about a service rest on, apart from the time and from hosts whose loss is judged when a step is carried
-/// out.
+/// What decisions about a service rest on, apart from the time and from hosts whose loss is judged when a step is
+/// carried out.
 fn basis(state: &State, service: &ServiceState, now: Timestamp) -> String {
     let patient = Losses { hold: Duration::MAX, ..Losses::default() };
     let config = CoreConfig { losses: patient, ..CoreConfig::default() };
@@ -484,7 +487,8 @@ fn check_events(service: &ServiceState) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Service deployments as resources: a few, in order, and the last one alone is under way, carried by one that is there.
+/// Service deployments as resources: a few, in order, and the last one alone is under way, carried by one that is
+/// there.
 fn check_deployments(service: &ServiceState) -> Result<(), TestCaseError> {
     let records: Vec<&DeploymentRecord> = service.deployments.iter().map(|record| &**record).collect();
     prop_assert!(records.len() <= 20 && records.windows(2).all(|pair| pair[0].number < pair[1].number));

@@ -1,4 +1,5 @@
-//! Events: what is told, how it is delivered, and the rules that ask for it; and a world outside that they are brought to.
+//! Events: what is told, how it is delivered, and the rules that ask for it; and a world outside that they are brought
+//! to.
 
 mod delivery;
 mod rules;

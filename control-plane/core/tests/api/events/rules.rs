@@ -224,7 +224,8 @@ async fn what_is_wrong_is_refused_and_changes_nothing() {
     let codes: Vec<&str> =
         answer["Entries"].as_array().unwrap().iter().map(|e| e["ErrorCode"].as_str().unwrap_or("")).collect();
     assert_eq!(codes, ["NotAuthorizedForSourceException", "InvalidArgument", "MalformedDetail", ""]);
-    let event = json!({"id": "1", "account": "1", "source": "s", "time": "t", "region": "r", "resources": [], "detail-type": "d"});
+    let event = json!({"id": "1", "account": "1", "source": "s", "time": "t", "region": "r", "resources": [],
+        "detail-type": "d"});
     let request = json!({"EventPattern": r#"{"source": ["s"]}"#, "Event": event.to_string()});
     assert_eq!(world.events(Events::TestEventPattern, request).await.unwrap(), json!({"Result": true}));
 }
