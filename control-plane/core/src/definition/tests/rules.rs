@@ -312,7 +312,8 @@ fn cpu_and_memory() {
         ),
         (
             json!({"memory": "1 TB"}),
-            "Invalid 'memory' setting for task. It must be at least 6 MiB, written like '512' or '0.5 GB', and is '1 TB'.",
+            "Invalid 'memory' setting for task. It must be at least 6 MiB, written like '512' or '0.5 GB', and is '1 \
+             TB'.",
         ),
     ]);
 }
@@ -350,8 +351,8 @@ fn ports() {
         ),
         (
             ports("bridge", json!([{"containerPort": 1, "name": "UP"}])),
-            "containerDefinitions[0].portMappings[0].name: up to 64 lower-case letters, digits, hyphens and underscores \
-             are allowed, and a hyphen not as the first.",
+            "containerDefinitions[0].portMappings[0].name: up to 64 lower-case letters, digits, hyphens and \
+             underscores are allowed, and a hyphen not as the first.",
         ),
         (
             ports("bridge", json!([{"containerPort": 1, "name": "a"}, {"containerPort": 2, "name": "a"}])),
@@ -551,7 +552,8 @@ fn container_settings() {
         (
             app(json!({"linuxParameters": {"tmpfs": [
                 {"containerPath": "/t", "size": 1, "mountOptions": ["ro,exec"]}]}})),
-            "containerDefinitions[0].linuxParameters.tmpfs[0].mountOptions: 'ro,exec' is not a mount option of a tmpfs.",
+            "containerDefinitions[0].linuxParameters.tmpfs[0].mountOptions: 'ro,exec' is not a mount option of a \
+             tmpfs.",
         ),
         (
             app(json!({"linuxParameters": {"swappiness": 101}})),
@@ -610,7 +612,8 @@ fn container_settings() {
         ),
         (
             app(json!({"dockerSecurityOptions": ["seccomp:unconfined"]})),
-            "containerDefinitions[0].dockerSecurityOptions[0] must be no-new-privileges, apparmor:PROFILE or label:VALUE.",
+            "containerDefinitions[0].dockerSecurityOptions[0] must be no-new-privileges, apparmor:PROFILE or \
+             label:VALUE.",
         ),
         (
             app(json!({"logConfiguration": {"logDriver": "paper"}})),

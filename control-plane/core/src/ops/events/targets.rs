@@ -121,8 +121,8 @@ fn check_arn(ctx: &Ctx<'_>, target: &EventTarget, arn: &str, wrong: &dyn Fn(&str
         return target.http_parameters.as_ref().map_or(Ok(()), |parameters| check_http(parameters, wrong));
     }
     Err(wrong(
-        "Provided Arn is not in correct format: it must be that of a cluster, a log group or an API destination of this \
-         account and of the request's region.",
+        "Provided Arn is not in correct format: it must be that of a cluster, a log group or an API destination of \
+         this account and of the request's region.",
     ))
 }
 
