@@ -128,7 +128,11 @@ mod tests {
 
     #[test]
     fn members_are_spelled_as_on_the_wire() {
-        let text = r#"{"Name":"a","ScheduleExpression":"rate(1 hour)","StartDate":1.5,"FlexibleTimeWindow":{"Mode":"OFF"},"Target":{"Arn":"x","RoleArn":"y","EcsParameters":{"TaskDefinitionArn":"t","NetworkConfiguration":{"awsvpcConfiguration":{"Subnets":["s"]}},"EnableECSManagedTags":true,"PlacementStrategy":[{"field":"cpu","type":"binpack"}],"Tags":[{"Key":"k"}]},"RetryPolicy":{"MaximumEventAgeInSeconds":60}}}"#;
+        let text = r#"{"Name": "a", "ScheduleExpression": "rate(1 hour)", "StartDate": 1.5,
+            "FlexibleTimeWindow": {"Mode": "OFF"}, "Target": {"Arn": "x", "RoleArn": "y", "EcsParameters": {
+            "TaskDefinitionArn": "t", "NetworkConfiguration": {"awsvpcConfiguration": {"Subnets": ["s"]}},
+            "EnableECSManagedTags": true, "PlacementStrategy": [{"field": "cpu", "type": "binpack"}],
+            "Tags": [{"Key": "k"}]}, "RetryPolicy": {"MaximumEventAgeInSeconds": 60}}}"#;
         let request: ScheduleRequest = serde_json::from_str(text).expect("read");
         let again: serde_json::Value = serde_json::to_value(&request).expect("written");
         assert_eq!(again, serde_json::from_str::<serde_json::Value>(text).expect("JSON"));
