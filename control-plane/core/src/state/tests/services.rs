@@ -171,7 +171,7 @@ impl Lab {
                 let key = self.service_that(name, |found| found.record.is_over()).unwrap_or(new);
                 let Some(revision) = self.revision(definition) else { return };
                 let before = self.state.service(&key).map(Arc::clone);
-                let service = service(key.clone(), kind, desired);
+                let service = service(key, kind, desired);
                 let revision = (service.controller == DeploymentController::Ecs).then_some(revision);
                 if self.run(CreateService { service, revision, new: NewDeployment::random() }).is_ok() {
                     self.figures.again += usize::from(before.is_some_and(|before| before.record.is_over()));
