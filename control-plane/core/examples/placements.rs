@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Hosts join and connect, callers run ten tasks a call until there are as many as asked for, agents report them
-//! running, single decisions are timed over what there is then, and a new process opens the store again. The store is the
-//! embedded one, in a temporary directory (`TMPDIR`). The last line is JSON, for `longshore-bench placements`.
+//! running, single decisions are timed over what there is then, and a new process opens the store again. The store is
+//! the embedded one, in a temporary directory (`TMPDIR`). The last line is JSON, for `longshore-bench placements`.
 
 // A measurement may end with a panic.
 #![allow(clippy::unwrap_used)]
@@ -22,6 +22,7 @@ use longshore_model::{
 use longshore_sched::{Claim, Request, SpreadOver, Strategy, place};
 use longshore_store::EmbeddedStore;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -119,6 +120,7 @@ fn decisions(core: &Core) -> Vec<Duration> {
         constraints: Vec::new(),
         strategies: vec![zones.clone(), Strategy::Spread(SpreadOver::Instance)],
         group: "family:web".to_owned(),
+        leaving: BTreeMap::new(),
         seed,
     };
     let decide = |seed| {
