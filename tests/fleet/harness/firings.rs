@@ -180,13 +180,15 @@ impl Known {
 
     fn rule(&mut self, world: &World, was: Option<&Arc<Rule>>, is: &Rule) {
         let (name, Some(expression)) = (&is.key.name, &is.schedule) else { return };
-        let same = |was: &&Arc<Rule>| {
-            was.created_at == is.created_at
-                && was.schedule == is.schedule
-                && was.anchor == is.anchor
-                && was.enabled == is.enabled
-        };
-        let Some(was) = was.filter(same) else { return };
+        let Some(was) = was.filter(|was| was.created_at == is.created_at) else { return };
+        if (&was.schedule, was.anchor, was.enabled) != (&is.schedule, is.anchor, is.enabled) {
+            // One commit may have what it fired for last before it was changed, and nobody sees which came first.
+            let before = was.schedule.as_ref().map(|before| passed(before, was.next, Some(is.changed_at.moved(1))).0);
+            for at in before.into_iter().flatten().filter(|_| !was.targets.is_empty()) {
+                self.tasks(&started_by_rule(is), at).most = 1;
+            }
+            return;
+        }
         let (passed, next) = passed(expression, was.next, is.next);
         for at in passed {
             world.trace.say(format_args!("control: rule {name} fires for {at}"));
