@@ -85,7 +85,6 @@ pub(crate) async fn open(n: usize, identity: &Identity, dialler: &Dialler, board
     let mut messages = client.session(ReceiverStream::new(outbound)).await?.into_inner();
     let first = messages.message().await?.and_then(|message| message.kind);
     let Some(Said::Welcome(welcome)) = first else { bail!("a session began without a welcome") };
-    board.welcome();
     let heartbeat = Duration::from_millis(u64::from(welcome.heartbeat_millis.max(100)));
     let usage = welcome.usage_millis.checked_div(welcome.heartbeat_millis).unwrap_or(0);
     Ok(Agent {
@@ -106,11 +105,16 @@ pub(crate) async fn open(n: usize, identity: &Identity, dialler: &Dialler, board
 }
 
 impl Agent {
+    /// Whether there are tasks that a next session would have to tell of.
+    pub(crate) fn has_tasks(&self) -> bool {
+        !self.tasks.is_empty()
+    }
+
     /// Serves the session until `stop`.
     ///
     /// # Errors
     /// When it ends otherwise.
-    pub(crate) async fn serve(mut self, stop: CancellationToken) -> Result<()> {
+    pub(crate) async fn serve(&mut self, stop: &CancellationToken) -> Result<()> {
         // Beats are spread over their interval, as those of agents that were started one by one.
         let first = Instant::now() + self.heartbeat * u32::try_from(self.n % 1000)? / 1000;
         let mut beat = tokio::time::interval_at(first, self.heartbeat);

@@ -18,8 +18,10 @@ pub(crate) struct Board {
     ended: Mutex<HashMap<String, Instant>>,
     /// When an agent asked a bare server for one.
     asked: Mutex<HashMap<String, Instant>>,
-    /// Why the first session ended that should not have, and how many did.
-    lost: Mutex<(usize, Option<String>)>,
+    /// Why the first session failed for good, and how many did.
+    failed: Mutex<(usize, Option<String>)>,
+    /// Sessions that were lost without a task and begun again, as an agent does.
+    lost: AtomicUsize,
     /// Wakes each agent, which then asks for a task.
     nudges: Vec<Notify>,
 }
@@ -37,7 +39,8 @@ impl Board {
             assigned: Mutex::default(),
             ended: Mutex::default(),
             asked: Mutex::default(),
-            lost: Mutex::default(),
+            failed: Mutex::default(),
+            lost: AtomicUsize::new(0),
             nudges: (0..agents).map(|_| Notify::new()).collect(),
         }
     }
@@ -97,17 +100,27 @@ impl Board {
         &self.nudges[agent % self.nudges.len()]
     }
 
-    /// A session ended that should not have.
-    pub(crate) fn lose(&self, error: &anyhow::Error) {
-        let mut lost = lock(&self.lost);
-        lost.0 += 1;
-        lost.1.get_or_insert_with(|| format!("{error:#}"));
+    /// A session was lost, and its agent begins another one.
+    pub(crate) fn lose(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// An error if any session ended.
+    pub(crate) fn lost(&self) -> usize {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// A session failed for good.
+    pub(crate) fn fail(&self, error: &anyhow::Error) {
+        let mut failed = lock(&self.failed);
+        failed.0 += 1;
+        failed.1.get_or_insert_with(|| format!("{error:#}"));
+    }
+
+    /// An error if any session failed.
     pub(crate) fn all_are_well(&self) -> Result<()> {
-        let lost = lock(&self.lost);
-        ensure!(lost.0 == 0, "{} sessions ended, the first because: {}", lost.0, lost.1.as_deref().unwrap_or_default());
+        let failed = lock(&self.failed);
+        let why = failed.1.as_deref().unwrap_or_default();
+        ensure!(failed.0 == 0, "{} sessions failed, the first because: {why}", failed.0);
         Ok(())
     }
 

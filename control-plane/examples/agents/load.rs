@@ -17,7 +17,7 @@ const CALLERS: usize = 32;
 
 /// What one load was.
 pub(crate) struct Outcome {
-    pub(crate) count: usize,
+    count: usize,
     /// To the agent, in order.
     latencies: Vec<Duration>,
     /// Until the API answered, in order.

@@ -29,12 +29,12 @@ use board::Board;
 use dial::{Dialler, Identity};
 use figures::{Process, Window};
 use futures::stream::{self, StreamExt as _};
-use load::Outcome;
 use longshore_control::pki::Authority;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -52,6 +52,8 @@ const OF_TOKEN: usize = 1000;
 const SETTLE: Duration = Duration::from_secs(10);
 /// What is started before what is counted: connections to the API, caches.
 const WARM_UP: Duration = Duration::from_secs(5);
+/// Sessions of one agent, when some are lost.
+const TRIES: u32 = 10;
 /// The longest that anything here may take that has no other limit.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -86,9 +88,9 @@ async fn run(arguments: &[String]) -> Result<()> {
         rest: Duration::from_secs(*rest),
         load: Duration::from_secs(*load),
     };
-    let identities = plan.join().await?;
-    let ours = plan.control_plane(&identities.1, &identities.0).await?;
-    let theirs = plan.bare(&identities.1).await?;
+    let (joined_secs, identities) = plan.join().await?;
+    let ours = plan.control_plane(&identities, joined_secs).await?;
+    let theirs = plan.bare(&identities).await?;
     println!("{}", json!({"agents": plan.agents, "rate": plan.rate, "rest_secs": rest, "ours": ours, "bare": theirs}));
     Ok(())
 }
@@ -113,8 +115,34 @@ struct Fleet {
     connected_in: Duration,
 }
 
+/// One agent, until `stop`. A session that is lost is begun again, as agents do; with tasks it is an error, since what is
+/// measured of them would be worth nothing.
+async fn live(
+    n: usize,
+    identity: &Identity,
+    dialler: &Dialler,
+    turns: &Semaphore,
+    board: &Arc<Board>,
+    stop: &CancellationToken,
+) -> Result<()> {
+    for tries in 0..TRIES {
+        let turn = turns.acquire().await.expect("never closed");
+        let mut agent = tokio::time::timeout(LIMIT, agent::open(n, identity, dialler, board)).await??;
+        drop(turn);
+        if tries == 0 {
+            board.welcome();
+        }
+        match agent.serve(stop).await {
+            Ok(()) => return Ok(()),
+            Err(error) if agent.has_tasks() => return Err(error.context("a session with tasks was lost")),
+            Err(_) => board.lose(),
+        }
+    }
+    bail!("an agent lost {TRIES} sessions")
+}
+
 impl Plan {
-    /// Every host joins, by the protocol; the seconds that took, and the identities.
+    /// Every host joins, by the protocol: how many seconds that took, and the identities.
     async fn join(&self) -> Result<(f64, Vec<Arc<Identity>>)> {
         let authority = Authority::open(&self.dir)?;
         let dialler = Arc::new(Dialler::new(authority.certificate(), self.port)?);
@@ -140,7 +168,7 @@ impl Plan {
     /// Connects all to `port` and waits until each is welcomed.
     async fn connect(&self, identities: &[Arc<Identity>], port: u16) -> Result<Fleet> {
         let (board, stop) = (Arc::new(Board::new(self.agents)), CancellationToken::new());
-        let turns = Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
+        let turns = Arc::new(Semaphore::new(AT_ONCE));
         let authority = Authority::open(&self.dir)?;
         let dialler = Arc::new(Dialler::new(authority.certificate(), port)?);
         let mut sessions = JoinSet::new();
@@ -149,15 +177,8 @@ impl Plan {
             let (identity, board, stop) = (Arc::clone(identity), Arc::clone(&board), stop.clone());
             let (dialler, turns) = (Arc::clone(&dialler), Arc::clone(&turns));
             sessions.spawn(async move {
-                let turn = turns.acquire_owned().await.expect("never closed");
-                let opened = tokio::time::timeout(LIMIT, agent::open(n, &identity, &dialler, &board)).await;
-                drop(turn);
-                let ended = match opened.map_err(Into::into).flatten() {
-                    Ok(agent) => agent.serve(stop).await,
-                    Err(error) => Err(error),
-                };
-                if let Err(error) = ended {
-                    board.lose(&error);
+                if let Err(error) = live(n, &identity, &dialler, &turns, &board, &stop).await {
+                    board.fail(&error);
                 }
             });
         }
@@ -168,7 +189,7 @@ impl Plan {
         Ok(Fleet { board, sessions, stop, connected_in })
     }
 
-    async fn control_plane(&self, identities: &[Arc<Identity>], joined_secs: &f64) -> Result<Value> {
+    async fn control_plane(&self, identities: &[Arc<Identity>], joined_secs: f64) -> Result<Value> {
         let before_mib = self.control.rss_mib()?;
         let mut fleet = self.connect(identities, self.port).await?;
         let rest = Window::over(self.control, self.rest).await?;
@@ -181,11 +202,15 @@ impl Plan {
         while fleet.sessions.join_next().await.is_some() {}
         tokio::time::sleep(SETTLE).await;
         let left_mib = self.control.rss_mib()?;
-        let load = json!({"run": load.0.json(), "stop": load.1.json()});
-        Ok(
-            json!({"joined_secs": joined_secs, "connected_secs": fleet.connected_in.as_secs_f64(), "before_mib": before_mib,
-            "rest": rest.json(), "left_mib": left_mib, "load": load}),
-        )
+        Ok(json!({
+            "joined_secs": joined_secs,
+            "connected_secs": fleet.connected_in.as_secs_f64(),
+            "before_mib": before_mib,
+            "rest": rest.json(),
+            "left_mib": left_mib,
+            "lost": fleet.board.lost(),
+            "load": {"run": load.0.json(), "stop": load.1.json()},
+        }))
     }
 
     /// The same with a server that does nothing else.
@@ -201,14 +226,17 @@ impl Plan {
         let mut fleet = self.connect(identities, port).await?;
         let rest = Window::over(process, self.rest).await?;
         println!("a bare server at rest: {rest}");
-        let load: Outcome = load::by_asking(self, process, &fleet.board).await?;
+        let load = load::by_asking(self, process, &fleet.board).await?;
         fleet.board.all_are_well()?;
         fleet.stop.cancel();
         while fleet.sessions.join_next().await.is_some() {}
-        let connected_secs = fleet.connected_in.as_secs_f64();
         server.kill().await?;
-        Ok(
-            json!({"connected_secs": connected_secs, "before_mib": before_mib, "rest": rest.json(), "load": load.json()}),
-        )
+        Ok(json!({
+            "connected_secs": fleet.connected_in.as_secs_f64(),
+            "before_mib": before_mib,
+            "rest": rest.json(),
+            "lost": fleet.board.lost(),
+            "load": load.json(),
+        }))
     }
 }

@@ -461,6 +461,7 @@ impl Gathered {
 }
 
 /// What woke a session.
+#[expect(clippy::large_enum_variant, reason = "made and taken apart in one place, never stored")]
 enum Wake {
     End(End),
     Changed,

@@ -2,7 +2,7 @@
 //! bare server with as many streams.
 
 use std::fs::File;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use longshore_tests::lab::wait_until;
 use serde_json::Value;
 
 use crate::figures::scaled;
-use crate::placements::{Scratch, free_port};
+use crate::placements::Scratch;
 
 /// The fleet that the aims are for.
 const AGENTS: usize = 10_000;
@@ -45,12 +45,19 @@ pub(crate) fn run() -> Result<()> {
     let (rate, span) = (scaled(RATE, 20), scaled(SPAN, 5));
     let scratch = Scratch::new()?;
     let data = scratch.0.join("control");
-    let ports = [free_port()?, free_port()?];
+    let ports = free_ports()?;
     let control = control(&scratch.0, &data, ports)?;
     let numbers = [control.0.id() as usize, ports[0].into(), ports[1].into(), agents, rate, span, span];
     let figures = simulate(&scratch.0, &data, &numbers)?;
     drop(control);
     print(&figures, span)
+}
+
+/// Two ports, which are not the same.
+fn free_ports() -> Result<[u16; 2]> {
+    let bind = || TcpListener::bind(("127.0.0.1", 0)).context("there is no free port");
+    let [first, second] = [bind()?, bind()?];
+    Ok([first.local_addr()?.port(), second.local_addr()?.port()])
 }
 
 /// A control plane as it is by default, on loopback.
@@ -71,7 +78,8 @@ fn control(scratch: &Path, data: &Path, [api, agents]: [u16; 2]) -> Result<Runni
         if let Some(status) = control.0.try_wait()? {
             bail!("the control plane ended with {status}: {}", tail(&log_path));
         }
-        Ok(TcpStream::connect(("127.0.0.1", api)).is_ok())
+        // It listens before it has written the root access key.
+        Ok(data.join("root-credentials").exists() && TcpStream::connect(("127.0.0.1", api)).is_ok())
     })?;
     Ok(control)
 }
@@ -146,13 +154,15 @@ fn print(figures: &Value, span: usize) -> Result<()> {
     println!(
         "\nThe agents themselves took {} and {} MiB: at rest, while tasks started, while they stopped, and at rest with \
          the bare server. All joined in {:.0} s and connected in {:.1} s; without agents the control plane had {:.0} MiB \
-         before and {:.0} MiB ten seconds after.",
+         before and {:.0} MiB ten seconds after. {} sessions were lost and begun again, {} with the bare server.",
         format_args!("{} cores", generator.join(", ")),
         of("/ours/rest/own_mib")?.round(),
         of("/ours/joined_secs")?,
         of("/ours/connected_secs")?,
         of("/ours/before_mib")?,
-        of("/ours/left_mib")?
+        of("/ours/left_mib")?,
+        of("/ours/lost")?,
+        of("/bare/lost")?
     );
     Ok(())
 }

@@ -128,7 +128,7 @@ fn throughput(text: &str) -> Option<f64> {
     before.rsplit(|c: char| !(c.is_ascii_digit() || c == '.')).next()?.parse().ok()
 }
 
-pub(crate) fn free_port() -> Result<u16> {
+fn free_port() -> Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0)).context("there is no free port")?.local_addr()?.port())
 }
 
