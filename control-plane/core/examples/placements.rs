@@ -22,6 +22,7 @@ use longshore_model::{
 use longshore_sched::{Claim, Request, SpreadOver, Strategy, place};
 use longshore_store::EmbeddedStore;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -119,6 +120,7 @@ fn decisions(core: &Core) -> Vec<Duration> {
         constraints: Vec::new(),
         strategies: vec![zones.clone(), Strategy::Spread(SpreadOver::Instance)],
         group: "family:web".to_owned(),
+        leaving: BTreeMap::new(),
         seed,
     };
     let decide = |seed| {

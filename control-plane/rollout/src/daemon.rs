@@ -45,8 +45,9 @@ pub(crate) fn decide(picture: &Picture, hosts: &[Host], now: Timestamp, moves: M
             continue;
         }
         let counts = healthy(task);
+        let may_go = if task.silent { left >= floor } else { !counts || left > floor };
         // A host that empties itself is not an update: nothing takes its daemon's place.
-        if !counts || left > floor || why == Why::Draining {
+        if may_go || why == Why::Draining {
             left -= usize::from(counts);
             decision.stops.push(Stop { task: task.id, why });
         } else {

@@ -112,6 +112,8 @@ pub struct Task {
     pub zone: Option<Arc<str>>,
     /// Whether its host is draining.
     pub draining: bool,
+    /// Whether its host is silent and not given up yet: the task keeps its place, and nobody knows how it is.
+    pub silent: bool,
     /// Whether its host is given up for lost: the task counts for nothing any more.
     pub lost: bool,
     /// Until when scale-in and deployments leave it alone.
@@ -155,10 +157,11 @@ pub enum Health {
 }
 
 impl Task {
-    /// Whether it counts as healthy (ECS: a health check says so, or it has run long enough without one).
+    /// Whether it counts as healthy (ECS: a health check says so, or it has run long enough without one). On a silent
+    /// host it does not: what it was when it was last heard of keeps no service up.
     #[must_use]
     pub fn is_healthy(&self, picture: &Picture, now: Timestamp) -> bool {
-        if self.lost {
+        if self.silent || self.lost {
             return false;
         }
         match self.phase {
@@ -185,10 +188,11 @@ impl Task {
         }
     }
 
-    /// Whether its health checks say that it is ill, and the grace period is over.
+    /// Whether its health checks say that it is ill, and the grace period is over. What they said last before its host
+    /// fell silent is held against nothing.
     #[must_use]
     pub fn is_ill(&self, picture: &Picture, now: Timestamp) -> bool {
-        if self.lost {
+        if self.silent || self.lost {
             return false;
         }
         match self.phase {

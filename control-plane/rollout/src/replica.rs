@@ -3,7 +3,8 @@
 //! Two sorts of tasks: *good* ones are the PRIMARY deployment's, on hosts that stay, and not ill; all others are
 //! *surplus*, to be replaced. Good ones are started up to the desired count as far as the maximum allows. Surplus ones
 //! go as soon as what stays is enough: the desired count of healthy tasks while there is room to start first, the
-//! minimum once there is none.
+//! minimum once there is none. One on a silent host counts for neither, and goes only when what is known to be healthy
+//! is enough without it: it may be back at once, with all others of its host.
 
 use crate::decide::{Decision, Launch, Moves, Stop, Why};
 use crate::picture::{Phase, Picture, Rollout, Task};
@@ -35,7 +36,7 @@ pub(crate) fn decide(picture: &Picture, now: Timestamp, moves: Moves, decision: 
     // Those that do nothing for the service come first, so that only the last ones count.
     out.retain(|task| {
         let counts = healthy(task);
-        let may_go = !counts || left > floor;
+        let may_go = if task.silent { left >= floor } else { !counts || left > floor };
         left -= usize::from(counts && may_go);
         may_go
     });
@@ -75,6 +76,10 @@ pub(crate) fn decide(picture: &Picture, now: Timestamp, moves: Moves, decision: 
     let out = choose(picture, &ill, ill_out, now);
     stop(picture, now, moves, &out, decision);
 
+    let (silent, sound): (Vec<&Task>, Vec<&Task>) = sound.into_iter().partition(|task| task.silent);
+    if left >= keep {
+        stop(picture, now, moves, &silent, decision);
+    }
     let (ready, young): (Vec<&Task>, Vec<&Task>) = sound.into_iter().partition(|task| healthy(task));
     // What runs and has not shown yet that it is healthy may well serve somebody: it stays while it may be needed.
     let spare = left.saturating_sub(keep);

@@ -31,6 +31,7 @@ struct World {
     checked: bool,
     /// Hosts that drain.
     draining: BTreeSet<InstanceId>,
+    silent: BTreeSet<InstanceId>,
     hosts: u8,
     now: Timestamp,
     made: u64,
@@ -52,6 +53,10 @@ enum Event {
     Sicken(usize),
     Drain(u8),
     Undrain(u8),
+    /// Nothing is heard of a host.
+    Silence(u8),
+    /// All are heard of again.
+    Return,
     /// The tasks of a host are lost: wanted stopped, and nobody knows.
     Lose(u8),
     Desired(u32),
@@ -69,6 +74,8 @@ fn event() -> impl Strategy<Value = Event> {
         2 => any::<usize>().prop_map(Event::Sicken),
         1 => (0_u8..4).prop_map(Event::Drain),
         1 => (0_u8..4).prop_map(Event::Undrain),
+        1 => (0_u8..4).prop_map(Event::Silence),
+        1 => Just(Event::Return),
         1 => (0_u8..4).prop_map(Event::Lose),
         1 => (0_u32..12).prop_map(Event::Desired),
         1 => prop_oneof![Just((100, 200)), Just((50, 100)), Just((0, 100)), Just((66, 133)), Just((100, 101))]
@@ -106,6 +113,7 @@ impl World {
             rebalances: false,
             checked,
             draining: BTreeSet::new(),
+            silent: BTreeSet::new(),
             hosts,
             now: Timestamp::from_millis(1_000_000),
             made: 0,
@@ -141,7 +149,12 @@ impl World {
             Event::Undrain(n) => {
                 self.draining.remove(&instance(*n));
             }
+            Event::Silence(n) => {
+                self.silent.insert(instance(*n));
+            }
+            Event::Return => self.silent.clear(),
             Event::Lose(n) => {
+                self.silent.remove(&instance(*n));
                 self.picture
                     .tasks
                     .iter_mut()
@@ -206,6 +219,7 @@ impl World {
     fn look(&mut self) {
         for task in &mut self.picture.tasks {
             task.draining = self.draining.contains(&task.host);
+            task.silent = !task.lost && self.silent.contains(&task.host);
         }
         self.picture.rebalance = match self.rebalances {
             true if self.draining.len() == usize::from(self.hosts) => Rebalance::Nowhere,
@@ -293,7 +307,7 @@ impl World {
             self.picture.deployments[0].failures = 0;
         }
         let (healthy, active, desired) = (self.healthy(), self.active(), self.desired());
-        let mut empties = 0;
+        let (mut empties, mut unheard) = (0, 0);
         for stop in &decision.stops {
             let now = self.now;
             let found = self.picture.tasks.iter_mut().find(|task| task.id == stop.task).expect("one of its tasks");
@@ -302,6 +316,9 @@ impl World {
             assert!(forced || !found.is_protected(now), "protected tasks stay");
             let of_daemon = matches!(self.picture.scheduling, Scheduling::Daemon { .. });
             empties += u32::from(of_daemon && matches!(stop.why, Why::Draining | Why::Misplaced));
+            let runs = matches!(found.phase, Phase::Running { .. });
+            let leaves = of_daemon && stop.why == Why::Draining;
+            unheard += u32::from(found.silent && runs && !forced && !leaves);
             let (ill, deployment) = (stop.why == Why::Ill, found.deployment);
             found.phase = Phase::Stopping { lost };
             if ill {
@@ -310,6 +327,8 @@ impl World {
         }
         let floor = self.picture.bounds.floor(desired);
         assert!(self.healthy() + empties >= healthy.min(floor), "{decision:?} leaves {} healthy", self.healthy());
+        // Nobody knows what a silent host's tasks do: they are given up only when none of them is needed.
+        assert!(unheard == 0 || self.healthy() + empties >= floor, "{decision:?} gives up what may be needed");
         let hosts: Vec<InstanceId> = match &decision.launch {
             Launch::Anywhere(_) => Vec::new(),
             Launch::On(hosts) => hosts.clone(),
@@ -390,6 +409,7 @@ impl World {
             host,
             zone,
             draining: false,
+            silent: self.silent.contains(&host),
             lost: false,
             protected_until: None,
             healthy_at: None,
@@ -401,6 +421,7 @@ impl World {
     fn calm(&mut self) {
         self.picture.unplaced = false;
         self.draining.clear();
+        self.silent.clear();
         self.picture.tasks.retain(|task| task.phase != Phase::Stopping { lost: true });
         self.look();
         for _ in 0..200 {

@@ -6,6 +6,7 @@ use longshore_model::{Attribute, InstanceId, Timestamp};
 use longshore_sched::{
     Claim, Constraint, Expression, Held, Host, HostStatus, Offer, Packed, Request, SpreadOver, Strategy, Usage, place,
 };
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -103,6 +104,7 @@ fn request(count: u32, strategies: Vec<Strategy>, constraints: Vec<Constraint>) 
         constraints,
         strategies,
         group: "service:svc-1".to_owned(),
+        leaving: BTreeMap::new(),
         seed: 0,
     }
 }

@@ -137,6 +137,12 @@ impl<'a> Requirements<'a> {
         usage.group_count_hashed(self.group_hash, &self.request.group)
     }
 
+    /// As [`Self::in_group`], without those that are about to go.
+    fn stay_in_group(&self, host: &Host, usage: &Usage) -> u32 {
+        let leaving = self.request.leaving.get(&host.id).copied().unwrap_or(0);
+        self.in_group(usage).saturating_sub(leaving)
+    }
+
     /// The first reason against this host, in the order of [`Reason`].
     fn check(&self, host: &Host, usage: &Usage) -> Result<(), Reason> {
         takes_tasks(host)?;
@@ -375,7 +381,7 @@ impl Field {
                 field.measure(run, field.hosts.len() - 1);
             }
             if !spreads.is_empty() {
-                let in_group = run.requirements.in_group(usage);
+                let in_group = run.requirements.stay_in_group(host, usage);
                 for spread in &mut spreads {
                     let value = spread.add(host, in_group);
                     if allowed {
@@ -400,7 +406,7 @@ impl Field {
         for (number, strategy) in numbers.iter_mut().zip(&self.strategies) {
             match strategy {
                 Strategy::Spread(SpreadOver::Instance) => {
-                    *number = run.requirements.in_group(usage).into();
+                    *number = run.requirements.stay_in_group(host, usage).into();
                 }
                 Strategy::Spread(SpreadOver::Attribute(_)) | Strategy::Random => {}
                 Strategy::BinPack(Packed::Cpu) => {

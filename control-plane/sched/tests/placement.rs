@@ -44,6 +44,11 @@ impl Told {
         self.tasks.iter().filter(|task| task.group == group).count() as u64
     }
 
+    /// Those that are not about to go.
+    fn stay(&self, request: &Request) -> u64 {
+        self.in_group(&request.group) - u64::from(request.leaving.get(&self.host.id).copied().unwrap_or(0))
+    }
+
     fn free_gpus(&self) -> usize {
         let held: BTreeSet<_> = self.tasks.iter().flat_map(|task| &task.gpu_ids).collect();
         self.host.offer.gpu_ids.iter().filter(|id| !held.contains(id)).count()
@@ -125,10 +130,10 @@ fn numbers(all: &[Told], index: usize, request: &Request) -> Vec<u64> {
         .iter()
         .map(|strategy| match strategy {
             Preference::Random => 0,
-            Preference::Spread(SpreadOver::Instance) => told.in_group(&request.group),
+            Preference::Spread(SpreadOver::Instance) => told.stay(request),
             Preference::Spread(SpreadOver::Attribute(name)) => {
                 let value = told.value(name).flatten();
-                all.iter().filter(|o| o.value(name).flatten() == value).map(|o| o.in_group(&request.group)).sum()
+                all.iter().filter(|o| o.value(name).flatten() == value).map(|o| o.stay(request)).sum()
             }
             Preference::BinPack(Packed::Cpu) => told.free_cpu(),
             Preference::BinPack(Packed::Memory) => told.free_memory(),
@@ -264,8 +269,16 @@ fn requests() -> impl Strategy<Value = Request> {
             constraints,
             strategies,
             group,
+            leaving: BTreeMap::new(),
             seed,
         })
+}
+
+/// Some of the group's tasks are about to go.
+fn some_leave(all: &[Told], request: &mut Request) {
+    let some = |told: &Told| (told.host.id, told.in_group(&request.group) as u32 / 2);
+    let leaving = all.iter().map(some).filter(|(_, count)| *count > 0 && request.seed % 2 == 0).collect();
+    request.leaving = leaving;
 }
 
 fn kept(all: &[Told]) -> Vec<Host> {
@@ -298,7 +311,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_choice_is_allowed_and_the_best(mut all in hosts(), request in requests()) {
+    fn every_choice_is_allowed_and_the_best(mut all in hosts(), mut request in requests()) {
+        some_leave(&all, &mut request);
         let hosts = kept(&all);
         let outcome = place(&hosts, &request);
         prop_assert_eq!(&place(&hosts, &request), &outcome, "the same again");
@@ -442,6 +456,7 @@ fn request(count: u32, seed: u64) -> Request {
         constraints: Vec::new(),
         strategies: Vec::new(),
         group: "family:web".to_owned(),
+        leaving: BTreeMap::new(),
         seed,
     }
 }
@@ -457,6 +472,27 @@ fn two_tasks_with_one_fixed_port_take_two_hosts() {
     for over in outcome.passed_over {
         assert_eq!(over.reason, Reason::Port { protocol: Protocol::Udp, port: 53, holder: PortHolder::Task });
     }
+}
+
+#[test]
+fn what_is_about_to_go_does_not_weigh_on_a_spread() {
+    let mut all = equal(2);
+    for host in &mut all[..1] {
+        for _ in 0..4 {
+            host.usage.take(Held { claim: &Claim::default(), gpu_ids: &[], group: "family:web" });
+        }
+    }
+    let old = all[0].id;
+    let mut request = request(4, 1);
+    request.strategies = vec![Preference::Spread(SpreadOver::Instance)];
+    let on_old = |request: &Request| place(&all, request).placed.iter().filter(|p| p.instance == old).count();
+    assert_eq!(on_old(&request), 0, "the other host has fewer");
+    request.leaving = BTreeMap::from([(old, 4)]);
+    assert_eq!(on_old(&request), 2, "those that stay are even");
+    request.strategies = vec![Preference::Spread(SpreadOver::Attribute("ecs.availability-zone".to_owned()))];
+    assert_eq!(place(&all, &request).placed.len(), 4);
+    request.constraints = vec![Constraint::DistinctInstance];
+    assert_eq!(on_old(&request), 0, "they are there until they are gone");
 }
 
 #[test]

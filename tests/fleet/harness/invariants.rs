@@ -175,10 +175,7 @@ fn bounds(world: &World, before: &State, now: &State, key: &ServiceKey, (was, is
     let healthy_stops = stopped_ones.iter().filter(|t| runs(t) && settled(t, at) && connected(before, t)).count();
     let ((floor, ceiling), (floor_before, ceiling_before)) = (percents(is), percents(was));
     let floor = floor.min(floor_before);
-    // What was reported before the control plane came up counts until its host had its time to return.
-    let earlier = |task: &Task| world.returning().is_some_and(|since| task.running_at.is_some_and(|at| at < since));
-    let known = |task: &Task| connected(now, task) || earlier(task);
-    let left = tasks.iter().filter(|t| runs(t) && settled(t, at) && known(t)).count();
+    let left = tasks.iter().filter(|t| runs(t) && settled(t, at) && connected(now, t)).count();
     if healthy_stops > 0 && left < floor {
         world.trace.wrong(format_args!(
             "service {key} stopped {healthy_stops} healthy tasks and has {left} left, of at least {floor}"

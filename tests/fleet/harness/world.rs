@@ -13,7 +13,7 @@ use crate::runs::Runs;
 use crate::store::SimStore;
 use crate::trace::Trace;
 use longshore_core::{Core, State};
-use longshore_model::{TaskId, Timestamp};
+use longshore_model::TaskId;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,8 +28,6 @@ pub(crate) struct World {
     pub(crate) hosts: Vec<Arc<Host>>,
     runs: Arc<Runs>,
     control: Mutex<Option<Arc<Process>>>,
-    /// When it came up last.
-    up_since: Mutex<Option<Timestamp>>,
     /// Whether troubles are over.
     healing: AtomicBool,
     /// What clients saw last.
@@ -82,7 +80,6 @@ impl World {
             hosts,
             runs,
             control: Mutex::default(),
-            up_since: Mutex::default(),
             healing: AtomicBool::new(false),
             seen: Mutex::default(),
             busy: AtomicU32::new(0),
@@ -96,16 +93,7 @@ impl World {
         lock(&self.control).clone()
     }
 
-    /// Since when the control plane is up, while hosts may still return to it.
-    pub(crate) fn returning(&self) -> Option<Timestamp> {
-        let within = longshore_core::CoreConfig::default().return_within;
-        lock(&self.up_since).filter(|since| self.clock.time() < since.after(within))
-    }
-
     pub(crate) fn set_control(&self, process: Option<Arc<Process>>) {
-        if process.is_some() {
-            *lock(&self.up_since) = Some(self.clock.time());
-        }
         *lock(&self.control) = process;
     }
 

@@ -22,6 +22,7 @@ use longshore_ecs_api::types::{
 use longshore_ecs_api::{ApiError, Operation};
 use longshore_model::{Attribute, ClusterKey};
 use longshore_sched::{Claim, Constraint, Request, Strategy};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// ECS's limits.
@@ -280,6 +281,7 @@ fn prepare(ctx: &Ctx<'_>, common: Common) -> Result<Launch, ApiError> {
             constraints,
             strategies: strategies(common.strategies)?,
             group,
+            leaving: BTreeMap::new(),
             seed: rand::random(),
         },
         target: common.target,

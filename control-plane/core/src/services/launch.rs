@@ -7,8 +7,9 @@ use crate::ops::{exec, network, run};
 use crate::records::{Service, ServiceDeployment, ServiceRevision, Task};
 use crate::state::{HostState, State};
 use longshore_ecs_api::ApiError;
-use longshore_model::{Attribute, DesiredStatus, Fence};
+use longshore_model::{Attribute, DesiredStatus, Fence, InstanceId};
 use longshore_sched::{HostStatus, Reason, Request, SpreadOver, Strategy, check_on};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,7 +53,8 @@ pub(crate) fn launch(
     let interfaces =
         network::interfaces(state, &service.key.cluster, definition, revision.network.as_deref().cloned())?;
     let needs = needs(&definition.body, None)?;
-    let request = request(state, service, revision, needs.claim, count)?;
+    let mut request = request(state, service, revision, needs.claim, count)?;
+    request.leaving = leaving(state, service, deployment);
     let containers = definition.body.container_definitions.as_ref().map_or(0, Vec::len);
     Ok(Launch {
         cluster: service.key.cluster.clone(),
@@ -73,6 +75,20 @@ pub(crate) fn launch(
         target,
         token: None,
     })
+}
+
+/// Tasks of the service that those of `deployment` take the place of, by host. What comes is spread without regard to
+/// them: otherwise an update puts everything where its forerunner was not.
+fn leaving(state: &State, service: &Service, deployment: &ServiceDeployment) -> BTreeMap<InstanceId, u32> {
+    let mut leaving = BTreeMap::new();
+    let drains = |task: &Task| state.host(task.instance).is_some_and(|h| h.view.status == HostStatus::Draining);
+    for task in state.service_tasks(&service.key) {
+        let own = task.started_by.as_deref() == Some(&*deployment.id);
+        if !own || task.desired == DesiredStatus::Stopped || drains(&task) {
+            *leaving.entry(task.instance).or_default() += 1;
+        }
+    }
+    leaving
 }
 
 fn request(
@@ -102,6 +118,7 @@ fn request(
         constraints: run::constraints(service.constraints.clone(), definition)?,
         strategies,
         group: service.key.group().to_string(),
+        leaving: BTreeMap::new(),
         seed: rand::random(),
     })
 }

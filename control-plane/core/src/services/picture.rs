@@ -225,6 +225,7 @@ fn task_picture(state: &State, service: &Service, task: &Task, standing: Standin
         phase: phase(state, task, lost),
         host: task.instance,
         zone: host.and_then(zone),
+        silent: matches!(standing, Standing::Silent(_) | Standing::Many { .. }),
         lost,
         draining: host.is_some_and(|host| host.view.status == HostStatus::Draining),
         protected_until: task.protected_until,

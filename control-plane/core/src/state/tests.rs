@@ -294,6 +294,7 @@ impl Lab {
                 constraints,
                 strategies,
                 group: format!("family:{}", key.family),
+                leaving: BTreeMap::new(),
                 seed: u64::from(how) + self.revision,
             },
             target,

@@ -42,6 +42,34 @@ async fn updates_at_the_same_time_all_hold() {
     }
 }
 
+/// How many tasks of the service are to run on each host, sorted.
+fn spread(fleet: &Fleet) -> Vec<usize> {
+    let on = |agent: &crate::world::Agent| {
+        agent.assigned().values().filter(|task| task.desired == DesiredStatus::Running).count()
+    };
+    let mut counts: Vec<usize> = fleet.agents.iter().map(on).collect();
+    counts.sort_unstable();
+    counts
+}
+
+#[tokio::test]
+async fn an_update_is_as_even_as_a_first_start_wherever_its_forerunner_was() {
+    let mut fleet = Fleet::new(1).await;
+    fleet.world.definition("one", json!({"memory": 64})).await;
+    let request = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 4});
+    fleet.world.ok(Op::CreateService, request).await;
+    fleet.until("it is stable", healthy, stable(4)).await;
+    // Another host comes: everything is on the first.
+    let facts = crate::world::facts(2048, 2048);
+    let second = fleet.world.host("default", facts).await;
+    fleet.agents.push(second);
+    for _ in 0..2 {
+        fleet.world.ok(Op::UpdateService, json!({"service": "web", "forceNewDeployment": true})).await;
+        fleet.until("it is stable", healthy, stable(4)).await;
+        assert_eq!(spread(&fleet), [2, 2]);
+    }
+}
+
 /// What tasks were told of their image when they were seen first, by who started them.
 type Told = BTreeMap<TaskId, (String, Option<String>)>;
 

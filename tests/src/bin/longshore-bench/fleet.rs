@@ -30,6 +30,11 @@ impl Definition {
     pub(crate) fn arn(&self) -> &str {
         &self.arn
     }
+
+    /// The `networkConfiguration` of its tasks, if they have addresses of their own.
+    pub(crate) fn network(&self) -> &Value {
+        &self.network
+    }
 }
 
 /// A lab, and a directory that the containers of its first host write their stamps to.
@@ -125,11 +130,20 @@ impl Fleet {
     /// Waits until no task has or wants an interface, the pool of sandboxes is as full as it is to be, and at least
     /// `free` addresses can be given at once; then gives the number of warm sandboxes.
     pub(crate) fn wait_pool(&self, free: u64) -> Result<u64> {
-        wait_for("a full pool of sandboxes", DEADLINE, || {
+        self.wait_network("a full pool of sandboxes", free, |network| network["interfaces"] == json!([]))
+    }
+
+    /// The same beside tasks that have theirs.
+    pub(crate) fn wait_addresses(&self, free: u64) -> Result<u64> {
+        self.wait_network("a full pool of sandboxes and addresses", free, |_| true)
+    }
+
+    fn wait_network(&self, what: &str, free: u64, is_so: impl Fn(&Value) -> bool) -> Result<u64> {
+        wait_for(what, DEADLINE, || {
             let network = &Agent::status(&self.node().host)?["network"];
             let number = |key: &str| network[key].as_u64().with_context(|| format!("no `{key}` in {network}"));
             let (warm, target) = (number("warm")?, number("warm_target")?);
-            let idle = network["ok"] == true && network["interfaces"] == json!([]) && number("waiting")? == 0;
+            let idle = network["ok"] == true && is_so(network) && number("waiting")? == 0;
             let full = warm >= target && number("free")? >= free.max(1);
             ensure!(idle && full, "{network}");
             Ok(Some(warm))

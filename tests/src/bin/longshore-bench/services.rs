@@ -1,5 +1,6 @@
 //! Services against a Swarm's: what a silent host had runs elsewhere, and a rolling update.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -56,38 +57,62 @@ pub(crate) fn replace() -> Result<()> {
     Ok(())
 }
 
+/// How tasks are on the network, here and in a Swarm.
+const NETWORKS: [(&str, &str, &[&str]); 3] = [
+    ("bridge", "on the bridge", &[]),
+    ("host", "--network host", &["--network", "host"]),
+    ("awsvpc", "on the bridge", &[]),
+];
+
 /// From the update's call until exactly the new tasks run. The flags are the same: how many more than there are to be
 /// may run, new ones first, none of them watched for longer than until it runs.
 pub(crate) fn rolling() -> Result<()> {
-    let agent = "cleanup_wait = \"0s\"\nlog = \"warn\"\n".to_owned();
+    head("Rolling update: until exactly the new tasks run");
+    for network in NETWORKS {
+        roll(network)?;
+    }
+    Ok(())
+}
+
+fn roll((mode, theirs_is, flags): (&str, &str, &[&str])) -> Result<()> {
+    // As a Swarm does, what ended is kept for a while: its removal is no part of an update.
+    let agent = "cleanup_wait = \"1m\"\nlog = \"warn\"\n".to_owned();
     let control = "service_healthy_after_secs = 0\n".to_owned();
     let fleet = Fleet::of(LabConfig { agent, control, ..LabConfig::default() })?;
     let swarm = Fleet::docker()?;
     let address = swarm.node().host.address().to_string();
     swarm.docker_run(&["swarm", "init", "--advertise-addr", &address])?;
     let mut boto = fleet.lab.boto()?;
-    let first = fleet.define(NAME, "bridge", false)?;
-    create(&mut boto, &first, ROLLED, &json!({}))?;
-    create_swarm(&swarm, ROLLED, &["--update-order", "start-first", "--update-monitor", "1ms"])?;
+    let first = fleet.define(NAME, mode, false)?;
+    let network = match first.network() {
+        Value::Null => json!({}),
+        network => json!({"networkConfiguration": network}),
+    };
+    create(&mut boto, &first, ROLLED, &network)?;
+    create_swarm(&swarm, ROLLED, &[&["--update-order", "start-first", "--update-monitor", "1ms"], flags].concat())?;
     wait_until("the service", DEADLINE, || at_rest(&mut boto, ROLLED))?;
-    wait_until("the Swarm's service", DEADLINE, || Ok(swarm.containers()?.len() == ROLLED))?;
-    head("Rolling update: until exactly the new tasks run");
-    for (at_once, maximum) in [(ROLLED, 200), (ROLLED / 5, 120)] {
+    wait_until("the Swarm's service", DEADLINE, || Ok(ids(&swarm)?.len() == ROLLED))?;
+    let paces: &[(usize, u32)] = if mode == "bridge" { &[(ROLLED, 200), (ROLLED / 5, 120)] } else { &[(ROLLED, 200)] };
+    for (at_once, maximum) in paces {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for round in 0..=scaled(5, 1) {
-            let next = fleet.define(NAME, "bridge", false)?;
-            let begin = begin(&fleet)?;
+            if mode == "awsvpc" {
+                // Addresses rest for a minute.
+                fleet.wait_addresses(ROLLED as u64)?;
+            }
+            let next = fleet.define(NAME, mode, false)?;
+            let (old, begin) = (ids(&fleet)?, now());
             let configuration = json!({"minimumHealthyPercent": 100, "maximumPercent": maximum});
             let update = json!({"service": NAME, "taskDefinition": next.arn(),
                 "deploymentConfiguration": configuration});
             boto.call("ecs", "update_service", update)??;
-            let one = rolled(&fleet, begin)?;
+            let one = rolled(&fleet, &old, begin)?;
             wait_until("the deployment's end", DEADLINE, || at_rest(&mut boto, ROLLED))?;
-            let begin = self::begin(&swarm)?;
+            let (old, begin) = (ids(&swarm)?, now());
             let (parallelism, variable) = (at_once.to_string(), format!("ROUND={maximum}-{round}"));
             let args = ["service", "update", "--detach", "--quiet", "--update-parallelism", &parallelism, "--env-add"];
             swarm.docker_run(&[&args[..], &[&variable, NAME]].concat())?;
-            let two = rolled(&swarm, begin)?;
+            let two = rolled(&swarm, &old, begin)?;
             wait_until("the end of the Swarm's update", DEADLINE, || updated(&swarm))?;
             if round > 0 {
                 ours.push(one);
@@ -95,9 +120,9 @@ pub(crate) fn rolling() -> Result<()> {
             }
         }
         row(
-            &format!("{ROLLED} tasks, 100 to {maximum} %"),
+            &format!("{ROLLED} {mode} tasks, 100 to {maximum} %"),
             &Figures::new(ours),
-            &format!("`docker service update`, start-first, {at_once} at once"),
+            &format!("`docker service update`, start-first, {at_once} at once, {theirs_is}"),
             &Figures::new(theirs),
         );
     }
@@ -150,17 +175,21 @@ fn begin(fleet: &Fleet) -> Result<u128> {
     Ok(now())
 }
 
-/// Waits until as many new tasks run as there are to be, and nothing else.
-fn rolled(fleet: &Fleet, begin: u128) -> Result<Duration> {
-    fleet.last_stamp(ROLLED)?;
+/// The containers that run.
+fn ids(fleet: &Fleet) -> Result<BTreeSet<String>> {
+    Ok(fleet.containers()?.into_iter().filter(|c| c.state == "running").map(|c| c.id).collect())
+}
+
+/// Waits until as many new tasks run as there are to be, and none of the old ones.
+fn rolled(fleet: &Fleet, old: &BTreeSet<String>, begin: u128) -> Result<Duration> {
     let deadline = Instant::now() + DEADLINE;
     loop {
-        let running = fleet.containers()?.iter().filter(|c| c.state == "running").count();
-        if running == ROLLED {
+        let running = ids(fleet)?;
+        if running.len() == ROLLED && running.is_disjoint(old) {
             return Ok(between(begin, now()));
         }
-        ensure!(Instant::now() < deadline, "{running} containers run, not {ROLLED}");
-        std::thread::sleep(Duration::from_millis(20));
+        ensure!(Instant::now() < deadline, "{} containers run, not {ROLLED} new ones", running.len());
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 
