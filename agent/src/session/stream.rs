@@ -342,7 +342,6 @@ impl<'a> Stream<'a> {
 }
 
 /// What woke a stream.
-#[expect(clippy::large_enum_variant, reason = "made and taken apart in one place, never stored")]
 enum Wake {
     Message(v1::ControlMessage),
     Applied(Result<longshore_model::Generation, super::ApplyError>),
