@@ -210,7 +210,8 @@ impl Config {
             task_cgroup_parent: l.task_cgroup_parent.unwrap_or_else(|| "longshore".into()),
             task_network: l.task_network.unwrap_or(true),
             underlay: l.underlay,
-            // A burst of a service's first tasks; each is an address, a namespace and some 3 MB, most of it Docker's shim.
+            // A burst of a service's first tasks; each is an address, a namespace and some 3 MB, most of it Docker's
+            // shim.
             warm_sandboxes: l.warm_sandboxes.unwrap_or(8),
             // ECS keeps them for three hours; ten minutes are enough to look at one that failed, and a host that
             // runs short tasks all day does not collect hundreds of dead containers that every listing carries.

@@ -1,8 +1,8 @@
 //! When the control plane certainly heard this agent last, for tasks that must not run twice.
 //!
-//! Told by the session, which knows what was acknowledged; read by the engine. Counts by a clock that nobody sets and that
-//! goes on while the host sleeps, and is kept over a restart of the agent in a file beside the status socket, which does
-//! not outlive a boot: after one nothing is known, and nothing of before runs.
+//! Told by the session, which knows what was acknowledged; read by the engine. Counts by a clock that nobody sets and
+//! that goes on while the host sleeps, and is kept over a restart of the agent in a file beside the status socket,
+//! which does not outlive a boot: after one nothing is known, and nothing of before runs.
 
 use longshore_plan::Contact;
 use rustix::time::{ClockId, clock_gettime};
@@ -63,7 +63,8 @@ impl Contacts {
             let written = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &self.file));
             if let Err(error) = written {
                 let file = self.file.display();
-                tracing::warn!(%file, %error, "could not note the last contact; tasks that must not run twice stop when the agent starts anew");
+                tracing::warn!(%file, %error,
+                    "could not note the last contact; tasks that must not run twice stop when the agent starts anew");
             }
         }
     }

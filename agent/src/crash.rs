@@ -6,12 +6,12 @@
 //! - `NAME` or `NAME:N`: the first or the `N`th time that the place of this name is passed;
 //! - `any:N`: at the `N`th passing of whichever place;
 //! - `any:0`: nowhere, and the log has a line for each passing;
-//! - `full-NAME` or `full-NAME:N`: nowhere; instead the disk is full from the first or the `N`th time on that this write
-//!   is to be made, for three of them;
+//! - `full-NAME` or `full-NAME:N`: nowhere; instead the disk is full from the first or the `N`th time on that this
+//!   write is to be made, for three of them;
 //! - `list`: nowhere; `longshore-agent` prints the names of all places and exits.
 //!
-//! Most places have two sides and so two names, `before-…` and `after-…`; those that write to the disk have `full-…`, too.
-//! Those of an interface's life (A is the making
+//! Most places have two sides and so two names, `before-…` and `after-…`; those that write to the disk have `full-…`,
+//! too. Those of an interface's life (A is the making
 //! of a sandbox, B the start of a task, C its end) follow each other, so one side is enough.
 
 use std::io;

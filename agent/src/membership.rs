@@ -317,7 +317,8 @@ impl Membership {
                 }
             }
         };
-        tracing::info!(instance = %identity.instance, cluster = %identity.cluster, control = identity.control, "member");
+        tracing::info!(instance = %identity.instance, cluster = %identity.cluster, control = identity.control,
+            "member");
         self.ledger.belongs_to(identity.instance);
         let handle = IdentityHandle::new(identity);
         self.identity.send_replace(Some(handle.current()));

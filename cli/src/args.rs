@@ -491,8 +491,9 @@ pub(crate) struct TopArgs {
 /// `longshore events …`
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Events are those that rules of EventBridge see (`aws events put-rule`): tasks, hosts, services and deployments that change.
-Of all clusters, unless one is chosen. What happens while the control plane is started anew may be missing, which is said.
+Events are those that rules of EventBridge see (`aws events put-rule`): tasks, hosts, services and deployments that
+change. Of all clusters, unless one is chosen. What happens while the control plane is started anew may be missing,
+which is said.
 
 Examples:
   longshore events --follow --cluster prod --service web

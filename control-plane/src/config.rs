@@ -27,7 +27,8 @@ pub struct Key {
 }
 
 macro_rules! keys {
-    ($($(#[doc = $doc:literal])+ $key:ident: $ty:ty, $env:literal, default $default:literal, example $example:literal;)+) => {
+    ($($(#[doc = $doc:literal])+ $key:ident: $ty:ty, $env:literal, default $default:literal,
+        example $example:literal;)+) => {
         /// The keys as flags and environment variables.
         #[derive(Debug, Clone, Default, clap::Args)]
         pub struct Flags {
@@ -76,8 +77,8 @@ keys! {
     stopped_task_retention_secs: u64, "LONGSHORE_CONTROL_STOPPED_TASK_RETENTION_SECS", default "3600", example "";
     /// Seconds that a service's task without health checks must run until it counts as healthy.
     service_healthy_after_secs: u64, "LONGSHORE_CONTROL_SERVICE_HEALTHY_AFTER_SECS", default "40", example "";
-    /// Seconds over which the CPU and memory of services are averaged for Application Auto Scaling. Agents say six times
-    /// in it what their tasks use.
+    /// Seconds over which the CPU and memory of services are averaged for Application Auto Scaling. Agents say six
+    /// times in it what their tasks use.
     scaling_period_secs: u64, "LONGSHORE_CONTROL_SCALING_PERIOD_SECS", default "60", example "";
     /// Milliseconds between an agent's heartbeats.
     heartbeat_millis: u32, "LONGSHORE_CONTROL_HEARTBEAT_MILLIS", default "1000", example "";
@@ -127,7 +128,8 @@ keys! {
     /// Whether the log and tasks' histories have the arguments of such commands, which may be secret, and not only the
     /// program, how many arguments it had, and who ran it.
     exec_log_arguments: bool, "LONGSHORE_CONTROL_EXEC_LOG_ARGUMENTS", default "false", example "";
-    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,longshore_control::agents=debug`.
+    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as
+    /// `info,longshore_control::agents=debug`.
     log_level: String, "LONGSHORE_CONTROL_LOG_LEVEL", default "\"info\"", example "";
     /// How log lines look: `text` or `json`.
     log_format: LogFormat, "LONGSHORE_CONTROL_LOG_FORMAT", default "\"text\"", example "";

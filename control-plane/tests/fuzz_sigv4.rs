@@ -66,7 +66,8 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn damaged_authorizations(at in 0usize..280, cut in 0usize..80, with in "[ -~]{0,6}", date in "(20261122T1200[0-9]{2}Z|[ -~]{0,18})") {
+    fn damaged_authorizations(at in 0usize..280, cut in 0usize..80, with in "[ -~]{0,6}",
+        date in "(20261122T1200[0-9]{2}Z|[ -~]{0,18})") {
         let at = at.min(NEARLY.len());
         let header = format!("{}{with}{}", &NEARLY[..at], &NEARLY[(at + cut).min(NEARLY.len())..]);
         try_head(Method::POST, "/", &headers(header, date), b"{}");

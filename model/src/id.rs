@@ -121,7 +121,8 @@ text_id!(
     |t| check_name(t, 255)
 );
 text_id!(
-    /// An AWS-style region, as it stands in a request's credential scope: 1 to 64 letters, digits, hyphens and underscores.
+    /// An AWS-style region, as it stands in a request's credential scope: 1 to 64 letters, digits, hyphens and
+    /// underscores.
     Region,
     |t| check_name(t, 64)
 );

@@ -356,8 +356,8 @@ pub struct TaskSpec {
     pub cpu_units: Option<u32>,
     /// Hard limit of all its containers together in MiB, when given.
     pub memory_mib: Option<u32>,
-    /// MiB that its containers may write in all: to their file systems, to volumes that live as long as the task, and as
-    /// output that the host keeps. Absent for no limit.
+    /// MiB that its containers may write in all: to their file systems, to volumes that live as long as the task, and
+    /// as output that the host keeps. Absent for no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ephemeral_storage_mib: Option<u32>,
     /// Containers, in the definition's order, names unique, at least one essential.

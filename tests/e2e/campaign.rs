@@ -140,8 +140,8 @@ fn kills_at_random_points_end_with_exactly_the_desired_tasks() {
         }
         wait_tasks(&lab, &live, "STOPPED", DEADLINE);
         assert_no_leaks(&lab, &[]);
-        // Docker 20.10, killed in the middle of a start, comes back with the port of that start taken, and keeps it until
-        // its next restart, whatever becomes of the container: at most one for each start that it was killed in.
+        // Docker 20.10, killed in the middle of a start, comes back with the port of that start taken, and keeps it
+        // until its next restart, whatever becomes of the container: at most one for each start that it was killed in.
         let most_ghosts = STARTS_IN_FLIGHT * (usize::try_from(round).unwrap() + 1);
         for node in lab.nodes() {
             longshore_tests::lab::wait_until("closed ports", DEADLINE, || {

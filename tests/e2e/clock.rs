@@ -1,5 +1,5 @@
-//! The clock jumps by an hour either way: the agent's, and the control plane's. Only those programs see it (`faketime`);
-//! Docker goes by the machine's, which nobody moves.
+//! The clock jumps by an hour either way: the agent's, and the control plane's. Only those programs see it
+//! (`faketime`); Docker goes by the machine's, which nobody moves.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;

@@ -4,16 +4,19 @@
 //! there.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
-use longshore_tests::lab::{Agent, Lab, LabConfig, wait_until};
+use longshore_tests::lab::{Agent, Lab, LabConfig, wait_for, wait_until};
 use serde_json::{Value, json};
 
 use super::campaign::number;
 use super::support::*;
 
 const TASKS: usize = 6;
+
+/// How long a silent host is believed in: the default of `lease_millis`.
+const LEASE: Duration = Duration::from_secs(5);
 
 /// The service's tasks that are to run, as DescribeTasks shows them.
 fn tasks(lab: &Lab, service: &str) -> Result<Vec<Value>> {
@@ -27,6 +30,13 @@ fn tasks(lab: &Lab, service: &str) -> Result<Vec<Value>> {
 
 fn host(task: &Value) -> &str {
     task["containerInstanceArn"].as_str().unwrap()
+}
+
+/// The last of these times of tasks, counted from `began` by the clock that all hosts of a lab share.
+fn last(tasks: &[&Value], time: &str, began: SystemTime) -> Duration {
+    let began = began.duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    let times = tasks.iter().map(|task| task[time].as_f64().unwrap() - began);
+    Duration::from_secs_f64(times.fold(0.0, f64::max))
 }
 
 /// Names of the containers that run on any host.
@@ -61,17 +71,22 @@ fn tasks_of_silent_hosts_run_elsewhere_and_never_twice() {
         let victim = hosts.into_iter().max_by_key(|h| before.iter().filter(|t| host(t) == *h).count()).unwrap();
         let victim = victim.to_owned();
         let index = node_index(&lab, &victim);
-        let began = Instant::now();
+        let began = SystemTime::now();
         // In turns: the link goes down at both ends, or frames vanish without anybody seeing it.
         let by_cable = round % 2 == 0;
         if by_cable { lab.cut(index) } else { lab.partition(index) }.unwrap();
-        wait_until("others have its tasks", DEADLINE, || {
-            let running = tasks(&lab, "web")?;
-            let elsewhere = |task: &&Value| task["lastStatus"] == "RUNNING" && host(task) != victim;
-            Ok(running.iter().filter(elsewhere).count() == TASKS)
+        let there = wait_for("others have its tasks", DEADLINE, || {
+            let mut running = tasks(&lab, "web")?;
+            running.retain(|task| task["lastStatus"] == "RUNNING" && host(task) != victim);
+            Ok((running.len() == TASKS).then_some(running))
         })
         .unwrap();
-        took.push(began.elapsed());
+        let is_new = |task: &&Value| before.iter().all(|old| old["taskArn"] != task["taskArn"]);
+        let new: Vec<&Value> = there.iter().filter(is_new).collect();
+        let (decided, runs) = (last(&new, "createdAt", began), last(&new, "startedAt", began));
+        let shown = began.elapsed().unwrap();
+        println!("{} tasks: placed after {decided:?}, running after {runs:?}, shown after {shown:?}", new.len());
+        took.push(runs);
         if by_cable { lab.mend(index) } else { lab.heal(index) }.unwrap();
         lab.wait_connected(3, DEADLINE).unwrap();
 
@@ -103,8 +118,13 @@ fn tasks_of_silent_hosts_run_elsewhere_and_never_twice() {
         at(99),
         at(100)
     );
-    // The lease is five seconds; what stands here catches a hold that nobody asked for, not a slow machine.
-    assert!(at(50) < Duration::from_secs(20), "{took:?}");
+    // The aim is five seconds in the median. A lease counts from the last beat, half a second before the cut on average,
+    // so it is over after 4.5 s. To notice, decide and place takes a tenth of a second more: tasks were placed after 4.3
+    // to 5.0 s. The rest is Docker's: three bridge tasks at once take it some 0.4 s on two cores, and took it 0.8 to 1.1
+    // under a load of nine. Nothing waits in between. So a machine that does nothing else meets the aim, just so, and a
+    // busy one cannot with a lease of five seconds. Three seconds more are for those; what waits for a timer or for
+    // another look takes longer.
+    assert!(at(50) < LEASE + Duration::from_secs(3), "{took:?}");
 }
 
 #[test]

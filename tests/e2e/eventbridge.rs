@@ -170,7 +170,8 @@ fn an_event_reaches_a_webhook_a_log_group_and_a_task_over_a_crash() {
     let region = quick.split(':').nth(3).unwrap().to_owned();
 
     let pattern = json!({"source": ["aws.ecs"], "detail-type": ["ECS Task State Change"],
-        "detail": {"lastStatus": ["STOPPED"], "group": ["family:quick"], "containers": {"exitCode": [{"numeric": [">", 0]}]}}});
+        "detail": {"lastStatus": ["STOPPED"], "group": ["family:quick"],
+            "containers": {"exitCode": [{"numeric": [">", 0]}]}}});
     let rule = json!({"Name": "stopped", "EventPattern": pattern.to_string(), "Tags": [{"Key": "a", "Value": "b"}]});
     let arn = events(&lab, "put_rule", rule)["RuleArn"].clone();
     assert_eq!(arn, format!("arn:aws:events:{region}:{account}:rule/stopped"));

@@ -297,8 +297,8 @@ fn whoever_leaves_leaves_no_process_behind() {
         lab.wait_connected(1, DEADLINE).unwrap();
     }
 
-    // The agent is stopped in order: nothing waits for the next one. One command does not listen, and its client does not
-    // read: ending it takes longer than a lease, and the host keeps its own meanwhile.
+    // The agent is stopped in order: nothing waits for the next one. One command does not listen, and its client does
+    // not read: ending it takes longer than a lease, and the host keeps its own meanwhile.
     wait_until("a command that runs", DEADLINE, || Ok(code(&exec(&lab, arn, &[], &["true"])) == Some(0))).unwrap();
     let lost = || log(lab.ctl(), "control").matches("its lease ran out").count();
     let before = lost();

@@ -1,5 +1,6 @@
 //! The agent dies before and after every write of something that outlives it and every side effect: at each place by
-//! name, and at random passings of any. At each place where it writes to its disk, that is full for a while instead, too.
+//! name, and at random passings of any. At each place where it writes to its disk, that is full for a while instead,
+//! too.
 //!
 //! The places are those that the agent lists, so one that is new is tried by itself, and one that the workload does not
 //! reach is a failure. A few at random in the ordinary run; all, and `LONGSHORE_SOAK_POINTS` random passings, in
@@ -188,8 +189,8 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        // Without a pool, each task goes through every step. The disk is always fuller than it should be, so that an image
-        // that nothing uses is removed, of those that the agent takes for its own.
+        // Without a pool, each task goes through every step. The disk is always fuller than it should be, so that an
+        // image that nothing uses is removed, of those that the agent takes for its own.
         let lab = lab_with(1, "warm_sandboxes = 0\ndisk_clean_above = 1\ndisk_clean_until = 0");
         let runs = Runs::new(&lab);
         lab.call("logs", "create_log_group", json!({"logGroupName": "/points"})).unwrap().unwrap();

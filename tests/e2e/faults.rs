@@ -23,8 +23,8 @@ fn docker(node: &Node, args: &[&str]) -> String {
 
 /// A container that notes each of its runs in a file of the host, runs for a while, and ends with the code 3.
 fn noted() -> Value {
-    let script = "echo run >>/runs/$TASK; trap 'exit 0' TERM; n=0; while [ $n -lt $LIFE ]; do sleep 0.1; n=$((n+1)); done; \
-                  exit 3";
+    let script = "echo run >>/runs/$TASK; trap 'exit 0' TERM; n=0; while [ $n -lt $LIFE ]; do sleep 0.1; n=$((n+1)); \
+                  done; exit 3";
     let mut main = shell("main", script);
     merge(&mut main, json!({"mountPoints": [{"sourceVolume": "runs", "containerPath": "/runs"}]}));
     main

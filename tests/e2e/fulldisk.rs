@@ -194,8 +194,8 @@ const CHURN: usize = 6;
 
 /// A container that notes each of its runs in a file of the host and ends with the code 3 after a while.
 fn noted() -> Value {
-    let script = "echo run >>/runs/$TASK; trap 'exit 0' TERM; n=0; while [ $n -lt $LIFE ]; do sleep 0.1; n=$((n+1)); done; \
-                  exit 3";
+    let script = "echo run >>/runs/$TASK; trap 'exit 0' TERM; n=0; while [ $n -lt $LIFE ]; do sleep 0.1; n=$((n+1)); \
+                  done; exit 3";
     let mut main = shell("main", script);
     // Its definition takes space in the ledger.
     let environment = json!([{"name": "LONG", "value": "x".repeat(30_000)}]);

@@ -83,8 +83,8 @@ fn fill(hosts: u8) {
         let seen: Vec<Value> = lab.nodes().iter().map(status).collect();
         let of = |key: &str| seen.iter().map(|s| s[key].to_string()).collect::<Vec<_>>().join(", ");
         println!(
-            "{hosts} hosts, round {round}: {count} placed after {placed:.1?}, running {running:.1?}, {answers} answered \
-             {reached:.1?}, stopped {stopped:.1?}, clean {:.1?}; leases {}; free {}; resting {}",
+            "{hosts} hosts, round {round}: {count} placed after {placed:.1?}, running {running:.1?}, {answers} \
+             answered {reached:.1?}, stopped {stopped:.1?}, clean {:.1?}; leases {}; free {}; resting {}",
             begin.elapsed(),
             of("leases"),
             of("free"),

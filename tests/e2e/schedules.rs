@@ -105,7 +105,8 @@ fn firings_happen_once_across_kills_of_the_control_plane() {
     let ecs = request(&lab, "", "", json!({}))["Target"].clone();
     let two = json!({"ScheduleExpressionTimezone": "Asia/Tokyo", "ActionAfterCompletion": "DELETE", "Target": {
         "Arn": ecs["Arn"], "RoleArn": ecs["RoleArn"], "Input": ecs["Input"],
-        "EcsParameters": {"TaskDefinitionArn": ecs["EcsParameters"]["TaskDefinitionArn"], "TaskCount": 2, "Group": "once"},
+        "EcsParameters": {"TaskDefinitionArn": ecs["EcsParameters"]["TaskDefinitionArn"], "TaskCount": 2,
+            "Group": "once"},
     }});
     let at = format!("at({})", in_tokyo(soon));
     scheduler(&lab, "create_schedule", request(&lab, "once", &at, two)).unwrap();

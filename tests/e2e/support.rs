@@ -209,7 +209,8 @@ fn leaks(node: &Node, live: &BTreeSet<&str>) -> Result<Vec<String>> {
     let belongs = |name: &str| live.iter().any(|id| name.contains(id));
     let mut leaks = Vec::new();
     for container in node.engine.containers()? {
-        // Sandboxes that wait for tasks are the agent's own; whether one is a task's is looked at where tasks have them.
+        // Sandboxes that wait for tasks are the agent's own; whether one is a task's is looked at where tasks have
+        // them.
         if !belongs(&container.name) && !container.name.starts_with("ls-eni-") {
             leaks.push(format!("container {} ({})", container.name, container.state));
         }

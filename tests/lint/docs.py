@@ -13,11 +13,14 @@ import tempfile
 
 OPERATIONS = "control-plane/core/src/ops/mod.rs"
 EC2 = "control-plane/core/src/ec2/mod.rs"
-LOGS = "control-plane/ecs-api/src/logs.rs"
-SECRETS = "control-plane/ecs-api/src/secrets.rs"
-SCHEDULER = "control-plane/ecs-api/src/scheduler.rs"
-SCALING = "control-plane/ecs-api/src/autoscaling.rs"
-EVENTS = "control-plane/ecs-api/src/events.rs"
+# section of docs/ecs-compatibility.md -> where the operations of that service are
+SIBLINGS = {
+    "CloudWatch Logs": "control-plane/ecs-api/src/logs.rs",
+    "Secrets Manager": "control-plane/ecs-api/src/secrets.rs",
+    "EventBridge": "control-plane/ecs-api/src/events.rs",
+    "EventBridge Scheduler": "control-plane/ecs-api/src/scheduler.rs",
+    "Application Auto Scaling": "control-plane/ecs-api/src/autoscaling.rs",
+}
 REFUSED = "control-plane/core/src/definition/unsupported.rs"
 COMPATIBILITY = "docs/ecs-compatibility.md"
 CONFIGURATION = "docs/configuration.md"
@@ -36,71 +39,35 @@ def difference(what, documented, real):
         yield f"{what} `{name}` is documented and not in the code"
 
 
+def operations_of(section):
+    rows = [line.split("|")[2] for line in section.splitlines() if line.startswith("| ") and "operations" not in line]
+    return {name.strip() for row in rows for name in row.split(",")}
+
+
+def section_of(root, title):
+    text = (root / COMPATIBILITY).read_text().split(f"## {title}\n")[1]
+    return re.split(r"^## ", text, flags=re.M)[0]
+
+
 def check_operations(root):
     code = (root / OPERATIONS).read_text()
     real = set(re.findall(r"Operation::(\w+) => (?:write|read)\(", code))
-    section = (root / COMPATIBILITY).read_text().split("## Operations")[1].split("Every other operation")[0]
-    rows = [line.split("|")[2] for line in section.splitlines() if line.startswith("| ") and "operations" not in line]
-    documented = {name.strip() for row in rows for name in row.split(",")}
+    documented = operations_of(section_of(root, "Operations").split("Every other operation")[0])
     yield from difference(f"{COMPATIBILITY}: operation", documented, real)
 
 
 def check_ec2(root):
     code = (root / EC2).read_text()
     real = set(re.findall(r"\b([A-Z]\w+),", re.search(r"^operations!\((.*?)^\);", code, re.M | re.S).group(1)))
-    section = re.split(r"^## ", (root / COMPATIBILITY).read_text().split("## EC2")[1], flags=re.M)[0]
-    rows = [line.split("|")[2] for line in section.splitlines() if line.startswith("| ") and "operations" not in line]
-    documented = {name.strip() for row in rows for name in row.split(",")}
-    yield from difference(f"{COMPATIBILITY}: operation of EC2", documented, real)
+    yield from difference(f"{COMPATIBILITY}: operation of EC2", operations_of(section_of(root, "EC2")), real)
 
 
-def check_logs(root):
-    code = (root / LOGS).read_text()
-    real = set(re.findall(r"^    ([A-Z]\w+),", re.search(r"^log_operations! \{(.*?)^\}", code, re.M | re.S).group(1), re.M))
-    section = re.split(r"^## ", (root / COMPATIBILITY).read_text().split("## CloudWatch Logs")[1], flags=re.M)[0]
-    rows = [line.split("|")[2] for line in section.splitlines() if line.startswith("| ") and "operations" not in line]
-    documented = {name.strip() for row in rows for name in row.split(",")}
-    yield from difference(f"{COMPATIBILITY}: operation of CloudWatch Logs", documented, real)
-
-
-def check_secrets(root):
-    code = (root / SECRETS).read_text()
-    table = re.search(r"^secret_operations! \{(.*?)^\}", code, re.M | re.S).group(1)
-    real = set(re.findall(r"^    ([A-Z]\w+),", table, re.M))
-    section = re.split(r"^## ", (root / COMPATIBILITY).read_text().split("## Secrets Manager")[1], flags=re.M)[0]
-    rows = [line.split("|")[2] for line in section.splitlines() if line.startswith("| ") and "operations" not in line]
-    documented = {name.strip() for row in rows for name in row.split(",")}
-    yield from difference(f"{COMPATIBILITY}: operation of Secrets Manager", documented, real)
-
-
-def check_events(root):
-    code = (root / EVENTS).read_text()
-    table = re.search(r"^event_operations! \{(.*?)^\}", code, re.M | re.S).group(1)
-    real = set(re.findall(r"^    ([A-Z]\w+),", table, re.M))
-    section = re.split(r"^## ", (root / COMPATIBILITY).read_text().split("## EventBridge")[1], flags=re.M)[0]
-    rows = [line.split("|")[2] for line in section.splitlines() if line.startswith("| ") and "operations" not in line]
-    documented = {name.strip() for row in rows for name in row.split(",")}
-    yield from difference(f"{COMPATIBILITY}: operation of EventBridge", documented, real)
-
-
-def check_scheduler(root):
-    code = (root / SCHEDULER).read_text()
-    table = re.search(r"^scheduler_operations! \{(.*?)^\}", code, re.M | re.S).group(1)
-    real = set(re.findall(r"^    ([A-Z]\w+), \"", table, re.M))
-    section = re.split(r"^## ", (root / COMPATIBILITY).read_text().split("## EventBridge Scheduler")[1], flags=re.M)[0]
-    rows = [line.split("|")[2] for line in section.splitlines() if line.startswith("| ") and "operations" not in line]
-    documented = {name.strip() for row in rows for name in row.split(",")}
-    yield from difference(f"{COMPATIBILITY}: operation of EventBridge Scheduler", documented, real)
-
-
-def check_scaling(root):
-    code = (root / SCALING).read_text()
-    table = re.search(r"^operations! \{(.*?)^\}", code, re.M | re.S).group(1)
-    real = set(re.findall(r"^    ([A-Z]\w+);", table, re.M))
-    section = re.split(r"^## ", (root / COMPATIBILITY).read_text().split("## Application Auto Scaling")[1], flags=re.M)[0]
-    rows = [line.split("|")[2] for line in section.splitlines() if line.startswith("| ") and "operations" not in line]
-    documented = {name.strip() for row in rows for name in row.split(",")}
-    yield from difference(f"{COMPATIBILITY}: operation of Application Auto Scaling", documented, real)
+def check_siblings(root):
+    for service, file in SIBLINGS.items():
+        table = re.search(r"^service_operations! \{(.*?)^\}", (root / file).read_text(), re.M | re.S).group(1)
+        real = set(re.findall(r"^ {8}([A-Z]\w+)[,:]", table, re.M))
+        documented = operations_of(section_of(root, service))
+        yield from difference(f"{COMPATIBILITY}: operation of {service}", documented, real)
 
 
 def check_refused(root):
@@ -130,11 +97,7 @@ def check_links(root):
 CHECKS = [
     check_operations,
     check_ec2,
-    check_logs,
-    check_secrets,
-    check_events,
-    check_scheduler,
-    check_scaling,
+    check_siblings,
     check_refused,
     check_keys,
     check_links,
@@ -155,6 +118,7 @@ DAMAGES = [
     (COMPATIBILITY, "RestoreSecret", "RotateSecret"),
     (COMPATIBILITY, "TestEventPattern", "CreateEventBus"),
     (COMPATIBILITY, "ListScheduleGroups", "ListScheduleTypes"),
+    (COMPATIBILITY, "PutScalingPolicy", "PutScalingPlan"),
     (COMPATIBILITY, "`secrets`, ", "`secrets`, `image`, "),
     (CONFIGURATION, "| `zone` |", "| `zones` |"),
     (CONFIGURATION, "| `wait_secs` |", "| wait |"),
@@ -166,7 +130,7 @@ def self_test(root):
     went_wrong = []
     with tempfile.TemporaryDirectory() as directory:
         copy = pathlib.Path(directory)
-        for file in {OPERATIONS, EC2, LOGS, SECRETS, EVENTS, SCHEDULER, SCALING, REFUSED, *EXAMPLES.values()} | {
+        for file in {OPERATIONS, EC2, REFUSED, *SIBLINGS.values(), *EXAMPLES.values()} | {
             str(p.relative_to(root)) for p in [*root.glob("*.md"), *root.glob("docs/**/*.md")]
         } | {"LICENSE"}:
             if (root / file).exists():

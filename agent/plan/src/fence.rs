@@ -44,8 +44,8 @@ impl Task {
         }
     }
 
-    /// What a stop of the task may take of `asked`: within its fence's grace, which begins when the agent is cut off for
-    /// too long.
+    /// What a stop of the task may take of `asked`: within its fence's grace, which begins when the agent is cut off
+    /// for too long.
     pub(crate) fn within_fence(&self, asked: Duration, view: &View<'_>) -> Duration {
         match self.outline.fence {
             None => asked,

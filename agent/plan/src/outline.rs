@@ -81,7 +81,8 @@ pub struct OutlineContainer {
     pub restart: Option<RestartPolicy>,
     /// The ports that it asks for on the host; empty where the network mode has none.
     pub ports: Vec<PortMapping>,
-    /// Containers of the task that must have begun first, and that stop after it: those whose volumes it takes and those that it links.
+    /// Containers of the task that must have begun first, and that stop after it: those whose volumes it takes and
+    /// those that it links.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<ContainerName>,
     /// Those of them that it links, which have to run whenever it is started.

@@ -2,9 +2,9 @@
 //! that goes silent, crashes at any point with any prefix of the saved records, lost ledgers.
 //!
 //! Checked all the time: no container runs twice but by its restart policy, a start is durable before it is asked for,
-//! no host port, no GPU and no more memory than there is are given twice, a port is given only after its former holder stopped, no task has two interfaces,
-//! statuses only rise, times of a report are in the order of a task's life, no container starts before what it depends
-//! on has come so far, none stops before what depends
+//! no host port, no GPU and no more memory than there is are given twice, a port is given only after its former holder
+//! stopped, no task has two interfaces, statuses only rise, times of a report are in the order of a task's life, no
+//! container starts before what it depends on has come so far, none stops before what depends
 //! on it. Checked at the end, once nothing fails any more: everything converges, and what should be gone left nothing.
 
 mod host;

@@ -107,7 +107,8 @@ proptest! {
         for (n, began_at) in &began {
             let earlier = (0..jobs.len()).filter(|m| arrivals[*m] <= arrivals[*n] + patience);
             let before: i64 = earlier.map(|m| jobs[m].lasts).sum();
-            prop_assert!(began_at - arrivals[*n] <= patience + before + 1, "{n} waited for {} s", began_at - arrivals[*n]);
+            prop_assert!(began_at - arrivals[*n] <= patience + before + 1, "{n} waited for {} s",
+                began_at - arrivals[*n]);
         }
     }
 }

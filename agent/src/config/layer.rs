@@ -39,7 +39,8 @@ pub struct Layer {
     #[arg(long, env = "LONGSHORE_AGENT_DYNAMIC_PORTS", value_name = "FIRST-LAST")]
     pub dynamic_ports: Option<PortRange>,
     /// Attributes of this host, for placement constraints: name=value,name=value
-    #[arg(long, env = "LONGSHORE_AGENT_ATTRIBUTES", value_name = "ATTRIBUTES", value_parser = super::values::attributes)]
+    #[arg(long, env = "LONGSHORE_AGENT_ATTRIBUTES", value_name = "ATTRIBUTES",
+        value_parser = super::values::attributes)]
     pub attributes: Option<BTreeMap<String, String>>,
     /// Availability zone, attribute `ecs.availability-zone`
     #[arg(long, env = "LONGSHORE_AGENT_ZONE", value_name = "ZONE")]

@@ -35,7 +35,8 @@ const MOST_REMOVED: usize = 20;
 /// Waits for Docker's first answer: the first, and the longest.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 
-/// A change of the free space is worth telling from this part of the whole on, but not below and always above so many MiB.
+/// A change of the free space is worth telling from this part of the whole on, but not below and always above so many
+/// MiB.
 const WORTH: (u32, u32, u32) = (100, 16, 1024);
 
 /// What the loop is made of.

@@ -1,8 +1,8 @@
 //! The host's disk: the file system that holds Docker's images and what containers write.
 //!
 //! Owns: measuring it, making space on it (images that nobody uses and that are old enough), the answer to whether
-//! there is room for another image ([`Rooms`]), what the control plane is told of it, and looking after how much each task
-//! has written ([`Quotas`]). Which images may go, and what a task that wrote too much comes to, is decided by
+//! there is room for another image ([`Rooms`]), what the control plane is told of it, and looking after how much each
+//! task has written ([`Quotas`]). Which images may go, and what a task that wrote too much comes to, is decided by
 //! `longshore_plan::disk`. Never: touches an image that a container or a task needs, or that this agent did not pull
 //! unless it is configured to; stops or removes a container (the engine does, on a hint from here).
 //!

@@ -1,10 +1,10 @@
 //! Looks after how much the containers of each task with an `ephemeralStorage` write, where nothing else limits it.
 //!
 //! Counts their own file systems, the volumes that live as long as the task, and the output that the engine keeps. One
-//! count at a time, on a thread of its own. A task is counted again after thirty times as long as its count took, so each
-//! takes at most a thirtieth of one CPU however many files it has; and after each count there is a rest, as long as that
-//! or five seconds at least where so much is needed, so all of them together take at most half of one. An engine that
-//! does not answer holds up no count. Tasks without a limit cost nothing.
+//! count at a time, on a thread of its own. A task is counted again after thirty times as long as its count took, so
+//! each takes at most a thirtieth of one CPU however many files it has; and after each count there is a rest, as long
+//! as that or five seconds at least where so much is needed, so all of them together take at most half of one. An
+//! engine that does not answer holds up no count. Tasks without a limit cost nothing.
 //! Decides nothing: the engine is told, and the plan knows what a task comes to that wrote too much.
 
 use super::MIB;

@@ -26,8 +26,8 @@ pub(super) enum Root {
     Files(PathBuf, String),
 }
 
-/// Bytes on disk below `roots`. Ends early once they are more than `enough`, or at `stop`. What vanishes meanwhile is not
-/// counted.
+/// Bytes on disk below `roots`. Ends early once they are more than `enough`, or at `stop`. What vanishes meanwhile is
+/// not counted.
 pub(super) fn size<'a>(roots: impl IntoIterator<Item = &'a Root>, enough: u64, stop: &AtomicBool) -> u64 {
     let mut count = Count { bytes: 0, entries: 0, enough, linked: HashSet::new(), stop };
     for root in roots {

@@ -276,8 +276,8 @@ fn refused_by_registry(image: &str, own: Option<&OwnCredentials>, shown: bool) -
     let registry = registry_of(image);
     if let Some(OwnCredentials { parameter, .. }) = own {
         format!(
-            "{registry} refused the credentials of the secret `{parameter}`, which repositoryCredentials names: correct \
-             the secret's value, or the image's name"
+            "{registry} refused the credentials of the secret `{parameter}`, which repositoryCredentials names: \
+             correct the secret's value, or the image's name"
         )
     } else if shown {
         format!(

@@ -136,8 +136,8 @@ impl Keeper {
         self.room.exhausted(text).await
     }
 
-    /// The image of a task's container, pulled if it has to be: the one of its digest when it is pinned to one, else what
-    /// its name means now.
+    /// The image of a task's container, pulled if it has to be: the one of its digest when it is pinned to one, else
+    /// what its name means now.
     ///
     /// # Errors
     /// As [`Keeper::get`].

@@ -13,8 +13,8 @@ use tokio::time::Instant;
 /// Waits between listings that fail: the first, and the longest.
 const LIST_AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
-/// How long from one look for leftovers to the next. What an engine that hung was asked for by an agent that is dead, or
-/// that gave it up, may be made long after it was looked for.
+/// How long from one look for leftovers to the next. What an engine that hung was asked for by an agent that is dead,
+/// or that gave it up, may be made long after it was looked for.
 const SEARCH_AGAIN: Duration = Duration::from_secs(120);
 
 impl Reconciler {

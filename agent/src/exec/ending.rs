@@ -1,9 +1,9 @@
 //! Ending processes that were started in containers. The engine has no call for it.
 //!
 //! A process is asked as a terminal that hangs up would ask it, with its children; what is left of them after a while
-//! is killed. They are told by handles of the kernel's, so that a process id that was given again hits nobody, and only a
-//! process that is its container's is touched. The engine is asked only while it is not known which process it is: one
-//! that was killed and started again has forgotten what goes on in its containers.
+//! is killed. They are told by handles of the kernel's, so that a process id that was given again hits nobody, and only
+//! a process that is its container's is touched. The engine is asked only while it is not known which process it is:
+//! one that was killed and started again has forgotten what goes on in its containers.
 
 use super::records::Record;
 use crate::crash::{self, Place};
@@ -149,8 +149,8 @@ fn is_of(pid: u32, container: &str) -> bool {
     has("cgroup") || has("cmdline")
 }
 
-/// The same as [`children`]. It reads as many files as there are processes on the host: not on a thread that carries the
-/// session.
+/// The same as [`children`]. It reads as many files as there are processes on the host: not on a thread that carries
+/// the session.
 async fn children_of(pid: u32) -> BTreeMap<u32, OwnedFd> {
     tokio::task::spawn_blocking(move || children(pid)).await.unwrap_or_default()
 }

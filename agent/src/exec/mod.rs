@@ -2,8 +2,8 @@
 //!
 //! Owns sessions: from the order that the control plane sends over the one between what Docker gives and a call of the
 //! control plane's, to the end, after which nothing of a command is left. It decides nothing: whether a command may be
-//! executed, the control plane said. Keeps a file for each process that it starts, until that is over: one that cannot be
-//! ended at once, or that outlives the agent, is ended as soon as it can be, by this agent or the next.
+//! executed, the control plane said. Keeps a file for each process that it starts, until that is over: one that cannot
+//! be ended at once, or that outlives the agent, is ended as soon as it can be, by this agent or the next.
 //!
 //! ```text
 //! order -> session (dial, make, start) -> pump (what goes to and fro) -> ending (the process and its children)

@@ -132,7 +132,8 @@ impl Session {
                     record.process = Process::of(pid, &record.container);
                     if record.process.is_some() {
                         if let Err(error) = self.tools.records.remember(record) {
-                            tracing::warn!(exec = %record.session, %error, "which process a command is cannot be saved");
+                            tracing::warn!(exec = %record.session, %error,
+                                "which process a command is cannot be saved");
                         }
                         return;
                     }

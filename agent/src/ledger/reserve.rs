@@ -47,7 +47,8 @@ impl Reserve {
                 let why = error.to_string();
                 if !self.full && self.said.as_ref() != Some(&why) {
                     let path = self.path.display();
-                    tracing::warn!(%path, why, "no space can be kept for the ledger; on a full disk it cannot be written");
+                    tracing::warn!(%path, why,
+                        "no space can be kept for the ledger; on a full disk it cannot be written");
                     self.said = Some(why);
                 }
                 self.missing = Some(Instant::now() + AGAIN);

@@ -224,8 +224,8 @@ fn a_full_disk_is_told_from_damage() {
     assert!(!reserve::is_no_space(&error));
 }
 
-/// An older copy is no ledger: what it does not know may have run. It is set aside, as often as somebody puts one there,
-/// and so is one from before the ledger that was begun then.
+/// An older copy is no ledger: what it does not know may have run. It is set aside, as often as somebody puts one
+/// there, and so is one from before the ledger that was begun then.
 #[tokio::test]
 async fn an_older_copy_is_set_aside() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -7,8 +7,8 @@ use std::sync::Arc;
 /// Where containers ask, in every network mode that has a network.
 const HOST: &str = "http://169.254.170.2";
 
-/// The task with where to ask in the environment of the container at `index`, which is ours to say: nothing else may say
-/// it.
+/// The task with where to ask in the environment of the container at `index`, which is ours to say: nothing else may
+/// say it.
 #[must_use]
 pub fn with_places(spec: &Arc<TaskSpec>, index: usize, keyring: &Keyring) -> Arc<TaskSpec> {
     let Some(container) = spec.containers.get(index) else { return spec.clone() };

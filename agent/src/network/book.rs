@@ -38,7 +38,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_address_is_given_twice_and_none_is_passed_over(steps in proptest::collection::vec(any::<(bool, u8)>(), 0..900)) {
+        fn no_address_is_given_twice_and_none_is_passed_over(
+            steps in proptest::collection::vec(any::<(bool, u8)>(), 0..900)
+        ) {
             let leases = [lease(1), lease(7)];
             let mut book = Book::default();
             let mut taken = BTreeSet::new();

@@ -448,8 +448,8 @@ impl Network {
         }
     }
 
-    /// Gives one warm sandbox up, the oldest, unless one is being removed: demand has passed, and the engine has time. It
-    /// was never let through, so its address need not rest.
+    /// Gives one warm sandbox up, the oldest, unless one is being removed: demand has passed, and the engine has time.
+    /// It was never let through, so its address need not rest.
     fn drop_one(&mut self) {
         if self.slots.values().any(|slot| matches!(slot.stage, Stage::Removing { .. })) {
             return;

@@ -112,8 +112,8 @@ impl Files {
     }
 }
 
-/// A file that a task's programs read whoever they run as, whatever this process's mask is. One that is right is left as
-/// it is: containers have it mounted, so it cannot be replaced by another, and on a full disk it would end up empty.
+/// A file that a task's programs read whoever they run as, whatever this process's mask is. One that is right is left
+/// as it is: containers have it mounted, so it cannot be replaced by another, and on a full disk it would end up empty.
 fn write_for_all(path: &Path, text: &str) -> io::Result<()> {
     if std::fs::read(path).ok().as_deref() != Some(text.as_bytes()) {
         std::fs::write(path, text)?;

@@ -9,8 +9,8 @@
 //! # What survives
 //! Who has an interface is not written down here: the engine's ledger has it, and so has the label of each container
 //! that was made in one. A start adopts from both, and gives everything else back: a sandbox that the kernel never let
-//! through is warm again, one that it did let through may have been seen by others and goes. What the control plane said
-//! and the addresses that rest are kept in two files, so that a host that starts alone has its network.
+//! through is warm again, one that it did let through may have been seen by others and goes. What the control plane
+//! said and the addresses that rest are kept in two files, so that a host that starts alone has its network.
 //!
 //! # Order of things
 //! An address is in the firewall before a container that uses it exists, and out of it before the task is over. It is

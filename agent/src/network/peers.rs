@@ -17,8 +17,8 @@ const ROUNDS: (Duration, Duration) = (Duration::from_secs(30), Duration::from_se
 /// Failures in a row that count: a host that was just said to be there may not know this one yet.
 const COUNTS: u32 = 2;
 
-/// Hosts that are asked at once. Few: each that is silent keeps one of the threads that wait for the kernel for seconds,
-/// and tasks need those too.
+/// Hosts that are asked at once. Few: each that is silent keeps one of the threads that wait for the kernel for
+/// seconds, and tasks need those too.
 const AT_ONCE: usize = 2;
 
 /// Hosts that a reason names.

@@ -219,8 +219,8 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Says that this agent is there, how its host is when it has looked since it last said so, and what is used when that
-    /// was read since.
+    /// Says that this agent is there, how its host is when it has looked since it last said so, and what is used when
+    /// that was read since.
     fn beat(&mut self) -> Result<(), Ended> {
         self.beats += 1;
         let found = self.inputs.health.borrow_and_update().clone();

@@ -8,9 +8,10 @@ use crate::output::{Facts, Out, dash, or_dash, table};
 use longshore_ecs_api::EpochSeconds;
 use longshore_ecs_api::requests::{DescribeClustersRequest, RunTaskRequest};
 use longshore_ecs_api::scheduler::{
-    AwsVpcConfiguration, Done, EcsParameters, FlexibleTimeWindow, ListSchedulesResponse, NetworkConfiguration,
-    RetryPolicy, ScheduleMade, ScheduleRequest, ScheduleShown, SchedulerOperation as Op, Target,
+    Done, FlexibleTimeWindow, ListSchedulesResponse, RetryPolicy, ScheduleMade, ScheduleRequest, ScheduleShown,
+    SchedulerOperation as Op, Target,
 };
+use longshore_ecs_api::target::{AwsVpcConfiguration, EcsParameters, NetworkConfiguration};
 use serde::Serialize;
 use std::collections::BTreeMap;
 

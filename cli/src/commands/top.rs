@@ -139,7 +139,8 @@ mod tests {
             container_instances: serde_json::from_value(serde_json::json!([{
                 "containerInstanceArn": "arn:i/1", "ec2InstanceId": "rack1", "runningTasksCount": 3,
                 "attachments": [usage(512, 512 * 1024)],
-                "registeredResources": [{"name": "CPU", "integerValue": 2048}, {"name": "MEMORY", "integerValue": 1024}],
+                "registeredResources": [{"name": "CPU", "integerValue": 2048},
+                    {"name": "MEMORY", "integerValue": 1024}],
             }]))
             .expect("hosts"),
             tasks: serde_json::from_value(serde_json::json!([

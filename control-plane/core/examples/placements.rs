@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Hosts join and connect, callers run ten tasks a call until there are as many as asked for, agents report them
-//! running, single decisions are timed over what there is then, and a new process opens the store again. The store is the
-//! embedded one, in a temporary directory (`TMPDIR`). The last line is JSON, for `longshore-bench placements`.
+//! running, single decisions are timed over what there is then, and a new process opens the store again. The store is
+//! the embedded one, in a temporary directory (`TMPDIR`). The last line is JSON, for `longshore-bench placements`.
 
 // A measurement may end with a panic.
 #![allow(clippy::unwrap_used)]

@@ -15,8 +15,8 @@ pub struct CoreConfig {
     /// until it counts as disconnected.
     pub lease: Duration,
     /// How long agents that find nobody may take to return: after a start of the control plane, and once a part of many
-    /// that were silent at once is back, the tasks of others are not replaced for so long. Agents wait up to 15 s between
-    /// attempts, of which each may take 10 s.
+    /// that were silent at once is back, the tasks of others are not replaced for so long. Agents wait up to 15 s
+    /// between attempts, of which each may take 10 s.
     pub return_within: Duration,
     /// How long a service's task without health checks must run until it counts as healthy. 40 s in ECS.
     pub healthy_after: Duration,

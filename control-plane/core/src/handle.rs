@@ -17,8 +17,8 @@ use crate::owner::{OwnerTask, QUEUE};
 use crate::page::PageKey;
 use crate::render::render;
 use crate::seal::SealingKey;
-use crate::services::lost::{Silences, Watch};
-use crate::services::{Fencing, Hearing, Looking, Wakes};
+use crate::services::lost::Silences;
+use crate::services::{Decider, Hearing, Wakes};
 use crate::state::{HostState, NetworkView, State, Touched};
 use crate::token::JoinToken;
 use crate::usage::Usages;
@@ -83,23 +83,10 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
-    /// What services are looked at with; `unplaced` is whether a service's last tasks found no place.
-    pub(crate) fn looking(&self, unplaced: bool) -> Looking<'_> {
-        let CoreConfig { losses, lease, return_within, healthy_after, .. } = &self.config;
-        let watch = Watch {
-            losses,
-            lease: *lease,
-            silences: &self.silences,
-            hearing: &self.hearing,
-            return_within: *return_within,
-            ticks: self.clock.ticks(),
-        };
-        Looking { watch, healthy_after: *healthy_after, unplaced }
-    }
-
-    /// When cut-off agents stop tasks that must not run twice.
-    pub(crate) const fn fencing(&self) -> Fencing {
-        Fencing { lease: self.config.lease, grace: self.config.losses.fence_grace }
+    /// What decisions over services rest on beside the state.
+    pub(crate) fn decider(&self) -> Decider<'_> {
+        let Self { config, silences, hearing, clock, .. } = self;
+        Decider { config, silences, hearing, ticks: clock.ticks() }
     }
 }
 

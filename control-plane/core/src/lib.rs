@@ -44,6 +44,7 @@ mod secret_value;
 mod services;
 mod show;
 mod state;
+mod target;
 mod token;
 mod usage;
 mod watchers;

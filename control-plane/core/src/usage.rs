@@ -130,7 +130,8 @@ impl Series {
     }
 }
 
-/// The figures of a period; `None` when nobody said anything. A task that was there for a part of it counts as that part.
+/// The figures of a period; `None` when nobody said anything. A task that was there for a part of it counts as that
+/// part.
 fn figures(began: Timestamp, tasks: &HashMap<TaskId, Sums>) -> Option<Period> {
     let most = tasks.values().map(|sums| sums.count).max()?;
     let said: u32 = tasks.values().map(|sums| sums.count).sum();

@@ -23,7 +23,8 @@ fn rich() -> Value {
         "mountPoints": [{"sourceVolume": "data", "containerPath": "/data", "readOnly": true}],
         "volumesFrom": [{"sourceContainer": "db"}], "dependsOn": [{"containerName": "db", "condition": "HEALTHY"}],
         "startTimeout": 5, "stopTimeout": 5, "restartPolicy": {"enabled": true, "restartAttemptPeriod": 60},
-        "healthCheck": {"command": ["CMD", "x"], "interval": 30}, "user": "1", "workingDirectory": "/w", "hostname": "h",
+        "healthCheck": {"command": ["CMD", "x"], "interval": 30}, "user": "1", "workingDirectory": "/w",
+        "hostname": "h",
         "logConfiguration": {"logDriver": "awslogs", "options": {"awslogs-group": "g", "awslogs-region": "r"}},
         "linuxParameters": {"capabilities": {"add": ["NET_ADMIN"]}, "devices": [{"hostPath": "/dev/x"}], "maxSwap": 1,
                             "tmpfs": [{"containerPath": "/t", "size": 1, "mountOptions": ["ro"]}], "swappiness": 1},
@@ -31,7 +32,8 @@ fn rich() -> Value {
         "systemControls": [{"namespace": "net.core.somaxconn", "value": "1"}], "dnsServers": ["10.0.0.1"],
         "extraHosts": [{"hostname": "x", "ipAddress": "10.0.0.1"}], "dockerSecurityOptions": ["no-new-privileges"],
         "resourceRequirements": [{"type": "GPU", "value": "1"}], "firelensConfiguration": {"type": "fluentbit"},
-        "repositoryCredentials": {"credentialsParameter": "x"}, "credentialSpecs": ["x"], "versionConsistency": "enabled"
+        "repositoryCredentials": {"credentialsParameter": "x"}, "credentialSpecs": ["x"],
+        "versionConsistency": "enabled"
     }"#;
     let container: Value = serde_json::from_str(container).expect("the test's JSON");
     json!({
@@ -42,7 +44,8 @@ fn rich() -> Value {
                     {"name": "e", "efsVolumeConfiguration": {"fileSystemId": "fs-1"}}],
         "runtimePlatform": {"cpuArchitecture": "ARM64", "operatingSystemFamily": "LINUX"},
         "ephemeralStorage": {"sizeInGiB": 30}, "tags": [{"key": "a", "value": "b"}],
-        "containerDefinitions": [container, {"name": "db", "image": "db", "memory": 6, "healthCheck": {"command": ["CMD", "x"]}}],
+        "containerDefinitions": [container, {"name": "db", "image": "db", "memory": 6,
+            "healthCheck": {"command": ["CMD", "x"]}}],
     })
 }
 

@@ -1,6 +1,7 @@
 //! The operations of Application Auto Scaling that concern services. Member names begin with a capital letter.
 
 use crate::EpochSeconds;
+use crate::sibling::{service_operations, shapes};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -9,79 +10,40 @@ pub const TARGET_PREFIX: &str = "AnyScaleFrontendService";
 /// The service's name in a credential scope.
 pub const SIGNING_NAME: &str = "application-autoscaling";
 
-/// The operations.
-macro_rules! operations {
-    ($($(#[doc = $doc:literal])+ $name:ident;)+) => {
-        /// An operation of Application Auto Scaling.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum ScalingOperation {
-            $($(#[doc = $doc])+ $name,)+
-        }
-
-        impl ScalingOperation {
-            /// Every operation.
-            pub const ALL: &'static [Self] = &[$(Self::$name),+];
-
-            /// The name.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$name => stringify!($name),)+ }
-            }
-
-            /// The operation of that name; `None` when there is none.
-            #[must_use]
-            pub fn from_name(name: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|operation| operation.name() == name)
-            }
-        }
-    };
-}
-
-operations! {
-    /// Deletes a policy.
-    DeleteScalingPolicy;
-    /// Deletes a scheduled action.
-    DeleteScheduledAction;
-    /// Takes a service's policies, actions and bounds away.
-    DeregisterScalableTarget;
-    /// Services with bounds.
-    DescribeScalableTargets;
-    /// What was done.
-    DescribeScalingActivities;
-    /// Policies.
-    DescribeScalingPolicies;
-    /// Scheduled actions.
-    DescribeScheduledActions;
-    /// The tags of a target.
-    ListTagsForResource;
-    /// Makes a policy, or changes it.
-    PutScalingPolicy;
-    /// Makes a scheduled action, or changes it.
-    PutScheduledAction;
-    /// Gives a service bounds, or changes them.
-    RegisterScalableTarget;
-    /// Gives a target tags.
-    TagResource;
-    /// Takes tags from a target.
-    UntagResource;
-}
-
-/// A structure of the wire: every member may be absent, and what is absent is not written.
-macro_rules! shapes {
-    ($($(#[doc = $doc:literal])+ $name:ident { $($(#[$attribute:meta])? $field:ident: $type:ty,)* })+) => {
-        $(
-            $(#[doc = $doc])+
-            #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-            #[serde(rename_all = "PascalCase")]
-            #[allow(missing_docs, reason = "members are those of Application Auto Scaling's own documentation")]
-            pub struct $name {
-                $(#[serde(default, skip_serializing_if = "Option::is_none")] $(#[$attribute])? pub $field: Option<$type>,)*
-            }
-        )+
-    };
+service_operations! {
+    /// An operation of Application Auto Scaling that this control plane has.
+    ScalingOperation {
+        /// Deletes a policy.
+        DeleteScalingPolicy,
+        /// Deletes a scheduled action.
+        DeleteScheduledAction,
+        /// Takes a service's policies, actions and bounds away.
+        DeregisterScalableTarget,
+        /// Services with bounds.
+        DescribeScalableTargets,
+        /// What was done.
+        DescribeScalingActivities,
+        /// Policies.
+        DescribeScalingPolicies,
+        /// Scheduled actions.
+        DescribeScheduledActions,
+        /// The tags of a target.
+        ListTagsForResource,
+        /// Makes a policy, or changes it.
+        PutScalingPolicy,
+        /// Makes a scheduled action, or changes it.
+        PutScheduledAction,
+        /// Gives a service bounds, or changes them.
+        RegisterScalableTarget,
+        /// Gives a target tags.
+        TagResource,
+        /// Takes tags from a target.
+        UntagResource,
+    }
 }
 
 shapes! {
+    rename_all = "PascalCase";
     /// Names a target, and what of it.
     Named {
         service_namespace: String, resource_id: String, scalable_dimension: String, policy_name: String,

@@ -1,10 +1,11 @@
 //! The operations of EventBridge that ECS users touch: rules, their targets, and webhooks (API destinations with their
-//! connections). Member names begin with a capital letter, but in a target's placement and capacity providers, which are
-//! ECS's own shapes.
+//! connections). Member names begin with a capital letter, but in a target's placement and capacity providers, which
+//! are ECS's own shapes.
 
 use crate::EpochSeconds;
 use crate::secrets::Sensitive;
-use crate::types::{CapacityProviderStrategyItem, PlacementConstraint, PlacementStrategy};
+use crate::sibling::{service_operations, shapes};
+use crate::target::EcsParameters;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -14,109 +15,66 @@ pub const TARGET_PREFIX: &str = "AWSEvents";
 /// The service's name in a credential scope.
 pub const SIGNING_NAME: &str = "events";
 
-/// The operations, with the name of each.
-macro_rules! event_operations {
-    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// An operation of EventBridge that this control plane has.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum EventsOperation {
-            $($(#[doc = $doc])+ $name,)+
-        }
-
-        impl EventsOperation {
-            /// Every operation.
-            pub const ALL: &'static [Self] = &[$(Self::$name),+];
-
-            /// The name, as in `X-Amz-Target` after the dot.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$name => stringify!($name),)+ }
-            }
-
-            /// The operation of that name.
-            #[must_use]
-            pub fn from_name(name: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|op| op.name() == name)
-            }
-        }
-    };
-}
-
-event_operations! {
-    /// Makes a webhook.
-    CreateApiDestination,
-    /// Makes what webhooks authenticate with.
-    CreateConnection,
-    /// Deletes a webhook.
-    DeleteApiDestination,
-    /// Deletes a connection with its secret.
-    DeleteConnection,
-    /// Deletes a rule without targets.
-    DeleteRule,
-    /// Shows a webhook.
-    DescribeApiDestination,
-    /// Shows a connection without its secrets.
-    DescribeConnection,
-    /// Shows a rule.
-    DescribeRule,
-    /// A rule matches and fires no more.
-    DisableRule,
-    /// A rule matches and fires again.
-    EnableRule,
-    /// Ours: events as they happen, for whoever asks again and again.
-    FollowEvents,
-    /// Lists webhooks.
-    ListApiDestinations,
-    /// Lists connections.
-    ListConnections,
-    /// Lists the rules with a target.
-    ListRuleNamesByTarget,
-    /// Lists rules.
-    ListRules,
-    /// The tags of a rule.
-    ListTagsForResource,
-    /// Lists a rule's targets.
-    ListTargetsByRule,
-    /// Takes events of users' own.
-    PutEvents,
-    /// Makes a rule, or replaces one.
-    PutRule,
-    /// Adds targets to a rule, or replaces them.
-    PutTargets,
-    /// Takes targets from a rule.
-    RemoveTargets,
-    /// Tags a rule.
-    TagResource,
-    /// Whether a pattern matches an event.
-    TestEventPattern,
-    /// Takes tags from a rule.
-    UntagResource,
-    /// Changes a webhook.
-    UpdateApiDestination,
-    /// Changes a connection.
-    UpdateConnection,
-}
-
-/// A structure of the wire: every member may be absent, and what is absent is not written.
-macro_rules! shapes {
-    ($($(#[doc = $doc:literal])+ $name:ident { $($(#[$attribute:meta])? $field:ident: $type:ty,)* })+) => {
-        $(
-            $(#[doc = $doc])+
-            #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-            #[serde(rename_all = "PascalCase")]
-            #[allow(missing_docs, reason = "members are those of EventBridge's own documentation")]
-            pub struct $name {
-                $(
-                    #[serde(default, skip_serializing_if = "Option::is_none")]
-                    $(#[$attribute])?
-                    pub $field: Option<$type>,
-                )*
-            }
-        )+
-    };
+service_operations! {
+    /// An operation of EventBridge that this control plane has.
+    EventsOperation {
+        /// Makes a webhook.
+        CreateApiDestination,
+        /// Makes what webhooks authenticate with.
+        CreateConnection,
+        /// Deletes a webhook.
+        DeleteApiDestination,
+        /// Deletes a connection with its secret.
+        DeleteConnection,
+        /// Deletes a rule without targets.
+        DeleteRule,
+        /// Shows a webhook.
+        DescribeApiDestination,
+        /// Shows a connection without its secrets.
+        DescribeConnection,
+        /// Shows a rule.
+        DescribeRule,
+        /// A rule matches and fires no more.
+        DisableRule,
+        /// A rule matches and fires again.
+        EnableRule,
+        /// Ours: events as they happen, for whoever asks again and again.
+        FollowEvents,
+        /// Lists webhooks.
+        ListApiDestinations,
+        /// Lists connections.
+        ListConnections,
+        /// Lists the rules with a target.
+        ListRuleNamesByTarget,
+        /// Lists rules.
+        ListRules,
+        /// The tags of a rule.
+        ListTagsForResource,
+        /// Lists a rule's targets.
+        ListTargetsByRule,
+        /// Takes events of users' own.
+        PutEvents,
+        /// Makes a rule, or replaces one.
+        PutRule,
+        /// Adds targets to a rule, or replaces them.
+        PutTargets,
+        /// Takes targets from a rule.
+        RemoveTargets,
+        /// Tags a rule.
+        TagResource,
+        /// Whether a pattern matches an event.
+        TestEventPattern,
+        /// Takes tags from a rule.
+        UntagResource,
+        /// Changes a webhook.
+        UpdateApiDestination,
+        /// Changes a connection.
+        UpdateConnection,
+    }
 }
 
 shapes! {
+    rename_all = "PascalCase";
     /// A tag.
     EventTag { key: String, value: String, }
     /// Asks for a rule.
@@ -165,22 +123,6 @@ shapes! {
     }
     /// Makes a target's input from an event.
     InputTransformer { input_paths_map: BTreeMap<String, String>, input_template: String, }
-    /// How a target's tasks are run.
-    EcsParameters {
-        task_definition_arn: String, task_count: i32, launch_type: String,
-        network_configuration: EventNetworkConfiguration, platform_version: String, group: String,
-        capacity_provider_strategy: Vec<CapacityProviderStrategyItem>,
-        #[serde(rename = "EnableECSManagedTags")] enable_ecs_managed_tags: bool,
-        enable_execute_command: bool, placement_constraints: Vec<PlacementConstraint>,
-        placement_strategy: Vec<PlacementStrategy>, propagate_tags: String, reference_id: String,
-        tags: Vec<EventTag>,
-    }
-    /// Of tasks with network mode `awsvpc`.
-    EventNetworkConfiguration {
-        #[serde(rename = "awsvpcConfiguration")] awsvpc_configuration: EventAwsvpcConfiguration,
-    }
-    /// The same, with names as EventBridge spells them.
-    EventAwsvpcConfiguration { subnets: Vec<String>, security_groups: Vec<String>, assign_public_ip: String, }
     /// What a request to a webhook has beside what its destination and connection say.
     HttpParameters {
         path_parameter_values: Vec<String>, header_parameters: BTreeMap<String, String>,

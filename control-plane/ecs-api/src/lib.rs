@@ -12,7 +12,9 @@ pub mod logs;
 mod parse;
 pub mod scheduler;
 pub mod secrets;
+mod sibling;
 pub mod ssm;
+pub mod target;
 mod wire;
 
 // Generated text carries names, not prose: what a member means is ECS's own documentation.

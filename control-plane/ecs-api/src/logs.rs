@@ -1,6 +1,7 @@
 //! The operations of CloudWatch Logs that users of ECS's log driver `awslogs` touch. Times are milliseconds since the
 //! epoch, members begin with a small letter.
 
+use crate::sibling::{service_operations, shapes};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -10,83 +11,44 @@ pub const TARGET_PREFIX: &str = "Logs_20140328";
 /// The service's name in a credential scope.
 pub const SIGNING_NAME: &str = "logs";
 
-/// The operations, with the name of each.
-macro_rules! log_operations {
-    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// An operation of CloudWatch Logs that this control plane has.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum LogsOperation {
-            $($(#[doc = $doc])+ $name,)+
-        }
-
-        impl LogsOperation {
-            /// Every operation.
-            pub const ALL: &'static [Self] = &[$(Self::$name),+];
-
-            /// The name, as in `X-Amz-Target` after the dot.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$name => stringify!($name),)+ }
-            }
-
-            /// The operation of that name.
-            #[must_use]
-            pub fn from_name(name: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|op| op.name() == name)
-            }
-        }
-    };
-}
-
-log_operations! {
-    /// Makes a group.
-    CreateLogGroup,
-    /// Makes a stream.
-    CreateLogStream,
-    /// Deletes a group with its streams.
-    DeleteLogGroup,
-    /// Deletes a stream.
-    DeleteLogStream,
-    /// Keeps a group's events for ever.
-    DeleteRetentionPolicy,
-    /// Lists groups.
-    DescribeLogGroups,
-    /// Lists a group's streams.
-    DescribeLogStreams,
-    /// Events of some streams of a group, by time.
-    FilterLogEvents,
-    /// Events of one stream.
-    GetLogEvents,
-    /// The tags of a group.
-    ListTagsForResource,
-    /// The tags of a group, by its name.
-    ListTagsLogGroup,
-    /// Adds events to a stream.
-    PutLogEvents,
-    /// Says how long a group's events are kept.
-    PutRetentionPolicy,
-    /// Tags a group.
-    TagResource,
-    /// Takes tags from a group.
-    UntagResource,
-}
-
-/// A structure of the wire: every member may be absent, and what is absent is not written.
-macro_rules! shapes {
-    ($($(#[doc = $doc:literal])+ $name:ident { $($field:ident: $type:ty,)* })+) => {
-        $(
-            $(#[doc = $doc])+
-            #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-            #[serde(rename_all = "camelCase")]
-            #[allow(missing_docs, reason = "members are those of CloudWatch Logs' own documentation")]
-            pub struct $name {
-                $(#[serde(skip_serializing_if = "Option::is_none")] pub $field: Option<$type>,)*
-            }
-        )+
-    };
+service_operations! {
+    /// An operation of CloudWatch Logs that this control plane has.
+    LogsOperation {
+        /// Makes a group.
+        CreateLogGroup,
+        /// Makes a stream.
+        CreateLogStream,
+        /// Deletes a group with its streams.
+        DeleteLogGroup,
+        /// Deletes a stream.
+        DeleteLogStream,
+        /// Keeps a group's events for ever.
+        DeleteRetentionPolicy,
+        /// Lists groups.
+        DescribeLogGroups,
+        /// Lists a group's streams.
+        DescribeLogStreams,
+        /// Events of some streams of a group, by time.
+        FilterLogEvents,
+        /// Events of one stream.
+        GetLogEvents,
+        /// The tags of a group.
+        ListTagsForResource,
+        /// The tags of a group, by its name.
+        ListTagsLogGroup,
+        /// Adds events to a stream.
+        PutLogEvents,
+        /// Says how long a group's events are kept.
+        PutRetentionPolicy,
+        /// Tags a group.
+        TagResource,
+        /// Takes tags from a group.
+        UntagResource,
+    }
 }
 
 shapes! {
+    rename_all = "camelCase";
     /// Asks for a new group.
     CreateLogGroupRequest {
         log_group_name: String, log_group_class: String, kms_key_id: String, tags: BTreeMap<String, String>,

@@ -1,93 +1,48 @@
-//! The operations of EventBridge Scheduler. Member names begin with a capital letter, but for those that Scheduler hands
-//! to ECS as they are.
+//! The operations of EventBridge Scheduler. Member names begin with a capital letter, but for those that Scheduler
+//! hands to ECS as they are.
 //!
 //! On the wire some members are in the path or the query; here they stand beside those of the body.
 
 use crate::EpochSeconds;
-use crate::types::{CapacityProviderStrategyItem, PlacementConstraint, PlacementStrategy};
+use crate::sibling::{service_operations, shapes};
+use crate::target::EcsParameters;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// The service's name in a credential scope.
 pub const SIGNING_NAME: &str = "scheduler";
 
-/// The operations, with the name, the method and the path of each.
-macro_rules! scheduler_operations {
-    ($($(#[doc = $doc:literal])+ $name:ident, $method:literal, $path:literal;)+) => {
-        /// An operation of EventBridge Scheduler.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum SchedulerOperation {
-            $($(#[doc = $doc])+ $name,)+
-        }
-
-        impl SchedulerOperation {
-            /// Every operation.
-            pub const ALL: &'static [Self] = &[$(Self::$name),+];
-
-            /// The name.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$name => stringify!($name),)+ }
-            }
-
-            /// The method of its requests.
-            #[must_use]
-            pub const fn method(self) -> &'static str {
-                match self { $(Self::$name => $method,)+ }
-            }
-
-            /// The path of its requests; `{…}` stands for the member of that name.
-            #[must_use]
-            pub const fn path(self) -> &'static str {
-                match self { $(Self::$name => $path,)+ }
-            }
-        }
-    };
-}
-
-scheduler_operations! {
-    /// Makes a schedule.
-    CreateSchedule, "POST", "/schedules/{Name}";
-    /// Makes a group of schedules.
-    CreateScheduleGroup, "POST", "/schedule-groups/{Name}";
-    /// Deletes a schedule.
-    DeleteSchedule, "DELETE", "/schedules/{Name}";
-    /// Deletes a group with its schedules.
-    DeleteScheduleGroup, "DELETE", "/schedule-groups/{Name}";
-    /// All of a schedule.
-    GetSchedule, "GET", "/schedules/{Name}";
-    /// All of a group but its schedules.
-    GetScheduleGroup, "GET", "/schedule-groups/{Name}";
-    /// Lists groups.
-    ListScheduleGroups, "GET", "/schedule-groups";
-    /// Lists schedules.
-    ListSchedules, "GET", "/schedules";
-    /// The tags of a group.
-    ListTagsForResource, "GET", "/tags/{ResourceArn}";
-    /// Gives a group tags.
-    TagResource, "POST", "/tags/{ResourceArn}";
-    /// Takes tags from a group.
-    UntagResource, "DELETE", "/tags/{ResourceArn}";
-    /// Makes a schedule all over, but for its name.
-    UpdateSchedule, "PUT", "/schedules/{Name}";
-}
-
-/// A structure of the wire: every member may be absent, and what is absent is not written.
-macro_rules! shapes {
-    ($($(#[doc = $doc:literal])+ $name:ident { $($(#[$attribute:meta])? $field:ident: $type:ty,)* })+) => {
-        $(
-            $(#[doc = $doc])+
-            #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-            #[serde(rename_all = "PascalCase")]
-            #[allow(missing_docs, reason = "members are those of Scheduler's own documentation")]
-            pub struct $name {
-                $(#[serde(default, skip_serializing_if = "Option::is_none")] $(#[$attribute])? pub $field: Option<$type>,)*
-            }
-        )+
-    };
+service_operations! {
+    /// An operation of EventBridge Scheduler.
+    SchedulerOperation {
+        /// Makes a schedule.
+        CreateSchedule: "POST" "/schedules/{Name}",
+        /// Makes a group of schedules.
+        CreateScheduleGroup: "POST" "/schedule-groups/{Name}",
+        /// Deletes a schedule.
+        DeleteSchedule: "DELETE" "/schedules/{Name}",
+        /// Deletes a group with its schedules.
+        DeleteScheduleGroup: "DELETE" "/schedule-groups/{Name}",
+        /// All of a schedule.
+        GetSchedule: "GET" "/schedules/{Name}",
+        /// All of a group but its schedules.
+        GetScheduleGroup: "GET" "/schedule-groups/{Name}",
+        /// Lists groups.
+        ListScheduleGroups: "GET" "/schedule-groups",
+        /// Lists schedules.
+        ListSchedules: "GET" "/schedules",
+        /// The tags of a group.
+        ListTagsForResource: "GET" "/tags/{ResourceArn}",
+        /// Gives a group tags.
+        TagResource: "POST" "/tags/{ResourceArn}",
+        /// Takes tags from a group.
+        UntagResource: "DELETE" "/tags/{ResourceArn}",
+        /// Makes a schedule all over, but for its name.
+        UpdateSchedule: "PUT" "/schedules/{Name}",
+    }
 }
 
 shapes! {
+    rename_all = "PascalCase";
     /// Asks for a schedule, new or made over.
     ScheduleRequest {
         name: String, group_name: String, schedule_expression: String, schedule_expression_timezone: String,
@@ -107,19 +62,6 @@ shapes! {
         event_bridge_put_raw_events_parameters: serde_json::Value, kinesis_parameters: serde_json::Value,
         sage_maker_pipeline_parameters: serde_json::Value, sqs_parameters: serde_json::Value,
     }
-    /// The tasks that a firing starts. Each of `Tags` is a tag as ECS has it.
-    EcsParameters {
-        task_definition_arn: String, task_count: i64, launch_type: String,
-        network_configuration: NetworkConfiguration, platform_version: String, group: String,
-        capacity_provider_strategy: Vec<CapacityProviderStrategyItem>,
-        #[serde(rename = "EnableECSManagedTags")] enable_ecs_managed_tags: bool, enable_execute_command: bool,
-        placement_constraints: Vec<PlacementConstraint>, placement_strategy: Vec<PlacementStrategy>,
-        propagate_tags: String, reference_id: String, tags: Vec<BTreeMap<String, String>>,
-    }
-    /// The network of tasks with interfaces of their own.
-    NetworkConfiguration { #[serde(rename = "awsvpcConfiguration")] awsvpc_configuration: AwsVpcConfiguration, }
-    /// Their subnets and groups.
-    AwsVpcConfiguration { subnets: Vec<String>, security_groups: Vec<String>, assign_public_ip: String, }
     /// How often, and for how long, a firing that fails is tried again.
     RetryPolicy { maximum_event_age_in_seconds: i64, maximum_retry_attempts: i64, }
     /// Where firings go that failed for good.
@@ -146,7 +88,9 @@ shapes! {
         task_arns: Vec<String>,
     }
     /// Asks for a page of schedules.
-    ListSchedulesRequest { group_name: String, name_prefix: String, state: String, next_token: String, max_results: i32, }
+    ListSchedulesRequest {
+        group_name: String, name_prefix: String, state: String, next_token: String, max_results: i32,
+    }
     /// A page of schedules.
     ListSchedulesResponse { schedules: Vec<ScheduleSummary>, next_token: String, }
     /// A schedule in a list.
@@ -184,7 +128,11 @@ mod tests {
 
     #[test]
     fn members_are_spelled_as_on_the_wire() {
-        let text = r#"{"Name":"a","ScheduleExpression":"rate(1 hour)","StartDate":1.5,"FlexibleTimeWindow":{"Mode":"OFF"},"Target":{"Arn":"x","RoleArn":"y","EcsParameters":{"TaskDefinitionArn":"t","NetworkConfiguration":{"awsvpcConfiguration":{"Subnets":["s"]}},"EnableECSManagedTags":true,"PlacementStrategy":[{"field":"cpu","type":"binpack"}],"Tags":[{"Key":"k"}]},"RetryPolicy":{"MaximumEventAgeInSeconds":60}}}"#;
+        let text = r#"{"Name": "a", "ScheduleExpression": "rate(1 hour)", "StartDate": 1.5,
+            "FlexibleTimeWindow": {"Mode": "OFF"}, "Target": {"Arn": "x", "RoleArn": "y", "EcsParameters": {
+            "TaskDefinitionArn": "t", "NetworkConfiguration": {"awsvpcConfiguration": {"Subnets": ["s"]}},
+            "EnableECSManagedTags": true, "PlacementStrategy": [{"field": "cpu", "type": "binpack"}],
+            "Tags": [{"Key": "k"}]}, "RetryPolicy": {"MaximumEventAgeInSeconds": 60}}}"#;
         let request: ScheduleRequest = serde_json::from_str(text).expect("read");
         let again: serde_json::Value = serde_json::to_value(&request).expect("written");
         assert_eq!(again, serde_json::from_str::<serde_json::Value>(text).expect("JSON"));

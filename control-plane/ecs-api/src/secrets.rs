@@ -1,6 +1,7 @@
 //! The operations of Secrets Manager that credentials for registries need. Member names begin with a capital letter.
 
 use crate::EpochSeconds;
+use crate::sibling::{service_operations, shapes};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,51 +12,26 @@ pub const TARGET_PREFIX: &str = "secretsmanager";
 /// The service's name in a credential scope.
 pub const SIGNING_NAME: &str = "secretsmanager";
 
-/// The operations, with the name of each.
-macro_rules! secret_operations {
-    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// An operation of Secrets Manager that this control plane has.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum SecretsOperation {
-            $($(#[doc = $doc])+ $name,)+
-        }
-
-        impl SecretsOperation {
-            /// Every operation.
-            pub const ALL: &'static [Self] = &[$(Self::$name),+];
-
-            /// The name, as in `X-Amz-Target` after the dot.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$name => stringify!($name),)+ }
-            }
-
-            /// The operation of that name.
-            #[must_use]
-            pub fn from_name(name: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|op| op.name() == name)
-            }
-        }
-    };
-}
-
-secret_operations! {
-    /// Makes a secret, with a first value or without.
-    CreateSecret,
-    /// Deletes a secret, at once or after a time in which it can be restored.
-    DeleteSecret,
-    /// All of a secret but its value.
-    DescribeSecret,
-    /// The value.
-    GetSecretValue,
-    /// Lists secrets.
-    ListSecrets,
-    /// Gives a secret another value.
-    PutSecretValue,
-    /// Takes a deletion back.
-    RestoreSecret,
-    /// Gives a secret another description, another value, or both.
-    UpdateSecret,
+service_operations! {
+    /// An operation of Secrets Manager that this control plane has.
+    SecretsOperation {
+        /// Makes a secret, with a first value or without.
+        CreateSecret,
+        /// Deletes a secret, at once or after a time in which it can be restored.
+        DeleteSecret,
+        /// All of a secret but its value.
+        DescribeSecret,
+        /// The value.
+        GetSecretValue,
+        /// Lists secrets.
+        ListSecrets,
+        /// Gives a secret another value.
+        PutSecretValue,
+        /// Takes a deletion back.
+        RestoreSecret,
+        /// Gives a secret another description, another value, or both.
+        UpdateSecret,
+    }
 }
 
 /// A value of a secret. `Debug` does not show it.
@@ -69,22 +45,8 @@ impl fmt::Debug for Sensitive {
     }
 }
 
-/// A structure of the wire: every member may be absent, and what is absent is not written.
-macro_rules! shapes {
-    ($($(#[doc = $doc:literal])+ $name:ident { $($(#[$attribute:meta])? $field:ident: $type:ty,)* })+) => {
-        $(
-            $(#[doc = $doc])+
-            #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-            #[serde(rename_all = "PascalCase")]
-            #[allow(missing_docs, reason = "members are those of Secrets Manager's own documentation")]
-            pub struct $name {
-                $(#[serde(skip_serializing_if = "Option::is_none")] $(#[$attribute])? pub $field: Option<$type>,)*
-            }
-        )+
-    };
-}
-
 shapes! {
+    rename_all = "PascalCase";
     /// A tag.
     SecretTag { key: String, value: String, }
     /// Asks for a new secret. `SecretBinary` is base64.

@@ -2,6 +2,7 @@
 //! is made. `ActivationCode` carries the whole token. Member names begin with a capital letter here.
 
 use crate::EpochSeconds;
+use crate::sibling::service_operations;
 use serde::{Deserialize, Serialize};
 
 /// What `X-Amz-Target` begins with, up to the dot.
@@ -10,35 +11,15 @@ pub const TARGET_PREFIX: &str = "AmazonSSM";
 /// The service's name in a credential scope.
 pub const SIGNING_NAME: &str = "ssm";
 
-/// An operation of Systems Manager that this control plane has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum SsmOperation {
-    /// Makes a join token.
-    CreateActivation,
-    /// Lists join tokens, without their secrets.
-    DescribeActivations,
-    /// Ends a join token.
-    DeleteActivation,
-}
-
-impl SsmOperation {
-    /// Every operation.
-    pub const ALL: &'static [Self] = &[Self::CreateActivation, Self::DescribeActivations, Self::DeleteActivation];
-
-    /// The name, as in `X-Amz-Target` after the dot.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::CreateActivation => "CreateActivation",
-            Self::DescribeActivations => "DescribeActivations",
-            Self::DeleteActivation => "DeleteActivation",
-        }
-    }
-
-    /// The operation of that name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|op| op.name() == name)
+service_operations! {
+    /// An operation of Systems Manager that this control plane has.
+    SsmOperation {
+        /// Makes a join token.
+        CreateActivation,
+        /// Ends a join token.
+        DeleteActivation,
+        /// Lists join tokens, without their secrets.
+        DescribeActivations,
     }
 }
 

@@ -1,8 +1,8 @@
 //! Event patterns: which events a rule is for, in the language of EventBridge.
 //!
-//! A [`Pattern`] is read once and asked often. Pure: no clock, no I/O, and no more work than the event is long, times the
-//! pattern. The grammar and its meaning are those of EventBridge's documentation ("Event patterns"); where that is silent,
-//! an unknown word is refused rather than guessed.
+//! A [`Pattern`] is read once and asked often. Pure: no clock, no I/O, and no more work than the event is long, times
+//! the pattern. The grammar and its meaning are those of EventBridge's documentation ("Event patterns"); where that is
+//! silent, an unknown word is refused rather than guessed.
 
 mod matching;
 mod parse;

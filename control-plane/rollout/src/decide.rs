@@ -15,12 +15,12 @@ pub struct Decision {
     pub stops: Vec<Stop>,
     /// What became of the PRIMARY deployment, when that is new.
     pub verdict: Option<Verdict>,
-    /// Whether the PRIMARY deployment's pauses begin anew, since one of its tasks became healthy after the last failure. To
-    /// be carried out before [`stops`](Self::stops), of which some are failures.
+    /// Whether the PRIMARY deployment's pauses begin anew, since one of its tasks became healthy after the last
+    /// failure. To be carried out before [`stops`](Self::stops), of which some are failures.
     pub recovered: bool,
     /// Whether its breaker forgets the failures for the same reason.
     pub forgiven: bool,
-    /// Older deployments, as indexes into [`Picture::deployments`], that have no task left.
+    /// Older deployments, as indexes into [`Picture::deployments`], whose tasks are all gone or on their way out.
     pub gone: Vec<usize>,
     /// Whether everything is as it should be and nothing is on its way.
     pub steady: bool,

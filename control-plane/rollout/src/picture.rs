@@ -86,7 +86,8 @@ pub struct Deployment {
     /// How far it is.
     pub rollout: Rollout,
     /// Tasks that failed, as the breaker counts them: never reached RUNNING, ended by themselves before they were
-    /// healthy, or were replaced for their health. It forgets them when [`Decision::forgiven`](crate::Decision) says so.
+    /// healthy, or were replaced for their health. It forgets them when [`Decision::forgiven`](crate::Decision) says
+    /// so.
     pub failures: u32,
     /// Those since one became healthy, whatever the breaker does: what pauses grow with.
     pub setbacks: u32,

@@ -1,7 +1,9 @@
-//! Evening a service out over zones: a task is started where there are fewer before one is stopped where there are more.
+//! Evening a service out over zones: a task is started where there are fewer before one is stopped where there are
+//! more.
 //!
-//! One at a time, and only of a service that is as it should be. A task more than the desired count is a *mover* while it
-//! is on its way to a zone that has fewer than the fullest: scale-in waits for it, and then takes one of the fullest.
+//! One at a time, and only of a service that is as it should be. A task more than the desired count is a *mover* while
+//! it is on its way to a zone that has fewer than the fullest: scale-in waits for it, and then takes one of the
+//! fullest.
 
 use crate::picture::{Phase, Picture, Rebalance, Rollout, Task};
 use longshore_model::Timestamp;

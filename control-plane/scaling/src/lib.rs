@@ -141,8 +141,8 @@ enum Wish {
 
 /// What the desired count becomes, if it is to change.
 ///
-/// - The policy that asks for the most raises it. Otherwise it is lowered to the most that a policy asks for, once every
-///   policy that tracks a target, and may lower the count, agrees.
+/// - The policy that asks for the most raises it. Otherwise it is lowered to the most that a policy asks for, once
+///   every policy that tracks a target, and may lower the count, agrees.
 /// - Nothing is raised within the cool-down after the last raise, nothing lowered within that after the last change. A
 ///   raise does not wait for the cool-down of a lowering.
 /// - A count that somebody set below the bounds is left until a policy would raise it, and is then at least their

@@ -57,7 +57,8 @@ impl Step {
 }
 
 impl Steps {
-    /// The count that a step makes of `current`; percents round as AWS has it: away from 0 below one task, else towards it.
+    /// The count that a step makes of `current`; percents round as AWS has it: away from 0 below one task, else towards
+    /// it.
     fn adjusted(&self, current: u32, adjustment: i32) -> u32 {
         let by = match self.adjustment {
             Adjustment::Exact => return adjustment.max(0).unsigned_abs(),

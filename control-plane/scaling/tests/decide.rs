@@ -127,7 +127,8 @@ proptest! {
 
     #[test]
     fn a_steady_load_settles_and_nothing_flaps(
-        load in 0.0..3000.0_f64, target in 5.0..100.0_f64, start in 1..60_u32, wavers in prop_oneof![Just(0.0), 0.01..0.04_f64],
+        load in 0.0..3000.0_f64, target in 5.0..100.0_f64, start in 1..60_u32,
+            wavers in prop_oneof![Just(0.0), 0.01..0.04_f64],
         signs in prop::collection::vec(any::<bool>(), 80),
     ) {
         let policies = policy(Rule::Track(tracking(target, 60, 60)));
@@ -144,7 +145,8 @@ proptest! {
         prop_assert!(wavers > 0.0 || world.changes.is_empty(), "it moved on: {:?}", world.changes);
         let used = load / f64::from(world.count);
         prop_assert!(used <= target * 1.05, "{used} at a target of {target}");
-        prop_assert!(world.count == 1 || load / f64::from(world.count - 1) > target * 0.84, "too many: {}", world.count);
+        prop_assert!(world.count == 1 || load / f64::from(world.count - 1) > target * 0.84, "too many: {}",
+            world.count);
     }
 
     #[test]

@@ -20,8 +20,8 @@ pub struct Request {
     pub strategies: Vec<Strategy>,
     /// The tasks' group: what `distinctInstance` and `spread` count.
     pub group: String,
-    /// Tasks of the group that are about to go, by host: `spread` evens out the others. `distinctInstance` counts these,
-    /// too, as long as they are there.
+    /// Tasks of the group that are about to go, by host: `spread` evens out the others. `distinctInstance` counts
+    /// these, too, as long as they are there.
     pub leaving: BTreeMap<InstanceId, u32>,
     /// Decides wherever nothing else does. The same hosts, request and seed give the same answer.
     pub seed: u64,

@@ -277,7 +277,7 @@ fn requests() -> impl Strategy<Value = Request> {
 /// Some of the group's tasks are about to go.
 fn some_leave(all: &[Told], request: &mut Request) {
     let some = |told: &Told| (told.host.id, told.in_group(&request.group) as u32 / 2);
-    let leaving = all.iter().map(some).filter(|(_, count)| *count > 0 && request.seed % 2 == 0).collect();
+    let leaving = all.iter().map(some).filter(|(_, count)| *count > 0 && request.seed.is_multiple_of(2)).collect();
     request.leaving = leaving;
 }
 

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 ///
 /// Kept of each task is only what can change in a way that an agent must hear of. A spec never changes for one id, but
 /// for digests of images that come to be known while it may still start. `may_start` matters only to an agent that does
-/// not know the task, and such an agent reads a complete assignment first; a message (and a durable save) for every task
-/// that starts would tell agents what they themselves reported.
+/// not know the task, and such an agent reads a complete assignment first; a message (and a durable save) for every
+/// task that starts would tell agents what they themselves reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sent {
     /// The generation that the last message brought the agent to.

@@ -5,7 +5,7 @@
 //! core's, which it reaches through [`Fleet`]. Generated protocol types end here. `start` calls [`serve`] once.
 //!
 //! ```text
-//! listener (TLS) -> service (join, renew) -> front (the Hello) -> stream (one task a session) -> delta (what to send next)
+//! listener (TLS) -> service (join, renew) -> front (the Hello) -> stream (one task a session) -> delta (what is next)
 //!                                                        |-> network (what to tell of the task network)
 //!                                                        \-> presence, sessions (whose lease runs, who is newest)
 //!                           |-> exec (commands in containers, to the clients that wait for them)

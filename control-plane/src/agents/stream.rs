@@ -392,7 +392,8 @@ impl<F: Fleet> Session<F> {
         let generation = assignment.generation();
         match &assignment {
             Assignment::Complete { tasks, .. } => {
-                tracing::debug!(instance = %self.parts.instance, %generation, tasks = tasks.len(), "sending everything");
+                tracing::debug!(instance = %self.parts.instance, %generation, tasks = tasks.len(),
+                    "sending everything");
             }
             Assignment::Delta { base, tasks, removed, .. } => {
                 let (tasks, removed) = (tasks.len(), removed.len());

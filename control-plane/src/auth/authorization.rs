@@ -67,7 +67,8 @@ impl Authorization {
         };
         if ![access_key_id, region, service].into_iter().all(sound) {
             return malformed(
-                "a part of 'Credential' is empty, too long, or has other characters than letters, digits, '-', '_', '.'",
+                "a part of 'Credential' is empty, too long, or has other characters than letters, digits, '-', '_', \
+                 '.'",
             );
         }
         if terminator != TERMINATOR {

@@ -302,7 +302,8 @@ proptest! {
     /// No header makes the verifier panic or accept.
     #[test]
     fn rubbish_is_refused(header in "\\PC{0,200}", date in "[0-9TZ]{0,20}") {
-        let request = Request::post("/").header("host", "x").header("x-amz-date", date).header("authorization", header.as_bytes());
+        let request = Request::post("/").header("host", "x").header("x-amz-date", date).header("authorization",
+            header.as_bytes());
         if let Ok(request) = request.body(()) {
             prop_assert!(verify(&request.into_parts().0, b"", now()).is_err());
         }

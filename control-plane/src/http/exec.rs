@@ -26,8 +26,8 @@ use tokio_util::sync::CancellationToken;
 pub(super) const PATH: &str = "/exec/";
 /// What the connection is upgraded to.
 const PROTOCOL: &str = "longshore-exec";
-/// How long an upgrade may take, and a last word to a client with its leaving after it: less than what the process waits
-/// for when it ends.
+/// How long an upgrade may take, and a last word to a client with its leaving after it: less than what the process
+/// waits for when it ends.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Characters of a user's name.
 const LONGEST_USER: usize = 128;

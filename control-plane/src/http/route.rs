@@ -99,8 +99,9 @@ pub(super) fn exists(service: &str) -> bool {
     all.contains(&service)
 }
 
-/// The wire of a request: some paths are those of REST services; a form without a target is a Query request, everything else is answered in JSON. Of the Query
-/// services the scope of the signature tells which; it is not proven yet, and decides over the form of errors only.
+/// The wire of a request: some paths are those of REST services; a form without a target is a Query request, everything
+/// else is answered in JSON. Of the Query services the scope of the signature tells which; it is not proven yet, and
+/// decides over the form of errors only.
 pub(super) fn wire(parts: &Parts) -> Wire {
     if super::rest::is_path(parts.uri.path()) {
         return Wire::Rest;

@@ -51,7 +51,8 @@ impl std::fmt::Display for Outcome {
                 writeln!(f, "seed {seed}: {wrong}")?;
                 writeln!(
                     f,
-                    "again: LONGSHORE_SEED={seed} cargo nextest run -p longshore-fleet -E 'test(=seeds::replay)' --no-capture"
+                    "again: LONGSHORE_SEED={seed} cargo nextest run -p longshore-fleet -E 'test(=seeds::replay)' \
+                     --no-capture"
                 )
             }
         }

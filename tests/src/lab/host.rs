@@ -174,8 +174,8 @@ impl Host {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Gives a directory among its files a disk of its own, of so many MiB of memory, which only the host itself sees. It
-    /// goes with the host.
+    /// Gives a directory among its files a disk of its own, of so many MiB of memory, which only the host itself sees.
+    /// It goes with the host.
     ///
     /// # Errors
     /// When it cannot be mounted.

@@ -121,8 +121,8 @@ impl Proxy {
         *self.shared.events.lock().unwrap_or_else(PoisonError::into_inner) = events;
     }
 
-    /// From now on clients read `told` wherever the daemon's answers have `truth`, in one piece of an answer. Both are of
-    /// one length, since the answer's is said before.
+    /// From now on clients read `told` wherever the daemon's answers have `truth`, in one piece of an answer. Both are
+    /// of one length, since the answer's is said before.
     ///
     /// # Panics
     /// When they are not.

@@ -86,8 +86,8 @@ impl Engine {
         }
     }
 
-    /// dockerd takes a containerd whose process id exists for alive: one that dies with the last dockerd, a moment later,
-    /// and one that nobody has reaped yet. It would wait for it and give up.
+    /// dockerd takes a containerd whose process id exists for alive: one that dies with the last dockerd, a moment
+    /// later, and one that nobody has reaped yet. It would wait for it and give up.
     fn forget_dead_containerd(&self) {
         let file = self.directory.path().join("exec/containerd/containerd.pid");
         let Ok(pid) = std::fs::read_to_string(&file) else { return };

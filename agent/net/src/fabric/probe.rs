@@ -15,9 +15,9 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
-/// Tries what every fabric takes, in a namespace that is gone afterwards: `nft`, a namespace, its sockets, the links, the
-/// two tables. Whether tunnels are needed depends on the network's overlay, which a host hears later: where the kernel
-/// has none, [`Fabric::open`](super::Fabric::open) says so.
+/// Tries what every fabric takes, in a namespace that is gone afterwards: `nft`, a namespace, its sockets, the links,
+/// the two tables. Whether tunnels are needed depends on the network's overlay, which a host hears later: where the
+/// kernel has none, [`Fabric::open`](super::Fabric::open) says so.
 ///
 /// # Errors
 /// What this host lacks.

@@ -92,7 +92,6 @@ impl Command for CreateService {
                     next_event = old.record.next_event;
                     earlier.extend(old.deployments.iter().map(|record| record.number));
                     for event in &old.events {
-                        tx.change(Change::ServiceEvent(Arc::clone(event)));
                         tx.change(Change::ForgetServiceEvent(service.key.clone(), event.number));
                     }
                 }
@@ -246,7 +245,8 @@ pub(crate) struct StepService {
     pub(crate) gone: Vec<usize>,
     /// Whether the service is over.
     pub(crate) over: bool,
-    /// Tasks to start, and where; without a plan it is made when the step's turn comes, where nothing changes meanwhile.
+    /// Tasks to start, and where; without a plan it is made when the step's turn comes, where nothing changes
+    /// meanwhile.
     pub(crate) launch: Option<(Arc<Launch>, Option<Plan>)>,
     /// What is to be said beside what follows from all this.
     pub(crate) says: Vec<String>,
@@ -294,8 +294,7 @@ impl Command for StepService {
         said.extend(words::started(&self.key, &started));
         // What this step stops for its health is not forgiven by it.
         if let Some(primary) = service.deployments.first_mut() {
-            primary.setbacks = if self.recovered { 0 } else { primary.setbacks };
-            primary.failures = if self.forgiven { 0 } else { primary.failures };
+            primary.forgive(self.recovered, self.forgiven);
         }
         let by = primary.as_deref().unwrap_or_default();
         let stopped = stop_all(tx, &mut service, &self.stops, self.silent_share_percent, by)?;

@@ -52,8 +52,8 @@ impl Command for Connect {
     }
 }
 
-/// Ends the interfaces that a Hello does not have: the agent takes them for recorded as ended, and gives their addresses
-/// to others, whether or not it still knows their tasks.
+/// Ends the interfaces that a Hello does not have: the agent takes them for recorded as ended, and gives their
+/// addresses to others, whether or not it still knows their tasks.
 fn detach_others(tx: &mut Tx<'_>, instance: InstanceId, attached: &BTreeSet<EniId>) {
     let live = tx.state().host(instance).map(|host| host.live.clone()).unwrap_or_default();
     for task in live {

@@ -29,8 +29,8 @@ impl Sweep {
     pub(crate) fn find(state: &State, now: Timestamp, retention: Duration) -> Vec<Due> {
         let graves = state
             .graves()
-            // Ordered by time, so nothing that is not due is looked at. A client token or a secret lies under its own end
-            // and is kept for the retention beyond it, which does no harm: nobody is given it any more.
+            // Ordered by time, so nothing that is not due is looked at. A client token or a secret lies under its own
+            // end and is kept for the retention beyond it, which does no harm: nobody is given it any more.
             .take_while(|(at, _)| at.after(retention) <= now)
             .map(|(at, grave)| Due::Grave(*at, grave.clone()));
         let doomed = state.doomed_definitions().filter(|key| state.definition_users(key) == 0);

@@ -167,9 +167,7 @@ impl Command for StepTaskSet {
         let started = start_all(tx, self.launch)?;
         done.started = started.len();
         // What this step stops for its health is not forgiven by it.
-        let set = &mut service.task_sets[at];
-        set.deployment.setbacks = if self.recovered { 0 } else { set.deployment.setbacks };
-        set.deployment.failures = if self.forgiven { 0 } else { set.deployment.failures };
+        service.task_sets[at].deployment.forgive(self.recovered, self.forgiven);
         let stopped = stop_all(tx, &mut service, &self.stops, self.silent_share_percent, &self.id)?;
         done.stopped = stopped.len();
         let moved = words::started(&self.key, &started).into_iter().chain(words::stopped(&self.key, &stopped));

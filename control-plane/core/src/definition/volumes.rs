@@ -39,8 +39,8 @@ fn check_one(volume: &Volume, at: impl Fn(&str) -> String) -> Result<(), ApiErro
     ];
     if kinds.iter().filter(|is| **is).count() > 1 {
         return Err(mistake(format!(
-            "{} has more than one of host, dockerVolumeConfiguration, efsVolumeConfiguration, s3filesVolumeConfiguration, \
-             fsxWindowsFileServerVolumeConfiguration and configuredAtLaunch.",
+            "{} has more than one of host, dockerVolumeConfiguration, efsVolumeConfiguration, \
+             s3filesVolumeConfiguration, fsxWindowsFileServerVolumeConfiguration and configuredAtLaunch.",
             at("name").trim_end_matches(".name")
         )));
     }

@@ -13,12 +13,12 @@ use crate::handle::Core;
 use crate::ops;
 use crate::records::{HookKey, Rule, RuleTarget, TargetKey};
 use crate::state::{Queue, State};
+use crate::target;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use longshore_ecs_api::enums::{LaunchType, PropagateTags};
-use longshore_ecs_api::events::{EcsParameters, RetryPolicy};
+use longshore_ecs_api::events::RetryPolicy;
 use longshore_ecs_api::requests::RunTaskRequest;
-use longshore_ecs_api::types::{AwsVpcConfiguration, NetworkConfiguration, Tag, TaskOverride};
+use longshore_ecs_api::types::TaskOverride;
 use longshore_model::{Region, Timestamp};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -332,23 +332,6 @@ fn run_request(
     event: uuid::Uuid,
     input: Option<String>,
 ) -> Result<RunTaskRequest, String> {
-    let parameters = to.body.ecs_parameters.clone().unwrap_or_default();
-    let EcsParameters {
-        task_definition_arn,
-        task_count,
-        launch_type,
-        network_configuration,
-        platform_version,
-        group,
-        capacity_provider_strategy,
-        enable_ecs_managed_tags,
-        enable_execute_command,
-        placement_constraints,
-        placement_strategy,
-        propagate_tags,
-        reference_id,
-        tags,
-    } = parameters;
     let overrides = match input {
         Some(text) => {
             let read = serde_json::from_str::<TaskOverride>(&text);
@@ -356,34 +339,13 @@ fn run_request(
         }
         None => None,
     };
-    let awsvpc = network_configuration.and_then(|network| network.awsvpc_configuration);
-    let awsvpc = awsvpc.map(|awsvpc| AwsVpcConfiguration {
-        subnets: awsvpc.subnets,
-        security_groups: awsvpc.security_groups,
-        assign_public_ip: awsvpc.assign_public_ip.as_deref().map(Into::into),
-    });
-    let tags = tags.map(|tags| tags.into_iter().map(|tag| Tag { key: tag.key, value: tag.value }).collect());
+    let ecs = to.body.ecs_parameters.clone().unwrap_or_default();
+    let count = ecs.task_count.and_then(|count| i32::try_from(count).ok());
     let started_by = format!("events-rule/{}", rule.key.name).replace('.', "_");
     let token = super::event_id(&format!("run {event} {} {}", rule.key.name, to.id));
     Ok(RunTaskRequest {
-        cluster: Some(to.arn.clone()),
-        task_definition: task_definition_arn,
-        count: task_count,
-        launch_type: launch_type.as_deref().map(LaunchType::from),
-        network_configuration: awsvpc.map(|awsvpc| NetworkConfiguration { awsvpc_configuration: Some(awsvpc) }),
-        platform_version,
-        group,
-        capacity_provider_strategy,
-        enable_ecs_managed_tags,
-        enable_execute_command,
-        placement_constraints,
-        placement_strategy,
-        propagate_tags: propagate_tags.as_deref().map(PropagateTags::from),
-        reference_id,
-        tags,
-        overrides,
         started_by: Some(started_by.chars().take(MAX_STARTED_BY).collect()),
         client_token: Some(token.to_string()),
-        ..RunTaskRequest::default()
+        ..target::run_task(Some(to.arn.clone()), ecs, count, overrides)
     })
 }

@@ -1,7 +1,7 @@
 //! Capacity providers: named pools of hosts, and how tasks are shared out among them.
 //!
-//! ECS's shape asks for an Auto Scaling group. Machines that people own have none: its ARN is kept and echoed, the hosts
-//! are those whose attribute [`capacity::ATTRIBUTE`] is the provider's name, and nothing makes or ends machines.
+//! ECS's shape asks for an Auto Scaling group. Machines that people own have none: its ARN is kept and echoed, the
+//! hosts are those whose attribute [`capacity::ATTRIBUTE`] is the provider's name, and nothing makes or ends machines.
 
 use crate::capacity;
 use crate::commands::{

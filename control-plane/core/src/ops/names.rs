@@ -23,6 +23,20 @@ pub(crate) enum DefinitionName {
     Elsewhere,
 }
 
+/// The cluster that a resource is; `None` for any other kind.
+pub(crate) fn cluster_name(resource: Resource) -> Option<ClusterName> {
+    match resource {
+        Resource::Cluster(name) => Some(name),
+        Resource::Task(..)
+        | Resource::ContainerInstance(..)
+        | Resource::Container(..)
+        | Resource::TaskDefinition(..)
+        | Resource::Service(..)
+        | Resource::OfService(..)
+        | Resource::Other(_) => None,
+    }
+}
+
 impl Ctx<'_> {
     /// A full ARN of the caller's account and region.
     pub(crate) fn arn(&self, resource: Resource) -> String {
@@ -44,19 +58,9 @@ impl Ctx<'_> {
     pub(crate) fn cluster_key(&self, name: Option<&str>) -> Result<ClusterKey, ApiError> {
         let name = match name.filter(|name| !name.is_empty()) {
             None => ClusterName::new(DEFAULT_CLUSTER).expect("`default` keeps the rule for names"),
-            Some(arn) if Arn::looks_like(arn) => match self.resource(arn)? {
-                Some(Resource::Cluster(name)) => name,
-                Some(
-                    Resource::Task(..)
-                    | Resource::ContainerInstance(..)
-                    | Resource::Container(..)
-                    | Resource::TaskDefinition(..)
-                    | Resource::Service(..)
-                    | Resource::OfService(..)
-                    | Resource::Other(_),
-                )
-                | None => return Err(ApiError::cluster_not_found()),
-            },
+            Some(arn) if Arn::looks_like(arn) => {
+                self.resource(arn)?.and_then(cluster_name).ok_or_else(ApiError::cluster_not_found)?
+            }
             Some(name) => {
                 ClusterName::new(name).map_err(|error| ApiError::invalid(format!("The cluster name {error}.")))?
             }

@@ -281,7 +281,8 @@ pub(crate) fn describe(ctx: &Ctx<'_>, request: DescribeServicesRequest) -> Resul
 /// RunTask would answer.
 fn why(ctx: &Ctx<'_>, cluster: &ClusterKey, service: &Service) -> Vec<Failure> {
     let inner = ctx.core.inner();
-    let why = services::why(&ctx.state, service, inner.looking(false), inner.fencing(), inner.clock.now());
+    let decider = inner.decider();
+    let why = services::why(&ctx.state, service, decider.looking(false), decider.fencing(), inner.clock.now());
     let arn = ctx.arn(Resource::Service(cluster.name.clone(), service.key.name.to_string()));
     let sentence = Failure { arn: Some(arn), reason: Some(WHY.to_owned()), detail: Some(why.sentence) };
     std::iter::once(sentence).chain(why.hosts.into_iter().map(|refusal| run::failure(ctx, cluster, refusal))).collect()

@@ -34,8 +34,8 @@ pub struct ImagePins {
     /// By container of their definition. Containers whose `versionConsistency` is `disabled`, whose image has a digest
     /// anyway, or whose image no registry knows have none.
     pub digests: BTreeMap<ContainerName, ImageDigest>,
-    /// Whether more tasks may come although there are none: a revision that runs or may be brought back. Without it the record is
-    /// forgotten after the last task that it is about.
+    /// Whether more tasks may come although there are none: a revision that runs or may be brought back. Without it the
+    /// record is forgotten after the last task that it is about.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
 }

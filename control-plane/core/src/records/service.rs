@@ -144,6 +144,19 @@ pub struct ServiceDeployment {
     pub is_rollback: bool,
 }
 
+impl ServiceDeployment {
+    /// Counts anew: what pauses grow with once a task became healthy, what the circuit breaker counts once it is
+    /// forgiven.
+    pub(crate) const fn forgive(&mut self, recovered: bool, forgiven: bool) {
+        if recovered {
+            self.setbacks = 0;
+        }
+        if forgiven {
+            self.failures = 0;
+        }
+    }
+}
+
 /// Who decides what a service's tasks run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum DeploymentController {

@@ -168,7 +168,8 @@ impl ScheduleEngine {
                     Done::Well
                 }
                 Tried::Again(why, next) => {
-                    tracing::warn!(%schedule, %region, %at, why, again_at = %next, "a firing could not start its tasks");
+                    tracing::warn!(%schedule, %region, %at, why, again_at = %next,
+                        "a firing could not start its tasks");
                     Done::Well
                 }
                 Tried::GivenUp(why) => {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! due (snapshot, clock) -> DecideFiring: the firing is remembered, the schedule goes on to its next one
-//!                       -> request (pure) -> placement (snapshot) -> StartFiring: tasks are there, the firing is forgotten
+//!                       -> request (pure) -> placement (snapshot) -> StartFiring: tasks are there, the firing is gone
 //! ```
 //!
 //! Each arrow is durable before the next. A firing that finds no place is tried again as its retry policy says.

@@ -1,13 +1,12 @@
 //! A schedule's target as the request of RunTask that a firing makes. Pure.
 
+use crate::target;
 use aws_lc_rs::digest::{SHA256, digest};
-use longshore_ecs_api::enums::{AssignPublicIp, LaunchType, PropagateTags};
 use longshore_ecs_api::requests::RunTaskRequest;
-use longshore_ecs_api::scheduler::{EcsParameters, Target};
-use longshore_ecs_api::types::{AwsVpcConfiguration, NetworkConfiguration, Tag, TaskOverride};
+use longshore_ecs_api::scheduler::Target;
+use longshore_ecs_api::types::TaskOverride;
 use longshore_ecs_api::{ApiError, parse_json};
 use longshore_model::Timestamp;
-use std::collections::BTreeMap;
 
 /// What stands for the words that Scheduler fills in.
 pub(crate) struct Names<'a> {
@@ -41,69 +40,13 @@ impl Names<'_> {
 /// The request for `count` tasks.
 ///
 /// # Errors
-/// `SerializationException` when the input is not what RunTask takes as overrides, `ValidationException` for tags that
-/// are none.
+/// `SerializationException` when the input is not what RunTask takes as overrides.
 pub(crate) fn run_task(target: &Target, count: u32, names: &Names<'_>) -> Result<RunTaskRequest, ApiError> {
-    let ecs = target.ecs_parameters.clone().unwrap_or_default();
     let overrides = target.input.as_deref().filter(|input| !input.trim().is_empty());
     let overrides: Option<TaskOverride> =
         overrides.map(|input| parse_json(names.fill_in(input).as_bytes())).transpose()?;
-    let EcsParameters {
-        task_definition_arn,
-        task_count: _,
-        launch_type,
-        network_configuration,
-        platform_version,
-        group,
-        capacity_provider_strategy,
-        enable_ecs_managed_tags,
-        enable_execute_command,
-        placement_constraints,
-        placement_strategy,
-        propagate_tags,
-        reference_id,
-        tags,
-    } = ecs;
-    let vpc = network_configuration.and_then(|network| network.awsvpc_configuration);
-    Ok(RunTaskRequest {
-        cluster: target.arn.clone(),
-        task_definition: task_definition_arn.as_deref().map(|arn| definition_name(arn).to_owned()),
-        count: i32::try_from(count).ok(),
-        launch_type: launch_type.as_deref().map(LaunchType::from),
-        network_configuration: vpc.map(|vpc| NetworkConfiguration {
-            awsvpc_configuration: Some(AwsVpcConfiguration {
-                subnets: vpc.subnets,
-                security_groups: vpc.security_groups,
-                assign_public_ip: vpc.assign_public_ip.as_deref().map(AssignPublicIp::from),
-            }),
-        }),
-        platform_version,
-        group,
-        capacity_provider_strategy,
-        enable_ecs_managed_tags,
-        enable_execute_command,
-        placement_constraints,
-        placement_strategy,
-        propagate_tags: propagate_tags.as_deref().map(PropagateTags::from),
-        reference_id,
-        tags: tags.map(|tags| tags.iter().map(tag).collect()),
-        overrides,
-        ..RunTaskRequest::default()
-    })
-}
-
-/// A map with a key and a value, each with or without a capital letter.
-fn tag(pairs: &BTreeMap<String, String>) -> Tag {
-    let of = |names: [&str; 2]| names.into_iter().find_map(|name| pairs.get(name)).cloned();
-    Tag { key: of(["Key", "key"]), value: of(["Value", "value"]) }
-}
-
-/// Targets may name a family by an ARN without a revision, which RunTask only takes by its name.
-fn definition_name(arn: &str) -> &str {
-    match arn.split_once(":task-definition/") {
-        Some((_, family)) if !family.contains(':') => family,
-        _ => arn,
-    }
+    let ecs = target.ecs_parameters.clone().unwrap_or_default();
+    Ok(target::run_task(target.arn.clone(), ecs, i32::try_from(count).ok(), overrides))
 }
 
 #[cfg(test)]

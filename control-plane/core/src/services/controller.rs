@@ -1,75 +1,33 @@
 //! The task that looks at services when there may be something to decide.
 
-use crate::commands::{NewDeployment, Plan, StepError, StepService, StepTaskSet, Stepped, Target, is_news, plan};
+use crate::commands::{StepError, Stepped};
 use crate::handle::Core;
-use crate::records::{DeploymentController, SchedulingStrategy, Service, ServiceDeployment, ServiceKey};
-use crate::services::launch::{daemon_targets, launch};
-use crate::services::lost::Standing;
-use crate::services::picture::{Seen, is_uneven_over, picture, rebalance, zones};
+use crate::records::{SchedulingStrategy, ServiceKey};
+use crate::services::decision::{Looked, Step};
+use crate::services::picture::{is_uneven_over, zones};
 use crate::services::timers::Timers;
 use crate::services::wakes::Due;
-use crate::services::words;
-use crate::state::State;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use longshore_ecs_api::enums::AvailabilityZoneRebalancing;
-use longshore_model::{ClusterKey, Timestamp};
-use longshore_rollout::{Launch as LaunchWhere, decide};
+use longshore_model::ClusterKey;
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Services decided over at once. Their steps share a commit.
 const AT_ONCE: usize = 64;
-/// Tasks that one step starts, and stops, at most; the next step goes on. A step is one batch of the store.
-pub(super) const PER_STEP: usize = 32;
-/// How long a service whose tasks found no place waits until it tries again, when nothing changes before.
-const TRY_AGAIN: Duration = Duration::from_secs(10);
-/// What the two clocks may differ by when a time is awaited.
-const TICK: Duration = Duration::from_millis(10);
 /// The longest sleep: the wall clock may be set.
 const LONGEST: Duration = Duration::from_secs(30);
 /// Refusals of outdated steps after which others have their turn first.
 const REFUSALS: u32 = 8;
 /// How much longer the wait is after each of them: they cost a plan over all hosts.
 const REFUSED: Duration = Duration::from_millis(2);
-/// Failures after which a service says that it cannot start tasks.
-const SAYS_FAILING: u32 = 2;
 
 /// Keeps services as they should be. Run it beside the owner task.
 #[must_use]
 pub struct Controller {
     core: Core,
-}
-
-/// What is to be carried out.
-pub(super) enum Step {
-    Service(Box<StepService>),
-    TaskSet(Box<StepTaskSet>),
-}
-
-impl Step {
-    /// The tasks to start.
-    const fn launch(&mut self) -> &mut Option<(Arc<crate::commands::Launch>, Option<Plan>)> {
-        match self {
-            Self::Service(step) => &mut step.launch,
-            Self::TaskSet(step) => &mut step.launch,
-        }
-    }
-}
-
-/// What one look at a service found.
-pub(super) struct Looked {
-    key: ServiceKey,
-    /// Whether tasks found no place.
-    unplaced: bool,
-    /// Whether it waits for what becomes of silent hosts.
-    pub(super) silent: bool,
-    /// When to look again at the latest.
-    pub(super) wake_at: Option<Timestamp>,
-    /// Look again at once.
-    pub(super) again: bool,
 }
 
 /// Services that hosts concern whether or not they have tasks there.
@@ -185,7 +143,8 @@ impl Controller {
             let state = self.core.snapshot();
             let now = self.core.inner().clock.now();
             let nothing = |key| Looked { key, unplaced: false, silent: false, wake_at: None, again: false };
-            let Some((step, mut looked)) = self.decided(&state, &key, was_unplaced, now) else { return nothing(key) };
+            let decided = self.core.inner().decider().decided(&state, &key, was_unplaced, now);
+            let Some((step, mut looked)) = decided else { return nothing(key) };
             let Some(mut step) = step else { return looked };
             let launch = step.launch();
             let found = launch.as_ref().and_then(|(_, plan)| Some(plan.as_ref()?.places.len())).unwrap_or(0);
@@ -220,148 +179,4 @@ impl Controller {
             return looked;
         }
     }
-
-    /// What is to be done for a service; `None` for one that is not there or over.
-    fn decided(
-        &self,
-        state: &State,
-        key: &ServiceKey,
-        was_unplaced: bool,
-        now: Timestamp,
-    ) -> Option<(Option<Step>, Looked)> {
-        let found = state.service(key).filter(|service| !service.record.is_over())?;
-        let service = &found.record;
-        match service.controller {
-            DeploymentController::Ecs => {}
-            DeploymentController::External => {
-                let looked = Looked { key: key.clone(), unplaced: false, silent: false, wake_at: None, again: false };
-                return Some(self.decided_for_sets(state, found, was_unplaced, now, looked));
-            }
-        }
-        let primary = service.deployments.first()?;
-        let targets = || daemon_targets(state, service, &primary.revision);
-        let Seen { mut picture, silent } = picture(state, service, targets, self.core.inner().looking(was_unplaced));
-        picture.rebalance = rebalance(state, service, &picture, self.core.inner().fencing(), now);
-        let decision = decide(&picture, now);
-        let wake_at = decision.wake_at;
-        let mut looked = Looked { key: key.clone(), unplaced: false, silent: false, wake_at, again: false };
-        let mut says = Vec::new();
-        self.mind(&silent, &mut looked, &mut says, now);
-        let mut stops = decision.stops;
-        looked.again |= stops.len() > PER_STEP;
-        stops.truncate(PER_STEP);
-        let placed = self.placed(state, service, primary, &decision.launch, &mut looked, &mut says, now);
-        if decision.steady && service.is_active() {
-            says.push(words::steady(key));
-        }
-        if decision.stuck {
-            says.push(words::stuck(key));
-        }
-        // A host that does not answer says nothing of how its tasks end.
-        if !service.is_active() && !picture.tasks.is_empty() && picture.tasks.iter().all(|task| task.lost) {
-            let hosts: BTreeSet<_> = picture.tasks.iter().map(|task| task.host).collect();
-            says.push(words::waits_for_hosts(key, &hosts));
-        }
-        if decision.halted {
-            says.push(words::halted(key, &primary.id));
-        }
-        if decision.pausing && primary.setbacks >= SAYS_FAILING {
-            says.push(words::failing(key));
-        }
-        let over = !service.is_active() && decision.steady;
-        let quiet = stops.is_empty() && placed.is_none() && decision.verdict.is_none() && decision.gone.is_empty();
-        // Each look finds again what the service is. A turn of the owner's is for what is new.
-        if quiet {
-            says.retain(|message| is_news(found.events.iter().rev().map(|event| &**event), message, now));
-        }
-        if quiet && !decision.recovered && !decision.forgiven && !over && says.is_empty() {
-            return Some((None, looked));
-        }
-        let step = StepService {
-            key: key.clone(),
-            epoch: found.epoch,
-            stops,
-            silent_share_percent: self.core.inner().config.losses.silent_share_percent,
-            verdict: decision.verdict,
-            recovered: decision.recovered,
-            forgiven: decision.forgiven,
-            gone: decision.gone,
-            over,
-            launch: placed.map(|(launch, plan)| (launch, Some(plan))),
-            event_ids: (0..says.len() + 4).map(|_| uuid::Uuid::new_v4()).collect(),
-            says,
-            new: NewDeployment::random(),
-        };
-        Some((Some(Step::Service(Box::new(step))), looked))
-    }
-
-    /// Looks after silent hosts: when to look again, and what to say.
-    pub(super) fn mind(&self, silent: &[Standing], looked: &mut Looked, says: &mut Vec<String>, now: Timestamp) {
-        looked.silent |= silent.iter().any(|standing| *standing != Standing::Lost);
-        for standing in silent {
-            match standing {
-                Standing::Here | Standing::Lost => {}
-                Standing::Silent(left) => looked.wake_at = sooner(looked.wake_at, now.after(*left + TICK)),
-                Standing::Many { silent, of, late } => {
-                    if *late {
-                        looked.wake_at = sooner(looked.wake_at, now.after(self.core.inner().config.lease / 2));
-                    }
-                    says.push(words::held(&looked.key, *silent, *of));
-                }
-            }
-        }
-        says.dedup();
-    }
-
-    pub(super) fn inner(&self) -> &crate::handle::Inner {
-        self.core.inner()
-    }
-
-    /// Where the tasks to start go; what has no place is said.
-    #[expect(clippy::too_many_arguments, reason = "each is another part of one look")]
-    pub(super) fn placed(
-        &self,
-        state: &State,
-        service: &Service,
-        deployment: &ServiceDeployment,
-        wanted: &LaunchWhere,
-        looked: &mut Looked,
-        says: &mut Vec<String>,
-        now: Timestamp,
-    ) -> Option<(Arc<crate::commands::Launch>, Plan)> {
-        let total = wanted.count();
-        let count = total.min(PER_STEP);
-        if count == 0 {
-            return None;
-        }
-        let target = match wanted {
-            LaunchWhere::Anywhere(_) => Target::Cluster,
-            LaunchWhere::On(hosts) => Target::Instances(hosts.iter().take(count).copied().collect()),
-        };
-        let tasks = u32::try_from(count).unwrap_or(u32::MAX);
-        let planned = launch(state, service, deployment, tasks, target, self.core.inner().fencing())
-            .and_then(|launch| plan(state, &launch).map(|plan| (Arc::new(launch), plan)));
-        let (launch, plan) = match planned {
-            Ok(planned) => planned,
-            Err(error) => {
-                looked.unplaced = true;
-                looked.wake_at = sooner(looked.wake_at, now.after(TRY_AGAIN));
-                says.push(words::unplaced(&service.key, &error.message));
-                return None;
-            }
-        };
-        let found = plan.places.len();
-        if found < count {
-            looked.unplaced = true;
-            looked.wake_at = sooner(looked.wake_at, now.after(TRY_AGAIN));
-            says.push(words::unplaced(&service.key, &words::closest(&plan.refusals)));
-        } else if count < total {
-            looked.again = true;
-        }
-        (found > 0).then_some((launch, plan))
-    }
-}
-
-fn sooner(at: Option<Timestamp>, other: Timestamp) -> Option<Timestamp> {
-    Some(at.map_or(other, |at| at.min(other)))
 }

@@ -1,12 +1,13 @@
 //! Which silent hosts are given up for lost, and when.
 //!
 //! A host is silent from when its lease ran out. What it has counts as lost once it was silent for the configured hold;
-//! tasks that must not run twice count so only once their host has certainly ended them by itself. Nothing counts as lost
-//! - while a large part of a cluster went silent at once: the fault is then rather in the network or here. Leases end one
-//!   after the other, so those count in whose lease still runs and who are overdue already. They end one after the other
-//!   as well when the fault is mended, so the last ones of many are waited for;
-//! - while an agent that was not heard of since this process began may still be on its way: agents that find nobody wait
-//!   ever longer between their attempts, for much longer than a lease.
+//! tasks that must not run twice count so only once their host has certainly ended them by itself. Nothing counts as
+//! lost
+//! - while a large part of a cluster went silent at once: the fault is then rather in the network or here. Leases end
+//!   one after the other, so those count in whose lease still runs and who are overdue already. They end one after the
+//!   other as well when the fault is mended, so the last ones of many are waited for;
+//! - while an agent that was not heard of since this process began may still be on its way: agents that find nobody
+//!   wait ever longer between their attempts, for much longer than a lease.
 
 use crate::config::Losses;
 use crate::records::{Connection, Task};
@@ -60,8 +61,8 @@ impl Silences {
         }
     }
 
-    /// How much longer a host that was one of many is waited for: those that were with it come back, each when its agent
-    /// tries again.
+    /// How much longer a host that was one of many is waited for: those that were with it come back, each when its
+    /// agent tries again.
     fn released(&self, id: InstanceId, ticks: Duration, window: Duration) -> Duration {
         match self.lock().get_mut(&id) {
             Some(entry) if entry.of_many => {
@@ -120,8 +121,8 @@ pub(crate) enum Standing {
 }
 
 impl Watch<'_> {
-    /// How many hosts of a cluster are connected and silent for longer than any that is well, and for less than a lease:
-    /// hosts that are cut off together are when the first of their leases ends.
+    /// How many hosts of a cluster are connected and silent for longer than any that is well, and for less than a
+    /// lease: hosts that are cut off together are when the first of their leases ends.
     pub(crate) fn late(self, state: &State, cluster: &ClusterKey) -> usize {
         state.cluster(cluster).map_or(0, |cluster| self.hearing.overdue(cluster, self.lease / 2, self.ticks))
     }

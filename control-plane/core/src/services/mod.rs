@@ -7,6 +7,7 @@
 //! A step that was decided over an outdated picture is refused by the owner task and decided again.
 
 mod controller;
+mod decision;
 mod hearing;
 mod launch;
 pub(crate) mod lost;
@@ -18,8 +19,11 @@ mod why;
 pub(crate) mod words;
 
 pub use controller::Controller;
+pub(crate) use decision::Decider;
+#[cfg(test)]
+pub(crate) use decision::Step;
 pub(crate) use hearing::Hearing;
-pub(crate) use launch::{Fencing, check, daemon_count};
+pub(crate) use launch::{check, daemon_count};
 pub(crate) use picture::{Looking, breaker_of};
 pub(crate) use wakes::Wakes;
 pub(crate) use why::why;

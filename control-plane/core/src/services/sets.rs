@@ -1,6 +1,6 @@
 //! Task sets at work: each is decided over like a service of its own, one step of one set at a time.
 
-use super::controller::{Controller, Looked, PER_STEP, Step};
+use super::decision::{Decider, Looked, PER_STEP, Step};
 use super::picture::{Seen, set_picture};
 use super::words;
 use crate::commands::{NewDeployment, StepService, StepTaskSet, is_news};
@@ -10,10 +10,10 @@ use longshore_model::Timestamp;
 use longshore_rollout::decide;
 use std::sync::Arc;
 
-impl Controller {
+impl Decider<'_> {
     /// What is to be done for a service with the EXTERNAL controller: a step of the first set that needs one.
     pub(super) fn decided_for_sets(
-        &self,
+        self,
         state: &State,
         found: &ServiceState,
         was_unplaced: bool,
@@ -37,7 +37,7 @@ impl Controller {
     }
 
     fn decided_for_set(
-        &self,
+        self,
         state: &State,
         found: &ServiceState,
         set: &ServiceTaskSet,
@@ -47,7 +47,7 @@ impl Controller {
     ) -> Option<StepTaskSet> {
         let service = &found.record;
         let id = &set.deployment.id;
-        let Seen { picture, silent } = set_picture(state, service, set, self.inner().looking(was_unplaced));
+        let Seen { picture, silent } = set_picture(state, service, set, self.looking(was_unplaced));
         let decision = decide(&picture, now);
         let mut says = Vec::new();
         self.mind(&silent, looked, &mut says, now);
@@ -79,7 +79,7 @@ impl Controller {
             epoch: found.epoch,
             id: Arc::clone(id),
             stops,
-            silent_share_percent: self.inner().config.losses.silent_share_percent,
+            silent_share_percent: self.config.losses.silent_share_percent,
             steady,
             recovered: decision.recovered,
             forgiven: decision.forgiven,
@@ -91,12 +91,12 @@ impl Controller {
     }
 
     /// The end of a service that was deleted and has nothing left.
-    fn over(&self, found: &ServiceState) -> StepService {
+    fn over(self, found: &ServiceState) -> StepService {
         StepService {
             key: found.record.key.clone(),
             epoch: found.epoch,
             stops: Vec::new(),
-            silent_share_percent: self.inner().config.losses.silent_share_percent,
+            silent_share_percent: self.config.losses.silent_share_percent,
             verdict: None,
             recovered: false,
             forgiven: false,

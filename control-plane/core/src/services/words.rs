@@ -68,8 +68,8 @@ pub(crate) fn stuck(key: &ServiceKey) -> String {
 /// The deployment failed, and something waits for a start.
 pub(crate) fn halted(key: &ServiceKey, deployment: &str) -> String {
     format!(
-        "{} does not start or replace tasks, because (deployment {deployment}) has failed. Update the service, or force a \
-         new deployment, to go on.",
+        "{} does not start or replace tasks, because (deployment {deployment}) has failed. Update the service, or \
+         force a new deployment, to go on.",
         subject(key)
     )
 }
@@ -118,8 +118,8 @@ pub(crate) fn closest(refusals: &[Refusal]) -> String {
 /// So many hosts went silent at once that their tasks are not replaced.
 pub(crate) fn held(key: &ServiceKey, silent: usize, of: u32) -> String {
     format!(
-        "{} does not replace the tasks of silent hosts: {silent} of {of} container instances went silent at once, so the \
-         fault is rather in the network or the control plane. Bring them back, or deregister those that are gone.",
+        "{} does not replace the tasks of silent hosts: {silent} of {of} container instances went silent at once, so \
+         the fault is rather in the network or the control plane. Bring them back, or deregister those that are gone.",
         subject(key)
     )
 }

@@ -363,7 +363,8 @@ impl State {
     }
 }
 
-/// Since when a registered instance's agent is not there. One whose record never changed since it joined was never there.
+/// Since when a registered instance's agent is not there. One whose record never changed since it joined was never
+/// there.
 const fn silent(record: &Instance) -> Option<Timestamp> {
     match record.connection {
         Connection::Disconnected { since } if record.status.is_registered() && record.version > 1 => Some(since),

@@ -145,7 +145,10 @@ async fn providers_are_made_described_changed_and_deleted() {
     let tags = json!({"resourceArn": made["capacityProviderArn"], "tags": [{"key": "row", "value": "2"}]});
     fleet.world.ok(Op::TagResource, tags).await;
 
-    let put = |providers: Value| json!({"cluster": "default", "capacityProviders": providers, "defaultCapacityProviderStrategy": []});
+    let put = |providers: Value| {
+        json!({"cluster": "default", "capacityProviders": providers,
+        "defaultCapacityProviderStrategy": []})
+    };
     fleet.world.ok(Op::PutClusterCapacityProviders, put(json!(["rack", "FARGATE"]))).await;
     let world = fleet.world.reopen_with(config()).await;
     let refused = world.err(Op::DeleteCapacityProvider, json!({"capacityProvider": "rack"})).await;

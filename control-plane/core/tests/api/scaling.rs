@@ -177,7 +177,8 @@ async fn steps_follow_an_alarm_and_what_is_suspended_rests() {
     let target = fleet.world.scaling(Sc::DescribeScalableTargets, json!({"ServiceNamespace": "ecs"})).await.unwrap();
     let arn = target["ScalableTargets"][0]["ScalableTargetARN"].clone();
     let tags = json!({
-        "longshore:alarm:more": "MemoryUtilization above 80", "longshore:alarm:less": "MemoryUtilization below 30 for 2",
+        "longshore:alarm:more": "MemoryUtilization above 80",
+        "longshore:alarm:less": "MemoryUtilization below 30 for 2",
     });
     fleet.world.scaling(Sc::TagResource, json!({"ResourceARN": arn, "Tags": tags})).await.unwrap();
     let policies = fleet.world.scaling(Sc::DescribeScalingPolicies, about(json!({}))).await.unwrap();
@@ -300,7 +301,10 @@ async fn bad_input_is_refused_in_the_services_words_and_changes_nothing() {
     ] {
         refused(Sc::PutScalingPolicy, tracking(metric, target, more), invalid, part).await;
     }
-    let step = |lower: Value, upper: Value| json!({"MetricIntervalLowerBound": lower, "MetricIntervalUpperBound": upper, "ScalingAdjustment": 1});
+    let step = |lower: Value, upper: Value| {
+        json!({"MetricIntervalLowerBound": lower,
+        "MetricIntervalUpperBound": upper, "ScalingAdjustment": 1})
+    };
     for (steps, part) in [
         (json!({}), "adjustmentType"),
         (json!({"AdjustmentType": "Twice"}), "Member must satisfy enum value set"),
@@ -349,7 +353,8 @@ async fn bad_input_is_refused_in_the_services_words_and_changes_nothing() {
         ),
         (json!({"ScalableTargetAction": {"MinCapacity": 1}}), "Schedule is required"),
         (
-            json!({"Schedule": "rate(1 hour)", "StartTime": 200, "EndTime": 100, "ScalableTargetAction": {"MinCapacity": 1}}),
+            json!({"Schedule": "rate(1 hour)", "StartTime": 200, "EndTime": 100,
+                "ScalableTargetAction": {"MinCapacity": 1}}),
             "EndTime",
         ),
     ] {

@@ -39,7 +39,8 @@ fn target(more: Value) -> Value {
 
 fn schedule(name: &str, expression: &str, more: Value) -> Value {
     let mut request = json!({
-        "Name": name, "ScheduleExpression": expression, "FlexibleTimeWindow": {"Mode": "OFF"}, "Target": target(json!({})),
+        "Name": name, "ScheduleExpression": expression, "FlexibleTimeWindow": {"Mode": "OFF"},
+        "Target": target(json!({})),
     });
     request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     request
@@ -295,7 +296,8 @@ async fn schedules_and_groups_are_made_shown_changed_and_deleted() {
 #[tokio::test(start_paused = true)]
 async fn a_firing_waits_for_room_across_a_restart_and_starts_what_it_lacks() {
     let world = world().await;
-    let ecs = json!({"TaskDefinitionArn": "arn:aws:ecs:lab:123456789012:task-definition/job:1", "TaskCount": 3, "Group": "batch"});
+    let ecs = json!({"TaskDefinitionArn": "arn:aws:ecs:lab:123456789012:task-definition/job:1", "TaskCount": 3,
+        "Group": "batch"});
     let three = json!({"Target": target(json!({"EcsParameters": ecs})), "ActionAfterCompletion": "DELETE"});
     world.scheduled("once", &format!("at({})", at(MINUTE)), three).await;
     let waiting = |shown: &Value| shown["LongshoreInvocations"]["Waiting"][0].clone();
@@ -339,7 +341,10 @@ async fn a_firing_waits_for_room_across_a_restart_and_starts_what_it_lacks() {
 async fn firings_end_by_their_policy_and_by_what_cannot_be() {
     let world = world().await;
     let once = format!("at({})", at(MINUTE));
-    let policy = |retries: i64, age: i64| json!({"RetryPolicy": {"MaximumRetryAttempts": retries, "MaximumEventAgeInSeconds": age}});
+    let policy = |retries: i64, age: i64| {
+        json!({"RetryPolicy": {"MaximumRetryAttempts": retries,
+        "MaximumEventAgeInSeconds": age}})
+    };
     world.scheduled("few", &once, json!({"Target": target(policy(2, 3600))})).await;
     world.scheduled("short", &once, json!({"Target": target(policy(185, 60))})).await;
     let nowhere = json!({"Arn": "arn:aws:ecs:lab:123456789012:cluster/nowhere"});

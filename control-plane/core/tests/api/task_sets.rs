@@ -152,7 +152,8 @@ async fn wrong_task_set_input_changes_nothing_and_names_the_field() {
         ((Op::DescribeTaskSets, json!({"service": "plain"})), "InvalidParameterException: Task sets are of"),
         (
             (Op::UpdateService, json!({"taskDefinition": "two"})),
-            "InvalidParameterException: taskDefinition cannot be updated on a service with deploymentController EXTERNAL",
+            "InvalidParameterException: taskDefinition cannot be updated on a service with deploymentController \
+             EXTERNAL",
         ),
         ((Op::UpdateService, json!({"forceNewDeployment": true})), "InvalidParameterException: forceNewDeployment"),
         (

@@ -254,15 +254,18 @@ mod tests {
     use super::*;
 
     const MODEL: &str = r#"{
-        "metadata": {"apiVersion": "1", "protocol": "json", "jsonVersion": "1.1", "targetPrefix": "T", "signingName": "s"},
+        "metadata": {"apiVersion": "1", "protocol": "json", "jsonVersion": "1.1", "targetPrefix": "T",
+            "signingName": "s"},
         "operations": {"Ask": {"input": {"shape": "AskRequest"}, "output": {"shape": "AskResponse"}}},
         "shapes": {
             "AskRequest": {"type": "structure", "required": ["type"], "members": {
-                "type": {"shape": "Kind", "documentation": "prose"}, "node": {"shape": "Node"}, "when": {"shape": "When"},
+                "type": {"shape": "Kind", "documentation": "prose"}, "node": {"shape": "Node"},
+                "when": {"shape": "When"},
                 "free": {"shape": "Free"}}},
             "AskResponse": {"type": "structure", "members": {}},
             "Node": {"type": "structure", "members": {
-                "next": {"shape": "Node"}, "all": {"shape": "Nodes"}, "secret": {"shape": "Secret"}, "bindIP": {"shape": "Text"},
+                "next": {"shape": "Node"}, "all": {"shape": "Nodes"}, "secret": {"shape": "Secret"},
+                "bindIP": {"shape": "Text"},
                 "map": {"shape": "Map"}}},
             "Nodes": {"type": "list", "member": {"shape": "Node"}},
             "Map": {"type": "map", "key": {"shape": "Text"}, "value": {"shape": "Number"}},

@@ -421,10 +421,13 @@ async fn heartbeats_bring_health_and_what_cannot_be_read_of_it_is_passed_over() 
         line.say(Say::Heartbeat(v1::Heartbeat { seq, health, ..v1::Heartbeat::default() })).await;
         let ack = v1::HeartbeatAck { seq, network_settled: 0 };
         assert_eq!(line.hear().await.expect("a message"), Hear::HeartbeatAck(ack), "it is alive all the same");
+        // The Hello, once, and each heartbeat up to this one, whatever it brought: it is heard before it is answered.
+        assert_eq!(u64::from(port.fleet.lock().instances[&instance].heard), 1 + seq);
     }
+    // So is what says nothing here: a message of a kind that a newer agent may have.
+    line.try_say(None).await;
+    port.fleet.wait("heard", |state| state.instances[&instance].heard == 6).await;
     let state = port.fleet.lock();
-    let heard = state.instances[&instance].heard;
-    assert_eq!(heard, 5, "the Hello and four heartbeats");
     let taken = &state.instances[&instance].health;
     assert_eq!(taken.len(), 1, "{taken:?}");
     assert_eq!(taken[0].checks[0].status, longshore_model::CheckStatus::Impaired);

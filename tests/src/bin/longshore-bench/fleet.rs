@@ -172,8 +172,8 @@ impl Fleet {
         Ok(Definition { arn, network })
     }
 
-    /// Registers a definition of one probe in the host's network that does nothing until it is killed. It writes no stamp:
-    /// in that network all have one name, and would write the same file.
+    /// Registers a definition of one probe in the host's network that does nothing until it is killed. It writes no
+    /// stamp: in that network all have one name, and would write the same file.
     pub(crate) fn define_quiet(&self, family: &str) -> Result<Definition> {
         let main = json!({"name": "main", "image": "probe", "memory": 8, "stopTimeout": 1, "command": ["sleep"]});
         let args = json!({"family": family, "networkMode": "host", "containerDefinitions": [main]});

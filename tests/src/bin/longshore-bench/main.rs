@@ -3,8 +3,8 @@
 //!
 //! `longshore-bench [start] [burst] [awsvpc-burst] [network] [groups] [enforce] [agent] [restart] [metadata] [logs]
 //! [placements] [agents] [replace] [rolling]`;
-//! all of them when none is named. `BENCH_SCALE=0.2` makes it short. Prints Markdown, the ratio first; docs/benchmarks.md
-//! says how to read it.
+//! all of them when none is named. `BENCH_SCALE=0.2` makes it short. Prints Markdown, the ratio first;
+//! docs/benchmarks.md says how to read it.
 
 mod agent;
 mod agents;

@@ -1,5 +1,6 @@
 //! How many questions about itself a task gets answered a second, against a file that a small web server hands out on
-//! the same host. Every request is a connection of its own on both sides, as programs that ask once in a while make them.
+//! the same host. Every request is a connection of its own on both sides, as programs that ask once in a while make
+//! them.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};

@@ -114,8 +114,8 @@ fn etcd(directory: &Path) -> Result<f64> {
         command.output().context("could not start etcdctl; tests/setup.sh test installs it")
     };
     wait_until("etcd answers", Duration::from_secs(30), || Ok(control(&["endpoint", "health"])?.status.success()))?;
-    // The largest load that it knows: 1000 clients, at most 15,000 puts a second, for a minute. Whether that was reached
-    // decides how it ends; how many there were is printed either way.
+    // The largest load that it knows: 1000 clients, at most 15,000 puts a second, for a minute. Whether that was
+    // reached decides how it ends; how many there were is printed either way.
     let output = control(&["check", "perf", "--load", "xl"])?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     throughput(&text).with_context(|| format!("`etcdctl check perf` said no throughput: {text}"))

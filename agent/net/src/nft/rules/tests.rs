@@ -224,7 +224,8 @@ fn overlap(a: &(IpNet, Transport, (u16, u16)), b: &(IpNet, Transport, (u16, u16)
 proptest! {
     #[test]
     fn lines_let_through_what_rules_say(
-        rules in proptest::collection::btree_set((traffic(), peer()).prop_map(|(traffic, peer)| Rule { traffic, peer }), 0..14),
+        rules in proptest::collection::btree_set(
+            (traffic(), peer()).prop_map(|(traffic, peer)| Rule { traffic, peer }), 0..14),
         packets in proptest::collection::vec(packet(), 60),
     ) {
         let lines = compiled(&rules);

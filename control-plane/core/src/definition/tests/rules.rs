@@ -73,7 +73,8 @@ fn everything_that_is_honoured_is_accepted_and_kept() {
         "requiresCompatibilities": ["EC2", "EXTERNAL"],
         "runtimePlatform": {"cpuArchitecture": "X86_64", "operatingSystemFamily": "LINUX"},
         "placementConstraints": [{"type": "memberOf", "expression": "attribute:ecs.os-type == linux"}],
-        "volumes": [{"name": "data", "host": {"sourcePath": "/srv/data"}}, {"name": "scratch", "host": {}}, {"name": "bare"}],
+        "volumes": [{"name": "data", "host": {"sourcePath": "/srv/data"}}, {"name": "scratch", "host": {}},
+            {"name": "bare"}],
         "containerDefinitions": [{
             "cpu": 128, "memory": 256, "memoryReservation": 128, "essential": true,
             "entryPoint": ["/entry"], "command": ["a", ""], "workingDirectory": "/", "user": "1000:1000",
@@ -98,9 +99,11 @@ fn everything_that_is_honoured_is_accepted_and_kept() {
             "dockerLabels": {"team": "x", "longshore.runtime": "runsc", "longshore.restart.backoff": "1-300",
                              "longshore.restart.unhealthy": "true"},
             "dnsServers": ["10.0.0.2", "fd00::1"], "dnsSearchDomains": ["example.net"],
-            "extraHosts": [{"hostname": "db", "ipAddress": "10.0.0.3"}, {"hostname": "me", "ipAddress": "host-gateway"}],
+            "extraHosts": [{"hostname": "db", "ipAddress": "10.0.0.3"},
+                {"hostname": "me", "ipAddress": "host-gateway"}],
             "dockerSecurityOptions": ["no-new-privileges", "apparmor:unconfined", "label:type:container_t"],
-            "systemControls": [{"namespace": "net.core.somaxconn", "value": "1024"}, {"namespace": "kernel.shmmax", "value": "1"}],
+            "systemControls": [{"namespace": "net.core.somaxconn", "value": "1024"},
+                {"namespace": "kernel.shmmax", "value": "1"}],
             "logConfiguration": {"logDriver": "json-file", "options": {"max-size": "1m"}},
             "healthCheck": {"command": ["CMD", "x"], "interval": 5, "timeout": 60, "retries": 10, "startPeriod": 300},
             "restartPolicy": {"enabled": true, "ignoredExitCodes": [0, 143], "restartAttemptPeriod": 1800},
@@ -180,7 +183,8 @@ fn awslogs(option: &str, value: &str) -> Value {
 fn the_options_of_awslogs_are_kept_and_ask_for_a_host_that_ships_logs() {
     let options = json!({
         "awslogs-region": "lab-1", "awslogs-group": "/ecs/app", "awslogs-stream-prefix": "web",
-        "awslogs-create-group": "true", "awslogs-multiline-pattern": "^\\d", "mode": "non-blocking", "max-buffer-size": "25m",
+        "awslogs-create-group": "true", "awslogs-multiline-pattern": "^\\d", "mode": "non-blocking",
+        "max-buffer-size": "25m",
     });
     let asked = app(json!({"logConfiguration": {"logDriver": "awslogs", "options": options}}));
     let definition = stored(&asked);
@@ -274,7 +278,8 @@ fn cpu_and_memory() {
         json!({"memory": "512", "containerDefinitions": [{"memory": null}]}),
         app(json!({"memory": null, "memoryReservation": 6})),
         app(json!({"memory": 64, "memoryReservation": 64})),
-        json!({"cpu": "256", "containerDefinitions": [{"cpu": 128}, {"name": "b", "image": "b", "memory": 6, "cpu": 128}]}),
+        json!({"cpu": "256", "containerDefinitions": [{"cpu": 128},
+            {"name": "b", "image": "b", "memory": 6, "cpu": 128}]}),
     ]);
     refused(&[
         (
@@ -307,14 +312,18 @@ fn cpu_and_memory() {
         ),
         (
             json!({"memory": "1 TB"}),
-            "Invalid 'memory' setting for task. It must be at least 6 MiB, written like '512' or '0.5 GB', and is '1 TB'.",
+            "Invalid 'memory' setting for task. It must be at least 6 MiB, written like '512' or '0.5 GB', and is '1 \
+             TB'.",
         ),
     ]);
 }
 
 #[test]
 fn ports() {
-    let ports = |mode: &str, mappings: Value| json!({"networkMode": mode, "containerDefinitions": [{"portMappings": mappings}]});
+    let ports = |mode: &str, mappings: Value| {
+        json!({"networkMode": mode,
+        "containerDefinitions": [{"portMappings": mappings}]})
+    };
     accepted(&[
         ports("bridge", json!([{"containerPort": 1}, {"containerPort": 1}])),
         ports(
@@ -342,8 +351,8 @@ fn ports() {
         ),
         (
             ports("bridge", json!([{"containerPort": 1, "name": "UP"}])),
-            "containerDefinitions[0].portMappings[0].name: up to 64 lower-case letters, digits, hyphens and underscores \
-             are allowed, and a hyphen not as the first.",
+            "containerDefinitions[0].portMappings[0].name: up to 64 lower-case letters, digits, hyphens and \
+             underscores are allowed, and a hyphen not as the first.",
         ),
         (
             ports("bridge", json!([{"containerPort": 1, "name": "a"}, {"containerPort": 2, "name": "a"}])),
@@ -356,7 +365,8 @@ fn ports() {
         (
             json!({"containerDefinitions": [
                 {"portMappings": [{"containerPort": 1, "hostPort": 9, "protocol": "udp"}]},
-                {"name": "b", "image": "b", "memory": 6, "portMappings": [{"containerPort": 1, "hostPort": 9, "protocol": "udp"}]},
+                {"name": "b", "image": "b", "memory": 6,
+                    "portMappings": [{"containerPort": 1, "hostPort": 9, "protocol": "udp"}]},
             ]}),
             "UDP host port '9' is mapped multiple times in task.",
         ),
@@ -432,7 +442,8 @@ fn volumes_and_references() {
              s3filesVolumeConfiguration, fsxWindowsFileServerVolumeConfiguration and configuredAtLaunch.",
         ),
         (
-            json!({"volumes": [{"name": "a"}], "containerDefinitions": [{"mountPoints": [{"sourceVolume": "a", "containerPath": "x"}]}]}),
+            json!({"volumes": [{"name": "a"}],
+                "containerDefinitions": [{"mountPoints": [{"sourceVolume": "a", "containerPath": "x"}]}]}),
             "containerDefinitions[0].mountPoints[0].containerPath: 'x' must be an absolute path.",
         ),
         (
@@ -500,7 +511,8 @@ fn container_settings() {
     accepted(&[
         app(json!({"ulimits": [{"name": "core", "softLimit": -1, "hardLimit": -1}]})),
         app(json!({"stopTimeout": 0})),
-        json!({"networkMode": "host", "containerDefinitions": [{"systemControls": [{"namespace": "kernel.sem", "value": "1"}]}]}),
+        json!({"networkMode": "host",
+            "containerDefinitions": [{"systemControls": [{"namespace": "kernel.sem", "value": "1"}]}]}),
     ]);
     refused(&[
         (
@@ -538,10 +550,10 @@ fn container_settings() {
             "containerDefinitions[0].linuxParameters.tmpfs[0].size: 0 must be at least 1.",
         ),
         (
-            app(
-                json!({"linuxParameters": {"tmpfs": [{"containerPath": "/t", "size": 1, "mountOptions": ["ro,exec"]}]}}),
-            ),
-            "containerDefinitions[0].linuxParameters.tmpfs[0].mountOptions: 'ro,exec' is not a mount option of a tmpfs.",
+            app(json!({"linuxParameters": {"tmpfs": [
+                {"containerPath": "/t", "size": 1, "mountOptions": ["ro,exec"]}]}})),
+            "containerDefinitions[0].linuxParameters.tmpfs[0].mountOptions: 'ro,exec' is not a mount option of a \
+             tmpfs.",
         ),
         (
             app(json!({"linuxParameters": {"swappiness": 101}})),
@@ -558,7 +570,8 @@ fn container_settings() {
              container may set.",
         ),
         (
-            json!({"networkMode": "host", "containerDefinitions": [{"systemControls": [{"namespace": "net.ipv4.ip_forward", "value": "1"}]}]}),
+            json!({"networkMode": "host",
+                "containerDefinitions": [{"systemControls": [{"namespace": "net.ipv4.ip_forward", "value": "1"}]}]}),
             "containerDefinitions[0].systemControls[0].namespace: 'net.ipv4.ip_forward' cannot be set when \
              networkMode=host.",
         ),
@@ -599,7 +612,8 @@ fn container_settings() {
         ),
         (
             app(json!({"dockerSecurityOptions": ["seccomp:unconfined"]})),
-            "containerDefinitions[0].dockerSecurityOptions[0] must be no-new-privileges, apparmor:PROFILE or label:VALUE.",
+            "containerDefinitions[0].dockerSecurityOptions[0] must be no-new-privileges, apparmor:PROFILE or \
+             label:VALUE.",
         ),
         (
             app(json!({"logConfiguration": {"logDriver": "paper"}})),
@@ -788,7 +802,10 @@ fn fargate_is_checked_before_it_is_refused() {
 #[test]
 fn ephemeral_storage_is_from_one_gib_on_and_as_in_ecs_for_fargate() {
     accepted(&[json!({"ephemeralStorage": {"sizeInGiB": 1}}), json!({"ephemeralStorage": {"sizeInGiB": 65_536}})]);
-    let fargate = |size: i32| json!({"requiresCompatibilities": ["FARGATE"], "ephemeralStorage": {"sizeInGiB": size}, "cpu": "256", "memory": "512", "networkMode": "awsvpc"});
+    let fargate = |size: i32| {
+        json!({"requiresCompatibilities": ["FARGATE"], "ephemeralStorage": {"sizeInGiB": size},
+        "cpu": "256", "memory": "512", "networkMode": "awsvpc"})
+    };
     refused(&[
         (json!({"ephemeralStorage": {}}), "ephemeralStorage.sizeInGiB should not be null."),
         (json!({"ephemeralStorage": {"sizeInGiB": 0}}), "ephemeralStorage.sizeInGiB: 0 must be between 1 and 65536."),
@@ -840,9 +857,8 @@ fn what_cannot_be_honoured_yet_is_refused_by_name() {
             "containerDefinitions[0].logConfiguration.options.awslogs-endpoint",
         ),
         (
-            app(
-                json!({"logConfiguration": {"logDriver": "splunk", "secretOptions": [{"name": "a", "valueFrom": "b"}]}}),
-            ),
+            app(json!({"logConfiguration": {"logDriver": "splunk",
+                "secretOptions": [{"name": "a", "valueFrom": "b"}]}})),
             "containerDefinitions[0].logConfiguration.secretOptions",
         ),
         (

@@ -69,7 +69,8 @@ fn invalid(text: impl Into<String>) -> ApiError {
 fn required(value: Option<String>, member: &str) -> Result<String, ApiError> {
     value.ok_or_else(|| {
         invalid(format!(
-            "1 validation error detected: Value null at '{member}' failed to satisfy constraint: Member must not be null"
+            "1 validation error detected: Value null at '{member}' failed to satisfy constraint: Member must not be \
+             null"
         ))
     })
 }

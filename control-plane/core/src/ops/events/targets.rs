@@ -3,23 +3,25 @@
 use super::{invalid, name, short, unsupported};
 use crate::commands::{PutTargets, RemoveTargets, no_hook, no_rule};
 use crate::events::{self, check_path, check_template};
-use crate::ops::Ctx;
+use crate::ops::names::cluster_name;
+use crate::ops::{Ctx, check};
 use crate::records::{HookKey, RuleTarget, TargetKey};
+use crate::target::tag_list;
 use longshore_ecs_api::events::{
-    DeadLetter, EcsParameters, EventTarget, EventsOperation, FailedTarget, HttpParameters, ListRuleNamesRequest,
+    DeadLetter, EventTarget, EventsOperation, FailedTarget, HttpParameters, ListRuleNamesRequest,
     ListRuleNamesResponse, ListTargetsRequest, ListTargetsResponse, PutTargetsRequest, RemoveTargetsRequest,
     TargetDelivery, TargetsResponse,
 };
+use longshore_ecs_api::target::EcsParameters;
 use longshore_ecs_api::types::TaskOverride;
 use longshore_ecs_api::{ApiError, EpochSeconds};
-use longshore_model::arn::Resource;
 use std::collections::BTreeSet;
 
 /// What the limits of a retry policy may be (EventBridge).
 const ATTEMPTS: std::ops::RangeInclusive<i32> = 0..=185;
 const AGE_SECS: std::ops::RangeInclusive<i32> = 60..=86_400;
 /// Tasks of one event, as of one RunTask.
-const TASKS: std::ops::RangeInclusive<i32> = 1..=10;
+const TASKS: std::ops::RangeInclusive<i64> = 1..=10;
 const MAX_INPUT: usize = 8192;
 
 pub(super) async fn put(ctx: Ctx<'_>, request: PutTargetsRequest) -> Result<TargetsResponse, ApiError> {
@@ -100,18 +102,9 @@ fn check_arn(ctx: &Ctx<'_>, target: &EventTarget, arn: &str, wrong: &dyn Fn(&str
         return Err(wrong("EcsParameters must be there for the ARN of a cluster, and for no other."));
     }
     if let Some(parameters) = &target.ecs_parameters {
-        return match ctx.resource(arn).map_err(|error| wrong(&error.message))? {
-            Some(Resource::Cluster(_)) => check_ecs(ctx, target, parameters, wrong),
-            Some(
-                Resource::Task(..)
-                | Resource::ContainerInstance(..)
-                | Resource::Container(..)
-                | Resource::TaskDefinition(..)
-                | Resource::Service(..)
-                | Resource::OfService(..)
-                | Resource::Other(_),
-            )
-            | None => Err(wrong("Arn must be that of a cluster of this account and of the request's region.")),
+        return match ctx.resource(arn).map_err(|error| wrong(&error.message))?.and_then(cluster_name) {
+            Some(_) => check_ecs(ctx, target, parameters, wrong),
+            None => Err(wrong("Arn must be that of a cluster of this account and of the request's region.")),
         };
     }
     if arn.starts_with(&format!("arn:aws:logs:{region}:{account}:log-group:")) {
@@ -128,8 +121,8 @@ fn check_arn(ctx: &Ctx<'_>, target: &EventTarget, arn: &str, wrong: &dyn Fn(&str
         return target.http_parameters.as_ref().map_or(Ok(()), |parameters| check_http(parameters, wrong));
     }
     Err(wrong(
-        "Provided Arn is not in correct format: it must be that of a cluster, a log group or an API destination of this \
-         account and of the request's region.",
+        "Provided Arn is not in correct format: it must be that of a cluster, a log group or an API destination of \
+         this account and of the request's region.",
     ))
 }
 
@@ -156,7 +149,7 @@ fn check_ecs(
     if !matches!(parameters.propagate_tags.as_deref(), None | Some("TASK_DEFINITION")) {
         return Err(wrong("EcsParameters.PropagateTags must be TASK_DEFINITION."));
     }
-    super::tags(parameters.tags.clone())?;
+    check::tags(parameters.tags.as_deref().map(tag_list)).map_err(|error| wrong(&error.message))?;
     if let Some(input) = &target.input {
         let read = serde_json::from_str::<TaskOverride>(input);
         read.map_err(|error| wrong(&format!("Input must be overrides of a task: {error}.")))?;

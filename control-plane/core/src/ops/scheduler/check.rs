@@ -3,11 +3,12 @@
 //! Whether its cluster, definition and network exist is no matter here, as in AWS: that is so or not when it fires.
 
 use crate::ops::Ctx;
+use crate::ops::names::cluster_name;
 use crate::records::{DEFAULT_ZONE, ScheduleSettings};
 use crate::schedules::{Names, run_task};
-use longshore_ecs_api::scheduler::{EcsParameters, FlexibleTimeWindow, RetryPolicy, ScheduleRequest, Target};
+use longshore_ecs_api::scheduler::{FlexibleTimeWindow, RetryPolicy, ScheduleRequest, Target};
+use longshore_ecs_api::target::EcsParameters;
 use longshore_ecs_api::{ApiError, ErrorCode};
-use longshore_model::arn::Resource;
 use longshore_model::{Arn, Timestamp};
 use longshore_schedule::{Dialect, Expression, Zone};
 use std::ops::RangeInclusive;
@@ -218,15 +219,8 @@ fn check_cluster(ctx: &Ctx<'_>, arn: &str) -> Result<(), ApiError> {
     let parsed: Result<Arn, _> = arn.parse();
     let wrong = |why: &str| invalid(format!("Provided Arn is not in correct format. Target.Arn: {why}."));
     let parsed = parsed.map_err(|error| wrong(&error.to_string()))?;
-    match parsed.resource {
-        Resource::Cluster(_) => {}
-        Resource::Task(..)
-        | Resource::ContainerInstance(..)
-        | Resource::Container(..)
-        | Resource::TaskDefinition(..)
-        | Resource::Service(..)
-        | Resource::OfService(..)
-        | Resource::Other(_) => return Err(wrong("it must be that of a cluster")),
+    if cluster_name(parsed.resource).is_none() {
+        return Err(wrong("it must be that of a cluster"));
     }
     if parsed.region != ctx.caller.region || parsed.account != *ctx.core.account() {
         return Err(wrong("the cluster must be of this account and region"));

@@ -1,7 +1,8 @@
 //! The task network's part of the random sequences: leases, groups, what agents say of theirs, and what has to hold
 //! of all that.
 
-use super::{Lab, facts as plain_facts, pick, region};
+use super::lab::Lab;
+use super::things::{facts as plain_facts, pick, region};
 use crate::change::Change;
 use crate::command::{Command, Tx};
 use crate::commands::{

@@ -1,0 +1,128 @@
+//! Targets: failures, limits, and what is not a webhook.
+
+use super::{Fake, dispatch, numbers, passing, stored};
+use crate::world::{World, facts, until};
+use longshore_core::Undelivered;
+use longshore_ecs_api::events::EventsOperation as Events;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+#[tokio::test]
+async fn what_cannot_be_delivered_is_tried_again_and_then_given_up() {
+    let world = World::new().await;
+    let hook = world.webhook().await;
+    let pattern = json!({"source": ["test"]});
+    let target = |attempts: u32| {
+        json!({"Id": "1", "Arn": hook, "RetryPolicy": {"MaximumRetryAttempts": attempts,
+        "MaximumEventAgeInSeconds": 3600}})
+    };
+    world.rule("r", pattern, target(1)).await;
+    let fake = Fake::default();
+    fake.refuse(passing());
+    let _dispatcher = dispatch(&world, &fake);
+    world.say(1).await;
+    until("one attempt", || fake.tried() == 1).await;
+    let shown = world.until_delivery("r", |shown| shown["Attempts"] == 1).await;
+    assert_eq!(
+        (&shown["LastError"], &shown["Waiting"], &shown["GivenUp"]),
+        (&json!("it is away"), &json!(1), &json!(0))
+    );
+    // Not before its time; what comes later waits behind it.
+    world.say(2).await;
+    assert_eq!(world.delivery("r").await["Waiting"], 2);
+    world.clock.advance(Duration::from_secs(2));
+    world.say(3).await;
+    until("the last attempt of the first, and one of the second", || fake.tried() == 3).await;
+    assert_eq!(numbers(&fake.look(|outside| outside.tried.clone())), [1, 1, 2]);
+    let shown = world.until_delivery("r", |shown| shown["GivenUp"] == 1 && shown["Attempts"] == 1).await;
+    assert_eq!(shown["LastGivenUp"]["Reason"], "it was tried 2 times; it is away");
+
+    // An answer that is final is not tried again.
+    fake.refuse(Some(Undelivered::Final("404".to_owned())));
+    world.clock.advance(Duration::from_secs(2));
+    world.say(4).await;
+    until("all are given up", || fake.tried() == 6).await;
+    fake.refuse(None);
+    world.say(5).await;
+    until("the next is taken", || numbers(&fake.taken()) == [5]).await;
+
+    // Nor what is too old.
+    fake.refuse(passing());
+    world.events(Events::PutTargets, json!({"Rule": "r", "Targets": [target(185)]})).await.unwrap();
+    let before = fake.tried();
+    world.say(6).await;
+    until("an attempt", || fake.tried() > before).await;
+    world.until_delivery("r", |shown| shown["Attempts"] == 1).await;
+    world.clock.advance(Duration::from_secs(3600));
+    fake.refuse(None);
+    world.say(7).await;
+    until("the newer one is taken", || numbers(&fake.taken()) == [5, 7]).await;
+    let shown = world.until_delivery("r", |shown| shown["Waiting"] == 0).await;
+    assert_eq!((&shown["GivenUp"], &shown["LastGivenUp"]["Reason"]), (&json!(5), &json!("it is too old; it is away")));
+}
+
+#[tokio::test]
+async fn a_target_that_takes_nothing_costs_a_bounded_store() {
+    let world = World::new().await;
+    let logs = "arn:aws:logs:lab:123456789012:log-group:g";
+    world.rule("r", json!({"source": ["test"]}), json!({"Id": "1", "Arn": logs})).await;
+    let entry = |n: usize| json!({"Source": "test", "DetailType": "said", "Detail": json!({"n": n}).to_string()});
+    for batch in 0..230 {
+        let entries: Vec<Value> = (0..10).map(|n| entry(batch * 10 + n)).collect();
+        world.events(Events::PutEvents, json!({"Entries": entries})).await.unwrap();
+    }
+    let shown = world.delivery("r").await;
+    assert_eq!((&shown["Waiting"], &shown["GivenUp"]), (&json!(2048), &json!(252)));
+    assert!(shown["LastGivenUp"]["Reason"].as_str().unwrap().starts_with("too many"), "{shown}");
+    assert!(stored(&world, "outbox/").await <= 206);
+    let world = world.reopen().await;
+    assert_eq!(world.delivery("r").await, shown);
+    let fake = Fake::default();
+    let dispatcher = dispatch(&world, &fake);
+    world.until_delivery("r", |shown| shown["Waiting"] == 0).await;
+    let logged: Vec<Value> = fake.look(|outside| outside.logged.iter().map(|(_, event)| event.clone()).collect());
+    assert_eq!(numbers(&logged), (252..2300).collect::<Vec<_>>());
+    // A target that is removed takes with it what waits.
+    dispatcher.abort();
+    world.say(9).await;
+    world.events(Events::RemoveTargets, json!({"Rule": "r", "Ids": ["1"]})).await.unwrap();
+    assert_eq!((stored(&world, "outbox/").await, stored(&world, "delivery/").await), (0, 0));
+}
+
+#[tokio::test]
+async fn tasks_and_log_groups_are_targets() {
+    let world = World::new().await;
+    world.cluster("default").await;
+    world.definition("job", json!({})).await;
+    let cluster = "arn:aws:ecs:lab:123456789012:cluster/default";
+    // Without a revision: the latest, whichever that is then.
+    let family = "arn:aws:ecs:lab:123456789012:task-definition/job";
+    let map = json!({"InputPathsMap": {"n": "$.detail.n"},
+        "InputTemplate": r#"{"containerOverrides": [{"name": "app", "environment": [{"name": "N", "value": "<n>"}]}]}"#});
+    let target = json!({"Id": "t", "Arn": cluster, "RoleArn": "arn:aws:iam::123456789012:role/events",
+        "InputTransformer": map, "EcsParameters": {"TaskDefinitionArn": family, "TaskCount": 1}});
+    world.rule("run.it", json!({"source": ["test"]}), target).await;
+    let logs = "arn:aws:logs:lab:123456789012:log-group:/aws/events/all";
+    world.rule("log", json!({"source": ["test"]}), json!({"Id": "l", "Arn": logs})).await;
+    let fake = Fake::default();
+    let _dispatcher = dispatch(&world, &fake);
+    world.say(7).await;
+    until("it is logged", || fake.look(|outside| outside.logged.len()) == 1).await;
+    let (stream, line) = fake.look(|outside| outside.logged[0].clone());
+    assert_eq!((stream.as_str(), &line["detail"]["n"]), ("/aws/events/all log/l", &json!(7)));
+    // There is no place for the task yet.
+    world.until_delivery("run.it", |shown| shown["LastError"].is_string()).await;
+    let agent = world.host("default", facts(2048, 2048)).await;
+    world.clock.advance(Duration::from_secs(300));
+    world.say(8).await;
+    until("two tasks", || agent.assigned().len() == 2).await;
+    let mut given = BTreeSet::new();
+    for id in agent.assigned().keys() {
+        let task = world.task(*id).await;
+        assert_eq!(task["startedBy"], "events-rule/run_it");
+        let environment = &task["overrides"]["containerOverrides"][0]["environment"][0];
+        given.insert(environment["value"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(given, ["7", "8"].map(str::to_owned).into());
+}

@@ -1,0 +1,179 @@
+//! What is told: in what order, to whom, and that nothing is lost on its way.
+
+use super::{Fake, dispatch, passing, stored};
+use crate::world::{FaultyStore, TestClock, World, facts, task_id, until};
+use longshore_core::CoreConfig;
+use longshore_ecs_api::Operation as Op;
+use longshore_ecs_api::events::EventsOperation as Events;
+use longshore_model::TaskStatus;
+use longshore_store::{Limits, MemoryStore};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[tokio::test]
+async fn a_tasks_events_come_in_order_through_failures_and_restarts() {
+    let world = World::new().await;
+    world.cluster("default").await;
+    let mut agent = world.host("default", facts(2048, 2048)).await;
+    world.definition("web", json!({})).await;
+    let hook = world.webhook().await;
+    let pattern = json!({"source": ["aws.ecs"], "detail-type": ["ECS Task State Change"]});
+    world.rule("tasks", pattern, json!({"Id": "1", "Arn": hook})).await;
+    let fake = Fake::default();
+    fake.refuse(passing());
+    let dispatcher = dispatch(&world, &fake);
+
+    let id = task_id(&world.run(json!({"taskDefinition": "web", "tags": [{"key": "a", "value": "b"}]})).await);
+    for status in [TaskStatus::Pending, TaskStatus::Running, TaskStatus::Stopped] {
+        agent.is(id, status).await;
+    }
+    until("it was tried in vain", || fake.tried() > 0).await;
+    let first = fake.look(|outside| outside.tried[0].clone());
+    dispatcher.abort();
+
+    // Another process, while all of it waits.
+    let world = world.reopen().await;
+    agent.move_to(&world.core).await;
+    let fake = Fake::default();
+    world.clock.advance(Duration::from_secs(400));
+    let _dispatcher = dispatch(&world, &fake);
+    until("the last is there", || fake.taken().last().is_some_and(|event| event["detail"]["lastStatus"] == "STOPPED"))
+        .await;
+    let taken = fake.taken();
+    assert_eq!(taken[0], first, "the same event with the same id");
+    let versions: Vec<i64> = taken.iter().map(|event| event["detail"]["version"].as_i64().unwrap()).collect();
+    assert!(versions.windows(2).all(|pair| pair[0] < pair[1]), "{versions:?}");
+    let ids: BTreeSet<&str> = taken.iter().map(|event| event["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), taken.len());
+    let statuses: Vec<&str> = taken.iter().map(|event| event["detail"]["lastStatus"].as_str().unwrap()).collect();
+    assert_eq!(statuses.first(), Some(&"PENDING"));
+    assert!(statuses.contains(&"RUNNING"), "{statuses:?}");
+
+    // The body is that of DescribeTasks, with times as events have them and without tags.
+    let last = taken.last().unwrap();
+    let mut shown = world.task(id).await;
+    let arn = shown["taskArn"].clone();
+    assert_eq!(
+        (&last["version"], &last["account"], &last["region"]),
+        (&json!("0"), &json!("123456789012"), &json!("lab"))
+    );
+    assert_eq!((&last["resources"], &last["time"]), (&json!([arn]), &json!("2023-11-14T22:13:20Z")));
+    let detail = last["detail"].as_object().unwrap();
+    let members = shown.as_object_mut().unwrap();
+    members.remove("tags");
+    for (name, value) in members.iter() {
+        let told = &detail[name];
+        match name.ends_with("At") {
+            true => assert!(told.as_str().is_some_and(|at| at.starts_with("2023-11-14T22:13:2") && at.ends_with('Z'))),
+            false => assert!(told == value || name == "connectivity", "{name}: {told} and {value}"),
+        }
+    }
+    assert!(!detail.contains_key("tags"));
+    assert_eq!(detail["updatedAt"], "2023-11-14T22:13:20.000Z");
+
+    // Nothing is left of what was delivered.
+    world.until_delivery("tasks", |shown| shown["Waiting"] == 0).await;
+    assert_eq!(stored(&world, "outbox/").await, 0);
+}
+
+#[tokio::test]
+async fn services_hosts_and_deployments_tell_as_ecs_does() {
+    // What runs counts as healthy at once.
+    let config = CoreConfig { healthy_after: Duration::ZERO, ..CoreConfig::default() };
+    let store = FaultyStore::new(MemoryStore::new());
+    let world = World::with(store, Arc::new(TestClock::default()), config).await;
+    world.cluster("default").await;
+    let hook = world.webhook().await;
+    let pattern = json!({"detail-type": [{"anything-but": "ECS Task State Change"}]});
+    world.rule("all", pattern, json!({"Id": "1", "Arn": hook})).await;
+    let fake = Fake::default();
+    let _dispatcher = dispatch(&world, &fake);
+    world.definition("web", json!({})).await;
+    world.ok(Op::CreateService, json!({"serviceName": "web", "taskDefinition": "web", "desiredCount": 1})).await;
+    let named = |name: &'static str| move |event: &Value| event["detail"]["eventName"] == name;
+    let find = |wanted: &dyn Fn(&Value) -> bool| fake.taken().into_iter().find(|event| wanted(event));
+    until("no place", || find(&named("SERVICE_TASK_PLACEMENT_FAILURE")).is_some()).await;
+    let mut agent = world.host("default", facts(2048, 2048)).await;
+    until("a task", || !agent.assigned().is_empty()).await;
+    let id = *agent.assigned().keys().next().unwrap();
+    agent.is(id, TaskStatus::Running).await;
+    world.clock.advance(Duration::from_secs(60));
+    agent.is(id, TaskStatus::Running).await;
+    until("steady", || find(&named("SERVICE_STEADY_STATE")).is_some()).await;
+    until("complete", || find(&named("SERVICE_DEPLOYMENT_COMPLETED")).is_some()).await;
+    let service = "arn:aws:ecs:lab:123456789012:service/default/web";
+    let cluster = "arn:aws:ecs:lab:123456789012:cluster/default";
+    for (name, detail_type, kind) in [
+        ("SERVICE_DEPLOYMENT_IN_PROGRESS", "ECS Deployment State Change", "INFO"),
+        ("SERVICE_TASK_PLACEMENT_FAILURE", "ECS Service Action", "ERROR"),
+        ("SERVICE_DEPLOYMENT_COMPLETED", "ECS Deployment State Change", "INFO"),
+        ("SERVICE_STEADY_STATE", "ECS Service Action", "INFO"),
+    ] {
+        let event = find(&named(name)).unwrap_or_else(|| panic!("no {name}"));
+        assert_eq!((&event["detail-type"], &event["source"]), (&json!(detail_type), &json!("aws.ecs")));
+        assert_eq!((&event["detail"]["eventType"], &event["resources"]), (&json!(kind), &json!([service])));
+        let detail = &event["detail"];
+        match detail_type {
+            "ECS Service Action" => {
+                assert_eq!(detail["clusterArn"], cluster);
+                assert!(detail["createdAt"].as_str().is_some_and(|at| at.ends_with("Z")), "{event}");
+            }
+            _ => {
+                assert!(detail["deploymentId"].as_str().is_some_and(|id| id.starts_with("ecs-svc/")), "{event}");
+                assert!(detail["reason"].as_str().is_some_and(|why| why.starts_with("ECS deployment")), "{event}");
+            }
+        }
+    }
+    let host = find(&|event| event["detail-type"] == "ECS Container Instance State Change").unwrap();
+    assert_eq!((&host["resources"][0], &host["detail"]["clusterArn"]), (&json!(agent.arn), &json!(cluster)));
+    agent.disconnect().await;
+    until("it is not heard", || fake.taken().iter().any(|event| event["detail"]["agentConnected"] == false)).await;
+}
+
+#[tokio::test]
+async fn events_that_nobody_asked_for_leave_nothing_and_followers_see_all() {
+    let store = MemoryStore::with_limits(Limits { ops: 24, bytes: 64 * 1024 });
+    let world = World::on(FaultyStore::new(store)).await;
+    world.cluster("default").await;
+    let agent = world.host("default", facts(100_000, 100_000)).await;
+    world.definition("web", json!({"cpu": 1, "memory": 6})).await;
+    let hook = world.webhook().await;
+    let stopped = json!({"source": ["aws.ecs"], "detail": {"lastStatus": ["STOPPED"]}});
+    world.rule("stopped", stopped, json!({"Id": "1", "Arn": hook})).await;
+    world.run(json!({"taskDefinition": "web"})).await;
+    assert_eq!(stored(&world, "outbox/").await, 0);
+
+    let follow = |request: Value| world.events(Events::FollowEvents, request);
+    let mut cursor = follow(json!({})).await.unwrap()["Cursor"].clone();
+    // A pattern that matches all: the batches keep to the store's limits.
+    world.rule("every", json!({"source": [{"prefix": "aws."}]}), json!({"Id": "1", "Arn": hook})).await;
+    let calls = (0..20).map(|_| world.call(Op::RunTask, json!({"taskDefinition": "web", "count": 5})));
+    futures::future::join_all(calls).await.into_iter().for_each(|answer| drop(answer.unwrap()));
+    assert_eq!(agent.assigned().len(), 101);
+    assert_eq!(world.delivery("every").await["Waiting"], 100);
+    let mut seen = BTreeSet::new();
+    while seen.len() < 100 {
+        let page =
+            follow(json!({"Cursor": cursor, "EventPattern": r#"{"detail": {"lastStatus": ["PENDING"]}}"#})).await;
+        let page = page.unwrap();
+        assert_eq!(page["Missed"], false);
+        for event in page["Events"].as_array().unwrap() {
+            let event: Value = serde_json::from_str(event.as_str().unwrap()).unwrap();
+            assert!(seen.insert(event["detail"]["taskArn"].as_str().unwrap().to_owned()), "once");
+        }
+        cursor = page["Cursor"].clone();
+    }
+    // An event that no rule asks for is none of the store's, and followers see it.
+    world.say(1).await;
+    let page = world
+        .events(Events::FollowEvents, json!({"Cursor": cursor, "EventPattern": r#"{"source": ["test"]}"#}))
+        .await
+        .unwrap();
+    assert_eq!(page["Events"].as_array().map(Vec::len), Some(1), "{page}");
+    let world = world.reopen().await;
+    assert_eq!(world.delivery("every").await["Waiting"], 100);
+    let page = world.events(Events::FollowEvents, json!({"Cursor": cursor})).await.unwrap();
+    assert_eq!(page["Missed"], true, "{page}");
+}
