@@ -51,7 +51,7 @@ soak: setup-test build ## the campaigns at full length: 20 rounds each, 10 of fu
 		cargo nextest run -p longshore-tests --test e2e --profile soak -E 'test(/^(campaign|cuts|endurance|engines|failpoints|faults|fulldisk|group_model|ledgers|netcampaign|outage)::/)'
 
 bench: setup-test ## benchmarks against docker run and Docker Swarm, release build; see docs/benchmarks.md
-	cargo build --release --workspace --bins --example groups --example placements
+	cargo build --release --workspace --bins --example groups --example placements --example agents
 	LONGSHORE_BIN_DIR=$(TARGET)/release $(TARGET)/release/longshore-bench $(BENCH)
 
 demo: setup ## a control plane and three hosts run tasks through the real aws command; KEEP=1, HOSTS=local

@@ -17,6 +17,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "longshore.agent.v1.ExecFromAgent",
             "longshore.agent.v1.ExecToAgent",
         ])
+        // Large and rare: a queue takes room for dozens of messages at once, for each of thousands of sessions.
+        .boxed("longshore.agent.v1.ControlMessage.kind.network")
+        .boxed("longshore.agent.v1.ControlMessage.kind.exec")
         .codec_path("crate::codec::SmallCodec")
         .compile_fds(descriptors)?;
     Ok(())

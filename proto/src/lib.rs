@@ -46,7 +46,7 @@ pub fn common_version(ours: std::ops::RangeInclusive<u32>, theirs: std::ops::Ran
 
 #[cfg(test)]
 mod tests {
-    use super::common_version;
+    use super::{common_version, v1};
 
     #[test]
     fn the_highest_common_version_is_spoken() {
@@ -57,5 +57,12 @@ mod tests {
         // A peer that sends nonsense has no version in common with anybody.
         assert_eq!(common_version(1..=1, 0..=0), None);
         assert_eq!(common_version(1..=5, std::ops::RangeInclusive::new(4, 3)), None);
+    }
+
+    #[test]
+    fn what_waits_in_a_queue_for_an_agent_takes_little_room() {
+        // A queue takes room for 32 of them at once, for each of thousands of sessions.
+        let size = size_of::<Result<v1::ControlMessage, tonic::Status>>();
+        assert!(size <= 96, "{size} bytes");
     }
 }

@@ -71,6 +71,7 @@ NAMES = {
             # The two ends in one process, with peers of other versions.
             "tests/*",
             "control-plane/tests/*",
+            "control-plane/examples/*",
             "agent/tests/*",
         ],
         ["*.rs"],

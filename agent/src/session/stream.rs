@@ -256,12 +256,12 @@ impl<'a> Stream<'a> {
                 self.acknowledged(ack.seq);
                 Ok(())
             }
-            Some(Kind::Network(update)) => self.network.take(update).map_err(|error| {
+            Some(Kind::Network(update)) => self.network.take(*update).map_err(|error| {
                 tracing::error!(%error, "an update of the network is not readable");
                 Ended::retry(format!("an update of the network is not readable: {error}"))
             }),
             Some(Kind::Exec(order)) => {
-                self.execute(order);
+                self.execute(*order);
                 Ok(())
             }
             Some(Kind::Welcome(_)) => Err(Ended::retry("the control plane sent a second welcome")),
@@ -342,7 +342,6 @@ impl<'a> Stream<'a> {
 }
 
 /// What woke a stream.
-#[expect(clippy::large_enum_variant, reason = "made and taken apart in one place, never stored")]
 enum Wake {
     Message(v1::ControlMessage),
     Applied(Result<longshore_model::Generation, super::ApplyError>),

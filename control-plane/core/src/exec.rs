@@ -109,9 +109,14 @@ struct Table {
     offered: HashMap<ExecId, (InstanceId, oneshot::Sender<()>, AgentEnd)>,
     /// Sessions of each host whose client is here.
     running: HashMap<InstanceId, usize>,
-    /// The newest session of each agent.
-    lines: HashMap<InstanceId, mpsc::Sender<ExecOrder>>,
+    /// The newest session of each agent, and maybe some that are over.
+    lines: HashMap<InstanceId, Line>,
+    /// With how many of them those that are over are looked for: twice as many as were left the last time.
+    sweep_at: usize,
 }
+
+/// Orders for one session. In boxes, since the queue takes room for dozens at once, and most hosts never see one.
+type Line = mpsc::Sender<Box<ExecOrder>>;
 
 #[derive(Debug)]
 struct Asked {
@@ -192,10 +197,14 @@ impl Execs {
 
     /// The orders for an agent's session, which is the newest of its instance from here on.
     #[must_use]
-    pub fn line(&self, instance: InstanceId) -> mpsc::Receiver<ExecOrder> {
+    pub fn line(&self, instance: InstanceId) -> mpsc::Receiver<Box<ExecOrder>> {
         let (orders, line) = mpsc::channel(ORDERS);
         let mut table = self.table();
-        table.lines.retain(|_, line| !line.is_closed());
+        if table.lines.len() >= table.sweep_at {
+            // Not each time: a fleet of thousands that comes back at once would be looked through thousands of times.
+            table.lines.retain(|_, line| !line.is_closed());
+            table.sweep_at = table.lines.len() * 2 + 64;
+        }
         table.lines.insert(instance, orders);
         line
     }
@@ -248,7 +257,7 @@ impl Claimed {
             let mut table = self.execs.table();
             let line = table.lines.get(&instance).cloned().ok_or(ExecError::Away)?;
             // The queue has room for as many as there may be.
-            line.try_send(order).map_err(|_| ExecError::Away)?;
+            line.try_send(Box::new(order)).map_err(|_| ExecError::Away)?;
             table.offered.insert(id, (instance, told, agent));
         }
         match tokio::time::timeout(ANSWER, answered).await {
@@ -360,5 +369,16 @@ mod tests {
         assert_eq!(claimed.start(ExecStart::default()).await.map(drop), Err(ExecError::NoAnswer));
         drop(claimed);
         assert!(execs.answer(asked.instance, asked.id).is_none(), "it is too late");
+    }
+
+    #[test]
+    fn lines_of_sessions_that_are_over_do_not_pile_up() {
+        let execs = Execs::default();
+        let held: Vec<_> = (0..100).map(|n| execs.line(InstanceId::from_bytes([n; 16]))).collect();
+        for _ in 0..10_000 {
+            drop(execs.line(InstanceId::random()));
+        }
+        assert!(execs.table().lines.len() <= 2 * held.len() + 64);
+        assert!((0..100).all(|n| execs.reaches(InstanceId::from_bytes([n; 16]))), "those that go on are kept");
     }
 }

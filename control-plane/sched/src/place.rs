@@ -60,6 +60,36 @@ pub fn place<'a>(hosts: impl IntoIterator<Item = &'a Host>, request: &'a Request
     outcome
 }
 
+/// Places all tasks of a request that prefers no host to another by drawing among `count` hosts, of which `host` gives
+/// the nth, without looking at the others: as [`place`] does before it looks at all, but not even a list of the hosts is
+/// needed. `None` when the request prefers hosts, or when no draw finds one with room: that is for [`place`].
+pub fn place_by_draw<'a>(
+    count: usize,
+    host: impl Fn(usize) -> Option<&'a Host>,
+    request: &Request,
+) -> Option<Vec<Placed>> {
+    if !effective(&request.strategies).is_empty() {
+        return None;
+    }
+    let requirements = Requirements::new(request);
+    let mut changed: HashMap<usize, Usage> = HashMap::new();
+    let mut all = Vec::new();
+    for nth in 0..request.count {
+        let draw = Draw { seed: request.seed, nth };
+        let fits = |index: usize| {
+            let host = host(index)?;
+            let usage = changed.get(&index).unwrap_or(&host.usage);
+            requirements.allow(host, usage).then_some((index, host))
+        };
+        let (index, host) = (0..PROBES).filter_map(|probe| draw.below(probe, count)).find_map(fits)?;
+        let usage = changed.entry(index).or_insert_with(|| host.usage.clone());
+        let gpu_ids = free_gpus(host, usage, request.claim.gpus);
+        usage.take(Held { claim: &request.claim, gpu_ids: &gpu_ids, group: &request.group });
+        all.push(Placed { instance: host.id, gpu_ids });
+    }
+    Some(all)
+}
+
 /// Whether one task of `request` can go to this host, and with which GPUs. `count` and `strategies` do not
 /// matter here.
 ///

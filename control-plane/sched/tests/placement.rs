@@ -6,7 +6,7 @@
 use longshore_model::{Attribute, DiskStatus, InstanceId, Protocol, Timestamp};
 use longshore_sched::{
     Claim, Constraint, Disk, Expression, Held, Host, HostStatus, Offer, Outcome, Packed, PortHolder, Reason, Request,
-    SpreadOver, Strategy as Preference, Usage, check_on, explain, fits, place,
+    SpreadOver, Strategy as Preference, Usage, check_on, explain, fits, place, place_by_draw,
 };
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use std::collections::{BTreeMap, BTreeSet};
@@ -326,6 +326,21 @@ proptest! {
             let given: Vec<_> = over.map(|over| (over.instance, Some(over.reason.text()))).collect();
             let wanted: Vec<_> = all.iter().map(|told| (told.host.id, told.reason(&request))).collect();
             prop_assert_eq!(given, wanted);
+        }
+    }
+
+    #[test]
+    fn what_is_drawn_is_what_a_look_at_all_draws(all in hosts(), request in requests()) {
+        let hosts = kept(&all);
+        let drawn = place_by_draw(hosts.len(), |nth| hosts.get(nth), &request);
+        let prefers = request.strategies.first().is_some_and(|first| *first != Preference::Random);
+        match drawn {
+            // It draws until the first task for which none of a few hosts has room.
+            Some(drawn) => {
+                prop_assert!(!prefers);
+                prop_assert_eq!(drawn, place(&hosts, &request).placed);
+            }
+            None => prop_assert!(prefers || request.count > 0),
         }
     }
 

@@ -11,8 +11,8 @@ use super::front::AgentMessages;
 use super::network::{NetworkEvent, NetworkLine};
 use super::presence::Presence;
 use super::{Fleet, refuse};
-use futures::StreamExt as _;
 use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _};
 use longshore_core::{SessionError, SessionId};
 use longshore_model::{
     Assignment, DiskStatus, ExecOrder, Generation, HostUsage, InstanceHealth, InstanceId, NetworkStatus, NetworkUpdate,
@@ -55,7 +55,7 @@ pub(super) struct SessionParts<F: Fleet> {
     pub(super) sent: Sent,
     pub(super) network: NetworkLine<F>,
     /// Commands that somebody waits for in this host's containers; ends when a newer session takes over.
-    pub(super) execs: mpsc::Receiver<ExecOrder>,
+    pub(super) execs: mpsc::Receiver<Box<ExecOrder>>,
 }
 
 pub(super) struct Session<F: Fleet> {
@@ -200,7 +200,7 @@ impl<F: Fleet> Session<F> {
                 Wake::End(end) => Err(end),
                 Wake::Changed => self.push(),
                 Wake::Network(event) => self.network_event(event),
-                Wake::Exec(order) => self.send(v1::control_message::Kind::Exec(order.into())),
+                Wake::Exec(order) => self.send(v1::control_message::Kind::Exec(Box::new((*order).into()))),
                 Wake::Saved((seq, outcome)) => self.saved(seq, outcome),
                 Wake::Message(message) => {
                     self.parts.presence.hear();
@@ -273,11 +273,16 @@ impl<F: Fleet> Session<F> {
             return;
         }
         let (fleet, instance, session) = (Arc::clone(&self.parts.fleet), self.parts.instance, self.parts.session);
-        self.disk = Some(tokio::spawn(async move {
+        let mut taking = Box::pin(async move {
             if let Err(error) = fleet.disk_status(instance, session, status).await {
                 tracing::debug!(%instance, %error, "a host's disk status was not taken");
             }
-        }));
+        });
+        // Nearly always it is the same as before, and done at once.
+        self.disk = match taking.as_mut().now_or_never() {
+            Some(()) => None,
+            None => Some(tokio::spawn(taking)),
+        };
     }
 
     /// What cannot be read is passed over: an agent that is newer would say it again in the next session.
@@ -418,7 +423,7 @@ impl<F: Fleet> Session<F> {
         let complete = matches!(update, NetworkUpdate::Complete { .. });
         let generation = update.generation();
         tracing::debug!(instance = %self.parts.instance, %generation, complete, "sending a network update");
-        self.send(v1::control_message::Kind::Network(update.into()))
+        self.send(v1::control_message::Kind::Network(Box::new(update.into())))
     }
 
     fn send(&self, kind: v1::control_message::Kind) -> Result<(), End> {
@@ -457,11 +462,12 @@ impl Gathered {
 }
 
 /// What woke a session.
+#[expect(clippy::large_enum_variant, reason = "made and taken apart in one place, never stored")]
 enum Wake {
     End(End),
     Changed,
     Network(NetworkEvent),
-    Exec(ExecOrder),
+    Exec(Box<ExecOrder>),
     Saved((u64, Result<(), SessionError>)),
     Message(v1::AgentMessage),
     NotApplied,

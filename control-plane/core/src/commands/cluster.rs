@@ -96,7 +96,7 @@ impl Command for DeleteCluster {
     fn apply(self, tx: &mut Tx<'_>) -> Result<Arc<Cluster>, ApiError> {
         let record = active(tx, &self.key)?;
         let state = tx.state().cluster(&self.key).ok_or_else(ApiError::cluster_not_found)?;
-        if state.registered > 0 {
+        if state.registered() > 0 {
             return Err(ApiError::new(
                 ErrorCode::ClusterContainsContainerInstances,
                 "The Cluster cannot be deleted while Container Instances are active or draining.",

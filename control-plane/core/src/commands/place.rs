@@ -20,7 +20,7 @@ use longshore_model::{
     AwsvpcSpec, Bandwidth, ClusterKey, DesiredStatus, Fence, GroupId, InstanceId, NetworkHealth, SubnetId, TaskId,
     TaskStatus, Timestamp,
 };
-use longshore_sched::{Placed, Reason, Request, Strategy, check_on, place};
+use longshore_sched::{Placed, Reason, Request, Strategy, check_on, place, place_by_draw};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -139,11 +139,16 @@ pub(crate) fn plan(state: &State, launch: &Launch) -> Result<Plan, ApiError> {
     let host = |id: &InstanceId| cluster.hosts.get(id);
     match &launch.target {
         Target::Cluster => {
-            if cluster.registered == 0 {
+            if cluster.registered() == 0 {
                 return Err(ApiError::invalid("No Container Instances were found in your cluster."));
             }
             let mut plan = Plan::default();
             for request in capacity::requests(state, launch) {
+                let draw = |nth| cluster.member(nth).map(|host| &host.view);
+                if let Some(placed) = place_by_draw(cluster.registered() as usize, draw, &request) {
+                    plan.places.extend(placed.iter().filter_map(|p| Some((p.instance, host(&p.instance)?.epoch))));
+                    continue;
+                }
                 let hosts = cluster.hosts.values().filter(|host| host.record.status.is_registered());
                 let outcome = place(hosts.map(|host| &host.view), &request);
                 plan.places.extend(outcome.placed.iter().filter_map(|p| Some((p.instance, host(&p.instance)?.epoch))));

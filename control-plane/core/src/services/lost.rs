@@ -144,7 +144,7 @@ impl Watch<'_> {
             return Standing::Silent(returning);
         }
         let Some(cluster) = state.cluster(&host.record.cluster) else { return Standing::Lost };
-        let (late, of) = (late(), cluster.registered);
+        let (late, of) = (late(), cluster.registered());
         let share = self.losses.silent_share_percent;
         let gone = cluster.silent_around(since, AT_ONCE);
         if are_many(gone, of, share) {
@@ -178,7 +178,7 @@ pub(crate) fn is_alone(state: &State, host: InstanceId, share_percent: u32) -> b
     let Some(host) = state.host(host) else { return true };
     let Some(cluster) = state.cluster(&host.record.cluster) else { return true };
     silent_since(host)
-        .is_some_and(|since| !are_many(cluster.silent_around(since, AT_ONCE), cluster.registered, share_percent))
+        .is_some_and(|since| !are_many(cluster.silent_around(since, AT_ONCE), cluster.registered(), share_percent))
 }
 
 /// Since when a registered host is silent.

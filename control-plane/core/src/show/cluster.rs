@@ -50,7 +50,7 @@ pub(crate) fn cluster(account: &AccountId, cluster: &ClusterState, show: Cluster
         cluster_arn: Some(arn_in(account, &record.key, Resource::Cluster(record.key.name.clone()))),
         cluster_name: Some(record.key.name.to_string()),
         status: Some(status.to_owned()),
-        registered_container_instances_count: count(cluster.registered),
+        registered_container_instances_count: count(cluster.registered()),
         running_tasks_count: count(cluster.running.total()),
         pending_tasks_count: count(cluster.pending.total()),
         active_services_count: Some(0),

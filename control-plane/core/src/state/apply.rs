@@ -213,7 +213,7 @@ impl State {
         }
         let is_registered = record.status.is_registered();
         if let Some(cluster) = self.cluster_mut(&record.cluster) {
-            cluster.registered = cluster.registered + u32::from(is_registered) - u32::from(was_registered);
+            cluster.set_member(record.id, is_registered);
             if let Some(since) = old.as_deref().and_then(silent) {
                 cluster.silent.remove(&(since, record.id));
             }
@@ -247,9 +247,7 @@ impl State {
         let Some(key) = self.instance_clusters.remove(&id) else { return };
         let Some(cluster) = self.cluster_mut(&key) else { return };
         let Some(host) = cluster.hosts.remove(&id) else { return };
-        if host.record.status.is_registered() {
-            cluster.registered -= 1;
-        }
+        cluster.set_member(id, false);
         if let Some(since) = silent(&host.record) {
             cluster.silent.remove(&(since, id));
         }

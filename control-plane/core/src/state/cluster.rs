@@ -42,8 +42,9 @@ pub struct ClusterState {
     pub record: Arc<Cluster>,
     /// Its instances, deregistered ones included while they are remembered.
     pub hosts: OrdMap<InstanceId, Arc<HostState>>,
-    /// How many instances are ACTIVE or DRAINING.
-    pub registered: u32,
+    /// The instances that are ACTIVE or DRAINING, sorted: one of them can be drawn without looking at all. A copy for
+    /// each that comes or goes, which is seldom.
+    members: Arc<Vec<InstanceId>>,
     /// Registered instances whose agents are not there, by when they fell silent.
     pub silent: OrdSet<(Timestamp, InstanceId)>,
     /// Tasks that run.
@@ -57,10 +58,30 @@ impl ClusterState {
         Self {
             record,
             hosts: OrdMap::new(),
-            registered: 0,
+            members: Arc::default(),
             silent: OrdSet::new(),
             running: TaskCounts::default(),
             pending: TaskCounts::default(),
+        }
+    }
+
+    /// How many instances are ACTIVE or DRAINING.
+    #[must_use]
+    pub fn registered(&self) -> u32 {
+        u32::try_from(self.members.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The nth of them, in no order that means anything.
+    #[must_use]
+    pub fn member(&self, nth: usize) -> Option<&Arc<HostState>> {
+        self.hosts.get(self.members.get(nth)?)
+    }
+
+    pub(super) fn set_member(&mut self, id: InstanceId, is_one: bool) {
+        match self.members.binary_search(&id) {
+            Ok(at) if !is_one => drop(Arc::make_mut(&mut self.members).remove(at)),
+            Err(at) if is_one => Arc::make_mut(&mut self.members).insert(at, id),
+            Ok(_) | Err(_) => {}
         }
     }
 

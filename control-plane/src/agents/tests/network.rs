@@ -47,7 +47,7 @@ fn status(applied_generation: u64) -> Say {
 impl Line {
     async fn update(&mut self) -> NetworkUpdate {
         match self.hear().await.expect("a message") {
-            Hear::Network(update) => NetworkUpdate::try_from(update).expect("it can be read"),
+            Hear::Network(update) => NetworkUpdate::try_from(*update).expect("it can be read"),
             other => panic!("not a network update: {other:?}"),
         }
     }

@@ -2,11 +2,12 @@
 //! machine in the same run. Runs alternate, so that what else the machine does falls on all alike.
 //!
 //! `longshore-bench [start] [burst] [awsvpc-burst] [network] [groups] [enforce] [agent] [restart] [metadata] [logs]
-//! [replace] [rolling] [placements]`;
+//! [placements] [agents] [replace] [rolling]`;
 //! all of them when none is named. `BENCH_SCALE=0.2` makes it short. Prints Markdown, the ratio first;
 //! docs/benchmarks.md says how to read it.
 
 mod agent;
+mod agents;
 mod burst;
 mod enforce;
 mod figures;
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
     }
 }
 
-const ALL: [&str; 13] = [
+const ALL: [&str; 14] = [
     "start",
     "burst",
     "awsvpc-burst",
@@ -47,6 +48,7 @@ const ALL: [&str; 13] = [
     "metadata",
     "logs",
     "placements",
+    "agents",
     "replace",
     "rolling",
 ];
@@ -70,6 +72,7 @@ fn run() -> Result<()> {
             "metadata" => metadata::run()?,
             "logs" => logs::run()?,
             "placements" => placements::run()?,
+            "agents" => agents::run()?,
             "replace" => services::replace()?,
             "rolling" => services::rolling()?,
             other => bail!("there is no benchmark `{other}`; there are {}", ALL.join(", ")),

@@ -20,10 +20,10 @@ const HOSTS: usize = 5_000;
 const TASKS: usize = 100_000;
 
 /// A directory on the disk that a control plane would use; `/tmp` may be memory.
-struct Scratch(PathBuf);
+pub(crate) struct Scratch(pub(crate) PathBuf);
 
 impl Scratch {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let base = std::env::var_os("LONGSHORE_BENCH_DIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
         let path = base.join(format!("longshore-bench-{}", std::process::id()));
         std::fs::create_dir_all(&path).with_context(|| format!("could not make {}", path.display()))?;

@@ -32,8 +32,11 @@ impl Lab {
             let of_cluster = |task: &&Arc<Task>| task.cluster == cluster.record.key && task.is_live();
             let live = self.state.tasks.values().filter(of_cluster).count();
             prop_assert_eq!(cluster.live_tasks() as usize, live);
-            let registered = cluster.hosts.values().filter(|h| h.record.status.is_registered()).count();
-            prop_assert_eq!(cluster.registered as usize, registered);
+            let registered = cluster.hosts.values().filter(|h| h.record.status.is_registered()).map(|h| h.id());
+            let registered: Vec<_> = registered.collect();
+            prop_assert_eq!(cluster.registered() as usize, registered.len());
+            let members: Vec<_> = (0..registered.len()).filter_map(|n| cluster.member(n)).map(|h| h.id()).collect();
+            prop_assert_eq!(members, registered);
             for host in cluster.hosts.values() {
                 let tasks: Vec<_> =
                     self.state.tasks.values().filter(|t| t.instance == host.id() && t.is_live()).collect();
@@ -159,7 +162,7 @@ fn same(a: &State, b: &State) -> Result<(), TestCaseError> {
     prop_assert_eq!(a.clusters.len(), b.clusters.len());
     for ((key, a), (other, b)) in a.clusters.iter().zip(&b.clusters) {
         prop_assert_eq!((key, &a.record), (other, &b.record));
-        prop_assert_eq!((a.registered, a.running, a.pending), (b.registered, b.running, b.pending));
+        prop_assert_eq!((a.registered(), a.running, a.pending), (b.registered(), b.running, b.pending));
         prop_assert_eq!(a.hosts.len(), b.hosts.len());
         for (a, b) in a.hosts.values().zip(b.hosts.values()) {
             prop_assert_eq!((&a.record, &a.live, &a.view.usage), (&b.record, &b.live, &b.view.usage));
