@@ -3,7 +3,7 @@
 use crate::run::run_planted;
 use longshore_model::planted::Bug;
 
-/// Seeds that a bug may take to be found, several times as many as it took when this was written.
+/// Seeds that a bug may take to be found: twice as many as the rarest took when this was written.
 const SEEDS: u64 = 150;
 
 fn find(bug: Bug) {
