@@ -6,6 +6,8 @@
 
 use longshore_plan::Contact;
 use rustix::time::{ClockId, clock_gettime};
+use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -17,13 +19,33 @@ use std::time::Duration;
 pub struct Uptime(Duration);
 
 impl Uptime {
-    /// Now.
+    /// So long after it.
     #[must_use]
-    pub fn now() -> Self {
+    pub const fn after(since: Duration) -> Self {
+        Self(since)
+    }
+
+    /// Now, by the kernel's clock.
+    fn now() -> Self {
         let time = clock_gettime(ClockId::Boottime);
         let (secs, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
         Self(Duration::new(secs.unwrap_or_default(), nanos.unwrap_or_default()))
     }
+}
+
+/// The host's clock since its boot, and what outlives the agent and not the boot.
+pub trait Boot: fmt::Debug + Send + Sync {
+    /// Now.
+    fn now(&self) -> Uptime;
+
+    /// What was kept last; `None` when that is not known for certain.
+    fn kept(&self) -> Option<Uptime>;
+
+    /// Keeps the moment of a contact.
+    ///
+    /// # Errors
+    /// When it could not be written. What was kept before may be there still.
+    fn keep(&self, at: Uptime) -> io::Result<()>;
 }
 
 /// The last confirmed contact.
@@ -32,21 +54,57 @@ pub struct Contacts {
     last: Mutex<Option<Uptime>>,
     /// Whether any task wants to know, so that it is worth a file.
     wanted: AtomicBool,
+    boot: Box<dyn Boot>,
+}
+
+/// This host's boot, with a file.
+#[derive(Debug)]
+struct ThisBoot {
     file: PathBuf,
-    boot: String,
+    /// The kernel's id of it; empty when it does not say.
+    id: String,
+}
+
+impl Boot for ThisBoot {
+    fn now(&self) -> Uptime {
+        Uptime::now()
+    }
+
+    fn kept(&self) -> Option<Uptime> {
+        read(&std::fs::read_to_string(&self.file).ok()?, &self.id)
+    }
+
+    fn keep(&self, at: Uptime) -> io::Result<()> {
+        if self.id.is_empty() {
+            return Ok(());
+        }
+        let text = format!("{} {}\n", self.id, at.0.as_millis());
+        let new = self.file.with_extension("contact.new");
+        std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &self.file))
+    }
 }
 
 impl Contacts {
     /// As a process of the same boot left it in the file beside `socket`.
     #[must_use]
     pub fn beside(socket: &Path) -> Self {
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
         let mut file = socket.as_os_str().to_owned();
         file.push(".contact");
-        let file = PathBuf::from(file);
-        let last =
-            std::fs::read_to_string(&file).ok().and_then(|text| read(&text, &boot)).filter(|at| *at <= Uptime::now());
-        Self { last: Mutex::new(last), wanted: AtomicBool::new(false), file, boot }
+        Self::of(Box::new(ThisBoot { file: PathBuf::from(file), id }))
+    }
+
+    /// As a process left it in `boot`.
+    #[must_use]
+    pub fn of(boot: Box<dyn Boot>) -> Self {
+        let last = boot.kept().filter(|at| *at <= boot.now());
+        Self { last: Mutex::new(last), wanted: AtomicBool::new(false), boot }
+    }
+
+    /// Now, by the clock that contacts are told in.
+    #[must_use]
+    pub fn now(&self) -> Uptime {
+        self.boot.now()
     }
 
     /// The control plane acknowledged something that was sent at `sent`.
@@ -57,15 +115,12 @@ impl Contacts {
         }
         *last = Some(sent);
         drop(last);
-        if self.wanted.load(Ordering::Relaxed) && !self.boot.is_empty() {
-            let text = format!("{} {}\n", self.boot, sent.0.as_millis());
-            let new = self.file.with_extension("contact.new");
-            let written = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &self.file));
-            if let Err(error) = written {
-                let file = self.file.display();
-                tracing::warn!(%file, %error,
-                    "could not note the last contact; tasks that must not run twice stop when the agent starts anew");
-            }
+        if self.wanted.load(Ordering::Relaxed)
+            && let Err(error) = self.boot.keep(sent)
+        {
+            let boot = &self.boot;
+            tracing::warn!(?boot, %error,
+                "could not note the last contact; tasks that must not run twice stop when the agent starts anew");
         }
     }
 
@@ -73,7 +128,7 @@ impl Contacts {
     #[must_use]
     pub fn look(&self) -> Contact {
         match *self.last.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(last) => Contact::Ago(Uptime::now().0.saturating_sub(last.0)),
+            Some(last) => Contact::Ago(self.boot.now().0.saturating_sub(last.0)),
             None => Contact::Unknown,
         }
     }

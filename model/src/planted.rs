@@ -17,17 +17,26 @@ pub enum Bug {
     GoneIsStartedAgain,
     /// An agent is not told which tasks left its assignment.
     RemovalsAreForgotten,
+    /// Firings of a schedule that are due and not decided yet are left out when one before them is.
+    LateFiringsAreSkipped,
+    /// What a rule runs has no token, so that what became of it unheard is run again.
+    RunsOfRulesHaveNoToken,
+    /// What must not run twice is replaced as soon as its host is silent.
+    FencesAreNotWaitedFor,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::StalePlacement,
         Self::RefusedBatchIsPublished,
         Self::StoppingTakesNoRoom,
         Self::MinimumRoundedDown,
         Self::GoneIsStartedAgain,
         Self::RemovalsAreForgotten,
+        Self::LateFiringsAreSkipped,
+        Self::RunsOfRulesHaveNoToken,
+        Self::FencesAreNotWaitedFor,
     ];
 }
 

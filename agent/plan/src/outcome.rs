@@ -162,13 +162,15 @@ impl Task {
             },
             (Step::Stop(i, _), Outcome::Halted(result)) => {
                 // Whatever the engine said: the exit code is in the inspection. One that was over before and that
-                // somebody else had started is not looked at; its removal need not wait any longer.
+                // somebody else had started is not looked at; its removal need not wait any longer. If its stop failed,
+                // it has what it had until a stop or a listing says otherwise.
                 let over = self.record.containers[*i].phase.is_stopped();
                 self.live.containers[*i].look = !over;
                 match result {
                     Ok(()) => {
                         self.live.retries.remove(&(lane.clone(), Verb::Stop));
                         if over {
+                            self.live.containers[*i].rogue = false;
                             self.live.retries.remove(&(lane, Verb::Remove));
                         }
                     }

@@ -224,8 +224,7 @@ impl Task {
                 if self.live.containers[i].rogue {
                     let name = self.record.containers[i].name.clone();
                     pass.wait(Some(&name), reasons::RESTARTED_BEHIND);
-                    self.live.containers[i].rogue = false;
-                    self.ask(Step::Stop(i, Halt::Polite(self.grace(i, view))), view, pass);
+                    self.ask(Step::Stop(i, self.halt(i, view)), view, pass);
                 }
             }
             _ if look => self.ask(Step::Inspect(i), view, pass),
@@ -323,7 +322,8 @@ impl Task {
             }
         } else if self.record.containers.iter().any(left) {
             for i in 0..self.record.containers.len() {
-                if left(&self.record.containers[i]) {
+                // One that runs is not removed; its stop comes first.
+                if left(&self.record.containers[i]) && !self.live.containers[i].rogue {
                     self.ask(Step::Remove { container: i, again: false }, view, pass);
                 }
             }

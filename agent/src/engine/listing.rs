@@ -43,7 +43,7 @@ impl Reconciler {
         let known = |id: &TaskId| self.tasks.contains_key(id) || self.forgotten_at.contains_key(id);
         let unknown: Vec<TaskId> = seen.keys().filter(|id| !known(id)).copied().collect();
         for id in &unknown {
-            self.recover(*id, &seen[id]);
+            self.recover(*id, &seen[id], as_of);
         }
         let now = self.now();
         for (id, entry) in &mut self.tasks {
@@ -87,7 +87,7 @@ impl Reconciler {
     }
 
     /// A task that has containers and that nobody remembers.
-    fn recover(&mut self, id: TaskId, containers: &[Listed]) {
+    fn recover(&mut self, id: TaskId, containers: &[Listed], as_of: u64) {
         let now = self.now();
         let read = |l: &Listed| -> Option<Result<Supervise, SuperviseError>> {
             l.supervise.as_deref().map(Supervise::from_label)
@@ -109,6 +109,10 @@ impl Reconciler {
                 task.recover_made(&label, &listed.container);
             }
         }
+        // What is there has not ended because nobody asks for it: it is looked at, which waits for a start that goes on,
+        // then stopped, and has its room until then.
+        let sightings = containers.iter().map(|l| (l.container.clone(), l.sighting.clone())).collect();
+        task.sight(&sightings, as_of);
         if self.complete_seen {
             // Whoever decides has spoken, and did not name it.
             task.unassign(now);

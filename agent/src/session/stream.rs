@@ -112,7 +112,7 @@ impl<'a> Stream<'a> {
         let mut network = NetworkSide::new(inputs.network.clone(), &observed);
         let (sender, messages) = mpsc::channel(OUTBOUND);
         let hello = v1::AgentMessage { kind: Some(v1::agent_message::Kind::Hello(hello)) };
-        let said_hello = Uptime::now();
+        let said_hello = inputs.contacts.now();
         sender.try_send(hello).expect("the queue was just made");
         let welcomed = Box::pin(async {
             let mut messages = connection.session(messages).await?;
@@ -227,7 +227,7 @@ impl<'a> Stream<'a> {
         let health = (found != self.health).then(|| found.clone().into());
         self.health = found;
         let disk = self.inputs.disk.borrow_and_update().clone().map(Into::into);
-        self.beaten.push_back((self.beats, Uptime::now()));
+        self.beaten.push_back((self.beats, self.inputs.contacts.now()));
         let usage = self.inputs.usage.news().map(|usage| HostUsage::clone(&usage).into());
         self.send(v1::agent_message::Kind::Heartbeat(v1::Heartbeat { seq: self.beats, disk, health, usage }))
     }

@@ -4,10 +4,15 @@
 use crate::mortal::{Fuse, Mortal};
 use crate::world::World;
 use longshore_control::agents::{AgentsConfig, SessionFront};
-use longshore_core::{Caller, Controller, Core, CoreConfig, FirstStart, OwnerError, OwnerTask, SealingKey};
+use longshore_core::{
+    Caller, Controller, Core, CoreConfig, Courier, Dispatcher, FirstStart, LogGroup, OwnerError, OwnerTask,
+    ScheduleEngine, SealingKey, Undelivered, WebhookRequest,
+};
 use longshore_ecs_api::Operation;
+use longshore_ecs_api::events::EventsOperation;
+use longshore_ecs_api::scheduler::SchedulerOperation;
 use longshore_ecs_api::ssm::SsmOperation;
-use longshore_model::{AccountId, Region};
+use longshore_model::{AccountId, Region, Timestamp};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +34,45 @@ pub(crate) struct Process {
     pub(crate) over: CancellationToken,
 }
 
+/// No rule of the simulation has a target beyond the fleet.
+struct Nowhere;
+
+impl Courier for Nowhere {
+    async fn post(&self, _: WebhookRequest) -> Result<(), Undelivered> {
+        Err(Undelivered::Final("there is no network".to_owned()))
+    }
+
+    async fn log(&self, _: LogGroup, _: Vec<(Timestamp, String)>) -> Result<(), Undelivered> {
+        Err(Undelivered::Final("there is no log group".to_owned()))
+    }
+}
+
+/// An operation, of whichever service.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Op {
+    Ecs(Operation),
+    Scheduler(SchedulerOperation),
+    Events(EventsOperation),
+}
+
+impl From<Operation> for Op {
+    fn from(op: Operation) -> Self {
+        Self::Ecs(op)
+    }
+}
+
+impl From<SchedulerOperation> for Op {
+    fn from(op: SchedulerOperation) -> Self {
+        Self::Scheduler(op)
+    }
+}
+
+impl From<EventsOperation> for Op {
+    fn from(op: EventsOperation) -> Self {
+        Self::Events(op)
+    }
+}
+
 /// What became of a client's request.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Answer {
@@ -47,7 +91,7 @@ impl Process {
         let first = FirstStart { account_id: Some(account), root_access_key: None };
         let key = SealingKey::from_bytes(&[7; 32]);
         let store = Arc::clone(&world.store);
-        let opened = Core::open_with_clock(config, store, key, first, Arc::new(world.clock)).await;
+        let opened = Core::open_with_clock(config, store, key, first, Arc::new(world.wall.clone())).await;
         let (core, owner) = opened.map_err(|error| format!("{error:?}"))?;
         let over = CancellationToken::new();
         let front = SessionFront::new(Arc::new(core.clone()), AgentsConfig::default(), over.clone());
@@ -57,9 +101,11 @@ impl Process {
     /// One life, until its end.
     async fn live(self: Arc<Self>, owner: OwnerTask) -> Option<Result<(), OwnerError>> {
         let controller = Controller::new(self.core.clone()).run(self.over.clone().cancelled_owned());
-        let controller = tokio::spawn(controller);
+        let schedules = ScheduleEngine::new(self.core.clone()).run(self.over.clone().cancelled_owned());
+        let dispatcher = Dispatcher::new(self.core.clone(), Nowhere).run(self.over.clone().cancelled_owned());
+        let parts = [tokio::spawn(controller), tokio::spawn(schedules), tokio::spawn(dispatcher)];
         let ended = Mortal::new(owner.run(std::future::pending()), self.fuse.clone()).await;
-        controller.abort();
+        parts.iter().for_each(tokio::task::JoinHandle::abort);
         self.over.cancel();
         ended
     }
@@ -99,12 +145,19 @@ fn caller() -> Option<Caller> {
 
 impl World {
     /// A client's request over an unreliable line.
-    pub(crate) async fn call(&self, op: Operation, request: &Value) -> Answer {
+    pub(crate) async fn call(&self, op: impl Into<Op>, request: &Value) -> Answer {
         let (Some(process), Some(caller)) = (self.control(), caller()) else { return Answer::Unknown };
         tokio::time::sleep(self.dice.millis(0, 30)).await;
         let lost = !self.healing() && self.dice.chance(20);
-        let call = process.core.call(&caller, op, request.to_string().into());
-        let answered = tokio::time::timeout(PATIENCE, call).await;
+        let (op, body) = (op.into(), request.to_string().into());
+        let call = async {
+            match op {
+                Op::Ecs(op) => process.core.call(&caller, op, body).await,
+                Op::Scheduler(op) => process.core.scheduler(&caller, op, body).await,
+                Op::Events(op) => process.core.events(&caller, op, body).await,
+            }
+        };
+        let answered = tokio::time::timeout(PATIENCE, Box::pin(call)).await;
         tokio::time::sleep(self.dice.millis(0, 30)).await;
         // The process may have died after it did what was asked, or the answer got lost.
         if lost || process.over.is_cancelled() {
@@ -119,7 +172,8 @@ impl World {
     }
 
     /// The same until there is an answer.
-    pub(crate) async fn insist(&self, op: Operation, request: &Value) -> Result<Value, String> {
+    pub(crate) async fn insist(&self, op: impl Into<Op>, request: &Value) -> Result<Value, String> {
+        let op = op.into();
         for _ in 0..200 {
             match self.call(op, request).await {
                 Answer::Done(answer) => return Ok(answer),

@@ -216,6 +216,7 @@ impl Docker {
             return;
         }
         container.state = RunState::Ended;
+        self.runs.end(key);
         container.finished_at = Some(self.clock.time());
         container.exit_code = code;
         self.trace.say(format_args!("{}: {}/{} ended with {code}", self.host, key.0, key.1));

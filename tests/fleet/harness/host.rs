@@ -1,5 +1,6 @@
 //! A host: its engine, its disk, its line, and the real agent on them, which dies at any await and is started again.
 
+use crate::clock::Clock;
 use crate::docker::Docker;
 use crate::drivers::{Disk, Free, Held, Ledger, RELIST, Reach};
 use crate::entropy::Dice;
@@ -7,7 +8,7 @@ use crate::mortal::{Fuse, Mortal};
 use crate::net::{Link, SimPeer};
 use crate::world::World;
 use longshore_agent::config::{PortRange, PullBehavior};
-use longshore_agent::contact::Contacts;
+use longshore_agent::contact::{Boot, Contacts, Uptime};
 use longshore_agent::engine::drivers::{Drivers, Plenty};
 use longshore_agent::engine::{EngineConfig, HINT_QUEUE, Inputs, Outputs, Parts, Reconciler, STATUS_QUEUE, TaskViews};
 use longshore_agent::metadata::Keyring;
@@ -17,7 +18,6 @@ use longshore_core::JoinKey;
 use longshore_model::{Attribute, ClusterName, Generation, HostFacts, InstanceHealth, InstanceId, Resources};
 use longshore_plan::Policy;
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 const CLEANUP_WAIT: Duration = Duration::from_secs(5);
 
 /// Capabilities that definitions of the workload ask for.
-const CAPABILITIES: [&str; 7] = [
+const CAPABILITIES: [&str; 8] = [
     "com.amazonaws.ecs.capability.docker-remote-api.1.17",
     "com.amazonaws.ecs.capability.docker-remote-api.1.18",
     "com.amazonaws.ecs.capability.docker-remote-api.1.19",
@@ -35,6 +35,7 @@ const CAPABILITIES: [&str; 7] = [
     "com.amazonaws.ecs.capability.docker-remote-api.1.22",
     "com.amazonaws.ecs.capability.docker-remote-api.1.25",
     "ecs.capability.task-cpu-mem-limit",
+    "longshore.fence",
 ];
 
 /// One host of the fleet.
@@ -54,6 +55,30 @@ pub(crate) struct Host {
     fuse: Mutex<Fuse>,
     /// What the running agent observes.
     observed: Mutex<Option<watch::Receiver<ObservedReports>>>,
+    /// When the control plane heard of it last, as its agents kept it. Gone with the power.
+    contact: Arc<Mutex<Option<Uptime>>>,
+}
+
+/// A host between two losses of power.
+#[derive(Debug)]
+struct SimBoot {
+    clock: Clock,
+    kept: Arc<Mutex<Option<Uptime>>>,
+}
+
+impl Boot for SimBoot {
+    fn now(&self) -> Uptime {
+        self.clock.uptime()
+    }
+
+    fn kept(&self) -> Option<Uptime> {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep(&self, at: Uptime) -> std::io::Result<()> {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+        Ok(())
+    }
 }
 
 /// What a host of these sizes says of itself.
@@ -91,6 +116,7 @@ impl Host {
             power: watch::channel(true).0,
             fuse: Mutex::default(),
             observed: Mutex::default(),
+            contact: Arc::default(),
         })
     }
 
@@ -113,6 +139,7 @@ impl Host {
         } else {
             self.docker.power_off();
             self.link.silence();
+            *self.contact.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
         self.power.send_replace(on);
     }
@@ -179,8 +206,8 @@ impl Host {
         self.docker.listen(Some(hints));
         *self.observed.lock().unwrap_or_else(PoisonError::into_inner) = Some(observed_out.clone());
         let reach = Arc::new(Reach(Arc::clone(&self.docker)));
-        // No task of the simulation has a fence, so nobody reads it: it counts by the kernel's clock.
-        let contacts = Arc::new(Contacts::beside(Path::new("/nowhere/agent.sock")));
+        let boot = SimBoot { clock: world.clock, kept: Arc::clone(&self.contact) };
+        let contacts = Arc::new(Contacts::of(Box::new(boot)));
         let drivers = Drivers {
             containers: reach.clone(),
             images: reach.clone(),

@@ -136,7 +136,7 @@ pub(crate) fn step(world: &World, before: &State, now: &State, anew: bool) {
 }
 
 /// Every task of a live host.
-fn tasks(state: &State) -> impl Iterator<Item = &Arc<Task>> {
+pub(crate) fn tasks(state: &State) -> impl Iterator<Item = &Arc<Task>> {
     let hosts = state.clusters().flat_map(|cluster| cluster.hosts.values());
     hosts.flat_map(|host| &host.live).filter_map(|id| state.task(*id))
 }
@@ -156,7 +156,8 @@ fn bounds(world: &World, before: &State, now: &State, key: &ServiceKey, (was, is
     if is.scheduling != SchedulingStrategy::Replica || !is.is_active() || !was.is_active() {
         return;
     }
-    let at = world.clock.time();
+    // The change was made at a time between these two.
+    let (early, late) = world.wall.around();
     let healthy_after = world.plan.healthy_after;
     let connected = |state: &State, task: &Task| state.host(task.instance).is_some_and(|h| h.record.is_connected());
     let runs = |task: &Task| task.desired == DesiredStatus::Running && task.status == TaskStatus::Running;
@@ -172,10 +173,12 @@ fn bounds(world: &World, before: &State, now: &State, key: &ServiceKey, (was, is
             code == Some(StopCode::ServiceSchedulerInitiated)
         })
         .collect();
-    let healthy_stops = stopped_ones.iter().filter(|t| runs(t) && settled(t, at) && connected(before, t)).count();
+    let healthy_stops = stopped_ones.iter().filter(|t| runs(t) && settled(t, early) && connected(before, t)).count();
     let ((floor, ceiling), (floor_before, ceiling_before)) = (percents(is), percents(was));
     let floor = floor.min(floor_before);
-    let left = tasks.iter().filter(|t| runs(t) && settled(t, at) && connected(now, t)).count();
+    // One that began in the future did so before the clock was set back, and nobody knows how long it has run.
+    let may_be_settled = |task: &Task| settled(task, late) || task.running_at.is_some_and(|since| since > early);
+    let left = tasks.iter().filter(|t| runs(t) && may_be_settled(t) && connected(now, t)).count();
     if healthy_stops > 0 && left < floor {
         world.trace.wrong(format_args!(
             "service {key} stopped {healthy_stops} healthy tasks and has {left} left, of at least {floor}"

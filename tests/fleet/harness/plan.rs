@@ -29,10 +29,12 @@ pub(crate) enum Trouble {
     Vandal,
     /// A host is deregistered by force, and joins anew.
     Rejoin,
+    /// The control plane's wall clock is set.
+    ClockIsSet,
 }
 
 /// All of them.
-const TROUBLES: [Trouble; 11] = [
+const TROUBLES: [Trouble; 12] = [
     Trouble::ControlDies,
     Trouble::AgentDies,
     Trouble::Power,
@@ -44,7 +46,11 @@ const TROUBLES: [Trouble; 11] = [
     Trouble::EngineHangs,
     Trouble::Vandal,
     Trouble::Rejoin,
+    Trouble::ClockIsSet,
 ];
+
+/// What tasks that must not run twice do not stand: their hosts' agents and engines have to work.
+const UNFENCED: [Trouble; 3] = [Trouble::AgentDies, Trouble::EngineRestarts, Trouble::EngineHangs];
 
 /// A run.
 #[derive(Debug, Clone)]
@@ -74,6 +80,10 @@ pub(crate) struct Plan {
     pub(crate) tamper: u32,
     /// Of a thousand events of an engine, how many get lost.
     pub(crate) deaf: u32,
+    /// Whether clients make schedules and rules.
+    pub(crate) schedules: bool,
+    /// Whether clients have a service whose task must not run twice.
+    pub(crate) fenced: bool,
 }
 
 impl Plan {
@@ -83,15 +93,27 @@ impl Plan {
         let calm = dice.chance(100);
         let sizes = [512, 1024, 2048];
         let size = || dice.pick(&sizes).copied().unwrap_or(1024);
-        let hosts = (0..dice.between(1, 4)).map(|_| (size(), size())).collect();
+        let (schedules, fenced) = (dice.chance(500), dice.chance(300));
+        // What has to be ended on one host goes on at another.
+        let hosts = (0..dice.between(if fenced { 2 } else { 1 }, 4)).map(|_| (size(), size())).collect();
         let some = |of_thousand, value| if !calm && dice.chance(of_thousand) { value } else { 0 };
+        let stands = |trouble: &Trouble| !fenced || !UNFENCED.contains(trouble);
+        let always = |trouble: &Trouble| match trouble {
+            Trouble::Partition => fenced,
+            Trouble::ClockIsSet => schedules,
+            _ => false,
+        };
         Self {
             seed,
             hosts,
             healthy_after: Duration::from_secs(dice.pick(&[0, 2, 5, 20]).copied().unwrap_or(2)),
             length: Duration::from_secs(dice.between(8, 30)),
             pace: dice.pick(&[400, 1500, 4000]).copied().unwrap_or(2000),
-            troubles: TROUBLES.into_iter().filter(|_| !calm && dice.chance(500)).collect(),
+            troubles: TROUBLES
+                .into_iter()
+                .filter(|trouble| !calm && (dice.chance(500) || always(trouble)))
+                .filter(stands)
+                .collect(),
             trouble_pace: dice.pick(&[500, 2000, 6000]).copied().unwrap_or(2000),
             store_faults: some(350, 60),
             store_slow: !calm && dice.chance(250),
@@ -99,6 +121,8 @@ impl Plan {
             delay: dice.pick(&[1, 20, 200]).copied().unwrap_or(20),
             tamper: some(200, 15),
             deaf: some(300, 300),
+            schedules,
+            fenced,
         }
     }
 }

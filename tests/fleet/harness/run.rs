@@ -3,6 +3,7 @@
 use crate::control;
 use crate::entropy;
 use crate::plan::Plan;
+use crate::schedules;
 use crate::troubles;
 use crate::workload;
 use crate::world::World;
@@ -21,6 +22,8 @@ use tokio::time::Instant;
 
 /// Longest time from the end of all troubles until everything is as it should be.
 const CONVERGES: Duration = Duration::from_secs(400);
+/// The same until all that schedules and rules fired has its tasks: what found no place waits up to five minutes.
+const ALL_DONE: Duration = Duration::from_secs(1000);
 /// Longest time for the first hosts to join, and for everything to go at the end.
 const PATIENCE: Duration = Duration::from_secs(200);
 
@@ -178,10 +181,13 @@ async fn story(world: Arc<World>) -> Result<(), String> {
     .await
     .ok_or("a client still waits")?;
     workload::mend(&world).await?;
-    settle(&world, CONVERGES, "did not become as it should be").await?;
+    settle(&world, schedules::open, ALL_DONE, "has not done all that was due").await?;
+    schedules::end(&world).await?;
+    workload::stop_strays(&world).await?;
+    settle(&world, open, CONVERGES, "did not become as it should be").await?;
     world.trace.say("everything is as it should be");
     workload::tear_down(&world).await?;
-    settle(&world, PATIENCE, "is not gone").await?;
+    settle(&world, open, PATIENCE, "is not gone").await?;
     if let Some(state) = world.state()
         && let Some(id) = workload::live(&state).first()
     {
@@ -200,7 +206,12 @@ async fn within<T>(limit: Duration, what: impl Future<Output = T>) -> Option<T> 
 }
 
 /// Waits until nothing is left to be done, and says what is left when that takes too long.
-async fn settle(world: &World, limit: Duration, what: &str) -> Result<(), String> {
+async fn settle(
+    world: &World,
+    open: impl Fn(&World) -> Vec<String>,
+    limit: Duration,
+    what: &str,
+) -> Result<(), String> {
     let deadline = Instant::now() + limit;
     loop {
         let open = open(world);

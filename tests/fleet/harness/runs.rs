@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(crate) struct Runs {
     /// By task and container: the host and the engine's id of the container that was started.
     started: Mutex<BTreeMap<Key, (String, String)>>,
+    /// What runs at present, and where.
+    running: Mutex<BTreeMap<Key, String>>,
     /// What clients of the control plane see.
     published: Mutex<Option<Arc<State>>>,
 }
@@ -38,15 +40,40 @@ impl Runs {
                 key.0, key.1, earlier.1, earlier.0
             ));
         }
-        if let Some(state) = &*lock(&self.published)
-            && is_over(state, key.0)
-        {
+        lock(&self.running).insert(key.clone(), host.to_owned());
+        let published = lock(&self.published).clone();
+        let Some(state) = published else { return };
+        if let Some(other) = lock(&self.running).keys().find(|(other, _)| runs_beside(&state, key.0, *other)) {
+            trace.wrong(format_args!(
+                "{} is started on {host}, {} runs still, and one of them may at most",
+                key.0, other.0
+            ));
+        }
+        if is_over(&state, key.0) {
             trace.wrong(format_args!(
                 "{}/{} is started on {host}, and everybody was told that it is over",
                 key.0, key.1
             ));
         }
     }
+}
+
+impl Runs {
+    /// A container's process ended.
+    pub(crate) fn end(&self, key: &Key) {
+        lock(&self.running).remove(key);
+    }
+}
+
+/// Whether both are tasks of a service of which only one may run. What ran on a host that was deregistered by force is
+/// given up, and whoever did that answers for it.
+fn runs_beside(state: &State, task: TaskId, other: TaskId) -> bool {
+    let fenced = |id: TaskId| {
+        let task = state.task(id).filter(|task| task.fence.is_some())?;
+        let known = state.host(task.instance).is_some_and(|host| host.record.status.is_registered());
+        known.then_some(task)
+    };
+    task != other && matches!((fenced(task), fenced(other)), (Some(one), Some(other)) if one.group == other.group)
 }
 
 /// Whether a task is recorded as over by its host. One whose host was deregistered is given up, not over.

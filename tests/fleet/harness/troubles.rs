@@ -70,6 +70,16 @@ fn make(world: &Arc<World>, trouble: Trouble) {
             later(world, &host, world.dice.millis(1000, 20_000), |host| host.docker.engine().drag = Duration::ZERO);
         }
         Trouble::Vandal => host.docker.vandalise(),
+        Trouble::ClockIsSet => {
+            let seconds = match world.dice.between(0, 3) {
+                0 => -world.dice.between(1, 60).cast_signed(),
+                1 => world.dice.between(1, 30).cast_signed(),
+                _ => world.dice.between(30, 400).cast_signed(),
+            };
+            if world.wall.step(seconds * 1000) {
+                world.trace.say(format_args!("the control plane's clock is set by {seconds} s"));
+            }
+        }
         Trouble::Rejoin => {
             let world = Arc::clone(world);
             tokio::spawn(async move { world.client(rejoin(&world, &host)).await });

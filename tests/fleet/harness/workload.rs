@@ -1,14 +1,19 @@
 //! Clients: they make, change and delete services, run and stop tasks, and drain hosts, through the API's operations.
 
 use crate::control::Answer;
+use crate::schedules;
 use crate::world::World;
+use longshore_core::records::RolloutState;
 use longshore_ecs_api::Operation;
 use longshore_model::TaskId;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Services that there are at once.
+/// The service of which no two tasks may run at once.
+const ONE: &str = "one";
+
+/// Services that there are at once, besides.
 const SERVICES: u64 = 4;
 
 /// Families whose tasks run, and stay.
@@ -59,6 +64,9 @@ pub(crate) async fn prepare(world: &World) -> Result<(), String> {
 
 /// Clients at work, until troubles are over.
 pub(crate) async fn run(world: Arc<World>) {
+    if world.plan.fenced {
+        world.client(fenced(&world)).await;
+    }
     while !world.healing() {
         tokio::time::sleep(world.dice.millis(50, world.plan.pace)).await;
         if !world.healing() {
@@ -68,6 +76,12 @@ pub(crate) async fn run(world: Arc<World>) {
 }
 
 async fn act(world: &World) {
+    if world.plan.schedules && world.dice.chance(250) {
+        return schedules::act(world).await;
+    }
+    if world.plan.fenced && world.dice.chance(150) {
+        return fenced(world).await;
+    }
     match world.dice.between(0, 19) {
         0..=3 => create(world).await,
         4..=10 => update(world).await,
@@ -100,7 +114,7 @@ fn configuration(world: &World, daemon: bool) -> Value {
 }
 
 /// Says what was asked and answered.
-fn told(world: &World, what: &str, answer: &Answer) {
+pub(crate) fn told(world: &World, what: &str, answer: &Answer) {
     match answer {
         Answer::Done(_) => world.trace.say(format_args!("client: {what}: done")),
         Answer::Refused(why) => world.trace.say(format_args!("client: {what}: {why}")),
@@ -140,6 +154,34 @@ async fn update(world: &World) {
     }
     let answer = world.call(Operation::UpdateService, &request).await;
     told(world, &format!("update {request}"), &answer);
+}
+
+/// The service of which one task may run at most is made or changed. It goes at the end of a run alone: what is deleted
+/// may run on a host that does not hear of it, beside another service of that name.
+async fn fenced(world: &World) {
+    // Those that do not end at once are what a fence is for.
+    let stubborn = world.dice.chance(500).then_some("stubborn:1");
+    let definition = stubborn.or_else(|| world.dice.pick(&GOOD).copied()).unwrap_or(GOOD[0]);
+    let there = world.state().is_some_and(|state| state.services().any(|(key, _)| *key.name == *ONE));
+    let (op, mut request) = match there {
+        true => (Operation::UpdateService, json!({"service": ONE})),
+        false => (
+            Operation::CreateService,
+            json!({"serviceName": ONE, "taskDefinition": definition, "desiredCount": 1,
+            "tags": [{"key": "longshore:at-most-one", "value": "true"}],
+            "deploymentConfiguration": {"minimumHealthyPercent": 0, "maximumPercent": 100}}),
+        ),
+    };
+    if there {
+        match world.dice.between(0, 9) {
+            0 => request["desiredCount"] = json!(0),
+            1..=5 => request["desiredCount"] = json!(1),
+            6 | 7 => request["forceNewDeployment"] = json!(true),
+            _ => request["taskDefinition"] = json!(definition),
+        }
+    }
+    let answer = world.call(op, &request).await;
+    told(world, &format!("one task at most {request}"), &answer);
 }
 
 async fn delete(world: &World) {
@@ -233,6 +275,15 @@ pub(crate) async fn mend(world: &World) -> Result<(), String> {
         if !daemon {
             request["desiredCount"] = json!(service.desired.min(share));
         }
+        if *service.key.name == *ONE {
+            request["deploymentConfiguration"]["minimumHealthyPercent"] = json!(0);
+            request["deploymentConfiguration"]["maximumPercent"] = json!(100);
+        }
+        // What has failed goes on with another deployment alone.
+        let now = world.state().and_then(|state| Some(Arc::clone(&state.service(&service.key)?.record)));
+        if now.is_some_and(|now| now.deployments.iter().any(|deployment| deployment.state == RolloutState::Failed)) {
+            request["forceNewDeployment"] = json!(true);
+        }
         match world.insist(Operation::UpdateService, &request).await {
             Ok(_) => world.trace.say(format_args!("client: mended {request}")),
             // It was deleted by a request that nobody heard of any more.
@@ -243,7 +294,7 @@ pub(crate) async fn mend(world: &World) -> Result<(), String> {
 }
 
 /// Stops what belongs to no service.
-async fn stop_strays(world: &World) -> Result<(), String> {
+pub(crate) async fn stop_strays(world: &World) -> Result<(), String> {
     let state = world.state().ok_or("nothing was ever seen")?;
     for id in live(&state) {
         if state.task(id).is_some_and(|task| !task.group.starts_with("service:")) {
@@ -263,7 +314,12 @@ pub(crate) async fn tear_down(world: &World) -> Result<(), String> {
     for (key, service) in state.services() {
         if service.record.is_active() {
             let request = json!({"service": &*key.name, "force": true});
-            world.insist(Operation::DeleteService, &request).await?;
+            match world.insist(Operation::DeleteService, &request).await {
+                Ok(_) => {}
+                // Asked again after an answer that was lost.
+                Err(why) if why.starts_with("ServiceNotFoundException") => {}
+                Err(why) => return Err(why),
+            }
         }
     }
     stop_strays(world).await

@@ -1,10 +1,11 @@
 //! One run's world: what all its parts share.
 
-use crate::clock::Clock;
+use crate::clock::{Clock, WallClock};
 use crate::control::Process;
 use crate::docker::Docker;
 use crate::drivers::Disk;
 use crate::entropy::Dice;
+use crate::firings::Firings;
 use crate::host::{Host, facts};
 use crate::invariants;
 use crate::net::Link;
@@ -23,6 +24,10 @@ pub(crate) struct World {
     pub(crate) plan: Plan,
     pub(crate) trace: Arc<Trace>,
     pub(crate) clock: Clock,
+    /// The control plane's.
+    pub(crate) wall: WallClock,
+    /// What schedules and rules fired.
+    pub(crate) firings: Firings,
     pub(crate) dice: Dice,
     pub(crate) store: Arc<SimStore>,
     pub(crate) hosts: Vec<Arc<Host>>,
@@ -75,6 +80,8 @@ impl World {
         Arc::new(Self {
             trace,
             clock,
+            wall: WallClock::new(clock),
+            firings: Firings::default(),
             dice: Dice::new(seed, "world"),
             store,
             hosts,
@@ -138,6 +145,7 @@ impl World {
             && !Arc::ptr_eq(&before, &now)
         {
             invariants::step(self, &before, &now, anew);
+            self.firings.step(self, &before, &now);
         }
     }
 

@@ -103,3 +103,85 @@ fn patience_is_shorter_than_the_longest_wait() {
     let policy = Policy::default();
     assert!(policy.patience + Duration::from_secs(60) < policy.room_timeout);
 }
+
+/// A task that nobody asks for any more, whose container was found running.
+fn leftover() -> Task {
+    let name = longshore_model::ContainerName::new("app").expect("a name");
+    let container = crate::outline::OutlineContainer {
+        name: name.clone(),
+        arn_id: "1".to_owned(),
+        essential: true,
+        stop_timeout_secs: None,
+        depends_on: Vec::new(),
+        start_timeout_secs: None,
+        restart: None,
+        ports: Vec::new(),
+        after: Vec::new(),
+        links: Vec::new(),
+    };
+    let outline = Outline {
+        id: id(1),
+        arn: "arn".to_owned(),
+        cluster: "default".to_owned(),
+        family: "web".to_owned(),
+        revision: 1,
+        group: "family:web".to_owned(),
+        network_mode: longshore_model::NetworkMode::Bridge,
+        limited: false,
+        containers: vec![container],
+        volumes: Vec::new(),
+        shared_volumes: Vec::new(),
+        namespaces: false,
+        pull_only: false,
+        memory_mib: 600,
+        gpus: Vec::new(),
+        fence: None,
+    };
+    let mut task = Task::recovered(outline, at(0));
+    task.unassign(at(0));
+    let runs = crate::Sighting { id: "1".to_owned(), state: crate::RunState::Running, health: None, renamed: false };
+    task.sight(&BTreeMap::from([(name, runs)]), 0);
+    task
+}
+
+#[test]
+fn what_runs_has_its_room_whether_or_not_its_stop_succeeds() {
+    let (mut task, mut room, claims, policy) = (leftover(), room(1000), PortClaims::default(), Policy::default());
+    let mut seq = 0;
+    let mut now = 0;
+    // Longer than ended containers are kept.
+    let until = i64::try_from(policy.cleanup_wait.as_secs()).expect("short") + 600;
+    let mut stops = 0;
+    while now < until || stops == 0 {
+        room.sync(&task);
+        assert!(ask(&room, 2, 9, &memory(500), now).is_err(), "at {now} s, after {stops} stops that failed");
+        let empty = Room::default();
+        let view = View {
+            now: at(now),
+            engine: crate::EngineView::Answering,
+            claims: &claims,
+            room: &empty,
+            policy: &policy,
+            disk_short: false,
+            contact: crate::Contact::Ago(Duration::ZERO),
+        };
+        for step in task.pass(&view).steps {
+            seq += 1;
+            let outcome = match &step {
+                Step::Stop(..) => {
+                    stops += 1;
+                    crate::Outcome::Halted(Err(crate::Failure::Unknown("the connection broke".to_owned())))
+                }
+                Step::Release(_) => crate::Outcome::Released(Ok(())),
+                step => panic!("{step:?} of a container that runs"),
+            };
+            task.finish(&step, outcome, &policy, at(now), seq);
+        }
+        now += 30;
+    }
+    assert!(stops > 1, "it is tried again");
+    // What the engine says in the end decides.
+    task.sight(&BTreeMap::new(), seq);
+    room.sync(&task);
+    assert_eq!(ask(&room, 2, 9, &memory(500), now), Ok(()));
+}

@@ -1,5 +1,6 @@
 //! The agent ends at any moment, and begins again.
 
+use super::engine::sightings;
 use super::{Cut, World, empty_room};
 use longshore_model::{EniId, TaskId};
 use longshore_plan::{Outcome, PortClaims, ResourceKind, ResourcePhase, Step, Supervise, Task};
@@ -17,6 +18,7 @@ impl World {
                 task.recover_made(&Supervise::from_label(&text).expect("our own label"), &name);
             }
         }
+        task.sight(&sightings(&self.boxes, id, &task), self.seq);
         task.record.version = self.versions.get(&id).copied().unwrap_or(0);
         // Whoever decides has spoken since the crash.
         let t = self.specs.iter().position(|s| s.id == id).expect("ours");

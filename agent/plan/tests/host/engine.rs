@@ -4,7 +4,7 @@ use super::{Box_, Key, World};
 use longshore_model::{Bandwidth, ContainerName, EniReport, HealthStatus, HostPort, Mac, NetworkMode, TaskId};
 use longshore_plan::{
     Creation, Failure, Inspected, Interface, Made, Outcome, Phase, PortKey, ResolvedPort, ResourceKind, RunState,
-    Sighting, Step,
+    Sighting, Step, Task,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -314,18 +314,7 @@ impl World {
             }
         }
         for (id, task) in &mut self.tasks {
-            let seen: BTreeMap<ContainerName, Sighting> = self
-                .boxes
-                .iter()
-                .filter(|((t, _), _)| t == id)
-                .map(|((_, i), b)| {
-                    (
-                        task.record.containers[*i].name.clone(),
-                        Sighting { id: b.id.clone(), state: b.state, health: b.health, renamed: b.renamed },
-                    )
-                })
-                .collect();
-            task.sight(&seen, as_of);
+            task.sight(&sightings(&self.boxes, *id, task), as_of);
             self.room.sync(task);
             task.sight_sandboxes(&self.sandboxes, as_of, self.now);
         }
@@ -339,4 +328,11 @@ impl World {
             self.take_interfaces(|id| !known.contains(id));
         }
     }
+}
+
+/// What a listing has of a task.
+pub(super) fn sightings(boxes: &BTreeMap<Key, Box_>, id: TaskId, task: &Task) -> BTreeMap<ContainerName, Sighting> {
+    let its = boxes.iter().filter(|((t, _), _)| *t == id);
+    let sighting = |b: &Box_| Sighting { id: b.id.clone(), state: b.state, health: b.health, renamed: b.renamed };
+    its.map(|((_, i), b)| (task.record.containers[*i].name.clone(), sighting(b))).collect()
 }

@@ -11,6 +11,7 @@ use crate::commands::place::{Launch, Launched, PlaceError, PlaceTasks, Plan};
 use crate::events;
 use crate::records::{Firing, FiringKey, FiringOutcome, LastFiring, Rule, RuleKey, Schedule, ScheduleKey, Task};
 use crate::schedules::{Verdict, after_failure, unplaced};
+use longshore_model::planted::{Bug, is_planted};
 use longshore_model::{TaskId, Timestamp};
 use longshore_schedule::place_in_window;
 use std::sync::Arc;
@@ -53,7 +54,8 @@ impl Command for DecideFiring {
             put_or_end(tx, schedule);
             return Ok(Decided::Missed(key));
         }
-        schedule.next = schedule.next_after(at);
+        let after = if is_planted(Bug::LateFiringsAreSkipped) { tx.now } else { at };
+        schedule.next = schedule.next_after(after);
         tx.change(Change::Firing(Arc::new(Firing {
             key: key.clone(),
             id: schedule.id,

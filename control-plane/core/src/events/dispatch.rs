@@ -19,6 +19,7 @@ use futures::stream::FuturesUnordered;
 use longshore_ecs_api::events::RetryPolicy;
 use longshore_ecs_api::requests::RunTaskRequest;
 use longshore_ecs_api::types::TaskOverride;
+use longshore_model::planted::{Bug, is_planted};
 use longshore_model::{Region, Timestamp};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -122,6 +123,7 @@ impl<C: Courier> Dispatcher<C> {
                 deliveries.push(self.deliver(target.clone()));
             }
             tokio::select! {
+                biased;
                 () = &mut shutdown => return,
                 Some(target) = deliveries.next() => {
                     busy.remove(&target);
@@ -345,7 +347,7 @@ fn run_request(
     let token = super::event_id(&format!("run {event} {} {}", rule.key.name, to.id));
     Ok(RunTaskRequest {
         started_by: Some(started_by.chars().take(MAX_STARTED_BY).collect()),
-        client_token: Some(token.to_string()),
+        client_token: Some(token.to_string()).filter(|_| !is_planted(Bug::RunsOfRulesHaveNoToken)),
         ..target::run_task(Some(to.arn.clone()), ecs, count, overrides)
     })
 }

@@ -68,6 +68,7 @@ impl ScheduleEngine {
             let rest = resting.values().min().map(|until| until.saturating_duration_since(Instant::now()));
             let sleep = rest.map_or(next, |rest| rest.min(next)).min(LONGEST);
             tokio::select! {
+                biased;
                 () = &mut shutdown => return,
                 Some((due, done)) = works.next() => {
                     busy.remove(&due);

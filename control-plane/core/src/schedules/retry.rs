@@ -26,8 +26,10 @@ pub(crate) fn after_failure(firing: &Firing, settings: &ScheduleSettings, now: T
         return Verdict::GiveUp;
     }
     let wait = FIRST.saturating_mul(1 << firing.tries.min(16)).min(LONGEST);
-    // Up to a half less, so that the many that failed together do not come again together.
-    let again = place_in_window(firing.id.as_bytes(), now.after(wait / 2), wait / 2).max(now.after(FIRST));
+    // Up to a half less, so that the many that failed together do not come again together: those of one schedule, too,
+    // of which nearly all would find what is free taken by the first few each time.
+    let seed = [firing.id.as_bytes().as_slice(), &firing.key.at.millis().to_le_bytes()].concat();
+    let again = place_in_window(&seed, now.after(wait / 2), wait / 2).max(now.after(FIRST));
     if again > firing.due.after(settings.max_age()) { Verdict::GiveUp } else { Verdict::Again(again) }
 }
 
@@ -73,20 +75,24 @@ mod tests {
         }
     }
 
-    /// How often a firing that always fails is tried, and how long that goes on.
-    fn life(settings: &ScheduleSettings) -> (u32, Duration) {
-        let begin = Timestamp::from_millis(1_700_000_000_000);
+    fn firing(at: Timestamp) -> Firing {
         let schedule =
             ScheduleKey { region: Region::new("lab").expect("a region"), group: "g".into(), name: "n".into() };
-        let mut firing = Firing {
-            key: FiringKey { schedule, at: begin },
+        Firing {
+            key: FiringKey { schedule, at },
             id: uuid::Uuid::from_u128(7),
-            due: begin,
-            next_try: begin,
+            due: at,
+            next_try: at,
             tries: 0,
             started: 0,
             problem: None,
-        };
+        }
+    }
+
+    /// How often a firing that always fails is tried, and how long that goes on.
+    fn life(settings: &ScheduleSettings) -> (u32, Duration) {
+        let begin = Timestamp::from_millis(1_700_000_000_000);
+        let mut firing = firing(begin);
         loop {
             match after_failure(&firing, settings, firing.next_try, false) {
                 Verdict::GiveUp => return (firing.tries + 1, firing.next_try.since(begin)),
@@ -108,5 +114,22 @@ mod tests {
         let (tries, lasted) = life(&settings(None, None));
         assert_eq!(tries, 186);
         assert!(lasted < Duration::from_secs(24 * 3600), "{lasted:?}");
+    }
+
+    #[test]
+    fn firings_of_one_schedule_that_failed_together_do_not_come_again_together() {
+        let begin = Timestamp::from_millis(1_700_000_000_000);
+        let now = begin.after(Duration::from_secs(3600));
+        let again = |minute: u64| {
+            let firing = Firing { tries: 12, ..firing(begin.after(Duration::from_secs(60 * minute))) };
+            after_failure(&firing, &settings(None, None), now, false)
+        };
+        let mut at_once = std::collections::BTreeMap::new();
+        for minute in 0..60 {
+            let Verdict::Again(at) = again(minute) else { panic!("{minute} is given up") };
+            *at_once.entry(at).or_insert(0) += 1;
+        }
+        // Of 60 in 150 s.
+        assert!(at_once.len() > 30 && at_once.values().all(|count| *count <= 6), "{at_once:?}");
     }
 }

@@ -13,6 +13,7 @@ use crate::config::Losses;
 use crate::records::{Connection, Task};
 use crate::services::hearing::Hearing;
 use crate::state::{HostState, State};
+use longshore_model::planted::{Bug, is_planted};
 use longshore_model::{ClusterKey, InstanceId, Timestamp};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -156,7 +157,8 @@ impl Watch<'_> {
         if !others_return.is_zero() {
             return Standing::Silent(others_return);
         }
-        let fenced = task.fence.map(|fence| fence.after().saturating_sub(self.lease) + fence.grace() + FENCE_MARGIN);
+        let fence = task.fence.filter(|_| !is_planted(Bug::FencesAreNotWaitedFor));
+        let fenced = fence.map(|fence| fence.after().saturating_sub(self.lease) + fence.grace() + FENCE_MARGIN);
         let hold = self.losses.hold.max(fenced.unwrap_or_default());
         match hold.saturating_sub(silent) {
             Duration::ZERO => Standing::Lost,

@@ -71,6 +71,17 @@ impl State {
         from.take_while(move |(key, _)| key.region == *region).map(|(_, rule)| rule)
     }
 
+    /// The record of every rule, by region and name.
+    pub fn rule_records(&self) -> impl Iterator<Item = &Arc<Rule>> {
+        self.rules.rules.values().map(|rule| &rule.record)
+    }
+
+    /// How far deliveries to a target are, and how many events wait for it; `None` for a target that is not there.
+    #[must_use]
+    pub fn delivery(&self, target: &TargetKey) -> Option<(&Arc<TargetProgress>, usize)> {
+        self.queue(target).map(|queue| (&queue.progress, queue.waiting.len()))
+    }
+
     /// Whether any event might match a rule.
     pub(crate) const fn has_asking_rules(&self) -> bool {
         self.rules.asking > 0
