@@ -282,7 +282,7 @@ fn service_open(state: &State, service: &Service) -> Option<String> {
     let tasks = state.service_tasks(key);
     let wanted = match service.scheduling {
         SchedulingStrategy::Replica => service.desired as usize,
-        SchedulingStrategy::Daemon => state.cluster(&key.cluster).map_or(0, |cluster| cluster.registered as usize),
+        SchedulingStrategy::Daemon => state.cluster(&key.cluster).map_or(0, |cluster| cluster.registered() as usize),
     };
     let [deployment] = service.deployments.as_slice() else {
         return Some(format!("service {key} has {} deployments", service.deployments.len()));
