@@ -77,8 +77,9 @@ pub(crate) fn launch(
     })
 }
 
-/// Tasks of the service that those of `deployment` take the place of, by host. What comes is spread without regard to
-/// them: otherwise an update puts everything where its forerunner was not.
+/// Tasks of the service that those of `deployment` are spread without regard to, by host: what they take the place of,
+/// since otherwise an update puts everything where its forerunner was not, and other task sets, each of which is even
+/// by itself.
 fn leaving(state: &State, service: &Service, deployment: &ServiceDeployment) -> BTreeMap<InstanceId, u32> {
     let mut leaving = BTreeMap::new();
     let drains = |task: &Task| state.host(task.instance).is_some_and(|h| h.view.status == HostStatus::Draining);
