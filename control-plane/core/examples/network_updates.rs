@@ -173,19 +173,5 @@ fn facts(n: usize) -> HostFacts {
 fn running(member: &Member, version: u64, attached: bool) -> TaskReport {
     let id: EniId = format!("eni-{}", &member.task.to_string()[..17]).parse().unwrap();
     let eni = EniReport { id, mac: Mac::of_task(member.address), ipv4: member.address, ipv6: None, attached };
-    TaskReport {
-        task: member.task,
-        version,
-        status: TaskStatus::Running,
-        stop: None,
-        waiting_for: None,
-        pull_started_at: None,
-        pull_stopped_at: None,
-        started_at: None,
-        stopping_at: None,
-        execution_stopped_at: None,
-        stopped_at: None,
-        containers: Vec::new(),
-        eni: Some(eni),
-    }
+    TaskReport { eni: Some(eni), ..TaskReport::new(member.task, version, TaskStatus::Running) }
 }

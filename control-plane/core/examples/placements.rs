@@ -16,9 +16,7 @@ use longshore_core::{
 };
 use longshore_ecs_api::Operation;
 use longshore_ecs_api::ssm::SsmOperation;
-use longshore_model::{
-    Attribute, Generation, HostFacts, InstanceId, Region, Resources, TaskId, TaskReport, TaskStatus,
-};
+use longshore_model::{Attribute, Generation, HostFacts, InstanceId, Region, Resources, TaskReport, TaskStatus};
 use longshore_sched::{Claim, Request, SpreadOver, Strategy, place};
 use longshore_store::EmbeddedStore;
 use serde_json::{Value, json};
@@ -79,7 +77,8 @@ async fn main() {
 
     let begin = Instant::now();
     let reports = sessions.iter().map(|(instance, session)| {
-        let running = core.assignment(*instance).unwrap().1.into_keys().map(running).collect();
+        let tasks = core.assignment(*instance).unwrap().1.into_keys();
+        let running = tasks.map(|task| TaskReport::new(task, 1, TaskStatus::Running)).collect();
         core.agent_reports(*instance, *session, running)
     });
     futures::future::join_all(reports).await.into_iter().for_each(|done| done.unwrap());
@@ -225,24 +224,6 @@ fn facts(n: usize) -> HostFacts {
         resources: Resources { cpu_units: 4096, memory_mib: 16_384, ..Resources::default() },
         attributes: (0..20).map(capability).chain(api).chain(own).collect(),
         ..HostFacts::default()
-    }
-}
-
-fn running(task: TaskId) -> TaskReport {
-    TaskReport {
-        task,
-        version: 1,
-        status: TaskStatus::Running,
-        stop: None,
-        waiting_for: None,
-        pull_started_at: None,
-        pull_stopped_at: None,
-        started_at: None,
-        stopping_at: None,
-        execution_stopped_at: None,
-        stopped_at: None,
-        containers: Vec::new(),
-        eni: None,
     }
 }
 
