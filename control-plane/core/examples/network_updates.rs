@@ -12,17 +12,18 @@
 // A measurement may end with a panic.
 #![allow(clippy::unwrap_used)]
 
-use longshore_core::{
-    AgentHello, Caller, Core, CoreConfig, FirstStart, JoinKey, JoinToken, NetworkView, SealingKey, SessionId,
-};
+#[path = "support/calls.rs"]
+mod calls;
+
+use calls::{call, join_token};
+use longshore_core::{Core, CoreConfig, FirstStart, NetworkView, SealingKey, SessionId};
 use longshore_ecs_api::Operation;
-use longshore_ecs_api::ssm::SsmOperation;
 use longshore_model::{
-    Attribute, EniId, EniReport, Generation, HostFacts, InstanceId, Mac, NetworkHealth, NetworkState, NetworkStatus,
-    Region, Resources, TaskId, TaskReport, TaskStatus,
+    Attribute, EniId, EniReport, HostFacts, InstanceId, Mac, NetworkHealth, NetworkState, NetworkStatus, Resources,
+    TaskId, TaskReport, TaskStatus,
 };
 use longshore_store::MemoryStore;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -95,18 +96,10 @@ fn say(what: &str, mut times: Vec<Duration>) {
 
 async fn join(core: &Core, count: usize) -> Vec<(InstanceId, SessionId)> {
     call(core, Operation::CreateCluster, json!({})).await;
-    let request = json!({"RegistrationLimit": 1000}).to_string();
-    let answer = core.ssm(&caller(core), SsmOperation::CreateActivation, request.into()).await.unwrap();
-    let answer: Value = serde_json::from_slice(&answer).unwrap();
-    let token: JoinToken = answer["ActivationCode"].as_str().unwrap().parse().unwrap();
+    let token = join_token(core).await;
     let mut sessions = Vec::new();
     for n in 0..count {
-        let key = JoinKey::of(uuid::Uuid::new_v4().as_bytes());
-        let instance = core.register_instance(&token, None, facts(n), key).await.unwrap().instance;
-        let session = SessionId::random();
-        let hello = AgentHello { facts: facts(n), applied: Generation(0), observed: Vec::new() };
-        core.agent_connected(instance, session, hello).await.unwrap();
-        sessions.push((instance, session));
+        sessions.push(calls::join(core, &token, || facts(n)).await);
     }
     for (instance, session) in &sessions {
         let applied = core.network_view(*instance).unwrap().generation;
@@ -141,21 +134,6 @@ async fn place(core: &Core, sessions: &[(InstanceId, SessionId)], count: usize) 
         members.extend(placed);
     }
     members
-}
-
-async fn call(core: &Core, op: Operation, request: Value) -> Value {
-    let answer = core.call(&caller(core), op, request.to_string().into()).await.unwrap();
-    serde_json::from_slice(&answer).unwrap()
-}
-
-fn caller(core: &Core) -> Caller {
-    Caller {
-        region: Region::new("lab").unwrap(),
-        account: core.account().clone(),
-        principal_arn: format!("arn:aws:iam::{}:root", core.account()),
-        access_key_id: "AKIAEXAMPLEEXAMPLE12".to_owned(),
-        endpoint: String::new(),
-    }
 }
 
 fn facts(n: usize) -> HostFacts {

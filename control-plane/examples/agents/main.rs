@@ -20,6 +20,8 @@ mod api;
 mod board;
 mod dial;
 mod echo;
+#[path = "../../core/examples/support/facts.rs"]
+mod facts;
 mod figures;
 mod load;
 
