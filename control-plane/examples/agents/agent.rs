@@ -1,7 +1,8 @@
 //! An agent without a host: says and answers what an agent does, of tasks whose containers start and stop at once.
 //!
-//! As the agent's own session (`agent/src/session`): a Hello, heartbeats with the disk, health and usage, each assignment
-//! acknowledged, each change of a task reported, one batch of reports on its way at a time. It saves nothing.
+//! As the agent's own session (`agent/src/session`): a Hello, heartbeats with the disk, health and usage, each
+//! assignment acknowledged, each change of a task reported, one batch of reports on its way at a time. It saves
+//! nothing.
 
 use crate::board::Board;
 use crate::dial::{Dialler, Identity};

@@ -1,6 +1,6 @@
-//! Identities and connections of agents, as the agent has them: a key of its own, a certificate that joining gave, and one
-//! connection for a session. What it does otherwise: the authority is read from the control plane's directory, and not
-//! known by its fingerprint.
+//! Identities and connections of agents, as the agent has them: a key of its own, a certificate that joining gave, and
+//! one connection for a session. What it does otherwise: the authority is read from the control plane's directory, and
+//! not known by its fingerprint.
 
 use crate::facts::facts;
 use anyhow::{Context as _, Result};
