@@ -93,8 +93,8 @@ pub fn check_on(host: &Host, request: &Request) -> Result<Placed, Reason> {
     Ok(Placed { instance: host.id, gpu_ids: free_gpus(host, &host.usage, request.claim.gpus) })
 }
 
-/// What a request's strategies see of a host, before any of its tasks is placed: of two hosts with the same numbers they
-/// prefer neither. One number a strategy that decides anything, and one more when they pack.
+/// What a request's strategies see of a host, before any of its tasks is placed: of two hosts with the same numbers
+/// they prefer neither. One number a strategy that decides anything, and one more when they pack.
 #[must_use]
 pub fn standing(host: &Host, request: &Request) -> Vec<u64> {
     let requirements = Requirements::new(request);
