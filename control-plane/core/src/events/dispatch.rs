@@ -114,8 +114,7 @@ impl<C: Courier> Dispatcher<C> {
             let now = self.core.inner().clock.now();
             let state = self.core.snapshot();
             let idle = state.waiting_queues().filter(|(target, _)| !busy.contains(*target));
-            let (due, later): (Vec<_>, Vec<_>) =
-                idle.partition(|(_, queue)| queue.progress.next_at.is_none_or(|at| at <= now));
+            let (due, later): (Vec<_>, Vec<_>) = idle.partition(|(_, queue)| is_due(queue.progress.next_at, now));
             let sleep = later.iter().filter_map(|(_, queue)| queue.progress.next_at).map(|at| at.since(now)).min();
             let sleep = sleep.unwrap_or(LONGEST).min(LONGEST);
             for (target, _) in due.into_iter().take(AT_ONCE.saturating_sub(busy.len())) {
@@ -304,6 +303,12 @@ impl Policy {
             max_age: age.unwrap_or(MAX_AGE),
         }
     }
+}
+
+/// Whether something is tried now that is to be tried again at `next_at`. No pause is so long as one that a clock which
+/// was set back makes.
+fn is_due(next_at: Option<Timestamp>, now: Timestamp) -> bool {
+    next_at.is_none_or(|at| at <= now || at > now.after(LONGEST_PAUSE))
 }
 
 /// The pause after so many attempts before this one: longer each time, with jitter.

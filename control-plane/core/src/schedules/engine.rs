@@ -2,6 +2,7 @@
 
 use crate::agent::Unavailable;
 use crate::caller::Caller;
+use crate::clock::Jumps;
 use crate::commands::{
     DecideFiring, Decided, DropFiring, EmptyScheduleGroup, FailFiring, FireRule, FireScaling, Fired, FiredAction,
     Launch, NewDeployment, PlaceError, StartFiring, Tried, plan,
@@ -9,11 +10,12 @@ use crate::commands::{
 use crate::handle::Core;
 use crate::ops::run;
 use crate::records::{Firing, FiringKey, RuleKey, Schedule, ScheduleKey, ServiceKey};
-use crate::schedules::{Names, run_task, unplaced};
+use crate::schedules::{Names, run_task, unplaced, waits_too_long};
 use crate::state::{Due, State};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use longshore_ecs_api::ApiError;
+use longshore_model::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
@@ -47,18 +49,22 @@ impl ScheduleEngine {
         let mut busy: BTreeSet<Due> = BTreeSet::new();
         let mut resting: BTreeMap<Due, Instant> = BTreeMap::new();
         let mut works = FuturesUnordered::new();
+        let clock = &*self.core.inner().clock;
+        let mut jumps = Jumps::of(clock);
+        // What a clock that was set back has put off: then, or before this start.
+        let mut put_off = self.put_off();
         loop {
-            let now = self.core.inner().clock.now();
+            let now = clock.now();
+            if jumps.any(clock) {
+                put_off.extend(self.put_off());
+            }
             resting.retain(|_, until| *until > Instant::now());
             let state = self.core.snapshot();
-            let free = |due: &&(_, Due)| !busy.contains(&due.1) && !resting.contains_key(&due.1);
-            let ready: Vec<Due> = state
-                .dues()
-                .take_while(|(at, _)| *at <= now)
-                .filter(free)
-                .take(AT_ONCE.saturating_sub(busy.len()))
-                .map(|(_, due)| due.clone())
-                .collect();
+            put_off.retain(|due| is_put_off(&state, due, now));
+            let free = |due: &Due| !busy.contains(due) && !resting.contains_key(due);
+            let due = state.dues().take_while(|(at, _)| *at <= now).map(|(_, due)| due);
+            let ready: Vec<Due> =
+                due.chain(&put_off).filter(|due| free(due)).take(AT_ONCE.saturating_sub(busy.len())).cloned().collect();
             let next = state.dues().find(|(at, _)| *at > now).map_or(LONGEST, |(at, _)| at.since(now));
             drop(state);
             for due in ready {
@@ -80,6 +86,12 @@ impl ScheduleEngine {
                 () = tokio::time::sleep(sleep) => {}
             }
         }
+    }
+
+    fn put_off(&self) -> BTreeSet<Due> {
+        let now = self.core.inner().clock.now();
+        let state = self.core.snapshot();
+        state.dues().map(|(_, due)| due).filter(|due| is_put_off(&state, due, now)).cloned().collect()
     }
 
     async fn work(&self, due: Due) -> (Due, Done) {
@@ -222,6 +234,19 @@ impl ScheduleEngine {
             return Err(Problem::Passing(unplaced(launch.ids.len(), &plan.refusals)));
         }
         Ok((launch, plan))
+    }
+}
+
+/// Whether something waits for a time that is only yet to come because the clock was set back.
+fn is_put_off(state: &State, due: &Due, now: Timestamp) -> bool {
+    match due {
+        Due::Firing(key) => state.firing(key).is_some_and(|firing| waits_too_long(firing, now)),
+        Due::Group(key) => {
+            let since = state.schedule_group(key).and_then(|group| group.deleting_since);
+            since.is_some_and(|since| since > now)
+        }
+        // They go by the clock.
+        Due::Schedule(_) | Due::Rule(_) | Due::Scaling(_) => false,
     }
 }
 

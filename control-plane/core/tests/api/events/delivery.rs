@@ -126,3 +126,19 @@ async fn tasks_and_log_groups_are_targets() {
     }
     assert_eq!(given, ["7", "8"].map(str::to_owned).into());
 }
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_puts_no_attempt_off() {
+    let world = World::new().await;
+    let hook = world.webhook().await;
+    world.rule("r", json!({"source": ["test"]}), json!({"Id": "1", "Arn": hook})).await;
+    let fake = Fake::default();
+    fake.refuse(passing());
+    let _dispatcher = dispatch(&world, &fake);
+    world.say(1).await;
+    world.until_delivery("r", |shown| shown["Attempts"] == 1).await;
+    fake.refuse(None);
+    world.clock.set_back(Duration::from_secs(3600));
+    world.say(2).await;
+    until("both are taken", || numbers(&fake.taken()) == [1, 2]).await;
+}
