@@ -145,7 +145,7 @@ impl Command for StartFiring {
             return Ok(Tried::Changed);
         };
         let asked = launch.ids.len();
-        let Launched { tasks, refusals } = PlaceTasks { launch, plan: Some(plan) }.apply(tx)?;
+        let Launched { tasks, refusals, made: _ } = PlaceTasks { launch, plan: Some(plan) }.apply(tx)?;
         let what = format!("started by schedule {} for {}", firing.key.schedule, firing.key.at);
         for task in &tasks {
             let mut task = Task::clone(task);

@@ -58,6 +58,7 @@ fn given_up(tx: &Tx<'_>, before: &TargetProgress, last: u64, events: usize, why:
     TargetProgress {
         done: last,
         attempts: 0,
+        started: 0,
         next_at: None,
         last_error: None,
         given_up: before.given_up.saturating_add(events as u64),
@@ -73,8 +74,8 @@ pub(crate) enum Outcome {
     Delivered { up_to: u64 },
     /// It will not be.
     GivenUp { why: String },
-    /// It is tried again.
-    Failed { why: String, next_at: Timestamp },
+    /// It is tried again; so many more of its tasks are started.
+    Failed { why: String, next_at: Timestamp, started: u32 },
 }
 
 /// Records what became of a delivery of the event that a target waits for first. Does nothing when another one is that
@@ -98,13 +99,15 @@ impl Command for Settle {
             Outcome::Delivered { up_to } => TargetProgress {
                 done: up_to.max(number),
                 attempts: 0,
+                started: 0,
                 next_at: None,
                 last_error: None,
                 ..(*before).clone()
             },
             Outcome::GivenUp { why } => given_up(tx, &before, number, 1, why),
-            Outcome::Failed { why, next_at } => TargetProgress {
+            Outcome::Failed { why, next_at, started } => TargetProgress {
                 attempts: before.attempts.saturating_add(1),
+                started: before.started.saturating_add(started),
                 next_at: Some(next_at),
                 last_error: Some(why),
                 ..(*before).clone()
