@@ -207,3 +207,35 @@ async fn a_clock_that_is_set_back_puts_no_attempt_off() {
     world.say(2).await;
     until("both are taken", || numbers(&fake.taken()) == [1, 2]).await;
 }
+
+#[tokio::test]
+async fn targets_that_take_nothing_take_nothing_from_others() {
+    let world = World::new().await;
+    let target = |id: usize| json!({"Id": id.to_string(), "Arn": "arn:aws:logs:lab:123456789012:log-group:g"});
+    for rule in 0..4 {
+        let name = format!("hangs-{rule}");
+        world.rule(&name, json!({"source": ["test"]}), target(1)).await;
+        let more: Vec<Value> = (2..=4).map(target).collect();
+        world.events(Events::PutTargets, json!({"Rule": name, "Targets": more})).await.unwrap();
+    }
+    world.rule("well", json!({"source": ["other"]}), target(1)).await;
+    let put = |source: &'static str| {
+        let entry = json!({"Source": source, "DetailType": "said", "Detail": "{}"});
+        world.events(Events::PutEvents, json!({"Entries": vec![entry; 10]}))
+    };
+    for _ in 0..205 {
+        put("test").await.unwrap();
+    }
+    assert_eq!(world.delivery("hangs-0").await["Waiting"], 2048);
+    for _ in 0..5 {
+        put("other").await.unwrap();
+    }
+    let well = world.delivery("well").await;
+    assert_eq!((&well["Waiting"], &well["GivenUp"]), (&json!(50), &json!(0)));
+    let state = world.core.snapshot();
+    let rules = state.rule_records().flat_map(|rule| rule.target_keys().collect::<Vec<_>>());
+    let waiting: Vec<usize> = rules.map(|target| state.delivery(&target).unwrap().1).collect();
+    assert_eq!(waiting.iter().sum::<usize>(), 32_768);
+    // It is taken from all that have the most.
+    assert!(waiting.iter().all(|waiting| *waiting == 50 || (2044..=2045).contains(waiting)), "{waiting:?}");
+}
