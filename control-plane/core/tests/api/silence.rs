@@ -106,6 +106,23 @@ async fn hosts_that_have_been_away_for_long_hold_nothing_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_third_of_the_hosts_is_many() {
+    for (hosts, cut, held) in [(6, 2, true), (9, 3, true), (7, 2, false)] {
+        let fleet = Fleet::serving(hosts, hosts).await;
+        let all: Vec<usize> = (0..hosts).collect();
+        let before = fleet.wanted(&all);
+        fleet.pass(SECOND, &all).await;
+        fleet.pass(4 * SECOND, &all[cut..]).await;
+        for agent in &fleet.agents[..cut] {
+            agent.disconnect().await;
+        }
+        fleet.pass(60 * SECOND, &all[cut..]).await;
+        assert_eq!(fleet.wanted(&all) == before, held, "{cut} of {hosts}");
+        assert_eq!(fleet.wanted(&all[..cut]).is_empty(), !held, "{cut} of {hosts}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wall_clock_that_is_set_back_puts_nothing_off() {
     let losses = Losses { hold: 10 * SECOND, ..Losses::default() };
     let mut fleet = Fleet::with(3, CoreConfig { losses, ..patient() }).await;
