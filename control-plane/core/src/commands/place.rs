@@ -272,6 +272,8 @@ pub(crate) struct PlaceTasks {
 #[derive(Debug)]
 pub(crate) struct Launched {
     pub(crate) tasks: Vec<Arc<Task>>,
+    /// How many there were, also when some are forgotten by now.
+    pub(crate) made: usize,
     pub(crate) refusals: Vec<Refusal>,
 }
 
@@ -333,7 +335,7 @@ impl Command for PlaceTasks {
                 expires_at: tx.now.after(TOKEN_LIFETIME),
             })));
         }
-        Ok(Launched { tasks, refusals: plan.refusals })
+        Ok(Launched { made: tasks.len(), tasks, refusals: plan.refusals })
     }
 }
 
@@ -375,7 +377,7 @@ pub(crate) fn repeated(state: &State, key: &ClientTokenKey, hash: &str) -> Resul
     let Some(token) = state.client_token(key) else { return Ok(None) };
     let tasks: Vec<Arc<Task>> = token.tasks.iter().filter_map(|id| state.task(*id).cloned()).collect();
     if token.request_hash == hash {
-        return Ok(Some(Launched { tasks, refusals: Vec::new() }));
+        return Ok(Some(Launched { tasks, made: token.tasks.len(), refusals: Vec::new() }));
     }
     let ids: Vec<String> = token.tasks.iter().map(ToString::to_string).collect();
     let text = "The client token was used for another request, which differs from this one.";
