@@ -59,8 +59,8 @@ impl Default for CoreConfig {
 pub struct Losses {
     /// How long after its lease a host is waited for.
     pub hold: Duration,
-    /// Nothing is replaced while more hosts than one, and more than this share of a cluster, went silent at once. At 33 a
-    /// third is enough.
+    /// Nothing is replaced while more hosts than one, and more than this share of a cluster, went silent at once. At 33
+    /// a third is enough.
     pub silent_share_percent: u32,
     /// How long a host that is cut off gives tasks that must not run twice to stop, before it kills them.
     pub fence_grace: Duration,

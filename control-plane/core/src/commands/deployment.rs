@@ -2,7 +2,8 @@
 
 use crate::change::Change;
 use crate::command::{Command, Tx};
-use crate::commands::service::{NewDeployment, conclude, take_back};
+use crate::commands::service::{NewDeployment, take_back};
+use crate::commands::service_step::conclude;
 use crate::records::{
     BreakerFigures, DeploymentRecord, DeploymentStatus, RevisionTasks, RollbackRecord, RolloutState, Service,
     ServiceDeployment, ServiceKey, ServiceRevision,

@@ -122,8 +122,8 @@ impl Refusal {
 pub(crate) struct Plan {
     /// Hosts with their epochs at the time, one for each task that has a place.
     pub(crate) places: Vec<(InstanceId, u64)>,
-    /// When the request prefers some hosts to others: where each place stood with it, and the hosts that some more tasks
-    /// would go to. One of them may take the place of a host that changed meanwhile, if they stood alike.
+    /// When the request prefers some hosts to others: where each place stood with it, and the hosts that some more
+    /// tasks would go to. One of them may take the place of a host that changed meanwhile, if they stood alike.
     standings: Vec<Option<Vec<u64>>>,
     spares: Vec<Spare>,
     pub(crate) refusals: Vec<Refusal>,
@@ -138,8 +138,8 @@ struct Spare {
 }
 
 impl Plan {
-    /// Keeps the hosts beyond the first `count` that were chosen as spares. One that is chosen twice has no standing of its
-    /// own: each of its tasks counts for the next.
+    /// Keeps the hosts beyond the first `count` that were chosen as spares. One that is chosen twice has no standing of
+    /// its own: each of its tasks counts for the next.
     fn spare<'a>(
         &mut self,
         chosen: &[InstanceId],

@@ -423,18 +423,12 @@ pub(crate) fn report(task: TaskId, version: u64, status: TaskStatus) -> TaskRepo
     let stopped = status == TaskStatus::Stopped;
     let running = status >= TaskStatus::Running;
     TaskReport {
-        task,
-        version,
-        status,
         stop: stopped.then(|| StopInfo { code: None, reason: String::new() }),
-        waiting_for: None,
         pull_started_at: at(100),
         pull_stopped_at: running.then(|| at(200)).flatten(),
         started_at: running.then(|| at(300)).flatten(),
-        stopping_at: None,
         execution_stopped_at: stopped.then(|| at(400)).flatten(),
         stopped_at: stopped.then(|| at(500)).flatten(),
-        eni: None,
         containers: vec![ContainerReport {
             name: longshore_model::ContainerName::new("app").unwrap(),
             status: match (running, stopped) {
@@ -462,6 +456,7 @@ pub(crate) fn report(task: TaskId, version: u64, status: TaskStatus) -> TaskRepo
             restart_count: 0,
             warnings: Vec::new(),
         }],
+        ..TaskReport::new(task, version, status)
     }
 }
 

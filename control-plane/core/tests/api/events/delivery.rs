@@ -101,8 +101,8 @@ async fn tasks_and_log_groups_are_targets() {
     let cluster = "arn:aws:ecs:lab:123456789012:cluster/default";
     // Without a revision: the latest, whichever that is then.
     let family = "arn:aws:ecs:lab:123456789012:task-definition/job";
-    let map = json!({"InputPathsMap": {"n": "$.detail.n"},
-        "InputTemplate": r#"{"containerOverrides": [{"name": "app", "environment": [{"name": "N", "value": "<n>"}]}]}"#});
+    let template = r#"{"containerOverrides": [{"name": "app", "environment": [{"name": "N", "value": "<n>"}]}]}"#;
+    let map = json!({"InputPathsMap": {"n": "$.detail.n"}, "InputTemplate": template});
     let target = json!({"Id": "t", "Arn": cluster, "RoleArn": "arn:aws:iam::123456789012:role/events",
         "InputTransformer": map, "EcsParameters": {"TaskDefinitionArn": family, "TaskCount": 1}});
     world.rule("run.it", json!({"source": ["test"]}), target).await;
