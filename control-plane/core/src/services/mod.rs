@@ -14,6 +14,7 @@ pub(crate) mod lost;
 mod picture;
 mod sets;
 mod timers;
+mod troubles;
 mod wakes;
 mod why;
 pub(crate) mod words;
