@@ -11,7 +11,7 @@ use crate::records::{
     ServiceDeployment, ServiceEvent, ServiceKey, ServiceRevision, ServiceStatus, Stop, Tags, Task,
 };
 use crate::services::lost::is_alone;
-use crate::services::{check, words};
+use crate::services::{check, check_placement, words};
 use crate::state::ServiceState;
 use longshore_ecs_api::enums::{AvailabilityZoneRebalancing, PropagateTags};
 use longshore_ecs_api::types::{
@@ -99,6 +99,8 @@ impl Command for CreateService {
         }
         let first = match revision {
             Some(revision) => {
+                // A security group may be gone since it was looked at.
+                check(tx.state(), &service, &revision)?;
                 usable(tx, &revision)?;
                 Some(deployment(&new, revision, false, tx.now))
             }
@@ -160,6 +162,7 @@ impl Command for UpdateService {
             service.configuration = configuration(over(given, &service.configuration), service.scheduling)?;
         }
         service.grace_secs = edit.grace_secs.unwrap_or(service.grace_secs);
+        let places = edit.constraints.is_some() || edit.strategies.is_some();
         service.constraints = edit.constraints.unwrap_or(service.constraints);
         service.strategies = edit.strategies.unwrap_or(service.strategies);
         service.capacity = edit.capacity.unwrap_or(service.capacity);
@@ -187,8 +190,12 @@ impl Command for UpdateService {
             network: edit.network.map(Box::new).or_else(|| current.network.clone()),
             ..current.clone()
         };
-        check(tx.state(), &service, &wanted)?;
+        // What is not asked for stays, whether or not it still could be had: a count can always be set.
+        if places {
+            check_placement(tx.state(), &service, &wanted)?;
+        }
         if edit.force || !same(current, &wanted) {
+            check(tx.state(), &service, &wanted)?;
             usable(tx, &wanted)?;
             let newest = deployment(&new, wanted, false, tx.now);
             hold(tx, &newest.revision, true);
@@ -579,7 +586,7 @@ pub(super) fn deployment(
 }
 
 /// Whether two revisions run the same.
-fn same(a: &ServiceRevision, b: &ServiceRevision) -> bool {
+pub(crate) fn same(a: &ServiceRevision, b: &ServiceRevision) -> bool {
     let ServiceRevision { id: _, definition, launch_type, network, created_at: _ } = a;
     *definition == b.definition && *launch_type == b.launch_type && *network == b.network
 }

@@ -10,7 +10,7 @@ use crate::commands::service::{
 use crate::records::{
     DeploymentController, RolloutState, Service, ServiceKey, ServiceRevision, ServiceTaskSet, Tags, TaskSetStatus,
 };
-use crate::services::words;
+use crate::services::{check, words};
 use longshore_ecs_api::{ApiError, ErrorCode};
 use std::sync::Arc;
 
@@ -47,6 +47,8 @@ impl Command for CreateTaskSet {
         if before.task_sets.len() >= MAX_SETS {
             return Err(ApiError::new(ErrorCode::LimitExceeded, format!("A service can have {MAX_SETS} task sets.")));
         }
+        // A security group may be gone since it was looked at.
+        check(tx.state(), &before, &revision)?;
         usable(tx, &revision)?;
         let deployment = deployment(&new, revision, false, tx.now);
         let id = Arc::clone(&deployment.id);

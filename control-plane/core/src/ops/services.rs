@@ -1,6 +1,6 @@
 //! Services: making, changing, deleting, describing, listing.
 
-use crate::commands::{CreateService, DeleteService, NewDeployment, ServiceEdit, UpdateService};
+use crate::commands::{CreateService, DeleteService, NewDeployment, ServiceEdit, UpdateService, same_revision};
 use crate::ops::{Ctx, capacity, check, run};
 use crate::records::{
     AT_MOST_ONE, Definition, DefinitionStatus, DeploymentController, SchedulingStrategy, Service, ServiceKey,
@@ -204,7 +204,12 @@ fn edit(ctx: &Ctx<'_>, current: &Service, request: UpdateServiceRequest) -> Resu
     // What is not said stays, whether or not it still can be done.
     let as_it_will_be = if edit.zone_rebalancing.is_some() { rebalanced(as_it_will_be)? } else { as_it_will_be };
     // Told before it costs a turn; what counts is what holds at its turn.
-    services::check(&ctx.state, &as_it_will_be, &wanted)?;
+    if edit.constraints.is_some() || edit.strategies.is_some() {
+        services::check_placement(&ctx.state, &as_it_will_be, &wanted)?;
+    }
+    if edit.force || !same_revision(primary, &wanted) {
+        services::check(&ctx.state, &as_it_will_be, &wanted)?;
+    }
     Ok(edit)
 }
 
