@@ -67,7 +67,7 @@ pub(crate) use secret::{
 };
 pub(crate) use service::{
     CreateService, DeleteService, NewDeployment, ServiceEdit, StepError, StepService, Stepped, TaskIds, UpdateService,
-    is_news, not_found as service_not_found, same as same_revision, task_tags,
+    is_news, not_found as service_not_found, ran_before, same as same_revision, task_tags,
 };
 pub(crate) use session::{Connect, Disconnect, ExpireSessions};
 pub(crate) use setting::{DeleteSetting, PutSetting};

@@ -12,7 +12,7 @@ use crate::records::{
 };
 use crate::services::lost::is_alone;
 use crate::services::{check, check_placement, words};
-use crate::state::ServiceState;
+use crate::state::{ServiceState, State};
 use longshore_ecs_api::enums::{AvailabilityZoneRebalancing, PropagateTags};
 use longshore_ecs_api::types::{
     CapacityProviderStrategyItem, DeploymentConfiguration, NetworkConfiguration, PlacementConstraint, PlacementStrategy,
@@ -110,7 +110,7 @@ impl Command for CreateService {
         let service = Arc::new(Service { deployments: first.iter().cloned().collect(), ..before.clone() });
         tx.change(Change::Service(Arc::clone(&service)));
         if let Some(first) = &first {
-            hold(tx, &first.revision, true);
+            hold(tx, &first.revision);
             begin(tx, &before, &new, first);
         }
         // Those of the service that had the name before.
@@ -137,6 +137,8 @@ pub(crate) struct ServiceEdit {
     pub(crate) definition: Option<DefinitionKey>,
     /// The same of its tasks' interfaces.
     pub(crate) network: Option<NetworkConfiguration>,
+    /// The id of a revision that ran before, to go back to it as it was, with its images; instead of the two above.
+    pub(crate) revision: Option<String>,
     /// A new deployment in any case.
     pub(crate) force: bool,
 }
@@ -185,20 +187,29 @@ impl Command for UpdateService {
                 return Ok(service);
             }
         };
-        let wanted = ServiceRevision {
+        let back = edit.revision.map(|id| ran_before(tx.state(), &key, &id)).transpose()?;
+        let is_back = back.is_some();
+        let wanted = back.unwrap_or_else(|| ServiceRevision {
             definition: edit.definition.unwrap_or_else(|| current.definition.clone()),
             network: edit.network.map(Box::new).or_else(|| current.network.clone()),
             ..current.clone()
-        };
+        });
         // What is not asked for stays, whether or not it still could be had: a count can always be set.
         if places {
             check_placement(tx.state(), &service, &wanted)?;
         }
-        if edit.force || !same(current, &wanted) {
+        let is_new = if is_back { wanted.id != current.id } else { !same(current, &wanted) };
+        if edit.force || is_new {
             check(tx.state(), &service, &wanted)?;
-            usable(tx, &wanted)?;
-            let newest = deployment(&new, wanted, false, tx.now);
-            hold(tx, &newest.revision, true);
+            let newest = match is_back {
+                // Its definition is taken as the circuit breaker takes it: whether or not others may still use it.
+                true => ServiceDeployment { is_rollback: false, ..deployment(&new, wanted, true, tx.now) },
+                false => {
+                    usable(tx, &wanted)?;
+                    deployment(&new, wanted, false, tx.now)
+                }
+            };
+            hold(tx, &newest.revision);
             begin(tx, &service, &new, &newest);
             service.deployments.insert(0, newest);
         }
@@ -402,15 +413,13 @@ pub(super) fn conclude(
     // Images of a revision are those of its first task for as long as it runs or may be brought back.
     let is_of = |service: &Service, id: &str| service.revisions().any(|revision| *revision.id == *id);
     for new in service.revisions().filter(|revision| !is_of(before, &revision.id)) {
-        hold(tx, new, true);
-    }
-    for gone in before.revisions().filter(|revision| !is_of(&service, &revision.id)) {
-        hold(tx, gone, false);
+        hold(tx, new);
     }
     let Some(latest) = tx.state().service(&before.key).map(Arc::clone) else { return };
     let events = new_events(&latest, &mut service, said, ids, tx.now);
     if service != *before {
         tx.change(Change::Service(Arc::new(service)));
+        let_go(tx, &before.key, before.revisions().chain(latest.proven()));
     }
     let over = (latest.events.len() + events.len()).saturating_sub(MAX_EVENTS);
     for old in latest.events.iter().take(over) {
@@ -419,12 +428,23 @@ pub(super) fn conclude(
     events.into_iter().for_each(|event| tx.change(Change::ServiceEvent(Arc::new(event))));
 }
 
-/// Keeps what a revision's tags stand for, or lets it go with the last of its tasks.
-fn hold(tx: &mut Tx<'_>, revision: &ServiceRevision, held: bool) {
+/// Keeps what a revision's tags stand for.
+fn hold(tx: &mut Tx<'_>, revision: &ServiceRevision) {
     let key = revision.pins();
     let known = tx.state().pins(&key).map(|pins| (**pins).clone());
-    let pins = known.unwrap_or_else(|| ImagePins { key, digests: BTreeMap::new(), held });
-    tx.change(Change::Pins(Arc::new(ImagePins { held, ..pins })));
+    let pins = known.unwrap_or_else(|| ImagePins { key, digests: BTreeMap::new(), held: true });
+    tx.change(Change::Pins(Arc::new(ImagePins { held: true, ..pins })));
+}
+
+/// Lets what the tags of these revisions stand for go with the last of their tasks, unless they run or may run again.
+pub(super) fn let_go<'a>(tx: &mut Tx<'_>, key: &ServiceKey, revisions: impl Iterator<Item = &'a ServiceRevision>) {
+    for revision in revisions {
+        let kept = tx.state().service(key).is_some_and(|service| service.keeps(&revision.id));
+        let held = tx.state().pins(&revision.pins()).filter(|pins| pins.held && !kept).map(Arc::clone);
+        if let Some(pins) = held {
+            tx.change(Change::Pins(Arc::new(ImagePins { held: false, ..(*pins).clone() })));
+        }
+    }
 }
 
 /// The breaker opened: the deployment starts nothing any more, and what ran before comes back if that is wanted.
@@ -583,6 +603,21 @@ pub(super) fn deployment(
         failed_at: None,
         is_rollback,
     }
+}
+
+/// A revision of a service that ran as a whole once.
+///
+/// # Errors
+/// When the service does not remember one with this id.
+pub(crate) fn ran_before(state: &State, key: &ServiceKey, id: &str) -> Result<ServiceRevision, ApiError> {
+    let found = state.service(key).and_then(|service| service.proven().find(|revision| *revision.id == *id).cloned());
+    found.ok_or_else(|| {
+        ApiError::invalid(format!(
+            "taskDefinition: service {} remembers no service revision {id} that was deployed successfully. \
+             ListServiceDeployments with status SUCCESSFUL has those that can be gone back to.",
+            key.name
+        ))
+    })
 }
 
 /// Whether two revisions run the same.
