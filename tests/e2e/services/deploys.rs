@@ -1,7 +1,6 @@
 //! Deployments as people and programs meet them: the command, boto3, and what a task asks for itself.
 
-use anyhow::ensure;
-use longshore_tests::lab::wait_until;
+use longshore_tests::lab::{invariant, wait_until};
 use serde_json::{Value, json};
 
 use super::super::command::{longshore, ok};
@@ -37,7 +36,8 @@ fn deployments_are_watched_stopped_and_spare_protected_tasks() {
     ok(&longshore(&lab, &["service", "scale", "web", "0"]));
     wait_until("only the protected task is left", DEADLINE, || {
         let left = tasks(&lab, "web")?;
-        ensure!(left.iter().any(|task| task["taskArn"] == arn.as_str()), "it was stopped: {left:?}");
+        let is_there = left.iter().any(|task| task["taskArn"] == arn.as_str());
+        invariant(is_there, || format!("the protected one was stopped: {left:?}"))?;
         Ok(left.len() == 1)
     })
     .unwrap();

@@ -36,7 +36,7 @@ pub use boto::{ApiError, Boto};
 pub use engine::{Container, Engine};
 pub use host::Host;
 pub use product::{Agent, Control, RootKey};
-pub use wait::{wait_for, wait_until};
+pub use wait::{invariant, wait_for, wait_until};
 
 use owner::LabName;
 
