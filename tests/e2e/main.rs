@@ -56,3 +56,4 @@ mod services;
 mod support;
 mod tasks;
 mod traffic;
+mod zones;

@@ -70,7 +70,7 @@ pub(crate) use secret::{
 };
 pub(crate) use service::{
     CreateService, DeleteService, NewDeployment, ServiceEdit, TaskIds, UpdateService, not_found as service_not_found,
-    task_tags,
+    ran_before, same as same_revision, task_tags,
 };
 pub(crate) use service_event::is_news;
 pub(crate) use service_step::{StepError, StepService, Stepped};

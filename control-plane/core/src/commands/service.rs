@@ -8,7 +8,8 @@ use crate::records::{
     DefinitionKey, DefinitionStatus, DeploymentController, ImagePins, RolloutState, SchedulingStrategy, Service,
     ServiceDeployment, ServiceKey, ServiceRevision, ServiceStatus, Tags,
 };
-use crate::services::{check, words};
+use crate::services::{check, check_placement, words};
+use crate::state::State;
 use longshore_ecs_api::enums::{AvailabilityZoneRebalancing, PropagateTags};
 use longshore_ecs_api::types::{
     CapacityProviderStrategyItem, DeploymentConfiguration, NetworkConfiguration, PlacementConstraint, PlacementStrategy,
@@ -88,6 +89,8 @@ impl Command for CreateService {
         }
         let first = match revision {
             Some(revision) => {
+                // A security group may be gone since it was looked at.
+                check(tx.state(), &service, &revision)?;
                 usable(tx, &revision)?;
                 Some(deployment(&new, revision, false, tx.now))
             }
@@ -97,7 +100,7 @@ impl Command for CreateService {
         let service = Arc::new(Service { deployments: first.iter().cloned().collect(), ..before.clone() });
         tx.change(Change::Service(Arc::clone(&service)));
         if let Some(first) = &first {
-            hold(tx, &first.revision, true);
+            hold(tx, &first.revision);
             begin(tx, &before, &new, first);
         }
         // Those of the service that had the name before.
@@ -124,6 +127,8 @@ pub(crate) struct ServiceEdit {
     pub(crate) definition: Option<DefinitionKey>,
     /// The same of its tasks' interfaces.
     pub(crate) network: Option<NetworkConfiguration>,
+    /// The id of a revision that ran before, to go back to it as it was, with its images; instead of the two above.
+    pub(crate) revision: Option<String>,
     /// A new deployment in any case.
     pub(crate) force: bool,
 }
@@ -149,6 +154,7 @@ impl Command for UpdateService {
             service.configuration = configuration(over(given, &service.configuration), service.scheduling)?;
         }
         service.grace_secs = edit.grace_secs.unwrap_or(service.grace_secs);
+        let places = edit.constraints.is_some() || edit.strategies.is_some();
         service.constraints = edit.constraints.unwrap_or(service.constraints);
         service.strategies = edit.strategies.unwrap_or(service.strategies);
         service.capacity = edit.capacity.unwrap_or(service.capacity);
@@ -171,16 +177,29 @@ impl Command for UpdateService {
                 return Ok(service);
             }
         };
-        let wanted = ServiceRevision {
+        let back = edit.revision.map(|id| ran_before(tx.state(), &key, &id)).transpose()?;
+        let is_back = back.is_some();
+        let wanted = back.unwrap_or_else(|| ServiceRevision {
             definition: edit.definition.unwrap_or_else(|| current.definition.clone()),
             network: edit.network.map(Box::new).or_else(|| current.network.clone()),
             ..current.clone()
-        };
-        check(tx.state(), &service, &wanted)?;
-        if edit.force || !same(current, &wanted) {
-            usable(tx, &wanted)?;
-            let newest = deployment(&new, wanted, false, tx.now);
-            hold(tx, &newest.revision, true);
+        });
+        // What is not asked for stays, whether or not it still could be had: a count can always be set.
+        if places {
+            check_placement(tx.state(), &service, &wanted)?;
+        }
+        let is_new = if is_back { wanted.id != current.id } else { !same(current, &wanted) };
+        if edit.force || is_new {
+            check(tx.state(), &service, &wanted)?;
+            let newest = match is_back {
+                // Its definition is taken as the circuit breaker takes it: whether or not others may still use it.
+                true => ServiceDeployment { is_rollback: false, ..deployment(&new, wanted, true, tx.now) },
+                false => {
+                    usable(tx, &wanted)?;
+                    deployment(&new, wanted, false, tx.now)
+                }
+            };
+            hold(tx, &newest.revision);
             begin(tx, &service, &new, &newest);
             service.deployments.insert(0, newest);
         }
@@ -219,12 +238,23 @@ impl Command for DeleteService {
     }
 }
 
-/// Keeps what a revision's tags stand for, or lets it go with the last of its tasks.
-pub(super) fn hold(tx: &mut Tx<'_>, revision: &ServiceRevision, held: bool) {
+/// Keeps what a revision's tags stand for.
+pub(super) fn hold(tx: &mut Tx<'_>, revision: &ServiceRevision) {
     let key = revision.pins();
     let known = tx.state().pins(&key).map(|pins| (**pins).clone());
-    let pins = known.unwrap_or_else(|| ImagePins { key, digests: BTreeMap::new(), held });
-    tx.change(Change::Pins(Arc::new(ImagePins { held, ..pins })));
+    let pins = known.unwrap_or_else(|| ImagePins { key, digests: BTreeMap::new(), held: true });
+    tx.change(Change::Pins(Arc::new(ImagePins { held: true, ..pins })));
+}
+
+/// Lets what the tags of these revisions stand for go with the last of their tasks, unless they run or may run again.
+pub(super) fn let_go<'a>(tx: &mut Tx<'_>, key: &ServiceKey, revisions: impl Iterator<Item = &'a ServiceRevision>) {
+    for revision in revisions {
+        let kept = tx.state().service(key).is_some_and(|service| service.keeps(&revision.id));
+        let held = tx.state().pins(&revision.pins()).filter(|pins| pins.held && !kept).map(Arc::clone);
+        if let Some(pins) = held {
+            tx.change(Change::Pins(Arc::new(ImagePins { held: false, ..(*pins).clone() })));
+        }
+    }
 }
 
 /// Makes a deployment of `revision` PRIMARY: the one that still has its tasks, so that they stay, or a new one. Gives
@@ -279,8 +309,23 @@ pub(super) fn deployment(
     }
 }
 
+/// A revision of a service that ran as a whole once.
+///
+/// # Errors
+/// When the service does not remember one with this id.
+pub(crate) fn ran_before(state: &State, key: &ServiceKey, id: &str) -> Result<ServiceRevision, ApiError> {
+    let found = state.service(key).and_then(|service| service.proven().find(|revision| *revision.id == *id).cloned());
+    found.ok_or_else(|| {
+        ApiError::invalid(format!(
+            "taskDefinition: service {} remembers no service revision {id} that was deployed successfully. \
+             ListServiceDeployments with status SUCCESSFUL has those that can be gone back to.",
+            key.name
+        ))
+    })
+}
+
 /// Whether two revisions run the same.
-fn same(a: &ServiceRevision, b: &ServiceRevision) -> bool {
+pub(crate) fn same(a: &ServiceRevision, b: &ServiceRevision) -> bool {
     let ServiceRevision { id: _, definition, launch_type, network, created_at: _ } = a;
     *definition == b.definition && *launch_type == b.launch_type && *network == b.network
 }

@@ -5,7 +5,7 @@ use crate::change::Change;
 use crate::command::{Command, Tx};
 use crate::commands::deployment::{Turn, turn};
 use crate::commands::place::{Launch, PlaceError, Plan, plan, settle};
-use crate::commands::service::{NewDeployment, hold, take_back};
+use crate::commands::service::{NewDeployment, hold, let_go, take_back};
 use crate::commands::service_event::{MAX_EVENTS, new_events};
 use crate::commands::service_failure::count_failure;
 use crate::records::{RolloutState, Service, ServiceKey, ServiceRevision, ServiceStatus, Stop, Task};
@@ -191,15 +191,13 @@ pub(super) fn conclude(
     // Images of a revision are those of its first task for as long as it runs or may be brought back.
     let is_of = |service: &Service, id: &str| service.revisions().any(|revision| *revision.id == *id);
     for new in service.revisions().filter(|revision| !is_of(before, &revision.id)) {
-        hold(tx, new, true);
-    }
-    for gone in before.revisions().filter(|revision| !is_of(&service, &revision.id)) {
-        hold(tx, gone, false);
+        hold(tx, new);
     }
     let Some(latest) = tx.state().service(&before.key).map(Arc::clone) else { return };
     let events = new_events(&latest, &mut service, said, ids, tx.now);
     if service != *before {
         tx.change(Change::Service(Arc::new(service)));
+        let_go(tx, &before.key, before.revisions().chain(latest.proven()));
     }
     let over = (latest.events.len() + events.len()).saturating_sub(MAX_EVENTS);
     for old in latest.events.iter().take(over) {

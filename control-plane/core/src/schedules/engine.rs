@@ -145,8 +145,16 @@ impl ScheduleEngine {
         let activities = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()];
         let fire = FireScaling { key: key.clone(), activities, new: NewDeployment::random() };
         let fired = self.core.submit(fire).await.map_err(|error| Unavailable(error.message))?;
-        if let Some(FiredAction { name, at, to }) = fired {
-            tracing::info!(service = %key, cluster = %key.cluster, action = name, %at, to, "a scheduled action fires");
+        match fired {
+            Some(FiredAction { name, at, to, failure: None }) => {
+                tracing::info!(service = %key, cluster = %key.cluster, action = name, %at, to,
+                    "a scheduled action fires");
+            }
+            Some(FiredAction { name, at, failure: Some(why), .. }) => {
+                tracing::warn!(service = %key, cluster = %key.cluster, action = name, %at, why,
+                    "a scheduled action fired and could not set the desired count; its bounds hold from now on");
+            }
+            None => {}
         }
         Ok(Done::Well)
     }

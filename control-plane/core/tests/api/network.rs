@@ -1,5 +1,7 @@
 //! The task network: who gets which part of it, what hosts are told, and tasks with interfaces.
 
+mod services;
+
 use crate::world::{Agent, FaultyStore, TestClock, World, caller, facts, report, task_id, with_attribute};
 use longshore_core::{CoreConfig, Ec2Operation, OpenError};
 use longshore_ecs_api::Operation as Op;

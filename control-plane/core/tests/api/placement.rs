@@ -82,6 +82,42 @@ async fn the_event_the_explanation_and_run_task_say_the_same() {
     assert!(refused.ends_with(text), "{refused}");
 }
 
+#[tokio::test]
+async fn a_service_with_task_sets_is_explained_set_by_set() {
+    let mut fleet = Fleet::with(2, config()).await;
+    fleet.world.definition("big", json!({"memory": 1500})).await;
+    fleet.world.definition("small", json!({"memory": 8})).await;
+    let request = json!({"serviceName": "web", "desiredCount": 3, "deploymentController": {"type": "EXTERNAL"}});
+    fleet.world.ok(Op::CreateService, request).await;
+    let (sentence, hosts) = why(&fleet).await;
+    assert!(sentence.starts_with("(service web) has no task set") && hosts.is_empty(), "{sentence}");
+    let set = |definition: &str, scale: u32| {
+        json!({"cluster": "default", "service": "web", "taskDefinition": definition,
+            "scale": {"value": scale, "unit": "PERCENT"}})
+    };
+    let small = fleet.world.ok(Op::CreateTaskSet, set("small", 30)).await["taskSet"]["id"].clone();
+    let steady = format!("(service web, taskSet {}) has reached a steady state.", small.as_str().unwrap());
+    fleet.until("the small one is steady", healthy, |service| messages(service).contains(&steady)).await;
+    let big = fleet.world.ok(Op::CreateTaskSet, set("big", 100)).await["taskSet"]["id"].clone();
+    let big = big.as_str().unwrap();
+    let service = fleet
+        .until("all run that can", healthy, |service| {
+            let said = messages(service);
+            service["runningCount"] == 3 && said.iter().any(|message| message.contains("unable to place"))
+        })
+        .await;
+    let (sentence, hosts) = why(&fleet).await;
+    let said = messages(&service).into_iter().find(|message| message.contains("unable to place")).unwrap();
+    assert!(said.starts_with(&format!("(service web, taskSet {big}) was unable to place")), "{said}");
+    assert_eq!(sentence, format!("{steady}\n{said}"));
+    let run = fleet.world.ok(Op::RunTask, json!({"taskDefinition": "big"})).await;
+    assert_eq!((&run["failures"], hosts.len()), (&json!(hosts), 2));
+
+    fleet.world.ok(Op::DeleteService, json!({"service": "web", "force": true})).await;
+    fleet.until("it is over", healthy, |service| service["status"] == "INACTIVE").await;
+    assert_eq!(why(&fleet).await, ("The service was deleted.".to_owned(), Vec::new()));
+}
+
 fn holding(hold: Duration) -> CoreConfig {
     CoreConfig { losses: Losses { hold, ..Losses::default() }, ..config() }
 }

@@ -9,7 +9,9 @@ pub(super) use describe::{describe, list};
 pub(crate) use fields::rebalanced;
 pub(super) use fields::{refuse, some};
 
-use crate::commands::{CreateService, DeleteService, NewDeployment, ServiceEdit, UpdateService};
+use crate::commands::{
+    CreateService, DeleteService, NewDeployment, ServiceEdit, UpdateService, ran_before, same_revision,
+};
 use crate::ops::{Ctx, capacity, check, run};
 use crate::records::{
     Definition, DefinitionStatus, DeploymentController, SchedulingStrategy, Service, ServiceKey, ServiceRevision,
@@ -26,7 +28,7 @@ use longshore_ecs_api::requests::{CreateServiceRequest, DeleteServiceRequest, Up
 use longshore_ecs_api::responses::{CreateServiceResponse, DeleteServiceResponse, UpdateServiceResponse};
 use longshore_ecs_api::types::NetworkConfiguration;
 use longshore_ecs_api::{ApiError, ErrorCode};
-use longshore_model::arn::Resource;
+use longshore_model::arn::{Resource, ServicePart};
 use longshore_model::{Arn, ClusterKey, Timestamp};
 use std::sync::Arc;
 
@@ -160,15 +162,24 @@ fn edit(ctx: &Ctx<'_>, current: &Service, request: UpdateServiceRequest) -> Resu
     let primary = current.deployments.first().map(|primary| &primary.revision);
     let primary = primary.ok_or_else(|| ApiError::server("The service has no deployment."))?;
     let named = request.task_definition.as_deref().filter(|name| !name.is_empty());
-    let definition = match named {
-        Some(_) => usable_definition(ctx, named)?,
-        None => Arc::clone(
-            ctx.state.definition(&primary.definition).ok_or_else(|| ApiError::client("TaskDefinition not found."))?,
-        ),
+    let back = named.map(|name| revision_named(ctx, current, name)).transpose()?.flatten();
+    if back.is_some() && request.network_configuration.is_some() {
+        return Err(ApiError::invalid(
+            "networkConfiguration cannot be given with a service revision as taskDefinition, which has its own.",
+        ));
+    }
+    let named = named.filter(|_| back.is_none());
+    let wanted = match (&back, named) {
+        (Some(back), _) => back.clone(),
+        (None, Some(_)) => {
+            let definition = usable_definition(ctx, named)?;
+            run::check_launch_type(&primary.launch_type, &definition)?;
+            ServiceRevision { definition: definition.key.clone(), ..primary.clone() }
+        }
+        (None, None) => primary.clone(),
     };
-    run::check_launch_type(&primary.launch_type, &definition)?;
-    let network = request.network_configuration.clone().or_else(|| primary.network.as_deref().cloned());
-    let wanted = revision(&definition, primary.launch_type.clone(), network);
+    let network = request.network_configuration.clone().map(Box::new);
+    let wanted = ServiceRevision { network: network.or_else(|| wanted.network.clone()), ..wanted };
     let settings = match request.deployment_configuration.clone() {
         Some(given) => configuration(over(given, &current.configuration), scheduling)?,
         None => current.configuration.clone(),
@@ -184,8 +195,9 @@ fn edit(ctx: &Ctx<'_>, current: &Service, request: UpdateServiceRequest) -> Resu
         managed_tags: request.enable_ecs_managed_tags,
         execute_command: request.enable_execute_command,
         zone_rebalancing: request.availability_zone_rebalancing,
-        definition: named.map(|_| definition.key.clone()),
+        definition: named.map(|_| wanted.definition.clone()),
         network: request.network_configuration,
+        revision: back.map(|back| back.id.to_string()),
         force: request.force_new_deployment.unwrap_or(false),
     };
     let as_it_will_be = Service {
@@ -198,8 +210,28 @@ fn edit(ctx: &Ctx<'_>, current: &Service, request: UpdateServiceRequest) -> Resu
     // What is not said stays, whether or not it still can be done.
     let as_it_will_be = if edit.zone_rebalancing.is_some() { rebalanced(as_it_will_be)? } else { as_it_will_be };
     // Told before it costs a turn; what counts is what holds at its turn.
-    services::check(&ctx.state, &as_it_will_be, &wanted)?;
+    if edit.constraints.is_some() || edit.strategies.is_some() {
+        services::check_placement(&ctx.state, &as_it_will_be, &wanted)?;
+    }
+    if edit.force || !same_revision(primary, &wanted) {
+        services::check(&ctx.state, &as_it_will_be, &wanted)?;
+    }
     Ok(edit)
+}
+
+/// The revision of the service whose ARN stands where a task definition is named, to go back to it; `None` where a task
+/// definition is named. ECS has nothing like it; its clients pass any text on.
+fn revision_named(ctx: &Ctx<'_>, of: &Service, name: &str) -> Result<Option<ServiceRevision>, ApiError> {
+    let is_one = |arn: &Arn| matches!(arn.resource, Resource::OfService(_, _, ServicePart::Revision, _));
+    if !name.parse::<Arn>().is_ok_and(|arn| is_one(&arn)) {
+        return Ok(None);
+    }
+    match ctx.service_part("taskDefinition", name, ServicePart::Revision)? {
+        Some((key, id)) if key == of.key => ran_before(&ctx.state, &key, &id).map(Some),
+        Some(_) | None => {
+            Err(ApiError::invalid(format!("taskDefinition: `{name}` is no revision of service {}.", of.key.name)))
+        }
+    }
 }
 
 /// The same of one with task sets: what its tasks run is theirs.
@@ -235,6 +267,7 @@ fn edit_external(current: &Service, request: UpdateServiceRequest) -> Result<Ser
         zone_rebalancing: request.availability_zone_rebalancing,
         definition: None,
         network: None,
+        revision: None,
         force: false,
     })
 }

@@ -55,6 +55,11 @@ pub(super) enum ServiceStep {
         service: u8,
         back: bool,
     },
+    /// Back to something that ran before.
+    GoBack {
+        service: u8,
+        revision: u8,
+    },
     CreateSet {
         service: u8,
         definition: u8,
@@ -91,6 +96,7 @@ pub(super) fn step() -> impl Strategy<Value = ServiceStep> {
         1 => any::<u8>().prop_map(|service| ServiceStep::StopDeployment { service, back: false }),
         // Often, since there is seldom anything to go back to, and it costs nothing where there is not.
         8 => any::<u8>().prop_map(|service| ServiceStep::StopDeployment { service, back: true }),
+        2 => (any::<u8>(), any::<u8>()).prop_map(|(service, revision)| ServiceStep::GoBack { service, revision }),
         2 => (any::<u8>(), any::<u8>(), 0..101u8)
             .prop_map(|(service, definition, scale)| ServiceStep::CreateSet { service, definition, scale }),
         2 => (any::<u8>(), any::<u8>(), 0..8u8)
@@ -112,13 +118,14 @@ pub(super) struct Figures {
     again: usize,
     sets: usize,
     spared: usize,
+    back: usize,
 }
 
 impl Figures {
     fn is_enough(&self) -> bool {
-        let Self { started, stopped, outdated, completed, rolled_back, over, again, sets, spared } = *self;
+        let Self { started, stopped, outdated, completed, rolled_back, over, again, sets, spared, back } = *self;
         let often = started >= 100 && stopped >= 50 && outdated >= 20 && sets >= 10 && spared >= 10;
-        often && completed >= 5 && rolled_back >= 1 && over >= 5 && again >= 2
+        often && completed >= 5 && rolled_back >= 1 && over >= 5 && again >= 2 && back >= 2
     }
 }
 
@@ -196,6 +203,22 @@ impl Lab {
             ServiceStep::Look { service, age } => {
                 if let Some(key) = self.service(service) {
                     let _ = self.look_at(&key, age);
+                }
+            }
+            ServiceStep::GoBack { service, revision } => {
+                let ran = |found: &ServiceState| -> Vec<ServiceRevision> {
+                    let runs = found.record.deployments.first().map(|primary| Arc::clone(&primary.revision.id));
+                    found.proven().filter(|revision| Some(&revision.id) != runs.as_ref()).cloned().collect()
+                };
+                let can = |found: &ServiceState| found.record.is_active() && !ran(found).is_empty();
+                let Some(key) = self.service_that(service, can) else { return };
+                let all = self.state.service(&key).map(|found| ran(found)).unwrap_or_default();
+                let Some(revision) = pick(&all, revision) else { return };
+                let edit = ServiceEdit { revision: Some(revision.id.to_string()), ..ServiceEdit::default() };
+                // Its definition may be gone.
+                if let Ok(after) = self.run(UpdateService { key, edit, new: NewDeployment::random() }) {
+                    assert_eq!(after.deployments[0].revision, revision, "as it was");
+                    self.figures.back += 1;
                 }
             }
             ServiceStep::StopDeployment { service, back } => {
@@ -343,11 +366,18 @@ impl Lab {
             check_events(service)?;
             check_deployments(service)?;
             held.extend(service.record.revisions().map(ServiceRevision::pins));
+            let ran = service.proven().filter(|_| !service.record.is_over());
+            held.extend(ran.map(ServiceRevision::pins));
         }
         prop_assert!(tasks.is_empty(), "tasks of no service: {:?}", tasks);
         prop_assert!(state.service_tasks.values().all(|ids| !ids.is_empty()));
         for key in &held {
             prop_assert!(state.pins(key).is_some_and(|pins| pins.held), "{} is needed and not held", key);
+        }
+        let before = self.past.last().into_iter().flat_map(State::services);
+        let known = before.flat_map(|(_, service)| service.record.revisions().chain(service.proven()));
+        for key in known.map(ServiceRevision::pins).filter(|key| !held.contains(key)) {
+            prop_assert!(state.pins(&key).is_none_or(|pins| !pins.held), "{} is held for nothing", key);
         }
         self.check_users()?;
         self.check_service_moves()
