@@ -68,9 +68,8 @@ impl Step {
     #[must_use]
     pub const fn needs_saved(&self) -> bool {
         match self {
-            Self::Start(_) | Self::Remove { .. } => true,
+            Self::Start(_) | Self::Remove { .. } | Self::Release(_) => true,
             Self::Ensure(_)
-            | Self::Release(_)
             | Self::Pull(_)
             | Self::Create(_)
             | Self::Inspect(_)
