@@ -720,11 +720,11 @@ fn hosts_stand_alike_with_what_a_request_prefers_and_nothing_else_counts() {
         assert!(alike(&strategies, &same), "{strategies:?}");
     }
     let elsewhere = standing_host(3, "b", 1, 0);
-    assert!(!alike(&[zone.clone()], &elsewhere) && alike(&[instance.clone()], &elsewhere));
+    assert!(!alike(std::slice::from_ref(&zone), &elsewhere) && alike(std::slice::from_ref(&instance), &elsewhere));
     let fuller = standing_host(4, "a", 2, 0);
-    assert!(!alike(&[zone.clone(), instance.clone()], &fuller) && alike(&[zone.clone()], &fuller));
+    assert!(!alike(&[zone.clone(), instance.clone()], &fuller) && alike(std::slice::from_ref(&zone), &fuller));
     let busier = standing_host(5, "a", 1, 100);
-    assert!(!alike(&[memory.clone()], &busier) && alike(&[zone, instance.clone()], &busier));
+    assert!(!alike(std::slice::from_ref(&memory), &busier) && alike(&[zone, instance.clone()], &busier));
     // What comes after `random` decides nothing.
     assert!(alike(&[Preference::Random, memory], &busier) && alike(&[Preference::Random, instance], &fuller));
 }

@@ -25,8 +25,8 @@ pub(in crate::metadata) struct Reader {
     unified: Option<Mounted>,
 }
 
-/// How long the memory of a container that uses no processor is taken to be what it was. By itself it changes nothing of
-/// it; the kernel may take some away.
+/// How long the memory of a container that uses no processor is taken to be what it was. By itself it changes nothing
+/// of it; the kernel may take some away.
 const SAME_MEMORY: Duration = Duration::from_secs(60);
 
 /// The least that says what a container uses.
@@ -165,8 +165,8 @@ impl Reader {
         }
     }
 
-    /// The least of what a container has used so far. With what was read before, the files of one that did nothing since
-    /// are left alone but for the one that says so: most containers of a full host are quiet.
+    /// The least of what a container has used so far. With what was read before, the files of one that did nothing
+    /// since are left alone but for the one that says so: most containers of a full host are quiet.
     ///
     /// # Errors
     /// As [`read`](Self::read).

@@ -122,8 +122,9 @@ impl Keeper {
         }
     }
 
-    /// What containers have used so far, each with what was read of it before, nothing of those that do not run any more;
-    /// the time that the host's processors were busy, in nanoseconds; and the bytes of its memory that are not available.
+    /// What containers have used so far, each with what was read of it before, nothing of those that do not run any
+    /// more; the time that the host's processors were busy, in nanoseconds; and the bytes of its memory that are not
+    /// available.
     pub(super) async fn briefs(&self, which: Vec<(Which, Option<Brief>)>) -> (Vec<Option<Brief>>, u64, u64) {
         let reader = self.reader.clone();
         let read = tokio::task::spawn_blocking(move || {

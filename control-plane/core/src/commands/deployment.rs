@@ -2,7 +2,8 @@
 
 use crate::change::Change;
 use crate::command::{Command, Tx};
-use crate::commands::service::{NewDeployment, conclude, let_go, take_back};
+use crate::commands::service::{NewDeployment, let_go, take_back};
+use crate::commands::service_step::conclude;
 use crate::records::{
     BreakerFigures, DeploymentRecord, DeploymentStatus, RevisionTasks, RollbackRecord, RolloutState, Service,
     ServiceDeployment, ServiceKey, ServiceRevision,

@@ -122,8 +122,8 @@ impl Refusal {
 pub(crate) struct Plan {
     /// Hosts with their epochs at the time, one for each task that has a place.
     pub(crate) places: Vec<(InstanceId, u64)>,
-    /// When the request prefers some hosts to others: where each place stood with it, and the hosts that some more tasks
-    /// would go to. One of them may take the place of a host that changed meanwhile, if they stood alike.
+    /// When the request prefers some hosts to others: where each place stood with it, and the hosts that some more
+    /// tasks would go to. One of them may take the place of a host that changed meanwhile, if they stood alike.
     standings: Vec<Option<Vec<u64>>>,
     spares: Vec<Spare>,
     pub(crate) refusals: Vec<Refusal>,
@@ -138,8 +138,8 @@ struct Spare {
 }
 
 impl Plan {
-    /// Keeps the hosts beyond the first `count` that were chosen as spares. One that is chosen twice has no standing of its
-    /// own: each of its tasks counts for the next.
+    /// Keeps the hosts beyond the first `count` that were chosen as spares. One that is chosen twice has no standing of
+    /// its own: each of its tasks counts for the next.
     fn spare<'a>(
         &mut self,
         chosen: &[InstanceId],
@@ -272,6 +272,8 @@ pub(crate) struct PlaceTasks {
 #[derive(Debug)]
 pub(crate) struct Launched {
     pub(crate) tasks: Vec<Arc<Task>>,
+    /// How many there were, also when some are forgotten by now.
+    pub(crate) made: usize,
     pub(crate) refusals: Vec<Refusal>,
 }
 
@@ -333,7 +335,7 @@ impl Command for PlaceTasks {
                 expires_at: tx.now.after(TOKEN_LIFETIME),
             })));
         }
-        Ok(Launched { tasks, refusals: plan.refusals })
+        Ok(Launched { made: tasks.len(), tasks, refusals: plan.refusals })
     }
 }
 
@@ -375,7 +377,7 @@ pub(crate) fn repeated(state: &State, key: &ClientTokenKey, hash: &str) -> Resul
     let Some(token) = state.client_token(key) else { return Ok(None) };
     let tasks: Vec<Arc<Task>> = token.tasks.iter().filter_map(|id| state.task(*id).cloned()).collect();
     if token.request_hash == hash {
-        return Ok(Some(Launched { tasks, refusals: Vec::new() }));
+        return Ok(Some(Launched { tasks, made: token.tasks.len(), refusals: Vec::new() }));
     }
     let ids: Vec<String> = token.tasks.iter().map(ToString::to_string).collect();
     let text = "The client token was used for another request, which differs from this one.";

@@ -4,9 +4,8 @@
 use crate::change::Change;
 use crate::command::{Command, Tx};
 use crate::commands::place::{Launch, Plan};
-use crate::commands::service::{
-    NewDeployment, StepError, Stepped, active, conclude, deployment, start_all, stop_all, usable,
-};
+use crate::commands::service::{NewDeployment, active, deployment, usable};
+use crate::commands::service_step::{StepError, Stepped, conclude, start_all, stop_all};
 use crate::records::{
     DeploymentController, RolloutState, Service, ServiceKey, ServiceRevision, ServiceTaskSet, Tags, TaskSetStatus,
 };

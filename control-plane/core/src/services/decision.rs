@@ -183,13 +183,20 @@ impl<'a> Decider<'a> {
         if count == 0 {
             return None;
         }
+        // Of hosts every one is asked: those without room must not keep the others from their turn.
         let target = match wanted {
             LaunchWhere::Anywhere(_) => Target::Cluster,
-            LaunchWhere::On(hosts) => Target::Instances(hosts.iter().take(count).copied().collect()),
+            LaunchWhere::On(hosts) => Target::Instances(hosts.clone()),
         };
         let tasks = u32::try_from(count).unwrap_or(u32::MAX);
-        let planned = launch(state, service, deployment, tasks, target, self.fencing())
-            .and_then(|launch| plan(state, &launch).map(|plan| (Arc::new(launch), plan)));
+        let planned = launch(state, service, deployment, tasks, target, self.fencing()).and_then(|mut launch| {
+            let mut plan = plan(state, &launch)?;
+            plan.places.truncate(count);
+            if let Target::Instances(hosts) = &mut launch.target {
+                *hosts = plan.places.iter().map(|(host, _)| *host).collect();
+            }
+            Ok((Arc::new(launch), plan))
+        });
         let (launch, plan) = match planned {
             Ok(planned) => planned,
             Err(error) => {

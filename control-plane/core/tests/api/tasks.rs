@@ -286,7 +286,11 @@ async fn a_host_that_changes_before_the_commit_gives_way_to_one_that_is_as_good_
     }
     world.definition("web", json!({})).await;
     let spread = json!([{"type": "spread", "field": "instanceId"}]);
-    let of_group = |group: &str, count: u32| json!({"taskDefinition": "web", "group": group, "count": count, "placementStrategy": spread});
+    let of_group = |group: &str, count: u32| {
+        let mut request = json!({"taskDefinition": "web", "group": group, "count": count});
+        request["placementStrategy"] = spread.clone();
+        request
+    };
     // Something else is started on one of the two hosts after the choice was made.
     let other = json!({"taskDefinition": "web", "group": "other", "containerInstances": [agents[1].arn]});
     let calls = [world.call(Op::StartTask, other), world.call(Op::RunTask, of_group("web", 4))];

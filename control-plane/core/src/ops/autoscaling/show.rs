@@ -81,7 +81,8 @@ pub(super) fn action(account: &AccountId, target: &ScalingTarget, name: &str, ac
     Action {
         scheduled_action_name: text(name),
         scheduled_action_arn: Some(format!(
-            "arn:aws:autoscaling:{region}:{account}:scheduledAction:{id}:resource/ecs/{resource}:scheduledActionName/{name}"
+            "arn:aws:autoscaling:{region}:{account}:scheduledAction:{id}:resource/ecs/{resource}:\
+             scheduledActionName/{name}"
         )),
         service_namespace: text(NAMESPACE),
         schedule: text(&action.schedule),

@@ -19,7 +19,7 @@ use crate::state::{Grave, ServiceState, State};
 use longshore_ecs_api::enums::LaunchType;
 use longshore_ecs_api::types::{DeploymentCircuitBreaker, DeploymentConfiguration};
 use longshore_model::{DesiredStatus, InstanceId, TaskId, TaskReport, TaskStatus, Timestamp};
-use longshore_rollout::{Stop, Why};
+use longshore_rollout::{Picture, Stop, Why};
 use proptest::prelude::{Strategy, any, prop, prop_oneof};
 use proptest::test_runner::TestCaseError;
 use proptest::{prop_assert, prop_assert_eq};
@@ -93,8 +93,10 @@ pub(super) fn step() -> impl Strategy<Value = ServiceStep> {
             }),
         1 => (any::<u8>(), any::<bool>()).prop_map(|(service, force)| ServiceStep::Delete { service, force }),
         20 => (any::<u8>(), 0..4u8).prop_map(|(service, age)| ServiceStep::Look { service, age }),
-        2 => (any::<u8>(), any::<bool>()).prop_map(|(service, back)| ServiceStep::StopDeployment { service, back }),
-        2 => (any::<u8>(), any::<u8>()).prop_map(|(service, revision)| ServiceStep::GoBack { service, revision }),
+        1 => any::<u8>().prop_map(|service| ServiceStep::StopDeployment { service, back: false }),
+        // Often, since there is seldom anything to go back to, and it costs nothing where there is not.
+        8 => any::<u8>().prop_map(|service| ServiceStep::StopDeployment { service, back: true }),
+        8 => (any::<u8>(), any::<u8>()).prop_map(|(service, revision)| ServiceStep::GoBack { service, revision }),
         2 => (any::<u8>(), any::<u8>(), 0..101u8)
             .prop_map(|(service, definition, scale)| ServiceStep::CreateSet { service, definition, scale }),
         2 => (any::<u8>(), any::<u8>(), 0..8u8)
@@ -461,11 +463,11 @@ impl Lab {
 
 /// What decisions about a service rest on, apart from the time and from hosts whose loss is judged when a step is
 /// carried out.
-fn basis(state: &State, service: &ServiceState, now: Timestamp) -> String {
+fn basis(state: &State, service: &ServiceState, now: Timestamp) -> Vec<Picture> {
     let patient = Losses { hold: Duration::MAX, ..Losses::default() };
     let config = CoreConfig { losses: patient, ..CoreConfig::default() };
     let deciding = Deciding { config, ..Deciding::default() };
-    format!("{:?}", deciding.at(now).pictures(state, &service.record))
+    deciding.at(now).pictures(state, &service.record)
 }
 
 fn check_service(state: &State, service: &ServiceState, live: &BTreeSet<TaskId>) -> Result<(), TestCaseError> {
@@ -582,7 +584,9 @@ fn random_steps_do_reach_services() {
         lab.figures = sum;
         for step in steps {
             lab.step(step);
-            lab.check_services().expect("holds");
+            if lab.has_moved() {
+                lab.check_services().expect("holds");
+            }
         }
         lab.check_store().expect("holds");
         // Where nothing happens any more, looking comes to an end.
