@@ -183,7 +183,7 @@ fn firings_happen_once_across_kills_of_the_control_plane() {
     // Minutes come while the control plane is killed again and again.
     let each = ["chronos-schedule/tick", "events-rule/tock"];
     let next = (now() + 5).max(first);
-    let last = next - next % 60 + if next % 60 == 0 { 0 } else { 60 };
+    let last = next.div_ceil(60) * 60;
     for second in [last, last + 60] {
         reach(second - 2);
         for _ in 0..4 {

@@ -96,7 +96,7 @@ pub(super) fn step() -> impl Strategy<Value = ServiceStep> {
         1 => any::<u8>().prop_map(|service| ServiceStep::StopDeployment { service, back: false }),
         // Often, since there is seldom anything to go back to, and it costs nothing where there is not.
         8 => any::<u8>().prop_map(|service| ServiceStep::StopDeployment { service, back: true }),
-        2 => (any::<u8>(), any::<u8>()).prop_map(|(service, revision)| ServiceStep::GoBack { service, revision }),
+        8 => (any::<u8>(), any::<u8>()).prop_map(|(service, revision)| ServiceStep::GoBack { service, revision }),
         2 => (any::<u8>(), any::<u8>(), 0..101u8)
             .prop_map(|(service, definition, scale)| ServiceStep::CreateSet { service, definition, scale }),
         2 => (any::<u8>(), any::<u8>(), 0..8u8)
