@@ -41,6 +41,35 @@ async fn one_pull_for_many_who_wait() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn pulls_that_stall_hold_up_no_other_images() {
+    let host = FakeHost::new();
+    let keeper = keeper(&host, PullBehavior::PreferCached);
+    let stalled: Vec<_> = (0..20)
+        .map(|n| {
+            let keeper = keeper.clone();
+            tokio::spawn(async move { keeper.get(&format!("stalled-{n}"), None, None).await })
+        })
+        .collect();
+    while pulls(&host) < stalled.len() {
+        tokio::task::yield_now().await;
+    }
+    let sound = tokio::spawn({
+        let keeper = keeper.clone();
+        async move { keeper.get("sound", None, None).await }
+    });
+    while keeper.progress("sound").is_none() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(calls(&host, "pull").last().map(String::as_str), Some("pull sound"));
+    stalled.iter().for_each(tokio::task::JoinHandle::abort);
+    for pull in stalled {
+        let _ = pull.await;
+    }
+    host.pull_gate.add_permits(1);
+    assert!(sound.await.expect("it ends").is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pull_ends_with_its_last_waiter() {
     let host = FakeHost::new();
     let keeper = keeper(&host, PullBehavior::PreferCached);
@@ -272,6 +301,9 @@ async fn pulls_ahead_leave_room_for_tasks_and_are_joined_by_them() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     let begun = calls(&host, "pull");
     assert_eq!(begun.len(), 2, "{begun:?}");
+    let said = rig.status().await.tasks.into_iter().filter_map(|task| task.containers[0].pull.clone());
+    let turns = said.filter(|text| text == "its turn has not come: images are pulled ahead of tasks 2 at a time");
+    assert_eq!(turns.count(), 4);
     // A task that wants what waits for its turn does not wait with it; one that wants what is being pulled joins.
     let other = many.iter().find(|t| !begun.contains(&format!("pull {}", t.containers[0].image))).expect("four wait");
     let same = many.iter().find(|t| begun.contains(&format!("pull {}", t.containers[0].image))).expect("two do not");
