@@ -3,7 +3,7 @@
 use super::claims::Claims;
 use super::history::History;
 use super::{DiskSettings, MIB, measure};
-use crate::engine::drivers::{Clock, Hold, Room, SystemClock};
+use crate::engine::drivers::{Clock, Hold, PulledBy, Room, SystemClock};
 use async_trait::async_trait;
 use longshore_plan::Failure;
 use longshore_plan::disk::Space;
@@ -153,7 +153,15 @@ impl Room for Rooms {
         failure(format!("{text}{}; {WHAT_TO_DO}", now.unwrap_or_default()), hopeful)
     }
 
-    fn pulled(&self, id: &str) {
-        self.history.pulled(id, SystemClock.now());
+    fn pulled(&self, id: &str, by: PulledBy) {
+        self.history.pulled(id, by, SystemClock.now());
+    }
+
+    fn was_pulled(&self, by: &PulledBy) -> bool {
+        self.history.was_pulled(by)
+    }
+
+    fn lost(&self, reference: &str) {
+        self.history.lost(reference);
     }
 }

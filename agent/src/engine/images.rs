@@ -66,8 +66,6 @@ impl From<Lack> for Failure {
 struct State {
     seen: HashMap<Wanted, (Image, Instant)>,
     fetches: HashMap<Wanted, WeakShared<Fetch>>,
-    /// What [`PullBehavior::Once`] need not pull again.
-    pulled: std::collections::HashSet<(String, Option<String>)>,
     progress: HashMap<String, String>,
 }
 
@@ -117,7 +115,7 @@ impl Keeper {
     /// A keeper that pulls as `behavior` says.
     #[must_use]
     pub fn new(images: Arc<dyn Images>, credentials: Arc<dyn TaskCredentials>, behavior: PullBehavior) -> Self {
-        Self { images, room: Arc::new(Plenty), credentials, behavior, state: Arc::default() }
+        Self { images, room: Arc::<Plenty>::default(), credentials, behavior, state: Arc::default() }
     }
 
     /// The same on the disk that `room` looks after.
@@ -194,7 +192,8 @@ impl Keeper {
     pub fn forget(&self, reference: &str) {
         let mut state = self.lock();
         state.seen.retain(|(seen, ..), _| seen != reference);
-        state.pulled.retain(|(pulled, _)| pulled != reference);
+        drop(state);
+        self.room.lost(reference);
     }
 
     /// How far the pull of an image is, for people; `None` when none goes on.
@@ -212,7 +211,7 @@ impl Keeper {
                 None => self.pull(&reference, own).await?,
             },
             PullBehavior::Once => {
-                let pulled_before = self.lock().pulled.contains(&(reference.clone(), secret));
+                let pulled_before = self.room.was_pulled(&(reference.clone(), secret));
                 let here = if pulled_before { self.images.find(&reference).await? } else { None };
                 match here {
                     Some(image) => image,
@@ -255,9 +254,8 @@ impl Keeper {
             Err(Failure::NoSpace(text)) => return Err(Lack::Pull(self.room.exhausted(text).await)),
             Err(failure) => return Err(Lack::Pull(failure)),
         };
-        self.room.pulled(&image.id);
+        self.room.pulled(&image.id, (reference.to_owned(), own.map(|own| own.parameter.clone())));
         tracing::info!(image = reference, digest = image.digest, "pulled");
-        self.lock().pulled.insert((reference.to_owned(), own.map(|own| own.parameter.clone())));
         Ok(image)
     }
 

@@ -4,7 +4,7 @@ use super::fake::FakeHost;
 use super::fixtures::{container, spec};
 use super::{Rig, calls, run};
 use crate::config::PullBehavior;
-use crate::engine::drivers::{CredentialsOf, Hold, Room};
+use crate::engine::drivers::{CredentialsOf, Hold, Plenty, PulledBy, Room};
 use crate::engine::images::{Keeper, behavior_of, credentials_of};
 use longshore_model::{ContainerName, ImageDigest, StopCode, TaskId, TaskSpec, TaskStatus};
 use longshore_plan::Failure;
@@ -116,6 +116,25 @@ async fn behaviours_are_those_of_ecs() {
         let _ = keeper.get("busybox", None, None).await;
         assert_eq!(pulls(&host), expected, "{behavior:?}, failing: {fails}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn once_is_once_for_every_agent_of_the_host() {
+    let host = FakeHost::new();
+    host.pull_gate.add_permits(10);
+    let room = Arc::<Plenty>::default();
+    for _ in 0..3 {
+        // Each agent knows what the one before it left in the room.
+        let keeper = keeper(&host, PullBehavior::Once).on(room.clone());
+        keeper.get("busybox", None, None).await.expect("pulled, or here");
+        assert_eq!(pulls(&host), 1);
+    }
+    let keeper = keeper(&host, PullBehavior::Once).on(room);
+    keeper.get("busybox", None, of("a")).await.expect("pulled");
+    assert_eq!(pulls(&host), 2, "another secret is another matter");
+    keeper.forget("busybox");
+    keeper.get("busybox", None, None).await.expect("pulled");
+    assert_eq!(pulls(&host), 3, "it was not here");
 }
 
 #[tokio::test(start_paused = true)]
@@ -350,7 +369,13 @@ impl Room for Full {
         Failure::Lasting(text)
     }
 
-    fn pulled(&self, _: &str) {}
+    fn pulled(&self, _: &str, _: PulledBy) {}
+
+    fn was_pulled(&self, _: &PulledBy) -> bool {
+        false
+    }
+
+    fn lost(&self, _: &str) {}
 }
 
 #[tokio::test(start_paused = true)]
