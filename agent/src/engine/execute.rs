@@ -131,7 +131,7 @@ impl Executor {
                     Err(failure) => Err(failure),
                 })
             }
-            Step::Stop(_, halt) => Outcome::Halted(match name() {
+            Step::Stop(_, halt) | Step::StopUnhealthy(_, halt) => Outcome::Halted(match name() {
                 Ok(name) => self.drivers.containers.stop(task, &name, *halt).await,
                 Err(failure) => Err(failure),
             }),
@@ -281,7 +281,7 @@ fn place(job: &Job) -> Option<Place> {
         Step::Start(_) if job.again => Some(Place::StartAgain),
         Step::Start(_) => Some(Place::Start),
         Step::Inspect(_) => None,
-        Step::Stop(_, _) => Some(Place::Stop),
+        Step::Stop(_, _) | Step::StopUnhealthy(_, _) => Some(Place::Stop),
         Step::Remove { .. } => Some(Place::Remove),
     }
 }

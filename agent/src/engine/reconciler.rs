@@ -607,6 +607,7 @@ fn concerns_docker(step: &Step) -> bool {
         | Step::Start(_)
         | Step::Inspect(_)
         | Step::Stop(_, _)
+        | Step::StopUnhealthy(_, _)
         | Step::Remove { .. } => true,
     }
 }
