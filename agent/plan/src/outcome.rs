@@ -404,7 +404,11 @@ impl Task {
         if self.tried(step) >= policy.attempts {
             self.fail(i, stage, text, true, now);
         } else {
-            self.count(step, Patience::Start, text, now);
+            let patience = match stage {
+                Stage::Pull => Patience::Pull,
+                Stage::Create | Stage::Start => Patience::Start,
+            };
+            self.count(step, patience, text, now);
         }
     }
 

@@ -91,6 +91,23 @@ async fn a_pull_ends_with_its_last_waiter() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_registry_may_be_away_for_as_long_as_with_ecs() {
+    for (away, status) in [(10, TaskStatus::Running), (20, TaskStatus::Stopped)] {
+        let host = FakeHost::new();
+        host.pull_gate.add_permits(100);
+        let mut rig = Rig::on(&host);
+        host.state().script.insert("pull", vec![Failure::Passing("503 Service Unavailable".into()); 50]);
+        let mut task = spec(&[("a", &[])]);
+        task.containers[0].image = "app:1".into();
+        rig.complete(1, vec![run(&task)]).await;
+        tokio::time::sleep(Duration::from_secs(away)).await;
+        host.state().script.remove("pull");
+        rig.until_status(task.id, status).await;
+        assert!(pulls(&host) <= 5, "{away} s: {} tries", pulls(&host));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn behaviours_are_those_of_ecs() {
     // Behaviour, whether the pull fails, pulls for two uses half a minute apart, whether the first use succeeds.
     let cases = [
