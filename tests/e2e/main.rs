@@ -57,3 +57,4 @@ mod stops;
 mod support;
 mod tasks;
 mod traffic;
+mod zones;
