@@ -1,9 +1,10 @@
 //! Work that a file system may hold up for ever, on threads of its own.
 //!
-//! A call to a file system of another machine, or of a disk that fails, may never return, and nothing ends a thread that
-//! waits in one. The runtime's threads for work that blocks are few, and everybody's: a few calls that hang would be the
-//! end of cgroups, logs and the network's files. So such calls are made here. Each place has one thread at a time, so
-//! what hangs costs one thread however often it is tried; whoever comes to a place that hangs is told since when.
+//! A call to a file system of another machine, or of a disk that fails, may never return, and nothing ends a thread
+//! that waits in one. The runtime's threads for work that blocks are few, and everybody's: a few calls that hang would
+//! be the end of cgroups, logs and the network's files. So such calls are made here. Each place has one thread at a
+//! time, so what hangs costs one thread however often it is tried; whoever comes to one that hangs is told for how
+//! long.
 
 use std::collections::HashMap;
 use std::io;

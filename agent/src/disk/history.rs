@@ -1,4 +1,5 @@
-//! When each image was last used, whether this agent pulled it, and by which names: `images.json` in the data directory.
+//! When each image was last used, whether this agent pulled it, and by which names: `images.json` in the data
+//! directory.
 //!
 //! What is lost with the file costs space and a pull: an image that is not in it counts as used when it was first seen,
 //! and as somebody else's. A file that cannot be written (a full disk) is written later.

@@ -1,4 +1,5 @@
-//! How much a directory tree takes, counted with a bound: no more files are looked at than it would take to be too many.
+//! How much a directory tree takes, counted with a bound: no more files are looked at than it would take to be too
+//! many.
 
 use std::collections::HashSet;
 use std::fs::ReadDir;
@@ -7,8 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Entries that count as what they take, if that is nothing. Each beyond them counts as a block at least: a file without
-/// content has its part of the disk, too, and a million of them is no way around a count of all others.
+/// Entries that count as what they take, if that is nothing. Each beyond them counts as a block at least: a file
+/// without content has its part of the disk, too, and a million of them is no way around a count of all others.
 const FREE_ENTRIES: usize = 1_000_000;
 /// What is the least then.
 const BLOCK: u64 = 4096;

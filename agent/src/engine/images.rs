@@ -1,5 +1,5 @@
-//! When an image is pulled and when the one that is here will do; one pull for each image, however many wait for it, and
-//! none waits for another image's: how many layers are downloaded at a time is the engine's to say.
+//! When an image is pulled and when the one that is here will do; one pull for each image, however many wait for it,
+//! and none waits for another image's: how many layers are downloaded at a time is the engine's to say.
 //! The agent's configuration says when, and a container's label `longshore.pull-behavior` for that container. One that
 //! is pinned to a digest is pulled only when that image is not here: what a digest names is never outdated.
 //!
