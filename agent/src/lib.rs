@@ -3,6 +3,7 @@
 //! `assemble` builds every channel and task; start reading there. The way of an assignment:
 //! `session` (inbound) -> `ledger` -> `engine` (plan, then drivers) -> observed store -> `session` (outbound).
 
+pub mod aside;
 pub mod assemble;
 pub mod cgroup;
 pub mod config;

@@ -16,6 +16,7 @@ use state::State;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -151,12 +152,21 @@ impl One {
         let mut state = State::new(probe);
         let mut network = None;
         loop {
+            let began = Instant::now();
             tokio::time::sleep(state.wait()).await;
-            let found = self.try_once(&mut network).await;
+            let tried = Instant::now();
+            let found = match self.try_once(&mut network).await {
+                Ok(found) => found,
+                // Of a container that cannot be reached nothing is known, and what was known of it stays.
+                Err(why) => {
+                    tracing::debug!(%task, %container, why, "a health probe could not be made");
+                    continue;
+                }
+            };
             if let Err(why) = &found {
                 tracing::debug!(%task, %container, why, "a health probe failed");
             }
-            let Some(health) = state.take(found.is_ok()) else { continue };
+            let Some(health) = state.take(found.is_ok(), tried - began, tried.elapsed()) else { continue };
             match &found {
                 Ok(()) => tracing::info!(%task, %container, "the health probe says HEALTHY"),
                 Err(why) => tracing::warn!(%task, %container, why, "the health probe says {health}"),
@@ -172,19 +182,23 @@ impl One {
         let _ = self.hints.send(Hint::Container { task: *task, container: container.clone() }).await;
     }
 
-    async fn try_once(&self, network: &mut Option<Namespace>) -> Result<(), String> {
+    /// What the container answered. An error says why it could not be asked, which is nothing that it can do for: the
+    /// engine does not say which process it is, or that has just ended.
+    async fn try_once(&self, network: &mut Option<Namespace>) -> Result<Result<(), String>, String> {
         let chain = |e: &(dyn std::error::Error + 'static)| crate::engine::docker::chain(e);
-        if network.is_none() {
-            let seen = self.containers.look(&self.id).await?;
-            let pid = seen.and_then(|seen| seen.pid).ok_or("it has no process")?;
-            *network = Some(Namespace::of_process(pid).map_err(|e| chain(&e))?);
-        }
-        let Some(inside) = network.as_ref() else { return Err("it has no network".to_owned()) };
+        let inside = match network {
+            Some(inside) => inside,
+            None => {
+                let seen = self.containers.look(&self.id).await?;
+                let pid = seen.and_then(|seen| seen.pid).ok_or("it has no process")?;
+                network.insert(Namespace::of_process(pid).map_err(|e| chain(&e))?)
+            }
+        };
         // Closed never.
         let _place = self.places.acquire().await;
         let probe = &self.subject.probe;
         let (question, timeout) = (probe.question.clone(), probe.timeout);
-        inside.run(move || ask::ask(&question, timeout)).await.map_err(|e| chain(&e))?
+        inside.run(move || ask::ask(&question, timeout)).await.map_err(|e| chain(&e))
     }
 }
 

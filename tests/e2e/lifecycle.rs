@@ -1,7 +1,7 @@
 //! How containers are looked after: health checks, the order of starts and stops, restarts.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use longshore_tests::lab::{Agent, Lab, Node, image, wait_for, wait_until};
@@ -129,10 +129,41 @@ fn the_agent_probes_by_http_and_tcp_in_every_network_mode() {
         exec(node, &arn, "web", "touch /tmp/w/up");
         node.launch_agent().unwrap();
         wait_health(&lab, &arn, &of("HEALTHY"), "HEALTHY");
+        if mode == "bridge" {
+            nobody_is_ill_because_dockerd_is_away(&lab, &arn);
+            wait_health(&lab, &arn, &of("HEALTHY"), "HEALTHY");
+        }
         lab.ecs("stop_task", json!({"task": arn})).unwrap();
         stopped(&lab, &arn);
     }
     assert_no_leaks(&lab, &[]);
+}
+
+/// An agent that begins while dockerd is away cannot ask a container how it is. Its container `web` would be ill after
+/// one failure.
+fn nobody_is_ill_because_dockerd_is_away(lab: &Lab, arn: &str) {
+    let node = lab.node(0);
+    let ids = || -> Vec<Value> {
+        task(lab, arn)["containers"].as_array().unwrap().iter().map(|c| c["runtimeId"].clone()).collect()
+    };
+    let before = ids();
+    let nobody = |what: &str, lasts: Duration| {
+        let began = Instant::now();
+        wait_until(what, DEADLINE, || {
+            assert_ne!(container(&task(lab, arn), "web")["healthStatus"], "UNHEALTHY", "{what}");
+            std::thread::sleep(Duration::from_millis(100));
+            Ok(began.elapsed() > lasts)
+        })
+        .unwrap();
+    };
+    node.agent.kill().unwrap();
+    node.engine.kill().unwrap();
+    node.launch_agent().unwrap();
+    nobody("some intervals without dockerd", Duration::from_secs(12));
+    node.engine.launch(&node.host).unwrap();
+    node.engine.wait_ready(&node.host).unwrap();
+    nobody("an interval with dockerd", Duration::from_secs(6));
+    assert_eq!(ids(), before);
 }
 
 /// A container that writes its name into a file of the host when it begins and when it is told to end, and runs on.

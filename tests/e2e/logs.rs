@@ -131,8 +131,16 @@ fn every_run_of_a_restarted_container_is_shipped_and_its_removal_is_quick() {
     let mut main = talker("main", script, json!({}));
     let policy = json!({"enabled": true, "restartAttemptPeriod": 60, "ignoredExitCodes": [0]});
     merge(&mut main, json!({"restartPolicy": policy, "dockerLabels": {"longshore.restart.backoff": "1-2"}}));
-    let definition = register(&lab, "again", json!([main]), json!({}));
+    // Beside it one whose output nobody keeps.
+    let mut silent = shell("silent", "while true; do echo nothing; sleep 0.1; done");
+    merge(&mut silent, json!({"essential": false, "logConfiguration": {"logDriver": "none"}}));
+    let definition = register(&lab, "again", json!([main, silent]), json!({}));
     let task = run_one(&lab, &definition, json!({}));
+    wait_until("a container whose output nobody keeps", DEADLINE, || {
+        let name = format!("ls-{}-silent", id(&task));
+        Ok(lab.node(0).engine.inspect(&name)?["HostConfig"]["LogConfig"]["Type"] == "none")
+    })
+    .unwrap();
     assert_complete(&lab, &stream_name(&task, "main"), 500);
     stopped(&lab, &task);
     // The wait for what is not shipped would be ten minutes.

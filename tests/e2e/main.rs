@@ -53,6 +53,7 @@ mod runs;
 mod runtimes;
 mod schedules;
 mod services;
+mod stops;
 mod support;
 mod tasks;
 mod traffic;

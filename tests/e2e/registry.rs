@@ -213,6 +213,17 @@ fn faults(lab: &Lab, node: &Node, broken: &FaultyRegistry) {
     lab.wait_connected(1, DEADLINE).unwrap();
     runs(&away, "away");
 
+    // Six whose registry does not answer, and one of another.
+    broken.set(RegistryFault::Hold);
+    let held: Vec<String> = (0..6).map(|n| run_one(lab, &definition(&format!("held-{n}")), json!({}))).collect();
+    broke(6);
+    let sound = private(lab, &format!("{REGISTRY}/team/app:1"), "team/registry", "always");
+    assert_eq!(mark(lab, node, &sound), "app");
+    let status = Agent::status(&node.host).unwrap().to_string();
+    assert_eq!(status.matches("the engine asks the registry for it").count(), 6, "{status}");
+    held.iter().for_each(|arn| _ = stop(lab, arn));
+    broken.set(RegistryFault::None);
+
     // A layer that ends in its middle, and one that stalls there; other images' pulls go on meanwhile.
     broken.set(RegistryFault::Cut(1));
     let layers = definition("layers");
@@ -223,7 +234,7 @@ fn faults(lab: &Lab, node: &Node, broken: &FaultyRegistry) {
     broken.set(RegistryFault::Stall);
     let arn = run_one(lab, &layers, json!({}));
     broke(1);
-    assert_eq!(mark(lab, node, &private(lab, &format!("{REGISTRY}/team/app:1"), "team/registry", "always")), "app");
+    assert_eq!(mark(lab, node, &sound), "app");
     assert_eq!(task(lab, &arn)["lastStatus"], "PENDING");
     // It has lost its patience once and tries again.
     broke(2);

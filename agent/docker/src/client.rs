@@ -8,6 +8,7 @@ use bollard::{API_DEFAULT_VERSION, ClientVersion};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -78,6 +79,8 @@ struct Inner {
     /// Set after the version was negotiated; emptied by [`Docker::forget_connection`].
     client: Mutex<Option<bollard::Docker>>,
     book: Book,
+    /// Pulls that the engine works on: those that it has put off are not among them.
+    pulls: AtomicUsize,
 }
 
 impl std::fmt::Debug for Docker {
@@ -114,6 +117,7 @@ impl Docker {
                 timeouts,
                 client: Mutex::new(None),
                 book: Book::default(),
+                pulls: AtomicUsize::new(0),
             }),
         })
     }
@@ -204,6 +208,10 @@ impl Docker {
 
     pub(crate) fn book(&self) -> &Book {
         &self.inner.book
+    }
+
+    pub(crate) fn pulls(&self) -> &AtomicUsize {
+        &self.inner.pulls
     }
 
     pub(crate) fn sort(&self, doing: &str, error: bollard::errors::Error) -> DockerError {

@@ -8,6 +8,7 @@ use bollard::models::{CreateImageInfo, ImageInspect};
 use bollard::query_parameters::{CreateImageOptions, ListImagesOptions, RemoveImageOptions};
 use futures::StreamExt;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -64,7 +65,7 @@ fn familiar(name: &str) -> &str {
 pub struct PullLimits {
     /// Until the first sign of life: 5 min.
     pub begin: Duration,
-    /// Without progress: 1 min.
+    /// Without progress: 1 min. What the engine has put off for other pulls that move does not stall.
     pub stall: Duration,
     /// Altogether: 2 h.
     pub total: Duration,
@@ -87,6 +88,8 @@ pub struct PullProgress {
     pub bytes: u64,
     /// Their size.
     pub bytes_total: u64,
+    /// Whether the engine has put off all that is left of it, for other pulls.
+    pub queued: bool,
 }
 
 /// Why an image was not pulled.
@@ -328,6 +331,7 @@ impl Docker {
         let mut meter = Meter::default();
         let mut deadline = Instant::now() + limits.begin;
         let mut begun = false;
+        let mut active = Active::new(self.pulls());
         loop {
             let message = match tokio::time::timeout_at(deadline, stream.next()).await {
                 Ok(None) => return Ok(()),
@@ -335,15 +339,55 @@ impl Docker {
                 Ok(Some(Err(error))) => {
                     return Err(classify(reference, self.sort(&format!("pulling image `{reference}`"), error)));
                 }
+                // It has its turn when they are over, which their own limits see to.
+                Err(_) if meter.is_queued() && active.others() => {
+                    deadline = Instant::now() + limits.stall;
+                    continue;
+                }
                 Err(_) if begun => return Err(PullError::Stalled { image: image(), after: limits.stall }),
                 Err(_) => return Err(PullError::Timeout { image: image(), begun: false, after: limits.begin }),
             };
             if meter.take(&message) {
                 begun = true;
                 deadline = Instant::now() + limits.stall;
+                active.set(!meter.is_queued());
                 progress(&meter.progress());
             }
         }
+    }
+}
+
+/// A pull's part of the count of those that the engine works on.
+struct Active<'a> {
+    all: &'a AtomicUsize,
+    counted: bool,
+}
+
+impl<'a> Active<'a> {
+    fn new(all: &'a AtomicUsize) -> Self {
+        let mut new = Self { all, counted: false };
+        new.set(true);
+        new
+    }
+
+    fn set(&mut self, active: bool) {
+        match (self.counted, active) {
+            (false, true) => _ = self.all.fetch_add(1, Ordering::Relaxed),
+            (true, false) => _ = self.all.fetch_sub(1, Ordering::Relaxed),
+            (false, false) | (true, true) => {}
+        }
+        self.counted = active;
+    }
+
+    /// Whether the engine works on another pull.
+    fn others(&self) -> bool {
+        self.all.load(Ordering::Relaxed) > usize::from(self.counted)
+    }
+}
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        self.set(false);
     }
 }
 
@@ -394,6 +438,14 @@ impl Meter {
         *layer != before
     }
 
+    /// Whether the engine has put off all that is left. It downloads so many layers at a time, of all pulls together
+    /// (its `max-concurrent-downloads`, three), and says that the others wait.
+    fn is_queued(&self) -> bool {
+        let left = || self.layers.values().filter(|layer| !layer.done).map(|layer| layer.status.as_str());
+        left().any(|status| status == "Waiting")
+            && left().all(|status| matches!(status, "Waiting" | "Download complete"))
+    }
+
     fn progress(&self) -> PullProgress {
         let layers = || self.layers.values();
         PullProgress {
@@ -401,6 +453,7 @@ impl Meter {
             layers_done: layers().filter(|l| l.done).count(),
             bytes: layers().map(|l| l.downloaded).sum(),
             bytes_total: layers().map(|l| l.size).sum(),
+            queued: self.is_queued(),
         }
     }
 }

@@ -267,11 +267,12 @@ impl Task {
     /// Puts container `i` into its last phase. The id that was known is kept when `ended` has none.
     pub(crate) fn end(&mut self, i: usize, ended: Ended) {
         let stopped = self.stopped(i, ended);
-        self.record.containers[i].phase = Phase::Stopped(stopped);
+        let container = &mut self.record.containers[i];
+        container.phase = Phase::Stopped(stopped);
+        container.restarts.unhealthy = false;
         let live = &mut self.live.containers[i];
         live.look = false;
         live.startable = false;
-        live.unhealthy = false;
         self.live.retries.retain(|(lane, _), _| *lane != Lane::Container(i));
     }
 }

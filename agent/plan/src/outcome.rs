@@ -92,7 +92,7 @@ pub enum Outcome {
     Started(Result<(), Failure>),
     /// Of [`Step::Inspect`].
     Inspected(Result<Option<Inspected>, Failure>),
-    /// Of [`Step::Stop`].
+    /// Of [`Step::Stop`] and [`Step::StopUnhealthy`].
     Halted(Result<(), Failure>),
     /// Of [`Step::Remove`].
     Removed(Result<(), Failure>),
@@ -160,7 +160,7 @@ impl Task {
                     self.again(step, Patience::Stop, failure.text(), now);
                 }
             },
-            (Step::Stop(i, _), Outcome::Halted(result)) => {
+            (Step::Stop(i, _) | Step::StopUnhealthy(i, _), Outcome::Halted(result)) => {
                 // Whatever the engine said: the exit code is in the inspection. One that was over before and that
                 // somebody else had started is not looked at; its removal need not wait any longer. If its stop failed,
                 // it has what it had until a stop or a listing says otherwise.
@@ -404,7 +404,11 @@ impl Task {
         if self.tried(step) >= policy.attempts {
             self.fail(i, stage, text, true, now);
         } else {
-            self.count(step, Patience::Start, text, now);
+            let patience = match stage {
+                Stage::Pull => Patience::Pull,
+                Stage::Create | Stage::Start => Patience::Start,
+            };
+            self.count(step, patience, text, now);
         }
     }
 

@@ -157,6 +157,7 @@ impl Task {
                 | Step::Start(_)
                 | Step::Inspect(_)
                 | Step::Stop(_, _)
+                | Step::StopUnhealthy(_, _)
                 | Step::Remove { .. } => false,
             };
             if useless {
@@ -420,7 +421,7 @@ fn doing(step: &Step) -> &'static str {
         Step::Create(_) => "its creation",
         Step::Start(_) => "its start",
         Step::Inspect(_) => "a look at it",
-        Step::Stop(_, _) => "its stop",
+        Step::Stop(_, _) | Step::StopUnhealthy(_, _) => "its stop",
         Step::Remove { .. } => "its removal",
     }
 }

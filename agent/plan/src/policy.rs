@@ -52,6 +52,9 @@ pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(70);
 pub(crate) enum Patience {
     /// Bringing up: from a fifth of a second, doubling, at most 5 s.
     Start,
+    /// Pulling, with the waits of ECS's agent: from 1.1 s, doubling, at most 5 s. Those between five tries are 12.7 s
+    /// together, which a registry that is started again is seldom away for longer.
+    Pull,
     /// Taking down, which is never given up: from half a second, doubling, at most a minute.
     Stop,
 }
@@ -61,6 +64,7 @@ pub(crate) enum Patience {
 pub(crate) fn wait(patience: Patience, failures: u32, salt: u64) -> Duration {
     let (first, cap) = match patience {
         Patience::Start => (200, 5_000),
+        Patience::Pull => (1_100, 5_000),
         Patience::Stop => (500, 60_000),
     };
     let full = (first << failures.saturating_sub(1).min(16)).min(cap);
@@ -74,6 +78,15 @@ pub(crate) fn wait(patience: Patience, failures: u32, salt: u64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn five_tries_of_a_pull_take_as_long_as_those_of_ecs() {
+        for salt in 0..50 {
+            let waits: Duration = (1..5).map(|failures| wait(Patience::Pull, failures, salt)).sum();
+            let ecs = Duration::from_millis(1_100 + 2_200 + 4_400 + 5_000);
+            assert!(waits >= ecs - ecs / 8 && waits <= ecs + ecs / 8, "{waits:?}");
+        }
+    }
 
     #[test]
     fn waits_grow_and_are_capped() {

@@ -2,7 +2,8 @@
 //! after a wait that grows while it keeps ending soon, and also when its health check fails.
 //!
 //! The intent and the count are in the record before the start is asked for. A start that a crash cut is repeated: what
-//! the policy wants is that the container runs, so one start more does no harm.
+//! the policy wants is that the container runs, so one start more does no harm. That a container is stopped for its
+//! health is in the record, too, before it is asked for: its end would be taken for its own else.
 
 use crate::observe::{Ended, Inspected};
 use crate::outcome::Stage;
@@ -10,7 +11,7 @@ use crate::pass::{Pass, View};
 use crate::policy::LONGEST_WAIT;
 use crate::reasons;
 use crate::record::{ContainerRecord, Phase, Restarts, Stopped, Wish};
-use crate::step::Step;
+use crate::step::{Lane, Step};
 use crate::task::Task;
 use longshore_model::{HealthStatus, RestartPolicy, Timestamp};
 use std::time::Duration;
@@ -26,7 +27,7 @@ enum Verdict {
 impl Task {
     /// Container `i` ran and ended: starts it again if its policy says so, else it is over.
     pub(crate) fn ended(&mut self, i: usize, ended: Ended, now: Timestamp) {
-        let stopped_by_us = std::mem::take(&mut self.live.containers[i].unhealthy);
+        let stopped_by_us = std::mem::take(&mut self.record.containers[i].restarts.unhealthy);
         let mut ended = ended;
         if stopped_by_us {
             ended.reason.get_or_insert_with(|| reasons::UNHEALTHY.to_owned());
@@ -121,6 +122,11 @@ impl Task {
         let Some(policy) = self.outline.containers[i].restart.clone().filter(|policy| policy.when_unhealthy) else {
             return;
         };
+        if container.health == Some(HealthStatus::Healthy) && !self.live.in_flight.contains_key(&Lane::Container(i)) {
+            // It came round before it was stopped.
+            self.record.containers[i].restarts.unhealthy = false;
+            return;
+        }
         if container.health != Some(HealthStatus::Unhealthy) || self.record.wish != Wish::Run {
             return;
         }
@@ -133,9 +139,9 @@ impl Task {
             return;
         }
         let halt = self.halt(i, view);
-        if self.is_free(&Step::Stop(i, halt), view, pass) {
-            self.live.containers[i].unhealthy = true;
-            self.ask(Step::Stop(i, halt), view, pass);
+        if self.is_free(&Step::StopUnhealthy(i, halt), view, pass) {
+            self.record.containers[i].restarts.unhealthy = true;
+            self.ask(Step::StopUnhealthy(i, halt), view, pass);
         }
     }
 

@@ -306,7 +306,7 @@ impl Task {
         let placed = record.place == Place::Given && record.ending.is_none();
         // Or somebody started again what was over.
         let back = self.live.containers.iter().any(|live| live.rogue)
-            || self.live.in_flight.values().any(|step| matches!(step, Step::Stop(_, _)));
+            || self.live.in_flight.values().any(|step| matches!(step, Step::Stop(_, _) | Step::StopUnhealthy(_, _)));
         (!over && (made || placed)) || back
     }
 

@@ -39,6 +39,9 @@ pub enum Step {
     Inspect(usize),
     /// Stop it.
     Stop(usize, Halt),
+    /// Stop it for its health, to be started again. Only once the record is durable: nothing else tells that this end
+    /// was not its own.
+    StopUnhealthy(usize, Halt),
     /// Remove it. Absent is as good. Only once the record is durable: how it ended, or that it never ran, is told by
     /// nothing else then.
     Remove {
@@ -60,6 +63,7 @@ impl Step {
             | Self::Start(i)
             | Self::Inspect(i)
             | Self::Stop(i, _)
+            | Self::StopUnhealthy(i, _)
             | Self::Remove { container: i, .. } => Lane::Container(*i),
         }
     }
@@ -69,7 +73,7 @@ impl Step {
     #[must_use]
     pub const fn needs_saved(&self) -> bool {
         match self {
-            Self::Start(_) | Self::Remove { .. } | Self::Release(_) => true,
+            Self::Start(_) | Self::StopUnhealthy(_, _) | Self::Remove { .. } | Self::Release(_) => true,
             Self::Ensure(_)
             | Self::Pull(_)
             | Self::Create(_)

@@ -56,8 +56,6 @@ pub struct LiveContainer {
     pub half_made: bool,
     /// It has ended, and the engine says that it runs.
     pub rogue: bool,
-    /// It is being stopped for its health, to be started again.
-    pub unhealthy: bool,
     /// Since when the host's disk has no room for it.
     pub no_space_since: Option<Timestamp>,
 }
@@ -77,7 +75,7 @@ pub enum Verb {
     Start,
     /// [`Step::Inspect`]
     Inspect,
-    /// [`Step::Stop`]
+    /// [`Step::Stop`] and [`Step::StopUnhealthy`]
     Stop,
     /// [`Step::Remove`]
     Remove,
@@ -94,7 +92,7 @@ impl Verb {
             Step::Create(_) => Self::Create,
             Step::Start(_) => Self::Start,
             Step::Inspect(_) => Self::Inspect,
-            Step::Stop(_, _) => Self::Stop,
+            Step::Stop(_, _) | Step::StopUnhealthy(_, _) => Self::Stop,
             Step::Remove { .. } => Self::Remove,
         }
     }

@@ -9,7 +9,7 @@
 
 mod host;
 
-use host::{Cut, Op, Part, Shape, World};
+use host::{Cut, IGNORED, Op, Part, Shape, World};
 use longshore_model::{Backoff, ContainerCondition, HealthStatus, RestartPolicy, TaskStatus};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -227,7 +227,8 @@ fn what_can_never_be_met_ends_what_waits_for_it() {
 }
 
 fn restarted(backoff: Option<Backoff>) -> World {
-    let restart = RestartPolicy { ignored_exit_codes: vec![2], attempt_period_secs: 60, backoff, when_unhealthy: true };
+    let restart =
+        RestartPolicy { ignored_exit_codes: vec![IGNORED], attempt_period_secs: 60, backoff, when_unhealthy: true };
     let mut world = ordered(vec![Part { restart: Some(restart), ..after(true, &[]) }]);
     world.settle();
     world
@@ -271,6 +272,24 @@ fn a_policy_of_ecs_restarts_what_ran_long_enough() {
     world.apply(Op::Exit(0, 0, 2));
     world.settle();
     assert_eq!(world.reason(0, 0), (Some(2), "not restarted: exit code 2 is one of its ignoredExitCodes".to_owned()));
+}
+
+/// Its exit code is one after which it would not be started again by itself.
+#[test]
+fn what_is_stopped_for_its_health_is_started_again_though_the_agent_ended_in_between() {
+    let mut world = restarted(Some(Backoff { first_secs: 1, longest_secs: 5 }));
+    world.apply(Op::Health(0, 0, HealthStatus::Unhealthy));
+    for op in [Op::Pass(0), Op::Finish { which: 0, how: 255 }, Op::Pass(0), Op::Flush] {
+        world.apply(op);
+    }
+    assert_eq!(world.log(0), "+0", "its stop is asked for and has not begun");
+    // It comes through; its outcome is not heard.
+    world.apply(Op::Crash(Cut { keep: 255, lose_ledger: false }));
+    assert_eq!(world.log(0), "+0 -0");
+    world.settle();
+    world.apply(Op::Advance(1_000));
+    world.settle();
+    assert_eq!((world.log(0).as_str(), world.restarts(0, 0).0), ("+0 -0 +0", 1));
 }
 
 /// An hour either way is no time that passed.

@@ -154,8 +154,10 @@ impl DiskKeeper {
     }
 
     async fn once(&mut self, asked: u64, ledger: Option<String>) {
-        let Some((_, space)) = self.parts.rooms.space() else {
-            self.say_fault("the file system of the engine's data directory cannot be looked at; nothing is cleaned up");
+        let Some((_, space)) = self.parts.rooms.space().await else {
+            let why = "the file system of the engine's data directory cannot be looked at, or does not answer; nothing \
+                       is cleaned up";
+            self.say_fault(why);
             self.tell(0, 1, ledger.map(|why| nothing_new(&why)));
             return self.answer(asked, true);
         };
@@ -180,7 +182,7 @@ impl DiskKeeper {
             // Its errors are said where something depends on them.
             let _ = self.look().await;
         }
-        self.publish(ledger);
+        self.publish(ledger).await;
         let rooms = self.parts.rooms.clone();
         match tokio::task::spawn_blocking(move || rooms.history.save()).await {
             Ok(Err(error)) if !self.history_fault => {
@@ -259,7 +261,7 @@ impl DiskKeeper {
         }
         let mut removed = 0;
         for id in &choice.order {
-            let Some((_, before)) = self.parts.rooms.space() else { break };
+            let Some((_, before)) = self.parts.rooms.space().await else { break };
             let enough = !before.is_above(self.settings.marks.clean_until);
             if removed == MOST_REMOVED || (enough && (!wanted || removed > 0)) {
                 hopeful |= !enough;
@@ -274,7 +276,7 @@ impl DiskKeeper {
             };
             match crash::around(Place::ImageRemoved, self.parts.docker.remove_image(image)).await {
                 Ok(true) => {
-                    let after = self.parts.rooms.space().map_or(before.free, |(_, space)| space.free);
+                    let after = self.parts.rooms.space().await.map_or(before.free, |(_, space)| space.free);
                     let (mib, freed_mib) = (image.size / MIB, after.saturating_sub(before.free) / MIB);
                     let names = image.names.join(" ");
                     tracing::info!(image = names, id, mib, freed_mib, "removed an image that nothing uses");
@@ -296,8 +298,8 @@ impl DiskKeeper {
         hopeful || removed > 0
     }
 
-    fn publish(&self, ledger: Option<String>) {
-        let Some((path, space)) = self.parts.rooms.space() else { return };
+    async fn publish(&self, ledger: Option<String>) {
+        let Some((path, space)) = self.parts.rooms.space().await else { return };
         let promised_mib = {
             let (views, written) = (self.parts.views.borrow(), self.parts.written.borrow());
             promised(views.iter().filter_map(|(task, view)| {

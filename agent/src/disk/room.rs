@@ -3,7 +3,8 @@
 use super::claims::Claims;
 use super::history::History;
 use super::{DiskSettings, MIB, measure};
-use crate::engine::drivers::{Clock, Hold, Room, SystemClock};
+use crate::aside::Aside;
+use crate::engine::drivers::{Clock, Hold, PulledBy, Room, SystemClock};
 use async_trait::async_trait;
 use longshore_plan::Failure;
 use longshore_plan::disk::Space;
@@ -11,6 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 use tokio::sync::watch;
+
+/// Longest wait for a measurement, which is a system call.
+const MEASURE: Duration = Duration::from_secs(2);
 
 /// Longest wait for an attempt to make space.
 const ATTEMPT: Duration = Duration::from_secs(60);
@@ -33,6 +37,7 @@ pub struct Rooms {
     pub(super) over: watch::Sender<Attempt>,
     /// Docker's data directory, once it is known.
     root: OnceLock<PathBuf>,
+    aside: Aside,
 }
 
 impl Rooms {
@@ -46,6 +51,7 @@ impl Rooms {
             asked: watch::Sender::new(0),
             over: watch::Sender::default(),
             root: OnceLock::new(),
+            aside: Aside::default(),
         }
     }
 
@@ -53,10 +59,18 @@ impl Rooms {
         let _ = self.root.set(root);
     }
 
-    /// The directory that is looked at and how full its file system is now; nothing while that is not known.
-    pub(super) fn space(&self) -> Option<(&Path, Space)> {
+    /// The directory that is looked at and how full its file system is now; nothing while that is not known, as when
+    /// it does not answer.
+    pub(super) async fn space(&self) -> Option<(&Path, Space)> {
         let root = self.root.get()?;
-        Some((root, measure(root).ok()?))
+        let place = root.clone();
+        let measured = self.aside.run(root, MEASURE, move || measure(&place)).await.ok()?;
+        Some((root, measured.ok()?))
+    }
+
+    /// Where looks at a file system wait for it.
+    pub(crate) fn aside(&self) -> &Aside {
+        &self.aside
     }
 
     /// The engine's data directory; nothing while it is not known.
@@ -65,8 +79,8 @@ impl Rooms {
     }
 
     /// Why nothing is put on the engine's disk now; nothing while there is room, or that is not known.
-    pub(crate) fn short(&self) -> Option<String> {
-        let (root, space) = self.space()?;
+    pub(crate) async fn short(&self) -> Option<String> {
+        let (root, space) = self.space().await?;
         self.short_of(root, space)
     }
 
@@ -97,8 +111,8 @@ impl Rooms {
         }
     }
 
-    fn refused(&self) -> Option<String> {
-        let (root, space) = self.space()?;
+    async fn refused(&self) -> Option<String> {
+        let (root, space) = self.space().await?;
         let marks = self.settings.marks;
         if !space.is_above(marks.refuse_above) {
             return None;
@@ -130,11 +144,11 @@ impl Room for Rooms {
     }
 
     async fn admit(&self) -> Result<(), Failure> {
-        if self.refused().is_none() {
+        if self.refused().await.is_none() {
             return Ok(());
         }
         let hopeful = self.make_space().await;
-        match self.refused() {
+        match self.refused().await {
             None => Ok(()),
             Some(why) => Err(failure(why, hopeful)),
         }
@@ -142,7 +156,7 @@ impl Room for Rooms {
 
     async fn exhausted(&self, text: String) -> Failure {
         let hopeful = self.make_space().await;
-        let now = self.space().map(|(root, space)| {
+        let now = self.space().await.map(|(root, space)| {
             format!(
                 "; the file system of {} has {} of {} MiB free",
                 root.display(),
@@ -153,7 +167,42 @@ impl Room for Rooms {
         failure(format!("{text}{}; {WHAT_TO_DO}", now.unwrap_or_default()), hopeful)
     }
 
-    fn pulled(&self, id: &str) {
-        self.history.pulled(id, SystemClock.now());
+    fn pulled(&self, id: &str, by: PulledBy) {
+        self.history.pulled(id, by, SystemClock.now());
+    }
+
+    fn was_pulled(&self, by: &PulledBy) -> bool {
+        self.history.was_pulled(by)
+    }
+
+    fn lost(&self, reference: &str) {
+        self.history.lost(reference);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aside::tests::Hanging;
+    use longshore_plan::disk::{ImageRule, Marks};
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_is_not_known_and_holds_nobody_up() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let settings = DiskSettings {
+            marks: Marks { clean_above: 100, clean_until: 100, refuse_above: 100 },
+            images: ImageRule { min_age: Duration::ZERO, untracked: false },
+            wait: Duration::ZERO,
+        };
+        let rooms = Rooms::new(settings, dir.path());
+        rooms.learn_root(dir.path().to_owned());
+        assert!(rooms.space().await.is_some());
+        let hanging = Hanging::new(dir.path());
+        hanging.hold(&rooms.aside, dir.path()).await;
+        for _ in 0..2 {
+            assert_eq!((rooms.space().await, rooms.admit().await), (None, Ok(())));
+        }
+        hanging.answer(&rooms.aside, dir.path()).await;
+        assert!(rooms.space().await.is_some());
     }
 }

@@ -1,4 +1,5 @@
-//! How much a directory tree takes, counted with a bound.
+//! How much a directory tree takes, counted with a bound: no more files are looked at than it would take to be too
+//! many.
 
 use std::collections::HashSet;
 use std::fs::ReadDir;
@@ -7,8 +8,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Most entries that one count looks at. A task with more files than that is counted short, and not at great length.
-const MOST_ENTRIES: usize = 1_000_000;
+/// Entries that count as what they take, if that is nothing. Each beyond them counts as a block at least: a file
+/// without content has its part of the disk, too, and a million of them is no way around a count of all others.
+const FREE_ENTRIES: usize = 1_000_000;
+/// What is the least then.
+const BLOCK: u64 = 4096;
 
 /// Directories that are open at once, each in the one before.
 const MOST_OPEN: usize = 64;
@@ -29,19 +33,16 @@ pub(super) enum Root {
 /// Bytes on disk below `roots`. Ends early once they are more than `enough`, or at `stop`. What vanishes meanwhile is
 /// not counted.
 pub(super) fn size<'a>(roots: impl IntoIterator<Item = &'a Root>, enough: u64, stop: &AtomicBool) -> u64 {
-    let mut count = Count { bytes: 0, entries: 0, enough, linked: HashSet::new(), stop };
-    for root in roots {
-        match root {
-            Root::Tree(path) => count.tree(path),
-            Root::Files(directory, prefix) => count.files(directory, prefix),
-        }
-    }
+    let mut count = Count { bytes: 0, entries: 0, free: FREE_ENTRIES, enough, linked: HashSet::new(), stop };
+    count.all(roots);
     count.bytes
 }
 
 struct Count<'a> {
     bytes: u64,
     entries: usize,
+    /// See [`FREE_ENTRIES`].
+    free: usize,
     enough: u64,
     /// Files with several names, which are counted once.
     linked: HashSet<(u64, u64)>,
@@ -49,8 +50,17 @@ struct Count<'a> {
 }
 
 impl Count<'_> {
+    fn all<'a>(&mut self, roots: impl IntoIterator<Item = &'a Root>) {
+        for root in roots {
+            match root {
+                Root::Tree(path) => self.tree(path),
+                Root::Files(directory, prefix) => self.files(directory, prefix),
+            }
+        }
+    }
+
     fn is_done(&self) -> bool {
-        self.bytes > self.enough || self.entries >= MOST_ENTRIES || self.stop.load(Ordering::Relaxed)
+        self.bytes > self.enough || self.stop.load(Ordering::Relaxed)
     }
 
     fn add(&mut self, path: &Path) -> Option<std::fs::Metadata> {
@@ -65,7 +75,8 @@ impl Count<'_> {
             file if self.linked.insert(file) => bytes,
             _ => 0,
         };
-        self.bytes = self.bytes.saturating_add(counted);
+        let least = if self.entries > self.free { BLOCK } else { 0 };
+        self.bytes = self.bytes.saturating_add(counted.max(least));
         Some(found)
     }
 
@@ -131,6 +142,22 @@ mod tests {
         let logs = [Root::Files(dir.path().to_owned(), "x-json.log".into()), Root::Tree("/nonexistent".into())];
         assert_eq!(size(&logs, u64::MAX, &GO_ON), 128 << 10);
     }
+
+    #[test]
+    fn empty_files_beyond_many_count_and_end_the_count() {
+        let dir = tempfile::tempdir().expect("a directory");
+        (0..50).for_each(|n| std::fs::write(dir.path().join(n.to_string()), "").expect("written"));
+        let tree = [Root::Tree(dir.path().to_owned())];
+        let count = |free, enough| {
+            let mut count = Count { bytes: 0, entries: 0, free, enough, linked: HashSet::new(), stop: &GO_ON };
+            count.all(&tree);
+            (count.entries, count.bytes)
+        };
+        assert_eq!(count(50, u64::MAX), (50, 0));
+        assert_eq!(count(20, u64::MAX), (50, 30 * BLOCK));
+        assert_eq!(count(20, 9 * BLOCK), (30, 10 * BLOCK), "no more are looked at than are too many");
+    }
+
     #[test]
     fn deep_trees_are_counted_to_their_ends() {
         let dir = tempfile::tempdir().expect("a directory");

@@ -1,6 +1,7 @@
 //! The checks of a host.
 
 use super::Finding;
+use crate::aside::HeldUp;
 use crate::disk::Rooms;
 use crate::engine::docker::chain;
 use crate::engine::status::{EngineStatus, Health};
@@ -94,18 +95,24 @@ impl Look for HostChecks {
 }
 
 impl HostChecks {
+    /// The disk of the agent's directory and that of the engine's. One that hangs is not looked at again before it
+    /// answers.
     async fn disk(&self) -> Finding {
-        let (rooms, data_dir) = (Arc::clone(&self.rooms), self.data_dir.clone());
-        let look = tokio::task::spawn_blocking(move || {
-            let places = std::iter::once(data_dir.as_path()).chain(rooms.root());
-            rooms.short().or_else(|| places.into_iter().find_map(full))
-        });
-        match tokio::time::timeout(ANSWER, look).await {
-            Ok(Ok(None)) => finding(DISK, true, None),
-            Ok(Ok(Some(why))) => finding(DISK, false, Some(why)),
-            Ok(Err(_)) => unknown(DISK, "the look at it failed here"),
-            Err(_) => finding(DISK, false, Some(format!("no answer of a file system for {} s", ANSWER.as_secs()))),
+        if let Some(why) = self.rooms.short().await {
+            return finding(DISK, false, Some(why));
         }
+        for place in std::iter::once(self.data_dir.as_path()).chain(self.rooms.root()) {
+            let looked_at = place.to_owned();
+            match self.rooms.aside().run(place, ANSWER, move || full(&looked_at)).await {
+                Ok(None) => {}
+                Ok(Some(why)) => return finding(DISK, false, Some(why)),
+                Err(held @ (HeldUp::Late { .. } | HeldUp::Hangs { .. })) => {
+                    return finding(DISK, false, Some(held.to_string()));
+                }
+                Err(held @ HeldUp::Thread { .. }) => return unknown(DISK, &chain(&held)),
+            }
+        }
+        finding(DISK, true, None)
     }
 }
 

@@ -311,8 +311,10 @@ impl Images for DockerDriver {
     ) -> Result<Image, Failure> {
         let say = |p: &PullProgress| {
             let mib = |bytes: u64| bytes / (1024 * 1024);
+            let queued =
+                if p.queued { "; the rest waits for other pulls (max-concurrent-downloads of dockerd)" } else { "" };
             progress(format!(
-                "{} of {} layers, {} of {} MiB",
+                "{} of {} layers, {} of {} MiB{queued}",
                 p.layers_done,
                 p.layers,
                 mib(p.bytes),

@@ -8,7 +8,7 @@ use longshore_docker::Credentials;
 use longshore_model::{ContainerName, EniId, EnvVar, NetworkBinding, TaskId, TaskSpec, Timestamp, VolumeSpec};
 use longshore_plan::{Creation, Failure, Halt, Inspected, Interface, Sighting};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A container of ours in a listing.
 #[derive(Debug, Clone)]
@@ -81,13 +81,27 @@ pub trait Room: Send + Sync {
     async fn admit(&self) -> Result<(), Failure>;
     /// The engine said (`text`) that there is no space: what to make of it, once an attempt to make some is over.
     async fn exhausted(&self, text: String) -> Failure;
-    /// The image of this id was pulled.
-    fn pulled(&self, id: &str);
+    /// The image of this id was pulled, by this name of it.
+    fn pulled(&self, id: &str, by: PulledBy);
+    /// Whether an image was pulled by this name, by this agent or the one before it.
+    fn was_pulled(&self, by: &PulledBy) -> bool;
+    /// No image of this name is here.
+    fn lost(&self, reference: &str);
 }
 
+/// A reference, and the secret with the credentials that its registry was shown; none for the host's own.
+pub type PulledBy = (String, Option<String>);
+
 /// A disk that never fills up.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Plenty;
+#[derive(Debug, Default)]
+pub struct Plenty(Mutex<BTreeSet<PulledBy>>);
+
+impl Plenty {
+    /// The lock is held for one look-up and never across an await; a poisoned one holds whole values.
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<PulledBy>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 #[async_trait]
 impl Room for Plenty {
@@ -103,7 +117,17 @@ impl Room for Plenty {
         Failure::NoSpace(text)
     }
 
-    fn pulled(&self, _: &str) {}
+    fn pulled(&self, _: &str, by: PulledBy) {
+        self.lock().insert(by);
+    }
+
+    fn was_pulled(&self, by: &PulledBy) -> bool {
+        self.lock().contains(by)
+    }
+
+    fn lost(&self, reference: &str) {
+        self.lock().retain(|(name, _)| name != reference);
+    }
 }
 
 /// Credentials of a container's own, for the registry of its image. `Debug` shows none.

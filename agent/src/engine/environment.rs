@@ -6,7 +6,9 @@
 
 mod web;
 
+use super::docker::chain;
 use super::drivers::EnvironmentFiles;
+use crate::aside::{Aside, HeldUp};
 use async_trait::async_trait;
 use longshore_model::EnvVar;
 use longshore_plan::Failure;
@@ -36,7 +38,7 @@ impl Sources {
     /// trusts, or an authority in the file `ca`.
     #[must_use]
     pub fn new(directories: Vec<PathBuf>, ca: Option<PathBuf>) -> Self {
-        Self { host: HostFiles { directories }, web: web::Web { ca } }
+        Self { host: HostFiles { directories, aside: Aside::default() }, web: web::Web { ca } }
     }
 }
 
@@ -51,26 +53,35 @@ impl EnvironmentFiles for Sources {
 #[derive(Debug, Clone)]
 struct HostFiles {
     directories: Vec<PathBuf>,
+    /// One that hangs holds up no reads from the others.
+    aside: Aside,
 }
 
 impl HostFiles {
-    fn read_now(&self, source: &str) -> Result<Vec<EnvVar>, Failure> {
-        let fail = |why: String| Failure::Lasting(refusal(source, &why));
+    /// The path of a file, and the directory of the configuration's that has it.
+    fn find<'a>(&'a self, source: &'a str) -> Result<(&'a Path, &'a PathBuf), Failure> {
+        let fail = |why: &str| Failure::Lasting(refusal(source, why));
         let path = source.strip_prefix(SCHEME).map(Path::new).filter(|path| path.is_absolute());
-        let path = path.ok_or_else(|| {
-            fail("it must be file:///, followed by a path on the host, or a URL of http or https".to_owned())
-        })?;
+        let path =
+            path.ok_or_else(|| fail("it must be file:///, followed by a path on the host, or a URL of http or https"))?;
         // Before anything is looked at: whether a file exists elsewhere is nobody's business.
-        if !self.allows(path) {
-            return Err(fail("no directory of environment_file_dirs in this host's configuration has it".to_owned()));
-        }
+        let plain = path.components().all(|part| part != std::path::Component::ParentDir);
+        let found = self.directories.iter().find(|directory| plain && path.starts_with(directory));
+        let why = "no directory of environment_file_dirs in this host's configuration has it";
+        found.map(|directory| (path, directory)).ok_or_else(|| fail(why))
+    }
+
+    /// Reads `path`, which is said to be in `directory`. Blocks, for ever if that directory's file system hangs.
+    fn read_now(&self, source: &str, path: &Path, directory: &Path) -> Result<Vec<EnvVar>, Failure> {
+        let fail = |why: String| Failure::Lasting(refusal(source, &why));
         let read = |error: &io::Error| match error.kind() {
             io::ErrorKind::NotFound => fail("there is no such file on this host".to_owned()),
             _ => fail(format!("it could not be read: {error}")),
         };
         let real = path.canonicalize().map_err(|error| read(&error))?;
-        let allowed: Vec<PathBuf> = self.directories.iter().filter_map(|d| d.canonicalize().ok()).collect();
-        if !allowed.iter().any(|directory| real.starts_with(directory)) {
+        let has = |directory: &Path| directory.canonicalize().is_ok_and(|directory| real.starts_with(directory));
+        // The others are looked at only where this one has a link into them: one of them may hang.
+        if !has(directory) && !self.directories.iter().any(|directory| has(directory)) {
             return Err(fail("it is a link to outside of environment_file_dirs".to_owned()));
         }
         if !real.metadata().map_err(|error| read(&error))?.is_file() {
@@ -86,24 +97,12 @@ impl HostFiles {
         parse(&text).map_err(fail)
     }
 
-    fn allows(&self, path: &Path) -> bool {
-        let plain = path.components().all(|part| part != std::path::Component::ParentDir);
-        plain && self.directories.iter().any(|directory| path.starts_with(directory))
-    }
-}
-
-impl HostFiles {
     async fn read(&self, source: &str) -> Result<Vec<EnvVar>, Failure> {
-        let (files, owned) = (self.clone(), source.to_owned());
-        let reading = tokio::task::spawn_blocking(move || files.read_now(&owned));
-        match tokio::time::timeout(READ_TIMEOUT, reading).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(error)) => Err(Failure::Passing(refusal(source, &format!("reading it failed here: {error}")))),
-            Err(_) => {
-                let why = format!("it could not be read within {} s", READ_TIMEOUT.as_secs());
-                Err(Failure::Passing(refusal(source, &why)))
-            }
-        }
+        let (path, directory) = self.find(source)?;
+        let (files, owned) = (self.clone(), (source.to_owned(), path.to_owned(), directory.clone()));
+        let reading = move || files.read_now(&owned.0, &owned.1, &owned.2);
+        let held = |held: HeldUp| Failure::Passing(refusal(source, &format!("it could not be read: {}", chain(&held))));
+        self.aside.run(directory, READ_TIMEOUT, reading).await.map_err(held)?
     }
 }
 
@@ -154,7 +153,7 @@ mod tests {
         write(allowed.join("large.env"), &vec![b'a'; (256 << 10) + 1]);
         write(dir.path().join("outside.env"), b"A=secret\n");
         std::os::unix::fs::symlink(dir.path().join("outside.env"), allowed.join("link.env")).expect("made");
-        let files = HostFiles { directories: vec![allowed.clone()] };
+        let files = HostFiles { directories: vec![allowed.clone()], aside: Aside::default() };
         let at = |name: &str| format!("file://{}/{name}", allowed.display());
         assert_eq!(pairs(&files.read(&at("a.env")).await.expect("read")), [("A", "secret")]);
         for (source, why) in [
@@ -172,5 +171,36 @@ mod tests {
             assert!(text.starts_with(&format!("ResourceInitializationError: environment file {source}: ")), "{text}");
             assert!(text.contains(why) && !text.contains("secret"), "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_hangs_holds_up_no_other_and_is_named() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let directories = ["ill", "well"].map(|name| dir.path().join(name));
+        for directory in &directories {
+            std::fs::create_dir(directory).expect("made");
+            std::fs::write(directory.join("a.env"), "A=1").expect("written");
+        }
+        let at = |directory: &Path| format!("file://{}/a.env", directory.display());
+        let [ill, well] = &directories;
+        let files = HostFiles { directories: directories.to_vec(), aside: Aside::default() };
+        let hanging = crate::aside::tests::Hanging::new(dir.path());
+        hanging.hold(&files.aside, ill).await;
+        let held = tokio::spawn({
+            let (files, source) = (files.clone(), at(ill));
+            async move { files.read(&source).await }
+        });
+        assert_eq!(pairs(&files.read(&at(well)).await.expect("read")), [("A", "1")]);
+        assert!(!held.is_finished(), "it may have its turn yet");
+        tokio::time::pause();
+        tokio::time::advance(READ_TIMEOUT).await;
+        for failed in [held.await.expect("no panic"), files.read(&at(ill)).await] {
+            let Err(Failure::Passing(text)) = failed else { panic!("{failed:?}") };
+            let named = format!("the file system at {} is still hanging: ", ill.display());
+            assert!(text.contains(&named), "{text}");
+        }
+        tokio::time::resume();
+        hanging.answer(&files.aside, ill).await;
+        assert_eq!(pairs(&files.read(&at(ill)).await.expect("read")), [("A", "1")]);
     }
 }

@@ -22,8 +22,8 @@ pub struct Limits {
     pub removals: usize,
     /// Inspections.
     pub inspections: usize,
-    /// Pulls of images that no task waits for yet. Fewer than the pulls that can go on at once: a task that is to run
-    /// finds room for its own.
+    /// Pulls of images that no task waits for yet. Few: the engine downloads a few layers at a time, and a task that is
+    /// to run wants its own among them.
     pub pulls_ahead: usize,
 }
 
@@ -56,6 +56,8 @@ pub struct Executor {
     drivers: Drivers,
     images: Keeper,
     slots: Arc<Slots>,
+    /// What of [`Limits`] people are told.
+    ahead: usize,
     /// What [`drivers::TaskCgroups::ensure`](super::drivers::TaskCgroups::ensure) answered, for the creations after it.
     parents: Arc<Mutex<HashMap<TaskId, Option<String>>>>,
 }
@@ -79,7 +81,7 @@ impl Executor {
             inspections: Semaphore::new(limits.inspections),
             pulls_ahead: Semaphore::new(limits.pulls_ahead),
         };
-        Self { drivers, images, slots: Arc::new(slots), parents: Arc::default() }
+        Self { drivers, images, slots: Arc::new(slots), ahead: limits.pulls_ahead, parents: Arc::default() }
     }
 
     /// Runs one step to its outcome. Dropping the future cuts it; the next pass looks at what became of it.
@@ -129,7 +131,7 @@ impl Executor {
                     Err(failure) => Err(failure),
                 })
             }
-            Step::Stop(_, halt) => Outcome::Halted(match name() {
+            Step::Stop(_, halt) | Step::StopUnhealthy(_, halt) => Outcome::Halted(match name() {
                 Ok(name) => self.drivers.containers.stop(task, &name, *halt).await,
                 Err(failure) => Err(failure),
             }),
@@ -143,10 +145,11 @@ impl Executor {
         }
     }
 
-    /// How far the pull of an image is, for people.
+    /// How far the pull of an image is that was asked for, `ahead` of any task or not, for people.
     #[must_use]
-    pub fn pull_progress(&self, reference: &str) -> Option<String> {
-        self.images.progress(reference)
+    pub fn pull_progress(&self, reference: &str, ahead: bool) -> Option<String> {
+        let turn = || format!("its turn has not come: images are pulled ahead of tasks {} at a time", self.ahead);
+        self.images.progress(reference).or_else(|| ahead.then(turn))
     }
 
     async fn ensure(&self, task: TaskId, kind: &ResourceKind, spec: Option<&TaskSpec>) -> Result<Made, Failure> {
@@ -278,7 +281,7 @@ fn place(job: &Job) -> Option<Place> {
         Step::Start(_) if job.again => Some(Place::StartAgain),
         Step::Start(_) => Some(Place::Start),
         Step::Inspect(_) => None,
-        Step::Stop(_, _) => Some(Place::Stop),
+        Step::Stop(_, _) | Step::StopUnhealthy(_, _) => Some(Place::Stop),
         Step::Remove { .. } => Some(Place::Remove),
     }
 }

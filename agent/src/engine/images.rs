@@ -1,4 +1,5 @@
-//! When an image is pulled and when the one that is here will do; one pull for each image, however many wait for it.
+//! When an image is pulled and when the one that is here will do; one pull for each image, however many wait for it,
+//! and none waits for another image's: how many layers are downloaded at a time is the engine's to say.
 //! The agent's configuration says when, and a container's label `longshore.pull-behavior` for that container. One that
 //! is pinned to a digest is pulled only when that image is not here: what a digest names is never outdated.
 //!
@@ -20,7 +21,6 @@ use longshore_plan::Failure;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 /// How long an image that was seen counts as being here.
@@ -28,9 +28,6 @@ const SEEN_FOR: Duration = Duration::from_secs(10);
 
 /// Most images remembered; the oldest memory goes first. A host seldom has more in use.
 const MAX_SEEN: usize = 256;
-
-/// Most pulls at once, each with several layers in the engine.
-const MAX_PULLS: usize = 4;
 
 /// An image's way onto this host, awaited by everybody who wants it. It ends when nobody waits any more.
 type Fetch = BoxFuture<'static, Result<Image, Failure>>;
@@ -43,7 +40,6 @@ pub struct Keeper {
     credentials: Arc<dyn TaskCredentials>,
     behavior: PullBehavior,
     state: Arc<Mutex<State>>,
-    pulls: Arc<Semaphore>,
 }
 
 /// An image, when it is pulled (one that was seen here is not yet one that was pulled), and the secret with the
@@ -70,8 +66,6 @@ impl From<Lack> for Failure {
 struct State {
     seen: HashMap<Wanted, (Image, Instant)>,
     fetches: HashMap<Wanted, WeakShared<Fetch>>,
-    /// What [`PullBehavior::Once`] need not pull again.
-    pulled: std::collections::HashSet<(String, Option<String>)>,
     progress: HashMap<String, String>,
 }
 
@@ -121,8 +115,7 @@ impl Keeper {
     /// A keeper that pulls as `behavior` says.
     #[must_use]
     pub fn new(images: Arc<dyn Images>, credentials: Arc<dyn TaskCredentials>, behavior: PullBehavior) -> Self {
-        let pulls = Arc::new(Semaphore::new(MAX_PULLS));
-        Self { images, room: Arc::new(Plenty), credentials, behavior, state: Arc::default(), pulls }
+        Self { images, room: Arc::<Plenty>::default(), credentials, behavior, state: Arc::default() }
     }
 
     /// The same on the disk that `room` looks after.
@@ -199,7 +192,8 @@ impl Keeper {
     pub fn forget(&self, reference: &str) {
         let mut state = self.lock();
         state.seen.retain(|(seen, ..), _| seen != reference);
-        state.pulled.retain(|(pulled, _)| pulled != reference);
+        drop(state);
+        self.room.lost(reference);
     }
 
     /// How far the pull of an image is, for people; `None` when none goes on.
@@ -217,7 +211,7 @@ impl Keeper {
                 None => self.pull(&reference, own).await?,
             },
             PullBehavior::Once => {
-                let pulled_before = self.lock().pulled.contains(&(reference.clone(), secret));
+                let pulled_before = self.room.was_pulled(&(reference.clone(), secret));
                 let here = if pulled_before { self.images.find(&reference).await? } else { None };
                 match here {
                     Some(image) => image,
@@ -248,23 +242,20 @@ impl Keeper {
         let say = |text: String| {
             self.lock().progress.insert(reference.to_owned(), text);
         };
-        // Before the slot: whoever waits for credentials holds up nobody's pull.
         let shown = match own {
             Some(own) => Some(self.credentials.get(own, reference, &say).await.map_err(Lack::Credentials)?),
             None => None,
         };
-        // Never closed; without a permit, as well as with one, the pull is right.
-        let _slot = self.pulls.acquire().await;
         self.room.admit().await.map_err(Lack::Pull)?;
         tracing::info!(image = reference, "pulling");
+        say("the engine asks the registry for it".to_owned());
         let image = match self.images.pull(reference, shown.as_ref(), &say).await {
             Ok(image) => image,
             Err(Failure::NoSpace(text)) => return Err(Lack::Pull(self.room.exhausted(text).await)),
             Err(failure) => return Err(Lack::Pull(failure)),
         };
-        self.room.pulled(&image.id);
+        self.room.pulled(&image.id, (reference.to_owned(), own.map(|own| own.parameter.clone())));
         tracing::info!(image = reference, digest = image.digest, "pulled");
-        self.lock().pulled.insert((reference.to_owned(), own.map(|own| own.parameter.clone())));
         Ok(image)
     }
 

@@ -6,9 +6,9 @@
 //!
 //! # Order of things
 //! Saving comes before everything that a restart must not contradict: an assignment is acknowledged, a report is
-//! published, and a container is started only after the record behind it is durable. All other steps go on while the
-//! disk works. A ledger that cannot be written holds starts; everything else goes on, and reports are published
-//! unsaved, since an exit that nobody hears of is worse than one that is said twice.
+//! published, and a container is started, or stopped to be started again, only after the record behind it is durable.
+//! All other steps go on while the disk works. A ledger that cannot be written holds those; everything else goes on,
+//! and reports are published unsaved, since an exit that nobody hears of is worse than one that is said twice.
 
 mod apply;
 pub mod cgroups;

@@ -553,7 +553,9 @@ impl Reconciler {
     pub(super) fn pull_progress(&self, task: &Task, i: usize) -> Option<String> {
         let waiting = task.record.containers[i].phase == Phase::Waiting;
         let spec = task.spec.as_ref().filter(|_| waiting)?;
-        self.executor.pull_progress(&longshore_docker::wanted_image(&spec.containers[i]))
+        let pulls = matches!(task.live.in_flight.get(&Lane::Container(i)), Some(Step::Pull(_)));
+        let image = longshore_docker::wanted_image(&spec.containers[i]);
+        self.executor.pull_progress(&image, spec.pull_only && pulls)
     }
 }
 
@@ -605,6 +607,7 @@ fn concerns_docker(step: &Step) -> bool {
         | Step::Start(_)
         | Step::Inspect(_)
         | Step::Stop(_, _)
+        | Step::StopUnhealthy(_, _)
         | Step::Remove { .. } => true,
     }
 }

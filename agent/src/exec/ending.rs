@@ -48,6 +48,7 @@ impl Process {
 }
 
 /// What the engine says of a process that it made.
+#[derive(Debug, PartialEq, Eq)]
 enum Found {
     /// It is this one.
     Runs(Process),
@@ -63,21 +64,31 @@ async fn find(docker: &Docker, record: &Record) -> Found {
     loop {
         match docker.inspect_exec(&record.exec).await {
             Ok(Some(ExecState { running: true, pid: Some(pid), .. })) => {
-                return Process::of(pid, &record.container).map_or(Found::Over, Found::Runs);
+                if let Some(found) = told(pid, &record.container) {
+                    return found;
+                }
             }
             // It is starting, or its start was asked for and is yet to come.
-            Ok(Some(ExecState { exit_code: None, .. })) => {
-                if since.get_or_insert_with(Instant::now).elapsed() > STARTS {
-                    return Found::Over;
-                }
-                tokio::time::sleep(LOOK * 10).await;
-            }
+            Ok(Some(ExecState { exit_code: None, .. })) => {}
             Ok(Some(_) | None) => return Found::Over,
             Err(error) => {
                 tracing::debug!(exec = %record.session, error = chain(&error), "could not see whether a command ended");
                 return Found::Unknown;
             }
         }
+        if since.get_or_insert_with(Instant::now).elapsed() > STARTS {
+            return Found::Over;
+        }
+        tokio::time::sleep(LOOK * 10).await;
+    }
+}
+
+/// What a process is that the engine says runs as `pid`. Nothing while one lives that is not the container's: it may
+/// have just begun, and not have come into its container's control group yet.
+fn told(pid: u32, container: &str) -> Option<Found> {
+    match Process::of(pid, container) {
+        Some(process) => Some(Found::Runs(process)),
+        None => stat(pid).is_none().then_some(Found::Over),
     }
 }
 
@@ -198,6 +209,30 @@ mod tests {
     use super::*;
     use std::io;
     use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_process_that_has_just_begun_is_not_over() {
+        let id = "5f2c".repeat(16);
+        // It becomes the container's later, as one does that the engine starts.
+        let mut shell = Command::new("sh")
+            .args(["-c", "read container; exec sh -c 'read end' \"$container\""])
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("there is a shell");
+        assert_eq!(told(shell.id(), &id), None);
+        io::Write::write_all(shell.stdin.as_mut().expect("piped"), format!("{id}\n").as_bytes()).expect("written");
+        let until = Instant::now() + Duration::from_secs(60);
+        let found = loop {
+            if let Some(found) = told(shell.id(), &id) {
+                break found;
+            }
+            assert!(Instant::now() < until, "it does not become the container's");
+        };
+        assert!(matches!(found, Found::Runs(Process { pid, .. }) if pid == shell.id()), "{found:?}");
+        drop(shell.stdin.take());
+        shell.wait().expect("it was ours");
+        assert_eq!(told(shell.id(), &id), Some(Found::Over));
+    }
 
     #[tokio::test]
     async fn a_family_is_found_told_and_waited_for() {

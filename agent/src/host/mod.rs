@@ -9,15 +9,21 @@ mod capability;
 mod gpu;
 pub mod underlay;
 
+use crate::aside::Aside;
 use crate::cgroup::Cgroups;
 use longshore_docker::EngineInfo;
 use longshore_model::{Attribute, HostFacts, HostVersions, Resources};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, System};
 
 /// CPU units of one core (ECS).
 const UNITS_PER_CORE: u32 = 1024;
+
+/// Longest wait for the file system of the engine's directory.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// The part of the configuration that goes into the facts.
 #[derive(Debug, Clone, Default)]
@@ -97,14 +103,20 @@ pub async fn probe(engine: EngineInfo, cgroups: Option<&Cgroups>) -> Result<Prob
         },
         None => false,
     };
-    let containers = std::path::Path::new(&engine.data_root).join("containers");
-    let output_readable = std::fs::read_dir(&containers).is_ok();
+    let root = PathBuf::from(&engine.data_root);
+    let containers = root.join("containers");
+    let look = {
+        let (root, containers) = (root.clone(), containers.clone());
+        move || (std::fs::read_dir(containers).is_ok(), crate::disk::measure(&root))
+    };
+    let looked = Aside::default().run(&root, LOOK, look).await;
+    let (output_readable, disk) = looked.unwrap_or_else(|held| (false, Err(std::io::Error::other(held))));
     if !output_readable {
         tracing::warn!(
             directory = %containers.display(),
             "containers' output cannot be read here; not offering the log driver awslogs");
     }
-    let disk_mib = match crate::disk::measure(std::path::Path::new(&engine.data_root)) {
+    let disk_mib = match disk {
         Ok(space) => crate::disk::mib(space.total),
         Err(error) => {
             let path = &engine.data_root;

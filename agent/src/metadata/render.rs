@@ -4,8 +4,9 @@ use super::details::Seen;
 use super::documents::{Container, Health, Limits, Network, Port, Task, Volume};
 use super::route::Version;
 use crate::engine::TaskView;
+use longshore_docker::LogTarget;
 use longshore_model::arn::Resource;
-use longshore_model::{Arn, NetworkConfig, NetworkMode, TaskStatus, Timestamp};
+use longshore_model::{Arn, LogConfig, NetworkConfig, NetworkMode, TaskStatus, Timestamp};
 use longshore_plan::{Phase, Wish};
 use std::collections::BTreeMap;
 
@@ -96,7 +97,7 @@ pub(super) fn container(view: &TaskView, index: usize, seen: Option<&Seen>, cont
         health: record.health.map(|health| Health { status: health.as_str() }),
         volumes: seen.map(|seen| volumes(view, seen)).unwrap_or_default(),
         log_driver: log.map(|log| log.driver.clone()),
-        log_options: log.map(|log| public_options(&log.options)).filter(|options| !options.is_empty()),
+        log_options: log.map(|log| log_options(view, index, log)).filter(|options| !options.is_empty()),
         container_arn: container_arn(view, index).filter(|_| v4),
         // As ECS's agent does it: for a container that has a policy.
         restart_count: view.outline.containers[index].restart.as_ref().map(|_| record.restarts.count),
@@ -217,6 +218,19 @@ fn volumes(view: &TaskView, seen: &Seen) -> Vec<Volume> {
             destination: mount.destination.clone(),
         })
         .collect()
+}
+
+/// Where its output goes, with the stream of `awslogs` in the place of the prefix that it comes from, as ECS tells it.
+fn log_options(view: &TaskView, index: usize, log: &LogConfig) -> BTreeMap<String, String> {
+    let mut options = public_options(&log.options);
+    let task = view.spec.as_deref();
+    let target = task.zip(view.container_spec(index)).and_then(|(task, container)| LogTarget::of(task, container));
+    if let Some(target) = target {
+        options.remove("awslogs-stream-prefix");
+        let id = || view.record.containers[index].phase.id().map(str::to_owned);
+        options.extend(target.stream.or_else(id).map(|stream| ("awslogs-stream".to_owned(), stream)));
+    }
+    options
 }
 
 /// Log options, but for those that are secrets by their names (`splunk-token`).

@@ -94,6 +94,8 @@ pub(crate) struct FakeEngine {
     containers: Mutex<BTreeMap<String, Seen>>,
     /// It never answers.
     pub(crate) away: AtomicBool,
+    /// It answers that something is wrong with it.
+    pub(crate) ill: AtomicBool,
     /// How often it was asked.
     pub(crate) asked: AtomicUsize,
 }
@@ -114,6 +116,9 @@ impl Look for FakeEngine {
         self.asked.fetch_add(1, Ordering::Relaxed);
         if self.away.load(Ordering::Relaxed) {
             return std::future::pending().await;
+        }
+        if self.ill.load(Ordering::Relaxed) {
+            return Err("the engine did not answer in time".to_owned());
         }
         Ok(self.containers.lock().expect("whole").get(id).cloned())
     }

@@ -170,6 +170,17 @@ fn the_world_is_reached_as_the_host_while_it_has_ipv6_and_an_end_is_forgotten() 
         assert_eq!(said, "hello\n", "{to}");
         assert_eq!(peer.join().unwrap().ip().to_canonical(), host);
     }
+    // What EC2 tells the host by IPv6 is not for tasks.
+    let cloud = "fd00:ec2::254";
+    lab.ctl().run("ip", &["addr", "add", &format!("{cloud}/128"), "dev", "lo"]).unwrap();
+    node.host.run("ip", &["-6", "route", "add", cloud, "via", &there6.to_string()]).unwrap();
+    let peer = answer(lab.ctl(), 8083);
+    let (said, _) = exec(node, &task, &format!("nc -w 3 {cloud} 8083 </dev/null 2>&1 || true"));
+    assert!(said.contains("timed out"), "{said}");
+    let said = node.host.run("sh", &["-ec", &format!("busybox nc -w 10 {cloud} 8083 </dev/null")]).unwrap();
+    assert_eq!(said, "hello\n", "the host reaches it");
+    peer.join().unwrap();
+    assert!(counted(node, Some(FABRIC), "ls_fab", "no_backend") > 0);
     // The host reaches its tasks, as their groups say.
     for to in [IpAddr::V4(v4), IpAddr::V6(v6)] {
         let page = node.host.in_network(|| {

@@ -211,7 +211,7 @@ impl Host {
         let drivers = Drivers {
             containers: reach.clone(),
             images: reach.clone(),
-            room: Arc::new(Plenty),
+            room: Arc::<Plenty>::default(),
             credentials: reach.clone(),
             volumes: reach.clone(),
             cgroups: reach.clone(),

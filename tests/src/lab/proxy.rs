@@ -61,6 +61,8 @@ struct Shared {
     events: Mutex<Events>,
     /// What stands in answers, and what the client reads in its place.
     lie: Mutex<Option<(&'static str, &'static str)>>,
+    /// The ends of the paths of calls that the daemon does not hear of, and how many it did not.
+    refused: Mutex<(&'static [&'static str], u64)>,
     /// How many streams of events there were.
     streams_of_events: AtomicU64,
     over: AtomicBool,
@@ -84,6 +86,7 @@ impl Proxy {
             faulty: AtomicBool::new(false),
             events: Mutex::new(Events::Pass),
             lie: Mutex::default(),
+            refused: Mutex::default(),
             streams_of_events: AtomicU64::new(0),
             over: AtomicBool::new(false),
             counts: Default::default(),
@@ -131,6 +134,18 @@ impl Proxy {
         *self.shared.lie.lock().unwrap_or_else(PoisonError::into_inner) = Some((truth, told));
     }
 
+    /// From now on whatever is asked for by POST at a path with one of these ends (`/stop`) is answered with 500, and
+    /// the daemon does not hear of it.
+    pub fn set_refused(&self, ends: &'static [&'static str]) {
+        *self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner) = (ends, 0);
+    }
+
+    /// How many calls were refused since the last [`Proxy::set_refused`].
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
+
     /// How often a client asked for the stream of events.
     #[must_use]
     pub fn streams_of_events(&self) -> u64 {
@@ -172,7 +187,27 @@ fn is_for_events(request: &[u8]) -> bool {
     line.starts_with(b"GET ") && line.windows(8).any(|part| part == b"/events?" || part == b"/events ")
 }
 
+/// An error of the daemon's.
+fn refuse(mut client: &UnixStream) -> io::Result<()> {
+    let body = "{\"message\":\"injected\"}";
+    let head = "HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json\r\n";
+    write!(client, "{head}Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+}
+
 impl Shared {
+    /// Whether a request is one of those that are refused, which counts it.
+    fn refuses(&self, request: &[u8]) -> bool {
+        let line = request.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        let line = String::from_utf8_lossy(line);
+        let mut words = line.split(' ');
+        let Some(path) = words.next().filter(|word| *word == "POST").and(words.next()) else { return false };
+        let path = path.split('?').next().unwrap_or_default();
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let refuses = refused.0.iter().any(|end| path.ends_with(end));
+        refused.1 += u64::from(refuses);
+        refuses
+    }
+
     /// A poisoned lock holds whole values.
     fn streams(&self) -> std::sync::MutexGuard<'_, Vec<UnixStream>> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
@@ -190,6 +225,11 @@ impl Shared {
                     asking.streams_of_events.fetch_add(1, Ordering::SeqCst);
                     let (client, shared, begun) = (from_client.try_clone(), Arc::clone(&asking), Instant::now());
                     std::thread::spawn(move || client.map(|client| shared.cut_events(&client, begun)));
+                }
+                if asking.refuses(&buffer[..length]) {
+                    let _ = refuse(&from_client);
+                    let _ = from_client.shutdown(Shutdown::Both);
+                    break;
                 }
                 if to_engine.write_all(&buffer[..length]).is_err() {
                     break;
@@ -228,12 +268,7 @@ impl Shared {
                     return Ok(());
                 }
                 Some((Fault::Reset, _)) => return Ok(()),
-                Some((Fault::Error, _)) => {
-                    let body = "{\"message\":\"injected\"}";
-                    let head = "HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json\r\n";
-                    write!(client, "{head}Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())?;
-                    return Ok(());
-                }
+                Some((Fault::Error, _)) => return refuse(client),
                 Some((Fault::Cut, _)) => return client.write_all(&buffer[..length / 2]),
             }
             self.garble(&mut buffer[..length]);

@@ -29,8 +29,56 @@ fn only_what_moves_counts_as_progress() {
     for (i, (message, moved)) in steps.iter().enumerate() {
         assert_eq!(meter.take(message), *moved, "step {i}: {message:?}");
     }
-    let expected = PullProgress { layers: 2, layers_done: 2, bytes: 100, bytes_total: 100 };
+    let expected = PullProgress { layers: 2, layers_done: 2, bytes: 100, bytes_total: 100, queued: false };
     assert_eq!(meter.progress(), expected);
+}
+
+const PUT_OFF: [(&str, &str); 5] = [
+    ("aa", "Already exists"),
+    ("bb", "Pulling fs layer"),
+    ("cc", "Pulling fs layer"),
+    ("cc", "Waiting"),
+    ("bb", "Download complete"),
+];
+
+#[test]
+fn a_pull_is_queued_while_the_engine_works_on_none_of_its_layers() {
+    let mut meter = Meter::default();
+    for (id, status) in PUT_OFF {
+        assert!(!meter.is_queued(), "before {id} {status}");
+        meter.take(&message(Some(id), status, None));
+    }
+    assert!(meter.is_queued());
+    meter.take(&message(Some("cc"), "Downloading", Some((1, 9))));
+    assert!(!meter.is_queued());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_engine_puts_off_for_other_pulls_does_not_stall() {
+    let docker = Docker::connect("unix:///nonexistent/docker.sock").await.expect("an address");
+    let limits = PullLimits::default();
+    let stalls = |messages: Vec<CreateImageInfo>| {
+        let docker = docker.clone();
+        async move {
+            let began = Instant::now();
+            let stream = futures::stream::iter(messages.into_iter().map(Ok)).chain(futures::stream::pending());
+            let ended = docker.watch("a", limits, stream, |_| {}).await;
+            assert!(matches!(ended, Err(PullError::Stalled { .. })), "{ended:?}");
+            began.elapsed()
+        }
+    };
+    let put_off = || PUT_OFF.map(|(id, status)| message(Some(id), status, None)).to_vec();
+    assert_eq!(stalls(put_off()).await, limits.stall, "there is no other that it could wait for");
+    // Another moves for three minutes, and stalls then.
+    let moves = futures::stream::unfold(1, |n| async move {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        (n <= 6).then(|| (Ok(message(Some("dd"), "Downloading", Some((n, 9)))), n + 1))
+    });
+    let other = docker.watch("b", limits, moves.chain(futures::stream::pending()), |_| {});
+    let (waited, other) = tokio::join!(stalls(put_off()), other);
+    assert!(matches!(other, Err(PullError::Stalled { .. })), "{other:?}");
+    let others_end = Duration::from_secs(6 * 30) + limits.stall;
+    assert!((others_end..=others_end + limits.stall).contains(&waited), "{waited:?}");
 }
 
 /// Messages as engines from 20.10 to 29 write them.

@@ -17,6 +17,8 @@ const MARKER: &str = "v_";
 const SERVICE_RANGE: &str = "169.254.170.0/24";
 /// Where clouds answer to the host itself.
 const LINK_LOCAL: &str = "169.254.0.0/16";
+/// Where EC2 answers to the host itself by IPv6. It is no link-local address: those are not forwarded.
+const CLOUD6: &str = "fd00:ec2::254";
 
 /// What the tables depend on.
 pub(crate) struct Facts<'a> {
@@ -114,6 +116,7 @@ pub(crate) fn fabric(facts: &Facts<'_>) -> Table {
         no_backend.push(format!("ip daddr {services} counter reject with icmpx type port-unreachable"));
     }
     no_backend.push(format!("ip daddr {LINK_LOCAL} counter drop"));
+    no_backend.push(format!("ip6 daddr {CLOUD6} counter drop"));
 
     let egress = vec![
         "ct state established,related accept".into(),
@@ -240,10 +243,12 @@ pub(crate) fn host(facts: &Facts<'_>) -> Table {
     let mut forward = vec![
         "ct state established,related accept".into(),
         format!("iifname \"{leg}\" ip daddr {LINK_LOCAL} counter drop"),
+        format!("iifname \"{leg}\" ip6 daddr {CLOUD6} counter drop"),
     ];
     if !bridges.is_empty() {
         let bridges = quoted(&bridges);
         forward.push(format!("iifname {bridges} ip daddr {LINK_LOCAL} counter drop"));
+        forward.push(format!("iifname {bridges} ip6 daddr {CLOUD6} counter drop"));
         forward.push(format!("iifname \"{leg}\" oifname {bridges} counter drop"));
     }
 
@@ -291,6 +296,7 @@ pub(crate) fn endpoint(names: &Names, bridges: &[String], port: u16) -> Table {
     if !bridges.is_empty() {
         asked.push(format!("iifname {} {ask}", quoted(&bridges)));
         link_local.push(format!("iifname {} ip daddr {LINK_LOCAL} counter drop", quoted(&bridges)));
+        link_local.push(format!("iifname {} ip6 daddr {CLOUD6} counter drop", quoted(&bridges)));
     }
     Table {
         name: names.endpoint_table(),

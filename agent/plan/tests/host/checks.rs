@@ -52,6 +52,7 @@ pub(super) fn check_order(task: &Task, step: &Step) {
             }
         }
         Step::Stop(_, _)
+        | Step::StopUnhealthy(_, _)
         | Step::Ensure(_)
         | Step::Release(_)
         | Step::Pull(_)
@@ -74,6 +75,11 @@ impl World {
         for task in self.tasks.values() {
             for (i, container) in task.record.containers.iter().enumerate() {
                 let Phase::Stopped(stopped) = &container.phase else { continue };
+                let own = stopped.reason.as_deref().is_some_and(|reason| reason.contains("ignoredExitCodes"));
+                assert!(
+                    !own || !self.bounced.contains(&(task.record.id, i)),
+                    "it was stopped to start: {container:#?}"
+                );
                 let gone = stopped.reason.as_deref() == Some(longshore_plan::reasons::VANISHED);
                 assert!(!gone || self.taken.contains(&(task.record.id, i)), "nobody removed it: {container:#?}");
             }

@@ -55,6 +55,7 @@ impl World {
         }
         if cut.lose_ledger {
             self.durable.clear();
+            self.bounced.clear();
         }
         self.tasks.clear();
         self.claims = PortClaims::default();

@@ -1,6 +1,6 @@
 //! The host: what becomes of steps, and of what runs.
 
-use super::{Box_, Key, World};
+use super::{Box_, IGNORED, Key, World};
 use longshore_model::{Bandwidth, ContainerName, EniReport, HealthStatus, HostPort, Mac, NetworkMode, TaskId};
 use longshore_plan::{
     Creation, Failure, Inspected, Interface, Made, Outcome, Phase, PortKey, ResolvedPort, ResourceKind, RunState,
@@ -50,7 +50,7 @@ impl World {
             Step::Create(_) => Outcome::Created(Err(failure)),
             Step::Start(_) => Outcome::Started(Err(failure)),
             Step::Inspect(_) => Outcome::Inspected(Err(failure)),
-            Step::Stop(_, _) => Outcome::Halted(Err(failure)),
+            Step::Stop(_, _) | Step::StopUnhealthy(_, _) => Outcome::Halted(Err(failure)),
             Step::Remove { .. } => Outcome::Removed(Err(failure)),
         }
     }
@@ -107,13 +107,18 @@ impl World {
                 ports: b.label.ports.clone(),
                 interface: b.label.interface.clone().map(Box::new),
             }))),
-            Step::Stop(i, halt) => {
+            Step::Stop(i, halt) | Step::StopUnhealthy(i, halt) => {
                 self.halts.push((id, *halt));
                 if let Some(b) = self.boxes.get_mut(&(id, *i))
                     && b.state == RunState::Running
                 {
                     b.state = RunState::Ended;
                     b.exit_code = 143;
+                    if matches!(step, Step::StopUnhealthy(_, _)) {
+                        // It ends as if by itself, and well.
+                        b.exit_code = IGNORED;
+                        self.bounced.insert((id, *i));
+                    }
                     *self.ends.entry((id, *i)).or_default() += 1;
                     self.log.push((id, '-', *i));
                 }
@@ -279,6 +284,7 @@ impl World {
         b.started_at = Some(now);
         b.health = b.health.map(|_| HealthStatus::Unknown);
         *self.runs.entry((id, i)).or_default() += 1;
+        self.bounced.remove(&(id, i));
         self.log.push((id, '+', i));
         Ok(())
     }

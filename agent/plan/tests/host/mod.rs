@@ -5,7 +5,7 @@ mod crash;
 mod engine;
 mod shapes;
 
-pub(crate) use shapes::{FENCE, MEMORY, Part, Shape, plain_shapes, shapes};
+pub(crate) use shapes::{FENCE, IGNORED, MEMORY, Part, Shape, plain_shapes, shapes};
 
 use checks::{check_order, in_order};
 use longshore_model::{AssignedTask, DesiredStatus, EniId, HealthStatus, TaskId, TaskSpec, TaskStatus, Timestamp};
@@ -130,6 +130,8 @@ pub(crate) struct World {
     erased: BTreeSet<Key>,
     /// All that somebody removed behind our back.
     taken: BTreeSet<Key>,
+    /// Containers that were stopped for their health and not started since, as the ledger knows.
+    bounced: BTreeSet<Key>,
     reported: BTreeMap<TaskId, TaskStatus>,
     versions: BTreeMap<TaskId, u64>,
     policy: Policy,
@@ -179,6 +181,7 @@ impl World {
             ends: BTreeMap::new(),
             erased: BTreeSet::new(),
             taken: BTreeSet::new(),
+            bounced: BTreeSet::new(),
             reported: BTreeMap::new(),
             versions: BTreeMap::new(),
             policy: Policy {
@@ -299,10 +302,12 @@ impl World {
                 }
             }
             Op::RestartBehind(t, c) => {
-                if let Some(b) = self.boxes.get_mut(&(self.specs[t].id, c))
+                let key = (self.specs[t].id, c);
+                if let Some(b) = self.boxes.get_mut(&key)
                     && b.state == RunState::Ended
                 {
                     b.state = RunState::Running;
+                    self.bounced.remove(&key);
                 }
             }
             Op::Health(t, c, health) => {

@@ -41,6 +41,9 @@ pub(crate) struct Shape {
 /// When tasks that must not run twice are stopped because the control plane is not heard.
 pub(crate) const FENCE: Fence = Fence { after_millis: 10_000, grace_millis: 4_000 };
 
+/// The exit code after which no policy starts a container again.
+pub(crate) const IGNORED: i32 = 2;
+
 /// MiB that the host offers to tasks: not enough for all that may come.
 pub(crate) const MEMORY: u64 = 8;
 
@@ -60,7 +63,7 @@ pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
     let after = proptest::collection::vec((0..2usize, condition), 0..3);
     let backoff = proptest::option::of(Just(Backoff { first_secs: 1, longest_secs: 20 }));
     let restart = (backoff, any::<bool>()).prop_map(|(backoff, when_unhealthy)| RestartPolicy {
-        ignored_exit_codes: vec![2],
+        ignored_exit_codes: vec![IGNORED],
         attempt_period_secs: 10,
         backoff,
         when_unhealthy,

@@ -96,7 +96,7 @@ impl FakeHost {
             contacts: Arc::new(Contacts::beside(std::path::Path::new("/nowhere/agent.sock"))),
             containers: self.clone(),
             images: self.clone(),
-            room: Arc::new(crate::engine::drivers::Plenty),
+            room: Arc::<crate::engine::drivers::Plenty>::default(),
             credentials: self.clone(),
             volumes: self.clone(),
             cgroups: self.clone(),

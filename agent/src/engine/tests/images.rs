@@ -4,7 +4,7 @@ use super::fake::FakeHost;
 use super::fixtures::{container, spec};
 use super::{Rig, calls, run};
 use crate::config::PullBehavior;
-use crate::engine::drivers::{CredentialsOf, Hold, Room};
+use crate::engine::drivers::{CredentialsOf, Hold, Plenty, PulledBy, Room};
 use crate::engine::images::{Keeper, behavior_of, credentials_of};
 use longshore_model::{ContainerName, ImageDigest, StopCode, TaskId, TaskSpec, TaskStatus};
 use longshore_plan::Failure;
@@ -41,6 +41,35 @@ async fn one_pull_for_many_who_wait() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn pulls_that_stall_hold_up_no_other_images() {
+    let host = FakeHost::new();
+    let keeper = keeper(&host, PullBehavior::PreferCached);
+    let stalled: Vec<_> = (0..20)
+        .map(|n| {
+            let keeper = keeper.clone();
+            tokio::spawn(async move { keeper.get(&format!("stalled-{n}"), None, None).await })
+        })
+        .collect();
+    while pulls(&host) < stalled.len() {
+        tokio::task::yield_now().await;
+    }
+    let sound = tokio::spawn({
+        let keeper = keeper.clone();
+        async move { keeper.get("sound", None, None).await }
+    });
+    while keeper.progress("sound").is_none() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(calls(&host, "pull").last().map(String::as_str), Some("pull sound"));
+    stalled.iter().for_each(tokio::task::JoinHandle::abort);
+    for pull in stalled {
+        let _ = pull.await;
+    }
+    host.pull_gate.add_permits(1);
+    assert!(sound.await.expect("it ends").is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pull_ends_with_its_last_waiter() {
     let host = FakeHost::new();
     let keeper = keeper(&host, PullBehavior::PreferCached);
@@ -59,6 +88,23 @@ async fn a_pull_ends_with_its_last_waiter() {
     host.pull_gate.add_permits(1);
     assert!(keeper.get("big", None, None).await.is_ok());
     assert_eq!(pulls(&host), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_may_be_away_for_as_long_as_with_ecs() {
+    for (away, status) in [(10, TaskStatus::Running), (20, TaskStatus::Stopped)] {
+        let host = FakeHost::new();
+        host.pull_gate.add_permits(100);
+        let mut rig = Rig::on(&host);
+        host.state().script.insert("pull", vec![Failure::Passing("503 Service Unavailable".into()); 50]);
+        let mut task = spec(&[("a", &[])]);
+        task.containers[0].image = "app:1".into();
+        rig.complete(1, vec![run(&task)]).await;
+        tokio::time::sleep(Duration::from_secs(away)).await;
+        host.state().script.remove("pull");
+        rig.until_status(task.id, status).await;
+        assert!(pulls(&host) <= 5, "{away} s: {} tries", pulls(&host));
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -87,6 +133,25 @@ async fn behaviours_are_those_of_ecs() {
         let _ = keeper.get("busybox", None, None).await;
         assert_eq!(pulls(&host), expected, "{behavior:?}, failing: {fails}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn once_is_once_for_every_agent_of_the_host() {
+    let host = FakeHost::new();
+    host.pull_gate.add_permits(10);
+    let room = Arc::<Plenty>::default();
+    for _ in 0..3 {
+        // Each agent knows what the one before it left in the room.
+        let keeper = keeper(&host, PullBehavior::Once).on(room.clone());
+        keeper.get("busybox", None, None).await.expect("pulled, or here");
+        assert_eq!(pulls(&host), 1);
+    }
+    let keeper = keeper(&host, PullBehavior::Once).on(room);
+    keeper.get("busybox", None, of("a")).await.expect("pulled");
+    assert_eq!(pulls(&host), 2, "another secret is another matter");
+    keeper.forget("busybox");
+    keeper.get("busybox", None, None).await.expect("pulled");
+    assert_eq!(pulls(&host), 3, "it was not here");
 }
 
 #[tokio::test(start_paused = true)]
@@ -272,6 +337,9 @@ async fn pulls_ahead_leave_room_for_tasks_and_are_joined_by_them() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     let begun = calls(&host, "pull");
     assert_eq!(begun.len(), 2, "{begun:?}");
+    let said = rig.status().await.tasks.into_iter().filter_map(|task| task.containers[0].pull.clone());
+    let turns = said.filter(|text| text == "its turn has not come: images are pulled ahead of tasks 2 at a time");
+    assert_eq!(turns.count(), 4);
     // A task that wants what waits for its turn does not wait with it; one that wants what is being pulled joins.
     let other = many.iter().find(|t| !begun.contains(&format!("pull {}", t.containers[0].image))).expect("four wait");
     let same = many.iter().find(|t| begun.contains(&format!("pull {}", t.containers[0].image))).expect("two do not");
@@ -318,7 +386,13 @@ impl Room for Full {
         Failure::Lasting(text)
     }
 
-    fn pulled(&self, _: &str) {}
+    fn pulled(&self, _: &str, _: PulledBy) {}
+
+    fn was_pulled(&self, _: &PulledBy) -> bool {
+        false
+    }
+
+    fn lost(&self, _: &str) {}
 }
 
 #[tokio::test(start_paused = true)]

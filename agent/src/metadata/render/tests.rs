@@ -4,6 +4,7 @@ use crate::metadata::tests::{address, seen, view};
 use longshore_model::Overlay;
 use longshore_plan::{ResolvedPort, Stopped};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 fn network() -> NetworkConfig {
     NetworkConfig {
@@ -120,6 +121,22 @@ fn health_and_restarts_are_told_where_there_is_a_check_or_a_policy() {
     assert_eq!(told["Containers"][0]["Health"], json!({"status": "UNHEALTHY"}));
     assert_eq!(told["Containers"][0]["RestartCount"], 3);
     assert!(told["Containers"][1].get("RestartCount").is_none());
+}
+
+#[test]
+fn the_stream_of_awslogs_is_told_and_not_what_it_is_made_of() {
+    let mut view = view(NetworkMode::Bridge);
+    let id = view.record.id;
+    let mut options = |more: &[(&str, &str)]| {
+        let all = [("awslogs-group", "/shop"), ("awslogs-region", "lab")].iter().chain(more);
+        let options = all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let spec = Arc::make_mut(view.spec.as_mut().expect("one"));
+        spec.containers[0].log = Some(LogConfig { driver: "awslogs".into(), options });
+        whole(&view, &[Some(&seen(None))], Version::V4)["Containers"][0]["LogOptions"].clone()
+    };
+    let expected = |stream: &str| json!({"awslogs-group": "/shop", "awslogs-region": "lab", "awslogs-stream": stream});
+    assert_eq!(options(&[("awslogs-stream-prefix", "app")]), expected(&format!("app/main/{id}")));
+    assert_eq!(options(&[]), expected("main-id"));
 }
 
 #[test]

@@ -7,6 +7,9 @@ use longshore_ecs_api::types::ContainerDefinition;
 use longshore_model::{DATETIME_FORMAT, EventStart, MULTILINE_PATTERN, Region};
 use std::collections::HashMap;
 
+/// The driver that keeps no output. The model of ECS's API does not name it; ECS's agents have it, and offer it.
+const NONE: &str = "none";
+
 /// Options of `awslogs` that are honoured.
 const AWSLOGS: [&str; 8] = [
     "awslogs-group",
@@ -35,10 +38,17 @@ pub(super) fn check(container: &ContainerDefinition, index: usize) -> Result<(),
     let option = |name: &str| log.options.as_ref().and_then(|options| given(options.get(name)));
     match &log.log_driver {
         None => Err(mistake(format!("{} should not be null or empty.", at(index, "logConfiguration.logDriver")))),
+        Some(LogDriver::Other(name)) if name == NONE => match log.options.iter().flatten().next() {
+            Some(_) => Err(mistake(format!(
+                "{} must be empty: the log driver {NONE} has no options.",
+                at(index, "logConfiguration.options")
+            ))),
+            None => Ok(()),
+        },
         Some(LogDriver::Other(_)) => Err(mistake(format!(
             "{} must be one of [{}].",
             at(index, "logConfiguration.logDriver"),
-            LogDriver::ALL.iter().map(LogDriver::as_str).collect::<Vec<_>>().join(", ")
+            LogDriver::ALL.iter().map(LogDriver::as_str).chain([NONE]).collect::<Vec<_>>().join(", ")
         ))),
         Some(LogDriver::Awslogs) => {
             let absent: Vec<&str> =

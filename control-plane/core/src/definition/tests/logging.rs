@@ -11,6 +11,16 @@ fn awslogs(option: &str, value: &str) -> Value {
 }
 
 #[test]
+fn a_container_without_logs_goes_to_hosts_that_offer_the_driver_none() {
+    let asked = json!({"logDriver": "none", "options": {}});
+    let definition = stored(&app(json!({"logConfiguration": asked})));
+    assert_eq!(definition["containerDefinitions"][0]["logConfiguration"]["logDriver"], "none");
+    let attributes = definition["requiresAttributes"].as_array().expect("a list");
+    let wanted = json!("com.amazonaws.ecs.capability.logging-driver.none");
+    assert!(attributes.iter().any(|attribute| attribute["name"] == wanted), "{attributes:?}");
+}
+
+#[test]
 fn the_options_of_awslogs_are_kept_and_ask_for_a_host_that_ships_logs() {
     let options = json!({
         "awslogs-region": "lab-1", "awslogs-group": "/ecs/app", "awslogs-stream-prefix": "web",
@@ -36,7 +46,11 @@ fn log_drivers_and_their_options() {
         (
             app(json!({"logConfiguration": {"logDriver": "paper"}})),
             "containerDefinitions[0].logConfiguration.logDriver must be one of [json-file, syslog, journald, gelf, \
-             fluentd, awslogs, splunk, awsfirelens].",
+             fluentd, awslogs, splunk, awsfirelens, none].",
+        ),
+        (
+            app(json!({"logConfiguration": {"logDriver": "none", "options": {"max-size": "1m"}}})),
+            "containerDefinitions[0].logConfiguration.options must be empty: the log driver none has no options.",
         ),
         (
             app(json!({"logConfiguration": {"logDriver": "awslogs"}})),
