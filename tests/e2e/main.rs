@@ -14,6 +14,7 @@ mod command;
 mod cuts;
 mod demo;
 mod digests;
+mod drivers;
 mod dualstack;
 mod ec2;
 mod elsewhere;

@@ -19,6 +19,9 @@ const AWSLOGS: [&str; 8] = [
     "max-buffer-size",
 ];
 
+/// Which keeps no output. Every engine has it, the user guide names it, and the service model does not.
+const NONE: &str = "none";
+
 /// Whether a container's log options make events of several lines.
 pub(super) fn joins_lines(container: &ContainerDefinition) -> bool {
     let log = container.log_configuration.iter().filter(|log| log.log_driver == Some(LogDriver::Awslogs));
@@ -35,10 +38,11 @@ pub(super) fn check(container: &ContainerDefinition, index: usize) -> Result<(),
     let option = |name: &str| log.options.as_ref().and_then(|options| given(options.get(name)));
     match &log.log_driver {
         None => Err(mistake(format!("{} should not be null or empty.", at(index, "logConfiguration.logDriver")))),
+        Some(LogDriver::Other(name)) if name == NONE => Ok(()),
         Some(LogDriver::Other(_)) => Err(mistake(format!(
             "{} must be one of [{}].",
             at(index, "logConfiguration.logDriver"),
-            LogDriver::ALL.iter().map(LogDriver::as_str).collect::<Vec<_>>().join(", ")
+            LogDriver::ALL.iter().map(LogDriver::as_str).chain([NONE]).collect::<Vec<_>>().join(", ")
         ))),
         Some(LogDriver::Awslogs) => {
             let absent: Vec<&str> =

@@ -618,7 +618,7 @@ fn container_settings() {
         (
             app(json!({"logConfiguration": {"logDriver": "paper"}})),
             "containerDefinitions[0].logConfiguration.logDriver must be one of [json-file, syslog, journald, gelf, \
-             fluentd, awslogs, splunk, awsfirelens].",
+             fluentd, awslogs, splunk, awsfirelens, none].",
         ),
         (
             app(json!({"logConfiguration": {"logDriver": "awslogs"}})),
