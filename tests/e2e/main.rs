@@ -28,6 +28,7 @@ mod faults;
 mod fencing;
 mod fields;
 mod fulldisk;
+mod gpus;
 mod group_model;
 mod health;
 mod hosts;
