@@ -4,6 +4,7 @@ use super::details::Seen;
 use super::documents::{Container, Health, Limits, Network, Port, Task, Volume};
 use super::route::Version;
 use crate::engine::TaskView;
+use longshore_docker::LogTarget;
 use longshore_model::arn::Resource;
 use longshore_model::{Arn, NetworkConfig, NetworkMode, TaskStatus, Timestamp};
 use longshore_plan::{Phase, Wish};
@@ -96,7 +97,7 @@ pub(super) fn container(view: &TaskView, index: usize, seen: Option<&Seen>, cont
         health: record.health.map(|health| Health { status: health.as_str() }),
         volumes: seen.map(|seen| volumes(view, seen)).unwrap_or_default(),
         log_driver: log.map(|log| log.driver.clone()),
-        log_options: log.map(|log| public_options(&log.options)).filter(|options| !options.is_empty()),
+        log_options: log.map(|log| log_options(view, index, &log.options)).filter(|options| !options.is_empty()),
         container_arn: container_arn(view, index).filter(|_| v4),
         // As ECS's agent does it: for a container that has a policy.
         restart_count: view.outline.containers[index].restart.as_ref().map(|_| record.restarts.count),
@@ -217,6 +218,17 @@ fn volumes(view: &TaskView, seen: &Seen) -> Vec<Volume> {
             destination: mount.destination.clone(),
         })
         .collect()
+}
+
+/// Log options, and the stream that a container's output goes to where it is shipped: readers make a link of it. Without
+/// a prefix it is the container's id, known once that is.
+fn log_options(view: &TaskView, index: usize, options: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut all = public_options(options);
+    let target = view.spec.as_deref().zip(view.container_spec(index)).and_then(|(task, c)| LogTarget::of(task, c));
+    let id = view.record.containers[index].phase.id();
+    let stream = target.and_then(|target| target.stream.or_else(|| id.map(str::to_owned)));
+    all.extend(stream.map(|stream| ("awslogs-stream".to_owned(), stream)));
+    all
 }
 
 /// Log options, but for those that are secrets by their names (`splunk-token`).
