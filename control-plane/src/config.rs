@@ -87,8 +87,8 @@ keys! {
     /// Milliseconds after the end of its lease that a silent host is waited for until services replace its tasks.
     lost_host_hold_millis: u64, "LONGSHORE_CONTROL_LOST_HOST_HOLD_MILLIS", default "0", example "";
     /// Nothing is replaced while more hosts than one, and more than this share of a cluster's in percent, went silent
-    /// at once: then the fault is rather in the network or here. 100 replaces always.
-    silent_share_percent: u32, "LONGSHORE_CONTROL_SILENT_SHARE_PERCENT", default "34", example "";
+    /// at once: then the fault is rather in the network or here. A third is more than 33; 100 replaces always.
+    silent_share_percent: u32, "LONGSHORE_CONTROL_SILENT_SHARE_PERCENT", default "33", example "";
     /// Milliseconds that tasks of services with the tag `longshore:at-most-one` have for their stop, when their host is
     /// cut off for longer than the lease and whenever else they are stopped, until they are killed. They are replaced
     /// 5 seconds later.

@@ -95,3 +95,25 @@ pub struct TaskReport {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eni: Option<EniReport>,
 }
+
+impl TaskReport {
+    /// The report of a task of which there is nothing to say but how far it is: no times, no containers, no interface.
+    #[must_use]
+    pub const fn new(task: TaskId, version: u64, status: TaskStatus) -> Self {
+        Self {
+            task,
+            version,
+            status,
+            stop: None,
+            waiting_for: None,
+            pull_started_at: None,
+            pull_stopped_at: None,
+            started_at: None,
+            stopping_at: None,
+            execution_stopped_at: None,
+            stopped_at: None,
+            containers: Vec::new(),
+            eni: None,
+        }
+    }
+}

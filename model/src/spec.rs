@@ -303,6 +303,52 @@ pub struct ContainerSpec {
     pub lifecycle: Lifecycle,
 }
 
+impl ContainerSpec {
+    /// An essential container that asks for nothing but its image, without an id.
+    #[must_use]
+    pub fn new(name: ContainerName, image: impl Into<String>) -> Self {
+        Self {
+            name,
+            arn_id: String::new(),
+            image: image.into(),
+            image_digest: None,
+            repository_credentials: None,
+            essential: true,
+            cpu_units: 0,
+            memory_mib: None,
+            memory_reservation_mib: None,
+            entry_point: None,
+            command: None,
+            working_directory: None,
+            user: None,
+            hostname: None,
+            environment: Vec::new(),
+            environment_files: Vec::new(),
+            port_mappings: Vec::new(),
+            mount_points: Vec::new(),
+            volumes_from: Vec::new(),
+            readonly_root: false,
+            privileged: false,
+            interactive: false,
+            pseudo_terminal: false,
+            disable_networking: false,
+            ulimits: Vec::new(),
+            linux: LinuxParameters::default(),
+            docker_labels: BTreeMap::new(),
+            dns_servers: Vec::new(),
+            dns_search: Vec::new(),
+            extra_hosts: Vec::new(),
+            links: Vec::new(),
+            security_options: Vec::new(),
+            sysctls: BTreeMap::new(),
+            log: None,
+            stop_timeout_secs: None,
+            gpu_ids: Vec::new(),
+            lifecycle: Lifecycle::default(),
+        }
+    }
+}
+
 /// Of a task that must not run twice: when its agent stops it by itself, because it does not hear the control plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fence {
@@ -376,4 +422,39 @@ pub struct TaskSpec {
     /// The task's tags when the host was told of it, for metadata.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
+}
+
+impl TaskSpec {
+    /// A task of the first revision of `family` and of its group, without an ARN, that asks for nothing but its
+    /// containers.
+    #[must_use]
+    pub fn new(
+        id: TaskId,
+        cluster: ClusterName,
+        family: &str,
+        network_mode: NetworkMode,
+        containers: Vec<ContainerSpec>,
+    ) -> Self {
+        Self {
+            id,
+            arn: String::new(),
+            cluster,
+            family: family.to_owned(),
+            revision: 1,
+            group: format!("family:{family}"),
+            network_mode,
+            awsvpc: None,
+            pid_mode: None,
+            ipc_mode: None,
+            cpu_units: None,
+            memory_mib: None,
+            ephemeral_storage_mib: None,
+            containers,
+            volumes: Vec::new(),
+            pull_only: false,
+            fence: None,
+            launch_type: String::new(),
+            tags: BTreeMap::new(),
+        }
+    }
 }

@@ -13,16 +13,17 @@ use super::fields::{docker, exec, idle, stop};
 use super::support::*;
 
 const REGISTRY: &str = "127.0.0.1:5000";
-const IMAGE: &str = "127.0.0.1:5000/team/app:1";
+/// What tests push, under one tag.
+pub(super) const IMAGE: &str = "127.0.0.1:5000/team/app:1";
 
 /// A registry on each host's loopback, all of them over the same files.
-struct Registry {
+pub(super) struct Registry {
     dir: PathBuf,
     fronts: Vec<Process>,
 }
 
 impl Registry {
-    fn start(lab: &Lab) -> Self {
+    pub(super) fn start(lab: &Lab) -> Self {
         let dir = lab.dir().join("registry");
         fs::create_dir_all(&dir).unwrap();
         let config = format!(
@@ -40,7 +41,7 @@ impl Registry {
         Self { dir, fronts }
     }
 
-    fn end(self) {
+    pub(super) fn end(self) {
         self.fronts.into_iter().for_each(|front| front.kill().unwrap());
     }
 
@@ -53,7 +54,7 @@ impl Registry {
 }
 
 /// Puts busybox with a mark of its own into the registry under the same tag, forgets it here, and says its digest.
-fn push(node: &Node, mark: &str) -> String {
+pub(super) fn push(node: &Node, mark: &str) -> String {
     let name = format!("mark-{mark}");
     docker(node, &["run", "--name", &name, "--net", "none", "busybox", "sh", "-c", &format!("echo {mark} >/mark")]);
     docker(node, &["commit", "-c", "CMD [\"sh\"]", &name, IMAGE]);

@@ -159,6 +159,53 @@ fn tasks_of_rule(lab: &Lab) -> Result<Vec<String>> {
     Ok(arns)
 }
 
+/// What hosts, services and deployments tell comes to a rule's target as well.
+fn fleet_is_told_of(lab: &Lab, region: &str, account: &str) {
+    const FLEET: &str = "/aws/events/fleet";
+    let types = ["ECS Container Instance State Change", "ECS Service Action", "ECS Deployment State Change"];
+    lab.call("logs", "create_log_group", json!({"logGroupName": FLEET})).unwrap().unwrap();
+    let pattern = json!({"source": ["aws.ecs"], "detail-type": types});
+    events(lab, "put_rule", json!({"Name": "fleet", "EventPattern": pattern.to_string()}));
+    let target = json!({"Id": "log", "Arn": format!("arn:aws:logs:{region}:{account}:log-group:{FLEET}")});
+    assert_eq!(events(lab, "put_targets", json!({"Rule": "fleet", "Targets": [target]}))["FailedEntryCount"], 0);
+
+    let definition = register(lab, "web", json!([sleeper()]), json!({}));
+    let request = json!({"serviceName": "web", "taskDefinition": definition, "desiredCount": 1});
+    let made = lab.ecs("create_service", request).unwrap()["service"].clone();
+    lab.wait_ecs("services_stable", json!({"services": ["web"]})).unwrap();
+    let host = lab.instances().unwrap()[0]["containerInstanceArn"].clone();
+    for status in ["DRAINING", "ACTIVE"] {
+        let change = json!({"containerInstances": [host], "status": status});
+        lab.ecs("update_container_instances_state", change).unwrap();
+    }
+    let told = |kind: &str, about: &Value, is: &dyn Fn(&Value) -> bool| {
+        wait_until(&format!("the rule's target has {kind}"), DEADLINE, || {
+            let found = lab.call("logs", "filter_log_events", json!({"logGroupName": FLEET}))?;
+            let lines = strings(&found?["events"], "message");
+            let all: Vec<Value> = lines.iter().map(|line| Ok(serde_json::from_str(line)?)).collect::<Result<_>>()?;
+            let mine = |event: &Value| event["detail-type"] == kind && event["resources"] == json!([about]);
+            ensure!(all.iter().any(|event| mine(event) && is(&event["detail"])), "{all:#?}");
+            Ok(true)
+        })
+        .unwrap();
+    };
+    let cluster = made["clusterArn"].clone();
+    told(types[0], &host, &|detail| detail["status"] == "DRAINING" && detail["clusterArn"] == cluster);
+    told(types[0], &host, &|detail| detail["status"] == "ACTIVE" && detail["agentConnected"] == true);
+    let service = &made["serviceArn"];
+    told(types[1], service, &|detail| {
+        detail["eventName"] == "SERVICE_STEADY_STATE"
+            && detail["eventType"] == "INFO"
+            && detail["clusterArn"] == cluster
+    });
+    let deployment = &made["deployments"][0]["id"];
+    for name in ["SERVICE_DEPLOYMENT_IN_PROGRESS", "SERVICE_DEPLOYMENT_COMPLETED"] {
+        told(types[2], service, &|detail| detail["eventName"] == name && detail["deploymentId"] == *deployment);
+    }
+    lab.ecs("delete_service", json!({"service": "web", "force": true})).unwrap();
+    lab.wait_ecs("services_inactive", json!({"services": ["web"]})).unwrap();
+}
+
 #[test]
 fn an_event_reaches_a_webhook_a_log_group_and_a_task_over_a_crash() {
     let lab = lab(1);
@@ -270,6 +317,7 @@ fn an_event_reaches_a_webhook_a_log_group_and_a_task_over_a_crash() {
         Ok(follower.printed().iter().skip(before).any(|line| line.ends_with("service/default/web  hello")))
     })
     .unwrap();
+    fleet_is_told_of(&lab, &region, &account);
     let table = ok(&longshore(&lab, &["events", "--rules"]));
     assert!(table.contains("stopped") && table.contains("api-destination/chat/"), "{table}");
     let refused = longshore(&lab, &["events"]);

@@ -1,9 +1,10 @@
 //! Tasks that must not run twice, host pools, and why a service has not all of its tasks, on real hosts.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
-use longshore_tests::lab::{Lab, LabConfig, wait_until};
+use anyhow::Result;
+use longshore_tests::lab::{Lab, LabConfig, invariant, wait_for, wait_until};
 use serde_json::{Value, json};
 
 use super::command::{longshore, ok};
@@ -17,31 +18,85 @@ fn service(lab: &Lab, name: &str) -> Result<Value> {
     Ok(lab.ecs("describe_services", json!({"services": [name]}))?["services"][0].clone())
 }
 
-/// Containers of tasks that run on each host, whatever the control plane knows.
-fn running(lab: &Lab) -> Result<Vec<usize>> {
-    let of = |index| -> Result<usize> {
-        Ok(lab.node(index).task_containers()?.iter().filter(|c| c.state == "running").count())
-    };
-    (0..lab.nodes().len()).map(of).collect()
+/// When containers of tasks ran, by what their hosts' Docker says of them, whatever the control plane knows: by host,
+/// container and start, with the end of those that ended.
+#[derive(Debug, Default)]
+struct Intervals(BTreeMap<(usize, String, String), Option<String>>);
+
+impl Intervals {
+    /// Looks at all hosts; how many run on each.
+    fn look(&mut self, lab: &Lab) -> Result<Vec<usize>> {
+        let mut counts = Vec::new();
+        for (index, node) in lab.nodes().iter().enumerate() {
+            let containers = node.task_containers()?;
+            counts.push(containers.iter().filter(|container| container.state == "running").count());
+            for container in containers {
+                // Whoever has just been removed was asked before.
+                let Ok(shown) = node.engine.inspect(&container.id) else { continue };
+                let state = &shown["State"];
+                let [from, to] = ["StartedAt", "FinishedAt"].map(|time| sortable(state[time].as_str().unwrap()));
+                if from.starts_with("0001-") {
+                    continue;
+                }
+                let known = self.0.entry((index, container.id, from)).or_default();
+                if known.is_none() && state["Running"] == false {
+                    *known = Some(to);
+                }
+            }
+        }
+        Ok(counts)
+    }
+
+    /// The same of a service that must not run twice: neither now nor, by the containers' own times, at any time.
+    fn look_once(&mut self, lab: &Lab) -> Result<Vec<usize>> {
+        let counts = self.look(lab)?;
+        invariant(counts.iter().sum::<usize>() <= 1, || format!("it runs twice: {counts:?}"))?;
+        let mut spans: Vec<(&String, Option<&String>)> =
+            self.0.iter().map(|((_, _, from), to)| (from, to.as_ref())).collect();
+        spans.sort();
+        let apart = |pair: &[(&String, Option<&String>)]| pair[0].1.is_some_and(|end| end <= pair[1].0);
+        invariant(spans.windows(2).all(apart), || format!("one began before the other had ended: {self:#?}"))?;
+        Ok(counts)
+    }
+
+    /// The power of a host goes: whatever runs there ends now at the latest.
+    fn power_goes(&mut self, host: usize) {
+        let now = std::process::Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%S.%NZ"]).output().unwrap();
+        let now = sortable(String::from_utf8(now.stdout).unwrap().trim());
+        let there = self.0.iter_mut().filter(|((index, ..), _)| *index == host);
+        there.for_each(|(_, to)| _ = to.get_or_insert_with(|| now.clone()));
+    }
+
+    /// Waits until another host than `from` has the task, which never runs on both; how long it took.
+    fn moves(&mut self, lab: &Lab, from: usize) -> (usize, Duration) {
+        let began = Instant::now();
+        let to = wait_for("another host runs it", DEADLINE, || {
+            let running = self.look_once(lab)?;
+            Ok((0..running.len()).find(|index| *index != from && running[*index] == 1))
+        })
+        .unwrap();
+        (to, began.elapsed())
+    }
 }
 
-/// Waits until another host than `from` has the task, which never runs on both; how long it took.
-fn moves(lab: &Lab, from: usize) -> (usize, Duration) {
-    let began = Instant::now();
-    let mut to = None;
-    wait_until("another host runs it", DEADLINE, || {
-        let running = running(lab)?;
-        ensure!(running.iter().sum::<usize>() <= 1, "it runs twice: {running:?}");
-        to = (0..running.len()).find(|index| *index != from && running[*index] == 1);
-        Ok(to.is_some())
-    })
-    .unwrap();
-    (to.expect("waited for"), began.elapsed())
+/// A time as Docker writes it, so that texts are in the order of times: it leaves out zeros at the end.
+fn sortable(time: &str) -> String {
+    let time = time.trim_end_matches('Z');
+    let (seconds, fraction) = time.split_once('.').unwrap_or((time, ""));
+    format!("{seconds}.{fraction:0<9}")
+}
+
+#[test]
+fn times_are_sorted_by_their_texts() {
+    let times =
+        ["2026-01-01T00:00:00Z", "2026-01-01T00:00:00.05Z", "2026-01-01T00:00:00.123456789Z", "2026-01-01T00:00:01Z"];
+    assert!(times.map(sortable).is_sorted(), "{:?}", times.map(sortable));
 }
 
 #[test]
 fn a_task_that_must_not_run_twice_is_gone_before_another_starts() {
-    let agent = "cleanup_wait = \"1s\"\n".to_owned();
+    // Ended containers stay long enough to be asked when they ended.
+    let agent = "cleanup_wait = \"5s\"\n".to_owned();
     let control = "service_healthy_after_secs = 1\nfence_grace_millis = 1000\n".to_owned();
     let lab = networked(LabConfig { hosts: 2, agent, control, ..LabConfig::default() });
 
@@ -102,17 +157,25 @@ fn a_task_that_must_not_run_twice_is_gone_before_another_starts() {
         "deploymentConfiguration": stops_first});
     lab.ecs("create_service", request).unwrap();
     lab.wait_ecs("services_stable", json!({"services": ["web"]})).unwrap();
-    let first = running(&lab).unwrap().iter().position(|count| *count == 1).unwrap();
+    // Of its containers alone: those of the tasks before it overlapped.
+    wait_until("the containers of other tasks are gone", DEADLINE, || {
+        let containers: Vec<usize> =
+            lab.nodes().iter().map(|node| Ok(node.task_containers()?.len())).collect::<Result<_>>()?;
+        Ok(containers.iter().sum::<usize>() == 1)
+    })
+    .unwrap();
+    let mut intervals = Intervals::default();
+    let first = intervals.look_once(&lab).unwrap().iter().position(|count| *count == 1).unwrap();
 
     // Cut off, with an agent that starts anew meanwhile and knows for how long it was cut off before.
     lab.cut(first).unwrap();
     lab.node(first).agent.kill().unwrap();
     lab.node(first).launch_agent().unwrap();
-    assert_eq!(running(&lab).unwrap()[first], 1, "it runs on for as long as the lease");
-    let (second, took) = moves(&lab, first);
+    assert_eq!(intervals.look_once(&lab).unwrap()[first], 1, "it runs on for as long as the lease");
+    let (second, took) = intervals.moves(&lab, first);
     println!("from the cut until another runs: {took:?}");
     assert!(took > MARGIN, "{took:?}");
-    assert_eq!(running(&lab).unwrap()[first], 0);
+    assert_eq!(intervals.look_once(&lab).unwrap()[first], 0);
     lab.mend(first).unwrap();
     lab.wait_connected(2, DEADLINE).unwrap();
 
@@ -120,10 +183,12 @@ fn a_task_that_must_not_run_twice_is_gone_before_another_starts() {
     lab.wait_ecs("services_stable", json!({"services": ["web"]})).unwrap();
     let ran = runs.of("", "main");
     lab.cut(second).unwrap();
+    intervals.look_once(&lab).unwrap();
+    intervals.power_goes(second);
     lab.reboot(second).unwrap();
     lab.cut(second).unwrap();
     lab.node(second).launch_agent().unwrap();
-    let (third, _) = moves(&lab, second);
+    let (third, _) = intervals.moves(&lab, second);
     assert_eq!(third, first);
     // What was heard before the boot does not count, though a file of it is there: it ran on the other host alone.
     wait_until("its note of the run", DEADLINE, || Ok(runs.of("", "main") > ran)).unwrap();
@@ -131,10 +196,14 @@ fn a_task_that_must_not_run_twice_is_gone_before_another_starts() {
     lab.mend(second).unwrap();
     lab.wait_connected(2, DEADLINE).unwrap();
     wait_until("the host that returned has nothing of it", DEADLINE, || {
-        let running = running(&lab)?;
-        ensure!(running.iter().sum::<usize>() <= 1, "it runs twice: {running:?}");
+        let running = intervals.look_once(&lab)?;
         Ok(running[second] == 0 && lab.node(second).task_containers()?.is_empty())
     })
     .unwrap();
     assert_eq!(service(&lab, "web").unwrap()["runningCount"], 1);
+    assert_eq!(
+        intervals.0.len(),
+        3,
+        "one on the first host, one on the second, and one on the first again: {intervals:#?}"
+    );
 }

@@ -58,3 +58,4 @@ mod services;
 mod support;
 mod tasks;
 mod traffic;
+mod zones;

@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
-use longshore_tests::lab::{ApiError, Lab, wait_for, wait_until};
+use longshore_tests::lab::{ApiError, Lab, wait_until};
 use serde_json::{Value, json};
 
 use super::command::{longshore, ok};
@@ -53,9 +53,30 @@ fn request(lab: &Lab, name: &str, expression: &str, more: Value) -> Value {
     args
 }
 
-/// The times that the tasks of a schedule are for, each as often as there is a task, and the tasks.
-fn fired(lab: &Lab, name: &str) -> Result<(Vec<String>, Vec<String>)> {
-    let args = json!({"startedBy": format!("chronos-schedule/{name}")});
+/// A minute as tasks are told it.
+fn minute(second: u64) -> String {
+    let command = ["-u", "-d", &format!("@{}", second - second % 60), "+%Y-%m-%dT%H:%M:%SZ"];
+    let out = std::process::Command::new("date").args(command).output().unwrap();
+    String::from_utf8(out.stdout).unwrap().trim().to_owned()
+}
+
+/// A rule of EventBridge that runs `job` each minute, and tells it which one.
+fn put_rule(lab: &Lab, name: &str) {
+    let events = |op: &str, args: Value| lab.call("events", op, args).unwrap().unwrap();
+    events("put_rule", json!({"Name": name, "ScheduleExpression": "cron(* * * * ? *)"}));
+    let ecs = request(lab, "", "", json!({}))["Target"].clone();
+    let environment = json!([{"name": "FOR", "value": "<time>"}]);
+    let template = json!({"containerOverrides": [{"name": "main", "environment": environment}]}).to_string();
+    let target = json!({"Id": "job", "Arn": ecs["Arn"], "RoleArn": ecs["RoleArn"],
+        "EcsParameters": {"TaskDefinitionArn": ecs["EcsParameters"]["TaskDefinitionArn"], "TaskCount": 1},
+        "InputTransformer": {"InputPathsMap": {"time": "$.time"}, "InputTemplate": template}});
+    let put = events("put_targets", json!({"Rule": name, "Targets": [target]}));
+    assert_eq!(put["FailedEntryCount"], 0, "{put}");
+}
+
+/// The times that the tasks of a schedule or rule are for, each as often as there is a task, and the tasks.
+fn fired(lab: &Lab, started_by: &str) -> Result<(Vec<String>, Vec<String>)> {
+    let args = json!({"startedBy": started_by});
     let arns = lab.ecs("list_tasks", args)?["taskArns"].as_array().cloned().unwrap_or_default();
     let arns: Vec<String> = arns.iter().filter_map(|arn| arn.as_str().map(str::to_owned)).collect();
     if arns.is_empty() {
@@ -93,14 +114,17 @@ fn firings_happen_once_across_kills_of_the_control_plane() {
     assert_eq!((error.status, error.message.as_str()), (404, "Schedule x does not exist."));
     assert_eq!(scheduler(&lab, "list_schedules", json!({})).unwrap()["Schedules"], json!([]));
 
-    // A rate begins at once; the control plane dies over it, and over the start of a one-off.
-    let made = scheduler(&lab, "create_schedule", request(&lab, "tick", "rate(1 minute)", json!({}))).unwrap();
+    // Each minute, by a schedule and by a rule. The control plane dies over the start of a one-off.
+    if now() % 60 > 50 {
+        reach(now() + 60 - now() % 60);
+    }
+    let each_minute = || request(&lab, "tick", "cron(* * * * ? *)", json!({}));
+    let made = scheduler(&lab, "create_schedule", each_minute()).unwrap();
+    put_rule(&lab, "tock");
+    let first = now() + 60 - now() % 60;
     assert!(made["ScheduleArn"].as_str().unwrap().ends_with(":schedule/default/tick"), "{made}");
-    let conflict = scheduler(&lab, "create_schedule", request(&lab, "tick", "rate(1 minute)", json!({}))).unwrap_err();
+    let conflict = scheduler(&lab, "create_schedule", each_minute()).unwrap_err();
     assert_eq!((conflict.code.as_str(), conflict.status), ("ConflictException", 409));
-    lab.control().kill().unwrap();
-    lab.restart_control().unwrap();
-    let begin = now();
     let soon = now() + 3;
     let ecs = request(&lab, "", "", json!({}))["Target"].clone();
     let two = json!({"ScheduleExpressionTimezone": "Asia/Tokyo", "ActionAfterCompletion": "DELETE", "Target": {
@@ -117,7 +141,7 @@ fn firings_happen_once_across_kills_of_the_control_plane() {
         Ok(scheduler(&lab, "get_schedule", json!({"Name": "once"})).is_err_and(|error| error.status == 404))
     })
     .unwrap();
-    let (times, tasks) = fired(&lab, "once").unwrap();
+    let (times, tasks) = fired(&lab, "chronos-schedule/once").unwrap();
     assert_eq!(times.len(), 2, "{times:?}");
     assert_eq!(times[0], times[1]);
     let running = wait_tasks(&lab, &tasks, "RUNNING", DEADLINE);
@@ -156,23 +180,36 @@ fn firings_happen_once_across_kills_of_the_control_plane() {
     })
     .unwrap();
 
-    // The second minute comes while the control plane is killed again and again.
-    reach(begin + 57);
-    for _ in 0..3 {
-        lab.control().kill().unwrap();
-        lab.restart_control().unwrap();
+    // Minutes come while the control plane is killed again and again.
+    let each = ["chronos-schedule/tick", "events-rule/tock"];
+    let next = (now() + 5).max(first);
+    let last = next - next % 60 + if next % 60 == 0 { 0 } else { 60 };
+    for second in [last, last + 60] {
+        reach(second - 2);
+        for _ in 0..4 {
+            lab.control().kill().unwrap();
+            lab.restart_control().unwrap();
+        }
+        for started_by in each {
+            wait_until(&format!("{started_by} of {}", minute(second)), Duration::from_secs(30), || {
+                Ok(fired(&lab, started_by)?.0.contains(&minute(second)))
+            })
+            .unwrap();
+        }
     }
-    let times = wait_for("the second firing", Duration::from_secs(30), || {
-        let (times, _) = fired(&lab, "tick")?;
-        Ok((times.len() >= 2).then_some(times))
-    })
-    .unwrap();
     lab.control().kill().unwrap();
     lab.restart_control().unwrap();
-    assert_eq!(times.len(), 2, "{times:?}");
-    assert_ne!(times[0], times[1]);
-    assert_eq!(fired(&lab, "tick").unwrap().0, times, "each firing has one task, also after another start");
-    let task = ok(&longshore(&lab, &["describe", id(&fired(&lab, "tick").unwrap().1[0])]));
+    let expected: Vec<String> = (first..=last + 60).step_by(60).map(minute).collect();
+    assert!(now() < last + 120, "the machine is too slow for a test of minutes");
+    for started_by in each {
+        let (times, arns) = fired(&lab, started_by).unwrap();
+        assert_eq!(times, expected, "each minute has one task of {started_by}, also after another start");
+        wait_tasks(&lab, &arns, "RUNNING", DEADLINE);
+    }
+    let task = ok(&longshore(&lab, &["describe", id(&fired(&lab, each[0]).unwrap().1[0])]));
     assert!(task.contains("started by schedule default/tick for"), "{task}");
+    let events = |op: &str, args: Value| lab.call("events", op, args).unwrap().unwrap();
+    events("remove_targets", json!({"Rule": "tock", "Ids": ["job"]}));
+    events("delete_rule", json!({"Name": "tock"}));
     scheduler(&lab, "delete_schedule", json!({"Name": "tick"})).unwrap();
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use longshore_tests::lab::{Lab, LabConfig, wait_until};
+use longshore_tests::lab::{Lab, LabConfig, invariant, wait_until};
 use serde_json::{Value, json};
 
 use super::support::*;
@@ -62,7 +62,7 @@ fn a_service_is_rolled_forward_and_back_drained_and_outlives_a_host() {
     lab.ecs("update_service", json!({"service": "web", "taskDefinition": two})).unwrap();
     wait_until("the update is through", DEADLINE, || {
         let shown = service(&lab, "web")?;
-        ensure!(shown["runningCount"].as_i64() >= Some(6), "{shown}");
+        invariant(shown["runningCount"].as_i64() >= Some(6), || format!("fewer than six run: {shown}"))?;
         Ok(shown["deployments"].as_array().is_some_and(|all| all.len() == 1)
             && shown["deployments"][0]["rolloutState"] == "COMPLETED")
     })
@@ -77,7 +77,7 @@ fn a_service_is_rolled_forward_and_back_drained_and_outlives_a_host() {
     lab.ecs("update_service", json!({"service": "web", "taskDefinition": three})).unwrap();
     wait_until("the breaker brings the second revision back", DEADLINE, || {
         let shown = service(&lab, "web")?;
-        ensure!(shown["runningCount"].as_i64() >= Some(6), "{shown}");
+        invariant(shown["runningCount"].as_i64() >= Some(6), || format!("fewer than six run: {shown}"))?;
         let deployments = shown["deployments"].as_array().cloned().unwrap_or_default();
         Ok(deployments.len() == 1
             && deployments[0]["taskDefinition"] == two.as_str()
@@ -92,7 +92,7 @@ fn a_service_is_rolled_forward_and_back_drained_and_outlives_a_host() {
     lab.ecs("update_container_instances_state", drain("DRAINING")).unwrap();
     wait_until("the drained host has no tasks", DEADLINE, || {
         let shown = service(&lab, "web")?;
-        ensure!(shown["runningCount"].as_i64() >= Some(6), "{shown}");
+        invariant(shown["runningCount"].as_i64() >= Some(6), || format!("fewer than six run: {shown}"))?;
         Ok(!hosts_of(&tasks(&lab, "web")?).contains(&first))
     })
     .unwrap();

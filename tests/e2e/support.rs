@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use longshore_tests::lab::{Agent, ApiError, Lab, LabConfig, Node, cgroup, wait_for, wait_until};
+use longshore_tests::lab::{Agent, ApiError, Lab, LabConfig, Node, cgroup, invariant, wait_for, wait_until};
 use serde_json::{Value, json};
 
 /// Long enough for anything that a test waits for on a loaded machine; what is late beyond it is broken.
@@ -357,7 +357,7 @@ pub(crate) fn assert_exactly(lab: &Lab, arns: &[String]) {
             found.extend(node.task_containers()?.into_iter().filter(counts).map(|c| c.name));
         }
         let unique: BTreeSet<String> = found.iter().cloned().collect();
-        ensure!(unique.len() == found.len(), "a container runs on two hosts: {found:?}");
+        invariant(unique.len() == found.len(), || format!("a container runs on two hosts: {found:?}"))?;
         let missing: Vec<_> = expected.difference(&unique).collect();
         let surplus: Vec<_> = unique.difference(&expected).collect();
         ensure!(missing.is_empty() && surplus.is_empty(), "missing {missing:?}, too many {surplus:?}");

@@ -9,10 +9,8 @@
 use futures::stream::{self, StreamExt};
 use longshore_docker::{ContainerInput, Docker, container_config};
 use longshore_model::{
-    ClusterName, ContainerName, ContainerSpec, Lifecycle, LinuxParameters, NetworkBinding, NetworkMode, Protocol,
-    TaskId, TaskSpec,
+    ClusterName, ContainerName, ContainerSpec, NetworkBinding, NetworkMode, Protocol, TaskId, TaskSpec,
 };
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 const WIDTHS: &str = "1,2,4,8,16,32,64";
@@ -91,64 +89,9 @@ async fn burst(docker: &Docker, image: &str, mode: NetworkMode, count: usize, wi
 }
 
 fn task(image: &str, mode: NetworkMode) -> TaskSpec {
-    let container = ContainerSpec {
-        name: ContainerName::new("main").expect("a name"),
-        arn_id: String::new(),
-        image: image.to_owned(),
-        image_digest: None,
-        repository_credentials: None,
-        essential: true,
-        cpu_units: 0,
-        memory_mib: None,
-        memory_reservation_mib: None,
-        entry_point: None,
-        command: Some(vec!["/bin/sleep".into(), "1000".into()]),
-        working_directory: None,
-        user: None,
-        hostname: None,
-        environment: Vec::new(),
-        environment_files: Vec::new(),
-        port_mappings: Vec::new(),
-        mount_points: Vec::new(),
-        volumes_from: Vec::new(),
-        readonly_root: false,
-        privileged: false,
-        interactive: false,
-        pseudo_terminal: false,
-        disable_networking: false,
-        ulimits: Vec::new(),
-        linux: LinuxParameters::default(),
-        docker_labels: BTreeMap::new(),
-        dns_servers: Vec::new(),
-        dns_search: Vec::new(),
-        extra_hosts: Vec::new(),
-        links: Vec::new(),
-        security_options: Vec::new(),
-        sysctls: BTreeMap::new(),
-        log: None,
-        stop_timeout_secs: None,
-        gpu_ids: Vec::new(),
-        lifecycle: Lifecycle::default(),
-    };
-    TaskSpec {
-        id: TaskId::random(),
-        arn: String::new(),
-        cluster: ClusterName::new("burst").expect("a name"),
-        family: "burst".into(),
-        revision: 1,
-        group: "family:burst".into(),
-        network_mode: mode,
-        awsvpc: None,
-        pid_mode: None,
-        ipc_mode: None,
-        cpu_units: None,
-        memory_mib: None,
-        containers: vec![container],
-        volumes: Vec::new(),
-        pull_only: false,
-        ephemeral_storage_mib: None,
-        fence: None,
-        launch_type: String::new(),
-        tags: BTreeMap::new(),
-    }
+    let name = ContainerName::new("main").expect("a name");
+    let container =
+        ContainerSpec { command: Some(vec!["/bin/sleep".into(), "1000".into()]), ..ContainerSpec::new(name, image) };
+    let cluster = ClusterName::new("burst").expect("a name");
+    TaskSpec::new(TaskId::random(), cluster, "burst", mode, vec![container])
 }

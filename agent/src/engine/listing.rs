@@ -109,8 +109,8 @@ impl Reconciler {
                 task.recover_made(&label, &listed.container);
             }
         }
-        // What is there has not ended because nobody asks for it: it is looked at, which waits for a start that goes on,
-        // then stopped, and has its room until then.
+        // What is there has not ended because nobody asks for it: it is looked at, which waits for a start that goes
+        // on, then stopped, and has its room until then.
         let sightings = containers.iter().map(|l| (l.container.clone(), l.sighting.clone())).collect();
         task.sight(&sightings, as_of);
         if self.complete_seen {

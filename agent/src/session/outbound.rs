@@ -119,21 +119,7 @@ mod tests {
     const RESEND: Duration = Duration::from_secs(5);
 
     fn report(task: TaskId, version: u64) -> Arc<TaskReport> {
-        Arc::new(TaskReport {
-            task,
-            version,
-            status: TaskStatus::Pending,
-            stop: None,
-            waiting_for: None,
-            pull_started_at: None,
-            pull_stopped_at: None,
-            started_at: None,
-            stopping_at: None,
-            execution_stopped_at: None,
-            stopped_at: None,
-            containers: Vec::new(),
-            eni: None,
-        })
+        Arc::new(TaskReport::new(task, version, TaskStatus::Pending))
     }
 
     fn id(n: u8) -> TaskId {

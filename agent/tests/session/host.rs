@@ -25,11 +25,12 @@ pub(crate) fn facts() -> HostFacts {
     HostFacts {
         hostname: "h1".to_owned(),
         resources: Resources { cpu_units: 2048, memory_mib: 2048, ..Resources::default() },
-        attributes: vec![
+        attributes: [
             attribute("ecs.os-type", Some("linux")),
             attribute("com.amazonaws.ecs.capability.docker-remote-api.1.17", None),
             attribute("com.amazonaws.ecs.capability.docker-remote-api.1.18", None),
-        ],
+        ]
+        .into(),
         ..HostFacts::default()
     }
 }
@@ -143,21 +144,8 @@ impl Host {
     /// Says how far a task is.
     pub(crate) fn report(&self, task: &str, version: u64, status: TaskStatus) {
         let task: TaskId = task.parse().expect("an id");
-        let report = TaskReport {
-            task,
-            version,
-            status,
-            stop: None,
-            waiting_for: None,
-            pull_started_at: None,
-            pull_stopped_at: None,
-            started_at: Some(Timestamp::from_millis(1_700_000_000_000)),
-            stopping_at: None,
-            execution_stopped_at: None,
-            stopped_at: None,
-            containers: Vec::new(),
-            eni: None,
-        };
+        let started_at = Some(Timestamp::from_millis(1_700_000_000_000));
+        let report = TaskReport { started_at, ..TaskReport::new(task, version, status) };
         self.observed.send_modify(|observed| drop(observed.insert(task, Arc::new(report))));
     }
 

@@ -16,6 +16,7 @@ fn service(definition: &str, running: u32, state: &str) -> Value {
     json!({"serviceArn": format!("{PREFIX}:service/default/web"), "serviceName": "web", "status": "ACTIVE",
         "desiredCount": 2, "runningCount": 2, "pendingCount": 0, "taskDefinition": definition,
         "currentServiceDeployment": arn("service-deployment", "now"), "createdAt": 1_700_000_000,
+        "currentServiceRevisions": [{"arn": arn("service-revision", "4")}],
         "deployments": [{"id": "ecs-svc/1", "status": "PRIMARY", "taskDefinition": definition, "desiredCount": 2,
             "runningCount": running, "pendingCount": 2 - running, "failedTasks": 0, "rolloutState": state}],
         "events": [{"id": format!("event-{running}"), "createdAt": 1_700_000_001,
@@ -50,14 +51,21 @@ fn answer(operation: &str, body: &Value, looks: &AtomicUsize, status: &str) -> A
                 "status": status, "statusReason": "tasks failed to start.", "createdAt": 1_700_000_000}],
                 "failures": []}))
         }
-        "ListServiceDeployments" => ok(json!({"serviceDeployments": [
-            {"targetServiceRevisionArn": arn("service-revision", "2"), "status": "SUCCESSFUL"},
-            {"targetServiceRevisionArn": arn("service-revision", "1"), "status": "SUCCESSFUL"}]})),
-        "DescribeServiceRevisions" => ok(json!({"serviceRevisions": [
-            {"serviceRevisionArn": arn("service-revision", "1"),
-             "taskDefinition": format!("{PREFIX}:task-definition/web:1")},
-            {"serviceRevisionArn": arn("service-revision", "2"),
-             "taskDefinition": format!("{PREFIX}:task-definition/web:2")}]})),
+        // The newest was deployed twice; the one before it is the same definition with another image.
+        "ListServiceDeployments" => {
+            let target = |id: &str| json!({"targetServiceRevisionArn": arn("service-revision", id)});
+            let all = ["4", "3", "4", "2", "1"].map(target);
+            ok(json!({"serviceDeployments": all}))
+        }
+        "DescribeServiceRevisions" => {
+            let revision = |id: &str, definition: &str, digest: &str| {
+                json!({"serviceRevisionArn": arn("service-revision", id),
+                    "taskDefinition": format!("{PREFIX}:task-definition/{definition}"),
+                    "containerImages": [{"containerName": "app", "image": "app:1", "imageDigest": digest}]})
+            };
+            ok(json!({"serviceRevisions": [revision("1", "web:1", "a"), revision("2", "web:2", "a"),
+                revision("3", "web:2", "b"), revision("4", "web:2", "b")]}))
+        }
         "StopServiceDeployment" => ok(json!({"serviceDeploymentArn": body["serviceDeploymentArn"]})),
         "DescribeTaskDefinition" => ok(json!({"taskDefinition": definition})),
         "RegisterTaskDefinition" => ok(json!({"taskDefinition": {
@@ -174,14 +182,19 @@ fn a_service_is_made_and_changed_as_the_flags_say() {
 }
 
 #[test]
-fn a_rollback_stops_what_is_under_way_or_deploys_what_ran_before() {
+fn a_rollback_stops_what_is_under_way_or_goes_back_to_what_ran_before() {
     let endpoint = deploying("ROLLBACK_SUCCESSFUL");
     endpoint.run(&["service", "rollback", "web"]).expect(0);
     let stop = sent(&endpoint, "StopServiceDeployment");
     assert_eq!(stop, json!({"serviceDeploymentArn": arn("service-deployment", "now"), "stopType": "ROLLBACK"}));
-    // Nothing is under way any more: what ran before `web:2` is deployed.
+    // Nothing is under way any more: what ran before with other images, not the same deployed twice.
     endpoint.run(&["service", "rollback", "web", "--no-wait"]).expect(0);
-    assert_eq!(sent(&endpoint, "UpdateService")["taskDefinition"], format!("{PREFIX}:task-definition/web:1"));
+    let update = sent(&endpoint, "UpdateService");
+    let expected = json!({"cluster": "default", "service": format!("{PREFIX}:service/default/web"),
+        "taskDefinition": arn("service-revision", "2")});
+    assert_eq!(update, expected);
+    let asked = ["4", "3", "2", "1"].map(|id| arn("service-revision", id));
+    assert_eq!(sent(&endpoint, "DescribeServiceRevisions")["serviceRevisionArns"], json!(asked));
 }
 
 #[test]

@@ -12,17 +12,18 @@
 // A measurement may end with a panic.
 #![allow(clippy::unwrap_used)]
 
-use longshore_core::{
-    AgentHello, Caller, Core, CoreConfig, FirstStart, JoinKey, JoinToken, NetworkView, SealingKey, SessionId,
-};
+#[path = "support/calls.rs"]
+mod calls;
+
+use calls::{call, join_token};
+use longshore_core::{Core, CoreConfig, FirstStart, NetworkView, SealingKey, SessionId};
 use longshore_ecs_api::Operation;
-use longshore_ecs_api::ssm::SsmOperation;
 use longshore_model::{
-    Attribute, EniId, EniReport, Generation, HostFacts, InstanceId, Mac, NetworkHealth, NetworkState, NetworkStatus,
-    Region, Resources, TaskId, TaskReport, TaskStatus,
+    Attribute, EniId, EniReport, HostFacts, InstanceId, Mac, NetworkHealth, NetworkState, NetworkStatus, Resources,
+    TaskId, TaskReport, TaskStatus,
 };
 use longshore_store::MemoryStore;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -95,18 +96,10 @@ fn say(what: &str, mut times: Vec<Duration>) {
 
 async fn join(core: &Core, count: usize) -> Vec<(InstanceId, SessionId)> {
     call(core, Operation::CreateCluster, json!({})).await;
-    let request = json!({"RegistrationLimit": 1000}).to_string();
-    let answer = core.ssm(&caller(core), SsmOperation::CreateActivation, request.into()).await.unwrap();
-    let answer: Value = serde_json::from_slice(&answer).unwrap();
-    let token: JoinToken = answer["ActivationCode"].as_str().unwrap().parse().unwrap();
+    let token = join_token(core).await;
     let mut sessions = Vec::new();
     for n in 0..count {
-        let key = JoinKey::of(uuid::Uuid::new_v4().as_bytes());
-        let instance = core.register_instance(&token, None, facts(n), key).await.unwrap().instance;
-        let session = SessionId::random();
-        let hello = AgentHello { facts: facts(n), applied: Generation(0), observed: Vec::new() };
-        core.agent_connected(instance, session, hello).await.unwrap();
-        sessions.push((instance, session));
+        sessions.push(calls::join(core, &token, || facts(n)).await);
     }
     for (instance, session) in &sessions {
         let applied = core.network_view(*instance).unwrap().generation;
@@ -143,21 +136,6 @@ async fn place(core: &Core, sessions: &[(InstanceId, SessionId)], count: usize) 
     members
 }
 
-async fn call(core: &Core, op: Operation, request: Value) -> Value {
-    let answer = core.call(&caller(core), op, request.to_string().into()).await.unwrap();
-    serde_json::from_slice(&answer).unwrap()
-}
-
-fn caller(core: &Core) -> Caller {
-    Caller {
-        region: Region::new("lab").unwrap(),
-        account: core.account().clone(),
-        principal_arn: format!("arn:aws:iam::{}:root", core.account()),
-        access_key_id: "AKIAEXAMPLEEXAMPLE12".to_owned(),
-        endpoint: String::new(),
-    }
-}
-
 fn facts(n: usize) -> HostFacts {
     let api = (17..30).map(|n| format!("com.amazonaws.ecs.capability.docker-remote-api.1.{n}"));
     let names = api.chain(["ecs.capability.task-eni".to_owned()]);
@@ -173,19 +151,5 @@ fn facts(n: usize) -> HostFacts {
 fn running(member: &Member, version: u64, attached: bool) -> TaskReport {
     let id: EniId = format!("eni-{}", &member.task.to_string()[..17]).parse().unwrap();
     let eni = EniReport { id, mac: Mac::of_task(member.address), ipv4: member.address, ipv6: None, attached };
-    TaskReport {
-        task: member.task,
-        version,
-        status: TaskStatus::Running,
-        stop: None,
-        waiting_for: None,
-        pull_started_at: None,
-        pull_stopped_at: None,
-        started_at: None,
-        stopping_at: None,
-        execution_stopped_at: None,
-        stopped_at: None,
-        containers: Vec::new(),
-        eni: Some(eni),
-    }
+    TaskReport { eni: Some(eni), ..TaskReport::new(member.task, version, TaskStatus::Running) }
 }

@@ -11,14 +11,16 @@
 // A measurement may end with a panic.
 #![allow(clippy::unwrap_used)]
 
-use longshore_core::{
-    AgentHello, Caller, Core, CoreConfig, FirstStart, JoinKey, JoinToken, OwnerTask, SealingKey, SessionId,
-};
+#[path = "support/calls.rs"]
+mod calls;
+#[path = "support/facts.rs"]
+mod facts;
+
+use calls::{call, join, join_token};
+use facts::facts;
+use longshore_core::{Core, CoreConfig, FirstStart, OwnerTask, SealingKey, SessionId};
 use longshore_ecs_api::Operation;
-use longshore_ecs_api::ssm::SsmOperation;
-use longshore_model::{
-    Attribute, Generation, HostFacts, InstanceId, Region, Resources, TaskId, TaskReport, TaskStatus,
-};
+use longshore_model::{InstanceId, TaskReport, TaskStatus};
 use longshore_sched::{Claim, Request, SpreadOver, Strategy, place};
 use longshore_store::EmbeddedStore;
 use serde_json::{Value, json};
@@ -79,7 +81,8 @@ async fn main() {
 
     let begin = Instant::now();
     let reports = sessions.iter().map(|(instance, session)| {
-        let running = core.assignment(*instance).unwrap().1.into_keys().map(running).collect();
+        let tasks = core.assignment(*instance).unwrap().1.into_keys();
+        let running = tasks.map(|task| TaskReport::new(task, 1, TaskStatus::Running)).collect();
         core.agent_reports(*instance, *session, running)
     });
     futures::future::join_all(reports).await.into_iter().for_each(|done| done.unwrap());
@@ -151,19 +154,8 @@ async fn open(path: &std::path::Path) -> (Core, OwnerTask) {
 }
 
 async fn join_some(core: &Core, count: usize) -> Vec<(InstanceId, SessionId)> {
-    let request = json!({"RegistrationLimit": 1000}).to_string();
-    let answer = core.ssm(&caller(core), SsmOperation::CreateActivation, request.into()).await.unwrap();
-    let answer: Value = serde_json::from_slice(&answer).unwrap();
-    let token: JoinToken = answer["ActivationCode"].as_str().unwrap().parse().unwrap();
-    let token = &token;
-    let joins = (0..count).map(|n| async move {
-        let key = JoinKey::of(uuid::Uuid::new_v4().as_bytes());
-        let instance = core.register_instance(token, None, facts(n), key).await.unwrap().instance;
-        let session = SessionId::random();
-        let hello = AgentHello { facts: facts(n), applied: Generation(0), observed: Vec::new() };
-        core.agent_connected(instance, session, hello).await.unwrap();
-        (instance, session)
-    });
+    let token = &join_token(core).await;
+    let joins = (0..count).map(|n| join(core, token, move || facts(n)));
     futures::future::join_all(joins).await
 }
 
@@ -192,58 +184,6 @@ async fn run_tasks(core: &Core, tasks: usize, callers: usize, strategy: &Value) 
     }
     all.sort();
     all
-}
-
-async fn call(core: &Core, op: Operation, request: Value) -> Value {
-    let answer = core.call(&caller(core), op, request.to_string().into()).await.unwrap();
-    serde_json::from_slice(&answer).unwrap()
-}
-
-fn caller(core: &Core) -> Caller {
-    Caller {
-        region: Region::new("lab").unwrap(),
-        account: core.account().clone(),
-        principal_arn: format!("arn:aws:iam::{}:root", core.account()),
-        access_key_id: "AKIAEXAMPLEEXAMPLE12".to_owned(),
-        endpoint: String::new(),
-    }
-}
-
-/// The nth host, with as many attributes as a real one has, in one of three zones.
-fn facts(n: usize) -> HostFacts {
-    let capability = |n| Attribute { name: format!("com.amazonaws.ecs.capability.example-{n}"), value: None };
-    let api = (17..30)
-        .map(|n| Attribute { name: format!("com.amazonaws.ecs.capability.docker-remote-api.1.{n}"), value: None });
-    let own = [
-        ("ecs.os-type", "linux"),
-        ("ecs.cpu-architecture", "x86_64"),
-        ("ecs.availability-zone", ["a", "b", "c"][n % 3]),
-    ];
-    let own = own.map(|(name, value)| Attribute { name: name.to_owned(), value: Some(value.to_owned()) });
-    HostFacts {
-        hostname: "host".to_owned(),
-        resources: Resources { cpu_units: 4096, memory_mib: 16_384, ..Resources::default() },
-        attributes: (0..20).map(capability).chain(api).chain(own).collect(),
-        ..HostFacts::default()
-    }
-}
-
-fn running(task: TaskId) -> TaskReport {
-    TaskReport {
-        task,
-        version: 1,
-        status: TaskStatus::Running,
-        stop: None,
-        waiting_for: None,
-        pull_started_at: None,
-        pull_stopped_at: None,
-        started_at: None,
-        stopping_at: None,
-        execution_stopped_at: None,
-        stopped_at: None,
-        containers: Vec::new(),
-        eni: None,
-    }
 }
 
 /// Resident memory of this process.

@@ -59,7 +59,8 @@ impl Default for CoreConfig {
 pub struct Losses {
     /// How long after its lease a host is waited for.
     pub hold: Duration,
-    /// Nothing is replaced while more hosts than one, and more than this share of a cluster, went silent at once.
+    /// Nothing is replaced while more hosts than one, and more than this share of a cluster, went silent at once. At 33
+    /// a third is enough.
     pub silent_share_percent: u32,
     /// How long a host that is cut off gives tasks that must not run twice to stop, before it kills them.
     pub fence_grace: Duration,
@@ -67,7 +68,7 @@ pub struct Losses {
 
 impl Default for Losses {
     fn default() -> Self {
-        Self { hold: Duration::ZERO, silent_share_percent: 34, fence_grace: Duration::from_secs(10) }
+        Self { hold: Duration::ZERO, silent_share_percent: 33, fence_grace: Duration::from_secs(10) }
     }
 }
 

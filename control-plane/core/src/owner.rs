@@ -123,7 +123,8 @@ impl OwnerTask {
     /// Applies `first` and what waits behind it, and commits until all of it is answered.
     async fn turn(&mut self, first: Box<dyn Waiting>) -> Result<(), OwnerError> {
         let mut next = Some(first);
-        // What did not fit into a batch. It was applied on top of all before it, which is durable by its turn.
+        // What did not fit into a batch. It was applied on top of all before it: that is durable by its turn, or it is
+        // refused with it.
         let mut carried: Option<Pending> = None;
         while next.is_some() || carried.is_some() {
             let limits = self.store.limits();
@@ -157,7 +158,12 @@ impl OwnerTask {
                 writes.into_iter().for_each(|(key, write)| batch.write(key, write));
                 pending.push(one);
             }
-            self.commit(state, batch, pending).await?;
+            let refused = self.commit(state, batch, pending).await?;
+            if let Some(why) = refused
+                && let Some(one) = carried.take()
+            {
+                (one.applied.answer)(Err(why));
+            }
         }
         Ok(())
     }
@@ -167,7 +173,13 @@ impl OwnerTask {
         self.inner.feed.push(pending.iter_mut().flat_map(|p| std::mem::take(&mut p.effects.told)));
     }
 
-    async fn commit(&mut self, mut state: State, batch: Batch, mut pending: Vec<Pending>) -> Result<(), OwnerError> {
+    /// Commits what was applied, and answers. Gives why the store refused it, when it did and all goes on.
+    async fn commit(
+        &mut self,
+        mut state: State,
+        batch: Batch,
+        mut pending: Vec<Pending>,
+    ) -> Result<Option<Unavailable>, OwnerError> {
         let touched: Touched = pending.iter().map(|p| &p.effects.touched).collect();
         if batch.writes().len() == 0 {
             // Replies may rest on nothing but what is published, and on what is never kept.
@@ -176,7 +188,7 @@ impl OwnerTask {
             }
             self.tell(&mut pending);
             pending.into_iter().for_each(|p| (p.applied.answer)(Ok(())));
-            return Ok(());
+            return Ok(None);
         }
         match self.store.commit(batch).await {
             Ok(revision) => {
@@ -184,13 +196,13 @@ impl OwnerTask {
                 self.inner.publish(state, &touched);
                 self.tell(&mut pending);
                 pending.into_iter().for_each(|p| (p.applied.answer)(Ok(())));
-                Ok(())
+                Ok(None)
             }
             Err(error) if error.is_certain() && is_planted(Bug::RefusedBatchIsPublished) => {
                 self.inner.publish(state, &touched);
                 pending.into_iter().for_each(|p| (p.applied.answer)(Ok(())));
                 tracing::error!(error = %chain(&error), "a batch was not committed");
-                Ok(())
+                Ok(None)
             }
             Err(error) => {
                 let commands: Vec<_> = pending.iter().map(|p| p.name).collect();
@@ -201,7 +213,7 @@ impl OwnerTask {
                     CommitError::TooLarge { .. }
                     | CommitError::Key { .. }
                     | CommitError::Full { .. }
-                    | CommitError::NotWritten { .. } => Ok(()),
+                    | CommitError::NotWritten { .. } => Ok(Some(why)),
                     CommitError::Guard { .. } | CommitError::Fenced { .. } => Err(OwnerError::Replaced(error)),
                     CommitError::Unknown { .. } => Err(OwnerError::Unknown(error)),
                 }

@@ -1,12 +1,14 @@
 //! An agent without a host: says and answers what an agent does, of tasks whose containers start and stop at once.
 //!
-//! As the agent's own session (`agent/src/session`): a Hello, heartbeats with the disk, health and usage, each assignment
-//! acknowledged, each change of a task reported, one batch of reports on its way at a time. It saves nothing.
+//! As the agent's own session (`agent/src/session`): a Hello, heartbeats with the disk, health and usage, each
+//! assignment acknowledged, each change of a task reported, one batch of reports on its way at a time. It saves
+//! nothing.
 
 use crate::board::Board;
 use crate::dial::{Dialler, Identity};
+use crate::facts::facts;
 use anyhow::{Context as _, Result, bail};
-use longshore_model::{Attribute, HostFacts, Resources, TaskId};
+use longshore_model::TaskId;
 use longshore_proto::{MAX_VERSION, MIN_VERSION, v1};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -28,26 +30,6 @@ const OUTBOUND: usize = 16;
 /// How often the health is said again, as by the agent.
 const HEALTH_BEATS: u64 = 60;
 const CONTAINER: &str = "app";
-
-/// The nth host, with as many attributes as a real one has, in one of three zones.
-pub(crate) fn facts(n: usize) -> v1::HostFacts {
-    let capability = |n| Attribute { name: format!("com.amazonaws.ecs.capability.example-{n}"), value: None };
-    let api = (17..30)
-        .map(|n| Attribute { name: format!("com.amazonaws.ecs.capability.docker-remote-api.1.{n}"), value: None });
-    let own = [
-        ("ecs.os-type", "linux"),
-        ("ecs.cpu-architecture", "x86_64"),
-        ("ecs.availability-zone", ["a", "b", "c"][n % 3]),
-    ];
-    let own = own.map(|(name, value)| Attribute { name: name.to_owned(), value: Some(value.to_owned()) });
-    let facts = HostFacts {
-        hostname: format!("host-{n}"),
-        resources: Resources { cpu_units: 4096, memory_mib: 16_384, ..Resources::default() },
-        attributes: (0..20).map(capability).chain(api).chain(own).collect(),
-        ..HostFacts::default()
-    };
-    facts.into()
-}
 
 /// A session.
 pub(crate) struct Agent {
@@ -77,7 +59,7 @@ pub(crate) async fn open(n: usize, identity: &Identity, dialler: &Dialler, board
     let hello = v1::Hello {
         min_version: MIN_VERSION,
         max_version: MAX_VERSION,
-        facts: Some(facts(n)),
+        facts: Some(facts(n).into()),
         boot_id: format!("{n:032x}"),
         ..v1::Hello::default()
     };
@@ -141,7 +123,7 @@ impl Agent {
 
     fn message(&mut self, message: v1::ControlMessage) -> Result<()> {
         match message.kind {
-            Some(Said::Assignment(assignment)) => self.assignment(assignment),
+            Some(Said::Assignment(assignment)) => self.assignment(*assignment),
             Some(Said::ReportsAck(ack)) => {
                 for status in self.flight.take_if(|(seq, _)| *seq <= ack.seq).map(|(_, all)| all).into_iter().flatten()
                 {

@@ -1,8 +1,8 @@
-//! Identities and connections of agents, as the agent has them: a key of its own, a certificate that joining gave, and one
-//! connection for a session. What it does otherwise: the authority is read from the control plane's directory, and not
-//! known by its fingerprint.
+//! Identities and connections of agents, as the agent has them: a key of its own, a certificate that joining gave, and
+//! one connection for a session. What it does otherwise: the authority is read from the control plane's directory, and
+//! not known by its fingerprint.
 
-use crate::agent;
+use crate::facts::facts;
 use anyhow::{Context as _, Result};
 use longshore_proto::v1::agent_service_client::AgentServiceClient;
 use longshore_proto::{MAX_MESSAGE, SERVER_NAME, v1};
@@ -47,7 +47,7 @@ impl Dialler {
         let request = v1::JoinRequest {
             token,
             csr: csr.der().to_vec().into(),
-            facts: Some(agent::facts(n)),
+            facts: Some(facts(n).into()),
             cluster: String::new(),
         };
         let answer = client.join(request).await?.into_inner();

@@ -94,7 +94,8 @@ pub(crate) fn millis_at(all: &[Duration], share: f64) -> f64 {
     all.get(index).map_or(0.0, |value| value.as_secs_f64() * 1000.0)
 }
 
-/// Waits for the end of the standard input: that of whoever started this. A thread of its own reads, which nothing waits for.
+/// Waits for the end of the standard input: that of whoever started this. A thread of its own reads, which nothing
+/// waits for.
 pub(crate) async fn stdin_ends() {
     let (ended, end) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {

@@ -57,8 +57,8 @@ impl Pace {
         Self { begin: Instant::now(), every, next: AtomicU32::new(0), count }
     }
 
-    /// Waits for the next turn: its number, and the moment from which it counts. One that begins late, since all callers
-    /// wait for answers, counts from when it was due.
+    /// Waits for the next turn: its number, and the moment from which it counts. One that begins late, since all
+    /// callers wait for answers, counts from when it was due.
     async fn turn(&self) -> Option<(u32, Instant)> {
         let n = self.next.fetch_add(1, Ordering::Relaxed);
         if n >= self.count {

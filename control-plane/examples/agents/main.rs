@@ -8,9 +8,9 @@
 //! The control plane runs on loopback with that data directory and process id, where its root access key and its
 //! authority's certificate are read. The agents are tasks of this process: each joins by the protocol with a key of its
 //! own, has one TLS connection with the certificate that it was given, and answers as an agent does whose containers
-//! start at once. After the control plane the same agents, with the same certificates, are connected to a bare server of
-//! tonic (`echo`), which this starts as a process of its own and which answers each message and keeps nothing. The last
-//! line is JSON, for `longshore-bench agents`. It ends when its standard input does.
+//! start at once. After the control plane the same agents, with the same certificates, are connected to a bare server
+//! of tonic (`echo`), which this starts as a process of its own and which answers each message and keeps nothing. The
+//! last line is JSON, for `longshore-bench agents`. It ends when its standard input does.
 
 // A measurement may end with a panic.
 #![allow(clippy::unwrap_used)]
@@ -20,6 +20,8 @@ mod api;
 mod board;
 mod dial;
 mod echo;
+#[path = "../../core/examples/support/facts.rs"]
+mod facts;
 mod figures;
 mod load;
 
@@ -115,8 +117,8 @@ struct Fleet {
     connected_in: Duration,
 }
 
-/// One agent, until `stop`. A session that is lost is begun again, as agents do; with tasks it is an error, since what is
-/// measured of them would be worth nothing.
+/// One agent, until `stop`. A session that is lost is begun again, as agents do; with tasks it is an error, since what
+/// is measured of them would be worth nothing.
 async fn live(
     n: usize,
     identity: &Identity,

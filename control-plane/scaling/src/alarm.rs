@@ -26,8 +26,11 @@ pub struct Alarm {
 
 /// A text that is no alarm.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no alarm: it must be like `CPUUtilization above 70 for 2`, with CPUUtilization or \
-         MemoryUtilization, above or below, percent from 0 up, and 1 to {max} periods (1 when left out)", max = Alarm::MAX_PERIODS)]
+#[error(
+    "`{text}` is no alarm: it must be like `CPUUtilization above 70 for 2`, with CPUUtilization or MemoryUtilization, \
+     above or below, percent from 0 up, and 1 to {max} periods (1 when left out)",
+    max = Alarm::MAX_PERIODS
+)]
 pub struct AlarmError {
     text: String,
 }

@@ -145,10 +145,13 @@ enum Wish {
 ///   every policy that tracks a target, and may lower the count, agrees.
 /// - Nothing is raised within the cool-down after the last raise, nothing lowered within that after the last change. A
 ///   raise does not wait for the cool-down of a lowering.
+/// - A change in the future was made before the clock was set back: it counts as one that was long ago.
 /// - A count that somebody set below the bounds is left until a policy would raise it, and is then at least their
 ///   minimum; one above them until a policy would lower it. So ECS has it.
 #[must_use]
 pub fn decide(picture: &Picture<'_>, now: Timestamp) -> Option<Decision> {
+    let past = |at: Option<Timestamp>| at.filter(|at| *at <= now);
+    let picture = &Picture { last_out: past(picture.last_out), last_in: past(picture.last_in), ..picture.clone() };
     let Picture { current, bounds, .. } = *picture;
     let wishes: Vec<(&Policy<'_>, Wish)> = picture.policies.iter().map(|p| (p, wish(picture, p, now))).collect();
     let decision = |desired: u32, policy: &Policy<'_>, why: &str| Decision {

@@ -262,6 +262,23 @@ fn steps_go_by_the_distance_from_the_threshold() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_holds_nothing_up() {
+    let above = steps("CPUUtilization above 60", Adjustment::Change, &[(Some(0.0), None, 1)], 120);
+    for rule in [Rule::Steps(above), Rule::Track(tracking(50.0, 120, 120))] {
+        let policies = policy(rule);
+        let mut world = World::new(&policies, Bounds { min: 1, max: 100 }, 4);
+        world.period(400.0);
+        let before = world.count;
+        assert!(before > 4, "{policies:?}");
+        // The figures of before say nothing any more.
+        world.now = world.now.moved(-3_600_000);
+        world.periods.clear();
+        world.period(f64::from(before) * 90.0);
+        assert!(world.count > before, "{policies:?}");
+    }
+}
+
+#[test]
 fn alarms_are_read() {
     let good = Alarm::parse("MemoryUtilization below 20.5").expect("good");
     assert_eq!((good.metric, good.periods), (Metric::Memory, 1));

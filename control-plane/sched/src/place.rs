@@ -45,11 +45,12 @@ pub struct Outcome {
 
 /// Chooses a host for each task of `request`, each choice counting for the next.
 pub fn place<'a>(hosts: impl IntoIterator<Item = &'a Host>, request: &'a Request) -> Outcome {
-    let mut run = Run::new(hosts, request);
+    let hosts: Vec<_> = hosts.into_iter().collect();
+    let mut run = Run::new(hosts.len(), |number: usize| hosts.get(number).copied(), request);
     let mut outcome = Outcome::default();
     for nth in 0..request.count {
         match run.choose(nth) {
-            Some(index) => outcome.placed.push(run.take(index)),
+            Some((number, host)) => outcome.placed.push(run.take(number, host)),
             None => {
                 outcome.unplaced = request.count - nth;
                 outcome.passed_over = run.reasons();
@@ -60,32 +61,23 @@ pub fn place<'a>(hosts: impl IntoIterator<Item = &'a Host>, request: &'a Request
     outcome
 }
 
-/// Places all tasks of a request that prefers no host to another by drawing among `count` hosts, of which `host` gives
-/// the nth, without looking at the others: as [`place`] does before it looks at all, but not even a list of the hosts is
-/// needed. `None` when the request prefers hosts, or when no draw finds one with room: that is for [`place`].
+/// Places all tasks of a request that prefers no host to another by drawing among `count` hosts, of which `host`
+/// gives the nth, always the same, without looking at the others: as [`place`] does before it looks at all, but not
+/// even a list of the hosts is needed. `None` when the request prefers hosts, or when no draw finds one with room:
+/// that is for [`place`].
 pub fn place_by_draw<'a>(
     count: usize,
     host: impl Fn(usize) -> Option<&'a Host>,
-    request: &Request,
+    request: &'a Request,
 ) -> Option<Vec<Placed>> {
     if !effective(&request.strategies).is_empty() {
         return None;
     }
-    let requirements = Requirements::new(request);
-    let mut changed: HashMap<usize, Usage> = HashMap::new();
+    let mut run = Run::new(count, host, request);
     let mut all = Vec::new();
     for nth in 0..request.count {
-        let draw = Draw { seed: request.seed, nth };
-        let fits = |index: usize| {
-            let host = host(index)?;
-            let usage = changed.get(&index).unwrap_or(&host.usage);
-            requirements.allow(host, usage).then_some((index, host))
-        };
-        let (index, host) = (0..PROBES).filter_map(|probe| draw.below(probe, count)).find_map(fits)?;
-        let usage = changed.entry(index).or_insert_with(|| host.usage.clone());
-        let gpu_ids = free_gpus(host, usage, request.claim.gpus);
-        usage.take(Held { claim: &request.claim, gpu_ids: &gpu_ids, group: &request.group });
-        all.push(Placed { instance: host.id, gpu_ids });
+        let (number, host) = run.draw(nth)?;
+        all.push(run.take(number, host));
     }
     Some(all)
 }
@@ -99,6 +91,25 @@ pub fn check_on(host: &Host, request: &Request) -> Result<Placed, Reason> {
     let requirements = Requirements::new(request);
     requirements.check(host, &host.usage)?;
     Ok(Placed { instance: host.id, gpu_ids: free_gpus(host, &host.usage, request.claim.gpus) })
+}
+
+/// What a request's strategies see of a host, before any of its tasks is placed: of two hosts with the same numbers
+/// they prefer neither. One number a strategy that decides anything, and one more when they pack.
+#[must_use]
+pub fn standing(host: &Host, request: &Request) -> Vec<u64> {
+    let requirements = Requirements::new(request);
+    let strategies = effective(&request.strategies);
+    let packs = strategies.iter().any(|strategy| matches!(strategy, Strategy::BinPack(_)));
+    let number = |strategy: &Strategy| match strategy {
+        Strategy::Spread(SpreadOver::Attribute(name)) => {
+            host.offer.attributes.value_number(hash(name), &mut 0).unwrap_or_default()
+        }
+        Strategy::Spread(SpreadOver::Instance) => requirements.stay_in_group(host, &host.usage).into(),
+        Strategy::BinPack(Packed::Cpu) => host.free_cpu_units(),
+        Strategy::BinPack(Packed::Memory) => host.free_memory_mib(),
+        Strategy::Random => 0,
+    };
+    strategies.iter().map(number).chain(packs.then(|| host.usage.is_empty().into())).collect()
 }
 
 /// Whether the host takes tasks and has this much free now; constraints and attributes are not looked at.
@@ -276,9 +287,11 @@ const PROBES: u64 = 16;
 /// all are asked for it at once: after that many the constraint is one that few hosts meet.
 const MISSES: u32 = 32;
 
-/// One call of [`place`].
-struct Run<'a> {
-    hosts: Vec<&'a Host>,
+/// One call of [`place`] or [`place_by_draw`], among hosts that have the numbers below `count`.
+struct Run<'a, H> {
+    count: usize,
+    /// The host of a number.
+    host: H,
     requirements: Requirements<'a>,
     /// What tasks hold of the hosts that were given one in this call.
     changed: HashMap<usize, Usage>,
@@ -286,44 +299,66 @@ struct Run<'a> {
     field: Option<Field>,
 }
 
-impl<'a> Run<'a> {
-    fn new(hosts: impl IntoIterator<Item = &'a Host>, request: &'a Request) -> Self {
-        Self {
-            hosts: hosts.into_iter().collect(),
-            requirements: Requirements::new(request),
-            changed: HashMap::new(),
-            field: None,
-        }
+impl<'a, H: Fn(usize) -> Option<&'a Host>> Run<'a, H> {
+    fn new(count: usize, host: H, request: &'a Request) -> Self {
+        Self { count, host, requirements: Requirements::new(request), changed: HashMap::new(), field: None }
     }
 
-    fn usage(&self, index: usize) -> &Usage {
-        self.changed.get(&index).unwrap_or(&self.hosts[index].usage)
+    fn host(&self, number: usize) -> Option<&'a Host> {
+        (self.host)(number)
     }
 
-    fn allows(&self, index: usize) -> bool {
-        self.requirements.allow(self.hosts[index], self.usage(index))
+    fn hosts(&self) -> impl Iterator<Item = (usize, &'a Host)> {
+        (0..self.count).filter_map(|number| Some((number, self.host(number)?)))
+    }
+
+    /// What tasks hold of a host now.
+    fn usage<'b>(&'b self, number: usize, host: &'b Host) -> &'b Usage {
+        self.changed.get(&number).unwrap_or(&host.usage)
+    }
+
+    fn allows(&self, number: usize, host: &Host) -> bool {
+        self.requirements.allow(host, self.usage(number, host))
+    }
+
+    fn allows_by_names(&self, number: usize, host: &Host) -> bool {
+        self.requirements.allow_by_names(host, self.usage(number, host))
+    }
+
+    fn randomness(&self, nth: u32) -> Draw {
+        Draw { seed: self.requirements.request.seed, nth }
+    }
+
+    /// A host for the next task that one of a few draws hits, each looking at a single host.
+    fn draw(&self, nth: u32) -> Option<(usize, &'a Host)> {
+        let draw = self.randomness(nth);
+        (0..PROBES).find_map(|probe| {
+            let number = draw.below(probe, self.count)?;
+            let host = self.host(number)?;
+            self.allows(number, host).then_some((number, host))
+        })
     }
 
     /// The best host for the next task.
-    fn choose(&mut self, nth: u32) -> Option<usize> {
-        let draw = Draw { seed: self.requirements.request.seed, nth };
+    fn choose(&mut self, nth: u32) -> Option<(usize, &'a Host)> {
         let strategies = effective(&self.requirements.request.strategies);
         if strategies.is_empty() && self.field.is_none() {
-            let probed =
-                (0..PROBES).filter_map(|probe| draw.below(probe, self.hosts.len())).find(|&index| self.allows(index));
-            if probed.is_some() {
-                return probed;
+            let drawn = self.draw(nth);
+            if drawn.is_some() {
+                return drawn;
             }
         }
         let mut field = match self.field.take() {
             Some(field) => field,
             None => Field::new(self, strategies),
         };
+        let draw = self.randomness(nth);
         let best = loop {
             let Some(slot) = field.best(draw) else { break None };
-            let index = field.hosts[slot];
-            if field.named || self.requirements.allow_by_names(self.hosts[index], self.usage(index)) {
-                break Some(index);
+            let number = field.hosts[slot];
+            let host = self.host(number).filter(|host| field.named || self.allows_by_names(number, host));
+            if let Some(host) = host {
+                break Some((number, host));
             }
             field.remove(slot);
             field.misses += 1;
@@ -336,14 +371,13 @@ impl<'a> Run<'a> {
     }
 
     /// Puts a task on the host.
-    fn take(&mut self, index: usize) -> Placed {
+    fn take(&mut self, number: usize, host: &Host) -> Placed {
         let request = self.requirements.request;
-        let host = self.hosts[index];
-        let gpu_ids = free_gpus(host, self.usage(index), request.claim.gpus);
+        let gpu_ids = free_gpus(host, self.usage(number, host), request.claim.gpus);
         let held = Held { claim: &request.claim, gpu_ids: &gpu_ids, group: &request.group };
-        self.changed.entry(index).or_insert_with(|| host.usage.clone()).take(held);
+        self.changed.entry(number).or_insert_with(|| host.usage.clone()).take(held);
         if let Some(mut field) = self.field.take() {
-            field.taken(self, index);
+            field.taken(self, number, host);
             self.field = Some(field);
         }
         Placed { instance: host.id, gpu_ids }
@@ -351,11 +385,9 @@ impl<'a> Run<'a> {
 
     /// Why each host cannot take one more.
     fn reasons(&self) -> Vec<PassedOver> {
-        self.hosts
-            .iter()
-            .enumerate()
-            .filter_map(|(index, host)| {
-                let reason = self.requirements.check(host, self.usage(index)).err()?;
+        self.hosts()
+            .filter_map(|(number, host)| {
+                let reason = self.requirements.check(host, self.usage(number, host)).err()?;
                 Some(PassedOver { instance: host.id, reason })
             })
             .collect()
@@ -375,7 +407,7 @@ struct Field {
     strategies: Vec<Strategy>,
     /// How many numbers a host has: one a strategy, and one more to prefer hosts in use when packing.
     width: usize,
-    /// Indices into the hosts of the run.
+    /// Their numbers in the run.
     hosts: Vec<usize>,
     numbers: Vec<u64>,
     /// For strategies that spread over an attribute, which of its values the host has; otherwise 0.
@@ -388,7 +420,7 @@ struct Field {
 
 impl Field {
     /// One sweep over all hosts: each is brought from memory once.
-    fn new(run: &Run<'_>, strategies: &[Strategy]) -> Self {
+    fn new<'a>(run: &Run<'a, impl Fn(usize) -> Option<&'a Host>>, strategies: &[Strategy]) -> Self {
         let packs = strategies.iter().any(|strategy| matches!(strategy, Strategy::BinPack(_)));
         let mut field = Self {
             strategies: strategies.to_vec(),
@@ -400,15 +432,15 @@ impl Field {
             misses: 0,
         };
         let mut spreads: Vec<_> = strategies.iter().enumerate().filter_map(ValueCounts::new).collect();
-        for (index, host) in run.hosts.iter().enumerate() {
-            let usage = run.usage(index);
+        for (number, host) in run.hosts() {
+            let usage = run.usage(number, host);
             let first = field.values.len();
             let allowed = run.requirements.allow_by_numbers(host, usage);
             if allowed {
-                field.hosts.push(index);
+                field.hosts.push(number);
                 field.numbers.resize(first + field.width, 0);
                 field.values.resize(first + field.width, 0);
-                field.measure(run, field.hosts.len() - 1);
+                field.measure(&run.requirements, field.hosts.len() - 1, host, usage);
             }
             if !spreads.is_empty() {
                 let in_group = run.requirements.stay_in_group(host, usage);
@@ -429,14 +461,12 @@ impl Field {
     }
 
     /// Sets the numbers that depend on this host alone.
-    fn measure(&mut self, run: &Run<'_>, slot: usize) {
-        let index = self.hosts[slot];
-        let (host, usage) = (run.hosts[index], run.usage(index));
+    fn measure(&mut self, requirements: &Requirements<'_>, slot: usize, host: &Host, usage: &Usage) {
         let numbers = &mut self.numbers[slot * self.width..(slot + 1) * self.width];
         for (number, strategy) in numbers.iter_mut().zip(&self.strategies) {
             match strategy {
                 Strategy::Spread(SpreadOver::Instance) => {
-                    *number = run.requirements.stay_in_group(host, usage).into();
+                    *number = requirements.stay_in_group(host, usage).into();
                 }
                 Strategy::Spread(SpreadOver::Attribute(_)) | Strategy::Random => {}
                 Strategy::BinPack(Packed::Cpu) => {
@@ -474,9 +504,9 @@ impl Field {
         best.map(|(_, slot)| slot)
     }
 
-    /// Brings the numbers up to date after a task was put on host `index`.
-    fn taken(&mut self, run: &Run<'_>, index: usize) {
-        let Ok(slot) = self.hosts.binary_search(&index) else { return };
+    /// Brings the numbers up to date after a task was put on a host.
+    fn taken<'a>(&mut self, run: &Run<'a, impl Fn(usize) -> Option<&'a Host>>, number: usize, host: &Host) {
+        let Ok(slot) = self.hosts.binary_search(&number) else { return };
         for (column, strategy) in self.strategies.iter().enumerate() {
             match strategy {
                 Strategy::Spread(SpreadOver::Attribute(_)) => {
@@ -489,8 +519,8 @@ impl Field {
             }
         }
         // A task more changes nothing about the other hosts, and about this one no attribute.
-        if run.allows(index) {
-            self.measure(run, slot);
+        if run.allows(number, host) {
+            self.measure(&run.requirements, slot, host, run.usage(number, host));
         } else {
             self.remove(slot);
         }
@@ -504,13 +534,13 @@ impl Field {
     }
 
     /// Keeps the hosts that meet [`Requirements::allow_by_names`].
-    fn keep_named(&mut self, run: &Run<'_>) {
+    fn keep_named<'a>(&mut self, run: &Run<'a, impl Fn(usize) -> Option<&'a Host>>) {
         let width = self.width;
         let mut kept = 0;
         for slot in 0..self.hosts.len() {
-            let index = self.hosts[slot];
-            if run.requirements.allow_by_names(run.hosts[index], run.usage(index)) {
-                self.hosts[kept] = index;
+            let number = self.hosts[slot];
+            if run.host(number).is_some_and(|host| run.allows_by_names(number, host)) {
+                self.hosts[kept] = number;
                 self.numbers.copy_within(slot * width..(slot + 1) * width, kept * width);
                 self.values.copy_within(slot * width..(slot + 1) * width, kept * width);
                 kept += 1;
@@ -576,8 +606,8 @@ impl Draw {
         usize::try_from(scaled).ok().filter(|_| end > 0)
     }
 
-    fn rank(self, index: usize) -> u64 {
-        self.number(index as u64)
+    fn rank(self, host: usize) -> u64 {
+        self.number(host as u64)
     }
 }
 

@@ -92,27 +92,8 @@ mod tests {
     use std::sync::Arc;
 
     fn task(id: TaskId, desired: DesiredStatus, may_start: bool) -> AssignedTask {
-        let spec = TaskSpec {
-            id,
-            arn: String::new(),
-            cluster: ClusterName::new("c").expect("a name"),
-            family: String::new(),
-            revision: 1,
-            group: String::new(),
-            network_mode: NetworkMode::None,
-            awsvpc: None,
-            pid_mode: None,
-            ipc_mode: None,
-            cpu_units: None,
-            memory_mib: None,
-            containers: Vec::new(),
-            volumes: Vec::new(),
-            pull_only: false,
-            ephemeral_storage_mib: None,
-            fence: None,
-            launch_type: String::new(),
-            tags: std::collections::BTreeMap::new(),
-        };
+        let cluster = ClusterName::new("c").expect("a name");
+        let spec = TaskSpec::new(id, cluster, "f", NetworkMode::None, Vec::new());
         AssignedTask { spec: Arc::new(spec), desired, may_start, stop_reason: String::new() }
     }
 

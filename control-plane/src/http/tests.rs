@@ -353,7 +353,8 @@ async fn sts_says_who_one_is() {
         assert!(answer.body.contains(&format!("<Code>{code}</Code>")), "{answer:?}");
     }
     let unsigned = format!(
-        "POST / HTTP/1.1\r\nhost: {}\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{}",
+        "POST / HTTP/1.1\r\nhost: {}\r\ncontent-type: application/x-www-form-urlencoded\r\n\
+         content-length: {}\r\n\r\n{}",
         server.at,
         form.len(),
         String::from_utf8_lossy(form)

@@ -1,10 +1,11 @@
 //! Deployments as people and programs meet them: the command, boto3, and what a task asks for itself.
 
-use anyhow::ensure;
-use longshore_tests::lab::wait_until;
+use longshore_tests::lab::{invariant, wait_until};
 use serde_json::{Value, json};
 
 use super::super::command::{longshore, ok};
+use super::super::digests::{IMAGE, Registry, push};
+use super::super::fields::{exec, idle};
 use super::super::metadata::Inside;
 use super::super::support::*;
 use super::{service, services_lab, stable, tasks};
@@ -37,7 +38,8 @@ fn deployments_are_watched_stopped_and_spare_protected_tasks() {
     ok(&longshore(&lab, &["service", "scale", "web", "0"]));
     wait_until("only the protected task is left", DEADLINE, || {
         let left = tasks(&lab, "web")?;
-        ensure!(left.iter().any(|task| task["taskArn"] == arn.as_str()), "it was stopped: {left:?}");
+        let is_there = left.iter().any(|task| task["taskArn"] == arn.as_str());
+        invariant(is_there, || format!("the protected one was stopped: {left:?}"))?;
         Ok(left.len() == 1)
     })
     .unwrap();
@@ -86,10 +88,111 @@ fn deployments_are_watched_stopped_and_spare_protected_tasks() {
         Ok(shown["stabilityStatus"] == "STEADY_STATE" && shown["runningCount"] == 1)
     })
     .unwrap();
+    // Another set takes its place: all of it, primary, and the first one gone.
+    let second = json!({"cluster": "default", "service": "ext", "taskDefinition": good,
+        "scale": {"value": 0.0, "unit": "PERCENT"}});
+    let second = lab.ecs("create_task_set", second).unwrap()["taskSet"].clone();
+    let of_set = |set: &Value| json!({"cluster": "default", "service": "ext", "taskSet": set["id"]});
+    let mut whole = of_set(&second);
+    merge(&mut whole, json!({"scale": {"value": 100.0, "unit": "PERCENT"}}));
+    let scaled = lab.ecs("update_task_set", whole).unwrap()["taskSet"].clone();
+    assert_eq!((&scaled["computedDesiredCount"], &scaled["stabilityStatus"]), (&json!(2), &json!("STABILIZING")));
+    let primary = json!({"cluster": "default", "service": "ext", "primaryTaskSet": second["id"]});
+    assert_eq!(lab.ecs("update_service_primary_task_set", primary).unwrap()["taskSet"]["status"], "PRIMARY");
+    let refused = lab.ecs_error("delete_task_set", of_set(&set)).unwrap();
+    assert_error(&refused, "InvalidParameterException", "scaled above 0");
+    let mut forced = of_set(&set);
+    merge(&mut forced, json!({"force": true}));
+    assert_eq!(lab.ecs("delete_task_set", forced).unwrap()["taskSet"]["status"], "DRAINING");
+    wait_until("the second set alone runs", DEADLINE, || {
+        let sets = service(&lab, "ext")?["taskSets"].clone();
+        let running = tasks(&lab, "ext")?;
+        Ok(strings(&sets, "id") == [second["id"].as_str().unwrap()]
+            && sets[0]["stabilityStatus"] == "STEADY_STATE"
+            && running.len() == 2
+            && running.iter().all(|task| task["startedBy"] == second["id"] && task["lastStatus"] == "RUNNING"))
+    })
+    .unwrap();
+    let why = ok(&longshore(&lab, &["why", "ext"]));
+    let steady = format!("(service ext, taskSet {}) has reached a steady state.", second["id"].as_str().unwrap());
+    assert!(why.contains("2 of 2 tasks run") && why.contains(&steady), "{why}");
     for name in ["ext", "web"] {
         ok(&longshore(&lab, &["service", "delete", name, "--force", "--wait"]));
     }
     lab.wait_ecs("services_inactive", json!({"services": ["web", "ext"]})).unwrap();
+}
+
+#[test]
+fn a_rollback_runs_the_image_that_a_moved_tag_stood_for() {
+    let lab = services_lab(1);
+    let node = lab.node(0);
+    let registry = Registry::start(&lab);
+    let one = push(node, "one");
+    let image = json!({"image": IMAGE, "dockerLabels": {"longshore.pull-behavior": "always"}});
+    register(&lab, "web", json!([merged(idle("main"), image)]), json!({}));
+    let tags = json!([{"key": "team", "value": "a"}]);
+    let request = json!({"serviceName": "web", "taskDefinition": "web", "desiredCount": 1, "tags": tags,
+        "propagateTags": "SERVICE", "enableECSManagedTags": true});
+    lab.ecs("create_service", request).unwrap();
+    stable(&lab, "web");
+    let runs = |digest: &str, mark: &str, count: usize| {
+        stable(&lab, "web");
+        let running = tasks(&lab, "web").unwrap();
+        assert_eq!(running.len(), count);
+        for task in &running {
+            assert_eq!(container(task, "main")["imageDigest"], digest, "{task:#}");
+            let arn = task["taskArn"].as_str().unwrap();
+            assert_eq!(exec(node, arn, "main", "cat /mark"), format!("{mark}\n"));
+        }
+        running
+    };
+    runs(&one, "one", 1);
+
+    // The tag is pushed anew, and the same definition deployed: another image.
+    let two = push(node, "two");
+    assert_ne!(one, two);
+    let deployed = longshore(&lab, &["deploy", "web"]);
+    assert!(ok(&deployed).contains("web:1"), "{deployed:?}");
+    runs(&two, "two", 1);
+    // More of the same, with other settings: no deployment.
+    let updated = ok(&longshore(&lab, &["service", "update", "web", "-n", "2", "--max-percent", "150", "--wait"]));
+    assert!(updated.contains("2/2"), "{updated}");
+    let shown = service(&lab, "web").unwrap();
+    assert_eq!(shown["deploymentConfiguration"]["maximumPercent"], 150, "{shown:#}");
+    let running = runs(&two, "two", 2);
+    let table = ok(&longshore(&lab, &["service", "ps", "web"]));
+    for task in &running {
+        assert!(table.contains(&id(task["taskArn"].as_str().unwrap())[..8]), "{table}");
+    }
+    // Deployed once more it is the same image: what is gone back to is the one before.
+    ok(&longshore(&lab, &["deploy", "web"]));
+    runs(&two, "two", 2);
+    let back = longshore(&lab, &["service", "rollback", "web"]);
+    let said = String::from_utf8_lossy(&back.stderr).into_owned();
+    assert!(ok(&back).contains("2/2") && said.contains("going back to service revision"), "{said}");
+    let running = runs(&one, "one", 2);
+    let listed = lab.ecs("list_service_deployments", json!({"service": "web"})).unwrap()["serviceDeployments"].clone();
+    let targets = strings(&listed, "targetServiceRevisionArn");
+    assert_eq!((targets.len(), &targets[0]), (4, &targets[3]), "the revision itself: {listed:#}");
+    // And there again, though the control plane has forgotten all but its store.
+    lab.control().kill().unwrap();
+    lab.restart_control().unwrap();
+    lab.wait_connected(1, DEADLINE).unwrap();
+    ok(&longshore(&lab, &["service", "rollback", "web"]));
+    runs(&two, "two", 2);
+
+    // Tags come from the service.
+    let arns: Vec<&Value> = running.iter().map(|task| &task["taskArn"]).collect();
+    let tagged = lab.ecs("describe_tasks", json!({"tasks": arns, "include": ["TAGS"]})).unwrap();
+    for task in tagged["tasks"].as_array().unwrap() {
+        let tags = task["tags"].as_array().unwrap();
+        for (key, value) in [("team", "a"), ("aws:ecs:serviceName", "web"), ("aws:ecs:clusterName", "default")] {
+            assert!(tags.contains(&json!({"key": key, "value": value})), "{key}: {task:#}");
+        }
+    }
+    ok(&longshore(&lab, &["service", "delete", "web", "--force", "--wait"]));
+    registry.end();
+    assert_no_leaks(&lab, &[]);
 }
 
 fn merged(mut base: Value, changes: Value) -> Value {

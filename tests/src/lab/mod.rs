@@ -36,7 +36,7 @@ pub use boto::{ApiError, Boto};
 pub use engine::{Container, Engine};
 pub use host::Host;
 pub use product::{Agent, Control, RootKey};
-pub use wait::{wait_for, wait_until};
+pub use wait::{invariant, wait_for, wait_until};
 
 use owner::LabName;
 
@@ -63,7 +63,8 @@ pub struct LabConfig {
     pub ipv6: bool,
     /// Lines added to the control plane's configuration.
     pub control: String,
-    /// Lines added to each agent's configuration; `{address6}` in them is the host's IPv6 address.
+    /// Lines added to each agent's configuration; `{address6}` in them is the host's IPv6 address, `{zone}` is `z1` on
+    /// the first, third and so on, and `z2` on the others.
     pub agent: String,
 }
 
@@ -195,7 +196,9 @@ impl Lab {
             }
             let engine = Engine::start(&host, config.live_restore, &config.runtimes)?;
             image::load(&engine, &host.dir().join("images"))?;
-            let agent = Agent::new(&config.agent.replace("{address6}", &host.address6().to_string()));
+            let zone = if index % 2 == 1 { "z1" } else { "z2" };
+            let agent = config.agent.replace("{address6}", &host.address6().to_string()).replace("{zone}", zone);
+            let agent = Agent::new(&agent);
             Ok(Node { host, engine, agent })
         };
         // One thread a host, and the control plane meanwhile.

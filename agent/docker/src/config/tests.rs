@@ -1,70 +1,21 @@
 use super::*;
 use longshore_model::{
-    ClusterName, ContainerName, Device, DockerVolume, EnvVar, IpcMode, Lifecycle, Link, LogConfig, MountPoint, PidMode,
-    Protocol, TaskId, Tmpfs, Ulimit, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom,
+    ClusterName, ContainerName, Device, DockerVolume, EnvVar, IpcMode, Link, LogConfig, MountPoint, PidMode, Protocol,
+    TaskId, Tmpfs, Ulimit, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom,
 };
 use std::collections::BTreeMap;
 
 fn spec() -> TaskSpec {
+    let name = ContainerName::new("main").expect("a name");
     let container = ContainerSpec {
-        name: ContainerName::new("main").expect("a name"),
         arn_id: "6f4b5d6e-0000-4000-8000-000000000000".into(),
-        image: "busybox:1".into(),
-        image_digest: None,
-        repository_credentials: None,
-        essential: true,
-        cpu_units: 0,
-        memory_mib: None,
-        memory_reservation_mib: None,
-        entry_point: None,
-        command: None,
-        working_directory: None,
-        user: None,
-        hostname: None,
-        environment: Vec::new(),
-        environment_files: Vec::new(),
-        port_mappings: Vec::new(),
-        mount_points: Vec::new(),
-        volumes_from: Vec::new(),
-        readonly_root: false,
-        privileged: false,
-        interactive: false,
-        pseudo_terminal: false,
-        disable_networking: false,
-        ulimits: Vec::new(),
-        linux: LinuxParameters::default(),
-        docker_labels: BTreeMap::new(),
-        dns_servers: Vec::new(),
-        dns_search: Vec::new(),
-        extra_hosts: Vec::new(),
-        links: Vec::new(),
-        security_options: Vec::new(),
-        sysctls: BTreeMap::new(),
-        log: None,
-        stop_timeout_secs: None,
-        gpu_ids: Vec::new(),
-        lifecycle: Lifecycle::default(),
+        ..ContainerSpec::new(name, "busybox:1")
     };
+    let (id, cluster) = (TaskId::from_bytes([0xab; 16]), ClusterName::new("prod").expect("a name"));
     TaskSpec {
-        id: TaskId::from_bytes([0xab; 16]),
         arn: "arn:aws:ecs:lab:123456789012:task/prod/abababababababababababababababab".into(),
-        cluster: ClusterName::new("prod").expect("a name"),
-        family: "web".into(),
         revision: 7,
-        group: "family:web".into(),
-        network_mode: NetworkMode::Bridge,
-        awsvpc: None,
-        pid_mode: None,
-        ipc_mode: None,
-        cpu_units: None,
-        memory_mib: None,
-        containers: vec![container],
-        volumes: Vec::new(),
-        pull_only: false,
-        ephemeral_storage_mib: None,
-        fence: None,
-        launch_type: String::new(),
-        tags: BTreeMap::new(),
+        ..TaskSpec::new(id, cluster, "web", NetworkMode::Bridge, vec![container])
     }
 }
 

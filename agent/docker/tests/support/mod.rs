@@ -3,11 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use longshore_docker::{ContainerInput, CreateContainer, Docker, container_config};
-use longshore_model::{
-    ClusterName, ContainerName, ContainerSpec, Lifecycle, LinuxParameters, NetworkBinding, NetworkMode, TaskId,
-    TaskSpec,
-};
-use std::collections::BTreeMap;
+use longshore_model::{ClusterName, ContainerName, ContainerSpec, NetworkBinding, NetworkMode, TaskId, TaskSpec};
 use std::future::Future;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -240,69 +236,20 @@ pub(crate) async fn connect(engine: &Engine) -> Docker {
 
 /// A task of one container that runs `command` by `sh -c`.
 pub(crate) fn task(mode: NetworkMode, command: &str) -> TaskSpec {
+    let cluster = ClusterName::new("prod").expect("a name");
     TaskSpec {
-        id: TaskId::random(),
         arn: "arn:aws:ecs:lab:123456789012:task/prod/0123456789abcdef0123456789abcdef".into(),
-        cluster: ClusterName::new("prod").expect("a name"),
-        family: "web".into(),
         revision: 7,
-        group: "family:web".into(),
-        network_mode: mode,
-        awsvpc: None,
-        pid_mode: None,
-        ipc_mode: None,
-        cpu_units: None,
-        memory_mib: None,
-        containers: vec![container(command)],
-        volumes: Vec::new(),
-        pull_only: false,
-        ephemeral_storage_mib: None,
-        fence: None,
-        launch_type: String::new(),
-        tags: BTreeMap::new(),
+        ..TaskSpec::new(TaskId::random(), cluster, "web", mode, vec![container(command)])
     }
 }
 
 /// A container named `main` that runs `command` by `sh -c`.
 pub(crate) fn container(command: &str) -> ContainerSpec {
     ContainerSpec {
-        name: ContainerName::new("main").expect("a name"),
         arn_id: "6f4b5d6e-0000-4000-8000-000000000000".into(),
-        image: IMAGE.into(),
-        image_digest: None,
-        repository_credentials: None,
-        essential: true,
-        cpu_units: 0,
-        memory_mib: None,
-        memory_reservation_mib: None,
-        entry_point: None,
         command: Some(vec!["/bin/sh".into(), "-c".into(), command.into()]),
-        working_directory: None,
-        user: None,
-        hostname: None,
-        environment: Vec::new(),
-        environment_files: Vec::new(),
-        port_mappings: Vec::new(),
-        mount_points: Vec::new(),
-        volumes_from: Vec::new(),
-        readonly_root: false,
-        privileged: false,
-        interactive: false,
-        pseudo_terminal: false,
-        disable_networking: false,
-        ulimits: Vec::new(),
-        linux: LinuxParameters::default(),
-        docker_labels: BTreeMap::new(),
-        dns_servers: Vec::new(),
-        dns_search: Vec::new(),
-        extra_hosts: Vec::new(),
-        links: Vec::new(),
-        security_options: Vec::new(),
-        sysctls: BTreeMap::new(),
-        log: None,
-        stop_timeout_secs: None,
-        gpu_ids: Vec::new(),
-        lifecycle: Lifecycle::default(),
+        ..ContainerSpec::new(ContainerName::new("main").expect("a name"), IMAGE)
     }
 }
 

@@ -2,11 +2,10 @@
 
 use longshore_model::{
     Backoff, ClusterName, ContainerCondition, ContainerName, ContainerSpec, Dependency, Fence, HostPort, Lifecycle,
-    Link, LinuxParameters, NetworkMode, PidMode, PortMapping, Protocol, RestartPolicy, TaskId, TaskSpec, VolumeSource,
-    VolumeSpec, VolumesFrom,
+    Link, NetworkMode, PidMode, PortMapping, Protocol, RestartPolicy, TaskId, TaskSpec, VolumeSource, VolumeSpec,
+    VolumesFrom,
 };
 use proptest::prelude::*;
-use std::collections::BTreeMap;
 
 /// A container to come.
 #[derive(Debug, Clone, Default)]
@@ -114,28 +113,12 @@ pub(crate) fn plain_shapes() -> Vec<Shape> {
 pub(super) fn spec(n: usize, shape: &Shape) -> TaskSpec {
     let name = |i: usize| ContainerName::new(format!("c{i}")).expect("a name");
     let container = |(i, part): (usize, &Part)| ContainerSpec {
-        name: name(i),
-        arn_id: String::new(),
-        image: "image".into(),
-        image_digest: None,
-        repository_credentials: None,
         essential: part.essential,
-        cpu_units: 0,
-        memory_mib: None,
-        memory_reservation_mib: None,
-        entry_point: None,
-        command: None,
-        working_directory: None,
-        user: None,
-        hostname: None,
-        environment: Vec::new(),
-        environment_files: Vec::new(),
         port_mappings: part
             .port
             .map(|host_port| PortMapping { container_port: 80, host_port, protocol: Protocol::Tcp, count: 1 })
             .into_iter()
             .collect(),
-        mount_points: Vec::new(),
         volumes_from: (shape.chained && i > 0)
             .then(|| VolumesFrom {
                 container: ContainerName::new(format!("c{}", i - 1)).expect("a name"),
@@ -143,25 +126,10 @@ pub(super) fn spec(n: usize, shape: &Shape) -> TaskSpec {
             })
             .into_iter()
             .collect(),
-        readonly_root: false,
-        privileged: false,
-        interactive: false,
-        pseudo_terminal: false,
-        disable_networking: false,
-        ulimits: Vec::new(),
-        linux: LinuxParameters::default(),
-        docker_labels: BTreeMap::new(),
-        dns_servers: Vec::new(),
-        dns_search: Vec::new(),
-        extra_hosts: Vec::new(),
         links: (shape.linked && i > 0)
             .then(|| Link { container: name(i - 1), alias: "before".to_owned() })
             .into_iter()
             .collect(),
-        security_options: Vec::new(),
-        sysctls: BTreeMap::new(),
-        log: None,
-        stop_timeout_secs: None,
         gpu_ids: if i == 0 { shape.gpus() } else { Vec::new() },
         lifecycle: Lifecycle {
             depends_on: part
@@ -172,30 +140,23 @@ pub(super) fn spec(n: usize, shape: &Shape) -> TaskSpec {
             restart: part.restart.clone(),
             ..Lifecycle::default()
         },
+        ..ContainerSpec::new(name(i), "image")
     };
+    let id = TaskId::from_bytes([u8::try_from(n + 1).expect("few tasks"); 16]);
+    let cluster = ClusterName::new("default").expect("a name");
+    let mode = if shape.awsvpc { NetworkMode::Awsvpc } else { NetworkMode::Bridge };
+    let containers = shape.containers.iter().enumerate().map(container).collect();
     TaskSpec {
-        id: TaskId::from_bytes([u8::try_from(n + 1).expect("few tasks"); 16]),
         arn: format!("arn:{n}"),
-        cluster: ClusterName::new("default").expect("a name"),
-        family: "f".into(),
-        revision: 1,
-        group: "family:f".into(),
-        network_mode: if shape.awsvpc { NetworkMode::Awsvpc } else { NetworkMode::Bridge },
-        awsvpc: None,
         pid_mode: shape.joined.then_some(PidMode::Task),
-        ipc_mode: None,
         cpu_units: shape.limited.then_some(256),
         memory_mib: (shape.memory > 0).then_some(shape.memory),
-        containers: shape.containers.iter().enumerate().map(container).collect(),
         volumes: shape
             .volume
             .then(|| VolumeSpec { name: "v".into(), source: VolumeSource::Task })
             .into_iter()
             .collect(),
-        pull_only: false,
-        ephemeral_storage_mib: None,
         fence: shape.fenced.then_some(FENCE),
-        launch_type: String::new(),
-        tags: BTreeMap::new(),
+        ..TaskSpec::new(id, cluster, "f", mode, containers)
     }
 }

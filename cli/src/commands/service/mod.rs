@@ -17,11 +17,14 @@ use longshore_ecs_api::requests::{
 };
 use longshore_ecs_api::responses::DescribeServicesResponse;
 use longshore_ecs_api::types::{
-    DeploymentCircuitBreaker, DeploymentConfiguration, PlacementConstraint, PlacementStrategy, Service, ServiceRevision,
+    ContainerImage, DeploymentCircuitBreaker, DeploymentConfiguration, NetworkConfiguration, PlacementConstraint,
+    PlacementStrategy, Service, ServiceRevision,
 };
 
 /// Services that DescribeServices takes at a time.
 const DESCRIBE_LIMIT: usize = 10;
+/// Revisions that DescribeServiceRevisions takes at a time.
+const REVISIONS_LIMIT: usize = 20;
 
 /// Carries out a `service` command.
 pub(super) fn execute(context: &Context, command: ServiceCommand) -> Result<(), Fault> {
@@ -295,11 +298,16 @@ fn rollback(context: &Context, name: &str, no_wait: bool) -> Result<(), Fault> {
         find(context, &arn)?
     } else {
         let revision = revision_before(context, &before)?;
+        let definition = revision.task_definition.as_deref().map_or("?", tail);
+        eprintln!(
+            "going back to service revision {}: {definition}",
+            revision.service_revision_arn.as_deref().map_or("?", tail)
+        );
         let request = UpdateServiceRequest {
             cluster: Some(context.api.cluster().to_owned()),
             service: Some(arn.clone()),
-            task_definition: revision.task_definition,
-            network_configuration: revision.network_configuration,
+            // Where ECS takes a definition, Longshore also takes a revision that ran, with its network and images.
+            task_definition: revision.service_revision_arn,
             ..UpdateServiceRequest::default()
         };
         context.api.call(&request)?.service.unwrap_or_default()
@@ -312,7 +320,8 @@ fn rollback(context: &Context, name: &str, no_wait: bool) -> Result<(), Fault> {
     watch::to_the_end(context, &service, &wanted)
 }
 
-/// What the last successful deployment before the current one ran that is not what runs now.
+/// What the last successful deployment before the current one ran that is not what runs now: another definition,
+/// network or image.
 fn revision_before(context: &Context, service: &Service) -> Result<ServiceRevision, Fault> {
     let listed = context.api.call(&ListServiceDeploymentsRequest {
         cluster: Some(context.api.cluster().to_owned()),
@@ -321,8 +330,16 @@ fn revision_before(context: &Context, service: &Service) -> Result<ServiceRevisi
         max_results: Some(20),
         ..ListServiceDeploymentsRequest::default()
     })?;
+    let runs = service.current_service_revisions.iter().flatten().next().and_then(|revision| revision.arn.clone());
+    // The one that runs, and then the others in the order of their deployments, the newest first.
     let deployments = listed.service_deployments.unwrap_or_default();
-    let arns: Vec<String> = deployments.into_iter().filter_map(|d| d.target_service_revision_arn).collect();
+    let targets = deployments.into_iter().filter_map(|d| d.target_service_revision_arn);
+    let mut arns: Vec<String> = Vec::new();
+    for arn in runs.clone().into_iter().chain(targets) {
+        if arns.len() < REVISIONS_LIMIT && !arns.contains(&arn) {
+            arns.push(arn);
+        }
+    }
     let missing = || Fault::Missing {
         kind: "earlier revision of service",
         name: service.service_name.clone().unwrap_or_default(),
@@ -335,11 +352,16 @@ fn revision_before(context: &Context, service: &Service) -> Result<ServiceRevisi
     }
     let request = DescribeServiceRevisionsRequest { service_revision_arns: Some(arns.clone()) };
     let found = context.api.call(&request)?.service_revisions.unwrap_or_default();
-    // In the order of the deployments, the newest first.
     let by_arn = |arn: &String| found.iter().find(|revision| revision.service_revision_arn.as_ref() == Some(arn));
-    let other = |revision: &&ServiceRevision| {
-        revision.task_definition != service.task_definition
-            || revision.network_configuration != service.network_configuration
+    let now = runs.as_ref().and_then(by_arn);
+    let is_other = |revision: &&ServiceRevision| {
+        revision.service_revision_arn != runs && now.is_none_or(|now| content(now) != content(revision))
     };
-    arns.iter().filter_map(by_arn).find(other).cloned().ok_or_else(missing)
+    arns.iter().filter_map(by_arn).find(is_other).cloned().ok_or_else(missing)
+}
+
+/// What makes tasks of one revision other than those of another one.
+fn content(revision: &ServiceRevision) -> (Option<&str>, Option<&NetworkConfiguration>, Option<&[ContainerImage]>) {
+    let ServiceRevision { task_definition, network_configuration, container_images, .. } = revision;
+    (task_definition.as_deref(), network_configuration.as_ref(), container_images.as_deref())
 }

@@ -2,7 +2,8 @@
 
 use crate::change::Change;
 use crate::command::{Command, Tx};
-use crate::commands::service::{NewDeployment, conclude, take_back};
+use crate::commands::service::{NewDeployment, let_go, take_back};
+use crate::commands::service_step::conclude;
 use crate::records::{
     BreakerFigures, DeploymentRecord, DeploymentStatus, RevisionTasks, RollbackRecord, RolloutState, Service,
     ServiceDeployment, ServiceKey, ServiceRevision,
@@ -27,6 +28,8 @@ pub(super) fn begin(tx: &mut Tx<'_>, before: &Service, new: &NewDeployment, depl
     for old in known.take(over) {
         tx.change(Change::ForgetServiceDeployment(before.key.clone(), old.number));
     }
+    let forgotten = found.iter().flat_map(|service| service.deployments.iter().take(over));
+    let_go(tx, &before.key, forgotten.map(|old| &old.target).filter(|old| old.id != deployment.revision.id));
     tx.change(Change::ServiceDeployment(Arc::new(DeploymentRecord {
         service: before.key.clone(),
         number,

@@ -7,7 +7,7 @@
 use crate::agent::Unavailable;
 use crate::change::Change;
 use crate::command::{Command, Tx};
-use crate::commands::place::{Launch, Launched, PlaceError, PlaceTasks, Plan};
+use crate::commands::place::{Launch, Launched, PlaceError, PlaceTasks, Plan, plan};
 use crate::events;
 use crate::records::{Firing, FiringKey, FiringOutcome, LastFiring, Rule, RuleKey, Schedule, ScheduleKey, Task};
 use crate::schedules::{Verdict, after_failure, unplaced};
@@ -111,14 +111,14 @@ pub(crate) enum Fired {
 /// How old the firing of a rule may get: what EventBridge gives targets that say nothing else.
 const RULE_MAX_AGE: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 
-/// Makes the tasks of a firing where a plan puts them.
+/// Makes the tasks of a firing where a plan puts them, or plans first when there is no plan.
 pub(crate) struct StartFiring {
     /// As it was looked at.
     pub(crate) firing: Arc<Firing>,
     /// Its schedule as it was looked at.
     pub(crate) schedule: Arc<Schedule>,
     pub(crate) launch: Arc<Launch>,
-    pub(crate) plan: Plan,
+    pub(crate) plan: Option<Plan>,
 }
 
 /// What became of a firing's try.
@@ -140,12 +140,20 @@ impl Command for StartFiring {
     type Error = PlaceError;
 
     fn apply(self, tx: &mut Tx<'_>) -> Result<Tried, PlaceError> {
-        let Self { firing, schedule: seen, launch, plan } = self;
+        let Self { firing, schedule: seen, launch, plan: planned } = self;
         let Some(schedule) = current(tx, &firing).filter(|now| now.settings == seen.settings) else {
             return Ok(Tried::Changed);
         };
+        let planned = match planned {
+            Some(made_before) => made_before,
+            None => match plan(tx.state(), &launch) {
+                Ok(plan) => plan,
+                // Hosts may come.
+                Err(error) => return Ok(failed(tx, (*firing).clone(), &schedule, error.message, false)),
+            },
+        };
         let asked = launch.ids.len();
-        let Launched { tasks, refusals } = PlaceTasks { launch, plan: Some(plan) }.apply(tx)?;
+        let Launched { tasks, refusals, made: _ } = PlaceTasks { launch, plan: Some(planned) }.apply(tx)?;
         let what = format!("started by schedule {} for {}", firing.key.schedule, firing.key.at);
         for task in &tasks {
             let mut task = Task::clone(task);

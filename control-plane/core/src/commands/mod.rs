@@ -22,6 +22,9 @@ mod scaling;
 mod schedule;
 mod secret;
 mod service;
+mod service_event;
+mod service_failure;
+mod service_step;
 mod session;
 mod setting;
 mod stop;
@@ -66,9 +69,11 @@ pub(crate) use secret::{
     CreateSecret, DeleteSecret, Found, RestoreSecret, UpdateSecret, invalid_request, marked, not_found,
 };
 pub(crate) use service::{
-    CreateService, DeleteService, NewDeployment, ServiceEdit, StepError, StepService, Stepped, TaskIds, UpdateService,
-    is_news, not_found as service_not_found, task_tags,
+    CreateService, DeleteService, NewDeployment, ServiceEdit, TaskIds, UpdateService, not_found as service_not_found,
+    ran_before, same as same_revision, task_tags,
 };
+pub(crate) use service_event::is_news;
+pub(crate) use service_step::{StepError, StepService, Stepped};
 pub(crate) use session::{Connect, Disconnect, ExpireSessions};
 pub(crate) use setting::{DeleteSetting, PutSetting};
 pub(crate) use stop::StopTask;

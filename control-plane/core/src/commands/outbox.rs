@@ -6,6 +6,7 @@ use crate::change::Change;
 use crate::command::{Command, Tx};
 use crate::events::{self, Event};
 use crate::records::{GivenUp, Outbox, OutboxEvent, TargetKey, TargetProgress};
+use crate::state::State;
 use longshore_ecs_api::ApiError;
 use longshore_model::{AccountId, Timestamp};
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 /// Events that wait for one target at most; the oldest are given up for newer ones.
 const MAX_WAITING: usize = 2048;
-/// Events that wait for all targets together, counted for each.
+/// Events that wait for all targets together, counted for each; beyond it the longest queues give up their oldest.
 const MAX_WAITING_IN_ALL: usize = 32_768;
 
 /// Puts events into the outbox, as one record. Targets that are gone get nothing.
@@ -29,12 +30,9 @@ pub(crate) fn enqueue(tx: &mut Tx<'_>, mut events: Vec<OutboxEvent>) {
     if events.is_empty() {
         return;
     }
-    let full = tx.state().waiting_events() + added.values().sum::<usize>() > MAX_WAITING_IN_ALL;
-    for (target, added) in added {
+    for (target, over) in overflow(tx.state(), &added) {
         let Some(queue) = tx.state().queue(&target) else { continue };
-        let waiting = queue.waiting.len();
-        let room = if full { 0 } else { MAX_WAITING.saturating_sub(waiting) };
-        let over = added.saturating_sub(room).min(waiting);
+        let over = over.min(queue.waiting.len());
         let Some(last) = over.checked_sub(1).and_then(|nth| queue.waiting.iter().nth(nth).copied()) else { continue };
         let why = "too many events wait for this target: it takes fewer than come";
         tracing::warn!(rule = %target.rule.name, target = %target.id, events = over, why, "events are given up");
@@ -44,6 +42,44 @@ pub(crate) fn enqueue(tx: &mut Tx<'_>, mut events: Vec<OutboxEvent>) {
     let first = tx.state().last_event() + 1;
     tx.change(Change::Outbox(Arc::new(Outbox { first, events })));
     forget_finished(tx);
+}
+
+/// How many events each target gives up when so many are added: what is over its own limit, and of what is over the
+/// limit of all of them what the longest queues are above the others.
+fn overflow(state: &State, added: &BTreeMap<TargetKey, usize>) -> BTreeMap<TargetKey, usize> {
+    let own = |target: &TargetKey, added: usize| {
+        let all = state.queue(target).map_or(0, |queue| queue.waiting.len()) + added;
+        all.saturating_sub(MAX_WAITING)
+    };
+    let owns = added.iter().map(|(target, added)| (target.clone(), own(target, *added)));
+    let mut over: BTreeMap<TargetKey, usize> = owns.filter(|(_, over)| *over > 0).collect();
+    let all = state.waiting_events() + added.values().sum::<usize>() - over.values().sum::<usize>();
+    let excess = all.saturating_sub(MAX_WAITING_IN_ALL);
+    if excess == 0 {
+        return over;
+    }
+    // Targets that nothing waited for have nothing to give up: what comes now is kept.
+    let length = |target: &TargetKey, waiting: usize| (waiting + added.get(target).unwrap_or(&0)).min(MAX_WAITING);
+    let mut lengths: Vec<(usize, &TargetKey)> =
+        state.waiting_queues().map(|(target, queue)| (length(target, queue.waiting.len()), target)).collect();
+    lengths.sort_unstable_by(|a, b| b.cmp(a));
+    let above = |level: usize| lengths.iter().map(|(length, _)| length.saturating_sub(level)).sum::<usize>();
+    // The highest level above which there is enough to give up.
+    let (mut low, mut high) = (0, MAX_WAITING);
+    while low < high {
+        let middle = (low + high).div_ceil(2);
+        if above(middle) >= excess { low = middle } else { high = middle - 1 }
+    }
+    let mut rest = excess.saturating_sub(above(low + 1));
+    for (length, target) in lengths.iter().filter(|(length, _)| *length > low) {
+        let one = rest.min(1);
+        rest -= one;
+        let share = length - (low + 1) + one;
+        if share > 0 {
+            *over.entry((*target).clone()).or_default() += share;
+        }
+    }
+    over
 }
 
 /// Forgets the events that nobody waits for any more.
@@ -58,6 +94,7 @@ fn given_up(tx: &Tx<'_>, before: &TargetProgress, last: u64, events: usize, why:
     TargetProgress {
         done: last,
         attempts: 0,
+        started: 0,
         next_at: None,
         last_error: None,
         given_up: before.given_up.saturating_add(events as u64),
@@ -73,8 +110,8 @@ pub(crate) enum Outcome {
     Delivered { up_to: u64 },
     /// It will not be.
     GivenUp { why: String },
-    /// It is tried again.
-    Failed { why: String, next_at: Timestamp },
+    /// It is tried again; so many more of its tasks are started.
+    Failed { why: String, next_at: Timestamp, started: u32 },
 }
 
 /// Records what became of a delivery of the event that a target waits for first. Does nothing when another one is that
@@ -98,13 +135,15 @@ impl Command for Settle {
             Outcome::Delivered { up_to } => TargetProgress {
                 done: up_to.max(number),
                 attempts: 0,
+                started: 0,
                 next_at: None,
                 last_error: None,
                 ..(*before).clone()
             },
             Outcome::GivenUp { why } => given_up(tx, &before, number, 1, why),
-            Outcome::Failed { why, next_at } => TargetProgress {
+            Outcome::Failed { why, next_at, started } => TargetProgress {
                 attempts: before.attempts.saturating_add(1),
+                started: before.started.saturating_add(started),
                 next_at: Some(next_at),
                 last_error: Some(why),
                 ..(*before).clone()

@@ -7,7 +7,7 @@ use crate::agent::{SessionError, SessionId};
 use crate::change::Change;
 use crate::command::{Command, Tx};
 use crate::commands::pins;
-use crate::commands::service::note_end;
+use crate::commands::service_failure::note_end;
 use crate::commands::session::in_session;
 use crate::records::{Stop, Task};
 use crate::show::{TaskHealth, task_health};

@@ -127,6 +127,7 @@ impl Command for PutTargets {
                     target: key,
                     done: tx.state().last_event(),
                     attempts: 0,
+                    started: 0,
                     next_at: None,
                     last_error: None,
                     given_up: 0,

@@ -230,6 +230,8 @@ pub(crate) struct FiredAction {
     pub(crate) at: longshore_model::Timestamp,
     /// The count that the service is brought to, when the bounds ask for another one.
     pub(crate) to: Option<u32>,
+    /// Why it could not be brought to it.
+    pub(crate) failure: Option<String>,
 }
 
 /// Fires the action of a service that is due first: its bounds hold from then on, and the count is brought within them.
@@ -264,7 +266,7 @@ impl Command for FireScaling {
         }
         action.next = action.next_after(at);
         let (min, max) = (action.min, action.max);
-        let mut fired = FiredAction { name, at, to: None };
+        let mut fired = FiredAction { name, at, to: None, failure: None };
         if after.suspended.scheduled_scaling_suspended == Some(true) {
             tx.change(Change::Scaling(Arc::new(after)));
             return Ok(Some(fired));
@@ -274,14 +276,21 @@ impl Command for FireScaling {
         after.max = max.unwrap_or_else(|| after.max.max(after.min));
         let cause = format!("scheduled action name {} was triggered", fired.name);
         let words = format!("Setting min capacity to {} and max capacity to {}", after.min, after.max);
-        after = after.and_did(ScalingActivity { id: first, at: tx.now, description: words, cause });
+        after = after.and_did(ScalingActivity { id: first, at: tx.now, description: words, cause, failure: None });
         let bounds = after.bounds();
         if let Some(from) = desired(tx, &key).filter(|from| bounds.nearest(*from) != *from) {
             let to = bounds.nearest(from);
-            set(tx, &key, to, new)?;
             let than = if to > from { "minimum capacity was set to" } else { "maximum capacity was set to" };
-            after = after.and_did(did(second, tx, to, format!("{than} {to}")));
-            fired.to = Some(to);
+            let mut activity = did(second, tx, to, format!("{than} {to}"));
+            match set(tx, &key, to, new) {
+                Ok(()) => fired.to = Some(to),
+                // It has fired all the same: tried for ever it would hold up the service's other actions.
+                Err(error) => {
+                    activity.failure = Some(error.message.clone());
+                    fired.failure = Some(error.message);
+                }
+            }
+            after = after.and_did(activity);
         }
         tx.change(Change::Scaling(Arc::new(after)));
         Ok(Some(fired))
@@ -289,7 +298,7 @@ impl Command for FireScaling {
 }
 
 fn did(id: uuid::Uuid, tx: &Tx<'_>, to: u32, cause: String) -> ScalingActivity {
-    ScalingActivity { id, at: tx.now, description: format!("Setting desired count to {to}."), cause }
+    ScalingActivity { id, at: tx.now, description: format!("Setting desired count to {to}."), cause, failure: None }
 }
 
 /// The desired count of a service that is there.

@@ -1,35 +1,25 @@
-//! Services: making, changing and deleting them, and carrying out what was decided for them.
+//! Services: making, changing and deleting them.
 
-use crate::agent::Unavailable;
 use crate::change::Change;
 use crate::command::{Command, Tx};
-use crate::commands::deployment::{Turn, begin, supersede, turn};
-use crate::commands::place::{Launch, PlaceError, Plan, plan, settle};
+use crate::commands::deployment::{begin, supersede};
 use crate::ops::services::{configuration, over, rebalanced};
 use crate::records::{
     DefinitionKey, DefinitionStatus, DeploymentController, ImagePins, RolloutState, SchedulingStrategy, Service,
-    ServiceDeployment, ServiceEvent, ServiceKey, ServiceRevision, ServiceStatus, Stop, Tags, Task,
+    ServiceDeployment, ServiceKey, ServiceRevision, ServiceStatus, Tags,
 };
-use crate::services::lost::is_alone;
-use crate::services::{check, words};
-use crate::state::ServiceState;
+use crate::services::{check, check_placement, words};
+use crate::state::State;
 use longshore_ecs_api::enums::{AvailabilityZoneRebalancing, PropagateTags};
 use longshore_ecs_api::types::{
     CapacityProviderStrategyItem, DeploymentConfiguration, NetworkConfiguration, PlacementConstraint, PlacementStrategy,
 };
 use longshore_ecs_api::{ApiError, ErrorCode};
-use longshore_model::{DesiredStatus, StopCode, TaskId, Timestamp};
-use longshore_rollout::{Verdict, Why};
+use longshore_model::{TaskId, Timestamp};
 use rand::Rng as _;
 use rand::distr::Alphanumeric;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// Events of a service that are kept (ECS).
-const MAX_EVENTS: usize = 100;
-/// How long an event that says nothing new is not said again (ECS).
-const REPEAT_AFTER: Duration = Duration::from_secs(6 * 3600);
 
 /// Characters of the id of a service deployment as a resource.
 const RESOURCE_ID: usize = 21;
@@ -99,6 +89,8 @@ impl Command for CreateService {
         }
         let first = match revision {
             Some(revision) => {
+                // A security group may be gone since it was looked at.
+                check(tx.state(), &service, &revision)?;
                 usable(tx, &revision)?;
                 Some(deployment(&new, revision, false, tx.now))
             }
@@ -108,7 +100,7 @@ impl Command for CreateService {
         let service = Arc::new(Service { deployments: first.iter().cloned().collect(), ..before.clone() });
         tx.change(Change::Service(Arc::clone(&service)));
         if let Some(first) = &first {
-            hold(tx, &first.revision, true);
+            hold(tx, &first.revision);
             begin(tx, &before, &new, first);
         }
         // Those of the service that had the name before.
@@ -135,6 +127,8 @@ pub(crate) struct ServiceEdit {
     pub(crate) definition: Option<DefinitionKey>,
     /// The same of its tasks' interfaces.
     pub(crate) network: Option<NetworkConfiguration>,
+    /// The id of a revision that ran before, to go back to it as it was, with its images; instead of the two above.
+    pub(crate) revision: Option<String>,
     /// A new deployment in any case.
     pub(crate) force: bool,
 }
@@ -160,6 +154,7 @@ impl Command for UpdateService {
             service.configuration = configuration(over(given, &service.configuration), service.scheduling)?;
         }
         service.grace_secs = edit.grace_secs.unwrap_or(service.grace_secs);
+        let places = edit.constraints.is_some() || edit.strategies.is_some();
         service.constraints = edit.constraints.unwrap_or(service.constraints);
         service.strategies = edit.strategies.unwrap_or(service.strategies);
         service.capacity = edit.capacity.unwrap_or(service.capacity);
@@ -182,16 +177,29 @@ impl Command for UpdateService {
                 return Ok(service);
             }
         };
-        let wanted = ServiceRevision {
+        let back = edit.revision.map(|id| ran_before(tx.state(), &key, &id)).transpose()?;
+        let is_back = back.is_some();
+        let wanted = back.unwrap_or_else(|| ServiceRevision {
             definition: edit.definition.unwrap_or_else(|| current.definition.clone()),
             network: edit.network.map(Box::new).or_else(|| current.network.clone()),
             ..current.clone()
-        };
-        check(tx.state(), &service, &wanted)?;
-        if edit.force || !same(current, &wanted) {
-            usable(tx, &wanted)?;
-            let newest = deployment(&new, wanted, false, tx.now);
-            hold(tx, &newest.revision, true);
+        });
+        // What is not asked for stays, whether or not it still could be had: a count can always be set.
+        if places {
+            check_placement(tx.state(), &service, &wanted)?;
+        }
+        let is_new = if is_back { wanted.id != current.id } else { !same(current, &wanted) };
+        if edit.force || is_new {
+            check(tx.state(), &service, &wanted)?;
+            let newest = match is_back {
+                // Its definition is taken as the circuit breaker takes it: whether or not others may still use it.
+                true => ServiceDeployment { is_rollback: false, ..deployment(&new, wanted, true, tx.now) },
+                false => {
+                    usable(tx, &wanted)?;
+                    deployment(&new, wanted, false, tx.now)
+                }
+            };
+            hold(tx, &newest.revision);
             begin(tx, &service, &new, &newest);
             service.deployments.insert(0, newest);
         }
@@ -230,211 +238,23 @@ impl Command for DeleteService {
     }
 }
 
-/// What was decided for a service, to be carried out as it is.
-pub(crate) struct StepService {
-    pub(crate) key: ServiceKey,
-    /// The [`ServiceState::epoch`] that it was decided at.
-    pub(crate) epoch: u64,
-    pub(crate) stops: Vec<longshore_rollout::Stop>,
-    /// See [`Losses::silent_share_percent`](crate::Losses): it holds for stops of lost tasks when their turn comes.
-    pub(crate) silent_share_percent: u32,
-    pub(crate) verdict: Option<Verdict>,
-    pub(crate) recovered: bool,
-    pub(crate) forgiven: bool,
-    /// Deployments without tasks, as indexes.
-    pub(crate) gone: Vec<usize>,
-    /// Whether the service is over.
-    pub(crate) over: bool,
-    /// Tasks to start, and where; without a plan it is made when the step's turn comes, where nothing changes
-    /// meanwhile.
-    pub(crate) launch: Option<(Arc<Launch>, Option<Plan>)>,
-    /// What is to be said beside what follows from all this.
-    pub(crate) says: Vec<String>,
-    pub(crate) new: NewDeployment,
-    /// Ids for events.
-    pub(crate) event_ids: Vec<uuid::Uuid>,
-}
-
-/// What a step did.
-#[derive(Debug, Default)]
-pub(crate) struct Stepped {
-    pub(crate) started: usize,
-    pub(crate) stopped: usize,
-}
-
-/// Why a step was not done.
-#[derive(Debug)]
-pub(crate) enum StepError {
-    /// The service or its hosts have changed since it was decided.
-    Outdated,
-    /// It cannot be made durable.
-    Unavailable(Unavailable),
-}
-
-impl From<Unavailable> for StepError {
-    fn from(why: Unavailable) -> Self {
-        Self::Unavailable(why)
-    }
-}
-
-impl Command for StepService {
-    const NAME: &'static str = "StepService";
-    type Reply = Stepped;
-    type Error = StepError;
-
-    fn apply(self, tx: &mut Tx<'_>) -> Result<Stepped, StepError> {
-        let state = tx.state().service(&self.key).filter(|service| service.epoch == self.epoch);
-        let before = Arc::clone(&state.ok_or(StepError::Outdated)?.record);
-        let mut service = (*before).clone();
-        let mut said = Vec::new();
-        let mut done = Stepped::default();
-        let primary = before.deployments.first().map(|primary| Arc::clone(&primary.id));
-        let started = start_all(tx, self.launch)?;
-        done.started = started.len();
-        said.extend(words::started(&self.key, &started));
-        // What this step stops for its health is not forgiven by it.
-        if let Some(primary) = service.deployments.first_mut() {
-            primary.forgive(self.recovered, self.forgiven);
-        }
-        let by = primary.as_deref().unwrap_or_default();
-        let stopped = stop_all(tx, &mut service, &self.stops, self.silent_share_percent, by)?;
-        done.stopped = stopped.len();
-        said.extend(words::stopped(&self.key, &stopped));
-        // After what moved, so that the next step does not take it for news.
-        said.extend(self.says);
-        for index in self.gone.iter().rev() {
-            service.deployments.remove(*index);
-        }
-        match self.verdict {
-            None => {}
-            Some(Verdict::Completed) => {
-                if let Some(primary) = service.deployments.first_mut() {
-                    primary.state = RolloutState::Completed;
-                    primary.reason = words::completed(&primary.id);
-                    primary.updated_at = tx.now;
-                    said.push(words::deployment_completed(&self.key, &primary.id));
-                    service.completed = Some(primary.revision.clone());
-                }
-                turn(tx, &before, Turn::Completed);
-            }
-            Some(Verdict::Failed { roll_back }) => {
-                said.extend(primary.as_deref().map(|id| words::deployment_failed(&self.key, id)));
-                let rollback = fail(&mut service, roll_back, &self.new, tx.now);
-                said.extend(rollback.iter().map(|(to, _)| words::rolling_back(&self.key, to)));
-                turn(tx, &before, Turn::Failed { rollback });
-            }
-        }
-        if self.over {
-            service.status = ServiceStatus::Inactive { since: tx.now };
-            service.deployments.clear();
-            service.task_sets.clear();
-            service.completed = None;
-        }
-        conclude(tx, &before, service, said, self.event_ids);
-        Ok(done)
-    }
-}
-
-/// Starts the tasks of a step.
-pub(super) fn start_all(
-    tx: &mut Tx<'_>,
-    launch: Option<(Arc<Launch>, Option<Plan>)>,
-) -> Result<Vec<TaskId>, StepError> {
-    let Some((launch, planned)) = launch else { return Ok(Vec::new()) };
-    let planned = match planned {
-        Some(made_before) => Ok(made_before),
-        None => plan(tx.state(), &launch).map_err(PlaceError::from),
-    };
-    let tasks = planned.and_then(|plan| settle(tx, &launch, &plan)).map_err(|error| match error {
-        PlaceError::Outdated => StepError::Outdated,
-        PlaceError::Api(error) => StepError::Unavailable(Unavailable(error.to_string())),
-    })?;
-    Ok(tasks.iter().map(|task| task.id).collect())
-}
-
-/// Stops tasks of a service, for the deployment or task set `by`.
-pub(super) fn stop_all(
-    tx: &mut Tx<'_>,
-    service: &mut Service,
-    stops: &[longshore_rollout::Stop],
-    silent_share_percent: u32,
-    by: &str,
-) -> Result<Vec<TaskId>, StepError> {
-    let mut stopped = Vec::new();
-    for stop in stops {
-        let task = tx.state().task(stop.task).filter(|task| task.desired == DesiredStatus::Running);
-        let Some(task) = task.map(Arc::clone) else { return Err(StepError::Outdated) };
-        // Others may have gone silent with its host since.
-        if stop.why == Why::Lost && !is_alone(tx.state(), task.instance, silent_share_percent) {
-            return Err(StepError::Outdated);
-        }
-        if stop.why == Why::Ill {
-            count_failure(service, task.started_by.as_deref(), tx.now);
-        }
-        let reason = words::stop_reason(stop.why, by);
-        let code = match stop.why {
-            Why::Lost => StopCode::InfrastructureHealth,
-            Why::ScaleIn | Why::Superseded | Why::Draining | Why::Ill | Why::Misplaced | Why::Deleted => {
-                StopCode::ServiceSchedulerInitiated
-            }
-        };
-        stopped.push(task.id);
-        tx.change(Change::Task(Arc::new(asked_to_stop(&task, Stop { code: Some(code), reason }, tx.now))));
-    }
-    Ok(stopped)
-}
-
-/// Keeps a service as it is after `before`, and what there is to say.
-pub(super) fn conclude(
-    tx: &mut Tx<'_>,
-    before: &Service,
-    mut service: Service,
-    said: Vec<String>,
-    ids: Vec<uuid::Uuid>,
-) {
-    // Images of a revision are those of its first task for as long as it runs or may be brought back.
-    let is_of = |service: &Service, id: &str| service.revisions().any(|revision| *revision.id == *id);
-    for new in service.revisions().filter(|revision| !is_of(before, &revision.id)) {
-        hold(tx, new, true);
-    }
-    for gone in before.revisions().filter(|revision| !is_of(&service, &revision.id)) {
-        hold(tx, gone, false);
-    }
-    let Some(latest) = tx.state().service(&before.key).map(Arc::clone) else { return };
-    let events = new_events(&latest, &mut service, said, ids, tx.now);
-    if service != *before {
-        tx.change(Change::Service(Arc::new(service)));
-    }
-    let over = (latest.events.len() + events.len()).saturating_sub(MAX_EVENTS);
-    for old in latest.events.iter().take(over) {
-        tx.change(Change::ForgetServiceEvent(before.key.clone(), old.number));
-    }
-    events.into_iter().for_each(|event| tx.change(Change::ServiceEvent(Arc::new(event))));
-}
-
-/// Keeps what a revision's tags stand for, or lets it go with the last of its tasks.
-fn hold(tx: &mut Tx<'_>, revision: &ServiceRevision, held: bool) {
+/// Keeps what a revision's tags stand for.
+pub(super) fn hold(tx: &mut Tx<'_>, revision: &ServiceRevision) {
     let key = revision.pins();
     let known = tx.state().pins(&key).map(|pins| (**pins).clone());
-    let pins = known.unwrap_or_else(|| ImagePins { key, digests: BTreeMap::new(), held });
-    tx.change(Change::Pins(Arc::new(ImagePins { held, ..pins })));
+    let pins = known.unwrap_or_else(|| ImagePins { key, digests: BTreeMap::new(), held: true });
+    tx.change(Change::Pins(Arc::new(ImagePins { held: true, ..pins })));
 }
 
-/// The breaker opened: the deployment starts nothing any more, and what ran before comes back if that is wanted.
-/// Gives the deployment that brings it back, and what.
-fn fail(
-    service: &mut Service,
-    roll_back: bool,
-    new: &NewDeployment,
-    now: Timestamp,
-) -> Option<(Arc<str>, ServiceRevision)> {
-    if let Some(primary) = service.deployments.first_mut() {
-        primary.state = RolloutState::Failed;
-        primary.reason = words::breaker(roll_back);
-        primary.updated_at = now;
+/// Lets what the tags of these revisions stand for go with the last of their tasks, unless they run or may run again.
+pub(super) fn let_go<'a>(tx: &mut Tx<'_>, key: &ServiceKey, revisions: impl Iterator<Item = &'a ServiceRevision>) {
+    for revision in revisions {
+        let kept = tx.state().service(key).is_some_and(|service| service.keeps(&revision.id));
+        let held = tx.state().pins(&revision.pins()).filter(|pins| pins.held && !kept).map(Arc::clone);
+        if let Some(pins) = held {
+            tx.change(Change::Pins(Arc::new(ImagePins { held: false, ..(*pins).clone() })));
+        }
     }
-    let revision = service.completed.clone().filter(|_| roll_back)?;
-    Some((take_back(service, &revision, new, now), revision))
 }
 
 /// Makes a deployment of `revision` PRIMARY: the one that still has its tasks, so that they stay, or a new one. Gives
@@ -464,95 +284,6 @@ pub(super) fn take_back(
     id
 }
 
-/// The events to add, without those that say nothing new.
-fn new_events(
-    state: &ServiceState,
-    service: &mut Service,
-    said: Vec<String>,
-    ids: Vec<uuid::Uuid>,
-    now: Timestamp,
-) -> Vec<ServiceEvent> {
-    let mut events: Vec<ServiceEvent> = Vec::new();
-    for (message, id) in said.into_iter().zip(ids) {
-        if !is_news(state.events.iter().map(|event| &**event).chain(&events).rev(), &message, now) {
-            continue;
-        }
-        events.push(ServiceEvent { service: service.key.clone(), number: service.next_event, id, at: now, message });
-        service.next_event += 1;
-    }
-    events
-}
-
-/// Whether an event would say something new after others, of which the latest comes first: something that moved is not
-/// said again before something else moved, and anything else not before that or six hours.
-pub(crate) fn is_news<'a>(mut latest: impl Iterator<Item = &'a ServiceEvent>, message: &str, now: Timestamp) -> bool {
-    let moved = |event: &&ServiceEvent| words::is_progress(&event.message);
-    if words::is_progress(message) {
-        return latest.find(moved).is_none_or(|event| event.message != message);
-    }
-    let since = latest.take_while(|event| event.at.after(REPEAT_AFTER) > now && !moved(event));
-    since.into_iter().all(|event| event.message != message)
-}
-
-/// A task that its service stops.
-fn asked_to_stop(before: &Task, stop: Stop, now: Timestamp) -> Task {
-    let mut task = before.clone();
-    task.desired = DesiredStatus::Stopped;
-    task.stop.get_or_insert(stop);
-    task.stopping_at.get_or_insert(now);
-    task.version += 1;
-    task.note(Some(before), now);
-    task
-}
-
-/// Counts a task that has just ended by itself before it was healthy against its deployment, if it is a service's.
-pub(crate) fn note_end(tx: &mut Tx<'_>, before: &Task, after: &Task, healthy_after: Duration) {
-    let Some(key) = ServiceKey::of_group(&after.cluster, &after.group) else { return };
-    if !before.is_live() || after.is_live() || before.desired == DesiredStatus::Stopped && asked(before) {
-        return;
-    }
-    if asked(after) || was_healthy(after, healthy_after) {
-        return;
-    }
-    let Some(found) = tx.state().service(&key).map(|service| Arc::clone(&service.record)) else { return };
-    let mut service = (*found).clone();
-    count_failure(&mut service, after.started_by.as_deref(), tx.now);
-    if service != *found {
-        tx.change(Change::Service(Arc::new(service)));
-    }
-}
-
-/// Whether somebody asked the task to stop, so that its end says nothing about it.
-fn asked(task: &Task) -> bool {
-    match task.stop.as_ref().and_then(|stop| stop.code) {
-        Some(
-            StopCode::UserInitiated
-            | StopCode::ServiceSchedulerInitiated
-            | StopCode::SpotInterruption
-            | StopCode::TerminationNotice
-            | StopCode::InfrastructureHealth,
-        ) => true,
-        Some(StopCode::TaskFailedToStart | StopCode::EssentialContainerExited) | None => false,
-    }
-}
-
-fn was_healthy(task: &Task, healthy_after: Duration) -> bool {
-    let ended = task.execution_stopped_at.or(task.stopped_at);
-    let long = task.started_at.zip(ended).is_some_and(|(from, to)| to.since(from) >= healthy_after);
-    long || task.healthy_at.is_some()
-}
-
-fn count_failure(service: &mut Service, deployment: Option<&str>, now: Timestamp) {
-    let of_sets = service.task_sets.iter_mut().map(|set| &mut set.deployment);
-    if let Some(found) = service.deployments.iter_mut().chain(of_sets).find(|found| Some(&*found.id) == deployment) {
-        found.failed_tasks = found.failed_tasks.saturating_add(1);
-        found.failures = found.failures.saturating_add(1);
-        found.setbacks = found.setbacks.saturating_add(1);
-        found.failed_at = Some(now);
-        found.updated_at = now;
-    }
-}
-
 pub(super) fn deployment(
     new: &NewDeployment,
     revision: ServiceRevision,
@@ -578,8 +309,23 @@ pub(super) fn deployment(
     }
 }
 
+/// A revision of a service that ran as a whole once.
+///
+/// # Errors
+/// When the service does not remember one with this id.
+pub(crate) fn ran_before(state: &State, key: &ServiceKey, id: &str) -> Result<ServiceRevision, ApiError> {
+    let found = state.service(key).and_then(|service| service.proven().find(|revision| *revision.id == *id).cloned());
+    found.ok_or_else(|| {
+        ApiError::invalid(format!(
+            "taskDefinition: service {} remembers no service revision {id} that was deployed successfully. \
+             ListServiceDeployments with status SUCCESSFUL has those that can be gone back to.",
+            key.name
+        ))
+    })
+}
+
 /// Whether two revisions run the same.
-fn same(a: &ServiceRevision, b: &ServiceRevision) -> bool {
+pub(crate) fn same(a: &ServiceRevision, b: &ServiceRevision) -> bool {
     let ServiceRevision { id: _, definition, launch_type, network, created_at: _ } = a;
     *definition == b.definition && *launch_type == b.launch_type && *network == b.network
 }

@@ -4,13 +4,12 @@
 use crate::change::Change;
 use crate::command::{Command, Tx};
 use crate::commands::place::{Launch, Plan};
-use crate::commands::service::{
-    NewDeployment, StepError, Stepped, active, conclude, deployment, start_all, stop_all, usable,
-};
+use crate::commands::service::{NewDeployment, active, deployment, usable};
+use crate::commands::service_step::{StepError, Stepped, conclude, start_all, stop_all};
 use crate::records::{
     DeploymentController, RolloutState, Service, ServiceKey, ServiceRevision, ServiceTaskSet, Tags, TaskSetStatus,
 };
-use crate::services::words;
+use crate::services::{check, words};
 use longshore_ecs_api::{ApiError, ErrorCode};
 use std::sync::Arc;
 
@@ -47,6 +46,8 @@ impl Command for CreateTaskSet {
         if before.task_sets.len() >= MAX_SETS {
             return Err(ApiError::new(ErrorCode::LimitExceeded, format!("A service can have {MAX_SETS} task sets.")));
         }
+        // A security group may be gone since it was looked at.
+        check(tx.state(), &before, &revision)?;
         usable(tx, &revision)?;
         let deployment = deployment(&new, revision, false, tx.now);
         let id = Arc::clone(&deployment.id);

@@ -1,8 +1,15 @@
 //! Rules as tables of small changes to a sound definition, and what holds of every definition that is accepted.
 
+mod container;
+mod defaults;
 mod host;
+mod linux;
+mod logging;
+mod ports;
 mod properties;
-mod rules;
+mod references;
+mod task;
+mod unsupported;
 
 use super::{Validated, validate};
 use longshore_ecs_api::requests::RegisterTaskDefinitionRequest;
@@ -47,10 +54,36 @@ fn app(patch: Value) -> Value {
     json!({"containerDefinitions": [patch]})
 }
 
+/// A patch with a volume of EFS.
+fn efs(more: Value) -> Value {
+    let mut efs = json!({"fileSystemId": "fs-1"});
+    merge(&mut efs, &more);
+    json!({"volumes": [{"name": "a", "efsVolumeConfiguration": efs}]})
+}
+
 /// The definition as JSON, as a client would see it.
 fn stored(patch: &Value) -> Value {
     let validated = register(patch).unwrap_or_else(|error| panic!("{patch}: {error}"));
     serde_json::to_value(validated.definition).expect("serialises")
+}
+
+/// Every member of `part` is in `whole` with the same value.
+fn includes(whole: &Value, part: &Value, path: &str) {
+    match (whole, part) {
+        (Value::Object(whole), Value::Object(part)) => {
+            for (name, value) in part {
+                let path = format!("{path}.{name}");
+                includes(whole.get(name).unwrap_or_else(|| panic!("{path} is lost")), value, &path);
+            }
+        }
+        (Value::Array(whole), Value::Array(part)) => {
+            assert_eq!(whole.len(), part.len(), "{path}");
+            for (i, value) in part.iter().enumerate() {
+                includes(&whole[i], value, &format!("{path}[{i}]"));
+            }
+        }
+        (whole, part) => assert_eq!(whole, part, "{path}"),
+    }
 }
 
 fn accepted(patches: &[Value]) {

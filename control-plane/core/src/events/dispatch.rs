@@ -10,7 +10,7 @@ use super::webhook::{self, WebhookRequest};
 use crate::caller::Caller;
 use crate::commands::{Outcome, Settle};
 use crate::handle::Core;
-use crate::ops;
+use crate::ops::{self, run::Ran};
 use crate::records::{HookKey, Rule, RuleTarget, TargetKey};
 use crate::state::{Queue, State};
 use crate::target;
@@ -92,11 +92,27 @@ pub struct Dispatcher<C> {
 
 /// What is to be done for a target.
 enum Work {
-    Run(Box<RunTaskRequest>, Caller),
+    /// So many tasks are missing.
+    Run(Box<RunTaskRequest>, Caller, u32),
     Log(LogGroup, Vec<(Timestamp, String)>, u64),
     Post(WebhookRequest, Duration),
     /// Nothing can be done.
     No(Undelivered),
+    /// All is done.
+    Nothing,
+}
+
+/// Why an attempt did not deliver an event, or not all of it.
+struct Missed {
+    why: Undelivered,
+    /// Tasks that it started.
+    started: u32,
+}
+
+impl From<Undelivered> for Missed {
+    fn from(why: Undelivered) -> Self {
+        Self { why, started: 0 }
+    }
 }
 
 impl<C: Courier> Dispatcher<C> {
@@ -114,8 +130,7 @@ impl<C: Courier> Dispatcher<C> {
             let now = self.core.inner().clock.now();
             let state = self.core.snapshot();
             let idle = state.waiting_queues().filter(|(target, _)| !busy.contains(*target));
-            let (due, later): (Vec<_>, Vec<_>) =
-                idle.partition(|(_, queue)| queue.progress.next_at.is_none_or(|at| at <= now));
+            let (due, later): (Vec<_>, Vec<_>) = idle.partition(|(_, queue)| is_due(queue.progress.next_at, now));
             let sleep = later.iter().filter_map(|(_, queue)| queue.progress.next_at).map(|at| at.since(now)).min();
             let sleep = sleep.unwrap_or(LONGEST).min(LONGEST);
             for (target, _) in due.into_iter().take(AT_ONCE.saturating_sub(busy.len())) {
@@ -149,15 +164,17 @@ impl<C: Courier> Dispatcher<C> {
         } else {
             match self.attempt(self.work(&state, &target, queue, number), number).await {
                 Ok(up_to) => Outcome::Delivered { up_to },
-                Err(Undelivered::Final(why)) => Outcome::GivenUp { why: shortened(&why) },
-                Err(Undelivered::Passing(why)) if queue.progress.attempts >= policy.max_attempts => {
+                Err(Missed { why: Undelivered::Final(why), .. }) => Outcome::GivenUp { why: shortened(&why) },
+                Err(Missed { why: Undelivered::Passing(why), .. })
+                    if queue.progress.attempts >= policy.max_attempts =>
+                {
                     let why = shortened(&format!("it was tried {} times; {why}", u64::from(policy.max_attempts) + 1));
                     Outcome::GivenUp { why }
                 }
-                Err(Undelivered::Passing(why)) => {
+                Err(Missed { why: Undelivered::Passing(why), started }) => {
                     let now = self.core.inner().clock.now();
                     let next_at = now.after(pause(queue.progress.attempts)).min(at.after(policy.max_age));
-                    Outcome::Failed { why: shortened(&why), next_at }
+                    Outcome::Failed { why: shortened(&why), next_at, started }
                 }
             }
         };
@@ -168,7 +185,7 @@ impl<C: Courier> Dispatcher<C> {
             Outcome::GivenUp { why } => {
                 tracing::warn!(%rule, target = %id, ?event, why, "an event is given up: it could not be delivered");
             }
-            Outcome::Failed { why, next_at } => {
+            Outcome::Failed { why, next_at, started: _ } => {
                 tracing::info!(%rule, target = %id, ?event, why, %next_at, "an event was not delivered; trying again");
             }
         }
@@ -181,13 +198,15 @@ impl<C: Courier> Dispatcher<C> {
     }
 
     /// Does some work; answers with the number of the last event that is delivered with it.
-    async fn attempt(&self, work: Work, number: u64) -> Result<u64, Undelivered> {
+    async fn attempt(&self, work: Work, number: u64) -> Result<u64, Missed> {
         let late = |_| Undelivered::Passing("no answer came in time".to_owned());
         match work {
-            Work::No(why) => Err(why),
+            Work::No(why) => Err(why.into()),
+            Work::Nothing => Ok(number),
             Work::Log(to, events, up_to) => {
                 let taken = tokio::time::timeout(PATIENCE, self.courier.log(to, events)).await;
-                taken.map_err(late)?.map(|()| up_to)
+                taken.map_err(late)??;
+                Ok(up_to)
             }
             Work::Post(request, spacing) => {
                 let began = tokio::time::Instant::now();
@@ -196,24 +215,25 @@ impl<C: Courier> Dispatcher<C> {
                 tokio::time::sleep_until(began + spacing).await;
                 Ok(number)
             }
-            Work::Run(request, caller) => {
+            Work::Run(request, caller, missing) => {
                 let run = Box::pin(ops::run_task(&self.core, &caller, *request));
-                let answer = tokio::time::timeout(PATIENCE_TASK, run).await.map_err(late)?;
-                let answer = answer.map_err(|error| match error.status() {
+                let ran = tokio::time::timeout(PATIENCE_TASK, run).await.map_err(late)?;
+                let Ran { made, refused } = ran.map_err(|error| match error.status() {
                     500.. => Undelivered::Passing(error.to_string()),
                     // ECS gives it the code of every wrong parameter; hosts may join.
                     _ if error.message.starts_with(NO_HOSTS) => Undelivered::Passing(error.to_string()),
                     _ => Undelivered::Final(error.to_string()),
                 })?;
-                let failures = answer.failures.unwrap_or_default();
-                if answer.tasks.is_none_or(|tasks| tasks.is_empty()) {
-                    let why = failures.into_iter().find_map(|failure| failure.reason).unwrap_or_default();
-                    return Err(Undelivered::Passing(format!("no task found a place: {why}")));
+                let started = u32::try_from(made).unwrap_or(u32::MAX);
+                if started >= missing {
+                    return Ok(number);
                 }
-                if !failures.is_empty() {
-                    tracing::warn!(failures = failures.len(), "not all tasks of an event found a place");
-                }
-                Ok(number)
+                let refused = refused.map(|reason| format!(": {reason}")).unwrap_or_default();
+                let why = match missing - started {
+                    1 => format!("a task found no place{refused}"),
+                    tasks => format!("{tasks} tasks found no place{refused}"),
+                };
+                Err(Missed { why: Undelivered::Passing(why), started })
             }
         }
     }
@@ -269,8 +289,13 @@ impl<C: Courier> Dispatcher<C> {
                 }
             };
         }
+        let started = queue.progress.started;
+        let missing = tasks(to).saturating_sub(started);
+        if missing == 0 {
+            return Work::Nothing;
+        }
         let input = is_changed(&to.body).then_some(first);
-        match run_request(rule, to, event.id, input) {
+        match run_request(rule, to, event.id, started, input) {
             Ok(request) => {
                 let caller = Caller {
                     region: region.clone(),
@@ -279,7 +304,7 @@ impl<C: Courier> Dispatcher<C> {
                     access_key_id: String::new(),
                     endpoint: String::new(),
                 };
-                Work::Run(Box::new(request), caller)
+                Work::Run(Box::new(request), caller, missing)
             }
             Err(why) => Work::No(Undelivered::Final(why)),
         }
@@ -306,6 +331,12 @@ impl Policy {
     }
 }
 
+/// Whether something is tried now that is to be tried again at `next_at`. No pause is so long as one that a clock which
+/// was set back makes.
+fn is_due(next_at: Option<Timestamp>, now: Timestamp) -> bool {
+    next_at.is_none_or(|at| at <= now || at > now.after(LONGEST_PAUSE))
+}
+
 /// The pause after so many attempts before this one: longer each time, with jitter.
 fn pause(attempts: u32) -> Duration {
     let longest = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(attempts)).min(LONGEST_PAUSE);
@@ -327,11 +358,19 @@ pub(crate) fn destination(arn: &str) -> Option<&str> {
     arn.strip_prefix("arn:aws:events:")?.split_once(":api-destination/")?.1.split('/').next()
 }
 
-/// The request that runs a target's tasks. The same event makes the same request, with the same token.
+/// How many tasks a target runs for an event.
+fn tasks(to: &RuleTarget) -> u32 {
+    let count = to.body.ecs_parameters.as_ref().and_then(|ecs| ecs.task_count);
+    count.and_then(|count| u32::try_from(count).ok()).unwrap_or(1)
+}
+
+/// The request that runs those of a target's tasks that are missing once so many are started. The same event makes the
+/// same request, with the same token.
 fn run_request(
     rule: &Rule,
     to: &RuleTarget,
     event: uuid::Uuid,
+    started: u32,
     input: Option<String>,
 ) -> Result<RunTaskRequest, String> {
     let overrides = match input {
@@ -342,9 +381,10 @@ fn run_request(
         None => None,
     };
     let ecs = to.body.ecs_parameters.clone().unwrap_or_default();
-    let count = ecs.task_count.and_then(|count| i32::try_from(count).ok());
+    let count = i32::try_from(tasks(to).saturating_sub(started)).ok();
     let started_by = format!("events-rule/{}", rule.key.name).replace('.', "_");
-    let token = super::event_id(&format!("run {event} {} {}", rule.key.name, to.id));
+    let rest = if started == 0 { String::new() } else { format!(" {started}") };
+    let token = super::event_id(&format!("run {event} {} {}{rest}", rule.key.name, to.id));
     Ok(RunTaskRequest {
         started_by: Some(started_by.chars().take(MAX_STARTED_BY).collect()),
         client_token: Some(token.to_string()).filter(|_| !is_planted(Bug::RunsOfRulesHaveNoToken)),

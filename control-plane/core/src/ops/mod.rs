@@ -36,7 +36,6 @@ use bytes::Bytes;
 use longshore_ecs_api::autoscaling::ScalingOperation;
 use longshore_ecs_api::events::EventsOperation;
 use longshore_ecs_api::requests::RunTaskRequest;
-use longshore_ecs_api::responses::RunTaskResponse;
 use longshore_ecs_api::scheduler::SchedulerOperation;
 use longshore_ecs_api::secrets::SecretsOperation;
 use longshore_ecs_api::ssm::SsmOperation;
@@ -236,13 +235,9 @@ pub(crate) async fn scaling(
     autoscaling::call(Ctx { core, caller, state: core.snapshot() }, op, body).await
 }
 
-/// Runs tasks for the control plane itself, as RunTask does.
-pub(crate) async fn run_task(
-    core: &Core,
-    caller: &Caller,
-    request: RunTaskRequest,
-) -> Result<RunTaskResponse, ApiError> {
-    run::run(Ctx { core, caller, state: core.snapshot() }, request).await
+/// Runs tasks for the control plane itself, as RunTask does, once for a token.
+pub(crate) async fn run_task(core: &Core, caller: &Caller, request: RunTaskRequest) -> Result<run::Ran, ApiError> {
+    run::run_again(Ctx { core, caller, state: core.snapshot() }, request).await
 }
 
 /// Does an operation of Systems Manager.

@@ -51,6 +51,25 @@ pub(crate) async fn run(ctx: Ctx<'_>, request: RunTaskRequest) -> Result<RunTask
     Ok(RunTaskResponse { tasks, failures })
 }
 
+/// What became of a request of RunTask that the control plane makes itself.
+pub(crate) struct Ran {
+    /// Tasks that it made, whether or not they are still remembered.
+    pub(crate) made: usize,
+    /// Why a host did not take one, if one did not.
+    pub(crate) refused: Option<String>,
+}
+
+/// As [`run`]. A token that was used says what it was used for, whatever the request is by now.
+pub(crate) async fn run_again(ctx: Ctx<'_>, request: RunTaskRequest) -> Result<Ran, ApiError> {
+    let cluster = ctx.cluster(request.cluster.as_deref())?.record.key.clone();
+    let token = token(&cluster, &request)?;
+    if let Some(used) = token.as_ref().and_then(|(key, _)| ctx.state.client_token(key)) {
+        return Ok(Ran { made: used.tasks.len(), refused: None });
+    }
+    let Launched { tasks: _, made, refusals } = launch(&ctx, wanted(&ctx, request, cluster, token)?).await?;
+    Ok(Ran { made, refused: refusals.into_iter().next().map(|refusal| refusal.reason) })
+}
+
 /// The tasks that a schedule's request of RunTask asks for, everything decided but where.
 ///
 /// # Errors
@@ -179,7 +198,7 @@ async fn launch(ctx: &Ctx<'_>, common: Common) -> Result<Launched, ApiError> {
     let launch = Arc::new(prepare(ctx, common)?);
     let first = plan(&ctx.state, &launch)?;
     if first.places.is_empty() {
-        return Ok(Launched { tasks: Vec::new(), refusals: first.refusals });
+        return Ok(Launched { tasks: Vec::new(), made: 0, refusals: first.refusals });
     }
     let command = PlaceTasks { launch: Arc::clone(&launch), plan: Some(first) };
     match ctx.submit(command).await {

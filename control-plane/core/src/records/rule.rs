@@ -118,6 +118,9 @@ pub struct TargetProgress {
     /// How often the event after it was tried in vain.
     #[serde(default)]
     pub attempts: u32,
+    /// How many tasks of that event are started, when not all found a place yet.
+    #[serde(default)]
+    pub started: u32,
     /// When it is tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_at: Option<Timestamp>,

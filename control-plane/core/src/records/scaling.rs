@@ -108,6 +108,9 @@ pub struct ScalingActivity {
     pub description: String,
     /// Why.
     pub cause: String,
+    /// Why it was not done after all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
 }
 
 impl ScalingTarget {

@@ -5,7 +5,7 @@ use longshore_ecs_api::enums::{AvailabilityZoneRebalancing, LaunchType, Propagat
 use longshore_ecs_api::types::{
     CapacityProviderStrategyItem, DeploymentConfiguration, NetworkConfiguration, PlacementConstraint, PlacementStrategy,
 };
-use longshore_model::{ClusterKey, Timestamp};
+use longshore_model::{ClusterKey, GroupId, Timestamp};
 use longshore_rollout::Rollout;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -327,6 +327,14 @@ impl Service {
         let primary = self.task_sets.iter().find(|set| set.status == TaskSetStatus::Primary);
         let of_set = primary.map(|set| &set.deployment.revision);
         self.deployments.first().map(|primary| &primary.revision).or(of_set)
+    }
+
+    /// Whether what it runs, or may run again, is to be in a security group.
+    pub(crate) fn names_group(&self, id: GroupId) -> bool {
+        let interfaces =
+            self.revisions().filter_map(|revision| revision.network.as_ref()?.awsvpc_configuration.as_ref());
+        let mut groups = interfaces.flat_map(|interfaces| interfaces.security_groups.iter().flatten());
+        groups.any(|group| group.parse() == Ok(id))
     }
 
     /// The task definitions that it refers to.

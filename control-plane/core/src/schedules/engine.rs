@@ -2,18 +2,20 @@
 
 use crate::agent::Unavailable;
 use crate::caller::Caller;
+use crate::clock::Jumps;
 use crate::commands::{
     DecideFiring, Decided, DropFiring, EmptyScheduleGroup, FailFiring, FireRule, FireScaling, Fired, FiredAction,
-    Launch, NewDeployment, PlaceError, StartFiring, Tried, plan,
+    Launch, NewDeployment, PlaceError, Plan, StartFiring, Tried, plan,
 };
 use crate::handle::Core;
 use crate::ops::run;
 use crate::records::{Firing, FiringKey, RuleKey, Schedule, ScheduleKey, ServiceKey};
-use crate::schedules::{Names, run_task, unplaced};
+use crate::schedules::{Names, run_task, unplaced, waits_too_long};
 use crate::state::{Due, State};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use longshore_ecs_api::ApiError;
+use longshore_model::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
@@ -26,8 +28,6 @@ const AT_ONCE: usize = 64;
 const LONGEST: Duration = Duration::from_secs(30);
 /// How long something rests that could not be made durable, or that a deletion overtakes.
 const REST: Duration = Duration::from_secs(1);
-/// Plans for one try: each but the last was outdated when it was to be committed.
-const PLANS: usize = 3;
 
 /// Fires schedules. Run it beside the owner task.
 #[must_use]
@@ -47,18 +47,22 @@ impl ScheduleEngine {
         let mut busy: BTreeSet<Due> = BTreeSet::new();
         let mut resting: BTreeMap<Due, Instant> = BTreeMap::new();
         let mut works = FuturesUnordered::new();
+        let clock = &*self.core.inner().clock;
+        let mut jumps = Jumps::of(clock);
+        // What a clock that was set back has put off: then, or before this start.
+        let mut put_off = self.put_off();
         loop {
-            let now = self.core.inner().clock.now();
+            let now = clock.now();
+            if jumps.any(clock) {
+                put_off.extend(self.put_off());
+            }
             resting.retain(|_, until| *until > Instant::now());
             let state = self.core.snapshot();
-            let free = |due: &&(_, Due)| !busy.contains(&due.1) && !resting.contains_key(&due.1);
-            let ready: Vec<Due> = state
-                .dues()
-                .take_while(|(at, _)| *at <= now)
-                .filter(free)
-                .take(AT_ONCE.saturating_sub(busy.len()))
-                .map(|(_, due)| due.clone())
-                .collect();
+            put_off.retain(|due| is_put_off(&state, due, now));
+            let free = |due: &Due| !busy.contains(due) && !resting.contains_key(due);
+            let due = state.dues().take_while(|(at, _)| *at <= now).map(|(_, due)| due);
+            let ready: Vec<Due> =
+                due.chain(&put_off).filter(|due| free(due)).take(AT_ONCE.saturating_sub(busy.len())).cloned().collect();
             let next = state.dues().find(|(at, _)| *at > now).map_or(LONGEST, |(at, _)| at.since(now));
             drop(state);
             for due in ready {
@@ -80,6 +84,12 @@ impl ScheduleEngine {
                 () = tokio::time::sleep(sleep) => {}
             }
         }
+    }
+
+    fn put_off(&self) -> BTreeSet<Due> {
+        let now = self.core.inner().clock.now();
+        let state = self.core.snapshot();
+        state.dues().map(|(_, due)| due).filter(|due| is_put_off(&state, due, now)).cloned().collect()
     }
 
     async fn work(&self, due: Due) -> (Due, Done) {
@@ -135,52 +145,78 @@ impl ScheduleEngine {
         let activities = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()];
         let fire = FireScaling { key: key.clone(), activities, new: NewDeployment::random() };
         let fired = self.core.submit(fire).await.map_err(|error| Unavailable(error.message))?;
-        if let Some(FiredAction { name, at, to }) = fired {
-            tracing::info!(service = %key, cluster = %key.cluster, action = name, %at, to, "a scheduled action fires");
+        match fired {
+            Some(FiredAction { name, at, to, failure: None }) => {
+                tracing::info!(service = %key, cluster = %key.cluster, action = name, %at, to,
+                    "a scheduled action fires");
+            }
+            Some(FiredAction { name, at, failure: Some(why), .. }) => {
+                tracing::warn!(service = %key, cluster = %key.cluster, action = name, %at, why,
+                    "a scheduled action fired and could not set the desired count; its bounds hold from now on");
+            }
+            None => {}
         }
         Ok(Done::Well)
     }
 
     /// One try of a firing.
     async fn carry_out(&self, key: &FiringKey) -> Result<Done, Unavailable> {
-        for _ in 0..PLANS {
-            let state = self.core.snapshot();
-            let Some(firing) = state.firing(key).cloned() else { return Ok(Done::Well) };
-            let schedule = state.schedule(&key.schedule).filter(|schedule| schedule.carries_out(&firing)).cloned();
-            let Some(schedule) = schedule else {
-                self.core.submit(DropFiring(key.clone())).await?;
-                return Ok(Done::Well);
-            };
-            let tried = match self.planned(&state, &schedule, &firing) {
-                Ok((launch, plan)) => {
-                    let start = StartFiring { firing: Arc::clone(&firing), schedule, launch: Arc::new(launch), plan };
-                    match self.core.submit(start).await {
-                        Ok(tried) => tried,
-                        Err(PlaceError::Outdated) => continue,
-                        Err(PlaceError::Api(error)) => self.failed(firing, Problem::of(error)).await?,
-                    }
-                }
-                Err(problem) => self.failed(firing, problem).await?,
-            };
-            let (schedule, region, at) = (&key.schedule, &key.schedule.region, key.at);
-            return Ok(match tried {
-                Tried::Done(tasks) => {
-                    tracing::info!(%schedule, %region, %at, ?tasks, "a firing has started its tasks");
-                    Done::Well
-                }
-                Tried::Again(why, next) => {
-                    tracing::warn!(%schedule, %region, %at, why, again_at = %next,
-                        "a firing could not start its tasks");
-                    Done::Well
-                }
-                Tried::GivenUp(why) => {
-                    tracing::error!(%schedule, %region, %at, why, "a firing is given up");
-                    Done::Well
-                }
-                Tried::Changed => Done::Rest,
-            });
+        let state = self.core.snapshot();
+        let Some(firing) = state.firing(key).cloned() else { return Ok(Done::Well) };
+        let schedule = state.schedule(&key.schedule).filter(|schedule| schedule.carries_out(&firing)).cloned();
+        let Some(schedule) = schedule else {
+            self.core.submit(DropFiring(key.clone())).await?;
+            return Ok(Done::Well);
+        };
+        let tried = match self.planned(&state, &schedule, &firing) {
+            Ok((launch, plan)) => match self.start(&firing, &schedule, Arc::new(launch), plan).await {
+                Ok(tried) => tried,
+                Err(error) => self.failed(firing, Problem::of(error)).await?,
+            },
+            Err(problem) => self.failed(firing, problem).await?,
+        };
+        let (schedule, region, at) = (&key.schedule, &key.schedule.region, key.at);
+        Ok(match tried {
+            Tried::Done(tasks) => {
+                tracing::info!(%schedule, %region, %at, ?tasks, "a firing has started its tasks");
+                Done::Well
+            }
+            Tried::Again(why, next) => {
+                tracing::warn!(%schedule, %region, %at, why, again_at = %next, "a firing could not start its tasks");
+                Done::Well
+            }
+            Tried::GivenUp(why) => {
+                tracing::error!(%schedule, %region, %at, why, "a firing is given up");
+                Done::Well
+            }
+            Tried::Changed => Done::Rest,
+        })
+    }
+
+    /// Starts what was planned; a plan that was outdated by then is made again by the owner task.
+    async fn start(
+        &self,
+        firing: &Arc<Firing>,
+        schedule: &Arc<Schedule>,
+        launch: Arc<Launch>,
+        plan: Plan,
+    ) -> Result<Tried, ApiError> {
+        let start = |plan| StartFiring {
+            firing: Arc::clone(firing),
+            schedule: Arc::clone(schedule),
+            launch: Arc::clone(&launch),
+            plan,
+        };
+        match self.core.submit(start(Some(plan))).await {
+            Ok(tried) => return Ok(tried),
+            Err(PlaceError::Api(error)) => return Err(error),
+            Err(PlaceError::Outdated) => tracing::debug!(schedule = %schedule.key, "placing again: it was outdated"),
         }
-        Ok(Done::Rest)
+        self.core.submit(start(None)).await.map_err(|error| match error {
+            PlaceError::Api(error) => error,
+            // A plan over the very state that it is committed to always holds.
+            PlaceError::Outdated => ApiError::server("The placement did not hold; it is made again."),
+        })
     }
 
     async fn failed(&self, firing: Arc<Firing>, problem: Problem) -> Result<Tried, Unavailable> {
@@ -192,12 +228,7 @@ impl ScheduleEngine {
     }
 
     /// The tasks that are missing yet, and where they go.
-    fn planned(
-        &self,
-        state: &Arc<State>,
-        schedule: &Schedule,
-        firing: &Firing,
-    ) -> Result<(Launch, crate::commands::Plan), Problem> {
+    fn planned(&self, state: &Arc<State>, schedule: &Schedule, firing: &Firing) -> Result<(Launch, Plan), Problem> {
         let account = self.core.account();
         let target = &schedule.settings.target;
         let names = Names {
@@ -222,6 +253,19 @@ impl ScheduleEngine {
             return Err(Problem::Passing(unplaced(launch.ids.len(), &plan.refusals)));
         }
         Ok((launch, plan))
+    }
+}
+
+/// Whether something waits for a time that is only yet to come because the clock was set back.
+fn is_put_off(state: &State, due: &Due, now: Timestamp) -> bool {
+    match due {
+        Due::Firing(key) => state.firing(key).is_some_and(|firing| waits_too_long(firing, now)),
+        Due::Group(key) => {
+            let since = state.schedule_group(key).and_then(|group| group.deleting_since);
+            since.is_some_and(|since| since > now)
+        }
+        // They go by the clock.
+        Due::Schedule(_) | Due::Rule(_) | Due::Scaling(_) => false,
     }
 }
 

@@ -13,4 +13,4 @@ mod retry;
 
 pub use engine::ScheduleEngine;
 pub(crate) use request::{Names, run_task};
-pub(crate) use retry::{Verdict, after_failure, unplaced};
+pub(crate) use retry::{Verdict, after_failure, unplaced, waits_too_long};

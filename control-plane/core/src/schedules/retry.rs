@@ -33,6 +33,11 @@ pub(crate) fn after_failure(firing: &Firing, settings: &ScheduleSettings, now: T
     if again > firing.due.after(settings.max_age()) { Verdict::GiveUp } else { Verdict::Again(again) }
 }
 
+/// Whether a firing that failed waits for longer than any pause is, so that the clock was set back since.
+pub(crate) fn waits_too_long(firing: &Firing, now: Timestamp) -> bool {
+    firing.tries > 0 && firing.next_try > now.after(LONGEST)
+}
+
 impl Schedule {
     /// Whether a firing that is remembered is to be carried out for this schedule.
     pub(crate) fn carries_out(&self, firing: &Firing) -> bool {

@@ -1,5 +1,6 @@
 //! The task that looks at services when there may be something to decide.
 
+use crate::clock::Jumps;
 use crate::commands::{StepError, Stepped};
 use crate::handle::Core;
 use crate::records::{SchedulingStrategy, ServiceKey};
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 /// Services decided over at once. Their steps share a commit.
 const AT_ONCE: usize = 64;
-/// The longest sleep: the wall clock may be set.
+/// The longest sleep: the wall clock may be set, and what is decided by it is decided anew then.
 const LONGEST: Duration = Duration::from_secs(30);
 /// Refusals of outdated steps after which others have their turn first.
 const REFUSALS: u32 = 8;
@@ -59,9 +60,14 @@ impl Controller {
         // Those of `first` that are being looked at.
         let mut early: BTreeSet<ServiceKey> = BTreeSet::new();
         let mut looks = FuturesUnordered::new();
+        let clock = &*self.core.inner().clock;
+        let mut jumps = Jumps::of(clock);
         loop {
-            let now = self.core.inner().clock.now();
-            due.extend(timers.over(now));
+            let ticks = clock.ticks();
+            due.extend(timers.over(ticks));
+            if jumps.any(clock) {
+                due.extend(self.core.snapshot().services().map(|(key, _)| key.clone()));
+            }
             let waiting: BTreeSet<&ClusterKey> = first.iter().chain(&early).map(|key| &key.cluster).collect();
             let others = due.iter().filter(|key| !waiting.contains(&key.cluster));
             let ready: Vec<ServiceKey> = first
@@ -80,14 +86,14 @@ impl Controller {
                 let was_unplaced = unplaced.contains(&key);
                 looks.push(self.look(key, was_unplaced));
             }
-            let sleep = timers.next().map_or(LONGEST, |at| at.since(now).min(LONGEST));
+            let sleep = timers.next().map_or(LONGEST, |at| at.saturating_sub(ticks).min(LONGEST));
             // In the same order each time, so that one run of the simulation is like the next. Nobody starves: what was
             // looked at is looked at again only after a change.
             tokio::select! {
                 biased;
                 () = &mut shutdown => return,
-                Some(looked) = looks.next() => {
-                    let Looked { key, unplaced: without, silent: waits, wake_at, again } = looked;
+                Some((looked, wake)) = looks.next() => {
+                    let Looked { key, unplaced: without, silent: waits, wake_at: _, again } = looked;
                     busy.remove(&key);
                     early.remove(&key);
                     for (set, is_in) in [(&mut unplaced, without), (&mut silent, waits)] {
@@ -97,7 +103,7 @@ impl Controller {
                             set.remove(&key);
                         }
                     }
-                    timers.set(&key, wake_at);
+                    timers.set(&key, wake);
                     if again {
                         due.insert(key);
                     }
@@ -136,16 +142,21 @@ impl Controller {
         followers
     }
 
-    /// Decides over one service and carries it out.
-    async fn look(&self, key: ServiceKey, was_unplaced: bool) -> Looked {
+    /// Decides over one service and carries it out. Gives with it when to look again, by the clock that nobody sets.
+    async fn look(&self, key: ServiceKey, was_unplaced: bool) -> (Looked, Option<Duration>) {
+        let clock = &*self.core.inner().clock;
         let mut refused = 0;
         loop {
             let state = self.core.snapshot();
-            let now = self.core.inner().clock.now();
+            let (now, ticks) = (clock.now(), clock.ticks());
+            let by_ticks = |looked: Looked| {
+                let wake = looked.wake_at.map(|at| ticks.saturating_add(at.since(now)));
+                (looked, wake)
+            };
             let nothing = |key| Looked { key, unplaced: false, silent: false, wake_at: None, again: false };
             let decided = self.core.inner().decider().decided(&state, &key, was_unplaced, now);
-            let Some((step, mut looked)) = decided else { return nothing(key) };
-            let Some(mut step) = step else { return looked };
+            let Some((step, mut looked)) = decided else { return by_ticks(nothing(key)) };
+            let Some(mut step) = step else { return by_ticks(looked) };
             let launch = step.launch();
             let found = launch.as_ref().and_then(|(_, plan)| Some(plan.as_ref()?.places.len())).unwrap_or(0);
             if refused > 0
@@ -176,7 +187,7 @@ impl Controller {
                     looked.wake_at = Some(now.after(Duration::from_secs(1)));
                 }
             }
-            return looked;
+            return by_ticks(looked);
         }
     }
 }

@@ -10,11 +10,11 @@ use crate::services::lost::{Silences, Standing, Watch};
 #[cfg(test)]
 use crate::services::picture::set_picture;
 use crate::services::picture::{Looking, Seen, picture, rebalance};
+use crate::services::troubles::troubles;
 use crate::services::words;
 use crate::state::State;
 use longshore_model::Timestamp;
 use longshore_rollout::{Launch as LaunchWhere, decide};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,8 +24,6 @@ pub(super) const PER_STEP: usize = 32;
 const TRY_AGAIN: Duration = Duration::from_secs(10);
 /// What the two clocks may differ by when a time is awaited.
 const TICK: Duration = Duration::from_millis(10);
-/// Failures after which a service says that it cannot start tasks.
-const SAYS_FAILING: u32 = 2;
 
 /// What is to be carried out.
 pub(crate) enum Step {
@@ -114,6 +112,7 @@ impl<'a> Decider<'a> {
         let mut looked = Looked { key: key.clone(), unplaced: false, silent: false, wake_at, again: false };
         let mut says = Vec::new();
         self.mind(&silent, &mut looked, &mut says, now);
+        let troubles = troubles(key, &picture, &decision, primary);
         let mut stops = decision.stops;
         looked.again |= stops.len() > PER_STEP;
         stops.truncate(PER_STEP);
@@ -121,20 +120,7 @@ impl<'a> Decider<'a> {
         if decision.steady && service.is_active() {
             says.push(words::steady(key));
         }
-        if decision.stuck {
-            says.push(words::stuck(key));
-        }
-        // A host that does not answer says nothing of how its tasks end.
-        if !service.is_active() && !picture.tasks.is_empty() && picture.tasks.iter().all(|task| task.lost) {
-            let hosts: BTreeSet<_> = picture.tasks.iter().map(|task| task.host).collect();
-            says.push(words::waits_for_hosts(key, &hosts));
-        }
-        if decision.halted {
-            says.push(words::halted(key, &primary.id));
-        }
-        if decision.pausing && primary.setbacks >= SAYS_FAILING {
-            says.push(words::failing(key));
-        }
+        says.extend(troubles);
         let over = !service.is_active() && decision.steady;
         let quiet = stops.is_empty() && placed.is_none() && decision.verdict.is_none() && decision.gone.is_empty();
         // Each look finds again what the service is. A turn of the owner's is for what is new.
@@ -197,13 +183,20 @@ impl<'a> Decider<'a> {
         if count == 0 {
             return None;
         }
+        // Of hosts every one is asked: those without room must not keep the others from their turn.
         let target = match wanted {
             LaunchWhere::Anywhere(_) => Target::Cluster,
-            LaunchWhere::On(hosts) => Target::Instances(hosts.iter().take(count).copied().collect()),
+            LaunchWhere::On(hosts) => Target::Instances(hosts.clone()),
         };
         let tasks = u32::try_from(count).unwrap_or(u32::MAX);
-        let planned = launch(state, service, deployment, tasks, target, self.fencing())
-            .and_then(|launch| plan(state, &launch).map(|plan| (Arc::new(launch), plan)));
+        let planned = launch(state, service, deployment, tasks, target, self.fencing()).and_then(|mut launch| {
+            let mut plan = plan(state, &launch)?;
+            plan.places.truncate(count);
+            if let Target::Instances(hosts) = &mut launch.target {
+                *hosts = plan.places.iter().map(|(host, _)| *host).collect();
+            }
+            Ok((Arc::new(launch), plan))
+        });
         let (launch, plan) = match planned {
             Ok(planned) => planned,
             Err(error) => {

@@ -136,6 +136,14 @@ pub(crate) fn check(state: &State, service: &Service, revision: &ServiceRevision
     request(state, service, revision, needs.claim, 0).map(drop)
 }
 
+/// Whether a service's constraints and strategies can be used: what [`check`] would refuse of them.
+///
+/// # Errors
+/// What the client is told.
+pub(crate) fn check_placement(state: &State, service: &Service, revision: &ServiceRevision) -> Result<(), ApiError> {
+    request(state, service, revision, longshore_sched::Claim::default(), 0).map(drop)
+}
+
 /// The registered hosts that a DAEMON service's tasks belong on: those that have what its definition requires and that
 /// its constraints select, whether or not there is room.
 pub(super) fn daemon_targets(state: &State, service: &Service, revision: &ServiceRevision) -> Vec<Arc<HostState>> {

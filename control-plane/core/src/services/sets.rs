@@ -2,6 +2,7 @@
 
 use super::decision::{Decider, Looked, PER_STEP, Step};
 use super::picture::{Seen, set_picture};
+use super::troubles::troubles;
 use super::words;
 use crate::commands::{NewDeployment, StepService, StepTaskSet, is_news};
 use crate::records::{RolloutState, ServiceTaskSet};
@@ -52,6 +53,7 @@ impl Decider<'_> {
         let mut says = Vec::new();
         self.mind(&silent, looked, &mut says, now);
         looked.wake_at = [looked.wake_at, decision.wake_at].into_iter().flatten().min();
+        let troubles = troubles(&service.key, &picture, &decision, &set.deployment);
         let mut stops = decision.stops;
         looked.again |= stops.len() > PER_STEP;
         stops.truncate(PER_STEP);
@@ -62,9 +64,7 @@ impl Decider<'_> {
         if steady && !was_steady {
             says.push(words::steady(&service.key));
         }
-        if decision.stuck {
-            says.push(words::stuck(&service.key));
-        }
+        says.extend(troubles);
         let moves = !stops.is_empty() || placed.is_some() || steady != was_steady || gone;
         let mut says: Vec<String> = says.iter().map(|text| words::of_task_set(&service.key, id, text)).collect();
         // Each look finds again what the set is. A turn of the owner's is for what is new.

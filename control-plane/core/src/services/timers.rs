@@ -1,19 +1,19 @@
 //! When services are looked at again though nothing happens: one time each, the earliest found without a search.
 
 use crate::records::ServiceKey;
-use longshore_model::Timestamp;
 use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
-/// Times of services.
+/// Times of services, by the clock that nobody sets: see [`Clock::ticks`](crate::Clock::ticks).
 #[derive(Debug, Default)]
 pub(super) struct Timers {
-    by_key: HashMap<ServiceKey, Timestamp>,
-    by_time: BTreeSet<(Timestamp, ServiceKey)>,
+    by_key: HashMap<ServiceKey, Duration>,
+    by_time: BTreeSet<(Duration, ServiceKey)>,
 }
 
 impl Timers {
     /// Sets or takes away the time of a service.
-    pub(super) fn set(&mut self, key: &ServiceKey, at: Option<Timestamp>) {
+    pub(super) fn set(&mut self, key: &ServiceKey, at: Option<Duration>) {
         let old = match at {
             Some(at) => {
                 self.by_time.insert((at, key.clone()));
@@ -27,12 +27,12 @@ impl Timers {
     }
 
     /// The earliest.
-    pub(super) fn next(&self) -> Option<Timestamp> {
+    pub(super) fn next(&self) -> Option<Duration> {
         self.by_time.first().map(|(at, _)| *at)
     }
 
     /// Those whose time has come; they have none from then on.
-    pub(super) fn over(&mut self, now: Timestamp) -> Vec<ServiceKey> {
+    pub(super) fn over(&mut self, now: Duration) -> Vec<ServiceKey> {
         let mut over = Vec::new();
         while let Some((at, _)) = self.by_time.first()
             && *at <= now
@@ -56,7 +56,7 @@ mod tests {
             let (region, cluster) = (Region::new("lab").expect("a region"), ClusterName::new("c").expect("a name"));
             ServiceKey { cluster: ClusterKey { region, name: cluster }, name: name.into() }
         };
-        let at = Timestamp::from_millis;
+        let at = Duration::from_millis;
         let mut timers = Timers::default();
         timers.set(&key("a"), Some(at(10)));
         timers.set(&key("b"), Some(at(20)));

@@ -99,6 +99,14 @@ pub(crate) fn unplaced(key: &ServiceKey, reason: &str) -> String {
     )
 }
 
+/// Why a service with the EXTERNAL controller has no tasks, when nobody made any.
+pub(crate) fn no_task_set(key: &ServiceKey) -> String {
+    format!(
+        "{} has no task set: its deployment controller is EXTERNAL, so its tasks are those of task sets.",
+        subject(key)
+    )
+}
+
 /// What is said of a service, said of one of its task sets.
 pub(crate) fn of_task_set(key: &ServiceKey, id: &str, message: &str) -> String {
     message.replacen(&subject(key), &format!("(service {}, taskSet {id})", key.name), 1)

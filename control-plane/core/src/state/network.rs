@@ -86,11 +86,13 @@ impl State {
         self.security_group(*self.networking.rules.get(&id)?)
     }
 
-    /// Whether a security group cannot be taken away: live tasks are in it, or rules of others refer to it.
+    /// Whether a security group cannot be taken away: live tasks are in it, rules of others refer to it, or tasks of a
+    /// service are to be in it, also while it has none.
     #[must_use]
     pub fn is_group_used(&self, id: GroupId) -> bool {
         let referred = self.networking.referrers.get(&id).is_some_and(|by| by.iter().any(|by| *by != id));
-        referred || self.networking.hosts.contains_key(&id)
+        let of_service = || self.services().any(|(_, service)| service.record.names_group(id));
+        referred || self.networking.hosts.contains_key(&id) || of_service()
     }
 
     /// The addresses of the members of a group.

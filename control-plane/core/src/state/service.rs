@@ -1,6 +1,8 @@
 //! A service with its events, and when it has to be looked at again.
 
-use crate::records::{DeploymentRecord, Service, ServiceEvent, ServiceKey, ServiceRevision, ServiceStatus, Task};
+use crate::records::{
+    DeploymentRecord, DeploymentStatus, Service, ServiceEvent, ServiceKey, ServiceRevision, ServiceStatus, Task,
+};
 use crate::state::{Grave, State, Touched};
 use imbl::{OrdMap, Vector};
 use longshore_model::{ClusterKey, InstanceId};
@@ -30,6 +32,18 @@ impl ServiceState {
         let current = self.record.deployments.iter().map(|deployment| &deployment.revision);
         let past = self.deployments.iter().rev().flat_map(|record| record.revisions());
         current.chain(&self.record.completed).chain(past).find(|revision| *revision.id == *id)
+    }
+
+    /// The revisions that ran as a whole once and are remembered: what can be gone back to. One may be there twice.
+    pub(crate) fn proven(&self) -> impl Iterator<Item = &ServiceRevision> {
+        let successful = self.deployments.iter().filter(|record| record.status == DeploymentStatus::Successful);
+        successful.map(|record| &record.target).chain(&self.record.completed)
+    }
+
+    /// Whether the images of a revision have to stay known: it runs, or may run again.
+    pub(crate) fn keeps(&self, id: &str) -> bool {
+        let runs = self.record.revisions().any(|revision| *revision.id == *id);
+        runs || !self.record.is_over() && self.proven().any(|revision| *revision.id == *id)
     }
 }
 

@@ -6,6 +6,7 @@ mod lab;
 mod network;
 mod services;
 mod things;
+mod updates;
 
 use crate::agent::Unavailable;
 use crate::change::Change;

@@ -137,6 +137,27 @@ async fn batches_keep_to_a_stores_limits() {
 }
 
 #[tokio::test]
+async fn what_did_not_fit_into_a_refused_batch_is_refused_with_it() {
+    let store = MemoryStore::with_limits(Limits { ops: 24, bytes: 64 * 1024 });
+    let world = World::on(FaultyStore::new(store)).await;
+    world.store.set(Fault::FullOnce);
+    let container = json!({"name": "app", "image": "busybox", "memory": 64, "cpu": 128});
+    let request = json!({"family": "web", "containerDefinitions": [container]});
+    let calls = (0..60).map(|_| world.call(Op::RegisterTaskDefinition, request.clone()));
+    let answers = futures::future::join_all(calls).await;
+    let answered = |answer: &Value| answer["taskDefinition"]["revision"].as_u64().unwrap();
+    let mut revisions: Vec<u64> = answers.iter().flatten().map(answered).collect();
+    revisions.sort_unstable();
+    // Each is the one after the last that is there: none counts those that were refused.
+    assert!(!revisions.is_empty() && revisions.len() < 60, "{revisions:?}");
+    assert_eq!(revisions, (1..=revisions.len() as u64).collect::<Vec<_>>());
+    let before = world.ok(Op::ListTaskDefinitions, json!({})).await;
+    assert_eq!(before["taskDefinitionArns"].as_array().unwrap().len(), revisions.len());
+    let world = world.reopen().await;
+    assert_eq!(world.ok(Op::ListTaskDefinitions, json!({})).await, before);
+}
+
+#[tokio::test]
 async fn an_answered_call_is_visible_to_the_next_one() {
     let world = World::new().await;
     let calls = (0..100).map(|n| {

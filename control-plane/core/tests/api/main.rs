@@ -9,6 +9,7 @@ mod deployments;
 mod durability;
 mod events;
 mod exec;
+mod firings;
 mod images;
 mod instances;
 mod network;

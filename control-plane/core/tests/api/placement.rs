@@ -1,18 +1,16 @@
 //! Where a service's tasks go and why not: explanations, lost and silent hosts, zones, daemons first.
 
 use crate::services::{Fleet, config, healthy, messages, stable};
-use crate::world::facts;
+use crate::world::{facts, with_attribute, without_attribute};
 use longshore_core::{CoreConfig, Losses};
 use longshore_ecs_api::Operation as Op;
-use longshore_model::{Attribute, DesiredStatus, Fence, HostFacts, TaskId};
+use longshore_model::{DesiredStatus, Fence, HostFacts, TaskId};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 fn in_zone(zone: &str, memory_mib: u32) -> HostFacts {
-    let mut facts = facts(2048, memory_mib);
-    facts.attributes.push(Attribute { name: "ecs.availability-zone".to_owned(), value: Some(zone.to_owned()) });
-    facts
+    with_attribute(facts(2048, memory_mib), "ecs.availability-zone", Some(zone))
 }
 
 /// What DescribeServices says of the reasons: the sentence, and the hosts.
@@ -82,6 +80,42 @@ async fn the_event_the_explanation_and_run_task_say_the_same() {
     assert!(answer["failures"][0]["detail"].as_str().unwrap().ends_with(text), "{answer}");
     let refused = fleet.world.err(Op::RunTask, json!({"cluster": "empty", "taskDefinition": "big"})).await;
     assert!(refused.ends_with(text), "{refused}");
+}
+
+#[tokio::test]
+async fn a_service_with_task_sets_is_explained_set_by_set() {
+    let mut fleet = Fleet::with(2, config()).await;
+    fleet.world.definition("big", json!({"memory": 1500})).await;
+    fleet.world.definition("small", json!({"memory": 8})).await;
+    let request = json!({"serviceName": "web", "desiredCount": 3, "deploymentController": {"type": "EXTERNAL"}});
+    fleet.world.ok(Op::CreateService, request).await;
+    let (sentence, hosts) = why(&fleet).await;
+    assert!(sentence.starts_with("(service web) has no task set") && hosts.is_empty(), "{sentence}");
+    let set = |definition: &str, scale: u32| {
+        json!({"cluster": "default", "service": "web", "taskDefinition": definition,
+            "scale": {"value": scale, "unit": "PERCENT"}})
+    };
+    let small = fleet.world.ok(Op::CreateTaskSet, set("small", 30)).await["taskSet"]["id"].clone();
+    let steady = format!("(service web, taskSet {}) has reached a steady state.", small.as_str().unwrap());
+    fleet.until("the small one is steady", healthy, |service| messages(service).contains(&steady)).await;
+    let big = fleet.world.ok(Op::CreateTaskSet, set("big", 100)).await["taskSet"]["id"].clone();
+    let big = big.as_str().unwrap();
+    let service = fleet
+        .until("all run that can", healthy, |service| {
+            let said = messages(service);
+            service["runningCount"] == 3 && said.iter().any(|message| message.contains("unable to place"))
+        })
+        .await;
+    let (sentence, hosts) = why(&fleet).await;
+    let said = messages(&service).into_iter().find(|message| message.contains("unable to place")).unwrap();
+    assert!(said.starts_with(&format!("(service web, taskSet {big}) was unable to place")), "{said}");
+    assert_eq!(sentence, format!("{steady}\n{said}"));
+    let run = fleet.world.ok(Op::RunTask, json!({"taskDefinition": "big"})).await;
+    assert_eq!((&run["failures"], hosts.len()), (&json!(hosts), 2));
+
+    fleet.world.ok(Op::DeleteService, json!({"service": "web", "force": true})).await;
+    fleet.until("it is over", healthy, |service| service["status"] == "INACTIVE").await;
+    assert_eq!(why(&fleet).await, ("The service was deleted.".to_owned(), Vec::new()));
 }
 
 fn holding(hold: Duration) -> CoreConfig {
@@ -156,8 +190,7 @@ async fn what_must_not_run_twice_is_replaced_once_its_host_has_certainly_stopped
     let refused = fleet.world.err(Op::CreateService, refused).await;
     assert!(refused.contains("tags: `longshore:at-most-one` must be `true` or `false`"), "{refused}");
     // An agent that does not know how to would let them run.
-    let mut old = facts(2048, 2048);
-    old.attributes.retain(|attribute| attribute.name != "longshore.fence");
+    let old = without_attribute(facts(2048, 2048), "longshore.fence");
     let old = fleet.world.host("default", old).await;
     fleet.agents.push(old);
     fleet.world.ok(Op::CreateService, request).await;

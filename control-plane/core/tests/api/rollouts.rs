@@ -147,6 +147,89 @@ async fn a_rollback_runs_the_images_that_ran_before_whatever_their_tags_are_now(
 }
 
 #[tokio::test]
+async fn a_revision_that_ran_before_is_gone_back_to_with_its_images() {
+    let [good, bad] = [1, 2].map(|n| format!("sha256:{n:064x}"));
+    let mut fleet = Fleet::new(1).await;
+    for family in ["web", "other"] {
+        fleet.world.definition(family, json!({"image": "reg:5000/app:latest"})).await;
+    }
+    let configuration = json!({"minimumHealthyPercent": 0, "maximumPercent": 100});
+    let request = json!({"serviceName": "web", "taskDefinition": "web", "desiredCount": 2,
+        "deploymentConfiguration": configuration});
+    let mut by = vec![fleet.world.ok(Op::CreateService, request).await["service"]["deployments"][0]["id"].clone()];
+    let mut told = Told::new();
+    let mut revisions = Vec::new();
+    // What ran is replaced by what the tag means by then, and that by another definition; then back, and there again.
+    let update = |changes: Value| {
+        let mut request = json!({"service": "web"});
+        request.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        request
+    };
+    for step in 0..5 {
+        let first = by[0].as_str().unwrap().to_owned();
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        let service = loop {
+            let image = |by: &str| Some(if by == first { good.clone() } else { bad.clone() });
+            fleet.pull(&mut told, image, "none").await;
+            let service = fleet.service("web").await;
+            if stable(2)(&service) && service["deployments"][0]["id"] == by[step] {
+                break service;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "never stable: {service:#} {told:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        revisions.push(service["currentServiceRevisions"][0]["arn"].clone());
+        let next = match step {
+            0 => json!({"forceNewDeployment": true}),
+            1 => json!({"taskDefinition": "other"}),
+            2 => {
+                // Nothing but the service remembers it: its tasks are forgotten, its definition is nobody's any more.
+                fleet.world.ok(Op::DeregisterTaskDefinition, json!({"taskDefinition": "web:1"})).await;
+                fleet.world = fleet.world.reopen_with(crate::services::config()).await;
+                for agent in &mut fleet.agents {
+                    agent.move_to(&fleet.world.core).await;
+                }
+                json!({"taskDefinition": revisions[0]})
+            }
+            3 => json!({"taskDefinition": revisions[1]}),
+            _ => break,
+        };
+        let updated = fleet.world.ok(Op::UpdateService, update(next)).await;
+        by.push(updated["service"]["deployments"][0]["id"].clone());
+    }
+    assert_eq!((&revisions[3], &revisions[4]), (&revisions[0], &revisions[1]), "revisions come back as they were");
+    let given = |nth: usize| -> Vec<Option<String>> {
+        told.values().filter(|(id, _)| *id == by[nth].as_str().unwrap()).map(|(_, told)| told.clone()).collect()
+    };
+    assert!(given(0).contains(&None) && given(1).contains(&None), "tags are resolved once for each: {told:?}");
+    assert_eq!(given(3), [Some(good.clone()), Some(good)]);
+    assert_eq!(given(4), [Some(bad.clone()), Some(bad)]);
+    let listed = fleet.world.ok(Op::ListServiceDeployments, json!({"service": "web"})).await;
+    let targets: Vec<_> = listed["serviceDeployments"].as_array().unwrap().iter().rev().collect();
+    let expected = [0, 1, 2, 0, 1].map(|nth: usize| &revisions[nth]);
+    assert_eq!(targets.iter().map(|d| &d["targetServiceRevisionArn"]).collect::<Vec<_>>(), expected);
+    assert!(targets.iter().all(|deployment| deployment["status"] == "SUCCESSFUL"), "{targets:?}");
+
+    // It runs already: nothing to do. What never ran, or is another's, is refused and changes nothing.
+    let before = fleet.service("web").await;
+    fleet.world.ok(Op::UpdateService, update(json!({"taskDefinition": revisions[1]}))).await;
+    let request = json!({"serviceName": "else", "taskDefinition": "other", "desiredCount": 0});
+    let other =
+        fleet.world.ok(Op::CreateService, request).await["service"]["currentServiceRevisions"][0]["arn"].clone();
+    let ours = revisions[0].as_str().unwrap();
+    let network = json!({"awsvpcConfiguration": {"subnets": ["subnet-1"]}});
+    for (changes, expected) in [
+        (json!({"taskDefinition": other}), "is no revision of service web"),
+        (json!({"taskDefinition": format!("{ours}9")}), "remembers no service revision"),
+        (json!({"taskDefinition": ours, "networkConfiguration": network}), "networkConfiguration cannot be given"),
+    ] {
+        let refused = fleet.world.err(Op::UpdateService, update(changes)).await;
+        assert!(refused.starts_with("InvalidParameterException") && refused.contains(expected), "{refused}");
+    }
+    assert_eq!(fleet.service("web").await, before);
+}
+
+#[tokio::test]
 async fn a_failed_deployment_says_what_waits_for_it() {
     let mut fleet = Fleet::new(2).await;
     fleet.world.definition("good", json!({})).await;

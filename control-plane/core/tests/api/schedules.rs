@@ -13,10 +13,10 @@ use std::time::Duration;
 
 /// 2026-03-28T00:00:20Z: clocks in Berlin go forward a day later.
 const BEGIN: i64 = 1_774_656_020_000;
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
-async fn world() -> World {
+pub(crate) async fn world() -> World {
     let world =
         World::with(FaultyStore::new(MemoryStore::new()), TestClock::running(BEGIN), CoreConfig::default()).await;
     world.cluster("default").await;
@@ -25,7 +25,7 @@ async fn world() -> World {
 }
 
 /// The target of a schedule: its task is told the time that it is for.
-fn target(more: Value) -> Value {
+pub(crate) fn target(more: Value) -> Value {
     let input = json!({"containerOverrides": [{"name": "app", "command": ["<aws.scheduler.scheduled-time>"]}]});
     let mut target = json!({
         "Arn": "arn:aws:ecs:lab:123456789012:cluster/default",
@@ -47,16 +47,16 @@ fn schedule(name: &str, expression: &str, more: Value) -> Value {
 }
 
 impl World {
-    async fn scheduled(&self, name: &str, expression: &str, more: Value) -> Value {
+    pub(crate) async fn scheduled(&self, name: &str, expression: &str, more: Value) -> Value {
         self.scheduler(Sc::CreateSchedule, schedule(name, expression, more)).await.unwrap()
     }
 
-    async fn shown(&self, name: &str) -> Value {
+    pub(crate) async fn shown(&self, name: &str) -> Value {
         self.scheduler(Sc::GetSchedule, json!({"Name": name})).await.unwrap()
     }
 
     /// The times that the tasks of a schedule are for, in order, each as often as there is a task.
-    async fn fired(&self, name: &str) -> Vec<String> {
+    pub(crate) async fn fired(&self, name: &str) -> Vec<String> {
         let mut times = Vec::new();
         for status in ["RUNNING", "STOPPED"] {
             let mut token = Value::Null;
@@ -82,7 +82,7 @@ impl World {
     }
 
     /// Waits, as long as a schedule takes to be so.
-    async fn until_shown(&self, name: &str, check: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn until_shown(&self, name: &str, check: impl Fn(&Value) -> bool) -> Value {
         let deadline = tokio::time::Instant::now() + 3 * HOUR;
         loop {
             let shown = self.shown(name).await;
@@ -94,12 +94,12 @@ impl World {
         }
     }
 
-    async fn host_with_room_for(&self, tasks: u32) -> Agent {
+    pub(crate) async fn host_with_room_for(&self, tasks: u32) -> Agent {
         self.host("default", facts(tasks * 128, tasks * 64)).await
     }
 }
 
-fn at(offset: Duration) -> String {
+pub(crate) fn at(offset: Duration) -> String {
     Timestamp::from_millis(BEGIN / 1000 * 1000).after(offset).to_string().trim_end_matches('Z').to_owned()
 }
 

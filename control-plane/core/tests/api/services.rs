@@ -191,6 +191,34 @@ async fn a_service_from_its_creation_to_its_end() {
 }
 
 #[tokio::test]
+async fn hosts_without_room_do_not_keep_a_daemon_from_the_others() {
+    let mut fleet = Fleet::new(50).await;
+    // Full are those that come first: more than one step looks at.
+    fleet.agents.sort_by_key(|agent| agent.instance);
+    fleet.world.definition("hog", json!({"memory": 2048})).await;
+    fleet.world.definition("log", json!({})).await;
+    let arns: Vec<String> = fleet.agents.iter().map(|agent| agent.arn.clone()).collect();
+    let mut hogs = Vec::new();
+    for hosts in arns[..40].chunks(10) {
+        let answer = fleet.world.ok(Op::StartTask, json!({"taskDefinition": "hog", "containerInstances": hosts})).await;
+        assert_eq!(answer["failures"], json!([]), "{answer}");
+        hogs.extend(answer["tasks"].as_array().unwrap().iter().map(|task| task["taskArn"].clone()));
+    }
+    let request = json!({"serviceName": "web", "taskDefinition": "log", "schedulingStrategy": "DAEMON"});
+    fleet.world.ok(Op::CreateService, request).await;
+    let service = fleet.until("the free ones have it", healthy, |service| service["runningCount"] == 10).await;
+    let said = messages(&service);
+    assert!(said.iter().any(|message| message.contains("was unable to place a task")), "{said:?}");
+    let why = json!({"services": ["web"], "include": ["LONGSHORE_WHY"]});
+    let why = fleet.world.ok(Op::DescribeServices, why).await["failures"].clone();
+    assert_eq!(why.as_array().unwrap().len(), 1 + 40, "{why}");
+    for hog in hogs {
+        fleet.world.ok(Op::StopTask, json!({"task": hog})).await;
+    }
+    fleet.until("all have it", healthy, |service| service["runningCount"] == 50).await;
+}
+
+#[tokio::test]
 async fn a_deployment_that_fails_is_rolled_back_across_a_restart() {
     let mut fleet = Fleet::new(2).await;
     fleet.world.definition("good", json!({})).await;

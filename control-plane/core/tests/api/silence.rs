@@ -2,7 +2,7 @@
 
 use crate::services::{Fleet, config, healthy, messages, stable};
 use crate::world::{facts, new_key};
-use longshore_core::CoreConfig;
+use longshore_core::{CoreConfig, Losses};
 use longshore_ecs_api::Operation as Op;
 use longshore_model::{DesiredStatus, TaskId};
 use serde_json::json;
@@ -103,6 +103,40 @@ async fn hosts_that_have_been_away_for_long_hold_nothing_up() {
     fleet.pass(SECOND, &[]).await;
     assert_eq!(fleet.wanted(&[3]), []);
     fleet.until("it is whole again", healthy, stable(10)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_third_of_the_hosts_is_many() {
+    for (hosts, cut, held) in [(6, 2, true), (9, 3, true), (7, 2, false)] {
+        let fleet = Fleet::serving(hosts, hosts).await;
+        let all: Vec<usize> = (0..hosts).collect();
+        let before = fleet.wanted(&all);
+        fleet.pass(SECOND, &all).await;
+        fleet.pass(4 * SECOND, &all[cut..]).await;
+        for agent in &fleet.agents[..cut] {
+            agent.disconnect().await;
+        }
+        fleet.pass(60 * SECOND, &all[cut..]).await;
+        assert_eq!(fleet.wanted(&all) == before, held, "{cut} of {hosts}");
+        assert_eq!(fleet.wanted(&all[..cut]).is_empty(), !held, "{cut} of {hosts}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_is_set_back_puts_nothing_off() {
+    let losses = Losses { hold: 10 * SECOND, ..Losses::default() };
+    let mut fleet = Fleet::with(3, CoreConfig { losses, ..patient() }).await;
+    fleet.world.definition("one", json!({"memory": 8, "cpu": 8})).await;
+    let request = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 3});
+    fleet.world.ok(Op::CreateService, request).await;
+    fleet.until("it is stable", healthy, stable(3)).await;
+    fleet.agents[0].disconnect().await;
+    fleet.pass(5 * SECOND, &[1, 2]).await;
+    assert_ne!(fleet.wanted(&[0]), []);
+    fleet.world.clock.set_back(3600 * SECOND);
+    fleet.pass(6 * SECOND, &[1, 2]).await;
+    assert_eq!(fleet.wanted(&[0]), []);
+    fleet.until("it is whole again", healthy, stable(3)).await;
 }
 
 #[tokio::test(start_paused = true)]

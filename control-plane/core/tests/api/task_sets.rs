@@ -116,6 +116,48 @@ async fn an_external_controller_moves_a_service_from_one_set_to_another() {
 }
 
 #[tokio::test]
+async fn a_set_says_that_its_tasks_fail_and_which_host_it_waits_for() {
+    let mut fleet = Fleet::external(2).await;
+    let one = fleet.set(json!({"taskDefinition": "one", "scale": {"value": 100}})).await["id"].clone();
+    fleet.until("it is steady", healthy, steady(&one, 2)).await;
+    let two = fleet.set(json!({"taskDefinition": "two", "scale": {"value": 50}})).await["id"].clone();
+    let of = |id: &Value| format!("(service web, taskSet {})", id.as_str().unwrap());
+    let failing = format!("{} is unable to consistently start tasks successfully.", of(&two));
+    let clock = std::sync::Arc::clone(&fleet.world.clock);
+    let says = |service: &Value| {
+        // Pauses pass.
+        clock.advance(std::time::Duration::from_secs(1));
+        messages(service).contains(&failing)
+    };
+    fleet.until("it says that they fail", |family| family == "two", says).await;
+
+    // A host that is lost says nothing of how its tasks end.
+    let delete = |set: &Value| json!({"cluster": "default", "service": "web", "taskSet": set, "force": true});
+    fleet.world.ok(Op::DeleteTaskSet, delete(&two)).await;
+    fleet
+        .until("it is gone", |family| family == "two", |service| service["taskSets"].as_array().unwrap().len() == 1)
+        .await;
+    let host = fleet.agents[0].instance;
+    assert_eq!(fleet.agents[0].assigned().len(), 1, "one on each host");
+    fleet.agents[0].disconnect().await;
+    fleet.world.ok(Op::DeleteTaskSet, delete(&one)).await;
+    let waits = format!(
+        "{} waits for the end of its last tasks, of which 1 container instances say nothing: \
+         (container-instance {host}).",
+        of(&one)
+    );
+    let says = |service: &Value| messages(service).iter().any(|message| message.starts_with(&waits));
+    fleet.until("it says what it waits for", healthy, says).await;
+    let ask = json!({"services": ["web"], "include": ["LONGSHORE_WHY"]});
+    let answer = fleet.world.ok(Op::DescribeServices, ask).await;
+    let sentence = answer["failures"][0]["detail"].as_str().unwrap();
+    assert!(sentence.starts_with(&waits) && answer["failures"].as_array().unwrap().len() == 1, "{answer:#}");
+    let deregister = json!({"containerInstance": host.to_string(), "force": true});
+    fleet.world.ok(Op::DeregisterContainerInstance, deregister).await;
+    fleet.until("it is gone", healthy, |service| service["taskSets"] == json!([])).await;
+}
+
+#[tokio::test]
 async fn wrong_task_set_input_changes_nothing_and_names_the_field() {
     let fleet = Fleet::external(2).await;
     let plain = json!({"serviceName": "plain", "taskDefinition": "one", "desiredCount": 0});

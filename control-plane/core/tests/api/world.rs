@@ -29,31 +29,39 @@ pub(crate) const ACCOUNT: &str = "123456789012";
 /// A clock that tests move.
 pub(crate) struct TestClock {
     millis: AtomicI64,
+    /// By how much it was set.
+    set: AtomicI64,
     /// Since when it goes by itself, with tokio's time.
     since: Option<tokio::time::Instant>,
 }
 
 impl Default for TestClock {
     fn default() -> Self {
-        Self { millis: AtomicI64::new(1_700_000_000_000), since: None }
+        Self { millis: AtomicI64::new(1_700_000_000_000), set: AtomicI64::new(0), since: None }
     }
 }
 
 impl TestClock {
     /// One that also goes by itself, with tokio's time.
     pub(crate) fn running(millis: i64) -> Arc<Self> {
-        Arc::new(Self { millis: AtomicI64::new(millis), since: Some(tokio::time::Instant::now()) })
+        let since = Some(tokio::time::Instant::now());
+        Arc::new(Self { millis: AtomicI64::new(millis), set: AtomicI64::new(0), since })
     }
 
     pub(crate) fn advance(&self, by: Duration) {
         self.millis.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    /// The wall clock is set back; what nobody sets goes on.
+    pub(crate) fn set_back(&self, by: Duration) {
+        self.set.fetch_sub(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
         let gone = self.since.map(|since| since.elapsed()).unwrap_or_default();
-        Timestamp::from_millis(self.millis.load(Ordering::SeqCst)).after(gone)
+        Timestamp::from_millis(self.millis.load(Ordering::SeqCst) + self.set.load(Ordering::SeqCst)).after(gone)
     }
 
     fn ticks(&self) -> Duration {
@@ -67,6 +75,10 @@ impl Clock for TestClock {
 pub(crate) enum Fault {
     None,
     Full,
+    /// The next one alone.
+    FullOnce,
+    /// Those that write a key that begins so.
+    FullFor(&'static str),
     Unknown,
 }
 
@@ -89,10 +101,20 @@ impl FaultyStore {
 #[async_trait]
 impl Store for FaultyStore {
     async fn commit(&self, batch: Batch) -> Result<Revision, CommitError> {
-        let fault = *self.fault.lock().unwrap();
+        let fault = {
+            let mut fault = self.fault.lock().unwrap();
+            let now = *fault;
+            if now == Fault::FullOnce {
+                *fault = Fault::None;
+            }
+            now
+        };
         match fault {
             Fault::None => self.store.commit(batch).await,
-            Fault::Full => Err(CommitError::Full { source: "no space".into() }),
+            Fault::FullFor(prefix) if !batch.writes().any(|(key, _)| key.starts_with(prefix.as_bytes())) => {
+                self.store.commit(batch).await
+            }
+            Fault::Full | Fault::FullOnce | Fault::FullFor(_) => Err(CommitError::Full { source: "no space".into() }),
             Fault::Unknown => Err(CommitError::Unknown { source: "timed out".into() }),
         }
     }
@@ -303,6 +325,17 @@ pub(crate) fn caller(region: &str) -> Caller {
     }
 }
 
+/// The facts of a host that has one attribute more.
+pub(crate) fn with_attribute(facts: HostFacts, name: &str, value: Option<&str>) -> HostFacts {
+    let more = Attribute { name: name.to_owned(), value: value.map(str::to_owned) };
+    HostFacts { attributes: facts.attributes.iter().cloned().chain([more]).collect(), ..facts }
+}
+
+/// The facts of a host that lacks one of its attributes.
+pub(crate) fn without_attribute(facts: HostFacts, name: &str) -> HostFacts {
+    HostFacts { attributes: facts.attributes.iter().filter(|a| a.name != name).cloned().collect(), ..facts }
+}
+
 pub(crate) fn facts(cpu_units: u32, memory_mib: u32) -> HostFacts {
     let attribute =
         |name: &str, value: Option<&str>| Attribute { name: name.to_owned(), value: value.map(str::to_owned) };
@@ -390,18 +423,12 @@ pub(crate) fn report(task: TaskId, version: u64, status: TaskStatus) -> TaskRepo
     let stopped = status == TaskStatus::Stopped;
     let running = status >= TaskStatus::Running;
     TaskReport {
-        task,
-        version,
-        status,
         stop: stopped.then(|| StopInfo { code: None, reason: String::new() }),
-        waiting_for: None,
         pull_started_at: at(100),
         pull_stopped_at: running.then(|| at(200)).flatten(),
         started_at: running.then(|| at(300)).flatten(),
-        stopping_at: None,
         execution_stopped_at: stopped.then(|| at(400)).flatten(),
         stopped_at: stopped.then(|| at(500)).flatten(),
-        eni: None,
         containers: vec![ContainerReport {
             name: longshore_model::ContainerName::new("app").unwrap(),
             status: match (running, stopped) {
@@ -429,6 +456,7 @@ pub(crate) fn report(task: TaskId, version: u64, status: TaskStatus) -> TaskRepo
             restart_count: 0,
             warnings: Vec::new(),
         }],
+        ..TaskReport::new(task, version, status)
     }
 }
 

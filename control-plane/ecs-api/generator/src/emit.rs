@@ -111,7 +111,9 @@ pub(crate) fn files(model: &Model, source: &str) -> anyhow::Result<Vec<(String, 
 }
 
 fn index() -> String {
-    "pub mod enums;\npub(crate) mod errors;\npub(crate) mod operations;\npub mod requests;\npub mod responses;\npub mod types;\n".into()
+    "pub mod enums;\npub(crate) mod errors;\npub(crate) mod operations;\npub mod requests;\npub mod responses;\n\
+     pub mod types;\n"
+        .into()
 }
 
 /// The module that a shape's Rust type lives in, if it has one.
@@ -177,7 +179,8 @@ fn structure(model: &Model, name: &str, out: &mut String) {
     if manual_debug {
         let _ = writeln!(
             out,
-            "impl std::fmt::Debug for {name} {{\nfn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {{\n\
+            "impl std::fmt::Debug for {name} {{\n\
+             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {{\n\
              f.debug_struct({name:?})"
         );
         for (wire, target) in members {

@@ -6,9 +6,9 @@ use longshore_core::{
     ProtectionError, Registered, RegistryCredentials, SessionError, SessionId, Unavailable,
 };
 use longshore_model::{
-    AccountId, AssignedTask, ClusterKey, ClusterName, ContainerName, DesiredStatus, DiskStatus, Generation, HostFacts,
-    HostUsage, InstanceHealth, InstanceId, NetworkMode, NetworkState, NetworkStatus, Region, TaskId, TaskReport,
-    TaskSpec, Timestamp,
+    AccountId, AssignedTask, ClusterKey, ClusterName, ContainerName, ContainerSpec, DesiredStatus, DiskStatus,
+    Generation, HostFacts, HostUsage, InstanceHealth, InstanceId, NetworkMode, NetworkState, NetworkStatus, Region,
+    TaskId, TaskReport, TaskSpec, Timestamp,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -82,32 +82,12 @@ impl State {
 }
 
 pub(super) fn task(id: TaskId, desired: DesiredStatus) -> AssignedTask {
-    let container = longshore_proto::v1::ContainerSpec {
-        name: "main".to_owned(),
-        image: "busybox".to_owned(),
-        essential: true,
-        ..Default::default()
-    };
+    let name = ContainerName::new("main").expect("a name");
+    let cluster = ClusterName::new("c").expect("a name");
+    let containers = vec![ContainerSpec::new(name, "busybox")];
     let spec = TaskSpec {
-        id,
         arn: format!("arn:aws:ecs:lab:123456789012:task/c/{id}"),
-        cluster: ClusterName::new("c").expect("a name"),
-        family: "f".to_owned(),
-        revision: 1,
-        group: "family:f".to_owned(),
-        network_mode: NetworkMode::None,
-        awsvpc: None,
-        pid_mode: None,
-        ipc_mode: None,
-        cpu_units: None,
-        memory_mib: None,
-        containers: vec![container.try_into().expect("a container")],
-        volumes: Vec::new(),
-        pull_only: false,
-        ephemeral_storage_mib: None,
-        fence: None,
-        launch_type: String::new(),
-        tags: std::collections::BTreeMap::new(),
+        ..TaskSpec::new(id, cluster, "f", NetworkMode::None, containers)
     };
     AssignedTask { spec: Arc::new(spec), desired, may_start: true, stop_reason: String::new() }
 }

@@ -1,5 +1,5 @@
-//! Ten thousand agents on one control plane: its memory and processor time at rest, and the way of an assignment, against a
-//! bare server with as many streams.
+//! Ten thousand agents on one control plane: its memory and processor time at rest, and the way of an assignment,
+//! against a bare server with as many streams.
 
 use std::fs::File;
 use std::net::{TcpListener, TcpStream};
@@ -122,7 +122,8 @@ fn print(figures: &Value, span: usize) -> Result<()> {
     let (ours, bare) = both("rest/cpu")?;
     let ratio = ours / bare.max(1e-9);
     println!(
-        "| **{ratio:.2}** | idle, a heartbeat a second each, over {span} s | {ours:.3} cores | {bare:.3} cores | 0.25 cores |"
+        "| **{ratio:.2}** | idle, a heartbeat a second each, over {span} s | {ours:.3} cores | {bare:.3} cores \
+         | 0.25 cores |"
     );
     let run = |what: &str| -> Result<String> {
         let at = |name: &str| of(&format!("/ours/load/{what}/{name}"));
@@ -132,7 +133,8 @@ fn print(figures: &Value, span: usize) -> Result<()> {
     let there = format!("{:.1} / {:.1} / {:.1} ms", bare("p50")?, bare("p99")?, bare("max")?);
     let ratio = of("/ours/load/run/p99")? / bare("p99")?.max(1e-9);
     println!(
-        "| **{ratio:.2}** | RunTask to the agent, {rate} a second (p50 / p99 / worst) | {} | a message there and back, {there} | 100 ms (p99) |",
+        "| **{ratio:.2}** | RunTask to the agent, {rate} a second (p50 / p99 / worst) | {} \
+         | a message there and back, {there} | 100 ms (p99) |",
         run("run")?
     );
     println!("| | StopTask to the agent, {rate} a second | {} | | |", run("stop")?);
@@ -143,7 +145,8 @@ fn print(figures: &Value, span: usize) -> Result<()> {
     }
     let used = |path: &str| of(&format!("{path}/used/cpu"));
     println!(
-        "| | processor time, starting and stopping {rate} tasks a second | {:.3} and {:.3} cores | {:.3} cores, messages alone | |",
+        "| | processor time, starting and stopping {rate} tasks a second | {:.3} and {:.3} cores \
+         | {:.3} cores, messages alone | |",
         used("/ours/load/run")?,
         used("/ours/load/stop")?,
         used("/bare/load")?
@@ -152,9 +155,10 @@ fn print(figures: &Value, span: usize) -> Result<()> {
         ["/ours/rest/own_cpu", "/ours/load/run/used/own_cpu", "/ours/load/stop/used/own_cpu", "/bare/rest/own_cpu"];
     let generator: Vec<String> = generator.iter().map(|path| Ok(format!("{:.3}", of(path)?))).collect::<Result<_>>()?;
     println!(
-        "\nThe agents themselves took {} and {} MiB: at rest, while tasks started, while they stopped, and at rest with \
-         the bare server. All joined in {:.0} s and connected in {:.1} s; without agents the control plane had {:.0} MiB \
-         before and {:.0} MiB ten seconds after. {} sessions were lost and begun again, {} with the bare server.",
+        "\nThe agents themselves took {} and {} MiB: at rest, while tasks started, while they stopped, and at rest \
+         with the bare server. All joined in {:.0} s and connected in {:.1} s; without agents the control plane had \
+         {:.0} MiB before and {:.0} MiB ten seconds after. {} sessions were lost and begun again, {} with the bare \
+         server.",
         format_args!("{} cores", generator.join(", ")),
         of("/ours/rest/own_mib")?.round(),
         of("/ours/joined_secs")?,

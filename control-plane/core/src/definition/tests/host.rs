@@ -1,6 +1,6 @@
 //! What a definition asks of its host: volumes of the engine, files, pulls, and the attributes that follow.
 
-use super::{accepted, app, refused, stored};
+use super::{accepted, app, efs, merge, refused, stored};
 use serde_json::{Value, json};
 
 #[test]
@@ -73,4 +73,52 @@ fn what_needs_something_of_its_host_asks_for_an_attribute() {
     ] {
         assert_eq!(needs(&patch), [attribute], "{patch}");
     }
+}
+
+#[test]
+fn what_is_on_other_machines_asks_for_a_host_that_has_it() {
+    let files = json!([
+        {"type": "s3", "value": "https://me:pw@[fd00::1]:8443/dir/a.env?X-Amz-Signature=a/../b"},
+        {"type": "s3", "value": "http://files.example/.env"},
+    ]);
+    let mut asked = app(json!({"environmentFiles": files}));
+    merge(
+        &mut asked,
+        &efs(json!({"rootDirectory": "/data", "transitEncryption": "DISABLED",
+                                  "authorizationConfig": {"iam": "DISABLED"}})),
+    );
+    let definition = stored(&asked);
+    assert_eq!(definition["containerDefinitions"][0]["environmentFiles"], files);
+    assert_eq!(definition["volumes"][0]["efsVolumeConfiguration"]["rootDirectory"], "/data");
+    let attributes = definition["requiresAttributes"].as_array().expect("a list");
+    let ours: Vec<&Value> =
+        attributes.iter().map(|a| &a["name"]).filter(|n| n.to_string().contains("longshore")).collect();
+    assert_eq!(ours, ["longshore.efs.fs-1", "longshore.environment-urls"]);
+}
+
+#[test]
+fn the_credentials_of_a_registry_are_a_secret_by_name_or_arn() {
+    let with = |parameter: Value| app(json!({"repositoryCredentials": {"credentialsParameter": parameter}}));
+    for parameter in
+        ["team/registry", "arn:aws:secretsmanager:eu-1:123456789012:secret:team/registry-AbCdEf"].map(Value::from)
+    {
+        let kept = stored(&with(parameter.clone()));
+        let needed = json!([{"name": "ecs.capability.private-registry-authentication.secretsmanager"}]);
+        assert_eq!(kept["requiresAttributes"], needed);
+        let kept = &kept["containerDefinitions"][0]["repositoryCredentials"];
+        assert_eq!(*kept, json!({"credentialsParameter": parameter}));
+    }
+    let field = "containerDefinitions[0].repositoryCredentials.credentialsParameter";
+    let no_secret = format!(
+        "{field} must be the name or the ARN of a secret of Secrets Manager \
+         (arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME)."
+    );
+    let empty = format!("{field} should not be null or empty.");
+    refused(&[
+        (with(Value::Null), &empty),
+        (with(json!("")), &empty),
+        (with(json!("two words")), &no_secret),
+        (with(json!("arn:aws:ssm:eu-1:123456789012:parameter/x")), &no_secret),
+        (with(json!("arn:aws:secretsmanager:eu-1:123456789012:secret:x-AbCdEf:username::")), &no_secret),
+    ]);
 }

@@ -81,7 +81,8 @@ pub(super) fn action(account: &AccountId, target: &ScalingTarget, name: &str, ac
     Action {
         scheduled_action_name: text(name),
         scheduled_action_arn: Some(format!(
-            "arn:aws:autoscaling:{region}:{account}:scheduledAction:{id}:resource/ecs/{resource}:scheduledActionName/{name}"
+            "arn:aws:autoscaling:{region}:{account}:scheduledAction:{id}:resource/ecs/{resource}:\
+             scheduledActionName/{name}"
         )),
         service_namespace: text(NAMESPACE),
         schedule: text(&action.schedule),
@@ -96,7 +97,8 @@ pub(super) fn action(account: &AccountId, target: &ScalingTarget, name: &str, ac
 }
 
 pub(super) fn activity(target: &ScalingTarget, did: &ScalingActivity) -> Activity {
-    let ScalingActivity { id, at, description, cause } = did;
+    let ScalingActivity { id, at, description, cause, failure } = did;
+    let done = || format!("Successfully {}. Change successfully fulfilled by ecs.", lowered(description));
     Activity {
         activity_id: Some(id.to_string()),
         service_namespace: text(NAMESPACE),
@@ -106,8 +108,10 @@ pub(super) fn activity(target: &ScalingTarget, did: &ScalingActivity) -> Activit
         cause: text(cause),
         start_time: Some(time(*at)),
         end_time: Some(time(*at)),
-        status_code: text("Successful"),
-        status_message: Some(format!("Successfully {}. Change successfully fulfilled by ecs.", lowered(description))),
+        status_code: text(if failure.is_some() { "Failed" } else { "Successful" }),
+        status_message: Some(
+            failure.as_ref().map_or_else(done, |why| format!("Failed to {}. {why}", lowered(description))),
+        ),
     }
 }
 

@@ -14,6 +14,9 @@ use std::sync::Arc;
 
 impl Lab {
     pub(super) fn check(&mut self) -> Result<(), TestCaseError> {
+        if !self.has_moved() {
+            return Ok(());
+        }
         self.check_hosts()?;
         self.check_network()?;
         self.check_pins()?;

@@ -32,6 +32,8 @@ pub(super) struct Lab {
     pub(super) state: State,
     pub(super) store: BTreeMap<String, Vec<u8>>,
     pub(super) past: Vec<State>,
+    /// How many of those there were when it was checked last.
+    checked: usize,
     pub(super) now: Timestamp,
     pub(super) revision: u64,
     pub(super) token: JoinToken,
@@ -56,6 +58,7 @@ impl Lab {
             state: State::default(),
             store: BTreeMap::new(),
             past: Vec::new(),
+            checked: 0,
             now: Timestamp::from_millis(1_000_000),
             revision: 0,
             token: token.clone(),
@@ -126,6 +129,12 @@ impl Lab {
             self.said = effects.changes.into_iter().filter_map(said).collect();
         }
         result
+    }
+
+    /// Whether a command was carried out since this was asked last. Many steps ask for what cannot be: there is nothing
+    /// new to check after those.
+    pub(super) fn has_moved(&mut self) -> bool {
+        std::mem::replace(&mut self.checked, self.past.len()) != self.past.len()
     }
 
     pub(super) fn hosts(&self) -> Vec<InstanceId> {

@@ -63,18 +63,6 @@ pub(super) fn definition(kind: u8) -> TaskDefinition {
 
 pub(super) fn report(task: TaskId, version: u64, status: TaskStatus) -> TaskReport {
     TaskReport {
-        task,
-        version,
-        status,
-        stop: None,
-        waiting_for: None,
-        pull_started_at: None,
-        pull_stopped_at: None,
-        started_at: None,
-        stopping_at: None,
-        execution_stopped_at: None,
-        stopped_at: None,
-        eni: None,
         containers: vec![ContainerReport {
             name: ContainerName::new("app").expect("a name"),
             status: ContainerStatus::Pending,
@@ -88,5 +76,6 @@ pub(super) fn report(task: TaskId, version: u64, status: TaskStatus) -> TaskRepo
             restart_count: 0,
             warnings: Vec::new(),
         }],
+        ..TaskReport::new(task, version, status)
     }
 }

@@ -1,11 +1,14 @@
 //! Targets: failures, limits, and what is not a webhook.
 
 use super::{Fake, dispatch, numbers, passing, stored};
-use crate::world::{World, facts, until};
-use longshore_core::Undelivered;
+use crate::world::{Fault, FaultyStore, TestClock, World, facts, until};
+use longshore_core::{CoreConfig, Undelivered};
 use longshore_ecs_api::events::EventsOperation as Events;
+use longshore_model::TaskStatus;
+use longshore_store::MemoryStore;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[tokio::test]
@@ -98,8 +101,8 @@ async fn tasks_and_log_groups_are_targets() {
     let cluster = "arn:aws:ecs:lab:123456789012:cluster/default";
     // Without a revision: the latest, whichever that is then.
     let family = "arn:aws:ecs:lab:123456789012:task-definition/job";
-    let map = json!({"InputPathsMap": {"n": "$.detail.n"},
-        "InputTemplate": r#"{"containerOverrides": [{"name": "app", "environment": [{"name": "N", "value": "<n>"}]}]}"#});
+    let template = r#"{"containerOverrides": [{"name": "app", "environment": [{"name": "N", "value": "<n>"}]}]}"#;
+    let map = json!({"InputPathsMap": {"n": "$.detail.n"}, "InputTemplate": template});
     let target = json!({"Id": "t", "Arn": cluster, "RoleArn": "arn:aws:iam::123456789012:role/events",
         "InputTransformer": map, "EcsParameters": {"TaskDefinitionArn": family, "TaskCount": 1}});
     world.rule("run.it", json!({"source": ["test"]}), target).await;
@@ -125,4 +128,114 @@ async fn tasks_and_log_groups_are_targets() {
         given.insert(environment["value"].as_str().unwrap().to_owned());
     }
     assert_eq!(given, ["7", "8"].map(str::to_owned).into());
+}
+
+/// A target that runs `count` tasks of the family `job`.
+fn runs(count: u32) -> Value {
+    let family = "arn:aws:ecs:lab:123456789012:task-definition/job";
+    json!({"Id": "t", "Arn": "arn:aws:ecs:lab:123456789012:cluster/default",
+        "RoleArn": "arn:aws:iam::123456789012:role/events",
+        "EcsParameters": {"TaskDefinitionArn": family, "TaskCount": count}})
+}
+
+#[tokio::test]
+async fn tasks_that_find_no_place_beside_others_are_tried_again() {
+    let world = World::new().await;
+    world.cluster("default").await;
+    world.definition("job", json!({"memory": 64, "cpu": 128})).await;
+    world.rule("run", json!({"source": ["test"]}), runs(3)).await;
+    let first = world.host("default", facts(256, 2048)).await;
+    let dispatcher = dispatch(&world, &Fake::default());
+    world.say(1).await;
+    let shown = world.until_delivery("run", |shown| shown["Attempts"] == 1).await;
+    assert_eq!(shown["LastError"], "a task found no place: RESOURCE:CPU");
+    assert_eq!(first.assigned().len(), 2);
+    // Another process knows of those that are started.
+    dispatcher.abort();
+    let world = world.reopen().await;
+    let second = world.host("default", facts(2048, 2048)).await;
+    world.clock.advance(Duration::from_secs(300));
+    let _dispatcher = dispatch(&world, &Fake::default());
+    world.until_delivery("run", |shown| shown["Waiting"] == 0).await;
+    assert_eq!(second.assigned().len(), 1);
+    // The next event begins anew.
+    world.say(2).await;
+    world.until_delivery("run", |shown| shown["Waiting"] == 0).await;
+    assert_eq!(second.assigned().len(), 4);
+    assert_eq!(world.delivery("run").await["GivenUp"], 0);
+}
+
+#[tokio::test]
+async fn an_event_whose_tasks_are_forgotten_is_delivered() {
+    let config = CoreConfig { stopped_task_retention: Duration::from_millis(400), ..CoreConfig::default() };
+    let store = FaultyStore::new(MemoryStore::new());
+    let world = World::with(store, Arc::new(TestClock::default()), config).await;
+    world.cluster("default").await;
+    world.definition("job", json!({})).await;
+    world.rule("run", json!({"source": ["test"]}), runs(1)).await;
+    let mut agent = world.host("default", facts(2048, 2048)).await;
+    // The task is made, and that the event was delivered is never recorded.
+    world.say(1).await;
+    world.store.set(Fault::FullFor("delivery/"));
+    let dispatcher = dispatch(&world, &Fake::default());
+    until("its task", || agent.assigned().len() == 1).await;
+    dispatcher.abort();
+    let task = *agent.assigned().keys().next().unwrap();
+    agent.is(task, TaskStatus::Stopped).await;
+    world.clock.advance(Duration::from_secs(3600));
+    until("it is forgotten", || world.core.snapshot().task(task).is_none()).await;
+    assert_eq!(world.delivery("run").await["Waiting"], 1);
+    world.store.set(Fault::None);
+    let _dispatcher = dispatch(&world, &Fake::default());
+    let shown = world.until_delivery("run", |shown| shown["Waiting"] == 0 || shown["Attempts"] != 0).await;
+    assert_eq!((&shown["Waiting"], &shown["GivenUp"]), (&json!(0), &json!(0)), "{shown}");
+    assert!(agent.assigned().is_empty());
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_puts_no_attempt_off() {
+    let world = World::new().await;
+    let hook = world.webhook().await;
+    world.rule("r", json!({"source": ["test"]}), json!({"Id": "1", "Arn": hook})).await;
+    let fake = Fake::default();
+    fake.refuse(passing());
+    let _dispatcher = dispatch(&world, &fake);
+    world.say(1).await;
+    world.until_delivery("r", |shown| shown["Attempts"] == 1).await;
+    fake.refuse(None);
+    world.clock.set_back(Duration::from_secs(3600));
+    world.say(2).await;
+    until("both are taken", || numbers(&fake.taken()) == [1, 2]).await;
+}
+
+#[tokio::test]
+async fn targets_that_take_nothing_take_nothing_from_others() {
+    let world = World::new().await;
+    let target = |id: usize| json!({"Id": id.to_string(), "Arn": "arn:aws:logs:lab:123456789012:log-group:g"});
+    for rule in 0..4 {
+        let name = format!("hangs-{rule}");
+        world.rule(&name, json!({"source": ["test"]}), target(1)).await;
+        let more: Vec<Value> = (2..=4).map(target).collect();
+        world.events(Events::PutTargets, json!({"Rule": name, "Targets": more})).await.unwrap();
+    }
+    world.rule("well", json!({"source": ["other"]}), target(1)).await;
+    let put = |source: &'static str| {
+        let entry = json!({"Source": source, "DetailType": "said", "Detail": "{}"});
+        world.events(Events::PutEvents, json!({"Entries": vec![entry; 10]}))
+    };
+    for _ in 0..205 {
+        put("test").await.unwrap();
+    }
+    assert_eq!(world.delivery("hangs-0").await["Waiting"], 2048);
+    for _ in 0..5 {
+        put("other").await.unwrap();
+    }
+    let well = world.delivery("well").await;
+    assert_eq!((&well["Waiting"], &well["GivenUp"]), (&json!(50), &json!(0)));
+    let state = world.core.snapshot();
+    let rules = state.rule_records().flat_map(|rule| rule.target_keys().collect::<Vec<_>>());
+    let waiting: Vec<usize> = rules.map(|target| state.delivery(&target).unwrap().1).collect();
+    assert_eq!(waiting.iter().sum::<usize>(), 32_768);
+    // It is taken from all that have the most.
+    assert!(waiting.iter().all(|waiting| *waiting == 50 || (2044..=2045).contains(waiting)), "{waiting:?}");
 }

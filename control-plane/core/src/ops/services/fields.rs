@@ -1,0 +1,176 @@
+//! The fields of requests for services, each checked by itself, and those that no service can have yet.
+
+use crate::records::{AT_MOST_ONE, DeploymentController, SchedulingStrategy, Service, Tags};
+use longshore_ecs_api::ApiError;
+use longshore_ecs_api::enums::{AvailabilityZoneRebalancing, DeploymentControllerType, PropagateTags};
+use longshore_ecs_api::requests::{CreateServiceRequest, UpdateServiceRequest};
+use longshore_model::ClusterName;
+use std::sync::Arc;
+
+/// ECS's limit.
+const MAX_DESIRED: i32 = 5000;
+
+/// ECS's words for what a DAEMON service cannot have.
+pub(super) fn no_daemon(what: &str, remove: &str) -> ApiError {
+    ApiError::invalid(format!(
+        "The daemon scheduling strategy does not support {what} for services. Remove the {remove} and try again"
+    ))
+}
+
+pub(super) fn new_name(given: Option<&str>) -> Result<Arc<str>, ApiError> {
+    let name = given.unwrap_or_default();
+    // Services keep the rule for names of clusters.
+    ClusterName::new(name).map_err(|error| ApiError::invalid(format!("The serviceName {error}.")))?;
+    Ok(name.into())
+}
+
+pub(super) fn desired_count(given: i32) -> Result<u32, ApiError> {
+    if !(0..=MAX_DESIRED).contains(&given) {
+        return Err(ApiError::invalid(format!("desiredCount must be between 0 and {MAX_DESIRED}.")));
+    }
+    Ok(given.unsigned_abs())
+}
+
+pub(super) fn grace(given: Option<i32>) -> Result<Option<u32>, ApiError> {
+    match given {
+        None => Ok(None),
+        Some(seconds) if seconds >= 0 => Ok(Some(seconds.unsigned_abs())),
+        Some(_) => Err(ApiError::invalid("healthCheckGracePeriodSeconds must not be negative.")),
+    }
+}
+
+pub(super) fn propagate(given: Option<PropagateTags>) -> Result<Option<PropagateTags>, ApiError> {
+    match given {
+        Some(PropagateTags::Other(other)) => {
+            Err(ApiError::invalid(format!("propagateTags: `{other}` is none of TASK_DEFINITION, SERVICE, NONE.")))
+        }
+        given => Ok(given),
+    }
+}
+
+/// What a service's tag may say of tasks that must not run twice.
+pub(super) fn at_most_one(tags: Tags) -> Result<Tags, ApiError> {
+    match tags.get(AT_MOST_ONE).map(String::as_str) {
+        None | Some("true" | "false") => Ok(tags),
+        Some(other) => {
+            Err(ApiError::invalid(format!("tags: `{AT_MOST_ONE}` must be `true` or `false`, and is `{other}`.")))
+        }
+    }
+}
+
+/// The service with what its `availabilityZoneRebalancing` comes to: a new one that says nothing is evened out where it
+/// can be (ECS).
+///
+/// # Errors
+/// When it says ENABLED and cannot be.
+pub(crate) fn rebalanced(mut service: Service) -> Result<Service, ApiError> {
+    let over_zones = service.strategies.first().is_none_or(|first| {
+        let spread = first.r#type.as_ref().is_some_and(|kind| kind.as_str() == "spread");
+        spread && first.field.as_deref() == Some("attribute:ecs.availability-zone")
+    });
+    let room = service.configuration.maximum_percent.is_none_or(|percent| percent > 100);
+    let why_not = if service.scheduling == SchedulingStrategy::Daemon {
+        Some("the scheduling strategy is DAEMON")
+    } else if service.controller == DeploymentController::External {
+        Some("the deployment controller is EXTERNAL")
+    } else if !over_zones {
+        Some("placementStrategy does not begin with a spread over attribute:ecs.availability-zone")
+    } else if !room {
+        Some("maximumPercent is not above 100, so that nothing can start before it stops")
+    } else {
+        None
+    };
+    service.zone_rebalancing = match (service.zone_rebalancing.take(), why_not) {
+        (Some(AvailabilityZoneRebalancing::Other(other)), _) => {
+            let text = format!("availabilityZoneRebalancing: `{other}` is none of ENABLED, DISABLED.");
+            return Err(ApiError::invalid(text));
+        }
+        (Some(AvailabilityZoneRebalancing::Enabled), Some(why)) => {
+            return Err(ApiError::invalid(format!("availabilityZoneRebalancing cannot be ENABLED: {why}.")));
+        }
+        (Some(AvailabilityZoneRebalancing::Disabled), _) | (None, Some(_)) => {
+            Some(AvailabilityZoneRebalancing::Disabled)
+        }
+        (Some(AvailabilityZoneRebalancing::Enabled) | None, None) => Some(AvailabilityZoneRebalancing::Enabled),
+    };
+    Ok(service)
+}
+
+/// Who decides what the tasks of a service run.
+pub(super) fn controller(
+    request: &CreateServiceRequest,
+    scheduling: SchedulingStrategy,
+) -> Result<DeploymentController, ApiError> {
+    match request.deployment_controller.as_ref().and_then(|controller| controller.r#type.as_ref()) {
+        None | Some(DeploymentControllerType::Ecs) => return Ok(DeploymentController::Ecs),
+        Some(DeploymentControllerType::External) => {}
+        Some(other @ DeploymentControllerType::CodeDeploy) => {
+            return Err(ApiError::unsupported(format!(
+                "deploymentController {other} is not supported by this version of Longshore; ECS and EXTERNAL are."
+            )));
+        }
+        Some(DeploymentControllerType::Other(other)) => {
+            return Err(ApiError::invalid(format!(
+                "deploymentController.type: `{other}` is none of ECS, CODE_DEPLOY, EXTERNAL."
+            )));
+        }
+    }
+    if scheduling == SchedulingStrategy::Daemon {
+        return Err(no_daemon("the EXTERNAL deployment controller", "deployment controller"));
+    }
+    for (field, is_given) in [
+        ("taskDefinition", request.task_definition.as_ref().is_some_and(|name| !name.is_empty())),
+        ("launchType", request.launch_type.is_some()),
+        ("networkConfiguration", request.network_configuration.is_some()),
+        ("capacityProviderStrategy", some(request.capacity_provider_strategy.as_ref())),
+    ] {
+        if is_given {
+            return Err(ApiError::invalid(format!(
+                "{field} cannot be specified for a service with deploymentController EXTERNAL: its task sets have it."
+            )));
+        }
+    }
+    Ok(DeploymentController::External)
+}
+
+/// What no service can have yet, by its field's name.
+pub(in crate::ops) fn refuse(fields: &[(&str, bool)]) -> Result<(), ApiError> {
+    match fields.iter().find(|(_, given)| *given) {
+        Some((field, _)) => {
+            Err(ApiError::unsupported(format!("{field} is not supported yet by this version of Longshore.")))
+        }
+        None => Ok(()),
+    }
+}
+
+pub(in crate::ops) fn some<T>(list: Option<&Vec<T>>) -> bool {
+    list.is_some_and(|list| !list.is_empty())
+}
+
+/// The fields that both requests have and no service can have yet, with whether they are given. The two generated types
+/// share no trait.
+macro_rules! not_yet {
+    ($request:expr) => {{
+        let request = $request;
+        [
+            ("loadBalancers", some(request.load_balancers.as_ref())),
+            ("serviceRegistries", some(request.service_registries.as_ref())),
+            (
+                "serviceConnectConfiguration",
+                request.service_connect_configuration.as_ref().is_some_and(|c| c.enabled == Some(true)),
+            ),
+            ("volumeConfigurations", some(request.volume_configurations.as_ref())),
+            ("vpcLatticeConfigurations", some(request.vpc_lattice_configurations.as_ref())),
+            ("platformVersion", request.platform_version.as_ref().is_some_and(|version| !version.is_empty())),
+        ]
+    }};
+}
+
+pub(super) fn refuse_create(request: &CreateServiceRequest) -> Result<(), ApiError> {
+    refuse(&not_yet!(request))?;
+    refuse(&[("role", request.role.as_ref().is_some_and(|role| !role.is_empty()))])
+}
+
+pub(super) fn refuse_update(request: &UpdateServiceRequest) -> Result<(), ApiError> {
+    refuse(&not_yet!(request))
+}

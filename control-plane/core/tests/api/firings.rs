@@ -1,0 +1,51 @@
+//! Firings of schedules that are held up: by a clock that is set, and by hosts that change.
+
+use crate::schedules::{HOUR, MINUTE, at, target, world};
+use longshore_ecs_api::Operation as Op;
+use serde_json::json;
+use std::time::Duration;
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_puts_no_try_off() {
+    let world = world().await;
+    world.scheduled("once", &format!("at({})", at(MINUTE)), json!({})).await;
+    // There is no place for its task.
+    world
+        .until_shown("once", |shown| shown["LongshoreInvocations"]["Waiting"][0]["Attempts"].as_i64() >= Some(2))
+        .await;
+    world.clock.set_back(HOUR);
+    let _agent = world.host_with_room_for(1).await;
+    tokio::time::sleep(6 * MINUTE).await;
+    assert_eq!(world.fired("once").await.len(), 1);
+    assert_eq!(world.shown("once").await["LongshoreInvocations"]["Last"]["Outcome"], "STARTED");
+}
+
+#[tokio::test]
+async fn a_firing_finds_its_turn_among_hosts_that_always_change() {
+    let world = world().await;
+    let agent = world.host_with_room_for(1).await;
+    let spread = json!({"EcsParameters": {
+        "TaskDefinitionArn": "arn:aws:ecs:lab:123456789012:task-definition/job",
+        "PlacementStrategy": [{"type": "spread", "field": "instanceId"}],
+    }});
+    world.scheduled("once", &format!("at({})", at(Duration::from_secs(2))), json!({"Target": target(spread)})).await;
+    let change = |n: usize| {
+        let attribute = json!({"name": "n", "value": n.to_string(), "targetId": agent.arn});
+        world.ok(Op::PutAttributes, json!({"attributes": [attribute]}))
+    };
+    // Each changes the host as soon as its last change is there.
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(12);
+    let changes = (0..8).map(|nth| {
+        let (change, agent) = (&change, &agent);
+        async move {
+            let mut n = nth;
+            while agent.assigned().is_empty() {
+                change(n).await;
+                n += 8;
+                assert!(tokio::time::Instant::now() < deadline, "it never started");
+            }
+        }
+    });
+    futures::future::join_all(changes).await;
+    assert_eq!(world.fired("once").await.len(), 1);
+}
