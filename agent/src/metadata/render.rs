@@ -220,8 +220,8 @@ fn volumes(view: &TaskView, seen: &Seen) -> Vec<Volume> {
         .collect()
 }
 
-/// Log options, and the stream that a container's output goes to where it is shipped: readers make a link of it. Without
-/// a prefix it is the container's id, known once that is.
+/// Log options, and the stream that a container's output goes to where it is shipped: readers make a link of it.
+/// Without a prefix it is the container's id, known once that is.
 fn log_options(view: &TaskView, index: usize, options: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut all = public_options(options);
     let target = view.spec.as_deref().zip(view.container_spec(index)).and_then(|(task, c)| LogTarget::of(task, c));
