@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
+use super::runs::assert_told_once;
 use super::support::*;
 
 const TASKS: usize = 20;
@@ -138,20 +139,9 @@ fn kills_at_random_points_end_with_exactly_the_desired_tasks() {
         for arn in &live {
             lab.ecs("stop_task", json!({"task": arn})).unwrap();
         }
-        wait_tasks(&lab, &live, "STOPPED", DEADLINE);
-        assert_no_leaks(&lab, &[]);
-        // Docker 20.10, killed in the middle of a start, comes back with the port of that start taken, and keeps it
-        // until its next restart, whatever becomes of the container: at most one for each start that it was killed in.
-        let most_ghosts = STARTS_IN_FLIGHT * (usize::try_from(round).unwrap() + 1);
-        for node in lab.nodes() {
-            longshore_tests::lab::wait_until("closed ports", DEADLINE, || {
-                let (ghosts, open): (Vec<_>, Vec<_>) =
-                    listening(node).into_iter().partition(|listener| listener.owner == "docker-proxy");
-                anyhow::ensure!(open.is_empty(), "open: {open:?}");
-                anyhow::ensure!(ghosts.len() <= most_ghosts, "Docker has {ghosts:?}");
-                Ok(true)
-            })
-            .unwrap();
-        }
+        let told = wait_tasks(&lab, &live, "STOPPED", DEADLINE);
+        // At most one for each start that a dockerd was killed in.
+        assert_nothing_left_but_ghosts(&lab, STARTS_IN_FLIGHT * (usize::try_from(round).unwrap() + 1));
+        told.iter().chain(&lost).for_each(|task| assert_told_once(&lab, task));
     }
 }

@@ -97,7 +97,7 @@ fn digest_of(task: &Value) -> &str {
 fn tasks_of_one_call_run_one_image_and_images_can_be_there_before() {
     let agent = "cleanup_wait = \"1s\"\nstop_timeout = \"2s\"".to_owned();
     // Long enough for a host to be cut off while an image is pushed.
-    let control = "lease_millis = 40000".to_owned();
+    let control = "lease_millis = 40000\nservice_healthy_after_secs = 1".to_owned();
     let lab = networked(LabConfig { hosts: 2, agent, control, ..LabConfig::default() });
     let [first, second] = [lab.node(0), lab.node(1)];
     let registry = Registry::start(&lab);
@@ -196,5 +196,46 @@ fn tasks_of_one_call_run_one_image_and_images_can_be_there_before() {
     for arn in [&before[0], &before[1], &between[0], &alone] {
         stop(&lab, arn);
     }
+    services_grow(&lab, first, &three);
     assert_no_leaks(&lab, &[]);
+}
+
+/// A service runs what its tag meant when its deployment began, also when it grows after the tag has moved; one that
+/// asks for it runs what the tag means at each start.
+fn services_grow(lab: &Lab, node: &Node, now: &str) {
+    let mut main = idle("main");
+    merge(&mut main, json!({"image": IMAGE, "dockerLabels": {"longshore.pull-behavior": "always"}}));
+    let pinned = register(lab, "pinned", json!([main]), json!({}));
+    merge(&mut main, json!({"versionConsistency": "disabled"}));
+    let moving = register(lab, "moving", json!([main]), json!({}));
+    let stable = || lab.wait_ecs("services_stable", json!({"services": ["pinned", "moving"]})).unwrap();
+    for (name, definition) in [("pinned", &pinned), ("moving", &moving)] {
+        let request = json!({"serviceName": name, "taskDefinition": definition, "desiredCount": 1});
+        lab.ecs("create_service", request).unwrap();
+    }
+    stable();
+    let next = push(node, "next");
+    for name in ["pinned", "moving"] {
+        lab.ecs("update_service", json!({"service": name, "desiredCount": 2})).unwrap();
+    }
+    stable();
+    let mut all = Vec::new();
+    for (name, wanted) in [("pinned", [now, now]), ("moving", [now, next.as_str()])] {
+        let arns = lab.ecs("list_tasks", json!({"serviceName": name})).unwrap()["taskArns"].clone();
+        let arns: Vec<String> = serde_json::from_value(arns).unwrap();
+        let tasks = wait_tasks(lab, &arns, "RUNNING", DEADLINE);
+        let mut digests: Vec<&str> = tasks.iter().map(digest_of).collect();
+        digests.sort_unstable();
+        let mut wanted = wanted.to_vec();
+        wanted.sort_unstable();
+        assert_eq!(digests, wanted, "{name}: it was {now} and is {next}");
+        let marks: Vec<String> = tasks
+            .iter()
+            .map(|task| exec(node_of(lab, task), task["taskArn"].as_str().unwrap(), "main", "cat /mark"))
+            .collect();
+        assert_eq!(marks.iter().filter(|mark| *mark == "next\n").count(), usize::from(name == "moving"), "{marks:?}");
+        lab.ecs("delete_service", json!({"service": name, "force": true})).unwrap();
+        all.extend(arns);
+    }
+    wait_tasks(lab, &all, "STOPPED", DEADLINE);
 }

@@ -12,9 +12,10 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
+use super::awsvpc::network;
 use super::campaign::number;
 use super::endurance::births;
-use super::runs::{self, RUNS_ON, Runs, noting};
+use super::runs::{self, RUNS_ON, Runs, assert_told_once, noting};
 use super::support::*;
 
 /// What happens to dockerd.
@@ -28,7 +29,8 @@ enum Fault {
 struct Campaign {
     lab: Lab,
     runs: Runs,
-    definition: String,
+    /// On the bridge, and with an interface; with what else RunTask is told.
+    definitions: [(String, Value); 2],
     /// The name that each task notes its runs under.
     names: BTreeMap<String, String>,
     hang: Duration,
@@ -39,7 +41,9 @@ impl Campaign {
         let mut arns = Vec::new();
         for _ in 0..count {
             let name = format!("task-{}", self.names.len());
-            let arn = runs::start(&self.lab, &self.definition, &["main"], &name, json!({})).unwrap().expect("a place");
+            // One in four has an interface.
+            let (definition, more) = &self.definitions[usize::from(self.names.len() % 4 == 1)];
+            let arn = runs::start(&self.lab, definition, &["main"], &name, more.clone()).unwrap().expect("a place");
             self.names.insert(arn.clone(), name);
             arns.push(arn);
         }
@@ -102,8 +106,12 @@ fn a_dockerd_that_dies_hangs_or_is_restarted_ends_no_task() {
     let mut main = noting("main", RUNS_ON);
     merge(&mut main, json!({"portMappings": [{"containerPort": 80}]}));
     let more = json!({"memory": "24", "volumes": [runs.volume(), {"name": "own"}]});
-    let definition = register(&lab, "engines", json!([main]), more);
-    let mut campaign = Campaign { lab, runs, definition, names: BTreeMap::new(), hang };
+    let plain = register(&lab, "engines", json!([main]), more);
+    let more = json!({"networkMode": "awsvpc", "memory": "24", "volumes": [runs.volume()]});
+    let wired = register(&lab, "engines-wired", json!([noting("main", RUNS_ON)]), more);
+    let definitions = [(plain, json!({})), (wired, network(&lab, &[]))];
+    let mut campaign = Campaign { lab, runs, definitions, names: BTreeMap::new(), hang };
+    let mut told: Vec<Value> = Vec::new();
     let mut running = campaign.start(many);
     wait_tasks(&campaign.lab, &running, "RUNNING", 2 * DEADLINE);
     for fault in [Fault::Killed, Fault::Hung, Fault::Restarted] {
@@ -138,6 +146,8 @@ fn a_dockerd_that_dies_hangs_or_is_restarted_ends_no_task() {
             assert_eq!(task["stopCode"], "TaskFailedToStart", "{fault:?}: {task:#}");
             println!("{fault:?}: {}", task["stoppedReason"]);
         }
+        told.extend(lost);
+        told.push(ended);
         let live = strings(&json!(live), "taskArn");
         assert!(live.len() * 2 >= few, "{fault:?}: only {} of {few} came through", live.len());
         let all: Vec<String> = running.iter().chain(&live).cloned().collect();
@@ -155,6 +165,8 @@ fn a_dockerd_that_dies_hangs_or_is_restarted_ends_no_task() {
     running.iter().for_each(|arn| _ = lab.ecs("stop_task", json!({"task": arn})).unwrap());
     for ended in wait_tasks(lab, &running, "STOPPED", 2 * DEADLINE) {
         assert_eq!((&ended["stopCode"], &container(&ended, "main")["exitCode"]), (&json!("UserInitiated"), &json!(0)));
+        told.push(ended);
     }
-    assert_no_leaks(lab, &[]);
+    assert_nothing_left_but_ghosts(lab, few);
+    told.iter().for_each(|task| assert_told_once(lab, task));
 }

@@ -62,5 +62,6 @@ fn an_end_that_no_event_tells_of_is_found_and_said_once() {
         }
     }
     proxy.set_events(Events::Pass);
+    assert_nothing_left(&lab);
     told.iter().for_each(|task| assert_told_once(&lab, task));
 }

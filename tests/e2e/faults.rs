@@ -1,20 +1,56 @@
 //! What befalls the way to Docker, and what somebody does to containers behind the agent's back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use longshore_tests::lab::product::REGION;
 use longshore_tests::lab::proxy::Proxy;
 use longshore_tests::lab::{Lab, Node, host, wait_until};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
+use super::awsvpc::network;
 use super::campaign::number;
+use super::command::set_up;
+use super::images::{IMAGE, credentials, push_as, start_registry, write_private};
+use super::runs::assert_told_once;
 use super::support::*;
 
 /// Tasks that are there at any time.
 const CHURN: usize = 10;
+
+/// Calls that break in a run of any length.
+const ALWAYS: [&str; 12] = [
+    "GET containers/json",
+    "POST containers/create",
+    "POST containers/*/start",
+    "GET containers/*/json",
+    "POST containers/*/stop",
+    "DELETE containers/*",
+    "POST volumes/create",
+    "DELETE volumes/*",
+    "GET images/*/json",
+    "POST images/create fromImage",
+    "POST images/create fromSrc",
+    "POST containers/*/exec",
+];
+
+/// Those that a longer one reaches beside them.
+const IN_LONG_RUNS: [&str; 7] = [
+    "GET events",
+    "GET images/json",
+    "GET volumes",
+    "POST containers/*/rename",
+    "POST exec/*/start",
+    "GET exec/*/json",
+    "POST exec/*/resize",
+];
+
+/// From here on a run is long: some hangs outlast every wait of the agent's, and every kind of call is made often.
+const LONG: Duration = Duration::from_secs(180);
 
 fn docker(node: &Node, args: &[&str]) -> String {
     let address = node.docker();
@@ -30,72 +66,215 @@ fn noted() -> Value {
     main
 }
 
+/// The kinds of tasks that come and go, with what else RunTask is told of each: on the bridge with a volume of its own,
+/// with an interface, with shared namespaces and a container that is restarted, with output that is shipped, and of an
+/// image that is pulled.
+fn kinds(lab: &Lab, runs: &str) -> Vec<(String, Value)> {
+    let volumes = json!([{"name": "runs", "host": {"sourcePath": runs}}, {"name": "own"}]);
+    let define = |family: &str, containers: Value, more: Value| {
+        let mut all = json!({"volumes": volumes});
+        merge(&mut all, more);
+        register(lab, family, containers, all)
+    };
+    let mut own = noted();
+    own["mountPoints"].as_array_mut().unwrap().push(json!({"sourceVolume": "own", "containerPath": "/own"}));
+    merge(&mut own, json!({"portMappings": [{"containerPort": 80}]}));
+    let mut again = shell("again", "[ -e /tmp/again ] && exec sleep 600; touch /tmp/again; exit 5");
+    merge(
+        &mut again,
+        json!({
+            "essential": false, "stopTimeout": 1, "dockerLabels": {"longshore.restart.backoff": "1-1"},
+            "restartPolicy": {"enabled": true, "restartAttemptPeriod": 60},
+        }),
+    );
+    let options = json!({"awslogs-group": "/faults", "awslogs-region": REGION, "awslogs-stream-prefix": "lab"});
+    let mut logged = noted();
+    merge(&mut logged, json!({"logConfiguration": {"logDriver": "awslogs", "options": options}}));
+    // What is here is good enough when a pull breaks five times in a row.
+    let mut pulled = noted();
+    merge(&mut pulled, json!({"image": IMAGE, "dockerLabels": {"longshore.pull-behavior": "default"}}));
+    let by_hand = json!({"enableExecuteCommand": true});
+    let mut wired = network(lab, &[]);
+    merge(&mut wired, by_hand.clone());
+    vec![
+        (define("churn-plain", json!([own]), json!({"memory": "24"})), by_hand.clone()),
+        (define("churn-wired", json!([noted()]), json!({"networkMode": "awsvpc"})), wired),
+        (define("churn-shared", json!([noted(), again]), json!({"pidMode": "task"})), by_hand.clone()),
+        (define("churn-logged", json!([logged]), json!({})), by_hand.clone()),
+        (define("churn-pulled", json!([pulled]), json!({})), by_hand),
+    ]
+}
+
 /// Starts a task by a name of its own, which its file has; none when no host takes it at the moment.
-fn start(lab: &Lab, definition: &str, name: &str, life: u32) -> Option<String> {
+fn start(lab: &Lab, (definition, more): &(String, Value), name: &str, life: u32) -> Option<String> {
     let environment = json!([{"name": "TASK", "value": name}, {"name": "LIFE", "value": life.to_string()}]);
     let overrides = json!({"containerOverrides": [{"name": "main", "environment": environment}]});
-    let args = json!({"taskDefinition": definition, "overrides": overrides});
+    let mut args = json!({"taskDefinition": definition, "overrides": overrides});
+    merge(&mut args, more.clone());
     let answer = lab.ecs("run_task", args).unwrap();
     answer["tasks"][0]["taskArn"].as_str().map(str::to_owned)
 }
 
-/// Docker's answers come late, not at all, in half, or as errors, while tasks come and go: each task runs at most once,
-/// says how it ended, and leaves nothing.
+/// A shell in a container in a terminal that changes its size; whoever has it ends when this does.
+struct Shell(Child, Instant);
+
+/// As long as a shell gets for what it does; it may wait for something that was lost.
+const SHELL_LASTS: Duration = Duration::from_secs(6);
+
+impl Shell {
+    fn start(lab: &Lab, arn: &str) -> Self {
+        let script = lab.dir().join("terminal.py");
+        fs::write(&script, include_str!("terminal.py")).unwrap();
+        let mut command: Command = lab.ctl().net_command("python3".as_ref());
+        set_up(lab, &mut command);
+        let steps = json!([
+            ["send", "echo b''egun\n"],
+            ["expect", "begun"],
+            ["size", 33, 101],
+            ["send", "echo m''ore\n"],
+            ["expect", "more"],
+            ["size", 44, 102],
+            ["send", "sleep 1; exit 0\n"],
+            ["end", 0],
+        ]);
+        command.arg(&script).arg(steps.to_string()).arg(host::program("longshore").unwrap());
+        command.args(["exec", arn, "--container", "main", "sh"]);
+        let log = fs::OpenOptions::new().create(true).append(true).open(lab.dir().join("shells.log")).unwrap();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        Self(command.spawn().unwrap(), Instant::now())
+    }
+
+    fn is_over(&mut self) -> bool {
+        self.1.elapsed() > SHELL_LASTS || self.0.try_wait().unwrap().is_some()
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Tasks of every kind that come and go, and what people do to them meanwhile.
+struct Churn<'a> {
+    lab: &'a Lab,
+    kinds: Vec<(String, Value)>,
+    random: StdRng,
+    /// The name of every task that was started.
+    names: BTreeMap<String, String>,
+    /// Those that somebody asked to stop.
+    asked: BTreeSet<String>,
+    live: Vec<String>,
+    shells: Vec<Shell>,
+}
+
+impl Churn<'_> {
+    fn turn(&mut self, starts: bool) {
+        let tasks = if self.live.is_empty() { Vec::new() } else { describe(self.lab, &self.live).unwrap() };
+        let is = |arn: &str, status: &str| tasks.iter().any(|t| t["taskArn"] == arn && t["lastStatus"] == status);
+        self.live.retain(|arn| !is(arn, "STOPPED"));
+        while self.live.len() < CHURN && starts {
+            let name = format!("task-{}", self.names.len());
+            let kind = &self.kinds[self.names.len() % self.kinds.len()];
+            let Some(arn) = start(self.lab, kind, &name, self.random.random_range(1..60)) else { break };
+            self.names.insert(arn.clone(), name);
+            self.live.push(arn);
+        }
+        // In the youngest one that runs: it has the longest to live.
+        self.shells.retain_mut(|shell| !shell.is_over());
+        if self.shells.len() < 2
+            && let Some(arn) = self.live.iter().rev().find(|arn| is(arn, "RUNNING"))
+        {
+            self.shells.push(Shell::start(self.lab, arn));
+        }
+        let Some(arn) = self.live.get(self.random.random_range(0..CHURN)).cloned() else { return };
+        let runs = is(&arn, "RUNNING");
+        match self.random.random_range(0..20) {
+            0..4 => {
+                self.lab.ecs("stop_task", json!({"task": arn})).unwrap();
+                self.asked.insert(arn);
+            }
+            // It may be over by now.
+            4 if runs => {
+                let node = self.lab.node(0);
+                let name = format!("ls-{}-main", id(&arn));
+                let _ =
+                    node.host.run("docker", &["-H", &node.docker(), "rename", &name, &format!("mine-{}", id(&arn))]);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Docker's answers come late, not at all, in half, or as errors, and requests get lost, while tasks come and go: each
+/// task runs at most once, ends with a reason, is told of once, and leaves nothing.
 #[test]
 fn a_breaking_way_to_docker_loses_no_task_and_no_exit() {
     let lasts = Duration::from_secs(number("LONGSHORE_SOAK_CHURN").unwrap_or(30));
     let seed = number("LONGSHORE_SEED").unwrap_or_else(rand::random);
     println!("seed {seed}, {} s; LONGSHORE_SEED={seed} repeats it", lasts.as_secs());
-    let mut random = StdRng::seed_from_u64(seed);
-    let lab = lab(1);
+    let files = tempfile::tempdir().unwrap();
+    let auth = files.path().join("registries.json");
+    write_private(&auth, &credentials("pull-me"), 0o600);
+    // Without sandboxes in store each task makes its own, and images are looked at all the time.
+    let agent = format!(
+        "warm_sandboxes = 0\ndisk_clean_above = 1\ndisk_clean_until = 0\nregistry_auth_file = \"{}\"",
+        auth.display()
+    );
+    let lab = lab_with(1, &agent);
     let node = lab.node(0);
+    let _registry = start_registry(node);
+    push_as(node, IMAGE, "mark", "echo mark >/mark");
+    lab.call("logs", "create_log_group", json!({"logGroupName": "/faults"})).unwrap().unwrap();
     let runs = lab.dir().join("runs");
     fs::create_dir(&runs).unwrap();
-    let volumes = json!({"volumes": [
-        {"name": "runs", "host": {"sourcePath": runs.to_str().unwrap()}}, {"name": "own"}], "memory": "24"});
-    let definition = register(&lab, "churn", json!([noted()]), volumes);
+    let mut churn = Churn {
+        lab: &lab,
+        kinds: kinds(&lab, runs.to_str().unwrap()),
+        random: StdRng::seed_from_u64(seed),
+        names: BTreeMap::new(),
+        asked: BTreeSet::new(),
+        live: Vec::new(),
+        shells: Vec::new(),
+    };
+    let first = start(&lab, churn.kinds.last().unwrap(), "first", 5).expect("a place");
+    stopped(&lab, &first);
+    assert_no_leaks(&lab, &[]);
+    churn.names.insert(first, "first".to_owned());
 
+    // From the agent's first call on. Whatever it makes its sandboxes from, it makes anew.
     let proxy = Proxy::start(node.host.dir().join("faulty.sock"), node.engine.socket(), seed).unwrap();
     node.agent.kill().unwrap();
+    let pause = docker(node, &["image", "ls", "--quiet", "longshore/pause"]);
+    let pause: BTreeSet<&str> = pause.split_whitespace().collect();
+    pause.into_iter().for_each(|image| _ = docker(node, &["rmi", "--force", image]));
+    proxy.set_faulty(true);
     let agent = host::program("longshore-agent").unwrap();
     node.agent.launch_as(&node.host, &proxy.address(), &agent, &[]).unwrap();
-    lab.wait_connected(1, DEADLINE).unwrap();
-    let first = start(&lab, &definition, "first", 5).expect("a place");
-    stopped(&lab, &first);
-
-    proxy.set_faulty(true);
+    lab.wait_connected(1, 2 * DEADLINE).unwrap();
     let begin = Instant::now();
-    let mut names: BTreeMap<String, String> = [(first, "first".to_owned())].into();
-    let mut live: Vec<String> = Vec::new();
     wait_until("the end of the churn", lasts + DEADLINE, || {
-        let ended = |task: &Value| task["lastStatus"] == "STOPPED";
-        let tasks = if live.is_empty() { Vec::new() } else { describe(&lab, &live)? };
-        live.retain(|arn| !tasks.iter().any(|task| task["taskArn"] == arn.as_str() && ended(task)));
-        while live.len() < CHURN && begin.elapsed() < lasts {
-            let name = format!("task-{}", names.len());
-            let Some(arn) = start(&lab, &definition, &name, random.random_range(1..60)) else { break };
-            names.insert(arn.clone(), name);
-            live.push(arn);
-        }
-        if random.random_bool(0.2)
-            && let Some(arn) = live.get(random.random_range(0..CHURN))
-        {
-            lab.ecs("stop_task", json!({"task": arn}))?;
-        }
+        churn.turn(begin.elapsed() < lasts);
         Ok(begin.elapsed() >= lasts)
     })
     .unwrap();
     proxy.set_faulty(false);
-    println!("{} tasks; {}", names.len(), proxy.counts());
+    let Churn { names, asked, shells, .. } = churn;
+    drop(shells);
+    let (broken, long) = (proxy.broken(), lasts >= LONG);
+    println!("{} tasks; {}; {} outlasted the agent's patience", names.len(), proxy.counts(), proxy.outlasted());
+    println!("{broken:#?}; shells: {}", fs::read_to_string(lab.dir().join("shells.log")).unwrap_or_default());
     assert!(proxy.total() >= lasts.as_secs(), "hardly anything broke: {}", proxy.counts());
-
     let all: Vec<String> = names.keys().cloned().collect();
-    let mut failed = 0;
-    for ended in wait_tasks(&lab, &all, "STOPPED", 2 * DEADLINE) {
-        let name = &names[ended["taskArn"].as_str().unwrap()];
+    let mut failed = Vec::new();
+    let told = wait_tasks(&lab, &all, "STOPPED", 2 * DEADLINE);
+    for ended in &told {
+        let arn = ended["taskArn"].as_str().unwrap();
+        let name = &names[arn];
         let ran = fs::read_to_string(runs.join(name)).unwrap_or_default().lines().count();
         assert!(ran <= 1, "{name} ran {ran} times: {ended:#}");
-        let main = container(&ended, "main");
+        let main = container(ended, "main");
         let why = main["reason"].as_str().or(ended["stoppedReason"].as_str()).unwrap_or_default();
         match ended["stopCode"].as_str() {
             Some("EssentialContainerExited") => {
@@ -103,21 +282,31 @@ fn a_breaking_way_to_docker_loses_no_task_and_no_exit() {
                 let told = [Some(3), Some(137)].contains(&main["exitCode"].as_i64()) || !main["reason"].is_null();
                 assert!(ran == 1 && told, "{name}: {ended:#}");
             }
-            Some("UserInitiated") => {}
+            Some("UserInitiated") => assert!(asked.contains(arn), "nobody stopped {name}: {ended:#}"),
             Some("TaskFailedToStart") => {
-                failed += 1;
                 assert!(!why.is_empty(), "{name}: {ended:#}");
+                failed.push(why.to_owned());
             }
             _ => panic!("{name}: {ended:#}"),
         }
     }
-    println!("{failed} of {} tasks failed to start", all.len());
-    assert!(failed * 2 < all.len(), "{failed} of {} tasks did not start for faults that pass", all.len());
-    // A new agent on a sound way cleans up whatever is left, as this one does.
+    println!("{} of {} tasks failed to start: {failed:#?}", failed.len(), all.len());
+    // What Docker says is wrong may be so for ever, and ends a start; all other faults pass.
+    let passing = failed.iter().filter(|why| !why.contains("injected")).count();
+    assert!(passing <= all.len() / 50, "{passing} of {} tasks failed for faults that pass: {failed:#?}", all.len());
+    let most = if long { all.len() / 10 } else { all.len() / 5 };
+    assert!(failed.len() <= most, "{} of {} tasks failed: {failed:#?}", failed.len(), all.len());
+    // A new agent on a sound way cleans up whatever is left, as this one does, and tells nothing again.
     assert_no_leaks(&lab, &[]);
     node.agent.kill().unwrap();
     node.launch_agent().unwrap();
-    assert_no_leaks(&lab, &[]);
+    lab.wait_connected(1, DEADLINE).unwrap();
+    assert_nothing_left(&lab);
+    let wanted = ALWAYS.iter().chain(IN_LONG_RUNS.iter().filter(|_| long));
+    let missed: Vec<&&str> = wanted.filter(|kind| !broken.contains_key(**kind)).collect();
+    assert!(missed.is_empty(), "never broke: {missed:?}");
+    assert!(!long || proxy.outlasted() > 0, "no hang outlasted the agent's patience");
+    told.iter().for_each(|task| assert_told_once(&lab, task));
 }
 
 #[test]

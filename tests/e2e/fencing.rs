@@ -8,6 +8,7 @@ use longshore_tests::lab::{Lab, LabConfig, invariant, wait_for, wait_until};
 use serde_json::{Value, json};
 
 use super::command::{longshore, ok};
+use super::runs::{RUNS_ON, Runs, noting};
 use super::support::*;
 
 /// The control plane's own margin after the fence.
@@ -112,10 +113,11 @@ fn a_task_that_must_not_run_twice_is_gone_before_another_starts() {
         "defaultCapacityProviderStrategy": [{"capacityProvider": "rack", "weight": 1, "base": 0}]});
     lab.ecs("put_cluster_capacity_providers", put).unwrap();
     // Its restart policy would bring it back after a boot, whether or not the control plane is there.
-    let mut main = sleeper();
+    let runs = Runs::new(&lab);
+    let mut main = noting("main", RUNS_ON);
     let policy = json!({"enabled": true, "restartAttemptPeriod": 60});
     merge(&mut main, json!({"restartPolicy": policy, "dockerLabels": {"longshore.restart.backoff": "1-2"}}));
-    let one = register(&lab, "one", json!([main]), json!({}));
+    let one = register(&lab, "one", json!([main]), json!({"volumes": [runs.volume()]}));
     let arns = run(&lab, &one, 3, json!({}));
     let tasks = describe(&lab, &arns).unwrap();
     assert!(tasks.iter().all(|task| task["containerInstanceArn"] == pooled && task["capacityProviderName"] == "rack"));
@@ -179,6 +181,7 @@ fn a_task_that_must_not_run_twice_is_gone_before_another_starts() {
 
     // And back, over a reboot of the host without the control plane.
     lab.wait_ecs("services_stable", json!({"services": ["web"]})).unwrap();
+    let ran = runs.of("", "main");
     lab.cut(second).unwrap();
     intervals.look_once(&lab).unwrap();
     intervals.power_goes(second);
@@ -187,6 +190,9 @@ fn a_task_that_must_not_run_twice_is_gone_before_another_starts() {
     lab.node(second).launch_agent().unwrap();
     let (third, _) = intervals.moves(&lab, second);
     assert_eq!(third, first);
+    // What was heard before the boot does not count, though a file of it is there: it ran on the other host alone.
+    wait_until("its note of the run", DEADLINE, || Ok(runs.of("", "main") > ran)).unwrap();
+    assert_eq!(runs.of("", "main"), ran + 1, "it ran again on the host that was booted");
     lab.mend(second).unwrap();
     lab.wait_connected(2, DEADLINE).unwrap();
     wait_until("the host that returned has nothing of it", DEADLINE, || {

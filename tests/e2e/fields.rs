@@ -336,7 +336,58 @@ fn limits_and_settings_of_the_kernel_hold_in_every_network_mode() {
     let told = "container `main`: the container engine warns: IPv4 forwarding is disabled";
     assert_eq!(history.matches(told).count(), 1, "{history}");
     stop(&lab, &arn);
+    platforms_and_names(&lab);
+    privileges(&lab);
     assert_no_leaks(&lab, &[]);
+}
+
+/// A container that knows a host by a name of its own, on the platform that it is for and on no other.
+fn platforms_and_names(lab: &Lab) {
+    let node = lab.node(0);
+    let (here, elsewhere) = if cfg!(target_arch = "aarch64") { ("ARM64", "X86_64") } else { ("X86_64", "ARM64") };
+    let on = |architecture: &str| {
+        let mut main = idle("main");
+        let hosts = json!([{"hostname": "db.lab", "ipAddress": "10.9.8.7"}]);
+        merge(&mut main, json!({"extraHosts": hosts}));
+        let platform = json!({"cpuArchitecture": architecture, "operatingSystemFamily": "LINUX"});
+        register(lab, &format!("for-{architecture}"), json!([main]), json!({"runtimePlatform": platform}))
+    };
+    let arn = run_one(lab, &on(here), json!({}));
+    running(lab, &arn);
+    let seen = exec(node, &arn, "main", "grep db.lab /etc/hosts");
+    assert_eq!(seen.split_whitespace().collect::<Vec<_>>(), ["10.9.8.7", "db.lab"]);
+    stop(lab, &arn);
+    let answer = lab.ecs("run_task", json!({"taskDefinition": on(elsewhere)})).unwrap();
+    assert_eq!((&answer["tasks"], &answer["failures"][0]["reason"]), (&json!([]), &json!("ATTRIBUTE")), "{answer}");
+    assert!(answer["failures"][0]["detail"].to_string().contains("ecs.cpu-architecture"), "{answer}");
+}
+
+/// A container that may do everything does so, where Docker itself can run one: on a machine that lacks capabilities
+/// itself it cannot, and the task says so in the same words.
+fn privileges(lab: &Lab) {
+    let node = lab.node(0);
+    let mut main = idle("main");
+    merge(&mut main, json!({"privileged": true}));
+    let arn = run_one(lab, &register(lab, "mighty", json!([main]), json!({})), json!({}));
+    let by_hand = node
+        .host
+        .run("docker", &["-H", &node.docker(), "run", "--rm", "--privileged", "--net", "none", "busybox", "true"]);
+    match by_hand {
+        Ok(_) => {
+            running(lab, &arn);
+            assert_eq!(inspect(node, &arn, "main")["HostConfig"]["Privileged"], true);
+            let seen = exec(node, &arn, "main", "mount -t tmpfs none /tmp && grep CapEff /proc/1/status");
+            assert_eq!(seen, node.host.run("grep", &["CapEff", "/proc/self/status"]).unwrap(), "all that there is");
+            stop(lab, &arn);
+        }
+        Err(error) => {
+            let why = "unable to apply caps: operation not permitted";
+            assert!(error.to_string().contains(why), "{error}");
+            let ended = stopped(lab, &arn);
+            let reason = container(&ended, "main")["reason"].as_str().unwrap_or_default().to_owned();
+            assert!(reason.starts_with("CannotStartContainerError: ") && reason.contains(why), "{ended:#}");
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Disks that fill up: Docker's, which is cleaned, and that of the agent's state, which loses nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::campaign::number;
 use super::fields::{idle, stop};
 use super::health::wait_check;
+use super::runs::assert_told_once;
 use super::support::*;
 
 /// MiB of the disk of Docker in the test of its marks, and of each image there.
@@ -192,13 +193,17 @@ fn a_task_that_writes_more_than_its_ephemeral_storage_is_stopped() {
 /// Tasks that are there at any time, beside those that last.
 const CHURN: usize = 6;
 
-/// A container that notes each of its runs in a file of the host and ends with the code 3 after a while.
-fn noted() -> Value {
+/// Tasks that come at once when the ledger is to have no space for them.
+const HEAVY: usize = 20;
+
+/// A container that notes each of its runs in a file of the host and ends with the code 3 after a while. Its definition
+/// takes so many bytes.
+fn noted(bytes: usize) -> Value {
     let script = "echo run >>/runs/$TASK; trap 'exit 0' TERM; n=0; while [ $n -lt $LIFE ]; do sleep 0.1; n=$((n+1)); \
                   done; exit 3";
     let mut main = shell("main", script);
     // Its definition takes space in the ledger.
-    let environment = json!([{"name": "LONG", "value": "x".repeat(30_000)}]);
+    let environment = json!([{"name": "LONG", "value": "x".repeat(bytes)}]);
     merge(
         &mut main,
         json!({"mountPoints": [{"sourceVolume": "runs", "containerPath": "/runs"}], "environment": environment}),
@@ -211,6 +216,8 @@ struct Churn<'a> {
     lab: &'a Lab,
     definition: String,
     names: BTreeMap<String, String>,
+    /// Those that somebody asked to stop.
+    asked: BTreeSet<String>,
     live: Vec<String>,
     random: StdRng,
 }
@@ -223,21 +230,42 @@ impl Churn<'_> {
             |arn: &String| tasks.iter().any(|task| task["taskArn"] == arn.as_str() && task["lastStatus"] == "STOPPED");
         self.live.retain(|arn| !over(arn));
         while self.live.len() < CHURN {
-            let name = format!("task-{}", self.names.len());
-            let life = self.random.random_range(1..30).to_string();
-            let environment = json!([{"name": "TASK", "value": name}, {"name": "LIFE", "value": life}]);
-            let overrides = json!({"containerOverrides": [{"name": "main", "environment": environment}]});
-            let args = json!({"taskDefinition": self.definition, "overrides": overrides});
-            let answer = self.lab.ecs("run_task", args).unwrap();
-            let Some(arn) = answer["tasks"][0]["taskArn"].as_str().map(str::to_owned) else { break };
-            self.names.insert(arn.clone(), name);
-            self.live.push(arn);
+            let definition = self.definition.clone();
+            if !self.start(&definition) {
+                break;
+            }
         }
         if self.random.random_bool(0.2)
             && let Some(arn) = self.live.get(self.random.random_range(0..CHURN))
         {
             self.lab.ecs("stop_task", json!({"task": arn})).unwrap();
+            self.asked.insert(arn.clone());
         }
+    }
+
+    /// Starts a task; says whether a host takes it.
+    fn start(&mut self, definition: &str) -> bool {
+        let name = format!("task-{}", self.names.len());
+        let life = self.random.random_range(1..30).to_string();
+        let environment = json!([{"name": "TASK", "value": name}, {"name": "LIFE", "value": life}]);
+        let overrides = json!({"containerOverrides": [{"name": "main", "environment": environment}]});
+        let args = json!({"taskDefinition": definition, "overrides": overrides});
+        let answer = self.lab.ecs("run_task", args).unwrap();
+        let Some(arn) = answer["tasks"][0]["taskArn"].as_str().map(str::to_owned) else { return false };
+        self.names.insert(arn.clone(), name);
+        self.live.push(arn);
+        true
+    }
+
+    /// Gives a host more tasks than its ledger has space for, on a disk that is full before there is any in reserve.
+    fn overwhelm(&mut self, node: &Node, heavy: &str) {
+        node.agent.freeze();
+        let taken = (0..HEAVY).filter(|_| self.start(heavy)).count();
+        let reserve = node.host.dir().join("agent/ledger.reserve");
+        node.host.run("rm", &["-f", reserve.to_str().unwrap()]).unwrap();
+        fill_state(node, 0);
+        node.agent.thaw();
+        assert_eq!(taken, HEAVY);
     }
 
     fn during(&mut self, lasts: Duration) {
@@ -278,7 +306,8 @@ fn a_full_disk_never_costs_the_ledger() {
     fs::create_dir(&runs).unwrap();
     let volumes =
         json!({"volumes": [{"name": "runs", "host": {"sourcePath": runs.to_str().unwrap()}}], "memory": "24"});
-    let definition = register(&lab, "churn", json!([noted()]), volumes);
+    let definition = register(&lab, "churn", json!([noted(30_000)]), volumes.clone());
+    let heavy = register(&lab, "heavy", json!([noted(60_000)]), volumes);
     let lasting = register(&lab, "lasting", json!([sleeper()]), json!({}));
     let lasting = run(&lab, &lasting, 3, json!({}));
     wait_tasks(&lab, &lasting, "RUNNING", DEADLINE);
@@ -290,7 +319,8 @@ fn a_full_disk_never_costs_the_ledger() {
     assert_eq!(before.len(), lasting.len());
 
     let random = StdRng::seed_from_u64(seed);
-    let mut churn = Churn { lab: &lab, definition, names: BTreeMap::new(), live: Vec::new(), random };
+    let (names, asked, live) = Default::default();
+    let mut churn = Churn { lab: &lab, definition, names, asked, live, random };
     let (mut unwritten, mut said) = (0, 0);
     for round in 0..rounds {
         let calm = Duration::from_millis(churn.random.random_range(0..1500));
@@ -299,8 +329,11 @@ fn a_full_disk_never_costs_the_ledger() {
         let dies = churn.random.random_bool(0.5);
         let begin = Instant::now();
         let (mut failed, mut told) = (false, false);
+        if round == 0 {
+            churn.overwhelm(node, &heavy);
+        }
         // The first one at least until there is no space for the ledger.
-        while begin.elapsed() < lasts || (round == 0 && !told && begin.elapsed() < DEADLINE) {
+        while begin.elapsed() < lasts || (round == 0 && !(told && failed) && begin.elapsed() < DEADLINE) {
             // Again and again: what the agent gives back and takes is gone at once.
             let spare = churn.random.random_range(0..64);
             fill_state(node, spare);
@@ -333,26 +366,29 @@ fn a_full_disk_never_costs_the_ledger() {
         wait_until("the host's recovery", DEADLINE, || Ok(reason(&lab).is_null())).unwrap();
         assert!(in_state(node).contains("ledger.reserve"), "it is made again: {}", in_state(node));
     }
-    assert!(said > 0, "no round was short of space");
     println!("in {unwritten} of {rounds} rounds the ledger could not be written");
+    assert!(said > 0, "no round was short of space");
+    assert!(unwritten > 0, "the ledger could be written all the time");
     let one_more = churn.live.len();
     churn.turn();
     println!("{one_more} tasks were left, {} are there", churn.live.len());
 
     let all: Vec<String> = churn.names.keys().cloned().collect();
-    let names = churn.names;
-    for ended in wait_tasks(&lab, &all, "STOPPED", 2 * DEADLINE) {
-        let name = &names[ended["taskArn"].as_str().unwrap()];
+    let Churn { names, asked, .. } = churn;
+    let told = wait_tasks(&lab, &all, "STOPPED", 2 * DEADLINE);
+    for ended in &told {
+        let arn = ended["taskArn"].as_str().unwrap();
+        let name = &names[arn];
         let ran = fs::read_to_string(runs.join(name)).unwrap_or_default().lines().count();
         assert!(ran <= 1, "{name} ran {ran} times: {ended:#}");
-        let main = container(&ended, "main");
+        let main = container(ended, "main");
         match ended["stopCode"].as_str() {
             Some("EssentialContainerExited") => {
                 let told =
                     [Some(3), Some(137), Some(0)].contains(&main["exitCode"].as_i64()) || !main["reason"].is_null();
                 assert!(ran == 1 && told, "{name}: {ended:#}");
             }
-            Some("UserInitiated") => {}
+            Some("UserInitiated") => assert!(asked.contains(arn), "nobody stopped {name}: {ended:#}"),
             _ => panic!("{name}: {ended:#}"),
         }
     }
@@ -363,5 +399,6 @@ fn a_full_disk_never_costs_the_ledger() {
     for arn in &lasting {
         stop(&lab, arn);
     }
-    assert_no_leaks(&lab, &[]);
+    assert_nothing_left(&lab);
+    told.iter().for_each(|task| assert_told_once(&lab, task));
 }

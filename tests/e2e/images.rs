@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use longshore_tests::lab::process::Process;
 use longshore_tests::lab::{Lab, Node, wait_until};
@@ -14,7 +14,7 @@ use super::fields::{docker, exec, idle, stop};
 use super::support::*;
 
 pub(crate) const REGISTRY: &str = "127.0.0.1:5000";
-const IMAGE: &str = "127.0.0.1:5000/team/app:1";
+pub(crate) const IMAGE: &str = "127.0.0.1:5000/team/app:1";
 /// The user `puller` with the password `pull-me`.
 const HTPASSWD: &str = "puller:$2b$04$dXZrdsU1im.KL.er9ERDreYwMU6RL2I9Syfh2G07gwWEDtrM/zE22\n";
 
@@ -61,9 +61,14 @@ pub(crate) fn push_as(node: &Node, image: &str, mark: &str, script: &str) {
     docker(node, &["rmi", "-f", image]);
 }
 
-fn write_private(path: &Path, text: &str, mode: u32) {
+pub(crate) fn write_private(path: &Path, text: &str, mode: u32) {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// What a host's file of credentials says for the registry.
+pub(crate) fn credentials(password: &str) -> String {
+    json!({"auths": {REGISTRY: {"username": "puller", "password": password}}}).to_string()
 }
 
 /// A container of the image in the registry, pulled when `behavior` says.
@@ -100,10 +105,9 @@ fn images_are_pulled_when_they_should_be_and_with_the_hosts_credentials() {
     fails(&plain, &["registries.json", "others can read it (mode 644); chmod 600 it"]);
     write_private(&auth, "{\"auths\": {}}", 0o600);
     fails(&plain, &["no basic auth credentials", "this host has no credentials for 127.0.0.1:5000"]);
-    let with = |password: &str| json!({"auths": {REGISTRY: {"username": "puller", "password": password}}}).to_string();
-    write_private(&auth, &with("wrong-one"), 0o600);
+    write_private(&auth, &credentials("wrong-one"), 0o600);
     fails(&plain, &["127.0.0.1:5000 refused the credentials", "registry_auth_file"]);
-    write_private(&auth, &with("pull-me"), 0o600);
+    write_private(&auth, &credentials("pull-me"), 0o600);
     let mark = |definition: &str| {
         let arn = run_one(&lab, definition, json!({}));
         running(&lab, &arn);
@@ -129,7 +133,6 @@ fn images_are_pulled_when_they_should_be_and_with_the_hosts_credentials() {
     node.launch_agent().unwrap();
     assert_eq!(mark(&once), "one", "the agent has pulled it");
     assert_eq!(mark(&always), "two");
-    let pulled = Instant::now();
     push(node, "three");
     docker(node, &["tag", "first", IMAGE]);
     assert_eq!(mark(&default), "three", "it pulls while it can");
@@ -139,9 +142,20 @@ fn images_are_pulled_when_they_should_be_and_with_the_hosts_credentials() {
     for definition in [&default, &once, &cached] {
         assert_eq!(mark(definition), "three", "{definition}");
     }
-    // What was just pulled counts as pulled for a burst of tasks.
-    wait_until("the end of the agent's memory of it", DEADLINE, || Ok(pulled.elapsed() > Duration::from_secs(11)))
-        .unwrap();
+    // What was just pulled counts as pulled for a burst of tasks, and not for ever: then it is asked for, and is not to
+    // be had.
+    wait_until("the end of the agent's memory of it", DEADLINE, || {
+        let arn = run_one(&lab, &always, json!({}));
+        let mut over = false;
+        wait_until("a task that runs or does not", DEADLINE, || {
+            let now = task(&lab, &arn);
+            over = now["lastStatus"] == "STOPPED";
+            Ok(over || now["lastStatus"] == "RUNNING")
+        })?;
+        stop(&lab, &arn);
+        Ok(over)
+    })
+    .unwrap();
     fails(&always, &["connection refused"]);
     docker(node, &["rmi", "-f", IMAGE, "first"]);
     assert_no_leaks(&lab, &[]);

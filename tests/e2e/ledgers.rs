@@ -13,6 +13,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
+use super::awsvpc::network;
 use super::campaign::number;
 use super::endurance::births;
 use super::runs::{self, Runs, assert_told_once, ends, noting};
@@ -45,9 +46,14 @@ impl Campaign {
 
     /// Starts a task and gives its ARN and the name under which it notes its runs.
     fn start(&mut self) -> (String, String) {
+        let definition = self.definition.clone();
+        self.start_of(&definition, json!({}))
+    }
+
+    fn start_of(&mut self, definition: &str, more: Value) -> (String, String) {
         self.started += 1;
         let name = format!("task-{}", self.started);
-        let arn = runs::start(&self.lab, &self.definition, &["main"], &name, json!({})).unwrap();
+        let arn = runs::start(&self.lab, definition, &["main"], &name, more).unwrap();
         (arn.expect("a place"), name)
     }
 
@@ -156,9 +162,17 @@ fn whatever_becomes_of_the_ledger_every_task_runs_once_and_is_told_of_once() {
     let runs = Runs::new(&lab);
     let mut main = noting("main", &format!("{{ {} ; }} & trap 'exit 0' TERM; wait $!", ends(6000, 9)));
     merge(&mut main, json!({"portMappings": [{"containerPort": 80}]}));
-    let definition = register(&lab, "ledgers", json!([main]), json!({"memory": "24", "volumes": [runs.volume()]}));
+    let more = json!({"memory": "24", "volumes": [runs.volume()]});
+    let definition = register(&lab, "ledgers", json!([main]), more.clone());
+    let mut on_network = json!({"networkMode": "awsvpc"});
+    merge(&mut on_network, more);
+    main.as_object_mut().unwrap().remove("portMappings");
+    let wired = register(&lab, "ledgers-wired", json!([main]), on_network);
+    let wired_args = network(&lab, &[]);
     let mut campaign = Campaign { lab, runs, definition, started: 0 };
-    let kept: Vec<(String, String)> = (0..2).map(|_| campaign.start()).collect();
+    // The last one has an interface.
+    let mut kept: Vec<(String, String)> = (0..2).map(|_| campaign.start()).collect();
+    kept.push(campaign.start_of(&wired, wired_args));
     kept.iter().for_each(|(arn, _)| _ = running(&campaign.lab, arn));
     for _ in 0..rounds {
         for harm in [Harm::Older, Harm::Turned, Harm::Cut, Harm::ReadOnly] {
@@ -218,10 +232,11 @@ fn unwritable_while_it_runs(campaign: &mut Campaign, kept: &[String]) {
     assert_eq!(campaign.runs.of(&name, "main"), 0, "it was started without a durable intent");
     drop(immutable);
     let now: Value = running(lab, &held);
-    let live = [kept[1].clone(), held];
+    let live = [kept[1].clone(), kept[2].clone(), held];
     assert_exactly(lab, &live);
     assert_eq!(campaign.runs.of(&name, "main"), 1, "{now:#}");
     live.iter().for_each(|arn| _ = lab.ecs("stop_task", json!({"task": arn})).unwrap());
-    wait_tasks(lab, &live, "STOPPED", DEADLINE);
-    assert_no_leaks(lab, &[]);
+    let told = wait_tasks(lab, &live, "STOPPED", DEADLINE);
+    assert_nothing_left(lab);
+    told.iter().chain([&ended]).for_each(|task| assert_told_once(lab, task));
 }

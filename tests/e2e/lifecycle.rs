@@ -3,8 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use longshore_tests::lab::{Agent, Lab, Node, image, wait_for, wait_until};
+use longshore_tests::lab::{Lab, Node, host, image, wait_for, wait_until};
 use serde_json::{Value, json};
 
 use super::support::*;
@@ -272,6 +271,17 @@ fn cannot_be_met(lab: &Lab) {
     let (ended, reason) = ends("slow", "sleep 600", "COMPLETE", json!({"startTimeout": 2}));
     assert!(reason.contains("[first] for target [main] has timed out after 2 s"), "{reason}");
     assert_eq!(container(&ended, "first")["exitCode"], 137, "stopped along: {ended:#}");
+    // The agent's own limit, where the definition says none.
+    let node = lab.node(0);
+    node.agent.kill().unwrap();
+    let agent = host::program("longshore-agent").unwrap();
+    let variables = [("LONGSHORE_AGENT_DEPENDENCY_TIMEOUT", "2s")];
+    node.agent.launch_as(&node.host, &node.docker(), &agent, &variables).unwrap();
+    lab.wait_connected(1, DEADLINE).unwrap();
+    let (_, reason) = ends("endless", "sleep 600", "COMPLETE", json!({}));
+    let limit = "[first] for target [main] has timed out after 2 s (the agent's dependency_timeout, as no startTimeout \
+                 is set for `first`): it waited for ";
+    assert!(reason.contains(limit), "{reason}");
     let (_, reason) = ends("absent", "true", "START", json!({"image": "longshore.invalid/no-such-image:1"}));
     assert!(reason.ends_with("with condition START: it never ran"), "{reason}");
 
@@ -312,14 +322,6 @@ fn wait_reason(lab: &Lab, arn: &str, part: &str) -> Value {
         Ok(Some(now))
     })
     .unwrap()
-}
-
-/// How often the agent says that it restarted a task's container.
-fn restart_count(node: &Node, arn: &str) -> Result<u64> {
-    let status = Agent::status(&node.host)?;
-    let of_task = status["tasks"].as_array().into_iter().flatten().find(|t| t["id"] == id(arn));
-    let container = &of_task.context("the agent does not know the task")?["containers"][0];
-    Ok(container["restarts"].as_u64().unwrap_or(0))
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What containers ask about themselves at 169.254.170.2, from inside, in every network mode.
 
+mod detector;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_tests::lab::{Agent, Lab, LabConfig, Node, wait_for, wait_until};
@@ -188,6 +190,7 @@ fn containers_ask_about_themselves_in_every_mode() {
     }
 
     comes_back(&lab, &everybody);
+    detector::reads_it(&lab);
     let nowhere = run_one(&lab, &define(&lab, "none", json!([])), json!({}));
     let environment = Inside::new(&lab, &nowhere).environment();
     assert!(!environment.keys().any(|name| name.starts_with("ECS_")), "{environment:?}");

@@ -127,25 +127,53 @@ fn a_deregistered_host_joins_anew_and_leaves_its_former_tasks() {
     wait_only(node, &[&now]);
 }
 
-/// The control plane gives the port of a task that it does not know any more. The host does not, and says why.
+/// Takes a host out of the cluster by force, with its tasks, and lets it join as another instance: the control plane
+/// knows nothing of those any more. Its agent starts with `variables`.
+fn start_over(lab: &Lab, variables: &[(&str, &str)]) {
+    let node = lab.node(0);
+    let instance = lab.instances().unwrap().remove(0)["containerInstanceArn"].clone();
+    lab.ecs("deregister_container_instance", json!({"containerInstance": instance, "force": true})).unwrap();
+    node.agent.terminate().unwrap();
+    std::fs::remove_file(node.host.dir().join("agent/identity.json")).unwrap();
+    Agent::write_token(&node.host, &lab.join_token(json!({})).unwrap()).unwrap();
+    let program = host::program("longshore-agent").unwrap();
+    node.agent.launch_as(&node.host, &node.docker(), &program, variables).unwrap();
+    lab.wait_connected(1, DEADLINE).unwrap();
+}
+
+/// Waits until a task that does not begin says that it waits for this.
+fn wait_waits(lab: &Lab, arn: &str, parts: &[&str]) -> String {
+    wait_for(&format!("a wait for {parts:?}"), DEADLINE, || {
+        let now = task(lab, arn);
+        anyhow::ensure!(now["lastStatus"] == "PENDING", "{now:#}");
+        let reason = container(&now, "main")["reason"].as_str().unwrap_or_default().to_owned();
+        anyhow::ensure!(parts.iter().all(|part| reason.contains(part)), "{reason}");
+        Ok(Some(reason))
+    })
+    .unwrap()
+}
+
+/// The control plane gives the port and the memory of a task that it does not know any more. The host does not, and
+/// says why.
 #[test]
 fn a_task_waits_for_what_a_former_one_still_has_and_nobody_else_does() {
     let lab =
         Lab::new(LabConfig { hosts: 1, agent: "cleanup_wait = \"1s\"\n".to_owned(), ..LabConfig::default() }).unwrap();
     let node = lab.node(0);
-    let mut slow = shell("main", "trap '' TERM; echo ready; while true; do sleep 0.2; done");
+    let offered = lab.instances().unwrap()[0]["registeredResources"].as_array().unwrap().clone();
+    let offered = offered.iter().find(|r| r["name"] == "MEMORY").unwrap()["integerValue"].as_u64().unwrap();
+    let (most, half) = (offered * 2 / 3, offered / 2);
+    let stubborn = |family: &str, memory: u64, more: Value| {
+        let mut main = shell("main", "trap '' TERM; echo ready; while true; do sleep 0.2; done");
+        merge(&mut main, json!({"stopTimeout": 30, "memory": memory}));
+        merge(&mut main, more);
+        register(&lab, family, json!([main]), json!({}))
+    };
     let port = json!([{"containerPort": 80, "hostPort": 7799}]);
-    merge(&mut slow, json!({"stopTimeout": 20, "portMappings": port}));
-    let former = run_one(&lab, &register(&lab, "slow", json!([slow]), json!({})), json!({}));
+    let former = run_one(&lab, &stubborn("slow", most, json!({"portMappings": port})), json!({}));
     running(&lab, &former);
     wait_ready(node, &former, "main");
-    let first = lab.instances().unwrap().remove(0)["containerInstanceArn"].clone();
-    lab.ecs("deregister_container_instance", json!({"containerInstance": first, "force": true})).unwrap();
-    node.agent.terminate().unwrap();
-    std::fs::remove_file(node.host.dir().join("agent/identity.json")).unwrap();
-    Agent::write_token(&node.host, &lab.join_token(json!({})).unwrap()).unwrap();
-    node.launch_agent().unwrap();
-    lab.wait_connected(1, DEADLINE).unwrap();
+    start_over(&lab, &[]);
 
     let mut same = sleeper();
     merge(&mut same, json!({"portMappings": port}));
@@ -153,12 +181,7 @@ fn a_task_waits_for_what_a_former_one_still_has_and_nobody_else_does() {
     let third = run_one(&lab, &register(&lab, "other", json!([sleeper()]), json!({})), json!({}));
     running(&lab, &third);
     let waits = format!("host port 7799/tcp, which task {} (stopping since ", id(&former));
-    let reason = wait_for("the reason of the wait", DEADLINE, || {
-        let now = task(&lab, &second);
-        anyhow::ensure!(now["lastStatus"] == "PENDING", "{now:#}");
-        Ok(container(&now, "main")["reason"].as_str().filter(|why| why.contains(&waits)).map(str::to_owned))
-    })
-    .unwrap();
+    let reason = wait_waits(&lab, &second, &[&waits]);
     assert!(reason.starts_with("Waiting for host port"), "{reason}");
     let described = ok(&longshore(&lab, &["describe", id(&second)]));
     assert!(described.contains(&reason) && described.contains(&format!("waits for {waits}")), "{described}");
@@ -166,7 +189,23 @@ fn a_task_waits_for_what_a_former_one_still_has_and_nobody_else_does() {
     let told: Value = serde_json::from_str(&node.host.run("busybox", &["wget", "-qO-", &url]).unwrap()).unwrap();
     assert!(told["WaitingFor"].as_str().is_some_and(|what| what.contains(&waits)), "{told}");
     assert_eq!(Agent::status(&node.host).unwrap()["waiting_for_room"], 1);
+    let large = run_one(&lab, &stubborn("large", half, json!({})), json!({}));
+    let needed = format!("Waiting for {half} MiB of memory (");
+    let held = format!("MiB are free), held by task {} (stopping since ", id(&former));
+    let reason = wait_waits(&lab, &large, &[&needed, &held]);
+    assert!(reason.contains(&format!(") with {most} MiB")), "{reason}");
 
     running(&lab, &second);
-    wait_only(node, &[&second, &third]);
+    running(&lab, &large);
+    wait_only(node, &[&second, &third, &large]);
+
+    // What does not come in time is the task's failure, which says for what it waited.
+    wait_ready(node, &large, "main");
+    start_over(&lab, &[("LONGSHORE_AGENT_ROOM_TIMEOUT", "3s")]);
+    let late = stopped(&lab, &run_one(&lab, &stubborn("larger", most, json!({})), json!({})));
+    assert_eq!(late["stopCode"], "TaskFailedToStart", "{late:#}");
+    let reason = late["stoppedReason"].as_str().unwrap().to_owned();
+    let begins = format!("ResourceInitializationError: room on the host: waited for 3 s for {most} MiB of memory (");
+    let held = format!("task {} (stopping since ", id(&large));
+    assert!(reason.starts_with(&begins) && reason.contains(&held), "{reason}");
 }

@@ -58,7 +58,7 @@ fn what_happens_while_the_control_plane_is_away_is_told_once_and_in_order() {
     lab.restart_control().unwrap();
     lab.wait_connected(1, DEADLINE).unwrap();
     let ends = [(finishes, 0), (crashes, 139), (fails, 9)];
-    let told: Vec<Value> = ends
+    let mut told: Vec<Value> = ends
         .iter()
         .map(|(arn, code)| {
             let ended = stopped(&lab, arn);
@@ -88,8 +88,9 @@ fn what_happens_while_the_control_plane_is_away_is_told_once_and_in_order() {
         let ended = stopped(&lab, arn);
         assert_eq!(ended["stopCode"], "UserInitiated");
         assert_in_order(&ended);
+        told.push(ended);
     }
-    assert_no_leaks(&lab, &[]);
+    assert_nothing_left(&lab);
     for task in &told {
         assert_told_once(&lab, task);
     }

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use longshore_tests::lab::{ApiError, Lab, LabConfig, Node, cgroup, invariant, wait_for, wait_until};
+use longshore_tests::lab::{Agent, ApiError, Lab, LabConfig, Node, cgroup, invariant, wait_for, wait_until};
 use serde_json::{Value, json};
 
 /// Long enough for anything that a test waits for on a loaded machine; what is late beyond it is broken.
@@ -154,7 +154,7 @@ pub(crate) fn node_index(lab: &Lab, instance_arn: &str) -> usize {
     lab.nodes()
         .iter()
         .position(|n| {
-            let status = longshore_tests::lab::Agent::status(&n.host).unwrap_or_default();
+            let status = Agent::status(&n.host).unwrap_or_default();
             status["identity"]["instance"] == id(instance_arn)
         })
         .unwrap_or_else(|| panic!("no agent says that it is {instance_arn}"))
@@ -237,7 +237,106 @@ fn leaks(node: &Node, live: &BTreeSet<&str>) -> Result<Vec<String>> {
             leaks.push(format!("control group {group}"));
         }
     }
+    leaks.extend(network_leaks(node, live)?);
     Ok(leaks)
+}
+
+/// What a host has for interfaces, a part a line of dashes: namespaces, links of the fabric, what its firewall lets
+/// through. A host without a task network has none of it.
+const INTERFACES: &str = "ls /run/netns 2>/dev/null; echo ---; ip -n ls-fab -brief link 2>/dev/null; echo ---; \
+                          nsenter --net=/run/netns/ls-fab nft list map inet ls_fab eni_in 2>/dev/null; true";
+
+/// The name that is made from an interface's id: its first 14 digits.
+fn stem(name: &str) -> Option<&str> {
+    let stem = name.get(..14)?;
+    stem.bytes().all(|b| b.is_ascii_hexdigit()).then_some(stem)
+}
+
+/// What there is of interfaces whose sandbox is gone or whose task is over, and ports that the agent keeps open for
+/// nobody.
+fn network_leaks(node: &Node, live: &BTreeSet<&str>) -> Result<Vec<String>> {
+    let mut leaks = Vec::new();
+    let found = node.host.run("sh", &["-c", INTERFACES])?;
+    let mut parts = found.split("---\n");
+    let [namespaces, links, rules] = [(); 3].map(|()| parts.next().unwrap_or_default());
+    let containers = node.engine.containers()?;
+    let sandboxes: BTreeSet<&str> = containers.iter().filter_map(|c| stem(c.name.strip_prefix("ls-eni-")?)).collect();
+    let gone = |stem: &str| !sandboxes.contains(stem);
+    for name in namespaces.split_whitespace() {
+        if name.strip_prefix("ls-").and_then(stem).is_some_and(gone) {
+            leaks.push(format!("network namespace {name}"));
+        }
+    }
+    for name in links.lines().filter_map(|line| line.split(['@', ' ']).next()) {
+        if name.strip_prefix(['t', 'i']).and_then(stem).is_some_and(gone) {
+            leaks.push(format!("link {name}"));
+        }
+    }
+    let directory = node.host.dir().join("agent/interfaces");
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.strip_prefix("eni-").and_then(stem).is_some_and(gone) {
+            leaks.push(format!("files of {name}"));
+        }
+    }
+    // Whose a sandbox is, the agent says; there may be none at the moment.
+    let status = Agent::status(&node.host).unwrap_or_default();
+    let mut of_tasks = BTreeSet::new();
+    for interface in status["network"]["interfaces"].as_array().into_iter().flatten() {
+        // One that has no task is made for the next, or was of one that left it for good.
+        let Some(task) = interface["task"].as_str() else { continue };
+        if live.contains(task) {
+            of_tasks.extend(interface["eni"].as_str().and_then(|eni| stem(eni.strip_prefix("eni-")?)));
+        } else {
+            leaks.push(format!("interface {interface}"));
+        }
+    }
+    if !status.is_null() {
+        let links = rules.split('"').filter_map(|word| word.strip_prefix('t').and_then(stem));
+        leaks.extend(links.filter(|link| !of_tasks.contains(link)).map(|link| format!("rules of link t{link}")));
+        if live.is_empty() {
+            let open = listening(node).into_iter().filter(|listener| listener.owner == "longshore-agent");
+            leaks.extend(open.map(|listener| format!("port {} of the agent", listener.port)));
+        }
+    }
+    Ok(leaks)
+}
+
+/// Asserts that nothing is left of any task: also no open port, no address that the control plane holds for one, and
+/// no interface beside those that wait for tasks.
+pub(crate) fn assert_nothing_left(lab: &Lab) {
+    assert_nothing_left_but_ghosts(lab, 0);
+}
+
+/// The same on hosts whose dockerd was killed in the middle of so many starts at most: Docker 20.10 comes back with the
+/// port of such a start taken, and keeps it until its next restart, whatever becomes of the container.
+pub(crate) fn assert_nothing_left_but_ghosts(lab: &Lab, most: usize) {
+    assert_no_leaks(lab, &[]);
+    for node in lab.nodes() {
+        wait_until("closed ports", DEADLINE, || {
+            let (ghosts, open): (Vec<_>, Vec<_>) =
+                listening(node).into_iter().partition(|listener| listener.owner == "docker-proxy");
+            ensure!(open.is_empty(), "open: {open:?}");
+            ensure!(ghosts.len() <= most, "Docker has {ghosts:?}");
+            Ok(true)
+        })
+        .unwrap();
+        super::awsvpc::assert_clean(node);
+    }
+    wait_until("no address of a task", DEADLINE, || {
+        let held = super::awsvpc::ec2(lab, "describe_network_interfaces", json!({}));
+        ensure!(held["NetworkInterfaces"] == json!([]), "{held:#}");
+        Ok(true)
+    })
+    .unwrap();
+}
+
+/// How often the agent says that it restarted the first container of a task.
+pub(crate) fn restart_count(node: &Node, arn: &str) -> Result<u64> {
+    let status = Agent::status(&node.host)?;
+    let of_task = status["tasks"].as_array().into_iter().flatten().find(|t| t["id"] == id(arn));
+    let container = &of_task.context("the agent does not know the task")?["containers"][0];
+    Ok(container["restarts"].as_u64().unwrap_or(0))
 }
 
 /// Asserts that the containers of these tasks run, each exactly once, on the host where the task was placed.

@@ -7,7 +7,7 @@
 use crate::client::Docker;
 use crate::error::{DockerError, one_line};
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -147,8 +147,11 @@ impl Docker {
         // Agrees on the version when nothing was asked yet.
         let version = self.client().await?.client_version();
         let path = format!("/v{}.{}{path}", version.major_version, version.minor_version);
-        let late = |_| DockerError::Timeout { doing: doing.to_owned(), after: limit };
-        tokio::time::timeout(limit, self.upgrade(doing, &path, body, terminal)).await.map_err(late)?
+        let begin = Instant::now();
+        let asked = tokio::time::timeout(limit, self.upgrade(doing, &path, body, terminal)).await;
+        let streams = asked.unwrap_or_else(|_| Err(DockerError::Timeout { doing: doing.to_owned(), after: limit }));
+        self.book().enter(doing, begin.elapsed(), streams.is_err());
+        streams
     }
 
     async fn upgrade(&self, doing: &str, path: &str, body: &str, terminal: bool) -> Result<Streams, DockerError> {
@@ -209,6 +212,7 @@ impl Docker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exec::Attachable;
 
     fn output(terminal: bool) -> (Output, UnixStream) {
         let (ours, theirs) = UnixStream::pair().expect("a pair");
@@ -242,6 +246,36 @@ mod tests {
         }
         writing.await.expect("written");
         assert_eq!((&out[..], &err[..]), (&b"out\x02more"[..], &b"err\x01\x00"[..]));
+    }
+
+    /// Every other way to ask the engine goes through the client, which counts.
+    #[tokio::test]
+    async fn asking_for_streams_counts_as_a_call() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let socket = directory.path().join("docker.sock");
+        let listener = tokio::net::UnixListener::bind(&socket).expect("bound");
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let mut request = [0; 4096];
+                let length = client.read(&mut request).await.expect("readable");
+                let version = request[..length].windows(8).any(|part| part == b"/version");
+                let (status, body) = if version {
+                    ("200 OK", "{\"ApiVersion\":\"1.41\"}")
+                } else {
+                    ("409 Conflict", "{\"message\":\"it does not run\"}")
+                };
+                let kind = "Content-Type: application/json\r\nConnection: close";
+                let answer = format!("HTTP/1.1 {status}\r\n{kind}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                client.write_all(answer.as_bytes()).await.expect("taken");
+            }
+        });
+        let endpoint = format!("unix://{}", socket.display());
+        let docker = Docker::connect(&endpoint).await.expect("an endpoint");
+        let with = Attachable { terminal: false, stdin: false };
+        let error = docker.attach("ls-a", with).await.err().expect("refused");
+        assert!(error.to_string().contains("it does not run"), "{error}");
+        let calls = docker.calls()["attaching"];
+        assert_eq!((calls.ended, calls.failed), (1, 1));
     }
 
     #[tokio::test]

@@ -74,11 +74,7 @@ impl Step {
     pub const fn needs_saved(&self) -> bool {
         match self {
             Self::Start(_) | Self::StopUnhealthy(_, _) | Self::Remove { .. } | Self::Release(_) => true,
-            Self::Ensure(_)
-            | Self::Pull(_)
-            | Self::Create(_)
-            | Self::Inspect(_)
-            | Self::Stop(_, _) => false,
+            Self::Ensure(_) | Self::Pull(_) | Self::Create(_) | Self::Inspect(_) | Self::Stop(_, _) => false,
         }
     }
 }

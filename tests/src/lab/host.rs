@@ -74,7 +74,7 @@ impl Host {
     }
 
     /// Cuts the power, if that was not done, and starts the machine again: nothing is left of what was not on its disk,
-    /// and no program runs.
+    /// no program runs, and the boot has another id.
     ///
     /// # Errors
     /// As [`Self::create`].
@@ -84,7 +84,17 @@ impl Host {
         let (init, pid) = Init::start(&self.name, &self.group, &self.dir)?;
         self.init_pid.store(pid, Ordering::SeqCst);
         *self.init.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(init);
-        Ok(())
+        self.name_boot()
+    }
+
+    /// Gives the machine's boot an id of its own: all machines of a lab have the kernel's.
+    fn name_boot(&self) -> Result<()> {
+        let file = self.dir.join("boot_id");
+        let id = hex::encode(rand::random::<[u8; 16]>());
+        let id = format!("{}-{}-{}-{}-{}\n", &id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]);
+        std::fs::write(&file, id).with_context(|| format!("could not write {}", file.display()))?;
+        let file = file.to_str().context("a directory that is not text")?;
+        self.run("mount", &["--bind", file, "/proc/sys/kernel/random/boot_id"]).map(drop)
     }
 
     /// Its short name within the lab (`h1`, `ctl`).

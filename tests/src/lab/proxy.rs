@@ -1,9 +1,12 @@
 //! A way to a dockerd that breaks: a socket in front of its socket, which delays, holds back, cuts and garbles what the
-//! daemon answers.
+//! daemon answers, and loses what it is asked.
 //!
-//! What breaks is the answer, after the daemon was asked: so whatever was asked for has happened or is happening, and
-//! whoever asked does not know. The choice is random from a seed; which request it hits depends on time, too.
+//! Mostly the answer breaks, after the daemon was asked: so whatever was asked for has happened or is happening, and
+//! whoever asked does not know. A request that is lost never reached the daemon, which looks alike from outside. The
+//! choice is random from a seed; which request it hits depends on time, too. The first request of each kind breaks, so
+//! that a short run reaches the rare ones.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -17,8 +20,16 @@ use anyhow::{Context, Result};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-/// Longest time for which an answer is held back.
-const LONGEST_HANG: Duration = Duration::from_secs(15);
+/// Longest time for which an answer is held back: some hangs are longer than any client of a daemon waits for a list
+/// or a look, most are short.
+const LONGEST_HANG: Duration = Duration::from_secs(45);
+
+/// How long a client waits for a list or a look.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Of a hundred pieces of answers so many break, and of a hundred requests so many are lost.
+const BREAKS: u32 = 12;
+const GETS_LOST: u32 = 3;
 
 /// What an answer comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,9 +44,14 @@ enum Fault {
     Error,
     /// The connection ends within it.
     Cut,
+    /// The daemon was never asked: the connection ends, at once or after a while.
+    Unsent,
 }
 
-const FAULTS: [Fault; 5] = [Fault::Delay, Fault::Hang, Fault::Reset, Fault::Error, Fault::Cut];
+const FAULTS: [Fault; 6] = [Fault::Delay, Fault::Hang, Fault::Reset, Fault::Error, Fault::Cut, Fault::Unsent];
+
+/// Those of answers.
+const OF_ANSWERS: usize = 5;
 
 /// What becomes of the stream of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +84,10 @@ struct Shared {
     over: AtomicBool,
     /// How often each fault happened, in the order of [`FAULTS`].
     counts: [AtomicU64; FAULTS.len()],
+    /// How many broke of each kind of request.
+    broken: Mutex<BTreeMap<String, u64>>,
+    /// How many were held back for longer than any client waits.
+    outlasted: AtomicU64,
     random: Mutex<StdRng>,
     /// Both ends of every connection, so that they can be ended.
     streams: Mutex<Vec<UnixStream>>,
@@ -90,6 +110,8 @@ impl Proxy {
             streams_of_events: AtomicU64::new(0),
             over: AtomicBool::new(false),
             counts: Default::default(),
+            broken: Mutex::default(),
+            outlasted: AtomicU64::new(0),
             random: Mutex::new(StdRng::seed_from_u64(seed)),
             streams: Mutex::default(),
         });
@@ -159,10 +181,24 @@ impl Proxy {
         FAULTS.iter().zip(&self.shared.counts).map(one).collect::<Vec<_>>().join(", ")
     }
 
-    /// How many answers broke.
+    /// How many answers and requests broke.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.shared.counts.iter().map(|count| count.load(Ordering::SeqCst)).sum()
+    }
+
+    /// How many broke of each kind of request: its method and its path, with `*` for what names one thing, as in
+    /// `POST containers/*/start`. Images that are pulled are `POST images/create fromImage`, those that are imported
+    /// `POST images/create fromSrc`.
+    #[must_use]
+    pub fn broken(&self) -> BTreeMap<String, u64> {
+        self.shared.broken().clone()
+    }
+
+    /// How many answers were held back for longer than a client waits for a list or a look.
+    #[must_use]
+    pub fn outlasted(&self) -> u64 {
+        self.shared.outlasted.load(Ordering::SeqCst)
     }
 }
 
@@ -181,10 +217,33 @@ impl Drop for Proxy {
     }
 }
 
-/// Whether a request is for the stream of events.
-fn is_for_events(request: &[u8]) -> bool {
-    let line = request.split(|byte| *byte == b'\r').next().unwrap_or_default();
-    line.starts_with(b"GET ") && line.windows(8).any(|part| part == b"/events?" || part == b"/events ")
+/// The kind of request for the stream of events.
+const EVENTS: &str = "GET events";
+
+/// The words of the API that end a path; everything else names something.
+const LAST_WORDS: [&str; 16] = [
+    "json", "create", "start", "stop", "kill", "rename", "resize", "attach", "wait", "logs", "exec", "top", "stats",
+    "get", "archive", "prune",
+];
+
+/// What a request is for, see [`Proxy::broken`]; `None` when this is not the beginning of one.
+fn kind_of(bytes: &[u8]) -> Option<String> {
+    let line = std::str::from_utf8(bytes.split(|byte| *byte == b'\r').next()?).ok()?;
+    let mut words = line.split(' ');
+    let (method, target, version) = (words.next()?, words.next()?, words.next()?);
+    if !version.starts_with("HTTP/1.") {
+        return None;
+    }
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let mut parts = path.split('/').filter(|part| !part.is_empty() && !part.starts_with("v1."));
+    let first = parts.next()?;
+    let rest: Vec<&str> = parts.collect();
+    let last = rest.last().filter(|word| LAST_WORDS.contains(*word));
+    let names = rest.len() > usize::from(last.is_some());
+    let path: Vec<&str> = std::iter::once(first).chain(names.then_some("*")).chain(last.copied()).collect();
+    let from = ["fromImage", "fromSrc"].into_iter().find(|from| query.contains(&format!("{from}=")));
+    let from = from.map(|from| format!(" {from}")).unwrap_or_default();
+    Some(format!("{method} {}{from}", path.join("/")))
 }
 
 /// An error of the daemon's.
@@ -213,33 +272,28 @@ impl Shared {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A poisoned lock holds whole values.
+    fn broken(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, u64>> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn serve(self: &Arc<Self>, client: &UnixStream, engine: &UnixStream) -> io::Result<()> {
         self.streams().extend([client.try_clone()?, engine.try_clone()?]);
-        let (mut from_client, mut to_engine) = (client.try_clone()?, engine.try_clone()?);
-        let asks_for_events = Arc::new(AtomicBool::new(false));
-        let (asks, asking) = (Arc::clone(&asks_for_events), Arc::clone(self));
+        // What was asked for last on this connection.
+        let asked = Arc::new(Mutex::new(String::new()));
+        let (from_client, to_engine) = (client.try_clone()?, engine.try_clone()?);
+        let (asks, asking) = (Arc::clone(&asked), Arc::clone(self));
         std::thread::spawn(move || {
-            let mut buffer = vec![0; 64 << 10];
-            while let Ok(length @ 1..) = from_client.read(&mut buffer) {
-                if is_for_events(&buffer[..length]) && !asks.swap(true, Ordering::SeqCst) {
-                    asking.streams_of_events.fetch_add(1, Ordering::SeqCst);
-                    let (client, shared, begun) = (from_client.try_clone(), Arc::clone(&asking), Instant::now());
-                    std::thread::spawn(move || client.map(|client| shared.cut_events(&client, begun)));
-                }
-                if asking.refuses(&buffer[..length]) {
-                    let _ = refuse(&from_client);
-                    let _ = from_client.shutdown(Shutdown::Both);
-                    break;
-                }
-                if to_engine.write_all(&buffer[..length]).is_err() {
-                    break;
-                }
+            if asking.ask(&from_client, &to_engine, &asks).is_err() {
+                // What was lost is seen by the client, and the daemon hears no more of it.
+                let _ = from_client.shutdown(Shutdown::Both);
+                let _ = to_engine.shutdown(Shutdown::Both);
             }
             let _ = to_engine.shutdown(Shutdown::Write);
         });
         let (from_engine, to_client, shared) = (engine.try_clone()?, client.try_clone()?, Arc::clone(self));
         std::thread::spawn(move || {
-            let _ = shared.answer(&from_engine, &to_client, &asks_for_events);
+            let _ = shared.answer(&from_engine, &to_client, &asked);
             // Whatever ended it, both sides see it.
             let _ = from_engine.shutdown(Shutdown::Both);
             let _ = to_client.shutdown(Shutdown::Both);
@@ -247,27 +301,63 @@ impl Shared {
         Ok(())
     }
 
+    /// Carries requests to the daemon until the client has no more. An error is one that is lost.
+    fn ask(
+        self: &Arc<Self>,
+        mut client: &UnixStream,
+        mut engine: &UnixStream,
+        asked: &Mutex<String>,
+    ) -> io::Result<()> {
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(length @ 1..) = client.read(&mut buffer) {
+            if let Some(kind) = kind_of(&buffer[..length]) {
+                let before = {
+                    let mut asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
+                    std::mem::replace(&mut *asked, kind.clone())
+                };
+                if kind == EVENTS && before != EVENTS {
+                    self.streams_of_events.fetch_add(1, Ordering::SeqCst);
+                    let (client, shared, begun) = (client.try_clone()?, Arc::clone(self), Instant::now());
+                    std::thread::spawn(move || shared.cut_events(&client, begun));
+                }
+                if let Some(patience) = self.loses(&kind) {
+                    self.hold(patience);
+                    return Err(io::ErrorKind::ConnectionReset.into());
+                }
+            }
+            if self.refuses(&buffer[..length]) {
+                let _ = refuse(client);
+                return Err(io::ErrorKind::ConnectionReset.into());
+            }
+            if engine.write_all(&buffer[..length]).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Carries answers to the client until one breaks for good.
-    fn answer(&self, mut engine: &UnixStream, mut client: &UnixStream, events: &AtomicBool) -> io::Result<()> {
+    fn answer(&self, mut engine: &UnixStream, mut client: &UnixStream, asked: &Mutex<String>) -> io::Result<()> {
         let mut buffer = vec![0; 64 << 10];
         loop {
             let length = engine.read(&mut buffer)?;
             if length == 0 {
                 return Ok(());
             }
+            let kind = asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
             // The head of the answer comes through: the stream is there.
             let head = buffer.starts_with(b"HTTP/");
-            if events.load(Ordering::SeqCst) && !head && self.events() == Events::Silent {
+            if kind == EVENTS && !head && self.events() == Events::Silent {
                 continue;
             }
-            match self.fault() {
+            match self.fault(&kind) {
                 None => {}
                 Some((Fault::Delay, patience)) => std::thread::sleep(patience / 10),
                 Some((Fault::Hang, patience)) => {
                     self.hold(patience);
                     return Ok(());
                 }
-                Some((Fault::Reset, _)) => return Ok(()),
+                Some((Fault::Reset | Fault::Unsent, _)) => return Ok(()),
                 Some((Fault::Error, _)) => return refuse(client),
                 Some((Fault::Cut, _)) => return client.write_all(&buffer[..length / 2]),
             }
@@ -305,24 +395,71 @@ impl Shared {
 
     /// Waits, but not longer than there are faults: when they end, so does what they hold.
     fn hold(&self, patience: Duration) {
-        let until = std::time::Instant::now() + patience;
-        while std::time::Instant::now() < until && self.faulty.load(Ordering::SeqCst) {
+        let begin = Instant::now();
+        while begin.elapsed() < patience && self.faulty.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(50));
+        }
+        if begin.elapsed() > PATIENCE {
+            self.outlasted.fetch_add(1, Ordering::SeqCst);
         }
     }
 
-    /// What happens to the next piece of an answer: mostly nothing.
-    fn fault(&self) -> Option<(Fault, Duration)> {
+    /// What happens to the next piece of an answer to a request of this kind: mostly nothing.
+    fn fault(&self, kind: &str) -> Option<(Fault, Duration)> {
+        self.breaks(kind, BREAKS, |random| random.random_range(0..OF_ANSWERS))
+    }
+
+    /// Whether the next request of this kind is lost, and how long its client waits until it knows.
+    fn loses(&self, kind: &str) -> Option<Duration> {
+        let (_, patience) = self.breaks(kind, GETS_LOST, |_| OF_ANSWERS)?;
+        // Half of them at once.
+        Some(patience.saturating_sub(LONGEST_HANG / 8))
+    }
+
+    fn breaks(
+        &self,
+        kind: &str,
+        of_hundred: u32,
+        which: impl FnOnce(&mut StdRng) -> usize,
+    ) -> Option<(Fault, Duration)> {
         if !self.faulty.load(Ordering::SeqCst) {
             return None;
         }
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
-        if random.random_range(0..100) >= 12 {
+        let mut broken = self.broken();
+        let first = of_hundred == BREAKS && !broken.contains_key(kind);
+        if !first && random.random_range(0..100) >= of_hundred {
             return None;
         }
-        let which = random.random_range(0..FAULTS.len());
-        let patience = LONGEST_HANG.mul_f64(random.random_range(0.05..1.0));
+        let which = which(&mut random);
+        // Mostly short.
+        let patience = LONGEST_HANG.mul_f64(random.random_range(0.1..1.0_f64).powi(3));
         self.counts[which].fetch_add(1, Ordering::SeqCst);
+        *broken.entry(kind.to_owned()).or_default() += 1;
         Some((FAULTS[which], patience))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_known_by_what_they_are_for() {
+        for (head, kind) in [
+            ("GET /v1.41/containers/json?all=true HTTP/1.1\r\nHost: x\r\n", Some("GET containers/json")),
+            ("GET /containers/ls-a/json HTTP/1.1\r\n", Some("GET containers/*/json")),
+            ("DELETE /v1.41/containers/ls-a?force=true HTTP/1.1\r\n", Some("DELETE containers/*")),
+            ("GET /v1.41/images/127.0.0.1:5000/team/app:1/json HTTP/1.1\r\n", Some("GET images/*/json")),
+            ("POST /v1.41/images/create?fromImage=a HTTP/1.1\r\n", Some("POST images/create fromImage")),
+            ("POST /images/create?fromSrc=-&repo=a HTTP/1.1\r\n", Some("POST images/create fromSrc")),
+            ("GET /v1.41/events? HTTP/1.1\r\n", Some(EVENTS)),
+            ("POST /v1.41/exec/abc/resize?h=1&w=2 HTTP/1.1\r\n", Some("POST exec/*/resize")),
+            ("GET /v1.41/volumes HTTP/1.1\r\n", Some("GET volumes")),
+            ("some output that a shell was given", None),
+            ("GET nothing", None),
+        ] {
+            assert_eq!(kind_of(head.as_bytes()).as_deref(), kind, "{head}");
+        }
     }
 }

@@ -1,0 +1,116 @@
+//! GPUs of a host, by a list that stands for that of NVIDIA's driver, and Docker with and without what it needs for
+//! them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use anyhow::ensure;
+use longshore_tests::lab::{Lab, LabConfig, Node, wait_until};
+use serde_json::{Value, json};
+
+use super::fields::{exec, idle, stop};
+use super::support::*;
+
+/// What the host's mount is of, over a directory that every machine has.
+fn mount(node: &Node, directory: &str, over: &str) {
+    let path = node.host.dir().join(directory);
+    node.host.run("mount", &["--bind", path.to_str().unwrap(), over]).unwrap();
+}
+
+/// Gives a host two GPUs, as the driver shows them.
+fn plug_in(node: &Node) {
+    for (address, gpu) in [("0000:01:00.0", "GPU-a"), ("0000:02:00.0", "GPU-b")] {
+        let directory = node.host.dir().join("driver/nvidia/gpus").join(address);
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("information"), format!("Model: \t\t T4\nGPU UUID: \t {gpu}\n")).unwrap();
+    }
+    mount(node, "driver", "/proc/driver");
+}
+
+/// Gives a host what Docker looks for before it gives GPUs away: the program that would bring them into containers.
+fn install_hook(node: &Node) {
+    let directory = node.host.dir().join("hook");
+    fs::create_dir_all(&directory).unwrap();
+    let hook = directory.join("nvidia-container-runtime-hook");
+    fs::write(&hook, "#!/bin/sh\nexit 0\n").unwrap();
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    mount(node, "hook", "/usr/local/sbin");
+    node.engine.terminate().unwrap();
+    node.engine.launch(&node.host).unwrap();
+    node.engine.wait_ready(&node.host).unwrap();
+}
+
+fn gpus_of(lab: &Lab, which: &str) -> anyhow::Result<Value> {
+    let instance = lab.instances()?.remove(0);
+    let list = instance[which].as_array().cloned().unwrap_or_default();
+    Ok(list.into_iter().find(|resource| resource["name"] == "GPU").map(|gpu| gpu["stringSetValue"].clone()).into())
+}
+
+#[test]
+fn gpus_are_registered_placed_and_given_to_one_task_each() {
+    // Stopped containers stay, to be looked at.
+    let agent = "cleanup_wait = \"10m\"\nstop_timeout = \"2s\"\n".to_owned();
+    let lab = networked(LabConfig { agent, ..LabConfig::default() });
+    let node = lab.node(0);
+    let define = |count: &str| {
+        let mut main = idle("main");
+        merge(&mut main, json!({"resourceRequirements": [{"type": "GPU", "value": count}]}));
+        register(&lab, &format!("gpus-{count}"), json!([main]), json!({}))
+    };
+    let (one, two) = (define("1"), define("2"));
+    let lacks = |definition: &str| {
+        let answer = lab.ecs("run_task", json!({"taskDefinition": definition})).unwrap();
+        assert_eq!(
+            (&answer["tasks"], &answer["failures"][0]["reason"]),
+            (&json!([]), &json!("RESOURCE:GPU")),
+            "{answer}"
+        );
+        answer["failures"][0]["detail"].to_string()
+    };
+    lacks(&one);
+
+    plug_in(node);
+    node.agent.terminate().unwrap();
+    node.launch_agent().unwrap();
+    wait_until("the host's GPUs", DEADLINE, || {
+        let seen = gpus_of(&lab, "registeredResources")?;
+        ensure!(seen == json!(["GPU-a", "GPU-b"]), "{seen}");
+        Ok(lab.instances()?[0]["agentConnected"] == true)
+    })
+    .unwrap();
+
+    // This Docker has no way to give them, and says so at the start; what it was asked for is right.
+    let refused = stopped(&lab, &run_one(&lab, &one, json!({})));
+    assert_eq!(refused["stopCode"], "TaskFailedToStart", "{refused:#}");
+    let main = container(&refused, "main");
+    assert_eq!(main["gpuIds"], json!(["GPU-a"]), "{refused:#}");
+    assert!(main["reason"].as_str().is_some_and(|why| why.contains("could not select device driver")), "{refused:#}");
+    let asked = &inspect(node, refused["taskArn"].as_str().unwrap(), "main")["HostConfig"]["DeviceRequests"];
+    assert_eq!((&asked[0]["DeviceIDs"], &asked[0]["Capabilities"]), (&json!(["GPU-a"]), &json!([["gpu"]])), "{asked}");
+
+    install_hook(node);
+    let arns = run(&lab, &one, 2, json!({}));
+    let mut given = Vec::new();
+    for task in wait_tasks(&lab, &arns, "RUNNING", DEADLINE) {
+        let arn = task["taskArn"].as_str().unwrap();
+        let told = container(&task, "main")["gpuIds"][0].as_str().unwrap().to_owned();
+        let seen = exec(node, arn, "main", "tr '\\0' '\\n' </proc/1/environ | grep NVIDIA_VISIBLE_DEVICES");
+        assert_eq!(seen.trim(), format!("NVIDIA_VISIBLE_DEVICES={told}"), "what Docker was told is what the API says");
+        given.push(told);
+    }
+    given.sort();
+    assert_eq!(given, ["GPU-a", "GPU-b"], "each to one task");
+    assert_eq!(gpus_of(&lab, "remainingResources").unwrap(), json!([]));
+    assert!(lacks(&one).contains("GPU"));
+
+    // Who is to have which is known after the agent was away, and both are free once both tasks are over.
+    node.agent.kill().unwrap();
+    node.launch_agent().unwrap();
+    lab.wait_connected(1, DEADLINE).unwrap();
+    stop(&lab, &arns[0]);
+    lacks(&two);
+    stop(&lab, &arns[1]);
+    let both = run_one(&lab, &two, json!({}));
+    assert_eq!(container(&running(&lab, &both), "main")["gpuIds"], json!(["GPU-a", "GPU-b"]));
+    stop(&lab, &both);
+}
