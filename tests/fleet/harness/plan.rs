@@ -84,6 +84,8 @@ pub(crate) struct Plan {
     pub(crate) schedules: bool,
     /// Whether clients have a service whose task must not run twice.
     pub(crate) fenced: bool,
+    /// Whether hosts have parts of a task network.
+    pub(crate) network: bool,
 }
 
 impl Plan {
@@ -123,6 +125,7 @@ impl Plan {
             deaf: some(300, 300),
             schedules,
             fenced,
+            network: dice.chance(400),
         }
     }
 }
