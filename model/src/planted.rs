@@ -35,11 +35,15 @@ pub enum Bug {
     InterfacesAreMixedUp,
     /// A host is not told which addresses left a group.
     MembersStay,
+    /// A task set that is deleted is gone at once, and nobody stops its tasks.
+    DeletedSetsAreForgotten,
+    /// The share of the desired count that a task set has is rounded down.
+    SharesAreRoundedDown,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::StalePlacement,
         Self::RefusedBatchIsPublished,
         Self::StoppingTakesNoRoom,
@@ -55,6 +59,8 @@ impl Bug {
         Self::SilentHostsLoseTheirLeases,
         Self::InterfacesAreMixedUp,
         Self::MembersStay,
+        Self::DeletedSetsAreForgotten,
+        Self::SharesAreRoundedDown,
     ];
 }
 

@@ -30,6 +30,7 @@ mod run;
 mod runs;
 mod schedules;
 mod seeds;
+mod sets;
 mod store;
 mod trace;
 mod troubles;

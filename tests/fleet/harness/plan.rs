@@ -86,6 +86,8 @@ pub(crate) struct Plan {
     pub(crate) fenced: bool,
     /// Whether hosts have parts of a task network.
     pub(crate) network: bool,
+    /// Whether clients have a service with task sets.
+    pub(crate) sets: bool,
 }
 
 impl Plan {
@@ -126,6 +128,7 @@ impl Plan {
             schedules,
             fenced,
             network: dice.chance(400),
+            sets: dice.chance(300),
         }
     }
 }

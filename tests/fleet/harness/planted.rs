@@ -78,6 +78,21 @@ fn interfaces_that_are_mixed_up_are_found() {
 }
 
 #[test]
+fn task_sets_that_are_forgotten_are_found() {
+    find(Bug::DeletedSetsAreForgotten);
+}
+
+#[test]
+fn shares_of_task_sets_that_are_rounded_down_are_found() {
+    find(Bug::SharesAreRoundedDown);
+}
+
+#[test]
+fn members_that_stay_are_found() {
+    find(Bug::MembersStay);
+}
+
+#[test]
 fn forgotten_removals_are_found() {
     find(Bug::RemovalsAreForgotten);
 }

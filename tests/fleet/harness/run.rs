@@ -4,6 +4,7 @@ use crate::control;
 use crate::entropy;
 use crate::plan::Plan;
 use crate::schedules;
+use crate::sets;
 use crate::troubles;
 use crate::workload;
 use crate::world::World;
@@ -279,6 +280,9 @@ fn service_open(state: &State, service: &Service) -> Option<String> {
     }
     if !service.is_active() {
         return Some(format!("service {key} is being deleted"));
+    }
+    if sets::has_sets(service) {
+        return sets::open(state, service);
     }
     let tasks = state.service_tasks(key);
     let wanted = match service.scheduling {

@@ -2,6 +2,7 @@
 
 use crate::control::Answer;
 use crate::schedules;
+use crate::sets;
 use crate::world::World;
 use longshore_core::Ec2Operation;
 use longshore_core::records::RolloutState;
@@ -141,6 +142,9 @@ async fn act(world: &World) {
     if world.plan.fenced && world.dice.chance(150) {
         return fenced(world).await;
     }
+    if world.plan.sets && world.dice.chance(250) {
+        return sets::act(world).await;
+    }
     match world.dice.between(0, 19) {
         0..=3 => create(world).await,
         4..=10 => update(world).await,
@@ -159,7 +163,7 @@ fn service(world: &World) -> String {
     format!("s{}", world.dice.between(0, SERVICES - 1))
 }
 
-fn definition(world: &World, wired: bool) -> &'static str {
+pub(crate) fn definition(world: &World, wired: bool) -> &'static str {
     if wired {
         return world.dice.pick(&WIRED).copied().unwrap_or(WIRED[0]);
     }
@@ -168,7 +172,7 @@ fn definition(world: &World, wired: bool) -> &'static str {
 }
 
 /// How a service may change. What leaves no room at all is refused.
-fn configuration(world: &World, daemon: bool) -> Value {
+pub(crate) fn configuration(world: &World, daemon: bool) -> Value {
     let pick = |of: &[u32]| world.dice.pick(of).copied().unwrap_or(100);
     let breaker = json!({"enable": world.dice.chance(500), "rollback": world.dice.chance(600)});
     let (minimum, maximum) = match daemon {
@@ -342,6 +346,10 @@ pub(crate) async fn mend(world: &World) -> Result<(), String> {
     let places: u32 = world.plan.hosts.iter().map(|(cpu, memory)| (cpu.min(memory) / 80).saturating_sub(daemons)).sum();
     let share = places / (2 * replicas.max(1));
     for service in services {
+        if sets::has_sets(&service) {
+            sets::mend(world, &service, share).await?;
+            continue;
+        }
         let daemon = is_daemon(&service);
         let good: &[&str] = if is_wired(&service.key.name) { &WIRED[..2] } else { &GOOD };
         let mut request = json!({"service": &*service.key.name, "taskDefinition": world.dice.pick(good),
