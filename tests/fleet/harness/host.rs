@@ -7,6 +7,7 @@ use crate::entropy::Dice;
 use crate::fabric::{Giving, HostNet, NoFiles, SimKernel};
 use crate::mortal::{Fuse, Mortal};
 use crate::net::{Link, SimPeer};
+use crate::plan::Trouble;
 use crate::world::World;
 use longshore_agent::config::{PortRange, PullBehavior};
 use longshore_agent::contact::{Boot, Contacts, Uptime};
@@ -65,7 +66,12 @@ pub(crate) struct Host {
     observed: Mutex<Option<watch::Receiver<ObservedReports>>>,
     /// When the control plane heard of it last, as its agents kept it. Gone with the power.
     contact: Arc<Mutex<Option<Uptime>>>,
+    /// Until when its agent and its engine are let alone, where they have to work.
+    spared: Mutex<Duration>,
 }
+
+/// Between two things that hold up the tasks of a host that must not run twice, at least.
+const SPARED: Duration = Duration::from_secs(20);
 
 /// A host between two losses of power.
 #[derive(Debug)]
@@ -141,12 +147,23 @@ impl Host {
             fuse: Mutex::default(),
             observed: Mutex::default(),
             contact: Arc::default(),
+            spared: Mutex::default(),
         })
     }
 
     /// Who it is.
     pub(crate) fn instance(&self) -> Option<InstanceId> {
         *self.instance.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether its agent or its engine may be held up, after so much of the run. It is let alone for a while then.
+    pub(crate) fn stands_more(&self, at: Duration) -> bool {
+        let mut spared = self.spared.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = at >= *spared;
+        if may {
+            *spared = at + SPARED;
+        }
+        may
     }
 
     /// The agent dies within so many polls of its main loop.
@@ -214,8 +231,12 @@ impl Host {
             self.live(&world, instance, off).await;
             self.docker.listen(None);
             world.trace.say(format_args!("{}: the agent is dead", self.name));
-            let wait = if world.healing() { self.dice.millis(50, 300) } else { self.dice.millis(50, 4000) };
-            tokio::time::sleep(wait).await;
+            let longest = match (world.healing(), world.plan.is_brief(Trouble::AgentDies)) {
+                (true, _) => 300,
+                (false, true) => 1000,
+                (false, false) => 4000,
+            };
+            tokio::time::sleep(self.dice.millis(50, longest)).await;
         }
     }
 
