@@ -18,6 +18,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "longshore.agent.v1.ExecToAgent",
         ])
         // Large and rare: a queue takes room for dozens of messages at once, for each of thousands of sessions.
+        .boxed("longshore.agent.v1.ControlMessage.kind.welcome")
+        .boxed("longshore.agent.v1.ControlMessage.kind.assignment")
         .boxed("longshore.agent.v1.ControlMessage.kind.network")
         .boxed("longshore.agent.v1.ControlMessage.kind.exec")
         .codec_path("crate::codec::SmallCodec")

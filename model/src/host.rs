@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Attributes that a host may have: some 60 are built in, ECS allows 10 more, and there is room for both to grow.
 pub const MAX_ATTRIBUTES: usize = 512;
@@ -68,8 +69,9 @@ pub struct HostFacts {
     pub hostname: String,
     /// What it offers.
     pub resources: Resources,
-    /// Built-in attributes, capabilities and those from the agent's configuration.
-    pub attributes: Vec<Attribute>,
+    /// Built-in attributes, capabilities and those from the agent's configuration. Shared, since the hosts of a fleet are
+    /// alike: whoever keeps many facts keeps each list once.
+    pub attributes: Arc<[Attribute]>,
     /// Software versions.
     pub versions: HostVersions,
     /// Where tunnel packets of other hosts reach it, when it can take part in the task network.

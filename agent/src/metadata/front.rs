@@ -307,9 +307,9 @@ impl Front {
 
     /// The least of what containers use, as [`Keeper::briefs`] has it. The engine is asked again for the process of
     /// those of which nothing could be read: they may have been restarted.
-    pub(super) async fn briefs(&self, which: Vec<Which>) -> (Vec<Option<Brief>>, u64, u64) {
+    pub(super) async fn briefs(&self, which: Vec<(Which, Option<Brief>)>) -> (Vec<Option<Brief>>, u64, u64) {
         let read = self.figures.briefs(which.clone()).await;
-        for (which, _) in which.iter().zip(&read.0).filter(|(_, brief)| brief.is_none()) {
+        for ((which, _), _) in which.iter().zip(&read.0).filter(|(_, brief)| brief.is_none()) {
             self.details.again(&which.id).await;
         }
         self.forget();

@@ -1,7 +1,7 @@
 //! What the host and its tasks use, read again and again for the control plane while that asks for it.
 //!
-//! Of a container three files of its control groups are read and nothing is asked of the engine, but once for the
-//! process of a container that is new. CPU is the difference of two readings.
+//! Of a container one file of its control groups is read, two more when it did something, and nothing is asked of the
+//! engine, but once for the process of a container that is new. CPU is the difference of two readings.
 
 use super::front::Front;
 use super::stats::{Brief, Which};
@@ -59,7 +59,7 @@ impl UsageLine {
 /// What was read of a container last.
 struct Read {
     pid: u32,
-    cpu_nanos: u64,
+    brief: Brief,
     at: Instant,
 }
 
@@ -94,20 +94,22 @@ pub(super) async fn read(front: Arc<Front>, asked: UsageAsked) {
 async fn look(front: &Front, known: &mut HashMap<String, Read>, host: &mut Option<(u64, Instant)>) -> HostUsage {
     let containers = front.processes().await;
     let (tasks, which): (Vec<TaskId>, Vec<Which>) = containers.into_iter().unzip();
-    let (briefs, busy_nanos, memory) = front.briefs(which.clone()).await;
+    let mut before = |which: &Which| known.remove(&which.id).filter(|before| before.pid == which.pid);
+    let before: Vec<Option<Read>> = which.iter().map(&mut before).collect();
+    let asked =
+        which.iter().zip(&before).map(|(which, before)| (which.clone(), before.as_ref().map(|b| b.brief.clone())));
+    let (briefs, busy_nanos, memory) = front.briefs(asked.collect()).await;
     let now = Instant::now();
     let mut used: BTreeMap<TaskId, (u32, u64)> = BTreeMap::new();
     let mut after = HashMap::with_capacity(which.len());
-    for ((task, which), brief) in tasks.into_iter().zip(which).zip(briefs) {
-        let Some(Brief { cpu_nanos, memory_bytes }) = brief else { continue };
-        let before = known.remove(&which.id).filter(|before| before.pid == which.pid);
-        let read = Read { pid: which.pid, cpu_nanos, at: now };
+    for (((task, which), brief), before) in tasks.into_iter().zip(which).zip(briefs).zip(before) {
+        let Some(brief) = brief else { continue };
         if let Some(before) = before {
             let (cpu, memory) = used.entry(task).or_default();
-            *cpu = cpu.saturating_add(units(cpu_nanos.saturating_sub(before.cpu_nanos), now - before.at));
-            *memory = memory.saturating_add(memory_bytes / 1024);
+            *cpu = cpu.saturating_add(units(brief.cpu_nanos.saturating_sub(before.brief.cpu_nanos), now - before.at));
+            *memory = memory.saturating_add(brief.memory_bytes / 1024);
         }
-        after.insert(which.id, read);
+        after.insert(which.id, Read { pid: which.pid, brief, at: now });
     }
     *known = after;
     let cpu_units = host.map_or(0, |(before, at)| units(busy_nanos.saturating_sub(before), now - at));

@@ -235,7 +235,7 @@ impl<'a> Stream<'a> {
     fn message(&mut self, message: v1::ControlMessage) -> Result<(), Ended> {
         use v1::control_message::Kind;
         match message.kind {
-            Some(Kind::Assignment(assignment)) => match self.inbound.take(assignment) {
+            Some(Kind::Assignment(assignment)) => match self.inbound.take(*assignment) {
                 Ok(answer) => self.answer(answer),
                 Err(wrong) => {
                     tracing::error!(error = %wrong, "refused an assignment");

@@ -25,11 +25,12 @@ pub(crate) fn facts() -> HostFacts {
     HostFacts {
         hostname: "h1".to_owned(),
         resources: Resources { cpu_units: 2048, memory_mib: 2048, ..Resources::default() },
-        attributes: vec![
+        attributes: [
             attribute("ecs.os-type", Some("linux")),
             attribute("com.amazonaws.ecs.capability.docker-remote-api.1.17", None),
             attribute("com.amazonaws.ecs.capability.docker-remote-api.1.18", None),
-        ],
+        ]
+        .into(),
         ..HostFacts::default()
     }
 }

@@ -117,7 +117,8 @@ async fn as_much_as_a_host_may_say_of_itself_is_taken() {
         .map(|n| Attribute { name: format!("{n:0128}"), value: Some("é".repeat(MAX_ATTRIBUTE_CHARS)) })
         .collect();
     join(&file, options(control.address, control.token(1).await), most.clone()).await.expect("joined");
-    most.attributes.push(Attribute { name: "more".to_owned(), value: None });
+    let more = Attribute { name: "more".to_owned(), value: None };
+    most.attributes = most.attributes.iter().cloned().chain([more]).collect();
     let error = join(&file, options(control.address, control.token(1).await), most).await.expect_err("refused");
     assert!(error.to_string().contains("`attributes`"), "{error}");
 }

@@ -50,12 +50,12 @@ impl Stream {
     async fn welcome(&mut self) -> v1::Hello {
         let v1::agent_message::Kind::Hello(hello) = self.hear().await else { panic!("no hello") };
         let welcome = v1::Welcome { version: 1, heartbeat_millis: 100, lease_millis: 20_000, ..Default::default() };
-        self.say(v1::control_message::Kind::Welcome(welcome)).await;
+        self.say(v1::control_message::Kind::Welcome(Box::new(welcome))).await;
         hello
     }
 
     async fn assign(&self, assignment: v1::Assignment) {
-        self.say(v1::control_message::Kind::Assignment(assignment)).await;
+        self.say(v1::control_message::Kind::Assignment(Box::new(assignment))).await;
     }
 }
 
@@ -221,8 +221,8 @@ async fn a_control_plane_that_speaks_wrongly_is_left_and_tried_again() {
     let (mut streams, mut host, _control, _dir) = odd(0).await;
     let welcome = |version| v1::Welcome { version, heartbeat_millis: 100, lease_millis: 20_000, ..Default::default() };
     for kind in [
-        v1::control_message::Kind::Welcome(welcome(2)),
-        v1::control_message::Kind::Welcome(welcome(0)),
+        v1::control_message::Kind::Welcome(Box::new(welcome(2))),
+        v1::control_message::Kind::Welcome(Box::new(welcome(0))),
         v1::control_message::Kind::HeartbeatAck(v1::HeartbeatAck { seq: 1, network_settled: 0 }),
     ] {
         let mut stream = next(&mut streams).await;
@@ -241,7 +241,7 @@ async fn a_control_plane_that_speaks_wrongly_is_left_and_tried_again() {
     stream.say.send(Ok(v1::ControlMessage { kind: None })).await.expect("open");
     stream.assign(complete(1)).await;
     assert_eq!(stream.hear().await, v1::agent_message::Kind::Applied(v1::Applied { generation: 1 }));
-    stream.say(v1::control_message::Kind::Welcome(welcome(1))).await;
+    stream.say(v1::control_message::Kind::Welcome(Box::new(welcome(1)))).await;
     stream.ended().await;
 }
 
@@ -275,7 +275,7 @@ async fn a_silent_control_plane_is_given_up_within_the_lease() {
     let mut stream = next(&mut streams).await;
     stream.hear().await;
     let welcome = v1::Welcome { version: 1, heartbeat_millis: 50, lease_millis: 300, ..Default::default() };
-    stream.say(v1::control_message::Kind::Welcome(welcome)).await;
+    stream.say(v1::control_message::Kind::Welcome(Box::new(welcome))).await;
     host.connected().await;
     let waiting = host.until("given up", |state| matches!(state, SessionState::Waiting { .. })).await;
     assert!(format!("{waiting:?}").contains("nothing was heard"), "{waiting:?}");

@@ -141,7 +141,7 @@ impl Agent {
 
     fn message(&mut self, message: v1::ControlMessage) -> Result<()> {
         match message.kind {
-            Some(Said::Assignment(assignment)) => self.assignment(assignment),
+            Some(Said::Assignment(assignment)) => self.assignment(*assignment),
             Some(Said::ReportsAck(ack)) => {
                 for status in self.flight.take_if(|(seq, _)| *seq <= ack.seq).map(|(_, all)| all).into_iter().flatten()
                 {

@@ -60,13 +60,13 @@ struct Echo;
 /// What there is to say to a message.
 fn answer(message: v1::AgentMessage) -> Option<v1::ControlMessage> {
     let kind = match message.kind? {
-        Kind::Hello(_) => Answer::Welcome(v1::Welcome {
+        Kind::Hello(_) => Answer::Welcome(Box::new(v1::Welcome {
             version: longshore_proto::MAX_VERSION,
             heartbeat_millis: 1000,
             lease_millis: 5000,
             usage_millis: 10_000,
             ..v1::Welcome::default()
-        }),
+        })),
         Kind::Heartbeat(beat) => Answer::HeartbeatAck(v1::HeartbeatAck { seq: beat.seq, network_settled: 0 }),
         Kind::Reports(reports) => Answer::ReportsAck(v1::ReportsAck { seq: reports.seq, revision: 0 }),
         // An agent that asks for a task of this name.
@@ -74,7 +74,7 @@ fn answer(message: v1::AgentMessage) -> Option<v1::ControlMessage> {
             let spec = v1::TaskSpec { id: ask.why, ..v1::TaskSpec::default() };
             let desired = v1::Desired::Running.into();
             let task = v1::AssignedTask { spec: Some(spec), desired, may_start: true, stop_reason: String::new() };
-            Answer::Assignment(v1::Assignment { tasks: vec![task], ..v1::Assignment::default() })
+            Answer::Assignment(Box::new(v1::Assignment { tasks: vec![task], ..v1::Assignment::default() }))
         }
         Kind::Applied(_) | Kind::NetworkStatus(_) => return None,
     };

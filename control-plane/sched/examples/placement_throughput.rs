@@ -4,7 +4,8 @@
 
 use longshore_model::{Attribute, InstanceId, Timestamp};
 use longshore_sched::{
-    Claim, Constraint, Expression, Held, Host, HostStatus, Offer, Packed, Request, SpreadOver, Strategy, Usage, place,
+    Attributes, Claim, Constraint, Expression, Held, Host, HostStatus, Offer, Packed, Request, SpreadOver, Strategy,
+    Usage, place,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -80,7 +81,7 @@ fn host(n: u32) -> Host {
         offer: Arc::new(Offer {
             cpu_units: 16_384,
             memory_mib: 65_536,
-            attributes: capabilities.chain(values).collect(),
+            attributes: capabilities.chain(values).collect::<Attributes>().into(),
             hostname: format!("host-{n}"),
             agent_version: "0.1.0".to_owned(),
             registered_at: Timestamp::from_millis(0),

@@ -7,7 +7,7 @@ use longshore_model::Attribute;
 /// Sorted by a hash of the name, and the hashes stand apart from the names: a look-up compares a few numbers
 /// that lie together, and one name. What a call over 10,000 hosts takes is memory being waited for, so each hash
 /// has that of the value beside it. Attributes change rarely; making this may cost more.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Attributes {
     /// The hashes of name and value.
     hashes: Vec<(u64, u64)>,

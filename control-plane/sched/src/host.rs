@@ -76,8 +76,8 @@ pub struct Offer {
     pub reserved_udp: BTreeSet<u16>,
     /// Ids of the GPUs.
     pub gpu_ids: Vec<String>,
-    /// Built-in and custom attributes, and capabilities.
-    pub attributes: Attributes,
+    /// Built-in and custom attributes, and capabilities. Hosts that have the same may share them.
+    pub attributes: Arc<Attributes>,
     /// `ec2InstanceId` of the query language: the host's own name.
     pub hostname: String,
     /// `agentVersion` of the query language.
@@ -87,14 +87,10 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// The offer of a host that registered `facts`, with the attributes that were put on it by the API
-    /// (`custom`, which win over attributes of the same name from the agent).
+    /// The offer of a host that registered `facts`. `attributes` are those of the facts and, on top of them, those that
+    /// were put on it by the API.
     #[must_use]
-    pub fn new(
-        facts: &HostFacts,
-        custom: impl IntoIterator<Item = longshore_model::Attribute>,
-        registered_at: Timestamp,
-    ) -> Self {
+    pub fn new(facts: &HostFacts, attributes: Arc<Attributes>, registered_at: Timestamp) -> Self {
         Self {
             cpu_units: facts.resources.cpu_units,
             memory_mib: facts.resources.memory_mib,
@@ -102,7 +98,7 @@ impl Offer {
             reserved_tcp: facts.resources.reserved_tcp.clone(),
             reserved_udp: facts.resources.reserved_udp.clone(),
             gpu_ids: facts.resources.gpu_ids.clone(),
-            attributes: facts.attributes.iter().cloned().chain(custom).collect(),
+            attributes,
             hostname: facts.hostname.clone(),
             agent_version: facts.versions.agent.clone(),
             registered_at,

@@ -22,6 +22,7 @@ use longshore_proto::convert::read_reports;
 use longshore_proto::{ReadReports, UnreadableReport, v1};
 use prost::Message as _;
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -160,15 +161,17 @@ impl<F: Fleet> Session<F> {
     }
 
     fn begin(&mut self, welcome: v1::Welcome, assignment: Assignment) -> Result<(), End> {
-        self.send(v1::control_message::Kind::Welcome(welcome))?;
+        self.send(v1::control_message::Kind::Welcome(Box::new(welcome)))?;
         self.send_assignment(assignment)?;
         let first = self.parts.network.push();
         self.send_network(first)
     }
 
     async fn serve(&mut self) -> End {
+        // Both outlive the loop: thousands of agents are heard every second, and each would set them up anew.
+        let mut ended = pin!(ended(self.parts.shutdown.clone(), self.parts.superseded.clone()));
+        let mut lease = pin!(tokio::time::sleep_until(self.lease_ends()));
         loop {
-            let lease_ends = self.parts.presence.heard() + self.parts.lease;
             let resend_at = match self.flight {
                 Flight::Idle => None,
                 Flight::InFlight { until, .. } => Some(until),
@@ -179,8 +182,7 @@ impl<F: Fleet> Session<F> {
             let parts = &mut self.parts;
             let wake = tokio::select! {
                 biased;
-                () = parts.shutdown.cancelled() => Wake::End(End::Shutdown),
-                () = parts.superseded.cancelled() => Wake::End(End::Superseded),
+                end = &mut ended => Wake::End(end),
                 changed = parts.changes.changed() => match changed {
                     Ok(()) => Wake::Changed,
                     Err(_) => Wake::End(End::Deregistered),
@@ -194,7 +196,7 @@ impl<F: Fleet> Session<F> {
                 () = sleep_until(resend_at) => Wake::NotApplied,
                 event = parts.network.next() => Wake::Network(event),
                 Some(order) = parts.execs.recv() => Wake::Exec(order),
-                () = tokio::time::sleep_until(lease_ends), if reading => Wake::End(End::LeaseLost),
+                () = &mut lease, if reading => Wake::Lease,
             };
             let step = match wake {
                 Wake::End(end) => Err(end),
@@ -205,6 +207,12 @@ impl<F: Fleet> Session<F> {
                 Wake::Message(message) => {
                     self.parts.presence.hear();
                     self.message(message)
+                }
+                // The agent was heard since it was set, most likely.
+                Wake::Lease if self.lease_ends() <= Instant::now() => Err(End::LeaseLost),
+                Wake::Lease => {
+                    lease.as_mut().reset(self.lease_ends());
+                    Ok(())
                 }
                 Wake::NotApplied => {
                     tracing::warn!(
@@ -218,6 +226,10 @@ impl<F: Fleet> Session<F> {
                 return end;
             }
         }
+    }
+
+    fn lease_ends(&self) -> Instant {
+        self.parts.presence.heard() + self.parts.lease
     }
 
     fn message(&mut self, message: v1::AgentMessage) -> Result<(), End> {
@@ -401,7 +413,7 @@ impl<F: Fleet> Session<F> {
             }
         }
         self.flight = Flight::InFlight { generation, until: Instant::now() + self.parts.apply_timeout };
-        self.send(v1::control_message::Kind::Assignment(assignment.into()))
+        self.send(v1::control_message::Kind::Assignment(Box::new(assignment.into())))
     }
 
     fn network_event(&mut self, event: NetworkEvent) -> Result<(), End> {
@@ -471,6 +483,17 @@ enum Wake {
     Saved((u64, Result<(), SessionError>)),
     Message(v1::AgentMessage),
     NotApplied,
+    /// The lease was set to end now; it may have been renewed since.
+    Lease,
+}
+
+/// Completes when the session is to end whatever its agent does.
+async fn ended(shutdown: CancellationToken, superseded: CancellationToken) -> End {
+    tokio::select! {
+        biased;
+        () = shutdown.cancelled() => End::Shutdown,
+        () = superseded.cancelled() => End::Superseded,
+    }
 }
 
 /// The outcome of the reports that are being saved; never completes when there are none.

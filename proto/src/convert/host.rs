@@ -81,7 +81,7 @@ impl From<HostFacts> for v1::HostFacts {
             reserved_udp: ports(resources.reserved_udp),
             gpu_ids: resources.gpu_ids,
             disk_mib: resources.disk_mib,
-            attributes: attributes.into_iter().map(Into::into).collect(),
+            attributes: attributes.iter().cloned().map(Into::into).collect(),
             agent_version: versions.agent,
             agent_hash: versions.agent_hash,
             docker_version: versions.docker,
@@ -127,7 +127,7 @@ impl TryFrom<v1::HostFacts> for HostFacts {
                 gpu_ids: facts.gpu_ids,
                 disk_mib: facts.disk_mib,
             },
-            attributes,
+            attributes: attributes.into(),
             versions: HostVersions {
                 agent: facts.agent_version,
                 agent_hash: facts.agent_hash,

@@ -5,6 +5,9 @@ use longshore_model::Timestamp;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Where a controller is mounted, and of which part of its hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,13 +25,21 @@ pub(in crate::metadata) struct Reader {
     unified: Option<Mounted>,
 }
 
+/// How long the memory of a container that uses no processor is taken to be what it was. By itself it changes nothing of
+/// it; the kernel may take some away.
+const SAME_MEMORY: Duration = Duration::from_secs(60);
+
 /// The least that says what a container uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(in crate::metadata) struct Brief {
     /// Time of the processor so far.
     pub(in crate::metadata) cpu_nanos: u64,
     /// Memory now, without files that were not used lately.
     pub(in crate::metadata) memory_bytes: u64,
+    /// When the memory was read.
+    memory_at: Instant,
+    /// Its directories, which have its id in their names: they are there as long as it runs.
+    groups: Arc<Groups>,
 }
 
 /// Why there are no figures of a container.
@@ -58,6 +69,35 @@ pub(in crate::metadata) enum ReadError {
 enum Groups {
     V1 { cpuacct: PathBuf, cpu: PathBuf, memory: PathBuf, pids: Option<PathBuf>, blkio: Option<PathBuf> },
     V2(PathBuf),
+}
+
+impl Groups {
+    /// Time of the processor that the container has used so far.
+    fn cpu_nanos(&self) -> Result<u64, ReadError> {
+        match self {
+            Self::V1 { cpuacct, .. } => number(&cpuacct.join("cpuacct.usage")),
+            Self::V2(group) => {
+                let stat = parse::pairs(&read(&group.join("cpu.stat"))?);
+                Ok(stat.get("usage_usec").copied().unwrap_or_default().saturating_mul(1000))
+            }
+        }
+    }
+
+    /// Its memory without files that were not used lately.
+    fn memory_bytes(&self) -> Result<u64, ReadError> {
+        let (usage, memory) = match self {
+            Self::V1 { memory, .. } => (number(&memory.join("memory.usage_in_bytes"))?, memory),
+            Self::V2(group) => (number(&group.join("memory.current"))?, group),
+        };
+        let stats = parse::pairs(&maybe(&memory.join("memory.stat")));
+        let idle = stats.get("total_inactive_file").or_else(|| stats.get("inactive_file")).copied();
+        Ok(usage.saturating_sub(idle.unwrap_or_default()))
+    }
+}
+
+/// Of a file that holds one.
+fn number(path: &Path) -> Result<u64, ReadError> {
+    read(path).map(|text| parse::number(&text).unwrap_or_default())
 }
 
 fn read(path: &Path) -> Result<String, ReadError> {
@@ -125,30 +165,28 @@ impl Reader {
         }
     }
 
-    /// The least of what a container has used so far.
+    /// The least of what a container has used so far. With what was read before, the files of one that did nothing since
+    /// are left alone but for the one that says so: most containers of a full host are quiet.
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    pub(in crate::metadata) fn brief(&self, id: &str, pid: u32) -> Result<Brief, ReadError> {
-        let gone = || ReadError::Gone { id: id.to_owned(), pid };
-        let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).map_err(|_| gone())?;
-        if !text.contains(id) {
-            return Err(gone());
-        }
-        let number = |path: PathBuf| read(&path).map(|text| parse::number(&text).unwrap_or_default());
-        let (cpu_nanos, usage, memory) = match self.groups(&text).ok_or_else(gone)? {
-            Groups::V1 { cpuacct, memory, .. } => {
-                (number(cpuacct.join("cpuacct.usage"))?, number(memory.join("memory.usage_in_bytes"))?, memory)
-            }
-            Groups::V2(group) => {
-                let cpu = parse::pairs(&read(&group.join("cpu.stat"))?);
-                let nanos = cpu.get("usage_usec").copied().unwrap_or_default().saturating_mul(1000);
-                (nanos, number(group.join("memory.current"))?, group)
+    pub(in crate::metadata) fn brief(&self, id: &str, pid: u32, before: Option<&Brief>) -> Result<Brief, ReadError> {
+        let groups = match before {
+            Some(before) => Arc::clone(&before.groups),
+            None => {
+                let gone = || ReadError::Gone { id: id.to_owned(), pid };
+                let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).map_err(|_| gone())?;
+                Arc::new(self.groups(&text).filter(|_| text.contains(id)).ok_or_else(gone)?)
             }
         };
-        let stats = parse::pairs(&maybe(&memory.join("memory.stat")));
-        let idle = stats.get("total_inactive_file").or_else(|| stats.get("inactive_file")).copied();
-        Ok(Brief { cpu_nanos, memory_bytes: usage.saturating_sub(idle.unwrap_or_default()) })
+        let cpu_nanos = groups.cpu_nanos()?;
+        let (memory_bytes, memory_at) = match before {
+            Some(before) if before.cpu_nanos == cpu_nanos && before.memory_at.elapsed() < SAME_MEMORY => {
+                (before.memory_bytes, before.memory_at)
+            }
+            Some(_) | None => (groups.memory_bytes()?, Instant::now()),
+        };
+        Ok(Brief { cpu_nanos, memory_bytes, memory_at, groups })
     }
 
     /// What a container has used so far.
@@ -308,6 +346,35 @@ mod tests {
         assert_eq!((sample.memory.usage, sample.memory.stats["file"], sample.memory.most), (4096, 2048, None));
         assert_eq!(sample.pids, Pids { current: 2, limit: None });
         assert_eq!((sample.io_bytes.len(), sample.io_operations[1].value), (2, 4));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_container_that_does_nothing_is_read_briefly() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let write = |cpu: u64, memory: u64| {
+            fs::write(dir.path().join("cpu.stat"), format!("usage_usec {cpu}\n")).expect("written");
+            fs::write(dir.path().join("memory.current"), format!("{memory}\n")).expect("written");
+            fs::write(dir.path().join("memory.stat"), "anon 1\ninactive_file 96\n").expect("written");
+        };
+        let groups = Arc::new(Groups::V2(dir.path().to_owned()));
+        let mut last = Brief { cpu_nanos: 0, memory_bytes: 0, memory_at: Instant::now(), groups };
+        let mut look = || {
+            last = Reader::default().brief("abc", 0, Some(&last))?;
+            Ok::<_, ReadError>((last.cpu_nanos, last.memory_bytes))
+        };
+        write(5, 4096);
+        assert_eq!(look().expect("read"), (5000, 4000));
+        write(5, 8192);
+        assert_eq!(look().expect("read"), (5000, 4000), "it did nothing");
+        write(6, 8192);
+        assert_eq!(look().expect("read"), (6000, 8096));
+        write(6, 96);
+        tokio::time::advance(SAME_MEMORY).await;
+        assert_eq!(look().expect("read"), (6000, 0), "the kernel took some away");
+        drop(dir);
+        assert!(matches!(look(), Err(ReadError::File { .. })));
+        let gone = Reader::default().brief("no container", std::process::id(), None);
+        assert!(matches!(gone, Err(ReadError::Gone { .. })), "{gone:?}");
     }
 
     #[test]

@@ -122,12 +122,13 @@ impl Keeper {
         }
     }
 
-    /// What containers have used so far, nothing of those that do not run any more; the time that the host's processors
-    /// were busy, in nanoseconds; and the bytes of its memory that are not available.
-    pub(super) async fn briefs(&self, which: Vec<Which>) -> (Vec<Option<Brief>>, u64, u64) {
+    /// What containers have used so far, each with what was read of it before, nothing of those that do not run any more;
+    /// the time that the host's processors were busy, in nanoseconds; and the bytes of its memory that are not available.
+    pub(super) async fn briefs(&self, which: Vec<(Which, Option<Brief>)>) -> (Vec<Option<Brief>>, u64, u64) {
         let reader = self.reader.clone();
         let read = tokio::task::spawn_blocking(move || {
-            let briefs = which.iter().map(|which| reader.brief(&which.id, which.pid).ok()).collect();
+            let briefs = which.iter().map(|(which, before)| reader.brief(&which.id, which.pid, before.as_ref()).ok());
+            let briefs = briefs.collect();
             let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
             (briefs, parse::busy(&text("/proc/stat")), parse::taken(&text("/proc/meminfo")))
         });

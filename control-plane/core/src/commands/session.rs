@@ -149,7 +149,7 @@ pub(crate) fn check_facts(facts: &HostFacts) -> Result<(), String> {
     if facts.attributes.len() > MAX_ATTRIBUTES {
         return Err(format!("it has {} attributes, and at most {MAX_ATTRIBUTES} are kept", facts.attributes.len()));
     }
-    for Attribute { name, value } in &facts.attributes {
+    for Attribute { name, value } in facts.attributes.iter() {
         if !(1..=MAX_ATTRIBUTE_CHARS).contains(&name.chars().count()) {
             return Err(format!("the name of attribute `{name}` must have 1 to {MAX_ATTRIBUTE_CHARS} characters"));
         }

@@ -4,10 +4,10 @@ use crate::change::Change;
 use crate::records::{
     Cluster, ClusterStatus, Connection, Definition, DefinitionStatus, Instance, InstanceStatus, Secret, Task,
 };
-use crate::state::host::is_pending;
+use crate::state::host::{attributes, is_pending};
 use crate::state::{ClusterState, Family, Grave, HostState, JoinedBy, State, TaskSet, Touched};
 use longshore_model::{ClusterKey, DesiredStatus, Generation, InstanceId, TaskId, Timestamp};
-use longshore_sched::HostStatus;
+use longshore_sched::{Attributes, HostStatus};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -199,13 +199,16 @@ impl State {
     fn put_instance(&mut self, record: &Arc<Instance>, touched: &mut Touched) {
         let old = self.host(record.id).map(|host| Arc::clone(&host.record));
         let was_registered = old.as_ref().is_some_and(|old| old.status.is_registered());
+        let (record, attributes) = &self.share_attributes(record);
         match self.host_mut(record.id) {
-            Some(host) => host.set_record(Arc::clone(record)),
+            Some(host) => host.set_record(Arc::clone(record), Arc::clone(attributes)),
             None => {
                 self.instance_clusters.insert(record.id, record.cluster.clone());
                 // Loading reads clusters first and commands make the cluster before the instance.
                 if let Some(cluster) = self.cluster_mut(&record.cluster) {
-                    cluster.hosts.insert(record.id, Arc::new(HostState::new(Arc::clone(record))));
+                    cluster
+                        .hosts
+                        .insert(record.id, Arc::new(HostState::new(Arc::clone(record), Arc::clone(attributes))));
                 }
                 // Its agent's first generation is the one that it joined at.
                 touched.assignments.insert(record.id);
@@ -240,6 +243,37 @@ impl State {
         }
     }
 
+    /// The record with the list of attributes that all records with the same have, and what placement looks up in its
+    /// place. What the host had before is let go.
+    fn share_attributes(&mut self, record: &Arc<Instance>) -> (Arc<Instance>, Arc<Attributes>) {
+        let old = self.host(record.id).map(Arc::clone);
+        let same = old.as_ref().filter(|old| {
+            old.record.facts.attributes == record.facts.attributes
+                && old.record.custom_attributes == record.custom_attributes
+        });
+        let attributes = match same {
+            Some(old) => self.attributes.keep(&old.view.offer.attributes),
+            None => self.attributes.keep(&Arc::new(attributes(record))),
+        };
+        let list = self.attribute_lists.keep(&record.facts.attributes);
+        if let Some(old) = &old {
+            self.release_attributes(old);
+        }
+        let record = if Arc::ptr_eq(&list, &record.facts.attributes) {
+            Arc::clone(record)
+        } else {
+            let mut shared = Instance::clone(record);
+            shared.facts.attributes = list;
+            Arc::new(shared)
+        };
+        (record, attributes)
+    }
+
+    fn release_attributes(&mut self, host: &HostState) {
+        self.attributes.release(&host.view.offer.attributes);
+        self.attribute_lists.release(&host.record.facts.attributes);
+    }
+
     fn forget_instance(&mut self, id: InstanceId, touched: &mut Touched) {
         if self.host(id).is_some_and(|host| host.leases.is_some()) {
             self.forget_leases(id, touched);
@@ -251,6 +285,7 @@ impl State {
         if let Some(since) = silent(&host.record) {
             cluster.silent.remove(&(since, id));
         }
+        self.release_attributes(&host);
         if let Some(by) = joined_by(&host.record).filter(|by| self.joins.get(by) == Some(&id)) {
             self.joins.remove(&by);
         }

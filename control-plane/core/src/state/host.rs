@@ -2,7 +2,7 @@
 
 use crate::records::{HostLeases, Instance, InstanceStatus, Task};
 use longshore_model::{Attribute, DiskStatus, Generation, GroupId, InstanceId, NetworkStatus, TaskId, TaskStatus};
-use longshore_sched::{Disk, Host, HostStatus, Offer, Usage};
+use longshore_sched::{Attributes, Disk, Host, HostStatus, Offer, Usage};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -33,12 +33,12 @@ pub struct HostState {
 }
 
 impl HostState {
-    pub(super) fn new(record: Arc<Instance>) -> Self {
+    pub(super) fn new(record: Arc<Instance>, attributes: Arc<Attributes>) -> Self {
         let view = Host {
             id: record.id,
             status: HostStatus::Inactive,
             connected: false,
-            offer: Arc::default(),
+            offer: Arc::new(Offer::new(&record.facts, Arc::clone(&attributes), record.registered_at)),
             usage: Usage::default(),
             running_tasks: 0,
             pending_tasks: 0,
@@ -57,8 +57,7 @@ impl HostState {
             met: false,
             epoch: 0,
         };
-        host.view.offer = Arc::new(offer(&record));
-        host.set_record(record);
+        host.set_record(record, attributes);
         host
     }
 
@@ -68,22 +67,22 @@ impl HostState {
         self.record.id
     }
 
-    pub(super) fn set_record(&mut self, record: Arc<Instance>) {
+    /// `attributes` are those of the record.
+    pub(super) fn set_record(&mut self, record: Arc<Instance>, attributes: Arc<Attributes>) {
         self.view.status = match record.status {
             InstanceStatus::Active => HostStatus::Active,
             InstanceStatus::Draining => HostStatus::Draining,
             InstanceStatus::Inactive { .. } => HostStatus::Inactive,
         };
         self.view.connected = record.is_connected();
-        let same_offer = self.record.facts == record.facts && self.record.custom_attributes == record.custom_attributes;
         if self.record.connection != record.connection {
             // A new session says it anew, if its agent looks at all.
             self.view.disk = None;
             // The records of a start are the first ones of their hosts, and no change.
             self.met |= record.is_connected();
         }
-        if !same_offer {
-            self.view.offer = Arc::new(offer(&record));
+        if self.record.facts != record.facts || self.view.offer.attributes != attributes {
+            self.view.offer = Arc::new(Offer::new(&record.facts, attributes, record.registered_at));
         }
         self.record = record;
         self.epoch += 1;
@@ -114,10 +113,11 @@ impl HostState {
     }
 }
 
-fn offer(record: &Instance) -> Offer {
+/// A record's attributes as placement sees them: those that operators put hide the host's own of the same name.
+pub(super) fn attributes(record: &Instance) -> Attributes {
     let custom =
         record.custom_attributes.iter().map(|(name, value)| Attribute { name: name.clone(), value: value.clone() });
-    Offer::new(&record.facts, custom, record.registered_at)
+    record.facts.attributes.iter().cloned().chain(custom).collect()
 }
 
 /// Whether a live task counts as pending; otherwise it counts as running, until it is stopped.

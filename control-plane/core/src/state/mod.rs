@@ -14,6 +14,7 @@ mod scaling;
 mod schedule;
 mod service;
 mod sets;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -33,7 +34,8 @@ use crate::records::{
     Definition, DefinitionKey, FamilyKey, Secret, SecretKey, ServiceKey, Setting, SettingKey, Task,
 };
 use imbl::{HashMap, OrdMap, OrdSet};
-use longshore_model::{ClusterKey, DesiredStatus, Generation, InstanceId, Region, TaskId, Timestamp};
+use longshore_model::{Attribute, ClusterKey, DesiredStatus, Generation, InstanceId, Region, TaskId, Timestamp};
+use longshore_sched::Attributes;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -59,6 +61,9 @@ pub struct State {
     capacity_providers: OrdMap<CapacityProviderKey, Arc<CapacityProvider>>,
     clusters: OrdMap<ClusterKey, Arc<ClusterState>>,
     instance_clusters: HashMap<InstanceId, ClusterKey>,
+    /// The lists of attributes in the records of instances, and what placement looks up in their place.
+    attribute_lists: shared::Shared<[Attribute]>,
+    attributes: shared::Shared<Attributes>,
     /// Registered instances by how they joined.
     joins: HashMap<JoinedBy, InstanceId>,
     families: OrdMap<FamilyKey, Arc<Family>>,

@@ -1,9 +1,9 @@
 //! ExecuteCommand: which tasks it is for, what it answers, and what is remembered of it.
 
-use crate::world::{World, facts, task_id};
+use crate::world::{World, facts, task_id, with_attribute};
 use longshore_core::ExecError;
 use longshore_ecs_api::Operation as Op;
-use longshore_model::{Attribute, TaskStatus};
+use longshore_model::TaskStatus;
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -16,8 +16,7 @@ async fn a_command_goes_to_tasks_that_were_run_for_it_on_hosts_that_can() {
     let answer = world.ok(Op::RunTask, enabled.clone()).await;
     assert!(answer["failures"][0]["reason"].as_str().is_some_and(|why| why.starts_with("ATTRIBUTE")), "{answer}");
 
-    let mut able = facts(2048, 2048);
-    able.attributes.push(Attribute { name: "ecs.capability.execute-command".to_owned(), value: None });
+    let able = with_attribute(facts(2048, 2048), "ecs.capability.execute-command", None);
     let mut agent = world.host("default", able).await;
     let task = world.run(enabled).await;
     let id = task_id(&task);

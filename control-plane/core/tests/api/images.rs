@@ -1,9 +1,9 @@
 //! Which image tasks run: tags that are resolved once for tasks of one call, and tasks that only want their images.
 
-use crate::world::{Agent, World, facts, task_id, until};
+use crate::world::{Agent, World, facts, task_id, until, with_attribute};
 use longshore_core::{AgentHello, SessionId};
 use longshore_ecs_api::Operation as Op;
-use longshore_model::{Attribute, Generation, HostFacts, NetworkMode, TaskId, TaskStatus};
+use longshore_model::{Generation, HostFacts, NetworkMode, TaskId, TaskStatus};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -123,10 +123,8 @@ async fn containers_may_be_left_out_and_digests_need_no_digest() {
     }
 }
 
-fn able(mut facts: HostFacts) -> HostFacts {
-    facts.attributes.push(Attribute { name: "longshore.pull-only".to_owned(), value: None });
-    facts.attributes.sort();
-    facts
+fn able(facts: HostFacts) -> HostFacts {
+    with_attribute(facts, "longshore.pull-only", None)
 }
 
 #[tokio::test]

@@ -126,9 +126,11 @@ async fn as_much_of_a_host_as_may_be_said_is_kept_and_no_more() {
     world.host("default", most.clone()).await;
     let beyond = [
         HostFacts { hostname: "é".repeat(MAX_HOST_TEXT_CHARS + 1), ..most.clone() },
-        HostFacts { attributes: vec![Attribute { name: "a".repeat(129), value: None }], ..most.clone() },
-        HostFacts { attributes: vec![Attribute { name: "a".into(), value: Some("é".repeat(129)) }], ..most.clone() },
-        HostFacts { attributes: vec![Attribute { name: "a".into(), value: None }; MAX_ATTRIBUTES + 1], ..most },
+        HostFacts { attributes: [Attribute { name: "a".repeat(129), value: None }].into(), ..most.clone() },
+        HostFacts {
+            attributes: [Attribute { name: "a".into(), value: Some("é".repeat(129)) }].into(), ..most.clone()
+        },
+        HostFacts { attributes: vec![Attribute { name: "a".into(), value: None }; MAX_ATTRIBUTES + 1].into(), ..most },
     ];
     let token = world.token(json!({})).await;
     for facts in beyond {

@@ -1,10 +1,10 @@
 //! The task network: who gets which part of it, what hosts are told, and tasks with interfaces.
 
-use crate::world::{Agent, FaultyStore, TestClock, World, caller, facts, report, task_id};
+use crate::world::{Agent, FaultyStore, TestClock, World, caller, facts, report, task_id, with_attribute};
 use longshore_core::{CoreConfig, Ec2Operation, OpenError};
 use longshore_ecs_api::Operation as Op;
 use longshore_model::{
-    Attribute, EniId, EniReport, Generation, GroupId, HostFacts, InstanceId, Lease, Mac, NetworkConfig, NetworkHealth,
+    EniId, EniReport, Generation, GroupId, HostFacts, InstanceId, Lease, Mac, NetworkConfig, NetworkHealth,
     NetworkState, NetworkStatus, Overlay, TaskId, TaskReport, TaskStatus,
 };
 use longshore_store::MemoryStore;
@@ -16,10 +16,8 @@ use std::time::Duration;
 
 /// A host that can take part, at 192.0.2.N.
 fn networked(n: u8) -> HostFacts {
-    let mut facts = facts(4096, 8192);
-    facts.underlay = Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, n)));
-    facts.attributes.push(Attribute { name: "ecs.capability.task-eni".to_owned(), value: None });
-    facts
+    let underlay = Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, n)));
+    with_attribute(HostFacts { underlay, ..facts(4096, 8192) }, "ecs.capability.task-eni", None)
 }
 
 async fn world_with(range: &str) -> World {

@@ -1,18 +1,16 @@
 //! Where a service's tasks go and why not: explanations, lost and silent hosts, zones, daemons first.
 
 use crate::services::{Fleet, config, healthy, messages, stable};
-use crate::world::facts;
+use crate::world::{facts, with_attribute, without_attribute};
 use longshore_core::{CoreConfig, Losses};
 use longshore_ecs_api::Operation as Op;
-use longshore_model::{Attribute, DesiredStatus, Fence, HostFacts, TaskId};
+use longshore_model::{DesiredStatus, Fence, HostFacts, TaskId};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 fn in_zone(zone: &str, memory_mib: u32) -> HostFacts {
-    let mut facts = facts(2048, memory_mib);
-    facts.attributes.push(Attribute { name: "ecs.availability-zone".to_owned(), value: Some(zone.to_owned()) });
-    facts
+    with_attribute(facts(2048, memory_mib), "ecs.availability-zone", Some(zone))
 }
 
 /// What DescribeServices says of the reasons: the sentence, and the hosts.
@@ -156,8 +154,7 @@ async fn what_must_not_run_twice_is_replaced_once_its_host_has_certainly_stopped
     let refused = fleet.world.err(Op::CreateService, refused).await;
     assert!(refused.contains("tags: `longshore:at-most-one` must be `true` or `false`"), "{refused}");
     // An agent that does not know how to would let them run.
-    let mut old = facts(2048, 2048);
-    old.attributes.retain(|attribute| attribute.name != "longshore.fence");
+    let old = without_attribute(facts(2048, 2048), "longshore.fence");
     let old = fleet.world.host("default", old).await;
     fleet.agents.push(old);
     fleet.world.ok(Op::CreateService, request).await;

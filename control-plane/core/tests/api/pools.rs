@@ -1,18 +1,16 @@
 //! Capacity providers: pools of hosts, strategies, what is refused.
 
 use crate::services::{Fleet, config, healthy, stable};
-use crate::world::facts;
+use crate::world::{facts, with_attribute};
 use longshore_ecs_api::Operation as Op;
-use longshore_model::{Attribute, HostFacts};
+use longshore_model::HostFacts;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 const POOL: &str = "longshore.capacity-provider";
 
 fn pooled(pool: &str) -> HostFacts {
-    let mut facts = facts(2048, 2048);
-    facts.attributes.push(Attribute { name: POOL.to_owned(), value: Some(pool.to_owned()) });
-    facts
+    with_attribute(facts(2048, 2048), POOL, Some(pool))
 }
 
 async fn provider(fleet: &Fleet, name: &str) -> Value {

@@ -1,11 +1,11 @@
 //! What of a definition reaches its agent.
 
-use crate::world::{World, facts, task_id};
+use crate::world::{World, facts, task_id, with_attribute};
 use longshore_ecs_api::Operation as Op;
 use longshore_model::{
-    Attribute, Backoff, ContainerCondition, Dependency, Device, DockerVolume, HealthCheck, HostPort, IpcMode,
-    Lifecycle, Link, LinuxParameters, MountPoint, NetworkMode, PidMode, PortMapping, Protocol, RestartPolicy, Tmpfs,
-    Ulimit, VolumeScope, VolumeSource, VolumeSpec, VolumesFrom,
+    Backoff, ContainerCondition, Dependency, Device, DockerVolume, HealthCheck, HostPort, IpcMode, Lifecycle, Link,
+    LinuxParameters, MountPoint, NetworkMode, PidMode, PortMapping, Protocol, RestartPolicy, Tmpfs, Ulimit,
+    VolumeScope, VolumeSource, VolumeSpec, VolumesFrom,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -18,10 +18,7 @@ async fn placed(definition: Value) -> (World, longshore_model::TaskSpec) {
     let mut facts = facts(4096, 4096);
     facts.resources.gpu_ids = vec!["gpu-a".to_owned(), "gpu-b".to_owned(), "gpu-c".to_owned()];
     for required in answer["taskDefinition"]["requiresAttributes"].as_array().unwrap() {
-        facts.attributes.push(Attribute {
-            name: required["name"].as_str().unwrap().to_owned(),
-            value: required["value"].as_str().map(str::to_owned),
-        });
+        facts = with_attribute(facts, required["name"].as_str().unwrap(), required["value"].as_str());
     }
     let agent = world.host("default", facts).await;
     let task = world.run(json!({"taskDefinition": answer["taskDefinition"]["taskDefinitionArn"]})).await;

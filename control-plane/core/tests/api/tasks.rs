@@ -1,6 +1,6 @@
 //! Tasks: from RunTask over an agent's reports to the end of their time in memory.
 
-use crate::world::{Agent, World, facts, id_of, report, task_id, until};
+use crate::world::{Agent, World, facts, id_of, report, task_id, until, with_attribute, without_attribute};
 use longshore_ecs_api::Operation as Op;
 use longshore_model::{DesiredStatus, HostPort, StopCode, StopInfo, TaskStatus};
 use serde_json::{Value, json};
@@ -277,6 +277,37 @@ async fn spread_is_even_at_every_moment_of_a_burst() {
 }
 
 #[tokio::test]
+async fn a_host_that_changes_before_the_commit_gives_way_to_one_that_is_as_good_or_to_a_new_choice() {
+    let world = World::new().await;
+    world.cluster("default").await;
+    let mut agents = Vec::new();
+    for _ in 0..2 {
+        agents.push(world.host("default", facts(10_000, 10_000)).await);
+    }
+    world.definition("web", json!({})).await;
+    let spread = json!([{"type": "spread", "field": "instanceId"}]);
+    let of_group = |group: &str, count: u32| json!({"taskDefinition": "web", "group": group, "count": count, "placementStrategy": spread});
+    // Something else is started on one of the two hosts after the choice was made.
+    let other = json!({"taskDefinition": "web", "group": "other", "containerInstances": [agents[1].arn]});
+    let calls = [world.call(Op::StartTask, other), world.call(Op::RunTask, of_group("web", 4))];
+    let answers = futures::future::join_all(calls).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    let counts: Vec<usize> = agents.iter().map(|agent| agent.assigned().len()).collect();
+    assert_eq!(counts, [2, 3]);
+
+    // Each of six calls chose two of twelve hosts that are alike; some chose the same.
+    for _ in 0..10 {
+        agents.push(world.host("default", facts(10_000, 10_000)).await);
+    }
+    let calls = (0..6).map(|_| world.call(Op::RunTask, of_group("many", 2)));
+    let answers = futures::future::join_all(calls).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    let counts: Vec<usize> = agents.iter().map(|agent| agent.assigned().len()).collect();
+    assert_eq!(counts[2..], [1; 10]);
+    assert_eq!(counts[..2], [3, 4]);
+}
+
+#[tokio::test]
 async fn the_same_client_token_runs_once() {
     let (world, _agent) = lab().await;
     world.definition("web", json!({})).await;
@@ -323,8 +354,7 @@ async fn overrides_reach_the_agent_and_what_is_wrong_with_them_is_told() {
     assert_eq!(environment, BTreeMap::from([("A", "1"), ("B", "3"), ("C", "4")]));
 
     // Limits of the task take a host that has them, whoever asks for them.
-    let mut facts = agent.facts.clone();
-    facts.attributes.retain(|attribute| attribute.name != "ecs.capability.task-cpu-mem-limit");
+    let facts = without_attribute(agent.facts.clone(), "ecs.capability.task-cpu-mem-limit");
     world.cluster("plain").await;
     let plain = world.host("plain", facts).await;
     for (overrides, reasons) in [
@@ -484,11 +514,7 @@ async fn constraints_and_strategies_are_kept() {
     world.cluster("default").await;
     let mut agents = Vec::new();
     for zone in ["a", "a", "b"] {
-        let mut facts = facts(10_000, 10_000);
-        facts.attributes.push(longshore_model::Attribute {
-            name: "ecs.availability-zone".to_owned(),
-            value: Some(zone.to_owned()),
-        });
+        let facts = with_attribute(facts(10_000, 10_000), "ecs.availability-zone", Some(zone));
         agents.push(world.host("default", facts).await);
     }
     world.definition("web", json!({})).await;

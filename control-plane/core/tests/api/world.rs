@@ -303,6 +303,17 @@ pub(crate) fn caller(region: &str) -> Caller {
     }
 }
 
+/// The facts of a host that has one attribute more.
+pub(crate) fn with_attribute(facts: HostFacts, name: &str, value: Option<&str>) -> HostFacts {
+    let more = Attribute { name: name.to_owned(), value: value.map(str::to_owned) };
+    HostFacts { attributes: facts.attributes.iter().cloned().chain([more]).collect(), ..facts }
+}
+
+/// The facts of a host that lacks one of its attributes.
+pub(crate) fn without_attribute(facts: HostFacts, name: &str) -> HostFacts {
+    HostFacts { attributes: facts.attributes.iter().filter(|a| a.name != name).cloned().collect(), ..facts }
+}
+
 pub(crate) fn facts(cpu_units: u32, memory_mib: u32) -> HostFacts {
     let attribute =
         |name: &str, value: Option<&str>| Attribute { name: name.to_owned(), value: value.map(str::to_owned) };

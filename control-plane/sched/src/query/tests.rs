@@ -1,6 +1,7 @@
 //! Cases of the query language: what holds, what is refused and with which words, and that nothing panics.
 
 use super::{Expression, QueryError};
+use crate::attributes::Attributes;
 use crate::claim::Claim;
 use crate::host::{Held, Host, HostStatus, Offer, Usage};
 use longshore_model::{Attribute, InstanceId, Timestamp};
@@ -32,7 +33,8 @@ fn host() -> Host {
                 attribute("path", Some(r"a/b\c:d@e")),
             ]
             .into_iter()
-            .collect(),
+            .collect::<Attributes>()
+            .into(),
             hostname: "i-abcd1234".to_owned(),
             agent_version: "1.14.5".to_owned(),
             registered_at: Timestamp::from_millis(1_529_360_908_000),

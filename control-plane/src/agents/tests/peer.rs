@@ -190,14 +190,14 @@ impl Line {
 
     pub(super) async fn welcome(&mut self) -> v1::Welcome {
         match self.hear().await.expect("a message") {
-            v1::control_message::Kind::Welcome(welcome) => welcome,
+            v1::control_message::Kind::Welcome(welcome) => *welcome,
             other => panic!("not a welcome: {other:?}"),
         }
     }
 
     pub(super) async fn assignment(&mut self) -> v1::Assignment {
         match self.hear().await.expect("a message") {
-            v1::control_message::Kind::Assignment(assignment) => assignment,
+            v1::control_message::Kind::Assignment(assignment) => *assignment,
             other => panic!("not an assignment: {other:?}"),
         }
     }

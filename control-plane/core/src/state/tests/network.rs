@@ -66,7 +66,7 @@ pub(super) fn facts(facts: HostFacts, n: u32) -> HostFacts {
     let underlay =
         (!n.is_multiple_of(5)).then(|| IpAddr::V4(Ipv4Addr::new(192, 0, 2, u8::try_from(n / 3 % 8).expect("below 8"))));
     let attribute = Attribute { name: super::super::network::CAPABILITY.to_owned(), value: None };
-    let attributes = if !n.is_multiple_of(7) { vec![attribute] } else { Vec::new() };
+    let attributes = if !n.is_multiple_of(7) { [attribute].into() } else { Default::default() };
     HostFacts { underlay, attributes, ..facts }
 }
 
