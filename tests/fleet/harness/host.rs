@@ -111,7 +111,8 @@ pub(crate) fn facts(name: &str, zone: &str, cpu_units: u32, memory_mib: u32) -> 
 
 /// Has the host take part in the task network: its packets arrive at an address of its own.
 pub(crate) fn takes_part(facts: &mut HostFacts, index: usize) {
-    facts.attributes.push(Attribute { name: "ecs.capability.task-eni".to_owned(), value: None });
+    let capability = Attribute { name: "ecs.capability.task-eni".to_owned(), value: None };
+    facts.attributes = facts.attributes.iter().cloned().chain([capability]).collect();
     facts.underlay = Some(underlay(index));
 }
 
