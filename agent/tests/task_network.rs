@@ -9,7 +9,9 @@ use longshore_agent::network::fabric::{Kernel, Shape};
 use longshore_agent::network::kernel::HostKernel;
 use longshore_agent::network::sandboxes::DockerSandboxes;
 use longshore_agent::network::status::NetworkLine;
-use longshore_agent::network::{Heard, Network, NetworkHandle, Owned, Parts, SessionLink, Settings, Underlay, link};
+use longshore_agent::network::{
+    FileShelf, Files, Heard, Network, NetworkHandle, Owned, Parts, SessionLink, Settings, Underlay, link,
+};
 use longshore_docker::{ContainerInput, Docker, SandboxRef, container_config};
 use longshore_model::{
     AwsvpcSpec, Bandwidth, Generation, GroupId, GroupRules, InstanceId, Lease, NetworkConfig, NetworkHealth,
@@ -44,8 +46,10 @@ impl Agent {
         let (_, underlay) = watch::channel(Underlay::At(HERE));
         let names = Names::new("lsat", engine.directory().join("netns")).expect("a prefix");
         let owner = Network::new(Parts {
-            settings: Settings { enabled: true, warm: 2, idle: 2, data_dir: dir },
+            settings: Settings { enabled: true, warm: 2, idle: 2 },
             ends,
+            shelf: Arc::new(FileShelf::new(&dir)),
+            files: Arc::new(Files::new(&dir)),
             sandboxes: Arc::new(DockerSandboxes::new(docker.clone())),
             kernel: Arc::new(HostKernel { names, host: Some(engine.netns()) }),
             clock: Arc::new(SystemClock),

@@ -23,11 +23,27 @@ pub enum Bug {
     RunsOfRulesHaveNoToken,
     /// What must not run twice is replaced as soon as its host is silent.
     FencesAreNotWaitedFor,
+    /// An address is given again as soon as its task is over.
+    AddressesDoNotRest,
+    /// An address that a task has is given to another one of its host.
+    AddressesInUseAreGiven,
+    /// A host that joined anew gives tasks what it made in its former part of the network.
+    FormerAddressesAreGiven,
+    /// A part of the network whose host is silent is given to another one.
+    SilentHostsLoseTheirLeases,
+    /// The first interface that reports tell of is taken for that of all of their tasks.
+    InterfacesAreMixedUp,
+    /// A host is not told which addresses left a group.
+    MembersStay,
+    /// A task set that is deleted is gone at once, and nobody stops its tasks.
+    DeletedSetsAreForgotten,
+    /// The share of the desired count that a task set has is rounded down.
+    SharesAreRoundedDown,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 17] = [
         Self::StalePlacement,
         Self::RefusedBatchIsPublished,
         Self::StoppingTakesNoRoom,
@@ -37,6 +53,14 @@ impl Bug {
         Self::LateFiringsAreSkipped,
         Self::RunsOfRulesHaveNoToken,
         Self::FencesAreNotWaitedFor,
+        Self::AddressesDoNotRest,
+        Self::AddressesInUseAreGiven,
+        Self::FormerAddressesAreGiven,
+        Self::SilentHostsLoseTheirLeases,
+        Self::InterfacesAreMixedUp,
+        Self::MembersStay,
+        Self::DeletedSetsAreForgotten,
+        Self::SharesAreRoundedDown,
     ];
 }
 

@@ -5,6 +5,7 @@ use super::fabric::{Admission, Fabric, Fault, Kernel, Seen, Shape};
 use super::owner::{Done, Look, Network};
 use super::sandboxes::{Sandbox, Sandboxes};
 use super::saved::Said;
+use longshore_model::planted::{Bug, is_planted};
 use longshore_model::{Bandwidth, EniId, EniReport, Generation, InstanceId, TaskId};
 use longshore_plan::{Interface, ResourceKind, ResourcePhase, TaskRecord};
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,7 +99,9 @@ impl Network {
         if self.slots.contains_key(&eni) {
             return;
         }
-        let ours = |address| self.leases().iter().any(|lease| lease.v4.contains(&address));
+        let ours = |address| {
+            self.leases().iter().any(|lease| lease.v4.contains(&address)) || is_planted(Bug::FormerAddressesAreGiven)
+        };
         let good = sandbox.running && sandbox.current && self.settings.enabled;
         let address = sandbox.address.filter(|address| good && ours(*address) && !self.is_taken(*address));
         let id = Some(sandbox.id.clone());

@@ -4,6 +4,7 @@ use super::claims::Slot;
 use super::fabric::{Fabric, Fault, Shape};
 use super::owner::{AGAIN, Done, Network};
 use super::saved::Step;
+use longshore_model::planted::{Bug, is_planted};
 use longshore_model::{
     EniId, Generation, GroupId, GroupRules, InstanceId, Lease, MemberChanges, NetworkChanges, NetworkConfig,
     NetworkState, NetworkUpdate, Peer,
@@ -171,7 +172,8 @@ impl Network {
         }
         self.admit_again();
         let leases = self.leases().to_vec();
-        let lost = |slot: &Slot| slot.is_spare() && !leases.iter().any(|lease| lease.v4.contains(&slot.address));
+        let goes = |slot: &Slot| slot.is_spare() && !is_planted(Bug::FormerAddressesAreGiven);
+        let lost = |slot: &Slot| goes(slot) && !leases.iter().any(|lease| lease.v4.contains(&slot.address));
         let lost: Vec<EniId> = self.slots.iter().filter(|(_, slot)| lost(slot)).map(|(eni, _)| *eni).collect();
         // A lease went: what waited in it is of no use.
         lost.into_iter().for_each(|eni| self.discard(eni, None));

@@ -2,10 +2,11 @@
 
 use super::apply::SharedFabric;
 use super::fabric::{Admission, Fault};
-use super::files::{Files, TaskNames};
+use super::files::TaskNames;
 use super::handle::Claim;
 use super::owner::{AGAIN, Done, Network};
 use super::pool::{MAKES, REFILLS};
+use super::shelf::InterfaceFiles;
 use crate::crash::{self, Place};
 use crate::engine::docker::chain;
 use longshore_model::{Bandwidth, EniId, EniReport, Mac, TaskId};
@@ -277,7 +278,7 @@ impl Network {
                 if !looked {
                     look_for_holder(&fabric, wanted.eni.ipv4).await?;
                 }
-                let_through(&fabric, &files, (task, &wanted), names).await.map_err(Refused::Failed)
+                let_through(&fabric, &*files, (task, &wanted), names).await.map_err(Refused::Failed)
             };
             Done::Claimed(eni, through.await)
         });
@@ -594,7 +595,7 @@ impl Network {
 /// What makes a warm sandbox a task's: its files, its elements in the firewall, its limits.
 async fn let_through(
     fabric: &SharedFabric,
-    files: &Files,
+    files: &dyn InterfaceFiles,
     (task, interface): (TaskId, &Interface),
     names: TaskNames,
 ) -> Result<(), Failure> {

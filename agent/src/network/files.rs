@@ -1,7 +1,9 @@
 //! The files that name a task and its resolver, which its containers get by bind mounts: the container engine writes
 //! them only for networks of its own.
 
+use super::shelf::InterfaceFiles;
 use crate::crash::{self, Place};
+use async_trait::async_trait;
 use longshore_model::{EniId, EniReport, TaskSpec};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -16,7 +18,7 @@ const RESOLV_CONF: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv
 
 /// What a task definition says of names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct TaskNames {
+pub struct TaskNames {
     servers: Vec<String>,
     search: Vec<String>,
     /// `name:address`.
@@ -42,22 +44,25 @@ impl TaskNames {
 
 /// The directories of interfaces.
 #[derive(Debug, Clone)]
-pub(super) struct Files {
+pub struct Files {
     directory: PathBuf,
 }
 
 impl Files {
-    pub(super) fn new(data_dir: &Path) -> Self {
+    /// Those in the agent's data directory.
+    #[must_use]
+    pub fn new(data_dir: &Path) -> Self {
         Self { directory: data_dir.join("interfaces") }
     }
+}
 
-    /// An interface's own.
-    pub(super) fn of(&self, eni: EniId) -> PathBuf {
+#[async_trait]
+impl InterfaceFiles for Files {
+    fn of(&self, eni: EniId) -> PathBuf {
         self.directory.join(eni.to_string())
     }
 
-    /// Writes the files of an interface.
-    pub(super) async fn write(&self, eni: &EniReport, names: TaskNames) -> io::Result<()> {
+    async fn write(&self, eni: &EniReport, names: TaskNames) -> io::Result<()> {
         let (directory, eni) = (self.of(eni.id), eni.clone());
         blocking(move || {
             crash::before(Place::InterfaceFiles);
@@ -73,8 +78,8 @@ impl Files {
         .await
     }
 
-    /// Removes those of every other interface: of sandboxes that went while nobody looked.
-    pub(super) async fn keep(&self, known: BTreeSet<EniId>) -> io::Result<()> {
+    /// Those that are removed are of sandboxes that went while nobody looked.
+    async fn keep(&self, known: BTreeSet<EniId>) -> io::Result<()> {
         let directory = self.directory.clone();
         blocking(move || {
             crash::before(Place::InterfaceFilesStrays);
@@ -96,8 +101,7 @@ impl Files {
         .await
     }
 
-    /// Removes them. Absent is fine.
-    pub(super) async fn remove(&self, eni: EniId) -> io::Result<()> {
+    async fn remove(&self, eni: EniId) -> io::Result<()> {
         let directory = self.of(eni);
         blocking(move || {
             crash::before(Place::InterfaceFilesRemoved);

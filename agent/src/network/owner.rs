@@ -5,26 +5,26 @@ use super::apply::{Lane, Pending, RefusedPeers};
 use super::book::{Book, capacity};
 use super::claims::{Refused, Slot, Stage, Waiting};
 use super::fabric::{Fabric, Fault, Kernel};
-use super::files::Files;
 use super::handle::{Ends, Heard, Request};
 use super::peers::Checks;
 use super::pool::Demand;
 use super::quarantine::Quarantine;
 use super::sandboxes::{Sandbox, Sandboxes};
-use super::saved::{Said, Shelf, Step};
+use super::saved::{Said, Step};
 use super::set_aside::SetAside;
+use super::shelf::{InterfaceFiles, Shelf};
 use super::status::{InterfaceLine, NetworkLine, PeerLine};
 use super::underlay::Underlay;
 use super::upkeep::REPAIR;
 use crate::engine::drivers::Clock;
 use crate::jumps::Jumps;
+use longshore_model::planted::{Bug, is_planted};
 use longshore_model::{
     EniId, EniReport, Generation, GroupId, InstanceId, Lease, Mac, NetworkHealth, NetworkStatus, TaskId, Timestamp,
 };
 use longshore_plan::{Failure, Interface};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -48,8 +48,6 @@ pub struct Settings {
     pub warm: usize,
     /// How many of them on a host that has had no task with an interface lately.
     pub idle: usize,
-    /// Where its files are.
-    pub data_dir: PathBuf,
 }
 
 /// Everything that an owner is made of.
@@ -58,6 +56,10 @@ pub struct Parts {
     pub settings: Settings,
     /// Its ends of the channels.
     pub ends: Ends,
+    /// What is there again after a restart.
+    pub shelf: Arc<dyn Shelf>,
+    /// The files that name a task and its resolver.
+    pub files: Arc<dyn InterfaceFiles>,
     /// The container engine.
     pub sandboxes: Arc<dyn Sandboxes>,
     /// The kernel.
@@ -125,8 +127,8 @@ pub struct Network {
     jumps: Jumps,
     underlay: watch::Receiver<Underlay>,
     events: Arc<Notify>,
-    pub(super) files: Files,
-    pub(super) shelf: Shelf,
+    pub(super) files: Arc<dyn InterfaceFiles>,
+    pub(super) shelf: Arc<dyn Shelf>,
     pub(super) said: Said,
     pub(super) quarantine: Quarantine,
     /// Addresses that somebody else on the hosts' network has.
@@ -184,12 +186,11 @@ impl Network {
     /// An owner with what was kept. Nothing happens until [`Network::run`].
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { settings, ends, sandboxes, kernel, clock, owned, underlay, events } = parts;
-        let shelf = Shelf::new(&settings.data_dir);
+        let Parts { settings, ends, shelf, files, sandboxes, kernel, clock, owned, underlay, events } = parts;
         let (said, quarantine) = shelf.load();
         let now = Instant::now();
         Self {
-            files: Files::new(&settings.data_dir),
+            files,
             settings,
             ends,
             sandboxes,
@@ -499,7 +500,7 @@ impl Network {
     pub(super) fn is_taken(&self, address: Ipv4Addr) -> bool {
         self.quarantine.holds(address)
             || self.set_aside.holds(address, Instant::now())
-            || self.slots.values().any(|slot| slot.address == address)
+            || self.slots.values().any(|slot| slot.address == address && !is_given_anyhow(slot))
     }
 
     /// Addresses that tasks could be given at once.
@@ -593,6 +594,10 @@ impl Network {
                 .collect(),
         }
     }
+}
+
+fn is_given_anyhow(slot: &Slot) -> bool {
+    is_planted(Bug::AddressesInUseAreGiven) && slot.task().is_some()
 }
 
 fn interface_line(eni: EniId, slot: &Slot) -> Option<InterfaceLine> {

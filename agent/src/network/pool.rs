@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn demand_makes_it_larger_and_passes() {
         let mut demand = Demand::default();
-        let of = |warm| Settings { enabled: true, warm, idle: 2, data_dir: std::path::PathBuf::new() };
+        let of = |warm| Settings { enabled: true, warm, idle: 2 };
         let start = Instant::now();
         assert_eq!((demand.target(&of(8), start), demand.target(&of(1), start)), (2, 1), "nothing was ever asked for");
         (0..20).for_each(|_| demand.claimed(start));

@@ -6,7 +6,9 @@
 //! whole, the whole is written anew.
 
 use super::quarantine::Quarantine;
+use super::shelf::Shelf;
 use crate::crash::{self, Place};
+use async_trait::async_trait;
 use longshore_model::{Generation, NetworkChanges, NetworkState};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -22,7 +24,7 @@ const STEPS: u64 = 64 << 10;
 
 /// What the control plane last said.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Said {
+pub struct Said {
     /// The generation of `state`.
     pub(super) generation: Generation,
     /// The network; absent before the first update.
@@ -33,13 +35,25 @@ pub(super) struct Said {
 
 /// A change that the control plane said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Step {
+pub struct Step {
     /// What it builds on.
     pub(super) base: Generation,
     /// What it leads to.
     pub(super) generation: Generation,
     /// What changed.
     pub(super) changes: NetworkChanges,
+}
+
+impl Said {
+    /// What was said is this further on. A step that does not build on it changes nothing.
+    pub fn follow(&mut self, step: Step) {
+        if let Some(state) = &mut self.state
+            && step.base == self.generation
+        {
+            state.apply(step.changes);
+            self.generation = step.generation;
+        }
+    }
 }
 
 /// `network.json`, and the random number, never 0, by which its steps know it.
@@ -67,35 +81,44 @@ struct Kept {
 
 /// The files.
 #[derive(Debug, Clone)]
-pub(super) struct Shelf {
+pub struct FileShelf {
     said: PathBuf,
     steps: PathBuf,
     resting: PathBuf,
     kept: Arc<Mutex<Kept>>,
 }
 
-impl Shelf {
-    pub(super) fn new(data_dir: &Path) -> Self {
+impl FileShelf {
+    /// Those in the agent's data directory.
+    #[must_use]
+    pub fn new(data_dir: &Path) -> Self {
         let path = |name| data_dir.join(name);
         let (said, steps, resting) = (path("network.json"), path("network.steps"), path("addresses.json"));
         Self { said, steps, resting, kept: Arc::default() }
     }
 
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        // No code that holds the lock can leave it wrong: without a whole, everything is written anew.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Shelf for FileShelf {
     /// What was kept. A file that is not readable counts as absent, and is said once: the control plane says everything
     /// again, and an address that rested is one of many. Steps count up to the first that is not whole.
-    pub(super) fn load(&self) -> (Said, Quarantine) {
+    fn load(&self) -> (Said, Quarantine) {
         let Whole { name, mut said } = load(&self.said);
         let read = std::fs::read(&self.steps);
         let absent = read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         let mut sound = name != 0 && (read.is_ok() || absent);
         let text = read.unwrap_or_default();
         for line in text.split_inclusive(|byte| *byte == b'\n') {
-            match (serde_json::from_slice::<Line>(line), &mut said.state) {
-                (Ok(Line { of, step }), Some(state))
+            match (serde_json::from_slice::<Line>(line), &said.state) {
+                (Ok(Line { of, step }), Some(_))
                     if of == name && step.base == said.generation && line.ends_with(b"\n") =>
                 {
-                    state.apply(step.changes);
-                    said.generation = step.generation;
+                    said.follow(step);
                 }
                 (Ok(_) | Err(_), _) => {
                     sound = false;
@@ -109,14 +132,14 @@ impl Shelf {
     }
 
     /// Whether the next step is better saved as the whole: the steps have become long, or nothing can be added to them.
-    pub(super) fn wants_whole(&self) -> bool {
+    fn wants_whole(&self) -> bool {
         let kept = self.lock();
         let (whole, steps) = kept.bytes;
         kept.whole.is_none() || steps > whole.max(STEPS)
     }
 
     /// Saves all of it.
-    pub(super) async fn save_said(&self, said: Said) -> io::Result<()> {
+    async fn save_said(&self, said: Said) -> io::Result<()> {
         let shelf = self.clone();
         let write = move || {
             let name = rand::random_range(1..=u64::MAX);
@@ -145,7 +168,7 @@ impl Shelf {
     }
 
     /// Adds steps to what is kept.
-    pub(super) async fn save_steps(&self, steps: Vec<Step>) -> io::Result<()> {
+    async fn save_steps(&self, steps: Vec<Step>) -> io::Result<()> {
         if steps.is_empty() {
             return Ok(());
         }
@@ -175,7 +198,7 @@ impl Shelf {
         tokio::task::spawn_blocking(write).await.map_err(io::Error::other)?
     }
 
-    pub(super) async fn save_resting(&self, quarantine: &Quarantine) -> io::Result<()> {
+    async fn save_resting(&self, quarantine: &Quarantine) -> io::Result<()> {
         let (path, text) = (self.resting.clone(), serde_json::to_vec(quarantine).map_err(io::Error::other)?);
         let write = move || {
             crash::before(Place::RestingFile);
@@ -185,11 +208,6 @@ impl Shelf {
         };
         tokio::task::spawn_blocking(write).await.map_err(io::Error::other)?
     }
-
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        // No code that holds the lock can leave it wrong: without a whole, everything is written anew.
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Forgets what the control plane of a former container instance said: this host has joined anew, maybe another one.
@@ -198,7 +216,7 @@ impl Shelf {
 /// # Errors
 /// When a file can be neither removed nor written. Doing it again goes on.
 pub fn leave(data_dir: &Path) -> io::Result<()> {
-    let shelf = Shelf::new(data_dir);
+    let shelf = FileShelf::new(data_dir);
     crash::before(Place::NetworkLeft);
     for path in [&shelf.said, &shelf.steps] {
         match std::fs::remove_file(path) {
@@ -289,7 +307,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_kept_is_there_again_and_damage_is_survived() {
         let dir = tempfile::tempdir().expect("a directory");
-        let shelf = Shelf::new(dir.path());
+        let shelf = FileShelf::new(dir.path());
         assert_eq!(shelf.load(), (Said::default(), Quarantine::default()));
         let mut quarantine = Quarantine::default();
         quarantine.add(EniId::random(), Ipv4Addr::new(10, 77, 1, 2), Timestamp::from_millis(5));
@@ -305,13 +323,13 @@ mod tests {
     async fn steps_are_there_again_up_to_the_first_that_is_cut() {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("network.steps");
-        let shelf = Shelf::new(dir.path());
+        let shelf = FileShelf::new(dir.path());
         assert!(shelf.wants_whole() && shelf.save_steps(vec![step(1, 1)]).await.is_err(), "nothing to build on");
         shelf.save_said(said(7)).await.expect("saved");
         let steps = [step(7, 1), step(8, 2), step(9, 3)];
         shelf.save_steps(steps[..2].to_vec()).await.expect("saved");
         shelf.save_steps(steps[2..].to_vec()).await.expect("saved");
-        let again = Shelf::new(dir.path());
+        let again = FileShelf::new(dir.path());
         assert_eq!(again.load().0, with(said(7), &steps));
         assert!(!again.wants_whole());
         let text = std::fs::read(&file).expect("read");
@@ -319,7 +337,7 @@ mod tests {
         // Cut anywhere in the last line: the first two count, and the next is saved as the whole.
         for keep in text.len() - last..text.len() {
             std::fs::write(&file, &text[..keep]).expect("written");
-            let again = Shelf::new(dir.path());
+            let again = FileShelf::new(dir.path());
             assert_eq!(again.load().0, with(said(7), &steps[..2]), "{keep} of {} bytes", text.len());
             assert!(again.wants_whole(), "{keep} of {} bytes", text.len());
         }
@@ -327,7 +345,7 @@ mod tests {
         shelf.save_said(said(7)).await.expect("saved");
         assert!(!file.exists());
         std::fs::write(&file, &text).expect("written");
-        let again = Shelf::new(dir.path());
+        let again = FileShelf::new(dir.path());
         assert_eq!(again.load().0, said(7));
         assert!(again.wants_whole());
     }
@@ -336,7 +354,7 @@ mod tests {
     async fn a_host_that_joined_anew_knows_nothing_and_its_addresses_rest_on() {
         let dir = tempfile::tempdir().expect("a directory");
         leave(dir.path()).expect("nothing is fine");
-        let shelf = Shelf::new(dir.path());
+        let shelf = FileShelf::new(dir.path());
         let (eni, now) = (EniId::random(), Timestamp::from_millis(1_000_000));
         let mut quarantine = Quarantine::default();
         quarantine.add(eni, Ipv4Addr::new(10, 77, 1, 2), now);
@@ -346,13 +364,13 @@ mod tests {
         shelf.save_steps(vec![step(7, 1)]).await.expect("saved");
         shelf.save_resting(&quarantine).await.expect("saved");
         leave(dir.path()).expect("left");
-        assert_eq!(Shelf::new(dir.path()).load(), (Said::default(), waits));
+        assert_eq!(FileShelf::new(dir.path()).load(), (Said::default(), waits));
     }
 
     #[tokio::test]
     async fn long_steps_are_a_reason_to_save_the_whole() {
         let dir = tempfile::tempdir().expect("a directory");
-        let shelf = Shelf::new(dir.path());
+        let shelf = FileShelf::new(dir.path());
         shelf.save_said(said(0)).await.expect("saved");
         let mut at = 0;
         while !shelf.wants_whole() {

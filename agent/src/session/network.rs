@@ -66,6 +66,7 @@ impl NetworkSide {
     pub(super) async fn next(&mut self) -> Said {
         loop {
             tokio::select! {
+                biased;
                 changed = self.link.misfits.changed() => match changed {
                     Ok(()) => return Said::Misfit,
                     // The owner has ended, so the agent is ending.

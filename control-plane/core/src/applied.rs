@@ -7,7 +7,7 @@ use crate::state::{HostState, State};
 use longshore_model::{Generation, InstanceId, Timestamp};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A host that was lost for longer is not waited for. When it comes back it is told everything.
 const GONE: Duration = Duration::from_secs(600);
@@ -21,7 +21,8 @@ pub(crate) struct Applied(Mutex<Inner>);
 #[derive(Default)]
 struct Inner {
     hosts: HashMap<InstanceId, Generation>,
-    settled: Option<(Instant, Generation)>,
+    /// The last answer, and when it was found.
+    settled: Option<(Duration, Generation)>,
 }
 
 impl Applied {
@@ -30,17 +31,18 @@ impl Applied {
         self.lock().hosts.insert(id, generation);
     }
 
-    /// The generation that every host that counts has in force, or a later one.
-    pub(crate) fn settled(&self, state: &State, now: Timestamp) -> Generation {
+    /// The generation that every host that counts has in force, or a later one; `ticks` by
+    /// [`Clock::ticks`](crate::Clock::ticks).
+    pub(crate) fn settled(&self, state: &State, now: Timestamp, ticks: Duration) -> Generation {
         let mut inner = self.lock();
         if let Some((at, settled)) = inner.settled
-            && at.elapsed() < FRESH
+            && ticks.saturating_sub(at) < FRESH
         {
             return settled;
         }
         inner.hosts.retain(|id, _| state.host(*id).is_some());
         let settled = settled(state, &inner.hosts, now);
-        inner.settled = Some((Instant::now(), settled));
+        inner.settled = Some((ticks, settled));
         settled
     }
 

@@ -515,7 +515,8 @@ impl Core {
     /// of it that are connected, or were lost in the last ten minutes.
     #[must_use]
     pub fn network_settled(&self) -> Generation {
-        self.inner.applied.settled(&self.inner.state.load(), self.inner.clock.now())
+        let clock = &self.inner.clock;
+        self.inner.applied.settled(&self.inner.state.load(), clock.now(), clock.ticks())
     }
 
     /// Hands a command to the owner task and waits until what it did is durable.

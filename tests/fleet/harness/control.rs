@@ -5,8 +5,8 @@ use crate::mortal::{Fuse, Mortal};
 use crate::world::World;
 use longshore_control::agents::{AgentsConfig, SessionFront};
 use longshore_core::{
-    Caller, Controller, Core, CoreConfig, Courier, Dispatcher, FirstStart, LogGroup, OwnerError, OwnerTask,
-    ScheduleEngine, SealingKey, Undelivered, WebhookRequest,
+    Caller, Controller, Core, CoreConfig, Courier, Dispatcher, Ec2Operation, FirstStart, LogGroup, OwnerError,
+    OwnerTask, ScheduleEngine, SealingKey, Undelivered, WebhookRequest,
 };
 use longshore_ecs_api::Operation;
 use longshore_ecs_api::events::EventsOperation;
@@ -86,7 +86,13 @@ pub(crate) enum Answer {
 
 impl Process {
     async fn open(world: &World, number: u32) -> Result<(Arc<Self>, OwnerTask), String> {
-        let config = CoreConfig { healthy_after: world.plan.healthy_after, ..CoreConfig::default() };
+        let mut config = CoreConfig { healthy_after: world.plan.healthy_after, ..CoreConfig::default() };
+        if world.plan.network {
+            // Parts of few addresses, so that hosts get more of them and give addresses again; all have room for as many
+            // as they may get.
+            config.network.v4 = "10.77.0.0/22".parse().map_err(|_| "the task network's range is none")?;
+            config.network.lease_length = 28;
+        }
         let account = AccountId::new(ACCOUNT).map_err(|error| error.to_string())?;
         let first = FirstStart { account_id: Some(account), root_access_key: None };
         let key = SealingKey::from_bytes(&[7; 32]);
@@ -180,6 +186,18 @@ impl World {
                 Answer::Refused(why) => return Err(why),
                 Answer::Unknown => tokio::time::sleep(Duration::from_millis(300)).await,
             }
+        }
+        Err("nobody answers".to_owned())
+    }
+
+    /// A request of EC2's, until there is an answer.
+    pub(crate) async fn ec2(&self, op: Ec2Operation, params: &[(&str, &str)]) -> Result<String, String> {
+        for _ in 0..200 {
+            if let (Some(process), Some(caller)) = (self.control(), caller()) {
+                let form = params.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+                return process.core.ec2(&caller, op, form, "id").await.map_err(|error| error.to_string());
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
         }
         Err("nobody answers".to_owned())
     }

@@ -7,12 +7,13 @@ use crate::runs::Runs;
 use crate::trace::Trace;
 use longshore_agent::engine::Hint;
 use longshore_agent::engine::drivers::CreateRequest;
-use longshore_model::{ContainerName, TaskId, Timestamp};
-use longshore_plan::{Creation, Failure, Halt, ResolvedPort, RunState, Supervise};
+use longshore_agent::network::sandboxes::Sandbox;
+use longshore_model::{ContainerName, EniId, TaskId, Timestamp};
+use longshore_plan::{Creation, Failure, Halt, Interface, ResolvedPort, RunState, Supervise};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 /// How long the driver waits for an answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -30,6 +31,7 @@ pub(crate) struct Container {
     pub(crate) label: String,
     pub(crate) ports: Vec<ResolvedPort>,
     pub(crate) memory_mib: u32,
+    pub(crate) interface: Option<Interface>,
     image: String,
     /// Rises with each start, so that an exit is of the run that it belongs to.
     run: u32,
@@ -50,9 +52,12 @@ pub(crate) struct Engine {
     pub(crate) volumes: BTreeSet<(TaskId, String)>,
     pub(crate) namespaces: BTreeSet<TaskId>,
     pub(crate) cgroups: BTreeSet<TaskId>,
+    pub(crate) sandboxes: BTreeMap<EniId, Sandbox>,
     made: u32,
     /// The running agent's ear.
     hints: Option<mpsc::Sender<Hint>>,
+    /// Poked when a sandbox ends.
+    pub(crate) sandbox_ends: Arc<Notify>,
     /// Events of a thousand that get lost.
     pub(crate) deaf: u32,
 }
@@ -152,6 +157,7 @@ impl Docker {
             exit_code: 0,
             ports: Supervise::from_label(&request.supervise).map(|label| label.ports).unwrap_or_default(),
             label: request.supervise.clone(),
+            interface: request.interface.clone(),
             memory_mib: spec.memory_mib.or(spec.memory_reservation_mib).unwrap_or(0),
             image: spec.image.clone(),
             run: 0,
@@ -173,6 +179,10 @@ impl Docker {
         }
         if container.image.starts_with("broken") {
             return Err(Failure::Lasting("exec format error".into()));
+        }
+        let joins = container.interface.as_ref().map(|interface| interface.eni.id);
+        if joins.is_some_and(|eni| !engine.sandboxes.get(&eni).is_some_and(|sandbox| sandbox.running)) {
+            return Err(Failure::Lasting("cannot join the network of a container that does not run".into()));
         }
         let running = || engine.containers.iter().filter(|(_, c)| c.state == RunState::Running);
         let mut ports = container.ports.iter().flat_map(ResolvedPort::keys);
@@ -298,6 +308,8 @@ impl Docker {
         let running: Vec<Key> =
             engine.containers.iter().filter(|(_, c)| c.state == RunState::Running).map(|(k, _)| k.clone()).collect();
         running.iter().for_each(|key| self.ended(engine, key, None, 137));
+        engine.sandboxes.values_mut().for_each(|sandbox| sandbox.running = false);
+        engine.sandbox_ends.notify_one();
     }
 
     /// The engine answers again.

@@ -33,7 +33,11 @@ impl Containers for Reach {
     }
 
     async fn running_sandboxes(&self) -> Result<BTreeSet<EniId>, Failure> {
-        Ok(BTreeSet::new())
+        let look = |_: &Docker, engine: &mut crate::docker::Engine| {
+            let running = engine.sandboxes.iter().filter(|(_, sandbox)| sandbox.running);
+            Ok(running.map(|(eni, _)| *eni).collect())
+        };
+        self.0.ask(None, look).await
     }
 
     async fn inspect(&self, task: TaskId, container: &ContainerName) -> Result<Option<Inspected>, Failure> {
@@ -51,7 +55,7 @@ impl Containers for Reach {
                 error: None,
                 image_digest: None,
                 ports: c.ports.clone(),
-                interface: None,
+                interface: c.interface.clone().map(Box::new),
             }))
         };
         self.0.ask(Some((task, container.clone())), look).await

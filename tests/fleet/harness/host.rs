@@ -4,23 +4,29 @@ use crate::clock::Clock;
 use crate::docker::Docker;
 use crate::drivers::{Disk, Free, Held, Ledger, RELIST, Reach};
 use crate::entropy::Dice;
+use crate::fabric::{Giving, HostNet, NoFiles, SimKernel};
 use crate::mortal::{Fuse, Mortal};
 use crate::net::{Link, SimPeer};
+use crate::plan::Trouble;
 use crate::world::World;
 use longshore_agent::config::{PortRange, PullBehavior};
 use longshore_agent::contact::{Boot, Contacts, Uptime};
-use longshore_agent::engine::drivers::{Drivers, Plenty};
+use longshore_agent::engine::drivers::{Drivers, Interfaces, Plenty};
 use longshore_agent::engine::{EngineConfig, HINT_QUEUE, Inputs, Outputs, Parts, Reconciler, STATUS_QUEUE, TaskViews};
+use longshore_agent::ledger::Loaded;
 use longshore_agent::metadata::Keyring;
+use longshore_agent::network::{self, Network, Owned, SessionLink, Underlay};
 use longshore_agent::ports::Ports;
 use longshore_agent::session::{DESIRED_QUEUE, ObservedReports, Session, SessionConfig, SessionInputs, SessionState};
 use longshore_core::JoinKey;
 use longshore_model::{Attribute, ClusterName, Generation, HostFacts, InstanceHealth, InstanceId, Resources};
 use longshore_plan::Policy;
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
 /// How long stopped containers stay.
@@ -47,6 +53,9 @@ pub(crate) struct Host {
     pub(crate) disk: Arc<Disk>,
     pub(crate) link: Link,
     pub(crate) dice: Dice,
+    /// Its part of the task network.
+    pub(crate) net: HostNet,
+    pub(crate) net_dice: Dice,
     /// Who it is to the control plane; absent before it joined.
     instance: Mutex<Option<InstanceId>>,
     /// Whether it has power.
@@ -57,7 +66,12 @@ pub(crate) struct Host {
     observed: Mutex<Option<watch::Receiver<ObservedReports>>>,
     /// When the control plane heard of it last, as its agents kept it. Gone with the power.
     contact: Arc<Mutex<Option<Uptime>>>,
+    /// Until when its agent and its engine are let alone, where they have to work.
+    spared: Mutex<Duration>,
 }
+
+/// Between two things that hold up the tasks of a host that must not run twice, at least.
+const SPARED: Duration = Duration::from_secs(20);
 
 /// A host between two losses of power.
 #[derive(Debug)]
@@ -95,6 +109,21 @@ pub(crate) fn facts(name: &str, zone: &str, cpu_units: u32, memory_mib: u32) -> 
     }
 }
 
+/// Has the host take part in the task network: its packets arrive at an address of its own.
+pub(crate) fn takes_part(facts: &mut HostFacts, index: usize) {
+    let capability = Attribute { name: "ecs.capability.task-eni".to_owned(), value: None };
+    facts.attributes = facts.attributes.iter().cloned().chain([capability]).collect();
+    facts.underlay = Some(underlay(index));
+}
+
+fn underlay(index: usize) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::from(u32::from(Ipv4Addr::new(192, 0, 2, 1)) + u32::try_from(index).unwrap_or(0)))
+}
+
+/// The part of an agent that has to do with the network: its task, how its engine asks for interfaces, how its session
+/// speaks with it, and what has to be kept while it runs.
+type NetworkPart = (Option<AbortHandle>, Arc<dyn Interfaces>, SessionLink, watch::Sender<Underlay>);
+
 impl Host {
     pub(crate) fn new(
         index: usize,
@@ -102,7 +131,7 @@ impl Host {
         docker: Arc<Docker>,
         disk: Arc<Disk>,
         link: Link,
-        dice: Dice,
+        [dice, net_dice]: [Dice; 2],
     ) -> Arc<Self> {
         Arc::new(Self {
             index,
@@ -112,17 +141,30 @@ impl Host {
             disk,
             link,
             dice,
+            net: HostNet::default(),
+            net_dice,
             instance: Mutex::default(),
             power: watch::channel(true).0,
             fuse: Mutex::default(),
             observed: Mutex::default(),
             contact: Arc::default(),
+            spared: Mutex::default(),
         })
     }
 
     /// Who it is.
     pub(crate) fn instance(&self) -> Option<InstanceId> {
         *self.instance.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether its agent or its engine may be held up, after so much of the run. It is let alone for a while then.
+    pub(crate) fn stands_more(&self, at: Duration) -> bool {
+        let mut spared = self.spared.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = at >= *spared;
+        if may {
+            *spared = at + SPARED;
+        }
+        may
     }
 
     /// The agent dies within so many polls of its main loop.
@@ -138,6 +180,7 @@ impl Host {
             self.docker.start_engine();
         } else {
             self.docker.power_off();
+            self.net.power_off();
             self.link.silence();
             *self.contact.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
@@ -189,9 +232,39 @@ impl Host {
             self.live(&world, instance, off).await;
             self.docker.listen(None);
             world.trace.say(format_args!("{}: the agent is dead", self.name));
-            let wait = if world.healing() { self.dice.millis(50, 300) } else { self.dice.millis(50, 4000) };
-            tokio::time::sleep(wait).await;
+            let longest = match (world.healing(), world.plan.is_brief(Trouble::AgentDies)) {
+                (true, _) => 300,
+                (false, true) => 1000,
+                (false, false) => 4000,
+            };
+            tokio::time::sleep(self.dice.millis(50, longest)).await;
         }
+    }
+
+    /// Starts the owner of the host's part of the task network, where it has one.
+    fn network(&self, world: &Arc<World>, instance: InstanceId, loaded: &Loaded) -> NetworkPart {
+        let (ends, handle, link) = network::link();
+        let (underlay, underlay_out) = watch::channel(Underlay::At(underlay(self.index)));
+        let reach = Arc::new(Reach(Arc::clone(&self.docker)));
+        if !world.plan.network {
+            return (None, reach, link, underlay);
+        }
+        self.net.begin(instance);
+        let kernel = SimKernel { world: Arc::clone(world), host: self.index, instance };
+        let owner = Network::new(network::Parts {
+            settings: network::Settings { enabled: true, warm: 2, idle: 1 },
+            ends,
+            shelf: Arc::new(kernel.clone()),
+            files: Arc::new(NoFiles),
+            sandboxes: reach,
+            kernel: Arc::new(kernel.clone()),
+            clock: Arc::new(world.clock),
+            owned: loaded.tasks.iter().map(|task| (task.record.id, Owned::of(&task.record))).collect(),
+            underlay: underlay_out,
+            events: Arc::clone(&self.docker.engine().sandbox_ends),
+        });
+        let owner = tokio::spawn(owner.run(CancellationToken::new())).abort_handle();
+        (Some(owner), Arc::new(Giving { owner: handle, kernel }), link, underlay)
     }
 
     /// One life of the agent, until it dies or the power goes.
@@ -208,6 +281,8 @@ impl Host {
         let reach = Arc::new(Reach(Arc::clone(&self.docker)));
         let boot = SimBoot { clock: world.clock, kept: Arc::clone(&self.contact) };
         let contacts = Arc::new(Contacts::of(Box::new(boot)));
+        let loaded = self.disk.load();
+        let (owner, interfaces, network, _underlay) = self.network(world, instance, &loaded);
         let drivers = Drivers {
             containers: reach.clone(),
             images: reach.clone(),
@@ -215,7 +290,7 @@ impl Host {
             credentials: reach.clone(),
             volumes: reach.clone(),
             cgroups: reach.clone(),
-            interfaces: reach.clone(),
+            interfaces,
             namespaces: reach.clone(),
             environment_files: reach,
             store: Arc::new(Ledger(Arc::clone(&self.disk))),
@@ -233,12 +308,11 @@ impl Host {
                 keyring: Arc::new(Keyring::new([7; 32])),
             },
             drivers,
-            loaded: self.disk.load(),
+            loaded,
             ports: Ports::held_by(holder, range, BTreeSet::new()),
             inputs: Inputs { desired: desired_out, hints: hints_out, status: status_out, facts: facts.clone() },
             outputs: Outputs { saved, observed, views },
         });
-        let (_, _, network) = longshore_agent::network::link();
         let (exec, _exec) = mpsc::channel(1);
         let inputs = SessionInputs {
             desired,
@@ -274,6 +348,7 @@ impl Host {
         }
         kill.abort();
         session.abort();
+        owner.iter().for_each(AbortHandle::abort);
         *self.observed.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }

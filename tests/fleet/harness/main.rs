@@ -12,11 +12,13 @@
 //! had again exactly. What has to hold after each step is in `invariants` and `runs`; that a fleet comes to rest once
 //! troubles are over is in `run`.
 
+mod addresses;
 mod clock;
 mod control;
 mod docker;
 mod drivers;
 mod entropy;
+mod fabric;
 mod firings;
 mod host;
 mod invariants;
@@ -28,6 +30,7 @@ mod run;
 mod runs;
 mod schedules;
 mod seeds;
+mod sets;
 mod store;
 mod trace;
 mod troubles;

@@ -49,8 +49,9 @@ const TROUBLES: [Trouble; 12] = [
     Trouble::ClockIsSet,
 ];
 
-/// What tasks that must not run twice do not stand: their hosts' agents and engines have to work.
-const UNFENCED: [Trouble; 3] = [Trouble::AgentDies, Trouble::EngineRestarts, Trouble::EngineHangs];
+/// What tasks that must not run twice stand only while it is brief and rare: the agents of their hosts have to be
+/// brought back, and the engines to answer.
+const BRIEF: [Trouble; 3] = [Trouble::AgentDies, Trouble::EngineRestarts, Trouble::EngineHangs];
 
 /// A run.
 #[derive(Debug, Clone)]
@@ -84,9 +85,18 @@ pub(crate) struct Plan {
     pub(crate) schedules: bool,
     /// Whether clients have a service whose task must not run twice.
     pub(crate) fenced: bool,
+    /// Whether hosts have parts of a task network.
+    pub(crate) network: bool,
+    /// Whether clients have a service with task sets.
+    pub(crate) sets: bool,
 }
 
 impl Plan {
+    /// Whether a trouble has to be brief and rare in this run.
+    pub(crate) fn is_brief(&self, trouble: Trouble) -> bool {
+        self.fenced && BRIEF.contains(&trouble)
+    }
+
     /// The run of `seed`. One in ten has no trouble at all.
     pub(crate) fn of(seed: u64) -> Self {
         let dice = Dice::new(seed, "plan");
@@ -97,7 +107,6 @@ impl Plan {
         // What has to be ended on one host goes on at another.
         let hosts = (0..dice.between(if fenced { 2 } else { 1 }, 4)).map(|_| (size(), size())).collect();
         let some = |of_thousand, value| if !calm && dice.chance(of_thousand) { value } else { 0 };
-        let stands = |trouble: &Trouble| !fenced || !UNFENCED.contains(trouble);
         let always = |trouble: &Trouble| match trouble {
             Trouble::Partition => fenced,
             Trouble::ClockIsSet => schedules,
@@ -109,11 +118,7 @@ impl Plan {
             healthy_after: Duration::from_secs(dice.pick(&[0, 2, 5, 20]).copied().unwrap_or(2)),
             length: Duration::from_secs(dice.between(8, 30)),
             pace: dice.pick(&[400, 1500, 4000]).copied().unwrap_or(2000),
-            troubles: TROUBLES
-                .into_iter()
-                .filter(|trouble| !calm && (dice.chance(500) || always(trouble)))
-                .filter(stands)
-                .collect(),
+            troubles: TROUBLES.into_iter().filter(|trouble| !calm && (dice.chance(500) || always(trouble))).collect(),
             trouble_pace: dice.pick(&[500, 2000, 6000]).copied().unwrap_or(2000),
             store_faults: some(350, 60),
             store_slow: !calm && dice.chance(250),
@@ -123,6 +128,8 @@ impl Plan {
             deaf: some(300, 300),
             schedules,
             fenced,
+            network: dice.chance(400),
+            sets: dice.chance(300),
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::control;
 use crate::entropy;
 use crate::plan::Plan;
 use crate::schedules;
+use crate::sets;
 use crate::troubles;
 use crate::workload;
 use crate::world::World;
@@ -264,6 +265,7 @@ fn open(world: &World) -> Vec<String> {
         if let Some(task) = others.into_iter().find(|task| !wanted.contains(task)) {
             open.push(format!("{}: something of task {task} is left over", host.name));
         }
+        open.extend(world.addresses.open(&state, host, &wanted));
         if host.disk.tasks() != wanted.len() {
             open.push(format!("{}: the ledger has {} tasks of {}", host.name, host.disk.tasks(), wanted.len()));
         }
@@ -278,6 +280,9 @@ fn service_open(state: &State, service: &Service) -> Option<String> {
     }
     if !service.is_active() {
         return Some(format!("service {key} is being deleted"));
+    }
+    if sets::has_sets(service) {
+        return sets::open(state, service);
     }
     let tasks = state.service_tasks(key);
     let wanted = match service.scheduling {

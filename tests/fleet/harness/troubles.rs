@@ -22,6 +22,10 @@ pub(crate) async fn run(world: Arc<World>) {
 
 fn make(world: &Arc<World>, trouble: Trouble) {
     let Some(host) = world.dice.pick(&world.hosts).cloned() else { return };
+    let brief = world.plan.is_brief(trouble);
+    if brief && !host.stands_more(world.trace.at()) {
+        return;
+    }
     world.trace.say(format_args!("trouble: {trouble:?} at {}", host.name));
     match trouble {
         Trouble::ControlDies => {
@@ -29,7 +33,10 @@ fn make(world: &Arc<World>, trouble: Trouble) {
                 process.fuse.light(u32::try_from(world.dice.between(1, 40)).unwrap_or(1));
             }
         }
-        Trouble::AgentDies => host.kill_agent(u32::try_from(world.dice.between(1, 25)).unwrap_or(1)),
+        Trouble::AgentDies => {
+            let polls = world.dice.between(1, if brief { 8 } else { 25 });
+            host.kill_agent(u32::try_from(polls).unwrap_or(1));
+        }
         Trouble::Power => {
             if host.has_power() {
                 host.set_power(false);
@@ -58,7 +65,8 @@ fn make(world: &Arc<World>, trouble: Trouble) {
         Trouble::EngineRestarts | Trouble::EngineDies => {
             if host.has_power() && host.docker.engine().up {
                 host.docker.stop_engine(trouble == Trouble::EngineDies);
-                later(world, &host, world.dice.millis(100, 10_000), |host| {
+                let longest = if brief { 2000 } else { 10_000 };
+                later(world, &host, world.dice.millis(100, longest), |host| {
                     if host.has_power() && !host.docker.engine().up {
                         host.docker.start_engine();
                     }
@@ -66,8 +74,10 @@ fn make(world: &Arc<World>, trouble: Trouble) {
             }
         }
         Trouble::EngineHangs => {
-            host.docker.engine().drag = world.dice.millis(500, 8000);
-            later(world, &host, world.dice.millis(1000, 20_000), |host| host.docker.engine().drag = Duration::ZERO);
+            // Each request takes twice as much longer.
+            let (least, most, longest) = if brief { (100, 800, 5000) } else { (500, 8000, 20_000) };
+            host.docker.engine().drag = world.dice.millis(least, most);
+            later(world, &host, world.dice.millis(1000, longest), |host| host.docker.engine().drag = Duration::ZERO);
         }
         Trouble::Vandal => host.docker.vandalise(),
         Trouble::ClockIsSet => {

@@ -2,7 +2,9 @@
 
 use crate::control::Answer;
 use crate::schedules;
+use crate::sets;
 use crate::world::World;
+use longshore_core::Ec2Operation;
 use longshore_core::records::RolloutState;
 use longshore_ecs_api::Operation;
 use longshore_model::TaskId;
@@ -21,6 +23,13 @@ pub(crate) const GOOD: [&str; 5] = ["web:1", "web:2", "dyn:1", "vol:1", "stubbor
 /// Those that do not, or not for long, or need a port of their own.
 const OTHERS: [&str; 7] = ["fixed:1", "big:1", "job:1", "crash:1", "missing:1", "broken:1", "again:1"];
 
+/// Families whose tasks have an interface of their own, in runs with a task network; the last does not stay.
+pub(crate) const WIRED: [&str; 3] = ["net:1", "net:2", "netjob:1"];
+/// Services that run them.
+const WIRED_SERVICES: u64 = 2;
+/// The security groups that they are in; members of the first may reach those of both.
+static GROUPS: [&str; 2] = ["front", "back"];
+
 /// The definitions that everything runs.
 fn definitions() -> Vec<Value> {
     let one = |family: &str, image: &str, more: Value| {
@@ -37,7 +46,15 @@ fn definitions() -> Vec<Value> {
     if let Some(containers) = two["containerDefinitions"].as_array_mut() {
         containers.push(side);
     }
+    let wired = |family: &str, image: &str| {
+        let mut wired = one(family, image, json!({"portMappings": [{"containerPort": 80}]}));
+        wired["networkMode"] = json!("awsvpc");
+        wired
+    };
     vec![
+        wired("net", "web:n"),
+        wired("net", "stubborn:n"),
+        wired("netjob", "job:n"),
         one("web", "web:1", json!({})),
         two,
         one("dyn", "web:d", json!({"portMappings": [{"containerPort": 80}]})),
@@ -59,7 +76,50 @@ pub(crate) async fn prepare(world: &World) -> Result<(), String> {
     for definition in definitions() {
         world.insist(Operation::RegisterTaskDefinition, &definition).await?;
     }
+    if world.plan.network {
+        groups(world).await?;
+    }
     Ok(())
+}
+
+/// Makes the security groups.
+async fn groups(world: &World) -> Result<(), String> {
+    let mut ids = Vec::new();
+    for name in GROUPS {
+        let params = [("GroupName", name), ("GroupDescription", "of the fleet")];
+        world.ec2(Ec2Operation::CreateSecurityGroup, &params).await?;
+        ids.push(group(world, name).ok_or("a security group was made and is not there")?);
+    }
+    for id in &ids {
+        let params = [
+            ("GroupId", id.as_str()),
+            ("IpPermissions.1.IpProtocol", "tcp"),
+            ("IpPermissions.1.FromPort", "80"),
+            ("IpPermissions.1.ToPort", "80"),
+            ("IpPermissions.1.Groups.1.GroupId", &ids[0]),
+        ];
+        world.ec2(Ec2Operation::AuthorizeSecurityGroupIngress, &params).await?;
+    }
+    Ok(())
+}
+
+fn group(world: &World, name: &str) -> Option<String> {
+    let state = world.control()?.core.snapshot();
+    let found = state.security_groups().find(|group| group.name == name)?.id.to_string();
+    Some(found)
+}
+
+/// Where tasks with interfaces are, and in which groups.
+fn interfaces(world: &World) -> Value {
+    let groups = world.dice.pick(&[&GROUPS[..1], &GROUPS[1..], &GROUPS[..]]).copied().unwrap_or(&GROUPS);
+    let groups: Vec<String> = groups.iter().filter_map(|name| group(world, name)).collect();
+    let subnet = world.state().and_then(|state| Some(state.network()?.subnet.to_string()));
+    json!({"awsvpcConfiguration": {"subnets": [subnet.unwrap_or_default()], "securityGroups": groups}})
+}
+
+/// Whether the tasks of a service have interfaces of their own.
+fn is_wired(service: &str) -> bool {
+    service.starts_with('n')
 }
 
 /// Clients at work, until troubles are over.
@@ -82,6 +142,9 @@ async fn act(world: &World) {
     if world.plan.fenced && world.dice.chance(150) {
         return fenced(world).await;
     }
+    if world.plan.sets && world.dice.chance(250) {
+        return sets::act(world).await;
+    }
     match world.dice.between(0, 19) {
         0..=3 => create(world).await,
         4..=10 => update(world).await,
@@ -94,16 +157,22 @@ async fn act(world: &World) {
 }
 
 fn service(world: &World) -> String {
+    if world.plan.network && world.dice.chance(400) {
+        return format!("n{}", world.dice.between(0, WIRED_SERVICES - 1));
+    }
     format!("s{}", world.dice.between(0, SERVICES - 1))
 }
 
-fn definition(world: &World) -> &'static str {
+pub(crate) fn definition(world: &World, wired: bool) -> &'static str {
+    if wired {
+        return world.dice.pick(&WIRED).copied().unwrap_or(WIRED[0]);
+    }
     let of: &[&str] = if world.dice.chance(700) { &GOOD } else { &OTHERS };
     world.dice.pick(of).copied().unwrap_or(GOOD[0])
 }
 
 /// How a service may change. What leaves no room at all is refused.
-fn configuration(world: &World, daemon: bool) -> Value {
+pub(crate) fn configuration(world: &World, daemon: bool) -> Value {
     let pick = |of: &[u32]| world.dice.pick(of).copied().unwrap_or(100);
     let breaker = json!({"enable": world.dice.chance(500), "rollback": world.dice.chance(600)});
     let (minimum, maximum) = match daemon {
@@ -125,11 +194,14 @@ pub(crate) fn told(world: &World, what: &str, answer: &Answer) {
 async fn create(world: &World) {
     let name = service(world);
     let daemon = world.dice.chance(250);
-    let mut request = json!({"serviceName": name, "taskDefinition": definition(world),
+    let mut request = json!({"serviceName": name, "taskDefinition": definition(world, is_wired(&name)),
         "schedulingStrategy": if daemon { "DAEMON" } else { "REPLICA" },
         "deploymentConfiguration": configuration(world, daemon)});
     if !daemon {
         request["desiredCount"] = json!(world.dice.between(0, 6));
+    }
+    if is_wired(&name) {
+        request["networkConfiguration"] = interfaces(world);
     }
     let answer = world.call(Operation::CreateService, &request).await;
     told(world, &format!("create {request}"), &answer);
@@ -150,7 +222,12 @@ async fn update(world: &World) {
         0 | 1 if !daemon => request["desiredCount"] = json!(world.dice.between(0, 7)),
         2 => request["forceNewDeployment"] = json!(true),
         3 => request["deploymentConfiguration"] = configuration(world, daemon),
-        _ => request["taskDefinition"] = json!(definition(world)),
+        _ => {
+            request["taskDefinition"] = json!(definition(world, is_wired(&name)));
+            if is_wired(&name) && world.dice.chance(300) {
+                request["networkConfiguration"] = interfaces(world);
+            }
+        }
     }
     let answer = world.call(Operation::UpdateService, &request).await;
     told(world, &format!("update {request}"), &answer);
@@ -191,7 +268,11 @@ async fn delete(world: &World) {
 }
 
 async fn run_task(world: &World) {
-    let request = json!({"taskDefinition": definition(world), "count": world.dice.between(1, 3)});
+    let wired = world.plan.network && world.dice.chance(300);
+    let mut request = json!({"taskDefinition": definition(world, wired), "count": world.dice.between(1, 3)});
+    if wired {
+        request["networkConfiguration"] = interfaces(world);
+    }
     let answer = world.call(Operation::RunTask, &request).await;
     told(world, &format!("run {request}"), &answer);
     if let Answer::Done(answer) = answer {
@@ -265,8 +346,13 @@ pub(crate) async fn mend(world: &World) -> Result<(), String> {
     let places: u32 = world.plan.hosts.iter().map(|(cpu, memory)| (cpu.min(memory) / 80).saturating_sub(daemons)).sum();
     let share = places / (2 * replicas.max(1));
     for service in services {
+        if sets::has_sets(&service) {
+            sets::mend(world, &service, share).await?;
+            continue;
+        }
         let daemon = is_daemon(&service);
-        let mut request = json!({"service": &*service.key.name, "taskDefinition": world.dice.pick(&GOOD),
+        let good: &[&str] = if is_wired(&service.key.name) { &WIRED[..2] } else { &GOOD };
+        let mut request = json!({"service": &*service.key.name, "taskDefinition": world.dice.pick(good),
             "deploymentConfiguration": {
                 // Of a daemon on one host, half is one, and no task of it could ever be replaced.
                 "minimumHealthyPercent": if daemon { 0 } else { 50 },

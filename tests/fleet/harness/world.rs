@@ -1,12 +1,13 @@
 //! One run's world: what all its parts share.
 
+use crate::addresses::Addresses;
 use crate::clock::{Clock, WallClock};
 use crate::control::Process;
 use crate::docker::Docker;
 use crate::drivers::Disk;
 use crate::entropy::Dice;
 use crate::firings::Firings;
-use crate::host::{Host, facts};
+use crate::host::{Host, facts, takes_part};
 use crate::invariants;
 use crate::net::Link;
 use crate::plan::Plan;
@@ -28,6 +29,8 @@ pub(crate) struct World {
     pub(crate) wall: WallClock,
     /// What schedules and rules fired.
     pub(crate) firings: Firings,
+    /// Who has which address.
+    pub(crate) addresses: Addresses,
     pub(crate) dice: Dice,
     pub(crate) store: Arc<SimStore>,
     pub(crate) hosts: Vec<Arc<Host>>,
@@ -73,7 +76,11 @@ impl World {
             let disk = Disk::new(dice("disk"));
             disk.fail(plan.ledger_faults);
             let link = Link::new(dice("line"), plan.delay, plan.tamper);
-            Host::new(index, facts(&name, zone, *cpu, *memory), docker, disk, link, dice("host"))
+            let mut facts = facts(&name, zone, *cpu, *memory);
+            if plan.network {
+                takes_part(&mut facts, index);
+            }
+            Host::new(index, facts, docker, disk, link, [dice("host"), dice("network")])
         };
         let hosts = plan.hosts.iter().enumerate().map(host).collect();
         let store = Arc::new(SimStore::new(seed, Arc::clone(&trace)));
@@ -82,6 +89,7 @@ impl World {
             clock,
             wall: WallClock::new(clock),
             firings: Firings::default(),
+            addresses: Addresses::default(),
             dice: Dice::new(seed, "world"),
             store,
             hosts,
@@ -141,11 +149,15 @@ impl World {
         let before = lock(&self.seen).replace(Arc::clone(&now));
         self.runs.publish(Arc::clone(&now));
         invariants::snapshot(self, &now);
+        if self.plan.network {
+            self.addresses.snapshot(self, &now);
+        }
         if let Some(before) = before
             && !Arc::ptr_eq(&before, &now)
         {
             invariants::step(self, &before, &now, anew);
             self.firings.step(self, &before, &now);
+            self.addresses.step(self, &before, &now);
         }
     }
 

@@ -89,7 +89,7 @@ async fn without_a_lease_or_a_fabric_a_task_waits_and_is_told_why() {
 #[tokio::test(start_paused = true)]
 async fn a_sandbox_is_made_while_the_rules_of_its_task_come() {
     let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
-    let settings = Settings { enabled: true, warm: 0, idle: 0, data_dir: dir.path().to_owned() };
+    let settings = Settings { enabled: true, warm: 0, idle: 0 };
     let mut rig = Rig::with(&host, dir.path(), BTreeMap::new(), settings);
     rig.hear(complete(5, &["10.77.1.0/24"])).await;
     rig.until_status(|s| s.health == NetworkHealth::Ready).await;
@@ -121,7 +121,7 @@ async fn a_sandbox_is_made_while_the_rules_of_its_task_come() {
 #[tokio::test(start_paused = true)]
 async fn a_host_that_takes_no_part_refuses_for_good() {
     let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
-    let settings = Settings { enabled: false, warm: 3, idle: 3, data_dir: dir.path().to_owned() };
+    let settings = Settings { enabled: false, warm: 3, idle: 3 };
     let rig = Rig::with(&host, dir.path(), BTreeMap::new(), settings);
     assert!(matches!(rig.network.ensure(&task()).await, Err(Failure::Lasting(why)) if why.contains("task_network")));
     rig.hear(complete(5, &["10.77.1.0/24"])).await;

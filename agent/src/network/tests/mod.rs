@@ -76,17 +76,18 @@ fn task() -> TaskSpec {
 
 impl Rig {
     fn on(host: &Arc<FakeHost>, dir: &Path, owned: BTreeMap<TaskId, Owned>) -> Self {
-        Self::with(host, dir, owned, Settings { enabled: true, warm: 3, idle: 3, data_dir: dir.to_owned() })
+        Self::with(host, dir, owned, Settings { enabled: true, warm: 3, idle: 3 })
     }
 
     fn with(host: &Arc<FakeHost>, dir: &Path, owned: BTreeMap<TaskId, Owned>, settings: Settings) -> Self {
-        assert_eq!(settings.data_dir, dir);
         let (ends, network, link) = link();
         let (underlay, underlay_out) = watch::channel(Underlay::At(HERE));
         let events = Arc::new(Notify::new());
         let owner = Network::new(Parts {
             settings,
             ends,
+            shelf: Arc::new(FileShelf::new(dir)),
+            files: Arc::new(Files::new(dir)),
             sandboxes: host.clone(),
             kernel: Arc::new(host.clone()),
             clock: host.clone(),

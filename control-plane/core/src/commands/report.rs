@@ -11,6 +11,7 @@ use crate::commands::service_failure::note_end;
 use crate::commands::session::in_session;
 use crate::records::{Stop, Task};
 use crate::show::{TaskHealth, task_health};
+use longshore_model::planted::{Bug, is_planted};
 use longshore_model::{
     ContainerName, ContainerReport, ContainerStatus, DesiredStatus, EniReport, InstanceId, Lease, TaskReport,
     TaskStatus, Timestamp,
@@ -75,7 +76,9 @@ pub(crate) fn take_reports(
         let containers = definition.and_then(|d| d.body.container_definitions.as_deref()).unwrap_or(&[]);
         let names: Vec<ContainerName> =
             containers.iter().filter_map(|c| ContainerName::new(c.name.as_deref()?).ok()).collect();
-        let eni = report.eni.as_ref().filter(|eni| {
+        let first = || reports.iter().find_map(|report| report.eni.as_ref());
+        let said = if is_planted(Bug::InterfacesAreMixedUp) { first() } else { report.eni.as_ref() };
+        let eni = said.filter(|eni| {
             let ours = is_of(&leases, eni);
             if !ours {
                 let (task, address) = (report.task, eni.ipv4);

@@ -11,6 +11,7 @@ use crate::records::{
 };
 use crate::services::{check, words};
 use longshore_ecs_api::{ApiError, ErrorCode};
+use longshore_model::planted::{Bug, is_planted};
 use std::sync::Arc;
 
 /// Task sets that a service may have at a time.
@@ -116,6 +117,11 @@ impl Command for EditTaskSet {
                     ));
                 }
                 service.task_sets[at].status = TaskSetStatus::Draining;
+                if is_planted(Bug::DeletedSetsAreForgotten) {
+                    service.task_sets.remove(at);
+                    tx.change(Change::Service(Arc::new(service)));
+                    return Ok(());
+                }
             }
         }
         let set = &mut service.task_sets[at];

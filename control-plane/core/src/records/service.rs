@@ -5,6 +5,7 @@ use longshore_ecs_api::enums::{AvailabilityZoneRebalancing, LaunchType, Propagat
 use longshore_ecs_api::types::{
     CapacityProviderStrategyItem, DeploymentConfiguration, NetworkConfiguration, PlacementConstraint, PlacementStrategy,
 };
+use longshore_model::planted::{Bug, is_planted};
 use longshore_model::{ClusterKey, GroupId, Timestamp};
 use longshore_rollout::Rollout;
 use serde::{Deserialize, Serialize};
@@ -222,7 +223,9 @@ impl ServiceTaskSet {
 
 /// `percent` of `whole`, rounded up. A percentage that no binary fraction is (33.3) must not round a whole number up.
 fn share(whole: u32, percent: f64) -> u32 {
-    let exact = (f64::from(whole) * percent / 100.0 - 1e-9).ceil().max(0.0);
+    let exact = f64::from(whole) * percent / 100.0;
+    let down = is_planted(Bug::SharesAreRoundedDown);
+    let exact = if down { (exact + 1e-9).floor() } else { (exact - 1e-9).ceil() }.max(0.0);
     // Between 0 and `whole`: a percentage is 100 at most.
     let count = exact as u32;
     count.min(whole)

@@ -7,6 +7,7 @@ use crate::records::{HostLeases, Instance, Network, SecurityGroup, Task};
 use crate::state::view::{Members, NetworkView};
 use crate::state::{HostState, State, Touched};
 use imbl::{HashMap, OrdMap, OrdSet};
+use longshore_model::planted::{Bug, is_planted};
 use longshore_model::{
     EniId, Generation, GroupId, GroupRules, InstanceId, Lease, NetworkHealth, NetworkStatus, Peer, Region, RuleId,
     TaskId,
@@ -123,7 +124,11 @@ impl State {
 
     /// The first lease that nobody has.
     pub(crate) fn free_lease(&self) -> Option<u16> {
-        self.network()?.lease_order().find(|index| !self.networking.owners.contains_key(index))
+        let lost = |owner: &InstanceId| {
+            is_planted(Bug::SilentHostsLoseTheirLeases)
+                && self.host(*owner).is_some_and(|host| !host.record.is_connected())
+        };
+        self.network()?.lease_order().find(|index| self.networking.owners.get(index).is_none_or(lost))
     }
 
     /// Connected hosts that could use a lease and have none.

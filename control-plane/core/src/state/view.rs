@@ -6,6 +6,7 @@
 
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
+use longshore_model::planted::{Bug, is_planted};
 use longshore_model::{
     Generation, GroupId, GroupRules, InstanceId, Lease, MemberChanges, NetworkChanges, NetworkConfig, NetworkState,
     Peer,
@@ -90,7 +91,10 @@ impl NetworkView {
                 None => Some(MemberChanges { added: now.keys().copied().collect(), removed: BTreeSet::new() }),
                 Some(before) => Some(member_changes(before, now)).filter(|change| *change != MemberChanges::default()),
             };
-            if let Some(change) = change {
+            if let Some(mut change) = change {
+                if is_planted(Bug::MembersStay) {
+                    change.removed.clear();
+                }
                 changes.members.insert(*id, change);
             }
         }
