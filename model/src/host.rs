@@ -69,8 +69,8 @@ pub struct HostFacts {
     pub hostname: String,
     /// What it offers.
     pub resources: Resources,
-    /// Built-in attributes, capabilities and those from the agent's configuration. Shared, since the hosts of a fleet are
-    /// alike: whoever keeps many facts keeps each list once.
+    /// Built-in attributes, capabilities and those from the agent's configuration. Shared, since the hosts of a fleet
+    /// are alike: whoever keeps many facts keeps each list once.
     pub attributes: Arc<[Attribute]>,
     /// Software versions.
     pub versions: HostVersions,

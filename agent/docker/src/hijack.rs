@@ -272,7 +272,7 @@ mod tests {
         let endpoint = format!("unix://{}", socket.display());
         let docker = Docker::connect(&endpoint).await.expect("an endpoint");
         let with = Attachable { terminal: false, stdin: false };
-        let error = docker.attach("ls-a", with).await.err().expect("refused");
+        let error = docker.attach("ls-a", with).await.expect_err("refused");
         assert!(error.to_string().contains("it does not run"), "{error}");
         let calls = docker.calls()["attaching"];
         assert_eq!((calls.ended, calls.failed), (1, 1));

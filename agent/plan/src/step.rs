@@ -26,8 +26,8 @@ pub enum Halt {
 pub enum Step {
     /// Make a resource, or make sure that it is there.
     Ensure(ResourceKind),
-    /// Return a resource. Absent is as good. Only once the record is durable: after a crash a task that had not ended would
-    /// take it for its own.
+    /// Return a resource. Absent is as good. Only once the record is durable: after a crash a task that had not ended
+    /// would take it for its own.
     Release(ResourceKind),
     /// Make sure that the container's image is here.
     Pull(usize),

@@ -42,8 +42,8 @@ impl Asked<'_> {
     }
 }
 
-/// Whether an instance is one of the fleet's. What ran on a host that was deregistered by force is given up, and whoever
-/// did that answers for it.
+/// Whether an instance is one of the fleet's. What ran on a host that was deregistered by force is given up, and
+/// whoever did that answers for it.
 fn counts(state: &State, instance: InstanceId) -> bool {
     state.host(instance).is_some_and(|host| host.record.status.is_registered())
 }

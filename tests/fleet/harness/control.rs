@@ -88,8 +88,8 @@ impl Process {
     async fn open(world: &World, number: u32) -> Result<(Arc<Self>, OwnerTask), String> {
         let mut config = CoreConfig { healthy_after: world.plan.healthy_after, ..CoreConfig::default() };
         if world.plan.network {
-            // Parts of few addresses, so that hosts get more of them and give addresses again; all have room for as many
-            // as they may get.
+            // Parts of few addresses, so that hosts get more of them and give addresses again; all have room for as
+            // many as they may get.
             config.network.v4 = "10.77.0.0/22".parse().map_err(|_| "the task network's range is none")?;
             config.network.lease_length = 28;
         }

@@ -1,4 +1,5 @@
-//! A host's part of the task network: what its kernel has, its sandboxes and its files, for the agent's real owner of it.
+//! A host's part of the task network: what its kernel has, its sandboxes and its files, for the agent's real owner of
+//! it.
 //!
 //! The kernel loses all of it with the power. What the owner keeps on the disk survives everything.
 

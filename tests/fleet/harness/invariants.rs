@@ -144,8 +144,8 @@ pub(crate) fn tasks(state: &State) -> impl Iterator<Item = &Arc<Task>> {
     hosts.flat_map(|host| &host.live).filter_map(|id| state.task(*id))
 }
 
-/// The least and the most tasks of a service, or of one of its task sets, at that time, reckoned apart from the product:
-/// of the desired count, the minimum percent rounded up, the maximum percent rounded down.
+/// The least and the most tasks of a service, or of one of its task sets, at that time, reckoned apart from the
+/// product: of the desired count, the minimum percent rounded up, the maximum percent rounded down.
 fn percents(service: &Service, desired: usize) -> (usize, usize) {
     let given = |percent: Option<i32>, default| percent.and_then(|n| usize::try_from(n).ok()).unwrap_or(default);
     let least = desired * given(service.configuration.minimum_healthy_percent, 100);
