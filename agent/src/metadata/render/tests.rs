@@ -27,25 +27,6 @@ fn whole(view: &TaskView, seen: &[Option<&Seen>], version: Version) -> Value {
 }
 
 #[test]
-fn the_stream_of_what_is_shipped_is_among_the_log_options() {
-    let mut view = view(NetworkMode::Bridge);
-    let mut options = |prefix: Option<&str>| {
-        let all = [("awslogs-group", "/g"), ("awslogs-region", "eu-1")].into_iter();
-        let all = all.chain(prefix.map(|prefix| ("awslogs-stream-prefix", prefix)));
-        let options = all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let mut spec = view.spec.as_deref().expect("known").clone();
-        spec.containers[0].log = Some(longshore_model::LogConfig { driver: "awslogs".to_owned(), options });
-        view.spec = Some(std::sync::Arc::new(spec));
-        let told = whole(&view, &[None], Version::V4);
-        told["Containers"][0]["LogOptions"]["awslogs-stream"].clone()
-    };
-    assert_eq!(options(None), Value::Null, "it is the container's id, which there is not yet");
-    let stream = options(Some("lab"));
-    let name = view.record.containers[0].name.clone();
-    assert_eq!(stream, json!(format!("lab/{name}/{}", view.record.id)));
-}
-
-#[test]
 fn a_task_is_told_as_ecs_tells_it() {
     let mut view = view(NetworkMode::Awsvpc);
     let spec = view.spec.as_deref().expect("known").clone();
