@@ -42,7 +42,7 @@ impl Command for DecideFiring {
         if deleting {
             return Ok(Decided::Nothing);
         }
-        let mut schedule = (**schedule).clone();
+        let mut schedule = Schedule { decided: schedule.decided.max(Some(at)), ..(**schedule).clone() };
         let window = schedule.settings.window();
         let due = place_in_window(schedule.id.as_bytes(), at, window);
         let key = FiringKey { schedule: schedule.key.clone(), at };
@@ -86,15 +86,16 @@ impl Command for FireRule {
     fn apply(self, tx: &mut Tx<'_>) -> Result<Self::Reply, Unavailable> {
         let Some(rule) = tx.state().rule(&self.0).map(|rule| Arc::clone(&rule.record)) else { return Ok(None) };
         let Some(at) = rule.next.filter(|at| *at <= tx.now) else { return Ok(None) };
+        let rule = Rule { decided: rule.decided.max(Some(at)), ..(*rule).clone() };
         let oldest = before(tx.now, RULE_MAX_AGE);
         if at < oldest {
             let next = rule.next_after(oldest.moved(-1));
-            tx.change(Change::Rule(Arc::new(Rule { next, ..(*rule).clone() })));
+            tx.change(Change::Rule(Arc::new(Rule { next, ..rule })));
             return Ok(Some((at, Fired::Missed)));
         }
         events::scheduled(tx, &rule, at);
         let next = rule.next_after(at);
-        tx.change(Change::Rule(Arc::new(Rule { next, ..(*rule).clone() })));
+        tx.change(Change::Rule(Arc::new(Rule { next, ..rule })));
         Ok(Some((at, Fired::Sent)))
     }
 }

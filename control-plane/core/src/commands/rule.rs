@@ -34,6 +34,7 @@ impl Command for PutRule {
                 created_at: old.created_at,
                 changed_at: now,
                 anchor: old.anchor,
+                decided: old.decided,
                 next: old.next,
                 ..self.rule
             },
@@ -225,6 +226,7 @@ pub(crate) fn new_rule(key: RuleKey) -> Rule {
         created_at: at,
         changed_at: at,
         anchor: at,
+        decided: None,
         next: None,
         targets: Vec::new(),
     }

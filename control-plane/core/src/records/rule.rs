@@ -45,6 +45,10 @@ pub struct Rule {
     /// Where a rate counts from: when the schedule was set.
     #[serde(default)]
     pub anchor: Timestamp,
+    /// The latest time that its schedule has fired or missed. No firing is for that time or an earlier one again, wherever
+    /// the clock is set and whatever the schedule becomes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided: Option<Timestamp>,
     /// The firing of its schedule that is decided next; absent when there is none, or it is not enabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<Timestamp>,
@@ -60,11 +64,12 @@ impl Rule {
         self.key.arn(account)
     }
 
-    /// The first firing of its schedule after `after`, if it is enabled. Times are UTC, as all of a rule's are.
+    /// The first firing of its schedule after `after` that is not decided yet, if it is enabled. Times are UTC, as all of a rule's are.
     #[must_use]
     pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
         let text = self.schedule.as_deref().filter(|_| self.enabled)?;
         let expression = Expression::parse(text, Dialect::Rules).ok()?;
+        let after = self.decided.map_or(after, |decided| decided.max(after));
         Timing { expression, zone: Zone::UTC, anchor: self.anchor, start: None, end: None }.next(after)
     }
 

@@ -121,6 +121,10 @@ pub struct Schedule {
     pub changed_at: Timestamp,
     /// Where rates count from: when the expression or its start was set.
     pub anchor: Timestamp,
+    /// The latest time that it has fired or missed. No firing is for that time or an earlier one again, wherever the clock
+    /// is set and whatever the settings become.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided: Option<Timestamp>,
     /// The firing that is decided next; all before it are. Absent when there is none any more, or it is not enabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<Timestamp>,
@@ -181,10 +185,11 @@ impl Schedule {
         format!("arn:aws:scheduler:{region}:{account}:schedule/{group}/{name}")
     }
 
-    /// The first firing after `after`, if it is enabled.
+    /// The first firing after `after` that is not decided yet, if it is enabled.
     #[must_use]
     pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
         let settings = &self.settings;
+        let after = self.decided.map_or(after, |decided| decided.max(after));
         settings.enabled.then(|| settings.timing(self.anchor)).flatten()?.next(after)
     }
 }

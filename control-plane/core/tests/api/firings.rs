@@ -2,6 +2,7 @@
 
 use crate::schedules::{HOUR, MINUTE, at, target, world};
 use longshore_ecs_api::Operation as Op;
+use longshore_ecs_api::scheduler::SchedulerOperation as Sc;
 use serde_json::json;
 use std::time::Duration;
 
@@ -18,6 +19,38 @@ async fn a_clock_that_is_set_back_puts_no_try_off() {
     tokio::time::sleep(6 * MINUTE).await;
     assert_eq!(world.fired("once").await.len(), 1);
     assert_eq!(world.shown("once").await["LongshoreInvocations"]["Last"]["Outcome"], "STARTED");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_repeats_no_firing_whatever_is_changed_then() {
+    let world = world().await;
+    let _agent = world.host_with_room_for(20).await;
+    let expression = "rate(1 minute)";
+    world.scheduled("often", expression, json!({})).await;
+    tokio::time::sleep(3 * MINUTE / 2).await;
+    assert_eq!(world.fired("often").await.len(), 2);
+    let update = |state: &str, expression: &str| {
+        let request = json!({
+            "Name": "often", "ScheduleExpression": expression, "FlexibleTimeWindow": {"Mode": "OFF"}, "State": state,
+            "Target": target(json!({})),
+        });
+        world.scheduler(Sc::UpdateSchedule, request)
+    };
+    update("DISABLED", expression).await.unwrap();
+    world.clock.set_back(MINUTE);
+    update("ENABLED", expression).await.unwrap();
+    // The minute that it has fired for comes again, and two new ones.
+    tokio::time::sleep(3 * MINUTE).await;
+    let mut times = world.fired("often").await;
+    assert_eq!(times.len(), 4, "{times:?}");
+    world.clock.set_back(2 * MINUTE);
+    update("ENABLED", "cron(* * * * ? *)").await.unwrap();
+    tokio::time::sleep(4 * MINUTE).await;
+    times = world.fired("often").await;
+    assert!(times.len() > 4, "{times:?}");
+    let count = times.len();
+    times.dedup();
+    assert_eq!(times.len(), count, "{times:?}");
 }
 
 #[tokio::test]

@@ -36,6 +36,7 @@ pub(super) async fn create(ctx: Ctx<'_>, body: &[u8]) -> Result<Bytes, ApiError>
         created_at: unset,
         changed_at: unset,
         anchor: unset,
+        decided: None,
         next: None,
         last: None,
     };

@@ -292,3 +292,24 @@ async fn a_rule_fires_by_the_clock_and_nothing_of_it_is_lost_or_made_up() {
     assert_eq!(times("rate"), every(1_774_656_020_000 + 25 * 60_000, MINUTE * 25));
     assert_eq!(of_rule.len(), 2, "{of_rule:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_fires_for_no_minute_twice_when_the_clock_is_set_back() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let clock = TestClock::running(1_774_656_020_000);
+    let world = World::with(FaultyStore::new(MemoryStore::new()), clock, CoreConfig::default()).await;
+    let fake = Fake::default();
+    let _dispatcher = dispatch(&world, &fake);
+    let hook = world.webhook().await;
+    let rule = json!({"Name": "often", "ScheduleExpression": "cron(* * * * ? *)"});
+    world.events(Events::PutRule, rule).await.unwrap();
+    world.events(Events::PutTargets, json!({"Rule": "often", "Targets": [{"Id": "1", "Arn": hook}]})).await.unwrap();
+    tokio::time::sleep(2 * MINUTE).await;
+    world.events(Events::DisableRule, json!({"Name": "often"})).await.unwrap();
+    world.clock.set_back(2 * MINUTE);
+    world.events(Events::EnableRule, json!({"Name": "often"})).await.unwrap();
+    tokio::time::sleep(4 * MINUTE).await;
+    let times: Vec<String> = fake.taken().iter().map(|event| event["time"].as_str().unwrap().to_owned()).collect();
+    let different: BTreeSet<&String> = times.iter().collect();
+    assert_eq!((times.len(), different.len()), (4, 4), "two minutes before and two after: {times:?}");
+}
