@@ -93,25 +93,6 @@ pub fn check_on(host: &Host, request: &Request) -> Result<Placed, Reason> {
     Ok(Placed { instance: host.id, gpu_ids: free_gpus(host, &host.usage, request.claim.gpus) })
 }
 
-/// What a request's strategies see of a host, before any of its tasks is placed: of two hosts with the same numbers
-/// they prefer neither. One number a strategy that decides anything, and one more when they pack.
-#[must_use]
-pub fn standing(host: &Host, request: &Request) -> Vec<u64> {
-    let requirements = Requirements::new(request);
-    let strategies = effective(&request.strategies);
-    let packs = strategies.iter().any(|strategy| matches!(strategy, Strategy::BinPack(_)));
-    let number = |strategy: &Strategy| match strategy {
-        Strategy::Spread(SpreadOver::Attribute(name)) => {
-            host.offer.attributes.value_number(hash(name), &mut 0).unwrap_or_default()
-        }
-        Strategy::Spread(SpreadOver::Instance) => requirements.stay_in_group(host, &host.usage).into(),
-        Strategy::BinPack(Packed::Cpu) => host.free_cpu_units(),
-        Strategy::BinPack(Packed::Memory) => host.free_memory_mib(),
-        Strategy::Random => 0,
-    };
-    strategies.iter().map(number).chain(packs.then(|| host.usage.is_empty().into())).collect()
-}
-
 /// Whether the host takes tasks and has this much free now; constraints and attributes are not looked at.
 ///
 /// # Errors

@@ -7,7 +7,6 @@ use longshore_model::{Attribute, DiskStatus, InstanceId, Protocol, Timestamp};
 use longshore_sched::{
     Attributes, Claim, Constraint, Disk, Expression, Held, Host, HostStatus, Offer, Outcome, Packed, PortHolder,
     Reason, Request, SpreadOver, Strategy as Preference, Usage, check_on, explain, fits, place, place_by_draw,
-    standing,
 };
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use std::collections::{BTreeMap, BTreeSet};
@@ -692,39 +691,4 @@ fn no_gpu_is_given_twice() {
     follow(&mut all, &request, &outcome);
     let reasons: Vec<_> = outcome.passed_over.iter().map(|over| over.reason.to_string()).collect();
     assert_eq!(reasons, ["needs 2 GPUs, has 0 of 5 free", "needs 2 GPUs, has 1 of 5 free"]);
-}
-
-/// A host in a zone, with that many tasks of the group and that much taken by another one.
-fn standing_host(n: u8, zone: &str, tasks: u32, taken_mib: u32) -> Host {
-    let mut host = equal(1).remove(0);
-    let attributes: Attributes = [Attribute { name: "zone".into(), value: Some(zone.into()) }].into_iter().collect();
-    host.offer = Arc::new(Offer { attributes: attributes.into(), ..(*host.offer).clone() });
-    host.id = InstanceId::from_bytes([n; 16]);
-    for (group, memory_mib) in (0..tasks).map(|_| ("web", 0)).chain((taken_mib > 0).then_some(("other", taken_mib))) {
-        host.usage.take(Held { claim: &Claim { memory_mib, ..Claim::default() }, gpu_ids: &[], group });
-    }
-    host
-}
-
-#[test]
-fn hosts_stand_alike_with_what_a_request_prefers_and_nothing_else_counts() {
-    let (host, same) = (standing_host(1, "a", 1, 0), standing_host(2, "a", 1, 0));
-    let zone = Preference::Spread(SpreadOver::Attribute("zone".into()));
-    let instance = Preference::Spread(SpreadOver::Instance);
-    let alike = |strategies: &[Preference], other: &Host| {
-        let request = Request { group: "web".into(), strategies: strategies.to_vec(), ..request(1, 1) };
-        standing(&host, &request) == standing(other, &request)
-    };
-    let memory = Preference::BinPack(Packed::Memory);
-    for strategies in [vec![zone.clone(), instance.clone()], vec![memory.clone()], vec![]] {
-        assert!(alike(&strategies, &same), "{strategies:?}");
-    }
-    let elsewhere = standing_host(3, "b", 1, 0);
-    assert!(!alike(std::slice::from_ref(&zone), &elsewhere) && alike(std::slice::from_ref(&instance), &elsewhere));
-    let fuller = standing_host(4, "a", 2, 0);
-    assert!(!alike(&[zone.clone(), instance.clone()], &fuller) && alike(std::slice::from_ref(&zone), &fuller));
-    let busier = standing_host(5, "a", 1, 100);
-    assert!(!alike(std::slice::from_ref(&memory), &busier) && alike(&[zone, instance.clone()], &busier));
-    // What comes after `random` decides nothing.
-    assert!(alike(&[Preference::Random, memory], &busier) && alike(&[Preference::Random, instance], &fuller));
 }

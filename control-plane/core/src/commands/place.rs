@@ -2,9 +2,8 @@
 //!
 //! The plan is made over a snapshot, outside the owner task. At commit it is checked again against the state as it
 //! is by then: every host must still take its task, and where the request prefers some hosts to others, the hosts
-//! chosen must be as the plan saw them; one that is not gives way to another that was as good. A plan that is outdated
-//! is refused and made again, this time by the owner task itself, where nothing can change meanwhile; so a second plan
-//! always holds.
+//! chosen must be as the plan saw them. A plan that is outdated is refused and made again, this time by the owner
+//! task itself, where nothing can change meanwhile; so a second plan always holds.
 
 use crate::agent::Unavailable;
 use crate::capacity::{self, Pool};
@@ -21,13 +20,10 @@ use longshore_model::{
     AwsvpcSpec, Bandwidth, ClusterKey, DesiredStatus, Fence, GroupId, InstanceId, NetworkHealth, SubnetId, TaskId,
     TaskStatus, Timestamp,
 };
-use longshore_sched::{Placed, Reason, Request, Strategy, check_on, place, place_by_draw, standing};
-use std::collections::{BTreeSet, HashMap};
+use longshore_sched::{Placed, Reason, Request, Strategy, check_on, place, place_by_draw};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Spare hosts of one plan at most. Each choice looks at all hosts.
-const SPARES: u32 = 10;
 
 /// How long a client token is remembered.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -122,41 +118,10 @@ impl Refusal {
 pub(crate) struct Plan {
     /// Hosts with their epochs at the time, one for each task that has a place.
     pub(crate) places: Vec<(InstanceId, u64)>,
-    /// When the request prefers some hosts to others: where each place stood with it, and the hosts that some more
-    /// tasks would go to. One of them may take the place of a host that changed meanwhile, if they stood alike.
-    standings: Vec<Option<Vec<u64>>>,
-    spares: Vec<Spare>,
     pub(crate) refusals: Vec<Refusal>,
 }
 
-/// A host that no task of a plan goes to.
-#[derive(Debug)]
-struct Spare {
-    instance: InstanceId,
-    epoch: u64,
-    standing: Vec<u64>,
-}
-
 impl Plan {
-    /// Keeps the hosts beyond the first `count` that were chosen as spares. One that is chosen twice has no standing of
-    /// its own: each of its tasks counts for the next.
-    fn spare<'a>(
-        &mut self,
-        chosen: &[InstanceId],
-        count: usize,
-        request: &Request,
-        host: impl Fn(&InstanceId) -> Option<&'a Arc<HostState>>,
-    ) {
-        let mut times: HashMap<InstanceId, u32> = HashMap::new();
-        chosen.iter().for_each(|id| *times.entry(*id).or_default() += 1);
-        let mut found = chosen.iter().map(|id| {
-            let host = host(id).filter(|_| times.get(id) == Some(&1))?;
-            Some(Spare { instance: *id, epoch: host.epoch, standing: standing(&host.view, request) })
-        });
-        self.standings = found.by_ref().take(count).map(|place| Some(place?.standing)).collect();
-        self.spares = found.flatten().collect();
-    }
-
     /// Of a host that several pools passed over, the reason of the pool that it is in.
     fn keep_nearest(&mut self) {
         self.refusals.sort_by_key(|refusal| (refusal.instance, std::cmp::Reverse(refusal.rank)));
@@ -185,22 +150,8 @@ pub(crate) fn plan(state: &State, launch: &Launch) -> Result<Plan, ApiError> {
                     continue;
                 }
                 let hosts = cluster.hosts.values().filter(|host| host.record.status.is_registered());
-                // Shares of pools are planned one after the other, and none may take what another one needs.
-                let mut request = request.into_owned();
-                let count = request.count as usize;
-                if launch.pools.is_empty() && prefers(&request) {
-                    request.count = request.count.saturating_add(request.count.min(SPARES));
-                }
                 let outcome = place(hosts.map(|host| &host.view), &request);
-                let chosen: Vec<InstanceId> = outcome.placed.iter().map(|placed| placed.instance).collect();
-                let (places, others) = chosen.split_at(chosen.len().min(count));
-                plan.places.extend(places.iter().filter_map(|id| Some((*id, host(id)?.epoch))));
-                if !others.is_empty() {
-                    plan.spare(&chosen, count, &request, host);
-                }
-                if places.len() == count {
-                    continue;
-                }
+                plan.places.extend(outcome.placed.iter().filter_map(|p| Some((p.instance, host(&p.instance)?.epoch))));
                 let refusals = outcome.passed_over.iter().map(|passed| refusal(state, passed.instance, &passed.reason));
                 plan.refusals.extend(refusals);
             }
@@ -344,13 +295,11 @@ impl Command for PlaceTasks {
 /// # Errors
 /// [`PlaceError::Outdated`] when a host does not take its task, or the plan would be another one by now.
 pub(crate) fn settle(tx: &mut Tx<'_>, launch: &Launch, plan: &Plan) -> Result<Vec<Arc<Task>>, PlaceError> {
-    let places = match current(tx.state(), launch, plan) {
-        Some(places) => places,
-        None if is_planted(Bug::StalePlacement) => plan.places.iter().map(|(instance, _)| *instance).collect(),
-        None => return Err(PlaceError::Outdated),
-    };
+    if !is_current(tx.state(), launch, plan) && !is_planted(Bug::StalePlacement) {
+        return Err(PlaceError::Outdated);
+    }
     let mut tasks = Vec::new();
-    for (instance, new) in places.iter().zip(&launch.ids) {
+    for ((instance, _), new) in plan.places.iter().zip(&launch.ids) {
         // The state has the tasks before this one, so tasks of one launch count for each other.
         let host = tx.state().host(*instance).ok_or(PlaceError::Outdated)?;
         let placed = match check_on(&host.view, &launch.request) {
@@ -384,30 +333,19 @@ pub(crate) fn repeated(state: &State, key: &ClientTokenKey, hash: &str) -> Resul
     Err(ApiError::new(ErrorCode::Conflict, text).with("resourceIds", ids))
 }
 
-/// The hosts of a plan, when nothing has changed that the choice of them rested on: those that have changed give way to
-/// spares that were as good. `None` when there is none. That each host still takes its task is checked apart from this.
-fn current(state: &State, launch: &Launch, plan: &Plan) -> Option<Vec<InstanceId>> {
-    state.cluster(&launch.cluster).filter(|cluster| cluster.record.is_active())?;
-    let prefers = prefers(&launch.request);
-    let same = |id: InstanceId, epoch: u64| state.host(id).is_some_and(|host| host.epoch == epoch || !prefers);
-    let mut spares: Vec<&Spare> = plan.spares.iter().filter(|spare| same(spare.instance, spare.epoch)).collect();
-    let mut settled = |(nth, (id, epoch)): (usize, &(InstanceId, u64))| {
-        if same(*id, *epoch) {
-            return Some(*id);
-        }
-        let standing = plan.standings.get(nth)?.as_ref()?;
-        let alike = spares.iter().position(|spare| spare.standing == *standing)?;
-        Some(spares.remove(alike).instance)
-    };
-    plan.places.iter().enumerate().map(&mut settled).collect()
-}
-
-/// Whether a request asks for some hosts rather than for others.
-fn prefers(request: &Request) -> bool {
-    request.strategies.iter().any(|strategy| match strategy {
+/// Whether nothing has changed that the plan's choice rested on. That each host still takes its task is checked
+/// apart from this.
+fn is_current(state: &State, launch: &Launch, plan: &Plan) -> bool {
+    let prefers = launch.request.strategies.iter().any(|strategy| match strategy {
         Strategy::Random => false,
         Strategy::Spread(_) | Strategy::BinPack(_) => true,
-    })
+    });
+    let same = |(id, epoch): &(InstanceId, u64)| {
+        let host: Option<&Arc<HostState>> = state.host(*id);
+        host.is_some_and(|host| host.epoch == *epoch || !prefers)
+    };
+    let active = state.cluster(&launch.cluster).is_some_and(|cluster| cluster.record.is_active());
+    active && plan.places.iter().all(same)
 }
 
 fn task(launch: &Launch, new: &NewTask, placed: &Placed, now: Timestamp) -> Task {

@@ -277,7 +277,7 @@ async fn spread_is_even_at_every_moment_of_a_burst() {
 }
 
 #[tokio::test]
-async fn a_host_that_changes_before_the_commit_gives_way_to_one_that_is_as_good_or_to_a_new_choice() {
+async fn hosts_are_chosen_anew_when_one_changes_before_the_commit() {
     let world = World::new().await;
     world.cluster("default").await;
     let mut agents = Vec::new();
