@@ -45,8 +45,8 @@ pub struct Rule {
     /// Where a rate counts from: when the schedule was set.
     #[serde(default)]
     pub anchor: Timestamp,
-    /// The latest time that its schedule has fired or missed. No firing is for that time or an earlier one again, wherever
-    /// the clock is set and whatever the schedule becomes.
+    /// The latest time that its schedule has fired or missed. No firing is for that time or an earlier one again,
+    /// wherever the clock is set and whatever the schedule becomes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided: Option<Timestamp>,
     /// The firing of its schedule that is decided next; absent when there is none, or it is not enabled.

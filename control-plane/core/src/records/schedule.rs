@@ -121,8 +121,8 @@ pub struct Schedule {
     pub changed_at: Timestamp,
     /// Where rates count from: when the expression or its start was set.
     pub anchor: Timestamp,
-    /// The latest time that it has fired or missed. No firing is for that time or an earlier one again, wherever the clock
-    /// is set and whatever the settings become.
+    /// The latest time that it has fired or missed. No firing is for that time or an earlier one again, wherever the
+    /// clock is set and whatever the settings become.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided: Option<Timestamp>,
     /// The firing that is decided next; all before it are. Absent when there is none any more, or it is not enabled.
