@@ -82,6 +82,9 @@ keys! {
     scaling_period_secs: u64, "LONGSHORE_CONTROL_SCALING_PERIOD_SECS", default "60", example "";
     /// Milliseconds between an agent's heartbeats.
     heartbeat_millis: u32, "LONGSHORE_CONTROL_HEARTBEAT_MILLIS", default "1000", example "";
+    /// Heartbeats that are heard in a second. When more agents are connected than that allows, each beats more rarely,
+    /// but three times in a lease.
+    heartbeats_per_second: u32, "LONGSHORE_CONTROL_HEARTBEATS_PER_SECOND", default "5000", example "";
     /// Milliseconds of silence after which an agent counts as disconnected; at least three heartbeats.
     lease_millis: u32, "LONGSHORE_CONTROL_LEASE_MILLIS", default "5000", example "";
     /// Milliseconds after the end of its lease that a silent host is waited for until services replace its tasks.
@@ -180,6 +183,8 @@ pub struct Config {
     pub scaling_period: Duration,
     /// See the key `heartbeat_millis`.
     pub heartbeat: Duration,
+    /// See the key `heartbeats_per_second`.
+    pub heartbeats_per_second: u32,
     /// See the key `lease_millis`.
     pub lease: Duration,
     /// The keys `lost_host_hold_millis`, `silent_share_percent` and `fence_grace_millis`.
@@ -287,6 +292,8 @@ impl Config {
                 format!("must be from {} (three heartbeats) to 3600000", 3 * heartbeat),
             ));
         }
+        let heartbeats_per_second = keys.heartbeats_per_second.expect(present);
+        in_range("heartbeats_per_second", heartbeats_per_second.into(), 1, 1_000_000)?;
         let hold = keys.lost_host_hold_millis.expect(present);
         in_range("lost_host_hold_millis", hold, 0, 86_400_000)?;
         let silent_share_percent = keys.silent_share_percent.expect(present);
@@ -333,6 +340,7 @@ impl Config {
             service_healthy_after: Duration::from_secs(healthy_after),
             scaling_period: Duration::from_secs(scaling_period),
             heartbeat: Duration::from_millis(heartbeat.into()),
+            heartbeats_per_second,
             lease: Duration::from_millis(lease.into()),
             losses: Losses {
                 hold: Duration::from_millis(hold),
@@ -499,6 +507,7 @@ mod tests {
             ("api_listen = \"here\"", "api_listen"),
             ("lease_millis = 100", "lease_millis"),
             ("heartbeat_millis = 1", "heartbeat_millis"),
+            ("heartbeats_per_second = 0", "heartbeats_per_second"),
             ("lost_host_hold_millis = 86400001", "lost_host_hold_millis"),
             ("silent_share_percent = 0", "silent_share_percent"),
             ("fence_grace_millis = 600001", "fence_grace_millis"),

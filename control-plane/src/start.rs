@@ -181,6 +181,7 @@ pub async fn run(config: Config, shutdown: CancellationToken, ready: impl FnOnce
     let certificate = Arc::new(ServerCertificate::new(Arc::clone(&authority), names, config.server_certificate)?);
     let agents_config = AgentsConfig {
         heartbeat: config.heartbeat,
+        heartbeats_per_second: config.heartbeats_per_second,
         lease: config.lease,
         usage: config.scaling_period / READINGS,
         agent_certificate: config.agent_certificate,

@@ -12,11 +12,12 @@ use futures::StreamExt;
 use longshore_model::{ExecOrder, HostFacts, HostUsage, InstanceHealth, TaskReport};
 use longshore_proto::{MAX_VERSION, MIN_VERSION, v1};
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 use tonic::{Code, Status};
 
 /// Messages that wait to be sent: one batch of reports, one acknowledgement, one resync and a few heartbeats are
@@ -149,7 +150,7 @@ impl<'a> Stream<'a> {
             inbound: Inbound::new(saved, inputs.desired.clone()),
             outbound: Outbound::new(&observed, config.report_resend),
             network,
-            heartbeat: millis(welcome.heartbeat_millis).clamp(HEARTBEAT.0, HEARTBEAT.1),
+            heartbeat: heartbeat(welcome.heartbeat_millis),
             lease: millis(welcome.lease_millis).clamp(LEASE.0, LEASE.1),
             inputs,
             beats: 0,
@@ -162,8 +163,8 @@ impl<'a> Stream<'a> {
     /// Serves the stream until it ends.
     pub(super) async fn serve(mut self, peer: &dyn Peer) -> Ended {
         let mut heard = Instant::now();
-        let mut beat = tokio::time::interval(self.heartbeat);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut beaten = Instant::now();
+        let mut beat = pin!(tokio::time::sleep_until(beaten));
         loop {
             let silence = heard + self.lease;
             let resend_at = self.outbound.resend_at();
@@ -180,9 +181,9 @@ impl<'a> Stream<'a> {
                     Err(_) => return Ended::retry("the engine ended"),
                 },
                 said = self.network.next() => Wake::Network(said),
-                _ = beat.tick() => Wake::Beat,
-                () = changed(&mut self.inputs.disk) => Wake::Beat,
-                () = news_of(&mut self.inputs.health, &self.health) => Wake::Beat,
+                () = &mut beat => Wake::Beat,
+                () = changed(&mut self.inputs.disk) => Wake::News,
+                () = news_of(&mut self.inputs.health, &self.health) => Wake::News,
                 () = sleep_until(resend_at) => Wake::Resend,
                 changed = other_facts(&mut self.inputs.facts, &self.facts) => match changed {
                     true => return Ended { why: "the host's facts changed".to_owned(), then: Then::Again },
@@ -195,7 +196,11 @@ impl<'a> Stream<'a> {
             let step = match wake {
                 Wake::Message(message) => {
                     heard = Instant::now();
-                    self.message(message)
+                    let (pace, step) = (self.heartbeat, self.message(message));
+                    if self.heartbeat != pace {
+                        beat.as_mut().reset(beaten + self.heartbeat);
+                    }
+                    step
                 }
                 Wake::Applied(outcome) => match self.inbound.after(outcome) {
                     Ok(answer) => self.answer(answer),
@@ -211,7 +216,12 @@ impl<'a> Stream<'a> {
                     self.outbound.give_up();
                     self.report()
                 }
-                Wake::Beat => self.beat(),
+                Wake::Beat => {
+                    beaten = Instant::now();
+                    beat.as_mut().reset(beaten + self.heartbeat);
+                    self.beat()
+                }
+                Wake::News => self.beat(),
             };
             if let Err(ended) = step {
                 return ended;
@@ -254,6 +264,9 @@ impl<'a> Stream<'a> {
             Some(Kind::HeartbeatAck(ack)) => {
                 self.network.settled(ack.network_settled);
                 self.acknowledged(ack.seq);
+                if ack.heartbeat_millis > 0 {
+                    self.heartbeat = heartbeat(ack.heartbeat_millis);
+                }
                 Ok(())
             }
             Some(Kind::Network(update)) => self.network.take(*update).map_err(|error| {
@@ -341,6 +354,11 @@ impl<'a> Stream<'a> {
     }
 }
 
+/// How often to beat, when a control plane says so.
+fn heartbeat(millis: u32) -> Duration {
+    Duration::from_millis(millis.into()).clamp(HEARTBEAT.0, HEARTBEAT.1)
+}
+
 /// What woke a stream.
 enum Wake {
     Message(v1::ControlMessage),
@@ -348,6 +366,7 @@ enum Wake {
     Observed,
     Network(Said),
     Beat,
+    News,
     Resend,
 }
 

@@ -29,10 +29,21 @@ impl Stream {
             let message = tokio::time::timeout(DEADLINE, self.heard.message()).await.expect("in time");
             match message.expect("a stream").expect("a message").kind.expect("a kind") {
                 v1::agent_message::Kind::Heartbeat(beat) => {
-                    let ack = v1::HeartbeatAck { seq: beat.seq, network_settled: 0 };
+                    let ack = v1::HeartbeatAck { seq: beat.seq, ..v1::HeartbeatAck::default() };
                     self.say(v1::control_message::Kind::HeartbeatAck(ack)).await;
                 }
                 other => return other,
+            }
+        }
+    }
+
+    /// The next heartbeat, unanswered.
+    async fn beat(&mut self) -> v1::Heartbeat {
+        loop {
+            let message = tokio::time::timeout(DEADLINE, self.heard.message()).await.expect("in time");
+            let kind = message.expect("a stream").expect("a message").kind.expect("a kind");
+            if let v1::agent_message::Kind::Heartbeat(beat) = kind {
+                return beat;
             }
         }
     }
@@ -223,7 +234,7 @@ async fn a_control_plane_that_speaks_wrongly_is_left_and_tried_again() {
     for kind in [
         v1::control_message::Kind::Welcome(Box::new(welcome(2))),
         v1::control_message::Kind::Welcome(Box::new(welcome(0))),
-        v1::control_message::Kind::HeartbeatAck(v1::HeartbeatAck { seq: 1, network_settled: 0 }),
+        v1::control_message::Kind::HeartbeatAck(v1::HeartbeatAck { seq: 1, ..v1::HeartbeatAck::default() }),
     ] {
         let mut stream = next(&mut streams).await;
         stream.hear().await;
@@ -267,6 +278,23 @@ async fn dials_that_time_out_are_made_less_and_less_often() {
     }
     // 200 ms seven times doubled is above the cap of 15 s; at random half of it comes off.
     assert!(waits[0] <= 200 && waits[7] >= 7500, "{waits:?}");
+}
+
+#[tokio::test]
+async fn the_pace_of_heartbeats_follows_the_control_plane() {
+    let (mut streams, _host, _control, _dir) = odd(0).await;
+    let mut stream = next(&mut streams).await;
+    stream.hear().await;
+    // Nobody waits for a beat of this pace.
+    let welcome = v1::Welcome { version: 1, heartbeat_millis: 60_000, lease_millis: 300_000, ..Default::default() };
+    stream.say(v1::control_message::Kind::Welcome(Box::new(welcome))).await;
+    for seq in 1..=3 {
+        let beat = stream.beat().await;
+        assert_eq!(beat.seq, seq);
+        let heartbeat_millis = if seq == 1 { 50 } else { 0 };
+        let ack = v1::HeartbeatAck { seq, heartbeat_millis, ..Default::default() };
+        stream.say(v1::control_message::Kind::HeartbeatAck(ack)).await;
+    }
 }
 
 #[tokio::test]

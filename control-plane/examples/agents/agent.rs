@@ -40,7 +40,9 @@ pub(crate) struct Agent {
     // The connection is this one's.
     _channel: longshore_proto::v1::agent_service_client::AgentServiceClient<Channel>,
     heartbeat: Duration,
-    usage_beats: u64,
+    /// How often it says what is used, and when it did last.
+    usage: Duration,
+    used_at: Option<Instant>,
     beats: u64,
     /// Versions of tasks' reports.
     tasks: BTreeMap<String, u64>,
@@ -68,7 +70,7 @@ pub(crate) async fn open(n: usize, identity: &Identity, dialler: &Dialler, board
     let first = messages.message().await?.and_then(|message| message.kind);
     let Some(Said::Welcome(welcome)) = first else { bail!("a session began without a welcome") };
     let heartbeat = Duration::from_millis(u64::from(welcome.heartbeat_millis.max(100)));
-    let usage = welcome.usage_millis.checked_div(welcome.heartbeat_millis).unwrap_or(0);
+    board.set_pace(welcome.heartbeat_millis);
     Ok(Agent {
         n,
         board: Arc::clone(board),
@@ -76,7 +78,8 @@ pub(crate) async fn open(n: usize, identity: &Identity, dialler: &Dialler, board
         sender,
         _channel: client,
         heartbeat,
-        usage_beats: usage.into(),
+        usage: Duration::from_millis(welcome.usage_millis.into()),
+        used_at: None,
         beats: 0,
         tasks: BTreeMap::new(),
         due: VecDeque::new(),
@@ -99,7 +102,7 @@ impl Agent {
     pub(crate) async fn serve(&mut self, stop: &CancellationToken) -> Result<()> {
         // Beats are spread over their interval, as those of agents that were started one by one.
         let first = Instant::now() + self.heartbeat * u32::try_from(self.n % 1000)? / 1000;
-        let mut beat = tokio::time::interval_at(first, self.heartbeat);
+        let mut beat = std::pin::pin!(tokio::time::sleep_until(first));
         let board = Arc::clone(&self.board);
         loop {
             let due = self.due.front().map(|(at, ..)| *at);
@@ -115,7 +118,11 @@ impl Agent {
                         self.report(task, status)?;
                     }
                 }
-                _ = beat.tick() => self.beat()?,
+                () = &mut beat => {
+                    self.beat()?;
+                    let next = beat.deadline() + self.heartbeat;
+                    beat.as_mut().reset(next);
+                }
                 () = board.nudge(self.n).notified() => self.ask()?,
             }
         }
@@ -135,7 +142,14 @@ impl Agent {
                 }
                 self.flush()
             }
-            Some(Said::HeartbeatAck(_) | Said::Network(_) | Said::Exec(_)) | None => Ok(()),
+            Some(Said::HeartbeatAck(ack)) => {
+                if ack.heartbeat_millis > 0 {
+                    self.heartbeat = Duration::from_millis(ack.heartbeat_millis.into());
+                    self.board.set_pace(ack.heartbeat_millis);
+                }
+                Ok(())
+            }
+            Some(Said::Network(_) | Said::Exec(_)) | None => Ok(()),
             Some(Said::Welcome(_)) => bail!("a second welcome"),
         }
     }
@@ -174,8 +188,12 @@ impl Agent {
         let disk = v1::DiskStatus { free_mib: 100_000, short: None };
         let every = |beats: u64| beats > 0 && self.beats % beats == 1;
         let health = every(HEALTH_BEATS).then(health);
-        let usage =
-            every(self.usage_beats).then(|| v1::HostUsage { cpu_units: 100, memory_mib: 1000, tasks: self.used() });
+        let now = Instant::now();
+        let uses = !self.usage.is_zero() && self.used_at.is_none_or(|at| now.duration_since(at) >= self.usage);
+        if uses {
+            self.used_at = Some(now);
+        }
+        let usage = uses.then(|| v1::HostUsage { cpu_units: 100, memory_mib: 1000, tasks: self.used() });
         self.send(Kind::Heartbeat(v1::Heartbeat { seq: self.beats, disk: Some(disk), health, usage }))
     }
 

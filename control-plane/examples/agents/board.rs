@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail, ensure};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -22,6 +22,8 @@ pub(crate) struct Board {
     failed: Mutex<(usize, Option<String>)>,
     /// Sessions that were lost without a task and begun again, as an agent does.
     lost: AtomicUsize,
+    /// What an agent was told last of how often to beat, milliseconds.
+    pace: AtomicU32,
     /// Wakes each agent, which then asks for a task.
     nudges: Vec<Notify>,
 }
@@ -34,6 +36,7 @@ impl Board {
     pub(crate) fn new(agents: usize) -> Self {
         Self {
             welcomed: AtomicUsize::new(0),
+            pace: AtomicU32::new(0),
             running: AtomicUsize::new(0),
             stopped: AtomicUsize::new(0),
             assigned: Mutex::default(),
@@ -43,6 +46,14 @@ impl Board {
             lost: AtomicUsize::new(0),
             nudges: (0..agents).map(|_| Notify::new()).collect(),
         }
+    }
+
+    pub(crate) fn set_pace(&self, millis: u32) {
+        self.pace.store(millis, Ordering::Relaxed);
+    }
+
+    pub(crate) fn pace(&self) -> u32 {
+        self.pace.load(Ordering::Relaxed)
     }
 
     pub(crate) fn welcome(&self) {

@@ -22,8 +22,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
-/// Serves until it is killed; says its port first.
-pub(crate) async fn serve(dir: &Path) -> Result<()> {
+/// Serves until it is killed, with so many milliseconds between heartbeats; says its port first.
+pub(crate) async fn serve(dir: &Path, pace: u32) -> Result<()> {
     let authority = Arc::new(Authority::open(dir)?);
     let certificate = ServerCertificate::new(authority, Vec::new(), Duration::from_secs(86_400))?;
     let acceptor = TlsAcceptor::from(Arc::new(server_tls(&Arc::new(certificate))?));
@@ -43,7 +43,7 @@ pub(crate) async fn serve(dir: &Path) -> Result<()> {
             });
         }
     });
-    let (service, incoming) = (AgentServiceServer::new(Echo), ReceiverStream::new(incoming));
+    let (service, incoming) = (AgentServiceServer::new(Echo { pace }), ReceiverStream::new(incoming));
     let served = Server::builder().serve_with_incoming_shutdown(service, incoming, std::future::pending()).await;
     served.context("the bare server failed")
 }
@@ -55,19 +55,23 @@ pub(crate) async fn port_of(server: &mut tokio::process::Child) -> Result<u16> {
     line.trim().parse().with_context(|| format!("no port: {line}"))
 }
 
-struct Echo;
+struct Echo {
+    pace: u32,
+}
 
 /// What there is to say to a message.
-fn answer(message: v1::AgentMessage) -> Option<v1::ControlMessage> {
+fn answer(message: v1::AgentMessage, pace: u32) -> Option<v1::ControlMessage> {
     let kind = match message.kind? {
         Kind::Hello(_) => Answer::Welcome(Box::new(v1::Welcome {
             version: longshore_proto::MAX_VERSION,
-            heartbeat_millis: 1000,
+            heartbeat_millis: pace,
             lease_millis: 5000,
             usage_millis: 10_000,
             ..v1::Welcome::default()
         })),
-        Kind::Heartbeat(beat) => Answer::HeartbeatAck(v1::HeartbeatAck { seq: beat.seq, network_settled: 0 }),
+        Kind::Heartbeat(beat) => {
+            Answer::HeartbeatAck(v1::HeartbeatAck { seq: beat.seq, ..v1::HeartbeatAck::default() })
+        }
         Kind::Reports(reports) => Answer::ReportsAck(v1::ReportsAck { seq: reports.seq, revision: 0 }),
         // An agent that asks for a task of this name.
         Kind::Resync(ask) => {
@@ -93,7 +97,9 @@ impl AgentService for Echo {
         &self,
         request: Request<Streaming<v1::AgentMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        let answers = request.into_inner().filter_map(|message| async { message.map(answer).transpose() });
+        let pace = self.pace;
+        let said = request.into_inner();
+        let answers = said.filter_map(move |message| async move { message.map(|m| answer(m, pace)).transpose() });
         Ok(Response::new(answers.boxed()))
     }
 

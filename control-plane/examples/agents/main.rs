@@ -70,10 +70,10 @@ async fn main() -> Result<()> {
 }
 
 async fn run(arguments: &[String]) -> Result<()> {
-    if let [mode, dir] = arguments
+    if let [mode, dir, pace] = arguments
         && mode == "echo"
     {
-        return echo::serve(Path::new(dir)).await;
+        return echo::serve(Path::new(dir), pace.parse()?).await;
     }
     let [dir, numbers @ ..] = arguments else { bail!("the arguments are missing; the source says which") };
     let numbers: Vec<u64> = numbers.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
@@ -92,7 +92,8 @@ async fn run(arguments: &[String]) -> Result<()> {
     };
     let (joined_secs, identities) = plan.join().await?;
     let ours = plan.control_plane(&identities, joined_secs).await?;
-    let theirs = plan.bare(&identities).await?;
+    let pace = ours["heartbeat_millis"].as_u64().context("no pace")?;
+    let theirs = plan.bare(&identities, pace).await?;
     println!("{}", json!({"agents": plan.agents, "rate": plan.rate, "rest_secs": rest, "ours": ours, "bare": theirs}));
     Ok(())
 }
@@ -195,6 +196,7 @@ impl Plan {
         let before_mib = self.control.rss_mib()?;
         let mut fleet = self.connect(identities, self.port).await?;
         let rest = Window::over(self.control, self.rest).await?;
+        let pace = fleet.board.pace();
         fleet.board.all_are_well()?;
         println!("at rest: {rest}");
         let api = Api::connect(self.api, &self.dir).await?;
@@ -208,6 +210,7 @@ impl Plan {
             "joined_secs": joined_secs,
             "connected_secs": fleet.connected_in.as_secs_f64(),
             "before_mib": before_mib,
+            "heartbeat_millis": pace,
             "rest": rest.json(),
             "left_mib": left_mib,
             "lost": fleet.board.lost(),
@@ -215,11 +218,11 @@ impl Plan {
         }))
     }
 
-    /// The same with a server that does nothing else.
-    async fn bare(&self, identities: &[Arc<Identity>]) -> Result<Value> {
+    /// The same with a server that does nothing else, each agent beating as often as it did last.
+    async fn bare(&self, identities: &[Arc<Identity>], pace: u64) -> Result<Value> {
         let own = std::env::current_exe()?;
         let mut command = tokio::process::Command::new(own);
-        command.arg("echo").arg(&self.dir).env(MALLOC_CONF.0, MALLOC_CONF.1).kill_on_drop(true);
+        command.arg("echo").arg(&self.dir).arg(pace.to_string()).env(MALLOC_CONF.0, MALLOC_CONF.1).kill_on_drop(true);
         command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
         let mut server = command.spawn().context("could not start the bare server")?;
         let port = tokio::time::timeout(LIMIT, echo::port_of(&mut server)).await??;

@@ -5,6 +5,7 @@
 
 use super::delta::Sent;
 use super::network::NetworkLine;
+use super::pace::Pace;
 use super::presence::{Parting, Presence};
 use super::sessions::Sessions;
 use super::stream::{Session, SessionParts, readable};
@@ -72,6 +73,8 @@ impl<F: Fleet> SessionFront<F> {
         };
         let (sent, assignment) = Sent::complete(current, applied);
         let (outbound, responses) = mpsc::channel(OUTBOUND);
+        let pace = Pace::new(&self.config, self.sessions.clone());
+        let heartbeat_millis = pace.told();
         let stream = Session::new(SessionParts {
             fleet: Arc::clone(&self.fleet),
             instance,
@@ -83,6 +86,7 @@ impl<F: Fleet> SessionFront<F> {
             superseded,
             shutdown: self.shutdown.clone(),
             lease: self.config.lease,
+            pace,
             apply_timeout: self.config.apply_timeout,
             sent,
             execs: self.execs.line(instance),
@@ -97,7 +101,7 @@ impl<F: Fleet> SessionFront<F> {
         let millis = |time: std::time::Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
         let welcome = v1::Welcome {
             version,
-            heartbeat_millis: millis(self.config.heartbeat),
+            heartbeat_millis,
             lease_millis: millis(self.config.lease),
             control_plane_version: env!("CARGO_PKG_VERSION").to_owned(),
             usage_millis: millis(self.config.usage),

@@ -22,6 +22,7 @@ mod listener;
 mod logs;
 mod members;
 mod network;
+mod pace;
 mod presence;
 mod protection;
 mod refuse;
@@ -64,6 +65,9 @@ const HEADERS: u32 = 16 * 1024;
 pub struct AgentsConfig {
     /// What agents are told to beat at.
     pub heartbeat: Duration,
+    /// Heartbeats a second of all agents together, beyond which each is told to beat more rarely; three times in a
+    /// lease at least.
+    pub heartbeats_per_second: u32,
     /// Silence after which an agent counts as disconnected.
     pub lease: Duration,
     /// How often agents are told to say what is used; zero for never.
@@ -91,6 +95,7 @@ impl Default for AgentsConfig {
     fn default() -> Self {
         Self {
             heartbeat: Duration::from_secs(1),
+            heartbeats_per_second: 5_000,
             lease: Duration::from_secs(5),
             usage: Duration::from_secs(10),
             agent_certificate: Duration::from_secs(30 * 86_400),

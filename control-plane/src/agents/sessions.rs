@@ -6,13 +6,21 @@
 use longshore_core::SessionId;
 use longshore_model::InstanceId;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 /// The newest streams. Cheap to clone; every clone is the same map.
 #[derive(Clone, Default)]
 pub(super) struct Sessions {
-    newest: Arc<Mutex<HashMap<InstanceId, Newest>>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    newest: Mutex<HashMap<InstanceId, Newest>>,
+    /// How many there are, for whoever must not wait for the map.
+    count: AtomicUsize,
 }
 
 struct Newest {
@@ -37,8 +45,9 @@ impl Sessions {
             return None;
         }
         let superseded = CancellationToken::new();
-        if let Some(older) = newest.insert(instance, Newest { session, superseded: superseded.clone() }) {
-            older.superseded.cancel();
+        match newest.insert(instance, Newest { session, superseded: superseded.clone() }) {
+            Some(older) => older.superseded.cancel(),
+            None => self.shared.count.store(newest.len(), Ordering::Relaxed),
         }
         Some(superseded)
     }
@@ -49,13 +58,19 @@ impl Sessions {
         let ours = newest.get(&instance).is_some_and(|newest| newest.session == session);
         if ours {
             newest.remove(&instance);
+            self.shared.count.store(newest.len(), Ordering::Relaxed);
         }
         ours
     }
 
+    /// How many instances have a stream.
+    pub(super) fn count(&self) -> usize {
+        self.shared.count.load(Ordering::Relaxed)
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<InstanceId, Newest>> {
         // No code that holds the lock can leave the map half changed.
-        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -73,9 +88,11 @@ mod tests {
         assert!(!first_ends.is_cancelled(), "one that the core does not have ends no other");
         let second_ends = sessions.claim(instance, second, || true).expect("current");
         assert!(first_ends.is_cancelled());
+        assert_eq!(sessions.count(), 1, "instances, not streams");
         assert!(!sessions.release(instance, first));
         assert!(!second_ends.is_cancelled());
         assert!(sessions.release(instance, second));
         assert!(!sessions.release(instance, second));
+        assert_eq!(sessions.count(), 0);
     }
 }

@@ -9,6 +9,7 @@
 use super::delta::Sent;
 use super::front::AgentMessages;
 use super::network::{NetworkEvent, NetworkLine};
+use super::pace::Pace;
 use super::presence::Presence;
 use super::{Fleet, refuse};
 use futures::future::BoxFuture;
@@ -51,6 +52,7 @@ pub(super) struct SessionParts<F: Fleet> {
     pub(super) superseded: CancellationToken,
     pub(super) shutdown: CancellationToken,
     pub(super) lease: Duration,
+    pub(super) pace: Pace,
     pub(super) apply_timeout: Duration,
     /// What the complete assignment that follows the Welcome holds.
     pub(super) sent: Sent,
@@ -247,9 +249,11 @@ impl<F: Fleet> Session<F> {
                 if let Some(usage) = beat.usage {
                     self.usage(usage);
                 }
+                let heartbeat_millis = self.parts.pace.news();
                 self.send(v1::control_message::Kind::HeartbeatAck(v1::HeartbeatAck {
                     seq: beat.seq,
                     network_settled: self.parts.network.settled(),
+                    heartbeat_millis,
                 }))
             }
             Some(Kind::Applied(applied)) => self.applied(Generation(applied.generation)),

@@ -77,13 +77,13 @@ async fn agents_without_a_part_of_the_network_hear_nothing_of_it() {
     line.assignment().await;
     assert_eq!(line.quiet(1).await, []);
     line.say(Say::Heartbeat(v1::Heartbeat { seq: 2, ..v1::Heartbeat::default() })).await;
-    let ack = v1::HeartbeatAck { seq: 2, network_settled: 0 };
+    let ack = v1::HeartbeatAck { seq: 2, ..v1::HeartbeatAck::default() };
     assert_eq!(line.hear().await.expect("a message"), Hear::HeartbeatAck(ack));
     // It is given a part.
     port.fleet.connect_network(instance, network());
     assert!(matches!(line.update().await, NetworkUpdate::Complete { state, .. } if state == network()));
     line.say(Say::Heartbeat(v1::Heartbeat { seq: 3, ..v1::Heartbeat::default() })).await;
-    let ack = v1::HeartbeatAck { seq: 3, network_settled: 900 };
+    let ack = v1::HeartbeatAck { seq: 3, network_settled: 900, ..v1::HeartbeatAck::default() };
     assert_eq!(line.hear().await.expect("a message"), Hear::HeartbeatAck(ack));
 }
 

@@ -55,6 +55,24 @@ async fn a_session_begins_with_hello_welcome_and_everything() {
 }
 
 #[tokio::test]
+async fn agents_beat_more_rarely_when_there_are_more_of_them() {
+    let port = Port::start(AgentsConfig { heartbeats_per_second: 1, ..patient() }).await;
+    let [first, second] = [port.fleet.add_instance(), port.fleet.add_instance()];
+    let mut line = port.line(first).await;
+    line.say(Say::Hello(hello())).await;
+    assert_eq!(line.welcome().await.heartbeat_millis, 1000);
+    line.assignment().await;
+    let mut other = port.line(second).await;
+    other.say(Say::Hello(hello())).await;
+    assert_eq!(other.welcome().await.heartbeat_millis, 2000);
+    for (seq, heartbeat_millis) in [(1, 2000), (2, 0)] {
+        line.say(Say::Heartbeat(v1::Heartbeat { seq, ..v1::Heartbeat::default() })).await;
+        let ack = v1::HeartbeatAck { seq, heartbeat_millis, ..v1::HeartbeatAck::default() };
+        assert_eq!(line.hear().await.expect("a message"), Hear::HeartbeatAck(ack));
+    }
+}
+
+#[tokio::test]
 async fn the_first_message_is_a_good_hello_or_the_last() {
     let port = Port::start(AgentsConfig { hello_timeout: Duration::from_secs(30), ..patient() }).await;
     let status = refused(&port, Some(Say::Heartbeat(v1::Heartbeat { seq: 1, ..v1::Heartbeat::default() }))).await;
@@ -419,7 +437,7 @@ async fn heartbeats_bring_health_and_what_cannot_be_read_of_it_is_passed_over() 
         let seq = seq as u64 + 1;
         let health = Some(v1::InstanceHealth { checks });
         line.say(Say::Heartbeat(v1::Heartbeat { seq, health, ..v1::Heartbeat::default() })).await;
-        let ack = v1::HeartbeatAck { seq, network_settled: 0 };
+        let ack = v1::HeartbeatAck { seq, ..v1::HeartbeatAck::default() };
         assert_eq!(line.hear().await.expect("a message"), Hear::HeartbeatAck(ack), "it is alive all the same");
         // The Hello, once, and each heartbeat up to this one, whatever it brought: it is heard before it is answered.
         assert_eq!(u64::from(port.fleet.lock().instances[&instance].heard), 1 + seq);
@@ -447,7 +465,7 @@ async fn heartbeats_bring_what_is_used_as_often_as_the_welcome_asks() {
         let seq = seq as u64 + 1;
         let usage = Some(v1::HostUsage { cpu_units: 700, memory_mib: 900, tasks });
         line.say(Say::Heartbeat(v1::Heartbeat { seq, usage, ..v1::Heartbeat::default() })).await;
-        let ack = v1::HeartbeatAck { seq, network_settled: 0 };
+        let ack = v1::HeartbeatAck { seq, ..v1::HeartbeatAck::default() };
         assert_eq!(line.hear().await.expect("a message"), Hear::HeartbeatAck(ack), "it is alive all the same");
     }
     let state = port.fleet.lock();
