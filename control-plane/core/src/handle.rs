@@ -505,7 +505,7 @@ impl Core {
         if !host.record.has_session(session) {
             return Err(SessionError::Superseded { instance, session });
         }
-        if host.view.disk.as_ref().is_some_and(|known| *known.status == status) {
+        if host.view.disk.as_ref().is_some_and(|known| **known.status() == status) {
             return Ok(());
         }
         self.submit(TakeDiskStatus { instance, session, status }).await

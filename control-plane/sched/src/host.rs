@@ -1,8 +1,10 @@
 //! A host as placement sees it: what it offers, and what tasks hold of it.
 
-use crate::attributes::{Attributes, hash};
+use crate::attributes::Attributes;
 use crate::claim::Claim;
 use longshore_model::{DiskStatus, HostFacts, InstanceId, Timestamp};
+use sha2::{Digest, Sha256};
+use smallvec::SmallVec;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -55,10 +57,29 @@ pub struct Host {
 /// What a host said of its disk, and what its tasks held of it then.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disk {
-    /// What it said.
-    pub status: Arc<DiskStatus>,
-    /// MiB that tasks held when it said so. What was taken since is not in its number.
-    pub held_mib: u64,
+    status: Arc<DiskStatus>,
+    held_mib: u64,
+    /// Two things of the status, where no look at every host has to go and fetch it.
+    free_mib: u64,
+    is_short: bool,
+}
+
+impl Disk {
+    /// `held_mib` are the MiB that tasks held when the host said so. What was taken since is not in its number.
+    #[must_use]
+    pub fn new(status: Arc<DiskStatus>, held_mib: u64) -> Self {
+        Self { free_mib: status.free_mib.into(), is_short: status.short.is_some(), status, held_mib }
+    }
+
+    /// What the host said.
+    #[must_use]
+    pub const fn status(&self) -> &Arc<DiskStatus> {
+        &self.status
+    }
+
+    pub(crate) const fn is_short(&self) -> bool {
+        self.is_short
+    }
 }
 
 /// What a host offers.
@@ -132,11 +153,23 @@ pub struct Usage {
     /// Sorted; as for ports.
     gpu_ids: Vec<String>,
     interfaces: u64,
-    /// Hashes of the groups that have tasks here, sorted, apart from the groups for the same reason as in
-    /// [`Attributes`]; parallel to `groups`.
-    group_hashes: Vec<u64>,
-    /// Tasks of each group; no zeros.
-    groups: Vec<(Arc<str>, u32)>,
+    /// Tasks of each group that has any, by its key, sorted. With the other numbers, since a look at every host is
+    /// mostly waiting for memory.
+    groups: SmallVec<[(GroupKey, u32); 2]>,
+    /// The names, in the same order.
+    group_names: Vec<Arc<str>>,
+}
+
+/// Stands for a group's name: half of its SHA-256. Nobody finds two names of one key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct GroupKey([u64; 2]);
+
+impl GroupKey {
+    pub(crate) fn new(name: &str) -> Self {
+        let digest = Sha256::digest(name);
+        let word = |at: usize| digest[at..at + 8].iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        Self([word(0), word(8)])
+    }
 }
 
 impl Usage {
@@ -149,12 +182,12 @@ impl Usage {
         held.claim.udp.iter().for_each(|port| insert(&mut self.udp, *port));
         held.gpu_ids.iter().for_each(|id| insert(&mut self.gpu_ids, id.clone()));
         self.interfaces += u64::from(held.claim.interfaces);
-        let hash = hash(held.group);
-        match self.find_group(hash, held.group) {
+        let key = GroupKey::new(held.group);
+        match self.find_group(key) {
             Ok(at) => self.groups[at].1 += 1,
             Err(at) => {
-                self.group_hashes.insert(at, hash);
-                self.groups.insert(at, (held.group.into(), 1));
+                self.groups.insert(at, (key, 1));
+                self.group_names.insert(at, held.group.into());
             }
         }
     }
@@ -168,23 +201,18 @@ impl Usage {
         held.claim.udp.iter().for_each(|port| remove(&mut self.udp, port));
         held.gpu_ids.iter().for_each(|id| remove(&mut self.gpu_ids, id));
         self.interfaces = self.interfaces.saturating_sub(u64::from(held.claim.interfaces));
-        if let Ok(at) = self.find_group(hash(held.group), held.group) {
+        if let Ok(at) = self.find_group(GroupKey::new(held.group)) {
             self.groups[at].1 -= 1;
             if self.groups[at].1 == 0 {
-                self.group_hashes.remove(at);
                 self.groups.remove(at);
+                self.group_names.remove(at);
             }
         }
     }
 
-    /// Where the group is, or where it belongs; groups of one hash are in the order of their names.
-    fn find_group(&self, hash: u64, group: &str) -> Result<usize, usize> {
-        let first = self.group_hashes.partition_point(|h| *h < hash);
-        let same = self.group_hashes[first..].iter().take_while(|h| **h == hash).count();
-        self.groups[first..first + same]
-            .binary_search_by(|(name, _)| (**name).cmp(group))
-            .map(|at| first + at)
-            .map_err(|at| first + at)
+    /// Where the group is, or where it belongs.
+    fn find_group(&self, key: GroupKey) -> Result<usize, usize> {
+        self.groups.binary_search_by_key(&key, |(key, _)| *key)
     }
 
     /// CPU units held.
@@ -232,17 +260,17 @@ impl Usage {
     /// Tasks of this group.
     #[must_use]
     pub fn group_count(&self, group: &str) -> u32 {
-        self.group_count_hashed(hash(group), group)
+        self.group_count_of(GroupKey::new(group))
     }
 
     /// As [`Usage::group_count`] for a caller that asks many hosts for one group.
-    pub(crate) fn group_count_hashed(&self, hash: u64, group: &str) -> u32 {
-        self.find_group(hash, group).map_or(0, |at| self.groups[at].1)
+    pub(crate) fn group_count_of(&self, key: GroupKey) -> u32 {
+        self.find_group(key).map_or(0, |at| self.groups[at].1)
     }
 
     /// The groups that have a task here, and how many; in no order that means anything.
     pub fn groups(&self) -> impl ExactSizeIterator<Item = (&str, u32)> {
-        self.groups.iter().map(|(group, count)| (&**group, *count))
+        self.group_names.iter().zip(&self.groups).map(|(name, (_, count))| (&**name, *count))
     }
 
     /// Whether no task holds anything.
@@ -253,6 +281,15 @@ impl Usage {
 }
 
 impl Host {
+    /// One of each group of numbers that lie together, summed up. Means nothing; whoever asks has them at hand then.
+    pub(crate) fn numbers(&self) -> u64 {
+        let Usage { cpu_units, interfaces, groups, .. } = &self.usage;
+        let of_group = groups.first().map_or(0, |(_, count)| u64::from(*count));
+        let of_disk = self.disk.as_ref().map_or(0, |disk| disk.free_mib);
+        let offered = u64::from(self.offer.cpu_units).wrapping_add(u64::from(self.interfaces));
+        offered.wrapping_add(*cpu_units).wrapping_add(*interfaces).wrapping_add(of_group).wrapping_add(of_disk)
+    }
+
     /// CPU units free; 0 when more is held than offered.
     #[must_use]
     pub fn free_cpu_units(&self) -> u64 {
@@ -278,9 +315,9 @@ impl Host {
         let unheld = u64::from(self.offer.disk_mib).saturating_sub(usage.disk_mib);
         match &self.disk {
             None => unheld,
-            Some(Disk { status, held_mib }) => {
-                let since = usage.disk_mib.saturating_sub(*held_mib);
-                unheld.min(u64::from(status.free_mib).saturating_sub(since))
+            Some(disk) => {
+                let since = usage.disk_mib.saturating_sub(disk.held_mib);
+                unheld.min(disk.free_mib.saturating_sub(since))
             }
         }
     }

@@ -7,11 +7,14 @@
 
 use crate::attributes::hash;
 use crate::claim::Claim;
-use crate::host::{Held, Host, HostStatus, Usage};
+use crate::host::{GroupKey, Held, Host, HostStatus, Usage};
 use crate::reason::{PortHolder, Reason, Shortage};
 use crate::request::{Constraint, Packed, Request, SpreadOver, Strategy};
 use longshore_model::{InstanceId, Protocol};
+use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::hint::black_box;
 
 /// A task's place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,7 +123,7 @@ struct Requirements<'a> {
     /// With the hashes of their names.
     required: Vec<(u64, &'a longshore_model::Attribute)>,
     distinct: bool,
-    group_hash: u64,
+    group: GroupKey,
 }
 
 impl<'a> Requirements<'a> {
@@ -132,7 +135,7 @@ impl<'a> Requirements<'a> {
                 Constraint::DistinctInstance => true,
                 Constraint::MemberOf(_) => false,
             }),
-            group_hash: hash(&request.group),
+            group: GroupKey::new(&request.group),
         }
     }
 
@@ -156,7 +159,7 @@ impl<'a> Requirements<'a> {
 
     /// Tasks of the request's group on a host.
     fn in_group(&self, usage: &Usage) -> u32 {
-        usage.group_count_hashed(self.group_hash, &self.request.group)
+        usage.group_count_of(self.group)
     }
 
     /// As [`Self::in_group`], without those that are about to go.
@@ -228,8 +231,8 @@ fn has_room(host: &Host, usage: &Usage, claim: &Claim) -> Result<(), Reason> {
 }
 
 fn disk_free(host: &Host, usage: &Usage, claim: &Claim) -> Result<(), Reason> {
-    if let Some(disk) = host.disk.as_ref().filter(|disk| disk.status.short.is_some()) {
-        return Err(Reason::DiskShort(disk.status.clone()));
+    if let Some(disk) = host.disk.as_ref().filter(|disk| disk.is_short()) {
+        return Err(Reason::DiskShort(disk.status().clone()));
     }
     let (needs, free) = (u64::from(claim.disk_mib), host.free_disk_mib_with(usage));
     if needs > free {
@@ -267,6 +270,10 @@ const PROBES: u64 = 16;
 /// How many hosts may turn out to lack an attribute or to break a constraint, just when they are the best, before
 /// all are asked for it at once: after that many the constraint is one that few hosts meet.
 const MISSES: u32 = 32;
+
+/// So many hosts are fetched from memory at once before they are looked at. All that is asked of one waits for its
+/// memory; a look that only adds their numbers up waits for that of many together.
+const BLOCK: usize = 32;
 
 /// One call of [`place`] or [`place_by_draw`], among hosts that have the numbers below `count`.
 struct Run<'a, H> {
@@ -403,35 +410,22 @@ impl Field {
     /// One sweep over all hosts: each is brought from memory once.
     fn new<'a>(run: &Run<'a, impl Fn(usize) -> Option<&'a Host>>, strategies: &[Strategy]) -> Self {
         let packs = strategies.iter().any(|strategy| matches!(strategy, Strategy::BinPack(_)));
+        let width = strategies.len() + usize::from(packs);
         let mut field = Self {
             strategies: strategies.to_vec(),
-            width: strategies.len() + usize::from(packs),
-            hosts: Vec::new(),
-            numbers: Vec::new(),
-            values: Vec::new(),
+            width,
+            hosts: Vec::with_capacity(run.count),
+            numbers: Vec::with_capacity(run.count * width),
+            values: Vec::with_capacity(run.count * width),
             named: false,
             misses: 0,
         };
         let mut spreads: Vec<_> = strategies.iter().enumerate().filter_map(ValueCounts::new).collect();
-        for (number, host) in run.hosts() {
-            let usage = run.usage(number, host);
-            let first = field.values.len();
-            let allowed = run.requirements.allow_by_numbers(host, usage);
-            if allowed {
-                field.hosts.push(number);
-                field.numbers.resize(first + field.width, 0);
-                field.values.resize(first + field.width, 0);
-                field.measure(&run.requirements, field.hosts.len() - 1, host, usage);
-            }
-            if !spreads.is_empty() {
-                let in_group = run.requirements.stay_in_group(host, usage);
-                for spread in &mut spreads {
-                    let value = spread.add(host, in_group);
-                    if allowed {
-                        field.values[first + spread.column] = value;
-                    }
-                }
-            }
+        for from in (0..run.count).step_by(BLOCK) {
+            let block = from..run.count.min(from + BLOCK);
+            let hosts = || block.clone().filter_map(|number| Some((number, run.host(number)?)));
+            black_box(hosts().fold(0, |sum, (_, host)| host.numbers().wrapping_add(sum)));
+            hosts().for_each(|(number, host)| field.add(run, &mut spreads, number, host));
         }
         for spread in spreads {
             for at in (spread.column..field.values.len()).step_by(field.width) {
@@ -439,6 +433,35 @@ impl Field {
             }
         }
         field
+    }
+
+    /// Adds a host if it has room; its tasks count for the others in any case.
+    fn add<'a>(
+        &mut self,
+        run: &Run<'a, impl Fn(usize) -> Option<&'a Host>>,
+        spreads: &mut [ValueCounts],
+        number: usize,
+        host: &Host,
+    ) {
+        let usage = run.usage(number, host);
+        let first = self.values.len();
+        let allowed = run.requirements.allow_by_numbers(host, usage);
+        if allowed {
+            self.hosts.push(number);
+            self.numbers.resize(first + self.width, 0);
+            self.values.resize(first + self.width, 0);
+            self.measure(&run.requirements, self.hosts.len() - 1, host, usage);
+        }
+        if spreads.is_empty() {
+            return;
+        }
+        let in_group = run.requirements.stay_in_group(host, usage);
+        for spread in spreads {
+            let value = spread.add(host, in_group);
+            if allowed {
+                self.values[first + spread.column] = value;
+            }
+        }
     }
 
     /// Sets the numbers that depend on this host alone.
@@ -465,24 +488,33 @@ impl Field {
 
     /// The slot of the host with the smallest numbers; of equal ones a random one.
     fn best(&self, draw: Draw) -> Option<usize> {
-        if self.width == 0 {
-            return draw.below(PROBES + u64::from(self.misses), self.hosts.len());
+        match self.width {
+            0 => draw.below(PROBES + u64::from(self.misses), self.hosts.len()),
+            1 => self.least(draw, self.numbers.iter()),
+            2 => self.least(draw, self.numbers.as_chunks::<2>().0.iter()),
+            3 => self.least(draw, self.numbers.as_chunks::<3>().0.iter()),
+            width => self.least(draw, self.numbers.chunks_exact(width)),
         }
-        let mut best: Option<(&[u64], usize)> = None;
-        for (slot, numbers) in self.numbers.chunks_exact(self.width).enumerate() {
-            let better = match best {
-                None => true,
-                Some((least, than)) => match numbers.cmp(least) {
-                    std::cmp::Ordering::Less => true,
-                    std::cmp::Ordering::Equal => draw.rank(self.hosts[slot]) < draw.rank(self.hosts[than]),
-                    std::cmp::Ordering::Greater => false,
-                },
-            };
-            if better {
-                best = Some((numbers, slot));
+    }
+
+    /// Of the hosts' numbers, in the order of their slots.
+    fn least<N: Ord>(&self, draw: Draw, mut all: impl Iterator<Item = N>) -> Option<usize> {
+        let rank = |slot: usize| draw.rank(self.hosts[slot]);
+        let (mut least, mut best, mut best_rank) = (all.next()?, 0, None);
+        for (before, numbers) in all.enumerate() {
+            let slot = before + 1;
+            match numbers.cmp(&least) {
+                Ordering::Less => (least, best, best_rank) = (numbers, slot, None),
+                Ordering::Equal => {
+                    let (of_best, of_this) = (*best_rank.get_or_insert_with(|| rank(best)), rank(slot));
+                    if of_this < of_best {
+                        (best, best_rank) = (slot, Some(of_this));
+                    }
+                }
+                Ordering::Greater => {}
             }
         }
-        best.map(|(_, slot)| slot)
+        Some(best)
     }
 
     /// Brings the numbers up to date after a task was put on a host.
@@ -543,16 +575,23 @@ struct ValueCounts {
     hash: u64,
     /// Where the attribute stood among those of the host before; fleets are alike.
     guess: usize,
-    known: HashMap<Option<u64>, u32>,
+    known: HashMap<u64, u32, BuildHasherDefault<Hashed>>,
+    /// Of the hosts without a value.
+    none: Option<u32>,
     counts: Vec<u64>,
 }
 
 impl ValueCounts {
     fn new((column, strategy): (usize, &Strategy)) -> Option<Self> {
         match strategy {
-            Strategy::Spread(SpreadOver::Attribute(name)) => {
-                Some(Self { column, hash: hash(name), guess: 0, known: HashMap::new(), counts: Vec::new() })
-            }
+            Strategy::Spread(SpreadOver::Attribute(name)) => Some(Self {
+                column,
+                hash: hash(name),
+                guess: 0,
+                known: HashMap::default(),
+                none: None,
+                counts: Vec::new(),
+            }),
             Strategy::Spread(SpreadOver::Instance) | Strategy::BinPack(_) | Strategy::Random => None,
         }
     }
@@ -560,12 +599,34 @@ impl ValueCounts {
     /// Counts a host's tasks; which of the values it has.
     fn add(&mut self, host: &Host, in_group: u32) -> u32 {
         let number = host.offer.attributes.value_number(self.hash, &mut self.guess);
-        let value = *self.known.entry(number).or_insert_with(|| {
+        let next = || {
             self.counts.push(0);
             self.counts.len() as u32 - 1
-        });
+        };
+        let value = match number {
+            Some(number) => *self.known.entry(number).or_insert_with(next),
+            None => *self.none.get_or_insert_with(next),
+        };
         self.counts[value as usize] += u64::from(in_group);
         value
+    }
+}
+
+/// For keys that are hashes already.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = mix(self.0 ^ u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
     }
 }
 

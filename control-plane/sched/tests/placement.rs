@@ -653,7 +653,7 @@ fn disk_is_given_once_and_never_more_than_is_free() {
     assert_eq!(places(&host), 9, "nothing was said of what is free");
     let said = |free_mib: u32, short: Option<&str>, host: &Host| {
         let status = DiskStatus { free_mib, short: short.map(str::to_owned) };
-        Disk { status: Arc::new(status), held_mib: host.usage.disk_mib() }
+        Disk::new(Arc::new(status), host.usage.disk_mib())
     };
     host.disk = Some(said(3000, None, &host));
     assert_eq!((places(&host), host.free_disk_mib()), (2, 3000));

@@ -20,7 +20,7 @@ use longshore_model::{
     AwsvpcSpec, Bandwidth, ClusterKey, DesiredStatus, Fence, GroupId, InstanceId, NetworkHealth, SubnetId, TaskId,
     TaskStatus, Timestamp,
 };
-use longshore_sched::{Placed, Reason, Request, Strategy, check_on, place, place_by_draw};
+use longshore_sched::{HostStatus, Placed, Reason, Request, Strategy, check_on, place, place_by_draw};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -149,8 +149,9 @@ pub(crate) fn plan(state: &State, launch: &Launch) -> Result<Plan, ApiError> {
                     plan.places.extend(placed.iter().filter_map(|p| Some((p.instance, host(&p.instance)?.epoch))));
                     continue;
                 }
-                let hosts = cluster.hosts.values().filter(|host| host.record.status.is_registered());
-                let outcome = place(hosts.map(|host| &host.view), &request);
+                // Of a host's record nothing is read, which would be fetched for each.
+                let hosts = cluster.hosts.values().map(|host| &host.view);
+                let outcome = place(hosts.filter(|host| host.status != HostStatus::Inactive), &request);
                 plan.places.extend(outcome.placed.iter().filter_map(|p| Some((p.instance, host(&p.instance)?.epoch))));
                 let refusals = outcome.passed_over.iter().map(|passed| refusal(state, passed.instance, &passed.reason));
                 plan.refusals.extend(refusals);

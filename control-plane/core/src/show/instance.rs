@@ -88,7 +88,7 @@ fn status_reason(state: &State, host: &HostState) -> Option<String> {
     if !host.record.status.is_registered() {
         return None;
     }
-    let disk = host.view.disk.as_ref().and_then(|disk| disk.status.short.clone());
+    let disk = host.view.disk.as_ref().and_then(|disk| disk.status().short.clone());
     let network = match state.network_health(host) {
         None | Some(NetworkHealth::Ready) => None,
         Some(NetworkHealth::Degraded { reason }) => Some(format!("Task networking is not available: {reason}")),

@@ -89,7 +89,7 @@ impl HostState {
     }
 
     pub(super) fn set_disk(&mut self, status: Arc<DiskStatus>) {
-        self.view.disk = Some(Disk { status, held_mib: self.view.usage.disk_mib() });
+        self.view.disk = Some(Disk::new(status, self.view.usage.disk_mib()));
         self.epoch += 1;
     }
 
