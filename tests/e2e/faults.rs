@@ -170,11 +170,11 @@ struct Churn<'a> {
 }
 
 impl Churn<'_> {
-    fn turn(&mut self, starts: bool) {
+    fn turn(&mut self) {
         let tasks = if self.live.is_empty() { Vec::new() } else { describe(self.lab, &self.live).unwrap() };
         let is = |arn: &str, status: &str| tasks.iter().any(|t| t["taskArn"] == arn && t["lastStatus"] == status);
         self.live.retain(|arn| !is(arn, "STOPPED"));
-        while self.live.len() < CHURN && starts {
+        while self.live.len() < CHURN {
             let name = format!("task-{}", self.names.len());
             let kind = &self.kinds[self.names.len() % self.kinds.len()];
             let Some(arn) = start(self.lab, kind, &name, self.random.random_range(1..60)) else { break };
@@ -253,16 +253,22 @@ fn a_breaking_way_to_docker_loses_no_task_and_no_exit() {
     let agent = host::program("longshore-agent").unwrap();
     node.agent.launch_as(&node.host, &proxy.address(), &agent, &[]).unwrap();
     lab.wait_connected(1, 2 * DEADLINE).unwrap();
-    let begin = Instant::now();
-    wait_until("the end of the churn", lasts + DEADLINE, || {
-        churn.turn(begin.elapsed() < lasts);
-        Ok(begin.elapsed() >= lasts)
-    })
-    .unwrap();
+    let (begin, long) = (Instant::now(), lasts >= LONG);
+    let wanted: Vec<&str> = ALWAYS.iter().chain(IN_LONG_RUNS.iter().filter(|_| long)).copied().collect();
+    let missed = || {
+        let broken = proxy.broken();
+        wanted.iter().copied().filter(|kind| !broken.contains_key(*kind)).collect::<Vec<_>>()
+    };
+    // Which calls are made hangs on what broke before them, so a run may have to go on until it made them all.
+    let churned = wait_until("the end of the churn, with a call of each kind broken", lasts + 2 * DEADLINE, || {
+        churn.turn();
+        Ok(begin.elapsed() >= lasts && missed().is_empty())
+    });
+    assert!(churned.is_ok(), "never broke: {:?}; {churned:?}", missed());
     proxy.set_faulty(false);
     let Churn { names, asked, shells, .. } = churn;
     drop(shells);
-    let (broken, long) = (proxy.broken(), lasts >= LONG);
+    let broken = proxy.broken();
     println!("{} tasks; {}; {} outlasted the agent's patience", names.len(), proxy.counts(), proxy.outlasted());
     println!("{broken:#?}; shells: {}", fs::read_to_string(lab.dir().join("shells.log")).unwrap_or_default());
     assert!(proxy.total() >= lasts.as_secs(), "hardly anything broke: {}", proxy.counts());
@@ -302,9 +308,6 @@ fn a_breaking_way_to_docker_loses_no_task_and_no_exit() {
     node.launch_agent().unwrap();
     lab.wait_connected(1, DEADLINE).unwrap();
     assert_nothing_left(&lab);
-    let wanted = ALWAYS.iter().chain(IN_LONG_RUNS.iter().filter(|_| long));
-    let missed: Vec<&&str> = wanted.filter(|kind| !broken.contains_key(**kind)).collect();
-    assert!(missed.is_empty(), "never broke: {missed:?}");
     assert!(!long || proxy.outlasted() > 0, "no hang outlasted the agent's patience");
     told.iter().for_each(|task| assert_told_once(&lab, task));
 }
