@@ -3,9 +3,10 @@
 //! The agent's configuration says when, and a container's label `longshore.pull-behavior` for that container. One that
 //! is pinned to a digest is pulled only when that image is not here: what a digest names is never outdated.
 //!
-//! A short memory of images that were just seen spares a burst of equal tasks the question. It may be wrong for a few
-//! seconds after somebody removes an image: the create then says that the image is missing, and [`Keeper::forget`] and
-//! another try mend it.
+//! Where an image that is here will do, a short memory of those that were just seen spares a burst of equal tasks the
+//! question. It may be wrong for a few seconds after somebody removes an image: the create then says that the image is
+//! missing, and [`Keeper::forget`] and another try mend it. Where a pull is asked for each time, nothing is remembered:
+//! a tag may have moved since, and nobody would notice.
 //!
 //! Containers that name other credentials for their image's registry want something else: none waits for another one's
 //! pull, or takes it for its own. What is here already is for everybody, where no pull is asked for.
@@ -234,7 +235,10 @@ impl Keeper {
                 }
             },
         };
-        self.remember(wanted, image.clone());
+        match behavior {
+            PullBehavior::PreferCached | PullBehavior::Once => self.remember(wanted, image.clone()),
+            PullBehavior::Default | PullBehavior::Always => {}
+        }
         Ok(image)
     }
 

@@ -136,6 +136,24 @@ async fn behaviours_are_those_of_ecs() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_tag_that_moves_is_noticed_at_once_where_pulls_are_asked_for() {
+    for (behavior, expected) in [
+        (PullBehavior::PreferCached, 0),
+        (PullBehavior::Once, 1),
+        (PullBehavior::Default, 3),
+        (PullBehavior::Always, 3),
+    ] {
+        let host = FakeHost::new();
+        host.pull_gate.add_permits(10);
+        let keeper = keeper(&host, behavior);
+        for _ in 0..3 {
+            keeper.get("busybox", None, None).await.expect("pulled, or here");
+        }
+        assert_eq!(pulls(&host), expected, "{behavior:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn once_is_once_for_every_agent_of_the_host() {
     let host = FakeHost::new();
     host.pull_gate.add_permits(10);
@@ -425,7 +443,9 @@ async fn credentials_are_asked_for_when_something_is_pulled_and_for_each_secret_
             keeper.get("busybox", None, of(secret)).await.expect("pulled");
         }
         keeper.get("busybox", None, None).await.expect("pulled");
-        let asked = ["ask a", "pull busybox with a", "ask b", "pull busybox with b", "pull busybox"];
+        let (of_a, of_b) = (["ask a", "pull busybox with a"], ["ask b", "pull busybox with b"]);
+        let times = if behavior == PullBehavior::Once { 1 } else { 2 };
+        let asked = [of_a.repeat(times), of_b.to_vec(), vec!["pull busybox"]].concat();
         assert_eq!(host.state().calls, asked, "{behavior:?}: one pull is not another one's");
     }
     let mut container = container("c", &[]);
