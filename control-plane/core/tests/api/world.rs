@@ -82,25 +82,35 @@ pub(crate) enum Fault {
     Unknown,
 }
 
-/// A store in memory whose commits can be made to fail.
+/// A store in memory whose commits can be made to fail, and to take their time.
 pub(crate) struct FaultyStore {
     pub(crate) store: MemoryStore,
     pub(crate) fault: Mutex<Fault>,
+    takes: Mutex<Duration>,
 }
 
 impl FaultyStore {
     pub(crate) fn new(store: MemoryStore) -> Arc<Self> {
-        Arc::new(Self { store, fault: Mutex::new(Fault::None) })
+        Arc::new(Self { store, fault: Mutex::new(Fault::None), takes: Mutex::default() })
     }
 
     pub(crate) fn set(&self, fault: Fault) {
         *self.fault.lock().unwrap() = fault;
+    }
+
+    /// How long each commit takes from now on.
+    pub(crate) fn set_takes(&self, takes: Duration) {
+        *self.takes.lock().unwrap() = takes;
     }
 }
 
 #[async_trait]
 impl Store for FaultyStore {
     async fn commit(&self, batch: Batch) -> Result<Revision, CommitError> {
+        let takes = *self.takes.lock().unwrap();
+        if !takes.is_zero() {
+            tokio::time::sleep(takes).await;
+        }
         let fault = {
             let mut fault = self.fault.lock().unwrap();
             let now = *fault;
