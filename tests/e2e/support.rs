@@ -279,8 +279,8 @@ fn network_leaks(node: &Node, live: &BTreeSet<&str>) -> Result<Vec<String>> {
             leaks.push(format!("files of {name}"));
         }
     }
-    // Whose a sandbox is, the agent says; there may be none at the moment.
-    let status = Agent::status(&node.host).unwrap_or_default();
+    // Whose a sandbox is, the agent says, where there is one: that it does not yet is no word that there is nothing.
+    let status = if node.agent.lives() { Agent::status(&node.host)? } else { Value::Null };
     let mut of_tasks = BTreeSet::new();
     for interface in status["network"]["interfaces"].as_array().into_iter().flatten() {
         // One that has no task is made for the next, or was of one that left it for good.
