@@ -62,6 +62,46 @@ pub(crate) fn start(
     Ok(answer["tasks"][0]["taskArn"].as_str().map(str::to_owned))
 }
 
+/// How the ends of the containers of many tasks are told, while something breaks between them and whoever is told.
+#[derive(Default)]
+pub(crate) struct Ends {
+    known: usize,
+    unknown: usize,
+}
+
+impl Ends {
+    /// Of one task that is over, whose container `main` began so often: it is told of with one of `codes`, or with a
+    /// reason why there is none.
+    #[track_caller]
+    pub(crate) fn count(&mut self, task: &Value, began: usize, codes: &[i64]) {
+        let main = container(task, "main");
+        let code = main["exitCode"].as_i64();
+        match task["stopCode"].as_str() {
+            Some("EssentialContainerExited") => {
+                assert_eq!(began, 1, "it ended without a run: {task:#}");
+                match code {
+                    Some(code) => assert!(codes.contains(&code), "{code}: {task:#}"),
+                    None => assert!(main["reason"].is_string(), "neither a code nor a reason: {task:#}"),
+                }
+                *if code.is_some() { &mut self.known } else { &mut self.unknown } += 1;
+            }
+            Some("UserInitiated") if began == 1 => {
+                assert!(code.is_some() || main["reason"].is_string(), "neither a code nor a reason: {task:#}");
+            }
+            _ => {}
+        }
+    }
+
+    /// That nearly all of those that ended by themselves are told with their code.
+    #[track_caller]
+    pub(crate) fn assert_known(&self) {
+        let Self { known, unknown } = self;
+        println!("{known} tasks ended by themselves with a code, {unknown} without");
+        assert!(*known > 0, "no task ended by itself");
+        assert!(known * 5 >= (known + unknown) * 4, "{unknown} ends are unknown, and {known} have a code");
+    }
+}
+
 /// Asserts that nothing was told of a task since it was described so: its version would have risen.
 #[track_caller]
 pub(crate) fn assert_told_once(lab: &Lab, task: &Value) {
