@@ -300,7 +300,9 @@ fn a_full_disk_never_costs_the_ledger() {
     let seed = number("LONGSHORE_SEED").unwrap_or_else(rand::random);
     println!("seed {seed}, {rounds} rounds; LONGSHORE_SEED={seed} repeats it");
     let agent = "cleanup_wait = \"1s\"\nstop_timeout = \"2s\"\n".to_owned();
-    let lab = networked(LabConfig { agent, agent_mib: Some(16), ..LabConfig::default() });
+    // Long enough for an agent to be held while it is given many tasks.
+    let control = "lease_millis = 40000".to_owned();
+    let lab = networked(LabConfig { agent, control, agent_mib: Some(16), ..LabConfig::default() });
     let node = lab.node(0);
     let runs = lab.dir().join("runs");
     fs::create_dir(&runs).unwrap();
