@@ -6,7 +6,7 @@
 //! choice is random from a seed; which request it hits depends on time, too. The first request of each kind breaks, so
 //! that a short run reaches the rare ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -19,6 +19,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+
+/// Until it asks again for a client when the kernel gives none: mostly it has no file left, and gets those of
+/// connections that end.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Longest time for which an answer is held back: some hangs are longer than any client of a daemon waits for a list
 /// or a look, most are short.
@@ -89,8 +93,10 @@ struct Shared {
     /// How many were held back for longer than any client waits.
     outlasted: AtomicU64,
     random: Mutex<StdRng>,
-    /// Both ends of every connection, so that they can be ended.
-    streams: Mutex<Vec<UnixStream>>,
+    /// Both ends of every connection that goes on, by its number, so that they can be ended.
+    streams: Mutex<HashMap<u64, [UnixStream; 2]>>,
+    /// How many connections there were.
+    connections: AtomicU64,
 }
 
 impl Proxy {
@@ -114,13 +120,18 @@ impl Proxy {
             outlasted: AtomicU64::new(0),
             random: Mutex::new(StdRng::seed_from_u64(seed)),
             streams: Mutex::default(),
+            connections: AtomicU64::new(0),
         });
         let for_thread = Arc::clone(&shared);
         let accepting = std::thread::spawn(move || {
-            for client in listener.incoming().map_while(io::Result::ok) {
+            for client in listener.incoming() {
                 if for_thread.over.load(Ordering::SeqCst) {
                     return;
                 }
+                let Ok(client) = client else {
+                    std::thread::sleep(ASK_AGAIN);
+                    continue;
+                };
                 // A daemon that is away is a client's business: it sees its connection end.
                 if let Ok(engine) = UnixStream::connect(&for_thread.engine) {
                     let _ = for_thread.serve(&client, &engine);
@@ -210,7 +221,7 @@ impl Drop for Proxy {
         if let Some(accepting) = self.accepting.take() {
             let _ = accepting.join();
         }
-        for stream in self.shared.streams().drain(..) {
+        for stream in self.shared.streams().values().flatten() {
             let _ = stream.shutdown(Shutdown::Both);
         }
         let _ = std::fs::remove_file(&self.socket);
@@ -268,7 +279,7 @@ impl Shared {
     }
 
     /// A poisoned lock holds whole values.
-    fn streams(&self) -> std::sync::MutexGuard<'_, Vec<UnixStream>> {
+    fn streams(&self) -> std::sync::MutexGuard<'_, HashMap<u64, [UnixStream; 2]>> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -278,25 +289,28 @@ impl Shared {
     }
 
     fn serve(self: &Arc<Self>, client: &UnixStream, engine: &UnixStream) -> io::Result<()> {
-        self.streams().extend([client.try_clone()?, engine.try_clone()?]);
         // What was asked for last on this connection.
         let asked = Arc::new(Mutex::new(String::new()));
         let (from_client, to_engine) = (client.try_clone()?, engine.try_clone()?);
+        let (from_engine, to_client) = (engine.try_clone()?, client.try_clone()?);
+        let number = self.connections.fetch_add(1, Ordering::SeqCst);
+        self.streams().insert(number, [client.try_clone()?, engine.try_clone()?]);
         let (asks, asking) = (Arc::clone(&asked), Arc::clone(self));
         std::thread::spawn(move || {
-            if asking.ask(&from_client, &to_engine, &asks).is_err() {
+            if asking.ask(number, &from_client, &to_engine, &asks).is_err() {
                 // What was lost is seen by the client, and the daemon hears no more of it.
                 let _ = from_client.shutdown(Shutdown::Both);
                 let _ = to_engine.shutdown(Shutdown::Both);
             }
             let _ = to_engine.shutdown(Shutdown::Write);
         });
-        let (from_engine, to_client, shared) = (engine.try_clone()?, client.try_clone()?, Arc::clone(self));
+        let shared = Arc::clone(self);
         std::thread::spawn(move || {
             let _ = shared.answer(&from_engine, &to_client, &asked);
-            // Whatever ended it, both sides see it.
+            // Whatever ended it, both sides see it, and with that whoever carries requests.
             let _ = from_engine.shutdown(Shutdown::Both);
             let _ = to_client.shutdown(Shutdown::Both);
+            shared.streams().remove(&number);
         });
         Ok(())
     }
@@ -304,6 +318,7 @@ impl Shared {
     /// Carries requests to the daemon until the client has no more. An error is one that is lost.
     fn ask(
         self: &Arc<Self>,
+        number: u64,
         mut client: &UnixStream,
         mut engine: &UnixStream,
         asked: &Mutex<String>,
@@ -317,8 +332,8 @@ impl Shared {
                 };
                 if kind == EVENTS && before != EVENTS {
                     self.streams_of_events.fetch_add(1, Ordering::SeqCst);
-                    let (client, shared, begun) = (client.try_clone()?, Arc::clone(self), Instant::now());
-                    std::thread::spawn(move || shared.cut_events(&client, begun));
+                    let (shared, begun) = (Arc::clone(self), Instant::now());
+                    std::thread::spawn(move || shared.cut_events(number, begun));
                 }
                 if let Some(patience) = self.loses(&kind) {
                     self.hold(patience);
@@ -380,15 +395,18 @@ impl Shared {
         *self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends a stream of events when that is its fate.
-    fn cut_events(&self, client: &UnixStream, begun: Instant) {
+    /// Ends the stream of events of a connection when that is its fate.
+    fn cut_events(&self, number: u64, begun: Instant) {
         while !self.over.load(Ordering::SeqCst) {
-            if let Events::Cut(after) = self.events()
-                && begun.elapsed() >= after
-            {
+            let is_over = matches!(self.events(), Events::Cut(after) if begun.elapsed() >= after);
+            let streams = self.streams();
+            // One that has ended needs no end.
+            let Some([client, _]) = streams.get(&number) else { return };
+            if is_over {
                 let _ = client.shutdown(Shutdown::Both);
                 return;
             }
+            drop(streams);
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -443,6 +461,43 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lab::wait::wait_until;
+
+    /// A daemon that says something to each client and is done with it, and a way to it. It ends with its last client.
+    fn daemon(directory: &Path, clients: usize) -> Proxy {
+        let listener = UnixListener::bind(directory.join("daemon.sock")).unwrap();
+        std::thread::spawn(move || {
+            for client in listener.incoming().take(clients) {
+                let mut client = client.unwrap();
+                let mut request = [0; 64];
+                let _ = client.read(&mut request).unwrap();
+                client.write_all(b"HTTP/1.1 200 OK\r\n\r\nwell").unwrap();
+            }
+        });
+        Proxy::start(directory.join("proxy.sock"), &directory.join("daemon.sock"), 1).unwrap()
+    }
+
+    /// What a client reads until its connection ends.
+    fn ask(proxy: &Proxy, path: &str) -> String {
+        let mut client = UnixStream::connect(&proxy.socket).unwrap();
+        write!(client, "GET {path} HTTP/1.1\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        let _ = client.read_to_end(&mut answer);
+        String::from_utf8(answer).unwrap()
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_connection_that_ended() {
+        let directory = tempfile::tempdir().unwrap();
+        let proxy = daemon(directory.path(), 20);
+        for path in ["/version", "/events"].repeat(10) {
+            assert!(ask(&proxy, path).ends_with("well"), "{path}");
+        }
+        wait_until("their ends", Duration::from_secs(10), || Ok(proxy.shared.streams().is_empty())).unwrap();
+        // Those who carried them, and whoever waited to cut a stream of events, have gone.
+        let left = || Arc::strong_count(&proxy.shared);
+        wait_until("only what accepts", Duration::from_secs(10), || Ok(left() == 2)).unwrap();
+    }
 
     #[test]
     fn requests_are_known_by_what_they_are_for() {
