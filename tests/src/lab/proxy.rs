@@ -88,7 +88,7 @@ struct Shared {
     over: AtomicBool,
     /// How often each fault happened, in the order of [`FAULTS`].
     counts: [AtomicU64; FAULTS.len()],
-    /// How many broke of each kind of request.
+    /// How many broke of each kind of request, without those that came late.
     broken: Mutex<BTreeMap<String, u64>>,
     /// How many were held back for longer than any client waits.
     outlasted: AtomicU64,
@@ -192,15 +192,15 @@ impl Proxy {
         FAULTS.iter().zip(&self.shared.counts).map(one).collect::<Vec<_>>().join(", ")
     }
 
-    /// How many answers and requests broke.
+    /// How many answers and requests broke or came late.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.shared.counts.iter().map(|count| count.load(Ordering::SeqCst)).sum()
     }
 
-    /// How many broke of each kind of request: its method and its path, with `*` for what names one thing, as in
-    /// `POST containers/*/start`. Images that are pulled are `POST images/create fromImage`, those that are imported
-    /// `POST images/create fromSrc`.
+    /// How many broke, late ones aside, of each kind of request: its method and its path, with `*` for what names one
+    /// thing, as in `POST containers/*/start`. Images that are pulled are `POST images/create fromImage`, those that
+    /// are imported `POST images/create fromSrc`.
     #[must_use]
     pub fn broken(&self) -> BTreeMap<String, u64> {
         self.shared.broken().clone()
@@ -449,11 +449,14 @@ impl Shared {
         if !first && random.random_range(0..100) >= of_hundred {
             return None;
         }
-        let which = which(&mut random);
+        // The first is to break, and late is not broken.
+        let which = if first { random.random_range(1..OF_ANSWERS) } else { which(&mut random) };
         // Mostly short.
         let patience = LONGEST_HANG.mul_f64(random.random_range(0.1..1.0_f64).powi(3));
         self.counts[which].fetch_add(1, Ordering::SeqCst);
-        *broken.entry(kind.to_owned()).or_default() += 1;
+        if FAULTS[which] != Fault::Delay {
+            *broken.entry(kind.to_owned()).or_default() += 1;
+        }
         Some((FAULTS[which], patience))
     }
 }
@@ -484,6 +487,30 @@ mod tests {
         let mut answer = Vec::new();
         let _ = client.read_to_end(&mut answer);
         String::from_utf8(answer).unwrap()
+    }
+
+    #[test]
+    fn the_first_answer_of_each_kind_breaks_and_a_late_one_is_not_broken() {
+        let directory = tempfile::tempdir().unwrap();
+        let kinds: Vec<String> = (0..100).map(|n| format!("GET kind-{n}")).collect();
+        let proxy = daemon(directory.path(), 0);
+        proxy.set_faulty(true);
+        for kind in &kinds {
+            let (fault, _) = proxy.shared.fault(kind).unwrap();
+            assert!(fault != Fault::Delay && fault != Fault::Unsent, "{fault:?}");
+            assert_eq!(proxy.broken()[kind], 1);
+        }
+        let mut of_kind = 1;
+        let late = (0..1000).filter(|_| match proxy.shared.fault(&kinds[0]) {
+            Some((Fault::Delay, _)) => true,
+            Some(_) => {
+                of_kind += 1;
+                false
+            }
+            None => false,
+        });
+        assert!(late.count() > 0, "none is late");
+        assert_eq!(proxy.broken()[&kinds[0]], of_kind);
     }
 
     #[test]
