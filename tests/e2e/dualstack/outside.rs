@@ -4,13 +4,15 @@ use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use longshore_tests::lab::{Agent, Host, Lab, Node, boto, wait_for, wait_until};
+use anyhow::Context as _;
+use longshore_tests::lab::{Agent, Host, Lab, Node, boto, invariant, wait_for, wait_until};
 use serde_json::{Value, json};
 
 use super::{
     FABRIC, Watch, address6, arn, dual_stack, dual_stack_config, open_group, open4, open6, pings, sandbox, sh_in,
 };
 use crate::awsvpc::{address, detail, network, server, spread};
+use crate::fields::idle;
 use crate::support::*;
 
 /// The packets that rules with a counter in a chain counted.
@@ -23,6 +25,53 @@ fn counted(node: &Node, netns: Option<&str>, table: &str, chain: &str) -> u64 {
     let listed: Value = serde_json::from_str(&listed).unwrap();
     let rules = listed["nftables"].as_array().unwrap().iter().filter_map(|item| item["rule"]["expr"].as_array());
     rules.flatten().filter_map(|expr| expr["counter"]["packets"].as_u64()).sum()
+}
+
+/// What EC2 tells a host by IPv6.
+const CLOUD: &str = "fd00:ec2::254";
+
+/// A rule of the host's firewall about packets from a link to [`CLOUD`]: its number, and the packets that it counted.
+fn cloud_rule(node: &Node, table: &str, chain: &str, from: &str) -> anyhow::Result<(String, u64)> {
+    let listed = node.host.run("nft", &["-a", "list", "chain", "inet", table, chain])?;
+    let rule = listed.lines().find(|line| line.contains(CLOUD) && line.contains(&format!("\"{from}\"")));
+    let rule = rule.with_context(|| format!("none in {listed}"))?;
+    let after = |word: &str| rule.split_whitespace().skip_while(|w| *w != word).nth(1).context("an odd rule");
+    Ok((after("handle")?.to_owned(), after("packets")?.parse()?))
+}
+
+/// Tasks on `docker0` have no IPv6 of Docker's, and may be given one. Two tables keep them from the host's cloud, that
+/// of the task network and that of the metadata endpoint; a packet that one drops never comes to the other, so each is
+/// looked at without the other one's rule, which the agent puts back. Last, what the fabric itself would say.
+fn assert_docker0_has_no_cloud(lab: &Lab, node: &Node) {
+    let bridge = running(lab, &run_one(lab, &register(lab, "bridge", json!([idle("main")]), json!({})), json!({})));
+    let pid = inspect(node, arn(&bridge), "main")["State"]["Pid"].to_string();
+    let inside = |line: &str| node.host.run("nsenter", &["--target", &pid, "--net", "sh", "-ec", line]).unwrap();
+    let of_host = "echo 0 >/proc/sys/net/ipv6/conf/docker0/disable_ipv6; ip addr add fd99::1/64 dev docker0 nodad";
+    node.host.run("sh", &["-ec", of_host]).unwrap();
+    inside(
+        "for of in all eth0; do echo 0 >/proc/sys/net/ipv6/conf/$of/disable_ipv6; done; \
+         ip addr add fd99::2/64 dev eth0 nodad; ip -6 route add default via fd99::1",
+    );
+    let ping = format!("ping -c 1 -W 1 {CLOUD} || true");
+    let tables = [("ls_host", "leg"), ("ls_meta", "link_local")];
+    for (own, other) in [(0, 1), (1, 0)] {
+        let ((table, chain), (others, of_others)) = (tables[own], tables[other]);
+        wait_until(&format!("a packet that {table} drops"), DEADLINE, || {
+            if let Ok((handle, _)) = cloud_rule(node, others, of_others, "docker0") {
+                node.host.run("nft", &["delete", "rule", "inet", others, of_others, "handle", &handle])?;
+            }
+            let (_, before) = cloud_rule(node, table, chain, "docker0")?;
+            let said = inside(&ping);
+            invariant(said.contains("100% packet loss"), || said)?;
+            Ok(cloud_rule(node, table, chain, "docker0")?.1 > before)
+        })
+        .unwrap();
+    }
+    let leg = "lsl0";
+    let (_, before) = cloud_rule(node, "ls_host", "leg", leg).unwrap();
+    let said = sh_in(node, FABRIC, &ping);
+    assert!(said.contains("100% packet loss"), "{said}");
+    assert!(cloud_rule(node, "ls_host", "leg", leg).unwrap().1 > before);
 }
 
 /// The connections of an address that the kernel remembers, in the fabric and in the host's namespace.
@@ -171,16 +220,16 @@ fn the_world_is_reached_as_the_host_while_it_has_ipv6_and_an_end_is_forgotten() 
         assert_eq!(peer.join().unwrap().ip().to_canonical(), host);
     }
     // What EC2 tells the host by IPv6 is not for tasks.
-    let cloud = "fd00:ec2::254";
-    lab.ctl().run("ip", &["addr", "add", &format!("{cloud}/128"), "dev", "lo"]).unwrap();
-    node.host.run("ip", &["-6", "route", "add", cloud, "via", &there6.to_string()]).unwrap();
+    lab.ctl().run("ip", &["addr", "add", &format!("{CLOUD}/128"), "dev", "lo"]).unwrap();
+    node.host.run("ip", &["-6", "route", "add", CLOUD, "via", &there6.to_string()]).unwrap();
     let peer = answer(lab.ctl(), 8083);
-    let (said, _) = exec(node, &task, &format!("nc -w 3 {cloud} 8083 </dev/null 2>&1 || true"));
+    let (said, _) = exec(node, &task, &format!("nc -w 3 {CLOUD} 8083 </dev/null 2>&1 || true"));
     assert!(said.contains("timed out"), "{said}");
-    let said = node.host.run("sh", &["-ec", &format!("busybox nc -w 10 {cloud} 8083 </dev/null")]).unwrap();
+    let said = node.host.run("sh", &["-ec", &format!("busybox nc -w 10 {CLOUD} 8083 </dev/null")]).unwrap();
     assert_eq!(said, "hello\n", "the host reaches it");
     peer.join().unwrap();
     assert!(counted(node, Some(FABRIC), "ls_fab", "no_backend") > 0);
+    assert_docker0_has_no_cloud(&lab, node);
     // The host reaches its tasks, as their groups say.
     for to in [IpAddr::V4(v4), IpAddr::V6(v6)] {
         let page = node.host.in_network(|| {
