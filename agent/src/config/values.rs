@@ -145,7 +145,7 @@ pub enum PullBehavior {
     Default,
     /// Always; a failed pull fails the task.
     Always,
-    /// Unless this agent has pulled it before.
+    /// Unless an agent of this host has pulled it before, by this name, and it is here.
     Once,
     /// Only what is not here.
     PreferCached,
