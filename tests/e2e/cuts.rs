@@ -124,9 +124,9 @@ fn tasks_of_silent_hosts_run_elsewhere_and_never_twice() {
     );
     // The aim is five seconds in the median. A lease counts from the last beat, half a second before the cut on
     // average, so it is over after 4.5 s. To notice, decide and place takes a tenth of a second more: tasks were placed
-    // after 4.3 to 5.0 s. The rest is Docker's: two or three bridge tasks at once took it 0.8 to 1.1 s under a load of
-    // nine; a machine at rest was not measured. So the aim is not shown, and a busy machine does not meet it with a
-    // lease of five seconds. Three seconds more are for those.
+    // after 4.3 to 5.0 s. The rest is Docker's. "A silent host" in docs/benchmarks.md has the measurement, which meets
+    // the aim; a busy machine, where Docker takes a second for two or three tasks at once, does not with a lease of
+    // five seconds. Three seconds more are for those.
     assert!(at(50) < LEASE + Duration::from_secs(3), "{took:?}");
 }
 
