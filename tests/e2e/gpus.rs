@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use anyhow::ensure;
-use longshore_tests::lab::{Lab, LabConfig, Node, wait_until};
+use longshore_tests::lab::{Lab, LabConfig, Node, host, wait_until};
 use serde_json::{Value, json};
 
 use super::fields::{exec, idle, stop};
@@ -27,17 +27,32 @@ fn plug_in(node: &Node) {
     mount(node, "driver", "/proc/driver");
 }
 
+/// The program that Docker looks for before it gives GPUs away.
+const HOOK: &str = "nvidia-container-runtime-hook";
+
+/// Takes NVIDIA's program away from the lab's host where this machine has it.
+fn hide_hook(node: &Node) {
+    // A file that nobody may execute is none.
+    let hide = format!("IFS=:; for at in $PATH; do [ ! -x $at/{HOOK} ] || mount --bind /dev/null $at/{HOOK}; done");
+    node.host.run("sh", &["-ec", &hide]).unwrap();
+    restart_engine(node);
+}
+
+fn restart_engine(node: &Node) {
+    node.engine.terminate().unwrap();
+    node.engine.launch(&node.host).unwrap();
+    node.engine.wait_ready(&node.host).unwrap();
+}
+
 /// Gives a host what Docker looks for before it gives GPUs away: the program that would bring them into containers.
 fn install_hook(node: &Node) {
     let directory = node.host.dir().join("hook");
     fs::create_dir_all(&directory).unwrap();
-    let hook = directory.join("nvidia-container-runtime-hook");
+    let hook = directory.join(HOOK);
     fs::write(&hook, "#!/bin/sh\nexit 0\n").unwrap();
     fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
     mount(node, "hook", "/usr/local/sbin");
-    node.engine.terminate().unwrap();
-    node.engine.launch(&node.host).unwrap();
-    node.engine.wait_ready(&node.host).unwrap();
+    restart_engine(node);
 }
 
 fn gpus_of(lab: &Lab, which: &str) -> anyhow::Result<Value> {
@@ -52,6 +67,7 @@ fn gpus_are_registered_placed_and_given_to_one_task_each() {
     let agent = "cleanup_wait = \"10m\"\nstop_timeout = \"2s\"\n".to_owned();
     let lab = networked(LabConfig { agent, ..LabConfig::default() });
     let node = lab.node(0);
+    hide_hook(node);
     let define = |count: &str| {
         let mut main = idle("main");
         merge(&mut main, json!({"resourceRequirements": [{"type": "GPU", "value": count}]}));
@@ -113,4 +129,9 @@ fn gpus_are_registered_placed_and_given_to_one_task_each() {
     let both = run_one(&lab, &two, json!({}));
     assert_eq!(container(&running(&lab, &both), "main")["gpuIds"], json!(["GPU-a", "GPU-b"]));
     stop(&lab, &both);
+
+    node.agent.terminate().unwrap();
+    let agent = host::program("longshore-agent").unwrap();
+    node.agent.launch_as(&node.host, &node.docker(), &agent, &[("LONGSHORE_AGENT_CLEANUP_WAIT", "1s")]).unwrap();
+    assert_nothing_left(&lab);
 }
