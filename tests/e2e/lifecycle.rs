@@ -1,9 +1,10 @@
 //! How containers are looked after: health checks, the order of starts and stops, restarts.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use longshore_tests::lab::{Lab, Node, host, image, wait_for, wait_until};
+use anyhow::ensure;
+use longshore_tests::lab::{Lab, Node, host, image, invariant, wait_for, wait_until};
 use serde_json::{Value, json};
 
 use super::support::*;
@@ -28,8 +29,8 @@ fn wait_health(lab: &Lab, arn: &str, wanted: &[(&str, &str)], whole: &str) {
         assert_ne!(now["lastStatus"], "STOPPED", "health ends no task: {now:#}");
         let seen: Vec<&str> =
             wanted.iter().map(|(name, _)| container(&now, name)["healthStatus"].as_str().unwrap()).collect();
-        anyhow::ensure!(wanted.iter().map(|(_, health)| *health).eq(seen.iter().copied()), "they are {seen:?}");
-        anyhow::ensure!(now["healthStatus"] == whole, "the task is {}", now["healthStatus"]);
+        ensure!(wanted.iter().map(|(_, health)| *health).eq(seen.iter().copied()), "they are {seen:?}");
+        ensure!(now["healthStatus"] == whole, "the task is {}", now["healthStatus"]);
         Ok(true)
     })
     .unwrap();
@@ -93,7 +94,8 @@ fn health_is_that_of_the_definitions_checks_and_of_the_images() {
 /// The agent asks in the container's own network: nobody else could reach these servers.
 #[test]
 fn the_agent_probes_by_http_and_tcp_in_every_network_mode() {
-    let lab = lab(1);
+    // Probes that cannot be made are said there.
+    let lab = lab_with(1, "log = \"info,longshore_agent::probes=debug\"");
     let node = lab.node(0);
     let web = |port: u16| {
         let serve = format!(
@@ -146,22 +148,26 @@ fn nobody_is_ill_because_dockerd_is_away(lab: &Lab, arn: &str) {
         task(lab, arn)["containers"].as_array().unwrap().iter().map(|c| c["runtimeId"].clone()).collect()
     };
     let before = ids();
-    let nobody = |what: &str, lasts: Duration| {
-        let began = Instant::now();
-        wait_until(what, DEADLINE, || {
-            assert_ne!(container(&task(lab, arn), "web")["healthStatus"], "UNHEALTHY", "{what}");
-            std::thread::sleep(Duration::from_millis(100));
-            Ok(began.elapsed() > lasts)
+    let log = node.host.dir().join("agent.log");
+    node.agent.kill().unwrap();
+    node.engine.kill().unwrap();
+    let former = std::fs::read(&log).unwrap().len();
+    let nobody_is_ill_until = |said: &str, times: usize| {
+        wait_until(&format!("{times} times {said:?}"), DEADLINE, || {
+            let now = task(lab, arn);
+            invariant(container(&now, "web")["healthStatus"] != "UNHEALTHY", || format!("{now:#}"))?;
+            let new = String::from_utf8_lossy(&std::fs::read(&log)?[former..]).into_owned();
+            let count = new.lines().filter(|line| line.contains("container=web") && line.contains(said)).count();
+            ensure!(count >= times, "{count} times");
+            Ok(true)
         })
         .unwrap();
     };
-    node.agent.kill().unwrap();
-    node.engine.kill().unwrap();
     node.launch_agent().unwrap();
-    nobody("some intervals without dockerd", Duration::from_secs(12));
+    nobody_is_ill_until("a health probe could not be made", 3);
     node.engine.launch(&node.host).unwrap();
     node.engine.wait_ready(&node.host).unwrap();
-    nobody("an interval with dockerd", Duration::from_secs(6));
+    nobody_is_ill_until("the health probe says HEALTHY", 1);
     assert_eq!(ids(), before);
 }
 
@@ -218,7 +224,7 @@ fn containers_start_and_stop_in_the_order_of_their_dependencies() {
     wait_until("the wait for db", DEADLINE, || {
         let now = task(&lab, &arn);
         let reason = container(&now, "app")["reason"].as_str().unwrap_or_default().to_owned();
-        anyhow::ensure!(reason.starts_with(wait) && container(&now, "db")["lastStatus"] == "RUNNING", "{now:#}");
+        ensure!(reason.starts_with(wait) && container(&now, "db")["lastStatus"] == "RUNNING", "{now:#}");
         assert!(reason.contains("; given up at "), "{reason}");
         assert_eq!((&now["lastStatus"], &container(&now, "app")["lastStatus"]), (&json!("PENDING"), &json!("PENDING")));
         Ok(true)
@@ -318,7 +324,7 @@ fn wait_reason(lab: &Lab, arn: &str, part: &str) -> Value {
         let now = task(lab, arn);
         assert_ne!(now["lastStatus"], "STOPPED", "{now:#}");
         let reason = container(&now, "main")["reason"].as_str().unwrap_or_default().to_owned();
-        anyhow::ensure!(reason.contains(part), "it is {reason:?}");
+        ensure!(reason.contains(part), "it is {reason:?}");
         Ok(Some(now))
     })
     .unwrap()
