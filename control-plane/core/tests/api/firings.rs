@@ -105,6 +105,20 @@ async fn a_clock_that_was_a_year_ahead_silences_no_schedule_for_good() {
     assert_eq!(world.fired("hourly").await.len(), wrong + 3);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_puts_no_first_try_off() {
+    let world = world().await;
+    let _agent = world.host_with_room_for(1).await;
+    // Within the window there is time between that it has fired and that it is carried out.
+    let window = json!({"FlexibleTimeWindow": {"Mode": "FLEXIBLE", "MaximumWindowInMinutes": 60}});
+    world.scheduled("once", &format!("at({})", at(MINUTE)), window).await;
+    let waits = |shown: &serde_json::Value| shown["LongshoreInvocations"]["Waiting"][0]["Attempts"] == 0;
+    world.until_shown("once", waits).await;
+    world.clock.set_back(24 * HOUR);
+    tokio::time::sleep(2 * MINUTE).await;
+    assert_eq!(world.fired("once").await.len(), 1);
+}
+
 #[tokio::test]
 async fn a_firing_finds_its_turn_among_hosts_that_always_change() {
     let world = world().await;
