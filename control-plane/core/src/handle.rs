@@ -541,6 +541,7 @@ impl Inner {
     /// Makes `state` what readers see, and wakes who follows a touched instance.
     pub(crate) fn publish(&self, state: State, touched: &Touched) {
         let state = Arc::new(state);
+        self.silences.follow(&state, &touched.hosts, self.clock.ticks());
         self.state.store(Arc::clone(&state));
         self.service_wakes.wake(touched);
         if touched.dues {

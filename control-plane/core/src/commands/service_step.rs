@@ -9,8 +9,9 @@ use crate::commands::service::{NewDeployment, hold, let_go, take_back};
 use crate::commands::service_event::{MAX_EVENTS, new_events};
 use crate::commands::service_failure::count_failure;
 use crate::records::{RolloutState, Service, ServiceKey, ServiceRevision, ServiceStatus, Stop, Task};
-use crate::services::lost::is_alone;
+use crate::services::lost::is_lost_still;
 use crate::services::words;
+use crate::state::Silent;
 use longshore_model::{DesiredStatus, StopCode, TaskId, Timestamp};
 use longshore_rollout::{Verdict, Why};
 use std::sync::Arc;
@@ -21,8 +22,8 @@ pub(crate) struct StepService {
     /// The [`ServiceState::epoch`] that it was decided at.
     pub(crate) epoch: u64,
     pub(crate) stops: Vec<longshore_rollout::Stop>,
-    /// See [`Losses::silent_share_percent`](crate::Losses): it holds for stops of lost tasks when their turn comes.
-    pub(crate) silent_share_percent: u32,
+    /// The silent hosts of its cluster when it was decided, which stops of lost tasks rest on.
+    pub(crate) silent: Silent,
     pub(crate) verdict: Option<Verdict>,
     pub(crate) recovered: bool,
     pub(crate) forgiven: bool,
@@ -82,7 +83,7 @@ impl Command for StepService {
             primary.forgive(self.recovered, self.forgiven);
         }
         let by = primary.as_deref().unwrap_or_default();
-        let stopped = stop_all(tx, &mut service, &self.stops, self.silent_share_percent, by)?;
+        let stopped = stop_all(tx, &mut service, &self.stops, &self.silent, by)?;
         done.stopped = stopped.len();
         said.extend(words::stopped(&self.key, &stopped));
         // After what moved, so that the next step does not take it for news.
@@ -142,7 +143,7 @@ pub(super) fn stop_all(
     tx: &mut Tx<'_>,
     service: &mut Service,
     stops: &[longshore_rollout::Stop],
-    silent_share_percent: u32,
+    silent: &Silent,
     by: &str,
 ) -> Result<Vec<TaskId>, StepError> {
     let mut stopped = Vec::new();
@@ -150,7 +151,7 @@ pub(super) fn stop_all(
         let task = tx.state().task(stop.task).filter(|task| task.desired == DesiredStatus::Running);
         let Some(task) = task.map(Arc::clone) else { return Err(StepError::Outdated) };
         // Others may have gone silent with its host since.
-        if stop.why == Why::Lost && !is_alone(tx.state(), task.instance, silent_share_percent) {
+        if stop.why == Why::Lost && !is_lost_still(tx.state(), task.instance, silent) {
             return Err(StepError::Outdated);
         }
         if stop.why == Why::Ill {

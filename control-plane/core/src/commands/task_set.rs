@@ -10,6 +10,7 @@ use crate::records::{
     DeploymentController, RolloutState, Service, ServiceKey, ServiceRevision, ServiceTaskSet, Tags, TaskSetStatus,
 };
 use crate::services::{check, words};
+use crate::state::Silent;
 use longshore_ecs_api::{ApiError, ErrorCode};
 use longshore_model::planted::{Bug, is_planted};
 use std::sync::Arc;
@@ -146,7 +147,7 @@ pub(crate) struct StepTaskSet {
     pub(crate) id: Arc<str>,
     pub(crate) stops: Vec<longshore_rollout::Stop>,
     /// See [`StepService`](super::StepService).
-    pub(crate) silent_share_percent: u32,
+    pub(crate) silent: Silent,
     /// Whether its tasks are as they should be.
     pub(crate) steady: bool,
     pub(crate) recovered: bool,
@@ -175,7 +176,7 @@ impl Command for StepTaskSet {
         done.started = started.len();
         // What this step stops for its health is not forgiven by it.
         service.task_sets[at].deployment.forgive(self.recovered, self.forgiven);
-        let stopped = stop_all(tx, &mut service, &self.stops, self.silent_share_percent, &self.id)?;
+        let stopped = stop_all(tx, &mut service, &self.stops, &self.silent, &self.id)?;
         done.stopped = stopped.len();
         let moved = words::started(&self.key, &started).into_iter().chain(words::stopped(&self.key, &stopped));
         let mut said: Vec<String> = moved.map(|text| words::of_task_set(&self.key, &self.id, &text)).collect();

@@ -12,8 +12,8 @@ use crate::services::picture::set_picture;
 use crate::services::picture::{Looking, Seen, picture, rebalance};
 use crate::services::troubles::troubles;
 use crate::services::words;
-use crate::state::State;
-use longshore_model::Timestamp;
+use crate::state::{Silent, State};
+use longshore_model::{ClusterKey, Timestamp};
 use longshore_rollout::{Launch as LaunchWhere, decide};
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,7 +134,7 @@ impl<'a> Decider<'a> {
             key: key.clone(),
             epoch: found.epoch,
             stops,
-            silent_share_percent: self.config.losses.silent_share_percent,
+            silent: silent_hosts(state, &key.cluster),
             verdict: decision.verdict,
             recovered: decision.recovered,
             forgiven: decision.forgiven,
@@ -216,6 +216,11 @@ impl<'a> Decider<'a> {
         }
         (found > 0).then_some((launch, plan))
     }
+}
+
+/// The silent hosts of a cluster, which what is decided over lost ones rests on.
+pub(super) fn silent_hosts(state: &State, cluster: &ClusterKey) -> Silent {
+    state.cluster(cluster).map(|cluster| cluster.silent.clone()).unwrap_or_default()
 }
 
 fn sooner(at: Option<Timestamp>, other: Timestamp) -> Option<Timestamp> {

@@ -1,12 +1,12 @@
 //! Task sets at work: each is decided over like a service of its own, one step of one set at a time.
 
-use super::decision::{Decider, Looked, PER_STEP, Step};
+use super::decision::{Decider, Looked, PER_STEP, Step, silent_hosts};
 use super::picture::{Seen, set_picture};
 use super::troubles::troubles;
 use super::words;
 use crate::commands::{NewDeployment, StepService, StepTaskSet, is_news};
 use crate::records::{RolloutState, ServiceTaskSet};
-use crate::state::{ServiceState, State};
+use crate::state::{ServiceState, Silent, State};
 use longshore_model::Timestamp;
 use longshore_rollout::decide;
 use std::sync::Arc;
@@ -79,7 +79,7 @@ impl Decider<'_> {
             epoch: found.epoch,
             id: Arc::clone(id),
             stops,
-            silent_share_percent: self.config.losses.silent_share_percent,
+            silent: silent_hosts(state, &service.key.cluster),
             steady,
             recovered: decision.recovered,
             forgiven: decision.forgiven,
@@ -96,7 +96,7 @@ impl Decider<'_> {
             key: found.record.key.clone(),
             epoch: found.epoch,
             stops: Vec::new(),
-            silent_share_percent: self.config.losses.silent_share_percent,
+            silent: Silent::new(),
             verdict: None,
             recovered: false,
             forgiven: false,
