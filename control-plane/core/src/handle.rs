@@ -515,8 +515,8 @@ impl Core {
     /// of it that are connected, or were lost in the last ten minutes.
     #[must_use]
     pub fn network_settled(&self) -> Generation {
-        let clock = &self.inner.clock;
-        self.inner.applied.settled(&self.inner.state.load(), clock.now(), clock.ticks())
+        let Inner { applied, silences, clock, state, .. } = &*self.inner;
+        applied.settled(&state.load(), silences, clock.ticks())
     }
 
     /// Hands a command to the owner task and waits until what it did is durable.
