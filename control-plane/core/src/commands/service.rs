@@ -321,16 +321,23 @@ pub(super) fn deployment(
 /// A revision of a service that ran as a whole once.
 ///
 /// # Errors
-/// When the service does not remember one with this id.
+/// When the service does not remember one with this id, or its definition is there no more.
 pub(crate) fn ran_before(state: &State, key: &ServiceKey, id: &str) -> Result<ServiceRevision, ApiError> {
-    let found = state.service(key).and_then(|service| service.proven().find(|revision| *revision.id == *id).cloned());
-    found.ok_or_else(|| {
+    let found = state.service(key).and_then(|service| service.proven().find(|revision| *revision.id == *id));
+    let found = found.ok_or_else(|| {
         ApiError::invalid(format!(
             "taskDefinition: service {} remembers no service revision {id} that was deployed successfully. \
              ListServiceDeployments with status SUCCESSFUL has those that can be gone back to.",
             key.name
         ))
-    })
+    })?;
+    match state.definition(&found.definition) {
+        Some(_) => Ok(found.clone()),
+        None => Err(ApiError::invalid(format!(
+            "taskDefinition: {} of service revision {id} was deleted; go back to another one, or register it anew.",
+            found.definition
+        ))),
+    }
 }
 
 /// Whether two revisions run the same.
