@@ -60,7 +60,9 @@ pub(crate) fn unplaced(tasks: usize, refusals: &[Refusal]) -> String {
     let shown: Vec<String> = shown.collect();
     let more = refusals.len().saturating_sub(shown.len());
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-    format!("{tasks} no place: {}{more}", shown.join("; "))
+    // A request that is repeated says what became of it, and not why.
+    let why = if shown.is_empty() { String::new() } else { format!(": {}{more}", shown.join("; ")) };
+    format!("{tasks} no place{why}")
 }
 
 #[cfg(test)]
