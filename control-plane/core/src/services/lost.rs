@@ -120,10 +120,15 @@ impl Silences {
         let new = || Silence::new(since, ticks, false);
         let mut all = self.lock();
         let entry = all.hosts.entry(id).or_insert_with(new);
-        if entry.since != since {
-            *entry = new();
+        match (entry.since == since, entry.seen) {
+            (true, _) => ticks.saturating_sub(entry.at),
+            // Whoever asks has an older state: it was back meanwhile.
+            (false, true) => Duration::ZERO,
+            (false, false) => {
+                *entry = new();
+                Duration::ZERO
+            }
         }
-        ticks.saturating_sub(entry.at)
     }
 
     /// How many hosts of its cluster fell silent at about the same time as `id`, itself among them.
