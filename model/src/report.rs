@@ -75,7 +75,7 @@ pub struct TaskReport {
     pub status: TaskStatus,
     /// Why it stops, once it does.
     pub stop: Option<StopInfo>,
-    /// What it waits for while pending, for people.
+    /// What it waits for on its way up or down, for people.
     pub waiting_for: Option<String>,
     /// First pull begun.
     pub pull_started_at: Option<Timestamp>,

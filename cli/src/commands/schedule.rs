@@ -306,6 +306,7 @@ fn facts(out: &Out, shown: &ScheduleShown) -> Facts {
     facts.add(0, "Retries", policy.maximum_retry_attempts.map(|retries| retries.to_string()));
     let invocations = shown.longshore_invocations.clone().unwrap_or_default();
     facts.add(0, "Next", out.time(invocations.next));
+    facts.add(0, "Problem", invocations.problem);
     if let Some(last) = invocations.last {
         facts.heading(0, "Last");
         facts.add(1, "For", out.time(last.scheduled_time));

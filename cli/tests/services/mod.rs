@@ -197,6 +197,66 @@ fn a_rollback_stops_what_is_under_way_or_goes_back_to_what_ran_before() {
     assert_eq!(sent(&endpoint, "DescribeServiceRevisions")["serviceRevisionArns"], json!(asked));
 }
 
+/// A revision: its id, its definition, which was deleted when it is empty, and the digest of its image.
+type Deployed = (&'static str, &'static str, Option<&'static str>);
+
+/// An endpoint with a service that runs revision 4; `revisions` are those that were deployed successfully, the newest
+/// first.
+fn deployed(revisions: Vec<Deployed>, runs: (&'static str, Option<&'static str>)) -> Endpoint {
+    Endpoint::new(move |operation, body| match operation {
+        "DescribeServices" => ok(json!({"services": [service("web:2", 2, "COMPLETED")], "failures": []})),
+        "ListServiceDeployments" => {
+            let target = |(id, ..): &Deployed| json!({"targetServiceRevisionArn": arn("service-revision", id)});
+            ok(json!({"serviceDeployments": revisions.iter().map(target).collect::<Vec<_>>()}))
+        }
+        "DescribeServiceRevisions" => {
+            let revision = |id: &str, definition: &str, digest: Option<&str>| {
+                let image = json!({"containerName": "app", "image": "app:1", "imageDigest": digest});
+                let images = (!definition.is_empty()).then(|| json!([image]));
+                json!({"serviceRevisionArn": arn("service-revision", id), "containerImages": images,
+                    "taskDefinition": format!("{PREFIX}:task-definition/{definition}")})
+            };
+            let known = revisions.iter().map(|(id, definition, digest)| revision(id, definition, *digest));
+            let all = known.chain([revision("4", runs.0, runs.1)]).collect::<Vec<_>>();
+            let asked = body["serviceRevisionArns"].as_array().expect("a list").clone();
+            let is_asked = |revision: &&Value| asked.contains(&revision["serviceRevisionArn"]);
+            ok(json!({"serviceRevisions": all.iter().filter(is_asked).collect::<Vec<_>>()}))
+        }
+        "UpdateService" => ok(json!({"service": service("web:2", 0, "IN_PROGRESS")})),
+        _ => refused("UnsupportedFeatureException", "not scripted"),
+    })
+}
+
+#[test]
+fn a_rollback_goes_to_what_differs_and_can_run() {
+    let (now, before) = (("4", "web:2", None), ("2", "web:1", Some("a")));
+    let cases: [(&[Deployed], _, Option<&str>); 6] = [
+        // No task of what runs told its digest yet: the same definition before it is no other one.
+        (&[now, ("3", "web:2", Some("b")), before], ("web:2", None), Some("2")),
+        (&[now, ("3", "web:2", Some("b")), before], ("web:2", Some("c")), Some("3")),
+        (&[now, ("3", "", None), before], ("web:2", Some("b")), Some("2")),
+        // What runs was not deployed successfully: what was is gone back to, though it is the same.
+        (&[("3", "web:2", Some("b")), before], ("web:2", Some("b")), Some("3")),
+        (&[now, ("3", "web:2", Some("b")), ("2", "", None)], ("web:2", Some("b")), None),
+        (&[], ("web:2", None), None),
+    ];
+    for (revisions, runs, expected) in cases {
+        let endpoint = deployed(revisions.to_vec(), runs);
+        let ran = endpoint.run(&["service", "rollback", "web", "--no-wait"]);
+        match expected {
+            Some(id) => {
+                ran.expect(0);
+                assert_eq!(sent(&endpoint, "UpdateService")["taskDefinition"], arn("service-revision", id));
+            }
+            None => {
+                let ran = ran.expect(1);
+                assert!(ran.stderr.contains("earlier revision of service"), "{}", ran.stderr);
+                assert!(!endpoint.operations().contains(&"UpdateService".to_owned()), "nothing is changed");
+            }
+        }
+    }
+}
+
 #[test]
 fn services_are_listed_and_described() {
     let endpoint = Endpoint::new(|operation, body| match operation {

@@ -515,8 +515,8 @@ impl Core {
     /// of it that are connected, or were lost in the last ten minutes.
     #[must_use]
     pub fn network_settled(&self) -> Generation {
-        let clock = &self.inner.clock;
-        self.inner.applied.settled(&self.inner.state.load(), clock.now(), clock.ticks())
+        let Inner { applied, silences, clock, state, .. } = &*self.inner;
+        applied.settled(&state.load(), silences, clock.ticks())
     }
 
     /// Hands a command to the owner task and waits until what it did is durable.
@@ -541,6 +541,7 @@ impl Inner {
     /// Makes `state` what readers see, and wakes who follows a touched instance.
     pub(crate) fn publish(&self, state: State, touched: &Touched) {
         let state = Arc::new(state);
+        self.silences.follow(&state, &touched.hosts, self.clock.ticks());
         self.state.store(Arc::clone(&state));
         self.service_wakes.wake(touched);
         if touched.dues {

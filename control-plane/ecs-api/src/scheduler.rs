@@ -77,7 +77,7 @@ shapes! {
         longshore_invocations: Invocations,
     }
     /// Ours: what comes, what waits, and what was last.
-    Invocations { next: EpochSeconds, waiting: Vec<WaitingInvocation>, last: LastInvocation, }
+    Invocations { next: EpochSeconds, waiting: Vec<WaitingInvocation>, last: LastInvocation, problem: String, }
     /// A firing that is not carried out yet.
     WaitingInvocation {
         scheduled_time: EpochSeconds, attempts: i64, next_attempt: EpochSeconds, tasks_started: i64, reason: String,

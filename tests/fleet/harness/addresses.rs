@@ -2,7 +2,6 @@
 
 use crate::host::Host;
 use crate::invariants;
-use crate::plan::Trouble;
 use crate::world::World;
 use longshore_agent::network::fabric::Admission;
 use longshore_core::State;
@@ -79,10 +78,10 @@ impl Addresses {
                         .wrong(format_args!("{address} is {eni}'s on {} and {id}'s on {}", host.name, other.name));
                 }
             }
-            // Who is away for long is not waited for, and how long that is the clock says that somebody sets.
+            // Who is away for long is not waited for.
             let waited_for =
                 wires.told.and_then(|told| state.host(told)).is_some_and(|host| host.record.is_connected());
-            if ours || !waited_for || !counts(&state, *instance) || world.plan.troubles.contains(&Trouble::ClockIsSet) {
+            if ours || !waited_for || !counts(&state, *instance) {
                 continue;
             }
             let member = |members: &BTreeSet<IpAddr>| members.contains(&IpAddr::V4(address));

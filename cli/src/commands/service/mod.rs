@@ -17,8 +17,8 @@ use longshore_ecs_api::requests::{
 };
 use longshore_ecs_api::responses::DescribeServicesResponse;
 use longshore_ecs_api::types::{
-    ContainerImage, DeploymentCircuitBreaker, DeploymentConfiguration, NetworkConfiguration, PlacementConstraint,
-    PlacementStrategy, Service, ServiceRevision,
+    ContainerImage, DeploymentCircuitBreaker, DeploymentConfiguration, PlacementConstraint, PlacementStrategy, Service,
+    ServiceRevision,
 };
 
 /// Services that DescribeServices takes at a time.
@@ -333,7 +333,9 @@ fn revision_before(context: &Context, service: &Service) -> Result<ServiceRevisi
     let runs = service.current_service_revisions.iter().flatten().next().and_then(|revision| revision.arn.clone());
     // The one that runs, and then the others in the order of their deployments, the newest first.
     let deployments = listed.service_deployments.unwrap_or_default();
-    let targets = deployments.into_iter().filter_map(|d| d.target_service_revision_arn);
+    let targets: Vec<String> = deployments.into_iter().filter_map(|d| d.target_service_revision_arn).collect();
+    // What failed is nothing to go back from: what succeeded last is other than that, whatever it runs.
+    let is_proven = runs.as_ref().is_none_or(|runs| targets.contains(runs));
     let mut arns: Vec<String> = Vec::new();
     for arn in runs.clone().into_iter().chain(targets) {
         if arns.len() < REVISIONS_LIMIT && !arns.contains(&arn) {
@@ -355,13 +357,25 @@ fn revision_before(context: &Context, service: &Service) -> Result<ServiceRevisi
     let by_arn = |arn: &String| found.iter().find(|revision| revision.service_revision_arn.as_ref() == Some(arn));
     let now = runs.as_ref().and_then(by_arn);
     let is_other = |revision: &&ServiceRevision| {
-        revision.service_revision_arn != runs && now.is_none_or(|now| content(now) != content(revision))
+        // One whose definition was deleted has no images any more, and is refused.
+        let can_run = revision.container_images.is_some();
+        let differs = !is_proven || now.is_none_or(|now| differs(now, revision));
+        can_run && differs && revision.service_revision_arn != runs
     };
     arns.iter().filter_map(by_arn).find(is_other).cloned().ok_or_else(missing)
 }
 
-/// What makes tasks of one revision other than those of another one.
-fn content(revision: &ServiceRevision) -> (Option<&str>, Option<&NetworkConfiguration>, Option<&[ContainerImage]>) {
-    let ServiceRevision { task_definition, network_configuration, container_images, .. } = revision;
-    (task_definition.as_deref(), network_configuration.as_ref(), container_images.as_deref())
+/// Whether tasks of one revision are other than those of another one. A digest that no task told yet is none that
+/// differs.
+fn differs(one: &ServiceRevision, other: &ServiceRevision) -> bool {
+    let settings =
+        |revision: &ServiceRevision| (revision.task_definition.clone(), revision.network_configuration.clone());
+    let images = |revision: &ServiceRevision| revision.container_images.clone().unwrap_or_default();
+    let others = images(other);
+    let has_other_image = |image: &ContainerImage| {
+        let same_container = others.iter().find(|other| other.container_name == image.container_name);
+        let digests = same_container.and_then(|other| image.image_digest.as_ref().zip(other.image_digest.as_ref()));
+        digests.is_some_and(|(one, other)| one != other)
+    };
+    settings(one) != settings(other) || images(one).iter().any(has_other_image)
 }

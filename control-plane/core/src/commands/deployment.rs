@@ -196,11 +196,13 @@ impl Command for StopServiceDeployment {
         let current = service.deployments.first().map(|primary| Arc::clone(&primary.revision.id));
         let target = service.completed.clone().filter(|completed| Some(&completed.id) != current.as_ref());
         if how == StopType::Rollback && target.is_none() {
-            return Err(conflict(
-                "There is no service revision to roll back to: no deployment of the service was ever completed. Use \
-                 stopType ABORT, or update the service."
-                    .to_owned(),
-            ));
+            let why = match &service.completed {
+                Some(_) => "this deployment is of the very revision that was completed last",
+                None => "no deployment of the service was ever completed",
+            };
+            return Err(conflict(format!(
+                "There is no service revision to roll back to: {why}. Use stopType ABORT, or update the service."
+            )));
         }
         if let Some(primary) = service.deployments.first_mut() {
             primary.state = RolloutState::Failed;

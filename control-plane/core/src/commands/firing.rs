@@ -9,7 +9,9 @@ use crate::change::Change;
 use crate::command::{Command, Tx};
 use crate::commands::place::{Launch, Launched, PlaceError, PlaceTasks, Plan, plan};
 use crate::events;
-use crate::records::{Firing, FiringKey, FiringOutcome, LastFiring, Rule, RuleKey, Schedule, ScheduleKey, Task};
+use crate::records::{
+    FIRING_AGE, Firing, FiringKey, FiringOutcome, LastFiring, Rule, RuleKey, Schedule, ScheduleKey, Task,
+};
 use crate::schedules::{Verdict, after_failure, unplaced};
 use longshore_model::planted::{Bug, is_planted};
 use longshore_model::{TaskId, Timestamp};
@@ -42,7 +44,8 @@ impl Command for DecideFiring {
         if deleting {
             return Ok(Decided::Nothing);
         }
-        let mut schedule = Schedule { decided: schedule.decided.max(Some(at)), ..(**schedule).clone() };
+        // Later than what was decided before, unless a clock far ahead decided that: from here on it is forgotten.
+        let mut schedule = Schedule { decided: Some(at), ..(**schedule).clone() };
         let window = schedule.settings.window();
         let due = place_in_window(schedule.id.as_bytes(), at, window);
         let key = FiringKey { schedule: schedule.key.clone(), at };
@@ -86,8 +89,10 @@ impl Command for FireRule {
     fn apply(self, tx: &mut Tx<'_>) -> Result<Self::Reply, Unavailable> {
         let Some(rule) = tx.state().rule(&self.0).map(|rule| Arc::clone(&rule.record)) else { return Ok(None) };
         let Some(at) = rule.next.filter(|at| *at <= tx.now) else { return Ok(None) };
-        let rule = Rule { decided: rule.decided.max(Some(at)), ..(*rule).clone() };
-        let oldest = before(tx.now, RULE_MAX_AGE);
+        // As a schedule's.
+        let rule = Rule { decided: Some(at), ..(*rule).clone() };
+        // What EventBridge gives targets that say nothing else.
+        let oldest = before(tx.now, FIRING_AGE);
         if at < oldest {
             let next = rule.next_after(oldest.moved(-1));
             tx.change(Change::Rule(Arc::new(Rule { next, ..rule })));
@@ -108,9 +113,6 @@ pub(crate) enum Fired {
     /// It is too old.
     Missed,
 }
-
-/// How old the firing of a rule may get: what EventBridge gives targets that say nothing else.
-const RULE_MAX_AGE: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 
 /// Makes the tasks of a firing where a plan puts them, or plans first when there is no plan.
 pub(crate) struct StartFiring {

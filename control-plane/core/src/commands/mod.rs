@@ -73,7 +73,7 @@ pub(crate) use service::{
     ran_before, same as same_revision, task_tags,
 };
 pub(crate) use service_event::is_news;
-pub(crate) use service_step::{StepError, StepService, Stepped};
+pub(crate) use service_step::{Moves, StepError, StepService, Stepped};
 pub(crate) use session::{Connect, Disconnect, ExpireSessions};
 pub(crate) use setting::{DeleteSetting, PutSetting};
 pub(crate) use stop::StopTask;

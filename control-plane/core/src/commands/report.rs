@@ -130,14 +130,13 @@ fn merge(
         new.stop = said.map(|stop| Stop { code: stop.code, reason: shortened(&stop.reason) });
     }
     new.waiting_for = match new.status {
-        TaskStatus::Provisioning | TaskStatus::Pending | TaskStatus::Activating => {
-            report.waiting_for.as_deref().map(shortened)
-        }
-        TaskStatus::Running
+        TaskStatus::Provisioning
+        | TaskStatus::Pending
+        | TaskStatus::Activating
         | TaskStatus::Deactivating
         | TaskStatus::Stopping
-        | TaskStatus::Deprovisioning
-        | TaskStatus::Stopped => None,
+        | TaskStatus::Deprovisioning => report.waiting_for.as_deref().map(shortened),
+        TaskStatus::Running | TaskStatus::Stopped => None,
     };
     new.connectivity_at = task.connectivity_at.or(Some(now));
     new.pull_started_at = report.pull_started_at.or(task.pull_started_at);

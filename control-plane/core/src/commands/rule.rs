@@ -47,7 +47,7 @@ impl Command for PutRule {
             rule.anchor = now;
         }
         if !same_schedule || old.is_some_and(|old| old.enabled != rule.enabled) {
-            rule.next = rule.next_after(now);
+            schedule_anew(&mut rule, now);
         }
         let rule = Arc::new(rule);
         tx.change(Change::Rule(Arc::clone(&rule)));
@@ -70,10 +70,19 @@ impl Command for SetRuleState {
         let old = found(tx, &self.key)?;
         if old.enabled != self.enabled {
             let mut rule = Rule { enabled: self.enabled, changed_at: tx.now, ..(*old).clone() };
-            rule.next = rule.next_after(tx.now);
+            schedule_anew(&mut rule, tx.now);
             tx.change(Change::Rule(Arc::new(rule)));
         }
         Ok(())
+    }
+}
+
+/// Sets when a rule that was changed fires next.
+fn schedule_anew(rule: &mut Rule, now: Timestamp) {
+    rule.next = rule.next_after(now);
+    if let (Some(ahead), Some(next)) = (rule.fired_ahead(now), rule.next) {
+        tracing::warn!(rule = %rule.key.name, region = %rule.key.region, %ahead, %next,
+            "a rule fired for a time far ahead, by a clock that was wrong; that does not count any more");
     }
 }
 

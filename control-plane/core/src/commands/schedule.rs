@@ -59,6 +59,10 @@ impl Command for UpdateSchedule {
                 tx.now.moved(-1)
             };
             schedule.next = schedule.next_after(after);
+            if let (Some(ahead), Some(next)) = (schedule.fired_ahead(tx.now), schedule.next) {
+                tracing::warn!(schedule = %schedule.key, region = %schedule.key.region, %ahead, %next,
+                    "a schedule fired for a time far ahead, by a clock that was wrong; that does not count any more");
+            }
         }
         let schedule = Arc::new(schedule);
         tx.change(Change::Schedule(Arc::clone(&schedule)));

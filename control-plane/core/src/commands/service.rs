@@ -191,16 +191,20 @@ impl Command for UpdateService {
         let is_new = if is_back { wanted.id != current.id } else { !same(current, &wanted) };
         if edit.force || is_new {
             check(tx.state(), &service, &wanted)?;
-            let newest = match is_back {
+            let without = service.clone();
+            let newest = match (is_back, edit.force) {
                 // Its definition is taken as the circuit breaker takes it: whether or not others may still use it.
-                true => ServiceDeployment { is_rollback: false, ..deployment(&new, wanted, true, tx.now) },
-                false => {
+                (true, false) => again(&mut service, &wanted, &new, tx.now),
+                (true, true) => deployment(&new, wanted, true, tx.now),
+                (false, _) => {
                     usable(tx, &wanted)?;
                     deployment(&new, wanted, false, tx.now)
                 }
             };
+            // One that somebody asks for is no rollback: its breaker may bring back what ran before.
+            let newest = ServiceDeployment { is_rollback: false, ..newest };
             hold(tx, &newest.revision);
-            begin(tx, &service, &new, &newest);
+            begin(tx, &without, &new, &newest);
             service.deployments.insert(0, newest);
         }
         let service = Arc::new(service);
@@ -257,16 +261,24 @@ pub(super) fn let_go<'a>(tx: &mut Tx<'_>, key: &ServiceKey, revisions: impl Iter
     }
 }
 
-/// Makes a deployment of `revision` PRIMARY: the one that still has its tasks, so that they stay, or a new one. Gives
-/// its id.
+/// Makes a rollback to `revision` PRIMARY. Gives the id of its deployment.
 pub(super) fn take_back(
     service: &mut Service,
     revision: &ServiceRevision,
     new: &NewDeployment,
     now: Timestamp,
 ) -> Arc<str> {
+    let back = again(service, revision, new, now);
+    let id = Arc::clone(&back.id);
+    service.deployments.insert(0, back);
+    id
+}
+
+/// The deployment that brings a revision back: the one that still has its tasks, taken out of the service, so that they
+/// stay, or a new one.
+fn again(service: &mut Service, revision: &ServiceRevision, new: &NewDeployment, now: Timestamp) -> ServiceDeployment {
     let old = service.deployments.iter().position(|deployment| deployment.revision.id == revision.id);
-    let back = match old.map(|at| service.deployments.remove(at)) {
+    match old.map(|at| service.deployments.remove(at)) {
         Some(old) => ServiceDeployment {
             state: RolloutState::InProgress,
             reason: words::in_progress(&old.id),
@@ -278,10 +290,7 @@ pub(super) fn take_back(
             ..old
         },
         None => deployment(new, revision.clone(), true, now),
-    };
-    let id = Arc::clone(&back.id);
-    service.deployments.insert(0, back);
-    id
+    }
 }
 
 pub(super) fn deployment(
@@ -312,16 +321,23 @@ pub(super) fn deployment(
 /// A revision of a service that ran as a whole once.
 ///
 /// # Errors
-/// When the service does not remember one with this id.
+/// When the service does not remember one with this id, or its definition is there no more.
 pub(crate) fn ran_before(state: &State, key: &ServiceKey, id: &str) -> Result<ServiceRevision, ApiError> {
-    let found = state.service(key).and_then(|service| service.proven().find(|revision| *revision.id == *id).cloned());
-    found.ok_or_else(|| {
+    let found = state.service(key).and_then(|service| service.proven().find(|revision| *revision.id == *id));
+    let found = found.ok_or_else(|| {
         ApiError::invalid(format!(
             "taskDefinition: service {} remembers no service revision {id} that was deployed successfully. \
              ListServiceDeployments with status SUCCESSFUL has those that can be gone back to.",
             key.name
         ))
-    })
+    })?;
+    match state.definition(&found.definition) {
+        Some(_) => Ok(found.clone()),
+        None => Err(ApiError::invalid(format!(
+            "taskDefinition: {} of service revision {id} was deleted; go back to another one, or register it anew.",
+            found.definition
+        ))),
+    }
 }
 
 /// Whether two revisions run the same.

@@ -8,31 +8,72 @@ use crate::commands::place::{Launch, PlaceError, Plan, plan, settle};
 use crate::commands::service::{NewDeployment, hold, let_go, take_back};
 use crate::commands::service_event::{MAX_EVENTS, new_events};
 use crate::commands::service_failure::count_failure;
-use crate::records::{RolloutState, Service, ServiceKey, ServiceRevision, ServiceStatus, Stop, Task};
-use crate::services::lost::is_alone;
+use crate::records::{
+    RolloutState, Service, ServiceDeployment, ServiceKey, ServiceRevision, ServiceStatus, Stop, Task,
+};
+use crate::services::lost::is_lost_still;
 use crate::services::words;
+use crate::state::Silent;
 use longshore_model::{DesiredStatus, StopCode, TaskId, Timestamp};
 use longshore_rollout::{Verdict, Why};
 use std::sync::Arc;
 
-/// What was decided for a service, to be carried out as it is.
-pub(crate) struct StepService {
+/// What was decided for the tasks of a service's PRIMARY deployment or of a task set, to be carried out as it is.
+pub(crate) struct Moves {
     pub(crate) key: ServiceKey,
     /// The [`ServiceState::epoch`] that it was decided at.
     pub(crate) epoch: u64,
-    pub(crate) stops: Vec<longshore_rollout::Stop>,
-    /// See [`Losses::silent_share_percent`](crate::Losses): it holds for stops of lost tasks when their turn comes.
-    pub(crate) silent_share_percent: u32,
-    pub(crate) verdict: Option<Verdict>,
+    /// Tasks to start, and where; without a plan it is made when the step's turn comes, where nothing changes
+    /// meanwhile.
+    pub(crate) launch: Option<(Arc<Launch>, Option<Plan>)>,
     pub(crate) recovered: bool,
     pub(crate) forgiven: bool,
+    pub(crate) stops: Vec<longshore_rollout::Stop>,
+    /// The silent hosts of its cluster when it was decided, which stops of lost tasks rest on.
+    pub(crate) silent: Silent,
+}
+
+/// What was moved, with the service before and after it, which is not kept yet.
+pub(super) struct Moved {
+    pub(super) before: Arc<Service>,
+    pub(super) service: Service,
+    /// What there is to say of it.
+    pub(super) said: Vec<String>,
+    pub(super) done: Stepped,
+}
+
+impl Moves {
+    /// Starts and stops the tasks. `own` is the deployment that does, if the service still has it.
+    pub(super) fn carry_out(
+        self,
+        tx: &mut Tx<'_>,
+        own: impl Fn(&mut Service) -> Option<&mut ServiceDeployment>,
+    ) -> Result<Moved, StepError> {
+        let Self { key, epoch, launch, recovered, forgiven, stops, silent } = self;
+        let state = tx.state().service(&key).filter(|service| service.epoch == epoch);
+        let before = Arc::clone(&state.ok_or(StepError::Outdated)?.record);
+        let mut service = (*before).clone();
+        let started = start_all(tx, launch)?;
+        // What this step stops for its health is not forgiven by it.
+        let by = own(&mut service).map(|own| {
+            own.forgive(recovered, forgiven);
+            Arc::clone(&own.id)
+        });
+        let stopped = stop_all(tx, &mut service, &stops, &silent, by.as_deref().unwrap_or_default())?;
+        let said = words::started(&key, &started).into_iter().chain(words::stopped(&key, &stopped)).collect();
+        let done = Stepped { started: started.len(), stopped: stopped.len() };
+        Ok(Moved { before, service, said, done })
+    }
+}
+
+/// What was decided for a service, to be carried out as it is.
+pub(crate) struct StepService {
+    pub(crate) moves: Moves,
+    pub(crate) verdict: Option<Verdict>,
     /// Deployments without tasks, as indexes.
     pub(crate) gone: Vec<usize>,
     /// Whether the service is over.
     pub(crate) over: bool,
-    /// Tasks to start, and where; without a plan it is made when the step's turn comes, where nothing changes
-    /// meanwhile.
-    pub(crate) launch: Option<(Arc<Launch>, Option<Plan>)>,
     /// What is to be said beside what follows from all this.
     pub(crate) says: Vec<String>,
     pub(crate) new: NewDeployment,
@@ -68,23 +109,9 @@ impl Command for StepService {
     type Error = StepError;
 
     fn apply(self, tx: &mut Tx<'_>) -> Result<Stepped, StepError> {
-        let state = tx.state().service(&self.key).filter(|service| service.epoch == self.epoch);
-        let before = Arc::clone(&state.ok_or(StepError::Outdated)?.record);
-        let mut service = (*before).clone();
-        let mut said = Vec::new();
-        let mut done = Stepped::default();
-        let primary = before.deployments.first().map(|primary| Arc::clone(&primary.id));
-        let started = start_all(tx, self.launch)?;
-        done.started = started.len();
-        said.extend(words::started(&self.key, &started));
-        // What this step stops for its health is not forgiven by it.
-        if let Some(primary) = service.deployments.first_mut() {
-            primary.forgive(self.recovered, self.forgiven);
-        }
-        let by = primary.as_deref().unwrap_or_default();
-        let stopped = stop_all(tx, &mut service, &self.stops, self.silent_share_percent, by)?;
-        done.stopped = stopped.len();
-        said.extend(words::stopped(&self.key, &stopped));
+        let key = self.moves.key.clone();
+        let moved = self.moves.carry_out(tx, |service| service.deployments.first_mut())?;
+        let Moved { before, mut service, mut said, done } = moved;
         // After what moved, so that the next step does not take it for news.
         said.extend(self.says);
         for index in self.gone.iter().rev() {
@@ -97,15 +124,16 @@ impl Command for StepService {
                     primary.state = RolloutState::Completed;
                     primary.reason = words::completed(&primary.id);
                     primary.updated_at = tx.now;
-                    said.push(words::deployment_completed(&self.key, &primary.id));
+                    said.push(words::deployment_completed(&key, &primary.id));
                     service.completed = Some(primary.revision.clone());
                 }
                 turn(tx, &before, Turn::Completed);
             }
             Some(Verdict::Failed { roll_back }) => {
-                said.extend(primary.as_deref().map(|id| words::deployment_failed(&self.key, id)));
+                let primary = before.deployments.first();
+                said.extend(primary.map(|primary| words::deployment_failed(&key, &primary.id)));
                 let rollback = fail(&mut service, roll_back, &self.new, tx.now);
-                said.extend(rollback.iter().map(|(to, _)| words::rolling_back(&self.key, to)));
+                said.extend(rollback.iter().map(|(to, _)| words::rolling_back(&key, to)));
                 turn(tx, &before, Turn::Failed { rollback });
             }
         }
@@ -121,10 +149,7 @@ impl Command for StepService {
 }
 
 /// Starts the tasks of a step.
-pub(super) fn start_all(
-    tx: &mut Tx<'_>,
-    launch: Option<(Arc<Launch>, Option<Plan>)>,
-) -> Result<Vec<TaskId>, StepError> {
+fn start_all(tx: &mut Tx<'_>, launch: Option<(Arc<Launch>, Option<Plan>)>) -> Result<Vec<TaskId>, StepError> {
     let Some((launch, planned)) = launch else { return Ok(Vec::new()) };
     let planned = match planned {
         Some(made_before) => Ok(made_before),
@@ -138,11 +163,11 @@ pub(super) fn start_all(
 }
 
 /// Stops tasks of a service, for the deployment or task set `by`.
-pub(super) fn stop_all(
+fn stop_all(
     tx: &mut Tx<'_>,
     service: &mut Service,
     stops: &[longshore_rollout::Stop],
-    silent_share_percent: u32,
+    silent: &Silent,
     by: &str,
 ) -> Result<Vec<TaskId>, StepError> {
     let mut stopped = Vec::new();
@@ -150,7 +175,7 @@ pub(super) fn stop_all(
         let task = tx.state().task(stop.task).filter(|task| task.desired == DesiredStatus::Running);
         let Some(task) = task.map(Arc::clone) else { return Err(StepError::Outdated) };
         // Others may have gone silent with its host since.
-        if stop.why == Why::Lost && !is_alone(tx.state(), task.instance, silent_share_percent) {
+        if stop.why == Why::Lost && !is_lost_still(tx.state(), task.instance, silent) {
             return Err(StepError::Outdated);
         }
         if stop.why == Why::Ill {

@@ -3,9 +3,8 @@
 
 use crate::change::Change;
 use crate::command::{Command, Tx};
-use crate::commands::place::{Launch, Plan};
 use crate::commands::service::{NewDeployment, active, deployment, usable};
-use crate::commands::service_step::{StepError, Stepped, conclude, start_all, stop_all};
+use crate::commands::service_step::{Moved, Moves, StepError, Stepped, conclude};
 use crate::records::{
     DeploymentController, RolloutState, Service, ServiceKey, ServiceRevision, ServiceTaskSet, Tags, TaskSetStatus,
 };
@@ -140,21 +139,12 @@ impl Command for EditTaskSet {
 
 /// What was decided for a task set, to be carried out as it is.
 pub(crate) struct StepTaskSet {
-    pub(crate) key: ServiceKey,
-    /// The epoch of the service that it was decided at.
-    pub(crate) epoch: u64,
+    pub(crate) moves: Moves,
     pub(crate) id: Arc<str>,
-    pub(crate) stops: Vec<longshore_rollout::Stop>,
-    /// See [`StepService`](super::StepService).
-    pub(crate) silent_share_percent: u32,
     /// Whether its tasks are as they should be.
     pub(crate) steady: bool,
-    pub(crate) recovered: bool,
-    pub(crate) forgiven: bool,
     /// Whether it was deleted and has no task left.
     pub(crate) gone: bool,
-    /// See [`StepService`](super::StepService).
-    pub(crate) launch: Option<(Arc<Launch>, Option<Plan>)>,
     pub(crate) says: Vec<String>,
     /// Ids for events.
     pub(crate) event_ids: Vec<uuid::Uuid>,
@@ -166,19 +156,12 @@ impl Command for StepTaskSet {
     type Error = StepError;
 
     fn apply(self, tx: &mut Tx<'_>) -> Result<Stepped, StepError> {
-        let state = tx.state().service(&self.key).filter(|service| service.epoch == self.epoch);
-        let before = Arc::clone(&state.ok_or(StepError::Outdated)?.record);
-        let mut service = (*before).clone();
-        let at = service.task_sets.iter().position(|set| set.deployment.id == self.id).ok_or(StepError::Outdated)?;
-        let mut done = Stepped::default();
-        let started = start_all(tx, self.launch)?;
-        done.started = started.len();
-        // What this step stops for its health is not forgiven by it.
-        service.task_sets[at].deployment.forgive(self.recovered, self.forgiven);
-        let stopped = stop_all(tx, &mut service, &self.stops, self.silent_share_percent, &self.id)?;
-        done.stopped = stopped.len();
-        let moved = words::started(&self.key, &started).into_iter().chain(words::stopped(&self.key, &stopped));
-        let mut said: Vec<String> = moved.map(|text| words::of_task_set(&self.key, &self.id, &text)).collect();
+        let key = self.moves.key.clone();
+        let at = |service: &Service| service.task_sets.iter().position(|set| set.deployment.id == self.id);
+        let moved = self.moves.carry_out(tx, |service| at(service).map(|at| &mut service.task_sets[at].deployment))?;
+        let Moved { before, mut service, said, done } = moved;
+        let at = at(&service).ok_or(StepError::Outdated)?;
+        let mut said: Vec<String> = said.iter().map(|text| words::of_task_set(&key, &self.id, text)).collect();
         // After what moved, so that the next step does not take it for news.
         said.extend(self.says);
         let set = &mut service.task_sets[at];

@@ -12,6 +12,7 @@ use crate::commands::{Outcome, Settle};
 use crate::handle::Core;
 use crate::ops::{self, run::Ran};
 use crate::records::{HookKey, Rule, RuleTarget, TargetKey};
+use crate::schedules::unplaced;
 use crate::state::{Queue, State};
 use crate::target;
 use futures::StreamExt as _;
@@ -218,7 +219,7 @@ impl<C: Courier> Dispatcher<C> {
             Work::Run(request, caller, missing) => {
                 let run = Box::pin(ops::run_task(&self.core, &caller, *request));
                 let ran = tokio::time::timeout(PATIENCE_TASK, run).await.map_err(late)?;
-                let Ran { made, refused } = ran.map_err(|error| match error.status() {
+                let Ran { made, refusals } = ran.map_err(|error| match error.status() {
                     500.. => Undelivered::Passing(error.to_string()),
                     // ECS gives it the code of every wrong parameter; hosts may join.
                     _ if error.message.starts_with(NO_HOSTS) => Undelivered::Passing(error.to_string()),
@@ -228,11 +229,7 @@ impl<C: Courier> Dispatcher<C> {
                 if started >= missing {
                     return Ok(number);
                 }
-                let refused = refused.map(|reason| format!(": {reason}")).unwrap_or_default();
-                let why = match missing - started {
-                    1 => format!("a task found no place{refused}"),
-                    tasks => format!("{tasks} tasks found no place{refused}"),
-                };
+                let why = unplaced((missing - started) as usize, &refusals);
                 Err(Missed { why: Undelivered::Passing(why), started })
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::commands::{NewDeployment, StopServiceDeployment, StopType, no_deployment, status_of};
 use crate::ops::{Ctx, check};
-use crate::records::{DeploymentRecord, ServiceKey};
+use crate::records::DeploymentRecord;
 use crate::show;
 use longshore_ecs_api::enums::StopServiceDeploymentStopType;
 use longshore_ecs_api::requests::{
@@ -15,8 +15,7 @@ use longshore_ecs_api::responses::{
 };
 use longshore_ecs_api::types::{CreatedAt, Failure};
 use longshore_ecs_api::{ApiError, EpochSeconds, Operation};
-use longshore_model::ClusterKey;
-use longshore_model::arn::{Resource, ServicePart};
+use longshore_model::arn::ServicePart;
 
 /// Things described at once at most (ECS).
 const MAX_DESCRIBED: usize = 20;
@@ -123,35 +122,4 @@ pub(crate) async fn stop(
     let new = NewDeployment::random();
     ctx.submit(StopServiceDeployment { key, id, how, new, event_id: uuid::Uuid::new_v4() }).await?;
     Ok(StopServiceDeploymentResponse { service_deployment_arn: Some(arn) })
-}
-
-impl Ctx<'_> {
-    /// The service and the id in an ARN of a part of a service; `None` for one of another region or account.
-    ///
-    /// # Errors
-    /// `InvalidParameterException`, which names the field, for what is no such ARN.
-    pub(crate) fn service_part(
-        &self,
-        field: &str,
-        arn: &str,
-        wanted: ServicePart,
-    ) -> Result<Option<(ServiceKey, String)>, ApiError> {
-        match self.resource(arn).map_err(|error| ApiError::invalid(format!("{field}: {}", error.message)))? {
-            None => Ok(None),
-            Some(Resource::OfService(cluster, service, part, id)) if part == wanted => {
-                let cluster = ClusterKey { region: self.caller.region.clone(), name: cluster };
-                Ok(Some((ServiceKey { cluster, name: service.into() }, id)))
-            }
-            Some(
-                Resource::OfService(..)
-                | Resource::Service(..)
-                | Resource::Cluster(_)
-                | Resource::Task(..)
-                | Resource::ContainerInstance(..)
-                | Resource::Container(..)
-                | Resource::TaskDefinition(..)
-                | Resource::Other(_),
-            ) => Err(ApiError::invalid(format!("{field}: `{arn}` names something else."))),
-        }
-    }
 }

@@ -3,10 +3,10 @@
 //! An ARN of another account, region or cluster names nothing here; it never counts by its tail.
 
 use crate::ops::Ctx;
-use crate::records::{Definition, DefinitionKey, DefinitionStatus, FamilyKey};
+use crate::records::{Definition, DefinitionKey, DefinitionStatus, FamilyKey, ServiceKey};
 use crate::state::ClusterState;
 use longshore_ecs_api::ApiError;
-use longshore_model::arn::Resource;
+use longshore_model::arn::{Resource, ServicePart};
 use longshore_model::{Arn, ClusterKey, ClusterName, InstanceId, TaskId};
 use std::sync::Arc;
 
@@ -122,6 +122,62 @@ impl Ctx<'_> {
             });
         }
         short_id(name, "containerInstanceId")
+    }
+
+    /// The service that a request names; `None` when the name is one of another cluster.
+    ///
+    /// # Errors
+    /// `InvalidParameterException` for what cannot be a service.
+    pub(crate) fn service_key(&self, cluster: &ClusterKey, name: &str) -> Result<Option<ServiceKey>, ApiError> {
+        let key = |name: &str| ServiceKey { cluster: cluster.clone(), name: name.into() };
+        if Arn::looks_like(name) {
+            return Ok(match self.resource(name)? {
+                Some(Resource::Service(of, service)) => (of == cluster.name).then(|| key(&service)),
+                Some(
+                    Resource::Cluster(_)
+                    | Resource::Task(..)
+                    | Resource::ContainerInstance(..)
+                    | Resource::Container(..)
+                    | Resource::TaskDefinition(..)
+                    | Resource::OfService(..)
+                    | Resource::Other(_),
+                )
+                | None => None,
+            });
+        }
+        if name.is_empty() {
+            return Err(ApiError::invalid("service should not be null or empty."));
+        }
+        Ok(Some(key(name)))
+    }
+
+    /// The service and the id in an ARN of a part of a service; `None` for one of another region or account.
+    ///
+    /// # Errors
+    /// `InvalidParameterException`, which names the field, for what is no such ARN.
+    pub(crate) fn service_part(
+        &self,
+        field: &str,
+        arn: &str,
+        wanted: ServicePart,
+    ) -> Result<Option<(ServiceKey, String)>, ApiError> {
+        match self.resource(arn).map_err(|error| ApiError::invalid(format!("{field}: {}", error.message)))? {
+            None => Ok(None),
+            Some(Resource::OfService(cluster, service, part, id)) if part == wanted => {
+                let cluster = ClusterKey { region: self.caller.region.clone(), name: cluster };
+                Ok(Some((ServiceKey { cluster, name: service.into() }, id)))
+            }
+            Some(
+                Resource::OfService(..)
+                | Resource::Service(..)
+                | Resource::Cluster(_)
+                | Resource::Task(..)
+                | Resource::ContainerInstance(..)
+                | Resource::Container(..)
+                | Resource::TaskDefinition(..)
+                | Resource::Other(_),
+            ) => Err(ApiError::invalid(format!("{field}: `{arn}` names something else."))),
+        }
     }
 
     /// What a request means by `FAMILY`, `FAMILY:REVISION` or an ARN.

@@ -55,8 +55,8 @@ pub(crate) async fn run(ctx: Ctx<'_>, request: RunTaskRequest) -> Result<RunTask
 pub(crate) struct Ran {
     /// Tasks that it made, whether or not they are still remembered.
     pub(crate) made: usize,
-    /// Why a host did not take one, if one did not.
-    pub(crate) refused: Option<String>,
+    /// Why hosts did not take one, if one found no place.
+    pub(crate) refusals: Vec<Refusal>,
 }
 
 /// As [`run`]. A token that was used says what it was used for, whatever the request is by now.
@@ -64,10 +64,10 @@ pub(crate) async fn run_again(ctx: Ctx<'_>, request: RunTaskRequest) -> Result<R
     let cluster = ctx.cluster(request.cluster.as_deref())?.record.key.clone();
     let token = token(&cluster, &request)?;
     if let Some(used) = token.as_ref().and_then(|(key, _)| ctx.state.client_token(key)) {
-        return Ok(Ran { made: used.tasks.len(), refused: None });
+        return Ok(Ran { made: used.tasks.len(), refusals: Vec::new() });
     }
     let Launched { tasks: _, made, refusals } = launch(&ctx, wanted(&ctx, request, cluster, token)?).await?;
-    Ok(Ran { made, refused: refusals.into_iter().next().map(|refusal| refusal.reason) })
+    Ok(Ran { made, refusals })
 }
 
 /// The tasks that a schedule's request of RunTask asks for, everything decided but where.

@@ -1,7 +1,9 @@
 //! Task sets of services with the EXTERNAL controller.
 
-use crate::commands::{CreateTaskSet, EditTaskSet, NewDeployment, TaskSetEdit, no_task_set, not_external};
-use crate::ops::services::{not_found, refuse, revision, some, usable_definition};
+use crate::commands::{
+    CreateTaskSet, EditTaskSet, NewDeployment, TaskSetEdit, no_task_set, not_external, service_not_found as not_found,
+};
+use crate::ops::services::{refuse, revision, some, usable_definition};
 use crate::ops::{Ctx, check, run};
 use crate::records::{DeploymentController, Service, ServiceKey, ServiceTaskSet};
 use crate::{services, show};

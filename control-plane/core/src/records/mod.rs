@@ -37,7 +37,7 @@ pub use pins::{ImagePins, PinKey};
 pub use rule::{GivenUp, Outbox, OutboxEvent, Rule, RuleKey, RuleTarget, TargetKey, TargetProgress};
 pub use scaling::{ScalingActivity, ScalingKind, ScalingPolicy, ScalingTarget, ScheduledAction};
 pub use schedule::{
-    DEFAULT_GROUP, DEFAULT_ZONE, Firing, FiringKey, FiringOutcome, LastFiring, Schedule, ScheduleGroup,
+    DEFAULT_GROUP, DEFAULT_ZONE, FIRING_AGE, Firing, FiringKey, FiringOutcome, LastFiring, Schedule, ScheduleGroup,
     ScheduleGroupKey, ScheduleKey, ScheduleSettings,
 };
 pub use secret::{RetiredVersion, Secret, SecretKey, SecretVersion};

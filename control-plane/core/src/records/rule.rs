@@ -1,6 +1,7 @@
 //! Rules of EventBridge, where their events go, and the events that are on their way.
 
-use crate::records::Tags;
+use super::schedule::undecided;
+use crate::records::{FIRING_AGE, Tags};
 use longshore_ecs_api::events::EventTarget;
 use longshore_model::{AccountId, Region, Timestamp};
 use longshore_schedule::{Dialect, Expression, Timing, Zone};
@@ -46,7 +47,7 @@ pub struct Rule {
     #[serde(default)]
     pub anchor: Timestamp,
     /// The latest time that its schedule has fired or missed. No firing is for that time or an earlier one again,
-    /// wherever the clock is set and whatever the schedule becomes.
+    /// whatever the schedule becomes, unless the clock is set back by more than [`FIRING_AGE`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided: Option<Timestamp>,
     /// The firing of its schedule that is decided next; absent when there is none, or it is not enabled.
@@ -64,13 +65,20 @@ impl Rule {
         self.key.arn(account)
     }
 
-    /// The first firing of its schedule after `after` that is not decided yet, if it is enabled. Times are UTC, as all of a rule's are.
+    /// The first firing of its schedule after `after` that is not decided yet, if it is enabled. Times are UTC, as all
+    /// of a rule's are.
     #[must_use]
     pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
         let text = self.schedule.as_deref().filter(|_| self.enabled)?;
         let expression = Expression::parse(text, Dialect::Rules).ok()?;
-        let after = self.decided.map_or(after, |decided| decided.max(after));
+        let after = undecided(self.decided, after);
         Timing { expression, zone: Zone::UTC, anchor: self.anchor, start: None, end: None }.next(after)
+    }
+
+    /// The time that it fired for by a clock that was too far ahead for it to count at `now`.
+    #[must_use]
+    pub fn fired_ahead(&self, now: Timestamp) -> Option<Timestamp> {
+        self.decided.filter(|decided| *decided > now.after(FIRING_AGE))
     }
 
     /// The target of that id.

@@ -11,6 +11,9 @@ use std::time::Duration;
 pub const DEFAULT_GROUP: &str = "default";
 /// The zone of expressions that come without one.
 pub const DEFAULT_ZONE: &str = "UTC";
+/// How old a firing may get where nothing else is said, and how far a clock is set back at most without having been
+/// wrong: what fired for a time further ahead than this was fired by a clock that nobody believes any more.
+pub const FIRING_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// Which group of schedules: a name is taken once in a region.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -121,8 +124,8 @@ pub struct Schedule {
     pub changed_at: Timestamp,
     /// Where rates count from: when the expression or its start was set.
     pub anchor: Timestamp,
-    /// The latest time that it has fired or missed. No firing is for that time or an earlier one again, wherever the
-    /// clock is set and whatever the settings become.
+    /// The latest time that it has fired or missed. No firing is for that time or an earlier one again, whatever the
+    /// settings become, unless the clock is set back by more than [`FIRING_AGE`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided: Option<Timestamp>,
     /// The firing that is decided next; all before it are. Absent when there is none any more, or it is not enabled.
@@ -153,7 +156,7 @@ impl ScheduleSettings {
     pub fn max_age(&self) -> Duration {
         let policy = self.target.retry_policy.as_ref();
         let secs = policy.and_then(|policy| policy.maximum_event_age_in_seconds);
-        Duration::from_secs(secs.and_then(|secs| u64::try_from(secs).ok()).unwrap_or(24 * 3600))
+        Duration::from_secs(secs.and_then(|secs| u64::try_from(secs).ok()).unwrap_or(FIRING_AGE.as_secs()))
     }
 
     /// How often a firing is tried again.
@@ -189,9 +192,22 @@ impl Schedule {
     #[must_use]
     pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
         let settings = &self.settings;
-        let after = self.decided.map_or(after, |decided| decided.max(after));
+        let after = undecided(self.decided, after);
         settings.enabled.then(|| settings.timing(self.anchor)).flatten()?.next(after)
     }
+
+    /// The time that it fired for by a clock that was too far ahead for it to count at `now`.
+    #[must_use]
+    pub fn fired_ahead(&self, now: Timestamp) -> Option<Timestamp> {
+        self.decided.filter(|decided| *decided > now.after(FIRING_AGE))
+    }
+}
+
+/// After which moment to look for the next firing, when those up to `decided` have fired: one reading of a clock that is
+/// far ahead must not silence a schedule until then.
+pub(super) fn undecided(decided: Option<Timestamp>, after: Timestamp) -> Timestamp {
+    let believed = decided.filter(|decided| *decided <= after.after(FIRING_AGE));
+    believed.map_or(after, |decided| decided.max(after))
 }
 
 impl ScheduleGroupKey {

@@ -94,7 +94,7 @@ pub struct Task {
     pub report_version: u64,
     /// Whether any report said more than that it is pending. From then on no agent may start it.
     pub may_have_started: bool,
-    /// What it waits for while it does not run yet, as last reported, for people.
+    /// What it waits for while it does not run yet, or while it stops, as last reported, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<String>,
     /// Containers as last reported, in the definition's order; empty before any report.

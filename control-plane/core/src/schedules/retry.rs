@@ -33,9 +33,14 @@ pub(crate) fn after_failure(firing: &Firing, settings: &ScheduleSettings, now: T
     if again > firing.due.after(settings.max_age()) { Verdict::GiveUp } else { Verdict::Again(again) }
 }
 
-/// Whether a firing that failed waits for longer than any pause is, so that the clock was set back since.
+/// Whether the clock was set back since a firing was decided, so that it would wait for longer than it has to: one that
+/// failed for longer than any pause is, one that was not tried yet for a time that had come when it was decided. Where
+/// in a flexible window that one was to be is then as good as any other moment.
 pub(crate) fn waits_too_long(firing: &Firing, now: Timestamp) -> bool {
-    firing.tries > 0 && firing.next_try > now.after(LONGEST)
+    match firing.tries {
+        0 => firing.key.at > now,
+        _ => firing.next_try > now.after(LONGEST),
+    }
 }
 
 impl Schedule {
@@ -55,7 +60,9 @@ pub(crate) fn unplaced(tasks: usize, refusals: &[Refusal]) -> String {
     let shown: Vec<String> = shown.collect();
     let more = refusals.len().saturating_sub(shown.len());
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-    format!("{tasks} no place: {}{more}", shown.join("; "))
+    // A request that is repeated says what became of it, and not why.
+    let why = if shown.is_empty() { String::new() } else { format!(": {}{more}", shown.join("; ")) };
+    format!("{tasks} no place{why}")
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What is to be done for a service, from a snapshot: the step that the owner task is to carry out. Whether tasks are
 //! started or stopped is decided by `longshore_rollout`; here are their places, and the words for what there is to say.
 
-use crate::commands::{Launch, NewDeployment, Plan, StepService, StepTaskSet, Target, is_news, plan};
+use crate::commands::{Launch, Moves, NewDeployment, Plan, StepService, StepTaskSet, Target, is_news, plan};
 use crate::config::CoreConfig;
 use crate::records::{DeploymentController, Service, ServiceDeployment, ServiceKey};
 use crate::services::hearing::Hearing;
@@ -12,8 +12,8 @@ use crate::services::picture::set_picture;
 use crate::services::picture::{Looking, Seen, picture, rebalance};
 use crate::services::troubles::troubles;
 use crate::services::words;
-use crate::state::State;
-use longshore_model::Timestamp;
+use crate::state::{Silent, State};
+use longshore_model::{ClusterKey, Timestamp};
 use longshore_rollout::{Launch as LaunchWhere, decide};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,8 +35,8 @@ impl Step {
     /// The tasks to start.
     pub(super) const fn launch(&mut self) -> &mut Option<(Arc<Launch>, Option<Plan>)> {
         match self {
-            Self::Service(step) => &mut step.launch,
-            Self::TaskSet(step) => &mut step.launch,
+            Self::Service(step) => &mut step.moves.launch,
+            Self::TaskSet(step) => &mut step.moves.launch,
         }
     }
 }
@@ -131,16 +131,18 @@ impl<'a> Decider<'a> {
             return Some((None, looked));
         }
         let step = StepService {
-            key: key.clone(),
-            epoch: found.epoch,
-            stops,
-            silent_share_percent: self.config.losses.silent_share_percent,
+            moves: Moves {
+                key: key.clone(),
+                epoch: found.epoch,
+                launch: placed.map(|(launch, plan)| (launch, Some(plan))),
+                recovered: decision.recovered,
+                forgiven: decision.forgiven,
+                stops,
+                silent: silent_hosts(state, &key.cluster),
+            },
             verdict: decision.verdict,
-            recovered: decision.recovered,
-            forgiven: decision.forgiven,
             gone: decision.gone,
             over,
-            launch: placed.map(|(launch, plan)| (launch, Some(plan))),
             event_ids: (0..says.len() + 4).map(|_| uuid::Uuid::new_v4()).collect(),
             says,
             new: NewDeployment::random(),
@@ -216,6 +218,11 @@ impl<'a> Decider<'a> {
         }
         (found > 0).then_some((launch, plan))
     }
+}
+
+/// The silent hosts of a cluster, which what is decided over lost ones rests on.
+pub(super) fn silent_hosts(state: &State, cluster: &ClusterKey) -> Silent {
+    state.cluster(cluster).map(|cluster| cluster.silent.clone()).unwrap_or_default()
 }
 
 fn sooner(at: Option<Timestamp>, other: Timestamp) -> Option<Timestamp> {

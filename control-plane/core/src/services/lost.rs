@@ -12,10 +12,11 @@
 use crate::config::Losses;
 use crate::records::{Connection, Task};
 use crate::services::hearing::Hearing;
-use crate::state::{HostState, State};
+use crate::state::{ClusterState, HostState, Silent, State};
+use imbl::ordset::DiffItem;
 use longshore_model::planted::{Bug, is_planted};
 use longshore_model::{ClusterKey, InstanceId, Timestamp};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,36 +29,125 @@ const FENCE_MARGIN: Duration = Duration::from_secs(5);
 /// What this process knows of silent hosts, by a clock that nobody sets. After a restart it counts anew, which is never
 /// too early.
 #[derive(Debug, Default)]
-pub(crate) struct Silences(Mutex<HashMap<InstanceId, Silence>>);
+pub(crate) struct Silences(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    hosts: HashMap<InstanceId, Silence>,
+    clusters: HashMap<ClusterKey, Followed>,
+}
 
 /// Of one host.
 #[derive(Debug)]
 struct Silence {
     /// When it began, by its record.
     since: Timestamp,
-    /// When this process was asked about it first.
-    asked: Duration,
+    /// When this process saw it begin, or was asked about it first.
+    at: Duration,
+    /// Whether it saw it begin.
+    seen: bool,
     /// Whether it was one of many.
     of_many: bool,
     /// When it was one of many no more.
     released: Option<Duration>,
 }
 
+impl Silence {
+    const fn new(since: Timestamp, at: Duration, seen: bool) -> Self {
+        Self { since, at, seen, of_many: false, released: None }
+    }
+}
+
+/// The silent hosts of one cluster, to count those that fell silent at once.
+#[derive(Debug, Default)]
+struct Followed {
+    /// All of them, as they were looked at last.
+    silent: Silent,
+    /// Those that this process saw fall silent, by when it did.
+    seen: BTreeSet<(Duration, InstanceId)>,
+    /// The others, by their records.
+    found: BTreeSet<(Timestamp, InstanceId)>,
+}
+
 impl Silences {
-    /// For how long `id`, which fell silent at `since`, has been silent for certain at `ticks`.
-    fn length(&self, id: InstanceId, since: Timestamp, ticks: Duration) -> Duration {
-        let new = || Silence { since, asked: ticks, of_many: false, released: None };
-        let mut all = self.lock();
-        let entry = all.entry(id).or_insert_with(new);
-        if entry.since != since {
-            *entry = new();
+    /// Takes in which hosts of some clusters are silent, as soon as that changes. The clock may be set between two that
+    /// fall silent together, or so that two that did not seem to have.
+    pub(crate) fn follow(&self, state: &State, clusters: &BTreeSet<ClusterKey>, ticks: Duration) {
+        if clusters.is_empty() {
+            return;
         }
-        ticks.saturating_sub(entry.asked)
+        let mut all = self.lock();
+        let Known { hosts, clusters: followed } = &mut *all;
+        for key in clusters {
+            let silent = state.cluster(key).map(|cluster| cluster.silent.clone()).unwrap_or_default();
+            let known = match followed.get_mut(key) {
+                Some(known) if known.silent.ptr_eq(&silent) => continue,
+                Some(known) => known,
+                None if silent.is_empty() => continue,
+                None => followed.entry(key.clone()).or_default(),
+            };
+            let before = std::mem::replace(&mut known.silent, silent.clone());
+            let (mut new, mut over) = (Vec::new(), Vec::new());
+            for change in before.diff(&silent) {
+                match change {
+                    DiffItem::Add(silence) => new.push(*silence),
+                    DiffItem::Remove(silence) => over.push(*silence),
+                }
+            }
+            for (since, id) in over {
+                known.found.remove(&(since, id));
+                if let Some(silence) = hosts.remove(&id) {
+                    known.seen.remove(&(silence.at, id));
+                }
+            }
+            for (since, id) in new {
+                // Of others nobody knows here when they were heard last.
+                if state.host(id).is_some_and(|host| host.met) {
+                    hosts.insert(id, Silence::new(since, ticks, true));
+                    known.seen.insert((ticks, id));
+                } else {
+                    known.found.insert((since, id));
+                }
+            }
+            if silent.is_empty() {
+                followed.remove(key);
+            }
+        }
+    }
+
+    /// For how long `id`, which fell silent at `since`, has been silent for certain at `ticks`.
+    pub(crate) fn length(&self, id: InstanceId, since: Timestamp, ticks: Duration) -> Duration {
+        let new = || Silence::new(since, ticks, false);
+        let mut all = self.lock();
+        let entry = all.hosts.entry(id).or_insert_with(new);
+        match (entry.since == since, entry.seen) {
+            (true, _) => ticks.saturating_sub(entry.at),
+            // Whoever asks has an older state: it was back meanwhile.
+            (false, true) => Duration::ZERO,
+            (false, false) => {
+                *entry = new();
+                Duration::ZERO
+            }
+        }
+    }
+
+    /// How many hosts of its cluster fell silent at about the same time as `id`, itself among them.
+    fn at_once(&self, cluster: &ClusterState, id: InstanceId, since: Timestamp) -> usize {
+        let all = self.lock();
+        let seen = all.hosts.get(&id).filter(|silence| silence.seen && silence.since == since);
+        let Some((seen, followed)) = seen.zip(all.clusters.get(&cluster.record.key)) else {
+            return cluster.silent_around(since, AT_ONCE);
+        };
+        let (first, last) = (InstanceId::from_bytes([0; 16]), InstanceId::from_bytes([255; 16]));
+        let times = (seen.at.saturating_sub(AT_ONCE), first)..=(seen.at.saturating_add(AT_ONCE), last);
+        let millis = i64::try_from(AT_ONCE.as_millis()).unwrap_or(i64::MAX);
+        let records = (since.moved(-millis), first)..=(since.moved(millis), last);
+        followed.seen.range(times).count() + followed.found.range(records).count()
     }
 
     /// A host is one of many that are silent.
     fn join(&self, id: InstanceId) {
-        if let Some(entry) = self.lock().get_mut(&id) {
+        if let Some(entry) = self.lock().hosts.get_mut(&id) {
             (entry.of_many, entry.released) = (true, None);
         }
     }
@@ -65,7 +155,7 @@ impl Silences {
     /// How much longer a host that was one of many is waited for: those that were with it come back, each when its
     /// agent tries again.
     fn released(&self, id: InstanceId, ticks: Duration, window: Duration) -> Duration {
-        match self.lock().get_mut(&id) {
+        match self.lock().hosts.get_mut(&id) {
             Some(entry) if entry.of_many => {
                 let at = *entry.released.get_or_insert(ticks);
                 window.saturating_sub(ticks.saturating_sub(at))
@@ -74,15 +164,16 @@ impl Silences {
         }
     }
 
-    /// Leaves out hosts that are not silent any more.
+    /// Leaves out hosts that are not silent any more. Those that were seen to begin are followed.
     pub(crate) fn tidy(&self, state: &State) {
+        let is_silent = |id, since| state.host(id).is_some_and(|host| silent_since(host) == Some(since));
         let mut all = self.lock();
-        if !all.is_empty() {
-            all.retain(|id, entry| state.host(*id).is_some_and(|host| silent_since(host) == Some(entry.since)));
+        if !all.hosts.is_empty() {
+            all.hosts.retain(|id, entry| entry.seen || is_silent(*id, entry.since));
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<InstanceId, Silence>> {
+    fn lock(&self) -> MutexGuard<'_, Known> {
         // No code that holds the lock can leave it half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -146,7 +237,7 @@ impl Watch<'_> {
         let Some(cluster) = state.cluster(&host.record.cluster) else { return Standing::Lost };
         let (late, of) = (late(), cluster.registered());
         let share = self.losses.silent_share_percent;
-        let gone = cluster.silent_around(since, AT_ONCE);
+        let gone = self.silences.at_once(cluster, host.id(), since);
         if are_many(gone, of, share) {
             self.silences.join(host.id());
         }
@@ -172,13 +263,12 @@ fn are_many(silent: usize, of: u32, share_percent: u32) -> bool {
     silent > 1 && silent as u64 * 100 > u64::from(of) * u64::from(share_percent)
 }
 
-/// Whether a host is silent, and not one of many by what the state has: what still has to hold when what was decided
-/// about it is carried out.
-pub(crate) fn is_alone(state: &State, host: InstanceId, share_percent: u32) -> bool {
+/// Whether a host that was given up when the silent hosts of its cluster were `seen` is so still: it is silent, and none
+/// fell silent since. Which of them did so at once is not asked again: the state knows the time by a clock that is set.
+pub(crate) fn is_lost_still(state: &State, host: InstanceId, seen: &Silent) -> bool {
     let Some(host) = state.host(host) else { return true };
     let Some(cluster) = state.cluster(&host.record.cluster) else { return true };
-    silent_since(host)
-        .is_some_and(|since| !are_many(cluster.silent_around(since, AT_ONCE), cluster.registered(), share_percent))
+    silent_since(host).is_some() && (cluster.silent.ptr_eq(seen) || cluster.silent.is_subset(seen))
 }
 
 /// Since when a registered host is silent.

@@ -1,12 +1,12 @@
 //! Task sets at work: each is decided over like a service of its own, one step of one set at a time.
 
-use super::decision::{Decider, Looked, PER_STEP, Step};
+use super::decision::{Decider, Looked, PER_STEP, Step, silent_hosts};
 use super::picture::{Seen, set_picture};
 use super::troubles::troubles;
 use super::words;
-use crate::commands::{NewDeployment, StepService, StepTaskSet, is_news};
+use crate::commands::{Moves, NewDeployment, StepService, StepTaskSet, is_news};
 use crate::records::{RolloutState, ServiceTaskSet};
-use crate::state::{ServiceState, State};
+use crate::state::{ServiceState, Silent, State};
 use longshore_model::Timestamp;
 use longshore_rollout::decide;
 use std::sync::Arc;
@@ -75,16 +75,18 @@ impl Decider<'_> {
             return None;
         }
         Some(StepTaskSet {
-            key: service.key.clone(),
-            epoch: found.epoch,
+            moves: Moves {
+                key: service.key.clone(),
+                epoch: found.epoch,
+                launch: placed.map(|(launch, plan)| (launch, Some(plan))),
+                recovered: decision.recovered,
+                forgiven: decision.forgiven,
+                stops,
+                silent: silent_hosts(state, &service.key.cluster),
+            },
             id: Arc::clone(id),
-            stops,
-            silent_share_percent: self.config.losses.silent_share_percent,
             steady,
-            recovered: decision.recovered,
-            forgiven: decision.forgiven,
             gone,
-            launch: placed.map(|(launch, plan)| (launch, Some(plan))),
             event_ids: (0..says.len() + 2).map(|_| uuid::Uuid::new_v4()).collect(),
             says,
         })
@@ -93,16 +95,18 @@ impl Decider<'_> {
     /// The end of a service that was deleted and has nothing left.
     fn over(self, found: &ServiceState) -> StepService {
         StepService {
-            key: found.record.key.clone(),
-            epoch: found.epoch,
-            stops: Vec::new(),
-            silent_share_percent: self.config.losses.silent_share_percent,
+            moves: Moves {
+                key: found.record.key.clone(),
+                epoch: found.epoch,
+                launch: None,
+                recovered: false,
+                forgiven: false,
+                stops: Vec::new(),
+                silent: Silent::new(),
+            },
             verdict: None,
-            recovered: false,
-            forgiven: false,
             gone: Vec::new(),
             over: true,
-            launch: None,
             says: Vec::new(),
             new: NewDeployment::random(),
             event_ids: Vec::new(),

@@ -41,7 +41,12 @@ pub(crate) fn why(state: &State, service: &Service, looking: Looking<'_>, fencin
 /// The same of one with the EXTERNAL controller: of each of its task sets.
 fn why_sets(state: &State, service: &Service, looking: Looking<'_>, fencing: Fencing, now: Timestamp) -> Why {
     if service.task_sets.is_empty() {
-        return Why { sentence: words::no_task_set(&service.key), hosts: Vec::new() };
+        let left = state.service_tasks(&service.key).len();
+        let sentence = match service.is_active() {
+            true => words::no_task_set(&service.key),
+            false => words::deleting(&service.key, left, 0),
+        };
+        return Why { sentence, hosts: Vec::new() };
     }
     let mut sentences = Vec::new();
     let mut hosts: Vec<Refusal> = Vec::new();
@@ -91,6 +96,10 @@ fn why_one(
 }
 
 fn sentence(key: &ServiceKey, deployment: &ServiceDeployment, decision: &Decision, seen: &Seen) -> String {
+    let trouble = troubles(key, &seen.picture, decision, deployment).into_iter().next();
+    if !seen.picture.active {
+        return trouble.unwrap_or_else(|| words::deleting(key, seen.picture.tasks.len(), seen.silent.len()));
+    }
     let many = seen.silent.iter().find_map(|standing| match standing {
         Standing::Many { silent, of, .. } => Some((*silent, *of)),
         Standing::Here | Standing::Silent(_) | Standing::Lost => None,
@@ -105,7 +114,7 @@ fn sentence(key: &ServiceKey, deployment: &ServiceDeployment, decision: &Decisio
     if let Some(left) = waits.max() {
         return words::waits_for_silent(key, left);
     }
-    if let Some(trouble) = troubles(key, &seen.picture, decision, deployment).into_iter().next() {
+    if let Some(trouble) = trouble {
         return trouble;
     }
     if decision.pausing {

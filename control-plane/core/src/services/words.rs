@@ -74,6 +74,20 @@ pub(crate) fn halted(key: &ServiceKey, deployment: &str) -> String {
     )
 }
 
+/// A service, or a task set, is being deleted, and so many of its tasks have not ended, some of them on silent hosts.
+pub(crate) fn deleting(key: &ServiceKey, tasks: usize, silent: usize) -> String {
+    let left = match tasks {
+        0 => "none of its tasks is left".to_owned(),
+        1 => "1 task is left".to_owned(),
+        tasks => format!("{tasks} tasks are left"),
+    };
+    let silent = match silent {
+        0 => String::new(),
+        silent => format!(", {silent} on container instances that went silent"),
+    };
+    format!("{} is being deleted: {left}{silent}.", subject(key))
+}
+
 /// A service that is being deleted waits for hosts that were given up.
 pub(crate) fn waits_for_hosts(key: &ServiceKey, hosts: &BTreeSet<InstanceId>) -> String {
     let named: Vec<String> = hosts.iter().take(NAMED).map(|host| format!("(container-instance {host})")).collect();

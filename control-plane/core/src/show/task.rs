@@ -13,7 +13,7 @@ use longshore_ecs_api::types::{
     ManagedAgent, NetworkBinding, NetworkInterface, TaskOverride,
 };
 use longshore_model::arn::Resource;
-use longshore_model::{AccountId, Arn, ContainerReport, ContainerStatus, HealthStatus, Protocol};
+use longshore_model::{AccountId, Arn, ContainerReport, ContainerStatus, HealthStatus, Protocol, TaskStatus};
 
 /// Attributes of its host that a task shows.
 const ARCHITECTURE: &str = "ecs.cpu-architecture";
@@ -156,9 +156,11 @@ fn managed_agent(task: &Task, status: ContainerStatus) -> ManagedAgent {
     }
 }
 
-/// What a container that is not started yet waits for. ECS has no field for it, and shows reasons here.
+/// What a container that is not started yet waits for, or one whose task does not get on with its stop. ECS has no field
+/// for it, and shows reasons here.
 fn waiting(task: &Task, status: ContainerStatus) -> Option<String> {
-    let what = task.waiting_for.as_ref().filter(|_| status == ContainerStatus::Pending)?;
+    let stops = task.status > TaskStatus::Running;
+    let what = task.waiting_for.as_ref().filter(|_| stops || status == ContainerStatus::Pending)?;
     Some("Waiting for ".chars().chain(what.chars()).take(REASON_MAX).collect())
 }
 

@@ -35,6 +35,9 @@ impl TaskCounts {
     }
 }
 
+/// Instances whose agents are not there, by when they fell silent.
+pub type Silent = OrdSet<(Timestamp, InstanceId)>;
+
 /// A cluster, its instances, and what they run.
 #[derive(Debug, Clone)]
 pub struct ClusterState {
@@ -46,7 +49,7 @@ pub struct ClusterState {
     /// each that comes or goes, which is seldom.
     members: Arc<Vec<InstanceId>>,
     /// Registered instances whose agents are not there, by when they fell silent.
-    pub silent: OrdSet<(Timestamp, InstanceId)>,
+    pub silent: Silent,
     /// Tasks that run.
     pub running: TaskCounts,
     /// Tasks placed that do not run yet.
@@ -59,7 +62,7 @@ impl ClusterState {
             record,
             hosts: OrdMap::new(),
             members: Arc::default(),
-            silent: OrdSet::new(),
+            silent: Silent::new(),
             running: TaskCounts::default(),
             pending: TaskCounts::default(),
         }

@@ -171,6 +171,43 @@ async fn one_can_be_stopped_with_and_without_a_rollback() {
 }
 
 #[tokio::test]
+async fn going_back_after_an_abort_keeps_the_tasks_that_never_ended() {
+    let mut fleet = Fleet::with_service(2, 2, json!({})).await;
+    let ids = |fleet: &Fleet| fleet.tasks().into_iter().map(|(id, ..)| id).collect::<Vec<_>>();
+    let before = ids(&fleet);
+    let service = fleet.service("web").await;
+    let (first, revision) =
+        (service["deployments"][0]["id"].clone(), service["currentServiceRevisions"][0]["arn"].clone());
+    fleet.world.ok(Op::UpdateService, json!({"service": "web", "taskDefinition": "bad"})).await;
+    let bad = |family: &str| family == "bad";
+    fleet.until("a task of it failed", bad, |s| s["deployments"][0]["failedTasks"].as_u64() >= Some(1)).await;
+    let arn = fleet.service("web").await["currentServiceDeployment"].clone();
+    fleet.world.ok(Op::StopServiceDeployment, json!({"serviceDeploymentArn": arn, "stopType": "ABORT"})).await;
+
+    // One task more, so that it is under way until that runs.
+    let back = json!({"service": "web", "taskDefinition": revision, "desiredCount": 3});
+    let service = fleet.world.ok(Op::UpdateService, back).await["service"].clone();
+    assert_eq!(service["deployments"][0]["id"], first, "{service:#}");
+    let newest = fleet.deployments().await.remove(0);
+    assert_eq!((&newest["status"], &newest["targetServiceRevision"]["arn"]), (&json!("IN_PROGRESS"), &revision));
+    // Nothing else was ever completed.
+    let stop = json!({"serviceDeploymentArn": service["currentServiceDeployment"]});
+    let refused = fleet.world.err(Op::StopServiceDeployment, stop).await;
+    assert!(refused.contains("of the very revision that was completed last"), "{refused}");
+    fleet.until("it is back", bad, stable(3)).await;
+    assert_eq!(fleet.statuses().await, ["SUCCESSFUL", "STOPPED", "SUCCESSFUL"]);
+    let after = ids(&fleet);
+    assert!(before.iter().all(|id| after.contains(id)), "{before:?} {after:?}");
+
+    // By force its tasks are replaced, though it runs.
+    let again = json!({"service": "web", "taskDefinition": revision, "forceNewDeployment": true});
+    let forced = fleet.world.ok(Op::UpdateService, again).await["service"]["deployments"][0]["id"].clone();
+    assert_ne!(forced, first);
+    fleet.until("others are there", bad, stable(3)).await;
+    assert!(ids(&fleet).iter().all(|id| !after.contains(id)));
+}
+
+#[tokio::test]
 async fn wrong_names_and_requests_change_nothing() {
     let fleet = Fleet::new(1).await;
     fleet.world.definition("good", json!({})).await;

@@ -1,7 +1,9 @@
 //! Firings of schedules that are held up: by a clock that is set, and by hosts that change.
 
 use crate::schedules::{HOUR, MINUTE, at, target, world};
+use longshore_core::Clock as _;
 use longshore_ecs_api::Operation as Op;
+use longshore_ecs_api::events::EventsOperation as Events;
 use longshore_ecs_api::scheduler::SchedulerOperation as Sc;
 use serde_json::json;
 use std::time::Duration;
@@ -51,6 +53,70 @@ async fn a_clock_that_is_set_back_repeats_no_firing_whatever_is_changed_then() {
     let count = times.len();
     times.dedup();
     assert_eq!(times.len(), count, "{times:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_a_year_ahead_silences_no_schedule_for_good() {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    let world = world().await;
+    let _agent = world.host_with_room_for(60).await;
+    world.scheduled("hourly", "rate(1 hour)", json!({})).await;
+    let rule = |state: &str| {
+        let request = json!({"Name": "tick", "ScheduleExpression": "rate(1 hour)", "State": state});
+        world.events(Events::PutRule, request)
+    };
+    rule("ENABLED").await.unwrap();
+    world.clock.set_ahead(YEAR);
+    // Those of a day are made up.
+    world.until_shown("hourly", |shown| shown["LongshoreInvocations"]["Last"]["Outcome"] == "STARTED").await;
+    tokio::time::sleep(5 * MINUTE).await;
+    let wrong = world.fired("hourly").await.len();
+    assert!(wrong >= 24, "{wrong}");
+    world.clock.set_back(YEAR);
+    tokio::time::sleep(3 * HOUR).await;
+    assert_eq!(world.fired("hourly").await.len(), wrong, "it goes by its own next firing");
+    let problem = world.shown("hourly").await["LongshoreInvocations"]["Problem"].to_string();
+    assert!(problem.contains("while the clock of the control plane was ahead"), "{problem}");
+    for state in ["DISABLED", "ENABLED"] {
+        let request = json!({
+            "Name": "hourly", "ScheduleExpression": "rate(1 hour)", "FlexibleTimeWindow": {"Mode": "OFF"},
+            "State": state, "Target": target(json!({})),
+        });
+        world.scheduler(Sc::UpdateSchedule, request).await.unwrap();
+        rule(state).await.unwrap();
+    }
+    assert_eq!(world.shown("hourly").await["LongshoreInvocations"]["Problem"], json!(null));
+    let comes = || {
+        let next = world.core.snapshot().rule_records().next().unwrap().next.unwrap();
+        assert!(next <= world.clock.now().after(HOUR), "{next}");
+    };
+    comes();
+    tokio::time::sleep(3 * HOUR).await;
+    assert_eq!(world.fired("hourly").await.len(), wrong + 3);
+    comes();
+    // From then on it is as it was: what has fired does not again.
+    world.clock.set_back(2 * HOUR);
+    let request = json!({
+        "Name": "hourly", "ScheduleExpression": "rate(60 minutes)", "FlexibleTimeWindow": {"Mode": "OFF"},
+        "State": "ENABLED", "Target": target(json!({})),
+    });
+    world.scheduler(Sc::UpdateSchedule, request).await.unwrap();
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(world.fired("hourly").await.len(), wrong + 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_puts_no_first_try_off() {
+    let world = world().await;
+    let _agent = world.host_with_room_for(1).await;
+    // Within the window there is time between that it has fired and that it is carried out.
+    let window = json!({"FlexibleTimeWindow": {"Mode": "FLEXIBLE", "MaximumWindowInMinutes": 60}});
+    world.scheduled("once", &format!("at({})", at(MINUTE)), window).await;
+    let has_fired = |shown: &serde_json::Value| shown["LongshoreInvocations"].get("Next").is_none();
+    world.until_shown("once", has_fired).await;
+    world.clock.set_back(24 * HOUR);
+    tokio::time::sleep(2 * MINUTE).await;
+    assert_eq!(world.fired("once").await.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

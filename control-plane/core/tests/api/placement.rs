@@ -70,6 +70,12 @@ async fn the_event_the_explanation_and_run_task_say_the_same() {
     fleet.world.ok(Op::UpdateService, json!({"service": "web", "desiredCount": 2})).await;
     fleet.until("it is steady", healthy, stable(2)).await;
     assert_eq!(why(&fleet).await, ("(service web) has reached a steady state.".to_owned(), Vec::new()));
+    fleet.world.ok(Op::DeleteService, json!({"service": "web", "force": true})).await;
+    assert_eq!(why(&fleet).await, ("(service web) is being deleted: 2 tasks are left.".to_owned(), Vec::new()));
+    fleet.agents[0].disconnect().await;
+    let (sentence, _) = why(&fleet).await;
+    let silent = "(service web) is being deleted: 2 tasks are left, 1 on container instances that went silent.";
+    assert_eq!(sentence, silent);
     let both = json!({"services": ["web", "web"], "include": ["LONGSHORE_WHY"]});
     let refused = fleet.world.err(Op::DescribeServices, both).await;
     assert_eq!(refused, "InvalidParameterException: include: LONGSHORE_WHY is for one service at a time.");
@@ -113,7 +119,16 @@ async fn a_service_with_task_sets_is_explained_set_by_set() {
     let run = fleet.world.ok(Op::RunTask, json!({"taskDefinition": "big"})).await;
     assert_eq!((&run["failures"], hosts.len()), (&json!(hosts), 2));
 
+    // Nobody reports the end of their tasks yet.
+    let delete = json!({"cluster": "default", "service": "web", "taskSet": big, "force": true});
+    fleet.world.ok(Op::DeleteTaskSet, delete).await;
+    let going = format!("(service web, taskSet {big}) is being deleted: 2 tasks are left.");
+    let (sentence, hosts) = why(&fleet).await;
+    assert!(sentence.ends_with(&going) && hosts.is_empty(), "{sentence}");
     fleet.world.ok(Op::DeleteService, json!({"service": "web", "force": true})).await;
+    let small = small.as_str().unwrap();
+    let all = format!("(service web, taskSet {small}) is being deleted: 1 task is left.\n{going}");
+    assert_eq!(why(&fleet).await, (all, Vec::new()));
     fleet.until("it is over", healthy, |service| service["status"] == "INACTIVE").await;
     assert_eq!(why(&fleet).await, ("The service was deleted.".to_owned(), Vec::new()));
 }

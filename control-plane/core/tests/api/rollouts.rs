@@ -229,6 +229,43 @@ async fn a_revision_that_ran_before_is_gone_back_to_with_its_images() {
     assert_eq!(fleet.service("web").await, before);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_revision_whose_definition_was_deleted_is_not_gone_back_to_and_says_which() {
+    let mut fleet = Fleet::new(1).await;
+    for family in ["old", "new"] {
+        fleet.world.definition(family, json!({})).await;
+    }
+    let request = json!({"serviceName": "web", "taskDefinition": "old", "desiredCount": 1});
+    fleet.world.ok(Op::CreateService, request).await;
+    let first = fleet.until("it is stable", healthy, stable(1)).await["currentServiceRevisions"][0]["arn"].clone();
+    fleet.world.ok(Op::UpdateService, json!({"service": "web", "taskDefinition": "new"})).await;
+    let before = fleet.until("the new one runs", healthy, stable(1)).await;
+    fleet.world.ok(Op::DeregisterTaskDefinition, json!({"taskDefinition": "old:1"})).await;
+    fleet.world.ok(Op::DeleteTaskDefinitions, json!({"taskDefinitions": ["old:1"]})).await;
+    // Its task is forgotten after a while, and it with it.
+    fleet.world.clock.advance(Duration::from_secs(7200));
+    let asked = json!({"serviceRevisionArns": [first]});
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(300);
+    loop {
+        let shown = fleet.world.ok(Op::DescribeServiceRevisions, asked.clone()).await["serviceRevisions"][0].clone();
+        assert_eq!(shown["serviceRevisionArn"], first);
+        if shown.get("containerImages").is_none() {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "it is still there: {shown:#}");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let back = json!({"service": "web", "taskDefinition": first});
+    let refused = fleet.world.err(Op::UpdateService, back).await;
+    let id = first.as_str().unwrap().rsplit('/').next().unwrap();
+    let expected = format!(
+        "InvalidParameterException: taskDefinition: old:1 of service revision {id} was deleted; go back to another \
+         one, or register it anew."
+    );
+    assert_eq!(refused, expected);
+    assert_eq!(fleet.service("web").await["deployments"], before["deployments"]);
+}
+
 #[tokio::test]
 async fn a_failed_deployment_says_what_waits_for_it() {
     let mut fleet = Fleet::new(2).await;

@@ -140,6 +140,33 @@ async fn a_wall_clock_that_is_set_back_puts_nothing_off() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn hosts_go_silent_at_once_by_the_clock_that_nobody_sets() {
+    let fleet = Fleet::serving(6, 6).await;
+    let (others, all) = ([3, 4, 5], [0, 1, 2, 3, 4, 5]);
+    let before = fleet.wanted(&all);
+    fleet.pass(SECOND, &all).await;
+    fleet.pass(4 * SECOND, &others).await;
+    for nth in [0, 1, 2] {
+        fleet.agents[nth].disconnect().await;
+        fleet.world.clock.set_ahead(3600 * SECOND);
+    }
+    fleet.pass(60 * SECOND, &others).await;
+    assert_eq!(fleet.wanted(&all), before);
+
+    // By the other one, two of five fell silent together that did not.
+    let mut fleet = Fleet::serving(5, 5).await;
+    fleet.agents[0].disconnect().await;
+    fleet.pass(90 * SECOND, &[]).await;
+    fleet.until("it is whole again", healthy, stable(5)).await;
+    fleet.world.clock.set_back(90 * SECOND);
+    assert_ne!(fleet.wanted(&[1]), []);
+    fleet.agents[1].disconnect().await;
+    fleet.pass(SECOND, &[]).await;
+    assert_eq!(fleet.wanted(&[1]), []);
+    fleet.until("it is whole again", healthy, stable(5)).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_deleted_service_says_which_host_it_waits_for() {
     let mut fleet = Fleet::serving(1, 1).await;
     let host = fleet.agents[0].instance;

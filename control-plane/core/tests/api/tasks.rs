@@ -149,6 +149,18 @@ async fn a_task_that_waits_says_for_what_until_it_runs() {
         let shown = world.task(id).await;
         assert_eq!((reason(&shown), &shown["lastStatus"]), (None, &json!(status)));
     }
+    // What does not stop says why, until it has.
+    let why = "another try: could not stop container `app`";
+    let stopping = waits(&mut agent, TaskStatus::Stopping, why);
+    world.core.agent_reports(agent.instance, agent.session, vec![stopping]).await.unwrap();
+    let asked = json!({"tasks": [id.to_string()], "include": ["LONGSHORE_HISTORY"]});
+    let shown = world.ok(Op::DescribeTasks, asked).await["tasks"][0].clone();
+    let expected = Some(json!(format!("Waiting for {why}")));
+    assert_eq!((reason(&shown), &shown["lastStatus"]), (expected, &json!("STOPPING")));
+    assert!(shown["attachments"].to_string().contains(&format!("waits for {why}")), "{shown:#}");
+    let stopped = waits(&mut agent, TaskStatus::Stopped, why);
+    world.core.agent_reports(agent.instance, agent.session, vec![stopped]).await.unwrap();
+    assert_eq!(reason(&world.task(id).await), None);
 }
 
 #[tokio::test]

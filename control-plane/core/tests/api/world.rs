@@ -52,6 +52,11 @@ impl TestClock {
         self.millis.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
+    /// The wall clock is set ahead; what nobody sets goes on.
+    pub(crate) fn set_ahead(&self, by: Duration) {
+        self.set.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
     /// The wall clock is set back; what nobody sets goes on.
     pub(crate) fn set_back(&self, by: Duration) {
         self.set.fetch_sub(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);

@@ -355,6 +355,30 @@ async fn silence_loses_the_lease() {
 }
 
 #[tokio::test]
+async fn silence_after_heartbeats_loses_the_lease_that_they_renewed() {
+    let lease = Duration::from_secs(1);
+    let port = Port::start(AgentsConfig { lease, ..patient() }).await;
+    let instance = port.fleet.add_instance();
+    let (mut line, _, assignment) = port.session(instance).await;
+    line.applied(assignment.generation).await;
+    let began = tokio::time::Instant::now();
+    // Beyond the lease that it began with.
+    let mut beats = tokio::time::interval(lease / 10);
+    let mut heard = began;
+    for seq in 1.. {
+        beats.tick().await;
+        heard = tokio::time::Instant::now();
+        assert_eq!(line.quiet(seq).await, []);
+        if began.elapsed() > lease * 3 / 2 {
+            break;
+        }
+    }
+    assert_eq!(line.end().await.code(), Code::DeadlineExceeded);
+    assert!(heard.elapsed() >= lease, "the last heartbeat renewed it");
+    port.fleet.wait("disconnected", |state| state.instances[&instance].session.is_none()).await;
+}
+
+#[tokio::test]
 async fn a_lost_connection_costs_the_lease_and_not_less() {
     let port = Port::start(AgentsConfig { lease: Duration::from_millis(500), ..patient() }).await;
     let instance = port.fleet.add_instance();

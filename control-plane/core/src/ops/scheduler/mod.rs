@@ -62,7 +62,7 @@ pub(super) fn get(ctx: &Ctx<'_>, body: &[u8]) -> Result<Bytes, ApiError> {
     let key = schedule_key(ctx, request.name.as_deref(), request.group_name.as_deref())?;
     group(ctx, &key.group_key())?;
     let schedule = ctx.state.schedule(&key).ok_or_else(|| no_schedule(&key.name))?;
-    answer(&show::schedule(ctx.core.account(), &ctx.state, schedule))
+    answer(&show::schedule(ctx.core.account(), &ctx.state, schedule, ctx.core.inner().clock.now()))
 }
 
 pub(super) async fn delete(ctx: Ctx<'_>, body: &[u8]) -> Result<Bytes, ApiError> {

@@ -21,7 +21,7 @@ fn state(enabled: bool) -> Option<String> {
     Some(if enabled { "ENABLED" } else { "DISABLED" }.to_owned())
 }
 
-pub(super) fn schedule(account: &AccountId, all: &State, schedule: &Schedule) -> ScheduleShown {
+pub(super) fn schedule(account: &AccountId, all: &State, schedule: &Schedule, now: Timestamp) -> ScheduleShown {
     let settings = &schedule.settings;
     let window = match settings.window_minutes {
         None => FlexibleTimeWindow { mode: Some("OFF".to_owned()), maximum_window_in_minutes: None },
@@ -50,8 +50,20 @@ pub(super) fn schedule(account: &AccountId, all: &State, schedule: &Schedule) ->
             next: schedule.next.map(time),
             waiting: Some(waiting).filter(|waiting| !waiting.is_empty()),
             last: schedule.last.as_ref().map(|last| last_invocation(account, all, schedule, last)),
+            problem: silenced(schedule, now),
         }),
     }
+}
+
+/// Why a schedule does not fire for long, when that is because of a clock that was wrong.
+fn silenced(schedule: &Schedule, now: Timestamp) -> Option<String> {
+    let ahead = schedule.fired_ahead(now).filter(|_| schedule.settings.enabled)?;
+    schedule.next.is_none_or(|next| next > ahead).then(|| {
+        format!(
+            "It fired for times up to {ahead} while the clock of the control plane was ahead, and does not fire before \
+             that. Disable and enable it to have it fire from now on."
+        )
+    })
 }
 
 fn waiting_invocation(firing: &Firing) -> WaitingInvocation {

@@ -11,6 +11,7 @@ pub(super) use fields::{refuse, some};
 
 use crate::commands::{
     CreateService, DeleteService, NewDeployment, ServiceEdit, UpdateService, ran_before, same_revision,
+    service_not_found as not_found,
 };
 use crate::ops::{Ctx, capacity, check, run};
 use crate::records::{
@@ -29,7 +30,7 @@ use longshore_ecs_api::responses::{CreateServiceResponse, DeleteServiceResponse,
 use longshore_ecs_api::types::NetworkConfiguration;
 use longshore_ecs_api::{ApiError, ErrorCode};
 use longshore_model::arn::{Resource, ServicePart};
-use longshore_model::{Arn, ClusterKey, Timestamp};
+use longshore_model::{Arn, Timestamp};
 use std::sync::Arc;
 
 pub(crate) async fn create(ctx: Ctx<'_>, request: CreateServiceRequest) -> Result<CreateServiceResponse, ApiError> {
@@ -279,44 +280,9 @@ pub(crate) async fn delete(ctx: Ctx<'_>, request: DeleteServiceRequest) -> Resul
     Ok(DeleteServiceResponse { service: shown(&ctx, &key) })
 }
 
-impl Ctx<'_> {
-    /// The service that a request names; `None` when the name is one of another cluster.
-    ///
-    /// # Errors
-    /// `InvalidParameterException` for what cannot be a service.
-    pub(crate) fn service_key(&self, cluster: &ClusterKey, name: &str) -> Result<Option<ServiceKey>, ApiError> {
-        let name = if Arn::looks_like(name) {
-            match self.resource(name)? {
-                Some(Resource::Service(of, service)) if of == cluster.name => service,
-                Some(
-                    Resource::Service(..)
-                    | Resource::Cluster(_)
-                    | Resource::Task(..)
-                    | Resource::ContainerInstance(..)
-                    | Resource::Container(..)
-                    | Resource::TaskDefinition(..)
-                    | Resource::OfService(..)
-                    | Resource::Other(_),
-                )
-                | None => return Ok(None),
-            }
-        } else {
-            if name.is_empty() {
-                return Err(ApiError::invalid("service should not be null or empty."));
-            }
-            name.to_owned()
-        };
-        Ok(Some(ServiceKey { cluster: cluster.clone(), name: name.into() }))
-    }
-}
-
 fn shown(ctx: &Ctx<'_>, key: &ServiceKey) -> Option<longshore_ecs_api::types::Service> {
     let ctx = ctx.refreshed();
     ctx.state.service(key).map(|service| show::service(ctx.core.account(), &ctx.state, service, true))
-}
-
-pub(super) fn not_found() -> ApiError {
-    ApiError::new(ErrorCode::ServiceNotFound, "Service not found.")
 }
 
 pub(super) fn usable_definition(ctx: &Ctx<'_>, name: Option<&str>) -> Result<Arc<Definition>, ApiError> {

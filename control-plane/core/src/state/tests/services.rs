@@ -296,13 +296,13 @@ impl Lab {
         let changed = seen.service(key).map(|service| service.epoch) != self.state.service(key).map(|s| s.epoch);
         let done = match step? {
             Step::Service(step) => {
-                self.spares(&seen, &step.stops);
+                self.spares(&seen, &step.moves.stops);
                 self.figures.completed += usize::from(step.verdict == Some(longshore_rollout::Verdict::Completed));
                 self.figures.over += usize::from(step.over);
                 self.run(*step)
             }
             Step::TaskSet(step) => {
-                self.spares(&seen, &step.stops);
+                self.spares(&seen, &step.moves.stops);
                 self.run(*step)
             }
         };

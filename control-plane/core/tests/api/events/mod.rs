@@ -78,7 +78,7 @@ fn dispatch(world: &World, fake: &Fake) -> JoinHandle<()> {
 
 impl World {
     /// An operation of EventBridge in region `lab`; the error as `Code: text`.
-    async fn events(&self, op: Events, request: Value) -> Result<Value, String> {
+    pub(crate) async fn events(&self, op: Events, request: Value) -> Result<Value, String> {
         let answer = self.core.events(&caller("lab"), op, request.to_string().into()).await;
         let answer = answer.map_err(|error| format!("{}: {}", error.code.as_str(), error.message))?;
         Ok(serde_json::from_slice(&answer).unwrap())
