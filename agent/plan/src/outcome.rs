@@ -130,6 +130,7 @@ impl Task {
             return;
         }
         self.live.in_flight.remove(&lane);
+        self.live.unsaved.remove(&lane);
         match lane {
             Lane::Container(i) => self.live.containers[i].touched = seq,
             Lane::Resource(ResourceKind::Interface) => self.live.interface_touched = seq,
@@ -193,15 +194,27 @@ impl Task {
                 }
             },
             (_, Outcome::NotDone(why)) => {
-                if let Step::Start(i) = step {
-                    // Nothing was asked of the engine.
-                    self.live.containers[*i].startable = true;
-                }
+                self.not_asked(step);
                 self.again(step, Patience::Start, &why, now);
             }
             (step, outcome) => unreachable!("{step:?} cannot end as {outcome:?}: the engine pairs them"),
         }
         self.settle(now);
+    }
+
+    /// Nothing of `step`, which was decided, was asked of anybody.
+    pub(crate) fn not_asked(&mut self, step: &Step) {
+        match step {
+            Step::Start(i) => self.live.containers[*i].startable = true,
+            Step::StopUnhealthy(i, _) => self.record.containers[*i].restarts.unhealthy = false,
+            Step::Ensure(_)
+            | Step::Release(_)
+            | Step::Pull(_)
+            | Step::Create(_)
+            | Step::Inspect(_)
+            | Step::Stop(_, _)
+            | Step::Remove { .. } => {}
+        }
     }
 
     fn ensured(&mut self, kind: &ResourceKind, result: Result<Made, Failure>, policy: &Policy, now: Timestamp) {

@@ -136,15 +136,19 @@ impl Task {
             })
     }
 
-    /// Of a task that ends: pulls, and the wait for an interface, which whoever gave it takes back by the task. Of a
-    /// container that ended while the task goes on: its pull.
+    /// Of a task that ends: pulls, the wait for an interface, which whoever gave it takes back by the task, and what
+    /// waits for its record, which a disk that hangs may keep for ever, while a stop waits for nothing: a start, a
+    /// removal for another try, and a stop for its health. Of a container that ended while the task goes on: its pull.
     fn give_up_useless(&mut self, now: Timestamp, pass: &mut Pass) {
         let ends = self.record.ending.is_some();
-        let containers = &self.record.containers;
+        let (containers, unsaved) = (&self.record.containers, &mut self.live.unsaved);
+        let mut not_asked = Vec::new();
         self.live.in_flight.retain(|lane, step| {
+            let waits = unsaved.contains(lane);
             let useless = match step {
                 Step::Pull(i) => ends || containers[*i].phase.is_stopped(),
                 Step::Ensure(ResourceKind::Interface) => ends,
+                Step::Start(_) | Step::StopUnhealthy(_, _) | Step::Remove { again: true, .. } => ends && waits,
                 Step::Ensure(
                     ResourceKind::Ports
                     | ResourceKind::Cgroup
@@ -154,17 +158,17 @@ impl Task {
                 )
                 | Step::Release(_)
                 | Step::Create(_)
-                | Step::Start(_)
                 | Step::Inspect(_)
                 | Step::Stop(_, _)
-                | Step::StopUnhealthy(_, _)
-                | Step::Remove { .. } => false,
+                | Step::Remove { again: false, .. } => false,
             };
             if useless {
                 pass.give_up.push(lane.clone());
+                not_asked.extend(unsaved.remove(lane).then(|| step.clone()));
             }
             !useless
         });
+        not_asked.iter().for_each(|step| self.not_asked(step));
         self.settle(now);
     }
 
@@ -366,6 +370,9 @@ impl Task {
             };
             pass.going_on(container, doing(&step));
             self.live.in_flight.insert(step.lane(), step.clone());
+            if step.needs_saved() {
+                self.live.unsaved.insert(step.lane());
+            }
             pass.steps.push(step);
         }
     }

@@ -7,7 +7,7 @@ use crate::record::{Ending, ResourceKind, ResourcePhase, TaskRecord, Wish};
 use crate::room::Place;
 use crate::step::{Lane, Step};
 use longshore_model::{AssignedTask, DesiredStatus, NetworkMode, StopCode, TaskId, TaskSpec, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A task.
@@ -28,6 +28,8 @@ pub struct Task {
 pub struct Live {
     /// Steps being carried out.
     pub in_flight: BTreeMap<Lane, Step>,
+    /// Of these, those that wait for the record to be durable ([`Step::needs_saved`]): nothing was asked of anybody.
+    pub unsaved: BTreeSet<Lane>,
     /// What failed and is tried again.
     pub retries: BTreeMap<(Lane, Verb), Retry>,
     /// One for each container of the record.
@@ -254,6 +256,18 @@ impl Task {
     /// Every host port that it has, by container.
     pub fn ports(&self) -> impl Iterator<Item = (usize, &ResolvedPort)> {
         self.record.containers.iter().enumerate().flat_map(|(i, c)| c.ports.iter().map(move |p| (i, p)))
+    }
+
+    /// The record that `step` waited for is durable. Says whether it is to be carried out: it may have been given up
+    /// meanwhile.
+    #[must_use]
+    pub fn begin(&mut self, step: &Step) -> bool {
+        let lane = step.lane();
+        let wanted = self.live.in_flight.get(&lane) == Some(step);
+        if wanted {
+            self.live.unsaved.remove(&lane);
+        }
+        wanted
     }
 
     /// Whether any step is being carried out.

@@ -435,6 +435,13 @@ impl Reconciler {
             Ok((job, done)) => (job, Ok(done)),
             Err(error) => (error.id(), Err(error)),
         };
+        if let Some(Going::Step(id, step)) = self.going.get(&job) {
+            let lane = (*id, step.lane());
+            // Of one that was given up another step may have the lane by now.
+            if self.running.get(&lane).is_some_and(|handle| handle.id() == job) {
+                self.running.remove(&lane);
+            }
+        }
         match (self.going.remove(&job), done) {
             (Some(Going::Step(id, step)), Ok(Done::Step(outcome))) => self.finish(id, &step, outcome),
             (Some(Going::Step(id, step)), Err(error)) => {
@@ -458,7 +465,6 @@ impl Reconciler {
     pub(super) fn finish(&mut self, id: TaskId, step: &Step, outcome: Outcome) {
         let now = self.now();
         self.seq += 1;
-        self.running.remove(&(id, step.lane()));
         if let Some(failure) = failure_of(&outcome) {
             tracing::warn!(task = %id, ?step, error = failure.text(), "step failed");
             match failure {

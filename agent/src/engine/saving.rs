@@ -122,7 +122,9 @@ impl Reconciler {
                 let held = |id: &TaskId| self.tasks.get(id).is_some_and(|e| e.task.held_interface().is_some());
                 crash::after_if(Place::InterfaceSaved, || records.iter().any(held));
                 for (id, step) in steps {
-                    self.start_step(id, step);
+                    if self.tasks.get_mut(&id).is_some_and(|entry| entry.task.begin(&step)) {
+                        self.start_step(id, step);
+                    }
                 }
                 if let Some((generation, done)) = applied {
                     self.outputs.saved.send_replace(generation);
