@@ -353,10 +353,11 @@ impl Task {
     }
 
     pub(crate) fn halt(&self, i: usize, view: &View<'_>) -> Halt {
-        let failures = self.live.retries.get(&(Lane::Container(i), Verb::Stop)).map_or(0, |r| r.failures);
+        let tried = |verb| self.live.retries.get(&(Lane::Container(i), verb)).map_or(0, |retry| retry.tried);
+        let tried = tried(Verb::Stop) + tried(Verb::StopUnhealthy);
         match self.grace(i, view) {
             Duration::ZERO if self.outline.fence.is_some() => Halt::Kill,
-            grace if failures < view.policy.polite_stops => Halt::Polite(grace),
+            grace if tried < view.policy.polite_stops => Halt::Polite(grace),
             _ => Halt::Kill,
         }
     }

@@ -77,8 +77,10 @@ pub enum Verb {
     Start,
     /// [`Step::Inspect`]
     Inspect,
-    /// [`Step::Stop`] and [`Step::StopUnhealthy`]
+    /// [`Step::Stop`]
     Stop,
+    /// [`Step::StopUnhealthy`], which waits for its own failures alone: the stop of a task does not wait for them.
+    StopUnhealthy,
     /// [`Step::Remove`]
     Remove,
 }
@@ -94,7 +96,8 @@ impl Verb {
             Step::Create(_) => Self::Create,
             Step::Start(_) => Self::Start,
             Step::Inspect(_) => Self::Inspect,
-            Step::Stop(_, _) | Step::StopUnhealthy(_, _) => Self::Stop,
+            Step::Stop(_, _) => Self::Stop,
+            Step::StopUnhealthy(_, _) => Self::StopUnhealthy,
             Step::Remove { .. } => Self::Remove,
         }
     }
@@ -103,8 +106,11 @@ impl Verb {
 /// Something that failed and is tried again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retry {
-    /// How often in a row.
+    /// How often in a row; the wait grows with it.
     pub failures: u32,
+    /// How many of those were carried out and failed by themselves. What never got that far (an engine that is away, a
+    /// full disk, a ledger that cannot be written) is no reason to give up, or to be less polite.
+    pub tried: u32,
     /// When to try again.
     pub not_before: Timestamp,
     /// What went wrong last.

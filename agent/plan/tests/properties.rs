@@ -342,6 +342,29 @@ fn a_start_that_waited_for_the_disk_is_not_carried_out_once_its_task_ends() {
     assert_eq!((world.log(0).as_str(), world.reported(0)), ("+0 -0", Some(TaskStatus::Stopped)));
 }
 
+#[test]
+fn saves_that_fail_make_no_stop_less_polite_and_hold_none_up() {
+    let mut world = stopping_for_health();
+    for _ in 0..4 {
+        world.apply(Op::SaveFails);
+        world.apply(Op::Advance(10_000));
+        world.apply(Op::Pass(0));
+    }
+    world.apply(Op::SaveFails);
+    world.apply(Op::Stop(0));
+    for op in [Op::Pass(0), Op::Finish { which: 0, how: 255 }] {
+        world.apply(op);
+    }
+    assert_eq!((world.log(0).as_str(), world.halts(0)), ("+0 -0", vec![Some(30_000)]));
+
+    let mut world = stopping_for_health();
+    world.apply(Op::SaveFails);
+    world.apply(Op::Exit(0, 0, IGNORED));
+    world.settle();
+    let why = "not restarted: exit code 2 is one of its ignoredExitCodes";
+    assert_eq!(world.reason(0, 0), (Some(IGNORED), why.to_owned()), "nobody stopped it");
+}
+
 /// An hour either way is no time that passed.
 #[test]
 fn a_clock_that_is_moved_ends_no_wait_and_makes_none_longer() {

@@ -206,3 +206,26 @@ async fn a_start_that_waited_for_a_disk_that_hangs_is_not_made_once_its_task_is_
     assert_eq!(calls(&host, "start"), [] as [&str; 0]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_never_reached_a_registry_is_no_try_of_a_pull() {
+    let host = FakeHost::new();
+    let mut rig = Rig::on(&host);
+    let full = || Failure::NoSpace("3 of 100 MiB free".into());
+    let refused = || Failure::Passing("connection refused".into());
+    let elsewhere = |name: &str| {
+        let mut task = spec(&[(name, &[])]);
+        task.containers[0].image = name.into();
+        task
+    };
+    host.pull_gate.add_permits(1);
+    let task = elsewhere("a");
+    host.state().script.insert("pull", [vec![full(); 5], vec![refused(); 4]].concat());
+    rig.complete(1, vec![run(&task)]).await;
+    rig.until_status(task.id, TaskStatus::Running).await;
+    assert_eq!(calls(&host, "pull").len(), 10);
+    let other = elsewhere("b");
+    host.state().script.insert("pull", [vec![full(); 2], vec![refused(); 5]].concat());
+    rig.complete(2, vec![run(&task), run(&other)]).await;
+    rig.until_status(other.id, TaskStatus::Stopped).await;
+    assert_eq!(calls(&host, "pull").len(), 17, "five that reached it");
+}
