@@ -39,6 +39,8 @@ pub struct View<'a> {
     pub policy: &'a Policy,
     /// Whether the host's disk is short of space: what is kept only to be looked at goes at once.
     pub disk_short: bool,
+    /// Whether the last write of the ledger failed: what needs a durable record waits for the next one that does not.
+    pub ledger_fault: bool,
     /// When the control plane was last heard to have heard this agent.
     pub contact: Contact,
 }
@@ -88,6 +90,7 @@ impl Task {
     /// is first known; a second pass right after is empty.
     pub fn pass(&mut self, view: &View<'_>) -> Pass {
         let mut pass = Pass::default();
+        self.live.ledger_fault = view.ledger_fault;
         self.mend_times(view.now);
         self.fence(view, &mut pass);
         self.settle(view.now);

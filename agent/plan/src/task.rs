@@ -40,6 +40,8 @@ pub struct Live {
     pub waits_since: Option<Timestamp>,
     /// Since when the host's disk has no room for what it needs beside its containers.
     pub no_space_since: Option<Timestamp>,
+    /// Whether the ledger could not be written when it was last passed over.
+    pub ledger_fault: bool,
 }
 
 /// What is known of a container beside its record.

@@ -365,6 +365,26 @@ fn saves_that_fail_make_no_stop_less_polite_and_hold_none_up() {
     assert_eq!(world.reason(0, 0), (Some(IGNORED), why.to_owned()), "nobody stopped it");
 }
 
+/// Whatever holds the return of an interface up, its task is over when its containers are.
+#[test]
+fn a_ledger_that_cannot_be_written_keeps_no_task_from_its_end() {
+    let mut world = World::new(host::plain_shapes());
+    world.apply(Op::Assign(0));
+    world.settle();
+    world.apply(Op::Exit(0, 0, 1));
+    for _ in 0..9 {
+        for op in [Op::Pass(0), Op::Finish { which: 0, how: 255 }, Op::SaveFails, Op::Advance(6_000)] {
+            world.apply(op);
+        }
+    }
+    assert_eq!(world.reported(0), Some(TaskStatus::Stopped));
+    assert!(world.has_interface(0), "it is returned once the end is durable");
+    world.settle();
+    assert!(!world.has_interface(0));
+    world.converge();
+    world.check_converged();
+}
+
 /// An hour either way is no time that passed.
 #[test]
 fn a_clock_that_is_moved_ends_no_wait_and_makes_none_longer() {

@@ -348,7 +348,8 @@ impl Reconciler {
         };
         let (claims, room, policy) = (self.ports.claims(), &self.room, &self.config.policy);
         let contact = self.drivers.contacts.look();
-        let view = View { now, engine, claims, room, policy, disk_short: self.disk_short, contact };
+        let (disk_short, ledger_fault) = (self.disk_short, self.ledger_fault.is_some());
+        let view = View { now, engine, claims, room, policy, disk_short, ledger_fault, contact };
         let Pass { steps, give_up, waiting, wake_at, forget } = entry.task.pass(&view);
         entry.waiting = waiting;
         entry.wake_at = wake_at;

@@ -134,7 +134,11 @@ impl Reconciler {
             }
             Err(error) => {
                 if self.ledger_fault.is_none() {
-                    tracing::error!(%error, "the ledger cannot be written; no container is started until it can");
+                    tracing::error!(
+                        %error,
+                        "the ledger cannot be written; until it can, no container is started, removed or stopped for \
+                         its health, and nothing that tasks had is returned"
+                    );
                 }
                 let why = error.to_string();
                 for id in records {

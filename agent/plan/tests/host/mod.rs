@@ -205,6 +205,10 @@ impl World {
         self.reported.get(&self.specs[t].id).copied()
     }
 
+    pub(crate) fn has_interface(&self, t: usize) -> bool {
+        self.interfaces.values().any(|holder| *holder == self.specs[t].id)
+    }
+
     /// Starts (`+`) and stops (`-`) of a task's containers so far.
     pub(crate) fn log(&self, t: usize) -> String {
         let id = self.specs[t].id;
@@ -406,7 +410,8 @@ impl World {
         let engine =
             if self.answering { EngineView::Answering } else { EngineView::Silent { why: "it does not answer" } };
         let (claims, room, policy) = (&self.claims, &self.room, &self.policy);
-        View { now: self.now, engine, claims, room, policy, disk_short: self.disk_short, contact: self.contact }
+        let (disk_short, ledger_fault) = (self.disk_short, self.ledger_fault);
+        View { now: self.now, engine, claims, room, policy, disk_short, ledger_fault, contact: self.contact }
     }
 
     fn pass(&mut self, id: TaskId) {
