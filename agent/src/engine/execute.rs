@@ -155,7 +155,7 @@ impl Executor {
     async fn ensure(&self, task: TaskId, kind: &ResourceKind, spec: Option<&TaskSpec>) -> Result<Made, Failure> {
         let spec = || spec.ok_or_else(|| Failure::Passing("the task's definition is not known yet".to_owned()));
         match kind {
-            // The reconciler owns the ports and never hands them here.
+            // The reconciler gives the ports itself and never hands them here.
             ResourceKind::Ports => Ok(Made::Plain),
             ResourceKind::Cgroup => self.cgroup_parent(spec()?).await.map(|_| Made::Plain),
             ResourceKind::Interface => {
@@ -188,20 +188,25 @@ impl Executor {
     }
 
     async fn release(&self, task: TaskId, kind: &ResourceKind) -> Result<(), Failure> {
-        if *kind == ResourceKind::Interface {
-            // Somebody waits for this one: the task is not over before.
-            return self.drivers.interfaces.release(task).await;
-        }
-        let _slot = self.slots.removals.acquire().await;
+        let slot = || self.slots.removals.acquire();
         match kind {
-            // A shared volume is the host's.
-            ResourceKind::Ports | ResourceKind::Interface | ResourceKind::SharedVolume(_) => Ok(()),
-            ResourceKind::Namespaces => self.drivers.namespaces.release(task).await,
+            // Somebody waits for this one: the task is not over before.
+            ResourceKind::Interface => self.drivers.interfaces.release(task).await,
+            // Ports are free when the reconciler, which has them, hears of this. A shared volume is the host's.
+            ResourceKind::Ports | ResourceKind::SharedVolume(_) => Ok(()),
+            ResourceKind::Namespaces => {
+                let _slot = slot().await;
+                self.drivers.namespaces.release(task).await
+            }
             ResourceKind::Cgroup => {
+                let _slot = slot().await;
                 self.parents().remove(&task);
                 self.drivers.cgroups.remove(task).await
             }
-            ResourceKind::Volume(name) => self.drivers.volumes.remove(task, name).await,
+            ResourceKind::Volume(name) => {
+                let _slot = slot().await;
+                self.drivers.volumes.remove(task, name).await
+            }
         }
     }
 

@@ -371,7 +371,6 @@ impl Reconciler {
                     crash::after(crash::Place::Ports);
                     self.finish(id, &step, Outcome::Ensured(given));
                 }
-                Step::Release(ResourceKind::Ports) => self.finish(id, &step, Outcome::Released(Ok(()))),
                 step if step.needs_saved() => self.after.steps.push((id, step)),
                 step => self.start_step(id, step),
             }

@@ -207,6 +207,34 @@ async fn a_start_that_waited_for_a_disk_that_hangs_is_not_made_once_its_task_is_
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_task_had_is_returned_once_its_end_is_durable_and_its_end_is_told_before() {
+    let host = FakeHost::new();
+    let mut rig = Rig::on(&host);
+    let wired = awsvpc(&["web"]);
+    let bound = spec(&[("web", &[port(80, HostPort::Fixed(20_980), Protocol::Tcp)])]);
+    rig.complete(1, vec![run(&wired), run(&bound)]).await;
+    rig.until_status(wired.id, TaskStatus::Running).await;
+    rig.until_status(bound.id, TaskStatus::Running).await;
+    host.state().disk_full = true;
+    rig.exit(&wired, 0, 0).await;
+    rig.exit(&bound, 0, 0).await;
+    rig.until_status(bound.id, TaskStatus::Stopped).await;
+    let report = rig.until_status(wired.id, TaskStatus::Stopped).await;
+    assert!(report.eni.as_ref().is_some_and(|eni| eni.attached) && report.stopped_at.is_some(), "{report:?}");
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(host.state().interfaces.contains_key(&wired.id), "after a crash the task would take it for its own");
+    assert_eq!(rig.status().await.ports_claimed, 1);
+    host.state().disk_full = false;
+    rig.until("its interface is returned", |o| o[&wired.id].eni.as_ref().is_some_and(|eni| !eni.attached)).await;
+    assert!(host.state().interfaces.is_empty());
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    while rig.status().await.ports_claimed > 0 {
+        assert!(tokio::time::Instant::now() < deadline, "{:#?}", rig.status().await);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_never_reached_a_registry_is_no_try_of_a_pull() {
     let host = FakeHost::new();
     let mut rig = Rig::on(&host);
