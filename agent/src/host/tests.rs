@@ -9,6 +9,7 @@ fn engine() -> EngineInfo {
         cgroup_driver: CgroupDriver::Cgroupfs,
         cgroup_version: CgroupVersion::V1,
         storage_driver: "overlay2".into(),
+        containerd_images: false,
         backing_file_system: "extfs".into(),
         data_root: "/var/lib/docker".into(),
         log_drivers: vec!["awslogs".into(), "json-file".into(), "journald".into()],
