@@ -178,7 +178,8 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
         inputs: Inputs { desired, hints, status, facts: facts_out.clone() },
         outputs: Outputs { saved, observed, views },
     });
-    let quotas = Quotas::new(views_out.clone(), docker.clone(), hints_in.clone(), written);
+    let quotas = Quotas::new(views_out.clone(), docker.clone(), hints_in.clone(), written, rooms.clone());
+    let aside = rooms.aside().clone();
     let disk = DiskKeeper::new(disk::Parts {
         rooms,
         docker: docker.clone(),
