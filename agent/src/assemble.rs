@@ -285,7 +285,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
     spawn(&mut parts, "network", network.run(stop()));
     spawn(&mut parts, "metadata", metadata.run(stop()));
     let keep_facts =
-        membership::keep_facts(config.clone(), docker, late_cgroups, facts, underlay, docker_back_out, stop());
+        membership::keep_facts(config.clone(), (docker, aside), late_cgroups, facts, underlay, docker_back_out, stop());
     spawn(&mut parts, "facts", keep_facts);
     spawn(&mut parts, "status", server.run(listener, stop()));
     let member = membership.run(stop());
