@@ -559,9 +559,7 @@ impl Reconciler {
     pub(super) fn pull_progress(&self, task: &Task, i: usize) -> Option<String> {
         let waiting = task.record.containers[i].phase == Phase::Waiting;
         let spec = task.spec.as_ref().filter(|_| waiting)?;
-        let pulls = matches!(task.live.in_flight.get(&Lane::Container(i)), Some(Step::Pull(_)));
-        let image = longshore_docker::wanted_image(&spec.containers[i]);
-        self.executor.pull_progress(&image, spec.pull_only && pulls)
+        self.executor.pull_progress(task.record.id, i, &spec.containers[i])
     }
 }
 
