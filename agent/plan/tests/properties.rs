@@ -365,6 +365,23 @@ fn saves_that_fail_make_no_stop_less_polite_and_hold_none_up() {
     assert_eq!(world.reason(0, 0), (Some(IGNORED), why.to_owned()), "nobody stopped it");
 }
 
+#[test]
+fn a_container_that_somebody_started_after_it_was_stopped_for_its_health_ends_by_itself() {
+    let mut world = stopping_for_health();
+    world.apply(Op::Flush);
+    // The stop comes through, its answer does not.
+    world.apply(Op::Finish { which: 0, how: 16 });
+    assert_eq!(world.log(0), "+0 -0");
+    world.apply(Op::Advance(10));
+    world.apply(Op::RestartBehind(0, 0));
+    world.apply(Op::Health(0, 0, HealthStatus::Unknown));
+    world.settle();
+    assert_eq!(world.log(0), "+0 -0", "it runs, as far as anybody saw");
+    world.apply(Op::Exit(0, 0, IGNORED));
+    world.settle();
+    assert_eq!(world.reported(0), Some(TaskStatus::Stopped), "{:?}", world.restarts(0, 0));
+}
+
 /// Whatever holds the return of an interface up, its task is over when its containers are.
 #[test]
 fn a_ledger_that_cannot_be_written_keeps_no_task_from_its_end() {

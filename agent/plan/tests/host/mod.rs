@@ -320,6 +320,7 @@ impl World {
                     && b.state == RunState::Ended
                 {
                     b.state = RunState::Running;
+                    b.started_at = Some(self.now);
                     self.bounced.remove(&key);
                 }
             }
