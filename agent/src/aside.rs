@@ -160,6 +160,7 @@ pub(crate) mod tests {
     impl Hanging {
         pub(crate) fn new(in_directory: &Path) -> Self {
             let path = in_directory.join("hanging");
+            let _ = std::fs::remove_file(&path);
             nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("made");
             Self(path)
         }
