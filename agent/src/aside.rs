@@ -29,6 +29,13 @@ struct Lane {
     since: Arc<Mutex<Option<Instant>>>,
 }
 
+impl Lane {
+    /// For how long what goes on there has been going on.
+    fn hangs(&self) -> Option<Duration> {
+        locked(&self.since).map(|at| at.elapsed())
+    }
+}
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum HeldUp {
@@ -83,8 +90,24 @@ impl Aside {
     /// goes on there is over. Dropping the future ends the wait and not the work.
     ///
     /// # Errors
-    /// When it is not done after `limit`, or something before it is not.
+    /// When it is not done after `limit`, or something before it is not: at once, when that has taken as long already.
     pub async fn run<T: Send + 'static>(
+        &self,
+        place: &Path,
+        limit: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, HeldUp> {
+        if let Some(since) = self.lane(place).hangs().filter(|since| *since >= limit) {
+            return Err(HeldUp::Hangs { place: place.to_owned(), since });
+        }
+        self.run_in_turn(place, limit, work).await
+    }
+
+    /// The same for who can wait, and has only a few tries: also for a place that has hung for long there is `limit`.
+    ///
+    /// # Errors
+    /// When it is not done after `limit`, or something before it is not.
+    pub async fn run_in_turn<T: Send + 'static>(
         &self,
         place: &Path,
         limit: Duration,
@@ -94,14 +117,10 @@ impl Aside {
         let lane = self.lane(place);
         let place = || place.to_owned();
         let thread = |source| HeldUp::Thread { place: place(), source };
-        let hangs = || locked(&lane.since).map(|at| at.elapsed());
-        if let Some(since) = hangs().filter(|since| *since >= limit) {
-            return Err(HeldUp::Hangs { place: place(), since });
-        }
         let turn = match tokio::time::timeout_at(until, lane.turn.clone().acquire_owned()).await {
             Ok(Ok(turn)) => turn,
             Ok(Err(closed)) => return Err(thread(io::Error::other(closed))),
-            Err(_) => return Err(HeldUp::Hangs { place: place(), since: hangs().unwrap_or_default() }),
+            Err(_) => return Err(HeldUp::Hangs { place: place(), since: lane.hangs().unwrap_or_default() }),
         };
         let there = There::new(&lane, turn);
         let (answer, result) = oneshot::channel();
@@ -141,6 +160,7 @@ pub(crate) mod tests {
     impl Hanging {
         pub(crate) fn new(in_directory: &Path) -> Self {
             let path = in_directory.join("hanging");
+            let _ = std::fs::remove_file(&path);
             nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("made");
             Self(path)
         }

@@ -178,7 +178,8 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
         inputs: Inputs { desired, hints, status, facts: facts_out.clone() },
         outputs: Outputs { saved, observed, views },
     });
-    let quotas = Quotas::new(views_out.clone(), docker.clone(), hints_in.clone(), written);
+    let quotas = Quotas::new(views_out.clone(), docker.clone(), hints_in.clone(), written, rooms.clone());
+    let aside = rooms.aside().clone();
     let disk = DiskKeeper::new(disk::Parts {
         rooms,
         docker: docker.clone(),
@@ -284,7 +285,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
     spawn(&mut parts, "network", network.run(stop()));
     spawn(&mut parts, "metadata", metadata.run(stop()));
     let keep_facts =
-        membership::keep_facts(config.clone(), docker, late_cgroups, facts, underlay, docker_back_out, stop());
+        membership::keep_facts(config.clone(), (docker, aside), late_cgroups, facts, underlay, docker_back_out, stop());
     spawn(&mut parts, "facts", keep_facts);
     spawn(&mut parts, "status", server.run(listener, stop()));
     let member = membership.run(stop());

@@ -143,7 +143,7 @@ fn runtime(config: &Config) -> anyhow::Result<tokio::runtime::Runtime> {
     // Two threads carry hundreds of tasks; each more costs memory that is promised to containers.
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        // What a file system may hold up for ever has threads of its own (`aside`).
+        // Looks at a disk and what may be another machine's have threads of their own (`aside`).
         .max_blocking_threads(8)
         .thread_stack_size(1024 * 1024)
         .enable_all()

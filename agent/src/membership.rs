@@ -4,6 +4,7 @@
 //! away. Owns the facts' watch (looked at again each time Docker comes back) and the order: facts, then an identity
 //! (from the file, or by joining with a token), then the session and the certificate's renewal.
 
+use crate::aside::Aside;
 use crate::cgroup::Cgroups;
 use crate::config::Config;
 use crate::engine::cgroups::LateCgroups;
@@ -152,12 +153,13 @@ pub fn identity_file(config: &Config) -> IdentityFile {
 /// Looks at the host once, and tells the engine how cgroups are made here.
 ///
 /// # Errors
-/// When Docker does not answer, or the host cannot be read.
+/// When Docker or the disk does not answer, or the host cannot be read.
 pub async fn look(
     config: &Config,
     docker: &Docker,
     late: &LateCgroups,
     underlay: &Underlay,
+    aside: &Aside,
 ) -> Result<HostFacts, MembershipError> {
     let fail = |e: &(dyn std::error::Error + 'static)| MembershipError::Facts(chain(e));
     let engine = docker.info().await.map_err(|e| fail(&e))?;
@@ -169,7 +171,7 @@ pub async fn look(
             None
         }
     };
-    let probed = host::probe(engine, cgroups.as_ref()).await;
+    let probed = host::probe(engine, cgroups.as_ref(), aside).await;
     if let Some(cgroups) = cgroups {
         // Only now: the engine takes a cgroup of no task, which is what the probe makes, for a leftover.
         late.set(Ok(cgroups));
@@ -207,10 +209,11 @@ async fn task_network(config: &Config) -> Underlay {
     }
 }
 
-/// Keeps the facts: a long-lived task. `docker_back` changes each time Docker answers again.
+/// Keeps the facts: a long-lived task. `docker_back` changes each time Docker answers again. A look at a disk waits in
+/// `aside`.
 pub async fn keep_facts(
     config: Arc<Config>,
-    docker: Docker,
+    (docker, aside): (Docker, Aside),
     late: Arc<LateCgroups>,
     facts: watch::Sender<Option<Arc<HostFacts>>>,
     underlay: watch::Sender<Underlay>,
@@ -226,7 +229,7 @@ pub async fn keep_facts(
                 tracing::info!(why, "this host takes no part in the task network");
             }
             underlay.send_if_modified(|known| std::mem::replace(known, network.clone()) != network);
-            match look(&config, &docker, &late, &network).await {
+            match look(&config, &docker, &late, &network, &aside).await {
                 Ok(found) => {
                     wait = AGAIN.0;
                     facts.send_if_modified(|known| {
@@ -401,6 +404,7 @@ pub async fn join_once(config: &Config, token: Option<&Token>) -> Result<Identit
     let known = || file.load().ok().flatten().map(|identity| identity.control);
     let control = config.control.clone().or_else(known).ok_or(MembershipError::NoControl)?;
     let docker = Docker::connect(&config.docker).await.map_err(|e| MembershipError::Facts(chain(&e)))?;
-    let facts = look(config, &docker, &LateCgroups::default(), &task_network(config).await).await?;
+    let network = task_network(config).await;
+    let facts = look(config, &docker, &LateCgroups::default(), &network, &Aside::default()).await?;
     Ok(join(config, &file, token, control, facts).await?)
 }

@@ -23,6 +23,10 @@ use tokio_util::task::AbortOnDropHandle;
 /// Tries at once on a host.
 const AT_ONCE: usize = 32;
 
+/// Tries in a row that could not be made, after which that is said: a container whose health nobody knows may hold up
+/// what waits for it.
+const UNMADE: u32 = 10;
+
 /// What probes found, by the engine's id of the container. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Verdicts(Arc<Mutex<HashMap<String, HealthStatus>>>);
@@ -151,6 +155,7 @@ impl One {
         self.tell().await;
         let mut state = State::new(probe);
         let mut network = None;
+        let mut unmade: u32 = 0;
         loop {
             let began = Instant::now();
             tokio::time::sleep(state.wait()).await;
@@ -159,10 +164,21 @@ impl One {
                 Ok(found) => found,
                 // Of a container that cannot be reached nothing is known, and what was known of it stays.
                 Err(why) => {
-                    tracing::debug!(%task, %container, why, "a health probe could not be made");
+                    unmade = unmade.saturating_add(1);
+                    if unmade == UNMADE {
+                        tracing::warn!(
+                            %task, %container, why, tries = unmade,
+                            "health probes cannot be made; what is known of the container's health stays"
+                        );
+                    } else {
+                        tracing::debug!(%task, %container, why, "a health probe could not be made");
+                    }
                     continue;
                 }
             };
+            if std::mem::take(&mut unmade) >= UNMADE {
+                tracing::warn!(%task, %container, "health probes can be made again");
+            }
             if let Err(why) = &found {
                 tracing::debug!(%task, %container, why, "a health probe failed");
             }

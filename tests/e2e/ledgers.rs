@@ -215,13 +215,15 @@ fn whatever_becomes_of_the_ledger_every_task_runs_once_and_is_told_of_once() {
     unwritable_while_it_runs(&mut campaign, &kept);
 }
 
-/// A ledger that cannot be written holds starts and nothing else: an end is told all the same.
+/// A ledger that cannot be written holds starts, and the return of what tasks had: an end is told all the same, also of
+/// a task that still has its interface.
 fn unwritable_while_it_runs(campaign: &mut Campaign, kept: &[String]) {
     let immutable = Immutable::new(campaign.ledger());
     let (held, name) = campaign.start();
     let lab = &campaign.lab;
-    campaign.end(&kept[0]);
-    let ended = stopped(lab, &kept[0]);
+    let wired = &kept[2];
+    campaign.end(wired);
+    let ended = stopped(lab, wired);
     assert_eq!(container(&ended, "main")["exitCode"], 9, "{ended:#}");
     wait_until("the trouble to be seen", DEADLINE, || {
         let status = Agent::status(&campaign.node().host)?;
@@ -232,7 +234,7 @@ fn unwritable_while_it_runs(campaign: &mut Campaign, kept: &[String]) {
     assert_eq!(campaign.runs.of(&name, "main"), 0, "it was started without a durable intent");
     drop(immutable);
     let now: Value = running(lab, &held);
-    let live = [kept[1].clone(), kept[2].clone(), held];
+    let live = [kept[0].clone(), kept[1].clone(), held];
     assert_exactly(lab, &live);
     assert_eq!(campaign.runs.of(&name, "main"), 1, "{now:#}");
     live.iter().for_each(|arn| _ = lab.ecs("stop_task", json!({"task": arn})).unwrap());

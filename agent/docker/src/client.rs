@@ -3,14 +3,16 @@
 
 use crate::calls::{Book, Calls};
 use crate::error::DockerError;
+use crate::images::UNBOUNDED_PULLS;
 use crate::info::EngineInfo;
 use bollard::{API_DEFAULT_VERSION, ClientVersion};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// The oldest Engine API that we work with: Docker Engine 20.10.
 const OLDEST_API: (usize, usize) = (1, 41);
@@ -81,6 +83,10 @@ struct Inner {
     book: Book,
     /// Pulls that the engine works on: those that it has put off are not among them.
     pulls: AtomicUsize,
+    /// Whether it downloads whatever it is asked for at once, as it last said.
+    unbounded: AtomicBool,
+    /// Turns of pulls where it does.
+    turns: Semaphore,
 }
 
 impl std::fmt::Debug for Docker {
@@ -118,6 +124,8 @@ impl Docker {
                 client: Mutex::new(None),
                 book: Book::default(),
                 pulls: AtomicUsize::new(0),
+                unbounded: AtomicBool::new(false),
+                turns: Semaphore::new(UNBOUNDED_PULLS),
             }),
         })
     }
@@ -157,7 +165,27 @@ impl Docker {
         let limit = self.timeouts().quick;
         let version = self.call("asking for its version", limit, client.version()).await?;
         let info = self.call("asking for its settings", limit, client.info()).await?;
-        Ok(EngineInfo::from_engine(version, info))
+        let info = EngineInfo::from_engine(version, info);
+        self.learn(&info);
+        Ok(info)
+    }
+
+    pub(crate) fn learn(&self, info: &EngineInfo) {
+        self.inner.unbounded.store(info.containerd_images, Ordering::Relaxed);
+    }
+
+    /// Waits for a pull's turn, where the engine itself has no bound for them; `waits` is called if that takes time.
+    /// The turn ends when the answer is dropped.
+    pub(crate) async fn pull_turn(&self, waits: impl FnOnce()) -> Option<SemaphorePermit<'_>> {
+        if !self.inner.unbounded.load(Ordering::Relaxed) {
+            return None;
+        }
+        if let Ok(turn) = self.inner.turns.try_acquire() {
+            return Some(turn);
+        }
+        waits();
+        // Closed never.
+        self.inner.turns.acquire().await.ok()
     }
 
     /// The negotiated client, made when there is none.

@@ -67,7 +67,7 @@ pub struct PullLimits {
     pub begin: Duration,
     /// Without progress: 1 min. What the engine has put off for other pulls that move does not stall.
     pub stall: Duration,
-    /// Altogether: 2 h.
+    /// Altogether: 2 h. What it waits for other pulls does not count.
     pub total: Duration,
 }
 
@@ -88,9 +88,19 @@ pub struct PullProgress {
     pub bytes: u64,
     /// Their size.
     pub bytes_total: u64,
-    /// Whether the engine has put off all that is left of it, for other pulls.
+    /// Whether all that is left of it waits for other pulls: the engine has put it off, or, where no layer is known,
+    /// it is not asked for yet.
     pub queued: bool,
 }
+
+/// Pulls at once of an engine that downloads as much as it is asked for ([`EngineInfo::containerd_images`]). More than
+/// a few, so that some which are slow hold up no other registry's.
+///
+/// [`EngineInfo::containerd_images`]: crate::EngineInfo::containerd_images
+pub const UNBOUNDED_PULLS: usize = 8;
+
+/// Between two looks at whether the engine works on other pulls.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Why an image was not pulled.
 #[derive(Debug, thiserror::Error)]
@@ -292,7 +302,7 @@ impl Docker {
         reference: &str,
         credentials: Option<&Credentials>,
         limits: PullLimits,
-        progress: impl FnMut(&PullProgress) + Send,
+        mut progress: impl FnMut(&PullProgress) + Send,
     ) -> Result<ImageInfo, PullError> {
         let image = || reference.to_owned();
         let parsed = ImageRef::parse(reference).map_err(|source| PullError::Reference { image: image(), source })?;
@@ -303,13 +313,11 @@ impl Docker {
             tag: Some(parsed.tag_or_digest().to_owned()),
             ..CreateImageOptions::default()
         };
+        let _turn = self.pull_turn(|| progress(&PullProgress { queued: true, ..PullProgress::default() })).await;
         let stream = client.create_image(Some(options), None, credentials.map(Credentials::for_engine));
         let watched = self.watch(reference, limits, stream, progress);
         let begin = Instant::now();
-        let pulled = match tokio::time::timeout(limits.total, watched).await {
-            Ok(result) => result,
-            Err(_) => Err(PullError::Timeout { image: image(), begun: true, after: limits.total }),
-        };
+        let pulled = watched.await;
         self.book().enter("pulling", begin.elapsed(), pulled.is_err());
         pulled?;
         self.image(reference).await.map_err(engine)?.ok_or_else(|| PullError::Other {
@@ -332,16 +340,32 @@ impl Docker {
         let mut deadline = Instant::now() + limits.begin;
         let mut begun = false;
         let mut active = Active::new(self.pulls());
+        let mut working = Working::new(limits.total);
+        // Since when there is nothing that it could wait for, while it is queued.
+        let mut alone_since = None;
         loop {
-            let message = match tokio::time::timeout_at(deadline, stream.next()).await {
+            let total = working.until();
+            if total.is_some_and(|total| Instant::now() >= total) {
+                return Err(PullError::Timeout { image: image(), begun: true, after: limits.total });
+            }
+            let wake = total.map_or(deadline, |total| deadline.min(total));
+            let message = match tokio::time::timeout_at(wake, stream.next()).await {
                 Ok(None) => return Ok(()),
                 Ok(Some(Ok(message))) => message,
                 Ok(Some(Err(error))) => {
                     return Err(classify(reference, self.sort(&format!("pulling image `{reference}`"), error)));
                 }
-                // It has its turn when they are over, which their own limits see to.
-                Err(_) if meter.is_queued() && active.others() => {
-                    deadline = Instant::now() + limits.stall;
+                Err(_) if Instant::now() < deadline => continue,
+                // It has its turn when the others are over, which their own limits see to. From then on it has as long
+                // as any other to move.
+                Err(_) if meter.is_queued() => {
+                    let now = Instant::now();
+                    alone_since = if active.others() { None } else { alone_since.or(Some(now)) };
+                    let stalls = alone_since.map(|since| since + limits.stall);
+                    if stalls.is_some_and(|at| now >= at) {
+                        return Err(PullError::Stalled { image: image(), after: limits.stall });
+                    }
+                    deadline = stalls.map_or(now + LOOK, |at| at.min(now + LOOK));
                     continue;
                 }
                 Err(_) if begun => return Err(PullError::Stalled { image: image(), after: limits.stall }),
@@ -349,11 +373,42 @@ impl Docker {
             };
             if meter.take(&message) {
                 begun = true;
-                deadline = Instant::now() + limits.stall;
-                active.set(!meter.is_queued());
+                let (now, queued) = (Instant::now(), meter.is_queued());
+                active.set(!queued);
+                working.set(!queued);
+                alone_since = (queued && !active.others()).then_some(now);
+                deadline = now + if queued { limits.stall.min(LOOK) } else { limits.stall };
                 progress(&meter.progress());
             }
         }
+    }
+}
+
+/// How long a pull has been worked on, of the time that it has.
+struct Working {
+    left: Duration,
+    since: Option<Instant>,
+}
+
+impl Working {
+    fn new(limit: Duration) -> Self {
+        Self { left: limit, since: Some(Instant::now()) }
+    }
+
+    fn set(&mut self, working: bool) {
+        match (self.since, working) {
+            (Some(since), false) => {
+                self.left = self.left.saturating_sub(since.elapsed());
+                self.since = None;
+            }
+            (None, true) => self.since = Some(Instant::now()),
+            (Some(_), true) | (None, false) => {}
+        }
+    }
+
+    /// When its time is over; absent while it is not worked on.
+    fn until(&self) -> Option<Instant> {
+        self.since.map(|since| since + self.left)
     }
 }
 

@@ -37,6 +37,9 @@ pub struct EngineInfo {
     pub cgroup_version: CgroupVersion,
     /// Where images and layers are kept, e.g. `overlay2`.
     pub storage_driver: String,
+    /// Whether containerd keeps them. Such an engine has no bound for the downloads of all pulls together (before the
+    /// release in which it took `max-concurrent-downloads` for that): each pull downloads a few layers at a time.
+    pub containerd_images: bool,
     /// The file system below it, as the engine calls it, e.g. `extfs` or `xfs`; empty where it does not say.
     pub backing_file_system: String,
     /// Its data directory.
@@ -70,6 +73,13 @@ impl EngineInfo {
         let plugins = info.plugins.unwrap_or_default();
         let mut runtimes: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();
         runtimes.sort();
+        let driver_status = info.driver_status.unwrap_or_default();
+        let of_driver = |wanted: &str| {
+            driver_status.iter().find_map(|pair| match pair.as_slice() {
+                [name, value] if name == wanted => Some(value.clone()),
+                _ => None,
+            })
+        };
         Self {
             version: version.version.or(info.server_version).unwrap_or_default(),
             api_version: version.api_version.unwrap_or_default(),
@@ -84,15 +94,8 @@ impl EngineInfo {
                 Some(SystemInfoCgroupVersionEnum::_1 | SystemInfoCgroupVersionEnum::EMPTY) | None => CgroupVersion::V1,
             },
             storage_driver: info.driver.unwrap_or_default(),
-            backing_file_system: info
-                .driver_status
-                .into_iter()
-                .flatten()
-                .find_map(|pair| match pair.as_slice() {
-                    [name, value] if name == "Backing Filesystem" => Some(value.clone()),
-                    _ => None,
-                })
-                .unwrap_or_default(),
+            containerd_images: of_driver("driver-type").is_some_and(|kind| kind.starts_with("io.containerd.")),
+            backing_file_system: of_driver("Backing Filesystem").unwrap_or_default(),
             data_root: info.docker_root_dir.unwrap_or_default(),
             log_drivers: plugins.log.unwrap_or_default(),
             volume_drivers: plugins.volume.unwrap_or_default(),
@@ -112,4 +115,23 @@ impl EngineInfo {
 /// `name=seccomp,profile=default` is `seccomp`.
 fn option_name(option: &str) -> Option<String> {
     option.split(',').find_map(|part| part.strip_prefix("name=")).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whether_containerd_keeps_the_images_is_in_the_drivers_status() {
+        let told = |driver: &str, status: &[(&str, &str)]| {
+            let status = status.iter().map(|(name, value)| vec![(*name).to_owned(), (*value).to_owned()]).collect();
+            let info =
+                SystemInfo { driver: Some(driver.to_owned()), driver_status: Some(status), ..SystemInfo::default() };
+            let info = EngineInfo::from_engine(SystemVersion::default(), info);
+            (info.containerd_images, info.backing_file_system)
+        };
+        let own = [("Backing Filesystem", "xfs"), ("Supports d_type", "true")];
+        assert_eq!(told("overlay2", &own), (false, "xfs".to_owned()));
+        assert_eq!(told("overlayfs", &[("driver-type", "io.containerd.snapshotter.v1")]), (true, String::new()));
+    }
 }

@@ -41,7 +41,7 @@ pub use error::{Cause, DockerError, Retry};
 pub use events::{Action, ContainerHint, Hint};
 pub use exec::{Attachable, ExecRequest, ExecState};
 pub use hijack::{Input, Output, Piece, Streams};
-pub use images::{ImageInfo, ListedImage, PullError, PullLimits, PullProgress, listed_name};
+pub use images::{ImageInfo, ListedImage, PullError, PullLimits, PullProgress, UNBOUNDED_PULLS, listed_name};
 pub use info::{CgroupDriver, CgroupVersion, EngineInfo};
 pub use labels::{container_name, volume_labels, volume_name};
 pub use logs::{AWSLOGS, LogTarget, LoggedContainer};

@@ -60,6 +60,13 @@ impl Task {
         }
     }
 
+    /// Whether the task's end waits for the return of its interface. That waits for the ledger itself, and as long as
+    /// the ledger cannot be written the end is told without it: until it is returned the host gives its address to
+    /// nobody, whatever is known of the task.
+    pub(crate) fn end_awaits_interface(&self) -> bool {
+        !self.interface_returned() && !self.live.ledger_fault
+    }
+
     /// Takes the interface from the label of a container that was made in it.
     pub(crate) fn found_interface(&mut self, interface: &Interface) {
         if self.record.interface.is_none() {

@@ -130,6 +130,7 @@ impl Task {
             return;
         }
         self.live.in_flight.remove(&lane);
+        self.live.unsaved.remove(&lane);
         match lane {
             Lane::Container(i) => self.live.containers[i].touched = seq,
             Lane::Resource(ResourceKind::Interface) => self.live.interface_touched = seq,
@@ -169,12 +170,14 @@ impl Task {
                 match result {
                     Ok(()) => {
                         self.live.retries.remove(&(lane.clone(), Verb::Stop));
+                        self.live.retries.remove(&(lane.clone(), Verb::StopUnhealthy));
                         if over {
                             self.live.containers[*i].rogue = false;
                             self.live.retries.remove(&(lane, Verb::Remove));
                         }
                     }
-                    Err(failure) => self.again(step, Patience::Stop, failure.text(), now),
+                    Err(Failure::Away(text)) => self.again(step, Patience::Stop, &text, now),
+                    Err(failure) => self.count(step, Patience::Stop, failure.text(), now),
                 }
             }
             (Step::Remove { container: i, again }, Outcome::Removed(result)) => match result {
@@ -193,15 +196,27 @@ impl Task {
                 }
             },
             (_, Outcome::NotDone(why)) => {
-                if let Step::Start(i) = step {
-                    // Nothing was asked of the engine.
-                    self.live.containers[*i].startable = true;
-                }
+                self.not_asked(step);
                 self.again(step, Patience::Start, &why, now);
             }
             (step, outcome) => unreachable!("{step:?} cannot end as {outcome:?}: the engine pairs them"),
         }
         self.settle(now);
+    }
+
+    /// Nothing of `step`, which was decided, was asked of anybody.
+    pub(crate) fn not_asked(&mut self, step: &Step) {
+        match step {
+            Step::Start(i) => self.live.containers[*i].startable = true,
+            Step::StopUnhealthy(i, _) => self.record.containers[*i].restarts.unhealthy = false,
+            Step::Ensure(_)
+            | Step::Release(_)
+            | Step::Pull(_)
+            | Step::Create(_)
+            | Step::Inspect(_)
+            | Step::Stop(_, _)
+            | Step::Remove { .. } => {}
+        }
     }
 
     fn ensured(&mut self, kind: &ResourceKind, result: Result<Made, Failure>, policy: &Policy, now: Timestamp) {
@@ -233,7 +248,7 @@ impl Task {
             Failure::NoSpace(_) => {
                 let waited = now.since(*self.live.no_space_since.get_or_insert(now));
                 if waited < policy.space_wait {
-                    return self.count(&step, Patience::Start, &text, now);
+                    return self.again(&step, Patience::Start, &text, now);
                 }
                 text = reasons::no_space_in_time(&text, waited);
                 true
@@ -419,25 +434,31 @@ impl Task {
         if waited >= policy.space_wait {
             self.fail(i, stage, &reasons::no_space_in_time(text, waited), true, now);
         } else {
-            self.count(step, Patience::Start, text, now);
+            self.again(step, Patience::Start, text, now);
         }
     }
 
-    /// Tries of this step so far, the one that just ended included.
+    /// Tries of this step so far, the one that just failed included.
     fn tried(&self, step: &Step) -> u32 {
-        self.live.retries.get(&(step.lane(), Verb::of(step))).map_or(0, |r| r.failures) + 1
+        self.live.retries.get(&(step.lane(), Verb::of(step))).map_or(0, |r| r.tried) + 1
     }
 
+    /// Tries again, and counts the try; the wait grows.
     fn count(&mut self, step: &Step, patience: Patience, text: &str, now: Timestamp) {
-        let failures = self.tried(step);
-        let not_before = now.after(wait(patience, failures, self.salt()));
-        let retry = Retry { failures, not_before, error: text.to_owned() };
-        self.live.retries.insert((step.lane(), Verb::of(step)), retry);
+        let tried = self.tried(step);
+        self.again(step, patience, text, now);
+        if let Some(retry) = self.live.retries.get_mut(&(step.lane(), Verb::of(step))) {
+            retry.tried = tried;
+        }
     }
 
     /// Tries again for as long as it takes; the wait grows.
     pub(crate) fn again(&mut self, step: &Step, patience: Patience, text: &str, now: Timestamp) {
-        self.count(step, patience, text, now);
+        let key = (step.lane(), Verb::of(step));
+        let (failures, tried) = self.live.retries.get(&key).map_or((0, 0), |retry| (retry.failures, retry.tried));
+        let failures = failures.saturating_add(1);
+        let not_before = now.after(wait(patience, failures, self.salt()));
+        self.live.retries.insert(key, Retry { failures, tried, not_before, error: text.to_owned() });
     }
 
     fn set_resource(&mut self, kind: &ResourceKind, phase: ResourcePhase) {

@@ -39,6 +39,8 @@ pub struct View<'a> {
     pub policy: &'a Policy,
     /// Whether the host's disk is short of space: what is kept only to be looked at goes at once.
     pub disk_short: bool,
+    /// Whether the last write of the ledger failed: what needs a durable record waits for the next one that does not.
+    pub ledger_fault: bool,
     /// When the control plane was last heard to have heard this agent.
     pub contact: Contact,
 }
@@ -88,6 +90,7 @@ impl Task {
     /// is first known; a second pass right after is empty.
     pub fn pass(&mut self, view: &View<'_>) -> Pass {
         let mut pass = Pass::default();
+        self.live.ledger_fault = view.ledger_fault;
         self.mend_times(view.now);
         self.fence(view, &mut pass);
         self.settle(view.now);
@@ -136,15 +139,19 @@ impl Task {
             })
     }
 
-    /// Of a task that ends: pulls, and the wait for an interface, which whoever gave it takes back by the task. Of a
-    /// container that ended while the task goes on: its pull.
+    /// Of a task that ends: pulls, the wait for an interface, which whoever gave it takes back by the task, and what
+    /// waits for its record, which a disk that hangs may keep for ever, while a stop waits for nothing: a start, a
+    /// removal for another try, and a stop for its health. Of a container that ended while the task goes on: its pull.
     fn give_up_useless(&mut self, now: Timestamp, pass: &mut Pass) {
         let ends = self.record.ending.is_some();
-        let containers = &self.record.containers;
+        let (containers, unsaved) = (&self.record.containers, &mut self.live.unsaved);
+        let mut not_asked = Vec::new();
         self.live.in_flight.retain(|lane, step| {
+            let waits = unsaved.contains(lane);
             let useless = match step {
                 Step::Pull(i) => ends || containers[*i].phase.is_stopped(),
                 Step::Ensure(ResourceKind::Interface) => ends,
+                Step::Start(_) | Step::StopUnhealthy(_, _) | Step::Remove { again: true, .. } => ends && waits,
                 Step::Ensure(
                     ResourceKind::Ports
                     | ResourceKind::Cgroup
@@ -154,17 +161,17 @@ impl Task {
                 )
                 | Step::Release(_)
                 | Step::Create(_)
-                | Step::Start(_)
                 | Step::Inspect(_)
                 | Step::Stop(_, _)
-                | Step::StopUnhealthy(_, _)
-                | Step::Remove { .. } => false,
+                | Step::Remove { again: false, .. } => false,
             };
             if useless {
                 pass.give_up.push(lane.clone());
+                not_asked.extend(unsaved.remove(lane).then(|| step.clone()));
             }
             !useless
         });
+        not_asked.iter().for_each(|step| self.not_asked(step));
         self.settle(now);
     }
 
@@ -349,10 +356,11 @@ impl Task {
     }
 
     pub(crate) fn halt(&self, i: usize, view: &View<'_>) -> Halt {
-        let failures = self.live.retries.get(&(Lane::Container(i), Verb::Stop)).map_or(0, |r| r.failures);
+        let tried = |verb| self.live.retries.get(&(Lane::Container(i), verb)).map_or(0, |retry| retry.tried);
+        let tried = tried(Verb::Stop) + tried(Verb::StopUnhealthy);
         match self.grace(i, view) {
             Duration::ZERO if self.outline.fence.is_some() => Halt::Kill,
-            grace if failures < view.policy.polite_stops => Halt::Polite(grace),
+            grace if tried < view.policy.polite_stops => Halt::Polite(grace),
             _ => Halt::Kill,
         }
     }
@@ -366,6 +374,9 @@ impl Task {
             };
             pass.going_on(container, doing(&step));
             self.live.in_flight.insert(step.lane(), step.clone());
+            if step.needs_saved() {
+                self.live.unsaved.insert(step.lane());
+            }
             pass.steps.push(step);
         }
     }

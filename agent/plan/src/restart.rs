@@ -152,6 +152,10 @@ impl Task {
             // Its check begins anew.
             container.health = container.health.map(|_| HealthStatus::Unknown);
         }
+        if container.phase.is_running() && Some(at) > container.began_last() {
+            // It ended, and somebody started it: how this run ends is its own affair.
+            container.restarts.unhealthy = false;
+        }
         if !container.phase.is_running() {
             container.restarts.began_at = Some(at);
             container.restarts.moved_millis = 0;

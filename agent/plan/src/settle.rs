@@ -83,7 +83,7 @@ impl Task {
 
     fn stamp(&mut self, now: Timestamp) {
         let stops = |c: &ContainerRecord| c.phase.stopped().map(|stopped| (stopped.at, stopped.ran));
-        let returned = self.interface_returned();
+        let awaited = self.end_awaits_interface();
         let record = &mut self.record;
         let up = record.containers.iter().all(|c| c.phase.is_up());
         let all_ran = record.containers.iter().all(|c| c.started_at.is_some());
@@ -105,7 +105,7 @@ impl Task {
             let last = record.containers.iter().filter_map(stops).filter(|(_, ran)| *ran).map(|(at, _)| at).max();
             record.times.execution_stopped_at = essential.or(last.filter(|_| all_stopped));
         }
-        if all_stopped && returned && record.ending.is_some() && record.times.stopped_at.is_none() {
+        if all_stopped && !awaited && record.ending.is_some() && record.times.stopped_at.is_none() {
             record.times.stopped_at = Some(now);
         }
     }
@@ -113,8 +113,8 @@ impl Task {
     /// The status that the record shows, ECS's minimum over the containers with the rule of the essential ones.
     pub(crate) fn status_now(&self) -> TaskStatus {
         match (&self.record.ending, self.record.all_stopped()) {
-            (Some(_), true) if self.interface_returned() => TaskStatus::Stopped,
-            (Some(_), true) => TaskStatus::Deprovisioning,
+            (Some(_), true) if self.end_awaits_interface() => TaskStatus::Deprovisioning,
+            (Some(_), true) => TaskStatus::Stopped,
             (Some(_), false) => TaskStatus::Stopping,
             (None, _) => {
                 let up = self.record.containers.iter().all(|c| c.phase.is_up());

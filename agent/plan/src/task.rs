@@ -7,7 +7,7 @@ use crate::record::{Ending, ResourceKind, ResourcePhase, TaskRecord, Wish};
 use crate::room::Place;
 use crate::step::{Lane, Step};
 use longshore_model::{AssignedTask, DesiredStatus, NetworkMode, StopCode, TaskId, TaskSpec, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A task.
@@ -28,6 +28,8 @@ pub struct Task {
 pub struct Live {
     /// Steps being carried out.
     pub in_flight: BTreeMap<Lane, Step>,
+    /// Of these, those that wait for the record to be durable ([`Step::needs_saved`]): nothing was asked of anybody.
+    pub unsaved: BTreeSet<Lane>,
     /// What failed and is tried again.
     pub retries: BTreeMap<(Lane, Verb), Retry>,
     /// One for each container of the record.
@@ -38,6 +40,8 @@ pub struct Live {
     pub waits_since: Option<Timestamp>,
     /// Since when the host's disk has no room for what it needs beside its containers.
     pub no_space_since: Option<Timestamp>,
+    /// Whether the ledger could not be written when it was last passed over.
+    pub ledger_fault: bool,
 }
 
 /// What is known of a container beside its record.
@@ -75,8 +79,10 @@ pub enum Verb {
     Start,
     /// [`Step::Inspect`]
     Inspect,
-    /// [`Step::Stop`] and [`Step::StopUnhealthy`]
+    /// [`Step::Stop`]
     Stop,
+    /// [`Step::StopUnhealthy`], which waits for its own failures alone: the stop of a task does not wait for them.
+    StopUnhealthy,
     /// [`Step::Remove`]
     Remove,
 }
@@ -92,7 +98,8 @@ impl Verb {
             Step::Create(_) => Self::Create,
             Step::Start(_) => Self::Start,
             Step::Inspect(_) => Self::Inspect,
-            Step::Stop(_, _) | Step::StopUnhealthy(_, _) => Self::Stop,
+            Step::Stop(_, _) => Self::Stop,
+            Step::StopUnhealthy(_, _) => Self::StopUnhealthy,
             Step::Remove { .. } => Self::Remove,
         }
     }
@@ -101,8 +108,11 @@ impl Verb {
 /// Something that failed and is tried again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retry {
-    /// How often in a row.
+    /// How often in a row; the wait grows with it.
     pub failures: u32,
+    /// How many of those were carried out and failed by themselves. What never got that far (an engine that is away, a
+    /// full disk, a ledger that cannot be written) is no reason to give up, or to be less polite.
+    pub tried: u32,
     /// When to try again.
     pub not_before: Timestamp,
     /// What went wrong last.
@@ -254,6 +264,18 @@ impl Task {
     /// Every host port that it has, by container.
     pub fn ports(&self) -> impl Iterator<Item = (usize, &ResolvedPort)> {
         self.record.containers.iter().enumerate().flat_map(|(i, c)| c.ports.iter().map(move |p| (i, p)))
+    }
+
+    /// The record that `step` waited for is durable. Says whether it is to be carried out: it may have been given up
+    /// meanwhile.
+    #[must_use]
+    pub fn begin(&mut self, step: &Step) -> bool {
+        let lane = step.lane();
+        let wanted = self.live.in_flight.get(&lane) == Some(step);
+        if wanted {
+            self.live.unsaved.remove(&lane);
+        }
+        wanted
     }
 
     /// Whether any step is being carried out.

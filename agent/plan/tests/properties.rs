@@ -1,5 +1,5 @@
 //! Random tasks against a model of a host: failing and cut steps, exits and removals behind the agent's back, an engine
-//! that goes silent, crashes at any point with any prefix of the saved records, lost ledgers.
+//! that goes silent, saves that fail, crashes at any point with any prefix of the saved records, lost ledgers.
 //!
 //! Checked all the time: no container runs twice but by its restart policy, a start is durable before it is asked for,
 //! no host port, no GPU and no more memory than there is are given twice, a port is given only after its former holder
@@ -21,6 +21,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         12 => task.clone().prop_map(Op::Pass),
         12 => (any::<u8>(), any::<u8>()).prop_map(|(which, how)| Op::Finish { which, how }),
         4 => Just(Op::Flush),
+        1 => Just(Op::SaveFails),
         3 => Just(Op::List),
         3 => (0..20_000i64).prop_map(Op::Advance),
         1 => (-4_000_000..4_000_000i64).prop_map(Op::ClockMoved),
@@ -290,6 +291,115 @@ fn what_is_stopped_for_its_health_is_started_again_though_the_agent_ended_in_bet
     world.apply(Op::Advance(1_000));
     world.settle();
     assert_eq!((world.log(0).as_str(), world.restarts(0, 0).0), ("+0 -0 +0", 1));
+}
+
+/// A container that runs, is unhealthy, and whose stop for that waits for its record.
+fn stopping_for_health() -> World {
+    let mut world = restarted(Some(Backoff { first_secs: 1, longest_secs: 5 }));
+    world.apply(Op::Health(0, 0, HealthStatus::Unhealthy));
+    for op in [Op::Pass(0), Op::Finish { which: 0, how: 255 }, Op::Pass(0)] {
+        world.apply(op);
+    }
+    world
+}
+
+#[test]
+fn a_task_is_stopped_while_a_stop_for_its_health_waits_for_the_disk() {
+    let mut world = stopping_for_health();
+    for op in [Op::Stop(0), Op::Pass(0), Op::Finish { which: 0, how: 255 }] {
+        world.apply(op);
+    }
+    assert_eq!(world.log(0), "+0 -0", "nothing was saved meanwhile");
+    world.settle();
+    assert_eq!(world.halts(0), [Some(30_000)], "the other one is not carried out any more");
+    assert_eq!(world.reported(0), Some(TaskStatus::Stopped));
+    assert_eq!(world.reason(0, 0), (Some(143), String::new()), "its health has no part in it");
+}
+
+#[test]
+fn a_start_that_waited_for_the_disk_is_not_carried_out_once_its_task_ends() {
+    let mut world = ordered(vec![after(true, &[])]);
+    // Its image, its creation, and its start, which waits.
+    for _ in 0..2 {
+        world.apply(Op::Pass(0));
+        world.apply(Op::Finish { which: 0, how: 255 });
+    }
+    world.apply(Op::Pass(0));
+    world.apply(Op::Stop(0));
+    world.settle();
+    assert_eq!((world.log(0).as_str(), world.reported(0)), ("", Some(TaskStatus::Stopped)));
+
+    // Nor does what runs wait for the end of one that was about to start after it.
+    let mut world = ordered(vec![after(true, &[]), after(true, &[(0, ContainerCondition::Healthy)])]);
+    world.settle();
+    world.apply(Op::Health(0, 0, HealthStatus::Healthy));
+    for op in [Op::Pass(0), Op::Finish { which: 0, how: 255 }, Op::Pass(0), Op::Stop(0), Op::Pass(0)] {
+        world.apply(op);
+    }
+    world.apply(Op::Finish { which: 0, how: 255 });
+    assert_eq!(world.log(0), "+0 -0", "nothing was saved meanwhile");
+    world.settle();
+    assert_eq!((world.log(0).as_str(), world.reported(0)), ("+0 -0", Some(TaskStatus::Stopped)));
+}
+
+#[test]
+fn saves_that_fail_make_no_stop_less_polite_and_hold_none_up() {
+    let mut world = stopping_for_health();
+    for _ in 0..4 {
+        world.apply(Op::SaveFails);
+        world.apply(Op::Advance(10_000));
+        world.apply(Op::Pass(0));
+    }
+    world.apply(Op::SaveFails);
+    world.apply(Op::Stop(0));
+    for op in [Op::Pass(0), Op::Finish { which: 0, how: 255 }] {
+        world.apply(op);
+    }
+    assert_eq!((world.log(0).as_str(), world.halts(0)), ("+0 -0", vec![Some(30_000)]));
+
+    let mut world = stopping_for_health();
+    world.apply(Op::SaveFails);
+    world.apply(Op::Exit(0, 0, IGNORED));
+    world.settle();
+    let why = "not restarted: exit code 2 is one of its ignoredExitCodes";
+    assert_eq!(world.reason(0, 0), (Some(IGNORED), why.to_owned()), "nobody stopped it");
+}
+
+#[test]
+fn a_container_that_somebody_started_after_it_was_stopped_for_its_health_ends_by_itself() {
+    let mut world = stopping_for_health();
+    world.apply(Op::Flush);
+    // The stop comes through, its answer does not.
+    world.apply(Op::Finish { which: 0, how: 16 });
+    assert_eq!(world.log(0), "+0 -0");
+    world.apply(Op::Advance(10));
+    world.apply(Op::RestartBehind(0, 0));
+    world.apply(Op::Health(0, 0, HealthStatus::Unknown));
+    world.settle();
+    assert_eq!(world.log(0), "+0 -0", "it runs, as far as anybody saw");
+    world.apply(Op::Exit(0, 0, IGNORED));
+    world.settle();
+    assert_eq!(world.reported(0), Some(TaskStatus::Stopped), "{:?}", world.restarts(0, 0));
+}
+
+/// Whatever holds the return of an interface up, its task is over when its containers are.
+#[test]
+fn a_ledger_that_cannot_be_written_keeps_no_task_from_its_end() {
+    let mut world = World::new(host::plain_shapes());
+    world.apply(Op::Assign(0));
+    world.settle();
+    world.apply(Op::Exit(0, 0, 1));
+    for _ in 0..9 {
+        for op in [Op::Pass(0), Op::Finish { which: 0, how: 255 }, Op::SaveFails, Op::Advance(6_000)] {
+            world.apply(op);
+        }
+    }
+    assert_eq!(world.reported(0), Some(TaskStatus::Stopped));
+    assert!(world.has_interface(0), "it is returned once the end is durable");
+    world.settle();
+    assert!(!world.has_interface(0));
+    world.converge();
+    world.check_converged();
 }
 
 /// An hour either way is no time that passed.

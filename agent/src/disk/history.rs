@@ -67,12 +67,17 @@ impl History {
         Self { path, state: Mutex::new(State { saved: images.clone(), images }) }
     }
 
+    /// The file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// This agent pulled it just now.
     pub(super) fn pulled(&self, id: &str, by: PulledBy, now: Timestamp) {
         let mut state = self.lock();
         let entry = state.images.entry(id.to_owned()).or_insert_with(|| Use::seen(now));
         (entry.last_used, entry.pulled_here) = (now, true);
-        if entry.pulled_by.len() >= MOST_NAMES {
+        if entry.pulled_by.len() >= MOST_NAMES && !entry.pulled_by.contains(&by) {
             entry.pulled_by.pop_first();
         }
         entry.pulled_by.insert(by);
@@ -113,7 +118,7 @@ impl History {
         self.lock().images.len()
     }
 
-    /// Writes the file if that is worth it. Blocks.
+    /// Writes the file if that is worth it. Blocks, for ever if its file system hangs.
     pub(super) fn save(&self) -> io::Result<()> {
         let images = {
             let state = self.lock();
@@ -147,6 +152,20 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_is_known_takes_no_others_place() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let history = History::load(dir.path());
+        let by = |n: usize| (format!("app:{n:02}"), None);
+        let pull = |n| history.pulled("a", by(n), Timestamp::from_millis(0));
+        (0..MOST_NAMES).for_each(pull);
+        pull(5);
+        assert!((0..MOST_NAMES).all(|n| history.was_pulled(&by(n))));
+        pull(MOST_NAMES);
+        let known = (0..=MOST_NAMES).filter(|n| history.was_pulled(&by(*n))).count();
+        assert!(known == MOST_NAMES && history.was_pulled(&by(MOST_NAMES)), "{known}");
+    }
 
     #[test]
     fn uses_are_remembered_over_a_restart() {

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Between two measurements, which are a system call each.
+/// Between two measurements, each a system call on a thread of its own.
 const TICK: Duration = Duration::from_secs(5);
 
 /// Between two looks at which images are in use, for their history.
@@ -28,6 +28,9 @@ const LOOK: Duration = Duration::from_secs(60);
 
 /// After an attempt that could remove nothing, until the next that nobody asked for.
 const NOTHING_TO_REMOVE: Duration = Duration::from_secs(30);
+
+/// Longest wait for the history's file.
+const SAVE: Duration = Duration::from_secs(10);
 
 /// Most images removed in one attempt: a removal keeps the engine's disk busy, and tasks start meanwhile.
 const MOST_REMOVED: usize = 20;
@@ -97,6 +100,8 @@ pub struct DiskKeeper {
     removed: (u64, u64),
     /// What was said last of something that goes wrong, so that it is said once.
     fault: Option<String>,
+    /// Whether the disk could not be looked at last time.
+    unseen: bool,
     history_fault: bool,
 }
 
@@ -113,6 +118,7 @@ impl DiskKeeper {
             answered: 0,
             removed: (0, 0),
             fault: None,
+            unseen: false,
             history_fault: false,
         }
     }
@@ -155,12 +161,16 @@ impl DiskKeeper {
 
     async fn once(&mut self, asked: u64, ledger: Option<String>) {
         let Some((_, space)) = self.parts.rooms.space().await else {
-            let why = "the file system of the engine's data directory cannot be looked at, or does not answer; nothing \
-                       is cleaned up";
-            self.say_fault(why);
-            self.tell(0, 1, ledger.map(|why| nothing_new(&why)));
+            let why = "the file system of the engine's data directory cannot be looked at, or does not answer";
+            if !std::mem::replace(&mut self.unseen, true) {
+                tracing::warn!(why, "the disk; nothing is cleaned up");
+            }
+            self.tell(0, 1, Some(ledger.map_or_else(|| why.to_owned(), |why| nothing_new(&why))));
             return self.answer(asked, true);
         };
+        if std::mem::take(&mut self.unseen) {
+            tracing::info!("the disk can be looked at again");
+        }
         let marks = self.settings.marks;
         let pressed = space.is_above(if self.pressed { marks.clean_until } else { marks.clean_above });
         if pressed != self.pressed {
@@ -183,15 +193,16 @@ impl DiskKeeper {
             let _ = self.look().await;
         }
         self.publish(ledger).await;
-        let rooms = self.parts.rooms.clone();
-        match tokio::task::spawn_blocking(move || rooms.history.save()).await {
-            Ok(Err(error)) if !self.history_fault => {
-                tracing::warn!(%error, "the history of images cannot be written yet");
-                self.history_fault = true;
-            }
-            Ok(Ok(())) => self.history_fault = false,
-            Ok(Err(_)) | Err(_) => {}
+        let saved = match self.parts.rooms.save_history(SAVE).await {
+            Ok(saved) => saved.map_err(|error| chain(&error)),
+            Err(held) => Err(chain(&held)),
+        };
+        if let Err(error) = &saved
+            && !self.history_fault
+        {
+            tracing::warn!(error, "the history of images cannot be written yet");
         }
+        self.history_fault = saved.is_err();
     }
 
     /// Whoever asked for space up to this may look again.
@@ -385,6 +396,7 @@ mod tests {
     use super::*;
     use crate::metadata::tests::view;
     use longshore_model::{NetworkMode, Timestamp};
+    use longshore_plan::disk::{ImageRule, Marks};
     use longshore_plan::{ResourcePhase, Stopped};
 
     fn stopped() -> Phase {
@@ -401,6 +413,37 @@ mod tests {
 
     fn views(view: TaskView) -> TaskViews {
         [(view.record.id, Arc::new(view))].into_iter().collect()
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_cannot_be_looked_at_is_told_with_its_reason() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let marks = Marks { clean_above: 100, clean_until: 100, refuse_above: 100 };
+        let images = ImageRule { min_age: Duration::ZERO, untracked: false };
+        let settings = DiskSettings { marks, images, wait: Duration::ZERO };
+        let rooms = Arc::new(Rooms::new(settings, dir.path()));
+        let (status, told) = watch::channel(None);
+        let (_views, views) = watch::channel(TaskViews::new());
+        let mut keeper = DiskKeeper::new(Parts {
+            rooms: rooms.clone(),
+            docker: Docker::connect("unix:///nonexistent/docker.sock").await.expect("an address"),
+            limits: StorageLimits::default(),
+            views,
+            written: watch::channel(Written::new()).1,
+            ledger: Ledger::open(dir.path(), None, || Ok(())).expect("opened").0,
+            hints: mpsc::channel(1).0,
+            status,
+            line: watch::Sender::default(),
+        });
+        let told = || told.borrow().clone().expect("told");
+        keeper.once(0, None).await;
+        let DiskStatus { free_mib, short } = told();
+        assert!(free_mib == 0 && short.is_some_and(|why| why.contains("does not answer")) && keeper.unseen);
+        keeper.once(0, Some("the ledger".to_owned())).await;
+        assert_eq!(told().short.as_deref(), Some("nothing new is started: the ledger"));
+        rooms.learn_root(dir.path().to_owned());
+        keeper.once(0, None).await;
+        assert!(told().free_mib > 0 && told().short.is_none() && !keeper.unseen, "the next time is said again");
     }
 
     #[test]

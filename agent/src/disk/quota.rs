@@ -1,14 +1,16 @@
 //! Looks after how much the containers of each task with an `ephemeralStorage` write, where nothing else limits it.
 //!
 //! Counts their own file systems, the volumes that live as long as the task, and the output that the engine keeps. One
-//! count at a time, on a thread of its own. A task is counted again after thirty times as long as its count took, so
-//! each takes at most a thirtieth of one CPU however many files it has; and after each count there is a rest, as long
-//! as that or five seconds at least where so much is needed, so all of them together take at most half of one. An
-//! engine that does not answer holds up no count. Tasks without a limit cost nothing.
+//! count at a time, on a thread of its own ([`Aside`]). A task is counted again after thirty times as long as its count
+//! took, so each takes at most a thirtieth of one CPU however many files it has; and after each count there is a rest,
+//! as long as that or five seconds at least where so much is needed, so all of them together take at most half of one.
+//! A count that takes long is made in pieces, and others that are due come in between. An engine that does not answer
+//! holds up no count. Tasks without a limit cost nothing.
 //! Decides nothing: the engine is told, and the plan knows what a task comes to that wrote too much.
 
-use super::MIB;
-use super::walk::{self, Root};
+use super::walk::{Root, Walk};
+use super::{MIB, Rooms};
+use crate::aside::Aside;
 use crate::engine::docker::chain;
 use crate::engine::{Hint, TaskView, TaskViews};
 use longshore_docker::{Docker, volume_name};
@@ -31,6 +33,12 @@ const REST: u32 = 30;
 /// Longest wait for the engine to say where a task's containers write: what it does not say is counted next time.
 const FIND: Duration = Duration::from_secs(2);
 
+/// Longest piece of a count.
+const PIECE: Duration = Duration::from_secs(10);
+
+/// Longest wait for a piece: a file system that hangs holds one up for ever.
+const WAIT: Duration = Duration::from_secs(30);
+
 /// MiB that the containers of each task with a limit have written, as last counted.
 pub type Written = BTreeMap<TaskId, u64>;
 
@@ -43,8 +51,25 @@ pub struct Quotas {
     /// Where containers write, by the engine's ids of them.
     roots: HashMap<String, BTreeSet<Root>>,
     due: BTreeMap<TaskId, Instant>,
+    /// Counts that were left, and how long they took so far.
+    left: HashMap<TaskId, (Walk, Duration)>,
+    /// Knows the engine's directory, where all of it is.
+    rooms: Arc<Rooms>,
+    aside: Aside,
+    /// See [`PIECE`] and [`FIND`].
+    piece: Duration,
+    find: Duration,
     /// Ends a count that goes on.
     stop: Arc<AtomicBool>,
+}
+
+/// What came of a piece of a count.
+struct Piece {
+    /// MiB so far.
+    used: u64,
+    took: Duration,
+    /// How long the whole count took, once it is over.
+    over_after: Option<Duration>,
 }
 
 impl Quotas {
@@ -55,8 +80,23 @@ impl Quotas {
         docker: Docker,
         hints: mpsc::Sender<Hint>,
         written: watch::Sender<Written>,
+        rooms: Arc<Rooms>,
     ) -> Self {
-        Self { views, docker, hints, written, roots: HashMap::new(), due: BTreeMap::new(), stop: Arc::default() }
+        Self {
+            views,
+            docker,
+            hints,
+            written,
+            roots: HashMap::new(),
+            due: BTreeMap::new(),
+            left: HashMap::new(),
+            rooms,
+            // Its own: who asks how full the disk is does not wait for a count.
+            aside: Aside::default(),
+            piece: PIECE,
+            find: FIND,
+            stop: Arc::default(),
+        }
     }
 
     /// Counts until `shutdown`: a long-lived task.
@@ -79,16 +119,20 @@ impl Quotas {
             let view = self.views.borrow().get(&task).cloned();
             let Some(view) = view else { continue };
             let counted = self.count(task, &view).await;
-            let took = counted.map_or(Duration::ZERO, |(_, took)| took);
-            if let Some((used, _)) = counted {
-                self.written.send_if_modified(|all| all.insert(task, used) != Some(used));
-                if self.hints.send(Hint::Written { task, mib: used }).await.is_err() {
+            let took = counted.as_ref().map_or(Duration::ZERO, |piece| piece.took);
+            let whole = counted.as_ref().map_or(Some(Duration::ZERO), |piece| piece.over_after);
+            if let Some(Piece { used, .. }) = counted {
+                // Of a count that goes on, only what is news.
+                let known = self.written.borrow().get(&task).copied();
+                let tells = whole.is_some() || known.is_none_or(|known| used > known);
+                self.written.send_if_modified(|all| tells && all.insert(task, used) != Some(used));
+                if tells && self.hints.send(Hint::Written { task, mib: used }).await.is_err() {
                     return;
                 }
             }
-            let rest = took.saturating_mul(REST);
-            self.due.insert(task, Instant::now() + AGAIN.max(rest));
-            tokio::time::sleep(rest.min(AGAIN.max(took))).await;
+            let again = whole.map_or(Duration::ZERO, |whole| AGAIN.max(whole.saturating_mul(REST)));
+            self.due.insert(task, Instant::now() + again);
+            tokio::time::sleep(took.saturating_mul(REST).min(AGAIN.max(took))).await;
         }
     }
 
@@ -97,6 +141,7 @@ impl Quotas {
         let views = self.views.borrow_and_update();
         let live = |task: &TaskId| views.get(task).is_some_and(|view| is_counted(view));
         self.due.retain(|task, _| live(task));
+        self.left.retain(|task, _| live(task));
         for (task, _) in views.iter().filter(|(_, view)| is_counted(view)) {
             self.due.entry(*task).or_insert_with(Instant::now);
         }
@@ -109,11 +154,39 @@ impl Quotas {
         });
     }
 
-    /// MiB that a task's containers have written, and how long the count took; nothing when that cannot be told.
-    async fn count(&mut self, task: TaskId, view: &TaskView) -> Option<(u64, Duration)> {
+    /// Counts what a task's containers have written, for a while; nothing when that cannot be told.
+    async fn count(&mut self, task: TaskId, view: &TaskView) -> Option<Piece> {
         let limit = view.spec.as_ref()?.ephemeral_storage_mib?;
+        let root = self.rooms.root()?.to_owned();
+        let (mut walk, before) = match self.left.remove(&task) {
+            Some(left) => left,
+            // As much more than the limit as makes the text that tells of it true.
+            None => (Walk::new(self.roots(task, view).await, (u64::from(limit) + 1) * MIB), Duration::ZERO),
+        };
+        let (stop, piece) = (Arc::clone(&self.stop), self.piece);
+        let count = move || {
+            let began = std::time::Instant::now();
+            let over = walk.go_on(began + piece, &stop);
+            (walk, over, began.elapsed())
+        };
+        let (walk, over, took) = match self.aside.run(&root, WAIT, count).await {
+            Ok(counted) => counted,
+            Err(held) => {
+                tracing::debug!(%task, why = chain(&held), "what its containers have written cannot be counted");
+                return None;
+            }
+        };
+        let (used, total) = (walk.bytes().div_ceil(MIB), before + took);
+        if !over {
+            self.left.insert(task, (walk, total));
+        }
+        Some(Piece { used, took, over_after: over.then_some(total) })
+    }
+
+    /// Where the containers of a task write, as far as the engine says it in time.
+    async fn roots(&mut self, task: TaskId, view: &TaskView) -> BTreeSet<Root> {
         let mut roots = BTreeSet::new();
-        let until = Instant::now() + FIND;
+        let until = Instant::now() + self.find;
         for id in containers(view) {
             if !self.roots.contains_key(id) {
                 match tokio::time::timeout_at(until, self.find(task, view, id)).await {
@@ -129,15 +202,7 @@ impl Quotas {
             }
             roots.extend(self.roots.get(id).into_iter().flatten().cloned());
         }
-        // As much more than the limit as makes the text that tells of it true.
-        let enough = (u64::from(limit) + 1) * MIB;
-        let stop = Arc::clone(&self.stop);
-        let count = move || {
-            let began = std::time::Instant::now();
-            (walk::size(&roots, enough, &stop), began.elapsed())
-        };
-        let (bytes, took) = tokio::task::spawn_blocking(count).await.ok()?;
-        Some((bytes.div_ceil(MIB), took))
+        roots
     }
 
     async fn find(&self, task: TaskId, view: &TaskView, id: &str) -> Result<BTreeSet<Root>, String> {
@@ -172,10 +237,13 @@ fn containers(view: &TaskView) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::DiskSettings;
     use crate::metadata::tests::view;
     use longshore_model::NetworkMode;
+    use longshore_plan::disk::{ImageRule, Marks};
 
-    #[tokio::test(start_paused = true)]
+    /// The other one's count is made in the smallest pieces.
+    #[tokio::test]
     async fn an_engine_that_does_not_answer_holds_up_no_other_tasks_count() {
         let dir = tempfile::tempdir().expect("a directory");
         let socket = dir.path().join("docker.sock");
@@ -192,11 +260,21 @@ mod tests {
         let (new, known) = (limited("new"), limited("known"));
         let tree = dir.path().join("tree");
         std::fs::create_dir(&tree).expect("made");
-        std::fs::write(tree.join("file"), vec![1; 3 << 20]).expect("written");
+        (0..20).for_each(|n| std::fs::write(tree.join(n.to_string()), vec![1; 128 << 10]).expect("written"));
         let tasks: TaskViews = [&new, &known].map(|view| (view.record.id, Arc::clone(view))).into();
         let (_views, views) = watch::channel(tasks);
         let (hints, mut heard) = mpsc::channel(8);
-        let mut quotas = Quotas::new(views, docker, hints, watch::Sender::default());
+        let settings = DiskSettings {
+            marks: Marks { clean_above: 100, clean_until: 100, refuse_above: 100 },
+            images: ImageRule { min_age: Duration::ZERO, untracked: false },
+            wait: Duration::ZERO,
+        };
+        let rooms = Arc::new(Rooms::new(settings, dir.path()));
+        rooms.learn_root(dir.path().to_owned());
+        let written = watch::Sender::default();
+        let told = written.subscribe();
+        let mut quotas = Quotas::new(views, docker, hints, written, rooms);
+        (quotas.piece, quotas.find) = (Duration::ZERO, Duration::from_millis(20));
         quotas.roots.insert("known".to_owned(), [Root::Tree(tree)].into());
         let stop = CancellationToken::new();
         let counting = tokio::spawn(quotas.run(stop.clone()));
@@ -205,13 +283,16 @@ mod tests {
                 if let Hint::Written { task, mib } = hint
                     && task == known.record.id
                 {
-                    return mib;
+                    assert!(told.borrow().get(&task) >= Some(&mib));
+                    if mib > 1 {
+                        return mib;
+                    }
                 }
             }
             0
         };
         let mib = tokio::time::timeout(Duration::from_secs(60), over).await.expect("it was counted");
-        assert!(mib > 1, "{mib}");
+        assert_eq!(mib, 2, "it ends once that is more than the limit");
         stop.cancel();
         counting.await.expect("no panic");
     }

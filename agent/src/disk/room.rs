@@ -3,13 +3,14 @@
 use super::claims::Claims;
 use super::history::History;
 use super::{DiskSettings, MIB, measure};
-use crate::aside::Aside;
+use crate::aside::{Aside, HeldUp};
 use crate::engine::drivers::{Clock, Hold, PulledBy, Room, SystemClock};
 use async_trait::async_trait;
 use longshore_plan::Failure;
 use longshore_plan::disk::Space;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -32,7 +33,7 @@ pub(super) struct Attempt {
 pub struct Rooms {
     pub(super) settings: DiskSettings,
     pub(super) claims: Claims,
-    pub(super) history: History,
+    pub(super) history: Arc<History>,
     pub(super) asked: watch::Sender<u64>,
     pub(super) over: watch::Sender<Attempt>,
     /// Docker's data directory, once it is known.
@@ -47,7 +48,7 @@ impl Rooms {
         Self {
             settings,
             claims: Claims::default(),
-            history: History::load(data_dir),
+            history: Arc::new(History::load(data_dir)),
             asked: watch::Sender::new(0),
             over: watch::Sender::default(),
             root: OnceLock::new(),
@@ -66,6 +67,13 @@ impl Rooms {
         let place = root.clone();
         let measured = self.aside.run(root, MEASURE, move || measure(&place)).await.ok()?;
         Some((root, measured.ok()?))
+    }
+
+    /// Writes the history, if that is worth it and takes no longer than `limit`. In a place of its own: a look at the
+    /// directory need not wait until a disk has taken it.
+    pub(super) async fn save_history(&self, limit: Duration) -> Result<io::Result<()>, HeldUp> {
+        let history = self.history.clone();
+        self.aside.run(self.history.path(), limit, move || history.save()).await
     }
 
     /// Where looks at a file system wait for it.
@@ -204,5 +212,13 @@ mod tests {
         }
         hanging.answer(&rooms.aside, dir.path()).await;
         assert!(rooms.space().await.is_some());
+
+        let hanging = Hanging::new(dir.path());
+        let file = rooms.history.path().to_owned();
+        hanging.hold(&rooms.aside, &file).await;
+        assert!(rooms.save_history(Duration::from_millis(1)).await.is_err());
+        assert!(rooms.space().await.is_some(), "another place");
+        hanging.answer(&rooms.aside, &file).await;
+        rooms.save_history(MEASURE).await.expect("it answers").expect("written");
     }
 }

@@ -9,8 +9,8 @@ use crate::probes::Verdicts;
 use async_trait::async_trait;
 use longshore_docker::{
     ContainerInput, CreateError, Docker, DockerError, ImageInfo, InspectedContainer, ListedContainer, PullError,
-    PullLimits, PullProgress, RemoveError, SandboxRef, StartError, StopError, VolumeError, container_config,
-    container_name, registry_of, volume_name,
+    PullLimits, PullProgress, RemoveError, SandboxRef, StartError, StopError, UNBOUNDED_PULLS, VolumeError,
+    container_config, container_name, registry_of, volume_name,
 };
 use longshore_model::{ContainerName, EniId, TaskId, VolumeSpec};
 use longshore_plan::{Creation, Failure, Halt, Inspected, RunState, Sighting, Supervise};
@@ -311,6 +311,12 @@ impl Images for DockerDriver {
     ) -> Result<Image, Failure> {
         let say = |p: &PullProgress| {
             let mib = |bytes: u64| bytes / (1024 * 1024);
+            if p.queued && p.layers == 0 {
+                return progress(format!(
+                    "its turn has not come: an engine with containerd's image store is asked for {UNBOUNDED_PULLS} \
+                     images at a time"
+                ));
+            }
             let queued =
                 if p.queued { "; the rest waits for other pulls (max-concurrent-downloads of dockerd)" } else { "" };
             progress(format!(

@@ -5,11 +5,11 @@ use super::images::Keeper;
 use crate::crash::{self, Place};
 use crate::metadata::environment;
 use longshore_docker::wanted_image;
-use longshore_model::{ContainerName, IpcMode, PidMode, TaskId, TaskSpec};
+use longshore_model::{ContainerName, ContainerSpec, IpcMode, PidMode, TaskId, TaskSpec};
 use longshore_plan::{Creation, Failure, Made, Outcome, ResourceKind, Step};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::Semaphore;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// How many calls of a kind go on at once. Stops are not limited: they wait for the containers, not for the engine.
 #[derive(Debug, Clone)]
@@ -58,8 +58,34 @@ pub struct Executor {
     slots: Arc<Slots>,
     /// What of [`Limits`] people are told.
     ahead: usize,
+    /// Pulls that wait for their turn.
+    in_line: Line,
     /// What [`drivers::TaskCgroups::ensure`](super::drivers::TaskCgroups::ensure) answered, for the creations after it.
     parents: Arc<Mutex<HashMap<TaskId, Option<String>>>>,
+}
+
+/// Tasks and positions of containers.
+type Line = Arc<Mutex<HashSet<(TaskId, usize)>>>;
+
+/// Somebody waits in a line.
+struct InLine<'a>(&'a Line, (TaskId, usize));
+
+impl<'a> InLine<'a> {
+    fn new(line: &'a Line, who: (TaskId, usize)) -> Self {
+        locked(line).insert(who);
+        Self(line, who)
+    }
+}
+
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        locked(self.0).remove(&self.1);
+    }
+}
+
+/// Locks here are held for one look-up and never across an await; a poisoned one holds whole values.
+fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Slots {
@@ -81,7 +107,8 @@ impl Executor {
             inspections: Semaphore::new(limits.inspections),
             pulls_ahead: Semaphore::new(limits.pulls_ahead),
         };
-        Self { drivers, images, slots: Arc::new(slots), ahead: limits.pulls_ahead, parents: Arc::default() }
+        let (slots, ahead) = (Arc::new(slots), limits.pulls_ahead);
+        Self { drivers, images, slots, ahead, in_line: Arc::default(), parents: Arc::default() }
     }
 
     /// Runs one step to its outcome. Dropping the future cuts it; the next pass looks at what became of it.
@@ -104,7 +131,7 @@ impl Executor {
                 Some(container) => {
                     let ahead = spec.as_ref().is_some_and(|spec| spec.pull_only);
                     // Outside of the keeper: a task that wants the same image does not wait for its turn here.
-                    let _slot = if ahead { Some(self.slots.pulls_ahead.acquire().await) } else { None };
+                    let _slot = if ahead { Some(self.turn_ahead(task, *i).await) } else { None };
                     self.images.image_of(task, container).await.map(|image| image.digest)
                 }
                 None => Err(no_spec()),
@@ -145,17 +172,25 @@ impl Executor {
         }
     }
 
-    /// How far the pull of an image is that was asked for, `ahead` of any task or not, for people.
+    /// How far the pull of the image of container `i` is, for people.
     #[must_use]
-    pub fn pull_progress(&self, reference: &str, ahead: bool) -> Option<String> {
+    pub fn pull_progress(&self, task: TaskId, i: usize, container: &ContainerSpec) -> Option<String> {
         let turn = || format!("its turn has not come: images are pulled ahead of tasks {} at a time", self.ahead);
-        self.images.progress(reference).or_else(|| ahead.then(turn))
+        let waits = locked(&self.in_line).contains(&(task, i));
+        self.images.progress(container).or_else(|| waits.then(turn))
+    }
+
+    /// Waits for the turn of a pull that no task waits for.
+    async fn turn_ahead(&self, task: TaskId, i: usize) -> Option<SemaphorePermit<'_>> {
+        let _in_line = InLine::new(&self.in_line, (task, i));
+        // Closed never.
+        self.slots.pulls_ahead.acquire().await.ok()
     }
 
     async fn ensure(&self, task: TaskId, kind: &ResourceKind, spec: Option<&TaskSpec>) -> Result<Made, Failure> {
         let spec = || spec.ok_or_else(|| Failure::Passing("the task's definition is not known yet".to_owned()));
         match kind {
-            // The reconciler owns the ports and never hands them here.
+            // The reconciler gives the ports itself and never hands them here.
             ResourceKind::Ports => Ok(Made::Plain),
             ResourceKind::Cgroup => self.cgroup_parent(spec()?).await.map(|_| Made::Plain),
             ResourceKind::Interface => {
@@ -188,20 +223,25 @@ impl Executor {
     }
 
     async fn release(&self, task: TaskId, kind: &ResourceKind) -> Result<(), Failure> {
-        if *kind == ResourceKind::Interface {
-            // Somebody waits for this one: the task is not over before.
-            return self.drivers.interfaces.release(task).await;
-        }
-        let _slot = self.slots.removals.acquire().await;
+        let slot = || self.slots.removals.acquire();
         match kind {
-            // A shared volume is the host's.
-            ResourceKind::Ports | ResourceKind::Interface | ResourceKind::SharedVolume(_) => Ok(()),
-            ResourceKind::Namespaces => self.drivers.namespaces.release(task).await,
+            // Somebody waits for this one: the task is not over before.
+            ResourceKind::Interface => self.drivers.interfaces.release(task).await,
+            // Ports are free when the reconciler, which has them, hears of this. A shared volume is the host's.
+            ResourceKind::Ports | ResourceKind::SharedVolume(_) => Ok(()),
+            ResourceKind::Namespaces => {
+                let _slot = slot().await;
+                self.drivers.namespaces.release(task).await
+            }
             ResourceKind::Cgroup => {
+                let _slot = slot().await;
                 self.parents().remove(&task);
                 self.drivers.cgroups.remove(task).await
             }
-            ResourceKind::Volume(name) => self.drivers.volumes.remove(task, name).await,
+            ResourceKind::Volume(name) => {
+                let _slot = slot().await;
+                self.drivers.volumes.remove(task, name).await
+            }
         }
     }
 
@@ -257,9 +297,8 @@ impl Executor {
         Ok(parent)
     }
 
-    /// The lock is held for one look-up and never across an await; a poisoned one holds whole values.
-    fn parents(&self) -> std::sync::MutexGuard<'_, HashMap<TaskId, Option<String>>> {
-        self.parents.lock().unwrap_or_else(PoisonError::into_inner)
+    fn parents(&self) -> MutexGuard<'_, HashMap<TaskId, Option<String>>> {
+        locked(&self.parents)
     }
 }
 

@@ -67,7 +67,7 @@ impl From<Lack> for Failure {
 struct State {
     seen: HashMap<Wanted, (Image, Instant)>,
     fetches: HashMap<Wanted, WeakShared<Fetch>>,
-    progress: HashMap<String, String>,
+    progress: HashMap<Wanted, String>,
 }
 
 /// When a container's image is pulled, if its definition says so. Registration knows the names.
@@ -103,11 +103,11 @@ impl Drop for Waiter<'_> {
             return;
         }
         let mut state = self.keeper.lock();
-        state.progress.remove(&self.wanted.0);
         // A fetch that somebody began anew meanwhile stays.
         let there = state.fetches.get(&self.wanted).and_then(WeakShared::upgrade);
         if there.is_none_or(|there: Shared<Fetch>| there.ptr_eq(&self.fetch)) {
             state.fetches.remove(&self.wanted);
+            state.progress.remove(&self.wanted);
         }
     }
 }
@@ -136,12 +136,11 @@ impl Keeper {
     /// # Errors
     /// As [`Keeper::get`].
     pub async fn image_of(&self, task: TaskId, container: &ContainerSpec) -> Result<Image, Failure> {
-        let wanted = wanted_image(container);
         let own = credentials_of(task, container);
-        let Some(digest) = &container.image_digest else {
-            return self.get(&wanted, behavior_of(container), own).await;
-        };
-        match self.get(&wanted, Some(PullBehavior::PreferCached), own).await {
+        let (reference, behavior, _) = self.wanted(container);
+        let image = self.get(&reference, Some(behavior), own).await;
+        let Some(digest) = &container.image_digest else { return image };
+        match image {
             // Found by its digest, it has it, whatever else it has.
             Ok(image) => Ok(Image { digest: Some(digest.to_string()), ..image }),
             Err(Failure::ImageMissing(text)) => Err(Failure::ImageMissing(format!(
@@ -197,10 +196,19 @@ impl Keeper {
         self.room.lost(reference);
     }
 
-    /// How far the pull of an image is, for people; `None` when none goes on.
+    /// How far the pull of a container's image is, for people; `None` when none goes on.
     #[must_use]
-    pub fn progress(&self, reference: &str) -> Option<String> {
-        self.lock().progress.get(reference).cloned()
+    pub fn progress(&self, container: &ContainerSpec) -> Option<String> {
+        self.lock().progress.get(&self.wanted(container)).cloned()
+    }
+
+    /// What a container wants. What a digest names is never outdated.
+    fn wanted(&self, container: &ContainerSpec) -> Wanted {
+        let behavior = match container.image_digest {
+            Some(_) => PullBehavior::PreferCached,
+            None => behavior_of(container).unwrap_or(self.behavior),
+        };
+        (wanted_image(container), behavior, container.repository_credentials.clone())
     }
 
     async fn fetch(self, wanted: Wanted, own: Option<CredentialsOf>) -> Result<Image, Failure> {
@@ -209,18 +217,18 @@ impl Keeper {
         let image = match behavior {
             PullBehavior::PreferCached => match self.images.find(&reference).await? {
                 Some(image) => image,
-                None => self.pull(&reference, own).await?,
+                None => self.pull(&wanted, own).await?,
             },
             PullBehavior::Once => {
                 let pulled_before = self.room.was_pulled(&(reference.clone(), secret));
                 let here = if pulled_before { self.images.find(&reference).await? } else { None };
                 match here {
                     Some(image) => image,
-                    None => self.pull(&reference, own).await?,
+                    None => self.pull(&wanted, own).await?,
                 }
             }
-            PullBehavior::Always => self.pull(&reference, own).await?,
-            PullBehavior::Default => match self.pull(&reference, own).await {
+            PullBehavior::Always => self.pull(&wanted, own).await?,
+            PullBehavior::Default => match self.pull(&wanted, own).await {
                 Ok(image) => image,
                 Err(Lack::Credentials(failure)) => return Err(failure),
                 Err(Lack::Pull(failure)) => {
@@ -242,14 +250,16 @@ impl Keeper {
         Ok(image)
     }
 
-    async fn pull(&self, reference: &str, own: Option<&CredentialsOf>) -> Result<Image, Lack> {
+    async fn pull(&self, wanted: &Wanted, own: Option<&CredentialsOf>) -> Result<Image, Lack> {
+        let reference = wanted.0.as_str();
         let say = |text: String| {
-            self.lock().progress.insert(reference.to_owned(), text);
+            self.lock().progress.insert(wanted.clone(), text);
         };
         let shown = match own {
             Some(own) => Some(self.credentials.get(own, reference, &say).await.map_err(Lack::Credentials)?),
             None => None,
         };
+        say("space is looked for on the disk".to_owned());
         self.room.admit().await.map_err(Lack::Pull)?;
         tracing::info!(image = reference, "pulling");
         say("the engine asks the registry for it".to_owned());

@@ -6,9 +6,11 @@
 //!
 //! # Order of things
 //! Saving comes before everything that a restart must not contradict: an assignment is acknowledged, a report is
-//! published, and a container is started, or stopped to be started again, only after the record behind it is durable.
-//! All other steps go on while the disk works. A ledger that cannot be written holds those; everything else goes on,
-//! and reports are published unsaved, since an exit that nobody hears of is worse than one that is said twice.
+//! published, a container is started, stopped to be started again, or removed, and what a task has is returned, only
+//! after the record behind it is durable. All other steps go on while the disk works. A ledger that cannot be written
+//! holds those, and the control plane is not told that an assignment is applied; everything else goes on. Tasks are
+//! stopped, and reports are published unsaved, since an exit that nobody hears of is worse than one that is said twice.
+//! An `awsvpc` task is then STOPPED before its interface is returned.
 
 mod apply;
 pub mod cgroups;

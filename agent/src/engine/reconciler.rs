@@ -348,7 +348,8 @@ impl Reconciler {
         };
         let (claims, room, policy) = (self.ports.claims(), &self.room, &self.config.policy);
         let contact = self.drivers.contacts.look();
-        let view = View { now, engine, claims, room, policy, disk_short: self.disk_short, contact };
+        let (disk_short, ledger_fault) = (self.disk_short, self.ledger_fault.is_some());
+        let view = View { now, engine, claims, room, policy, disk_short, ledger_fault, contact };
         let Pass { steps, give_up, waiting, wake_at, forget } = entry.task.pass(&view);
         entry.waiting = waiting;
         entry.wake_at = wake_at;
@@ -370,7 +371,6 @@ impl Reconciler {
                     crash::after(crash::Place::Ports);
                     self.finish(id, &step, Outcome::Ensured(given));
                 }
-                Step::Release(ResourceKind::Ports) => self.finish(id, &step, Outcome::Released(Ok(()))),
                 step if step.needs_saved() => self.after.steps.push((id, step)),
                 step => self.start_step(id, step),
             }
@@ -435,6 +435,13 @@ impl Reconciler {
             Ok((job, done)) => (job, Ok(done)),
             Err(error) => (error.id(), Err(error)),
         };
+        if let Some(Going::Step(id, step)) = self.going.get(&job) {
+            let lane = (*id, step.lane());
+            // Of one that was given up another step may have the lane by now.
+            if self.running.get(&lane).is_some_and(|handle| handle.id() == job) {
+                self.running.remove(&lane);
+            }
+        }
         match (self.going.remove(&job), done) {
             (Some(Going::Step(id, step)), Ok(Done::Step(outcome))) => self.finish(id, &step, outcome),
             (Some(Going::Step(id, step)), Err(error)) => {
@@ -458,7 +465,6 @@ impl Reconciler {
     pub(super) fn finish(&mut self, id: TaskId, step: &Step, outcome: Outcome) {
         let now = self.now();
         self.seq += 1;
-        self.running.remove(&(id, step.lane()));
         if let Some(failure) = failure_of(&outcome) {
             tracing::warn!(task = %id, ?step, error = failure.text(), "step failed");
             match failure {
@@ -553,9 +559,7 @@ impl Reconciler {
     pub(super) fn pull_progress(&self, task: &Task, i: usize) -> Option<String> {
         let waiting = task.record.containers[i].phase == Phase::Waiting;
         let spec = task.spec.as_ref().filter(|_| waiting)?;
-        let pulls = matches!(task.live.in_flight.get(&Lane::Container(i)), Some(Step::Pull(_)));
-        let image = longshore_docker::wanted_image(&spec.containers[i]);
-        self.executor.pull_progress(&image, spec.pull_only && pulls)
+        self.executor.pull_progress(task.record.id, i, &spec.containers[i])
     }
 }
 

@@ -122,7 +122,9 @@ impl Reconciler {
                 let held = |id: &TaskId| self.tasks.get(id).is_some_and(|e| e.task.held_interface().is_some());
                 crash::after_if(Place::InterfaceSaved, || records.iter().any(held));
                 for (id, step) in steps {
-                    self.start_step(id, step);
+                    if self.tasks.get_mut(&id).is_some_and(|entry| entry.task.begin(&step)) {
+                        self.start_step(id, step);
+                    }
                 }
                 if let Some((generation, done)) = applied {
                     self.outputs.saved.send_replace(generation);
@@ -132,7 +134,11 @@ impl Reconciler {
             }
             Err(error) => {
                 if self.ledger_fault.is_none() {
-                    tracing::error!(%error, "the ledger cannot be written; no container is started until it can");
+                    tracing::error!(
+                        %error,
+                        "the ledger cannot be written; until it can, no container is started, removed or stopped for \
+                         its health, and nothing that tasks had is returned"
+                    );
                 }
                 let why = error.to_string();
                 for id in records {

@@ -9,7 +9,7 @@ mod capability;
 mod gpu;
 pub mod underlay;
 
-use crate::aside::Aside;
+use crate::aside::{Aside, HeldUp};
 use crate::cgroup::Cgroups;
 use longshore_docker::EngineInfo;
 use longshore_model::{Attribute, HostFacts, HostVersions, Resources};
@@ -75,20 +75,28 @@ pub struct Probed {
 
 /// Why a host could not be looked at.
 #[derive(Debug, thiserror::Error)]
-#[error("could not read this host's {what}")]
-pub struct ProbeError {
-    what: &'static str,
-    #[source]
-    source: sysinfo::Error,
+pub enum ProbeError {
+    /// `/proc` cannot be read.
+    #[error("could not read this host's {what}")]
+    System {
+        /// What of it.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: sysinfo::Error,
+    },
+    /// The file system of the engine's directory does not answer: what it has may be told later.
+    #[error("could not look at the disk of the engine's directory")]
+    Disk(#[from] HeldUp),
 }
 
 /// Looks at the host, but for [`Probed::underlay`] and [`Probed::interfaces`]. `cgroups` is absent where task cgroups
-/// cannot be used at all; otherwise a trial decides.
+/// cannot be used at all; otherwise a trial decides. What may hang is done by `aside`.
 ///
 /// # Errors
-/// When `/proc` cannot be read.
-pub async fn probe(engine: EngineInfo, cgroups: Option<&Cgroups>) -> Result<Probed, ProbeError> {
-    let failed = |what| move |source| ProbeError { what, source };
+/// When `/proc` cannot be read, or the disk does not answer.
+pub async fn probe(engine: EngineInfo, cgroups: Option<&Cgroups>, aside: &Aside) -> Result<Probed, ProbeError> {
+    let failed = |what| move |source| ProbeError::System { what, source };
     let mut system = System::new().map_err(failed("CPUs and memory"))?;
     system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
     system.refresh_cpu_list(CpuRefreshKind::nothing());
@@ -109,8 +117,9 @@ pub async fn probe(engine: EngineInfo, cgroups: Option<&Cgroups>) -> Result<Prob
         let (root, containers) = (root.clone(), containers.clone());
         move || (std::fs::read_dir(containers).is_ok(), crate::disk::measure(&root))
     };
-    let looked = Aside::default().run(&root, LOOK, look).await;
-    let (output_readable, disk) = looked.unwrap_or_else(|held| (false, Err(std::io::Error::other(held))));
+    // A disk that is slow once, as after a boot, is none that is not there: the host would have none until it is asked
+    // again.
+    let (output_readable, disk) = aside.run(&root, LOOK, look).await?;
     if !output_readable {
         tracing::warn!(
             directory = %containers.display(),

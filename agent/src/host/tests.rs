@@ -9,6 +9,7 @@ fn engine() -> EngineInfo {
         cgroup_driver: CgroupDriver::Cgroupfs,
         cgroup_version: CgroupVersion::V1,
         storage_driver: "overlay2".into(),
+        containerd_images: false,
         backing_file_system: "extfs".into(),
         data_root: "/var/lib/docker".into(),
         log_drivers: vec!["awslogs".into(), "json-file".into(), "journald".into()],
@@ -135,4 +136,23 @@ fn capabilities_are_those_that_were_found() {
     assert_eq!(swap(EngineInfo { memory_limit: false, ..engine() }), [false, false]);
     let unreadable = Probed { output_readable: false, ..probed() };
     assert!(!offers(&all, &unreadable, "com.amazonaws.ecs.capability.logging-driver.awslogs"));
+}
+
+#[tokio::test]
+async fn a_disk_that_does_not_answer_is_no_host_without_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let root = dir.path().join("docker");
+    std::fs::create_dir_all(root.join("containers")).expect("made");
+    let engine = EngineInfo { data_root: root.display().to_string(), ..engine() };
+    let (aside, hanging) = (Aside::default(), crate::aside::tests::Hanging::new(dir.path()));
+    hanging.hold(&aside, &root).await;
+    tokio::time::pause();
+    for _ in 0..2 {
+        let failed = probe(engine.clone(), None, &aside).await;
+        assert!(matches!(failed, Err(ProbeError::Disk(HeldUp::Hangs { .. }))), "{failed:?}");
+    }
+    tokio::time::resume();
+    hanging.answer(&aside, &root).await;
+    let found = probe(engine, None, &aside).await.expect("it answers");
+    assert!(found.disk_mib > 0 && found.output_readable, "{found:?}");
 }

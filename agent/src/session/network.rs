@@ -66,6 +66,7 @@ impl NetworkSide {
     pub(super) async fn next(&mut self) -> Said {
         loop {
             tokio::select! {
+                // Until everything is sent anew, no further update fits either: statuses may wait behind that.
                 biased;
                 changed = self.link.misfits.changed() => match changed {
                     Ok(()) => return Said::Misfit,

@@ -71,14 +71,52 @@ async fn what_the_engine_puts_off_for_other_pulls_does_not_stall() {
     assert_eq!(stalls(put_off()).await, limits.stall, "there is no other that it could wait for");
     // Another moves for three minutes, and stalls then.
     let moves = futures::stream::unfold(1, |n| async move {
-        tokio::time::sleep(Duration::from_secs(30)).await;
+        tokio::time::sleep(Duration::from_secs(31)).await;
         (n <= 6).then(|| (Ok(message(Some("dd"), "Downloading", Some((n, 9)))), n + 1))
     });
     let other = docker.watch("b", limits, moves.chain(futures::stream::pending()), |_| {});
     let (waited, other) = tokio::join!(stalls(put_off()), other);
     assert!(matches!(other, Err(PullError::Stalled { .. })), "{other:?}");
-    let others_end = Duration::from_secs(6 * 30) + limits.stall;
-    assert!((others_end..=others_end + limits.stall).contains(&waited), "{waited:?}");
+    // Then it has as long as any other to move.
+    let stalled = Duration::from_secs(6 * 31) + limits.stall * 2;
+    assert!((stalled..=stalled + LOOK).contains(&waited), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_pull_waits_for_others_is_no_part_of_its_time() {
+    let docker = Docker::connect("unix:///nonexistent/docker.sock").await.expect("an address");
+    let limits = PullLimits { total: Duration::from_secs(90), ..PullLimits::default() };
+    let queued = futures::stream::iter(PUT_OFF.map(|(id, status)| Ok(message(Some(id), status, None))));
+    // Its turn comes after five minutes; then it moves for as long as it may.
+    let turn = futures::stream::unfold(1, |n| async move {
+        tokio::time::sleep(Duration::from_secs(if n == 1 { 300 } else { 30 })).await;
+        Some((Ok(message(Some("cc"), "Downloading", Some((n, 99)))), n + 1))
+    });
+    let other = Active::new(docker.pulls());
+    let began = Instant::now();
+    let ended = docker.watch("a", limits, queued.chain(turn), |_| {}).await;
+    drop(other);
+    assert!(matches!(ended, Err(PullError::Timeout { begun: true, .. })), "{ended:?}");
+    assert_eq!(began.elapsed(), Duration::from_secs(300) + limits.total);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_without_a_bound_of_its_own_is_asked_for_a_few_images_at_a_time() {
+    let docker = Docker::connect("unix:///nonexistent/docker.sock").await.expect("an address");
+    let never = || panic!("it need not wait");
+    assert!(docker.pull_turn(never).await.is_none(), "the engine has one as far as is known");
+    let status = vec![vec!["driver-type".to_owned(), "io.containerd.snapshotter.v1".to_owned()]];
+    let info = bollard::models::SystemInfo { driver_status: Some(status), ..Default::default() };
+    docker.learn(&crate::EngineInfo::from_engine(bollard::models::SystemVersion::default(), info));
+    let mut turns = Vec::new();
+    for _ in 0..UNBOUNDED_PULLS {
+        turns.push(docker.pull_turn(never).await.expect("a turn"));
+    }
+    let waits = std::cell::Cell::new(false);
+    let mut next = std::pin::pin!(docker.pull_turn(|| waits.set(true)));
+    assert!(futures::poll!(&mut next).is_pending() && waits.get());
+    turns.pop();
+    assert!(next.await.is_some());
 }
 
 /// Messages as engines from 20.10 to 29 write them.

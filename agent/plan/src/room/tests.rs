@@ -163,6 +163,7 @@ fn what_runs_has_its_room_whether_or_not_its_stop_succeeds() {
             room: &empty,
             policy: &policy,
             disk_short: false,
+            ledger_fault: false,
             contact: crate::Contact::Ago(Duration::ZERO),
         };
         for step in task.pass(&view).steps {

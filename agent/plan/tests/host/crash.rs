@@ -34,6 +34,11 @@ impl World {
         let count = self.on_the_way.len() * usize::from(cut.keep) / 256;
         let held = std::mem::take(&mut self.held);
         drop(held);
+        for id in std::mem::take(&mut self.ahead) {
+            // It is told again from what is durable; the control plane keeps the highest.
+            self.reported.remove(&id);
+        }
+        self.ledger_fault = false;
         // What is published needs a whole write; a prefix that nobody heard of is only on the disk.
         for (id, record) in self.on_the_way.drain(..).take(count) {
             match record {

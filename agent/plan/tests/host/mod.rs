@@ -34,6 +34,8 @@ pub(crate) enum Op {
         how: u8,
     },
     Flush,
+    /// The saves on their way fail.
+    SaveFails,
     List,
     Advance(i64),
     /// The clock is moved, and every task is told.
@@ -112,6 +114,10 @@ pub(crate) struct World {
     /// Whether this process is still to remove what belongs to no task.
     leftovers: bool,
     disk_short: bool,
+    /// Whether the last save failed.
+    ledger_fault: bool,
+    /// Tasks of which more was reported than is durable.
+    ahead: BTreeSet<TaskId>,
     // The host.
     boxes: BTreeMap<Key, Box_>,
     volumes: BTreeSet<TaskId>,
@@ -169,6 +175,8 @@ impl World {
             up: true,
             leftovers: false,
             disk_short: false,
+            ledger_fault: false,
+            ahead: BTreeSet::new(),
             boxes: BTreeMap::new(),
             volumes: BTreeSet::new(),
             cgroups: BTreeSet::new(),
@@ -195,6 +203,10 @@ impl World {
 
     pub(crate) fn reported(&self, t: usize) -> Option<TaskStatus> {
         self.reported.get(&self.specs[t].id).copied()
+    }
+
+    pub(crate) fn has_interface(&self, t: usize) -> bool {
+        self.interfaces.values().any(|holder| *holder == self.specs[t].id)
     }
 
     /// Starts (`+`) and stops (`-`) of a task's containers so far.
@@ -250,7 +262,8 @@ impl World {
         match op {
             Op::Pass(t) => self.pass(self.specs[t].id),
             Op::Finish { which, how } => self.finish(which, how),
-            Op::Flush => self.flush(usize::MAX),
+            Op::Flush => self.flush(),
+            Op::SaveFails => self.fail_saves(),
             Op::List => self.list(),
             Op::Advance(millis) => self.advance(Duration::from_millis(millis.unsigned_abs())),
             Op::CutOff => self.heard = false,
@@ -307,6 +320,7 @@ impl World {
                     && b.state == RunState::Ended
                 {
                     b.state = RunState::Running;
+                    b.started_at = Some(self.now);
                     self.bounced.remove(&key);
                 }
             }
@@ -397,7 +411,8 @@ impl World {
         let engine =
             if self.answering { EngineView::Answering } else { EngineView::Silent { why: "it does not answer" } };
         let (claims, room, policy) = (&self.claims, &self.room, &self.policy);
-        View { now: self.now, engine, claims, room, policy, disk_short: self.disk_short, contact: self.contact }
+        let (disk_short, ledger_fault) = (self.disk_short, self.ledger_fault);
+        View { now: self.now, engine, claims, room, policy, disk_short, ledger_fault, contact: self.contact }
     }
 
     fn pass(&mut self, id: TaskId) {
@@ -437,18 +452,22 @@ impl World {
         }
     }
 
+    fn publish(&mut self, id: TaskId, record: &TaskRecord) {
+        let last = self.reported.insert(id, record.reached);
+        assert!(last.is_none_or(|l| l <= record.reached), "{last:?} then {:?}", record.reached);
+        self.versions.insert(id, record.version);
+        let t = self.specs.iter().position(|s| s.id == id).expect("ours");
+        self.wanted[t].started |= record.reached > TaskStatus::Pending;
+    }
+
     /// Saves get through, in order; what waited for them goes on, and reports are published.
-    fn flush(&mut self, count: usize) {
-        let count = count.min(self.on_the_way.len());
-        let all = count == self.on_the_way.len();
-        for (id, record) in self.on_the_way.drain(..count) {
+    fn flush(&mut self) {
+        for (id, record) in std::mem::take(&mut self.on_the_way) {
+            self.ledger_fault = false;
             match record {
                 Some(record) => {
-                    let last = self.reported.insert(id, record.reached);
-                    assert!(last.is_none_or(|l| l <= record.reached), "{last:?} then {:?}", record.reached);
-                    self.versions.insert(id, record.version);
-                    let t = self.specs.iter().position(|s| s.id == id).expect("ours");
-                    self.wanted[t].started |= record.reached > TaskStatus::Pending;
+                    self.publish(id, &record);
+                    self.ahead.remove(&id);
                     self.durable.insert(id, record);
                 }
                 None => {
@@ -456,8 +475,29 @@ impl World {
                 }
             }
         }
-        if all {
-            self.in_flight.append(&mut self.held);
+        for (id, step) in std::mem::take(&mut self.held) {
+            if self.tasks.get_mut(&id).is_some_and(|task| task.begin(&step)) {
+                self.in_flight.push((id, step));
+            }
+        }
+    }
+
+    /// Saves fail: reports are published all the same, what waited is not done, and all is on its way again.
+    fn fail_saves(&mut self) {
+        let failed = std::mem::take(&mut self.on_the_way);
+        self.ledger_fault |= !failed.is_empty();
+        for (id, record) in failed {
+            match record {
+                Some(record) => {
+                    self.publish(id, &record);
+                    self.ahead.insert(id);
+                    self.touch(id);
+                }
+                None => self.on_the_way.push((id, None)),
+            }
+        }
+        for (id, step) in std::mem::take(&mut self.held) {
+            self.take(id, &step, Outcome::NotDone("the disk is full".to_owned()));
         }
     }
 
@@ -489,7 +529,7 @@ impl World {
             self.list();
             let ids: Vec<TaskId> = self.tasks.keys().copied().collect();
             ids.into_iter().for_each(|id| self.pass(id));
-            self.flush(usize::MAX);
+            self.flush();
             if self.in_flight.is_empty() {
                 return;
             }
@@ -538,7 +578,7 @@ impl World {
             self.list();
             let ids: Vec<TaskId> = self.tasks.keys().copied().collect();
             ids.into_iter().for_each(|id| self.pass(id));
-            self.flush(usize::MAX);
+            self.flush();
             let quiet = self.in_flight.is_empty();
             while !self.in_flight.is_empty() {
                 self.finish(0, 255);

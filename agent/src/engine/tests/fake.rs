@@ -51,6 +51,8 @@ pub(super) struct State {
     pub(super) images: BTreeSet<String>,
     pub(super) away: bool,
     pub(super) disk_full: bool,
+    /// Which saves do not come back, as long as this is set.
+    pub(super) hangs: Option<fn(&Changes) -> bool>,
     /// Everything that was asked of the engine, in order: `create c`, `start c`, …
     pub(super) calls: Vec<String>,
     /// Answers for the next calls of a name (`start`), before the host's own.
@@ -398,6 +400,9 @@ impl Interfaces for FakeHost {
 impl Store for FakeHost {
     async fn save(&self, changes: Changes) -> Result<(), SaveError> {
         tokio::time::sleep(Duration::from_millis(1)).await;
+        while self.state().hangs.is_some_and(|hangs| hangs(&changes)) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         let mut state = self.state();
         if state.disk_full {
             return Err(SaveError { path: PathBuf::from("ledger.redb"), why: "no space left on device".into() });

@@ -5,14 +5,23 @@ use super::fixtures::{container, spec};
 use super::{Rig, calls, run};
 use crate::config::PullBehavior;
 use crate::engine::drivers::{CredentialsOf, Hold, Plenty, PulledBy, Room};
+use crate::engine::execute::{Executor, Job, Limits};
 use crate::engine::images::{Keeper, behavior_of, credentials_of};
 use longshore_model::{ContainerName, ImageDigest, StopCode, TaskId, TaskSpec, TaskStatus};
-use longshore_plan::Failure;
+use longshore_plan::{Failure, Step};
 use std::sync::Arc;
 use std::time::Duration;
 
 fn keeper(host: &Arc<FakeHost>, behavior: PullBehavior) -> Keeper {
     Keeper::new(host.clone(), host.clone(), behavior)
+}
+
+/// What is said of the pull for a container of this image, with the secret that it names.
+fn said(keeper: &Keeper, image: &str, secret: Option<&str>) -> Option<String> {
+    let mut container = container("c", &[]);
+    container.image = image.to_owned();
+    container.repository_credentials = secret.map(str::to_owned);
+    keeper.progress(&container)
 }
 
 fn pulls(host: &FakeHost) -> usize {
@@ -29,7 +38,7 @@ async fn one_pull_for_many_who_wait() {
             tokio::spawn(async move { keeper.get("big", None, None).await })
         })
         .collect();
-    while keeper.progress("big").is_none() {
+    while said(&keeper, "big", None).is_none() {
         tokio::task::yield_now().await;
     }
     host.pull_gate.add_permits(1);
@@ -37,7 +46,7 @@ async fn one_pull_for_many_who_wait() {
         assert!(waiter.await.expect("it ends").is_ok());
     }
     assert_eq!(pulls(&host), 1);
-    assert_eq!(keeper.progress("big"), None);
+    assert_eq!(said(&keeper, "big", None), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -57,7 +66,7 @@ async fn pulls_that_stall_hold_up_no_other_images() {
         let keeper = keeper.clone();
         async move { keeper.get("sound", None, None).await }
     });
-    while keeper.progress("sound").is_none() {
+    while said(&keeper, "sound", None).is_none() {
         tokio::task::yield_now().await;
     }
     assert_eq!(calls(&host, "pull").last().map(String::as_str), Some("pull sound"));
@@ -80,14 +89,39 @@ async fn a_pull_ends_with_its_last_waiter() {
     while pulls(&host) == 0 {
         tokio::task::yield_now().await;
     }
-    assert!(keeper.progress("big").is_some());
+    assert!(said(&keeper, "big", None).is_some());
     waiter.abort();
     let _ = waiter.await;
-    assert_eq!(keeper.progress("big"), None);
+    assert_eq!(said(&keeper, "big", None), None);
     // Whoever comes next begins anew.
     host.pull_gate.add_permits(1);
     assert!(keeper.get("big", None, None).await.is_ok());
     assert_eq!(pulls(&host), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_said_of_a_pull_is_not_of_another_of_the_same_image() {
+    let host = FakeHost::new();
+    let keeper = keeper(&host, PullBehavior::PreferCached);
+    let pull = |own: Option<CredentialsOf>| {
+        let keeper = keeper.clone();
+        tokio::spawn(async move { keeper.get("big", None, own).await })
+    };
+    let plain = pull(None);
+    while pulls(&host) < 1 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(said(&keeper, "big", Some("a")), None, "nobody pulls it so");
+    let own = pull(of("a"));
+    while pulls(&host) < 2 {
+        tokio::task::yield_now().await;
+    }
+    own.abort();
+    let _ = own.await;
+    assert_eq!(said(&keeper, "big", Some("a")), None);
+    assert!(said(&keeper, "big", None).is_some(), "it goes on");
+    host.pull_gate.add_permits(1);
+    assert!(plain.await.expect("it ends").is_ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -387,17 +421,23 @@ async fn pulls_ahead_leave_room_for_tasks_and_are_joined_by_them() {
     assert_eq!(pulled.len(), calls(&host, "pull").len(), "one pull for each image: {pulled:?}");
 }
 
-/// A disk without room.
-struct Full;
+/// A disk without room, or one of which nobody says whether there is any.
+enum Disk {
+    Full,
+    Slow,
+}
 
 #[async_trait::async_trait]
-impl Room for Full {
+impl Room for Disk {
     async fn hold(&self, _: &str) -> Hold {
         Box::new(())
     }
 
     async fn admit(&self) -> Result<(), Failure> {
-        Err(Failure::NoSpace("full".to_owned()))
+        match self {
+            Self::Full => Err(Failure::NoSpace("full".to_owned())),
+            Self::Slow => std::future::pending().await,
+        }
     }
 
     async fn exhausted(&self, text: String) -> Failure {
@@ -417,7 +457,7 @@ impl Room for Full {
 async fn a_full_disk_is_asked_before_a_pull_and_not_for_what_is_here() {
     let host = FakeHost::new();
     host.pull_gate.add_permits(10);
-    let keeper = keeper(&host, PullBehavior::Default).on(Arc::new(Full));
+    let keeper = keeper(&host, PullBehavior::Default).on(Arc::new(Disk::Full));
     assert!(keeper.get("busybox", Some(PullBehavior::PreferCached), None).await.is_ok());
     assert!(keeper.get("busybox", None, None).await.is_ok(), "what is here will do");
     assert_eq!(keeper.get("big", None, None).await, Err(Failure::NoSpace("full".to_owned())));
@@ -461,7 +501,7 @@ async fn without_credentials_what_is_here_is_no_way_around_them() {
     host.state().script.insert("ask", vec![Failure::Lasting("there is no such secret".into())]);
     let failure = keeper.get("busybox", None, of("a")).await.expect_err("no credentials");
     assert_eq!(failure, Failure::Lasting("there is no such secret".into()));
-    assert_eq!(keeper.progress("busybox"), None);
+    assert_eq!(said(&keeper, "busybox", None), None);
     // A registry that refuses them is another matter: ECS takes what is here then.
     host.state().script.insert("pull", vec![Failure::Lasting("unauthorized".into())]);
     host.pull_gate.add_permits(1);
@@ -479,7 +519,7 @@ async fn who_waits_for_credentials_holds_up_no_pull() {
             tokio::spawn(async move { keeper.get(&format!("private-{i}"), None, of("a")).await })
         })
         .collect();
-    while keeper.progress("private-9").as_deref() != Some("waiting for credentials") {
+    while said(&keeper, "private-9", Some("a")).as_deref() != Some("waiting for credentials") {
         tokio::task::yield_now().await;
     }
     host.pull_gate.add_permits(1);
@@ -501,4 +541,42 @@ impl crate::engine::drivers::TaskCredentials for Waits {
         waiting("waiting for credentials".into());
         std::future::pending().await
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_waits_for_its_turn_is_said_to() {
+    let host = FakeHost::new();
+    let images = keeper(&host, PullBehavior::PreferCached).on(Arc::new(Disk::Slow));
+    let executor = Executor::new(host.drivers(), images, &Limits::default());
+    let tasks = ahead(&["one", "two", "three"]);
+    let jobs: Vec<_> = tasks
+        .iter()
+        .map(|task| {
+            let job = Job {
+                task: task.id,
+                step: Step::Pull(0),
+                container: Some(task.containers[0].name.clone()),
+                spec: Some(Arc::new(task.clone())),
+                create: None,
+                again: false,
+            };
+            let executor = executor.clone();
+            tokio::spawn(async move { executor.run(job).await })
+        })
+        .collect();
+    let said = || tasks.iter().map(|task| executor.pull_progress(task.id, 0, &task.containers[0])).collect::<Vec<_>>();
+    while said().contains(&None) {
+        tokio::task::yield_now().await;
+    }
+    let (space, turn) = ("space is looked for on the disk", "its turn has not come: ");
+    let said = said();
+    assert_eq!(said.iter().filter(|text| text.as_deref() == Some(space)).count(), 2, "{said:?}");
+    let waits = |text: &&Option<String>| text.as_ref().is_some_and(|text| text.starts_with(turn));
+    assert_eq!(said.iter().filter(waits).count(), 1, "{said:?}");
+    // Who gives up waits no more.
+    jobs.iter().for_each(tokio::task::JoinHandle::abort);
+    for job in jobs {
+        let _ = job.await;
+    }
+    assert!(tasks.iter().all(|task| executor.pull_progress(task.id, 0, &task.containers[0]).is_none()));
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use longshore_model::{ContainerCondition, Dependency, HealthStatus, PidMode, RestartPolicy};
+use longshore_plan::Phase;
 
 /// A task of a container `c` that is always restarted at once.
 fn restarting() -> TaskSpec {
@@ -142,4 +143,117 @@ async fn a_short_disk_ends_what_wrote_too_much_and_removes_what_is_kept() {
     assert_eq!(stop.code, Some(StopCode::EssentialContainerExited));
     assert!(stop.reason.contains("have written 1025 MiB, and its ephemeralStorage is 1024 MiB"), "{}", stop.reason);
     assert_eq!(calls(&host, "remove").len(), 1);
+}
+
+/// An assignment whose answer nobody waits for.
+async fn tell(rig: &Rig, generation: u64, tasks: Vec<AssignedTask>) {
+    let assignment = Assignment::Complete { generation: Generation(generation), tasks };
+    let (done, _answer) = oneshot::channel();
+    rig.desired.send(DesiredUpdate { assignment, refused: vec![], done }).await.expect("the engine runs");
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    while !holds() {
+        assert!(tokio::time::Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_is_stopped_while_its_stop_for_its_health_waits_for_a_disk_that_hangs() {
+    let host = FakeHost::new();
+    let mut rig = Rig::on(&host);
+    let mut task = restarting();
+    task.containers[0].lifecycle.restart.as_mut().expect("it has one").when_unhealthy = true;
+    rig.complete(1, vec![run(&task)]).await;
+    rig.until_status(task.id, TaskStatus::Running).await;
+    host.state().hangs = Some(|changes| changes.records.iter().any(|r| r.containers[0].restarts.unhealthy));
+    rig.change(&task, 0, |c| c.health = Some(HealthStatus::Unhealthy));
+    rig.hint(&task, 0).await;
+    let doing = |status: status::EngineStatus| status.tasks[0].waiting.iter().any(|what| what.contains("its stop"));
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    while !doing(rig.status().await) {
+        assert!(tokio::time::Instant::now() < deadline, "{:#?}", rig.status().await);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    tell(&rig, 2, vec![assigned(&task, DesiredStatus::Stopped)]).await;
+    until("the stop", || !calls(&host, "stop").is_empty()).await;
+    host.state().hangs = None;
+    let report = rig.until_status(task.id, TaskStatus::Stopped).await;
+    assert_eq!((report.containers[0].exit_code, report.containers[0].reason.as_deref()), (Some(143), None));
+    assert_eq!(calls(&host, "stop").len(), 1, "the other stop is not wanted any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_waited_for_a_disk_that_hangs_is_not_made_once_its_task_is_to_stop() {
+    let host = FakeHost::new();
+    let mut rig = Rig::on(&host);
+    let task = spec(&[("c", &[])]);
+    let starting = |changes: &crate::ledger::Changes| {
+        changes.records.iter().any(|r| matches!(r.containers[0].phase, Phase::Starting { .. }))
+    };
+    host.state().hangs = Some(starting);
+    rig.complete(1, vec![run(&task)]).await;
+    until("the creation", || !calls(&host, "create").is_empty()).await;
+    // It is in the order of assignments, which are taken in while the disk hangs.
+    tell(&rig, 2, vec![assigned(&task, DesiredStatus::Stopped)]).await;
+    while rig.status().await.generation < 2 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    host.state().hangs = None;
+    rig.until_status(task.id, TaskStatus::Stopped).await;
+    assert_eq!(calls(&host, "start"), [] as [&str; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_task_had_is_returned_once_its_end_is_durable_and_its_end_is_told_before() {
+    let host = FakeHost::new();
+    let mut rig = Rig::on(&host);
+    let wired = awsvpc(&["web"]);
+    let bound = spec(&[("web", &[port(80, HostPort::Fixed(20_980), Protocol::Tcp)])]);
+    rig.complete(1, vec![run(&wired), run(&bound)]).await;
+    rig.until_status(wired.id, TaskStatus::Running).await;
+    rig.until_status(bound.id, TaskStatus::Running).await;
+    host.state().disk_full = true;
+    rig.exit(&wired, 0, 0).await;
+    rig.exit(&bound, 0, 0).await;
+    rig.until_status(bound.id, TaskStatus::Stopped).await;
+    let report = rig.until_status(wired.id, TaskStatus::Stopped).await;
+    assert!(report.eni.as_ref().is_some_and(|eni| eni.attached) && report.stopped_at.is_some(), "{report:?}");
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(host.state().interfaces.contains_key(&wired.id), "after a crash the task would take it for its own");
+    assert_eq!(rig.status().await.ports_claimed, 1);
+    host.state().disk_full = false;
+    rig.until("its interface is returned", |o| o[&wired.id].eni.as_ref().is_some_and(|eni| !eni.attached)).await;
+    assert!(host.state().interfaces.is_empty());
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    while rig.status().await.ports_claimed > 0 {
+        assert!(tokio::time::Instant::now() < deadline, "{:#?}", rig.status().await);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_never_reached_a_registry_is_no_try_of_a_pull() {
+    let host = FakeHost::new();
+    let mut rig = Rig::on(&host);
+    let full = || Failure::NoSpace("3 of 100 MiB free".into());
+    let refused = || Failure::Passing("connection refused".into());
+    let elsewhere = |name: &str| {
+        let mut task = spec(&[(name, &[])]);
+        task.containers[0].image = name.into();
+        task
+    };
+    host.pull_gate.add_permits(1);
+    let task = elsewhere("a");
+    host.state().script.insert("pull", [vec![full(); 5], vec![refused(); 4]].concat());
+    rig.complete(1, vec![run(&task)]).await;
+    rig.until_status(task.id, TaskStatus::Running).await;
+    assert_eq!(calls(&host, "pull").len(), 10);
+    let other = elsewhere("b");
+    host.state().script.insert("pull", [vec![full(); 2], vec![refused(); 5]].concat());
+    rig.complete(2, vec![run(&task), run(&other)]).await;
+    rig.until_status(other.id, TaskStatus::Stopped).await;
+    assert_eq!(calls(&host, "pull").len(), 17, "five that reached it");
 }
