@@ -5,8 +5,8 @@
 //!
 //! Where an image that is here will do, a short memory of those that were just seen spares a burst of equal tasks the
 //! question. It may be wrong for a few seconds after somebody removes an image: the create then says that the image is
-//! missing, and [`Keeper::forget`] and another try mend it. Where a pull is asked for each time, nothing is remembered:
-//! a tag may have moved since, and nobody would notice.
+//! missing, and [`Keeper::forget`] and another try mend it. Where a pull is asked for each time, what a registry said is
+//! not remembered: a tag may have moved since, and nobody would notice. That a registry is away is.
 //!
 //! Containers that name other credentials for their image's registry want something else: none waits for another one's
 //! pull, or takes it for its own. What is here already is for everybody, where no pull is asked for.
@@ -214,22 +214,23 @@ impl Keeper {
     async fn fetch(self, wanted: Wanted, own: Option<CredentialsOf>) -> Result<Image, Failure> {
         let (reference, behavior, secret) = wanted.clone();
         let own = own.as_ref();
-        let image = match behavior {
+        // What the registry said last may be otherwise by now, also a moment later.
+        let (image, lasts) = match behavior {
             PullBehavior::PreferCached => match self.images.find(&reference).await? {
-                Some(image) => image,
-                None => self.pull(&wanted, own).await?,
+                Some(image) => (image, true),
+                None => (self.pull(&wanted, own).await?, true),
             },
             PullBehavior::Once => {
                 let pulled_before = self.room.was_pulled(&(reference.clone(), secret));
                 let here = if pulled_before { self.images.find(&reference).await? } else { None };
                 match here {
-                    Some(image) => image,
-                    None => self.pull(&wanted, own).await?,
+                    Some(image) => (image, true),
+                    None => (self.pull(&wanted, own).await?, true),
                 }
             }
-            PullBehavior::Always => self.pull(&wanted, own).await?,
+            PullBehavior::Always => (self.pull(&wanted, own).await?, false),
             PullBehavior::Default => match self.pull(&wanted, own).await {
-                Ok(image) => image,
+                Ok(image) => (image, false),
                 Err(Lack::Credentials(failure)) => return Err(failure),
                 Err(Lack::Pull(failure)) => {
                     let here = self.images.find(&reference).await?;
@@ -239,13 +240,13 @@ impl Keeper {
                         cached = here.is_some(),
                         "could not pull the image"
                     );
-                    here.ok_or(failure)?
+                    // A registry that is away is not asked by each task of a burst.
+                    (here.ok_or(failure)?, true)
                 }
             },
         };
-        match behavior {
-            PullBehavior::PreferCached | PullBehavior::Once => self.remember(wanted, image.clone()),
-            PullBehavior::Default | PullBehavior::Always => {}
+        if lasts {
+            self.remember(wanted, image.clone());
         }
         Ok(image)
     }

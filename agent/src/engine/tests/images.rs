@@ -185,6 +185,15 @@ async fn a_tag_that_moves_is_noticed_at_once_where_pulls_are_asked_for() {
         }
         assert_eq!(pulls(&host), expected, "{behavior:?}");
     }
+    // A registry that is away is asked once for all tasks of a burst.
+    let host = FakeHost::new();
+    host.pull_gate.add_permits(10);
+    host.state().script.insert("pull", vec![Failure::Passing("no route to host".into()); 3]);
+    let keeper = keeper(&host, PullBehavior::Default);
+    for _ in 0..3 {
+        keeper.get("busybox", None, None).await.expect("it is here");
+    }
+    assert_eq!(pulls(&host), 1);
 }
 
 #[tokio::test(start_paused = true)]
