@@ -13,6 +13,18 @@ pub enum Bug {
     StoppingTakesNoRoom,
     /// The minimum of a service is rounded down.
     MinimumRoundedDown,
+    /// How long a task runs is reckoned by the wall clock, which may be set.
+    HealthGoesByTheWallClock,
+    /// A DAEMON service replaces its tasks on as many hosts at once as it likes.
+    DaemonsHaveNoMinimum,
+    /// What changes of a service while it is looked at is no reason to look again.
+    WakesOfTheBusyAreLost,
+    /// An update of a service that says nothing of its percents sets them to what they are by default.
+    UpdatesResetPercents,
+    /// That a host drains is not written to the store.
+    DrainsAreNotKept,
+    /// That a schedule is disabled is not written to the store.
+    DisabledSchedulesAreNotKept,
     /// A container that was about to start and is gone is made and started again.
     GoneIsStartedAgain,
     /// An agent is not told which tasks left its assignment.
@@ -43,11 +55,17 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 23] = [
         Self::StalePlacement,
         Self::RefusedBatchIsPublished,
         Self::StoppingTakesNoRoom,
         Self::MinimumRoundedDown,
+        Self::HealthGoesByTheWallClock,
+        Self::DaemonsHaveNoMinimum,
+        Self::WakesOfTheBusyAreLost,
+        Self::UpdatesResetPercents,
+        Self::DrainsAreNotKept,
+        Self::DisabledSchedulesAreNotKept,
         Self::GoneIsStartedAgain,
         Self::RemovalsAreForgotten,
         Self::LateFiringsAreSkipped,

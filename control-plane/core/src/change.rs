@@ -7,10 +7,12 @@ use crate::keys;
 use crate::records::{
     AccessKey, Account, Activation, ActivationKey, ApiDestination, CapacityProvider, CapacityProviderKey, ClientToken,
     ClientTokenKey, Cluster, Definition, DefinitionKey, DeploymentRecord, FamilyRecord, Firing, FiringKey,
-    HookConnection, HookKey, HostLeases, ImagePins, Instance, Network, Outbox, PinKey, RecordError, Rule, RuleKey,
-    ScalingTarget, Schedule, ScheduleGroup, ScheduleGroupKey, ScheduleKey, Secret, SecretKey, SecurityGroup, Service,
-    ServiceEvent, ServiceKey, Setting, SettingKey, TargetKey, TargetProgress, Task, decode, encode,
+    HookConnection, HookKey, HostLeases, ImagePins, Instance, InstanceStatus, Network, Outbox, PinKey, RecordError,
+    Rule, RuleKey, ScalingTarget, Schedule, ScheduleGroup, ScheduleGroupKey, ScheduleKey, Secret, SecretKey,
+    SecurityGroup, Service, ServiceEvent, ServiceKey, Setting, SettingKey, TargetKey, TargetProgress, Task, decode,
+    encode,
 };
+use longshore_model::planted::{Bug, is_planted};
 use longshore_model::{ClusterKey, DiskStatus, GroupId, InstanceId, NetworkStatus, TaskId};
 use longshore_store::Write;
 use std::sync::Arc;
@@ -101,6 +103,9 @@ impl Change {
             Self::Family(r) => put(keys::family(&r.key), &**r),
             Self::Definition(r) => put(keys::definition(&r.key), &**r),
             Self::ForgetDefinition(key) => (keys::definition(key), Write::Delete),
+            Self::Instance(r) if r.status == InstanceStatus::Draining && is_planted(Bug::DrainsAreNotKept) => {
+                return None;
+            }
             Self::Instance(r) => put(keys::instance(r.id), &**r),
             Self::ForgetInstance(id) => (keys::instance(*id), Write::Delete),
             Self::Leases(r) => put(keys::leases(r.instance), &**r),
@@ -116,6 +121,7 @@ impl Change {
             Self::ForgetServiceDeployment(key, number) => (keys::service_deployment(key, *number), Write::Delete),
             Self::ScheduleGroup(r) => put(keys::schedule_group(&r.key), &**r),
             Self::ForgetScheduleGroup(key) => (keys::schedule_group(key), Write::Delete),
+            Self::Schedule(r) if !r.settings.enabled && is_planted(Bug::DisabledSchedulesAreNotKept) => return None,
             Self::Schedule(r) => put(keys::schedule(&r.key), &**r),
             Self::ForgetSchedule(key) => (keys::schedule(key), Write::Delete),
             Self::Firing(r) => put(keys::firing(&r.key), &**r),

@@ -1,9 +1,10 @@
 //! The wall clock, which commands get their time from, and what tells that it was set.
 
 use longshore_model::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::time::Instant;
 
 /// Tells the time.
 pub trait Clock: Send + Sync + 'static {
@@ -11,9 +12,32 @@ pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> Timestamp;
 
     /// A time that nobody sets: it goes on evenly from any point, and only its differences mean anything.
-    fn ticks(&self) -> Duration {
-        static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
-        BEGIN.elapsed()
+    fn ticks(&self) -> Duration;
+
+    /// Within which [`ticks`](Self::ticks) can be compared, over restarts of the process: a boot of the machine.
+    fn boot(&self) -> u64;
+
+    /// Now, to be compared later.
+    fn tick(&self) -> Tick {
+        Tick { boot: self.boot(), millis: u64::try_from(self.ticks().as_millis()).unwrap_or(u64::MAX) }
+    }
+}
+
+/// A moment by the clock that nobody sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tick {
+    /// See [`Clock::boot`].
+    pub boot: u64,
+    /// See [`Clock::ticks`].
+    pub millis: u64,
+}
+
+impl Tick {
+    /// How long `earlier` is ago; `None` when the two cannot be compared.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Option<Duration> {
+        let ago = Duration::from_millis(self.millis.saturating_sub(earlier.millis));
+        (self.boot == earlier.boot).then_some(ago)
     }
 }
 
@@ -26,6 +50,23 @@ impl Clock for SystemClock {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
+
+    fn ticks(&self) -> Duration {
+        let time = clock_gettime(ClockId::Monotonic);
+        let (secs, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+        Duration::new(secs.unwrap_or_default(), nanos.unwrap_or_default())
+    }
+
+    fn boot(&self) -> u64 {
+        static BOOT: LazyLock<u64> = LazyLock::new(|| this_boot().unwrap_or_else(rand::random));
+        *BOOT
+    }
+}
+
+/// The kernel's id of this boot. Without one, no other process can know of which boot it is.
+fn this_boot() -> Option<u64> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    uuid::Uuid::parse_str(id.trim()).ok().map(|id| id.as_u64_pair().0)
 }
 
 /// Notices that the wall clock was set, by comparing it with the one that nobody sets.
@@ -72,6 +113,10 @@ mod tests {
         fn ticks(&self) -> Duration {
             Duration::from_millis(self.0.lock().expect("whole").1)
         }
+
+        fn boot(&self) -> u64 {
+            7
+        }
     }
 
     #[test]
@@ -91,5 +136,17 @@ mod tests {
             drop(both);
             assert_eq!(jumps.any(&clock), jumped, "{wall} {ticks}");
         }
+    }
+
+    #[test]
+    fn moments_of_one_boot_are_compared() {
+        let clock = Two(Mutex::new((1_700_000_000_000, 5)));
+        let early = clock.tick();
+        clock.0.lock().expect("whole").1 = 45;
+        let late = clock.tick();
+        assert_eq!((late.since(early), early.since(late)), (Some(Duration::from_millis(40)), Some(Duration::ZERO)));
+        assert_eq!(late.since(Tick { boot: 8, ..early }), None);
+        let (one, other) = (SystemClock.tick(), SystemClock.tick());
+        assert!(other.since(one).is_some_and(|since| since < Duration::from_secs(60)), "{one:?} {other:?}");
     }
 }

@@ -6,6 +6,7 @@
 
 use crate::agent::Unavailable;
 use crate::change::Change;
+use crate::clock::Tick;
 use crate::events::{self, Told};
 use crate::records::OutboxEvent;
 use crate::state::{State, Touched};
@@ -30,6 +31,8 @@ pub(crate) trait Command: Send + 'static {
 pub(crate) struct Tx<'a> {
     /// The time, the same for all commands of a batch.
     pub(crate) now: Timestamp,
+    /// The same by the clock that nobody sets.
+    pub(crate) tick: Tick,
     state: &'a mut State,
     effects: &'a mut Effects,
     /// Events that targets are to get.
@@ -50,8 +53,8 @@ pub(crate) struct Effects {
 }
 
 impl<'a> Tx<'a> {
-    pub(crate) const fn new(now: Timestamp, state: &'a mut State, effects: &'a mut Effects) -> Self {
-        Self { now, state, effects, outbox: Vec::new() }
+    pub(crate) const fn new((now, tick): (Timestamp, Tick), state: &'a mut State, effects: &'a mut Effects) -> Self {
+        Self { now, tick, state, effects, outbox: Vec::new() }
     }
 
     /// The state, with this command's changes so far.

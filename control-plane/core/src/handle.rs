@@ -86,7 +86,7 @@ impl Inner {
     /// What decisions over services rest on beside the state.
     pub(crate) fn decider(&self) -> Decider<'_> {
         let Self { config, silences, hearing, clock, .. } = self;
-        Decider { config, silences, hearing, ticks: clock.ticks() }
+        Decider { config, silences, hearing, now: clock.now(), ticks: clock.ticks(), boot: clock.boot() }
     }
 }
 

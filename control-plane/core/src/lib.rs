@@ -51,7 +51,7 @@ mod watchers;
 
 pub use agent::{AgentHello, ConnectError, JoinError, JoinKey, Registered, SessionError, SessionId, Unavailable};
 pub use caller::{Caller, Principal};
-pub use clock::{Clock, SystemClock};
+pub use clock::{Clock, SystemClock, Tick};
 pub use config::{CoreConfig, FirstStart, Losses};
 pub use ec2::{Ec2Error, Ec2Operation};
 pub use events::{Courier, Dispatcher, LogGroup, Undelivered, WebhookRequest};

@@ -10,6 +10,7 @@
 
 use crate::agent::Unavailable;
 use crate::change::Change;
+use crate::clock::Tick;
 use crate::command::{Applied, Call, Command, Effects, Tx, Waiting};
 use crate::commands::{ExpireSessions, Sweep};
 use crate::handle::Inner;
@@ -128,7 +129,7 @@ impl OwnerTask {
         let mut carried: Option<Pending> = None;
         while next.is_some() || carried.is_some() {
             let limits = self.store.limits();
-            let now = self.inner.clock.now();
+            let now = (self.inner.clock.now(), self.inner.clock.tick());
             let followed = self.inner.feed.is_followed();
             let mut state = (*self.inner.state.load_full()).clone();
             let mut batch = Batch::new().expect(keys::WRITER, Expect::Version(self.writer));
@@ -232,7 +233,7 @@ impl Drop for OwnerTask {
     }
 }
 
-fn apply(waiting: Box<dyn Waiting>, state: &mut State, now: Timestamp, followed: bool) -> Pending {
+fn apply(waiting: Box<dyn Waiting>, state: &mut State, now: (Timestamp, Tick), followed: bool) -> Pending {
     let before = state.clone();
     let name = waiting.name();
     let mut effects = Effects { followed, ..Effects::default() };

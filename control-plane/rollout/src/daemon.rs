@@ -5,6 +5,7 @@
 
 use crate::decide::{Decision, Launch, Moves, Stop, Why};
 use crate::picture::{Host, Phase, Picture, Task};
+use longshore_model::planted::{Bug, is_planted};
 use longshore_model::{InstanceId, Timestamp};
 use std::collections::BTreeMap;
 
@@ -16,6 +17,7 @@ pub(crate) fn decide(picture: &Picture, hosts: &[Host], now: Timestamp, moves: M
     let targets: BTreeMap<InstanceId, Host> = hosts.iter().map(|host| (host.id, *host)).collect();
     let healthy = |task: &Task| task.is_healthy(picture, now);
     let floor = picture.bounds.floor(moves.desired) as usize;
+    let floor = if is_planted(Bug::DaemonsHaveNoMinimum) { 0 } else { floor };
     let on_targets = picture.tasks.iter().filter(|task| targets.contains_key(&task.host));
     let mut left = on_targets.filter(|task| healthy(task)).count();
 

@@ -119,7 +119,8 @@ pub struct Task {
     pub lost: bool,
     /// Until when scale-in and deployments leave it alone.
     pub protected_until: Option<Timestamp>,
-    /// When its health checks said for the first time that all is well; absent without checks.
+    /// When it became or will become healthy, by the clock as it was set then: its health checks said for the first
+    /// time that all is well, or, without any, it had run long enough. To be compared with failures.
     pub healthy_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
@@ -132,7 +133,7 @@ pub enum Phase {
     Pending,
     /// It runs.
     Running {
-        /// Since when.
+        /// Since when, by the clock as it is set now: how long it runs is what counts.
         since: Timestamp,
         /// What its health checks say.
         health: Health,
@@ -167,10 +168,7 @@ impl Task {
         }
         match self.phase {
             Phase::Running { health: Health::Healthy, .. } => true,
-            // One that began in the future did so before the clock was set back.
-            Phase::Running { since, health: Health::Unchecked } => {
-                now >= since.after(picture.healthy_after) || since > now
-            }
+            Phase::Running { since, health: Health::Unchecked } => now >= since.after(picture.healthy_after),
             Phase::Running { health: Health::Unknown | Health::Unhealthy, .. }
             | Phase::Pending
             | Phase::Stopping { .. } => false,
@@ -181,7 +179,9 @@ impl Task {
     pub(crate) fn became_healthy(&self, picture: &Picture, now: Timestamp) -> Option<Timestamp> {
         match self.phase {
             Phase::Running { .. } if !self.is_healthy(picture, now) => None,
-            Phase::Running { since, health: Health::Unchecked } => Some(since.after(picture.healthy_after)),
+            Phase::Running { since, health: Health::Unchecked } => {
+                Some(self.healthy_at.unwrap_or_else(|| since.after(picture.healthy_after)))
+            }
             Phase::Running { since, health: Health::Healthy | Health::Unknown | Health::Unhealthy } => {
                 Some(self.healthy_at.unwrap_or(since))
             }
@@ -197,7 +197,7 @@ impl Task {
             return false;
         }
         match self.phase {
-            Phase::Running { since, health: Health::Unhealthy } => now >= since.after(picture.grace) || since > now,
+            Phase::Running { since, health: Health::Unhealthy } => now >= since.after(picture.grace),
             Phase::Running { .. } | Phase::Pending | Phase::Stopping { .. } => false,
         }
     }

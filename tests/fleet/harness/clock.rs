@@ -47,14 +47,14 @@ pub(crate) struct WallClock {
 struct Set {
     /// Milliseconds that it is ahead.
     ahead: i64,
-    /// The same before it was set last, and when that was.
-    before: Option<(i64, Duration)>,
     /// How often it was set back.
     back: u32,
+    /// How often the control plane's machine was booted.
+    boots: u64,
 }
 
-/// What was begun before the clock was set is over after so long: a commit, for example.
-const UNDER_WAY: Duration = Duration::from_secs(10);
+/// What the clock that nobody sets differs by after a boot.
+const BOOT: Duration = Duration::from_secs(100_000);
 /// How often it is set back in a run. What waits for a time waits longer then.
 const MOST_BACK: u32 = 2;
 
@@ -72,13 +72,9 @@ impl WallClock {
         self.clock.time().moved(self.set().ahead)
     }
 
-    /// The earliest and the latest time that it may have been for what is known now.
-    pub(crate) fn around(&self) -> (Timestamp, Timestamp) {
-        let set = self.set();
-        let elapsed = self.clock.0.elapsed();
-        let other = set.before.filter(|(_, at)| elapsed < *at + UNDER_WAY).map_or(set.ahead, |(ahead, _)| ahead);
-        let time = self.clock.time();
-        (time.moved(set.ahead.min(other)), time.moved(set.ahead.max(other)))
+    /// The machine is booted anew, and its other clock begins elsewhere.
+    pub(crate) fn boot_again(&self) {
+        self.set().boots += 1;
     }
 
     /// Somebody sets it so much ahead, or back when that is negative; whether it was.
@@ -90,7 +86,6 @@ impl WallClock {
             }
             set.back += 1;
         }
-        set.before = Some((set.ahead, self.clock.0.elapsed()));
         set.ahead += millis;
         true
     }
@@ -102,6 +97,10 @@ impl longshore_core::Clock for WallClock {
     }
 
     fn ticks(&self) -> Duration {
-        self.clock.0.elapsed()
+        self.clock.0.elapsed() + BOOT * u32::try_from(self.set().boots).unwrap_or(0)
+    }
+
+    fn boot(&self) -> u64 {
+        self.set().boots
     }
 }

@@ -134,6 +134,10 @@ pub(crate) async fn keep_up(world: Arc<World>) {
                 world.trace.say(format_args!("control {number}: ended: {ended:?}"));
             }
         }
+        if !world.healing() && world.dice.chance(200) {
+            world.trace.say("the control plane's machine is booted");
+            world.wall.boot_again();
+        }
         let wait = if world.healing() { world.dice.millis(100, 500) } else { world.dice.millis(100, 8000) };
         tokio::time::sleep(wait).await;
     }
@@ -150,12 +154,22 @@ fn caller() -> Option<Caller> {
 }
 
 impl World {
-    /// A client's request over an unreliable line.
+    /// A client's request over an unreliable line. What is answered is to stay so.
     pub(crate) async fn call(&self, op: impl Into<Op>, request: &Value) -> Answer {
+        let op = op.into();
+        let asked = self.promised().ask(op, request);
+        let answer = self.send(op, request).await;
+        if let Answer::Done(done) = &answer {
+            self.promised().done(op, request, asked, done);
+        }
+        answer
+    }
+
+    async fn send(&self, op: Op, request: &Value) -> Answer {
         let (Some(process), Some(caller)) = (self.control(), caller()) else { return Answer::Unknown };
         tokio::time::sleep(self.dice.millis(0, 30)).await;
         let lost = !self.healing() && self.dice.chance(20);
-        let (op, body) = (op.into(), request.to_string().into());
+        let body = request.to_string().into();
         let call = async {
             match op {
                 Op::Ecs(op) => process.core.call(&caller, op, body).await,

@@ -1,10 +1,11 @@
 //! What has to hold after every step of the control plane.
 
+use crate::bounds;
 use crate::sets;
 use crate::world::World;
-use longshore_core::records::{SchedulingStrategy, Service, ServiceKey, Task};
+use longshore_core::records::{SchedulingStrategy, Task};
 use longshore_core::{HostState, State};
-use longshore_model::{DesiredStatus, Protocol, StopCode, TaskId, TaskStatus, Timestamp};
+use longshore_model::{DesiredStatus, Protocol, TaskId, TaskStatus};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -15,22 +16,7 @@ pub(crate) fn snapshot(world: &World, state: &State) {
     }
     daemons(world, state);
     sets::snapshot(world, state);
-    let promised = world.promised();
-    for id in &promised.started {
-        if state.task(*id).is_none() {
-            world.trace.wrong(format_args!("task {id} was answered to a client and is not there"));
-        }
-    }
-    for id in &promised.stopped {
-        if state.task(*id).is_none_or(|task| task.desired != DesiredStatus::Stopped) {
-            world.trace.wrong(format_args!("the stop of task {id} was answered to a client and is forgotten"));
-        }
-    }
-    for name in &promised.services {
-        if !state.services().any(|(key, _)| *key.name == **name) {
-            world.trace.wrong(format_args!("service {name} was answered to a client and is not there"));
-        }
-    }
+    world.promised().check(world, state);
 }
 
 /// No host is given more than it has, and nothing twice.
@@ -126,7 +112,7 @@ pub(crate) fn step(world: &World, before: &State, now: &State, anew: bool) {
         }
         // Two processes may have made more than one change between the two.
         if !anew {
-            bounds(world, before, now, key, (&was.record, &is.record));
+            bounds::step(world, before, now, key, (&was.record, &is.record));
         }
     }
     for (key, _) in now.services() {
@@ -142,79 +128,4 @@ pub(crate) fn step(world: &World, before: &State, now: &State, anew: bool) {
 pub(crate) fn tasks(state: &State) -> impl Iterator<Item = &Arc<Task>> {
     let hosts = state.clusters().flat_map(|cluster| cluster.hosts.values());
     hosts.flat_map(|host| &host.live).filter_map(|id| state.task(*id))
-}
-
-/// The least and the most tasks of a service, or of one of its task sets, at that time, reckoned apart from the
-/// product: of the desired count, the minimum percent rounded up, the maximum percent rounded down.
-fn percents(service: &Service, desired: usize) -> (usize, usize) {
-    let given = |percent: Option<i32>, default| percent.and_then(|n| usize::try_from(n).ok()).unwrap_or(default);
-    let least = desired * given(service.configuration.minimum_healthy_percent, 100);
-    let most = desired * given(service.configuration.maximum_percent, 200);
-    (least.div_ceil(100), most / 100)
-}
-
-/// What the service did by itself in this step kept within its minimum and maximum; of one with task sets, each of them
-/// within its own.
-fn bounds(world: &World, before: &State, now: &State, key: &ServiceKey, (was, is): (&Service, &Service)) {
-    if is.scheduling != SchedulingStrategy::Replica || !is.is_active() || !was.is_active() {
-        return;
-    }
-    if !sets::has_sets(is) {
-        let desired = (was.desired as usize, is.desired as usize);
-        return bounds_of(world, (before, now), key, (percents(was, desired.0), percents(is, desired.1)), |_| true);
-    }
-    for set in &is.task_sets {
-        let Some(set_was) = was.task_sets.iter().find(|other| other.deployment.id == set.deployment.id) else {
-            continue;
-        };
-        let within = (percents(was, sets::wanted(was, set_was)), percents(is, sets::wanted(is, set)));
-        bounds_of(world, (before, now), key, within, |task| sets::is_of(task, set));
-    }
-}
-
-/// The least and the most tasks, before and after a step.
-type Within = ((usize, usize), (usize, usize));
-
-fn bounds_of(
-    world: &World,
-    (before, now): (&State, &State),
-    key: &ServiceKey,
-    ((floor_before, ceiling_before), (floor, ceiling)): Within,
-    ours: impl Fn(&Task) -> bool,
-) {
-    // The change was made at a time between these two.
-    let (early, late) = world.wall.around();
-    let healthy_after = world.plan.healthy_after;
-    let connected = |state: &State, task: &Task| state.host(task.instance).is_some_and(|h| h.record.is_connected());
-    let runs = |task: &Task| task.desired == DesiredStatus::Running && task.status == TaskStatus::Running;
-    let settled = |task: &Task, at: Timestamp| task.running_at.is_some_and(|since| at >= since.after(healthy_after));
-    let mut tasks = now.service_tasks(key);
-    tasks.retain(|task| ours(task));
-    let stopped_ones: Vec<Arc<Task>> = before
-        .service_tasks(key)
-        .into_iter()
-        .filter(|task| ours(task))
-        .filter(|task| task.desired == DesiredStatus::Running)
-        .filter(|task| {
-            let is = now.task(task.id);
-            let code = is.filter(|t| t.desired == DesiredStatus::Stopped).and_then(|t| t.stop.as_ref()?.code);
-            code == Some(StopCode::ServiceSchedulerInitiated)
-        })
-        .collect();
-    let healthy_stops = stopped_ones.iter().filter(|t| runs(t) && settled(t, early) && connected(before, t)).count();
-    let floor = floor.min(floor_before);
-    // One that began in the future did so before the clock was set back, and nobody knows how long it has run.
-    let may_be_settled = |task: &Task| settled(task, late) || task.running_at.is_some_and(|since| since > early);
-    let left = tasks.iter().filter(|t| runs(t) && may_be_settled(t) && connected(now, t)).count();
-    if healthy_stops > 0 && left < floor {
-        world.trace.wrong(format_args!(
-            "service {key} stopped {healthy_stops} healthy tasks and has {left} left, of at least {floor}"
-        ));
-    }
-    let started = tasks.iter().filter(|task| before.task(task.id).is_none()).count();
-    let ceiling = ceiling.max(ceiling_before);
-    let there = tasks.iter().filter(|task| connected(now, task)).count();
-    if started > 0 && there > ceiling {
-        world.trace.wrong(format_args!("service {key} started {started} tasks and has {there}, of at most {ceiling}"));
-    }
 }

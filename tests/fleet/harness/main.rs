@@ -13,6 +13,7 @@
 //! troubles are over is in `run`.
 
 mod addresses;
+mod bounds;
 mod clock;
 mod control;
 mod docker;
@@ -26,6 +27,7 @@ mod mortal;
 mod net;
 mod plan;
 mod planted;
+mod promises;
 mod run;
 mod runs;
 mod schedules;

@@ -33,6 +33,36 @@ fn a_minimum_that_is_rounded_down_is_found() {
 }
 
 #[test]
+fn health_by_the_wall_clock_is_found() {
+    find(Bug::HealthGoesByTheWallClock);
+}
+
+#[test]
+fn daemons_without_a_minimum_are_found() {
+    find(Bug::DaemonsHaveNoMinimum);
+}
+
+#[test]
+fn lost_wakes_are_found() {
+    find(Bug::WakesOfTheBusyAreLost);
+}
+
+#[test]
+fn updates_that_reset_percents_are_found() {
+    find(Bug::UpdatesResetPercents);
+}
+
+#[test]
+fn drains_that_are_not_kept_are_found() {
+    find(Bug::DrainsAreNotKept);
+}
+
+#[test]
+fn disabled_schedules_that_are_not_kept_are_found() {
+    find(Bug::DisabledSchedulesAreNotKept);
+}
+
+#[test]
 fn a_second_start_of_what_is_gone_is_found() {
     find(Bug::GoneIsStartedAgain);
 }

@@ -162,9 +162,14 @@ async fn story(world: Arc<World>) -> Result<(), String> {
     // Only now: what was prepared is not what is looked at.
     world.store.fail(world.plan.store_faults);
     world.store.slow.store(world.plan.store_slow, std::sync::atomic::Ordering::Relaxed);
-    tokio::spawn(workload::run(Arc::clone(&world)));
+    let clients = tokio::spawn(workload::run(Arc::clone(&world)));
     tokio::spawn(troubles::run(Arc::clone(&world)));
     tokio::time::sleep(world.plan.length).await;
+    // Nobody asks for anything once troubles are over: what they hid from the control plane it finds by itself.
+    world.close();
+    let left = within(PATIENCE, clients).await.ok_or("a client still waits")?;
+    left.map_err(|error| error.to_string())??;
+    tokio::time::sleep(world.dice.millis(0, 3000)).await;
 
     if world.dice.chance(700)
         && let Some(process) = world.control()
@@ -180,8 +185,9 @@ async fn story(world: Arc<World>) -> Result<(), String> {
         }
     })
     .await
-    .ok_or("a client still waits")?;
-    workload::mend(&world).await?;
+    .ok_or("somebody still waits")?;
+    workload::deregister_former(&world).await?;
+    settle(&world, services, CONVERGES, "did not become as it should be by itself").await?;
     settle(&world, schedules::open, ALL_DONE, "has not done all that was due").await?;
     schedules::end(&world).await?;
     workload::stop_strays(&world).await?;
@@ -225,15 +231,20 @@ async fn settle(
     }
 }
 
+/// Services that are not as they should be yet.
+fn services(world: &World) -> Vec<String> {
+    let (Some(state), Some(_)) = (world.state(), world.control()) else {
+        return vec!["the control plane is down".to_owned()];
+    };
+    state.services().filter_map(|(_, service)| service_open(&state, &service.record)).collect()
+}
+
 /// What is not as it should be yet.
 fn open(world: &World) -> Vec<String> {
     let (Some(state), Some(_)) = (world.state(), world.control()) else {
         return vec!["the control plane is down".to_owned()];
     };
-    let mut open = Vec::new();
-    for (_, service) in state.services() {
-        open.extend(service_open(&state, &service.record));
-    }
+    let mut open = services(world);
     for id in workload::live(&state) {
         if state.task(id).is_some_and(|task| !task.group.starts_with("service:")) {
             open.push(format!("task {id}, which was stopped, is not over"));

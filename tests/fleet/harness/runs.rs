@@ -6,12 +6,15 @@ use longshore_core::State;
 use longshore_model::{TaskId, TaskStatus};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Every start.
 #[derive(Default)]
 pub(crate) struct Runs {
     /// By task and container: the host and the engine's id of the container that was started.
     started: Mutex<BTreeMap<Key, (String, String)>>,
+    /// Since when all containers of a task that were ever started have run or did, by the run's time.
+    since: Mutex<BTreeMap<TaskId, Duration>>,
     /// What runs at present, and where.
     running: Mutex<BTreeMap<Key, String>>,
     /// What clients of the control plane see.
@@ -23,6 +26,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Runs {
+    /// Since when a task runs, by the run's time: since the last of its containers was started first.
+    pub(crate) fn since(&self, task: TaskId) -> Option<Duration> {
+        lock(&self.since).get(&task).copied()
+    }
+
     /// What clients see now.
     pub(crate) fn publish(&self, state: Arc<State>) {
         *lock(&self.published) = Some(state);
@@ -32,7 +40,11 @@ impl Runs {
     /// restart policy starts the same one again; and so is a start of what was recorded as over.
     pub(crate) fn begin(&self, trace: &Trace, host: &str, key: &Key, id: &str, restarts: bool) {
         let this = (host.to_owned(), id.to_owned());
-        if let Some(earlier) = lock(&self.started).insert(key.clone(), this.clone())
+        let earlier = lock(&self.started).insert(key.clone(), this.clone());
+        if earlier.is_none() {
+            lock(&self.since).insert(key.0, trace.at());
+        }
+        if let Some(earlier) = earlier
             && !(restarts && earlier == this)
         {
             trace.wrong(format_args!(

@@ -75,9 +75,7 @@ async fn create(world: &World) {
     let request = json!({"serviceName": SERVICE, "desiredCount": world.dice.between(1, 6),
         "deploymentController": {"type": "EXTERNAL"},
         "deploymentConfiguration": workload::configuration(world, false)});
-    if let Answer::Done(_) = ask(world, Operation::CreateService, "create", request).await {
-        world.promised().services.insert(SERVICE.to_owned());
-    }
+    ask(world, Operation::CreateService, "create", request).await;
 }
 
 async fn make(world: &World) {
@@ -90,7 +88,23 @@ async fn make(world: &World) {
     ask(world, Operation::CreateTaskSet, "make set", request).await;
 }
 
-/// After troubles: two sets of half the desired count each, of tasks that stay.
+/// Whether the service is as clients leave it.
+pub(crate) fn is_left(service: &Service, share: u32) -> bool {
+    let configuration = &service.configuration;
+    let percents = (configuration.minimum_healthy_percent, configuration.maximum_percent);
+    let mut sets = service.task_sets.iter().filter(|set| set.status != TaskSetStatus::Draining);
+    let is_half = |set: &ServiceTaskSet| {
+        let runs = set.deployment.revision.definition.to_string();
+        GOOD.contains(&&*runs) && (set.scale - 50.0).abs() < 1e-6
+    };
+    let count = sets.clone().count();
+    (1..=2).contains(&count)
+        && sets.all(is_half)
+        && percents == (Some(50), Some(200))
+        && service.desired <= share.saturating_sub(1)
+}
+
+/// When clients end: two sets of half the desired count each, of tasks that stay.
 pub(crate) async fn mend(world: &World, service: &Service, share: u32) -> Result<(), String> {
     // Halves are rounded up.
     let request = json!({"cluster": "default", "service": SERVICE,
@@ -100,8 +114,7 @@ pub(crate) async fn mend(world: &World, service: &Service, share: u32) -> Result
     let half = json!({"value": 50, "unit": "PERCENT"});
     let mut kept = 0;
     for set in service.task_sets.iter().filter(|set| set.status != TaskSetStatus::Draining) {
-        let runs =
-            format!("{}:{}", set.deployment.revision.definition.family, set.deployment.revision.definition.revision);
+        let runs = set.deployment.revision.definition.to_string();
         let mut request = json!({"cluster": "default", "service": SERVICE, "taskSet": &*set.deployment.id});
         if kept < 2 && GOOD.contains(&&*runs) {
             kept += 1;

@@ -2,6 +2,7 @@
 
 use crate::host::Host;
 use crate::plan::Trouble;
+use crate::workload;
 use crate::world::World;
 use longshore_ecs_api::Operation;
 use serde_json::json;
@@ -21,7 +22,7 @@ pub(crate) async fn run(world: Arc<World>) {
 }
 
 fn make(world: &Arc<World>, trouble: Trouble) {
-    let Some(host) = world.dice.pick(&world.hosts).cloned() else { return };
+    let Some(host) = somewhere(world, trouble) else { return };
     let brief = world.plan.is_brief(trouble);
     if brief && !host.stands_more(world.trace.at()) {
         return;
@@ -52,7 +53,9 @@ fn make(world: &Arc<World>, trouble: Trouble) {
             if world.dice.chance(500) {
                 host.link.break_all();
             }
-            later(world, &host, world.dice.millis(200, 25_000), |host| host.link.set_up(true));
+            // What may run once is in doubt only where it is cut off for longer than it runs on.
+            let least = if world.plan.fenced && world.dice.chance(500) { 9000 } else { 200 };
+            later(world, &host, world.dice.millis(least, 25_000), |host| host.link.set_up(true));
         }
         Trouble::Break => host.link.break_all(),
         Trouble::SlowLine => {
@@ -88,6 +91,10 @@ fn make(world: &Arc<World>, trouble: Trouble) {
             };
             if world.wall.step(seconds * 1000) {
                 world.trace.say(format_args!("the control plane's clock is set by {seconds} s"));
+                // What fires now is in the midst of it.
+                if let Some(process) = world.control().filter(|_| world.dice.chance(300)) {
+                    process.fuse.light(u32::try_from(world.dice.between(1, 12)).unwrap_or(1));
+                }
             }
         }
         Trouble::Rejoin => {
@@ -95,6 +102,18 @@ fn make(world: &Arc<World>, trouble: Trouble) {
             tokio::spawn(async move { world.client(rejoin(&world, &host)).await });
         }
     }
+}
+
+/// Where a trouble is: on any host, and rather where the task is that may run once, when that may be cut off.
+fn somewhere(world: &World, trouble: Trouble) -> Option<Arc<Host>> {
+    if trouble == Trouble::Partition
+        && world.plan.fenced
+        && world.dice.chance(500)
+        && let Some(host) = workload::host_of_one(world)
+    {
+        return Some(host);
+    }
+    world.dice.pick(&world.hosts).cloned()
 }
 
 /// Does something after a while, unless the run heals before: healing mends everything.

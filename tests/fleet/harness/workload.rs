@@ -1,13 +1,14 @@
 //! Clients: they make, change and delete services, run and stop tasks, and drain hosts, through the API's operations.
 
 use crate::control::Answer;
+use crate::host::Host;
 use crate::schedules;
 use crate::sets;
 use crate::world::World;
 use longshore_core::Ec2Operation;
-use longshore_core::records::RolloutState;
+use longshore_core::records::{RolloutState, SchedulingStrategy, Service};
 use longshore_ecs_api::Operation;
-use longshore_model::TaskId;
+use longshore_model::{DesiredStatus, TaskId};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -122,17 +123,19 @@ fn is_wired(service: &str) -> bool {
     service.starts_with('n')
 }
 
-/// Clients at work, until troubles are over.
-pub(crate) async fn run(world: Arc<World>) {
+/// Clients at work, until they are to end. Their last requests leave what can be as it should, and it is for the
+/// control plane alone then to make it so.
+pub(crate) async fn run(world: Arc<World>) -> Result<(), String> {
     if world.plan.fenced {
-        world.client(fenced(&world)).await;
+        fenced(&world).await;
     }
-    while !world.healing() {
+    while !world.closing() {
         tokio::time::sleep(world.dice.millis(50, world.plan.pace)).await;
-        if !world.healing() {
-            world.client(act(&world)).await;
+        if !world.closing() {
+            act(&world).await;
         }
     }
+    leave(&world).await
 }
 
 async fn act(world: &World) {
@@ -205,9 +208,6 @@ async fn create(world: &World) {
     }
     let answer = world.call(Operation::CreateService, &request).await;
     told(world, &format!("create {request}"), &answer);
-    if let Answer::Done(_) = answer {
-        world.promised().services.insert(name);
-    }
 }
 
 async fn update(world: &World) {
@@ -215,7 +215,7 @@ async fn update(world: &World) {
     let mut request = json!({"service": name});
     let described = world.state().and_then(|state| {
         let (_, found) = state.services().find(|(key, _)| *key.name == *name)?;
-        Some(found.record.scheduling == longshore_core::records::SchedulingStrategy::Daemon)
+        Some(is_daemon(&found.record))
     });
     let daemon = described.unwrap_or(false);
     match world.dice.between(0, 4) {
@@ -261,6 +261,14 @@ async fn fenced(world: &World) {
     told(world, &format!("one task at most {request}"), &answer);
 }
 
+/// The host of the task that may run once.
+pub(crate) fn host_of_one(world: &World) -> Option<Arc<Host>> {
+    let state = world.state()?;
+    let (key, _) = state.services().find(|(key, _)| *key.name == *ONE)?;
+    let task = state.service_tasks(key).into_iter().find(|task| task.desired == DesiredStatus::Running)?;
+    world.hosts.iter().find(|host| host.instance() == Some(task.instance)).cloned()
+}
+
 async fn delete(world: &World) {
     let request = json!({"service": service(world), "force": true});
     let answer = world.call(Operation::DeleteService, &request).await;
@@ -275,11 +283,6 @@ async fn run_task(world: &World) {
     }
     let answer = world.call(Operation::RunTask, &request).await;
     told(world, &format!("run {request}"), &answer);
-    if let Answer::Done(answer) = answer {
-        let arns = answer["tasks"].as_array().into_iter().flatten().filter_map(|task| task["taskArn"].as_str());
-        let ids: Vec<TaskId> = arns.filter_map(|arn| arn.rsplit('/').next()?.parse().ok()).collect();
-        world.promised().started.extend(ids);
-    }
 }
 
 async fn stop_task(world: &World) {
@@ -287,9 +290,6 @@ async fn stop_task(world: &World) {
     let Some(task) = world.dice.pick(&live).copied() else { return };
     let answer = world.call(Operation::StopTask, &json!({"task": task.to_string(), "reason": "enough"})).await;
     told(world, &format!("stop {task}"), &answer);
-    if let Answer::Done(_) = answer {
-        world.promised().stopped.insert(task);
-    }
 }
 
 /// Every task that is not stopped.
@@ -315,68 +315,118 @@ async fn look(world: &World) {
     }
 }
 
-/// After troubles: every service is made one that can be as it should, every host takes tasks again, and nothing else
-/// runs.
-pub(crate) async fn mend(world: &World) -> Result<(), String> {
-    let state = world.state().ok_or("nothing was ever seen")?;
-    let ours: Vec<_> = world.hosts.iter().filter_map(|host| host.instance()).collect();
-    for host in state.clusters().flat_map(|cluster| cluster.hosts.values()) {
-        let id = host.id();
-        if ours.contains(&id) {
-            let request = json!({"containerInstances": [id.to_string()], "status": "ACTIVE"});
-            world.insist(Operation::UpdateContainerInstancesState, &request).await?;
-        } else if host.record.status.is_registered() {
-            // What a host was before it joined anew.
-            let request = json!({"containerInstance": id.to_string(), "force": true});
-            match world.insist(Operation::DeregisterContainerInstance, &request).await {
-                Ok(_) => {}
-                // Asked again after an answer that was lost.
-                Err(why) if why.contains("The referenced container instance was not found.") => {}
-                Err(why) => return Err(why),
+/// Rounds in which clients come to an end, at most: what was asked for before and done late is mended in the next.
+const ROUNDS: usize = 20;
+
+/// The end of clients' work, while there are still troubles: every service becomes one that can be as it should, every
+/// host takes tasks again, and nothing else runs.
+async fn leave(world: &World) -> Result<(), String> {
+    for host in &world.hosts {
+        let Some(id) = host.instance() else { continue };
+        let request = json!({"containerInstances": [id.to_string()], "status": "ACTIVE"});
+        match world.insist(Operation::UpdateContainerInstancesState, &request).await {
+            // What joined anew meanwhile takes tasks.
+            Ok(_) => {}
+            Err(why) if why == "nobody answers" => return Err(why),
+            Err(why) => world.trace.say(format_args!("client: {id} not made ACTIVE: {why}")),
+        }
+    }
+    for _ in 0..ROUNDS {
+        let state = world.state().ok_or("nothing was ever seen")?;
+        let all: Vec<_> = state.services().map(|(_, s)| Arc::clone(&s.record)).filter(|s| s.is_active()).collect();
+        let daemons = u32::try_from(all.iter().filter(|service| is_daemon(service)).count()).unwrap_or(0);
+        let replicas = u32::try_from(all.len()).unwrap_or(0) - daemons;
+        // Twice of everything has to have room for a while, at 80 units and MiB at most.
+        let room = |(cpu, memory): &(u32, u32)| (cpu.min(memory) / 80).saturating_sub(daemons);
+        let share = world.plan.hosts.iter().map(room).sum::<u32>() / (2 * replicas.max(1));
+        let open: Vec<_> = all.iter().filter(|service| !is_left(service, share)).collect();
+        if open.is_empty() {
+            return stop_strays(world).await;
+        }
+        for service in open {
+            if sets::has_sets(service) {
+                sets::mend(world, service, share).await?;
+            } else {
+                mend(world, service, share).await?;
             }
         }
     }
+    Err("clients do not come to an end".to_owned())
+}
+
+fn is_daemon(service: &Service) -> bool {
+    service.scheduling == SchedulingStrategy::Daemon
+}
+
+/// The families that a service is left with.
+fn good(service: &Service) -> &'static [&'static str] {
+    if is_wired(&service.key.name) { &WIRED[..2] } else { &GOOD }
+}
+
+/// The minimum and maximum percent that it is left with.
+fn left_percents(service: &Service) -> (i32, i32) {
+    match service.scheduling {
+        SchedulingStrategy::Replica if *service.key.name == *ONE => (0, 100),
+        SchedulingStrategy::Replica => (50, 200),
+        // Of a daemon on one host, half is one, and no task of it could ever be replaced.
+        SchedulingStrategy::Daemon => (0, 100),
+    }
+}
+
+/// Whether a service is as clients leave it: nothing keeps it from becoming as it should be.
+fn is_left(service: &Service, share: u32) -> bool {
+    if sets::has_sets(service) {
+        return sets::is_left(service, share);
+    }
+    let (least, most) = left_percents(service);
+    let configuration = &service.configuration;
+    let breaker = configuration.deployment_circuit_breaker.as_ref();
+    let runs_good = service.deployments.first().is_some_and(|primary| {
+        good(service).contains(&&*primary.revision.definition.to_string()) && primary.state != RolloutState::Failed
+    });
+    runs_good
+        && (configuration.minimum_healthy_percent, configuration.maximum_percent) == (Some(least), Some(most))
+        && !breaker.is_some_and(|breaker| breaker.enable == Some(true))
+        && (is_daemon(service) || service.desired <= share)
+}
+
+async fn mend(world: &World, service: &Service, share: u32) -> Result<(), String> {
+    let (least, most) = left_percents(service);
+    let mut request = json!({"service": &*service.key.name, "taskDefinition": world.dice.pick(good(service)),
+        "deploymentConfiguration": {"minimumHealthyPercent": least, "maximumPercent": most,
+            "deploymentCircuitBreaker": {"enable": false, "rollback": false}}});
+    if !is_daemon(service) {
+        request["desiredCount"] = json!(service.desired.min(share));
+    }
+    // What has failed goes on with another deployment alone.
+    let now = world.state().and_then(|state| Some(Arc::clone(&state.service(&service.key)?.record)));
+    if now.is_some_and(|now| now.deployments.iter().any(|deployment| deployment.state == RolloutState::Failed)) {
+        request["forceNewDeployment"] = json!(true);
+    }
+    match world.insist(Operation::UpdateService, &request).await {
+        Ok(_) => world.trace.say(format_args!("client: mended {request}")),
+        Err(why) if why == "nobody answers" => return Err(why),
+        // It was deleted by a request that nobody heard of any more.
+        Err(why) => world.trace.say(format_args!("client: not mended {request}: {why}")),
+    }
+    Ok(())
+}
+
+/// Once troubles are over: what hosts were before they joined anew is deregistered, if nobody was told yet that it is.
+pub(crate) async fn deregister_former(world: &World) -> Result<(), String> {
     let state = world.state().ok_or("nothing was ever seen")?;
-    let services: Vec<_> = state.services().map(|(_, s)| Arc::clone(&s.record)).filter(|s| s.is_active()).collect();
-    let is_daemon =
-        |s: &longshore_core::records::Service| s.scheduling == longshore_core::records::SchedulingStrategy::Daemon;
-    let daemons = u32::try_from(services.iter().filter(|s| is_daemon(s)).count()).unwrap_or(0);
-    let replicas = u32::try_from(services.len()).unwrap_or(0) - daemons;
-    // Twice of everything has to have room for a while, at 80 units and MiB at most.
-    let places: u32 = world.plan.hosts.iter().map(|(cpu, memory)| (cpu.min(memory) / 80).saturating_sub(daemons)).sum();
-    let share = places / (2 * replicas.max(1));
-    for service in services {
-        if sets::has_sets(&service) {
-            sets::mend(world, &service, share).await?;
-            continue;
-        }
-        let daemon = is_daemon(&service);
-        let good: &[&str] = if is_wired(&service.key.name) { &WIRED[..2] } else { &GOOD };
-        let mut request = json!({"service": &*service.key.name, "taskDefinition": world.dice.pick(good),
-            "deploymentConfiguration": {
-                // Of a daemon on one host, half is one, and no task of it could ever be replaced.
-                "minimumHealthyPercent": if daemon { 0 } else { 50 },
-                "maximumPercent": if daemon { 100 } else { 200 },
-                "deploymentCircuitBreaker": {"enable": false, "rollback": false}}});
-        if !daemon {
-            request["desiredCount"] = json!(service.desired.min(share));
-        }
-        if *service.key.name == *ONE {
-            request["deploymentConfiguration"]["minimumHealthyPercent"] = json!(0);
-            request["deploymentConfiguration"]["maximumPercent"] = json!(100);
-        }
-        // What has failed goes on with another deployment alone.
-        let now = world.state().and_then(|state| Some(Arc::clone(&state.service(&service.key)?.record)));
-        if now.is_some_and(|now| now.deployments.iter().any(|deployment| deployment.state == RolloutState::Failed)) {
-            request["forceNewDeployment"] = json!(true);
-        }
-        match world.insist(Operation::UpdateService, &request).await {
-            Ok(_) => world.trace.say(format_args!("client: mended {request}")),
-            // It was deleted by a request that nobody heard of any more.
-            Err(why) => world.trace.say(format_args!("client: not mended {request}: {why}")),
+    let ours: Vec<_> = world.hosts.iter().filter_map(|host| host.instance()).collect();
+    let registered = state.clusters().flat_map(|cluster| cluster.hosts.values());
+    for host in registered.filter(|host| host.record.status.is_registered() && !ours.contains(&host.id())) {
+        let request = json!({"containerInstance": host.id().to_string(), "force": true});
+        match world.insist(Operation::DeregisterContainerInstance, &request).await {
+            Ok(_) => {}
+            // Asked again after an answer that was lost.
+            Err(why) if why.contains("The referenced container instance was not found.") => {}
+            Err(why) => return Err(why),
         }
     }
-    stop_strays(world).await
+    Ok(())
 }
 
 /// Stops what belongs to no service.

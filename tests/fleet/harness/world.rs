@@ -1,6 +1,7 @@
 //! One run's world: what all its parts share.
 
 use crate::addresses::Addresses;
+use crate::bounds::Seen;
 use crate::clock::{Clock, WallClock};
 use crate::control::Process;
 use crate::docker::Docker;
@@ -11,12 +12,11 @@ use crate::host::{Host, facts, takes_part};
 use crate::invariants;
 use crate::net::Link;
 use crate::plan::Plan;
+use crate::promises::Promised;
 use crate::runs::Runs;
 use crate::store::SimStore;
 use crate::trace::Trace;
 use longshore_core::{Core, State};
-use longshore_model::TaskId;
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -34,8 +34,12 @@ pub(crate) struct World {
     pub(crate) dice: Dice,
     pub(crate) store: Arc<SimStore>,
     pub(crate) hosts: Vec<Arc<Host>>,
-    runs: Arc<Runs>,
+    pub(crate) runs: Arc<Runs>,
+    /// Since when clients see tasks run.
+    pub(crate) seen_running: Seen,
     control: Mutex<Option<Arc<Process>>>,
+    /// Whether clients come to an end.
+    closing: AtomicBool,
     /// Whether troubles are over.
     healing: AtomicBool,
     /// What clients saw last.
@@ -44,17 +48,6 @@ pub(crate) struct World {
     busy: AtomicU32,
     /// What clients were promised.
     promised: Mutex<Promised>,
-}
-
-/// What was answered to clients, and has to be true from then on.
-#[derive(Default)]
-pub(crate) struct Promised {
-    /// Tasks that were started for them.
-    pub(crate) started: BTreeSet<TaskId>,
-    /// Tasks whose stop they asked for.
-    pub(crate) stopped: BTreeSet<TaskId>,
-    /// Services that they made.
-    pub(crate) services: BTreeSet<String>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -94,7 +87,9 @@ impl World {
             store,
             hosts,
             runs,
+            seen_running: Seen::default(),
             control: Mutex::default(),
+            closing: AtomicBool::new(false),
             healing: AtomicBool::new(false),
             seen: Mutex::default(),
             busy: AtomicU32::new(0),
@@ -129,6 +124,16 @@ impl World {
         self.busy.load(Ordering::Relaxed) > 0
     }
 
+    /// Whether clients come to an end.
+    pub(crate) fn closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    /// Clients come to an end.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn healing(&self) -> bool {
         self.healing.load(Ordering::Relaxed)
     }
@@ -148,6 +153,7 @@ impl World {
         let now = core.snapshot();
         let before = lock(&self.seen).replace(Arc::clone(&now));
         self.runs.publish(Arc::clone(&now));
+        self.seen_running.look(&now, self.trace.at());
         invariants::snapshot(self, &now);
         if self.plan.network {
             self.addresses.snapshot(self, &now);

@@ -399,6 +399,7 @@ fn task(launch: &Launch, new: &NewTask, placed: &Placed, now: Timestamp) -> Task
         pull_stopped_at: None,
         started_at: None,
         running_at: None,
+        running_tick: None,
         healthy_at: None,
         stopping_at: None,
         execution_stopped_at: None,

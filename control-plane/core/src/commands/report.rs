@@ -5,6 +5,7 @@
 
 use crate::agent::{SessionError, SessionId};
 use crate::change::Change;
+use crate::clock::Tick;
 use crate::command::{Command, Tx};
 use crate::commands::pins;
 use crate::commands::service_failure::note_end;
@@ -86,7 +87,7 @@ pub(crate) fn take_reports(
             }
             ours
         });
-        if let Some(mut changed) = merge(&task, report, eni, since, tx.now, &names) {
+        if let Some(mut changed) = merge(&task, report, eni, since, (tx.now, tx.tick), &names) {
             if changed.healthy_at.is_none() && task_health(tx.state(), &changed) == TaskHealth::Healthy {
                 changed.healthy_at = Some(tx.now);
             }
@@ -106,7 +107,7 @@ fn merge(
     report: &TaskReport,
     eni: Option<&EniReport>,
     since: Since,
-    now: Timestamp,
+    (now, tick): (Timestamp, Tick),
     names: &[ContainerName],
 ) -> Option<Task> {
     let outdated = match since {
@@ -142,7 +143,9 @@ fn merge(
     new.pull_started_at = report.pull_started_at.or(task.pull_started_at);
     new.pull_stopped_at = report.pull_stopped_at.or(task.pull_stopped_at);
     new.started_at = report.started_at.or(task.started_at);
-    new.running_at = task.running_at.or((new.status == TaskStatus::Running).then_some(now));
+    let runs = new.status == TaskStatus::Running;
+    new.running_at = task.running_at.or(runs.then_some(now));
+    new.running_tick = task.running_tick.or(runs.then_some(tick));
     new.stopping_at = task.stopping_at.or(report.stopping_at);
     new.execution_stopped_at = report.execution_stopped_at.or(task.execution_stopped_at);
     if task.awsvpc.is_some()

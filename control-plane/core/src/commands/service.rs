@@ -15,6 +15,7 @@ use longshore_ecs_api::types::{
     CapacityProviderStrategyItem, DeploymentConfiguration, NetworkConfiguration, PlacementConstraint, PlacementStrategy,
 };
 use longshore_ecs_api::{ApiError, ErrorCode};
+use longshore_model::planted::{Bug, is_planted};
 use longshore_model::{TaskId, Timestamp};
 use rand::Rng as _;
 use rand::distr::Alphanumeric;
@@ -152,6 +153,8 @@ impl Command for UpdateService {
         service.desired = edit.desired.unwrap_or(service.desired);
         if let Some(given) = edit.configuration {
             service.configuration = configuration(over(given, &service.configuration), service.scheduling)?;
+        } else if is_planted(Bug::UpdatesResetPercents) {
+            service.configuration = configuration(DeploymentConfiguration::default(), service.scheduling)?;
         }
         service.grace_secs = edit.grace_secs.unwrap_or(service.grace_secs);
         let places = edit.constraints.is_some() || edit.strategies.is_some();

@@ -1,5 +1,6 @@
 //! Tasks.
 
+use crate::clock::Tick;
 use crate::records::{DefinitionKey, Moment, PinKey, Tags};
 use longshore_ecs_api::enums::LaunchType;
 use longshore_ecs_api::types::TaskOverride;
@@ -117,9 +118,12 @@ pub struct Task {
     /// All containers running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
-    /// When the control plane recorded it running, by its own clock: what counts as healthy counts from here.
+    /// When the control plane recorded it running, by its own clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running_at: Option<Timestamp>,
+    /// The same by the clock that nobody sets: how long it runs is counted from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running_tick: Option<Tick>,
     /// When the control plane heard for the first time that its health checks say that all is well, by its own clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthy_at: Option<Timestamp>,

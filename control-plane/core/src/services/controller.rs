@@ -12,6 +12,7 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use longshore_ecs_api::enums::AvailabilityZoneRebalancing;
 use longshore_model::ClusterKey;
+use longshore_model::planted::{Bug, is_planted};
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
@@ -110,7 +111,8 @@ impl Controller {
                 }
                 Due { services, rooms, hosts } = self.core.inner().service_wakes.next() => {
                     self.core.inner().silences.tidy(&self.core.snapshot());
-                    due.extend(services);
+                    let missed = is_planted(Bug::WakesOfTheBusyAreLost);
+                    due.extend(services.into_iter().filter(|key| !missed || !busy.contains(key)));
                     due.extend(unplaced.iter().chain(&silent).filter(|key| rooms.contains(&key.cluster)).cloned());
                     let Followers { daemons, others } = self.followers(&hosts);
                     first.extend(daemons);

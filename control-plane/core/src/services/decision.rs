@@ -62,15 +62,19 @@ pub(crate) struct Decider<'a> {
     pub(crate) hearing: &'a Hearing,
     /// The clock of [`Clock::ticks`](crate::Clock::ticks).
     pub(crate) ticks: Duration,
+    /// See [`Clock::boot`](crate::Clock::boot).
+    pub(crate) boot: u64,
+    /// The wall clock at that moment.
+    pub(crate) now: Timestamp,
 }
 
 impl<'a> Decider<'a> {
     /// What services are looked at with; `unplaced` is whether a service's last tasks found no place.
     pub(crate) const fn looking(self, unplaced: bool) -> Looking<'a> {
-        let Self { config, silences, hearing, ticks } = self;
+        let Self { config, silences, hearing, ticks, boot, now } = self;
         let CoreConfig { losses, lease, return_within, healthy_after, .. } = config;
         let watch = Watch { losses, lease: *lease, silences, hearing, return_within: *return_within, ticks };
-        Looking { watch, healthy_after: *healthy_after, unplaced }
+        Looking { watch, boot, now, healthy_after: *healthy_after, unplaced }
     }
 
     /// When cut-off agents stop tasks that must not run twice.

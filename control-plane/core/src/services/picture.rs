@@ -1,5 +1,6 @@
 //! A service as decisions see it, from a snapshot.
 
+use crate::clock::Tick;
 use crate::commands::{Target, plan};
 use crate::records::{SchedulingStrategy, Service, ServiceKey, ServiceTaskSet, Task, TaskSetStatus};
 use crate::services::launch::{Fencing, launch};
@@ -8,6 +9,7 @@ use crate::show::{TaskHealth, task_health};
 use crate::state::{HostState, State};
 use longshore_ecs_api::enums::{AvailabilityZoneRebalancing, ThresholdType};
 use longshore_ecs_api::types::DeploymentCircuitBreaker;
+use longshore_model::planted::{Bug, is_planted};
 use longshore_model::{ClusterKey, DesiredStatus, InstanceId, TaskStatus, Timestamp};
 use longshore_rollout::{
     Bounds, Breaker, Deployment, Health, Host, Phase, Picture, Rebalance, Scheduling, Task as TaskPicture, Threshold,
@@ -27,6 +29,10 @@ const ZONE: &str = "ecs.availability-zone";
 pub(crate) struct Looking<'a> {
     /// Which silent hosts are given up.
     pub(crate) watch: Watch<'a>,
+    /// See [`Clock::boot`](crate::Clock::boot).
+    pub(crate) boot: u64,
+    /// The wall clock.
+    pub(crate) now: Timestamp,
     /// See [`CoreConfig::healthy_after`](crate::CoreConfig).
     pub(crate) healthy_after: Duration,
     /// Whether the last tasks that should have started found no place.
@@ -47,9 +53,9 @@ pub(super) fn picture(
     targets: impl FnOnce() -> Vec<Arc<HostState>>,
     looking: Looking<'_>,
 ) -> Seen {
-    let Looking { watch, healthy_after, unplaced } = looking;
+    let Looking { healthy_after, unplaced, .. } = looking;
     let tasks = state.service_tasks(&service.key);
-    let Watched { pictures, silent, lost } = watched(state, service, &tasks, watch);
+    let Watched { pictures, silent, lost } = watched(state, service, &tasks, looking);
     let scheduling = match service.scheduling {
         SchedulingStrategy::Replica => Scheduling::Replica { desired: service.desired },
         SchedulingStrategy::Daemon => {
@@ -90,7 +96,8 @@ struct Watched {
     lost: BTreeSet<InstanceId>,
 }
 
-fn watched(state: &State, service: &Service, tasks: &[Arc<Task>], watch: Watch<'_>) -> Watched {
+fn watched(state: &State, service: &Service, tasks: &[Arc<Task>], looking: Looking<'_>) -> Watched {
+    let watch = looking.watch;
     let mut silent = Vec::new();
     let mut pictures = Vec::new();
     let mut lost: BTreeSet<InstanceId> = BTreeSet::new();
@@ -105,18 +112,18 @@ fn watched(state: &State, service: &Service, tasks: &[Arc<Task>], watch: Watch<'
         if standing == Standing::Lost {
             lost.insert(task.instance);
         }
-        pictures.push(task_picture(state, service, task, standing));
+        pictures.push(task_picture(state, service, task, standing, looking));
     }
     Watched { pictures, silent, lost }
 }
 
 /// The picture of a task set: a service of its own, of one deployment that nothing takes the place of.
 pub(super) fn set_picture(state: &State, service: &Service, set: &ServiceTaskSet, looking: Looking<'_>) -> Seen {
-    let Looking { watch, healthy_after, unplaced } = looking;
+    let Looking { healthy_after, unplaced, .. } = looking;
     let draining = set.status == TaskSetStatus::Draining;
     let mut tasks = state.service_tasks(&service.key);
     tasks.retain(|task| task.started_by.as_deref() == Some(&*set.deployment.id));
-    let Watched { pictures, silent, lost: _ } = watched(state, service, &tasks, watch);
+    let Watched { pictures, silent, lost: _ } = watched(state, service, &tasks, looking);
     let picture = Picture {
         scheduling: Scheduling::Replica { desired: set.desired(service.desired) },
         active: service.is_active() && !draining,
@@ -215,44 +222,67 @@ fn breaker(given: &DeploymentCircuitBreaker) -> Option<Breaker> {
     })
 }
 
-fn task_picture(state: &State, service: &Service, task: &Task, standing: Standing) -> TaskPicture {
+fn task_picture(
+    state: &State,
+    service: &Service,
+    task: &Task,
+    standing: Standing,
+    looking: Looking<'_>,
+) -> TaskPicture {
     let host = state.host(task.instance);
     let id = task.started_by.as_deref();
     let lost = standing == Standing::Lost;
+    let phase = phase(state, task, lost, looking);
+    let healthy_at = match phase {
+        Phase::Running { health: Health::Unchecked, .. } => task.running_at.map(|at| at.after(looking.healthy_after)),
+        Phase::Running { .. } | Phase::Pending | Phase::Stopping { .. } => task.healthy_at,
+    };
     TaskPicture {
         id: task.id,
         deployment: service.deployments.iter().position(|deployment| Some(&*deployment.id) == id),
-        phase: phase(state, task, lost),
+        phase,
         host: task.instance,
         zone: host.and_then(zone),
         silent: matches!(standing, Standing::Silent(_) | Standing::Many { .. }),
         lost,
         draining: host.is_some_and(|host| host.view.status == HostStatus::Draining),
         protected_until: task.protected_until,
-        healthy_at: task.healthy_at,
+        healthy_at,
         created_at: task.created_at,
     }
 }
 
-fn phase(state: &State, task: &Task, lost: bool) -> Phase {
+fn phase(state: &State, task: &Task, lost: bool, looking: Looking<'_>) -> Phase {
     if task.desired == DesiredStatus::Stopped {
         return Phase::Stopping { lost };
     }
-    match (task.status, task.running_at) {
-        (TaskStatus::Running, since) => {
+    match task.status {
+        TaskStatus::Running => {
             let health = match task_health(state, task) {
                 TaskHealth::Unchecked => Health::Unchecked,
                 TaskHealth::Unknown => Health::Unknown,
                 TaskHealth::Healthy => Health::Healthy,
                 TaskHealth::Unhealthy => Health::Unhealthy,
             };
-            Phase::Running { since: since.unwrap_or(task.created_at), health }
+            Phase::Running { since: running_since(task, looking), health }
         }
-        (TaskStatus::Provisioning | TaskStatus::Pending | TaskStatus::Activating, _) => Phase::Pending,
-        (TaskStatus::Deactivating | TaskStatus::Stopping | TaskStatus::Deprovisioning | TaskStatus::Stopped, _) => {
+        TaskStatus::Provisioning | TaskStatus::Pending | TaskStatus::Activating => Phase::Pending,
+        TaskStatus::Deactivating | TaskStatus::Stopping | TaskStatus::Deprovisioning | TaskStatus::Stopped => {
             Phase::Stopping { lost }
         }
     }
+}
+
+/// Since when a task certainly runs, by the wall clock as it is set now. What began before this machine was booted
+/// counts from when this process began: nobody knows what was done to the wall clock between.
+fn running_since(task: &Task, looking: Looking<'_>) -> Timestamp {
+    let Looking { watch, boot, now, .. } = looking;
+    if is_planted(Bug::HealthGoesByTheWallClock) {
+        return task.running_at.filter(|at| *at <= now).unwrap_or(Timestamp::from_millis(0));
+    }
+    let this = Tick { boot, millis: u64::try_from(watch.ticks.as_millis()).unwrap_or(u64::MAX) };
+    let ran = task.running_tick.and_then(|tick| this.since(tick)).unwrap_or_else(|| watch.hearing.age(watch.ticks));
+    now.moved(-i64::try_from(ran.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// The hosts that should have a task, and draining ones that have one.

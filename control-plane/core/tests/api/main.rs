@@ -10,6 +10,7 @@ mod durability;
 mod events;
 mod exec;
 mod firings;
+mod health;
 mod images;
 mod instances;
 mod network;

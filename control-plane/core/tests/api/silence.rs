@@ -21,7 +21,7 @@ impl Fleet {
     }
 
     /// Time passes for everybody, while the agents of these hosts are heard.
-    async fn pass(&self, time: Duration, heard: &[usize]) {
+    pub(crate) async fn pass(&self, time: Duration, heard: &[usize]) {
         const TURN: Duration = Duration::from_millis(100);
         let mut passed = Duration::ZERO;
         while passed < time {

@@ -18,7 +18,7 @@ use longshore_model::{
 use longshore_store::{Batch, CommitError, MemoryStore, ReadError, Revision, Snapshot, Store, Watch};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -33,11 +33,12 @@ pub(crate) struct TestClock {
     set: AtomicI64,
     /// Since when it goes by itself, with tokio's time.
     since: Option<tokio::time::Instant>,
+    boot: AtomicU64,
 }
 
 impl Default for TestClock {
     fn default() -> Self {
-        Self { millis: AtomicI64::new(1_700_000_000_000), set: AtomicI64::new(0), since: None }
+        Self { millis: AtomicI64::new(1_700_000_000_000), set: AtomicI64::new(0), since: None, boot: AtomicU64::new(1) }
     }
 }
 
@@ -45,7 +46,7 @@ impl TestClock {
     /// One that also goes by itself, with tokio's time.
     pub(crate) fn running(millis: i64) -> Arc<Self> {
         let since = Some(tokio::time::Instant::now());
-        Arc::new(Self { millis: AtomicI64::new(millis), set: AtomicI64::new(0), since })
+        Arc::new(Self { millis: AtomicI64::new(millis), set: AtomicI64::new(0), since, boot: AtomicU64::new(1) })
     }
 
     pub(crate) fn advance(&self, by: Duration) {
@@ -63,6 +64,18 @@ impl TestClock {
     }
 }
 
+impl TestClock {
+    /// The wall clock is set ahead; what nobody sets goes on.
+    pub(crate) fn set_ahead(&self, by: Duration) {
+        self.set.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    /// The machine is booted again.
+    pub(crate) fn boot_again(&self) {
+        self.boot.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
         let gone = self.since.map(|since| since.elapsed()).unwrap_or_default();
@@ -72,6 +85,10 @@ impl Clock for TestClock {
     fn ticks(&self) -> Duration {
         let gone = self.since.map(|since| since.elapsed()).unwrap_or_default();
         Duration::from_millis(self.millis.load(Ordering::SeqCst).unsigned_abs()) + gone
+    }
+
+    fn boot(&self) -> u64 {
+        self.boot.load(Ordering::SeqCst)
     }
 }
 

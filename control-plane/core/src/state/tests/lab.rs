@@ -6,6 +6,7 @@ use super::things::{cluster, definition, facts, pick, region, report};
 use super::{HEALTHY_AFTER, Hold, RETENTION, Step, deployment};
 use crate::agent::{AgentHello, JoinKey, SessionId};
 use crate::change::Change;
+use crate::clock::Tick;
 use crate::command::{Command, Effects, Tx};
 use crate::commands::{
     Connect, CreateActivation, CreateCluster, DeleteCluster, DeleteDefinitions, DeregisterDefinition,
@@ -106,7 +107,8 @@ impl Lab {
     pub(super) fn run<C: Command>(&mut self, command: C) -> Result<C::Reply, C::Error> {
         let mut state = self.state.clone();
         let mut effects = Effects::default();
-        let result = command.apply(&mut Tx::new(self.now, &mut state, &mut effects));
+        let tick = Tick { boot: 1, millis: self.now.millis().unsigned_abs() };
+        let result = command.apply(&mut Tx::new((self.now, tick), &mut state, &mut effects));
         if result.is_ok() {
             let writes: Vec<_> = effects.changes.iter().filter_map(Change::to_store).collect();
             let kept = !writes.is_empty();

@@ -148,7 +148,7 @@ impl Default for Deciding {
 impl Deciding {
     fn at(&self, now: Timestamp) -> Decider<'_> {
         let ticks = now.since(Timestamp::from_millis(0));
-        Decider { config: &self.config, silences: &self.silences, hearing: &self.hearing, ticks }
+        Decider { config: &self.config, silences: &self.silences, hearing: &self.hearing, ticks, boot: 1, now }
     }
 }
 
