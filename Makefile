@@ -53,7 +53,7 @@ soak: setup-test build ## the campaigns at full length: 20 rounds each, 10 of fu
 vm: ## this build on a Debian 12 of its own, in QEMU: systemd, cgroup v2, NFS, quotas, reboots; see docs/testing-vm.md
 	@tests/setup.sh vm
 	cargo build --release --workspace --bins
-	BIN='$(TARGET)/release' SECONDS_MAX='$(or $(SECONDS_MAX),3600)' tests/vm/vm.sh
+	BIN='$(TARGET)/release' SECONDS_MAX='$(or $(SECONDS_MAX),7200)' tests/vm/vm.sh
 
 bench: setup-test ## benchmarks against docker run and Docker Swarm, release build; see docs/benchmarks.md
 	cargo build --release --workspace --bins --example groups --example placements --example agents

@@ -2,7 +2,7 @@
 # A machine of its own with what this one may not have: systemd, cgroup v2, NFS, and Docker on XFS with quotas. This
 # build is installed in it as docs/install.md says, and checked there; see docs/testing-vm.md.
 #
-#   BIN=target/release (where the binaries are)   SECONDS_MAX=3600   tests/vm/vm.sh
+#   BIN=target/release (where the binaries are)   SECONDS_MAX=7200   tests/vm/vm.sh
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 BIN=${BIN:-target/release}
@@ -44,6 +44,6 @@ truncate -s 8G "$run/docker.img"
 mkfs.xfs -q -L docker "$run/docker.img"
 
 status=0
-python3 tests/vm/boot.py "$run" "$base" "${SECONDS_MAX:-3600}" || status=$?
+python3 tests/vm/boot.py "$run" "$base" "${SECONDS_MAX:-7200}" || status=$?
 rm -f "$run"/*.img
 exit $status

@@ -41,7 +41,7 @@ def after(kept, how):
         kept["boot"] = boot()
         up()
         for unit in ("longshore-control", "longshore-agent"):
-            wait(f"{unit} is active", 120, lambda unit=unit: active(unit))
+            wait(f"{unit} is active", 300, lambda unit=unit: active(unit))
         connected()
     with check(f"after {how} services have their tasks, which are new ones"):
         new = {name: tasks_of(name) for name in SERVICES}
@@ -65,7 +65,7 @@ def after(kept, how):
             seen = inspect(kept["back"], "main")
             return seen["State"]["Running"] and seen["Id"] == kept["container"]
 
-        wait("it runs", 60, again)
+        wait("it runs", 300, again)
         task = next(t for t in status()["tasks"] if t["id"] == short(kept["back"]))
         expect(task["containers"][0].get("restarts") == kept["restarts"], task["containers"])
         expect(sh(f"cat {group_of(kept['back'])}/memory.max") == str(48 << 20), "its memory is not limited")
@@ -104,7 +104,7 @@ def nothing_but(arns):
         expect(not left, "\n".join(left))
         return True
 
-    wait("nothing is left over", 90, ask)
+    wait("nothing is left over", 300, ask)
 
 
 def interfaces(ids):

@@ -63,10 +63,10 @@ def running(arn):
         expect(task["lastStatus"] != "STOPPED", lambda: f"it stopped: {brief(task)}")
         return task if task["lastStatus"] == "RUNNING" else None
 
-    return wait(f"task {short(arn)} runs", 180, ask)
+    return wait(f"task {short(arn)} runs", 600, ask)
 
 
-def stopped(arn, seconds=180):
+def stopped(arn, seconds=600):
     def ask():
         task = describe(arn)
         expect(task["lastStatus"] == "STOPPED", lambda: brief(task))
@@ -108,14 +108,14 @@ def tasks_of(service):
         expect(found["runningCount"] == found["desiredCount"], lambda: f"{counts}: {found['events'][:3]}")
         return ecs("list_tasks", serviceName=service, desiredStatus="RUNNING")["taskArns"]
 
-    return wait(f"service {service} runs", 300, ask)
+    return wait(f"service {service} runs", 600, ask)
 
 
 def output(arn, name):
     return sh(f"docker logs ls-{short(arn)}-{name} 2>&1")
 
 
-def printed(arn, name, text, seconds=120):
+def printed(arn, name, text, seconds=300):
     """Waits until a container has printed something, and gives all that it has."""
 
     def ask():
@@ -162,4 +162,4 @@ def connected():
                lambda: f"connected {found['agentConnected']}, {found.get('statusReason')}")
         return found
 
-    return wait("the host is connected, with its task network", 180, ask)
+    return wait("the host is connected, with its task network", 600, ask)

@@ -66,7 +66,7 @@ def run(_kept):
     with check("a slice goes with its task"):
         stop(arn)
         gone = f"test ! -e {group_of(arn)} && test ! -e /run/systemd/system/{slice_of(arn)} && echo gone"
-        wait("its slice is gone", 60, lambda: sh(gone, fine=(0, 1)) == "gone")
+        wait("its slice is gone", 300, lambda: sh(gone, fine=(0, 1)) == "gone")
 
 
 def usage(group):
@@ -113,7 +113,7 @@ def top(arn):
         seen = sh("longshore top --once --json")
         return seen if short(arn) in seen else None
 
-    wait("`longshore top` shows it", 60, shown)
+    wait("`longshore top` shows it", 300, shown)
 
 
 def out_of_memory(container, task):

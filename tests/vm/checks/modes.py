@@ -24,7 +24,7 @@ def run(_kept):
     with check("bridge: a published port answers, and metadata does"):
         arn = begin("bridged", SERVE, {"portMappings": [{"containerPort": 80}]})
         port = describe(arn)["containers"][0]["networkBindings"][0]["hostPort"]
-        expect(wait("the page", 60, lambda: page(f"http://{ADDRESS}:{port}/")), "an empty page")
+        expect(wait("the page", 300, lambda: page(f"http://{ADDRESS}:{port}/")), "an empty page")
         expect(metadata(arn)["TaskARN"] == arn, "another task's metadata")
     with check("host: the task has the host's links, and metadata"):
         arn = begin("hosted", "exec sleep 9999", networkMode="host")
@@ -42,7 +42,7 @@ def run(_kept):
         address = describe(arn)["containers"][0]["networkInterfaces"][0]["privateIpv4Address"]
         expect(address.startswith("10.77."), address)
         fetch = f"timeout 5 wget -qO- http://{address}/"
-        wait("the other's page", 60, lambda: execute(other, "main", fetch, fine=(0, 1, 143)))
+        wait("the other's page", 300, lambda: execute(other, "main", fetch, fine=(0, 1, 143)))
         expect(metadata(arn)["TaskARN"] == arn, "another task's metadata")
         seen = json.loads(execute(other, "main", "wget -qO- $ECS_CONTAINER_METADATA_URI_V4/stats"))
         expect(seen["networks"]["eth0"]["rx_bytes"] > 100, seen.get("networks"))

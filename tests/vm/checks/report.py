@@ -65,7 +65,7 @@ def wait(what, seconds, ask):
         time.sleep(1)
 
 
-def sh(command, seconds=120, fine=(0,)):
+def sh(command, seconds=600, fine=(0,)):
     """The output of a shell command that ends as expected."""
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=seconds, env=os.environ)
     expect(done.returncode in fine, f"{command}\nstatus {done.returncode}\n{done.stdout}{done.stderr}")

@@ -39,7 +39,7 @@ def run(_kept):
         running(arn)
         printed(arn, "main", "sees from-the-host")
         stop(arn)
-        wait("its volume is gone", 60, lambda: short(arn) not in sh("docker volume ls -q"))
+        wait("its volume is gone", 300, lambda: short(arn) not in sh("docker volume ls -q"))
         expect(sh("cat /srv/share/from-the-host") == "here", "the file went with it")
     with check("an export that is not there is why a container does not start"):
         gone = nfs_volume()
@@ -66,7 +66,7 @@ def quotas():
     with check("ephemeralStorage: the storage driver's quota is the end of the disk for a container, and it goes on"):
         script = f"{fill}; rm /full; dd if=/dev/zero of=/again bs=1M count=8; echo again $?; sleep 9999"
         arn = start(register("full", [shell("main", script), shell("other", "exec sleep 9999")], **limit))
-        seen = printed(arn, "main", "again", 300)
+        seen = printed(arn, "main", "again", 600)
         expect("No space left on device" in seen and "wrote 1" in seen and "again 0" in seen, seen)
         execute(arn, "other", "dd if=/dev/zero of=/x bs=1M count=8 conv=fsync")
         running(arn)
@@ -74,9 +74,9 @@ def quotas():
     with check("what its containers write together beyond it ends the task with the reason"):
         more = "dd if=/dev/zero of=/x bs=1M count=64; sleep 9999"
         both = [shell("main", f"{fill}; sleep 9999"), shell("other", more)]
-        ended = stopped(start(register("together", both, **limit)), 300)
+        ended = stopped(start(register("together", both, **limit)))
         expect("EphemeralStorageExceededError" in ended["stoppedReason"], ended["stoppedReason"])
     with check("without ephemeralStorage there is no quota"):
         arn = start(register("free", [shell("main", f"{fill}; sleep 9999")]))
-        expect("wrote 0" in printed(arn, "main", "wrote", 300), output(arn, "main"))
+        expect("wrote 0" in printed(arn, "main", "wrote", 600), output(arn, "main"))
         stop(arn)
