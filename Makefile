@@ -10,7 +10,7 @@ VENV := target/lab/venv
 HOSTS ?= 3
 KEEP ?=
 
-.PHONY: help setup setup-test build lint test unit e2e sim soak bench demo demo-down generate install clean-lab
+.PHONY: help setup setup-test build lint test unit e2e sim soak vm bench demo demo-down generate install clean-lab
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,11 @@ soak: setup-test build ## the campaigns at full length: 20 rounds each, 10 of fu
 	LONGSHORE_SOAK_POINTS=$(or $(POINTS),500) LONGSHORE_SOAK_ENGINES=50 LONGSHORE_SOAK_HANG=$(or $(HANG),200) \
 	LONGSHORE_SOAK_LEDGERS=$(or $(ROUNDS),20) LONGSHORE_SOAK_OUTAGE=$(or $(OUTAGE),180) LONGSHORE_SOAK_CUTS=$(or $(CUTS),30) LONGSHORE_SEED=$(SEED) \
 		cargo nextest run -p longshore-tests --test e2e --profile soak -E 'test(/^(campaign|cuts|endurance|engines|failpoints|faults|fulldisk|group_model|ledgers|netcampaign|outage)::/)'
+
+vm: ## this build on a Debian 12 of its own, in QEMU: systemd, cgroup v2, NFS, quotas, reboots; see docs/testing-vm.md
+	@tests/setup.sh vm
+	cargo build --release --workspace --bins
+	BIN='$(TARGET)/release' SECONDS_MAX='$(or $(SECONDS_MAX),7200)' tests/vm/vm.sh
 
 bench: setup-test ## benchmarks against docker run and Docker Swarm, release build; see docs/benchmarks.md
 	cargo build --release --workspace --bins --example groups --example placements --example agents

@@ -45,6 +45,12 @@ if [ "${1:-}" = test ]; then
     # A runtime that is another than Docker's own (gVisor).
     need runsc command -v runsc
 fi
+if [ "${1:-}" = vm ]; then
+    need qemu-system-x86 command -v qemu-system-x86_64
+    need mmdebstrap command -v mmdebstrap
+    need xfsprogs command -v mkfs.xfs
+    need e2fsprogs command -v mkfs.ext4
+fi
 if [ ${#missing[@]} -gt 0 ]; then
     say "installing ${missing[*]}"
     log=$(mktemp)
