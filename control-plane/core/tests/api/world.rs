@@ -62,13 +62,6 @@ impl TestClock {
     pub(crate) fn set_back(&self, by: Duration) {
         self.set.fetch_sub(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
-}
-
-impl TestClock {
-    /// The wall clock is set ahead; what nobody sets goes on.
-    pub(crate) fn set_ahead(&self, by: Duration) {
-        self.set.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
-    }
 
     /// The machine is booted again.
     pub(crate) fn boot_again(&self) {
