@@ -23,7 +23,10 @@ pub(crate) fn decide(picture: &Picture, hosts: &[Host], now: Timestamp, moves: M
 
     let mut starts = Vec::new();
     let mut waits = false;
-    for (id, tasks) in &by_host {
+    // First the hosts that empty themselves: what they take away, updates must leave.
+    let mut order: Vec<_> = by_host.iter().collect();
+    order.sort_by_key(|(id, _)| !targets.get(id).is_some_and(|host| host.draining));
+    for (id, tasks) in order {
         let mut wanted: Vec<&Task> = tasks.iter().copied().filter(|task| task.is_wanted()).collect();
         let Some(host) = targets.get(id) else {
             decision.stops.extend(wanted.iter().map(|task| Stop { task: task.id, why: Why::Misplaced }));
@@ -47,7 +50,7 @@ pub(crate) fn decide(picture: &Picture, hosts: &[Host], now: Timestamp, moves: M
             continue;
         }
         let counts = healthy(task);
-        let may_go = if task.silent { left >= floor } else { !counts || left > floor };
+        let may_go = if task.is_unknown(picture, now) { left >= floor } else { !counts || left > floor };
         // A host that empties itself is not an update: nothing takes its daemon's place.
         if may_go || why == Why::Draining {
             left -= usize::from(counts);

@@ -115,6 +115,8 @@ pub struct Task {
     pub draining: bool,
     /// Whether its host is silent and not given up yet: the task keeps its place, and nobody knows how it is.
     pub silent: bool,
+    /// Whether it runs since nobody knows when: it may be healthy by now, and does not count as that yet.
+    pub unproven: bool,
     /// Whether its host is given up for lost: the task counts for nothing any more.
     pub lost: bool,
     /// Until when scale-in and deployments leave it alone.
@@ -173,6 +175,12 @@ impl Task {
             | Phase::Pending
             | Phase::Stopping { .. } => false,
         }
+    }
+
+    /// Whether it may be healthy or not, for all that is known: it keeps nothing up, and goes only when what is known
+    /// to be healthy is enough.
+    pub(crate) fn is_unknown(&self, picture: &Picture, now: Timestamp) -> bool {
+        self.silent || self.unproven && !self.is_healthy(picture, now)
     }
 
     /// When a healthy task became so: nothing that it does later counts as that once more.

@@ -36,7 +36,7 @@ pub(crate) fn decide(picture: &Picture, now: Timestamp, moves: Moves, decision: 
     // Those that do nothing for the service come first, so that only the last ones count.
     out.retain(|task| {
         let counts = healthy(task);
-        let may_go = if task.silent { left >= floor } else { !counts || left > floor };
+        let may_go = if task.is_unknown(picture, now) { left >= floor } else { !counts || left > floor };
         left -= usize::from(counts && may_go);
         may_go
     });

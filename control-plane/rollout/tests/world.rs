@@ -410,6 +410,7 @@ impl World {
             zone,
             draining: false,
             silent: self.silent.contains(&host),
+            unproven: false,
             lost: false,
             protected_until: None,
             healthy_at: None,

@@ -123,7 +123,8 @@ fn replicas(
     }
     let started = tasks.iter().filter(|task| before.task(task.id).is_none()).count();
     let ceiling = ceiling.max(ceiling_before);
-    let there = tasks.iter().filter(|task| is_connected(now, task)).count();
+    // A host that comes back while a step is being saved brings tasks that the step did not reckon with.
+    let there = tasks.iter().filter(|task| is_connected(before, task) && is_connected(now, task)).count();
     if started > 0 && there > ceiling {
         world.trace.wrong(format_args!("service {key} started {started} tasks and has {there}, of at most {ceiling}"));
     }

@@ -57,6 +57,8 @@ struct Set {
 const BOOT: Duration = Duration::from_secs(100_000);
 /// How often it is set back in a run. What waits for a time waits longer then.
 const MOST_BACK: u32 = 2;
+/// Milliseconds that it is set ahead by in all, at most. After an hour by this clock ended tasks are forgotten.
+const MOST_AHEAD: i64 = 3_000_000;
 
 impl WallClock {
     pub(crate) fn new(clock: Clock) -> Self {
@@ -85,6 +87,9 @@ impl WallClock {
                 return false;
             }
             set.back += 1;
+        }
+        if set.ahead + millis > MOST_AHEAD {
+            return false;
         }
         set.ahead += millis;
         true

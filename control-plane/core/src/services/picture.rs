@@ -243,6 +243,7 @@ fn task_picture(
         phase,
         host: task.instance,
         zone: host.and_then(zone),
+        unproven: matches!(phase, Phase::Running { .. }) && known_age(task, looking).is_none(),
         silent: matches!(standing, Standing::Silent(_) | Standing::Many { .. }),
         lost,
         draining: host.is_some_and(|host| host.view.status == HostStatus::Draining),
@@ -276,13 +277,18 @@ fn phase(state: &State, task: &Task, lost: bool, looking: Looking<'_>) -> Phase 
 /// Since when a task certainly runs, by the wall clock as it is set now. What began before this machine was booted
 /// counts from when this process began: nobody knows what was done to the wall clock between.
 fn running_since(task: &Task, looking: Looking<'_>) -> Timestamp {
-    let Looking { watch, boot, now, .. } = looking;
+    let Looking { watch, now, .. } = looking;
     if is_planted(Bug::HealthGoesByTheWallClock) {
         return task.running_at.filter(|at| *at <= now).unwrap_or(Timestamp::from_millis(0));
     }
-    let this = Tick { boot, millis: u64::try_from(watch.ticks.as_millis()).unwrap_or(u64::MAX) };
-    let ran = task.running_tick.and_then(|tick| this.since(tick)).unwrap_or_else(|| watch.hearing.age(watch.ticks));
+    let ran = known_age(task, looking).unwrap_or_else(|| watch.hearing.age(watch.ticks));
     now.moved(-i64::try_from(ran.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// For how long a task has run, when that is known: since before this machine was booted it is not.
+fn known_age(task: &Task, Looking { watch, boot, .. }: Looking<'_>) -> Option<Duration> {
+    let this = Tick { boot, millis: u64::try_from(watch.ticks.as_millis()).unwrap_or(u64::MAX) };
+    task.running_tick.and_then(|tick| this.since(tick))
 }
 
 /// The hosts that should have a task, and draining ones that have one.
