@@ -12,7 +12,6 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use longshore_ecs_api::enums::AvailabilityZoneRebalancing;
 use longshore_model::ClusterKey;
-use longshore_model::planted::{Bug, is_planted};
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
@@ -111,8 +110,7 @@ impl Controller {
                 }
                 Due { services, rooms, hosts } = self.core.inner().service_wakes.next() => {
                     self.core.inner().silences.tidy(&self.core.snapshot());
-                    let missed = is_planted(Bug::WakesOfTheBusyAreLost);
-                    due.extend(services.into_iter().filter(|key| !missed || !busy.contains(key)));
+                    due.extend(services);
                     due.extend(unplaced.iter().chain(&silent).filter(|key| rooms.contains(&key.cluster)).cloned());
                     let Followers { daemons, others } = self.followers(&hosts);
                     first.extend(daemons);

@@ -242,11 +242,12 @@ async fn a_revision_whose_definition_was_deleted_is_not_gone_back_to_and_says_wh
     let before = fleet.until("the new one runs", healthy, stable(1)).await;
     fleet.world.ok(Op::DeregisterTaskDefinition, json!({"taskDefinition": "old:1"})).await;
     fleet.world.ok(Op::DeleteTaskDefinitions, json!({"taskDefinitions": ["old:1"]})).await;
-    // Its task is forgotten after a while, and it with it.
-    fleet.world.clock.advance(Duration::from_secs(7200));
+    // Its task is forgotten a while after its end, and it with it.
     let asked = json!({"serviceRevisionArns": [first]});
     let deadline = tokio::time::Instant::now() + Duration::from_secs(300);
     loop {
+        fleet.pump(healthy).await;
+        fleet.world.clock.advance(Duration::from_secs(600));
         let shown = fleet.world.ok(Op::DescribeServiceRevisions, asked.clone()).await["serviceRevisions"][0].clone();
         assert_eq!(shown["serviceRevisionArn"], first);
         if shown.get("containerImages").is_none() {
