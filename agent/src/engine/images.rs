@@ -5,8 +5,8 @@
 //!
 //! Where an image that is here will do, a short memory of those that were just seen spares a burst of equal tasks the
 //! question. It may be wrong for a few seconds after somebody removes an image: the create then says that the image is
-//! missing, and [`Keeper::forget`] and another try mend it. Where a pull is asked for each time, what a registry said is
-//! not remembered: a tag may have moved since, and nobody would notice. That a registry is away is.
+//! missing, and [`Keeper::forget`] and another try mend it. Where a pull is asked for each time, what a registry said
+//! is not remembered: a tag may have moved since, and nobody would notice. That a registry is away is.
 //!
 //! Containers that name other credentials for their image's registry want something else: none waits for another one's
 //! pull, or takes it for its own. What is here already is for everybody, where no pull is asked for.

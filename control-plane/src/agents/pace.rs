@@ -1,5 +1,5 @@
-//! How often agents beat. A heartbeat costs the same whoever sends it, so it is the fleet's size that decides what being
-//! alive costs; a lease needs a few of them, and no more of them when the fleet is large.
+//! How often agents beat. A heartbeat costs the same whoever sends it, so it is the fleet's size that decides what
+//! being alive costs; a lease needs a few of them, and no more of them when the fleet is large.
 
 use super::AgentsConfig;
 use super::sessions::Sessions;

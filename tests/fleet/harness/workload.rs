@@ -386,7 +386,7 @@ fn is_left(service: &Service, share: u32) -> bool {
     });
     runs_good
         && (configuration.minimum_healthy_percent, configuration.maximum_percent) == (Some(least), Some(most))
-        && !breaker.is_some_and(|breaker| breaker.enable == Some(true))
+        && breaker.is_none_or(|breaker| breaker.enable != Some(true))
         && (is_daemon(service) || service.desired <= share)
 }
 

@@ -203,8 +203,8 @@ impl Schedule {
     }
 }
 
-/// After which moment to look for the next firing, when those up to `decided` have fired: one reading of a clock that is
-/// far ahead must not silence a schedule until then.
+/// After which moment to look for the next firing, when those up to `decided` have fired: one reading of a clock that
+/// is far ahead must not silence a schedule until then.
 pub(super) fn undecided(decided: Option<Timestamp>, after: Timestamp) -> Timestamp {
     let believed = decided.filter(|decided| *decided <= after.after(FIRING_AGE));
     believed.map_or(after, |decided| decided.max(after))

@@ -263,8 +263,9 @@ fn are_many(silent: usize, of: u32, share_percent: u32) -> bool {
     silent > 1 && silent as u64 * 100 > u64::from(of) * u64::from(share_percent)
 }
 
-/// Whether a host that was given up when the silent hosts of its cluster were `seen` is so still: it is silent, and none
-/// fell silent since. Which of them did so at once is not asked again: the state knows the time by a clock that is set.
+/// Whether a host that was given up when the silent hosts of its cluster were `seen` is so still: it is silent, and
+/// none fell silent since. Which of them did so at once is not asked again: the state knows the time by a clock that is
+/// set.
 pub(crate) fn is_lost_still(state: &State, host: InstanceId, seen: &Silent) -> bool {
     let Some(host) = state.host(host) else { return true };
     let Some(cluster) = state.cluster(&host.record.cluster) else { return true };

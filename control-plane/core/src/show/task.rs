@@ -156,8 +156,8 @@ fn managed_agent(task: &Task, status: ContainerStatus) -> ManagedAgent {
     }
 }
 
-/// What a container that is not started yet waits for, or one whose task does not get on with its stop. ECS has no field
-/// for it, and shows reasons here.
+/// What a container that is not started yet waits for, or one whose task does not get on with its stop. ECS has no
+/// field for it, and shows reasons here.
 fn waiting(task: &Task, status: ContainerStatus) -> Option<String> {
     let stops = task.status > TaskStatus::Running;
     let what = task.waiting_for.as_ref().filter(|_| stops || status == ContainerStatus::Pending)?;

@@ -36,7 +36,7 @@ impl TaskCounts {
 }
 
 /// Instances whose agents are not there, by when they fell silent.
-pub type Silent = OrdSet<(Timestamp, InstanceId)>;
+pub(crate) type Silent = OrdSet<(Timestamp, InstanceId)>;
 
 /// A cluster, its instances, and what they run.
 #[derive(Debug, Clone)]

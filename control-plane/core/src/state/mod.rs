@@ -19,7 +19,8 @@ mod shared;
 mod tests;
 mod view;
 
-pub use cluster::{ClusterState, Silent, TaskCounts};
+pub(crate) use cluster::Silent;
+pub use cluster::{ClusterState, TaskCounts};
 pub use host::HostState;
 pub(crate) use network::{CAPABILITY, Networking, wants_lease};
 pub(crate) use rules::Queue;

@@ -123,8 +123,8 @@ fn print(figures: &Value, span: usize) -> Result<()> {
     let ratio = ours / bare.max(1e-9);
     let pace = of("/ours/heartbeat_millis")? / 1000.0;
     println!(
-        "| **{ratio:.2}** | idle, a heartbeat every {pace:.2} s each, over {span} s | {ours:.3} cores | {bare:.3} cores \
-         | 0.25 cores |"
+        "| **{ratio:.2}** | idle, a heartbeat every {pace:.2} s each, over {span} s | {ours:.3} cores \
+         | {bare:.3} cores | 0.25 cores |"
     );
     let run = |what: &str| -> Result<String> {
         let at = |name: &str| of(&format!("/ours/load/{what}/{name}"));
