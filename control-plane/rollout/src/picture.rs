@@ -115,7 +115,8 @@ pub struct Task {
     pub draining: bool,
     /// Whether its host is silent and not given up yet: the task keeps its place, and nobody knows how it is.
     pub silent: bool,
-    /// Whether it runs since nobody knows when: it may be healthy by now, and does not count as that yet.
+    /// Whether it has no health checks and runs since nobody knows when: it may be healthy by now, and does not count as
+    /// that yet.
     pub unproven: bool,
     /// Whether its host is given up for lost: the task counts for nothing any more.
     pub lost: bool,

@@ -243,7 +243,8 @@ fn task_picture(
         phase,
         host: task.instance,
         zone: host.and_then(zone),
-        unproven: matches!(phase, Phase::Running { .. }) && known_age(task, looking).is_none(),
+        unproven: matches!(phase, Phase::Running { health: Health::Unchecked, .. })
+            && known_age(task, looking).is_none(),
         silent: matches!(standing, Standing::Silent(_) | Standing::Many { .. }),
         lost,
         draining: host.is_some_and(|host| host.view.status == HostStatus::Draining),

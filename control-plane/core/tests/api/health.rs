@@ -3,6 +3,7 @@
 use crate::services::{Fleet, config, healthy, stable};
 use longshore_core::CoreConfig;
 use longshore_ecs_api::Operation as Op;
+use longshore_model::{HealthStatus, TaskStatus};
 use serde_json::json;
 use std::time::Duration;
 
@@ -66,4 +67,26 @@ async fn how_long_a_task_runs_is_told_by_no_clock_that_is_set() {
     assert_eq!(fleet.tasks().len(), 4);
     fleet.pass(10 * SECOND, &all).await;
     fleet.until("the new ones took over again", healthy, stable(2)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_boot_keeps_no_daemon_that_is_ill() {
+    let mut fleet = Fleet::with(1, slow()).await;
+    fleet.world.definition("one", json!({"memory": 8, "cpu": 8})).await;
+    // Of one host the minimum is one task.
+    let request = json!({"serviceName": "web", "taskDefinition": "one", "schedulingStrategy": "DAEMON",
+        "deploymentConfiguration": {"minimumHealthyPercent": 50, "maximumPercent": 100}});
+    fleet.world.ok(Op::CreateService, request).await;
+    fleet.until("it runs", healthy, |service| service["runningCount"] == 1).await;
+    let (first, ..) = fleet.tasks().remove(0);
+    fleet.world.clock.boot_again();
+    fleet = fleet.restart().await;
+    let mut ill = fleet.agents[0].report(first, TaskStatus::Running);
+    (ill.containers[0].has_check, ill.containers[0].health) = (true, HealthStatus::Unhealthy);
+    fleet.agents[0].say(vec![ill]).await;
+    fleet.pass(5 * SECOND, &[0]).await;
+    let replaced = |service: &serde_json::Value| service["runningCount"] == 1 && service["pendingCount"] == 0;
+    fleet.until("another one runs", healthy, replaced).await;
+    let tasks = fleet.tasks();
+    assert!(tasks.len() == 1 && tasks[0].0 != first, "{tasks:?}");
 }
