@@ -55,6 +55,8 @@ impl Controller {
         let mut first: BTreeSet<ServiceKey> = BTreeSet::new();
         let mut unplaced: BTreeSet<ServiceKey> = BTreeSet::new();
         let mut silent: BTreeSet<ServiceKey> = BTreeSet::new();
+        // Those in whose clusters room was made while they were being looked at: what they found may be over.
+        let mut overtaken: BTreeSet<ServiceKey> = BTreeSet::new();
         let mut timers = Timers::default();
         let mut busy: BTreeSet<ServiceKey> = BTreeSet::new();
         // Those of `first` that are being looked at.
@@ -104,14 +106,17 @@ impl Controller {
                         }
                     }
                     timers.set(&key, wake);
-                    if again {
+                    let overtaken = overtaken.remove(&key) && (without || waits);
+                    if again || overtaken {
                         due.insert(key);
                     }
                 }
                 Due { services, rooms, hosts } = self.core.inner().service_wakes.next() => {
                     self.core.inner().silences.tidy(&self.core.snapshot());
                     due.extend(services);
-                    due.extend(unplaced.iter().chain(&silent).filter(|key| rooms.contains(&key.cluster)).cloned());
+                    let in_rooms = |key: &&ServiceKey| rooms.contains(&key.cluster);
+                    due.extend(unplaced.iter().chain(&silent).filter(in_rooms).cloned());
+                    overtaken.extend(busy.iter().filter(in_rooms).cloned());
                     let Followers { daemons, others } = self.followers(&hosts);
                     first.extend(daemons);
                     due.extend(others);
