@@ -3,8 +3,8 @@
 //! Two sorts of tasks: *good* ones are the PRIMARY deployment's, on hosts that stay, and not ill; all others are
 //! *surplus*, to be replaced. Good ones are started up to the desired count as far as the maximum allows. Surplus ones
 //! go as soon as what stays is enough: the desired count of healthy tasks while there is room to start first, the
-//! minimum once there is none. One on a silent host counts for neither, and goes only when what is known to be healthy
-//! is enough without it: it may be back at once, with all others of its host.
+//! minimum once there is none. One that may be healthy for all that is known, on a silent host for example, counts for
+//! neither, and goes only when what is known to be healthy is enough without it: all of them may be needed at once.
 
 use crate::decide::{Decision, Launch, Moves, Stop, Why};
 use crate::picture::{Phase, Picture, Rollout, Task};
@@ -76,9 +76,9 @@ pub(crate) fn decide(picture: &Picture, now: Timestamp, moves: Moves, decision: 
     let out = choose(picture, &ill, ill_out, now);
     stop(picture, now, moves, &out, decision);
 
-    let (silent, sound): (Vec<&Task>, Vec<&Task>) = sound.into_iter().partition(|task| task.silent);
+    let (unknown, sound): (Vec<&Task>, Vec<&Task>) = sound.into_iter().partition(|task| task.is_unknown(picture, now));
     if left >= keep {
-        stop(picture, now, moves, &silent, decision);
+        stop(picture, now, moves, &unknown, decision);
     }
     let (ready, young): (Vec<&Task>, Vec<&Task>) = sound.into_iter().partition(|task| healthy(task));
     // What runs and has not shown yet that it is healthy may well serve somebody: it stays while it may be needed.

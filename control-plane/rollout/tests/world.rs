@@ -691,3 +691,28 @@ fn a_daemon_is_the_last_on_a_draining_host() {
     let decision = world.step();
     assert_eq!(decision.stops.iter().map(|stop| stop.why).collect::<Vec<_>>(), [Why::Draining]);
 }
+
+/// After a boot of the control plane's machine nobody knows how long tasks have run: any of them may be healthy, so none
+/// goes for one that certainly is not.
+#[test]
+fn what_may_be_healthy_stays_beside_what_is_not_yet() {
+    let mut world = World::new(Some(5), false, None);
+    for host in [0, 1, 2, 3, 3] {
+        world.start(instance(host), zone(host));
+    }
+    world.happens(&Event::Deploy);
+    world.start(instance(1), zone(1));
+    world.happens(&Event::Deploy);
+    let since = world.now;
+    for task in &mut world.picture.tasks {
+        task.phase = Phase::Running { since, health: Health::Unchecked };
+        task.unproven = task.deployment == Some(2);
+    }
+    world.happens(&Event::Percent(100, 200));
+    let decision = world.step();
+    let unproven = |id: &TaskId| world.picture.tasks.iter().any(|task| task.id == *id && task.unproven);
+    let stopped: Vec<TaskId> = decision.stops.iter().map(|stop| stop.task).collect();
+    assert!(!stopped.iter().any(unproven), "{stopped:?}");
+    world.now = since.after(HEALTHY_AFTER);
+    assert_eq!(world.step().stops.len(), 1, "five are needed, and six are healthy");
+}
