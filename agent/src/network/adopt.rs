@@ -109,8 +109,7 @@ impl Network {
             Some(address) => _ = self.slots.insert(eni, Slot { address, sandbox: id, stage: Stage::Found }),
             None => {
                 tracing::info!(%eni, "removing a sandbox of no use");
-                let address = sandbox.address.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED);
-                self.slots.insert(eni, Slot { address, sandbox: id, stage: Stage::removing(None) });
+                self.remove_found(eni, sandbox);
             }
         }
     }
@@ -136,11 +135,22 @@ impl Network {
         }
         for (eni, sandbox) in sandboxes {
             if !self.slots.contains_key(eni) {
-                let address = sandbox.address.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED);
-                let stage = Stage::removing(None);
-                self.slots.insert(*eni, Slot { address, sandbox: Some(sandbox.id.clone()), stage });
+                self.remove_found(*eni, sandbox);
             }
         }
+    }
+
+    /// A sandbox of nobody's goes. It may have been a task's of which nothing is known any more, when the ledger is gone
+    /// or is that of another container instance, so its address rests, unless somebody else has it.
+    fn remove_found(&mut self, eni: EniId, sandbox: &Sandbox) {
+        let address = sandbox.address.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED);
+        if sandbox.address.is_some() && !self.slots.values().any(|slot| slot.address == address) {
+            let now = self.now();
+            self.quarantine.add(eni, address, now);
+            self.unsaved.resting = true;
+        }
+        let stage = Stage::removing_found(None);
+        self.slots.insert(eni, Slot { address, sandbox: Some(sandbox.id.clone()), stage });
     }
 
     /// Makes the fabric, or takes over what is there, and brings it to what is known.
@@ -208,8 +218,11 @@ impl Network {
         self.unsaved.resting |= !used.is_empty();
         self.in_force(generation, Some(refused));
         for eni in used {
-            let eni_report = self.eni(eni, self.slots[&eni].address);
-            self.discard(eni, Some(Admission { eni: eni_report, groups: BTreeSet::new() }));
+            let Some(address) = self.slots.get(&eni).map(|slot| slot.address) else { continue };
+            let admission = Admission { eni: self.eni(eni, address), groups: BTreeSet::new() };
+            if let Some(slot) = self.slots.get_mut(&eni) {
+                slot.stage = Stage::removing_found(Some(admission));
+            }
         }
         // Also those that were made while it was opened.
         fabric.adopt(&self.wired());

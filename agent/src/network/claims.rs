@@ -71,6 +71,8 @@ pub(super) enum Stage {
     Removing {
         /// What may still be let through.
         admission: Option<Box<Admission>>,
+        /// Whether its address rests from the end on: it was found, and may have been let through until then.
+        rests: bool,
         failures: u32,
         /// When it is tried again; absent while it is being tried.
         again_at: Option<Instant>,
@@ -80,7 +82,14 @@ pub(super) enum Stage {
 
 impl Stage {
     pub(super) fn removing(admission: Option<Admission>) -> Self {
-        Self::Removing { admission: admission.map(Box::new), failures: 0, again_at: Some(Instant::now()), error: None }
+        let (admission, again_at) = (admission.map(Box::new), Some(Instant::now()));
+        Self::Removing { admission, rests: false, failures: 0, again_at, error: None }
+    }
+
+    /// Of one that was found, and may have been a task's.
+    pub(super) fn removing_found(admission: Option<Admission>) -> Self {
+        let (admission, again_at) = (admission.map(Box::new), Some(Instant::now()));
+        Self::Removing { admission, rests: true, failures: 0, again_at, error: None }
     }
 }
 
@@ -579,7 +588,13 @@ impl Network {
 
     pub(super) fn removed(&mut self, eni: EniId, result: Result<(), Failure>) {
         match (result, self.slots.get_mut(&eni).map(|slot| &mut slot.stage)) {
-            (Ok(()), _) => _ = self.slots.remove(&eni),
+            (Ok(()), stage) => {
+                let rests = matches!(stage, Some(Stage::Removing { rests: true, .. }));
+                if rests && self.quarantine.begin_again(eni, self.now()) {
+                    self.unsaved.resting = true;
+                }
+                self.slots.remove(&eni);
+            }
             (Err(failure), Some(Stage::Removing { failures, again_at, error, .. })) => {
                 *failures += 1;
                 let (first, longest) = REMOVE_AGAIN;

@@ -50,6 +50,12 @@ impl Quarantine {
         }
     }
 
+    /// The rest of an interface's address begins again; says whether it rests.
+    pub(super) fn begin_again(&mut self, eni: EniId, now: Timestamp) -> bool {
+        let resting = self.resting.iter_mut().find(|r| r.eni == eni);
+        resting.map(|r| r.since = now).is_some()
+    }
+
     pub(super) fn holds(&self, address: Ipv4Addr) -> bool {
         self.resting.iter().any(|r| r.address == address)
     }
