@@ -6,7 +6,7 @@ use crate::world::World;
 use longshore_agent::network::fabric::Admission;
 use longshore_core::State;
 use longshore_core::records::Task;
-use longshore_model::{EniId, EniReport, InstanceId, TaskId};
+use longshore_model::{EniId, EniReport, GroupId, InstanceId, TaskId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +14,9 @@ use std::time::Duration;
 
 /// How long an address rests at least before another task of its host may have it.
 const REST: Duration = Duration::from_secs(60);
+
+/// Sandboxes that demand may keep warm: four times what is configured.
+const SPARE: usize = 8;
 
 /// What was seen of addresses.
 #[derive(Default)]
@@ -95,10 +98,9 @@ impl Addresses {
         }
     }
 
-    /// A kernel does not let an interface through any more.
-    pub(crate) fn dismissed(&self, asked: &Asked<'_>, eni: &EniReport) {
-        let at = asked.world.trace.at();
-        self.known(|known| known.cut_off.insert((asked.host.index, eni.ipv4), (eni.id, at)));
+    /// A kernel does not let an interface through any more, since that time of the run.
+    pub(crate) fn dismissed(&self, host: usize, eni: &EniReport, at: Duration) {
+        self.known(|known| known.cut_off.insert((host, eni.ipv4), (eni.id, at)));
     }
 
     /// An agent gave a task an interface, whose address is one of its host's.
@@ -156,7 +158,13 @@ impl Addresses {
     }
 
     /// What a host at rest has that it should not, or lacks.
-    pub(crate) fn open(&self, state: &State, host: &Host, wanted: &BTreeSet<TaskId>) -> Option<String> {
+    pub(crate) fn open(
+        &self,
+        state: &State,
+        host: &Host,
+        wanted: &BTreeSet<TaskId>,
+        sandboxes: &BTreeSet<EniId>,
+    ) -> Option<String> {
         let tasks = wanted.iter().filter_map(|id| state.task(*id)).filter(|task| task.awsvpc.is_some());
         let shown: BTreeSet<Option<(EniId, Ipv4Addr)>> =
             tasks.map(|task| task.eni.as_ref().filter(|eni| eni.attached).map(|eni| (eni.id, eni.ipv4))).collect();
@@ -165,10 +173,22 @@ impl Addresses {
         if shown != has {
             return Some(format!("{}: {shown:?} are shown, and it lets {has:?} through", host.name));
         }
+        let wired: BTreeSet<EniId> = wires.wired.keys().copied().collect();
+        if *sandboxes != wired {
+            return Some(format!("{}: there are sandboxes {sandboxes:?}, and links {wired:?}", host.name));
+        }
+        let spare = wired.len() - wires.admitted.len();
+        if spare > SPARE {
+            return Some(format!("{}: {spare} sandboxes are nobody's", host.name));
+        }
         let told = state.network_view(host.instance()?)?.state().members;
-        let other =
-            told.into_iter().find(|(group, all)| wires.members.get(group).map_or(!all.is_empty(), |m| m != all));
-        other.map(|(group, all)| format!("{}: {group} has {all:?}, and it knows others", host.name))
+        let groups: BTreeSet<&GroupId> = told.keys().chain(wires.members.keys()).collect();
+        let none = BTreeSet::new();
+        let other = groups.into_iter().find_map(|group| {
+            let (is, has) = (told.get(group).unwrap_or(&none), wires.members.get(group).unwrap_or(&none));
+            (is != has).then_some((group, is, has))
+        });
+        other.map(|(group, is, has)| format!("{}: {group} has {is:?}, and it knows {has:?}", host.name))
     }
 }
 

@@ -48,10 +48,12 @@ fn was_healthy(world: &World, before: &State, task: &Task) -> bool {
     runs(task) && known.is_some_and(|ran| ran >= world.plan.healthy_after + slack) && is_connected(before, task)
 }
 
-/// Whether a task may count as healthy: really, its containers have run for long enough.
-fn may_be_healthy(world: &World, now: &State, task: &Task) -> bool {
+/// Whether a task may count as healthy: really, its containers have run for long enough. One commit may have the step
+/// and, after it, that the task's host is silent.
+fn may_be_healthy(world: &World, before: &State, now: &State, task: &Task) -> bool {
     let ran = world.runs.since(task.id).and_then(|since| world.trace.at().checked_sub(since));
-    runs(task) && ran.is_some_and(|ran| ran >= world.plan.healthy_after) && is_connected(now, task)
+    let connected = is_connected(before, task) || is_connected(now, task);
+    runs(task) && ran.is_some_and(|ran| ran >= world.plan.healthy_after) && connected
 }
 
 /// The tasks that the service has stopped by itself between the two.
@@ -115,10 +117,11 @@ fn replicas(
     let stops = stopped(before, now, key);
     let healthy_stops = stops.iter().filter(|task| ours(task) && was_healthy(world, before, task)).count();
     let floor = floor.min(floor_before);
-    let left = tasks.iter().filter(|task| may_be_healthy(world, now, task)).count();
+    let left = tasks.iter().filter(|task| may_be_healthy(world, before, now, task)).count();
     if healthy_stops > 0 && left < floor {
         world.trace.wrong(format_args!(
-            "service {key} stopped {healthy_stops} healthy tasks and has {left} left, of at least {floor}"
+            "service {key} stopped {healthy_stops} healthy tasks and has {left} left, of at least {floor}, before that \
+             {floor_before}"
         ));
     }
     let started = tasks.iter().filter(|task| before.task(task.id).is_none()).count();
@@ -138,7 +141,7 @@ fn daemon(world: &World, before: &State, now: &State, key: &ServiceKey, (was, is
     let replaced = stops.iter().filter(|task| !drains(task) && was_healthy(world, before, task)).count();
     let desired = hosts(before, key).min(hosts(now, key));
     let floor = percents(was, desired).0.min(percents(is, desired).0);
-    let left = now.service_tasks(key).iter().filter(|task| may_be_healthy(world, now, task)).count();
+    let left = now.service_tasks(key).iter().filter(|task| may_be_healthy(world, before, now, task)).count();
     if replaced > 0 && left < floor {
         world.trace.wrong(format_args!(
             "daemon {key} stopped {replaced} healthy tasks and has {left} left on {desired} hosts, of at least {floor}"

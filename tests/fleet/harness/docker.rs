@@ -53,6 +53,8 @@ pub(crate) struct Engine {
     pub(crate) namespaces: BTreeSet<TaskId>,
     pub(crate) cgroups: BTreeSet<TaskId>,
     pub(crate) sandboxes: BTreeMap<EniId, Sandbox>,
+    /// When those that are gone went, by the run's time: their links went with them.
+    pub(crate) sandboxes_gone: BTreeMap<EniId, Duration>,
     made: u32,
     /// The running agent's ear.
     hints: Option<mpsc::Sender<Hint>>,

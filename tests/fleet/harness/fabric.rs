@@ -61,9 +61,10 @@ impl HostNet {
         lock(&self.wires)
     }
 
-    /// The power goes.
-    pub(crate) fn power_off(&self) {
-        *self.wires() = Wires::default();
+    /// The power goes. Returns the interfaces that were let through.
+    pub(crate) fn power_off(&self) -> Vec<EniReport> {
+        let had = std::mem::take(&mut *self.wires());
+        had.admitted.into_values().map(|(admission, _)| admission.eni).collect()
     }
 
     /// An agent starts. What a former container instance was told counts no more; addresses that rest go on resting.
@@ -115,6 +116,19 @@ struct SimFabric {
 impl SimFabric {
     fn wires(&self) -> MutexGuard<'_, Wires> {
         self.kernel.host().net.wires()
+    }
+
+    /// A link goes, if it is not gone with its sandbox, and with it whatever let its packets through.
+    fn cut(&self, eni: EniId) {
+        let admitted = {
+            let mut wires = self.wires();
+            wires.wired.remove(&eni);
+            wires.admitted.remove(&eni)
+        };
+        let Some((admission, _)) = admitted else { return };
+        let gone = self.kernel.host().docker.engine().sandboxes_gone.get(&eni).copied();
+        let SimKernel { world, host, .. } = &self.kernel;
+        world.addresses.dismissed(*host, &admission.eni, gone.unwrap_or_else(|| world.trace.at()));
     }
 }
 
@@ -168,9 +182,7 @@ impl Fabric for SimFabric {
     async fn unwire(&self, eni: EniId) -> Result<(), Fault> {
         self.kernel.pause().await;
         lock(&self.adopted).remove(&eni);
-        let mut wires = self.wires();
-        wires.wired.remove(&eni);
-        wires.admitted.remove(&eni);
+        self.cut(eni);
         Ok(())
     }
 
@@ -198,7 +210,8 @@ impl Fabric for SimFabric {
     async fn dismiss(&self, admission: &Admission) -> Result<(), Fault> {
         self.kernel.pause().await;
         if self.wires().admitted.remove(&admission.eni.id).is_some() {
-            self.kernel.world.addresses.dismissed(&self.kernel.asked(), &admission.eni);
+            let SimKernel { world, host, .. } = &self.kernel;
+            world.addresses.dismissed(*host, &admission.eni, world.trace.at());
         }
         Ok(())
     }
@@ -255,12 +268,8 @@ impl Fabric for SimFabric {
 
     async fn remove_strays(&self, known: &BTreeSet<EniId>) -> Result<Vec<String>, Fault> {
         self.kernel.pause().await;
-        let mut wires = self.wires();
-        let strays: Vec<EniId> = wires.wired.keys().filter(|eni| !known.contains(eni)).copied().collect();
-        for eni in &strays {
-            wires.wired.remove(eni);
-            wires.admitted.remove(eni);
-        }
+        let strays: Vec<EniId> = self.wires().wired.keys().filter(|eni| !known.contains(eni)).copied().collect();
+        strays.iter().for_each(|eni| self.cut(*eni));
         Ok(strays.iter().map(ToString::to_string).collect())
     }
 }
@@ -298,8 +307,10 @@ impl Sandboxes for Reach {
     }
 
     async fn remove(&self, eni: EniId) -> Result<(), Failure> {
-        let remove = move |_: &Docker, engine: &mut Engine| {
-            engine.sandboxes.remove(&eni);
+        let remove = move |docker: &Docker, engine: &mut Engine| {
+            if engine.sandboxes.remove(&eni).is_some() {
+                engine.sandboxes_gone.insert(eni, docker.trace.at());
+            }
             Ok(())
         };
         self.0.ask(None, remove).await

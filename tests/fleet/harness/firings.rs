@@ -60,7 +60,8 @@ impl Firings {
                 let was = before.rule_records().find(|was| was.key == rule.key);
                 known.rule(world, was, rule);
             }
-            let new = crate::invariants::tasks(now).filter(|task| before.task(task.id).is_none());
+            // One commit may have a task and the end of its host.
+            let new = now.tasks().filter(|task| before.task(task.id).is_none());
             for task in new {
                 known.made(world, task);
             }

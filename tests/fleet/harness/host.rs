@@ -33,13 +33,14 @@ use tokio_util::sync::CancellationToken;
 const CLEANUP_WAIT: Duration = Duration::from_secs(5);
 
 /// Capabilities that definitions of the workload ask for.
-const CAPABILITIES: [&str; 8] = [
+const CAPABILITIES: [&str; 9] = [
     "com.amazonaws.ecs.capability.docker-remote-api.1.17",
     "com.amazonaws.ecs.capability.docker-remote-api.1.18",
     "com.amazonaws.ecs.capability.docker-remote-api.1.19",
     "com.amazonaws.ecs.capability.docker-remote-api.1.21",
     "com.amazonaws.ecs.capability.docker-remote-api.1.22",
     "com.amazonaws.ecs.capability.docker-remote-api.1.25",
+    "ecs.capability.container-restart-policy",
     "ecs.capability.task-cpu-mem-limit",
     "longshore.fence",
 ];
@@ -174,17 +175,21 @@ impl Host {
         self.docker.start_hint();
     }
 
-    /// The power goes, or comes back.
-    pub(crate) fn set_power(&self, on: bool) {
-        if on {
-            self.docker.start_engine();
-        } else {
-            self.docker.power_off();
-            self.net.power_off();
-            self.link.silence();
-            *self.contact.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// The power goes.
+    pub(crate) fn lose_power(&self, world: &World) {
+        self.docker.power_off();
+        for eni in self.net.power_off() {
+            world.addresses.dismissed(self.index, &eni, world.trace.at());
         }
-        self.power.send_replace(on);
+        self.link.silence();
+        *self.contact.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.power.send_replace(false);
+    }
+
+    /// The power comes back.
+    pub(crate) fn power_on(&self) {
+        self.docker.start_engine();
+        self.power.send_replace(true);
     }
 
     /// Whether it has power.

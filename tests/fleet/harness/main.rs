@@ -47,13 +47,15 @@ pub(crate) fn show_log(filter: &str) {
     log.init();
 }
 
-/// Runs the seeds, in order, until one is wrong.
+/// Runs the seeds, in order.
 ///
 /// # Panics
-/// With the trace of the first run that was wrong.
+/// With the trace of the first run that was wrong, and what is wrong with the others.
 pub(crate) fn check(seeds: impl IntoIterator<Item = u64>) {
-    for seed in seeds {
-        let outcome = run::run(seed, false);
-        assert!(outcome.wrong.is_none(), "{outcome}");
-    }
+    let outcomes = seeds.into_iter().map(|seed| run::run(seed, false));
+    let mut wrong = outcomes.filter(|outcome| outcome.wrong.is_some());
+    let Some(first) = wrong.next() else { return };
+    let others: Vec<String> =
+        wrong.map(|outcome| format!("seed {}: {}", outcome.seed, outcome.wrong.unwrap_or_default())).collect();
+    panic!("{first}\n{} others:\n{}", others.len(), others.join("\n"));
 }

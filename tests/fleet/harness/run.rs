@@ -276,7 +276,8 @@ fn open(world: &World) -> Vec<String> {
         if let Some(task) = others.into_iter().find(|task| !wanted.contains(task)) {
             open.push(format!("{}: something of task {task} is left over", host.name));
         }
-        open.extend(world.addresses.open(&state, host, &wanted));
+        let sandboxes = engine.sandboxes.keys().copied().collect();
+        open.extend(world.addresses.open(&state, host, &wanted, &sandboxes));
         if host.disk.tasks() != wanted.len() {
             open.push(format!("{}: the ledger has {} tasks of {}", host.name, host.disk.tasks(), wanted.len()));
         }

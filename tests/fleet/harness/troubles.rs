@@ -40,10 +40,10 @@ fn make(world: &Arc<World>, trouble: Trouble) {
         }
         Trouble::Power => {
             if host.has_power() {
-                host.set_power(false);
+                host.lose_power(world);
                 later(world, &host, world.dice.millis(500, 20_000), |host| {
                     if !host.has_power() {
-                        host.set_power(true);
+                        host.power_on();
                     }
                 });
             }

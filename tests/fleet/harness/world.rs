@@ -194,7 +194,7 @@ impl World {
                 engine.drag = std::time::Duration::ZERO;
             }
             if !host.has_power() {
-                host.set_power(true);
+                host.power_on();
             } else if !host.docker.engine().up {
                 host.docker.start_engine();
             }

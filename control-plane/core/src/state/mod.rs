@@ -261,6 +261,11 @@ impl State {
         self.tasks.get(&id)
     }
 
+    /// All tasks, stopped ones included while they are remembered.
+    pub fn tasks(&self) -> impl Iterator<Item = &Arc<Task>> {
+        self.tasks.values()
+    }
+
     /// How many tasks there are, stopped ones included.
     #[must_use]
     pub fn tasks_len(&self) -> usize {
