@@ -115,7 +115,16 @@ impl Quotas {
                 }
                 continue;
             };
-            tokio::time::sleep_until(at).await;
+            // A task that comes meanwhile is due at once.
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(at) => {}
+                changed = self.views.changed() => match changed {
+                    Ok(()) => continue,
+                    // Whoever has the tasks is gone.
+                    Err(_) => return,
+                },
+            }
             let view = self.views.borrow().get(&task).cloned();
             let Some(view) = view else { continue };
             let counted = self.count(task, &view).await;
@@ -242,39 +251,62 @@ mod tests {
     use longshore_model::NetworkMode;
     use longshore_plan::disk::{ImageRule, Marks};
 
+    /// What counts, beside an engine that does not answer.
+    struct Bench {
+        quotas: Quotas,
+        views: watch::Sender<TaskViews>,
+        heard: mpsc::Receiver<Hint>,
+        told: watch::Receiver<Written>,
+        dir: tempfile::TempDir,
+        _engine: std::os::unix::net::UnixListener,
+    }
+
+    impl Bench {
+        async fn new(tasks: &[&Arc<TaskView>]) -> Self {
+            let dir = tempfile::tempdir().expect("a directory");
+            let socket = dir.path().join("docker.sock");
+            let engine = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+            let docker = Docker::connect(&format!("unix://{}", socket.display())).await.expect("an address");
+            let (sender, views) = watch::channel(of(tasks));
+            let (hints, heard) = mpsc::channel(8);
+            let settings = DiskSettings {
+                marks: Marks { clean_above: 100, clean_until: 100, refuse_above: 100 },
+                images: ImageRule { min_age: Duration::ZERO, untracked: false },
+                wait: Duration::ZERO,
+            };
+            let rooms = Arc::new(Rooms::new(settings, dir.path()));
+            rooms.learn_root(dir.path().to_owned());
+            let written = watch::Sender::default();
+            let told = written.subscribe();
+            let mut quotas = Quotas::new(views, docker, hints, written, rooms);
+            quotas.find = Duration::from_millis(20);
+            Self { quotas, views: sender, heard, told, dir, _engine: engine }
+        }
+    }
+
+    fn of(tasks: &[&Arc<TaskView>]) -> TaskViews {
+        tasks.iter().map(|view| (view.record.id, Arc::clone(view))).collect()
+    }
+
+    /// A task with a limit, whose container has this id.
+    fn limited(id: &str) -> Arc<TaskView> {
+        let mut view = view(NetworkMode::Bridge);
+        let mut spec = view.spec.as_deref().expect("one").clone();
+        spec.ephemeral_storage_mib = Some(1);
+        view.spec = Some(Arc::new(spec));
+        view.record.containers[0].phase = Phase::Running { id: id.into() };
+        Arc::new(view)
+    }
+
     /// The other one's count is made in the smallest pieces.
     #[tokio::test]
     async fn an_engine_that_does_not_answer_holds_up_no_other_tasks_count() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let socket = dir.path().join("docker.sock");
-        let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
-        let docker = Docker::connect(&format!("unix://{}", socket.display())).await.expect("an address");
-        let limited = |id: &str| {
-            let mut view = view(NetworkMode::Bridge);
-            let mut spec = view.spec.as_deref().expect("one").clone();
-            spec.ephemeral_storage_mib = Some(1);
-            view.spec = Some(Arc::new(spec));
-            view.record.containers[0].phase = Phase::Running { id: id.into() };
-            Arc::new(view)
-        };
         let (new, known) = (limited("new"), limited("known"));
+        let Bench { mut quotas, views: _views, mut heard, told, dir, _engine } = Bench::new(&[&new, &known]).await;
         let tree = dir.path().join("tree");
         std::fs::create_dir(&tree).expect("made");
         (0..20).for_each(|n| std::fs::write(tree.join(n.to_string()), vec![1; 128 << 10]).expect("written"));
-        let tasks: TaskViews = [&new, &known].map(|view| (view.record.id, Arc::clone(view))).into();
-        let (_views, views) = watch::channel(tasks);
-        let (hints, mut heard) = mpsc::channel(8);
-        let settings = DiskSettings {
-            marks: Marks { clean_above: 100, clean_until: 100, refuse_above: 100 },
-            images: ImageRule { min_age: Duration::ZERO, untracked: false },
-            wait: Duration::ZERO,
-        };
-        let rooms = Arc::new(Rooms::new(settings, dir.path()));
-        rooms.learn_root(dir.path().to_owned());
-        let written = watch::Sender::default();
-        let told = written.subscribe();
-        let mut quotas = Quotas::new(views, docker, hints, written, rooms);
-        (quotas.piece, quotas.find) = (Duration::ZERO, Duration::from_millis(20));
+        quotas.piece = Duration::ZERO;
         quotas.roots.insert("known".to_owned(), [Root::Tree(tree)].into());
         let stop = CancellationToken::new();
         let counting = tokio::spawn(quotas.run(stop.clone()));
@@ -295,5 +327,22 @@ mod tests {
         assert_eq!(mib, 2, "it ends once that is more than the limit");
         stop.cancel();
         counting.await.expect("no panic");
+    }
+
+    /// By the machine's clock, since counts are made on threads of their own: an hour before the other one is due.
+    #[tokio::test]
+    async fn a_task_that_comes_while_another_ones_count_is_far_ahead_is_counted_at_once() {
+        let (early, late) = (limited("early"), limited("late"));
+        let Bench { mut quotas, views, mut heard, told: _told, dir: _dir, _engine } = Bench::new(&[&early]).await;
+        quotas.due.insert(early.record.id, Instant::now() + Duration::from_secs(3600));
+        let counting = tokio::spawn(quotas.run(CancellationToken::new()));
+        // On this runtime's one thread: it waits when this goes on.
+        tokio::task::yield_now().await;
+        assert!(heard.try_recv().is_err(), "nothing is due");
+        views.send_replace(of(&[&early, &late]));
+        let hint = tokio::time::timeout(Duration::from_secs(60), heard.recv()).await.expect("it was counted");
+        assert_eq!(hint, Some(Hint::Written { task: late.record.id, mib: 0 }));
+        drop(views);
+        tokio::time::timeout(Duration::from_secs(60), counting).await.expect("it ends, too").expect("no panic");
     }
 }
