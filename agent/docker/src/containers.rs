@@ -318,7 +318,7 @@ impl Docker {
         Ok(all)
     }
 
-    /// Every container that bears the label `label`, in any state.
+    /// Every container that bears the label `label`, which may be one with a value (`name=value`), in any state.
     pub(crate) async fn list_labelled(&self, label: &str) -> Result<Vec<ListedContainer>, DockerError> {
         let options = ListContainersOptions {
             all: true,

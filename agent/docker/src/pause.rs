@@ -51,6 +51,15 @@ impl Docker {
         Ok(all.into_iter().filter_map(task).collect())
     }
 
+    /// The names of a task's containers that have a process: those that may be in namespaces which it shares.
+    ///
+    /// # Errors
+    /// When the engine does not answer: then nothing is known of any.
+    pub async fn list_live(&self, task: TaskId) -> Result<Vec<String>, DockerError> {
+        let all = self.list_labelled(&format!("{}={task}", labels::TASK)).await?;
+        Ok(all.into_iter().filter(|c| c.state.has_process()).map(|c| c.name).collect())
+    }
+
     /// Ends a task's and removes it, whatever it does. One that is absent is fine.
     ///
     /// # Errors

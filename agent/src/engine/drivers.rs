@@ -193,7 +193,13 @@ pub trait Volumes: Send + Sync {
 #[async_trait]
 pub trait Namespaces: Send + Sync {
     /// Makes the task's and starts it, unless it runs. Its `/dev/shm` has that many MiB, or the engine's default.
+    /// Whatever fails, what containers of the task run in is left alone.
     async fn ensure(&self, task: TaskId, shared_memory_mib: Option<u32>) -> Result<(), Failure>;
+    /// The same before a container of the task is started again, when others may run in what it holds: fails, for now,
+    /// when it does not work any more and they do, since they would not be in another one.
+    async fn ensure_again(&self, task: TaskId, shared_memory_mib: Option<u32>) -> Result<(), Failure> {
+        self.ensure(task, shared_memory_mib).await
+    }
     /// Ends and removes the task's; absent is fine.
     async fn release(&self, task: TaskId) -> Result<(), Failure>;
     /// The tasks that have one.

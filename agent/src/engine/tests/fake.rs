@@ -325,7 +325,12 @@ impl Volumes for FakeHost {
 #[async_trait]
 impl Namespaces for FakeHost {
     async fn ensure(&self, task: TaskId, _: Option<u32>) -> Result<(), Failure> {
-        self.state().namespaces.insert(task);
+        let mut state = self.state();
+        state.calls.push("share".to_owned());
+        if let Some(failure) = state.script.get_mut("share").filter(|s| !s.is_empty()).map(|s| s.remove(0)) {
+            return Err(failure);
+        }
+        state.namespaces.insert(task);
         Ok(())
     }
     async fn release(&self, task: TaskId) -> Result<(), Failure> {

@@ -89,6 +89,27 @@ async fn what_a_reboot_takes_is_there_before_a_restart() {
     assert!(state.cgroups.contains(&task.id) && state.namespaces.contains(&task.id));
 }
 
+/// The start of what holds the namespaces is not that of the container: neither is given up for it.
+#[tokio::test(start_paused = true)]
+async fn a_restart_waits_for_shared_namespaces_that_fail_for_a_while() {
+    let host = FakeHost::new();
+    let mut rig = Rig::on(&host);
+    let mut task = restarting();
+    task.containers.push(fixtures::container("main", &[]));
+    task.pid_mode = Some(PidMode::Task);
+    rig.complete(1, vec![run(&task)]).await;
+    rig.until_status(task.id, TaskStatus::Running).await;
+    let text = || "no answer".to_owned();
+    let failures = vec![Failure::TimedOut(text()), Failure::Unknown(text()), Failure::Passing(text())];
+    host.state().script.insert("share", failures);
+    rig.exit(&task, 0, 1).await;
+    let again = |r: &TaskReport| r.containers[0].reason.as_deref().is_some_and(|why| why.starts_with("Restarts: 1;"));
+    rig.until("the restart", |o| o.get(&task.id).is_some_and(|r| again(r))).await;
+    assert_eq!((calls(&host, "share").len(), calls(&host, "start c").len()), (5, 2), "{:?}", host.state().calls);
+    let runs: Vec<_> = host.state().containers.values().map(|c| (c.state, c.runs)).collect();
+    assert_eq!(runs, [(RunState::Running, 2), (RunState::Running, 1)], "{:?}", host.state().calls);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_task_waits_for_room_on_the_disk_and_not_for_ever() {
     let host = FakeHost::new();
