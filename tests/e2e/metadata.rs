@@ -4,7 +4,7 @@ mod detector;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use longshore_tests::lab::{Agent, Lab, LabConfig, Node, wait_for, wait_until};
+use longshore_tests::lab::{Agent, Lab, LabConfig, Node, invariant, wait_for, wait_until};
 use serde_json::{Value, json};
 
 use super::awsvpc::{address, network};
@@ -327,6 +327,7 @@ fn figures_keys_and_limits_are_those_of_the_task() {
         assert!(said.contains(outcome), "{address}: {said}");
     }
     for_the_host(node, &bridge);
+    restarts_are_counted(&lab);
 }
 
 /// What programs of the host are told, and nobody else.
@@ -389,6 +390,35 @@ fn for_the_host(node: &Node, inside: &Inside<'_>) {
         let said = inside.sh(&format!("echo | nc -w 3 172.17.0.1 {port} 2>&1"));
         assert!(said.contains("refused"), "{port} is the host's own: {said}");
     }
+}
+
+/// What a restart policy did is among the figures: here of a container that ends twice and then runs on.
+fn restarts_are_counted(lab: &Lab) {
+    let node = lab.node(0);
+    let mut main = shell("main", "echo run >>/tmp/runs; [ $(wc -l </tmp/runs) -gt 2 ] && exec sleep 600; exit 5");
+    merge(
+        &mut main,
+        json!({
+            "stopTimeout": 1, "restartPolicy": {"enabled": true, "restartAttemptPeriod": 60},
+            "dockerLabels": {"longshore.restart.backoff": "1-1"},
+        }),
+    );
+    let arn = run_one(lab, &register(lab, "meta-again", json!([main]), json!({})), json!({}));
+    wait_until("two restarts among the figures", DEADLINE, || {
+        let page = node.host.run("busybox", &["wget", "-qO-", "http://127.0.0.1:51680/metrics"])?;
+        let samples = read_exposition(&page);
+        let of = |metric: &str| {
+            let name = format!("longshore_container_{metric}{{");
+            samples.iter().find(|(sample, _)| sample.starts_with(&name) && sample.contains(id(&arn))).map(|(_, v)| *v)
+        };
+        let found = ["restarts_total", "restart_pending", "early_ends"].map(of);
+        let restarts = found[0].unwrap_or(0.0);
+        invariant(restarts <= 2.0, || format!("{restarts} restarts of a container that ended twice"))?;
+        anyhow::ensure!(found == [Some(2.0), Some(0.0), Some(2.0)], "{found:?}");
+        Ok(true)
+    })
+    .unwrap();
+    assert_eq!(restart_count(node, &arn).unwrap(), 2);
 }
 
 /// Reads a page as a Prometheus server does (text format 0.0.4): each family at one place with HELP and TYPE before its
