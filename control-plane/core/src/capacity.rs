@@ -4,8 +4,7 @@
 //! of a pool require, so a pool that cannot take them explains itself like everything else.
 
 use crate::commands::Launch;
-use crate::records::ServiceKey;
-use crate::state::{HostState, State};
+use crate::state::HostState;
 use longshore_ecs_api::types::CapacityProviderStrategyItem;
 use longshore_model::Attribute;
 use longshore_sched::Request;
@@ -24,9 +23,11 @@ pub(crate) struct Pool {
     pub(crate) weight: u32,
     /// So many of the tasks come first; only one pool has any.
     pub(crate) base: u32,
+    /// The tasks that it has already and that those to come are shared out beside: none but those that are to stay.
+    pub(crate) there: u32,
 }
 
-/// The pools of a strategy that was checked.
+/// The pools of a strategy that was checked, without any task yet.
 pub(crate) fn pools(items: &[CapacityProviderStrategyItem]) -> Vec<Pool> {
     let unsigned = |given: Option<i32>| given.and_then(|n| u32::try_from(n).ok());
     let alone = items.len() == 1;
@@ -35,6 +36,7 @@ pub(crate) fn pools(items: &[CapacityProviderStrategyItem]) -> Vec<Pool> {
             name: item.capacity_provider.as_deref()?.into(),
             weight: unsigned(item.weight).unwrap_or(u32::from(alone)),
             base: unsigned(item.base).unwrap_or(0),
+            there: 0,
         })
     };
     items.iter().filter_map(pool).collect()
@@ -46,20 +48,11 @@ pub(crate) fn pool_of(host: &HostState) -> Option<&str> {
 }
 
 /// What is asked of placement: the launch's request, or one for each pool that gets any of its tasks.
-pub(crate) fn requests<'a>(state: &State, launch: &'a Launch) -> Vec<Cow<'a, Request>> {
+pub(crate) fn requests(launch: &Launch) -> Vec<Cow<'_, Request>> {
     if launch.pools.is_empty() {
         return vec![Cow::Borrowed(&launch.request)];
     }
-    let there: Vec<u32> = match ServiceKey::of_group(&launch.cluster, &launch.request.group) {
-        // Each RunTask is shared out by itself (ECS); a service's tasks are over its life.
-        None => vec![0; launch.pools.len()],
-        Some(key) => {
-            let tasks = state.service_tasks(&key);
-            let of = |pool: &Pool| tasks.iter().filter(|t| t.capacity_provider.as_deref() == Some(&*pool.name)).count();
-            launch.pools.iter().map(|pool| u32::try_from(of(pool)).unwrap_or(u32::MAX)).collect()
-        }
-    };
-    let shares = shares(&launch.pools, &there, launch.request.count);
+    let shares = shares(&launch.pools, launch.request.count);
     let with_tasks = launch.pools.iter().zip(shares).filter(|(_, count)| *count > 0);
     let request = |(pool, count): (&Pool, u32)| {
         let mut request = launch.request.clone();
@@ -70,12 +63,12 @@ pub(crate) fn requests<'a>(state: &State, launch: &'a Launch) -> Vec<Cow<'a, Req
     with_tasks.map(request).collect()
 }
 
-/// How many of `count` tasks each pool gets, when it has `there` already: the base first, then so that what each has
-/// beyond its base is as its weight.
-fn shares(pools: &[Pool], there: &[u32], count: u32) -> Vec<u32> {
+/// How many of `count` tasks each pool gets beside those that it has: the base first, then so that what each has beyond
+/// its base is as its weight.
+fn shares(pools: &[Pool], count: u32) -> Vec<u32> {
     let mut given = vec![0_u32; pools.len()];
     for _ in 0..count {
-        let has = |i: usize| u64::from(there[i]) + u64::from(given[i]);
+        let has = |i: usize| u64::from(pools[i].there) + u64::from(given[i]);
         let short_of_base = (0..pools.len()).find(|i| has(*i) < u64::from(pools[*i].base));
         let beyond = |i: usize| has(i).saturating_sub(u64::from(pools[i].base)) + 1;
         let by_weight = || {
@@ -101,7 +94,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn pool(weight: u32, base: u32) -> Pool {
-        Pool { name: "p".into(), weight, base }
+        Pool { name: "p".into(), weight, base, there: 0 }
+    }
+
+    fn with(pools: &[Pool], there: &[u32]) -> Vec<Pool> {
+        pools.iter().zip(there).map(|(pool, there)| Pool { there: *there, ..pool.clone() }).collect()
     }
 
     #[test]
@@ -115,7 +112,7 @@ mod tests {
             (vec![pool(1, 2), pool(1, 0)], vec![1, 4], 2, vec![2, 0]),
             (vec![pool(0, 1), pool(0, 0)], vec![0, 0], 3, vec![1, 0]),
         ] {
-            assert_eq!(shares(&pools, &there, count), expected, "{pools:?} {there:?} {count}");
+            assert_eq!(shares(&with(&pools, &there), count), expected, "{pools:?} {there:?} {count}");
         }
     }
 
@@ -128,8 +125,7 @@ mod tests {
         ) {
             let mut pools: Vec<Pool> = weights.iter().map(|weight| pool(*weight, 0)).collect();
             pools[0].base = base;
-            let none = vec![0; pools.len()];
-            let given = shares(&pools, &none, count);
+            let given = shares(&pools, count);
             let sum: u32 = weights.iter().sum();
             let all = given.iter().sum::<u32>();
             prop_assert_eq!(all, if sum > 0 { count } else { count.min(base) });
@@ -140,9 +136,9 @@ mod tests {
                 prop_assert!(has.abs_diff(exact) <= u64::from(sum) * pools.len() as u64, "{:?} {:?}", pools, given);
             }
             // One by one is the same as all at once.
-            let mut there = none;
+            let mut there = vec![0; pools.len()];
             for _ in 0..count {
-                let one = shares(&pools, &there, 1);
+                let one = shares(&with(&pools, &there), 1);
                 there.iter_mut().zip(one).for_each(|(has, more)| *has += more);
             }
             prop_assert_eq!(there, given);

@@ -46,7 +46,8 @@ pub(crate) struct Launch {
     pub(crate) pull_only: bool,
     /// When agents that are cut off stop them, if they must not run twice.
     pub(crate) fence: Option<Fence>,
-    /// The host pools that they are shared out among; empty for the whole cluster.
+    /// The host pools that they are shared out among, each RunTask by itself (ECS) and a service's beside those that
+    /// are to stay; empty for the whole cluster.
     pub(crate) pools: Vec<Pool>,
     /// What each asks of its interface, when it has one.
     pub(crate) interfaces: Option<Interfaces>,
@@ -143,7 +144,7 @@ pub(crate) fn plan(state: &State, launch: &Launch) -> Result<Plan, ApiError> {
                 return Err(ApiError::invalid("No Container Instances were found in your cluster."));
             }
             let mut plan = Plan::default();
-            for request in capacity::requests(state, launch) {
+            for request in capacity::requests(launch) {
                 let draw = |nth| cluster.member(nth).map(|host| &host.view);
                 if let Some(placed) = place_by_draw(cluster.registered() as usize, draw, &request) {
                     plan.places.extend(placed.iter().filter_map(|p| Some((p.instance, host(&p.instance)?.epoch))));

@@ -5,7 +5,7 @@ use crate::commands::{Launch, Moves, NewDeployment, Plan, StepService, StepTaskS
 use crate::config::CoreConfig;
 use crate::records::{DeploymentController, Service, ServiceDeployment, ServiceKey};
 use crate::services::hearing::Hearing;
-use crate::services::launch::{Fencing, daemon_targets, launch};
+use crate::services::launch::{Basis, Fencing, daemon_targets, launch};
 use crate::services::lost::{Silences, Standing, Watch};
 #[cfg(test)]
 use crate::services::picture::set_picture;
@@ -14,7 +14,7 @@ use crate::services::troubles::troubles;
 use crate::services::words;
 use crate::state::{Silent, State};
 use longshore_model::{ClusterKey, Timestamp};
-use longshore_rollout::{Launch as LaunchWhere, decide};
+use longshore_rollout::{Launch as LaunchWhere, Picture, decide};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -120,7 +120,7 @@ impl<'a> Decider<'a> {
         let mut stops = decision.stops;
         looked.again |= stops.len() > PER_STEP;
         stops.truncate(PER_STEP);
-        let placed = self.placed(state, service, primary, &decision.launch, &mut looked, &mut says, now);
+        let placed = self.placed(state, service, primary, &picture, &decision.launch, &mut looked, &mut says, now);
         if decision.steady && service.is_active() {
             says.push(words::steady(key));
         }
@@ -179,6 +179,7 @@ impl<'a> Decider<'a> {
         state: &State,
         service: &Service,
         deployment: &ServiceDeployment,
+        picture: &Picture,
         wanted: &LaunchWhere,
         looked: &mut Looked,
         says: &mut Vec<String>,
@@ -195,7 +196,8 @@ impl<'a> Decider<'a> {
             LaunchWhere::On(hosts) => Target::Instances(hosts.clone()),
         };
         let tasks = u32::try_from(count).unwrap_or(u32::MAX);
-        let planned = launch(state, service, deployment, tasks, target, self.fencing()).and_then(|mut launch| {
+        let basis = Basis { picture, fencing: self.fencing(), now };
+        let planned = launch(state, service, deployment, tasks, target, basis).and_then(|mut launch| {
             let mut plan = plan(state, &launch)?;
             plan.places.truncate(count);
             if let Target::Instances(hosts) = &mut launch.target {

@@ -1,15 +1,16 @@
 //! What a service's tasks ask of a host: its revision as placement sees it.
 
-use crate::capacity;
+use crate::capacity::{self, Pool};
 use crate::commands::{Launch, NewTask, Target, task_tags};
 use crate::needs::needs;
 use crate::ops::{exec, network, run};
 use crate::records::{Service, ServiceDeployment, ServiceRevision, Task};
 use crate::state::{HostState, State};
 use longshore_ecs_api::ApiError;
-use longshore_model::{Attribute, DesiredStatus, Fence, InstanceId};
+use longshore_model::{Attribute, DesiredStatus, Fence, InstanceId, TaskId, Timestamp};
+use longshore_rollout::Picture;
 use longshore_sched::{HostStatus, Reason, Request, SpreadOver, Strategy, check_on};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,25 @@ impl Fencing {
     }
 }
 
+/// What a launch rests on beside the state.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Basis<'a> {
+    /// The picture that the launch was decided over, in which the deployment is the first one.
+    pub(crate) picture: &'a Picture,
+    /// When agents that are cut off stop its tasks, if those must not run twice.
+    pub(crate) fencing: Fencing,
+    /// The wall clock.
+    pub(crate) now: Timestamp,
+}
+
+impl<'a> Basis<'a> {
+    /// Those of the deployment's tasks that are to stay for all that is known.
+    fn staying(self) -> impl Iterator<Item = &'a longshore_rollout::Task> {
+        let stays = |task: &&longshore_rollout::Task| task.deployment == Some(0) && task.is_wanted() && !task.draining;
+        self.picture.tasks.iter().filter(stays)
+    }
+}
+
 /// Tasks of `deployment` to be placed: `count`, or one on each host of `target`.
 ///
 /// # Errors
@@ -45,7 +65,7 @@ pub(crate) fn launch(
     deployment: &ServiceDeployment,
     count: u32,
     target: Target,
-    fencing: Fencing,
+    basis: Basis<'_>,
 ) -> Result<Launch, ApiError> {
     let revision = &deployment.revision;
     let definition = state.definition(&revision.definition);
@@ -54,7 +74,7 @@ pub(crate) fn launch(
         network::interfaces(state, &service.key.cluster, definition, revision.network.as_deref().cloned())?;
     let needs = needs(&definition.body, None)?;
     let mut request = request(state, service, revision, needs.claim, count)?;
-    request.leaving = leaving(state, service, deployment);
+    request.leaving = leaving(state, service, basis);
     let containers = definition.body.container_definitions.as_ref().map_or(0, Vec::len);
     Ok(Launch {
         cluster: service.key.cluster.clone(),
@@ -66,8 +86,8 @@ pub(crate) fn launch(
         tags: task_tags(service, &definition.tags),
         pins: Some(revision.pins()),
         pull_only: false,
-        fence: service.at_most_one().then(|| fencing.fence()),
-        pools: capacity::pools(&service.capacity),
+        fence: service.at_most_one().then(|| basis.fencing.fence()),
+        pools: pools(state, service, basis),
         ids: (0..count).map(|_| NewTask::random(containers)).collect(),
         interfaces,
         gpus: needs.gpus,
@@ -77,19 +97,35 @@ pub(crate) fn launch(
     })
 }
 
-/// Tasks of the service that those of `deployment` are spread without regard to, by host: what they take the place of,
+/// Tasks of the service that those to be placed are spread without regard to, by host: what they take the place of,
 /// since otherwise an update puts everything where its forerunner was not, and other task sets, each of which is even
 /// by itself.
-fn leaving(state: &State, service: &Service, deployment: &ServiceDeployment) -> BTreeMap<InstanceId, u32> {
+fn leaving(state: &State, service: &Service, basis: Basis<'_>) -> BTreeMap<InstanceId, u32> {
+    let staying: BTreeSet<TaskId> = basis.staying().map(|task| task.id).collect();
     let mut leaving = BTreeMap::new();
-    let drains = |task: &Task| state.host(task.instance).is_some_and(|h| h.view.status == HostStatus::Draining);
     for task in state.service_tasks(&service.key) {
-        let own = task.started_by.as_deref() == Some(&*deployment.id);
-        if !own || task.desired == DesiredStatus::Stopped || drains(&task) {
+        if !staying.contains(&task.id) {
             *leaving.entry(task.instance).or_default() += 1;
         }
     }
     leaving
+}
+
+/// The pools of the service with the tasks that they keep. What is to be replaced fills no base: who takes its place
+/// would go elsewhere, and nothing would ever bring it back.
+fn pools(state: &State, service: &Service, basis: Basis<'_>) -> Vec<Pool> {
+    let mut pools = capacity::pools(&service.capacity);
+    if pools.is_empty() {
+        return pools;
+    }
+    let kept = basis.staying().filter(|task| !task.is_ill(basis.picture, basis.now));
+    let placed_by = |id| state.task(id).and_then(|task| task.capacity_provider.clone());
+    let kept: Vec<Arc<str>> = kept.filter_map(|task| placed_by(task.id)).collect();
+    for pool in &mut pools {
+        let there = kept.iter().filter(|name| **name == pool.name).count();
+        pool.there = u32::try_from(there).unwrap_or(u32::MAX);
+    }
+    pools
 }
 
 fn request(

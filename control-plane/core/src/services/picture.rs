@@ -3,7 +3,7 @@
 use crate::clock::Tick;
 use crate::commands::{Target, plan};
 use crate::records::{SchedulingStrategy, Service, ServiceKey, ServiceTaskSet, Task, TaskSetStatus};
-use crate::services::launch::{Fencing, launch};
+use crate::services::launch::{Basis, Fencing, launch};
 use crate::services::lost::{Standing, Watch};
 use crate::show::{TaskHealth, task_health};
 use crate::state::{HostState, State};
@@ -177,7 +177,8 @@ pub(super) fn rebalance(
     let Some(primary) = service.deployments.first().filter(|_| is_uneven(picture, now)) else {
         return Rebalance::Nowhere;
     };
-    let planned = launch(state, service, primary, 1, Target::Cluster, fencing).and_then(|launch| plan(state, &launch));
+    let basis = Basis { picture, fencing, now };
+    let planned = launch(state, service, primary, 1, Target::Cluster, basis).and_then(|launch| plan(state, &launch));
     match planned.ok().and_then(|plan| plan.places.first().copied()) {
         Some((host, _)) => Rebalance::To(state.host(host).and_then(zone)),
         None => Rebalance::Nowhere,

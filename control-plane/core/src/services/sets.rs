@@ -57,7 +57,7 @@ impl Decider<'_> {
         let mut stops = decision.stops;
         looked.again |= stops.len() > PER_STEP;
         stops.truncate(PER_STEP);
-        let placed = self.placed(state, service, &set.deployment, &decision.launch, looked, &mut says, now);
+        let placed = self.placed(state, service, &set.deployment, &picture, &decision.launch, looked, &mut says, now);
         let gone = !picture.active && picture.tasks.is_empty();
         let steady = decision.steady && !gone;
         let was_steady = set.deployment.state == RolloutState::Completed;

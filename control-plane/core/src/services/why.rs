@@ -5,7 +5,7 @@
 use crate::commands::{Refusal, Target, plan};
 use crate::records::{RolloutState, Service, ServiceDeployment, ServiceKey};
 use crate::services::Looking;
-use crate::services::launch::{Fencing, daemon_targets, launch};
+use crate::services::launch::{Basis, Fencing, daemon_targets, launch};
 use crate::services::lost::Standing;
 use crate::services::picture::{Seen, picture, rebalance, set_picture};
 use crate::services::troubles::troubles;
@@ -76,8 +76,9 @@ fn why_one(
         Launch::On(_) | Launch::Anywhere(_) => Target::Cluster,
     };
     let wanted = u32::try_from(decision.launch.count()).unwrap_or(u32::MAX);
+    let basis = Basis { picture: &seen.picture, fencing, now };
     let refused = |target, count| -> Result<(usize, Vec<Refusal>), ApiError> {
-        let plan = plan(state, &launch(state, service, deployment, count, target, fencing)?)?;
+        let plan = plan(state, &launch(state, service, deployment, count, target, basis)?)?;
         Ok((plan.places.len(), plan.refusals))
     };
     // As the next step of the service would place them.

@@ -1,11 +1,12 @@
 //! Capacity providers: pools of hosts, strategies, what is refused.
 
 use crate::services::{Fleet, config, healthy, stable};
-use crate::world::{facts, with_attribute};
+use crate::world::{facts, task_id, with_attribute};
 use longshore_ecs_api::Operation as Op;
-use longshore_model::HostFacts;
+use longshore_model::{HealthStatus, HostFacts, TaskStatus};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 const POOL: &str = "longshore.capacity-provider";
 
@@ -239,5 +240,60 @@ async fn wrong_strategies_and_providers_are_refused() {
         put.as_object_mut().unwrap().remove(missing);
         let refused = fleet.world.err(Op::PutClusterCapacityProviders, put).await;
         assert!(refused.ends_with(&format!("{missing} can not be blank.")), "{refused}");
+    }
+}
+
+/// The tasks of the service `web` that are to run.
+async fn tasks_of_web(fleet: &Fleet) -> Value {
+    let listed = fleet.world.ok(Op::ListTasks, json!({"serviceName": "web"})).await;
+    fleet.world.ok(Op::DescribeTasks, json!({"tasks": listed["taskArns"]})).await["tasks"].clone()
+}
+
+#[tokio::test]
+async fn what_is_about_to_go_fills_no_base() {
+    for how in ["update", "drain", "lose", "ill"] {
+        let mut fleet = fleet().await;
+        let request = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 4,
+            "capacityProviderStrategy": [item("old", 0, 2), item("new", 1, 0)]});
+        fleet.world.ok(Op::CreateService, request).await;
+        fleet.until("it is stable", healthy, stable(4)).await;
+        let before = tasks_of_web(&fleet).await;
+        assert_eq!(by_provider(&before), counts(&[("new", 2), ("old", 2)]));
+        let based = before.as_array().unwrap().iter().find(|task| task["capacityProviderName"] == "old").unwrap();
+        let host = based["containerInstanceArn"].clone();
+        let nth = fleet.agents.iter().position(|agent| host == agent.arn.as_str()).unwrap();
+        let gone = match how {
+            "update" => {
+                fleet.world.ok(Op::UpdateService, json!({"service": "web", "forceNewDeployment": true})).await;
+                &based["taskArn"]
+            }
+            "drain" => {
+                let drain = json!({"containerInstances": [host], "status": "DRAINING"});
+                fleet.world.ok(Op::UpdateContainerInstancesState, drain).await;
+                &host
+            }
+            "lose" => {
+                fleet.agents.remove(nth).disconnect().await;
+                &host
+            }
+            _ => {
+                let agent = &mut fleet.agents[nth];
+                let mut ill = agent.report(task_id(based), TaskStatus::Running);
+                (ill.containers[0].has_check, ill.containers[0].health) = (true, HealthStatus::Unhealthy);
+                agent.say(vec![ill]).await;
+                &based["taskArn"]
+            }
+        };
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        let after = loop {
+            fleet.until("it is stable again", healthy, stable(4)).await;
+            let after = tasks_of_web(&fleet).await;
+            if !after.to_string().contains(&gone.to_string()) && after.as_array().unwrap().len() == 4 {
+                break after;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{how}: {after:#}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        assert_eq!(by_provider(&after), counts(&[("new", 2), ("old", 2)]), "{how}");
     }
 }
