@@ -31,11 +31,14 @@ pub(super) fn new_events(
 }
 
 /// Whether an event would say something new after others, of which the latest comes first: something that moved is not
-/// said again before something else moved, and anything else not before that or six hours.
+/// said again before something else moved, and anything else not before that or six hours. That a deployment completed
+/// moves nothing that is steady.
 pub(crate) fn is_news<'a>(mut latest: impl Iterator<Item = &'a ServiceEvent>, message: &str, now: Timestamp) -> bool {
     let moved = |event: &&ServiceEvent| words::is_progress(&event.message);
     if words::is_progress(message) {
-        return latest.find(moved).is_none_or(|event| event.message != message);
+        let steady = words::is_steady(message);
+        let same = |event: &&ServiceEvent| moved(event) && !(steady && words::is_completion(&event.message));
+        return latest.find(same).is_none_or(|event| event.message != message);
     }
     let since = latest.take_while(|event| event.at.after(REPEAT_AFTER) > now && !moved(event));
     since.into_iter().all(|event| event.message != message)

@@ -155,6 +155,16 @@ pub(crate) fn waits_for_silent(key: &ServiceKey, left: Duration) -> String {
     )
 }
 
+/// Whether an event tells that everything is as it should be.
+pub(crate) fn is_steady(message: &str) -> bool {
+    message.ends_with(" has reached a steady state.")
+}
+
+/// Whether an event tells that a deployment is complete.
+pub(crate) fn is_completion(message: &str) -> bool {
+    message.ends_with(" deployment completed.")
+}
+
 /// Whether an event tells of something that moved, so that what was said before may be said again.
 pub(crate) fn is_progress(message: &str) -> bool {
     [
@@ -181,7 +191,7 @@ pub(crate) struct Action<'a> {
 /// The event that ECS sends of a message; `None` where it sends none.
 pub(crate) fn action(message: &str) -> Option<Action<'_>> {
     let plain = |kind, name| Some(Action { kind, name, reason: None });
-    if message.ends_with(" has reached a steady state.") {
+    if is_steady(message) {
         plain("INFO", "SERVICE_STEADY_STATE")
     } else if message.ends_with(" is unable to consistently start tasks successfully.") {
         plain("WARN", "SERVICE_TASK_START_IMPAIRED")

@@ -190,6 +190,35 @@ async fn a_service_from_its_creation_to_its_end() {
     fleet.until("the new one is stable", healthy, stable(1)).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn each_deployment_is_said_to_be_steady_once() {
+    let mut fleet = Fleet::new(2).await;
+    fleet.world.definition("one", json!({})).await;
+    fleet.world.definition("two", json!({})).await;
+    let request = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 2});
+    fleet.world.ok(Op::CreateService, request).await;
+    for (nth, update) in
+        [(1, json!({"taskDefinition": "two"})), (2, json!({"forceNewDeployment": true})), (3, json!({}))]
+    {
+        fleet.until("it is stable", healthy, stable(2)).await;
+        // Whoever looks at it once more has done so.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let said = messages(&fleet.service("web").await);
+        let count = |end: &str| said.iter().filter(|message| message.ends_with(end)).count();
+        let counts = (count(" has reached a steady state."), count(" deployment completed."));
+        assert_eq!(counts, (nth, nth), "{said:#?}");
+        let mut request = update;
+        request["service"] = json!("web");
+        fleet.world.ok(Op::UpdateService, request).await;
+    }
+    // One that is scaled is steady again, without a deployment.
+    fleet.world.ok(Op::UpdateService, json!({"service": "web", "desiredCount": 3})).await;
+    fleet.until("it is stable", healthy, stable(3)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let said = messages(&fleet.service("web").await);
+    assert_eq!(said.iter().filter(|message| message.ends_with(" has reached a steady state.")).count(), 4, "{said:#?}");
+}
+
 #[tokio::test]
 async fn hosts_without_room_do_not_keep_a_daemon_from_the_others() {
     let mut fleet = Fleet::new(50).await;

@@ -504,11 +504,14 @@ fn check_events(service: &ServiceState) -> Result<(), TestCaseError> {
     prop_assert!(events.windows(2).all(|pair| pair[0].number < pair[1].number && pair[0].at <= pair[1].at));
     prop_assert!(events.last().is_none_or(|last| last.number < service.record.next_event));
     let mut moved: Option<&str> = None;
+    let mut steady = false;
     let mut since: BTreeMap<&str, Timestamp> = BTreeMap::new();
     for event in events {
         if words::is_progress(&event.message) {
             prop_assert!(moved != Some(&event.message), "said again: {}", event.message);
             moved = Some(&event.message);
+            prop_assert!(!steady || !words::is_steady(&event.message), "steady again: {}", event.message);
+            steady = words::is_steady(&event.message) || steady && words::is_completion(&event.message);
             since.clear();
         } else {
             let last = since.insert(&event.message, event.at);
