@@ -174,6 +174,27 @@ impl Command for StartFiring {
     }
 }
 
+/// Ends a firing that has started as many tasks as its schedule asks for by now.
+pub(crate) struct EndFiring(
+    /// As it was looked at.
+    pub(crate) Arc<Firing>,
+);
+
+impl Command for EndFiring {
+    const NAME: &'static str = "EndFiring";
+    type Reply = Tried;
+    type Error = Unavailable;
+
+    fn apply(self, tx: &mut Tx<'_>) -> Result<Tried, Unavailable> {
+        let Self(firing) = self;
+        let Some(schedule) = current(tx, &firing).filter(|schedule| firing.started >= schedule.settings.tasks()) else {
+            return Ok(Tried::Changed);
+        };
+        end(tx, &firing.key, &schedule, FiringOutcome::Started(Vec::new()));
+        Ok(Tried::Done(Vec::new()))
+    }
+}
+
 /// Remembers that a firing could not start its tasks.
 pub(crate) struct FailFiring {
     /// As it was looked at.

@@ -43,7 +43,9 @@ pub(crate) use cluster::{ClusterUpdate, CreateCluster, DeleteCluster, UpdateClus
 pub(crate) use definition::{DeleteDefinitions, DeregisterDefinition, RegisterDefinition};
 pub(crate) use deployment::{StopServiceDeployment, StopType, figures, no_deployment, status_of};
 pub(crate) use disk::TakeDiskStatus;
-pub(crate) use firing::{DecideFiring, Decided, DropFiring, FailFiring, FireRule, Fired, StartFiring, Tried};
+pub(crate) use firing::{
+    DecideFiring, Decided, DropFiring, EndFiring, FailFiring, FireRule, Fired, StartFiring, Tried,
+};
 pub(crate) use group::{
     ChangeNetworkTags, ChangeRules, CreateGroup, DeleteGroup, NetworkTagged, NewRule, RuleChange, RuleEdit, TagsOff,
 };

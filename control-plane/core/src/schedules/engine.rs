@@ -4,8 +4,8 @@ use crate::agent::Unavailable;
 use crate::caller::Caller;
 use crate::clock::Jumps;
 use crate::commands::{
-    DecideFiring, Decided, DropFiring, EmptyScheduleGroup, FailFiring, FireRule, FireScaling, Fired, FiredAction,
-    Launch, NewDeployment, PlaceError, Plan, StartFiring, Tried, plan,
+    DecideFiring, Decided, DropFiring, EmptyScheduleGroup, EndFiring, FailFiring, FireRule, FireScaling, Fired,
+    FiredAction, Launch, NewDeployment, PlaceError, Plan, StartFiring, Tried, plan,
 };
 use crate::handle::Core;
 use crate::ops::run;
@@ -168,12 +168,15 @@ impl ScheduleEngine {
             self.core.submit(DropFiring(key.clone())).await?;
             return Ok(Done::Well);
         };
-        let tried = match self.planned(&state, &schedule, &firing) {
-            Ok((launch, plan)) => match self.start(&firing, &schedule, Arc::new(launch), plan).await {
+        let missing = schedule.settings.tasks().saturating_sub(firing.started);
+        let tried = match (missing > 0).then(|| self.planned(&state, &schedule, &firing, missing)) {
+            // It is to start fewer than when it began.
+            None => self.core.submit(EndFiring(firing)).await?,
+            Some(Ok((launch, plan))) => match self.start(&firing, &schedule, Arc::new(launch), plan).await {
                 Ok(tried) => tried,
                 Err(error) => self.failed(firing, Problem::of(error)).await?,
             },
-            Err(problem) => self.failed(firing, problem).await?,
+            Some(Err(problem)) => self.failed(firing, problem).await?,
         };
         let (schedule, region, at) = (&key.schedule, &key.schedule.region, key.at);
         Ok(match tried {
@@ -227,8 +230,14 @@ impl ScheduleEngine {
         }
     }
 
-    /// The tasks that are missing yet, and where they go.
-    fn planned(&self, state: &Arc<State>, schedule: &Schedule, firing: &Firing) -> Result<(Launch, Plan), Problem> {
+    /// The tasks that are `missing` yet, and where they go.
+    fn planned(
+        &self,
+        state: &Arc<State>,
+        schedule: &Schedule,
+        firing: &Firing,
+        missing: u32,
+    ) -> Result<(Launch, Plan), Problem> {
         let account = self.core.account();
         let target = &schedule.settings.target;
         let names = Names {
@@ -236,7 +245,6 @@ impl ScheduleEngine {
             scheduled_time: firing.key.at,
             attempt: firing.tries.saturating_add(1),
         };
-        let missing = schedule.settings.tasks().saturating_sub(firing.started).max(1);
         let request = run_task(target, missing, &names).map_err(Problem::of)?;
         // It acts as the role that whoever made it gave it.
         let caller = Caller {

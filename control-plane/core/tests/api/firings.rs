@@ -150,3 +150,29 @@ async fn a_firing_finds_its_turn_among_hosts_that_always_change() {
     futures::future::join_all(changes).await;
     assert_eq!(world.fired("once").await.len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_firing_that_is_to_start_fewer_than_it_has_starts_no_more() {
+    let world = world().await;
+    let first = world.host_with_room_for(2).await;
+    let tasks = |count: u32| {
+        let ecs = json!({"TaskDefinitionArn": "arn:aws:ecs:lab:123456789012:task-definition/job", "TaskCount": count});
+        json!({"Target": target(json!({"EcsParameters": ecs}))})
+    };
+    let once = format!("at({})", at(MINUTE));
+    world.scheduled("once", &once, tasks(3)).await;
+    world.until_shown("once", |shown| shown["LongshoreInvocations"]["Waiting"][0]["TasksStarted"] == 2).await;
+    let mut update = tasks(1);
+    update["Name"] = json!("once");
+    update["ScheduleExpression"] = json!(once);
+    update["FlexibleTimeWindow"] = json!({"Mode": "OFF"});
+    world.scheduler(Sc::UpdateSchedule, update).await.unwrap();
+    let second = world.host_with_room_for(2).await;
+    let ended = |shown: &serde_json::Value| !shown["LongshoreInvocations"]["Last"].is_null();
+    let shown = world.until_shown("once", ended).await;
+    assert_eq!(shown["LongshoreInvocations"]["Last"]["Outcome"], "STARTED", "{shown:#}");
+    assert!(shown["LongshoreInvocations"]["Waiting"].is_null(), "{shown:#}");
+    tokio::time::sleep(HOUR).await;
+    assert_eq!((first.assigned().len(), second.assigned().len()), (2, 0));
+    assert_eq!(world.fired("once").await.len(), 2);
+}
