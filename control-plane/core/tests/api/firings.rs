@@ -1,6 +1,6 @@
 //! Firings of schedules that are held up: by a clock that is set, and by hosts that change.
 
-use crate::schedules::{HOUR, MINUTE, at, target, world};
+use crate::schedules::{BEGIN, HOUR, MINUTE, at, target, world};
 use longshore_core::Clock as _;
 use longshore_ecs_api::Operation as Op;
 use longshore_ecs_api::events::EventsOperation as Events;
@@ -175,4 +175,45 @@ async fn a_firing_that_is_to_start_fewer_than_it_has_starts_no_more() {
     tokio::time::sleep(HOUR).await;
     assert_eq!((first.assigned().len(), second.assigned().len()), (2, 0));
     assert_eq!(world.fired("once").await.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flexible_window_spreads_starts_over_its_width() {
+    let world = world().await;
+    let _agent = world.host_with_room_for(8).await;
+    let window = json!({"FlexibleTimeWindow": {"Mode": "FLEXIBLE", "MaximumWindowInMinutes": 60}});
+    for nth in 0..8 {
+        world.scheduled(&format!("s{nth}"), &format!("at({})", at(MINUTE)), window.clone()).await;
+    }
+    tokio::time::sleep(62 * MINUTE).await;
+    let listed = world.ok(Op::ListTasks, json!({})).await;
+    let shown = world.ok(Op::DescribeTasks, json!({"tasks": listed["taskArns"]})).await;
+    let begin = BEGIN as f64 / 1000.0 + 60.0;
+    let started = shown["tasks"].as_array().unwrap().iter().map(|task| task["createdAt"].as_f64().unwrap() - begin);
+    let started: Vec<f64> = started.collect();
+    assert_eq!(started.len(), 8);
+    assert!(started.iter().all(|after| (0.0..3605.0).contains(after)), "{started:?}");
+    // Each is somewhere in the hour, by its schedule's id.
+    assert!(started.iter().any(|after| *after > 60.0), "{started:?}");
+    let mut times = started.clone();
+    times.sort_by(f64::total_cmp);
+    assert!(times[7] - times[0] > 60.0, "{started:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_fires_before_its_start_date_or_after_its_end_date() {
+    let world = world().await;
+    let _agent = world.host_with_room_for(9).await;
+    // 01:00 and 01:20.
+    let (start, end) = (BEGIN / 1000 - 20 + 3600, BEGIN / 1000 - 20 + 4800);
+    let dates = json!({"StartDate": start, "EndDate": end});
+    for (name, expression) in [("rate", "rate(10 minutes)"), ("cron", "cron(0/10 * * * ? *)")] {
+        world.scheduled(name, expression, dates.clone()).await;
+    }
+    tokio::time::sleep(3 * HOUR).await;
+    let expected = ["2026-03-28T01:00:00Z", "2026-03-28T01:10:00Z", "2026-03-28T01:20:00Z"];
+    for name in ["rate", "cron"] {
+        assert_eq!(world.fired(name).await, expected, "{name}");
+        assert!(world.shown(name).await["LongshoreInvocations"]["Next"].is_null(), "{name}");
+    }
 }

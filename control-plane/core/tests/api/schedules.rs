@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// 2026-03-28T00:00:20Z: clocks in Berlin go forward a day later.
-const BEGIN: i64 = 1_774_656_020_000;
+pub(crate) const BEGIN: i64 = 1_774_656_020_000;
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
