@@ -159,6 +159,29 @@ async fn a_service_follows_its_load() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn cool_downs_are_as_long_as_they_are_given() {
+    let mut fleet = fleet().await;
+    let cooldowns = json!({"ScaleOutCooldown": 90, "ScaleInCooldown": 150});
+    let policy = tracking("ECSServiceAverageCPUUtilization", 50.0, cooldowns);
+    fleet.world.scaling(Sc::PutScalingPolicy, policy).await.unwrap();
+    assert_eq!(fleet.loaded(256, 10, 4).await, [1, 2, 4]);
+    // Two tasks have this at 45 percent, and none needs more than one.
+    fleet.loaded(100, 10, 2).await;
+    fleet.loaded(0, 10, 1).await;
+    let done = fleet.world.scaling(Sc::DescribeScalingActivities, json!({"ServiceNamespace": "ecs"})).await.unwrap();
+    let at = |count: u32| {
+        let said = format!("Setting desired count to {count}.");
+        let mut all = done["ScalingActivities"].as_array().unwrap().iter();
+        // The latest first: of a count that there was twice, that of the way down.
+        let found = all.find(|did| did["Description"] == said.as_str());
+        found.unwrap_or_else(|| panic!("{done:#}"))["StartTime"].as_f64().unwrap()
+    };
+    let first = done["ScalingActivities"].as_array().unwrap().last().unwrap()["StartTime"].as_f64().unwrap();
+    let (raised, lowered) = (at(4) - first, at(1) - at(2));
+    assert!((90.0..120.0).contains(&raised) && (150.0..190.0).contains(&lowered), "{raised} {lowered}: {done:#}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn steps_follow_an_alarm_and_what_is_suspended_rests() {
     let mut fleet = fleet().await;
     let steps = |adjustment: i32, lower: Value, upper: Value| {
