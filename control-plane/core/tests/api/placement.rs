@@ -340,3 +340,43 @@ async fn a_draining_host_loses_what_does_not_run_at_once_and_a_deregistered_one_
     fleet.agents.remove(1);
     fleet.until("both are on the first host", healthy, stable(2)).await;
 }
+
+#[tokio::test]
+async fn a_services_strategy_says_where_its_tasks_go() {
+    for (strategy, expected) in [(json!([]), [2, 2]), (json!([{"type": "binpack", "field": "memory"}]), [0, 4])] {
+        let mut fleet = Fleet::new(2).await;
+        fleet.world.definition("one", json!({})).await;
+        let request = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 4,
+            "placementStrategy": strategy});
+        fleet.world.ok(Op::CreateService, request).await;
+        fleet.until("it is stable", healthy, stable(4)).await;
+        let mut counts = [0, 1].map(|host| runs_on(&fleet, host).len());
+        counts.sort_unstable();
+        assert_eq!(counts, expected, "{strategy}");
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_runs_on_the_hosts_that_its_constraints_select() {
+    let mut fleet = Fleet::new(1).await;
+    for rack in ["a", "a", "b"] {
+        let host = fleet.world.host("default", with_attribute(facts(2048, 2048), "rack", Some(rack))).await;
+        fleet.agents.push(host);
+    }
+    fleet.world.definition("log", json!({})).await;
+    let request = json!({"serviceName": "web", "taskDefinition": "log", "schedulingStrategy": "DAEMON",
+        "placementConstraints": [{"type": "memberOf", "expression": "attribute:rack == a"}]});
+    fleet.world.ok(Op::CreateService, request).await;
+    let service = fleet.until("it is where it belongs", healthy, stable(2)).await;
+    let on = |fleet: &Fleet| [0, 1, 2, 3].map(|host| runs_on(fleet, host).len());
+    assert_eq!(on(&fleet), [0, 1, 1, 0]);
+    assert!(messages(&service).iter().all(|message| !message.contains("unable to place")), "{service:#}");
+    // A host comes among them, and another one leaves them.
+    for (host, rack) in [(0, "a"), (1, "b")] {
+        let attribute = json!({"name": "rack", "value": rack, "targetId": fleet.agents[host].arn});
+        fleet.world.ok(Op::PutAttributes, json!({"attributes": [attribute]})).await;
+        let count = if host == 0 { 3 } else { 2 };
+        fleet.until("it has followed", healthy, stable(count)).await;
+    }
+    assert_eq!(on(&fleet), [1, 0, 1, 0]);
+}
