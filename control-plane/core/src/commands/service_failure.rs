@@ -3,6 +3,8 @@
 use crate::change::Change;
 use crate::command::Tx;
 use crate::records::{Service, ServiceKey, Task};
+use crate::show::{TaskHealth, task_health};
+use crate::state::State;
 use longshore_model::{DesiredStatus, StopCode, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +15,7 @@ pub(crate) fn note_end(tx: &mut Tx<'_>, before: &Task, after: &Task, healthy_aft
     if !before.is_live() || after.is_live() || before.desired == DesiredStatus::Stopped && asked(before) {
         return;
     }
-    if asked(after) || was_healthy(after, healthy_after) {
+    if asked(after) || was_healthy(tx.state(), before, after, healthy_after) {
         return;
     }
     let Some(found) = tx.state().service(&key).map(|service| Arc::clone(&service.record)) else { return };
@@ -38,10 +40,14 @@ fn asked(task: &Task) -> bool {
     }
 }
 
-fn was_healthy(task: &Task, healthy_after: Duration) -> bool {
+/// Whether a task was healthy before it ended: its health checks said so once, or, without any, it ran long enough.
+fn was_healthy(state: &State, before: &Task, task: &Task, healthy_after: Duration) -> bool {
+    let unchecked = |task| task_health(state, task) == TaskHealth::Unchecked;
+    if !unchecked(before) || !unchecked(task) {
+        return task.healthy_at.is_some();
+    }
     let ended = task.execution_stopped_at.or(task.stopped_at);
-    let long = task.started_at.zip(ended).is_some_and(|(from, to)| to.since(from) >= healthy_after);
-    long || task.healthy_at.is_some()
+    task.started_at.zip(ended).is_some_and(|(from, to)| to.since(from) >= healthy_after)
 }
 
 pub(super) fn count_failure(service: &mut Service, deployment: Option<&str>, now: Timestamp) {

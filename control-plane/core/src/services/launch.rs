@@ -8,7 +8,7 @@ use crate::records::{Service, ServiceDeployment, ServiceRevision, Task};
 use crate::state::{HostState, State};
 use longshore_ecs_api::ApiError;
 use longshore_model::{Attribute, DesiredStatus, Fence, InstanceId, TaskId, Timestamp};
-use longshore_rollout::Picture;
+use longshore_rollout::{Picture, Task as TaskPicture};
 use longshore_sched::{HostStatus, Reason, Request, SpreadOver, Strategy, check_on};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -49,8 +49,8 @@ pub(crate) struct Basis<'a> {
 
 impl<'a> Basis<'a> {
     /// Those of the deployment's tasks that are to stay for all that is known.
-    fn staying(self) -> impl Iterator<Item = &'a longshore_rollout::Task> {
-        let stays = |task: &&longshore_rollout::Task| task.deployment == Some(0) && task.is_wanted() && !task.draining;
+    fn staying(self) -> impl Iterator<Item = &'a TaskPicture> {
+        let stays = |task: &&TaskPicture| task.deployment == Some(0) && task.is_wanted() && !task.draining;
         self.picture.tasks.iter().filter(stays)
     }
 }
