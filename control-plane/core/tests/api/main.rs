@@ -3,6 +3,7 @@
 // In tests a panic is the report.
 #![allow(clippy::unwrap_used)]
 
+mod checks;
 mod clusters;
 mod definitions;
 mod deployments;
