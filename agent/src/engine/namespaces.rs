@@ -38,9 +38,8 @@ impl DockerNamespaces {
             ))),
             (Some(state), _) if state.has_process() => Ok(true),
             (_, Some(other)) => Err(Failure::Passing(format!(
-                "container `{name}`, which held the namespaces that the task's containers share, does not run any more, \
-                 and container `{other}` does, which would not share those of another one: stop the task, and run it \
-                 again"
+                "container `{name}`, which held the namespaces that the task's containers share, has ended, and \
+                 container `{other}` runs, which would not share those of another one: stop the task, and run it again"
             ))),
             (_, None) => Ok(false),
         }
@@ -249,9 +248,9 @@ mod tests {
             // Somebody can do something about it.
             (Some("paused"), true, true, Works, Some("docker unpause ls-"), Some("paused"), &[]),
             (Some("paused"), true, false, Works, Some("docker unpause ls-"), Some("paused"), &[]),
-            (Some("exited"), true, true, Works, Some("container `ls-x-other` does"), Some("exited"), &[]),
-            (None, true, true, Works, Some("container `ls-x-other` does"), None, &[]),
-            (Some("exited"), true, false, Fails, Some("container `ls-x-other` does"), Some("exited"), &["start"]),
+            (Some("exited"), true, true, Works, Some("container `ls-x-other` runs"), Some("exited"), &[]),
+            (None, true, true, Works, Some("container `ls-x-other` runs"), None, &[]),
+            (Some("exited"), true, false, Fails, Some("container `ls-x-other` runs"), Some("exited"), &["start"]),
             // Nothing is in one that never ran, or that ended.
             (Some("created"), false, false, Fails, Some("injected"), None, &["start", "remove"]),
             (Some("exited"), false, true, Fails, Some("injected"), None, &["start", "remove"]),
