@@ -286,9 +286,15 @@ impl Network {
         }
     }
 
-    /// The end of its sandbox ends a task, which says why.
+    /// The end of its sandbox ends a task, which says why. Its address rests already: the next agent may be that of
+    /// another container instance, which finds neither the task nor the sandbox.
     fn end_without_interface(&mut self, eni: EniId, why: &str) {
         tracing::error!(%eni, why, "the interface of a task could not be put back; its task ends");
+        if let Some(address) = self.slots.get(&eni).map(|slot| slot.address) {
+            let now = self.now();
+            self.quarantine.add(eni, address, now);
+            self.unsaved.resting = true;
+        }
         let sandboxes = self.sandboxes.clone();
         self.jobs.spawn(async move {
             if let Err(failure) = sandboxes.remove(eni).await {
