@@ -504,14 +504,18 @@ fn check_events(service: &ServiceState) -> Result<(), TestCaseError> {
     prop_assert!(events.windows(2).all(|pair| pair[0].number < pair[1].number && pair[0].at <= pair[1].at));
     prop_assert!(events.last().is_none_or(|last| last.number < service.record.next_event));
     let mut moved: Option<&str> = None;
-    let mut steady = false;
+    let mut steady: Option<&str> = None;
     let mut since: BTreeMap<&str, Timestamp> = BTreeMap::new();
     for event in events {
         if words::is_progress(&event.message) {
             prop_assert!(moved != Some(&event.message), "said again: {}", event.message);
             moved = Some(&event.message);
-            prop_assert!(!steady || !words::is_steady(&event.message), "steady again: {}", event.message);
-            steady = words::is_steady(&event.message) || steady && words::is_completion(&event.message);
+            if words::is_steady(&event.message) {
+                prop_assert!(steady != Some(&event.message), "steady again: {}", event.message);
+                steady = Some(&event.message);
+            } else if !words::is_completion(&event.message) {
+                steady = None;
+            }
             since.clear();
         } else {
             let last = since.insert(&event.message, event.at);
