@@ -7,7 +7,7 @@ use crate::world::World;
 use longshore_core::State;
 use longshore_core::records::{InstanceStatus, SchedulingStrategy, Service, ServiceKey, Task};
 use longshore_model::{DesiredStatus, StopCode, TaskId, TaskStatus};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -54,6 +54,25 @@ fn may_be_healthy(world: &World, before: &State, now: &State, task: &Task) -> bo
     let ran = world.runs.since(task.id).and_then(|since| world.trace.at().checked_sub(since));
     let connected = is_connected(before, task) || is_connected(now, task);
     runs(task) && ran.is_some_and(|ran| ran >= world.plan.healthy_after) && connected
+}
+
+/// How many tasks may count as healthy beside those that the service stopped. One commit may have the step and, after
+/// it, the end of a task that did.
+fn left(
+    world: &World,
+    (before, now): (&State, &State),
+    key: &ServiceKey,
+    stops: &[Arc<Task>],
+    ours: impl Fn(&Task) -> bool,
+) -> usize {
+    let mut left: BTreeSet<TaskId> = BTreeSet::new();
+    for task in before.service_tasks(key).iter().chain(&now.service_tasks(key)) {
+        if ours(task) && may_be_healthy(world, before, now, task) {
+            left.insert(task.id);
+        }
+    }
+    stops.iter().for_each(|task| _ = left.remove(&task.id));
+    left.len()
 }
 
 /// The tasks that the service has stopped by itself between the two.
@@ -117,7 +136,7 @@ fn replicas(
     let stops = stopped(before, now, key);
     let healthy_stops = stops.iter().filter(|task| ours(task) && was_healthy(world, before, task)).count();
     let floor = floor.min(floor_before);
-    let left = tasks.iter().filter(|task| may_be_healthy(world, before, now, task)).count();
+    let left = left(world, (before, now), key, &stops, &ours);
     if healthy_stops > 0 && left < floor {
         world.trace.wrong(format_args!(
             "service {key} stopped {healthy_stops} healthy tasks and has {left} left, of at least {floor}, before that \
@@ -141,7 +160,7 @@ fn daemon(world: &World, before: &State, now: &State, key: &ServiceKey, (was, is
     let replaced = stops.iter().filter(|task| !drains(task) && was_healthy(world, before, task)).count();
     let desired = hosts(before, key).min(hosts(now, key));
     let floor = percents(was, desired).0.min(percents(is, desired).0);
-    let left = now.service_tasks(key).iter().filter(|task| may_be_healthy(world, before, now, task)).count();
+    let left = left(world, (before, now), key, &stops, |_| true);
     if replaced > 0 && left < floor {
         world.trace.wrong(format_args!(
             "daemon {key} stopped {replaced} healthy tasks and has {left} left on {desired} hosts, of at least {floor}"

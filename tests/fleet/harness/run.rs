@@ -24,7 +24,7 @@ use tokio::time::Instant;
 /// Longest time from the end of all troubles until everything is as it should be.
 const CONVERGES: Duration = Duration::from_secs(400);
 /// The same until all that schedules and rules fired has its tasks: what found no place waits up to five minutes.
-const ALL_DONE: Duration = Duration::from_secs(1000);
+const ALL_DONE: Duration = Duration::from_secs(2000);
 /// Longest time for the first hosts to join, and for everything to go at the end.
 const PATIENCE: Duration = Duration::from_secs(200);
 

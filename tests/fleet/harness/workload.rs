@@ -6,6 +6,7 @@ use crate::schedules;
 use crate::sets;
 use crate::world::World;
 use longshore_core::Ec2Operation;
+use longshore_core::State;
 use longshore_core::records::{RolloutState, SchedulingStrategy, Service};
 use longshore_ecs_api::Operation;
 use longshore_model::{DesiredStatus, TaskId};
@@ -339,7 +340,7 @@ async fn leave(world: &World) -> Result<(), String> {
         // Twice of everything has to have room for a while, at 80 units and MiB at most.
         let room = |(cpu, memory): &(u32, u32)| (cpu.min(memory) / 80).saturating_sub(daemons);
         let share = world.plan.hosts.iter().map(room).sum::<u32>() / (2 * replicas.max(1));
-        let open: Vec<_> = all.iter().filter(|service| !is_left(service, share)).collect();
+        let open: Vec<_> = all.iter().filter(|service| !is_left(&state, service, share)).collect();
         if open.is_empty() {
             return stop_strays(world).await;
         }
@@ -347,7 +348,7 @@ async fn leave(world: &World) -> Result<(), String> {
             if sets::has_sets(service) {
                 sets::mend(world, service, share).await?;
             } else {
-                mend(world, service, share).await?;
+                mend(world, &state, service, share).await?;
             }
         }
     }
@@ -363,10 +364,13 @@ fn good(service: &Service) -> &'static [&'static str] {
     if is_wired(&service.key.name) { &WIRED[..2] } else { &GOOD }
 }
 
-/// The minimum and maximum percent that it is left with.
-fn left_percents(service: &Service) -> (i32, i32) {
+/// The minimum and maximum percent that it is left with. A few large tasks of before may be all that it needs at least,
+/// and leave no room for others.
+fn left_percents(state: &State, service: &Service) -> (i32, i32) {
+    let large = || state.service_tasks(&service.key).iter().any(|task| task.claim.memory_mib > 80);
     match service.scheduling {
         SchedulingStrategy::Replica if *service.key.name == *ONE => (0, 100),
+        SchedulingStrategy::Replica if large() => (0, 200),
         SchedulingStrategy::Replica => (50, 200),
         // Of a daemon on one host, half is one, and no task of it could ever be replaced.
         SchedulingStrategy::Daemon => (0, 100),
@@ -374,11 +378,11 @@ fn left_percents(service: &Service) -> (i32, i32) {
 }
 
 /// Whether a service is as clients leave it: nothing keeps it from becoming as it should be.
-fn is_left(service: &Service, share: u32) -> bool {
+fn is_left(state: &State, service: &Service, share: u32) -> bool {
     if sets::has_sets(service) {
         return sets::is_left(service, share);
     }
-    let (least, most) = left_percents(service);
+    let (least, most) = left_percents(state, service);
     let configuration = &service.configuration;
     let breaker = configuration.deployment_circuit_breaker.as_ref();
     let runs_good = service.deployments.first().is_some_and(|primary| {
@@ -390,8 +394,8 @@ fn is_left(service: &Service, share: u32) -> bool {
         && (is_daemon(service) || service.desired <= share)
 }
 
-async fn mend(world: &World, service: &Service, share: u32) -> Result<(), String> {
-    let (least, most) = left_percents(service);
+async fn mend(world: &World, state: &State, service: &Service, share: u32) -> Result<(), String> {
+    let (least, most) = left_percents(state, service);
     let mut request = json!({"service": &*service.key.name, "taskDefinition": world.dice.pick(good(service)),
         "deploymentConfiguration": {"minimumHealthyPercent": least, "maximumPercent": most,
             "deploymentCircuitBreaker": {"enable": false, "rollback": false}}});
