@@ -53,8 +53,8 @@ async fn the_address_of_a_sandbox_of_no_use_rests() {
     rig.crash().await;
     host.state().sandboxes.get_mut(&given).expect("there").current = false;
     let rig = Rig::on(&host, dir.path(), BTreeMap::new());
-    let gone = |line: &status::NetworkLine| line.ok && !host.state().sandboxes.contains_key(&given);
-    assert_eq!(rig.until("it is gone", gone).await.resting, 1);
+    let gone = || !host.state().sandboxes.contains_key(&given);
+    rig.until("it is gone, and its address rests", |line| line.resting == 1 && gone()).await;
 }
 
 /// Its containers ended while there was no agent, so the next one releases it before it has the fabric.
