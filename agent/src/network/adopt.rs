@@ -145,12 +145,16 @@ impl Network {
     fn remove_found(&mut self, eni: EniId, sandbox: &Sandbox) {
         let address = sandbox.address.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED);
         if sandbox.address.is_some() && !self.slots.values().any(|slot| slot.address == address) {
-            let now = self.now();
-            self.quarantine.add(eni, address, now);
-            self.unsaved.resting = true;
+            self.rest(eni, address);
         }
         let stage = Stage::removing_found(None);
         self.slots.insert(eni, Slot { address, sandbox: Some(sandbox.id.clone()), stage });
+    }
+
+    fn rest(&mut self, eni: EniId, address: std::net::Ipv4Addr) {
+        let now = self.now();
+        self.quarantine.add(eni, address, now);
+        self.unsaved.resting = true;
     }
 
     /// Makes the fabric, or takes over what is there, and brings it to what is known.
@@ -291,9 +295,7 @@ impl Network {
     fn end_without_interface(&mut self, eni: EniId, why: &str) {
         tracing::error!(%eni, why, "the interface of a task could not be put back; its task ends");
         if let Some(address) = self.slots.get(&eni).map(|slot| slot.address) {
-            let now = self.now();
-            self.quarantine.add(eni, address, now);
-            self.unsaved.resting = true;
+            self.rest(eni, address);
         }
         let sandboxes = self.sandboxes.clone();
         self.jobs.spawn(async move {

@@ -82,14 +82,17 @@ pub(super) enum Stage {
 
 impl Stage {
     pub(super) fn removing(admission: Option<Admission>) -> Self {
-        let (admission, again_at) = (admission.map(Box::new), Some(Instant::now()));
-        Self::Removing { admission, rests: false, failures: 0, again_at, error: None }
+        Self::begin_removal(admission, false)
     }
 
     /// Of one that was found, and may have been a task's.
     pub(super) fn removing_found(admission: Option<Admission>) -> Self {
+        Self::begin_removal(admission, true)
+    }
+
+    fn begin_removal(admission: Option<Admission>, rests: bool) -> Self {
         let (admission, again_at) = (admission.map(Box::new), Some(Instant::now()));
-        Self::Removing { admission, rests: true, failures: 0, again_at, error: None }
+        Self::Removing { admission, rests, failures: 0, again_at, error: None }
     }
 }
 
