@@ -124,6 +124,7 @@ fn decisions(core: &Core) -> Vec<Duration> {
         strategies: vec![zones.clone(), Strategy::Spread(SpreadOver::Instance)],
         group: "family:web".to_owned(),
         leaving: BTreeMap::new(),
+        kept: Arc::default(),
         seed,
     };
     let decide = |seed| {

@@ -106,6 +106,7 @@ fn request(count: u32, strategies: Vec<Strategy>, constraints: Vec<Constraint>) 
         strategies,
         group: "service:svc-1".to_owned(),
         leaving: BTreeMap::new(),
+        kept: Arc::default(),
         seed: 0,
     }
 }

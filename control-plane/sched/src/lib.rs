@@ -24,4 +24,4 @@ pub use host::{Disk, Held, Host, HostStatus, Offer, Usage};
 pub use place::{Outcome, PassedOver, Placed, check_on, explain, fits, place, place_by_draw};
 pub use query::{Expression, QueryError};
 pub use reason::{PortHolder, Reason, Shortage};
-pub use request::{Constraint, Packed, Request, RequestError, SpreadOver, Strategy};
+pub use request::{Constraint, Kept, Packed, Request, RequestError, SpreadOver, Strategy};

@@ -9,7 +9,7 @@ use crate::attributes::hash;
 use crate::claim::Claim;
 use crate::host::{GroupKey, Held, Host, HostStatus, Usage};
 use crate::reason::{PortHolder, Reason, Shortage};
-use crate::request::{Constraint, Packed, Request, SpreadOver, Strategy};
+use crate::request::{Constraint, Kept, Packed, Request, SpreadOver, Strategy};
 use longshore_model::{InstanceId, Protocol};
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
@@ -102,7 +102,7 @@ pub fn check_on(host: &Host, request: &Request) -> Result<Placed, Reason> {
 /// The reason why not.
 pub fn fits(host: &Host, claim: &Claim) -> Result<(), Reason> {
     takes_tasks(host)?;
-    has_room(host, &host.usage, claim)
+    has_room(host, &host.usage, claim, Keeps::default())
 }
 
 /// Every host that cannot take one task of `request`, and why.
@@ -124,19 +124,65 @@ struct Requirements<'a> {
     required: Vec<(u64, &'a longshore_model::Attribute)>,
     distinct: bool,
     group: GroupKey,
+    kept: Vec<KeptFor<'a>>,
+}
+
+/// One of the request's [`Kept`], prepared in the same way.
+struct KeptFor<'a> {
+    kept: &'a Kept,
+    group: GroupKey,
+    required: Vec<(u64, &'a longshore_model::Attribute)>,
+}
+
+impl<'a> KeptFor<'a> {
+    fn new(kept: &'a Kept) -> Self {
+        Self { kept, group: GroupKey::new(&kept.group), required: hashed(&kept.required) }
+    }
+
+    /// Whether this host lacks a task that it should have and could.
+    fn is_kept(&self, host: &Host, usage: &Usage) -> bool {
+        let Claim { cpu_units, memory_mib, interfaces, .. } = self.kept.claim;
+        usage.group_count_of(self.group) == 0
+            && cpu_units <= host.offer.cpu_units
+            && memory_mib <= host.offer.memory_mib
+            && interfaces <= host.interfaces
+            && self.required.iter().all(|(hash, required)| meets(host, *hash, required))
+            && members(&self.kept.constraints).all(|expression| expression.matches_with(host, usage))
+    }
+}
+
+/// What a host keeps free.
+#[derive(Debug, Clone, Copy, Default)]
+struct Keeps {
+    cpu_units: u64,
+    memory_mib: u64,
+    interfaces: u64,
 }
 
 impl<'a> Requirements<'a> {
     fn new(request: &'a Request) -> Self {
         Self {
             request,
-            required: request.required.iter().map(|required| (hash(&required.name), required)).collect(),
+            required: hashed(&request.required),
             distinct: request.constraints.iter().any(|constraint| match constraint {
                 Constraint::DistinctInstance => true,
                 Constraint::MemberOf(_) => false,
             }),
             group: GroupKey::new(&request.group),
+            kept: request.kept.iter().map(KeptFor::new).collect(),
         }
+    }
+
+    /// What the host keeps for others.
+    fn keeps(&self, host: &Host, usage: &Usage) -> Keeps {
+        let mut keeps = Keeps::default();
+        for kept in self.kept.iter().filter(|kept| kept.is_kept(host, usage)) {
+            let claim = &kept.kept.claim;
+            keeps.cpu_units += u64::from(claim.cpu_units);
+            keeps.memory_mib += u64::from(claim.memory_mib);
+            keeps.interfaces += u64::from(claim.interfaces);
+        }
+        keeps
     }
 
     /// Whether [`Requirements::check`] finds nothing.
@@ -147,14 +193,15 @@ impl<'a> Requirements<'a> {
     /// The part of [`Requirements::allow`] that costs little.
     fn allow_by_numbers(&self, host: &Host, usage: &Usage) -> bool {
         takes_tasks(host).is_ok()
-            && has_room(host, usage, &self.request.claim).is_ok()
+            && has_room(host, usage, &self.request.claim, Keeps::default()).is_ok()
             && !(self.distinct && self.in_group(usage) > 0)
     }
 
     /// The rest.
     fn allow_by_names(&self, host: &Host, usage: &Usage) -> bool {
         self.required.iter().all(|(hash, required)| meets(host, *hash, required))
-            && self.members().all(|expression| expression.matches_with(host, usage))
+            && members(&self.request.constraints).all(|expression| expression.matches_with(host, usage))
+            && (self.kept.is_empty() || has_room(host, usage, &self.request.claim, self.keeps(host, usage)).is_ok())
     }
 
     /// Tasks of the request's group on a host.
@@ -175,21 +222,26 @@ impl<'a> Requirements<'a> {
             let found = host.offer.attributes.get(&required.name).and_then(|attribute| attribute.value.clone());
             return Err(Reason::Attribute { required: (*required).clone(), found });
         }
-        if let Some(expression) = self.members().find(|expression| !expression.matches_with(host, usage)) {
+        let mut members = members(&self.request.constraints);
+        if let Some(expression) = members.find(|expression| !expression.matches_with(host, usage)) {
             return Err(Reason::MemberOf { expression: expression.to_string().into() });
         }
         if self.distinct && self.in_group(usage) > 0 {
             return Err(Reason::DistinctInstance { group: self.request.group.as_str().into() });
         }
-        has_room(host, usage, &self.request.claim)
+        has_room(host, usage, &self.request.claim, self.keeps(host, usage))
     }
+}
 
-    fn members(&self) -> impl Iterator<Item = &'a crate::query::Expression> {
-        self.request.constraints.iter().filter_map(|constraint| match constraint {
-            Constraint::MemberOf(expression) => Some(expression),
-            Constraint::DistinctInstance => None,
-        })
-    }
+fn members(constraints: &[Constraint]) -> impl Iterator<Item = &crate::query::Expression> {
+    constraints.iter().filter_map(|constraint| match constraint {
+        Constraint::MemberOf(expression) => Some(expression),
+        Constraint::DistinctInstance => None,
+    })
+}
+
+fn hashed(required: &[longshore_model::Attribute]) -> Vec<(u64, &longshore_model::Attribute)> {
+    required.iter().map(|required| (hash(&required.name), required)).collect()
 }
 
 fn takes_tasks(host: &Host) -> Result<(), Reason> {
@@ -207,11 +259,11 @@ fn meets(host: &Host, hash: u64, required: &longshore_model::Attribute) -> bool 
         .is_some_and(|found| required.value.is_none() || required.value == found.value)
 }
 
-fn has_room(host: &Host, usage: &Usage, claim: &Claim) -> Result<(), Reason> {
-    if let Some(shortage) = shortage(claim.cpu_units, host.offer.cpu_units, usage.cpu_units()) {
+fn has_room(host: &Host, usage: &Usage, claim: &Claim, keeps: Keeps) -> Result<(), Reason> {
+    if let Some(shortage) = shortage(claim.cpu_units, host.offer.cpu_units, usage.cpu_units(), keeps.cpu_units) {
         return Err(Reason::Cpu(shortage));
     }
-    if let Some(shortage) = shortage(claim.memory_mib, host.offer.memory_mib, usage.memory_mib()) {
+    if let Some(shortage) = shortage(claim.memory_mib, host.offer.memory_mib, usage.memory_mib(), keeps.memory_mib) {
         return Err(Reason::Memory(shortage));
     }
     disk_free(host, usage, claim)?;
@@ -221,10 +273,10 @@ fn has_room(host: &Host, usage: &Usage, claim: &Claim) -> Result<(), Reason> {
         let total = host.offer.gpu_ids.len() as u64;
         let free = host.offer.gpu_ids.iter().filter(|id| usage.gpu_ids().binary_search(id).is_err()).count() as u64;
         if free < u64::from(claim.gpus) {
-            return Err(Reason::Gpu(Shortage { needs: claim.gpus.into(), free, total }));
+            return Err(Reason::Gpu(Shortage { needs: claim.gpus.into(), free, kept: 0, total }));
         }
     }
-    if let Some(shortage) = shortage(claim.interfaces, host.interfaces, usage.interfaces()) {
+    if let Some(shortage) = shortage(claim.interfaces, host.interfaces, usage.interfaces(), keeps.interfaces) {
         return Err(Reason::Interface(shortage));
     }
     Ok(())
@@ -236,14 +288,15 @@ fn disk_free(host: &Host, usage: &Usage, claim: &Claim) -> Result<(), Reason> {
     }
     let (needs, free) = (u64::from(claim.disk_mib), host.free_disk_mib_with(usage));
     if needs > free {
-        return Err(Reason::Disk(Shortage { needs, free, total: host.offer.disk_mib.into() }));
+        return Err(Reason::Disk(Shortage { needs, free, kept: 0, total: host.offer.disk_mib.into() }));
     }
     Ok(())
 }
 
-fn shortage(needs: u32, total: u32, held: u64) -> Option<Shortage> {
+fn shortage(needs: u32, total: u32, held: u64, kept: u64) -> Option<Shortage> {
     let free = u64::from(total).saturating_sub(held);
-    (free < u64::from(needs)).then(|| Shortage { needs: needs.into(), free, total: total.into() })
+    let left = free.saturating_sub(kept);
+    (left < u64::from(needs)).then(|| Shortage { needs: needs.into(), free, kept, total: total.into() })
 }
 
 fn port_free(protocol: Protocol, ports: &[u16], held: &[u16], reserved: &BTreeSet<u16>) -> Result<(), Reason> {

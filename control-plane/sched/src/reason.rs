@@ -12,6 +12,8 @@ pub struct Shortage {
     pub needs: u64,
     /// What no task holds.
     pub free: u64,
+    /// How much of that is kept for others; see [`Kept`](crate::Kept).
+    pub kept: u64,
     /// What the host offers.
     pub total: u64,
 }
@@ -173,6 +175,10 @@ impl fmt::Display for Reason {
 
 impl Shortage {
     fn write(self, f: &mut fmt::Formatter<'_>, unit: &str) -> fmt::Result {
-        write!(f, "needs {} {unit}, has {} of {} free", self.needs, self.free, self.total)
+        write!(f, "needs {} {unit}, has {} of {} free", self.needs, self.free, self.total)?;
+        match self.kept {
+            0 => Ok(()),
+            kept => write!(f, ", of which {} are kept for DAEMON services", kept.min(self.free)),
+        }
     }
 }

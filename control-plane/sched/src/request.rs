@@ -4,6 +4,7 @@ use crate::claim::Claim;
 use crate::query::{Expression, QueryError};
 use longshore_model::{Attribute, InstanceId};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Tasks to place, all alike.
 #[derive(Debug, Clone)]
@@ -23,8 +24,24 @@ pub struct Request {
     /// Tasks of the group that are about to go, by host: `spread` evens out the others. `distinctInstance` counts
     /// these, too, as long as they are there.
     pub leaving: BTreeMap<InstanceId, u32>,
+    /// What stays free for others.
+    pub kept: Arc<[Kept]>,
     /// Decides wherever nothing else does. The same hosts, request and seed give the same answer.
     pub seed: u64,
+}
+
+/// One task of a group on each host: a host that lacks it keeps room for it (as ECS does for DAEMON services), if it
+/// could have it at all. CPU, memory and interfaces are kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kept {
+    /// The group of the task.
+    pub group: String,
+    /// What it will take.
+    pub claim: Claim,
+    /// What hosts that should have one have.
+    pub required: Vec<Attribute>,
+    /// What holds of them.
+    pub constraints: Vec<Constraint>,
 }
 
 /// What must hold of a host.

@@ -5,7 +5,7 @@
 
 use longshore_model::{Attribute, DiskStatus, InstanceId, Protocol, Timestamp};
 use longshore_sched::{
-    Attributes, Claim, Constraint, Disk, Expression, Held, Host, HostStatus, Offer, Outcome, Packed, PortHolder,
+    Attributes, Claim, Constraint, Disk, Expression, Held, Host, HostStatus, Kept, Offer, Outcome, Packed, PortHolder,
     Reason, Request, SpreadOver, Strategy as Preference, Usage, check_on, explain, fits, place, place_by_draw,
 };
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
@@ -71,6 +71,29 @@ impl Told {
         host
     }
 
+    /// What stays free for others, of one resource.
+    fn keeps(&self, request: &Request, of: impl Fn(&Claim) -> u32) -> u64 {
+        let is_kept = |kept: &&Kept| {
+            let has = |required: &Attribute| {
+                let found = self.host.offer.attributes.iter().find(|a| a.name == required.name);
+                found.is_some_and(|found| required.value.is_none() || required.value == found.value)
+            };
+            let holds = |constraint: &Constraint| match constraint {
+                Constraint::MemberOf(expression) => expression.matches(&self.kept()),
+                Constraint::DistinctInstance => true,
+            };
+            let Offer { cpu_units, memory_mib, .. } = *self.host.offer;
+            let fits = kept.claim.cpu_units <= cpu_units
+                && kept.claim.memory_mib <= memory_mib
+                && kept.claim.interfaces <= self.host.interfaces;
+            self.in_group(&kept.group) == 0
+                && fits
+                && kept.required.iter().all(has)
+                && kept.constraints.iter().all(holds)
+        };
+        request.kept.iter().filter(is_kept).map(|kept| u64::from(of(&kept.claim))).sum()
+    }
+
     /// Why the next task of `request` cannot go here, as the text of ECS.
     fn reason(&self, request: &Request) -> Option<&'static str> {
         let host = &self.host;
@@ -97,10 +120,12 @@ impl Told {
         if request.constraints.contains(&Constraint::DistinctInstance) && self.in_group(&request.group) > 0 {
             return Some("DistinctInstance placement constraint unsatisfied.");
         }
-        if self.free_cpu() < claim.cpu_units.into() {
+        let lacks =
+            |free: u64, of: fn(&Claim) -> u32| of(claim) > 0 && free < u64::from(of(claim)) + self.keeps(request, of);
+        if lacks(self.free_cpu(), |claim| claim.cpu_units) {
             return Some("RESOURCE:CPU");
         }
-        if self.free_memory() < claim.memory_mib.into() {
+        if lacks(self.free_memory(), |claim| claim.memory_mib) {
             return Some("RESOURCE:MEMORY");
         }
         if self.free(host.offer.disk_mib, |claim| claim.disk_mib) < claim.disk_mib.into() {
@@ -117,8 +142,8 @@ impl Told {
         if self.free_gpus() < claim.gpus as usize {
             return Some("RESOURCE:GPU");
         }
-        let interfaces = claim.interfaces + self.tasks.iter().map(|task| task.claim.interfaces).sum::<u32>();
-        (claim.interfaces > 0 && interfaces > self.host.interfaces).then_some("RESOURCE:ENI")
+        let free = self.free(host.interfaces, |claim| claim.interfaces);
+        lacks(free, |claim| claim.interfaces).then_some("RESOURCE:ENI")
     }
 }
 
@@ -253,16 +278,22 @@ fn requests() -> impl Strategy<Value = Request> {
         Just(Attribute { name: "zone".into(), value: Some("z1".into()) }),
         Just(Attribute { name: "ssd".into(), value: None }),
     ];
+    let required = || proptest::collection::vec(required.clone(), 0..2);
+    let constraints = || proptest::collection::vec(constraint.clone(), 0..2);
+    let kept = (groups(), prop_oneof![claims(), small_claims()], required(), constraints())
+        .prop_map(|(group, claim, required, constraints)| Kept { group, claim, required, constraints });
+    let kept = prop_oneof![1 => Just(Vec::new()), 1 => proptest::collection::vec(kept, 1..3)];
     (
         0..15_u32,
         prop_oneof![claims(), small_claims()],
-        proptest::collection::vec(required, 0..2),
-        proptest::collection::vec(constraint, 0..2),
+        required(),
+        constraints(),
         proptest::collection::vec(strategy, 0..4),
         groups(),
+        kept,
         any::<u64>(),
     )
-        .prop_map(|(count, claim, required, constraints, strategies, group, seed)| Request {
+        .prop_map(|(count, claim, required, constraints, strategies, group, kept, seed)| Request {
             count,
             claim,
             required,
@@ -270,6 +301,7 @@ fn requests() -> impl Strategy<Value = Request> {
             strategies,
             group,
             leaving: BTreeMap::new(),
+            kept: kept.into(),
             seed,
         })
 }
@@ -305,6 +337,37 @@ fn follow(all: &mut [Told], request: &Request, outcome: &Outcome) {
         }
         all[index].add(request, placed.gpu_ids.clone());
     }
+}
+
+#[test]
+fn a_host_that_lacks_what_it_should_have_keeps_room_for_it() {
+    let mut hosts = equal(1);
+    let group = "service:daemon".to_owned();
+    let claim = Claim { memory_mib: 100, ..Claim::default() };
+    let mut request = request(3, 0);
+    request.claim = Claim { memory_mib: 500, ..Claim::default() };
+    let kept = |claim: &Claim, zone: &str| Kept {
+        group: group.clone(),
+        claim: claim.clone(),
+        required: vec![Attribute { name: "zone".into(), value: Some(zone.to_owned()) }],
+        constraints: Vec::new(),
+    };
+    assert_eq!(place(&hosts, &request).placed.len(), 2);
+    request.kept = [kept(&claim, "z0")].into();
+    let outcome = place(&hosts, &request);
+    assert_eq!(outcome.placed.len(), 1);
+    let text = "needs 500 MiB of memory, has 524 of 1024 free, of which 100 are kept for DAEMON services";
+    assert_eq!(outcome.passed_over[0].reason.to_string(), text);
+    // It belongs elsewhere, or is too large for the host anyway.
+    let large = Claim { memory_mib: 1025, ..Claim::default() };
+    for other in [kept(&claim, "z1"), kept(&large, "z0")] {
+        request.kept = [other].into();
+        assert_eq!(place(&hosts, &request).placed.len(), 2);
+    }
+    // It is there.
+    request.kept = [kept(&claim, "z0")].into();
+    hosts[0].usage.take(Held { claim: &Claim::default(), gpu_ids: &[], group: &group });
+    assert_eq!(place(&hosts, &request).placed.len(), 2);
 }
 
 proptest! {
@@ -367,7 +430,11 @@ proptest! {
                     | Reason::Disk(_)
                     | Reason::Port { .. }
                     | Reason::Gpu(_)
-                    | Reason::Interface(_) => prop_assert_eq!(fits(host, &request.claim).err(), checked.err()),
+                    | Reason::Interface(_) => {
+                        if request.kept.is_empty() {
+                            prop_assert_eq!(fits(host, &request.claim).err(), checked.err());
+                        }
+                    }
                 },
             }
         }
@@ -473,6 +540,7 @@ fn request(count: u32, seed: u64) -> Request {
         strategies: Vec::new(),
         group: "family:web".to_owned(),
         leaving: BTreeMap::new(),
+        kept: Arc::default(),
         seed,
     }
 }

@@ -8,8 +8,8 @@ use crate::sets;
 use crate::troubles;
 use crate::workload;
 use crate::world::World;
+use longshore_core::State;
 use longshore_core::records::{RolloutState, SchedulingStrategy, Service, Task};
-use longshore_core::{HostState, State};
 use longshore_model::planted::Bug;
 #[cfg(debug_assertions)]
 use longshore_model::planted::plant;
@@ -24,7 +24,7 @@ use tokio::time::Instant;
 /// Longest time from the end of all troubles until everything is as it should be.
 const CONVERGES: Duration = Duration::from_secs(400);
 /// The same until all that schedules and rules fired has its tasks: what found no place waits up to five minutes.
-const ALL_DONE: Duration = Duration::from_secs(2000);
+const ALL_DONE: Duration = Duration::from_secs(1000);
 /// Longest time for the first hosts to join, and for everything to go at the end.
 const PATIENCE: Duration = Duration::from_secs(200);
 
@@ -285,18 +285,6 @@ fn open(world: &World) -> Vec<String> {
     open
 }
 
-/// CPU units and MiB that a task asks for at most.
-const MOST: u64 = 80;
-
-/// Whether a host has none of a DAEMON service's tasks and no room for one: others filled it while their hosts were away,
-/// and nothing moves them.
-fn is_full_without(tasks: &[Arc<Task>], host: &HostState) -> bool {
-    let (offer, used) = (&host.record.facts.resources, &host.view.usage);
-    let room = u64::from(offer.cpu_units) >= used.cpu_units() + MOST
-        && u64::from(offer.memory_mib) >= used.memory_mib() + MOST;
-    !room && tasks.iter().all(|task| task.instance != host.id())
-}
-
 fn service_open(state: &State, service: &Service) -> Option<String> {
     let key = &service.key;
     if service.is_over() {
@@ -309,13 +297,11 @@ fn service_open(state: &State, service: &Service) -> Option<String> {
         return sets::open(state, service);
     }
     let tasks = state.service_tasks(key);
-    let (wanted, full) = match service.scheduling {
-        SchedulingStrategy::Replica => (service.desired as usize, 0),
+    let wanted = match service.scheduling {
+        SchedulingStrategy::Replica => service.desired as usize,
         SchedulingStrategy::Daemon => {
             let hosts = state.cluster(&key.cluster).into_iter().flat_map(|cluster| cluster.hosts.values());
-            let hosts = hosts.filter(|host| host.record.status.is_registered());
-            let (full, others): (Vec<_>, Vec<_>) = hosts.partition(|host| is_full_without(&tasks, host));
-            (others.len(), full.len())
+            hosts.filter(|host| host.record.status.is_registered()).count()
         }
     };
     let [deployment] = service.deployments.as_slice() else {
@@ -327,7 +313,7 @@ fn service_open(state: &State, service: &Service) -> Option<String> {
             && task.started_by.as_deref() == Some(&*deployment.id)
     };
     let running = tasks.iter().filter(right).count();
-    let complete = deployment.state == RolloutState::Completed || full > 0;
+    let complete = deployment.state == RolloutState::Completed;
     (running != wanted || tasks.len() != wanted || !complete).then(|| {
         let last = state.service(key).and_then(|s| s.events.back().map(|event| event.message.clone()));
         format!(

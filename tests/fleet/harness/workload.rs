@@ -7,7 +7,7 @@ use crate::sets;
 use crate::world::World;
 use longshore_core::Ec2Operation;
 use longshore_core::State;
-use longshore_core::records::{RolloutState, SchedulingStrategy, Service};
+use longshore_core::records::{RolloutState, SchedulingStrategy, Service, Task};
 use longshore_ecs_api::Operation;
 use longshore_model::{DesiredStatus, TaskId};
 use serde_json::{Value, json};
@@ -19,6 +19,11 @@ const ONE: &str = "one";
 
 /// Services that there are at once, besides.
 const SERVICES: u64 = 4;
+
+/// CPU units and MiB that a task of those that stay asks for at most.
+const LARGE: u32 = 80;
+/// The family of those that ask for that much.
+const TWO: &str = "web:2";
 
 /// Families whose tasks run, and stay.
 pub(crate) const GOOD: [&str; 5] = ["web:1", "web:2", "dyn:1", "vol:1", "stubborn:1"];
@@ -337,18 +342,24 @@ async fn leave(world: &World) -> Result<(), String> {
         let all: Vec<_> = state.services().map(|(_, s)| Arc::clone(&s.record)).filter(|s| s.is_active()).collect();
         let daemons = u32::try_from(all.iter().filter(|service| is_daemon(service)).count()).unwrap_or(0);
         let replicas = u32::try_from(all.len()).unwrap_or(0) - daemons;
-        // Twice of everything has to have room for a while, at 80 units and MiB at most.
-        let room = |(cpu, memory): &(u32, u32)| (cpu.min(memory) / 80).saturating_sub(daemons);
+        // Twice of everything has to have room for a while.
+        let room = |(cpu, memory): &(u32, u32)| (cpu.min(memory) / LARGE).saturating_sub(daemons);
         let share = world.plan.hosts.iter().map(room).sum::<u32>() / (2 * replicas.max(1));
-        let open: Vec<_> = all.iter().filter(|service| !is_left(&state, service, share)).collect();
+        let open: Vec<_> = all.iter().filter(|service| !is_left(service, share)).collect();
         if open.is_empty() {
-            return stop_strays(world).await;
+            let crowd = crowd(&state);
+            if crowd.is_empty() {
+                return stop_strays(world).await;
+            }
+            for task in crowd {
+                stop(world, task, "others need the room").await?;
+            }
         }
         for service in open {
             if sets::has_sets(service) {
                 sets::mend(world, service, share).await?;
             } else {
-                mend(world, &state, service, share).await?;
+                mend(world, service, share).await?;
             }
         }
     }
@@ -359,30 +370,54 @@ fn is_daemon(service: &Service) -> bool {
     service.scheduling == SchedulingStrategy::Daemon
 }
 
-/// The families that a service is left with.
-fn good(service: &Service) -> &'static [&'static str] {
-    if is_wired(&service.key.name) { &WIRED[..2] } else { &GOOD }
+/// The families that a service is left with. Daemons take what any of them took: a host that is full otherwise keeps no
+/// more for them.
+fn good(service: &Service) -> Vec<&'static str> {
+    let all = if is_wired(&service.key.name) { &WIRED[..2] } else { &GOOD };
+    all.iter().copied().filter(|family| !is_daemon(service) || *family != TWO).collect()
 }
 
-/// The minimum and maximum percent that it is left with. A few large tasks of before may be all that it needs at least,
-/// and leave no room for others.
-fn left_percents(state: &State, service: &Service) -> (i32, i32) {
-    let large = || state.service_tasks(&service.key).iter().any(|task| task.claim.memory_mib > 80);
+/// The minimum and maximum percent that it is left with.
+fn left_percents(service: &Service) -> (i32, i32) {
     match service.scheduling {
         SchedulingStrategy::Replica if *service.key.name == *ONE => (0, 100),
-        SchedulingStrategy::Replica if large() => (0, 200),
         SchedulingStrategy::Replica => (50, 200),
         // Of a daemon on one host, half is one, and no task of it could ever be replaced.
         SchedulingStrategy::Daemon => (0, 100),
     }
 }
 
+/// What operators end so that everything else has room: large tasks of services that run others by now, which may be all
+/// that a minimum needs and leave no room for those, and one of each host that is too full for the daemons that it lacks.
+/// The room is the daemons' then.
+fn crowd(state: &State) -> Vec<TaskId> {
+    let daemons: Vec<_> = state.services().map(|(_, s)| &s.record).filter(|s| s.is_active() && is_daemon(s)).collect();
+    let mut crowd = Vec::new();
+    for host in state.clusters().flat_map(|cluster| cluster.hosts.values()) {
+        let tasks: Vec<_> = host.live.iter().filter_map(|id| state.task(*id)).collect();
+        let stays = |task: &&&Arc<Task>| task.desired == DesiredStatus::Running;
+        let is_daemons = |task: &Task| daemons.iter().any(|daemon| daemon.key.group() == task.group);
+        let others: Vec<_> = tasks.iter().filter(stays).filter(|task| !is_daemons(task)).collect();
+        let large = others.iter().filter(|task| task.claim.memory_mib > LARGE).map(|task| task.id);
+        crowd.extend(large);
+        let lacks = daemons.iter().filter(|daemon| tasks.iter().all(|task| daemon.key.group() != task.group)).count();
+        let claims = tasks.iter().filter(|task| stays(task) || is_daemons(task)).map(|task| &task.claim);
+        let (cpu, memory) = claims.fold((0, 0), |(cpu, memory), c| (cpu + c.cpu_units, memory + c.memory_mib));
+        let need = LARGE * u32::try_from(lacks).unwrap_or(u32::MAX);
+        let offer = &host.record.facts.resources;
+        if lacks > 0 && (cpu + need > offer.cpu_units || memory + need > offer.memory_mib) {
+            crowd.extend(others.iter().filter(|task| task.claim.memory_mib <= LARGE).map(|task| task.id).next());
+        }
+    }
+    crowd
+}
+
 /// Whether a service is as clients leave it: nothing keeps it from becoming as it should be.
-fn is_left(state: &State, service: &Service, share: u32) -> bool {
+fn is_left(service: &Service, share: u32) -> bool {
     if sets::has_sets(service) {
         return sets::is_left(service, share);
     }
-    let (least, most) = left_percents(state, service);
+    let (least, most) = left_percents(service);
     let configuration = &service.configuration;
     let breaker = configuration.deployment_circuit_breaker.as_ref();
     let runs_good = service.deployments.first().is_some_and(|primary| {
@@ -394,9 +429,9 @@ fn is_left(state: &State, service: &Service, share: u32) -> bool {
         && (is_daemon(service) || service.desired <= share)
 }
 
-async fn mend(world: &World, state: &State, service: &Service, share: u32) -> Result<(), String> {
-    let (least, most) = left_percents(state, service);
-    let mut request = json!({"service": &*service.key.name, "taskDefinition": world.dice.pick(good(service)),
+async fn mend(world: &World, service: &Service, share: u32) -> Result<(), String> {
+    let (least, most) = left_percents(service);
+    let mut request = json!({"service": &*service.key.name, "taskDefinition": world.dice.pick(&good(service)),
         "deploymentConfiguration": {"minimumHealthyPercent": least, "maximumPercent": most,
             "deploymentCircuitBreaker": {"enable": false, "rollback": false}}});
     if !is_daemon(service) {
@@ -438,13 +473,19 @@ pub(crate) async fn stop_strays(world: &World) -> Result<(), String> {
     let state = world.state().ok_or("nothing was ever seen")?;
     for id in live(&state) {
         if state.task(id).is_some_and(|task| !task.group.starts_with("service:")) {
-            match world.insist(Operation::StopTask, &json!({"task": id.to_string(), "reason": "the end"})).await {
-                Ok(_) => {}
-                Err(why) => world.trace.say(format_args!("client: {id} not stopped: {why}")),
-            }
+            stop(world, id, "the end").await?;
         }
     }
     tokio::time::sleep(Duration::from_millis(10)).await;
+    Ok(())
+}
+
+async fn stop(world: &World, id: TaskId, reason: &str) -> Result<(), String> {
+    match world.insist(Operation::StopTask, &json!({"task": id.to_string(), "reason": reason})).await {
+        Ok(_) => world.trace.say(format_args!("client: {id} stopped: {reason}")),
+        Err(why) if why == "nobody answers" => return Err(why),
+        Err(why) => world.trace.say(format_args!("client: {id} not stopped: {why}")),
+    }
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use crate::ops::capacity::strategy as of_request;
 use crate::ops::instances::arn as instance_arn;
 use crate::ops::{Ctx, check, exec, network, overrides};
 use crate::records::{ClientTokenKey, Definition, DefinitionStatus, PinKey, Tags};
+use crate::services::kept;
 use crate::show;
 use crate::state::State;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -259,6 +260,10 @@ fn prepare(ctx: &Ctx<'_>, common: Common) -> Result<Launch, ApiError> {
         // Whoever names the instances has chosen.
         Target::Instances(_) => Vec::new(),
     };
+    let kept = match &common.target {
+        Target::Cluster => kept(&ctx.state, &common.cluster),
+        Target::Instances(_) => Arc::default(),
+    };
     let containers = definition.body.container_definitions.as_ref().map_or(0, Vec::len);
     match common.propagate_tags {
         None | Some(PropagateTags::None) => {}
@@ -301,6 +306,7 @@ fn prepare(ctx: &Ctx<'_>, common: Common) -> Result<Launch, ApiError> {
             strategies: strategies(common.strategies)?,
             group,
             leaving: BTreeMap::new(),
+            kept,
             seed: rand::random(),
         },
         target: common.target,

@@ -4,12 +4,12 @@ use crate::capacity::{self, Pool};
 use crate::commands::{Launch, NewTask, Target, task_tags};
 use crate::needs::needs;
 use crate::ops::{exec, network, run};
-use crate::records::{Service, ServiceDeployment, ServiceRevision, Task};
-use crate::state::{HostState, State};
+use crate::records::{SchedulingStrategy, Service, ServiceDeployment, ServiceRevision, Task};
+use crate::state::{HostState, State, keeps_room};
 use longshore_ecs_api::ApiError;
-use longshore_model::{Attribute, DesiredStatus, Fence, InstanceId, TaskId, Timestamp};
+use longshore_model::{Attribute, ClusterKey, DesiredStatus, Fence, InstanceId, TaskId, Timestamp};
 use longshore_rollout::{Picture, Task as TaskPicture};
-use longshore_sched::{HostStatus, Reason, Request, SpreadOver, Strategy, check_on};
+use longshore_sched::{HostStatus, Kept, Reason, Request, SpreadOver, Strategy, check_on};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +75,10 @@ pub(crate) fn launch(
     let needs = needs(&definition.body, None)?;
     let mut request = request(state, service, revision, needs.claim, count)?;
     request.leaving = leaving(state, service, basis);
+    request.kept = match service.scheduling {
+        SchedulingStrategy::Replica => kept(state, &service.key.cluster),
+        SchedulingStrategy::Daemon => Arc::default(),
+    };
     let containers = definition.body.container_definitions.as_ref().map_or(0, Vec::len);
     Ok(Launch {
         cluster: service.key.cluster.clone(),
@@ -95,6 +99,18 @@ pub(crate) fn launch(
         target,
         token: None,
     })
+}
+
+/// What hosts of a cluster that lack tasks of DAEMON services keep free for them.
+pub(crate) fn kept(state: &State, cluster: &ClusterKey) -> Arc<[Kept]> {
+    let kept = state.daemons_of(cluster).filter_map(|service| {
+        let definition = state.definition(keeps_room(service)?)?;
+        let claim = needs(&definition.body, None).ok()?.claim;
+        let revision = &service.deployments.first()?.revision;
+        let Request { claim, required, constraints, group, .. } = request(state, service, revision, claim, 1).ok()?;
+        Some(Kept { group, claim, required, constraints })
+    });
+    kept.collect()
 }
 
 /// Tasks of the service that those to be placed are spread without regard to, by host: what they take the place of,
@@ -156,6 +172,7 @@ fn request(
         strategies,
         group: service.key.group().to_string(),
         leaving: BTreeMap::new(),
+        kept: Arc::default(),
         seed: rand::random(),
     })
 }

@@ -24,7 +24,7 @@ pub(crate) use decision::Decider;
 #[cfg(test)]
 pub(crate) use decision::Step;
 pub(crate) use hearing::Hearing;
-pub(crate) use launch::{check, check_placement, daemon_count};
+pub(crate) use launch::{check, check_placement, daemon_count, kept};
 pub(crate) use picture::{Looking, breaker_of};
 pub(crate) use wakes::Wakes;
 pub(crate) use why::why;

@@ -26,6 +26,7 @@ pub(crate) use network::{CAPABILITY, Networking, wants_lease};
 pub(crate) use rules::Queue;
 pub(crate) use schedule::Due;
 pub use service::ServiceState;
+pub(crate) use service::keeps_room;
 pub(crate) use sets::{Grave, TaskSet};
 pub use view::NetworkView;
 
@@ -71,6 +72,8 @@ pub struct State {
     definition_users: HashMap<DefinitionKey, u32>,
     doomed_definitions: OrdSet<DefinitionKey>,
     services: service::Services,
+    /// Active DAEMON services.
+    daemons: OrdSet<ServiceKey>,
     /// Tasks of services that are not stopped.
     service_tasks: HashMap<ServiceKey, OrdSet<TaskId>>,
     rules: rules::Rules,

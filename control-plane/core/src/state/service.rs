@@ -1,7 +1,8 @@
 //! A service with its events, and when it has to be looked at again.
 
 use crate::records::{
-    DeploymentRecord, DeploymentStatus, Service, ServiceEvent, ServiceKey, ServiceRevision, ServiceStatus, Task,
+    DefinitionKey, DeploymentRecord, DeploymentStatus, RolloutState, SchedulingStrategy, Service, ServiceEvent,
+    ServiceKey, ServiceRevision, ServiceStatus, Task,
 };
 use crate::state::{Grave, State, Touched};
 use imbl::{OrdMap, Vector};
@@ -66,10 +67,21 @@ impl State {
         of_cluster.take_while(move |(key, _)| key.cluster == *cluster).map(|(_, service)| service)
     }
 
+    /// The active DAEMON services of a cluster, by name.
+    pub(crate) fn daemons_of(&self, cluster: &ClusterKey) -> impl Iterator<Item = &Arc<Service>> {
+        let first = ServiceKey { cluster: cluster.clone(), name: "".into() };
+        let of_cluster = self.daemons.range(first..).take_while(move |key| key.cluster == *cluster);
+        of_cluster.filter_map(|key| Some(&self.service(key)?.record))
+    }
+
     pub(super) fn put_service(&mut self, record: &Arc<Service>, touched: &mut Touched) {
         let old = self.services.get(&record.key).map(|service| Arc::clone(&service.record));
         if let Some(old) = &old {
             self.follow_service(old, false);
+            // Others may have what was kept for it.
+            if keeps_room(old).is_some() && keeps_room(old) != keeps_room(record) {
+                touched.rooms.insert(record.key.cluster.clone());
+            }
         }
         self.follow_service(record, true);
         match self.services.get_mut(&record.key).map(Arc::make_mut) {
@@ -104,6 +116,11 @@ impl State {
             if *users == 0 {
                 self.definition_users.remove(definition);
             }
+        }
+        if there && record.is_active() && record.scheduling == SchedulingStrategy::Daemon {
+            self.daemons.insert(record.key.clone());
+        } else {
+            self.daemons.remove(&record.key);
         }
         match record.status {
             ServiceStatus::Active | ServiceStatus::Draining => {}
@@ -187,6 +204,14 @@ impl State {
             }
         }
     }
+}
+
+/// The definition whose tasks hosts keep room for when they lack one: that of an active DAEMON service that still starts
+/// tasks.
+pub(crate) fn keeps_room(service: &Service) -> Option<&DefinitionKey> {
+    let keeps = service.is_active() && service.scheduling == SchedulingStrategy::Daemon;
+    let primary = service.deployments.first().filter(|primary| keeps && primary.state != RolloutState::Failed)?;
+    Some(&primary.revision.definition)
 }
 
 /// The services of a state.

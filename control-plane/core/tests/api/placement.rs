@@ -311,6 +311,45 @@ async fn a_daemon_is_the_first_on_a_new_host() {
 }
 
 #[tokio::test]
+async fn a_host_keeps_room_for_the_daemon_that_it_lacks() {
+    let mut fleet = Fleet::with(1, config()).await;
+    for (family, memory) in [("log", 1000), ("two", 1500), ("small", 300)] {
+        fleet.world.definition(family, json!({"memory": memory})).await;
+    }
+    let web = json!({"serviceName": "web", "taskDefinition": "two", "desiredCount": 1});
+    fleet.world.ok(Op::CreateService, web).await;
+    fleet.until("it is there", healthy, stable(1)).await;
+    let daemon = json!({"serviceName": "log", "taskDefinition": "log", "schedulingStrategy": "DAEMON"});
+    fleet.world.ok(Op::CreateService, daemon).await;
+    let waits = |service: &Value| messages(service).iter().any(|message| message.contains("unable to place"));
+    crate::world::until("it waits", || {
+        let state = fleet.world.core.snapshot();
+        state
+            .services()
+            .any(|(_, service)| service.events.iter().any(|event| event.message.contains("unable to place")))
+    })
+    .await;
+    // What is free is the daemon's, and what becomes free as well, whoever else waits for it.
+    let refused = fleet.world.ok(Op::RunTask, json!({"taskDefinition": "small"})).await;
+    let detail = "needs 300 MiB of memory, has 548 of 2048 free, of which 548 are kept for DAEMON services";
+    assert_eq!(
+        (&refused["failures"][0]["reason"], &refused["failures"][0]["detail"]),
+        (&json!("RESOURCE:MEMORY"), &json!(detail))
+    );
+    let task = *runs_on(&fleet, 0).first().unwrap();
+    fleet.world.ok(Op::StopTask, json!({"task": task.to_string()})).await;
+    let runs = |service: &Value| waits(service) && service["runningCount"] == 0 && service["pendingCount"] == 0;
+    fleet.until("the daemon has its place", healthy, runs).await;
+    let families = |fleet: &Fleet| fleet.tasks().into_iter().map(|(_, family, _)| family).collect::<Vec<_>>();
+    assert_eq!(families(&fleet), ["log"]);
+    let started = fleet.world.ok(Op::RunTask, json!({"taskDefinition": "small"})).await;
+    assert_eq!(started["failures"], json!([]));
+    // Nothing is kept for a daemon that is gone.
+    fleet.world.ok(Op::DeleteService, json!({"service": "log", "force": true})).await;
+    fleet.until("the other one runs again", healthy, stable(1)).await;
+}
+
+#[tokio::test]
 async fn a_draining_host_loses_what_does_not_run_at_once_and_a_deregistered_one_everything() {
     let mut fleet = Fleet::with(2, config()).await;
     fleet.world.definition("one", json!({})).await;

@@ -152,6 +152,7 @@ fn same(a: &State, b: &State) -> Result<(), TestCaseError> {
     prop_assert_eq!(&a.doomed_definitions, &b.doomed_definitions);
     prop_assert_eq!(&a.tasks, &b.tasks);
     prop_assert_eq!(&a.service_tasks, &b.service_tasks);
+    prop_assert_eq!(&a.daemons, &b.daemons);
     prop_assert_eq!(a.services.len(), b.services.len());
     for ((key, a), (other, b)) in a.services.iter().zip(&b.services) {
         prop_assert_eq!((key, &a.record), (other, &b.record));

@@ -227,6 +227,7 @@ impl Lab {
                 strategies,
                 group: format!("family:{}", key.family),
                 leaving: BTreeMap::new(),
+                kept: Arc::default(),
                 seed: u64::from(how) + self.revision,
             },
             target,
