@@ -249,6 +249,7 @@ pub async fn run(config: Config, token: Option<Token>, shutdown: CancellationTok
             },
             usage: usage_asked,
         },
+        late_cgroups.sockets(),
     );
     let listener = status::bind(&config.status_socket)?;
     let server = StatusServer {

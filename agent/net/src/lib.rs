@@ -25,7 +25,8 @@ mod verify;
 pub use fabric::{
     AddressWatch, AdmitError, Changes, CheckError, Claim, DismissError, Elements, EndpointConfig, Fabric, FabricConfig,
     FabricError, FabricLink, GroupsError, HostEndpoint, LanError, LimitError, ListenError, ObserveError, Observed,
-    PeersError, PeersReport, RefusedPeer, Repair, Stray, Underlay, UnwireError, Wire, WireError, Wired, probe,
+    PeersError, PeersReport, RefusedPeer, Repair, Stray, TaskSockets, Underlay, UnwireError, Wire, WireError, Wired,
+    probe,
 };
 pub use handle::{Handle, Link, NetError};
 pub use names::{EniStem, Names, SHORT_NAME};

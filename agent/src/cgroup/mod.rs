@@ -20,6 +20,7 @@ pub use limits::TaskLimits;
 
 use longshore_docker::{CgroupDriver, CgroupVersion};
 use longshore_model::TaskId;
+use longshore_net::TaskSockets;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,6 +91,14 @@ pub enum CgroupError {
         /// How long the removal waited.
         waited: Duration,
     },
+    /// systemd did not make the slice of all tasks.
+    #[error("`systemctl start {unit}` did not make it: {why}")]
+    Slice {
+        /// The slice.
+        unit: String,
+        /// What it said.
+        why: String,
+    },
     /// The worker thread died.
     #[error("the worker thread for cgroups ended early")]
     Worker(#[source] tokio::task::JoinError),
@@ -107,6 +116,18 @@ impl CgroupError {
         }
         text
     }
+}
+
+/// The class (`net_cls.classid`) of sockets of tasks, under v1: "LS", and 1.
+const CLASS: u32 = 0x4c53_0001;
+
+/// What containers that share the host's network are told by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostTasks {
+    /// The `CgroupParent` of those whose task has no cgroup of its own: the parent of all tasks' cgroups.
+    pub parent: String,
+    /// What their sockets have in common, and no other socket has.
+    pub sockets: TaskSockets,
 }
 
 /// The tasks' cgroups on this host. Cheap to clone. File work happens on tokio's blocking threads.
@@ -170,6 +191,19 @@ impl Cgroups {
         })
         .await
         .map(Some)
+    }
+
+    /// Makes the cgroup that all tasks are below so that the kernel tells their sockets from the host's. `None` where it
+    /// cannot: under v1 without `net_cls`, or when v2 is not at `/sys/fs/cgroup`. Safe to repeat.
+    ///
+    /// # Errors
+    /// When the kernel refuses it, or systemd does not make the slice.
+    pub async fn host_tasks(&self) -> Result<Option<HostTasks>, CgroupError> {
+        self.blocking(|backend| match backend {
+            Backend::Tree(tree) => tree.host_tasks(),
+            Backend::Slices(slices) => slices.host_tasks(),
+        })
+        .await
     }
 
     /// Removes the task's cgroup if there is one. Waits some seconds for the last process to leave.

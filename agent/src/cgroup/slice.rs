@@ -7,13 +7,15 @@
 //! container; removing the task removes the file. See `docs/decisions/0005-task-cgroups.md` for the alternatives.
 
 use super::limits::TaskLimits;
-use super::tree::{children, fail, remove_patiently};
-use super::{CgroupError, Hierarchies};
+use super::tree::{NET_CLS, below, children, fail, give_class, remove_patiently};
+use super::{CgroupError, Hierarchies, HostTasks};
+use longshore_docker::CgroupVersion;
 use longshore_model::TaskId;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 #[derive(Debug)]
@@ -21,6 +23,17 @@ pub(super) struct Slices {
     parent: String,
     hierarchies: Hierarchies,
     units: PathBuf,
+}
+
+/// Has systemd make a slice.
+fn start(unit: &str) -> Result<(), CgroupError> {
+    let failed = |why: String| CgroupError::Slice { unit: unit.to_owned(), why };
+    let run = Command::new("systemctl").args(["--quiet", "start", unit]).stdin(Stdio::null()).output();
+    let output = run.map_err(|error| failed(error.to_string()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
 }
 
 impl Slices {
@@ -44,6 +57,31 @@ impl Slices {
         };
         write().map_err(fail("write", &path))?;
         Ok(self.unit(task))
+    }
+
+    pub(super) fn host_tasks(&self) -> Result<Option<HostTasks>, CgroupError> {
+        let unit = format!("{}.slice", self.parent);
+        let sockets = match self.hierarchies.version() {
+            CgroupVersion::V1 => {
+                let Some(class) = self.hierarchies.of(NET_CLS) else { return Ok(None) };
+                let directory = self.parent_directory(class);
+                fs::create_dir_all(&directory).map_err(fail("make", &directory))?;
+                give_class(&directory)?
+            }
+            CgroupVersion::V2 => {
+                let Some(root) = self.hierarchies.of("memory") else { return Ok(None) };
+                let directory = self.parent_directory(root);
+                if !directory.is_dir() {
+                    // It stays until it is stopped, also while it is empty.
+                    start(&unit)?;
+                }
+                match below(&directory) {
+                    Some(sockets) => sockets,
+                    None => return Ok(None),
+                }
+            }
+        };
+        Ok(Some(HostTasks { parent: unit, sockets }))
     }
 
     pub(super) fn remove(&self, task: TaskId, wait: Duration) -> Result<(), CgroupError> {

@@ -4,10 +4,11 @@
 //! every hierarchy, so a removal visits all of them.
 
 use super::limits::TaskLimits;
-use super::{CgroupError, Hierarchies};
+use super::{CLASS, CgroupError, Hierarchies, HostTasks};
 use crate::crash::{self, Place};
 use longshore_docker::CgroupVersion;
 use longshore_model::TaskId;
+use longshore_net::TaskSockets;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -64,6 +65,30 @@ impl Tree {
         }
     }
 
+    pub(super) fn host_tasks(&self) -> Result<Option<HostTasks>, CgroupError> {
+        let sockets = match self.hierarchies.version() {
+            CgroupVersion::V1 => {
+                let Some(class) = self.hierarchies.of(NET_CLS) else { return Ok(None) };
+                let memory = self.root("memory")?.join(&self.parent);
+                make_directory(&memory)?;
+                // Before the engine makes a container's cgroup in it.
+                count_children(&memory)?;
+                let directory = class.join(&self.parent);
+                make_directory(&directory)?;
+                give_class(&directory)?
+            }
+            CgroupVersion::V2 => {
+                let directory = self.root("memory")?.join(&self.parent);
+                make_directory(&directory)?;
+                match below(&directory) {
+                    Some(sockets) => sockets,
+                    None => return Ok(None),
+                }
+            }
+        };
+        Ok(Some(HostTasks { parent: format!("/{}", self.parent), sockets }))
+    }
+
     pub(super) fn remove(&self, task: TaskId, wait: Duration) -> Result<(), CgroupError> {
         let deadline = Instant::now() + wait;
         let name = task.to_string();
@@ -95,6 +120,21 @@ impl Tree {
     fn directory(&self, controller: &str, task: TaskId) -> Result<PathBuf, CgroupError> {
         Ok(self.root(controller)?.join(&self.parent).join(task.to_string()))
     }
+}
+
+/// The v1 controller that gives sockets a class.
+pub(super) const NET_CLS: &str = "net_cls";
+
+/// Sockets of processes below this directory of `net_cls` have our class: what is made in it inherits that.
+pub(super) fn give_class(directory: &Path) -> Result<TaskSockets, CgroupError> {
+    write_checked(&directory.join("net_cls.classid"), &CLASS.to_string())?;
+    Ok(TaskSockets::Class(CLASS))
+}
+
+/// A directory of v2, as `nft` names it; it looks nowhere but at the usual place.
+pub(super) fn below(directory: &Path) -> Option<TaskSockets> {
+    let path = directory.strip_prefix("/sys/fs/cgroup").ok()?;
+    Some(TaskSockets::Below(path.to_str()?.to_owned()))
 }
 
 fn task_of(path: &Path) -> Option<TaskId> {

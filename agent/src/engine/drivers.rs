@@ -34,7 +34,7 @@ pub struct CreateRequest {
     pub bindings: Vec<NetworkBinding>,
     /// The task's interface, in mode `awsvpc`.
     pub interface: Option<Interface>,
-    /// The task's cgroup, where it has one.
+    /// The task's cgroup, where it has one, or that of all that are on the host's network.
     pub cgroup_parent: Option<String>,
     /// Its label `longshore.supervise`.
     pub supervise: String,
@@ -222,6 +222,9 @@ pub trait TaskCgroups: Send + Sync {
     async fn remove(&self, task: TaskId) -> Result<(), Failure>;
     /// The tasks that have one.
     async fn list(&self) -> Result<Vec<TaskId>, Failure>;
+    /// What containers on the host's own network name as their parent when their task has none: by it the host keeps them
+    /// from its cloud. `None` where it cannot.
+    fn host_parent(&self) -> Result<Option<String>, Failure>;
 }
 
 /// Interfaces of `awsvpc` tasks.

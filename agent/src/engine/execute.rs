@@ -5,7 +5,7 @@ use super::images::Keeper;
 use crate::crash::{self, Place};
 use crate::metadata::environment;
 use longshore_docker::wanted_image;
-use longshore_model::{ContainerName, ContainerSpec, IpcMode, PidMode, TaskId, TaskSpec};
+use longshore_model::{ContainerName, ContainerSpec, IpcMode, NetworkMode, PidMode, TaskId, TaskSpec};
 use longshore_plan::{Creation, Failure, Made, Outcome, ResourceKind, Step};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -215,6 +215,10 @@ impl Executor {
         if limited && !self.parents().contains_key(&task) {
             self.cgroup_parent(spec).await?;
         }
+        if spec.network_mode == NetworkMode::Host {
+            // Made by whoever knows it.
+            self.drivers.cgroups.host_parent()?;
+        }
         let shared = spec.pid_mode == Some(PidMode::Task) || spec.ipc_mode == Some(IpcMode::Task);
         if shared && again {
             let held = self.drivers.namespaces.ensure_again(task, shared_memory(spec)).await;
@@ -258,6 +262,8 @@ impl Executor {
                 // Made by a process before this one.
                 None => self.cgroup_parent(&request.spec).await?,
             };
+        } else if request.spec.network_mode == NetworkMode::Host {
+            request.cgroup_parent = self.drivers.cgroups.host_parent()?;
         }
         self.add_environment(&mut request).await?;
         environment::add_region(Arc::make_mut(&mut request.spec), request.index);

@@ -8,7 +8,7 @@ use crate::crash::{self, Place};
 use crate::engine::docker::chain;
 use crate::network::Inside;
 use crate::network::kernel::DOCKER_BRIDGE;
-use longshore_net::{EndpointConfig, HostEndpoint, Names};
+use longshore_net::{EndpointConfig, HostEndpoint, Names, TaskSockets};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,11 +38,15 @@ struct Host {
     serving: Option<AbortOnDropHandle<()>>,
     /// It has been as it should be.
     was_whole: bool,
+    /// What tasks on the host's network are told by.
+    tasks: Option<TaskSockets>,
+    /// It was said that tasks on the host's network cannot be kept from its cloud.
+    told: bool,
 }
 
 impl Host {
     /// Makes everything so that containers are answered.
-    async fn tend(&mut self, front: &Arc<Front>) -> Result<(), String> {
+    async fn tend(&mut self, front: &Arc<Front>, tasks: Option<TaskSockets>) -> Result<(), String> {
         let endpoint = match &self.endpoint {
             Some(endpoint) => endpoint.clone(),
             None => {
@@ -57,10 +61,15 @@ impl Host {
             let listener = endpoint.listen().await.map_err(|e| chain(&e))?;
             self.serving = Some(for_tasks(listener, Door::Host, front.clone()));
         }
-        for what in endpoint.repair().await.map_err(|e| chain(&e))? {
-            if self.was_whole {
+        // Rules about tasks that are known only now belong to none that somebody removed.
+        let news = std::mem::replace(&mut self.tasks, tasks.clone()) != tasks;
+        for what in endpoint.repair(tasks).await.map_err(|e| chain(&e))? {
+            if self.was_whole && !news {
                 tracing::warn!(%what, "put back what somebody else removed from the metadata endpoint");
             }
+        }
+        if let Some(why) = endpoint.refused().filter(|_| !std::mem::replace(&mut self.told, true)) {
+            tracing::warn!(why, "tasks of mode `host` reach the host's cloud at link-local addresses");
         }
         self.was_whole = true;
         Ok(())
@@ -68,15 +77,23 @@ impl Host {
 }
 
 /// Looks after the socket for tasks on the host's own networks.
-pub(super) async fn host(front: Arc<Front>, status: &watch::Sender<MetadataLine>) {
+pub(super) async fn host(
+    front: Arc<Front>,
+    mut sockets: watch::Receiver<Option<TaskSockets>>,
+    status: &watch::Sender<MetadataLine>,
+) {
     let mut host = Host::default();
     loop {
-        let line = match host.tend(&front).await {
+        let tasks = sockets.borrow_and_update().clone();
+        let line = match host.tend(&front, tasks).await {
             Ok(()) => DoorLine::open(),
             Err(why) => DoorLine::closed(why),
         };
         say(status, "bridge and host", line, |status| &mut status.host);
-        tokio::time::sleep(LOOK).await;
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            Ok(()) = sockets.changed() => {}
+        }
     }
 }
 

@@ -48,6 +48,7 @@ use front::Front;
 use introspection::Introspection;
 use longshore_docker::Docker;
 use longshore_model::InstanceHealth;
+use longshore_net::TaskSockets;
 use prometheus::Prometheus;
 use server::Head;
 use std::net::SocketAddr;
@@ -111,24 +112,30 @@ pub struct Metadata {
     front: Arc<Front>,
     local: Local,
     inside: watch::Receiver<Option<Inside>>,
+    sockets: watch::Receiver<Option<TaskSockets>>,
     status: watch::Sender<MetadataLine>,
 }
 
 impl Metadata {
-    /// An endpoint that is not open yet, and where its status is read.
+    /// An endpoint that is not open yet, and where its status is read. `sockets` says what tasks on the host's own network
+    /// are told by, once that is known.
     #[must_use]
-    pub fn new(parts: Parts, local: Local) -> (Self, watch::Receiver<MetadataLine>) {
+    pub fn new(
+        parts: Parts,
+        local: Local,
+        sockets: watch::Receiver<Option<TaskSockets>>,
+    ) -> (Self, watch::Receiver<MetadataLine>) {
         let inside = parts.inside.clone();
         let (status, status_out) = watch::channel(MetadataLine::default());
-        (Self { front: Arc::new(Front::new(parts)), local, inside, status }, status_out)
+        (Self { front: Arc::new(Front::new(parts)), local, inside, sockets, status }, status_out)
     }
 
     /// Answers until `shutdown`. A socket that cannot be had is tried for again, and keeps nothing else from going on.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Self { front, local, inside, status } = self;
+        let Self { front, local, inside, sockets, status } = self;
         let Local { introspection, metrics, identity, metered, usage } = local;
         let usage = usage::read(front.clone(), usage);
-        let host = doors::host(front.clone(), &status);
+        let host = doors::host(front.clone(), sockets, &status);
         let fabric = doors::fabric(front.clone(), inside, &status);
         let asked = Arc::new(Introspection { front: front.clone(), identity });
         let introspection = doors::local("introspection", introspection, &status, move |_, head: Head| {

@@ -194,6 +194,10 @@ impl TaskCgroups for Reach {
     async fn list(&self) -> Result<Vec<TaskId>, Failure> {
         Ok(self.0.engine().cgroups.iter().copied().collect())
     }
+
+    fn host_parent(&self) -> Result<Option<String>, Failure> {
+        Ok(None)
+    }
 }
 
 #[async_trait]

@@ -3,7 +3,7 @@
 import json
 
 from cluster import ADDRESS, execute, get, network, register, run as start, running, shell, stop, describe
-from report import check, expect, wait
+from report import check, expect, sh, wait
 
 SERVE = "mkdir /www; hostname >/www/index.html; exec httpd -f -p 80 -h /www"
 
@@ -32,6 +32,13 @@ def run(_kept):
         expect(metadata(arn)["TaskARN"] == arn, "another task's metadata")
         seen = json.loads(execute(arn, "main", "wget -qO- $ECS_CONTAINER_METADATA_URI_V4/stats"))
         expect("networks" not in seen and seen["memory_stats"]["usage"] > 0, seen)
+    with check("host: what a cloud tells the host at link-local addresses is not for its tasks"):
+        sh("mkdir -p /run/cloud; echo keys >/run/cloud/index.html; ip address add 169.254.169.254/32 dev lo")
+        sh("busybox httpd -p 169.254.169.254:8169 -h /run/cloud")
+        url = "http://169.254.169.254:8169/"
+        expect(page(url) == "keys", "the host does not reach it either")
+        said = execute(arns[-1], "main", f"wget -T 5 -qO- {url} 2>&1", fine=(0, 1))
+        expect("refused" in said, said)
     with check("none: the task has no link"):
         arn = begin("alone", "exec sleep 9999", networkMode="none")
         links = execute(arn, "main", "ls /sys/class/net").split()

@@ -3,8 +3,8 @@
 //! Tasks with an interface of their own reach a socket inside the fabric, where nothing else is. Containers on the
 //! host's bridge and processes on its own network reach the address on the host's `lo`; there port 80 is whoever's, so
 //! a table of ours leads them to another one, before Docker's rules could lead them to a container that publishes 80.
-//! The same table keeps neighbours of the host away from that address, and containers on its bridges away from every
-//! other link-local one: clouds hand out the host's own keys there.
+//! The same table keeps neighbours of the host away from that address, and containers on its bridges and tasks on its
+//! own network away from every other link-local one: clouds hand out the host's own keys there.
 
 use super::base::{Settled, ensure_table};
 use super::{Fabric, FabricError, Repair, blocking, lock};
@@ -12,13 +12,15 @@ use crate::names::{METADATA, Names, host_net};
 use crate::namespace::{Namespace, NamespaceError};
 use crate::netlink::{Family, NetlinkError, Socket};
 use crate::nft::batch::Nft;
-use crate::nft::{program, ruleset};
+use crate::nft::program;
+use crate::nft::ruleset::{self, HostSockets};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Type};
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4, TcpListener};
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 256;
@@ -49,6 +51,18 @@ pub enum ListenError {
     },
 }
 
+/// Where cgroups are mounted, as `nft` takes it.
+const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// How the sockets of tasks that use the host's own network are told from the host's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TaskSockets {
+    /// By a cgroup (v2) that all of those tasks are below: its path from `/sys/fs/cgroup` on.
+    Below(String),
+    /// By their class (`net_cls.classid`, v1).
+    Class(u32),
+}
+
 /// What the host's side is made of.
 #[derive(Debug, Clone)]
 pub struct EndpointConfig {
@@ -74,6 +88,8 @@ struct Inner {
     host: Namespace,
     route: Mutex<Socket>,
     nft: Mutex<Nft>,
+    /// Why rules about tasks' sockets cannot be loaded here.
+    refused: OnceLock<String>,
 }
 
 impl HostEndpoint {
@@ -95,19 +111,28 @@ impl HostEndpoint {
             let opened = host.visit(open).map_err(FabricError::Namespace)?;
             let (route, nft) = opened.map_err(FabricError::netlink("open sockets"))?;
             let nft = Nft::new(nft, config.names.endpoint_table());
-            let inner = Inner { host, route: Mutex::new(route), nft: Mutex::new(nft), config };
+            let (route, nft, refused) = (Mutex::new(route), Mutex::new(nft), OnceLock::new());
+            let inner = Inner { config, host, route, nft, refused };
             Ok(Self { inner: Arc::new(inner) })
         })
         .await
     }
 
-    /// Puts back what is missing, and says what: nothing the second time.
+    /// Puts back what is missing, and says what: nothing the second time. Of `tasks` it keeps away what is there by now:
+    /// a cgroup that is not has no process.
     ///
     /// # Errors
     /// When something cannot be put back.
-    pub async fn repair(&self) -> Result<Vec<Repair>, FabricError> {
+    pub async fn repair(&self, tasks: Option<TaskSockets>) -> Result<Vec<Repair>, FabricError> {
         let inner = self.inner.clone();
-        blocking(move || inner.ensure()).await
+        blocking(move || inner.ensure(tasks.as_ref())).await
+    }
+
+    /// Why tasks on the host's own network reach what the host reaches although their sockets could be told; `None` when
+    /// they do not, as far as [`HostEndpoint::repair`] has tried.
+    #[must_use]
+    pub fn refused(&self) -> Option<&str> {
+        self.inner.refused.get().map(String::as_str)
     }
 
     /// The socket that the table leads tasks to. It may be opened before the address is there.
@@ -120,13 +145,28 @@ impl HostEndpoint {
 }
 
 impl Inner {
-    fn ensure(&self) -> Result<Vec<Repair>, FabricError> {
+    fn ensure(&self, tasks: Option<&TaskSockets>) -> Result<Vec<Repair>, FabricError> {
         let mut done = Vec::new();
         let EndpointConfig { port, bridges, names, .. } = &self.config;
+        let name = names.endpoint_table();
+        let load = |sockets: Option<&HostSockets>| {
+            let table = ruleset::endpoint(names, bridges, *port, sockets);
+            ensure_table(&self.host, &mut lock(&self.nft), &table, &name, "")
+        };
         // Whom it keeps away comes before what it keeps them from.
-        let table = ruleset::endpoint(names, bridges, *port);
-        if ensure_table(&self.host, &mut lock(&self.nft), &table, &names.endpoint_table(), "")? {
-            done.push(Repair::Table(names.endpoint_table()));
+        let sockets = tasks.filter(|_| self.refused.get().is_none()).and_then(told);
+        let loaded = match (load(sockets.as_ref()), &sockets) {
+            // An old kernel, for example. Everything else goes on.
+            (Err(error @ FabricError::Table { .. }), Some(_)) => {
+                let loaded = load(None)?;
+                let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+                let _ = self.refused.set(why);
+                loaded
+            }
+            (result, _) => result?,
+        };
+        if loaded {
+            done.push(Repair::Table(name));
         }
         let mut socket = lock(&self.route);
         let mut host = Settled { socket: &mut socket, done: &mut done, place: "host's namespace" };
@@ -135,6 +175,16 @@ impl Inner {
         host.raise(&lo)?;
         host.addresses(&lo, &[host_net(METADATA.into())], true)?;
         Ok(done)
+    }
+}
+
+fn told(tasks: &TaskSockets) -> Option<HostSockets> {
+    match tasks {
+        TaskSockets::Below(path) => {
+            let directory = std::fs::metadata(Path::new(CGROUPS).join(path)).ok()?;
+            Some(HostSockets::below(path, directory.ino()))
+        }
+        TaskSockets::Class(class) => Some(HostSockets::of_class(*class)),
     }
 }
 

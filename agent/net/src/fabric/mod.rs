@@ -38,7 +38,7 @@ mod wired;
 pub use check::CheckError;
 pub(crate) use check::{PORT as CHECK_PORT, check_address};
 pub use claims::{AdmitError, Claim, DismissError};
-pub use endpoint::{EndpointConfig, HostEndpoint, ListenError};
+pub use endpoint::{EndpointConfig, HostEndpoint, ListenError, TaskSockets};
 pub use error::{FabricError, Repair};
 pub use groups::GroupsError;
 pub use lan::LanError;

@@ -285,9 +285,47 @@ pub(crate) fn host(facts: &Facts<'_>) -> Table {
     }
 }
 
+/// How nftables tells the sockets of tasks in mode `host`, which no link does; a comment that differs when the cgroup is
+/// another one of the same name, which the rule would not know.
+pub(crate) struct HostSockets {
+    told: String,
+    comment: String,
+}
+
+impl HostSockets {
+    /// Sockets of processes below this cgroup (v2), from the root of the hierarchy on; `inode` is its directory's.
+    pub(crate) fn below(path: &str, inode: u64) -> Self {
+        let level = path.split('/').count();
+        Self {
+            told: format!("socket cgroupv2 level {level} \"{path}\""),
+            comment: format!(" comment \"cgroup {inode}\""),
+        }
+    }
+
+    /// Sockets of this class (v1, `net_cls`).
+    pub(crate) fn of_class(class: u32) -> Self {
+        Self { told: format!("meta cgroup {class}"), comment: String::new() }
+    }
+
+    /// What keeps them from what clouds have at link-local addresses, refused at once where that can be said. A resolver
+    /// may be there, and theirs is the host's.
+    fn rules(&self) -> Vec<String> {
+        let Self { told, comment } = self;
+        let resolver = format!("{told} ip daddr {LINK_LOCAL} meta l4proto {{ tcp, udp }} th dport 53 accept{comment}");
+        let to = [format!("ip daddr {LINK_LOCAL} ip daddr != {METADATA}"), format!("ip6 daddr {CLOUD6}")];
+        let rules = to.into_iter().flat_map(|to| {
+            [
+                format!("{told} {to} meta l4proto tcp counter reject with tcp reset{comment}"),
+                format!("{told} {to} counter drop{comment}"),
+            ]
+        });
+        [resolver].into_iter().chain(rules).collect()
+    }
+}
+
 /// The table of the host's namespace for the metadata endpoint, which answers on `port`. It is there also on hosts that
 /// have no fabric.
-pub(crate) fn endpoint(names: &Names, bridges: &[String], port: u16) -> Table {
+pub(crate) fn endpoint(names: &Names, bridges: &[String], port: u16, sockets: Option<&HostSockets>) -> Table {
     let bridges: Vec<&str> = bridges.iter().map(String::as_str).collect();
     let inside: Vec<&str> = ["lo"].into_iter().chain(bridges.iter().copied()).collect();
     let ask = format!("ip daddr {METADATA} tcp dport 80 dnat ip to {METADATA}:{port}");
@@ -314,6 +352,11 @@ pub(crate) fn endpoint(names: &Names, bridges: &[String], port: u16) -> Table {
                 name: "link_local",
                 hook: "type filter hook forward priority filter - 5; policy accept;",
                 rules: link_local,
+            },
+            Chain {
+                name: "host_tasks",
+                hook: "type filter hook output priority filter - 5; policy accept;",
+                rules: sockets.map(HostSockets::rules).unwrap_or_default(),
             },
         ],
     }

@@ -1,7 +1,7 @@
 //! The host's own address for tasks: who reaches it, by which way, and that it is put back.
 
 use crate::world::{WATCH, sh, sh_in, until, world};
-use longshore_net::{EndpointConfig, HostEndpoint, Names, Namespace};
+use longshore_net::{EndpointConfig, HostEndpoint, Names, Namespace, TaskSockets};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -59,10 +59,13 @@ fn containers_and_the_host_are_answered_and_neighbours_are_not() {
         let bridges = vec!["docker0".to_owned()];
         let config = EndpointConfig { port: 51679, bridges, names: Names::default(), host: None };
         let endpoint = HostEndpoint::open(config).await.expect("possible here");
+        let group = Group::new();
+        let tasks = Some(TaskSockets::Below(group.0.clone()));
         answer(endpoint.listen().await.expect("before the address is there"), "agent");
-        let done: Vec<String> = endpoint.repair().await.expect("made").iter().map(ToString::to_string).collect();
+        let done: Vec<String> =
+            endpoint.repair(tasks.clone()).await.expect("made").iter().map(ToString::to_string).collect();
         assert_eq!(done, ["firewall table ls_meta", "address 169.254.170.2/32 of lo"]);
-        assert_eq!(endpoint.repair().await.expect("nothing to do"), []);
+        assert_eq!(endpoint.repair(tasks.clone()).await.expect("nothing to do"), []);
 
         let here = PathBuf::from("/proc/thread-self/ns/net");
         let check = |what: &str| {
@@ -82,8 +85,8 @@ fn containers_and_the_host_are_answered_and_neighbours_are_not() {
             "ip addr del 169.254.170.2/32 dev lo",
         ] {
             sh(line);
-            assert!(!endpoint.repair().await.expect(line).is_empty(), "{line}");
-            assert_eq!(endpoint.repair().await.expect(line), [], "{line}: the second time");
+            assert!(!endpoint.repair(tasks.clone()).await.expect(line).is_empty(), "{line}");
+            assert_eq!(endpoint.repair(tasks.clone()).await.expect(line), [], "{line}: the second time");
             check(line);
         }
 
@@ -94,5 +97,54 @@ fn containers_and_the_host_are_answered_and_neighbours_are_not() {
         answer(cloud.expect("entered").expect("free"), "cloud");
         until("the cloud", || (who(&here, "169.254.169.254:7").as_deref() == Some("cloud")).then_some(()));
         assert_eq!(who(&container, "169.254.169.254:7"), None);
+        // Not of the tasks that share its network, also below another cgroup of the same name.
+        for round in 0..2 {
+            if round == 1 {
+                group.make_anew();
+                assert!(!endpoint.repair(tasks.clone()).await.expect("loaded").is_empty());
+            }
+            assert_eq!(group.asks("169.254.170.2 80"), "agent");
+            let said = group.asks("169.254.169.254 7");
+            assert!(said.contains("refused"), "{said}");
+            assert_eq!(endpoint.refused(), None);
+        }
+        // Others are none, and those of a class would be told by that.
+        assert!(!endpoint.repair(Some(TaskSockets::Class(7))).await.expect("loaded").is_empty());
+        assert_eq!(group.asks("169.254.169.254 7"), "cloud");
+        assert!(sh("nft list chain inet ls_meta host_tasks").contains("meta cgroup 7 ip daddr 169.254.0.0/16"));
     });
+}
+
+/// A cgroup (v2) in which a task would be.
+struct Group(String);
+
+impl Group {
+    fn new() -> Self {
+        sh("mount -t cgroup2 none /sys/fs/cgroup");
+        let group = Self(format!("ls-net-test-{}", std::process::id()));
+        std::fs::create_dir(group.directory()).expect("made");
+        group
+    }
+
+    fn directory(&self) -> PathBuf {
+        Path::new("/sys/fs/cgroup").join(&self.0)
+    }
+
+    fn make_anew(&self) {
+        let gone = || std::fs::remove_dir(self.directory()).ok();
+        until("everybody left it", gone);
+        std::fs::create_dir(self.directory()).expect("made");
+    }
+
+    /// What somebody in it hears at an address and port.
+    fn asks(&self, at: &str) -> String {
+        let procs = self.directory().join("cgroup.procs");
+        sh(&format!("echo $$ >{}; busybox nc -w 3 {at} </dev/null 2>&1 || true", procs.display())).trim().to_owned()
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(self.directory());
+    }
 }

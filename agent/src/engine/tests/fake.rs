@@ -363,6 +363,10 @@ impl TaskCgroups for FakeHost {
     async fn list(&self) -> Result<Vec<TaskId>, Failure> {
         Ok(self.state().cgroups.iter().copied().collect())
     }
+
+    fn host_parent(&self) -> Result<Option<String>, Failure> {
+        Ok(None)
+    }
 }
 
 #[async_trait]
