@@ -139,13 +139,13 @@ impl<'a> KeptFor<'a> {
         Self { kept, group: GroupKey::new(&kept.group), required: hashed(&kept.required) }
     }
 
-    /// Whether this host lacks a task that it should have and could.
+    /// Whether this host lacks a task that it should have and could. A host that can make no interfaces may be able to
+    /// soon: one that has just joined, for example.
     fn is_kept(&self, host: &Host, usage: &Usage) -> bool {
-        let Claim { cpu_units, memory_mib, interfaces, .. } = self.kept.claim;
+        let Claim { cpu_units, memory_mib, .. } = self.kept.claim;
         usage.group_count_of(self.group) == 0
             && cpu_units <= host.offer.cpu_units
             && memory_mib <= host.offer.memory_mib
-            && interfaces <= host.interfaces
             && self.required.iter().all(|(hash, required)| meets(host, *hash, required))
             && members(&self.kept.constraints).all(|expression| expression.matches_with(host, usage))
     }

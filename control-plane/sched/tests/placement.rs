@@ -83,9 +83,7 @@ impl Told {
                 Constraint::DistinctInstance => true,
             };
             let Offer { cpu_units, memory_mib, .. } = *self.host.offer;
-            let fits = kept.claim.cpu_units <= cpu_units
-                && kept.claim.memory_mib <= memory_mib
-                && kept.claim.interfaces <= self.host.interfaces;
+            let fits = kept.claim.cpu_units <= cpu_units && kept.claim.memory_mib <= memory_mib;
             self.in_group(&kept.group) == 0
                 && fits
                 && kept.required.iter().all(has)
@@ -364,6 +362,10 @@ fn a_host_that_lacks_what_it_should_have_keeps_room_for_it() {
         request.kept = [other].into();
         assert_eq!(place(&hosts, &request).placed.len(), 2);
     }
+    // An interface that it cannot give yet is no reason to give its memory away.
+    let wired = Claim { interfaces: 1, ..claim.clone() };
+    request.kept = [kept(&wired, "z0")].into();
+    assert_eq!(place(&hosts, &request).placed.len(), 1);
     // It is there.
     request.kept = [kept(&claim, "z0")].into();
     hosts[0].usage.take(Held { claim: &Claim::default(), gpu_ids: &[], group: &group });
