@@ -232,6 +232,8 @@ pub(crate) struct FiredAction {
     pub(crate) to: Option<u32>,
     /// Why it could not be brought to it.
     pub(crate) failure: Option<String>,
+    /// Scheduled scaling is suspended, so nothing was done.
+    pub(crate) suspended: bool,
 }
 
 /// Fires the action of a service that is due first: its bounds hold from then on, and the count is brought within them.
@@ -266,10 +268,10 @@ impl Command for FireScaling {
         }
         action.next = action.next_after(at);
         let (min, max) = (action.min, action.max);
-        let mut fired = FiredAction { name, at, to: None, failure: None };
+        let mut fired = FiredAction { name, at, to: None, failure: None, suspended: false };
         if after.suspended.scheduled_scaling_suspended == Some(true) {
             tx.change(Change::Scaling(Arc::new(after)));
-            return Ok(Some(fired));
+            return Ok(Some(FiredAction { suspended: true, ..fired }));
         }
         // What is given wins over what is not.
         after.min = min.unwrap_or_else(|| after.min.min(max.unwrap_or(u32::MAX)));

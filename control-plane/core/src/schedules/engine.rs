@@ -146,7 +146,11 @@ impl ScheduleEngine {
         let fire = FireScaling { key: key.clone(), activities, new: NewDeployment::random() };
         let fired = self.core.submit(fire).await.map_err(|error| Unavailable(error.message))?;
         match fired {
-            Some(FiredAction { name, at, to, failure: None }) => {
+            Some(FiredAction { name, at, suspended: true, .. }) => {
+                tracing::info!(service = %key, cluster = %key.cluster, action = name, %at,
+                    "a scheduled action is left out: scheduled scaling is suspended");
+            }
+            Some(FiredAction { name, at, to, failure: None, .. }) => {
                 tracing::info!(service = %key, cluster = %key.cluster, action = name, %at, to,
                     "a scheduled action fires");
             }

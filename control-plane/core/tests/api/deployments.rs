@@ -1,8 +1,11 @@
 //! Service deployments and revisions as resources: what is kept of them, and stopping them.
 
 use crate::services::{Fleet, config, healthy, messages, stable};
+use crate::world::until;
 use longshore_ecs_api::Operation as Op;
+use longshore_model::{StopCode, StopInfo, TaskId, TaskStatus};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const ROLLING_BACK: &str = "ROLLBACK_IN_PROGRESS";
 
@@ -40,6 +43,34 @@ impl Fleet {
         let all = self.deployments().await;
         all.iter().map(|deployment| deployment["status"].as_str().unwrap().to_owned()).collect()
     }
+
+    /// A task fails to start, and no other one does anything.
+    async fn fail_to_start(&mut self, task: TaskId) {
+        let agent = self.agents.iter_mut().find(|agent| agent.assigned().contains_key(&task)).unwrap();
+        let mut report = agent.report(task, TaskStatus::Stopped);
+        (report.started_at, report.execution_stopped_at) = (None, None);
+        let code = Some(StopCode::TaskFailedToStart);
+        report.stop = Some(StopInfo { code, reason: "CannotPullContainerError: none".to_owned() });
+        agent.say(vec![report]).await;
+    }
+
+    /// Waits until the service's PRIMARY deployment has failed, while its tasks do nothing.
+    async fn until_failed(&self) -> Value {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        loop {
+            let service = self.service("web").await;
+            if service["deployments"][0]["rolloutState"] == "FAILED" {
+                return service;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "it has not failed: {service:#}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// A circuit breaker with a threshold, that brings nothing back.
+fn breaker(kind: &str, value: i32) -> Value {
+    json!({"enable": true, "rollback": false, "thresholdConfiguration": {"type": kind, "value": value}})
 }
 
 #[tokio::test]
@@ -135,6 +166,77 @@ async fn one_that_fails_says_what_its_breaker_counted_and_keeps_the_tasks_that_r
     assert_eq!(service["deployments"][0]["id"], first);
     let after: Vec<_> = fleet.tasks().into_iter().map(|(id, ..)| id).collect();
     assert_eq!(before, after);
+}
+
+#[tokio::test]
+async fn thresholds_by_percent_are_shares_of_the_desired_count_as_it_is_now() {
+    let fleet = Fleet::new(0).await;
+    fleet.world.definition("good", json!({})).await;
+    // It has no host, so that it is under way all the time.
+    let request = json!({"serviceName": "web", "taskDefinition": "good", "desiredCount": 1,
+        "deploymentConfiguration": {"deploymentCircuitBreaker": {"enable": true, "rollback": false}}});
+    fleet.world.ok(Op::CreateService, request).await;
+    // Shares are rounded up. With bounds it takes 3 failed tasks at least and 200 at most, without them 1 at least.
+    for (kind, value, desired, threshold) in [
+        ("BOUNDED_PERCENT", 50, 8, 4),
+        ("BOUNDED_PERCENT", 25, 13, 4),
+        ("BOUNDED_PERCENT", 10, 10, 3),
+        ("BOUNDED_PERCENT", 100, 1, 3),
+        ("BOUNDED_PERCENT", 50, 400, 200),
+        ("BOUNDED_PERCENT", 50, 402, 200),
+        ("UNBOUNDED_PERCENT", 50, 402, 201),
+        ("UNBOUNDED_PERCENT", 25, 13, 4),
+        ("UNBOUNDED_PERCENT", 10, 11, 2),
+        ("UNBOUNDED_PERCENT", 10, 10, 1),
+        ("UNBOUNDED_PERCENT", 1, 1, 1),
+        ("UNBOUNDED_PERCENT", 150, 4, 6),
+    ] {
+        let update = json!({"service": "web", "desiredCount": desired,
+            "deploymentConfiguration": {"deploymentCircuitBreaker": breaker(kind, value)}});
+        let updated = fleet.world.ok(Op::UpdateService, update).await["service"].clone();
+        let shown = &updated["deploymentConfiguration"]["deploymentCircuitBreaker"];
+        assert_eq!(*shown, breaker(kind, value), "as it was given");
+        let figures = fleet.deployments().await[0]["deploymentCircuitBreaker"].clone();
+        let expected = json!({"status": "MONITORING", "failureCount": 0, "threshold": threshold});
+        assert_eq!(figures, expected, "{value} {kind} of {desired}");
+    }
+    assert_eq!(fleet.statuses().await, ["IN_PROGRESS"]);
+}
+
+#[tokio::test]
+async fn a_breaker_by_percent_opens_with_the_last_failure_that_it_takes_and_with_none_before() {
+    for (kind, value, threshold) in [
+        ("UNBOUNDED_PERCENT", 1, 1),
+        ("UNBOUNDED_PERCENT", 20, 2),
+        ("BOUNDED_PERCENT", 20, 3),
+        ("BOUNDED_PERCENT", 50, 4),
+        ("UNBOUNDED_PERCENT", 60, 5),
+    ] {
+        let mut fleet = Fleet::new(1).await;
+        fleet.world.definition("bad", json!({})).await;
+        let request = json!({"serviceName": "web", "taskDefinition": "bad", "desiredCount": 8,
+            "deploymentConfiguration": {"deploymentCircuitBreaker": breaker(kind, value)}});
+        fleet.world.ok(Op::CreateService, request).await;
+        for failures in 0..threshold {
+            // Another one in place of the last that failed: that failure was looked at, and opened nothing.
+            until("all are there", || fleet.tasks().len() == 8).await;
+            let deployment = fleet.service("web").await["deployments"][0].clone();
+            let found = (&deployment["rolloutState"], &deployment["failedTasks"]);
+            assert_eq!(found, (&json!("IN_PROGRESS"), &json!(failures)), "{value} {kind}");
+            let (task, ..) = fleet.tasks().remove(0);
+            fleet.fail_to_start(task).await;
+        }
+        let service = fleet.until_failed().await;
+        assert_eq!(service["deployments"][0]["failedTasks"], threshold, "{value} {kind}");
+        let id = service["deployments"][0]["id"].as_str().unwrap();
+        let said = format!("(service web) (deployment {id}) deployment failed: tasks failed to start.");
+        assert!(messages(&service).contains(&said), "{service:#}");
+        assert_eq!(fleet.tasks().len(), 7, "nothing takes the place of the last one");
+        let shown = fleet.deployments().await.remove(0);
+        assert_eq!(shown["status"], "STOPPED");
+        let figures = json!({"status": "TRIGGERED", "failureCount": threshold, "threshold": threshold});
+        assert_eq!(shown["deploymentCircuitBreaker"], figures, "{value} {kind}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Services whose parts come at once, fail in part, or come back.
 
 use crate::services::{Fleet, healthy, messages, stable};
+use crate::world::until;
 use longshore_ecs_api::Operation as Op;
 use longshore_model::{DesiredStatus, DiskStatus, StopCode, StopInfo, TaskId, TaskStatus};
 use serde_json::{Value, json};
@@ -319,6 +320,80 @@ async fn a_daemon_does_not_wait_for_a_host_that_is_lost() {
     fleet.agents.push(back);
     fleet.until("it is on the host that came back", healthy, stable(3)).await;
     assert!(fleet.tasks().iter().all(|(_, family, _)| family == "new"), "{:?}", fleet.tasks());
+}
+
+/// The hosts whose daemon is to stop and has not stopped yet. No host ever has two.
+fn emptied(fleet: &Fleet) -> Vec<usize> {
+    let is_emptied = |host: &usize| {
+        let assigned = fleet.agents[*host].assigned();
+        assert!(assigned.len() <= 1, "two of a daemon on one host: {assigned:?}");
+        assigned.values().any(|task| task.desired == DesiredStatus::Stopped)
+    };
+    (0..fleet.agents.len()).filter(is_emptied).collect()
+}
+
+/// The only task of a host, if that is of the family.
+fn only(fleet: &Fleet, host: usize, family: &str) -> Option<TaskId> {
+    let assigned = fleet.agents[host].assigned();
+    let (id, task) = assigned.first_key_value()?;
+    (assigned.len() == 1 && task.spec.family == family).then_some(*id)
+}
+
+#[tokio::test]
+async fn a_daemons_update_empties_a_host_before_it_starts_there_and_no_more_at_once_than_the_minimum_allows() {
+    // Of four hosts that many may be without it.
+    for (minimum, at_once) in [(0, 4_usize), (50, 2), (75, 1)] {
+        let mut fleet = Fleet::new(4).await;
+        fleet.world.definition("old", json!({})).await;
+        fleet.world.definition("new", json!({})).await;
+        let request = json!({"serviceName": "web", "taskDefinition": "old", "schedulingStrategy": "DAEMON",
+            "deploymentConfiguration": {"minimumHealthyPercent": minimum, "maximumPercent": 100}});
+        fleet.world.ok(Op::CreateService, request).await;
+        fleet.until("it is everywhere", healthy, stable(4)).await;
+        fleet.world.ok(Op::UpdateService, json!({"service": "web", "taskDefinition": "new"})).await;
+        for done in 0..4 {
+            let may_go = at_once.min(4 - done);
+            until("as many are emptied as may be", || emptied(&fleet).len() == may_go).await;
+            assert_eq!(fleet.service("web").await["runningCount"], 4 - may_go, "{minimum}: {done} are done");
+            let hosts = emptied(&fleet);
+            assert!(hosts.iter().all(|host| only(&fleet, *host, "old").is_some()), "nothing has begun there");
+            let host = hosts[0];
+            let old = only(&fleet, host, "old").unwrap();
+            fleet.agents[host].is(old, TaskStatus::Stopped).await;
+            fleet.said.insert(old, TaskStatus::Stopped);
+            until("the new one takes its place", || only(&fleet, host, "new").is_some()).await;
+            // It does not run yet, and so no other host has its turn.
+            assert_eq!(emptied(&fleet), hosts[1..], "{minimum}: {done} are done");
+            let new = only(&fleet, host, "new").unwrap();
+            fleet.agents[host].is(new, TaskStatus::Running).await;
+            fleet.said.insert(new, TaskStatus::Running);
+        }
+        fleet.until("it is through", healthy, stable(4)).await;
+        assert!((0..4).all(|host| only(&fleet, host, "new").is_some()), "{:?}", fleet.tasks());
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_whose_minimum_lets_no_host_go_says_so_until_it_is_lower() {
+    let mut fleet = Fleet::new(2).await;
+    fleet.world.definition("old", json!({})).await;
+    fleet.world.definition("new", json!({})).await;
+    // Of two hosts these are two.
+    let request = json!({"serviceName": "web", "taskDefinition": "old", "schedulingStrategy": "DAEMON",
+        "deploymentConfiguration": {"minimumHealthyPercent": 51, "maximumPercent": 100}});
+    fleet.world.ok(Op::CreateService, request).await;
+    fleet.until("it is everywhere", healthy, stable(2)).await;
+    fleet.world.ok(Op::UpdateService, json!({"service": "web", "taskDefinition": "new"})).await;
+    let expected = "(service web) was unable to stop or start tasks during a deployment because of the service \
+                    deployment configuration. Update the minimumHealthyPercent or maximumPercent value and try again.";
+    let says = |service: &Value| messages(service).iter().any(|message| message == expected);
+    let service = fleet.until("it says so", healthy, says).await;
+    assert_eq!(service["deployments"][0]["rolloutState"], "IN_PROGRESS");
+    assert!((0..2).all(|host| only(&fleet, host, "old").is_some()) && emptied(&fleet).is_empty());
+    let lower = json!({"service": "web", "deploymentConfiguration": {"minimumHealthyPercent": 50}});
+    fleet.world.ok(Op::UpdateService, lower).await;
+    fleet.until("it is through", healthy, stable(2)).await;
+    assert!((0..2).all(|host| only(&fleet, host, "new").is_some()), "{:?}", fleet.tasks());
 }
 
 #[tokio::test]

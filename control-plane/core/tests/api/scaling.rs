@@ -8,7 +8,7 @@ use longshore_ecs_api::autoscaling::ScalingOperation as Sc;
 use longshore_model::{HostUsage, TaskUsage};
 use longshore_store::MemoryStore;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// 2026-03-28T00:00:20Z.
@@ -77,6 +77,14 @@ impl Fleet {
             }
         }
         panic!("the count is not {count}: {counts:?}");
+    }
+
+    /// Suspends, or lets go on, what is said. Gives what is suspended then.
+    async fn suspend(&self, what: Value) -> Value {
+        let request = about(json!({"SuspendedState": what}));
+        self.world.scaling(Sc::RegisterScalableTarget, request).await.unwrap();
+        let shown = self.world.scaling(Sc::DescribeScalableTargets, about(json!({}))).await.unwrap();
+        shown["ScalableTargets"][0]["SuspendedState"].clone()
     }
 
     /// Two seconds.
@@ -264,6 +272,86 @@ async fn actions_set_bounds_by_the_clock_and_the_last_that_was_missed_counts() {
     let left = world.scaling(Sc::DescribeScheduledActions, asked).await.unwrap();
     assert_eq!(left["ScheduledActions"][0]["ScalableTargetAction"], json!({"MinCapacity": 0, "MaxCapacity": 2}));
     assert_eq!(left["ScheduledActions"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn raising_and_lowering_are_suspended_each_by_itself() {
+    let mut fleet = fleet().await;
+    let policy = tracking("ECSServiceAverageCPUUtilization", 50.0, json!({}));
+    fleet.world.scaling(Sc::PutScalingPolicy, policy).await.unwrap();
+    fleet.suspend(json!({"DynamicScalingOutSuspended": true})).await;
+    for _ in 0..30 {
+        fleet.feed(256, 10).await;
+    }
+    assert_eq!(fleet.service("web").await["desiredCount"], 1);
+    // What is not said of it stays, and so do the bounds.
+    let suspended = fleet.suspend(json!({"ScheduledScalingSuspended": true})).await;
+    let expected = json!({"DynamicScalingInSuspended": false, "DynamicScalingOutSuspended": true,
+        "ScheduledScalingSuspended": true});
+    assert_eq!(suspended, expected);
+    fleet.suspend(json!({"DynamicScalingOutSuspended": false})).await;
+    assert_eq!(fleet.loaded(256, 10, 4).await, [1, 2, 4]);
+
+    fleet.suspend(json!({"DynamicScalingInSuspended": true})).await;
+    let raised = fleet.loaded(4000, 10, 6).await;
+    assert!(raised[0] == 4 && raised.is_sorted(), "{raised:?}");
+    for _ in 0..60 {
+        fleet.feed(0, 10).await;
+    }
+    assert_eq!(fleet.service("web").await["desiredCount"], 6);
+    fleet.suspend(json!({"DynamicScalingInSuspended": false, "DynamicScalingOutSuspended": true})).await;
+    let lowered = fleet.loaded(0, 10, 1).await;
+    assert!(lowered[0] == 6 && lowered.is_sorted_by(|a, b| a > b), "{lowered:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn actions_that_are_due_while_they_are_suspended_do_nothing_then_or_later() {
+    let mut fleet = fleet().await;
+    let request = json!({"serviceName": "other", "taskDefinition": "web", "desiredCount": 1});
+    fleet.world.ok(Op::CreateService, request).await;
+    let other = json!({"ResourceId": "service/default/other", "MinCapacity": 1, "MaxCapacity": 6});
+    fleet.world.scaling(Sc::RegisterScalableTarget, about(other)).await.unwrap();
+    for (service, name, schedule, least) in [
+        ("web", "once", "at(2026-03-28T00:01:00)", 5),
+        ("web", "often", "cron(* * * * ? *)", 3),
+        ("other", "once", "at(2026-03-28T00:01:00)", 2),
+    ] {
+        let action = about(json!({"ResourceId": format!("service/default/{service}"), "ScheduledActionName": name,
+            "Schedule": schedule, "ScalableTargetAction": {"MinCapacity": least}}));
+        fleet.world.scaling(Sc::PutScheduledAction, action).await.unwrap();
+    }
+    let suspended = fleet.suspend(json!({"ScheduledScalingSuspended": true})).await;
+    let expected = json!({"DynamicScalingInSuspended": false, "DynamicScalingOutSuspended": false,
+        "ScheduledScalingSuspended": true});
+    assert_eq!(suspended, expected);
+
+    // Those of the other service fire at the same time.
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(120);
+    while fleet.service("other").await["desiredCount"] != 2 {
+        assert!(tokio::time::Instant::now() < deadline, "nothing has fired");
+        fleet.feed(0, 0).await;
+    }
+    fleet.feed(0, 0).await;
+    assert_eq!(fleet.service("web").await["desiredCount"], 1);
+    let shown = fleet.world.scaling(Sc::DescribeScalableTargets, about(json!({}))).await.unwrap();
+    let target = &shown["ScalableTargets"][0];
+    assert_eq!((&target["MinCapacity"], &target["MaxCapacity"]), (&json!(1), &json!(6)));
+    let done = fleet.world.scaling(Sc::DescribeScalingActivities, about(json!({}))).await.unwrap();
+    assert_eq!(done["ScalingActivities"], json!([]));
+    let actions = fleet.world.scaling(Sc::DescribeScheduledActions, about(json!({}))).await.unwrap();
+    assert_eq!(actions["ScheduledActions"].as_array().unwrap().len(), 2, "{actions}");
+
+    // The one that recurs works from its next time on; the other one's time is over.
+    fleet.suspend(json!({"ScheduledScalingSuspended": false})).await;
+    assert_eq!(fleet.loaded(0, 0, 3).await, [1, 3]);
+    for _ in 0..35 {
+        fleet.feed(0, 0).await;
+    }
+    assert_eq!(fleet.service("web").await["desiredCount"], 3);
+    let done = fleet.world.scaling(Sc::DescribeScalingActivities, about(json!({}))).await.unwrap();
+    let causes: BTreeSet<&str> =
+        done["ScalingActivities"].as_array().unwrap().iter().map(|did| did["Cause"].as_str().unwrap()).collect();
+    assert_eq!(causes, ["minimum capacity was set to 3", "scheduled action name often was triggered"].into());
 }
 
 #[tokio::test]

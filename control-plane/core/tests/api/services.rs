@@ -388,17 +388,13 @@ async fn bad_input_changes_nothing_and_names_the_field() {
         (threshold(json!({"type": "COUNT", "value": 0})), "thresholdConfiguration.value must be at least 1."),
         (threshold(json!({"value": 3})), "thresholdConfiguration.type is required"),
         (threshold(json!({"type": "SOME", "value": 3})), "thresholdConfiguration.type: `SOME` is none of COUNT"),
-        (threshold(json!({"type": "BOUNDED_PERCENT", "value": 101})), "value must be at most 100"),
         (json!({"deploymentConfiguration": {"strategy": "CANARY"}}), "deploymentConfiguration.strategy CANARY"),
         (json!({"deploymentConfiguration": {"maximumPercent": 0}}), "maximumPercent must be between 1 and 200."),
         (json!({"deploymentConfiguration": {"minimumHealthyPercent": -1}}), "minimumHealthyPercent must be"),
-        (threshold(json!({"type": "SHARE", "value": 3})), "thresholdConfiguration.type: `SHARE`"),
-        (threshold(json!({"type": "COUNT", "value": 0})), "thresholdConfiguration.value must be at least 1."),
         (
             threshold(json!({"type": "BOUNDED_PERCENT", "value": 101})),
             "value must be at most 100 with BOUNDED_PERCENT.",
         ),
-        (threshold(json!({"value": 3})), "thresholdConfiguration.type"),
         (json!({"healthCheckGracePeriodSeconds": -5}), "healthCheckGracePeriodSeconds must not be negative."),
         (json!({"placementStrategy": [{"type": "spread", "field": "mood"}]}), "placementStrategy.field"),
         (
@@ -467,4 +463,162 @@ async fn updates_that_are_refused_leave_a_service_as_it_is() {
     let refused = fleet.world.err(Op::UpdateService, json!({"service": "web", "desiredCount": 2})).await;
     assert_eq!(refused, "ServiceNotFoundException: Service not found.");
     fleet.world.ok(Op::CreateService, request).await;
+}
+
+/// The names of a page of the services that a request lists, and the token of the next page.
+async fn listed(fleet: &Fleet, request: Value) -> (Vec<String>, Value) {
+    let answer = fleet.world.ok(Op::ListServices, request).await;
+    let name = |arn: &Value| arn.as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    (answer["serviceArns"].as_array().unwrap().iter().map(name).collect(), answer["nextToken"].clone())
+}
+
+#[tokio::test]
+async fn services_are_listed_by_name_page_by_page_and_by_what_they_are() {
+    let mut fleet = Fleet::new(0).await;
+    fleet.world.definition("one", json!({})).await;
+    fleet.world.cluster("other").await;
+    let daemon = json!({"desiredCount": null, "schedulingStrategy": "DAEMON"});
+    let external = json!({"taskDefinition": null, "deploymentController": {"type": "EXTERNAL"}});
+    // In another order than theirs.
+    for nth in (0..14).rev() {
+        let mut request = json!({"serviceName": format!("s{nth:02}"), "taskDefinition": "one", "desiredCount": 0});
+        let changes = match nth {
+            3 | 7 => daemon.clone(),
+            5 => external.clone(),
+            _ => json!({}),
+        };
+        request.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        fleet.world.ok(Op::CreateService, request).await;
+    }
+    let request = json!({"cluster": "other", "serviceName": "web", "taskDefinition": "one", "desiredCount": 0});
+    fleet.world.ok(Op::CreateService, request).await;
+    let all: Vec<String> = (0..14).map(|nth| format!("s{nth:02}")).collect();
+    let without = |left_out: &[usize]| -> Vec<String> {
+        let kept = (0..14).filter(|nth| !left_out.contains(nth));
+        kept.map(|nth| format!("s{nth:02}")).collect()
+    };
+
+    let (default, token) = listed(&fleet, json!({})).await;
+    assert_eq!(default, all[..10]);
+    assert_eq!(listed(&fleet, json!({"nextToken": token})).await, (all[10..].to_vec(), Value::Null));
+    for (filter, expected) in [
+        (json!({}), all),
+        (json!({"schedulingStrategy": "REPLICA"}), without(&[3, 7])),
+        (json!({"schedulingStrategy": "DAEMON"}), vec!["s03".to_owned(), "s07".to_owned()]),
+        // What an EXTERNAL one runs is said by its PRIMARY task set, and it has none.
+        (json!({"launchType": "EC2"}), without(&[5])),
+        (json!({"launchType": "EC2", "schedulingStrategy": "REPLICA"}), without(&[3, 5, 7])),
+        (json!({"launchType": "FARGATE"}), Vec::new()),
+        (json!({"launchType": "EXTERNAL", "schedulingStrategy": "DAEMON"}), Vec::new()),
+        (json!({"cluster": "other"}), vec!["web".to_owned()]),
+    ] {
+        for size in [1, 4, 100] {
+            let (mut found, mut token) = (Vec::new(), Value::Null);
+            loop {
+                let mut request = filter.clone();
+                (request["maxResults"], request["nextToken"]) = (json!(size), token);
+                let (page, next) = listed(&fleet, request).await;
+                assert!(page.len() == size || next.is_null() && page.len() < size, "{filter} by {size}: {page:?}");
+                found.extend(page);
+                token = next;
+                if token.is_null() {
+                    break;
+                }
+            }
+            assert_eq!(found, expected, "{filter} by {size}");
+        }
+    }
+    let answer = fleet.world.ok(Op::ListServices, json!({"cluster": "other"})).await;
+    assert_eq!(answer, json!({"serviceArns": ["arn:aws:ecs:lab:123456789012:service/other/web"]}));
+
+    let (_, token) = listed(&fleet, json!({"maxResults": 2})).await;
+    for (request, expected) in [
+        (json!({"maxResults": 0}), "InvalidParameterException: maxResults must be between 1 and 100."),
+        (json!({"maxResults": 101}), "InvalidParameterException: maxResults must be between 1 and 100."),
+        (json!({"maxResults": -1}), "InvalidParameterException: maxResults must be between 1 and 100."),
+        (json!({"nextToken": "nonsense"}), "InvalidParameterException: Invalid nextToken."),
+        // It is that of another list.
+        (json!({"nextToken": token, "launchType": "EC2"}), "InvalidParameterException: Invalid nextToken."),
+        (json!({"nextToken": token, "schedulingStrategy": "REPLICA"}), "InvalidParameterException: Invalid nextToken."),
+        (json!({"nextToken": token, "cluster": "other"}), "InvalidParameterException: Invalid nextToken."),
+        (json!({"cluster": "nowhere"}), "ClusterNotFoundException: Cluster not found."),
+        (
+            json!({"launchType": "MOON"}),
+            "InvalidParameterException: launch type should be one of [EC2,FARGATE,EXTERNAL], not MOON",
+        ),
+        (
+            json!({"schedulingStrategy": "BOTH"}),
+            "InvalidParameterException: schedulingStrategy: `BOTH` is none of REPLICA, DAEMON.",
+        ),
+    ] {
+        let refused = fleet.world.err(Op::ListServices, request.clone()).await;
+        assert_eq!(refused, expected, "{request}");
+    }
+
+    // The list goes on where it was, though what was there is gone and others have come.
+    fleet.world.ok(Op::DeleteService, json!({"service": "s01"})).await;
+    crate::world::until("it is over", || {
+        let state = fleet.world.core.snapshot();
+        state.services().any(|(key, found)| *key.name == *"s01" && found.record.is_over())
+    })
+    .await;
+    for name in ["s00b", "s01b"] {
+        let request = json!({"serviceName": name, "taskDefinition": "one", "desiredCount": 0});
+        fleet.world.ok(Op::CreateService, request).await;
+    }
+    fleet.world = fleet.world.reopen_with(config()).await;
+    let (page, _) = listed(&fleet, json!({"maxResults": 2, "nextToken": token})).await;
+    assert_eq!(page, ["s01b", "s02"]);
+}
+
+/// The tags of each task of a service, in no order.
+async fn tags_of_tasks(fleet: &Fleet, service: &str) -> Vec<Value> {
+    let listed = fleet.world.ok(Op::ListTasks, json!({"serviceName": service})).await;
+    let described = fleet.world.ok(Op::DescribeTasks, json!({"tasks": listed["taskArns"], "include": ["TAGS"]})).await;
+    described["tasks"].as_array().unwrap().iter().map(|task| task["tags"].clone()).collect()
+}
+
+#[tokio::test]
+async fn tasks_have_the_tags_of_their_definition_or_of_their_service_or_none_as_the_service_says() {
+    let fleet = Fleet::new(1).await;
+    let arn = fleet.world.definition("one", json!({})).await;
+    let tag = |key: &str, value: &str| json!({"key": key, "value": value});
+    let (of_definition, of_service) =
+        ([tag("of", "definition"), tag("tier", "1")], [tag("of", "service"), tag("team", "a")]);
+    fleet.world.ok(Op::TagResource, json!({"resourceArn": arn, "tags": of_definition})).await;
+    let agent = &fleet.agents[0];
+    for (nth, (propagate, managed, expected)) in [
+        (json!("TASK_DEFINITION"), false, of_definition.to_vec()),
+        (json!("SERVICE"), false, of_service.to_vec()),
+        (json!("NONE"), false, Vec::new()),
+        (Value::Null, false, Vec::new()),
+        (json!("TASK_DEFINITION"), true, of_definition.to_vec()),
+        (json!("SERVICE"), true, of_service.to_vec()),
+        (json!("NONE"), true, Vec::new()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("s{nth}");
+        let request = json!({"serviceName": name, "taskDefinition": "one", "desiredCount": 1, "tags": of_service,
+            "propagateTags": propagate, "enableECSManagedTags": managed});
+        let made = fleet.world.ok(Op::CreateService, request).await["service"].clone();
+        let shown = if propagate.is_null() { json!("NONE") } else { propagate.clone() };
+        assert_eq!((&made["propagateTags"], &made["enableECSManagedTags"]), (&shown, &json!(managed)));
+        crate::world::until("it has its task", || agent.assigned().len() == nth + 1).await;
+        let by_ecs = [tag("aws:ecs:clusterName", "default"), tag("aws:ecs:serviceName", &name)];
+        let expected: Vec<Value> = by_ecs.into_iter().filter(|_| managed).chain(expected).collect();
+        assert_eq!(tags_of_tasks(&fleet, &name).await, [json!(expected)], "{propagate} {managed}");
+    }
+
+    // What is said later holds for tasks that come later.
+    let update = json!({"service": "s0", "desiredCount": 2, "propagateTags": "SERVICE", "enableECSManagedTags": true});
+    let updated = fleet.world.ok(Op::UpdateService, update).await["service"].clone();
+    assert_eq!(updated["propagateTags"], "SERVICE");
+    assert_eq!(updated["deployments"].as_array().unwrap().len(), 1, "tags need no deployment");
+    crate::world::until("it has its other task", || agent.assigned().len() == 8).await;
+    let found = tags_of_tasks(&fleet, "s0").await;
+    let later = [tag("aws:ecs:clusterName", "default"), tag("aws:ecs:serviceName", "s0")].into_iter().chain(of_service);
+    let expected = [json!(of_definition), json!(later.collect::<Vec<_>>())];
+    assert!(found.len() == 2 && expected.iter().all(|tags| found.contains(tags)), "{found:?}");
 }

@@ -4,7 +4,7 @@ use crate::ops::{Ctx, check, run};
 use crate::records::{SchedulingStrategy, Service};
 use crate::services;
 use crate::show;
-use longshore_ecs_api::enums::{SchedulingStrategy as ApiScheduling, ServiceField};
+use longshore_ecs_api::enums::{LaunchType, SchedulingStrategy as ApiScheduling, ServiceField};
 use longshore_ecs_api::requests::{DescribeServicesRequest, ListServicesRequest};
 use longshore_ecs_api::responses::{DescribeServicesResponse, ListServicesResponse};
 use longshore_ecs_api::types::Failure;
@@ -62,6 +62,12 @@ fn missing(ctx: &Ctx<'_>, cluster: &ClusterKey, name: String) -> Failure {
 /// Services that are not over, by name.
 pub(crate) fn list(ctx: &Ctx<'_>, request: ListServicesRequest) -> Result<ListServicesResponse, ApiError> {
     let cluster = ctx.cluster(request.cluster.as_deref())?.record.key.clone();
+    if let Some(LaunchType::Other(other)) = &request.launch_type {
+        return Err(ApiError::invalid(format!("launch type should be one of [EC2,FARGATE,EXTERNAL], not {other}")));
+    }
+    if let Some(ApiScheduling::Other(other)) = &request.scheduling_strategy {
+        return Err(ApiError::invalid(format!("schedulingStrategy: `{other}` is none of REPLICA, DAEMON.")));
+    }
     let sizes = (request.max_results, PAGE, 100);
     let filters = (&cluster, &request.launch_type, &request.scheduling_strategy);
     let listing = ctx.listing_of(Operation::ListServices, &filters, sizes, request.next_token.as_deref())?;
@@ -71,7 +77,9 @@ pub(crate) fn list(ctx: &Ctx<'_>, request: ListServicesRequest) -> Result<ListSe
             SchedulingStrategy::Replica => ApiScheduling::Replica,
             SchedulingStrategy::Daemon => ApiScheduling::Daemon,
         };
-        let launch_type = service.primary_revision().map(|revision| &revision.launch_type);
+        // As it is shown: with capacity providers it has none.
+        let launch_type =
+            service.primary_revision().filter(|_| service.capacity.is_empty()).map(|revision| &revision.launch_type);
         !service.is_over()
             && request.scheduling_strategy.as_ref().is_none_or(|asked| *asked == scheduling)
             && request.launch_type.as_ref().is_none_or(|asked| Some(asked) == launch_type)

@@ -1,6 +1,7 @@
 //! What is told: in what order, to whom, and that nothing is lost on its way.
 
 use super::{Fake, dispatch, passing, stored};
+use crate::services::{Fleet, healthy, messages, stable};
 use crate::world::{FaultyStore, TestClock, World, facts, task_id, until};
 use longshore_core::CoreConfig;
 use longshore_ecs_api::Operation as Op;
@@ -130,6 +131,75 @@ async fn services_hosts_and_deployments_tell_as_ecs_does() {
     assert_eq!((&host["resources"][0], &host["detail"]["clusterArn"]), (&json!(agent.arn), &json!(cluster)));
     agent.disconnect().await;
     until("it is not heard", || fake.taken().iter().any(|event| event["detail"]["agentConnected"] == false)).await;
+}
+
+#[tokio::test]
+async fn a_deployment_that_fails_says_so_and_why_and_what_is_brought_back_says_that_it_begins() {
+    let mut fleet = Fleet::new(1).await;
+    for family in ["good", "bad"] {
+        fleet.world.definition(family, json!({})).await;
+    }
+    let hook = fleet.world.webhook().await;
+    let all = json!({"source": ["aws.ecs"], "detail-type": ["ECS Deployment State Change"]});
+    fleet.world.rule("all", all, json!({"Id": "1", "Arn": hook})).await;
+    let failed = json!({"source": ["aws.ecs"], "detail": {"eventName": ["SERVICE_DEPLOYMENT_FAILED"]}});
+    let logs = "arn:aws:logs:lab:123456789012:log-group:g";
+    fleet.world.rule("failed", failed, json!({"Id": "l", "Arn": logs})).await;
+    let fake = Fake::default();
+    let _dispatcher = dispatch(&fleet.world, &fake);
+
+    let breaker = json!({"enable": true, "rollback": true, "thresholdConfiguration": {"type": "COUNT", "value": 1}});
+    let request = json!({"serviceName": "web", "taskDefinition": "good", "desiredCount": 2,
+        "deploymentConfiguration": {"deploymentCircuitBreaker": breaker}});
+    let made = fleet.world.ok(Op::CreateService, request).await;
+    let first = made["service"]["deployments"][0]["id"].clone();
+    fleet.until("it is stable", healthy, stable(2)).await;
+    fleet.world.clock.advance(Duration::from_secs(60));
+    let update = json!({"service": "web", "taskDefinition": "bad"});
+    let updated = fleet.world.ok(Op::UpdateService, update.clone()).await;
+    let second = updated["service"]["deployments"][0]["id"].clone();
+    let rolled_back = |service: &Value| {
+        stable(2)(service) && messages(service).iter().any(|message| message.contains("rolling back to deployment"))
+    };
+    fleet.until("the good one is back", |family| family == "bad", rolled_back).await;
+    until("all is told", || fake.taken().len() >= 6).await;
+    let told = fake.taken();
+    let names: Vec<_> =
+        told.iter().map(|event| (&event["detail"]["eventName"], &event["detail"]["deploymentId"])).collect();
+    let [begun, complete, gone] =
+        ["IN_PROGRESS", "COMPLETED", "FAILED"].map(|end| json!(format!("SERVICE_DEPLOYMENT_{end}")));
+    let expected = [
+        (&begun, &first),
+        (&complete, &first),
+        (&begun, &second),
+        (&gone, &second),
+        (&begun, &first),
+        (&complete, &first),
+    ];
+    assert_eq!(names, expected);
+    let ids: BTreeSet<&str> = told.iter().map(|event| event["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), told.len(), "what is brought back says something new");
+    let event = &told[3];
+    let detail = |deployment: &Value, reason: &str| {
+        json!({"eventType": "ERROR", "eventName": "SERVICE_DEPLOYMENT_FAILED", "deploymentId": deployment,
+            "updatedAt": "2023-11-14T22:14:20.000Z", "reason": reason})
+    };
+    let opened =
+        "ECS deployment circuit breaker: tasks failed to start. Rolling back to the last completed deployment.";
+    let whole = json!({"version": "0", "id": event["id"], "detail-type": "ECS Deployment State Change",
+        "source": "aws.ecs", "account": "123456789012", "time": "2023-11-14T22:14:20Z", "region": "lab",
+        "resources": ["arn:aws:ecs:lab:123456789012:service/default/web"], "detail": detail(&second, opened)});
+    assert_eq!(*event, whole);
+
+    // One that somebody stops has failed as well, for another reason.
+    let third = fleet.world.ok(Op::UpdateService, update).await["service"].clone();
+    let abort = json!({"serviceDeploymentArn": third["currentServiceDeployment"], "stopType": "ABORT"});
+    fleet.world.ok(Op::StopServiceDeployment, abort).await;
+    until("that is logged", || fake.look(|outside| outside.logged.len()) >= 2).await;
+    let logged = fake.look(|outside| outside.logged.clone());
+    let details: Vec<_> = logged.iter().map(|(stream, event)| (stream.as_str(), event["detail"].clone())).collect();
+    let stopped = detail(&third["deployments"][0]["id"], "ECS deployment stopped by request.");
+    assert_eq!(details, [("g failed/l", detail(&second, opened)), ("g failed/l", stopped)]);
 }
 
 #[tokio::test]
