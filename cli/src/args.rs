@@ -474,7 +474,8 @@ pub(crate) struct LogsArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 On a terminal the screen is drawn anew again and again until ctrl-c; elsewhere the figures are printed once. Agents read
-them about every ten seconds (six times in the control plane's scaling_period_secs). CPU is in cores' shares of 1024.
+them about every twenty seconds (three times in the control plane's scaling_period_secs). CPU is in cores' shares of
+1024.
 
 Examples:
   longshore top

@@ -42,7 +42,7 @@ const LOGS_DIR: &str = "logs";
 const LOCK_FILE: &str = "lock";
 
 /// How often agents say within a period of scaling what is used.
-const READINGS: u32 = 6;
+const READINGS: u32 = 3;
 
 /// Parts that never end by themselves.
 const CONTROLLER: &str = "controller of services";

@@ -66,7 +66,7 @@ fn answer(message: v1::AgentMessage, pace: u32) -> Option<v1::ControlMessage> {
             version: longshore_proto::MAX_VERSION,
             heartbeat_millis: pace,
             lease_millis: 5000,
-            usage_millis: 10_000,
+            usage_millis: 20_000,
             ..v1::Welcome::default()
         })),
         Kind::Heartbeat(beat) => {

@@ -97,7 +97,7 @@ impl Default for AgentsConfig {
             heartbeat: Duration::from_secs(1),
             heartbeats_per_second: 5_000,
             lease: Duration::from_secs(5),
-            usage: Duration::from_secs(10),
+            usage: Duration::from_secs(20),
             agent_certificate: Duration::from_secs(30 * 86_400),
             max_agents: 20_000,
             max_joining: 256,

@@ -481,7 +481,7 @@ async fn heartbeats_bring_what_is_used_as_often_as_the_welcome_asks() {
     let instance = port.fleet.add_instance();
     let mut line = port.line(instance).await;
     line.say(Say::Hello(hello())).await;
-    assert_eq!(line.welcome().await.usage_millis, 10_000);
+    assert_eq!(line.welcome().await.usage_millis, 20_000);
     line.assignment().await;
     let task = v1::TaskUsage { task: "a".repeat(32), cpu_units: 512, memory_kib: 2048 };
     let odd = v1::TaskUsage { task: "x".to_owned(), ..task.clone() };
