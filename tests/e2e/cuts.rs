@@ -1,6 +1,6 @@
 //! Hosts that fall silent: their tasks run elsewhere soon, and nothing runs twice once they are back.
 //!
-//! Two cuts in the ordinary run, `LONGSHORE_SOAK_CUTS` in `make soak`. And a host that joins while a daemon service is
+//! A cut in each network mode in the ordinary run, `LONGSHORE_SOAK_CUTS` in `make soak`. And a host that joins while a daemon service is
 //! there.
 
 use std::collections::BTreeSet;
@@ -11,12 +11,16 @@ use longshore_tests::lab::{Agent, Lab, LabConfig, invariant, wait_for, wait_unti
 use serde_json::{Value, json};
 
 use super::campaign::number;
+use super::moving::awsvpc;
 use super::support::*;
 
 const TASKS: usize = 6;
 
 /// How long a silent host is believed in: the default of `lease_millis`.
 const LEASE: Duration = Duration::from_secs(5);
+
+/// How much later than that a busy machine may be.
+const BUSY: Duration = Duration::from_secs(3);
 
 /// The service's tasks that are to run, as DescribeTasks shows them.
 fn tasks(lab: &Lab, service: &str) -> Result<Vec<Value>> {
@@ -51,11 +55,23 @@ fn containers(lab: &Lab) -> Result<Vec<String>> {
 
 #[test]
 fn tasks_of_silent_hosts_run_elsewhere_and_never_twice() {
-    let cuts = usize::try_from(number("LONGSHORE_SOAK_CUTS").unwrap_or(2)).unwrap();
+    check_cuts("bridge");
+}
+
+#[test]
+fn tasks_with_addresses_of_silent_hosts_run_elsewhere_and_never_twice() {
+    check_cuts("awsvpc");
+}
+
+fn check_cuts(mode: &str) {
+    let cuts = usize::try_from(number("LONGSHORE_SOAK_CUTS").unwrap_or(1)).unwrap();
     let agent = "cleanup_wait = \"1s\"\nstop_timeout = \"2s\"\n".to_owned();
     let lab = networked(LabConfig { hosts: 3, agent, ..LabConfig::default() });
-    let definition = register(&lab, "web", json!([sleeper()]), json!({}));
-    let request = json!({"serviceName": "web", "taskDefinition": definition, "desiredCount": TASKS});
+    let definition = register(&lab, "web", json!([sleeper()]), json!({"networkMode": mode}));
+    let mut request = json!({"serviceName": "web", "taskDefinition": definition, "desiredCount": TASKS});
+    if mode == "awsvpc" {
+        merge(&mut request, awsvpc(&lab));
+    }
     lab.ecs("create_service", request).unwrap();
     let mut seen: BTreeSet<String> = BTreeSet::new();
     let mut took = Vec::new();
@@ -116,7 +132,7 @@ fn tasks_of_silent_hosts_run_elsewhere_and_never_twice() {
     took.sort();
     let at = |share: usize| took[(took.len() * share / 100).min(took.len() - 1)];
     println!(
-        "{cuts} cuts, until all {TASKS} tasks run elsewhere: {:?} least, {:?} median, {:?} p99, {:?} most",
+        "{cuts} cuts, until all {TASKS} tasks ({mode}) run elsewhere: {:?} least, {:?} median, {:?} p99, {:?} most",
         took[0],
         at(50),
         at(99),
@@ -124,10 +140,8 @@ fn tasks_of_silent_hosts_run_elsewhere_and_never_twice() {
     );
     // The aim is five seconds in the median. A lease counts from the last beat, half a second before the cut on
     // average, so it is over after 4.5 s. To notice, decide and place takes a tenth of a second more: tasks were placed
-    // after 4.3 to 5.0 s. The rest is Docker's. "A silent host" in docs/benchmarks.md has the measurement, which meets
-    // the aim; a busy machine, where Docker takes a second for two or three tasks at once, does not with a lease of
-    // five seconds. Three seconds more are for those.
-    assert!(at(50) < LEASE + Duration::from_secs(3), "{took:?}");
+    // after 4.2 to 5.0 s. The rest is Docker's; docs/benchmarks.md has measurements. What is more is for busy machines.
+    assert!(at(50) < LEASE + BUSY, "{took:?}");
 }
 
 #[test]

@@ -64,9 +64,13 @@ impl Campaign {
         .unwrap();
     }
 
-    fn strike(&self, fault: Fault, victim: i64, arns: &[String]) {
+    /// While dockerd is away, the process `victim` ends, and the task `asked` is to stop.
+    fn strike(&self, fault: Fault, victim: i64, asked: &str, arns: &[String]) {
         let node = self.lab.node(0);
-        let end_victim = || node.host.run("kill", &["-KILL", &victim.to_string()]).unwrap();
+        let end_victim = || {
+            node.host.run("kill", &["-KILL", &victim.to_string()]).unwrap();
+            self.lab.ecs("stop_task", json!({"task": asked})).unwrap();
+        };
         let launch = || {
             node.engine.launch(&node.host).unwrap();
             node.engine.wait_ready(&node.host).unwrap();
@@ -117,19 +121,24 @@ fn a_dockerd_that_dies_hangs_or_is_restarted_ends_no_task() {
     for fault in [Fault::Killed, Fault::Hung, Fault::Restarted] {
         let began = Instant::now();
         // One of them ends while nobody sees it.
-        let victim = running.pop().unwrap();
+        let (victim, asked) = (running.pop().unwrap(), running.pop().unwrap());
         let before = births(&campaign.lab, &running);
         let node = campaign.lab.node(0);
         let pid = inspect(node, &victim, "main")["State"]["Pid"].as_i64().unwrap();
         let starting = campaign.start(few);
         let delay = Duration::from_millis(random.random_range(0..800));
         std::thread::sleep(delay);
-        let all: Vec<String> = running.iter().chain(&starting).chain([&victim]).cloned().collect();
-        campaign.strike(fault, pid, &all);
+        let all: Vec<String> = running.iter().chain(&starting).chain([&victim, &asked]).cloned().collect();
+        campaign.strike(fault, pid, &asked, &all);
         let lab = &campaign.lab;
         let ended = stopped(lab, &victim);
         assert_eq!(ended["stopCode"], "EssentialContainerExited", "{fault:?}: {ended:#}");
         assert_eq!(container(&ended, "main")["exitCode"], 137, "{fault:?}: {ended:#}");
+        // Tries that dockerd hears of at once when it is back may kill it before it ends by itself.
+        let stopped_for_client = stopped(lab, &asked);
+        assert_eq!(stopped_for_client["stopCode"], "UserInitiated", "{fault:?}: {stopped_for_client:#}");
+        let code = container(&stopped_for_client, "main")["exitCode"].as_i64();
+        assert!(code == Some(0) || code == Some(137), "{fault:?}: {stopped_for_client:#}");
         wait_until("every task running or stopped", 2 * DEADLINE, || {
             let tasks = describe(lab, &starting)?;
             let settled = tasks.iter().filter(|t| ["RUNNING", "STOPPED"].contains(&t["lastStatus"].as_str().unwrap()));
@@ -147,7 +156,7 @@ fn a_dockerd_that_dies_hangs_or_is_restarted_ends_no_task() {
             println!("{fault:?}: {}", task["stoppedReason"]);
         }
         told.extend(lost);
-        told.push(ended);
+        told.extend([ended, stopped_for_client]);
         let live = strings(&json!(live), "taskArn");
         assert!(live.len() * 2 >= few, "{fault:?}: only {} of {few} came through", live.len());
         let all: Vec<String> = running.iter().chain(&live).cloned().collect();

@@ -51,7 +51,7 @@ fn run_both(lab: &Lab, plain: &str, wired: &str) -> [String; 2] {
     [run_one(lab, plain, json!({})), strings(&placed["tasks"], "taskArn").remove(0)]
 }
 
-fn awsvpc(lab: &Lab) -> Value {
+pub(crate) fn awsvpc(lab: &Lab) -> Value {
     let subnets = lab.call("ec2", "describe_subnets", json!({})).unwrap().unwrap();
     json!({"networkConfiguration": {"awsvpcConfiguration": {"subnets": [subnets["Subnets"][0]["SubnetId"]]}}})
 }
