@@ -15,6 +15,7 @@ fn can_show(bug: Bug, plan: &Plan) -> bool {
         Bug::HealthGoesByTheWallClock => {
             plan.troubles.contains(&Trouble::ClockIsSet) && plan.healthy_after >= Duration::from_secs(5)
         }
+        Bug::FormerAddressesAreGiven => plan.network && plan.troubles.contains(&Trouble::Rejoin),
         _ => true,
     }
 }

@@ -84,18 +84,7 @@ fn make(world: &Arc<World>, trouble: Trouble) {
         }
         Trouble::Vandal => host.docker.vandalise(),
         Trouble::ClockIsSet => {
-            let seconds = match world.dice.between(0, 3) {
-                0 => -world.dice.between(1, 60).cast_signed(),
-                1 => world.dice.between(1, 30).cast_signed(),
-                _ => world.dice.between(30, 400).cast_signed(),
-            };
-            if world.wall.step(seconds * 1000) {
-                world.trace.say(format_args!("the control plane's clock is set by {seconds} s"));
-                // What fires now is in the midst of it.
-                if let Some(process) = world.control().filter(|_| world.dice.chance(300)) {
-                    process.fuse.light(u32::try_from(world.dice.between(1, 12)).unwrap_or(1));
-                }
-            }
+            set_clock(world);
         }
         Trouble::Rejoin => {
             let world = Arc::clone(world);
@@ -125,6 +114,22 @@ fn later(world: &Arc<World>, host: &Arc<Host>, after: Duration, what: impl FnOnc
             what(&host);
         }
     });
+}
+
+/// The control plane's clock is set.
+pub(crate) fn set_clock(world: &World) {
+    let seconds = match world.dice.between(0, 3) {
+        0 => -world.dice.between(1, 60).cast_signed(),
+        1 => world.dice.between(1, 30).cast_signed(),
+        _ => world.dice.between(30, 400).cast_signed(),
+    };
+    if world.wall.step(seconds * 1000) {
+        world.trace.say(format_args!("the control plane's clock is set by {seconds} s"));
+        // What fires now is in the midst of it.
+        if let Some(process) = world.control().filter(|_| world.dice.chance(300)) {
+            process.fuse.light(u32::try_from(world.dice.between(1, 12)).unwrap_or(1));
+        }
+    }
 }
 
 /// Somebody deregisters a host, and makes it join again.

@@ -2,8 +2,10 @@
 
 use crate::control::Answer;
 use crate::host::Host;
+use crate::plan::Trouble;
 use crate::schedules;
 use crate::sets;
+use crate::troubles;
 use crate::world::World;
 use longshore_core::Ec2Operation;
 use longshore_core::State;
@@ -154,6 +156,9 @@ async fn act(world: &World) {
     if world.plan.sets && world.dice.chance(250) {
         return sets::act(world).await;
     }
+    if world.plan.troubles.contains(&Trouble::ClockIsSet) && world.dice.chance(100) {
+        return renew(world).await;
+    }
     match world.dice.between(0, 19) {
         0..=3 => create(world).await,
         4..=10 => update(world).await,
@@ -237,6 +242,21 @@ async fn update(world: &World) {
     }
     let answer = world.call(Operation::UpdateService, &request).await;
     told(world, &format!("update {request}"), &answer);
+}
+
+/// One of the services is deployed anew as it is, and then the clock is set: what has just started is no older for that.
+async fn renew(world: &World) {
+    let names = world.state().into_iter().flat_map(|state| {
+        state.services().filter(|(_, s)| s.record.is_active()).map(|(key, _)| Arc::clone(&key.name)).collect::<Vec<_>>()
+    });
+    let names: Vec<Arc<str>> = names.collect();
+    let Some(name) = world.dice.pick(&names) else { return };
+    let answer = world.call(Operation::UpdateService, &json!({"service": name, "forceNewDeployment": true})).await;
+    told(world, &format!("renew {name}"), &answer);
+    tokio::time::sleep(world.dice.millis(100, 4000)).await;
+    if !world.healing() {
+        troubles::set_clock(world);
+    }
 }
 
 /// The service of which one task may run at most is made or changed. It goes at the end of a run alone: what is deleted
