@@ -139,13 +139,20 @@ impl<'a> KeptFor<'a> {
         Self { kept, group: GroupKey::new(&kept.group), required: hashed(&kept.required) }
     }
 
+    fn is_there(&self, usage: &Usage) -> bool {
+        usage.group_count_of(self.group) > 0
+    }
+
     /// Whether this host lacks a task that it should have and could. A host that can make no interfaces may be able to
     /// soon: one that has just joined, for example.
     fn is_kept(&self, host: &Host, usage: &Usage) -> bool {
-        let Claim { cpu_units, memory_mib, .. } = self.kept.claim;
-        usage.group_count_of(self.group) == 0
-            && cpu_units <= host.offer.cpu_units
-            && memory_mib <= host.offer.memory_mib
+        let Claim { tcp, udp, gpus, disk_mib, .. } = &self.kept.claim;
+        let offer = &host.offer;
+        !self.is_there(usage)
+            && *gpus as usize <= offer.gpu_ids.len()
+            && *disk_mib <= offer.disk_mib
+            && tcp.iter().all(|port| !offer.reserved_tcp.contains(port))
+            && udp.iter().all(|port| !offer.reserved_udp.contains(port))
             && self.required.iter().all(|(hash, required)| meets(host, *hash, required))
             && members(&self.kept.constraints).all(|expression| expression.matches_with(host, usage))
     }
@@ -157,6 +164,16 @@ struct Keeps {
     cpu_units: u64,
     memory_mib: u64,
     interfaces: u64,
+}
+
+impl Keeps {
+    fn and(self, claim: &Claim) -> Self {
+        Self {
+            cpu_units: self.cpu_units + u64::from(claim.cpu_units),
+            memory_mib: self.memory_mib + u64::from(claim.memory_mib),
+            interfaces: self.interfaces + u64::from(claim.interfaces),
+        }
+    }
 }
 
 impl<'a> Requirements<'a> {
@@ -175,12 +192,17 @@ impl<'a> Requirements<'a> {
 
     /// What the host keeps for others.
     fn keeps(&self, host: &Host, usage: &Usage) -> Keeps {
+        let there = self.kept.iter().filter(|kept| kept.is_there(usage));
+        let there = there.fold(Keeps::default(), |sum, kept| sum.and(&kept.kept.claim));
         let mut keeps = Keeps::default();
         for kept in self.kept.iter().filter(|kept| kept.is_kept(host, usage)) {
-            let claim = &kept.kept.claim;
-            keeps.cpu_units += u64::from(claim.cpu_units);
-            keeps.memory_mib += u64::from(claim.memory_mib);
-            keeps.interfaces += u64::from(claim.interfaces);
+            // What does not go beside the others never comes.
+            let with = keeps.and(&kept.kept.claim);
+            if there.cpu_units + with.cpu_units <= host.offer.cpu_units.into()
+                && there.memory_mib + with.memory_mib <= host.offer.memory_mib.into()
+            {
+                keeps = with;
+            }
         }
         keeps
     }

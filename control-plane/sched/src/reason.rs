@@ -96,6 +96,25 @@ impl Reason {
 }
 
 impl Reason {
+    /// Whether what a task's end would free here is kept for others.
+    #[must_use]
+    pub const fn is_kept_from_all(&self) -> bool {
+        match self {
+            Self::Cpu(shortage) | Self::Memory(shortage) | Self::Interface(shortage) => {
+                shortage.kept >= shortage.free + shortage.needs
+            }
+            Self::Status(_)
+            | Self::Disconnected
+            | Self::Attribute { .. }
+            | Self::MemberOf { .. }
+            | Self::DistinctInstance { .. }
+            | Self::DiskShort(_)
+            | Self::Disk(_)
+            | Self::Port { .. }
+            | Self::Gpu(_) => false,
+        }
+    }
+
     /// How near the host is to taking the task: the reasons that are looked at last are those of a host that is right
     /// in everything else.
     #[must_use]
@@ -176,9 +195,9 @@ impl fmt::Display for Reason {
 impl Shortage {
     fn write(self, f: &mut fmt::Formatter<'_>, unit: &str) -> fmt::Result {
         write!(f, "needs {} {unit}, has {} of {} free", self.needs, self.free, self.total)?;
-        match self.kept {
-            0 => Ok(()),
-            kept => write!(f, ", of which {} are kept for DAEMON services", kept.min(self.free)),
+        if self.free < self.needs {
+            return Ok(());
         }
+        write!(f, ", of which {} are kept for DAEMON services", self.kept.min(self.free))
     }
 }

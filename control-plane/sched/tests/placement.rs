@@ -73,7 +73,10 @@ impl Told {
 
     /// What stays free for others, of one resource.
     fn keeps(&self, request: &Request, of: impl Fn(&Claim) -> u32) -> u64 {
-        let is_kept = |kept: &&Kept| {
+        let Offer { cpu_units, memory_mib, disk_mib, reserved_tcp, reserved_udp, gpu_ids, .. } = &*self.host.offer;
+        let (there, lacking): (Vec<&Kept>, Vec<&Kept>) =
+            request.kept.iter().partition(|kept| self.in_group(&kept.group) > 0);
+        let is_kept = |kept: &Kept| {
             let has = |required: &Attribute| {
                 let found = self.host.offer.attributes.iter().find(|a| a.name == required.name);
                 found.is_some_and(|found| required.value.is_none() || required.value == found.value)
@@ -82,14 +85,21 @@ impl Told {
                 Constraint::MemberOf(expression) => expression.matches(&self.kept()),
                 Constraint::DistinctInstance => true,
             };
-            let Offer { cpu_units, memory_mib, .. } = *self.host.offer;
-            let fits = kept.claim.cpu_units <= cpu_units && kept.claim.memory_mib <= memory_mib;
-            self.in_group(&kept.group) == 0
-                && fits
+            kept.claim.gpus as usize <= gpu_ids.len()
+                && kept.claim.disk_mib <= *disk_mib
+                && !kept.claim.tcp.iter().any(|port| reserved_tcp.contains(port))
+                && !kept.claim.udp.iter().any(|port| reserved_udp.contains(port))
                 && kept.required.iter().all(has)
                 && kept.constraints.iter().all(holds)
         };
-        request.kept.iter().filter(is_kept).map(|kept| u64::from(of(&kept.claim))).sum()
+        let mut together = there.clone();
+        for kept in lacking.into_iter().filter(|kept| is_kept(kept)) {
+            let sum = |of: fn(&Claim) -> u32| together.iter().map(|k| of(&k.claim)).sum::<u32>() + of(&kept.claim);
+            if sum(|claim| claim.cpu_units) <= *cpu_units && sum(|claim| claim.memory_mib) <= *memory_mib {
+                together.push(kept);
+            }
+        }
+        together[there.len()..].iter().map(|kept| u64::from(of(&kept.claim))).sum()
     }
 
     /// Why the next task of `request` cannot go here, as the text of ECS.
@@ -357,11 +367,21 @@ fn a_host_that_lacks_what_it_should_have_keeps_room_for_it() {
     let text = "needs 500 MiB of memory, has 524 of 1024 free, of which 100 are kept for DAEMON services";
     assert_eq!(outcome.passed_over[0].reason.to_string(), text);
     // It belongs elsewhere, or is too large for the host anyway.
-    let large = Claim { memory_mib: 1025, ..Claim::default() };
-    for other in [kept(&claim, "z1"), kept(&large, "z0")] {
+    let never = [
+        Claim { memory_mib: 1025, ..Claim::default() },
+        Claim { gpus: 1, ..claim.clone() },
+        Claim { tcp: vec![22], ..claim.clone() },
+        Claim { disk_mib: 1, ..claim.clone() },
+    ];
+    for other in never.iter().map(|never| kept(never, "z0")).chain([kept(&claim, "z1")]) {
         request.kept = [other].into();
         assert_eq!(place(&hosts, &request).placed.len(), 2);
     }
+    // Beside another one it does not fit, so room for one is kept.
+    let half = Claim { memory_mib: 513, ..Claim::default() };
+    let other = Kept { group: "service:other".to_owned(), ..kept(&half, "z0") };
+    request.kept = [kept(&half, "z0"), other].into();
+    assert_eq!(place(&hosts, &request).placed.len(), 1);
     // An interface that it cannot give yet is no reason to give its memory away.
     let wired = Claim { interfaces: 1, ..claim.clone() };
     request.kept = [kept(&wired, "z0")].into();
@@ -518,6 +538,7 @@ fn equal(hosts: usize) -> Vec<Host> {
             offer: Arc::new(Offer {
                 cpu_units: 2048,
                 memory_mib: 1024,
+                reserved_tcp: [22].into(),
                 attributes: [Attribute { name: "zone".into(), value: Some(format!("z{}", n % 3)) }]
                     .into_iter()
                     .collect::<Attributes>()

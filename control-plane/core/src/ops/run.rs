@@ -461,6 +461,6 @@ fn shown(ctx: &Ctx<'_>, cluster: &ClusterKey, launched: Launched) -> (Option<Vec
 
 /// A host that takes no task, as `failures[]` shows it.
 pub(crate) fn failure(ctx: &Ctx<'_>, cluster: &ClusterKey, refusal: Refusal) -> Failure {
-    let Refusal { instance, reason, detail, rank: _, sentence: _ } = refusal;
+    let Refusal { instance, reason, detail, .. } = refusal;
     Failure { arn: Some(instance_arn(ctx, cluster, instance)), reason: Some(reason), detail }
 }

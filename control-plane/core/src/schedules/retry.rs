@@ -53,7 +53,7 @@ impl Schedule {
 /// Why so many tasks have no place, for people.
 pub(crate) fn unplaced(tasks: usize, refusals: &[Refusal]) -> String {
     let tasks = if tasks == 1 { "a task found".to_owned() } else { format!("{tasks} tasks found") };
-    let shown = refusals.iter().take(3).map(|Refusal { instance, reason, detail, rank: _, sentence: _ }| {
+    let shown = refusals.iter().take(3).map(|Refusal { instance, reason, detail, .. }| {
         let detail = detail.as_ref().map(|detail| format!(" ({detail})")).unwrap_or_default();
         format!("container instance {instance}: {reason}{detail}")
     });

@@ -46,12 +46,21 @@ pub(crate) struct Looked {
     pub(super) key: ServiceKey,
     /// Whether tasks found no place.
     pub(super) unplaced: bool,
+    /// Whether they may find one where others of the service end.
+    pub(super) crowded: bool,
     /// Whether it waits for what becomes of silent hosts.
     pub(super) silent: bool,
     /// When to look again at the latest.
     pub(super) wake_at: Option<Timestamp>,
     /// Look again at once.
     pub(super) again: bool,
+}
+
+impl Looked {
+    /// Nothing of note.
+    pub(super) fn nothing(key: &ServiceKey) -> Self {
+        Self { key: key.clone(), unplaced: false, crowded: false, silent: false, wake_at: None, again: false }
+    }
 }
 
 /// What decisions over services rest on beside a snapshot.
@@ -69,7 +78,8 @@ pub(crate) struct Decider<'a> {
 }
 
 impl<'a> Decider<'a> {
-    /// What services are looked at with; `unplaced` is whether a service's last tasks found no place.
+    /// What services are looked at with; `unplaced` is whether a service's last tasks found no place, and may find one
+    /// where others of it end.
     pub(crate) const fn looking(self, unplaced: bool) -> Looking<'a> {
         let Self { config, silences, hearing, ticks, boot, now } = self;
         let CoreConfig { losses, lease, return_within, healthy_after, .. } = config;
@@ -103,7 +113,7 @@ impl<'a> Decider<'a> {
         match service.controller {
             DeploymentController::Ecs => {}
             DeploymentController::External => {
-                let looked = Looked { key: key.clone(), unplaced: false, silent: false, wake_at: None, again: false };
+                let looked = Looked::nothing(key);
                 return Some(self.decided_for_sets(state, found, was_unplaced, now, looked));
             }
         }
@@ -113,7 +123,7 @@ impl<'a> Decider<'a> {
         picture.rebalance = rebalance(state, service, &picture, self.fencing(), now);
         let decision = decide(&picture, now);
         let wake_at = decision.wake_at;
-        let mut looked = Looked { key: key.clone(), unplaced: false, silent: false, wake_at, again: false };
+        let mut looked = Looked { wake_at, ..Looked::nothing(key) };
         let mut says = Vec::new();
         self.mind(&silent, &mut looked, &mut says, now);
         let troubles = troubles(key, &picture, &decision, primary);
@@ -208,7 +218,7 @@ impl<'a> Decider<'a> {
         let (launch, plan) = match planned {
             Ok(planned) => planned,
             Err(error) => {
-                looked.unplaced = true;
+                (looked.unplaced, looked.crowded) = (true, true);
                 looked.wake_at = sooner(looked.wake_at, now.after(TRY_AGAIN));
                 says.push(words::unplaced(&service.key, &error.message));
                 return None;
@@ -217,6 +227,7 @@ impl<'a> Decider<'a> {
         let found = plan.places.len();
         if found < count {
             looked.unplaced = true;
+            looked.crowded |= plan.refusals.iter().all(|refusal| !refusal.kept_from_all);
             looked.wake_at = sooner(looked.wake_at, now.after(TRY_AGAIN));
             says.push(words::unplaced(&service.key, &words::closest(&plan.refusals)));
         } else if count < total {

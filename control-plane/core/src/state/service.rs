@@ -79,7 +79,9 @@ impl State {
         if let Some(old) = &old {
             self.follow_service(old, false);
             // Others may have what was kept for it.
-            if keeps_room(old).is_some() && keeps_room(old) != keeps_room(record) {
+            let asks = |service: &'_ Service| (service.constraints.clone(), service.execute_command);
+            let same = keeps_room(old) == keeps_room(record) && asks(old) == asks(record);
+            if keeps_room(old).is_some() && !same {
                 touched.rooms.insert(record.key.cluster.clone());
             }
         }
