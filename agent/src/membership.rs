@@ -167,27 +167,20 @@ pub async fn look(
         Ok(cgroups) => Some(cgroups),
         Err(error) => {
             tracing::warn!(error = chain(&error), "tasks cannot have limits of their own on this host");
+            late.tell(Err(chain(&error)));
             late.set(Err(chain(&error)));
             None
         }
     };
     let probed = host::probe(engine, cgroups.as_ref(), aside).await;
     if let Some(cgroups) = cgroups {
-        let host_tasks = match cgroups.host_tasks().await {
-            Ok(Some(host_tasks)) => Some(host_tasks),
-            Ok(None) => {
-                let why = "cgroup v2, or v1 with `net_cls`, is not mounted";
-                tracing::warn!(why, "tasks of mode `host` reach the host's cloud at link-local addresses");
-                None
-            }
-            Err(error) => {
-                let why = chain(&error);
-                tracing::warn!(why, "tasks of mode `host` reach the host's cloud at link-local addresses");
-                None
-            }
-        };
+        late.tell(match cgroups.host_tasks().await {
+            Ok(Some(host_tasks)) => Ok(host_tasks),
+            Ok(None) => Err("neither cgroup v2 nor `net_cls` of v1 is mounted".to_owned()),
+            Err(error) => Err(chain(&error)),
+        });
         // Only now: the engine takes a cgroup of no task, which is what the probe makes, for a leftover.
-        late.set(Ok((cgroups, host_tasks)));
+        late.set(Ok(cgroups));
     }
     let mut probed = probed.map_err(|e| fail(&e))?;
     // Where its tunnels are stays true of a host that can make no new interfaces.

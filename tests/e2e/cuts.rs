@@ -1,7 +1,7 @@
 //! Hosts that fall silent: their tasks run elsewhere soon, and nothing runs twice once they are back.
 //!
-//! A cut in each network mode in the ordinary run, `LONGSHORE_SOAK_CUTS` in `make soak`. And a host that joins while a daemon service is
-//! there.
+//! A cut in mode `bridge` and one in `awsvpc` in the ordinary run, `LONGSHORE_SOAK_CUTS` of each in `make soak`. And a host
+//! that joins while a daemon service is there.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -25,15 +25,27 @@ pub(super) struct Slices {
     units: PathBuf,
 }
 
-/// Has systemd make a slice.
-fn start(unit: &str) -> Result<(), CgroupError> {
+/// How long systemd may take to make a slice.
+const START: Duration = Duration::from_secs(5);
+/// Between two looks whether it has.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Has systemd make a slice, whose cgroup is `directory` then.
+fn start(unit: &str, directory: &Path) -> Result<(), CgroupError> {
     let failed = |why: String| CgroupError::Slice { unit: unit.to_owned(), why };
-    let run = Command::new("systemctl").args(["--quiet", "start", unit]).stdin(Stdio::null()).output();
+    let run = Command::new("systemctl").args(["--quiet", "--no-block", "start", unit]).stdin(Stdio::null()).output();
     let output = run.map_err(|error| failed(error.to_string()))?;
-    if output.status.success() {
-        return Ok(());
+    if !output.status.success() {
+        return Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
     }
-    Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+    let deadline = Instant::now() + START;
+    while !directory.is_dir() {
+        if Instant::now() >= deadline {
+            return Err(failed(format!("{} is not there after {START:?}", directory.display())));
+        }
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
 }
 
 impl Slices {
@@ -73,7 +85,7 @@ impl Slices {
                 let directory = self.parent_directory(root);
                 if !directory.is_dir() {
                     // It stays until it is stopped, also while it is empty.
-                    start(&unit)?;
+                    start(&unit, &directory)?;
                 }
                 match below(&directory) {
                     Some(sockets) => sockets,

@@ -8,50 +8,55 @@ use async_trait::async_trait;
 use longshore_model::{TaskId, TaskSpec};
 use longshore_net::TaskSockets;
 use longshore_plan::Failure;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use tokio::sync::watch;
 
 /// Task cgroups, once it is known how they are made here.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct LateCgroups {
-    real: OnceLock<Result<Real, String>>,
-    sockets: watch::Sender<Option<TaskSockets>>,
-}
-
-#[derive(Debug)]
-struct Real {
-    cgroups: Cgroups,
+    real: OnceLock<Result<Cgroups, String>>,
     /// The parent of containers in mode `host` whose task has no cgroup.
-    host_parent: Option<String>,
-}
-
-impl Default for LateCgroups {
-    fn default() -> Self {
-        Self { real: OnceLock::new(), sockets: watch::Sender::new(None) }
-    }
+    host_parent: OnceLock<String>,
+    sockets: watch::Sender<TaskSockets>,
+    /// Why such tasks cannot be told from the host, as it was said last.
+    untold: Mutex<Option<String>>,
 }
 
 impl LateCgroups {
-    /// Sets how they are made, with what tells tasks on the host's network from the host itself; or why they cannot be.
-    /// Only the first call counts.
-    pub fn set(&self, cgroups: Result<(Cgroups, Option<HostTasks>), String>) {
-        let sockets = cgroups.as_ref().ok().and_then(|(_, host_tasks)| Some(host_tasks.as_ref()?.sockets.clone()));
-        let real = cgroups
-            .map(|(cgroups, host_tasks)| Real { cgroups, host_parent: host_tasks.map(|host_tasks| host_tasks.parent) });
+    /// Sets how they are made, or why they cannot be. Only the first call counts.
+    pub fn set(&self, cgroups: Result<Cgroups, String>) {
         // A second answer would be about the same host.
-        if self.real.set(real).is_ok() {
-            self.sockets.send_replace(sockets);
+        let _ = self.real.set(cgroups);
+    }
+
+    /// Sets what tells tasks on the host's network from the host itself, or why nothing does. What was found once stays.
+    pub fn tell(&self, found: Result<HostTasks, String>) {
+        match found {
+            Ok(HostTasks { parent, sockets }) => {
+                let _ = self.host_parent.set(parent);
+                self.sockets.send_if_modified(|known| std::mem::replace(known, sockets.clone()) != sockets);
+            }
+            Err(why) if self.host_parent.get().is_none() => {
+                self.sockets
+                    .send_if_modified(|known| std::mem::replace(known, TaskSockets::Untold) != TaskSockets::Untold);
+                let mut said = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+                if said.as_ref() != Some(&why) {
+                    tracing::warn!(why, "tasks of mode `host` reach the host's cloud at link-local addresses");
+                    *said = Some(why);
+                }
+            }
+            Err(_) => {}
         }
     }
 
     /// What the sockets of tasks on the host's network are told by, once that is known.
-    pub fn sockets(&self) -> watch::Receiver<Option<TaskSockets>> {
+    pub fn sockets(&self) -> watch::Receiver<TaskSockets> {
         self.sockets.subscribe()
     }
 
     fn get(&self) -> Result<&Cgroups, Failure> {
         match self.real.get() {
-            Some(Ok(real)) => Ok(&real.cgroups),
+            Some(Ok(cgroups)) => Ok(cgroups),
             Some(Err(why)) => Err(Failure::Lasting(why.clone())),
             None => Err(not_yet()),
         }
@@ -79,7 +84,7 @@ impl TaskCgroups for LateCgroups {
 
     async fn remove(&self, task: TaskId) -> Result<(), Failure> {
         match self.real.get() {
-            Some(Ok(real)) => real.cgroups.remove(task).await.map_err(|e| failure(&e)),
+            Some(Ok(cgroups)) => cgroups.remove(task).await.map_err(|e| failure(&e)),
             // Where none can be made there is none to remove.
             Some(Err(_)) => Ok(()),
             None => Err(not_yet()),
@@ -88,7 +93,7 @@ impl TaskCgroups for LateCgroups {
 
     async fn list(&self) -> Result<Vec<TaskId>, Failure> {
         match self.real.get() {
-            Some(Ok(real)) => real.cgroups.list().await.map_err(|e| failure(&e)),
+            Some(Ok(cgroups)) => cgroups.list().await.map_err(|e| failure(&e)),
             Some(Err(_)) => Ok(Vec::new()),
             None => Err(not_yet()),
         }
@@ -96,8 +101,7 @@ impl TaskCgroups for LateCgroups {
 
     fn host_parent(&self) -> Result<Option<String>, Failure> {
         match self.real.get() {
-            Some(Ok(real)) => Ok(real.host_parent.clone()),
-            Some(Err(_)) => Ok(None),
+            Some(_) => Ok(self.host_parent.get().cloned()),
             None => Err(not_yet()),
         }
     }

@@ -39,14 +39,14 @@ struct Host {
     /// It has been as it should be.
     was_whole: bool,
     /// What tasks on the host's network are told by.
-    tasks: Option<TaskSockets>,
+    tasks: TaskSockets,
     /// It was said that tasks on the host's network cannot be kept from its cloud.
     told: bool,
 }
 
 impl Host {
     /// Makes everything so that containers are answered.
-    async fn tend(&mut self, front: &Arc<Front>, tasks: Option<TaskSockets>) -> Result<(), String> {
+    async fn tend(&mut self, front: &Arc<Front>, tasks: TaskSockets) -> Result<(), String> {
         let endpoint = match &self.endpoint {
             Some(endpoint) => endpoint.clone(),
             None => {
@@ -62,8 +62,10 @@ impl Host {
             self.serving = Some(for_tasks(listener, Door::Host, front.clone()));
         }
         // Rules about tasks that are known only now belong to none that somebody removed.
-        let news = std::mem::replace(&mut self.tasks, tasks.clone()) != tasks;
-        for what in endpoint.repair(tasks).await.map_err(|e| chain(&e))? {
+        let news = self.tasks != tasks;
+        let done = endpoint.repair(tasks.clone()).await.map_err(|e| chain(&e))?;
+        self.tasks = tasks;
+        for what in done {
             if self.was_whole && !news {
                 tracing::warn!(%what, "put back what somebody else removed from the metadata endpoint");
             }
@@ -79,7 +81,7 @@ impl Host {
 /// Looks after the socket for tasks on the host's own networks.
 pub(super) async fn host(
     front: Arc<Front>,
-    mut sockets: watch::Receiver<Option<TaskSockets>>,
+    mut sockets: watch::Receiver<TaskSockets>,
     status: &watch::Sender<MetadataLine>,
 ) {
     let mut host = Host::default();

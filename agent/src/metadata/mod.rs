@@ -112,7 +112,7 @@ pub struct Metadata {
     front: Arc<Front>,
     local: Local,
     inside: watch::Receiver<Option<Inside>>,
-    sockets: watch::Receiver<Option<TaskSockets>>,
+    sockets: watch::Receiver<TaskSockets>,
     status: watch::Sender<MetadataLine>,
 }
 
@@ -123,7 +123,7 @@ impl Metadata {
     pub fn new(
         parts: Parts,
         local: Local,
-        sockets: watch::Receiver<Option<TaskSockets>>,
+        sockets: watch::Receiver<TaskSockets>,
     ) -> (Self, watch::Receiver<MetadataLine>) {
         let inside = parts.inside.clone();
         let (status, status_out) = watch::channel(MetadataLine::default());

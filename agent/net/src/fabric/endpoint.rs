@@ -13,6 +13,7 @@ use crate::namespace::{Namespace, NamespaceError};
 use crate::netlink::{Family, NetlinkError, Socket};
 use crate::nft::batch::Nft;
 use crate::nft::program;
+use crate::nft::program::ProgramError;
 use crate::nft::ruleset::{self, HostSockets};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Type};
@@ -20,7 +21,7 @@ use std::io;
 use std::net::{SocketAddr, SocketAddrV4, TcpListener};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 256;
@@ -55,8 +56,13 @@ pub enum ListenError {
 const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// How the sockets of tasks that use the host's own network are told from the host's.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum TaskSockets {
+    /// Nobody knows yet: what an earlier agent has written stays.
+    #[default]
+    Unknown,
+    /// They are not.
+    Untold,
     /// By a cgroup (v2) that all of those tasks are below: its path from `/sys/fs/cgroup` on.
     Below(String),
     /// By their class (`net_cls.classid`, v1).
@@ -88,8 +94,8 @@ struct Inner {
     host: Namespace,
     route: Mutex<Socket>,
     nft: Mutex<Nft>,
-    /// Why rules about tasks' sockets cannot be loaded here.
-    refused: OnceLock<String>,
+    /// The rules about tasks' sockets that could not be loaded here, and why.
+    refused: Mutex<Option<(HostSockets, String)>>,
 }
 
 impl HostEndpoint {
@@ -111,7 +117,7 @@ impl HostEndpoint {
             let opened = host.visit(open).map_err(FabricError::Namespace)?;
             let (route, nft) = opened.map_err(FabricError::netlink("open sockets"))?;
             let nft = Nft::new(nft, config.names.endpoint_table());
-            let (route, nft, refused) = (Mutex::new(route), Mutex::new(nft), OnceLock::new());
+            let (route, nft, refused) = (Mutex::new(route), Mutex::new(nft), Mutex::new(None));
             let inner = Inner { config, host, route, nft, refused };
             Ok(Self { inner: Arc::new(inner) })
         })
@@ -123,16 +129,16 @@ impl HostEndpoint {
     ///
     /// # Errors
     /// When something cannot be put back.
-    pub async fn repair(&self, tasks: Option<TaskSockets>) -> Result<Vec<Repair>, FabricError> {
+    pub async fn repair(&self, tasks: TaskSockets) -> Result<Vec<Repair>, FabricError> {
         let inner = self.inner.clone();
-        blocking(move || inner.ensure(tasks.as_ref())).await
+        blocking(move || inner.ensure(&tasks)).await
     }
 
     /// Why tasks on the host's own network reach what the host reaches although their sockets could be told; `None` when
     /// they do not, as far as [`HostEndpoint::repair`] has tried.
     #[must_use]
-    pub fn refused(&self) -> Option<&str> {
-        self.inner.refused.get().map(String::as_str)
+    pub fn refused(&self) -> Option<String> {
+        lock(&self.inner.refused).as_ref().map(|(_, why)| why.clone())
     }
 
     /// The socket that the table leads tasks to. It may be opened before the address is there.
@@ -145,7 +151,7 @@ impl HostEndpoint {
 }
 
 impl Inner {
-    fn ensure(&self, tasks: Option<&TaskSockets>) -> Result<Vec<Repair>, FabricError> {
+    fn ensure(&self, tasks: &TaskSockets) -> Result<Vec<Repair>, FabricError> {
         let mut done = Vec::new();
         let EndpointConfig { port, bridges, names, .. } = &self.config;
         let name = names.endpoint_table();
@@ -154,16 +160,23 @@ impl Inner {
             ensure_table(&self.host, &mut lock(&self.nft), &table, &name, "")
         };
         // Whom it keeps away comes before what it keeps them from.
-        let sockets = tasks.filter(|_| self.refused.get().is_none()).and_then(told);
-        let loaded = match (load(sockets.as_ref()), &sockets) {
-            // An old kernel, for example. Everything else goes on.
-            (Err(error @ FabricError::Table { .. }), Some(_)) => {
-                let loaded = load(None)?;
-                let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-                let _ = self.refused.set(why);
-                loaded
-            }
-            (result, _) => result?,
+        let sockets = told(tasks);
+        let was_refused = |sockets: &HostSockets| lock(&self.refused).as_ref().is_some_and(|(was, _)| was == sockets);
+        let loaded = match sockets.filter(|sockets| !was_refused(sockets)) {
+            None if *tasks == TaskSockets::Unknown && lock(&self.nft).exists().map_err(FabricError::Nft)? => false,
+            None => load(None)?,
+            Some(sockets) => match load(Some(&sockets)) {
+                // An old kernel, for example. Everything else goes on.
+                Err(FabricError::Table { source: source @ ProgramError::Refused { .. }, .. }) => {
+                    *lock(&self.refused) = Some((sockets, source.to_string()));
+                    load(None)?
+                }
+                result => {
+                    let loaded = result?;
+                    *lock(&self.refused) = None;
+                    loaded
+                }
+            },
         };
         if loaded {
             done.push(Repair::Table(name));
@@ -180,6 +193,7 @@ impl Inner {
 
 fn told(tasks: &TaskSockets) -> Option<HostSockets> {
     match tasks {
+        TaskSockets::Unknown | TaskSockets::Untold => None,
         TaskSockets::Below(path) => {
             let directory = std::fs::metadata(Path::new(CGROUPS).join(path)).ok()?;
             Some(HostSockets::below(path, directory.ino()))

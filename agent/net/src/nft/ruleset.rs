@@ -287,6 +287,7 @@ pub(crate) fn host(facts: &Facts<'_>) -> Table {
 
 /// How nftables tells the sockets of tasks in mode `host`, which no link does; a comment that differs when the cgroup is
 /// another one of the same name, which the rule would not know.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HostSockets {
     told: String,
     comment: String,

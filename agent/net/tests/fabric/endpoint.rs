@@ -47,6 +47,11 @@ fn who(netns: &Path, at: &str) -> Option<String> {
     receive.recv().expect("asked")
 }
 
+fn of_docker() -> EndpointConfig {
+    let bridges = vec!["docker0".to_owned()];
+    EndpointConfig { port: 51679, bridges, names: Names::default(), host: None }
+}
+
 #[test]
 fn containers_and_the_host_are_answered_and_neighbours_are_not() {
     world(async || {
@@ -56,11 +61,9 @@ fn containers_and_the_host_are_answered_and_neighbours_are_not() {
         // Somebody has port 80 of every address, and Docker leads it to a container.
         answer(TcpListener::bind("0.0.0.0:80").expect("free"), "web");
         sh("iptables -w -t nat -A OUTPUT -p tcp --dport 80 -m addrtype --dst-type LOCAL -j DNAT --to 172.17.0.2:9");
-        let bridges = vec!["docker0".to_owned()];
-        let config = EndpointConfig { port: 51679, bridges, names: Names::default(), host: None };
-        let endpoint = HostEndpoint::open(config).await.expect("possible here");
+        let endpoint = HostEndpoint::open(of_docker()).await.expect("possible here");
         let group = Group::new();
-        let tasks = Some(TaskSockets::Below(group.0.clone()));
+        let tasks = TaskSockets::Below(group.0.clone());
         answer(endpoint.listen().await.expect("before the address is there"), "agent");
         let done: Vec<String> =
             endpoint.repair(tasks.clone()).await.expect("made").iter().map(ToString::to_string).collect();
@@ -109,9 +112,16 @@ fn containers_and_the_host_are_answered_and_neighbours_are_not() {
             assert_eq!(endpoint.refused(), None);
         }
         // Others are none, and those of a class would be told by that.
-        assert!(!endpoint.repair(Some(TaskSockets::Class(7))).await.expect("loaded").is_empty());
+        assert!(!endpoint.repair(TaskSockets::Class(7)).await.expect("loaded").is_empty());
         assert_eq!(group.asks("169.254.169.254 7"), "cloud");
-        assert!(sh("nft list chain inet ls_meta host_tasks").contains("meta cgroup 7 ip daddr 169.254.0.0/16"));
+        let told = || sh("nft list chain inet ls_meta host_tasks").contains("meta cgroup 7 ip daddr 169.254.0.0/16");
+        assert!(told());
+        // An agent that starts does not know yet: the rules of the one before it stay, and come back only once it does.
+        let anew = HostEndpoint::open(of_docker()).await.expect("possible here");
+        assert_eq!(anew.repair(TaskSockets::Unknown).await.expect("nothing to do"), []);
+        assert!(told());
+        assert!(!anew.repair(TaskSockets::Untold).await.expect("loaded").is_empty());
+        assert!(!told());
     });
 }
 
