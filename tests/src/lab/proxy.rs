@@ -483,7 +483,8 @@ mod tests {
     /// What a client reads until its connection ends.
     fn ask(proxy: &Proxy, path: &str) -> String {
         let mut client = UnixStream::connect(&proxy.socket).unwrap();
-        write!(client, "GET {path} HTTP/1.1\r\n\r\n").unwrap();
+        // In one piece: the daemon answers the first that it reads, and is gone then.
+        client.write_all(format!("GET {path} HTTP/1.1\r\n\r\n").as_bytes()).unwrap();
         let mut answer = Vec::new();
         let _ = client.read_to_end(&mut answer);
         String::from_utf8(answer).unwrap()

@@ -322,13 +322,7 @@ async fn a_host_keeps_room_for_the_daemon_that_it_lacks() {
     let daemon = json!({"serviceName": "log", "taskDefinition": "log", "schedulingStrategy": "DAEMON"});
     fleet.world.ok(Op::CreateService, daemon).await;
     let waits = |service: &Value| messages(service).iter().any(|message| message.contains("unable to place"));
-    crate::world::until("it waits", || {
-        let state = fleet.world.core.snapshot();
-        state
-            .services()
-            .any(|(_, service)| service.events.iter().any(|event| event.message.contains("unable to place")))
-    })
-    .await;
+    until_unplaced(&fleet, "log").await;
     // What is free is the daemon's, and what becomes free as well, whoever else waits for it.
     let refused = fleet.world.ok(Op::RunTask, json!({"taskDefinition": "small"})).await;
     let detail = "needs 300 MiB of memory, has 548 of 2048 free, of which 548 are kept for DAEMON services";
@@ -347,6 +341,45 @@ async fn a_host_keeps_room_for_the_daemon_that_it_lacks() {
     // Nothing is kept for a daemon that is gone.
     fleet.world.ok(Op::DeleteService, json!({"service": "log", "force": true})).await;
     fleet.until("the other one runs again", healthy, stable(1)).await;
+}
+
+/// Waits until this service has found no place.
+async fn until_unplaced(fleet: &Fleet, name: &str) {
+    crate::world::until("it waits", || {
+        let state = fleet.world.core.snapshot();
+        let found = state.services().find(|(key, _)| *key.name == *name).map(|(_, service)| service);
+        found.is_some_and(|service| service.events.iter().any(|event| event.message.contains("unable to place")))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_update_gives_nothing_up_for_room_that_is_kept_for_a_daemon() {
+    let mut fleet = Fleet::with(1, config()).await;
+    for (family, memory) in [("log", 1400), ("web", 300)] {
+        fleet.world.definition(family, json!({"memory": memory})).await;
+    }
+    let web = json!({"serviceName": "web", "taskDefinition": "web", "desiredCount": 6,
+        "deploymentConfiguration": {"minimumHealthyPercent": 50, "maximumPercent": 200}});
+    fleet.world.ok(Op::CreateService, web).await;
+    fleet.until("all run", healthy, stable(6)).await;
+    let daemon = json!({"serviceName": "log", "taskDefinition": "log", "schedulingStrategy": "DAEMON"});
+    fleet.world.ok(Op::CreateService, daemon).await;
+    until_unplaced(&fleet, "log").await;
+    let before = runs_on(&fleet, 0);
+    fleet.world.ok(Op::UpdateService, json!({"service": "web", "forceNewDeployment": true})).await;
+    until_unplaced(&fleet, "web").await;
+    // Looked at again, it still has nothing to gain.
+    for _ in 0..5 {
+        poke(&fleet).await;
+        fleet.pump(healthy).await;
+    }
+    assert_eq!(runs_on(&fleet, 0), before);
+    // A daemon that no longer belongs there keeps nothing, and who waits hears of it.
+    let elsewhere = json!([{"type": "memberOf", "expression": "attribute:rack == b"}]);
+    fleet.world.ok(Op::UpdateService, json!({"service": "log", "placementConstraints": elsewhere})).await;
+    fleet.until("the update is through", healthy, stable(6)).await;
+    assert!(runs_on(&fleet, 0).is_disjoint(&before));
 }
 
 #[tokio::test]
