@@ -100,6 +100,8 @@ impl Controller {
                     let Looked { key, unplaced: without, crowded: crowds, silent: waits, wake_at: _, again } = looked;
                     busy.remove(&key);
                     early.remove(&key);
+                    // What would not have helped does now.
+                    let newly = crowds && !crowded.contains(&key);
                     for (set, is_in) in [(&mut unplaced, without), (&mut crowded, crowds), (&mut silent, waits)] {
                         if is_in {
                             set.insert(key.clone());
@@ -109,7 +111,7 @@ impl Controller {
                     }
                     timers.set(&key, wake);
                     let overtaken = overtaken.remove(&key) && (without || waits);
-                    if again || overtaken {
+                    if again || overtaken || newly {
                         due.insert(key);
                     }
                 }
