@@ -13,6 +13,7 @@
 mod attributes;
 mod claim;
 mod host;
+mod kept;
 mod place;
 pub mod query;
 mod reason;

@@ -8,8 +8,9 @@
 use crate::attributes::hash;
 use crate::claim::Claim;
 use crate::host::{GroupKey, Held, Host, HostStatus, Usage};
+use crate::kept::{Keeps, KeptFor};
 use crate::reason::{PortHolder, Reason, Shortage};
-use crate::request::{Constraint, Kept, Packed, Request, SpreadOver, Strategy};
+use crate::request::{Constraint, Packed, Request, SpreadOver, Strategy};
 use longshore_model::{InstanceId, Protocol};
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
@@ -127,55 +128,6 @@ struct Requirements<'a> {
     kept: Vec<KeptFor<'a>>,
 }
 
-/// One of the request's [`Kept`], prepared in the same way.
-struct KeptFor<'a> {
-    kept: &'a Kept,
-    group: GroupKey,
-    required: Vec<(u64, &'a longshore_model::Attribute)>,
-}
-
-impl<'a> KeptFor<'a> {
-    fn new(kept: &'a Kept) -> Self {
-        Self { kept, group: GroupKey::new(&kept.group), required: hashed(&kept.required) }
-    }
-
-    fn is_there(&self, usage: &Usage) -> bool {
-        usage.group_count_of(self.group) > 0
-    }
-
-    /// Whether this host lacks a task that it should have and could. A host that can make no interfaces may be able to
-    /// soon: one that has just joined, for example.
-    fn is_kept(&self, host: &Host, usage: &Usage) -> bool {
-        let Claim { tcp, udp, gpus, disk_mib, .. } = &self.kept.claim;
-        let offer = &host.offer;
-        !self.is_there(usage)
-            && *gpus as usize <= offer.gpu_ids.len()
-            && *disk_mib <= offer.disk_mib
-            && tcp.iter().all(|port| !offer.reserved_tcp.contains(port))
-            && udp.iter().all(|port| !offer.reserved_udp.contains(port))
-            && self.required.iter().all(|(hash, required)| meets(host, *hash, required))
-            && members(&self.kept.constraints).all(|expression| expression.matches_with(host, usage))
-    }
-}
-
-/// What a host keeps free.
-#[derive(Debug, Clone, Copy, Default)]
-struct Keeps {
-    cpu_units: u64,
-    memory_mib: u64,
-    interfaces: u64,
-}
-
-impl Keeps {
-    fn and(self, claim: &Claim) -> Self {
-        Self {
-            cpu_units: self.cpu_units + u64::from(claim.cpu_units),
-            memory_mib: self.memory_mib + u64::from(claim.memory_mib),
-            interfaces: self.interfaces + u64::from(claim.interfaces),
-        }
-    }
-}
-
 impl<'a> Requirements<'a> {
     fn new(request: &'a Request) -> Self {
         Self {
@@ -192,19 +144,7 @@ impl<'a> Requirements<'a> {
 
     /// What the host keeps for others.
     fn keeps(&self, host: &Host, usage: &Usage) -> Keeps {
-        let there = self.kept.iter().filter(|kept| kept.is_there(usage));
-        let there = there.fold(Keeps::default(), |sum, kept| sum.and(&kept.kept.claim));
-        let mut keeps = Keeps::default();
-        for kept in self.kept.iter().filter(|kept| kept.is_kept(host, usage)) {
-            // What does not go beside the others never comes.
-            let with = keeps.and(&kept.kept.claim);
-            if there.cpu_units + with.cpu_units <= host.offer.cpu_units.into()
-                && there.memory_mib + with.memory_mib <= host.offer.memory_mib.into()
-            {
-                keeps = with;
-            }
-        }
-        keeps
+        Keeps::of(&self.kept, host, usage)
     }
 
     /// Whether [`Requirements::check`] finds nothing.
@@ -255,14 +195,14 @@ impl<'a> Requirements<'a> {
     }
 }
 
-fn members(constraints: &[Constraint]) -> impl Iterator<Item = &crate::query::Expression> {
+pub(crate) fn members(constraints: &[Constraint]) -> impl Iterator<Item = &crate::query::Expression> {
     constraints.iter().filter_map(|constraint| match constraint {
         Constraint::MemberOf(expression) => Some(expression),
         Constraint::DistinctInstance => None,
     })
 }
 
-fn hashed(required: &[longshore_model::Attribute]) -> Vec<(u64, &longshore_model::Attribute)> {
+pub(crate) fn hashed(required: &[longshore_model::Attribute]) -> Vec<(u64, &longshore_model::Attribute)> {
     required.iter().map(|required| (hash(&required.name), required)).collect()
 }
 
@@ -274,7 +214,7 @@ fn takes_tasks(host: &Host) -> Result<(), Reason> {
     }
 }
 
-fn meets(host: &Host, hash: u64, required: &longshore_model::Attribute) -> bool {
+pub(crate) fn meets(host: &Host, hash: u64, required: &longshore_model::Attribute) -> bool {
     host.offer
         .attributes
         .get_hashed(hash, &required.name)
