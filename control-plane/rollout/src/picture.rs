@@ -27,6 +27,9 @@ pub struct Picture {
     pub tasks: Vec<Task>,
     /// Whether the last tasks that should have started found no place.
     pub unplaced: bool,
+    /// Whether giving up tasks that are to be replaced, as many as the minimum allows, makes no place for others: what
+    /// they would free is kept for somebody else.
+    pub no_gain: bool,
     /// Whether tasks are moved to where the zones are evened out.
     pub rebalance: Rebalance,
 }

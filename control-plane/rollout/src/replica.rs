@@ -3,7 +3,7 @@
 //! Two sorts of tasks: *good* ones are the PRIMARY deployment's, on hosts that stay, and not ill; all others are
 //! *surplus*, to be replaced. Good ones are started up to the desired count as far as the maximum allows. Surplus ones
 //! go as soon as what stays is enough: the desired count of healthy tasks while there is room to start first, the
-//! minimum once there is none. One that may be healthy for all that is known, on a silent host for example, counts for
+//! minimum once there is none, unless others would have the room that they leave. One that may be healthy for all that is known, on a silent host for example, counts for
 //! neither, and goes only when what is known to be healthy is enough without it: all of them may be needed at once.
 
 use crate::decide::{Decision, Launch, Moves, Stop, Why};
@@ -65,12 +65,13 @@ pub(crate) fn decide(picture: &Picture, now: Timestamp, moves: Moves, decision: 
     }
     // Surplus that runs: the ill first, who are no use to anybody.
     let blocked = launch < want && moves.may_launch;
-    let keep = if blocked || picture.unplaced { floor } else { desired };
+    let makes_room = (blocked || picture.unplaced) && !picture.no_gain;
+    let keep = if makes_room { floor } else { desired };
     let loose: Vec<&Task> = surplus.iter().copied().filter(|task| !task.is_protected(now)).collect();
     let (ill, sound): (Vec<&Task>, Vec<&Task>) = loose.into_iter().partition(|task| task.is_ill(picture, now));
     let good_healthy = good.iter().filter(|task| healthy(task)).count();
     // One by one where only their own room is left, all at once when they have been replaced.
-    let needs_room = want > 0 && (blocked || picture.unplaced);
+    let needs_room = want > 0 && makes_room;
     let one = usize::from(needs_room && stopping == 0);
     let ill_out = if good_healthy >= desired { ill.len() } else { one.min(ill.len()) };
     let out = choose(picture, &ill, ill_out, now);

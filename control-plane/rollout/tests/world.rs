@@ -64,6 +64,8 @@ enum Event {
     Deploy,
     Protect(usize),
     Unplaced(bool),
+    /// Whether what it gives up makes no place.
+    NoGain(bool),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -83,6 +85,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => Just(Event::Deploy),
         1 => any::<usize>().prop_map(Event::Protect),
         1 => any::<bool>().prop_map(Event::Unplaced),
+        1 => any::<bool>().prop_map(Event::NoGain),
     ]
 }
 
@@ -108,6 +111,7 @@ impl World {
                 deployments: vec![NEW],
                 tasks: Vec::new(),
                 unplaced: false,
+                no_gain: false,
                 rebalance: Rebalance::Off,
             },
             rebalances: false,
@@ -178,6 +182,7 @@ impl World {
                 }
             }
             Event::Unplaced(unplaced) => self.picture.unplaced = *unplaced,
+            Event::NoGain(no_gain) => self.picture.no_gain = *no_gain,
         }
         self.look();
     }
@@ -306,8 +311,10 @@ impl World {
         if decision.forgiven {
             self.picture.deployments[0].failures = 0;
         }
+        let serve = |task: &&Task| task.is_wanted() && task.is_healthy(&self.picture, self.now);
+        let well: BTreeSet<TaskId> = self.picture.tasks.iter().filter(serve).map(|task| task.id).collect();
         let (healthy, active, desired) = (self.healthy(), self.active(), self.desired());
-        let (mut empties, mut unheard) = (0, 0);
+        let (mut empties, mut unheard, mut for_room) = (0, 0, 0);
         for stop in &decision.stops {
             let now = self.now;
             let found = self.picture.tasks.iter_mut().find(|task| task.id == stop.task).expect("one of its tasks");
@@ -317,6 +324,8 @@ impl World {
             let of_daemon = matches!(self.picture.scheduling, Scheduling::Daemon { .. });
             empties += u32::from(of_daemon && matches!(stop.why, Why::Draining | Why::Misplaced));
             let runs = matches!(found.phase, Phase::Running { .. });
+            let serves = well.contains(&found.id);
+            for_room += u32::from(!of_daemon && serves && matches!(stop.why, Why::Superseded | Why::Draining));
             let leaves = of_daemon && stop.why == Why::Draining;
             unheard += u32::from(found.silent && runs && !forced && !leaves);
             let (ill, deployment) = (stop.why == Why::Ill, found.deployment);
@@ -327,6 +336,8 @@ impl World {
         }
         let floor = self.picture.bounds.floor(desired);
         assert!(self.healthy() + empties >= healthy.min(floor), "{decision:?} leaves {} healthy", self.healthy());
+        let gives_up = self.picture.no_gain && for_room > 0 && self.healthy() < desired;
+        assert!(!gives_up, "{decision:?} gives up healthy tasks and gains nothing");
         // Nobody knows what a silent host's tasks do: they are given up only when none of them is needed.
         assert!(unheard == 0 || self.healthy() + empties >= floor, "{decision:?} gives up what may be needed");
         let hosts: Vec<InstanceId> = match &decision.launch {
@@ -420,7 +431,7 @@ impl World {
 
     /// Faults are over: hosts come back, nothing is without a place.
     fn calm(&mut self) {
-        self.picture.unplaced = false;
+        (self.picture.unplaced, self.picture.no_gain) = (false, false);
         self.draining.clear();
         self.silent.clear();
         self.picture.tasks.retain(|task| task.phase != Phase::Stopping { lost: true });

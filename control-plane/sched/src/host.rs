@@ -77,7 +77,9 @@ impl Disk {
         &self.status
     }
 
-    pub(crate) const fn is_short(&self) -> bool {
+    /// Whether it is too short for any task.
+    #[must_use]
+    pub const fn is_short(&self) -> bool {
         self.is_short
     }
 }

@@ -96,25 +96,6 @@ impl Reason {
 }
 
 impl Reason {
-    /// Whether what a task's end would free here is kept for others.
-    #[must_use]
-    pub const fn is_kept_from_all(&self) -> bool {
-        match self {
-            Self::Cpu(shortage) | Self::Memory(shortage) | Self::Interface(shortage) => {
-                shortage.kept >= shortage.free + shortage.needs
-            }
-            Self::Status(_)
-            | Self::Disconnected
-            | Self::Attribute { .. }
-            | Self::MemberOf { .. }
-            | Self::DistinctInstance { .. }
-            | Self::DiskShort(_)
-            | Self::Disk(_)
-            | Self::Port { .. }
-            | Self::Gpu(_) => false,
-        }
-    }
-
     /// How near the host is to taking the task: the reasons that are looked at last are those of a host that is right
     /// in everything else.
     #[must_use]

@@ -85,9 +85,7 @@ impl Told {
                 Constraint::MemberOf(expression) => expression.matches(&self.kept()),
                 Constraint::DistinctInstance => true,
             };
-            kept.claim.gpus as usize <= gpu_ids.len()
-                && kept.claim.disk_mib <= *disk_mib
-                && !kept.claim.tcp.iter().any(|port| reserved_tcp.contains(port))
+            !kept.claim.tcp.iter().any(|port| reserved_tcp.contains(port))
                 && !kept.claim.udp.iter().any(|port| reserved_udp.contains(port))
                 && kept.required.iter().all(has)
                 && kept.constraints.iter().all(holds)
@@ -95,7 +93,19 @@ impl Told {
         let mut together = there.clone();
         for kept in lacking.into_iter().filter(|kept| is_kept(kept)) {
             let sum = |of: fn(&Claim) -> u32| together.iter().map(|k| of(&k.claim)).sum::<u32>() + of(&kept.claim);
-            if sum(|claim| claim.cpu_units) <= *cpu_units && sum(|claim| claim.memory_mib) <= *memory_mib {
+            let shares = |ports: fn(&Claim) -> &[u16]| {
+                let has = |other: &&Kept, port| ports(&other.claim).contains(port);
+                ports(&kept.claim).iter().any(|port| together.iter().any(|other| has(other, port)))
+            };
+            let interfaces = sum(|claim| claim.interfaces);
+            if sum(|claim| claim.cpu_units) <= *cpu_units
+                && sum(|claim| claim.memory_mib) <= *memory_mib
+                && sum(|claim| claim.disk_mib) <= *disk_mib
+                && sum(|claim| claim.gpus) as usize <= gpu_ids.len()
+                && (self.host.interfaces == 0 || interfaces <= self.host.interfaces)
+                && !shares(|claim| &claim.tcp)
+                && !shares(|claim| &claim.udp)
+            {
                 together.push(kept);
             }
         }
@@ -382,6 +392,16 @@ fn a_host_that_lacks_what_it_should_have_keeps_room_for_it() {
     let other = Kept { group: "service:other".to_owned(), ..kept(&half, "z0") };
     request.kept = [kept(&half, "z0"), other].into();
     assert_eq!(place(&hosts, &request).placed.len(), 1);
+    // Nor beside one that has its port already.
+    let port = Claim { tcp: vec![9100], ..claim.clone() };
+    let there = Kept { group: "service:there".to_owned(), ..kept(&port, "z0") };
+    let mut beside = hosts.clone();
+    beside[0].usage.take(Held { claim: &port, gpu_ids: &[], group: &there.group });
+    request.kept = [there, kept(&port, "z0")].into();
+    // 1024 - 100 - 500 leave 424.
+    request.claim.memory_mib = 400;
+    assert_eq!(place(&beside, &request).placed.len(), 2);
+    request.claim.memory_mib = 500;
     // An interface that it cannot give yet is no reason to give its memory away.
     let wired = Claim { interfaces: 1, ..claim.clone() };
     request.kept = [kept(&wired, "z0")].into();

@@ -105,15 +105,13 @@ pub(crate) struct Refusal {
     pub(crate) rank: u8,
     /// The same in a sentence whose subject is the host.
     pub(crate) sentence: String,
-    /// Whether what a task's end would free there is kept for others.
-    pub(crate) kept_from_all: bool,
 }
 
 impl Refusal {
     fn missing(instance: InstanceId) -> Self {
         let reason = "MISSING".to_owned();
         let sentence = "is not in the cluster".to_owned();
-        Self { instance, reason, detail: None, rank: 0, sentence, kept_from_all: false }
+        Self { instance, reason, detail: None, rank: 0, sentence }
     }
 }
 
@@ -201,14 +199,7 @@ fn refusal(state: &State, instance: InstanceId, reason: &Reason) -> Refusal {
         Some(NetworkHealth::Ready) | None => reason.to_string(),
     };
     let sentence = reason.sentence(&detail);
-    Refusal {
-        instance,
-        reason: reason.text().to_owned(),
-        rank: reason.rank(),
-        detail: Some(detail),
-        sentence,
-        kept_from_all: reason.is_kept_from_all(),
-    }
+    Refusal { instance, reason: reason.text().to_owned(), rank: reason.rank(), detail: Some(detail), sentence }
 }
 
 /// ECS's words for a security group that does not exist.

@@ -54,8 +54,8 @@ impl Controller {
         // DAEMON services whose hosts changed: the others of their clusters wait until these have been looked at.
         let mut first: BTreeSet<ServiceKey> = BTreeSet::new();
         let mut unplaced: BTreeSet<ServiceKey> = BTreeSet::new();
-        // Those of them that may find room where their own tasks end.
-        let mut crowded: BTreeSet<ServiceKey> = BTreeSet::new();
+        // And those that wait for room that they cannot make by themselves.
+        let mut wanting: BTreeSet<ServiceKey> = BTreeSet::new();
         let mut silent: BTreeSet<ServiceKey> = BTreeSet::new();
         // Those in whose clusters room was made while they were being looked at: what they found may be over.
         let mut overtaken: BTreeSet<ServiceKey> = BTreeSet::new();
@@ -87,8 +87,8 @@ impl Controller {
                     early.insert(key.clone());
                 }
                 busy.insert(key.clone());
-                let was_crowded = crowded.contains(&key);
-                looks.push(self.look(key, was_crowded));
+                let was_unplaced = unplaced.contains(&key);
+                looks.push(self.look(key, was_unplaced));
             }
             let sleep = timers.next().map_or(LONGEST, |at| at.saturating_sub(ticks).min(LONGEST));
             // In the same order each time, so that one run of the simulation is like the next. Nobody starves: what was
@@ -97,12 +97,10 @@ impl Controller {
                 biased;
                 () = &mut shutdown => return,
                 Some((looked, wake)) = looks.next() => {
-                    let Looked { key, unplaced: without, crowded: crowds, silent: waits, wake_at: _, again } = looked;
+                    let Looked { key, unplaced: without, wants_room: wants, silent: waits, wake_at: _, again } = looked;
                     busy.remove(&key);
                     early.remove(&key);
-                    // What would not have helped does now.
-                    let newly = crowds && !crowded.contains(&key);
-                    for (set, is_in) in [(&mut unplaced, without), (&mut crowded, crowds), (&mut silent, waits)] {
+                    for (set, is_in) in [(&mut unplaced, without), (&mut wanting, wants), (&mut silent, waits)] {
                         if is_in {
                             set.insert(key.clone());
                         } else {
@@ -110,8 +108,8 @@ impl Controller {
                         }
                     }
                     timers.set(&key, wake);
-                    let overtaken = overtaken.remove(&key) && (without || waits);
-                    if again || overtaken || newly {
+                    let overtaken = overtaken.remove(&key) && (wants || waits);
+                    if again || overtaken {
                         due.insert(key);
                     }
                 }
@@ -119,7 +117,7 @@ impl Controller {
                     self.core.inner().silences.tidy(&self.core.snapshot());
                     due.extend(services);
                     let in_rooms = |key: &&ServiceKey| rooms.contains(&key.cluster);
-                    due.extend(unplaced.iter().chain(&silent).filter(in_rooms).cloned());
+                    due.extend(wanting.iter().chain(&silent).filter(in_rooms).cloned());
                     overtaken.extend(busy.iter().filter(in_rooms).cloned());
                     let Followers { daemons, others } = self.followers(&hosts);
                     first.extend(daemons);
@@ -152,7 +150,7 @@ impl Controller {
     }
 
     /// Decides over one service and carries it out. Gives with it when to look again, by the clock that nobody sets.
-    async fn look(&self, key: ServiceKey, was_crowded: bool) -> (Looked, Option<Duration>) {
+    async fn look(&self, key: ServiceKey, was_unplaced: bool) -> (Looked, Option<Duration>) {
         let clock = &*self.core.inner().clock;
         let mut refused = 0;
         loop {
@@ -162,7 +160,7 @@ impl Controller {
                 let wake = looked.wake_at.map(|at| ticks.saturating_add(at.since(now)));
                 (looked, wake)
             };
-            let decided = self.core.inner().decider().decided(&state, &key, was_crowded, now);
+            let decided = self.core.inner().decider().decided(&state, &key, was_unplaced, now);
             let Some((step, mut looked)) = decided else { return by_ticks(Looked::nothing(&key)) };
             let Some(mut step) = step else { return by_ticks(looked) };
             let launch = step.launch();

@@ -46,8 +46,8 @@ pub(crate) struct Looked {
     pub(super) key: ServiceKey,
     /// Whether tasks found no place.
     pub(super) unplaced: bool,
-    /// Whether they may find one where others of the service end.
-    pub(super) crowded: bool,
+    /// Whether it waits for room that others have, or are to have.
+    pub(super) wants_room: bool,
     /// Whether it waits for what becomes of silent hosts.
     pub(super) silent: bool,
     /// When to look again at the latest.
@@ -59,7 +59,19 @@ pub(crate) struct Looked {
 impl Looked {
     /// Nothing of note.
     pub(super) fn nothing(key: &ServiceKey) -> Self {
-        Self { key: key.clone(), unplaced: false, crowded: false, silent: false, wake_at: None, again: false }
+        Self { key: key.clone(), unplaced: false, wants_room: false, silent: false, wake_at: None, again: false }
+    }
+
+    /// Tasks found no place: whatever makes room has it looked at again.
+    fn has_no_place(&mut self, now: Timestamp) {
+        self.unplaced = true;
+        self.waits_for_room(now);
+    }
+
+    /// It waits for room that it cannot make by itself.
+    pub(super) fn waits_for_room(&mut self, now: Timestamp) {
+        self.wants_room = true;
+        self.wake_at = sooner(self.wake_at, now.after(TRY_AGAIN));
     }
 }
 
@@ -78,8 +90,7 @@ pub(crate) struct Decider<'a> {
 }
 
 impl<'a> Decider<'a> {
-    /// What services are looked at with; `unplaced` is whether a service's last tasks found no place, and may find one
-    /// where others of it end.
+    /// What services are looked at with; `unplaced` is whether a service's last tasks found no place.
     pub(crate) const fn looking(self, unplaced: bool) -> Looking<'a> {
         let Self { config, silences, hearing, ticks, boot, now } = self;
         let CoreConfig { losses, lease, return_within, healthy_after, .. } = config;
@@ -124,6 +135,9 @@ impl<'a> Decider<'a> {
         let decision = decide(&picture, now);
         let wake_at = decision.wake_at;
         let mut looked = Looked { wake_at, ..Looked::nothing(key) };
+        if picture.no_gain {
+            looked.waits_for_room(now);
+        }
         let mut says = Vec::new();
         self.mind(&silent, &mut looked, &mut says, now);
         let troubles = troubles(key, &picture, &decision, primary);
@@ -218,17 +232,14 @@ impl<'a> Decider<'a> {
         let (launch, plan) = match planned {
             Ok(planned) => planned,
             Err(error) => {
-                (looked.unplaced, looked.crowded) = (true, true);
-                looked.wake_at = sooner(looked.wake_at, now.after(TRY_AGAIN));
+                looked.has_no_place(now);
                 says.push(words::unplaced(&service.key, &error.message));
                 return None;
             }
         };
         let found = plan.places.len();
         if found < count {
-            looked.unplaced = true;
-            looked.crowded |= plan.refusals.iter().all(|refusal| !refusal.kept_from_all);
-            looked.wake_at = sooner(looked.wake_at, now.after(TRY_AGAIN));
+            looked.has_no_place(now);
             says.push(words::unplaced(&service.key, &words::closest(&plan.refusals)));
         } else if count < total {
             looked.again = true;

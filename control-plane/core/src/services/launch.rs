@@ -144,7 +144,7 @@ fn pools(state: &State, service: &Service, basis: Basis<'_>) -> Vec<Pool> {
     pools
 }
 
-fn request(
+pub(super) fn request(
     state: &State,
     service: &Service,
     revision: &ServiceRevision,

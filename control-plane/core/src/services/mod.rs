@@ -8,6 +8,7 @@
 
 mod controller;
 mod decision;
+mod gain;
 mod hearing;
 mod launch;
 pub(crate) mod lost;

@@ -2,7 +2,8 @@
 
 use crate::clock::Tick;
 use crate::commands::{Target, plan};
-use crate::records::{SchedulingStrategy, Service, ServiceKey, ServiceTaskSet, Task, TaskSetStatus};
+use crate::records::{SchedulingStrategy, Service, ServiceKey, ServiceRevision, ServiceTaskSet, Task, TaskSetStatus};
+use crate::services::gain::is_kept_from;
 use crate::services::launch::{Basis, Fencing, launch};
 use crate::services::lost::{Standing, Watch};
 use crate::show::{TaskHealth, task_health};
@@ -46,6 +47,21 @@ pub(super) struct Seen {
     pub(super) silent: Vec<Standing>,
 }
 
+impl Seen {
+    /// With what giving tasks up would gain those of `revision`.
+    fn with_gain(
+        mut self,
+        state: &State,
+        service: &Service,
+        revision: Option<&ServiceRevision>,
+        now: Timestamp,
+    ) -> Self {
+        self.picture.no_gain =
+            revision.is_some_and(|revision| is_kept_from(state, service, revision, &self.picture, now));
+        self
+    }
+}
+
 /// The picture of `service`. `targets` are the hosts that a DAEMON service's tasks may run on.
 pub(super) fn picture(
     state: &State,
@@ -82,9 +98,15 @@ pub(super) fn picture(
         deployments: deployments.collect(),
         tasks: pictures,
         unplaced,
+        no_gain: false,
         rebalance: Rebalance::Off,
     };
-    Seen { picture, silent }
+    Seen { picture, silent }.with_gain(
+        state,
+        service,
+        service.deployments.first().map(|primary| &primary.revision),
+        looking.now,
+    )
 }
 
 /// Tasks as decisions see them, with how it stands with their hosts.
@@ -140,9 +162,10 @@ pub(super) fn set_picture(state: &State, service: &Service, set: &ServiceTaskSet
         }],
         tasks: pictures.into_iter().map(|task| TaskPicture { deployment: Some(0), ..task }).collect(),
         unplaced,
+        no_gain: false,
         rebalance: Rebalance::Off,
     };
-    Seen { picture, silent }
+    Seen { picture, silent }.with_gain(state, service, Some(&set.deployment.revision), looking.now)
 }
 
 fn bounds(service: &Service) -> Bounds {

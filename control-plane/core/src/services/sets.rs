@@ -53,6 +53,9 @@ impl Decider<'_> {
         let mut says = Vec::new();
         self.mind(&silent, looked, &mut says, now);
         looked.wake_at = [looked.wake_at, decision.wake_at].into_iter().flatten().min();
+        if picture.no_gain {
+            looked.waits_for_room(now);
+        }
         let troubles = troubles(&service.key, &picture, &decision, &set.deployment);
         let mut stops = decision.stops;
         looked.again |= stops.len() > PER_STEP;

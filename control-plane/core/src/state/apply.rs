@@ -7,7 +7,7 @@ use crate::records::{
 use crate::state::host::{attributes, is_pending};
 use crate::state::{ClusterState, Family, Grave, HostState, JoinedBy, State, TaskSet, Touched};
 use longshore_model::{ClusterKey, DesiredStatus, Generation, InstanceId, TaskId, Timestamp};
-use longshore_sched::{Attributes, HostStatus};
+use longshore_sched::{Attributes, Disk, HostStatus};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -53,10 +53,14 @@ impl State {
             Change::ForgetSecurityGroup(id) => self.forget_security_group(*id),
             Change::Leases(leases) => self.put_leases(leases, touched),
             Change::ForgetLeases(id) => self.forget_leases(*id, touched),
-            Change::NetworkStatus(id, status) => self.put_network_status(*id, status),
+            Change::NetworkStatus(id, status) => self.put_network_status(*id, status, touched),
             Change::DiskStatus(id, status) => {
+                let was_short = self.host(*id).and_then(|host| host.view.disk.as_ref()).is_some_and(Disk::is_short);
                 if let Some(host) = self.host_mut(*id) {
                     host.set_disk(Arc::clone(status));
+                }
+                if was_short && status.short.is_none() {
+                    self.takes_more(*id, touched);
                 }
             }
             Change::Cluster(cluster) => self.put_cluster(cluster),

@@ -316,11 +316,16 @@ impl State {
         self.follow_instance(record.as_deref(), record.as_deref(), touched);
     }
 
-    pub(super) fn put_network_status(&mut self, id: InstanceId, status: &Arc<NetworkStatus>) {
+    pub(super) fn put_network_status(&mut self, id: InstanceId, status: &Arc<NetworkStatus>, touched: &mut Touched) {
+        let interfaces = |state: &Self| state.host(id).map_or(0, |host| host.view.interfaces);
+        let before = interfaces(self);
         if let Some(host) = self.host_mut(id) {
             host.network_status = Some(Arc::clone(status));
         }
         self.refresh_interfaces([id]);
+        if interfaces(self) > before {
+            self.takes_more(id, touched);
+        }
     }
 
     /// Follows the change of an instance's record, or of its leases.

@@ -79,7 +79,8 @@ impl State {
         if let Some(old) = &old {
             self.follow_service(old, false);
             // Others may have what was kept for it.
-            let asks = |service: &'_ Service| (service.constraints.clone(), service.execute_command);
+            let asks =
+                |service: &'_ Service| (service.constraints.clone(), service.execute_command, service.at_most_one());
             let same = keeps_room(old) == keeps_room(record) && asks(old) == asks(record);
             if keeps_room(old).is_some() && !same {
                 touched.rooms.insert(record.key.cluster.clone());
@@ -185,6 +186,14 @@ impl State {
         }
         touched.rooms.insert(host.record.cluster.clone());
         touched.hosts.insert(host.record.cluster.clone());
+    }
+
+    /// A host takes what it did not take before: daemons first.
+    pub(super) fn takes_more(&self, id: InstanceId, touched: &mut Touched) {
+        if let Some(host) = self.host(id) {
+            touched.rooms.insert(host.record.cluster.clone());
+            touched.hosts.insert(host.record.cluster.clone());
+        }
     }
 
     /// A service's tasks that are not stopped.

@@ -201,7 +201,7 @@ async fn what_must_not_run_twice_is_replaced_once_its_host_has_certainly_stopped
     let tags = json!([{"key": "longshore:at-most-one", "value": "true"}]);
     let request = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 1, "tags": tags});
     let wrong = json!([{"key": "longshore:at-most-one", "value": "yes"}]);
-    let refused = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 1, "tags": wrong});
+    let refused = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 1, "tags": wrong.clone()});
     let refused = fleet.world.err(Op::CreateService, refused).await;
     assert!(refused.contains("tags: `longshore:at-most-one` must be `true` or `false`"), "{refused}");
     // An agent that does not know how to would let them run.
@@ -209,6 +209,9 @@ async fn what_must_not_run_twice_is_replaced_once_its_host_has_certainly_stopped
     let old = fleet.world.host("default", old).await;
     fleet.agents.push(old);
     fleet.world.ok(Op::CreateService, request).await;
+    let arn = fleet.service("web").await["serviceArn"].clone();
+    let refused = fleet.world.err(Op::TagResource, json!({"resourceArn": arn, "tags": wrong})).await;
+    assert!(refused.contains("tags: `longshore:at-most-one` must be `true` or `false`"), "{refused}");
     fleet.until("it is stable", healthy, stable(1)).await;
     let (id, ..) = fleet.tasks()[0];
     let host = (0..3).find(|host| runs_on(&fleet, *host).contains(&id)).expect("not on the old one");
@@ -380,6 +383,65 @@ async fn an_update_gives_nothing_up_for_room_that_is_kept_for_a_daemon() {
     fleet.world.ok(Op::UpdateService, json!({"service": "log", "placementConstraints": elsewhere})).await;
     fleet.until("the update is through", healthy, stable(6)).await;
     assert!(runs_on(&fleet, 0).is_disjoint(&before));
+}
+
+/// A service `web` of six tasks of 320 CPU units and 300 MiB each on a host that has no more room, and a daemon that
+/// waits there; its percentages, and what the daemon takes.
+async fn full_beside_a_waiting_daemon(percents: [u32; 2], daemon: Value) -> Fleet {
+    let mut fleet = Fleet::with(1, config()).await;
+    fleet.world.definition("web", json!({"memory": 300, "cpu": 320})).await;
+    fleet.world.definition("log", daemon).await;
+    let [minimum, maximum] = percents;
+    let web = json!({"serviceName": "web", "taskDefinition": "web", "desiredCount": 6,
+        "deploymentConfiguration": {"minimumHealthyPercent": minimum, "maximumPercent": maximum}});
+    fleet.world.ok(Op::CreateService, web).await;
+    fleet.until("all run", healthy, stable(6)).await;
+    let daemon = json!({"serviceName": "log", "taskDefinition": "log", "schedulingStrategy": "DAEMON"});
+    fleet.world.ok(Op::CreateService, daemon).await;
+    until_unplaced(&fleet, "log").await;
+    fleet
+}
+
+#[tokio::test]
+async fn an_update_that_may_have_no_task_more_gives_nothing_up_for_room_that_is_kept() {
+    // Three may go at once, which frees less than the daemon takes; the second lacks CPU before memory.
+    for daemon in [json!({"memory": 1400}), json!({"memory": 1400, "cpu": 64})] {
+        for maximum in [100, 200] {
+            let mut fleet = full_beside_a_waiting_daemon([50, maximum], daemon.clone()).await;
+            let before = runs_on(&fleet, 0);
+            fleet.world.ok(Op::UpdateService, json!({"service": "web", "forceNewDeployment": true})).await;
+            for _ in 0..10 {
+                poke(&fleet).await;
+                fleet.pump(healthy).await;
+            }
+            assert_eq!(runs_on(&fleet, 0), before, "{daemon} {maximum}");
+            fleet.world.ok(Op::DeleteService, json!({"service": "log", "force": true})).await;
+            fleet.until("the update is through", healthy, stable(6)).await;
+            assert!(runs_on(&fleet, 0).is_disjoint(&before));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_host_elsewhere_that_keeps_room_holds_no_update_up() {
+    let mut fleet = Fleet::with(2, config()).await;
+    for (family, memory) in [("log", 200), ("web", 300), ("large", 1900)] {
+        fleet.world.definition(family, json!({"memory": memory})).await;
+    }
+    // The second host is full and lacks the daemon, which the first one has, beside as many others as it can.
+    let large = json!({"taskDefinition": "large", "containerInstances": [fleet.agents[1].arn]});
+    fleet.world.ok(Op::StartTask, large).await;
+    let daemon = json!({"serviceName": "log", "taskDefinition": "log", "schedulingStrategy": "DAEMON"});
+    fleet.world.ok(Op::CreateService, daemon).await;
+    crate::world::until("the daemon is there", || runs_on(&fleet, 0).len() == 1).await;
+    let web = json!({"serviceName": "web", "taskDefinition": "web", "desiredCount": 6,
+        "deploymentConfiguration": {"minimumHealthyPercent": 50, "maximumPercent": 200}});
+    fleet.world.ok(Op::CreateService, web).await;
+    fleet.until("all run", healthy, stable(6)).await;
+    let before = runs_on(&fleet, 0);
+    fleet.world.ok(Op::UpdateService, json!({"service": "web", "forceNewDeployment": true})).await;
+    fleet.until("the update is through", healthy, stable(6)).await;
+    assert_eq!(runs_on(&fleet, 0).intersection(&before).count(), 1, "the daemon alone stays");
 }
 
 #[tokio::test]
