@@ -147,7 +147,7 @@ enum Wish {
 ///   raise does not wait for the cool-down of a lowering.
 /// - A change in the future was made before the clock was set back: it counts as one that was long ago.
 /// - A count that somebody set below the bounds is left until a policy would raise it, and is then at least their
-///   minimum; one above them until a policy would lower it. So ECS has it.
+///   minimum; one above them until a policy would lower it. So ECS has it, but for a registration of the target.
 #[must_use]
 pub fn decide(picture: &Picture<'_>, now: Timestamp) -> Option<Decision> {
     let past = |at: Option<Timestamp>| at.filter(|at| *at <= now);

@@ -30,6 +30,9 @@ pub(crate) enum ScalingEdit {
         suspended: Option<SuspendedState>,
         role_arn: Option<String>,
         tags: Tags,
+        /// For the activity and the step of a service whose count is not within the bounds.
+        activity: uuid::Uuid,
+        new: NewDeployment,
     },
     /// A policy with its name; its time is the transaction's.
     PutPolicy(String, ScalingPolicy),
@@ -70,7 +73,7 @@ impl Command for EditScaling {
             (None, _) => return Err(no_target("registered", &key)),
         };
         match edit {
-            ScalingEdit::Register { id: _, min, max, suspended, role_arn, tags } => {
+            ScalingEdit::Register { id: _, min, max, suspended, role_arn, tags, activity, new } => {
                 registrable(tx, &key)?;
                 target.min = min.unwrap_or(target.min);
                 target.max = max.unwrap_or(target.max);
@@ -93,6 +96,10 @@ impl Command for EditScaling {
                 }
                 target.role_arn = role_arn.or(target.role_arn);
                 target.tags.extend(tags);
+                if let Some((to, of)) = to_be_within(tx, &target) {
+                    set(tx, &key, to, new)?;
+                    target = target.and_did(did(activity, tx, to, format!("{of} capacity was set to {to}")));
+                }
             }
             ScalingEdit::PutPolicy(name, policy) => {
                 let old = target.policies.get(&name).map(|old| (old.id, old.created_at));
@@ -279,11 +286,8 @@ impl Command for FireScaling {
         let cause = format!("scheduled action name {} was triggered", fired.name);
         let words = format!("Setting min capacity to {} and max capacity to {}", after.min, after.max);
         after = after.and_did(ScalingActivity { id: first, at: tx.now, description: words, cause, failure: None });
-        let bounds = after.bounds();
-        if let Some(from) = desired(tx, &key).filter(|from| bounds.nearest(*from) != *from) {
-            let to = bounds.nearest(from);
-            let than = if to > from { "minimum capacity was set to" } else { "maximum capacity was set to" };
-            let mut activity = did(second, tx, to, format!("{than} {to}"));
+        if let Some((to, of)) = to_be_within(tx, &after) {
+            let mut activity = did(second, tx, to, format!("{of} capacity was set to {to}"));
             match set(tx, &key, to, new) {
                 Ok(()) => fired.to = Some(to),
                 // It has fired all the same: tried for ever it would hold up the service's other actions.
@@ -297,6 +301,13 @@ impl Command for FireScaling {
         tx.change(Change::Scaling(Arc::new(after)));
         Ok(Some(fired))
     }
+}
+
+/// The count that brings a service within its bounds, and which of them it is, when it is not.
+fn to_be_within(tx: &Tx<'_>, target: &ScalingTarget) -> Option<(u32, &'static str)> {
+    let from = desired(tx, &target.key)?;
+    let to = target.bounds().nearest(from);
+    (to != from).then_some((to, if to > from { "minimum" } else { "maximum" }))
 }
 
 fn did(id: uuid::Uuid, tx: &Tx<'_>, to: u32, cause: String) -> ScalingActivity {

@@ -365,7 +365,7 @@ pub(crate) fn not_found() -> ApiError {
 }
 
 pub(super) fn active(tx: &Tx<'_>, key: &ServiceKey) -> Result<Arc<Service>, ApiError> {
-    let service = tx.state().service(key).filter(|service| !service.record.is_over()).ok_or_else(not_found)?;
+    let service = tx.state().service(key).ok_or_else(not_found)?;
     if !service.record.is_active() {
         return Err(ApiError::new(ErrorCode::ServiceNotActive, "Service was not ACTIVE."));
     }

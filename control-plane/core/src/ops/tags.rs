@@ -2,6 +2,7 @@
 
 use crate::bandwidth;
 use crate::commands::{ChangeTags, Tagged};
+use crate::ops::services::at_most_one;
 use crate::ops::{Ctx, capacity, check};
 use crate::records::{CapacityProviderKey, DefinitionKey, ServiceKey, Tags};
 use crate::show;
@@ -19,6 +20,7 @@ pub(crate) async fn tag(ctx: Ctx<'_>, request: TagResourceRequest) -> Result<Tag
     {
         bandwidth::of_tags(&put, definition.body.network_mode.as_ref())?;
     }
+    let put = if let Tagged::Service(_) = &resource { at_most_one(put)? } else { put };
     ctx.submit(ChangeTags { resource, put, remove: Vec::new() }).await?;
     Ok(TagResourceResponse::default())
 }

@@ -23,7 +23,7 @@ use longshore_model::arn::ServicePart;
 use std::sync::Arc;
 
 /// ECS's limits of a client token.
-const MAX_TOKEN: usize = 36;
+pub(super) const MAX_TOKEN: usize = 36;
 
 pub(crate) async fn create(ctx: Ctx<'_>, request: CreateTaskSetRequest) -> Result<CreateTaskSetResponse, ApiError> {
     let (key, service) = service(&ctx, request.cluster.as_deref(), request.service.as_deref())?;
@@ -120,8 +120,7 @@ pub(crate) fn describe(ctx: &Ctx<'_>, request: DescribeTaskSetsRequest) -> Resul
 fn service(ctx: &Ctx<'_>, cluster: Option<&str>, name: Option<&str>) -> Result<(ServiceKey, Arc<Service>), ApiError> {
     let cluster = ctx.cluster(cluster)?.record.key.clone();
     let key = ctx.service_key(&cluster, name.unwrap_or_default())?.ok_or_else(not_found)?;
-    let found = ctx.state.service(&key).filter(|service| !service.record.is_over()).ok_or_else(not_found)?;
-    let record = Arc::clone(&found.record);
+    let record = Arc::clone(&ctx.state.service(&key).ok_or_else(not_found)?.record);
     if !record.is_active() {
         return Err(ApiError::new(ErrorCode::ServiceNotActive, "Service was not ACTIVE."));
     }

@@ -191,7 +191,9 @@ pub(crate) struct Action<'a> {
 /// The event that ECS sends of a message; `None` where it sends none.
 pub(crate) fn action(message: &str) -> Option<Action<'_>> {
     let plain = |kind, name| Some(Action { kind, name, reason: None });
-    if is_steady(message) {
+    if is_steady(message) && message.contains(", taskSet ") {
+        plain("INFO", "TASKSET_STEADY_STATE")
+    } else if is_steady(message) {
         plain("INFO", "SERVICE_STEADY_STATE")
     } else if message.ends_with(" is unable to consistently start tasks successfully.") {
         plain("WARN", "SERVICE_TASK_START_IMPAIRED")

@@ -1,5 +1,6 @@
 //! ExecuteCommand: which tasks it is for, what it answers, and what is remembered of it.
 
+use crate::services::{Fleet, healthy, messages};
 use crate::world::{World, facts, task_id, with_attribute};
 use longshore_core::ExecError;
 use longshore_ecs_api::Operation as Op;
@@ -76,4 +77,25 @@ async fn a_command_goes_to_tasks_that_were_run_for_it_on_hosts_that_can() {
     agent.is(id, TaskStatus::Stopped).await;
     let text = world.err(Op::ExecuteCommand, request(json!({}))).await;
     assert!(text.contains("isn't running"), "{text}");
+}
+
+#[tokio::test]
+async fn the_tasks_of_a_service_take_commands_where_it_says_so() {
+    let mut fleet = Fleet::new(1).await;
+    fleet.world.definition("web", json!({})).await;
+    let create =
+        json!({"serviceName": "web", "taskDefinition": "web", "desiredCount": 1, "enableExecuteCommand": true});
+    fleet.world.ok(Op::CreateService, create).await;
+    let refused = |service: &Value| {
+        let told = messages(service);
+        told.iter().any(|message| message.contains("missing an attribute required by your task"))
+    };
+    fleet.until("a host that cannot is not taken", healthy, refused).await;
+    let able = with_attribute(facts(2048, 2048), "ecs.capability.execute-command", None);
+    let host = fleet.world.host("default", able).await;
+    fleet.agents.push(host);
+    fleet.until("it runs", healthy, |service| service["runningCount"] == 1).await;
+    let id = *fleet.agents[1].assigned().keys().next().unwrap();
+    let task = fleet.world.task(id).await;
+    assert_eq!(task["enableExecuteCommand"], true, "{task}");
 }

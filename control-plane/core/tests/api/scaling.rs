@@ -226,6 +226,49 @@ async fn steps_follow_an_alarm_and_what_is_suspended_rests() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_registration_brings_the_count_within_its_bounds() {
+    let fleet = fleet().await;
+    for (bounds, count) in [
+        (json!({"MinCapacity": 3, "MaxCapacity": 6}), 3),
+        (json!({"MinCapacity": 1, "MaxCapacity": 2}), 2),
+        // Nothing is said of bounds, and they hold.
+        (json!({}), 2),
+    ] {
+        fleet.world.scaling(Sc::RegisterScalableTarget, about(bounds)).await.unwrap();
+        assert_eq!(fleet.service("web").await["desiredCount"], count);
+    }
+    fleet.world.ok(Op::UpdateService, json!({"service": "web", "desiredCount": 5})).await;
+    fleet.world.scaling(Sc::RegisterScalableTarget, about(json!({}))).await.unwrap();
+    assert_eq!(fleet.service("web").await["desiredCount"], 2);
+    let done = fleet.world.scaling(Sc::DescribeScalingActivities, about(json!({}))).await.unwrap();
+    let mut causes: Vec<&str> =
+        done["ScalingActivities"].as_array().unwrap().iter().map(|did| did["Cause"].as_str().unwrap()).collect();
+    causes.sort_unstable();
+    let maximum = "maximum capacity was set to 2";
+    assert_eq!(causes, [maximum, maximum, "minimum capacity was set to 3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_action_that_is_put_again_has_no_end_unless_it_is_said_again() {
+    let fleet = fleet().await;
+    let put = async |more: Value| {
+        let mut request = about(json!({"ScheduledActionName": "a", "Schedule": "rate(1 hour)",
+            "ScalableTargetAction": {"MinCapacity": 2}}));
+        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        fleet.world.scaling(Sc::PutScheduledAction, request).await.unwrap();
+        let shown = fleet.world.scaling(Sc::DescribeScheduledActions, about(json!({}))).await.unwrap();
+        shown["ScheduledActions"][0].clone()
+    };
+    let bounded = put(json!({"StartTime": 1_800_000_000, "EndTime": 1_900_000_000})).await;
+    assert!(bounded["StartTime"].is_number() && bounded["EndTime"].is_number(), "{bounded}");
+    let free = put(json!({})).await;
+    assert_eq!(
+        (&free["StartTime"], &free["EndTime"], &free["Schedule"]),
+        (&Value::Null, &Value::Null, &json!("rate(1 hour)"))
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn actions_set_bounds_by_the_clock_and_the_last_that_was_missed_counts() {
     let mut fleet = fleet().await;
     let action = |name: &str, schedule: &str, bounds: Value| {

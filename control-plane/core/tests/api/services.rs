@@ -160,7 +160,11 @@ async fn a_service_from_its_creation_to_its_end() {
     // A new definition takes over, and never are there fewer than three.
     let updated = fleet.world.ok(Op::UpdateService, json!({"service": "web", "taskDefinition": "two"})).await;
     assert_eq!(updated["service"]["deployments"].as_array().unwrap().len(), 2);
-    fleet.until("the update is through", healthy, stable(3)).await;
+    let three = |service: &Value| {
+        assert!(service["runningCount"].as_u64() >= Some(3), "{service}");
+        stable(3)(service)
+    };
+    fleet.until("the update is through", healthy, three).await;
     assert!(fleet.tasks().iter().all(|(_, family, _)| family == "two"), "{:?}", fleet.tasks());
     // The same definition once more changes nothing, unless it is forced.
     let same = fleet.world.ok(Op::UpdateService, json!({"service": "web", "taskDefinition": "two"})).await;
@@ -459,9 +463,11 @@ async fn updates_that_are_refused_leave_a_service_as_it_is() {
     assert_eq!(refused, "InvalidParameterException: Unable to Start a service that is still Draining.");
     let refused = fleet.world.err(Op::UpdateService, json!({"service": "web", "forceNewDeployment": true})).await;
     assert_eq!(refused, "ServiceNotActiveException: Service was not ACTIVE.");
+    assert_eq!(fleet.service("web").await["status"], "DRAINING");
+    assert_eq!(listed(&fleet, json!({})).await, (Vec::new(), Value::Null));
     fleet.until("it is over", healthy, |service| service["status"] == "INACTIVE").await;
     let refused = fleet.world.err(Op::UpdateService, json!({"service": "web", "desiredCount": 2})).await;
-    assert_eq!(refused, "ServiceNotFoundException: Service not found.");
+    assert_eq!(refused, "ServiceNotActiveException: Service was not ACTIVE.");
     fleet.world.ok(Op::CreateService, request).await;
 }
 

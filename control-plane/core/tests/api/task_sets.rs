@@ -13,7 +13,16 @@ impl Fleet {
         }
         let request = json!({"serviceName": "web", "desiredCount": desired,
             "deploymentController": {"type": "EXTERNAL"}, "enableECSManagedTags": true});
+        let breaker = json!({"deploymentCircuitBreaker": {"enable": true, "rollback": true}});
+        let mut odd = request.clone();
+        odd["deploymentConfiguration"] = breaker.clone();
+        let expected = "InvalidParameterException: deploymentConfiguration.deploymentCircuitBreaker is for services";
+        let refused = fleet.world.err(Op::CreateService, odd).await;
+        assert!(refused.starts_with(expected), "{refused}");
         let made = fleet.world.ok(Op::CreateService, request).await["service"].clone();
+        let odd = json!({"service": "web", "deploymentConfiguration": breaker});
+        let refused = fleet.world.err(Op::UpdateService, odd).await;
+        assert!(refused.starts_with(expected), "{refused}");
         assert_eq!((&made["taskSets"], &made["deployments"]), (&json!([]), &json!([])));
         assert_eq!(made["deploymentController"]["type"], "EXTERNAL");
         fleet
@@ -177,7 +186,10 @@ async fn wrong_task_set_input_changes_nothing_and_names_the_field() {
         (create(json!({"scale": {"value": 101}})), "InvalidParameterException: scale.value must be between 0 and 100."),
         (create(json!({"scale": {"value": -0.5}})), "InvalidParameterException: scale.value"),
         (create(json!({"scale": {"value": 1, "unit": "TASKS"}})), "InvalidParameterException: scale.unit: `TASKS`"),
-        (create(json!({"launchType": "FARGATE"})), ""),
+        (
+            create(json!({"launchType": "FARGATE"})),
+            "InvalidParameterException: Task definition does not support launch_type FARGATE.",
+        ),
         (create(json!({"loadBalancers": [{"containerPort": 1}]})), "UnsupportedFeatureException: loadBalancers"),
         (create(json!({"tags": [{"key": "aws:x", "value": ""}]})), "InvalidParameterException: tags"),
         (create(json!({"clientToken": "x".repeat(37)})), "InvalidParameterException: clientToken"),

@@ -254,7 +254,8 @@ fn intervals(steps: &[StepAdjustment], exact: bool) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// A scheduled action; what is not said of one that is there stays as it is.
+/// A scheduled action. What is not said of one that is there stays as it is, apart from its start and end (Application
+/// Auto Scaling).
 pub(super) fn action(request: Action, current: Option<&ScheduledAction>) -> Result<ScheduledAction, ApiError> {
     let schedule = request.schedule.or_else(|| current.map(|current| current.schedule.clone()));
     let schedule = schedule.ok_or_else(|| invalid("Schedule is required for a new scheduled action."))?;
@@ -265,8 +266,7 @@ pub(super) fn action(request: Action, current: Option<&ScheduledAction>) -> Resu
         return Err(invalid(format!("Timezone `{zone}` is not a time zone of the IANA database.")));
     }
     let time = |given: Option<longshore_ecs_api::EpochSeconds>| given.map(|at| Timestamp::from_millis(at.millis()));
-    let start = time(request.start_time).or_else(|| current.and_then(|current| current.start));
-    let end = time(request.end_time).or_else(|| current.and_then(|current| current.end));
+    let (start, end) = (time(request.start_time), time(request.end_time));
     if start.zip(end).is_some_and(|(start, end)| start >= end) {
         return Err(invalid("EndTime must be later than StartTime."));
     }

@@ -3,7 +3,7 @@
 mod check;
 mod show;
 
-use crate::commands::{EditScaling, ScalingEdit, no_scaling_target};
+use crate::commands::{EditScaling, NewDeployment, ScalingEdit, no_scaling_target};
 use crate::ops::{Ctx, answer};
 use crate::page::Listing;
 use crate::records::{ScalingTarget, ServiceKey, Tags};
@@ -66,6 +66,8 @@ async fn register(ctx: Ctx<'_>, body: &[u8]) -> Result<Bytes, ApiError> {
         suspended: request.suspended_state,
         role_arn: request.role_arn,
         tags: check::tags(request.tags.unwrap_or_default())?,
+        activity: uuid::Uuid::new_v4(),
+        new: NewDeployment::random(),
     };
     let target = edit(&ctx, key, register).await?;
     answer(&Registered { scalable_target_arn: Some(target.arn(ctx.core.account())) })

@@ -80,7 +80,8 @@ pub(crate) fn list(ctx: &Ctx<'_>, request: ListServicesRequest) -> Result<ListSe
         // As it is shown: with capacity providers it has none.
         let launch_type =
             service.primary_revision().filter(|_| service.capacity.is_empty()).map(|revision| &revision.launch_type);
-        !service.is_over()
+        // One that is being deleted is described and not listed (ECS).
+        service.is_active()
             && request.scheduling_strategy.as_ref().is_none_or(|asked| *asked == scheduling)
             && request.launch_type.as_ref().is_none_or(|asked| Some(asked) == launch_type)
     };

@@ -4,6 +4,7 @@ use crate::records::{AT_MOST_ONE, DeploymentController, SchedulingStrategy, Serv
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::{AvailabilityZoneRebalancing, DeploymentControllerType, PropagateTags};
 use longshore_ecs_api::requests::{CreateServiceRequest, UpdateServiceRequest};
+use longshore_ecs_api::types::DeploymentConfiguration;
 use longshore_model::ClusterName;
 use std::sync::Arc;
 
@@ -49,12 +50,28 @@ pub(super) fn propagate(given: Option<PropagateTags>) -> Result<Option<Propagate
 }
 
 /// What a service's tag may say of tasks that must not run twice.
-pub(super) fn at_most_one(tags: Tags) -> Result<Tags, ApiError> {
+pub(crate) fn at_most_one(tags: Tags) -> Result<Tags, ApiError> {
     match tags.get(AT_MOST_ONE).map(String::as_str) {
         None | Some("true" | "false") => Ok(tags),
         Some(other) => {
             Err(ApiError::invalid(format!("tags: `{AT_MOST_ONE}` must be `true` or `false`, and is `{other}`.")))
         }
+    }
+}
+
+/// Circuit breakers are of deployments that the service carries out itself (ECS).
+pub(super) fn no_breaker(
+    controller: DeploymentController,
+    given: Option<&DeploymentConfiguration>,
+) -> Result<(), ApiError> {
+    let breaker = given.and_then(|given| given.deployment_circuit_breaker.as_ref());
+    match controller {
+        DeploymentController::External if breaker.is_some_and(|breaker| breaker.enable == Some(true)) => {
+            Err(ApiError::invalid(
+                "deploymentConfiguration.deploymentCircuitBreaker is for services with deploymentController ECS.",
+            ))
+        }
+        DeploymentController::External | DeploymentController::Ecs => Ok(()),
     }
 }
 

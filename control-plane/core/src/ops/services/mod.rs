@@ -6,13 +6,14 @@ mod fields;
 
 pub(crate) use configuration::{configuration, over};
 pub(super) use describe::{describe, list};
-pub(crate) use fields::rebalanced;
+pub(crate) use fields::{at_most_one, rebalanced};
 pub(super) use fields::{refuse, some};
 
 use crate::commands::{
     CreateService, DeleteService, NewDeployment, ServiceEdit, UpdateService, ran_before, same_revision,
     service_not_found as not_found,
 };
+use crate::ops::task_sets::MAX_TOKEN;
 use crate::ops::{Ctx, capacity, check, run};
 use crate::records::{
     Definition, DefinitionStatus, DeploymentController, SchedulingStrategy, Service, ServiceKey, ServiceRevision,
@@ -22,7 +23,7 @@ use crate::services;
 use crate::show;
 use aws_lc_rs::digest::{SHA256, digest};
 use fields::{
-    at_most_one, controller, desired_count, grace, new_name, no_daemon, propagate, refuse_create, refuse_update,
+    controller, desired_count, grace, new_name, no_breaker, no_daemon, propagate, refuse_create, refuse_update,
 };
 use longshore_ecs_api::enums::{LaunchType, SchedulingStrategy as ApiScheduling};
 use longshore_ecs_api::requests::{CreateServiceRequest, DeleteServiceRequest, UpdateServiceRequest};
@@ -78,6 +79,10 @@ pub(crate) async fn create(ctx: Ctx<'_>, request: CreateServiceRequest) -> Resul
             Some(revision(&definition, launch_type, request.network_configuration))
         }
     };
+    no_breaker(controller, request.deployment_configuration.as_ref())?;
+    if request.client_token.as_ref().is_some_and(|token| token.len() > MAX_TOKEN) {
+        return Err(ApiError::invalid(format!("clientToken must have at most {MAX_TOKEN} characters.")));
+    }
     let service = Service {
         key: ServiceKey { cluster, name },
         status: ServiceStatus::Active,
@@ -117,8 +122,7 @@ pub(crate) async fn update(ctx: Ctx<'_>, request: UpdateServiceRequest) -> Resul
     let cluster = ctx.cluster(request.cluster.as_deref())?.record.key.clone();
     let key = ctx.service_key(&cluster, request.service.as_deref().unwrap_or_default())?.ok_or_else(not_found)?;
     refuse_update(&request)?;
-    let found = ctx.state.service(&key).filter(|service| !service.record.is_over()).ok_or_else(not_found)?;
-    let current = Arc::clone(&found.record);
+    let current = Arc::clone(&ctx.state.service(&key).ok_or_else(not_found)?.record);
     if !current.is_active() {
         return Err(ApiError::new(ErrorCode::ServiceNotActive, "Service was not ACTIVE."));
     }
@@ -249,6 +253,7 @@ fn edit_external(current: &Service, request: UpdateServiceRequest) -> Result<Ser
             )));
         }
     }
+    no_breaker(current.controller, request.deployment_configuration.as_ref())?;
     if let Some(given) = request.deployment_configuration.clone() {
         configuration(over(given, &current.configuration), current.scheduling)?;
     }

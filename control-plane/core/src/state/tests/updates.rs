@@ -95,6 +95,8 @@ fn an_action_that_cannot_set_the_count_fires_once_and_holds_nothing_up() {
         suspended: None,
         role_arn: None,
         tags: Tags::new(),
+        activity: uuid::Uuid::new_v4(),
+        new: NewDeployment::random(),
     };
     assert!(lab.run(edit(register)).is_ok());
     for (name, secs, min) in [("first", 60, 4), ("second", 120, 2)] {
