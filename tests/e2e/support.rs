@@ -295,6 +295,12 @@ fn network_leaks(node: &Node, live: &BTreeSet<&str>) -> Result<Vec<String>> {
         let links = rules.split('"').filter_map(|word| word.strip_prefix('t').and_then(stem));
         leaks.extend(links.filter(|link| !of_tasks.contains(link)).map(|link| format!("rules of link t{link}")));
         if live.is_empty() {
+            // Its holds do not listen, so the kernel's list of listeners has none of them.
+            for ports in ["ports_claimed", "ports_held"] {
+                if status[ports] != 0 {
+                    leaks.push(format!("{ports}: {}", status[ports]));
+                }
+            }
             let open = listening(node).into_iter().filter(|listener| listener.owner == "longshore-agent");
             leaks.extend(open.map(|listener| format!("port {} of the agent", listener.port)));
         }

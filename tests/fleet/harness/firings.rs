@@ -197,11 +197,13 @@ impl Known {
         let (passed, next) = passed(expression, was.next, is.next);
         for at in passed {
             world.trace.say(format_args!("control: rule {name} fires for {at}"));
-            if was.targets.is_empty() || is.targets.is_empty() {
-                continue;
-            }
             let tasks = self.tasks(&started_by_rule(is), at);
-            (tasks.least, tasks.most) = (1, 1);
+            match (was.targets.is_empty(), is.targets.is_empty()) {
+                (true, true) => {}
+                (false, false) => (tasks.least, tasks.most) = (1, 1),
+                // One commit may have the target, too, and nobody sees which came first.
+                (true, false) | (false, true) => tasks.most = 1,
+            }
         }
         if next != is.next {
             world.trace.wrong(format_args!("rule {name} fires next at {:?}, not at {next:?}", is.next));

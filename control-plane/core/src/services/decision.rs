@@ -103,12 +103,14 @@ impl<'a> Decider<'a> {
         Fencing { lease: self.config.lease, grace: self.config.losses.fence_grace }
     }
 
-    /// What a decision over a service would rest on, apart from the hosts that a DAEMON service follows.
+    /// What a decision over a service would rest on, apart from the hosts that a DAEMON service follows, and from room:
+    /// what others have or are to have of it is no change of the service.
     #[cfg(test)]
     pub(crate) fn pictures(self, state: &State, service: &Service) -> Vec<longshore_rollout::Picture> {
         let sets = service.task_sets.iter().map(|set| set_picture(state, service, set, self.looking(false)));
         let whole = (!service.is_over()).then(|| picture(state, service, Vec::new, self.looking(false)));
-        whole.into_iter().chain(sets).map(|seen| seen.picture).collect()
+        let without_room = |seen: Seen| longshore_rollout::Picture { no_gain: false, ..seen.picture };
+        whole.into_iter().chain(sets).map(without_room).collect()
     }
 
     /// What is to be done for a service; `None` for one that is not there or over.
