@@ -190,6 +190,8 @@ places! {
         SandboxCreated = "A2-created",
         /// And started.
         SandboxStarted = "A2",
+        /// A sandbox that ended with the host is started again.
+        SandboxStartedAgain = "sandbox-started-again",
         /// Its namespace has a name.
         Pinned = "A3",
         /// The link is there.

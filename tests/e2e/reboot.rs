@@ -1,10 +1,11 @@
 //! A host loses its power: processes, namespaces, mounts and control groups are gone, disks are there. With the control
 //! plane reachable and not.
 
-use longshore_tests::lab::{Lab, Node, wait_until};
+use longshore_tests::lab::{Lab, Node, host, wait_until};
 use serde_json::{Value, json};
 
-use super::awsvpc::{assert_clean, network};
+use super::awsvpc::{address, assert_clean, network};
+use super::failpoints::REBOOTED;
 use super::runs::{self, RUNS_ON, Runs, assert_told_once, noting};
 use super::support::*;
 
@@ -13,12 +14,16 @@ struct Before {
     plain: String,
     back: String,
     wired: String,
+    lone: String,
     over: Value,
 }
 
-fn definitions(lab: &Lab, runs: &Runs) -> [String; 4] {
+/// A web server that says its task's name.
+const SERVES: &str = "mkdir -p /tmp/w; hostname >/tmp/w/index.html; httpd -p 80 -h /tmp/w; ";
+
+fn definitions(lab: &Lab, runs: &Runs) -> [String; 5] {
     let restarted = |name: &str| {
-        let mut main = noting(name, RUNS_ON);
+        let mut main = noting(name, &[SERVES, RUNS_ON].concat());
         let policy = json!({"enabled": true, "restartAttemptPeriod": 60});
         merge(&mut main, json!({"restartPolicy": policy, "dockerLabels": {"longshore.restart.backoff": "1-2"}}));
         main
@@ -32,9 +37,15 @@ fn definitions(lab: &Lab, runs: &Runs) -> [String; 4] {
     [
         register(lab, "reboot-plain", json!([plain]), json!({"memory": "24", "volumes": volumes})),
         register(lab, "reboot-back", json!([restarted("main")]), limited),
-        register(lab, "reboot-wired", json!([restarted("main")]), wired),
+        register(lab, "reboot-wired", json!([restarted("main")]), wired.clone()),
+        register(lab, "reboot-lone", json!([noting("main", RUNS_ON)]), wired),
         register(lab, "reboot-over", over, json!({"volumes": volumes})),
     ]
+}
+
+/// The name that a task with an interface has for itself.
+fn host_name(address: &str) -> String {
+    format!("ip-{}", address.replace('.', "-"))
 }
 
 /// The limit of the control group of a task in bytes, as the kernel has it.
@@ -44,12 +55,31 @@ fn memory_limit(node: &Node, arn: &str) -> u64 {
     node.host.run("sh", &["-c", find, id(arn)]).unwrap().trim().parse().unwrap()
 }
 
+/// The page of the web server at `to`, seen from inside a task.
+fn page(node: &Node, from: &str, to: &str) -> String {
+    let script = format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 {to} 80 | tail -n 1");
+    let name = format!("ls-{}-main", id(from));
+    node.host.run("docker", &["-H", &node.docker(), "exec", &name, "sh", "-c", &script]).unwrap().trim().to_owned()
+}
+
+/// An agent that dies when it has just started the sandbox of a task again, and another one.
+fn launch_twice(node: &Node) {
+    let program = host::program("longshore-agent").unwrap();
+    let dies = [("LONGSHORE_TEST_CRASH", REBOOTED)];
+    node.agent.launch_as(&node.host, &node.docker(), &program, &dies).unwrap();
+    wait_until("an agent that died", DEADLINE, || Ok(!node.agent.lives())).unwrap();
+    let log = std::fs::read_to_string(node.host.dir().join("agent.log")).unwrap();
+    assert!(log.contains("the agent ends here"), "{log}");
+    let _ = node.agent.wait_exit(DEADLINE);
+    node.launch_agent().unwrap();
+}
+
 #[test]
 fn a_reboot_brings_back_what_restarts_and_ends_the_rest() {
     let lab = lab(1);
     let node = lab.node(0);
     let runs = Runs::new(&lab);
-    let [plain, back, wired, over] = definitions(&lab, &runs);
+    let [plain, back, wired, lone, over] = definitions(&lab, &runs);
     for online in [true, false] {
         let name = |which: &str| format!("{which}-{online}");
         let begin = |definition: &str, which: &str, more: Value| {
@@ -66,20 +96,28 @@ fn a_reboot_brings_back_what_restarts_and_ends_the_rest() {
             plain: begin(&plain, "plain", json!({})),
             back: begin(&back, "back", json!({})),
             wired: begin(&wired, "wired", network(&lab, &[])),
+            lone: begin(&lone, "lone", network(&lab, &[])),
             over: ended,
         };
-        let live = [before.plain.clone(), before.back.clone(), before.wired.clone()];
+        let live = [&before.plain, &before.back, &before.wired, &before.lone].map(Clone::clone);
         wait_tasks(&lab, &live, "RUNNING", DEADLINE);
         live.iter().for_each(|arn| wait_ready(node, arn, "main"));
         let container_of = |arn: &str| inspect(node, arn, "main")["Id"].clone();
-        let same = container_of(&before.back);
+        let kept = [before.back.clone(), before.wired.clone()];
+        let same = kept.each_ref().map(|arn| container_of(arn));
+        let at = address(&task(&lab, &before.wired));
+        assert_eq!(page(node, &before.lone, &at), host_name(&at));
 
         if !online {
             lab.control().kill().unwrap();
         }
         lab.reboot(0).unwrap();
-        node.launch_agent().unwrap();
-        let came_back = || Ok(inspect(node, &before.back, "main")["State"]["Running"] == true);
+        if online {
+            node.launch_agent().unwrap();
+        } else {
+            launch_twice(node);
+        }
+        let came_back = || Ok(kept.iter().all(|arn| inspect(node, arn, "main")["State"]["Running"] == true));
         wait_until("what its policy restarts", DEADLINE, came_back).unwrap();
         if !online {
             wait_until("what is over, without the control plane", DEADLINE, || {
@@ -93,32 +131,37 @@ fn a_reboot_brings_back_what_restarts_and_ends_the_rest() {
             lab.restart_control().unwrap();
         }
         lab.wait_connected(1, DEADLINE).unwrap();
-        running(&lab, &before.back);
-        assert_eq!(container_of(&before.back), same, "it is the same container");
-        assert_eq!(restart_count(node, &before.back).unwrap(), 1);
+        kept.iter().for_each(|arn| _ = running(&lab, arn));
+        assert_eq!(kept.each_ref().map(|arn| container_of(arn)), same, "they are the same containers");
+        assert_eq!(address(&task(&lab, &before.wired)), at, "its address is");
+        for arn in &kept {
+            assert_eq!(restart_count(node, arn).unwrap(), 1);
+        }
         assert_eq!(memory_limit(node, &before.back), 64 << 20, "its limits are back before it is");
         let mut told = Vec::new();
-        for arn in [&before.plain, &before.wired] {
+        for arn in [&before.plain, &before.lone] {
             let ended = stopped(&lab, arn);
             assert!(ended["stoppedReason"].is_string() && ended["stopCode"].is_string(), "{ended:#}");
             println!("online {online}: {} {}", ended["stopCode"], ended["stoppedReason"]);
             told.push(ended);
         }
-        assert_exactly(&lab, std::slice::from_ref(&before.back));
-        assert_no_leaks(&lab, std::slice::from_ref(&before.back));
-        assert_clean(node);
-        for (which, times) in [("over", 1), ("plain", 1), ("back", 2), ("wired", 1)] {
+        assert_exactly(&lab, &kept);
+        assert_no_leaks(&lab, &kept);
+        for (which, times) in [("over", 1), ("plain", 1), ("back", 2), ("wired", 2), ("lone", 1)] {
             assert_eq!(runs.of(&name(which), "main"), times, "online {online}: runs of {which}");
         }
         // The host is one like any other, and nothing is told again.
-        let next = begin(&wired, "next", network(&lab, &[]));
+        let next = begin(&lone, "next", network(&lab, &[]));
         running(&lab, &next);
         wait_ready(node, &next, "main");
-        for arn in [&before.back, &next] {
+        wait_until("the page of the task that came back", DEADLINE, || Ok(page(node, &next, &at) == host_name(&at)))
+            .unwrap();
+        for arn in kept.iter().chain([&next]) {
             lab.ecs("stop_task", json!({"task": arn})).unwrap();
             assert_eq!(container(&stopped(&lab, arn), "main")["exitCode"], 0);
         }
         assert_nothing_left(&lab);
+        assert_clean(node);
         for task in told.iter().chain([&before.over]) {
             assert_told_once(&lab, task);
         }

@@ -1,12 +1,13 @@
 //! The interface of an `awsvpc` task: what is kept of it, and what becomes of a task whose sandbox ends.
 
+use crate::observe::{RunState, Sighting};
 use crate::reasons;
 use crate::record::{Ending, ResourceKind, ResourcePhase};
-use crate::step::Lane;
+use crate::step::{Lane, Step};
 use crate::task::Task;
-use longshore_model::{Bandwidth, EniId, EniReport, GroupId, StopCode, Timestamp};
+use longshore_model::{Bandwidth, ContainerName, EniId, EniReport, GroupId, StopCode, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An interface as a task was given it. In the record and in the label of each container, so that either is enough to
 /// put everything back as it was.
@@ -79,21 +80,47 @@ impl Task {
         }
     }
 
-    /// Compares the running sandboxes, listed when `as_of` outcomes had been taken in. A task whose sandbox is not
-    /// among them ends: its containers may go on, but nobody can join or look after their network any more. Says
-    /// whether a pass would see anything new.
-    pub fn sight_sandboxes(&mut self, running: &BTreeSet<EniId>, as_of: u64, now: Timestamp) -> bool {
+    /// Compares the sandboxes, each with whether it runs, and the task's containers, listed when `as_of` outcomes had
+    /// been taken in. A task whose sandbox does not run ends: its containers may go on, but nobody can join or look
+    /// after their network any more. Unless none of them does and one may be started again, as after a reboot of the
+    /// host: then the sandbox is started with it. Says whether a pass would see anything new.
+    pub fn sight_sandboxes(
+        &mut self,
+        sandboxes: &BTreeMap<EniId, bool>,
+        listing: &BTreeMap<ContainerName, Sighting>,
+        as_of: u64,
+        now: Timestamp,
+    ) -> bool {
         let busy = self.live.in_flight.contains_key(&Lane::Resource(ResourceKind::Interface));
         if busy || self.live.interface_touched > as_of || self.record.ending.is_some() {
             return false;
         }
         let Some(interface) = self.held_interface() else { return false };
-        if running.contains(&interface.eni.id) {
-            return false;
+        let eni = interface.eni.id;
+        let runs = sandboxes.get(&eni).copied();
+        self.live.sandbox_asleep = runs == Some(false);
+        match runs {
+            Some(true) => return false,
+            Some(false)
+                if self.outline.containers.iter().any(|c| c.restart.is_some()) && !self.is_live(listing, as_of) =>
+            {
+                return false;
+            }
+            Some(false) | None => {}
         }
-        let reason = reasons::clip(format!("{} ({})", reasons::SANDBOX_LOST, interface.eni.id));
+        let reason = reasons::clip(format!("{} ({eni})", reasons::SANDBOX_LOST));
         self.record.ending = Some(Ending { code: Some(StopCode::InfrastructureHealth), reason, at: now });
         self.settle(now);
         true
+    }
+
+    /// Whether a container ran when a listing was asked for. One that was started since tells nothing of its sandbox
+    /// then.
+    fn is_live(&self, listing: &BTreeMap<ContainerName, Sighting>, as_of: u64) -> bool {
+        self.record.containers.iter().zip(&self.live.containers).enumerate().any(|(i, (container, live))| {
+            let begins = matches!(self.live.in_flight.get(&Lane::Container(i)), Some(Step::Start(_)));
+            let runs = listing.get(&container.name).is_some_and(|seen| seen.state == RunState::Running);
+            runs && !begins && live.touched <= as_of
+        })
     }
 }

@@ -411,8 +411,18 @@ impl Task {
 
     /// Container `i` does not start.
     pub(crate) fn fail(&mut self, i: usize, stage: Stage, text: &str, remains: bool, now: Timestamp) {
-        let reason = Some(reasons::named(stage.error_name(), text));
-        self.end(i, Ended { reason, remains, ..Ended::at(now) });
+        let reason = reasons::named(stage.error_name(), text);
+        match &self.record.containers[i].phase {
+            Phase::Restarting { .. } if stage == Stage::Start => self.not_restarted(i, reason, now),
+            Phase::Restarting { .. }
+            | Phase::Waiting
+            | Phase::Pulled
+            | Phase::Created { .. }
+            | Phase::Starting { .. }
+            | Phase::Discarding { .. }
+            | Phase::Running { .. }
+            | Phase::Stopped(_) => self.end(i, Ended { reason: Some(reason), remains, ..Ended::at(now) }),
+        }
     }
 
     fn count_or_fail(&mut self, i: usize, step: &Step, stage: Stage, text: &str, policy: &Policy, now: Timestamp) {

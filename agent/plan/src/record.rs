@@ -156,6 +156,11 @@ fn is_zero(millis: &i64) -> bool {
     *millis == 0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_none(count: &u32) -> bool {
+    *count == 0
+}
+
 /// What a restart policy has done for a container.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restarts {
@@ -163,6 +168,9 @@ pub struct Restarts {
     pub count: u32,
     /// How often in a row it ended before its period was over.
     pub soon: u32,
+    /// How often in a row its start failed when it was to be started again.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub refused: u32,
     /// When it last began to run.
     pub began_at: Option<Timestamp>,
     /// By how many milliseconds the clock was moved since then.

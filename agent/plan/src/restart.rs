@@ -12,9 +12,16 @@ use crate::policy::LONGEST_WAIT;
 use crate::reasons;
 use crate::record::{ContainerRecord, Phase, Restarts, Stopped, Wish};
 use crate::step::{Lane, Step};
-use crate::task::Task;
-use longshore_model::{HealthStatus, RestartPolicy, Timestamp};
+use crate::task::{Task, Verb};
+use longshore_model::{Backoff, HealthStatus, RestartPolicy, Timestamp};
 use std::time::Duration;
+
+/// How often in a row a container whose policy has no backoff may fail to be started again, with waits from a second to
+/// a minute: five minutes and some seconds together, in which a host that was started has its network and file servers.
+const REFUSALS: u32 = 11;
+
+/// The waits between those tries.
+const REFUSED: Backoff = Backoff { first_secs: 1, longest_secs: 60 };
 
 /// What becomes of a container that ended.
 enum Verdict {
@@ -68,12 +75,33 @@ impl Task {
                 ran_for.as_secs(),
                 policy.attempt_period_secs
             ))),
-            (Some(backoff), _) => {
-                let first = u64::from(backoff.first_secs);
-                let wait = first << restarts.soon.saturating_sub(1).min(20);
-                Verdict::Again(Duration::from_secs(wait.min(backoff.longest_secs.into())))
-            }
+            (Some(backoff), _) => Verdict::Again(waits(backoff, restarts.soon)),
         }
+    }
+
+    /// Container `i` ran, and could not be started again for this `reason`: its host port is somebody else's for now, or
+    /// what it mounts is not there yet. Its policy's backoff goes on, as if it had ended at once; without one it is tried
+    /// as often as [`REFUSALS`].
+    pub(crate) fn not_restarted(&mut self, i: usize, reason: String, now: Timestamp) {
+        let wanted = matches!(self.record.wish, Wish::Unknown | Wish::Run) && self.record.ending.is_none();
+        let policy = self.outline.containers[i].restart.as_ref().filter(|_| wanted);
+        let container = &mut self.record.containers[i];
+        let Phase::Restarting { ended, .. } = &container.phase else { return };
+        let mut ended = ended.clone();
+        let restarts = &mut container.restarts;
+        restarts.refused = restarts.refused.saturating_add(1);
+        let wait = match policy.map(|policy| &policy.backoff) {
+            Some(Some(backoff)) => waits(backoff, restarts.soon.saturating_add(restarts.refused)),
+            Some(None) if restarts.refused < REFUSALS => waits(&REFUSED, restarts.refused),
+            Some(None) | None => return self.end(i, Ended { reason: Some(reason), ..Ended::at(now) }),
+        };
+        // It was not started again.
+        restarts.count = restarts.count.saturating_sub(1);
+        ended.reason = Some(reason);
+        container.phase = Phase::Restarting { ended, not_before: now.after(wait), asked: false };
+        let live = &mut self.live.containers[i];
+        (live.look, live.startable, live.no_space_since) = (false, false, None);
+        self.live.retries.remove(&(Lane::Container(i), Verb::Start));
     }
 
     /// Container `i` is to be started again and was seen not to run: still, or because it ended again.
@@ -159,6 +187,7 @@ impl Task {
         if !container.phase.is_running() {
             container.restarts.began_at = Some(at);
             container.restarts.moved_millis = 0;
+            container.restarts.refused = 0;
         }
         container.started_at.get_or_insert(at);
         container.phase = Phase::Running { id };
@@ -189,6 +218,12 @@ impl Task {
     }
 }
 
+/// The wait before a restart when the container ended too soon so many times in a row.
+fn waits(backoff: &Backoff, soon: u32) -> Duration {
+    let wait = u64::from(backoff.first_secs) << soon.saturating_sub(1).min(20);
+    Duration::from_secs(wait.min(backoff.longest_secs.into()))
+}
+
 fn period(policy: &RestartPolicy) -> Duration {
     Duration::from_secs(policy.attempt_period_secs.into())
 }
@@ -206,7 +241,7 @@ impl ContainerRecord {
 
     /// What is to be said of its restarts, for people.
     pub(crate) fn restart_reason(&self) -> Option<String> {
-        let Restarts { count, soon, exit_code, .. } = self.restarts;
+        let Restarts { count, soon, refused, exit_code, .. } = self.restarts;
         let last = exit_code.map(|code| format!("; it last ended with exit code {code}")).unwrap_or_default();
         let crashes = |soon: u32| match soon {
             0 | 1 => String::new(),
@@ -218,7 +253,11 @@ impl ContainerRecord {
                 let why = ended.reason.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
                 let next = count.saturating_add(u32::from(!asked));
                 let text = format!("Ended{code} at {}{why}; restart {next} at {not_before}", ended.at);
-                Some(reasons::clip(text + &crashes(soon)))
+                let refusals = match refused {
+                    0 => String::new(),
+                    times => format!("; it could not be started {times} times in a row"),
+                };
+                Some(reasons::clip(text + &crashes(soon) + &refusals))
             }
             Phase::Running { .. } if count > 0 => Some(format!("Restarts: {count}{last}{}", crashes(soon))),
             Phase::Waiting

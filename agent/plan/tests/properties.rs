@@ -275,6 +275,93 @@ fn a_policy_of_ecs_restarts_what_ran_long_enough() {
     assert_eq!(world.reason(0, 0), (Some(2), "not restarted: exit code 2 is one of its ignoredExitCodes".to_owned()));
 }
 
+/// The engine refuses restarts for a while: another program has the container's port.
+fn refused(backoff: Option<Backoff>) -> World {
+    let restart = RestartPolicy { ignored_exit_codes: vec![], attempt_period_secs: 60, backoff, when_unhealthy: false };
+    let port = Some(longshore_model::HostPort::Dynamic);
+    let mut world = ordered(vec![Part { port, restart: Some(restart), ..after(true, &[]) }]);
+    world.settle();
+    world.apply(Op::Advance(60_000));
+    world.apply(Op::Exit(0, 0, 1));
+    world.apply(Op::ForeignPort(0));
+    world.settle();
+    world
+}
+
+#[test]
+fn a_refused_restart_comes_as_soon_as_the_engine_takes_it() {
+    let mut world = refused(None);
+    for waited in [1, 2, 4] {
+        let (count, reason) = world.restarts(0, 0);
+        assert_eq!((world.log(0).as_str(), count), ("+0", 0), "{waited}: {reason}");
+        assert!(reason.contains("(CannotStartContainerError: taken); restart 1 at "), "{reason}");
+        assert!(reason.contains("; it could not be started "), "{reason}");
+        world.apply(Op::Advance(waited * 1_000));
+        world.settle();
+    }
+    world.apply(Op::Crash(Cut { keep: 255, lose_ledger: false }));
+    world.apply(Op::ForeignPort(0));
+    world.apply(Op::Advance(8_000));
+    world.settle();
+    assert_eq!(world.log(0), "+0 +0");
+    assert_eq!(world.restarts(0, 0), (1, "Restarts: 1; it last ended with exit code 1".to_owned()));
+    assert_eq!(world.reported(0), Some(TaskStatus::Running));
+}
+
+#[test]
+fn refused_restarts_are_given_up_only_without_a_backoff() {
+    let mut world = refused(None);
+    for wait in [1, 2, 4, 8, 16, 32, 60, 60, 60, 60] {
+        assert_eq!(world.reported(0), Some(TaskStatus::Running), "before {wait} s more");
+        world.apply(Op::Advance(wait * 1_000));
+        world.settle();
+    }
+    assert_eq!(world.reported(0), Some(TaskStatus::Stopped));
+    assert_eq!(world.reason(0, 0), (Some(1), "CannotStartContainerError: taken".to_owned()));
+
+    let mut world = refused(Some(Backoff { first_secs: 1, longest_secs: 20 }));
+    for _ in 0..60 {
+        world.apply(Op::Advance(20_000));
+        world.settle();
+    }
+    assert_eq!(world.reported(0), Some(TaskStatus::Running));
+    world.apply(Op::ForeignPort(0));
+    world.apply(Op::Advance(20_000));
+    world.settle();
+    assert_eq!((world.log(0).as_str(), world.restarts(0, 0).0), ("+0 +0", 1));
+}
+
+/// As after a reboot: the sandbox has ended, and so have the containers.
+#[test]
+fn a_sandbox_is_started_again_with_what_restarts_and_else_ends_its_task() {
+    let restart = RestartPolicy {
+        ignored_exit_codes: vec![],
+        attempt_period_secs: 0,
+        backoff: Some(Backoff { first_secs: 1, longest_secs: 5 }),
+        when_unhealthy: false,
+    };
+    // Whether its container restarts, whether that has ended as well, and whether the task goes on.
+    for (restarts, ended, goes_on) in [(true, true, true), (false, true, false), (true, false, false)] {
+        let part = Part { restart: restarts.then(|| restart.clone()), ..after(true, &[]) };
+        let mut shapes = host::plain_shapes();
+        shapes[0] = Shape { containers: vec![part], joined: false, ..shapes[0].clone() };
+        let mut world = World::new(shapes);
+        world.apply(Op::Assign(0));
+        world.settle();
+        assert_eq!(world.reported(0), Some(TaskStatus::Running));
+        world.apply(Op::EndSandbox(0));
+        if ended {
+            world.apply(Op::Exit(0, 0, 255));
+        }
+        world.settle();
+        world.apply(Op::Advance(1_000));
+        world.settle();
+        let status = if goes_on { TaskStatus::Running } else { TaskStatus::Stopped };
+        assert_eq!(world.reported(0), Some(status), "{restarts} {ended}: {:?}", world.restarts(0, 0));
+        assert_eq!(world.has_interface(0), goes_on, "{restarts} {ended}");
+    }
+}
+
 /// Its exit code is one after which it would not be started again by itself.
 #[test]
 fn what_is_stopped_for_its_health_is_started_again_though_the_agent_ended_in_between() {

@@ -14,7 +14,7 @@ use longshore_docker::{
 };
 use longshore_model::{ContainerName, EniId, TaskId, VolumeSpec};
 use longshore_plan::{Creation, Failure, Halt, Inspected, RunState, Sighting, Supervise};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 const TASK: &str = "longshore.task";
 const CONTAINER: &str = "longshore.container";
@@ -138,9 +138,9 @@ impl Containers for DockerDriver {
         Ok(all.into_iter().filter_map(listed).map(probed).collect())
     }
 
-    async fn running_sandboxes(&self) -> Result<BTreeSet<EniId>, Failure> {
+    async fn sandboxes(&self) -> Result<BTreeMap<EniId, bool>, Failure> {
         let all = self.docker.list_sandboxes().await.map_err(|e| plain(&e))?;
-        Ok(all.into_iter().filter(|s| s.state.has_process()).map(|s| s.eni).collect())
+        Ok(all.into_iter().map(|s| (s.eni, s.state.has_process())).collect())
     }
 
     async fn inspect(&self, task: TaskId, container: &ContainerName) -> Result<Option<Inspected>, Failure> {

@@ -45,8 +45,8 @@ pub struct CreateRequest {
 pub trait Containers: Send + Sync {
     /// Every container of ours. Nothing is known when it fails.
     async fn list(&self) -> Result<Vec<Listed>, Failure>;
-    /// The interfaces whose sandbox runs. Nothing is known when it fails.
-    async fn running_sandboxes(&self) -> Result<BTreeSet<EniId>, Failure>;
+    /// The interfaces that have a sandbox, and whether it runs. Nothing is known when it fails.
+    async fn sandboxes(&self) -> Result<BTreeMap<EniId, bool>, Failure>;
     /// One container, after whatever is in progress with it; `None` when there is none.
     async fn inspect(&self, task: TaskId, container: &ContainerName) -> Result<Option<Inspected>, Failure>;
     /// Creates a container.
@@ -232,6 +232,9 @@ pub trait TaskCgroups: Send + Sync {
 pub trait Interfaces: Send + Sync {
     /// Gives the task an interface, the same again as long as it is not returned.
     async fn ensure(&self, spec: &TaskSpec) -> Result<Interface, Failure>;
+    /// Puts back what a task that has one needs before one of its containers is started again: a reboot of the host
+    /// ends its sandbox, and its link with that.
+    async fn ensure_again(&self, spec: &TaskSpec) -> Result<(), Failure>;
     /// Takes back what the task has: no packet reaches or leaves it any more once this returns. Nothing is fine.
     async fn release(&self, task: TaskId) -> Result<(), Failure>;
     /// The tasks that have one.

@@ -46,7 +46,8 @@ pub struct Job {
     pub spec: Option<Arc<TaskSpec>>,
     /// For a creation.
     pub create: Option<CreateRequest>,
-    /// For a start: whether the container ran before.
+    /// For a start: whether what it needs may have ended since it was made, because the container ran before or the
+    /// task's sandbox has ended.
     pub again: bool,
 }
 
@@ -219,14 +220,19 @@ impl Executor {
             // Made by whoever knows it.
             self.drivers.cgroups.host_parent()?;
         }
-        let shared = spec.pid_mode == Some(PidMode::Task) || spec.ipc_mode == Some(IpcMode::Task);
-        if shared && again {
-            let held = self.drivers.namespaces.ensure_again(task, shared_memory(spec)).await;
-            // The start of the container itself, which is given up once it timed out, was not asked for.
-            held.map_err(|failure| match failure {
-                Failure::TimedOut(text) => Failure::Passing(text),
-                failure => failure,
-            })?;
+        if !again {
+            return Ok(());
+        }
+        // The start of the container itself, which is given up once it timed out, was not asked for.
+        let not_yet = |failure| match failure {
+            Failure::TimedOut(text) => Failure::Passing(text),
+            failure => failure,
+        };
+        if spec.network_mode == NetworkMode::Awsvpc {
+            self.drivers.interfaces.ensure_again(spec).await.map_err(not_yet)?;
+        }
+        if spec.pid_mode == Some(PidMode::Task) || spec.ipc_mode == Some(IpcMode::Task) {
+            self.drivers.namespaces.ensure_again(task, shared_memory(spec)).await.map_err(not_yet)?;
         }
         Ok(())
     }

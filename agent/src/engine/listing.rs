@@ -50,8 +50,8 @@ impl Reconciler {
             let sightings: BTreeMap<ContainerName, Sighting> =
                 seen.remove(id).unwrap_or_default().into_iter().map(|l| (l.container, l.sighting)).collect();
             let mut news = entry.task.sight(&sightings, as_of);
-            if let Some(running) = &sandboxes {
-                news |= entry.task.sight_sandboxes(running, as_of, now);
+            if let Some(sandboxes) = &sandboxes {
+                news |= entry.task.sight_sandboxes(sandboxes, &sightings, as_of, now);
             }
             if news {
                 // Before any task is passed over: what is there is not free.

@@ -68,7 +68,7 @@ pub(super) enum Answers {
 pub(super) struct Listing {
     pub(super) containers: Vec<Listed>,
     /// The interfaces whose sandbox runs; absent when that is not known or not asked.
-    pub(super) sandboxes: Option<BTreeSet<EniId>>,
+    pub(super) sandboxes: Option<BTreeMap<EniId, bool>>,
 }
 
 /// What goes on outside the loop.
@@ -421,7 +421,8 @@ impl Reconciler {
             (_, _) => None,
         };
         let container: Option<ContainerName> = index.map(|i| task.record.containers[i].name.clone());
-        let again = index.is_some_and(|i| matches!(task.record.containers[i].phase, Phase::Restarting { .. }));
+        let ran = index.is_some_and(|i| matches!(task.record.containers[i].phase, Phase::Restarting { .. }));
+        let again = ran || task.live.sandbox_asleep;
         let job = Job { task: id, step: step.clone(), container, spec: task.spec.clone(), create, again };
         let executor = self.executor.clone();
         let handle = self.jobs.spawn(async move { Done::Step(executor.run(job).await) });
@@ -536,7 +537,7 @@ impl Reconciler {
         let handle = self.jobs.spawn(async move {
             let list = async {
                 let listed = containers.list().await?;
-                let sandboxes = if interfaces { Some(containers.running_sandboxes().await?) } else { None };
+                let sandboxes = if interfaces { Some(containers.sandboxes().await?) } else { None };
                 Ok(Listing { containers: listed, sandboxes })
             };
             Done::Listed(list.await)

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use longshore_docker::{LogTarget, container_name};
 use longshore_model::{ContainerName, EniId, TaskId};
 use longshore_plan::{Creation, Failure, Halt, Inspected};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -153,8 +153,8 @@ impl Containers for Shipped {
         self.inner.list().await
     }
 
-    async fn running_sandboxes(&self) -> Result<BTreeSet<EniId>, Failure> {
-        self.inner.running_sandboxes().await
+    async fn sandboxes(&self) -> Result<BTreeMap<EniId, bool>, Failure> {
+        self.inner.sandboxes().await
     }
 
     async fn inspect(&self, task: TaskId, container: &ContainerName) -> Result<Option<Inspected>, Failure> {

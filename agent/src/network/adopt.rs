@@ -1,15 +1,18 @@
 //! A start: who has which interface, what is still good, and what belongs to nobody.
 
-use super::claims::{Slot, Stage, admission};
+use super::claims::{Slot, Stage, admission, failure};
 use super::fabric::{Admission, Fabric, Fault, Kernel, Seen, Shape};
+use super::handle::Wake;
 use super::owner::{Done, Look, Network};
 use super::sandboxes::{Sandbox, Sandboxes};
 use super::saved::Said;
+use crate::engine::docker::chain;
 use longshore_model::planted::{Bug, is_planted};
 use longshore_model::{Bandwidth, EniId, EniReport, Generation, InstanceId, TaskId};
-use longshore_plan::{Interface, ResourceKind, ResourcePhase, TaskRecord};
+use longshore_plan::{Failure, Interface, ResourceKind, ResourcePhase, TaskRecord};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// What the ledger says of a task's interface.
@@ -45,11 +48,35 @@ pub(super) struct Opened {
     admitted: BTreeSet<EniId>,
     /// Interfaces of tasks that could not be put back, and why.
     lost: BTreeMap<EniId, String>,
+    /// Interfaces of tasks whose sandbox has ended.
+    asleep: BTreeSet<EniId>,
     /// What is wrong with the host, and keeps none of its tasks from going on.
     trouble: Option<String>,
 }
 
-/// An interface of a task whose sandbox runs.
+/// What came of starting the sandbox of a task again.
+pub(super) struct Woken {
+    /// The interface, as it is let through.
+    cut: Box<Admission>,
+    /// Whether it still has to be.
+    asleep: bool,
+    result: Result<(), Failure>,
+    /// Who started a container again waits for this.
+    answer: WakeAnswer,
+}
+
+type WakeAnswer = oneshot::Sender<Result<(), Failure>>;
+
+/// Why the link of a task's sandbox was not made.
+#[derive(Debug)]
+pub(super) enum Unwired {
+    /// Its sandbox has ended: the engine's part of the agent ends the task, or starts it again.
+    Asleep,
+    /// It did not work.
+    Failed(String),
+}
+
+/// An interface of a task.
 struct Kept {
     task: TaskId,
     admission: Admission,
@@ -78,7 +105,7 @@ impl Network {
         for (task, interface) in claims {
             let address = interface.eni.ipv4;
             tracing::info!(%task, eni = %interface.eni.id, %address, "interface found");
-            let stage = Stage::Claimed { task, interface: Box::new(interface.clone()), admitted: false };
+            let stage = Stage::Claimed { task, interface: Box::new(interface.clone()), admitted: false, asleep: false };
             self.slots.insert(interface.eni.id, Slot { address, sandbox: Some(interface.sandbox), stage });
         }
         for (eni, sandbox) in &sandboxes {
@@ -188,7 +215,7 @@ impl Network {
             Ok(opened) => *opened,
             Err(fault) => return self.lane_failed("the fabric cannot be opened", fault),
         };
-        let Opened { fabric, refused, seen, admitted, lost, trouble } = opened;
+        let Opened { fabric, refused, seen, admitted, lost, asleep, trouble } = opened;
         self.adopt_fabric(fabric.clone());
         self.repair_fault = trouble;
         for (eni, why) in &lost {
@@ -198,8 +225,9 @@ impl Network {
         let mut used = Vec::new();
         for (eni, slot) in &mut self.slots {
             match &mut slot.stage {
-                Stage::Claimed { admitted: through, .. } => {
-                    *through = admitted.contains(eni) || lost.contains_key(eni);
+                Stage::Claimed { admitted: through, asleep: sleeps, .. } => {
+                    *sleeps = asleep.contains(eni);
+                    *through = admitted.contains(eni) || lost.contains_key(eni) || *sleeps;
                 }
                 Stage::Found => match seen.get(eni).copied().unwrap_or_default() {
                     Seen { wired: true, admitted: false } => {
@@ -262,32 +290,116 @@ impl Network {
                 self.jobs.spawn(async move {
                     let again = async {
                         rewire(&*fabric, &*sandboxes, &kept.admission).await?;
-                        put_back(&*fabric, &kept).await.map_err(|fault| fault.why)
+                        put_back(&*fabric, &kept).await.map_err(|fault| Unwired::Failed(fault.why))
                     };
-                    Done::Rewired(eni, again.await)
+                    let done = again.await;
+                    Done::Rewired(Box::new(kept.admission), done)
                 });
             }
         }
     }
 
-    pub(super) fn rewired(&mut self, eni: EniId, result: Result<(), String>) {
+    pub(super) fn rewired(&mut self, cut: Box<Admission>, result: Result<(), Unwired>) {
+        let eni = cut.eni.id;
         self.rewiring.remove(&eni);
         match (self.slots.get_mut(&eni).map(|slot| &mut slot.stage), result) {
             (Some(Stage::Claimed { .. }), Ok(())) => tracing::info!(%eni, "the interface of a task is there again"),
-            (Some(Stage::Claimed { .. }), Err(why)) => self.end_without_interface(eni, &why),
-            // Its task ended meanwhile: whatever was made after the removal goes as well.
-            (Some(Stage::Removing { .. }) | None, _) => {
-                if let Some(fabric) = self.fabric.clone() {
-                    self.jobs.spawn(async move {
-                        if let Err(error) = fabric.unwire(eni).await {
-                            tracing::warn!(%eni, %error, "what was made again for a task that ended is still there");
-                        }
-                        Done::Nothing
-                    });
-                }
+            (Some(Stage::Claimed { asleep, .. }), Err(Unwired::Asleep)) => {
+                *asleep = true;
+                self.forget_link(cut);
             }
-            (Some(_), _) => {}
+            (Some(Stage::Claimed { .. }), Err(Unwired::Failed(why))) => self.end_without_interface(eni, &why),
+            (Some(_) | None, _) => self.undo_link(cut),
         }
+    }
+
+    /// A task's container is started again: its sandbox is, too, if it has ended, and its link is made.
+    pub(super) fn wake(&mut self, wake: Wake) {
+        let Wake { task, names, answer } = wake;
+        let refuse = |answer: WakeAnswer, why: String| _ = answer.send(Err(Failure::Passing(why)));
+        let fabric = self.fabric.clone();
+        let why_none = || self.fabric_fault.clone().unwrap_or_else(|| "it is being opened".to_owned());
+        let no_fabric = format!("the host's task network: {}", why_none());
+        let Some((eni, slot)) = self.slot_of(task) else {
+            return refuse(answer, "the task has no interface".to_owned());
+        };
+        let Stage::Claimed { interface, asleep, .. } = &slot.stage else {
+            return refuse(answer, "the task's interface is being given or returned".to_owned());
+        };
+        let Some(fabric) = fabric else { return refuse(answer, no_fabric) };
+        let kept = Kept { task, admission: admission(interface), bandwidth: interface.bandwidth };
+        let mut asleep = *asleep;
+        if !self.rewiring.insert(eni) {
+            return refuse(answer, "the task's interface is being made again".to_owned());
+        }
+        let (sandboxes, files) = (self.sandboxes.clone(), self.files.clone());
+        self.jobs.spawn(async move {
+            let again = async {
+                let pid = match sandboxes.process(eni).await? {
+                    Some(_) if !asleep => return Ok(()),
+                    Some(pid) => pid,
+                    None => {
+                        // From here on it is not what it was, whatever comes of the rest.
+                        asleep = true;
+                        tracing::info!(%eni, %task, "the sandbox of a task is started again with its container");
+                        sandboxes.start_again(eni, task).await?
+                    }
+                };
+                files.write(&kept.admission.eni, names).await.map_err(|e| Failure::Passing(chain(&e)))?;
+                fabric.wire(&kept.admission.eni, pid).await.map_err(failure)?;
+                put_back(&*fabric, &kept).await.map_err(failure)
+            };
+            let result = again.await;
+            Done::Woken(Woken { cut: Box::new(kept.admission), asleep: asleep && result.is_err(), result, answer })
+        });
+    }
+
+    pub(super) fn woken(&mut self, woken: Woken) {
+        let Woken { cut, asleep: sleeps, result, answer } = woken;
+        let eni = cut.eni.id;
+        self.rewiring.remove(&eni);
+        match self.slots.get_mut(&eni).map(|slot| &mut slot.stage) {
+            Some(Stage::Claimed { admitted, asleep, .. }) => {
+                *asleep = sleeps;
+                *admitted |= result.is_ok();
+            }
+            Some(_) | None => self.undo_link(cut),
+        }
+        // Whoever asked may have gone.
+        _ = answer.send(result);
+    }
+
+    /// What was made again for a task that ended meanwhile goes as well.
+    fn undo_link(&mut self, cut: Box<Admission>) {
+        match self.slots.get(&cut.eni.id).map(|slot| &slot.stage) {
+            // Its removal comes after this, and is of all that there is.
+            Some(
+                Stage::Found
+                | Stage::Making
+                | Stage::Warm { .. }
+                | Stage::Claiming { .. }
+                | Stage::Claimed { .. }
+                | Stage::Releasing { .. },
+            ) => {}
+            Some(Stage::Removing { .. }) | None => self.forget_link(cut),
+        }
+    }
+
+    /// What the kernel still has of an interface goes. Nothing else is done with it until then.
+    fn forget_link(&mut self, cut: Box<Admission>) {
+        let Some(fabric) = self.fabric.clone() else { return };
+        let eni = cut.eni.id;
+        self.rewiring.insert(eni);
+        self.jobs.spawn(async move {
+            let forget = async {
+                fabric.dismiss(&cut).await?;
+                fabric.unwire(eni).await
+            };
+            if let Err(error) = forget.await {
+                tracing::warn!(%eni, %error, "what is left of the link of a sandbox that ended is still there");
+            }
+            Done::LinkForgotten(eni)
+        });
     }
 
     /// The end of its sandbox ends a task, which says why. Its address rests already: the next agent may be that of
@@ -322,17 +434,25 @@ async fn open(
     fabric.adopt(&wired);
     let mut admitted = BTreeSet::new();
     let mut lost = BTreeMap::new();
+    let mut asleep = BTreeSet::new();
     if let Some(state) = &said.state {
         // Groups before tasks, which are admitted by them; tasks before members, among which they are kept.
         fabric.set_groups(&state.groups).await?;
         for kept in kept {
             let admission = &kept.admission;
             let eni = admission.eni.id;
-            if !seen.remove(&eni).unwrap_or_default().wired
-                && let Err(why) = rewire(&*fabric, sandboxes, admission).await
-            {
-                lost.insert(eni, why);
-                continue;
+            if !seen.remove(&eni).unwrap_or_default().wired {
+                match rewire(&*fabric, sandboxes, admission).await {
+                    Ok(()) => {}
+                    Err(Unwired::Asleep) => {
+                        asleep.insert(eni);
+                        continue;
+                    }
+                    Err(Unwired::Failed(why)) => {
+                        lost.insert(eni, why);
+                        continue;
+                    }
+                }
             }
             match put_back(&*fabric, &kept).await {
                 Ok(()) => _ = admitted.insert(eni),
@@ -352,7 +472,7 @@ async fn open(
     for stray in fabric.remove_strays(known).await? {
         tracing::info!(what = stray, "removed what belonged to no task");
     }
-    Ok(Opened { fabric, refused, seen, admitted, lost, trouble })
+    Ok(Opened { fabric, refused, seen, admitted, lost, asleep, trouble })
 }
 
 async fn put_back(fabric: &dyn Fabric, kept: &Kept) -> Result<(), Fault> {
@@ -366,8 +486,12 @@ async fn put_back(fabric: &dyn Fabric, kept: &Kept) -> Result<(), Fault> {
 }
 
 /// A task's sandbox without its link: the kernel's side is gone, as after the fabric's namespace was deleted.
-async fn rewire(fabric: &dyn Fabric, sandboxes: &dyn Sandboxes, admission: &Admission) -> Result<(), String> {
-    let process = sandboxes.process(admission.eni.id).await.map_err(|failure| failure.text().to_owned())?;
-    let pid = process.ok_or("its sandbox does not run")?;
-    fabric.wire(&admission.eni, pid).await.map_err(|fault| fault.why)
+async fn rewire(fabric: &dyn Fabric, sandboxes: &dyn Sandboxes, admission: &Admission) -> Result<(), Unwired> {
+    let process = sandboxes.process(admission.eni.id).await.map_err(|failure| failed(failure.text()))?;
+    let pid = process.ok_or(Unwired::Asleep)?;
+    fabric.wire(&admission.eni, pid).await.map_err(|fault| failed(&fault.why))
+}
+
+fn failed(why: &str) -> Unwired {
+    Unwired::Failed(why.to_owned())
 }

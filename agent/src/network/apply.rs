@@ -127,6 +127,8 @@ impl Network {
         let waits = self.lane_again.is_some_and(|at| now < at);
         if self.lane == Lane::Busy
             || waits
+            // What it finds of an interface would be old by then.
+            || !self.rewiring.is_empty()
             || self.is_saving_said()
             || !self.settings.enabled
             || self.leases().is_empty()

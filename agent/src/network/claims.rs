@@ -58,6 +58,8 @@ pub(super) enum Stage {
         interface: Box<Interface>,
         /// Whether the kernel lets it through as far as this process knows, or never will again.
         admitted: bool,
+        /// Its sandbox has ended, and with it what the kernel had; a restart of one of its containers starts it again.
+        asleep: bool,
     },
     /// It is being cut off.
     Releasing {
@@ -152,7 +154,7 @@ pub(super) fn admission(interface: &Interface) -> Admission {
     Admission { eni: interface.eni.clone(), groups: interface.groups.clone() }
 }
 
-fn failure(fault: Fault) -> Failure {
+pub(super) fn failure(fault: Fault) -> Failure {
     if fault.lasting { Failure::Lasting(fault.why) } else { Failure::Passing(fault.why) }
 }
 
@@ -162,14 +164,14 @@ impl Network {
         let of = |(eni, slot): (&EniId, &Slot)| match &slot.stage {
             Stage::Found | Stage::Warm { .. } => Some(self.eni(*eni, slot.address)),
             Stage::Claiming { interface, .. }
-            | Stage::Claimed { interface, .. }
+            | Stage::Claimed { interface, asleep: false, .. }
             | Stage::Releasing { interface, .. } => Some(interface.eni.clone()),
-            Stage::Making | Stage::Removing { .. } => None,
+            Stage::Claimed { asleep: true, .. } | Stage::Making | Stage::Removing { .. } => None,
         };
         self.slots.iter().filter_map(of).collect()
     }
 
-    fn slot_of(&mut self, task: TaskId) -> Option<(EniId, &mut Slot)> {
+    pub(super) fn slot_of(&mut self, task: TaskId) -> Option<(EniId, &mut Slot)> {
         self.slots.iter_mut().find(|(_, slot)| slot.task() == Some(task)).map(|(eni, slot)| (*eni, slot))
     }
 
@@ -313,7 +315,7 @@ impl Network {
                 for answer in answers {
                     _ = answer.send(Ok(Interface::clone(&interface)));
                 }
-                slot.stage = Stage::Claimed { task, interface, admitted: true };
+                slot.stage = Stage::Claimed { task, interface, admitted: true, asleep: false };
                 // Its task ended meanwhile.
                 for answer in releases {
                     self.release(task, answer);
@@ -419,7 +421,7 @@ impl Network {
                 if let Stage::Releasing { task, interface, releases, .. } =
                     std::mem::replace(&mut slot.stage, Stage::Making)
                 {
-                    slot.stage = Stage::Claimed { task, interface, admitted: true };
+                    slot.stage = Stage::Claimed { task, interface, admitted: true, asleep: false };
                     for answer in releases {
                         _ = answer.send(Err(Failure::Passing(fault.why.clone())));
                     }

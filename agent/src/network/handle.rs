@@ -24,6 +24,8 @@ const HEARD: usize = 256;
 pub(super) enum Request {
     /// An interface for a task, the same again while it has one.
     Claim(Claim),
+    /// What a task has, after its sandbox may have ended.
+    Wake(Wake),
     /// The end of what a task has.
     Release { task: TaskId, answer: oneshot::Sender<Result<(), Failure>> },
     /// The tasks that have one.
@@ -38,6 +40,13 @@ pub(super) struct Claim {
     pub(super) wanted: AwsvpcSpec,
     pub(super) names: TaskNames,
     pub(super) answer: oneshot::Sender<Result<Interface, Failure>>,
+}
+
+/// A task with an interface, one of whose containers is started again.
+pub(super) struct Wake {
+    pub(super) task: TaskId,
+    pub(super) names: TaskNames,
+    pub(super) answer: oneshot::Sender<Result<(), Failure>>,
 }
 
 /// What the control plane said.
@@ -143,6 +152,11 @@ impl Interfaces for NetworkHandle {
         };
         let (task, names) = (spec.id, TaskNames::of(spec));
         self.ask(|answer| Request::Claim(Claim { task, wanted, names, answer })).await?
+    }
+
+    async fn ensure_again(&self, spec: &TaskSpec) -> Result<(), Failure> {
+        let (task, names) = (spec.id, TaskNames::of(spec));
+        self.ask(|answer| Request::Wake(Wake { task, names, answer })).await?
     }
 
     async fn release(&self, task: TaskId) -> Result<(), Failure> {

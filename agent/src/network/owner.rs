@@ -1,10 +1,10 @@
 //! The owner's loop: take in what became known, see what follows, publish.
 
-use super::adopt::{Opened, Owned};
+use super::adopt::{Opened, Owned, Unwired, Woken};
 use super::apply::{Lane, Pending, RefusedPeers};
 use super::book::{Book, capacity};
 use super::claims::{Refused, Slot, Stage, Waiting};
-use super::fabric::{Fabric, Fault, Kernel};
+use super::fabric::{Admission, Fabric, Fault, Kernel};
 use super::handle::{Ends, Heard, Request};
 use super::peers::Checks;
 use super::pool::Demand;
@@ -89,7 +89,11 @@ pub(super) enum Done {
     /// A task's interface was let through once more, after a start.
     Admitted(EniId, Result<(), Fault>),
     /// An interface that was lost was made again from its sandbox's process, or could not be.
-    Rewired(EniId, Result<(), String>),
+    Rewired(Box<Admission>, Result<(), Unwired>),
+    /// What the kernel had of one was removed.
+    LinkForgotten(EniId),
+    /// An interface was made again, with its sandbox, for a container that is started again.
+    Woken(Woken),
     Dismissed(EniId, Result<(), Fault>),
     /// What was to be kept is on the disk, or could not be.
     Saved(Saving),
@@ -329,7 +333,7 @@ impl Network {
 
     fn take_request(&mut self, request: Request) {
         let early = self.owned.is_some() && !matches!(request, Request::Status { .. });
-        if early || (self.opening && matches!(request, Request::Release { .. })) {
+        if early || (self.opening && matches!(request, Request::Release { .. } | Request::Wake(_))) {
             // Who has what is not known before the container engine was asked.
             self.parked.push(request);
             return;
@@ -337,6 +341,7 @@ impl Network {
         // Whoever asked may have gone.
         match request {
             Request::Claim(claim) => self.claim(claim),
+            Request::Wake(wake) => self.wake(wake),
             Request::Release { task, answer } => self.release(task, answer),
             Request::List { answer } => _ = answer.send(self.slots.values().filter_map(Slot::task).collect()),
             Request::Status { answer } => _ = answer.send(self.line()),
@@ -373,7 +378,9 @@ impl Network {
             Done::Made(eni, result) => self.made(eni, result),
             Done::Claimed(eni, result) => self.claimed(eni, result),
             Done::Admitted(eni, result) => self.admitted(eni, result),
-            Done::Rewired(eni, result) => self.rewired(eni, result),
+            Done::Rewired(cut, result) => self.rewired(cut, result),
+            Done::LinkForgotten(eni) => _ = self.rewiring.remove(&eni),
+            Done::Woken(woken) => self.woken(woken),
             Done::Dismissed(eni, result) => self.dismissed(eni, result),
             Done::Saved(saving) => self.saved(saving),
             Done::Removed(eni, result) => self.removed(eni, result),

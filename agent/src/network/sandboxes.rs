@@ -5,7 +5,7 @@ use crate::engine::docker::{chain, plain};
 use crate::engine::strays;
 use crate::pause;
 use async_trait::async_trait;
-use longshore_docker::{Docker, SandboxInput, sandbox_config, sandbox_name};
+use longshore_docker::{Docker, SandboxInput, StartError, sandbox_config, sandbox_name};
 use longshore_model::{EniId, EniReport, TaskId};
 use longshore_plan::{Failure, Interface, Supervise};
 use std::collections::BTreeMap;
@@ -37,6 +37,9 @@ pub trait Sandboxes: Send + Sync {
     async fn labelled(&self) -> Result<BTreeMap<TaskId, Interface>, Failure>;
     /// Creates one for an interface and starts it; its id and its first process.
     async fn make(&self, eni: &EniReport) -> Result<(String, u32), Failure>;
+    /// Starts one that has ended, as long as no container of its task runs: that would be in the namespace that ended.
+    /// Its first process.
+    async fn start_again(&self, eni: EniId, task: TaskId) -> Result<u32, Failure>;
     /// The first process of one that runs.
     async fn process(&self, eni: EniId) -> Result<Option<u32>, Failure>;
     /// Ends and removes one, whatever it does; absent is fine.
@@ -91,6 +94,26 @@ impl Sandboxes for DockerSandboxes {
         let process = self.process(eni.id).await?;
         let pid = process.ok_or_else(|| Failure::Passing("the sandbox ended at once".to_owned()))?;
         Ok((id, pid))
+    }
+
+    async fn start_again(&self, eni: EniId, task: TaskId) -> Result<u32, Failure> {
+        let name = sandbox_name(eni);
+        // Before the start: whatever runs now does not run in what is started.
+        if let Some(other) = self.docker.list_live(task).await.map_err(|e| plain(&e))?.first() {
+            return Err(Failure::Passing(format!(
+                "container `{name}`, which held the task's network, has ended, and container `{other}` runs, which \
+                 would not share that of another one: stop the task, and run it again"
+            )));
+        }
+        self.docker.start(&name).await.map_err(|e| match &e {
+            StartError::Engine { source, .. } => plain(source),
+            StartError::NotFound { .. } | StartError::PortTaken { .. } | StartError::BadCommand { .. } => {
+                Failure::Passing(chain(&e))
+            }
+        })?;
+        crash::after(Place::SandboxStartedAgain);
+        let process = self.process(eni).await?;
+        process.ok_or_else(|| Failure::Passing(format!("container `{name}` ended at once")))
     }
 
     async fn process(&self, eni: EniId) -> Result<Option<u32>, Failure> {

@@ -11,7 +11,7 @@ use longshore_agent::ledger::{Changes, Definition, Loaded, SaveError, SavedTask}
 use longshore_agent::ports::{Hold, HoldPorts};
 use longshore_model::{ContainerName, EniId, EnvVar, Generation, TaskId, TaskSpec, VolumeSpec};
 use longshore_plan::{Creation, Failure, Halt, Inspected, Interface, PortKey, RunState, Sighting, TaskRecord};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,10 +32,9 @@ impl Containers for Reach {
         self.0.ask(None, move |_, engine| Ok(engine.containers.iter().map(|(k, c)| listed(k, c)).collect())).await
     }
 
-    async fn running_sandboxes(&self) -> Result<BTreeSet<EniId>, Failure> {
+    async fn sandboxes(&self) -> Result<BTreeMap<EniId, bool>, Failure> {
         let look = |_: &Docker, engine: &mut crate::docker::Engine| {
-            let running = engine.sandboxes.iter().filter(|(_, sandbox)| sandbox.running);
-            Ok(running.map(|(eni, _)| *eni).collect())
+            Ok(engine.sandboxes.iter().map(|(eni, sandbox)| (*eni, sandbox.running)).collect())
         };
         self.0.ask(None, look).await
     }
@@ -203,6 +202,10 @@ impl TaskCgroups for Reach {
 #[async_trait]
 impl Interfaces for Reach {
     async fn ensure(&self, _: &TaskSpec) -> Result<Interface, Failure> {
+        Err(Failure::Lasting("this host has no task network".into()))
+    }
+
+    async fn ensure_again(&self, _: &TaskSpec) -> Result<(), Failure> {
         Err(Failure::Lasting("this host has no task network".into()))
     }
 

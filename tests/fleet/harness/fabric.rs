@@ -4,7 +4,7 @@
 //! The kernel loses all of it with the power. What the owner keeps on the disk survives everything.
 
 use crate::addresses::Asked;
-use crate::docker::{Docker, Engine};
+use crate::docker::{Container, Docker, Engine, Key};
 use crate::drivers::Reach;
 use crate::host::Host;
 use crate::world::World;
@@ -17,7 +17,7 @@ use longshore_agent::network::{Quarantine, Said, Step, TaskNames};
 use longshore_model::{
     Bandwidth, EniId, EniReport, GroupId, GroupRules, InstanceId, Lease, Mac, MemberChanges, Peer, TaskId, TaskSpec,
 };
-use longshore_plan::{Failure, Interface, Supervise};
+use longshore_plan::{Failure, Interface, RunState, Supervise};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
@@ -299,6 +299,19 @@ impl Sandboxes for Reach {
         self.0.ask(None, make).await
     }
 
+    async fn start_again(&self, eni: EniId, task: TaskId) -> Result<u32, Failure> {
+        let start = move |_: &Docker, engine: &mut Engine| {
+            let live = |((of, _), c): (&Key, &Container)| *of == task && c.state == RunState::Running;
+            if engine.containers.iter().any(live) {
+                return Err(Failure::Passing("a container of the task runs".into()));
+            }
+            let sandbox = engine.sandboxes.get_mut(&eni).ok_or_else(|| Failure::Passing("no such container".into()))?;
+            sandbox.running = true;
+            Ok(1)
+        };
+        self.0.ask(None, start).await
+    }
+
     async fn process(&self, eni: EniId) -> Result<Option<u32>, Failure> {
         let look = move |_: &Docker, engine: &mut Engine| {
             Ok(engine.sandboxes.get(&eni).filter(|sandbox| sandbox.running).map(|_| 1))
@@ -383,6 +396,10 @@ impl<I: Interfaces> Interfaces for Giving<I> {
         let interface = self.owner.ensure(spec).await?;
         self.kernel.world.addresses.given(&self.kernel.asked(), spec.id, &interface.eni);
         Ok(interface)
+    }
+
+    async fn ensure_again(&self, spec: &TaskSpec) -> Result<(), Failure> {
+        self.owner.ensure_again(spec).await
     }
 
     async fn release(&self, task: TaskId) -> Result<(), Failure> {

@@ -11,6 +11,13 @@ from restarts import STAY, told
 from volumes import MOUNTS, see_each_other
 
 SERVICES = {"web": 2, "share": 2, "wired": 2}
+# Tasks with a restart policy.
+RESTARTED = ("back", "again")
+
+
+def address_of(arn):
+    details = running(arn)["attachments"][0]["details"]
+    return next(d["value"] for d in details if d["name"] == "privateIPv4Address")
 
 
 def before(kept):
@@ -21,11 +28,13 @@ def before(kept):
         main = shell("main", STAY, restartPolicy=policy, dockerLabels={"longshore.restart.backoff": "1-2"})
         back = register("back", [main], cpu="128", memory="48")
         plain = register("plain", [shell("main", STAY)], memory="48")
-        kept["back"], kept["plain"] = start(back), start(plain)
-        for arn in (kept["back"], kept["plain"]):
+        again = register("again", [main], networkMode="awsvpc")
+        kept["back"], kept["plain"], kept["again"] = start(back), start(plain), start(again, **network())
+        for arn in (kept["back"], kept["plain"], kept["again"]):
             printed(running(arn)["taskArn"], "main", "ready")
         kept["services"] = {name: tasks_of(name) for name in SERVICES}
-        kept["container"] = inspect(kept["back"], "main")["Id"]
+        kept["containers"] = {which: inspect(kept[which], "main")["Id"] for which in RESTARTED}
+        kept["address"] = address_of(kept["again"])
         kept["boot"] = boot()
         kept["restarts"] = 0
 
@@ -57,20 +66,24 @@ def after(kept, how):
             ended = stopped(arn)
             expect(ended.get("stoppedReason") and ended.get("stopCode"), ended)
             kept["ended"][arn] = told(arn)
-    with check(f"after {how} what has a restart policy is the same container, with its limits"):
-        expect(running(kept["back"]), "")
+    with check(f"after {how} what has a restart policy is the same container, with its limits or its address"):
         kept["restarts"] += 1
+        for which in RESTARTED:
+            expect(running(kept[which]), "")
 
-        def again():
-            seen = inspect(kept["back"], "main")
-            return seen["State"]["Running"] and seen["Id"] == kept["container"]
+            def again(which=which):
+                seen = inspect(kept[which], "main")
+                return seen["State"]["Running"] and seen["Id"] == kept["containers"][which]
 
-        wait("it runs", 300, again)
-        task = next(t for t in status()["tasks"] if t["id"] == short(kept["back"]))
-        expect(task["containers"][0].get("restarts") == kept["restarts"], task["containers"])
+            wait(f"{which} runs", 300, again)
+            task = next(t for t in status()["tasks"] if t["id"] == short(kept[which]))
+            expect(task["containers"][0].get("restarts") == kept["restarts"], task["containers"])
+        has = sh(f"docker exec ls-{short(kept['again'])}-main ip -4 -o addr show eth0")
+        expect(f" {kept['address']}/" in has and address_of(kept["again"]) == kept["address"], has)
         expect(sh(f"cat {group_of(kept['back'])}/memory.max") == str(48 << 20), "its memory is not limited")
     with check(f"after {how} nothing is left of the former boot's tasks"):
-        nothing_but([arn for arns in kept["services"].values() for arn in arns] + [kept["back"]])
+        nothing_but([arn for arns in kept["services"].values() for arn in arns]
+                    + [kept[which] for which in RESTARTED])
     with check(f"after {how} no end was told again"):
         for arn, ended in kept["ended"].items():
             expect(told(arn) == ended, f"{short(arn)}: {told(arn)} after {ended}")
@@ -137,8 +150,11 @@ def end(kept):
     with check("when all is stopped nothing is left"):
         for name in SERVICES:
             ecs("delete_service", service=name, force=True)
-        for arn in [kept["back"]] + [arn for arns in kept["services"].values() for arn in arns]:
-            (stop if arn == kept["back"] else stopped)(arn)
+        for which in RESTARTED:
+            stop(kept[which])
+        for arns in kept["services"].values():
+            for arn in arns:
+                stopped(arn)
         nothing_but([])
     with check("no unit has failed, and uninstalling takes the units away"):
         failed = sh("systemctl --failed --no-legend --plain")

@@ -37,7 +37,7 @@ def run(_kept):
         sh("busybox httpd -p 169.254.169.254:8169 -h /run/cloud")
         url = "http://169.254.169.254:8169/"
         expect(page(url) == "keys", "the host does not reach it either")
-        said = execute(arns[-1], "main", f"wget -T 5 -qO- {url} 2>&1", fine=(0, 1))
+        said = execute(arns[-1], "main", f"timeout 5 wget -qO- {url} 2>&1", fine=(0, 1, 143))
         expect("refused" in said, said)
     with check("none: the task has no link"):
         arn = begin("alone", "exec sleep 9999", networkMode="none")

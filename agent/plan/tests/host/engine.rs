@@ -249,8 +249,16 @@ impl World {
         if let Some(interface) = &b.label.interface
             && !self.sandboxes.contains(&interface.eni.id)
         {
-            return Err(Failure::Lasting("cannot join a container that does not run".into()));
+            // As the agent does it: what is started again has its sandbox again, unless others of the task run.
+            let task = &self.tasks[&id];
+            let again = matches!(task.record.containers[i].phase, Phase::Restarting { .. }) || task.live.sandbox_asleep;
+            let live = self.boxes.iter().any(|((of, _), b)| *of == id && b.state == RunState::Running);
+            if !again || live || !self.interfaces.contains_key(&interface.eni.id) {
+                return Err(Failure::Passing("cannot join a container that does not run".into()));
+            }
+            self.sandboxes.insert(interface.eni.id);
         }
+        let b = &self.boxes[&(id, i)];
         for port in &b.ports {
             let taken = self.foreign.contains(&port.host_port);
             let ours = |(key, other): (&Key, &Box_)| {
@@ -320,9 +328,11 @@ impl World {
             }
         }
         for (id, task) in &mut self.tasks {
-            task.sight(&sightings(&self.boxes, *id, task), as_of);
+            let seen = sightings(&self.boxes, *id, task);
+            task.sight(&seen, as_of);
             self.room.sync(task);
-            task.sight_sandboxes(&self.sandboxes, as_of, self.now);
+            let sandboxes = self.interfaces.keys().map(|eni| (*eni, self.sandboxes.contains(eni))).collect();
+            task.sight_sandboxes(&sandboxes, &seen, as_of, self.now);
         }
         self.answering = true;
         // Start-up removes what belongs to no task, once it is known which tasks have containers.

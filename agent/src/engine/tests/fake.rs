@@ -47,7 +47,8 @@ pub(super) struct State {
     pub(super) namespaces: BTreeSet<TaskId>,
     pub(super) environment_files: BTreeMap<String, Vec<EnvVar>>,
     pub(super) interfaces: BTreeMap<TaskId, Interface>,
-    pub(super) sandboxes: BTreeSet<EniId>,
+    /// And whether each runs.
+    pub(super) sandboxes: BTreeMap<EniId, bool>,
     pub(super) images: BTreeSet<String>,
     pub(super) away: bool,
     pub(super) disk_full: bool,
@@ -156,7 +157,7 @@ impl Containers for FakeHost {
         Ok(state.containers.iter().map(listed).collect())
     }
 
-    async fn running_sandboxes(&self) -> Result<BTreeSet<EniId>, Failure> {
+    async fn sandboxes(&self) -> Result<BTreeMap<EniId, bool>, Failure> {
         Ok(self.state().sandboxes.clone())
     }
 
@@ -388,9 +389,18 @@ impl Interfaces for FakeHost {
             bandwidth: asked.bandwidth,
             eni,
         };
-        state.sandboxes.insert(interface.eni.id);
+        state.sandboxes.insert(interface.eni.id, true);
         state.interfaces.insert(spec.id, interface.clone());
         Ok(interface)
+    }
+    async fn ensure_again(&self, spec: &TaskSpec) -> Result<(), Failure> {
+        let mut state = self.begin("wake", &spec.containers[0].name)?;
+        let had = state.interfaces.get(&spec.id).map(|had| had.eni.id);
+        match had.and_then(|eni| state.sandboxes.get_mut(&eni)) {
+            Some(runs) => *runs = true,
+            None => return Err(Failure::Passing("no such container".into())),
+        }
+        Ok(())
     }
     async fn release(&self, task: TaskId) -> Result<(), Failure> {
         tokio::time::sleep(Duration::from_millis(20)).await;

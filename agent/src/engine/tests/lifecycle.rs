@@ -38,6 +38,35 @@ async fn a_crash_at_any_point_of_a_restart_counts_it_once() {
     }
 }
 
+/// As after a reboot, with a network that is not there at once.
+#[tokio::test(start_paused = true)]
+async fn a_task_with_an_interface_restarts_in_the_sandbox_that_it_had() {
+    let host = FakeHost::new();
+    let mut rig = Rig::on(&host);
+    let mut task = awsvpc(&["app"]);
+    task.containers[0].lifecycle.restart = restarting().containers[0].lifecycle.restart.clone();
+    rig.complete(1, vec![run(&task)]).await;
+    let eni = rig.until_status(task.id, TaskStatus::Running).await.eni.expect("an interface");
+    let host = rig.crash().await;
+    {
+        let mut state = host.state();
+        state.sandboxes.insert(eni.id, false);
+        state.script.insert("wake", vec![Failure::Passing("the network is being opened".into())]);
+        let container = state.containers.values_mut().next().expect("it exists");
+        (container.state, container.exit_code) = (RunState::Ended, 255);
+    }
+    let mut rig = Rig::on(&host);
+    let done = |r: &TaskReport| r.containers[0].reason.as_deref().is_some_and(|why| why.starts_with("Restarts: "));
+    rig.until("a restart", |o| o.get(&task.id).is_some_and(|r| done(r))).await;
+    let report = rig.until_status(task.id, TaskStatus::Running).await;
+    assert_eq!((report.eni, report.containers[0].restart_count), (Some(eni.clone()), 1));
+    let state = host.state();
+    assert_eq!(state.sandboxes.get(&eni.id), Some(&true));
+    let ours = |call: &&String| call.starts_with("wake") || call.starts_with("start");
+    let calls: Vec<&String> = state.calls.iter().filter(ours).collect();
+    assert_eq!(calls, ["start app", "wake app", "wake app", "start app"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn health_is_taken_from_events_and_lets_others_begin() {
     let host = FakeHost::new();

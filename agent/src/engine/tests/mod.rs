@@ -529,7 +529,7 @@ async fn a_sandbox_that_ends_ends_its_task() {
     rig.complete(1, vec![run(&hit), run(&other)]).await;
     let eni = rig.until_status(hit.id, TaskStatus::Running).await.eni.expect("an interface");
     rig.until_status(other.id, TaskStatus::Running).await;
-    host.state().sandboxes.remove(&eni.id);
+    host.state().sandboxes.insert(eni.id, false);
     rig.hints.send(Hint::Sandbox { eni: eni.id }).await.expect("the engine runs");
     let report = rig.until_status(hit.id, TaskStatus::Stopped).await;
     let stop = report.stop.expect("a reason");

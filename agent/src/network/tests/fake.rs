@@ -116,6 +116,17 @@ impl Sandboxes for FakeHost {
         Ok((id, 1))
     }
 
+    async fn start_again(&self, eni: EniId, _: TaskId) -> Result<u32, Failure> {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        let mut state = self.state();
+        if state.engine_away {
+            return Err(away());
+        }
+        let sandbox = state.sandboxes.get_mut(&eni).ok_or_else(|| Failure::Passing("no such container".into()))?;
+        sandbox.running = true;
+        Ok(1)
+    }
+
     async fn process(&self, eni: EniId) -> Result<Option<u32>, Failure> {
         Ok(self.state().sandboxes.get(&eni).filter(|s| s.running).map(|_| 1))
     }
