@@ -124,7 +124,8 @@ fn a_disk_that_fills_up_is_cleaned_and_refuses_when_it_cannot_be() {
     let over = stopped(&lab, &refused);
     assert_eq!(over["stopCode"], "TaskFailedToStart");
     let why = container(&over, "main")["reason"].as_str().unwrap().to_owned();
-    for part in ["no space left on the disk of this host", "MiB free, and at least", "docker system df"] {
+    let holder = "most of what Docker has there is held by image `kept:latest` (5";
+    for part in ["no space left on the disk of this host", "MiB free, and at least", holder, "docker system df"] {
         assert!(why.contains(part), "{why}");
     }
     wait_until("the host's word", DEADLINE, || Ok(reason(&lab).to_string().contains("more than 80 % full"))).unwrap();
@@ -140,6 +141,37 @@ fn a_disk_that_fills_up_is_cleaned_and_refuses_when_it_cannot_be() {
     running(&lab, &again);
     stop(&lab, &again);
     stop(&lab, &kept);
+}
+
+#[test]
+fn of_what_is_kept_no_more_goes_than_the_disk_needs() {
+    let agent = "cleanup_wait = \"10m\"\ndisk_clean_above = 60\ndisk_clean_until = 50\ndisk_refuse_above = 90\n";
+    let agent = agent.to_owned();
+    let lab = networked(LabConfig { agent, docker_mib: Some(DISK_MIB), ..LabConfig::default() });
+    let node = lab.node(0);
+    let left = |name: &str, mib: u32| {
+        let main = shell("main", &format!("fallocate -l {mib}M /file"));
+        let arn = run_one(&lab, &register(&lab, name, json!([main]), json!({})), json!({}));
+        assert_eq!(container(&stopped(&lab, &arn), "main")["exitCode"], 0);
+        arn
+    };
+    // The largest is neither the first nor the last.
+    let kept = [left("small", 4), left("large", 80), left("none", 0)];
+    let is_kept =
+        |arn: &String| Ok::<_, anyhow::Error>(node.task_containers()?.iter().any(|c| c.name.contains(id(arn))));
+    for arn in &kept {
+        assert!(is_kept(arn).unwrap(), "{arn} is kept to be looked at");
+    }
+    fill_to(node, 65);
+    wait_until("space", DEADLINE, || Ok(!is_kept(&kept[1])?)).unwrap();
+    wait_until("the low mark", DEADLINE, || Ok(Agent::status(&node.host)?["disk"]["cleaning"] == false)).unwrap();
+    assert!(is_kept(&kept[0]).unwrap() && is_kept(&kept[2]).unwrap(), "what was enough was removed, and no more");
+    // It takes all that there is where that is not enough.
+    fill_to(node, 75);
+    wait_until("the rest", DEADLINE, || Ok(!is_kept(&kept[0])? && !is_kept(&kept[2])?)).unwrap();
+    ballast(node, "docker", 0);
+    wait_until("space", DEADLINE, || Ok(Agent::status(&node.host)?["disk"]["cleaning"] == false)).unwrap();
+    assert_no_leaks(&lab, &[]);
 }
 
 fn resource(instance: &Value, which: &str) -> i64 {

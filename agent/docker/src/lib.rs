@@ -34,7 +34,7 @@ pub use client::{ConnectError, Docker, Timeouts};
 pub use config::{ConfigError, ContainerInput, CreateContainer, NETWORK_FILES, SandboxRef, container_config};
 pub use containers::{
     CreateError, CreatedContainer, Exit, InspectedContainer, InspectedMount, ListedContainer, RemoveError, RunState,
-    StartError, StopError,
+    StartError, StopError, WrittenSize,
 };
 pub use credentials::Credentials;
 pub use error::{Cause, DockerError, Retry};

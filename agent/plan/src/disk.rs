@@ -3,8 +3,9 @@
 use crate::reasons;
 use crate::record::Ending;
 use crate::task::Task;
-use longshore_model::{StopCode, Timestamp};
+use longshore_model::{StopCode, TaskId, Timestamp};
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How much of a file system is used.
@@ -30,6 +31,14 @@ impl Space {
         } else {
             (self.total - self.free).div_ceil(unit)
         }
+    }
+
+    /// Bytes that are used beyond `percent` of it.
+    #[must_use]
+    pub const fn beyond(self, percent: u8) -> u64 {
+        // In hundredths first: a total of 16 EiB times a percentage would be too much to count.
+        let fine = self.total / 100 * percent as u64 + self.total % 100 * percent as u64 / 100;
+        (self.total - self.free).saturating_sub(fine)
     }
 
     /// Whether more than `percent` of it is used.
@@ -98,6 +107,40 @@ pub fn choose(images: &[Candidate], rule: ImageRule, now: Timestamp, until: Time
     Choice { order: order.into_iter().map(|image| image.id.clone()).collect(), more_by_then }
 }
 
+/// Containers of a task that is over, which are kept to be looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remains {
+    /// The task.
+    pub task: TaskId,
+    /// Bytes that they have written, as far as that is known.
+    pub size: u64,
+    /// When the task was over.
+    pub since: Timestamp,
+}
+
+/// Chooses what goes of the `remains` to have `needed` bytes more: by size and age as images do, and no more than it
+/// takes. All of it where that is not enough. Says also how many bytes that will make.
+#[must_use]
+pub fn choose_remains(remains: &[Remains], needed: u64, now: Timestamp) -> (BTreeSet<TaskId>, u64) {
+    let mut order: Vec<&Remains> = remains.iter().collect();
+    let weight = |r: &Remains| now.since(r.since).as_secs_f64() * r.size as f64;
+    order.sort_by(|a, b| {
+        weight(b)
+            .total_cmp(&weight(a))
+            .then_with(|| (Reverse(a.size), a.since, a.task).cmp(&(Reverse(b.size), b.since, b.task)))
+    });
+    let mut made = 0_u64;
+    let mut go = BTreeSet::new();
+    for remains in order {
+        if made >= needed {
+            break;
+        }
+        go.insert(remains.task);
+        made = made.saturating_add(remains.size);
+    }
+    (go, made)
+}
+
 /// What is promised of a host's free space: what its tasks have reserved and not written yet.
 #[must_use]
 pub fn promised(tasks: impl Iterator<Item = (u64, u64)>) -> u64 {
@@ -135,6 +178,40 @@ mod tests {
         assert!(of(u64::MAX, 0) >= 999 && of(u64::MAX, u64::MAX) == 0);
         let space = Space { total: 100 * GIB, free: 15 * GIB };
         assert!(!space.is_above(85) && space.is_above(84));
+    }
+
+    #[test]
+    fn what_is_beyond_a_mark_is_what_has_to_go() {
+        let space = |total, free| Space { total, free };
+        assert_eq!([space(1000, 300).beyond(50), space(1000, 500).beyond(50), space(0, 0).beyond(50)], [200, 0, 0]);
+        assert_eq!([space(250, 0).beyond(33), space(250, 0).beyond(100)], [168, 0]);
+        assert!(space(u64::MAX, 0).beyond(50) > u64::MAX / 2 - 100);
+    }
+
+    #[test]
+    fn of_what_is_kept_goes_what_is_large_and_old_and_no_more_than_it_takes() {
+        let now = Timestamp::from_millis(1_700_000_000_000);
+        let task = |n: u8| TaskId::from_bytes([n; 16]);
+        let kept =
+            |n: u8, mib: u64, mins: i64| Remains { task: task(n), size: mib << 20, since: now.moved(-mins * 60_000) };
+        let all = [kept(1, 10, 60), kept(2, 100, 10), kept(3, 1, 5), kept(4, 0, 500), kept(5, 100, 1)];
+        // By size times age: 2 (1000), 1 (600), 5 (100), 3 (5), 4 (0).
+        let cases: [(u64, &[u8]); 7] = [
+            (0, &[]),
+            (1, &[2]),
+            (100, &[2]),
+            (101, &[2, 1]),
+            (111, &[2, 1, 5]),
+            (211, &[2, 1, 5, 3]),
+            (212, &[2, 1, 5, 3, 4]),
+        ];
+        for (mib, expected) in cases {
+            let (go, made) = choose_remains(&all, mib << 20, now);
+            assert_eq!(go, expected.iter().map(|n| task(*n)).collect(), "{mib} MiB");
+            let sum: u64 = all.iter().filter(|r| go.contains(&r.task)).map(|r| r.size).sum();
+            assert_eq!(made, sum, "{mib} MiB");
+        }
+        assert_eq!(choose_remains(&[], 5, now), (BTreeSet::new(), 0));
     }
 
     fn image(id: &str, size: u64, unused_mins: i64) -> Candidate {

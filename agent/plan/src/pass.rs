@@ -37,7 +37,7 @@ pub struct View<'a> {
     pub room: &'a Room,
     /// The numbers.
     pub policy: &'a Policy,
-    /// Whether the host's disk is short of space: what is kept only to be looked at goes at once.
+    /// Whether the host's disk needs the space of what is kept of the task only to be looked at: that goes at once.
     pub disk_short: bool,
     /// Whether the last write of the ledger failed: what needs a durable record waits for the next one that does not.
     pub ledger_fault: bool,

@@ -8,12 +8,13 @@ use crate::engine::docker::chain;
 use crate::engine::drivers::{Clock, SystemClock};
 use crate::engine::{Hint, TaskView, TaskViews};
 use crate::ledger::Ledger;
-use longshore_docker::{Docker, ListedImage, listed_name, wanted_image};
+use longshore_docker::{Docker, ListedImage, WrittenSize, listed_name, wanted_image};
 use longshore_model::DiskStatus;
 use longshore_plan::Phase;
-use longshore_plan::disk::{Candidate, Choice, Space, choose, promised};
+use longshore_plan::disk::{Candidate, Choice, Remains, Space, choose, choose_remains, promised};
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -34,6 +35,9 @@ const SAVE: Duration = Duration::from_secs(10);
 
 /// Most images removed in one attempt: a removal keeps the engine's disk busy, and tasks start meanwhile.
 const MOST_REMOVED: usize = 20;
+
+/// How many are named that have most of a disk which is full.
+const HOLDERS: usize = 3;
 
 /// Waits for Docker's first answer: the first, and the longest.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
@@ -182,7 +186,9 @@ impl DiskKeeper {
             }
             self.pressed = pressed;
             self.fault = None;
-            self.hint(Hint::DiskShort(pressed)).await;
+            if !pressed {
+                self.hint(Hint::RemainsGo(BTreeSet::new())).await;
+            }
         }
         let wanted = asked > self.answered;
         if wanted || (pressed && Instant::now() >= self.next_attempt) {
@@ -252,8 +258,9 @@ impl DiskKeeper {
         Ok((images, choice))
     }
 
-    /// One attempt: removes images until use is below the low mark, or one of them when somebody `wanted` more space
-    /// than there is although use is below it. Says whether waiting is worth while.
+    /// One attempt: has as much removed of what is kept of tasks that are over as it takes, and images where that is not
+    /// enough, until use is below the low mark; or one of them when somebody `wanted` more space than there is although
+    /// use is below it. Says whether waiting is worth while.
     async fn make_space(&mut self, wanted: bool) -> bool {
         let (images, choice) = match self.look().await {
             Ok(found) => found,
@@ -263,12 +270,26 @@ impl DiskKeeper {
                 return true;
             }
         };
+        let sizes = self.parts.docker.sizes().await;
+        if let Err(why) = &sizes {
+            self.say_fault(&format!("the engine does not say what containers have written: {}", chain(why)));
+        }
+        let sizes = sizes.unwrap_or_default();
+        self.parts.rooms.learn_holders(holders(&images, &sizes, &self.parts.written.borrow()));
         // What is kept of tasks that are over goes by the engine's hand.
-        let remains = has_remains(&self.parts.views.borrow());
+        let kept = remains(&self.parts.views.borrow(), &sizes);
+        let space = self.parts.rooms.space().await.map(|(_, space)| space);
+        let beyond = space.map_or(0, |space| space.beyond(self.settings.marks.clean_until));
+        let lacks = beyond.max(u64::from(wanted));
+        let (go, made) = choose_remains(&kept, lacks, SystemClock.now());
+        let remains = !go.is_empty();
         let mut hopeful = choice.more_by_then || remains;
-        if wanted && !self.pressed && remains {
-            self.hint(Hint::DiskShort(true)).await;
-            self.hint(Hint::DiskShort(false)).await;
+        if remains {
+            self.hint(Hint::RemainsGo(go)).await;
+            if made >= lacks {
+                self.next_attempt = Instant::now() + TICK;
+                return true;
+            }
         }
         let mut removed = 0;
         for id in &choice.order {
@@ -384,18 +405,54 @@ fn needed(views: &TaskViews) -> BTreeSet<String> {
     views.values().flat_map(of).collect()
 }
 
-/// Whether containers of tasks that are over are still kept. Those of a task that runs go with it.
-fn has_remains(views: &TaskViews) -> bool {
-    let remains = |phase: &Phase| phase.stopped().is_some_and(|stopped| stopped.remains);
-    let mut over = views.values().filter(|view| view.record.all_stopped());
-    over.any(|view| view.record.containers.iter().any(|c| remains(&c.phase)))
+/// What is kept of tasks that are over. That of a task which runs goes with it.
+fn remains(views: &TaskViews, sizes: &[WrittenSize]) -> Vec<Remains> {
+    let kept = |phase: &Phase| phase.stopped().is_some_and(|stopped| stopped.remains);
+    let over = views.values().filter(|view| view.record.all_stopped());
+    let of = |view: &Arc<TaskView>| {
+        let task = view.record.id;
+        let since = view.record.times.stopped_at.map(|at| at.moved(view.record.times.moved_millis));
+        let size = sizes.iter().filter(|c| c.task == Some(task)).map(|c| c.size).sum();
+        Remains { task, size, since: since.unwrap_or_else(|| SystemClock.now()) }
+    };
+    over.filter(|view| view.record.containers.iter().any(|c| kept(&c.phase))).map(of).collect()
+}
+
+/// Who has most of the disk, for people; nothing when nobody has a MiB.
+fn holders(images: &[ListedImage], sizes: &[WrittenSize], written: &Written) -> String {
+    let mut held: BTreeMap<String, u64> = BTreeMap::new();
+    for image in images {
+        let name = image.names.first().unwrap_or(&image.id);
+        held.insert(format!("image `{name}`"), image.size);
+    }
+    for container in sizes {
+        let who = match container.task {
+            Some(task) => format!("task {task}"),
+            None => format!("container `{}`", container.name),
+        };
+        *held.entry(who).or_default() += container.size;
+    }
+    // What is counted of tasks with limits has their volumes and output in it.
+    for (task, mib) in written {
+        let all = held.entry(format!("task {task}")).or_default();
+        *all = (*all).max(mib * MIB);
+    }
+    let mut held: Vec<(String, u64)> = held.into_iter().filter(|(_, size)| *size >= MIB).collect();
+    held.sort_by_key(|(_, size)| Reverse(*size));
+    let most: Vec<String> =
+        held.iter().take(HOLDERS).map(|(who, size)| format!("{who} ({} MiB)", size / MIB)).collect();
+    if most.is_empty() {
+        String::new()
+    } else {
+        format!("; most of what Docker has there is held by {}", most.join(", "))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::metadata::tests::view;
-    use longshore_model::{NetworkMode, Timestamp};
+    use longshore_model::{NetworkMode, TaskId, Timestamp};
     use longshore_plan::disk::{ImageRule, Marks};
     use longshore_plan::{ResourcePhase, Stopped};
 
@@ -446,14 +503,38 @@ mod tests {
         assert!(told().free_mib > 0 && told().short.is_none() && !keeper.unseen, "the next time is said again");
     }
 
+    fn written(task: Option<TaskId>, name: &str, mib: u64) -> WrittenSize {
+        WrittenSize { task, name: name.to_owned(), size: mib * MIB }
+    }
+
     #[test]
     fn what_a_task_that_runs_has_left_goes_with_it() {
         let mut view = view(NetworkMode::Bridge);
+        let id = view.record.id;
+        let sizes = [written(Some(id), "a", 2), written(Some(id), "b", 3), written(None, "c", 4)];
         view.record.containers[1].phase = stopped();
-        assert!(!has_remains(&views(view.clone())), "its first container runs");
+        assert_eq!(remains(&views(view.clone()), &sizes), [], "its first container runs");
         view.record.containers[0].phase = stopped();
         view.record.resources.iter_mut().for_each(|resource| resource.phase = ResourcePhase::Gone);
-        assert!(has_remains(&views(view)));
+        let since = Timestamp::from_millis(1_700_000_002_000);
+        view.record.times.stopped_at = Some(since);
+        assert_eq!(remains(&views(view.clone()), &sizes), [Remains { task: id, size: 5 * MIB, since }]);
+        assert_eq!(remains(&views(view), &[])[0].size, 0, "nobody says how large it is");
+    }
+
+    #[test]
+    fn who_has_most_of_the_disk_is_said_and_once() {
+        let task = view(NetworkMode::Bridge).record.id;
+        let image =
+            |name: &str, mib: u64| ListedImage { id: "sha256:a".into(), names: vec![name.into()], size: mib * MIB };
+        let images = [image("app:1", 50), image("small:1", 1)];
+        let sizes = [written(Some(task), "ls-a", 30), written(Some(task), "ls-b", 30), written(None, "db", 7)];
+        let said = holders(&images, &sizes, &[(task, 10)].into());
+        let expected = format!("task {task} (60 MiB), image `app:1` (50 MiB), container `db` (7 MiB)");
+        assert_eq!(said, format!("; most of what Docker has there is held by {expected}"));
+        let said = holders(&[], &[written(Some(task), "ls-a", 1)], &[(task, 99)].into());
+        assert!(said.ends_with(&format!("held by task {task} (99 MiB)")), "{said}");
+        assert_eq!(holders(&[], &[written(None, "db", 0)], &Written::new()), "");
     }
 
     #[test]

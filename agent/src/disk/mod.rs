@@ -6,8 +6,8 @@
 //! `longshore_plan::disk`. Never: touches an image that a container or a task needs, or that this agent did not pull
 //! unless it is configured to; stops or removes a container (the engine does, on a hint from here).
 //!
-//! Three marks, in percent of use: above `clean_above` space is made until `clean_until`, and stopped containers are
-//! not kept any longer; above `refuse_above` no image is pulled, and the control plane places nothing here.
+//! Three marks, in percent of use: above `clean_above` space is made until `clean_until`, first of what is kept of tasks
+//! that are over and then of images; above `refuse_above` no image is pulled, and the control plane places nothing here.
 
 mod claims;
 mod history;

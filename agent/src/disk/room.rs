@@ -10,7 +10,7 @@ use longshore_plan::Failure;
 use longshore_plan::disk::Space;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -38,6 +38,8 @@ pub struct Rooms {
     pub(super) over: watch::Sender<Attempt>,
     /// Docker's data directory, once it is known.
     root: OnceLock<PathBuf>,
+    /// Who has most of the disk, for people, as of the last attempt.
+    holders: Mutex<String>,
     aside: Aside,
 }
 
@@ -52,12 +54,22 @@ impl Rooms {
             asked: watch::Sender::new(0),
             over: watch::Sender::default(),
             root: OnceLock::new(),
+            holders: Mutex::default(),
             aside: Aside::default(),
         }
     }
 
     pub(super) fn learn_root(&self, root: PathBuf) {
         let _ = self.root.set(root);
+    }
+
+    pub(super) fn learn_holders(&self, holders: String) {
+        *self.holders() = holders;
+    }
+
+    /// Held for one look-up and never across an await; a poisoned one holds a whole text.
+    fn holders(&self) -> MutexGuard<'_, String> {
+        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The directory that is looked at and how full its file system is now; nothing while that is not known, as when
@@ -128,12 +140,13 @@ impl Rooms {
         let keep = space.total / 100 * (100 - u64::from(marks.refuse_above));
         Some(format!(
             "no space left on the disk of this host: the file system of {} has {} of {} MiB free, and at least {} MiB \
-             must be free before anything is put there (disk_refuse_above = {}); {WHAT_TO_DO}",
+             must be free before anything is put there (disk_refuse_above = {}){}; {WHAT_TO_DO}",
             root.display(),
             space.free / MIB,
             space.total / MIB,
             keep / MIB,
             marks.refuse_above,
+            self.holders(),
         ))
     }
 }
@@ -166,10 +179,11 @@ impl Room for Rooms {
         let hopeful = self.make_space().await;
         let now = self.space().await.map(|(root, space)| {
             format!(
-                "; the file system of {} has {} of {} MiB free",
+                "; the file system of {} has {} of {} MiB free{}",
                 root.display(),
                 space.free / MIB,
-                space.total / MIB
+                space.total / MIB,
+                self.holders()
             )
         });
         failure(format!("{text}{}; {WHAT_TO_DO}", now.unwrap_or_default()), hopeful)

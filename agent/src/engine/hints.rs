@@ -3,6 +3,7 @@
 use futures::StreamExt;
 use longshore_docker::Docker;
 use longshore_model::{ContainerName, EniId, TaskId};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -25,8 +26,8 @@ pub enum Hint {
     },
     /// Events may have been missed: list everything.
     Relist,
-    /// The host's disk has become short of space, or has enough again.
-    DiskShort(bool),
+    /// The host's disk needs the space of what is kept of these tasks, as far as they are over. Until the next hint.
+    RemainsGo(BTreeSet<TaskId>),
     /// The containers of a task were found to have written so much.
     Written {
         /// The task.

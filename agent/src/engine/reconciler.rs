@@ -133,7 +133,7 @@ pub struct Reconciler {
     pub(super) clearing: BTreeSet<TaskId>,
     /// Tasks that are not known and whose containers are not ours to touch.
     pub(super) left_alone: BTreeSet<TaskId>,
-    disk_short: bool,
+    remains_go: BTreeSet<TaskId>,
 }
 
 impl Reconciler {
@@ -195,7 +195,7 @@ impl Reconciler {
             leftovers_fault: None,
             clearing: BTreeSet::new(),
             left_alone: BTreeSet::new(),
-            disk_short: false,
+            remains_go: BTreeSet::new(),
         }
     }
 
@@ -278,14 +278,10 @@ impl Reconciler {
                 }
             }
             Hint::Relist => self.list_now(),
-            Hint::DiskShort(short) => {
-                self.disk_short = short;
-                // What is kept of tasks that are over goes.
-                let over = |e: &Entry| e.task.record.all_stopped();
-                self.dirty.extend(self.tasks.iter().filter(|(_, e)| short && over(e)).map(|(id, _)| *id));
-                if short {
-                    self.settle();
-                }
+            Hint::RemainsGo(tasks) => {
+                self.dirty.extend(tasks.iter().filter(|id| self.tasks.contains_key(*id)));
+                self.remains_go = tasks;
+                self.settle();
             }
             Hint::Written { task, mib } => {
                 let now = self.now();
@@ -348,7 +344,7 @@ impl Reconciler {
         };
         let (claims, room, policy) = (self.ports.claims(), &self.room, &self.config.policy);
         let contact = self.drivers.contacts.look();
-        let (disk_short, ledger_fault) = (self.disk_short, self.ledger_fault.is_some());
+        let (disk_short, ledger_fault) = (self.remains_go.contains(&id), self.ledger_fault.is_some());
         let view = View { now, engine, claims, room, policy, disk_short, ledger_fault, contact };
         let Pass { steps, give_up, waiting, wake_at, forget } = entry.task.pass(&view);
         entry.waiting = waiting;

@@ -184,8 +184,8 @@ async fn a_short_disk_ends_what_wrote_too_much_and_removes_what_is_kept() {
     rig.exit(&over, 0, 0).await;
     rig.until_status(over.id, TaskStatus::Stopped).await;
     assert_eq!(calls(&host, "remove").len(), 0, "it is kept to be looked at");
-    rig.hints.send(Hint::DiskShort(true)).await.expect("the engine runs");
-    rig.hints.send(Hint::DiskShort(false)).await.expect("the engine runs");
+    rig.hints.send(Hint::RemainsGo([over.id, greedy.id].into())).await.expect("the engine runs");
+    rig.hints.send(Hint::RemainsGo(BTreeSet::new())).await.expect("the engine runs");
     rig.hints.send(Hint::Written { task: greedy.id, mib: 1024 }).await.expect("the engine runs");
     rig.hints.send(Hint::Written { task: greedy.id, mib: 1025 }).await.expect("the engine runs");
     let report = rig.until_status(greedy.id, TaskStatus::Stopped).await;
