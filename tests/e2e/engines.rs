@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::awsvpc::network;
 use super::campaign::number;
 use super::endurance::births;
-use super::runs::{self, RUNS_ON, Runs, assert_told_once, noting};
+use super::runs::{self, RUNS_ON, Runs, noting};
 use super::support::*;
 
 /// What happens to dockerd.
@@ -107,6 +107,7 @@ fn a_dockerd_that_dies_hangs_or_is_restarted_ends_no_task() {
     let mut random = StdRng::seed_from_u64(seed);
     let lab = lab(1);
     let runs = Runs::new(&lab);
+    runs::watch(&lab);
     let mut main = noting("main", RUNS_ON);
     merge(&mut main, json!({"portMappings": [{"containerPort": 80}]}));
     let more = json!({"memory": "24", "volumes": [runs.volume(), {"name": "own"}]});
@@ -177,5 +178,5 @@ fn a_dockerd_that_dies_hangs_or_is_restarted_ends_no_task() {
         told.push(ended);
     }
     assert_nothing_left_but_ghosts(lab, few);
-    told.iter().for_each(|task| assert_told_once(lab, task));
+    runs::assert_ends_told_once(lab, &told);
 }

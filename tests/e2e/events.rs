@@ -6,7 +6,7 @@ use longshore_tests::lab::proxy::{Events, Proxy};
 use longshore_tests::lab::{host, wait_until};
 use serde_json::{Value, json};
 
-use super::runs::{self, Runs, assert_told_once, ends, noting};
+use super::runs::{self, Runs, ends, noting};
 use super::support::*;
 
 /// Between two listings when no event comes, and what a listing and the rest may take.
@@ -17,6 +17,7 @@ fn an_end_that_no_event_tells_of_is_found_and_said_once() {
     let lab = lab(1);
     let node = lab.node(0);
     let runs = Runs::new(&lab);
+    runs::watch(&lab);
     let more = json!({"memory": "24", "volumes": [runs.volume()]});
     let definition = register(&lab, "events", json!([noting("main", &ends(600, 5))]), more);
     let proxy = Proxy::start(node.host.dir().join("events.sock"), node.engine.socket(), 0).unwrap();
@@ -63,5 +64,6 @@ fn an_end_that_no_event_tells_of_is_found_and_said_once() {
     }
     proxy.set_events(Events::Pass);
     assert_nothing_left(&lab);
-    told.iter().for_each(|task| assert_told_once(&lab, task));
+    runs::assert_ends_told_once(&lab, &told);
+    runs::assert_agents_agree(node, &told);
 }

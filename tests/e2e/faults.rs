@@ -5,6 +5,7 @@ use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use anyhow::{Result, ensure};
 use longshore_tests::lab::product::REGION;
 use longshore_tests::lab::proxy::Proxy;
 use longshore_tests::lab::{Lab, Node, host, wait_until};
@@ -23,38 +24,71 @@ use super::support::*;
 const CHURN: usize = 10;
 
 /// Calls that break in a run of any length.
-const ALWAYS: [&str; 12] = [
+const ALWAYS: [&str; 25] = [
+    "GET _ping",
+    "GET version",
+    "GET info",
+    "GET events",
     "GET containers/json",
     "POST containers/create",
     "POST containers/*/start",
     "GET containers/*/json",
     "POST containers/*/stop",
+    "POST containers/*/kill",
     "DELETE containers/*",
+    "GET volumes",
+    "GET volumes/*",
     "POST volumes/create",
     "DELETE volumes/*",
+    "GET images/json",
     "GET images/*/json",
     "POST images/create fromImage",
     "POST images/create fromSrc",
     "POST containers/*/exec",
-];
-
-/// Those that a longer one reaches beside them.
-const IN_LONG_RUNS: [&str; 7] = [
-    "GET events",
-    "GET images/json",
-    "GET volumes",
-    "POST containers/*/rename",
     "POST exec/*/start",
     "GET exec/*/json",
     "POST exec/*/resize",
+    "POST containers/*/attach",
+    "POST containers/*/resize",
 ];
+
+/// Those that a longer one reaches beside them. With [`ALWAYS`] these are all that the agent makes.
+const IN_LONG_RUNS: [&str; 2] = ["POST containers/*/rename", "DELETE images/*"];
+
+/// The volume that tasks of one kind share.
+const KEPT: &str = "kept";
+
+/// The repository of images that the agent pulled long ago, and that nothing uses.
+const OLD: &str = "old";
+
+/// For the first so many of so many seconds stops are refused: what is to stop then is killed.
+const STOPS_REFUSED: (u64, u64) = (10, 30);
 
 /// From here on a run is long: some hangs outlast every wait of the agent's, and every kind of call is made often.
 const LONG: Duration = Duration::from_secs(180);
 
-fn docker(node: &Node, args: &[&str]) -> String {
+fn ask_docker(node: &Node, args: &[&str]) -> Result<String> {
     let address = node.docker();
-    node.host.run("docker", &[&["-H", &address], args].concat()).unwrap()
+    node.host.run("docker", &[&["-H", &address], args].concat())
+}
+
+fn docker(node: &Node, args: &[&str]) -> String {
+    ask_docker(node, args).unwrap()
+}
+
+/// Makes images that the agent takes for its own, and that nothing uses. The agent does not run.
+fn leave_images(node: &Node) {
+    let file = node.host.dir().join("agent/images.json");
+    let known = fs::read_to_string(&file).unwrap_or_else(|_| "{}".to_owned());
+    let mut history: Value = serde_json::from_str(&known).unwrap();
+    let address = node.docker();
+    for number in 0..8 {
+        // Each is another one.
+        let import = format!("docker -H {address} import --change 'LABEL number={number}' - {OLD}:{number}");
+        let image = node.host.run("sh", &["-c", &format!("tar -c -T /dev/null | {import}")]).unwrap();
+        history[image.trim()] = json!({"last_used": 0, "pulled_here": true});
+    }
+    fs::write(&file, history.to_string()).unwrap();
 }
 
 /// A container that notes each of its runs in a file of the host, runs for a while, and ends with the code 3.
@@ -67,8 +101,8 @@ fn noted() -> Value {
 }
 
 /// The kinds of tasks that come and go, with what else RunTask is told of each: on the bridge with a volume of its own,
-/// with an interface, with shared namespaces and a container that is restarted, with output that is shipped, and of an
-/// image that is pulled.
+/// with an interface, with shared namespaces and a container that is restarted, with output that is shipped, with a
+/// terminal and a volume that its like share, and of an image that is pulled.
 fn kinds(lab: &Lab, runs: &str) -> Vec<(String, Value)> {
     let volumes = json!([{"name": "runs", "host": {"sourcePath": runs}}, {"name": "own"}]);
     let define = |family: &str, containers: Value, more: Value| {
@@ -90,6 +124,11 @@ fn kinds(lab: &Lab, runs: &str) -> Vec<(String, Value)> {
     let options = json!({"awslogs-group": "/faults", "awslogs-region": REGION, "awslogs-stream-prefix": "lab"});
     let mut logged = noted();
     merge(&mut logged, json!({"logConfiguration": {"logDriver": "awslogs", "options": options}}));
+    let mut kept = noted();
+    kept["mountPoints"].as_array_mut().unwrap().push(json!({"sourceVolume": KEPT, "containerPath": "/kept"}));
+    merge(&mut kept, json!({"interactive": true, "pseudoTerminal": true}));
+    let shared = json!({"name": KEPT, "dockerVolumeConfiguration": {"scope": "shared", "autoprovision": true}});
+    let shared = json!({"volumes": [volumes[0], shared]});
     // What is here is good enough when a pull breaks five times in a row.
     let mut pulled = noted();
     merge(&mut pulled, json!({"image": IMAGE, "dockerLabels": {"longshore.pull-behavior": "default"}}));
@@ -101,6 +140,7 @@ fn kinds(lab: &Lab, runs: &str) -> Vec<(String, Value)> {
         (define("churn-wired", json!([noted()]), json!({"networkMode": "awsvpc"})), wired),
         (define("churn-shared", json!([noted(), again]), json!({"pidMode": "task"})), by_hand.clone()),
         (define("churn-logged", json!([logged]), json!({})), by_hand.clone()),
+        (define("churn-kept", json!([kept]), shared), by_hand.clone()),
         (define("churn-pulled", json!([pulled]), json!({})), by_hand),
     ]
 }
@@ -115,18 +155,15 @@ fn start(lab: &Lab, (definition, more): &(String, Value), name: &str, life: u32)
     answer["tasks"][0]["taskArn"].as_str().map(str::to_owned)
 }
 
-/// A shell in a container in a terminal that changes its size; whoever has it ends when this does.
+/// Somebody at a terminal that changes its size, who ends when this does.
 struct Shell(Child, Instant);
 
-/// As long as a shell gets for what it does; it may wait for something that was lost.
+/// As long as somebody gets there; what is waited for may have been lost.
 const SHELL_LASTS: Duration = Duration::from_secs(6);
 
 impl Shell {
-    fn start(lab: &Lab, arn: &str) -> Self {
-        let script = lab.dir().join("terminal.py");
-        fs::write(&script, include_str!("terminal.py")).unwrap();
-        let mut command: Command = lab.ctl().net_command("python3".as_ref());
-        set_up(lab, &mut command);
+    /// At a shell of their own in a container.
+    fn exec(lab: &Lab, arn: &str) -> Self {
         let steps = json!([
             ["send", "echo b''egun\n"],
             ["expect", "begun"],
@@ -137,8 +174,28 @@ impl Shell {
             ["send", "sleep 1; exit 0\n"],
             ["end", 0],
         ]);
-        command.arg(&script).arg(steps.to_string()).arg(host::program("longshore").unwrap());
-        command.args(["exec", arn, "--container", "main", "sh"]);
+        Self::start(lab, &["exec", arn, "--container", "main", "sh"], &steps)
+    }
+
+    /// At the container's own terminal, which shows what is typed, until the container ends.
+    fn attach(lab: &Lab, arn: &str) -> Self {
+        let steps = json!([
+            ["expect", "ctrl-p ctrl-q"],
+            ["size", 33, 101],
+            ["send", "more\n"],
+            ["expect", "more"],
+            ["size", 44, 102],
+            ["end", 3],
+        ]);
+        Self::start(lab, &["attach", arn, "--container", "main"], &steps)
+    }
+
+    fn start(lab: &Lab, args: &[&str], steps: &Value) -> Self {
+        let script = lab.dir().join("terminal.py");
+        fs::write(&script, include_str!("terminal.py")).unwrap();
+        let mut command: Command = lab.ctl().net_command("python3".as_ref());
+        set_up(lab, &mut command);
+        command.arg(&script).arg(steps.to_string()).arg(host::program("longshore").unwrap()).args(args);
         let log = fs::OpenOptions::new().create(true).append(true).open(lab.dir().join("shells.log")).unwrap();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         Self(command.spawn().unwrap(), Instant::now())
@@ -159,6 +216,10 @@ impl Drop for Shell {
 /// Tasks of every kind that come and go, and what people do to them meanwhile.
 struct Churn<'a> {
     lab: &'a Lab,
+    proxy: &'a Proxy,
+    began: Instant,
+    /// Whether stops are refused.
+    refuses: bool,
     kinds: Vec<(String, Value)>,
     random: StdRng,
     /// The name of every task that was started.
@@ -167,10 +228,17 @@ struct Churn<'a> {
     asked: BTreeSet<String>,
     live: Vec<String>,
     shells: Vec<Shell>,
+    attached: Option<Shell>,
 }
 
 impl Churn<'_> {
     fn turn(&mut self) {
+        let refuses = self.began.elapsed().as_secs() % STOPS_REFUSED.1 < STOPS_REFUSED.0;
+        if refuses != self.refuses {
+            self.refuses = refuses;
+            let ends: &'static [&'static str] = if refuses { &["/stop"] } else { &[] };
+            self.proxy.set_refused(ends);
+        }
         let tasks = if self.live.is_empty() { Vec::new() } else { describe(self.lab, &self.live).unwrap() };
         let is = |arn: &str, status: &str| tasks.iter().any(|t| t["taskArn"] == arn && t["lastStatus"] == status);
         self.live.retain(|arn| !is(arn, "STOPPED"));
@@ -186,10 +254,18 @@ impl Churn<'_> {
         if self.shells.len() < 2
             && let Some(arn) = self.live.iter().rev().find(|arn| is(arn, "RUNNING"))
         {
-            self.shells.push(Shell::start(self.lab, arn));
+            self.shells.push(Shell::exec(self.lab, arn));
+        }
+        if self.attached.as_mut().is_none_or(Shell::is_over) {
+            let kept = |arn: &str| {
+                let of = |t: &Value| t["taskDefinitionArn"].as_str().is_some_and(|of| of.contains("/churn-kept:"));
+                tasks.iter().any(|t| t["taskArn"] == arn && of(t))
+            };
+            let youngest = self.live.iter().rev().find(|arn| is(arn, "RUNNING") && kept(arn));
+            self.attached = youngest.map(|arn| Shell::attach(self.lab, arn));
         }
         let Some(arn) = self.live.get(self.random.random_range(0..CHURN)).cloned() else { return };
-        let runs = is(&arn, "RUNNING");
+        let (node, runs) = (self.lab.node(0), is(&arn, "RUNNING"));
         match self.random.random_range(0..20) {
             0..4 => {
                 self.lab.ecs("stop_task", json!({"task": arn})).unwrap();
@@ -197,11 +273,11 @@ impl Churn<'_> {
             }
             // It may be over by now.
             4 if runs => {
-                let node = self.lab.node(0);
-                let name = format!("ls-{}-main", id(&arn));
-                let _ =
-                    node.host.run("docker", &["-H", &node.docker(), "rename", &name, &format!("mine-{}", id(&arn))]);
+                let (name, mine) = (format!("ls-{}-main", id(&arn)), format!("mine-{}", id(&arn)));
+                let _ = ask_docker(node, &["rename", &name, &mine]);
             }
+            // A container may use it. The next task that wants it makes it anew.
+            5 => _ = ask_docker(node, &["volume", "rm", KEPT]),
             _ => {}
         }
     }
@@ -229,19 +305,10 @@ fn a_breaking_way_to_docker_loses_no_task_and_no_exit() {
     lab.call("logs", "create_log_group", json!({"logGroupName": "/faults"})).unwrap().unwrap();
     let runs = lab.dir().join("runs");
     fs::create_dir(&runs).unwrap();
-    let mut churn = Churn {
-        lab: &lab,
-        kinds: kinds(&lab, runs.to_str().unwrap()),
-        random: StdRng::seed_from_u64(seed),
-        names: BTreeMap::new(),
-        asked: BTreeSet::new(),
-        live: Vec::new(),
-        shells: Vec::new(),
-    };
-    let first = start(&lab, churn.kinds.last().unwrap(), "first", 5).expect("a place");
+    let kinds = kinds(&lab, runs.to_str().unwrap());
+    let first = start(&lab, kinds.last().unwrap(), "first", 5).expect("a place");
     stopped(&lab, &first);
     assert_no_leaks(&lab, &[]);
-    churn.names.insert(first, "first".to_owned());
 
     // From the agent's first call on. Whatever it makes its sandboxes from, it makes anew.
     let proxy = Proxy::start(node.host.dir().join("faulty.sock"), node.engine.socket(), seed).unwrap();
@@ -249,11 +316,25 @@ fn a_breaking_way_to_docker_loses_no_task_and_no_exit() {
     let pause = docker(node, &["image", "ls", "--quiet", "longshore/pause"]);
     let pause: BTreeSet<&str> = pause.split_whitespace().collect();
     pause.into_iter().for_each(|image| _ = docker(node, &["rmi", "--force", image]));
+    leave_images(node);
     proxy.set_faulty(true);
     let agent = host::program("longshore-agent").unwrap();
     node.agent.launch_as(&node.host, &proxy.address(), &agent, &[]).unwrap();
     lab.wait_connected(1, 2 * DEADLINE).unwrap();
     let (begin, long) = (Instant::now(), lasts >= LONG);
+    let mut churn = Churn {
+        lab: &lab,
+        proxy: &proxy,
+        began: begin,
+        refuses: false,
+        kinds,
+        random: StdRng::seed_from_u64(seed),
+        names: BTreeMap::from([(first, "first".to_owned())]),
+        asked: BTreeSet::new(),
+        live: Vec::new(),
+        shells: Vec::new(),
+        attached: None,
+    };
     let wanted: Vec<&str> = ALWAYS.iter().chain(IN_LONG_RUNS.iter().filter(|_| long)).copied().collect();
     let missed = || {
         let broken = proxy.broken();
@@ -271,12 +352,17 @@ fn a_breaking_way_to_docker_loses_no_task_and_no_exit() {
     });
     assert!(churned.is_ok(), "never broke: {:?}; {churned:?}", missed());
     proxy.set_faulty(false);
-    let Churn { names, asked, shells, .. } = churn;
-    drop(shells);
+    proxy.set_refused(&[]);
+    let Churn { names, asked, shells, attached, .. } = churn;
+    drop((shells, attached));
     let broken = proxy.broken();
     println!("{} tasks; {}; {} outlasted the agent's patience", names.len(), proxy.counts(), proxy.outlasted());
     println!("{broken:#?}; shells: {}", fs::read_to_string(lab.dir().join("shells.log")).unwrap_or_default());
     assert!(proxy.total() >= lasts.as_secs(), "hardly anything broke: {}", proxy.counts());
+    // The first call of each kind breaks, so whatever the agent asks of Docker is among them.
+    let listed = |kind: &str| ALWAYS.contains(&kind) || IN_LONG_RUNS.contains(&kind);
+    let unlisted: Vec<&String> = broken.keys().filter(|kind| !listed(kind)).collect();
+    assert!(unlisted.is_empty(), "calls that nobody demands: {unlisted:?}");
     let all: Vec<String> = names.keys().cloned().collect();
     let (mut failed, mut ends) = (Vec::new(), Ends::default());
     let told = wait_tasks(&lab, &all, "STOPPED", 2 * DEADLINE);
@@ -287,8 +373,8 @@ fn a_breaking_way_to_docker_loses_no_task_and_no_exit() {
         assert!(ran <= 1, "{name} ran {ran} times: {ended:#}");
         let main = container(ended, "main");
         let why = main["reason"].as_str().or(ended["stoppedReason"].as_str()).unwrap_or_default();
-        // What Docker never told of is said to be unknown. By itself `main` ends with 3; nobody kills it, and one that
-        // is asked to stop is its user's.
+        // What Docker never told of is said to be unknown. By itself `main` ends with 3; nobody kills it but where its
+        // user asked for its stop, and then the end is the user's.
         ends.count(ended, ran, &[3]);
         match ended["stopCode"].as_str() {
             Some("EssentialContainerExited") => {}
@@ -307,12 +393,24 @@ fn a_breaking_way_to_docker_loses_no_task_and_no_exit() {
     assert!(passing <= all.len() / 50, "{passing} of {} tasks failed for faults that pass: {failed:#?}", all.len());
     let most = if long { all.len() / 10 } else { all.len() / 5 };
     assert!(failed.len() <= most, "{} of {} tasks failed: {failed:#?}", failed.len(), all.len());
-    // A new agent on a sound way cleans up whatever is left, as this one does, and tells nothing again.
+    // A new agent on a sound way cleans up whatever is left, as this one does, and tells nothing again. Both leave what
+    // tasks share to whoever wants it gone.
+    wait_until("a shared volume that nothing uses", DEADLINE, || {
+        ask_docker(node, &["volume", "rm", "--force", KEPT])?;
+        Ok(true)
+    })
+    .unwrap();
     assert_no_leaks(&lab, &[]);
     node.agent.kill().unwrap();
     node.launch_agent().unwrap();
     lab.wait_connected(1, DEADLINE).unwrap();
     assert_nothing_left(&lab);
+    wait_until("the end of the images that nothing uses", DEADLINE, || {
+        let left = ask_docker(node, &["image", "ls", "--quiet", OLD])?;
+        ensure!(left.is_empty(), "left over: {left}");
+        Ok(true)
+    })
+    .unwrap();
     assert!(!long || proxy.outlasted() > 0, "no hang outlasted the agent's patience");
     told.iter().for_each(|task| assert_told_once(&lab, task));
 }

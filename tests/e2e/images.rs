@@ -72,7 +72,7 @@ pub(crate) fn credentials(password: &str) -> String {
 }
 
 /// A container of the image in the registry, pulled when `behavior` says.
-fn app(behavior: Option<&str>) -> Value {
+pub(crate) fn app(behavior: Option<&str>) -> Value {
     let mut app = idle("main");
     merge(&mut app, json!({"image": IMAGE}));
     if let Some(behavior) = behavior {

@@ -57,7 +57,7 @@ pub(super) fn lines(lab: &Lab, stream: &str) -> Vec<String> {
 }
 
 /// Waits until a stream has a line, and asserts that it has all before that in order, each once.
-fn assert_complete(lab: &Lab, stream: &str, count: usize) {
+pub(super) fn assert_complete(lab: &Lab, stream: &str, count: usize) {
     let last = format!("line {}", count - 1);
     wait_until(&format!("{last} in {stream}"), DEADLINE, || Ok(lines(lab, stream).last() == Some(&last))).unwrap();
     let expected: Vec<String> = (0..count).map(|n| format!("line {n}")).collect();

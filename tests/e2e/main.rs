@@ -49,6 +49,7 @@ mod outage;
 mod overlays;
 mod packets;
 mod placement;
+mod pulls;
 mod reboot;
 mod registry;
 mod runs;

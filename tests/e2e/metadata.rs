@@ -1,6 +1,7 @@
 //! What containers ask about themselves at 169.254.170.2, from inside, in every network mode.
 
 mod detector;
+mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -189,6 +190,8 @@ fn containers_ask_about_themselves_in_every_mode() {
         assert_eq!(asker.raw("POST", &asker.path()).0, 405);
     }
 
+    everybody.into_iter().for_each(versions::by_id);
+    versions::by_address(&vpc, &other, &[&bridge, &host]);
     comes_back(&lab, &everybody);
     detector::reads_it(&lab);
     let nowhere = run_one(&lab, &define(&lab, "none", json!([])), json!({}));

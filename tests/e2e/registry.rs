@@ -106,7 +106,8 @@ fn private(lab: &Lab, image: &str, secret: &str, behavior: &str) -> String {
     register(lab, "private", json!([main]), json!({}))
 }
 
-fn fails(lab: &Lab, definition: &str, parts: &[&str]) {
+/// Runs a task that fails to start, for a reason with these parts.
+pub(super) fn fails(lab: &Lab, definition: &str, parts: &[&str]) {
     let ended = stopped(lab, &run_one(lab, definition, json!({})));
     assert_eq!(ended["stopCode"], "TaskFailedToStart", "{ended:#}");
     let reason = container(&ended, "main")["reason"].as_str().unwrap_or_default().to_owned();
@@ -115,7 +116,7 @@ fn fails(lab: &Lab, definition: &str, parts: &[&str]) {
 }
 
 /// Runs a task until it runs, and gives the mark of its image.
-fn mark(lab: &Lab, node: &Node, definition: &str) -> String {
+pub(super) fn mark(lab: &Lab, node: &Node, definition: &str) -> String {
     let arn = run_one(lab, definition, json!({}));
     running(lab, &arn);
     let mark = exec(node, &arn, "main", "cat /mark").trim().to_owned();

@@ -1,11 +1,15 @@
 //! How often containers ran: each notes its runs in a file of the host, which says so whatever anybody else believes.
+//! And how often their ends were told.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use anyhow::Result;
-use longshore_tests::lab::Lab;
+use anyhow::{Context, Result, ensure};
+use longshore_tests::lab::product::{ACCOUNT, REGION};
+use longshore_tests::lab::{Agent, Lab, Node, wait_for, wait_until};
 use serde_json::{Value, json};
 
+use super::logs::{GROUP, lines, logs};
 use super::support::*;
 
 /// The directory of the notes.
@@ -102,9 +106,23 @@ impl Ends {
     }
 }
 
-/// Asserts that nothing was told of a task since it was described so: its version would have risen.
+/// Asserts that nothing was told of a task since it was described so: its version would have risen. No agent knows of
+/// it by then, so nothing more will be told of it either.
 #[track_caller]
 pub(crate) fn assert_told_once(lab: &Lab, task: &Value) {
+    let arn = task["taskArn"].as_str().unwrap();
+    for node in lab.nodes() {
+        wait_until("an agent that has forgotten the task", DEADLINE, || {
+            if !node.agent.lives() {
+                return Ok(true);
+            }
+            let status = Agent::status(&node.host)?;
+            let known = status["tasks"].as_array().context("no tasks")?.iter().find(|known| known["id"] == id(arn));
+            ensure!(known.is_none(), "it knows {known:?}");
+            Ok(true)
+        })
+        .unwrap();
+    }
     let of_the_task = |task: &Value| {
         let mut task = task.clone();
         // Those are the host's.
@@ -113,6 +131,83 @@ pub(crate) fn assert_told_once(lab: &Lab, task: &Value) {
         }
         task
     };
-    let now = super::support::task(lab, task["taskArn"].as_str().unwrap());
+    let now = super::support::task(lab, arn);
     assert_eq!(of_the_task(&now), of_the_task(task), "it was told again");
+}
+
+/// Has every event of every task kept from now on, for [`assert_ends_told_once`]: with them everything that agents told
+/// and that changed anything.
+pub(crate) fn watch(lab: &Lab) {
+    let events =
+        |op: &str, args: Value| lab.call("events", op, args).unwrap().unwrap_or_else(|error| panic!("{op}: {error}"));
+    logs(lab, "create_log_group", json!({"logGroupName": GROUP}));
+    let pattern = json!({"source": ["aws.ecs"], "detail-type": ["ECS Task State Change"]});
+    events("put_rule", json!({"Name": "told", "EventPattern": pattern.to_string()}));
+    let target = json!({"Id": "log", "Arn": format!("arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{GROUP}")});
+    let put = events("put_targets", json!({"Rule": "told", "Targets": [target]}));
+    assert_eq!(put["FailedEntryCount"], 0, "{put}");
+}
+
+/// What [`watch`] has kept: the events of each task by their versions. What was delivered twice is there once.
+fn watched(lab: &Lab) -> Result<BTreeMap<String, BTreeMap<u64, Value>>> {
+    let mut events: BTreeMap<String, BTreeMap<u64, Value>> = BTreeMap::new();
+    for line in lines(lab, "told/log") {
+        let mut event: Value = serde_json::from_str(&line).with_context(|| format!("no event: {line}"))?;
+        let detail = event["detail"].take();
+        let arn = detail["taskArn"].as_str().with_context(|| format!("no task: {line}"))?.to_owned();
+        let version = detail["version"].as_u64().with_context(|| format!("no version: {line}"))?;
+        events.entry(arn).or_default().insert(version, detail);
+    }
+    Ok(events)
+}
+
+/// Asserts of these tasks, which are over and which [`watch`] saw from the beginning, that nothing was told since they
+/// were described so, and that no end was told in two ways before: each container ended with one exit code or with
+/// none, whatever was told after its end, and each task was over once.
+#[track_caller]
+pub(crate) fn assert_ends_told_once(lab: &Lab, tasks: &[Value]) {
+    tasks.iter().for_each(|task| assert_told_once(lab, task));
+    let is_over = |detail: &&Value| detail["lastStatus"] == "STOPPED";
+    let events = wait_for("the events of their ends", DEADLINE, || {
+        let events = watched(lab)?;
+        for task in tasks {
+            let arn = task["taskArn"].as_str().context("no ARN")?;
+            let ended = events.get(arn).is_some_and(|all| all.values().any(|detail| is_over(&detail)));
+            ensure!(ended, "no event of the end of {arn}");
+        }
+        Ok(Some(events))
+    })
+    .unwrap();
+    for task in tasks {
+        let all = &events[task["taskArn"].as_str().unwrap()];
+        let over = all.values().filter(is_over).count();
+        assert_eq!(over, 1, "its end was told {over} times: {all:#?}");
+        for told in task["containers"].as_array().unwrap() {
+            let name = told["name"].as_str().unwrap();
+            let ends = all.values().map(|detail| container(detail, name)).filter(is_over);
+            let mut codes: Vec<&Value> = ends.map(|end| &end["exitCode"]).collect();
+            codes.dedup();
+            assert_eq!(codes, [&told["exitCode"]], "the end of `{name}` was told in several ways: {all:#?}");
+        }
+    }
+}
+
+/// Asserts that the agents of a host, one after the other, said the same of the end of each container of these tasks:
+/// one that is started anew says what it knows of a task that is over. An agent that dies after it has said something
+/// and before it has saved it may have told nobody.
+#[track_caller]
+pub(crate) fn assert_agents_agree(node: &Node, tasks: &[Value]) {
+    let log = std::fs::read_to_string(node.host.dir().join("agent.log")).unwrap();
+    for task in tasks {
+        for told in task["containers"].as_array().unwrap() {
+            let (task, name) = (id(task["taskArn"].as_str().unwrap()), told["name"].as_str().unwrap());
+            let what = format!(" task={task} container={name} status=STOPPED");
+            let said: BTreeSet<&str> = log.lines().filter_map(|line| Some(line.split_once(&what)?.1)).collect();
+            assert_eq!(said.len(), 1, "how `{name}` of {task} ended: {said:?}");
+            if let Some(code) = told["exitCode"].as_i64() {
+                let code = format!("exit_code={code}");
+                assert!(said.iter().all(|said| said.split(' ').any(|word| word == code)), "{code}: {said:?}");
+            }
+        }
+    }
 }

@@ -539,6 +539,11 @@ mod tests {
             ("GET /v1.41/events? HTTP/1.1\r\n", Some(EVENTS)),
             ("POST /v1.41/exec/abc/resize?h=1&w=2 HTTP/1.1\r\n", Some("POST exec/*/resize")),
             ("GET /v1.41/volumes HTTP/1.1\r\n", Some("GET volumes")),
+            ("GET /v1.41/volumes/kept HTTP/1.1\r\n", Some("GET volumes/*")),
+            ("GET /v1.41/_ping HTTP/1.1\r\n", Some("GET _ping")),
+            ("POST /v1.41/containers/abc/attach?stream=1&stdin=1 HTTP/1.1\r\n", Some("POST containers/*/attach")),
+            ("POST /v1.41/containers/abc/resize?h=1&w=2 HTTP/1.1\r\n", Some("POST containers/*/resize")),
+            ("DELETE /v1.41/images/old:1? HTTP/1.1\r\n", Some("DELETE images/*")),
             ("some output that a shell was given", None),
             ("GET nothing", None),
         ] {
