@@ -87,6 +87,10 @@ pub(crate) struct ServiceSettings {
     /// Let `longshore exec` and `longshore attach` into the tasks (enableExecuteCommand)
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) exec: Option<bool>,
+    /// Move tasks when zones have come to have more than others (availabilityZoneRebalancing), which needs room above
+    /// 100 percent
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) rebalancing: Option<bool>,
 }
 
 /// What `--breaker` says.

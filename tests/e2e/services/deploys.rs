@@ -155,10 +155,12 @@ fn a_rollback_runs_the_image_that_a_moved_tag_stood_for() {
     assert!(ok(&deployed).contains("web:1"), "{deployed:?}");
     runs(&two, "two", 1);
     // More of the same, with other settings: no deployment.
-    let updated = ok(&longshore(&lab, &["service", "update", "web", "-n", "2", "--max-percent", "150", "--wait"]));
+    let settings = ["-n", "2", "--max-percent", "150", "--rebalancing=false", "--wait"];
+    let updated = ok(&longshore(&lab, &[&["service", "update", "web"], &settings[..]].concat()));
     assert!(updated.contains("2/2"), "{updated}");
     let shown = service(&lab, "web").unwrap();
     assert_eq!(shown["deploymentConfiguration"]["maximumPercent"], 150, "{shown:#}");
+    assert_eq!(shown["availabilityZoneRebalancing"], "DISABLED", "{shown:#}");
     let running = runs(&two, "two", 2);
     let table = ok(&longshore(&lab, &["service", "ps", "web"]));
     for task in &running {

@@ -9,7 +9,8 @@ use crate::document::{self, Servable};
 use crate::fault::Fault;
 use crate::names::tail;
 use longshore_ecs_api::enums::{
-    SchedulingStrategy, ServiceDeploymentStatus, ServiceField, StopServiceDeploymentStopType,
+    AvailabilityZoneRebalancing, SchedulingStrategy, ServiceDeploymentStatus, ServiceField,
+    StopServiceDeploymentStopType,
 };
 use longshore_ecs_api::requests::{
     CreateServiceRequest, DeleteServiceRequest, DescribeServiceRevisionsRequest, DescribeServicesRequest,
@@ -136,6 +137,7 @@ fn create(context: &Context, args: ServiceCreateArgs) -> Result<(), Fault> {
     request.deployment_configuration = configuration(&args.settings, request.deployment_configuration);
     request.health_check_grace_period_seconds = grace_secs.or(request.health_check_grace_period_seconds);
     request.enable_execute_command = exec.or(request.enable_execute_command);
+    request.availability_zone_rebalancing = rebalancing(&args.settings).or(request.availability_zone_rebalancing);
     request.placement_constraints = constraints(&args.settings).or(request.placement_constraints);
     request.placement_strategy = strategies(&args.settings)?.or(request.placement_strategy);
     let made = context.api.call(&request)?.service.unwrap_or_default();
@@ -201,6 +203,13 @@ fn configuration(
     })
 }
 
+fn rebalancing(settings: &ServiceSettings) -> Option<AvailabilityZoneRebalancing> {
+    settings.rebalancing.map(|on| match on {
+        true => AvailabilityZoneRebalancing::Enabled,
+        false => AvailabilityZoneRebalancing::Disabled,
+    })
+}
+
 fn constraints(settings: &ServiceSettings) -> Option<Vec<PlacementConstraint>> {
     let all: Vec<_> = settings.constraint.iter().map(|text| overrides::constraint(text)).collect();
     (!all.is_empty()).then_some(all)
@@ -223,6 +232,7 @@ fn update(context: &Context, args: ServiceUpdateArgs) -> Result<(), Fault> {
         enable_execute_command: args.settings.exec,
         placement_constraints: constraints(&args.settings),
         placement_strategy: strategies(&args.settings)?,
+        availability_zone_rebalancing: rebalancing(&args.settings),
         force_new_deployment: args.force.then_some(true),
         ..UpdateServiceRequest::default()
     })?;
@@ -321,7 +331,7 @@ fn rollback(context: &Context, name: &str, no_wait: bool) -> Result<(), Fault> {
 }
 
 /// What the last successful deployment before the current one ran that is not what runs now: another definition,
-/// network or image.
+/// network, capacity provider strategy or image.
 fn revision_before(context: &Context, service: &Service) -> Result<ServiceRevision, Fault> {
     let listed = context.api.call(&ListServiceDeploymentsRequest {
         cluster: Some(context.api.cluster().to_owned()),
@@ -365,11 +375,13 @@ fn revision_before(context: &Context, service: &Service) -> Result<ServiceRevisi
     arns.iter().filter_map(by_arn).find(is_other).cloned().ok_or_else(missing)
 }
 
-/// Whether tasks of one revision are other than those of another one. A digest that no task told yet is none that
-/// differs.
+/// Whether tasks of one revision are other than those of another one, or placed by another strategy. A digest that no
+/// task told yet is none that differs.
 fn differs(one: &ServiceRevision, other: &ServiceRevision) -> bool {
-    let settings =
-        |revision: &ServiceRevision| (revision.task_definition.clone(), revision.network_configuration.clone());
+    let settings = |revision: &ServiceRevision| {
+        let strategy = revision.capacity_provider_strategy.clone();
+        (revision.task_definition.clone(), revision.network_configuration.clone(), strategy)
+    };
     let images = |revision: &ServiceRevision| revision.container_images.clone().unwrap_or_default();
     let others = images(other);
     let has_other_image = |image: &ContainerImage| {

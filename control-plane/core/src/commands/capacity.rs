@@ -145,6 +145,18 @@ pub(crate) fn exist(state: &State, cluster: &ClusterKey, names: &[String]) -> Re
     names.iter().find(|name| !known(name)).map_or(Ok(()), |name| Err(unknown(name)))
 }
 
+/// A provider of a strategy that the cluster is not associated with, if there is one.
+pub(super) fn gone<'a>(
+    state: &State,
+    cluster: &ClusterKey,
+    strategy: &'a [CapacityProviderStrategyItem],
+) -> Option<&'a str> {
+    let associated = state.cluster(cluster).map(|cluster| cluster.record.capacity_providers.as_slice());
+    let associated = associated.unwrap_or_default();
+    let mut names = strategy.iter().filter_map(|item| item.capacity_provider.as_deref());
+    names.find(|name| !associated.iter().any(|known| known == name))
+}
+
 /// What of a cluster uses a provider.
 fn user(state: &State, cluster: &ClusterKey, name: &str) -> Option<String> {
     let names = |item: &CapacityProviderStrategyItem| item.capacity_provider.as_deref() == Some(name);

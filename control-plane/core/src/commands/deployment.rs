@@ -8,7 +8,8 @@ use crate::records::{
     BreakerFigures, DeploymentRecord, DeploymentStatus, RevisionTasks, RollbackRecord, RolloutState, Service,
     ServiceDeployment, ServiceKey, ServiceRevision,
 };
-use crate::services::{breaker_of, words};
+use crate::services::breaker_of;
+use crate::services::words::{self, End, Said};
 use crate::show::task_numbers;
 use crate::state::State;
 use longshore_ecs_api::{ApiError, ErrorCode};
@@ -85,7 +86,9 @@ pub(super) fn turn(tx: &mut Tx<'_>, service: &Service, turn: Turn) {
         Turn::Completed if rolling_back => (DeploymentStatus::RollbackSuccessful, None, None),
         Turn::Completed => (DeploymentStatus::Successful, None, None),
         Turn::Failed { .. } if rolling_back => (DeploymentStatus::RollbackFailed, Some(words::BREAKER), None),
-        Turn::Failed { rollback: Some(to) } => (DeploymentStatus::RollbackInProgress, Some(words::BREAKER), Some(to)),
+        Turn::Failed { rollback: Some(to) } => {
+            (DeploymentStatus::RollbackInProgress, Some(words::ROLLED_BACK), Some(to))
+        }
         Turn::Failed { rollback: None } => (DeploymentStatus::Stopped, Some(words::BREAKER), None),
         Turn::Stopped { rollback: Some(to) } => (DeploymentStatus::RollbackInProgress, Some(words::ASKED), Some(to)),
         Turn::Stopped { rollback: None } if rolling_back => {
@@ -206,14 +209,14 @@ impl Command for StopServiceDeployment {
         }
         if let Some(primary) = service.deployments.first_mut() {
             primary.state = RolloutState::Failed;
-            primary.reason = words::stopped_by_request(how == StopType::Rollback);
+            primary.reason = words::failed(End::Request);
             primary.updated_at = tx.now;
         }
         let rollback = target.filter(|_| how == StopType::Rollback).map(|revision| {
-            let carried_by = take_back(&mut service, &revision, &new, tx.now);
+            let carried_by = take_back(tx.state(), &mut service, &revision, &new, End::Request, tx.now);
             (carried_by, revision)
         });
-        let said = rollback.iter().map(|(to, _)| words::rolling_back(&key, to)).collect();
+        let said = rollback.iter().map(|(to, _)| Said::from(words::rolling_back(&key, to))).collect();
         turn(tx, &before, Turn::Stopped { rollback });
         conclude(tx, &before, service, said, vec![event_id]);
         Ok(())

@@ -54,8 +54,8 @@ pub(crate) use network::TakeNetworkStatus;
 pub(crate) use note::Note;
 pub(crate) use outbox::{Outcome, PublishEvents, Settle, enqueue};
 pub(crate) use place::{
-    Interfaces, Launch, Launched, NewTask, PlaceError, PlaceTasks, Plan, Refusal, Target, no_group, plan, repeated,
-    unknown_group,
+    Interfaces, Launch, Launched, NO_INSTANCES, NewTask, PlaceError, PlaceTasks, Plan, Refusal, Target, no_group, plan,
+    repeated, unknown_group,
 };
 pub(crate) use protect::{NotProtected, ProtectTasks, protectable};
 pub(crate) use report::{REASON_MAX, Report};
@@ -71,8 +71,8 @@ pub(crate) use secret::{
     CreateSecret, DeleteSecret, Found, RestoreSecret, UpdateSecret, invalid_request, marked, not_found,
 };
 pub(crate) use service::{
-    CreateService, DeleteService, NewDeployment, ServiceEdit, TaskIds, UpdateService, not_found as service_not_found,
-    ran_before, same as same_revision, task_tags,
+    CreateService, DeleteService, NewDeployment, ServiceEdit, TaskIds, UpdateService, active as active_service,
+    not_found as service_not_found, ran_before, same as same_revision, task_tags,
 };
 pub(crate) use service_event::is_news;
 pub(crate) use service_step::{Moves, StepError, StepService, Stepped};

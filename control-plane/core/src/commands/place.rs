@@ -25,6 +25,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// ECS's words for a cluster without container instances.
+pub(crate) const NO_INSTANCES: &str = "No Container Instances were found in your cluster.";
+
 /// How long a client token is remembered.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
@@ -142,7 +145,7 @@ pub(crate) fn plan(state: &State, launch: &Launch) -> Result<Plan, ApiError> {
     match &launch.target {
         Target::Cluster => {
             if cluster.registered() == 0 {
-                return Err(ApiError::invalid("No Container Instances were found in your cluster."));
+                return Err(ApiError::invalid(NO_INSTANCES));
             }
             let mut plan = Plan::default();
             for request in capacity::requests(launch) {

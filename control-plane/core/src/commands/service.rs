@@ -2,13 +2,15 @@
 
 use crate::change::Change;
 use crate::command::{Command, Tx};
+use crate::commands::capacity::gone;
 use crate::commands::deployment::{begin, supersede};
-use crate::ops::services::{configuration, over, rebalanced};
+use crate::ops::services::{check_rebalancing, configuration, over};
 use crate::records::{
     DefinitionKey, DefinitionStatus, DeploymentController, ImagePins, RolloutState, SchedulingStrategy, Service,
     ServiceDeployment, ServiceKey, ServiceRevision, ServiceStatus, Tags,
 };
-use crate::services::{check, check_placement, words};
+use crate::services::words::{self, End};
+use crate::services::{check, check_placement};
 use crate::state::State;
 use longshore_ecs_api::enums::{AvailabilityZoneRebalancing, PropagateTags};
 use longshore_ecs_api::types::{
@@ -52,7 +54,8 @@ impl NewDeployment {
 pub(crate) struct CreateService {
     /// Everything but its deployment, checked.
     pub(crate) service: Service,
-    /// What its first deployment runs; its id and time are those of the command. `None` with the EXTERNAL controller.
+    /// What its first deployment runs; its id and time are those of the command, its strategy is the service's. `None`
+    /// with the EXTERNAL controller.
     pub(crate) revision: Option<ServiceRevision>,
     pub(crate) new: NewDeployment,
 }
@@ -93,6 +96,7 @@ impl Command for CreateService {
                 // A security group may be gone since it was looked at.
                 check(tx.state(), &service, &revision)?;
                 usable(tx, &revision)?;
+                let revision = ServiceRevision { capacity: Some(service.capacity.clone()), ..revision };
                 Some(deployment(&new, revision, false, tx.now))
             }
             None => None,
@@ -128,10 +132,19 @@ pub(crate) struct ServiceEdit {
     pub(crate) definition: Option<DefinitionKey>,
     /// The same of its tasks' interfaces.
     pub(crate) network: Option<NetworkConfiguration>,
-    /// The id of a revision that ran before, to go back to it as it was, with its images; instead of the two above.
+    /// The id of a revision that ran before, to go back to it as it was, with its images; instead of the two above and
+    /// of `capacity`.
     pub(crate) revision: Option<String>,
     /// A new deployment in any case.
     pub(crate) force: bool,
+}
+
+impl ServiceEdit {
+    /// Whether it says something that `availabilityZoneRebalancing` depends on.
+    fn says_rebalancing(&self) -> bool {
+        let percent = self.configuration.as_ref().and_then(|given| given.maximum_percent);
+        self.zone_rebalancing.is_some() || self.strategies.is_some() || percent.is_some()
+    }
 }
 
 /// Changes a service.
@@ -148,7 +161,8 @@ impl Command for UpdateService {
 
     fn apply(self, tx: &mut Tx<'_>) -> Result<Arc<Service>, ApiError> {
         let Self { key, edit, new } = self;
-        let before = active(tx, &key)?;
+        let before = active(tx.state(), &key)?;
+        let says_rebalancing = edit.says_rebalancing();
         let mut service = (*before).clone();
         service.desired = edit.desired.unwrap_or(service.desired);
         if let Some(given) = edit.configuration {
@@ -164,10 +178,9 @@ impl Command for UpdateService {
         service.propagate_tags = edit.propagate_tags.or(service.propagate_tags);
         service.managed_tags = edit.managed_tags.unwrap_or(service.managed_tags);
         service.execute_command = edit.execute_command.unwrap_or(service.execute_command);
-        let says_rebalancing = edit.zone_rebalancing.is_some();
         service.zone_rebalancing = edit.zone_rebalancing.or(service.zone_rebalancing);
         if says_rebalancing {
-            service = rebalanced(service)?;
+            check_rebalancing(&service)?;
         }
         let current = before.deployments.first().map(|primary| &primary.revision);
         let current = match (current, service.controller) {
@@ -182,9 +195,13 @@ impl Command for UpdateService {
         };
         let back = edit.revision.map(|id| ran_before(tx.state(), &key, &id)).transpose()?;
         let is_back = back.is_some();
+        if let Some(strategy) = back.as_ref().and_then(|back| back.capacity.as_ref()) {
+            service.capacity.clone_from(strategy);
+        }
         let wanted = back.unwrap_or_else(|| ServiceRevision {
             definition: edit.definition.unwrap_or_else(|| current.definition.clone()),
             network: edit.network.map(Box::new).or_else(|| current.network.clone()),
+            capacity: Some(service.capacity.clone()),
             ..current.clone()
         });
         // What is not asked for stays, whether or not it still could be had: a count can always be set.
@@ -264,15 +281,24 @@ pub(super) fn let_go<'a>(tx: &mut Tx<'_>, key: &ServiceKey, revisions: impl Iter
     }
 }
 
-/// Makes a rollback to `revision` PRIMARY. Gives the id of its deployment.
+/// Makes a rollback to `revision` PRIMARY, with its strategy unless the cluster has given up a provider of it. Gives
+/// the id of its deployment. `end` is how the one before it ended.
 pub(super) fn take_back(
+    state: &State,
     service: &mut Service,
     revision: &ServiceRevision,
     new: &NewDeployment,
+    end: End,
     now: Timestamp,
 ) -> Arc<str> {
-    let back = again(service, revision, new, now);
+    let mut back = again(service, revision, new, now);
+    back.reason = words::brings_back(end, &back.id);
     let id = Arc::clone(&back.id);
+    let cluster = &service.key.cluster;
+    let strategy = revision.capacity.as_ref().filter(|strategy| gone(state, cluster, strategy).is_none());
+    if let Some(strategy) = strategy {
+        service.capacity.clone_from(strategy);
+    }
     service.deployments.insert(0, back);
     id
 }
@@ -324,7 +350,8 @@ pub(super) fn deployment(
 /// A revision of a service that ran as a whole once.
 ///
 /// # Errors
-/// When the service does not remember one with this id, or its definition is there no more.
+/// When the service does not remember one with this id, or its definition is there no more, or the cluster has given up
+/// a capacity provider of its strategy.
 pub(crate) fn ran_before(state: &State, key: &ServiceKey, id: &str) -> Result<ServiceRevision, ApiError> {
     let found = state.service(key).and_then(|service| service.proven().find(|revision| *revision.id == *id));
     let found = found.ok_or_else(|| {
@@ -334,18 +361,24 @@ pub(crate) fn ran_before(state: &State, key: &ServiceKey, id: &str) -> Result<Se
             key.name
         ))
     })?;
-    match state.definition(&found.definition) {
-        Some(_) => Ok(found.clone()),
-        None => Err(ApiError::invalid(format!(
+    if state.definition(&found.definition).is_none() {
+        return Err(ApiError::invalid(format!(
             "taskDefinition: {} of service revision {id} was deleted; go back to another one, or register it anew.",
             found.definition
+        )));
+    }
+    match gone(state, &key.cluster, found.capacity.as_deref().unwrap_or_default()) {
+        None => Ok(found.clone()),
+        Some(provider) => Err(ApiError::invalid(format!(
+            "taskDefinition: the capacity provider {provider} of service revision {id} is not associated with the \
+             cluster any more; go back to another one, or associate it again."
         ))),
     }
 }
 
-/// Whether two revisions run the same.
+/// Whether two revisions run the same. Another strategy needs no new tasks.
 pub(crate) fn same(a: &ServiceRevision, b: &ServiceRevision) -> bool {
-    let ServiceRevision { id: _, definition, launch_type, network, created_at: _ } = a;
+    let ServiceRevision { id: _, definition, launch_type, network, capacity: _, created_at: _ } = a;
     *definition == b.definition && *launch_type == b.launch_type && *network == b.network
 }
 
@@ -364,8 +397,12 @@ pub(crate) fn not_found() -> ApiError {
     ApiError::new(ErrorCode::ServiceNotFound, "Service not found.")
 }
 
-pub(super) fn active(tx: &Tx<'_>, key: &ServiceKey) -> Result<Arc<Service>, ApiError> {
-    let service = tx.state().service(key).ok_or_else(not_found)?;
+/// An active service.
+///
+/// # Errors
+/// `ServiceNotFoundException` and `ServiceNotActiveException`.
+pub(crate) fn active(state: &State, key: &ServiceKey) -> Result<Arc<Service>, ApiError> {
+    let service = state.service(key).ok_or_else(not_found)?;
     if !service.record.is_active() {
         return Err(ApiError::new(ErrorCode::ServiceNotActive, "Service was not ACTIVE."));
     }

@@ -12,8 +12,8 @@ use crate::records::{
     RolloutState, Service, ServiceDeployment, ServiceKey, ServiceRevision, ServiceStatus, Stop, Task,
 };
 use crate::services::lost::is_lost_still;
-use crate::services::words;
-use crate::state::Silent;
+use crate::services::words::{self, End, Said};
+use crate::state::{Silent, State};
 use longshore_model::{DesiredStatus, StopCode, TaskId, Timestamp};
 use longshore_rollout::{Verdict, Why};
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub(super) struct Moved {
     pub(super) before: Arc<Service>,
     pub(super) service: Service,
     /// What there is to say of it.
-    pub(super) said: Vec<String>,
+    pub(super) said: Vec<Said>,
     pub(super) done: Stepped,
 }
 
@@ -60,7 +60,8 @@ impl Moves {
             Arc::clone(&own.id)
         });
         let stopped = stop_all(tx, &mut service, &stops, &silent, by.as_deref().unwrap_or_default())?;
-        let said = words::started(&key, &started).into_iter().chain(words::stopped(&key, &stopped)).collect();
+        let said = words::started(&key, &started).into_iter().chain(words::stopped(&key, &stopped));
+        let said = said.map(Said::from).collect();
         let done = Stepped { started: started.len(), stopped: stopped.len() };
         Ok(Moved { before, service, said, done })
     }
@@ -75,7 +76,7 @@ pub(crate) struct StepService {
     /// Whether the service is over.
     pub(crate) over: bool,
     /// What is to be said beside what follows from all this.
-    pub(crate) says: Vec<String>,
+    pub(crate) says: Vec<Said>,
     pub(crate) new: NewDeployment,
     /// Ids for events.
     pub(crate) event_ids: Vec<uuid::Uuid>,
@@ -124,16 +125,19 @@ impl Command for StepService {
                     primary.state = RolloutState::Completed;
                     primary.reason = words::completed(&primary.id);
                     primary.updated_at = tx.now;
-                    said.push(words::deployment_completed(&key, &primary.id));
+                    said.push(words::deployment_completed(&key, &primary.id).into());
                     service.completed = Some(primary.revision.clone());
                 }
                 turn(tx, &before, Turn::Completed);
             }
             Some(Verdict::Failed { roll_back }) => {
-                let primary = before.deployments.first();
-                said.extend(primary.map(|primary| words::deployment_failed(&key, &primary.id)));
-                let rollback = fail(&mut service, roll_back, &self.new, tx.now);
-                said.extend(rollback.iter().map(|(to, _)| words::rolling_back(&key, to)));
+                if let Some(primary) = before.deployments.first() {
+                    said.push(words::deployment_failed(&key, &primary.id).into());
+                }
+                let rollback = fail(tx.state(), &mut service, roll_back, &self.new, tx.now);
+                if let Some((to, _)) = &rollback {
+                    said.push(words::rolling_back(&key, to).into());
+                }
                 turn(tx, &before, Turn::Failed { rollback });
             }
         }
@@ -206,13 +210,7 @@ fn asked_to_stop(before: &Task, stop: Stop, now: Timestamp) -> Task {
 }
 
 /// Keeps a service as it is after `before`, and what there is to say.
-pub(super) fn conclude(
-    tx: &mut Tx<'_>,
-    before: &Service,
-    mut service: Service,
-    said: Vec<String>,
-    ids: Vec<uuid::Uuid>,
-) {
+pub(super) fn conclude(tx: &mut Tx<'_>, before: &Service, mut service: Service, said: Vec<Said>, ids: Vec<uuid::Uuid>) {
     // Images of a revision are those of its first task for as long as it runs or may be brought back.
     let is_of = |service: &Service, id: &str| service.revisions().any(|revision| *revision.id == *id);
     for new in service.revisions().filter(|revision| !is_of(before, &revision.id)) {
@@ -234,6 +232,7 @@ pub(super) fn conclude(
 /// The breaker opened: the deployment starts nothing any more, and what ran before comes back if that is wanted.
 /// Gives the deployment that brings it back, and what.
 fn fail(
+    state: &State,
     service: &mut Service,
     roll_back: bool,
     new: &NewDeployment,
@@ -241,9 +240,9 @@ fn fail(
 ) -> Option<(Arc<str>, ServiceRevision)> {
     if let Some(primary) = service.deployments.first_mut() {
         primary.state = RolloutState::Failed;
-        primary.reason = words::breaker(roll_back);
+        primary.reason = words::failed(End::Breaker);
         primary.updated_at = now;
     }
     let revision = service.completed.clone().filter(|_| roll_back)?;
-    Some((take_back(service, &revision, new, now), revision))
+    Some((take_back(state, service, &revision, new, End::Breaker, now), revision))
 }

@@ -8,7 +8,8 @@ use crate::commands::service_step::{Moved, Moves, StepError, Stepped, conclude};
 use crate::records::{
     DeploymentController, RolloutState, Service, ServiceKey, ServiceRevision, ServiceTaskSet, Tags, TaskSetStatus,
 };
-use crate::services::{check, words};
+use crate::services::check;
+use crate::services::words::Said;
 use longshore_ecs_api::{ApiError, ErrorCode};
 use longshore_model::planted::{Bug, is_planted};
 use std::sync::Arc;
@@ -145,7 +146,7 @@ pub(crate) struct StepTaskSet {
     pub(crate) steady: bool,
     /// Whether it was deleted and has no task left.
     pub(crate) gone: bool,
-    pub(crate) says: Vec<String>,
+    pub(crate) says: Vec<Said>,
     /// Ids for events.
     pub(crate) event_ids: Vec<uuid::Uuid>,
 }
@@ -161,7 +162,7 @@ impl Command for StepTaskSet {
         let moved = self.moves.carry_out(tx, |service| at(service).map(|at| &mut service.task_sets[at].deployment))?;
         let Moved { before, mut service, said, done } = moved;
         let at = at(&service).ok_or(StepError::Outdated)?;
-        let mut said: Vec<String> = said.iter().map(|text| words::of_task_set(&key, &self.id, text)).collect();
+        let mut said: Vec<Said> = said.into_iter().map(|said| said.of_task_set(&key, &self.id)).collect();
         // After what moved, so that the next step does not take it for news.
         said.extend(self.says);
         let set = &mut service.task_sets[at];
@@ -188,7 +189,7 @@ pub(crate) fn no_task_set() -> ApiError {
 /// # Errors
 /// In ECS's words, when there is none of that name, or its controller is another one.
 fn external(tx: &Tx<'_>, key: &ServiceKey) -> Result<Arc<Service>, ApiError> {
-    let service = active(tx, key)?;
+    let service = active(tx.state(), key)?;
     match service.controller {
         DeploymentController::External => Ok(service),
         DeploymentController::Ecs => Err(not_external()),

@@ -8,7 +8,7 @@
 use super::input::{Known, input, is_changed};
 use super::webhook::{self, WebhookRequest};
 use crate::caller::Caller;
-use crate::commands::{Outcome, Settle};
+use crate::commands::{NO_INSTANCES, Outcome, Settle};
 use crate::handle::Core;
 use crate::ops::{self, run::Ran};
 use crate::records::{HookKey, Rule, RuleTarget, TargetKey};
@@ -46,8 +46,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 const LONGEST: Duration = Duration::from_secs(30);
 /// Characters of a reason that is kept.
 const MAX_REASON: usize = 512;
-/// How RunTask's error begins that says that the cluster has no hosts.
-const NO_HOSTS: &str = "No Container Instances were found";
 /// Characters of the `startedBy` of a rule's tasks (EventBridge).
 const MAX_STARTED_BY: usize = 36;
 
@@ -222,7 +220,7 @@ impl<C: Courier> Dispatcher<C> {
                 let Ran { made, refusals } = ran.map_err(|error| match error.status() {
                     500.. => Undelivered::Passing(error.to_string()),
                     // ECS gives it the code of every wrong parameter; hosts may join.
-                    _ if error.message.starts_with(NO_HOSTS) => Undelivered::Passing(error.to_string()),
+                    _ if error.message == NO_INSTANCES => Undelivered::Passing(error.to_string()),
                     _ => Undelivered::Final(error.to_string()),
                 })?;
                 let started = u32::try_from(made).unwrap_or(u32::MAX);

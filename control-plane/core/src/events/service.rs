@@ -17,14 +17,15 @@ pub(super) fn is_event(event: &ServiceEvent) -> bool {
 
 pub(super) fn event(account: &AccountId, event: &ServiceEvent) -> Event {
     let cluster = &event.service.cluster;
-    let action = words::action(&event.message);
-    let (kind, name) = action.map_or(("INFO", ""), |action| (action.kind, action.name));
+    let (kind, name) = words::action(&event.message).map_or(("INFO", ""), |action| (action.kind, action.name));
     let mut detail = json!({
         "eventType": kind, "eventName": name, "createdAt": millis(event.at),
         "clusterArn": arn_in(account, cluster, Resource::Cluster(cluster.name.clone())),
     });
-    if let Some(reason) = action.and_then(|action| action.reason) {
-        detail["reason"] = reason.into();
+    if let Some(reason) = &event.reason {
+        detail["reason"] = reason.as_str().into();
+        // ECS has the reason alone, and says nothing of the host that lacks the least.
+        detail["message"] = event.message.as_str().into();
     }
     Event {
         id: event.id,

@@ -1,12 +1,14 @@
 //! Task sets of services with the EXTERNAL controller.
 
 use crate::commands::{
-    CreateTaskSet, EditTaskSet, NewDeployment, TaskSetEdit, no_task_set, not_external, service_not_found as not_found,
+    CreateTaskSet, EditTaskSet, NewDeployment, TaskSetEdit, active_service, no_task_set, not_external,
+    service_not_found as not_found,
 };
 use crate::ops::services::{refuse, revision, some, usable_definition};
 use crate::ops::{Ctx, check, run};
 use crate::records::{DeploymentController, Service, ServiceKey, ServiceTaskSet};
 use crate::{services, show};
+use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::{LaunchType, ScaleUnit, TaskSetField};
 use longshore_ecs_api::requests::{
     CreateTaskSetRequest, DeleteTaskSetRequest, DescribeTaskSetsRequest, UpdateServicePrimaryTaskSetRequest,
@@ -17,7 +19,6 @@ use longshore_ecs_api::responses::{
     UpdateTaskSetResponse,
 };
 use longshore_ecs_api::types::{Failure, Scale, TaskSet};
-use longshore_ecs_api::{ApiError, ErrorCode};
 use longshore_model::Arn;
 use longshore_model::arn::ServicePart;
 use std::sync::Arc;
@@ -120,10 +121,7 @@ pub(crate) fn describe(ctx: &Ctx<'_>, request: DescribeTaskSetsRequest) -> Resul
 fn service(ctx: &Ctx<'_>, cluster: Option<&str>, name: Option<&str>) -> Result<(ServiceKey, Arc<Service>), ApiError> {
     let cluster = ctx.cluster(cluster)?.record.key.clone();
     let key = ctx.service_key(&cluster, name.unwrap_or_default())?.ok_or_else(not_found)?;
-    let record = Arc::clone(&ctx.state.service(&key).ok_or_else(not_found)?.record);
-    if !record.is_active() {
-        return Err(ApiError::new(ErrorCode::ServiceNotActive, "Service was not ACTIVE."));
-    }
+    let record = active_service(&ctx.state, &key)?;
     match record.controller {
         DeploymentController::External => Ok((key, record)),
         DeploymentController::Ecs => Err(not_external()),

@@ -71,7 +71,8 @@ pub enum SchedulingStrategy {
     Daemon,
 }
 
-/// What a deployment runs: the part of a service whose change needs new tasks. Never changes.
+/// What a deployment runs: the part of a service whose change needs new tasks, and by what strategy they were placed.
+/// Never changes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceRevision {
     /// 19 digits.
@@ -83,6 +84,10 @@ pub struct ServiceRevision {
     /// Of tasks with network mode `awsvpc`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Box<NetworkConfiguration>>,
+    /// The service's strategy when it was made, which a rollback restores; `None` of a task set, and in records that
+    /// are older than this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Vec<CapacityProviderStrategyItem>>,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -255,7 +260,7 @@ pub struct Service {
     /// Empty for ECS's default: spread over zones, then hosts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub strategies: Vec<PlacementStrategy>,
-    /// How its tasks are shared out among capacity providers; empty for the whole cluster.
+    /// How tasks that it starts are shared out among capacity providers; empty for the whole cluster.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capacity: Vec<CapacityProviderStrategyItem>,
     /// Where its tasks' tags come from.
@@ -365,6 +370,9 @@ pub struct ServiceEvent {
     pub at: Timestamp,
     /// What.
     pub message: String,
+    /// Of a task that found no place, the reason as `failures[].reason` of RunTask has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::services::lost::{Silences, Standing, Watch};
 use crate::services::picture::set_picture;
 use crate::services::picture::{Looking, Seen, picture, rebalance};
 use crate::services::troubles::troubles;
-use crate::services::words;
+use crate::services::words::{self, Said};
 use crate::state::{Silent, State};
 use longshore_model::{ClusterKey, Timestamp};
 use longshore_rollout::{Launch as LaunchWhere, Picture, decide};
@@ -148,14 +148,14 @@ impl<'a> Decider<'a> {
         stops.truncate(PER_STEP);
         let placed = self.placed(state, service, primary, &picture, &decision.launch, &mut looked, &mut says, now);
         if decision.steady && service.is_active() {
-            says.push(words::steady(key));
+            says.push(words::steady(key).into());
         }
-        says.extend(troubles);
+        says.extend(troubles.into_iter().map(Said::from));
         let over = !service.is_active() && decision.steady;
         let quiet = stops.is_empty() && placed.is_none() && decision.verdict.is_none() && decision.gone.is_empty();
         // Each look finds again what the service is. A turn of the owner's is for what is new.
         if quiet {
-            says.retain(|message| is_news(found.events.iter().rev().map(|event| &**event), message, now));
+            says.retain(|said| is_news(found.events.iter().rev().map(|event| &**event), &said.message, now));
         }
         if quiet && !decision.recovered && !decision.forgiven && !over && says.is_empty() {
             return Some((None, looked));
@@ -181,7 +181,7 @@ impl<'a> Decider<'a> {
     }
 
     /// Looks after silent hosts: when to look again, and what to say.
-    pub(super) fn mind(self, silent: &[Standing], looked: &mut Looked, says: &mut Vec<String>, now: Timestamp) {
+    pub(super) fn mind(self, silent: &[Standing], looked: &mut Looked, says: &mut Vec<Said>, now: Timestamp) {
         looked.silent |= silent.iter().any(|standing| *standing != Standing::Lost);
         for standing in silent {
             match standing {
@@ -191,7 +191,7 @@ impl<'a> Decider<'a> {
                     if *late {
                         looked.wake_at = sooner(looked.wake_at, now.after(self.config.lease / 2));
                     }
-                    says.push(words::held(&looked.key, *silent, *of));
+                    says.push(words::held(&looked.key, *silent, *of).into());
                 }
             }
         }
@@ -208,7 +208,7 @@ impl<'a> Decider<'a> {
         picture: &Picture,
         wanted: &LaunchWhere,
         looked: &mut Looked,
-        says: &mut Vec<String>,
+        says: &mut Vec<Said>,
         now: Timestamp,
     ) -> Option<(Arc<Launch>, Plan)> {
         let total = wanted.count();
@@ -235,14 +235,14 @@ impl<'a> Decider<'a> {
             Ok(planned) => planned,
             Err(error) => {
                 looked.has_no_place(now);
-                says.push(words::unplaced(&service.key, &error.message));
+                says.push(words::unplaceable(&service.key, &error));
                 return None;
             }
         };
         let found = plan.places.len();
         if found < count {
             looked.has_no_place(now);
-            says.push(words::unplaced(&service.key, &words::closest(&plan.refusals)));
+            says.push(words::refused(&service.key, &plan.refusals));
         } else if count < total {
             looked.again = true;
         }

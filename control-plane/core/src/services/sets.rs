@@ -3,7 +3,7 @@
 use super::decision::{Decider, Looked, PER_STEP, Step, silent_hosts};
 use super::picture::{Seen, set_picture};
 use super::troubles::troubles;
-use super::words;
+use super::words::{self, Said};
 use crate::commands::{Moves, NewDeployment, StepService, StepTaskSet, is_news};
 use crate::records::{RolloutState, ServiceTaskSet};
 use crate::state::{ServiceState, Silent, State};
@@ -65,14 +65,14 @@ impl Decider<'_> {
         let steady = decision.steady && !gone;
         let was_steady = set.deployment.state == RolloutState::Completed;
         if steady && !was_steady {
-            says.push(words::steady(&service.key));
+            says.push(words::steady(&service.key).into());
         }
-        says.extend(troubles);
+        says.extend(troubles.into_iter().map(Said::from));
         let moves = !stops.is_empty() || placed.is_some() || steady != was_steady || gone;
-        let mut says: Vec<String> = says.iter().map(|text| words::of_task_set(&service.key, id, text)).collect();
+        let mut says: Vec<Said> = says.into_iter().map(|said| said.of_task_set(&service.key, id)).collect();
         // Each look finds again what the set is. A turn of the owner's is for what is new.
         if !moves {
-            says.retain(|message| is_news(found.events.iter().rev().map(|event| &**event), message, now));
+            says.retain(|said| is_news(found.events.iter().rev().map(|event| &**event), &said.message, now));
         }
         if !moves && !decision.recovered && !decision.forgiven && says.is_empty() {
             return None;

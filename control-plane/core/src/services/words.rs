@@ -1,7 +1,8 @@
 //! What services say, in ECS's words: events, reasons, states of rollouts.
 
-use crate::commands::{Refusal, TaskIds};
+use crate::commands::{NO_INSTANCES, Refusal, TaskIds};
 use crate::records::ServiceKey;
+use longshore_ecs_api::ApiError;
 use longshore_model::InstanceId;
 use longshore_rollout::Why;
 use std::collections::BTreeSet;
@@ -10,6 +11,29 @@ use std::time::Duration;
 
 /// Tasks that one event names at most.
 const NAMED: usize = 10;
+/// ECS's reason for a task without a place in a cluster without container instances.
+const NO_HOSTS: &str = "EMPTY CAPACITY PROVIDER";
+
+/// What a service says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) message: String,
+    /// Of a task that found no place, the reason as `failures[].reason` of RunTask has it.
+    pub(crate) reason: Option<String>,
+}
+
+impl From<String> for Said {
+    fn from(message: String) -> Self {
+        Self { message, reason: None }
+    }
+}
+
+impl Said {
+    /// The same, said of one of the service's task sets.
+    pub(crate) fn of_task_set(self, key: &ServiceKey, id: &str) -> Self {
+        Self { message: of_task_set(key, id, &self.message), reason: self.reason }
+    }
+}
 
 /// `(service S)`.
 fn subject(key: &ServiceKey) -> String {
@@ -105,10 +129,26 @@ pub(crate) fn failing(key: &ServiceKey) -> String {
     format!("{} is unable to consistently start tasks successfully.", subject(key))
 }
 
-/// A task found no place, and why.
-pub(crate) fn unplaced(key: &ServiceKey, reason: &str) -> String {
+/// A task found no place, since no host took it. The host that lacks the least is named, with what it lacks: reasons
+/// are in the order in which they are looked at, and the last are those of a host that is right in everything else.
+pub(crate) fn refused(key: &ServiceKey, refusals: &[Refusal]) -> Said {
+    let closest = refusals.iter().max_by_key(|refusal| refusal.rank);
+    let why = match closest {
+        Some(best) => format!("The closest matching (container-instance {}) {}.", best.instance, best.sentence),
+        None => "Every container instance took as many tasks as it can.".to_owned(),
+    };
+    Said { message: unplaced(key, &why), reason: closest.map(|best| best.reason.clone()) }
+}
+
+/// A task found no place, since none could be looked for.
+pub(crate) fn unplaceable(key: &ServiceKey, error: &ApiError) -> Said {
+    let reason = if error.message == NO_INSTANCES { NO_HOSTS } else { error.message.as_str() };
+    Said { message: unplaced(key, &error.message), reason: Some(reason.to_owned()) }
+}
+
+fn unplaced(key: &ServiceKey, why: &str) -> String {
     format!(
-        "{} was unable to place a task because no container instance met all of its requirements. Reason: {reason}",
+        "{} was unable to place a task because no container instance met all of its requirements. Reason: {why}",
         subject(key)
     )
 }
@@ -124,17 +164,6 @@ pub(crate) fn no_task_set(key: &ServiceKey) -> String {
 /// What is said of a service, said of one of its task sets.
 pub(crate) fn of_task_set(key: &ServiceKey, id: &str, message: &str) -> String {
     message.replacen(&subject(key), &format!("(service {}, taskSet {id})", key.name), 1)
-}
-
-/// The host that lacks the least, and what it lacks: reasons are in the order in which they are looked at, and the last
-/// ones are those of a host that is right in everything else.
-pub(crate) fn closest(refusals: &[Refusal]) -> String {
-    match refusals.iter().max_by_key(|refusal| refusal.rank) {
-        Some(best) => {
-            format!("The closest matching (container-instance {}) {}.", best.instance, best.sentence)
-        }
-        None => "Every container instance took as many tasks as it can.".to_owned(),
-    }
 }
 
 /// So many hosts went silent at once that their tasks are not replaced.
@@ -181,28 +210,26 @@ pub(crate) fn is_progress(message: &str) -> bool {
 
 /// What ECS calls a message that it sends as an event of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Action<'a> {
+pub(crate) struct Action {
     /// `INFO`, `WARN` or `ERROR`.
     pub(crate) kind: &'static str,
     pub(crate) name: &'static str,
-    pub(crate) reason: Option<&'a str>,
 }
 
 /// The event that ECS sends of a message; `None` where it sends none.
-pub(crate) fn action(message: &str) -> Option<Action<'_>> {
-    let plain = |kind, name| Some(Action { kind, name, reason: None });
-    if is_steady(message) && message.contains(", taskSet ") {
-        plain("INFO", "TASKSET_STEADY_STATE")
+pub(crate) fn action(message: &str) -> Option<Action> {
+    let (kind, name) = if is_steady(message) && message.contains(", taskSet ") {
+        ("INFO", "TASKSET_STEADY_STATE")
     } else if is_steady(message) {
-        plain("INFO", "SERVICE_STEADY_STATE")
+        ("INFO", "SERVICE_STEADY_STATE")
     } else if message.ends_with(" is unable to consistently start tasks successfully.") {
-        plain("WARN", "SERVICE_TASK_START_IMPAIRED")
+        ("WARN", "SERVICE_TASK_START_IMPAIRED")
     } else if message.contains(" was unable to place a task") {
-        let reason = message.split_once("Reason: ").map(|(_, reason)| reason);
-        Some(Action { kind: "ERROR", name: "SERVICE_TASK_PLACEMENT_FAILURE", reason })
+        ("ERROR", "SERVICE_TASK_PLACEMENT_FAILURE")
     } else {
-        None
-    }
+        return None;
+    };
+    Some(Action { kind, name })
 }
 
 /// `rolloutStateReason` of a deployment under way.
@@ -215,19 +242,37 @@ pub(crate) fn completed(deployment: &str) -> String {
     format!("ECS deployment {deployment} completed.")
 }
 
-/// `rolloutStateReason` of one whose circuit breaker opened.
-pub(crate) fn breaker(roll_back: bool) -> String {
-    let then = if roll_back { " Rolling back to the last completed deployment." } else { "" };
-    format!("ECS deployment circuit breaker: tasks failed to start.{then}")
+/// What ends a deployment before it is complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Its circuit breaker opened.
+    Breaker,
+    /// StopServiceDeployment.
+    Request,
 }
 
-/// `rolloutStateReason` of one that somebody stopped.
-pub(crate) fn stopped_by_request(roll_back: bool) -> String {
-    let then = if roll_back { " Rolling back to the last completed deployment." } else { "" };
-    format!("ECS deployment stopped by request.{then}")
+/// `rolloutStateReason` of a deployment that has ended so.
+pub(crate) fn failed(end: End) -> String {
+    match end {
+        End::Breaker => "ECS deployment circuit breaker: tasks failed to start.",
+        End::Request => "ECS deployment stopped by request.",
+    }
+    .to_owned()
 }
 
-/// `statusReason` of a service deployment whose circuit breaker opened.
+/// `rolloutStateReason` of the one that brings back what ran before a deployment that has ended so.
+pub(crate) fn brings_back(end: End, deployment: &str) -> String {
+    let ended = match end {
+        End::Breaker => "ECS deployment circuit breaker",
+        End::Request => "ECS deployment stopped by request",
+    };
+    format!("{ended}: rolling back to deploymentId {deployment}.")
+}
+
+/// `statusReason` of a service deployment whose circuit breaker opened, and that is rolled back.
+pub(crate) const ROLLED_BACK: &str =
+    "Service deployment rolled back because the circuit breaker threshold was exceeded.";
+/// Of one whose circuit breaker opened, and that stays as it is.
 pub(crate) const BREAKER: &str = "Service deployment circuit breaker: tasks failed to start.";
 /// Of one that StopServiceDeployment ended.
 pub(crate) const ASKED: &str = "Service deployment stopped by request.";
@@ -244,6 +289,55 @@ pub(crate) fn stop_reason(why: Why, deployment: &str) -> String {
         Why::Lost => "The container instance was lost: its agent is not heard of any more".to_owned(),
         Why::ScaleIn | Why::Superseded | Why::Misplaced | Why::Deleted => {
             format!("Scaling activity initiated by (deployment {deployment})")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use longshore_model::{ClusterKey, ClusterName, Region, TaskId};
+
+    fn key() -> ServiceKey {
+        let (region, name) = (Region::new("lab").expect("a region"), ClusterName::new("c").expect("a name"));
+        ServiceKey { cluster: ClusterKey { region, name }, name: "web".into() }
+    }
+
+    #[test]
+    fn tasks_that_start_or_stop_are_counted_and_ten_of_them_are_named() {
+        let tasks: Vec<TaskId> = (0..12).map(|_| TaskId::random()).collect();
+        let named = |count: usize| tasks.iter().take(count).map(|id| format!("(task {id})")).collect::<Vec<_>>();
+        for (count, names) in [(1, 1), (2, 2), (10, 10), (12, 10)] {
+            let names = named(names).join(" ");
+            let expected = format!("(service web) has started {count} tasks: {names}.");
+            assert_eq!(started(&key(), &tasks[..count]), Some(expected));
+            let expected = format!("(service web) has stopped {count} running tasks: {names}.");
+            assert_eq!(stopped(&key(), &tasks[..count]), Some(expected));
+        }
+        assert_eq!((started(&key(), &[]), stopped(&key(), &[])), (None, None));
+    }
+
+    #[test]
+    fn a_task_without_a_place_has_a_reason_that_programs_can_read() {
+        let refusal = |reason: &str, rank| Refusal {
+            instance: InstanceId::random(),
+            reason: reason.to_owned(),
+            detail: None,
+            rank,
+            sentence: format!("says {reason}"),
+        };
+        let refusals = [refusal("AGENT", 1), refusal("RESOURCE:MEMORY", 6), refusal("ATTRIBUTE", 2)];
+        let said = refused(&key(), &refusals);
+        assert_eq!(said.reason.as_deref(), Some("RESOURCE:MEMORY"));
+        assert!(said.message.ends_with(" says RESOURCE:MEMORY."), "{}", said.message);
+        let of_set = said.of_task_set(&key(), "ecs-svc/1");
+        assert_eq!(of_set.reason.as_deref(), Some("RESOURCE:MEMORY"));
+        assert!(of_set.message.starts_with("(service web, taskSet ecs-svc/1) was unable"), "{}", of_set.message);
+        for (error, expected) in [(NO_INSTANCES, NO_HOSTS), ("Something is gone.", "Something is gone.")] {
+            let said = unplaceable(&key(), &ApiError::invalid(error));
+            assert_eq!(said.reason.as_deref(), Some(expected));
+            assert!(said.message.ends_with(&format!("Reason: {error}")), "{}", said.message);
+            assert_eq!(action(&said.message).map(|action| action.name), Some("SERVICE_TASK_PLACEMENT_FAILURE"));
         }
     }
 }

@@ -146,12 +146,14 @@ pub(crate) fn service_revision(
 ) -> Option<types::ServiceRevision> {
     let revision = shown.revision(id)?;
     let key = &shown.record.key;
+    let strategy = revision.capacity.as_ref().filter(|strategy| !strategy.is_empty());
     Some(types::ServiceRevision {
         service_revision_arn: Some(revision_arn(account, key, revision)),
         service_arn: Some(service_arn(account, key)),
         cluster_arn: Some(cluster_arn(account, key)),
         task_definition: Some(definition(account, revision)),
-        launch_type: Some(revision.launch_type.clone()),
+        launch_type: strategy.is_none().then(|| revision.launch_type.clone()),
+        capacity_provider_strategy: strategy.cloned(),
         network_configuration: revision.network.as_deref().cloned(),
         container_images: images(state, revision),
         created_at: Some(time(revision.created_at)),

@@ -117,6 +117,9 @@ fn deployment(
     let own = || tasks.iter().filter(|task| task.started_by.as_deref() == Some(&*deployment.id));
     let running = own().filter(|task| runs(task)).count();
     let pending = own().filter(|task| is_pending(task)).count();
+    // The service's is that of the newest one, and may have changed since that began.
+    let earlier = deployment.revision.capacity.as_ref().filter(|_| !is_primary);
+    let strategy = earlier.unwrap_or(&service.capacity);
     types::Deployment {
         id: Some(deployment.id.to_string()),
         status: Some(if is_primary { "PRIMARY" } else { "ACTIVE" }.to_owned()),
@@ -128,8 +131,8 @@ fn deployment(
         failed_tasks: count(deployment.failed_tasks),
         created_at: Some(time(deployment.created_at)),
         updated_at: Some(time(deployment.updated_at)),
-        launch_type: service.capacity.is_empty().then(|| deployment.revision.launch_type.clone()),
-        capacity_provider_strategy: (!service.capacity.is_empty()).then(|| service.capacity.clone()),
+        launch_type: strategy.is_empty().then(|| deployment.revision.launch_type.clone()),
+        capacity_provider_strategy: (!strategy.is_empty()).then(|| strategy.clone()),
         network_configuration: deployment.revision.network.as_deref().cloned(),
         rollout_state: Some(match deployment.state {
             RolloutState::InProgress => DeploymentRolloutState::InProgress,

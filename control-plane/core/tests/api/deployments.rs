@@ -161,7 +161,8 @@ async fn one_that_fails_says_what_its_breaker_counted_and_keeps_the_tasks_that_r
     assert_eq!(failed["deploymentCircuitBreaker"]["threshold"], 2);
     assert!(failed["deploymentCircuitBreaker"]["failureCount"].as_u64().unwrap() >= 2, "{failed:#}");
     assert_eq!(failed["rollback"]["serviceRevisionArn"], failed["sourceServiceRevisions"][0]["arn"]);
-    assert!(failed["statusReason"].as_str().unwrap().contains("circuit breaker"), "{failed:#}");
+    let why = "Service deployment rolled back because the circuit breaker threshold was exceeded.";
+    assert_eq!((&failed["statusReason"], &failed["rollback"]["reason"]), (&json!(why), &json!(why)));
     // What ran was neither stopped nor started again.
     assert_eq!(service["deployments"][0]["id"], first);
     let after: Vec<_> = fleet.tasks().into_iter().map(|(id, ..)| id).collect();
@@ -249,9 +250,14 @@ async fn one_can_be_stopped_with_and_without_a_rollback() {
     let answer = fleet.world.ok(Op::StopServiceDeployment, json!({"serviceDeploymentArn": arn})).await;
     assert_eq!(answer["serviceDeploymentArn"], arn);
     assert_eq!(fleet.statuses().await[0], ROLLING_BACK);
+    let back = fleet.service("web").await["deployments"][0].clone();
+    let id = back["id"].as_str().unwrap();
+    let why = format!("ECS deployment stopped by request: rolling back to deploymentId {id}.");
+    assert_eq!((&back["rolloutState"], &back["rolloutStateReason"]), (&json!("IN_PROGRESS"), &json!(why)));
     // Asked again, it is what happens already.
     fleet.world.ok(Op::StopServiceDeployment, json!({"serviceDeploymentArn": arn})).await;
-    fleet.until("the good one is back", bad, stable(2)).await;
+    let service = fleet.until("the good one is back", bad, stable(2)).await;
+    assert_eq!(service["deployments"][0]["rolloutStateReason"], format!("ECS deployment {id} completed."));
     assert_eq!(fleet.statuses().await[0], "ROLLBACK_SUCCESSFUL");
     assert!(fleet.tasks().iter().all(|(_, family, _)| family == "good"));
 

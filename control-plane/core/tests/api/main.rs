@@ -22,6 +22,7 @@ mod rollouts;
 mod scaling;
 mod schedules;
 mod secrets;
+mod service_events;
 mod services;
 mod silence;
 mod specs;

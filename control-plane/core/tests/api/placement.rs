@@ -223,7 +223,7 @@ async fn what_must_not_run_twice_is_replaced_once_its_host_has_certainly_stopped
     why(&fleet).await;
     // Not before the lease, the stop and the margin; and no deployment or scaling starts another either.
     fleet.world.clock.advance(Duration::from_millis(14_900));
-    let forced = json!({"service": "web", "forceNewDeployment": true,
+    let forced = json!({"service": "web", "forceNewDeployment": true, "availabilityZoneRebalancing": "DISABLED",
         "deploymentConfiguration": {"minimumHealthyPercent": 0, "maximumPercent": 100}});
     fleet.world.ok(Op::UpdateService, forced).await;
     fleet.until("the old one is asked to stop", healthy, |s| s["deployments"][1]["runningCount"] != 1).await;
@@ -269,22 +269,111 @@ async fn zones_are_evened_out_when_hosts_come() {
     }
     fleet.until("it is stable", healthy, stable(4)).await;
 
-    let refuse = |changes: Value| {
-        let mut request = json!({"service": "web", "availabilityZoneRebalancing": "ENABLED"});
-        request.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-        request
-    };
-    for (changes, expected) in [
-        (json!({"placementStrategy": [{"type": "binpack", "field": "cpu"}]}), "does not begin with a spread over"),
-        (json!({"deploymentConfiguration": {"minimumHealthyPercent": 50, "maximumPercent": 100}}), "maximumPercent"),
-        (json!({"availabilityZoneRebalancing": "MAYBE"}), "`MAYBE` is none of ENABLED, DISABLED"),
-    ] {
-        let refused = fleet.world.err(Op::UpdateService, refuse(changes)).await;
-        assert!(refused.contains(expected), "{refused}");
-    }
     let daemon = json!({"serviceName": "log", "taskDefinition": "one", "schedulingStrategy": "DAEMON"});
     let made = fleet.world.ok(Op::CreateService, daemon).await;
     assert_eq!(made["service"]["availabilityZoneRebalancing"], "DISABLED");
+}
+
+#[tokio::test]
+async fn a_service_is_evened_out_over_zones_only_where_it_can_be_whoever_says_so() {
+    let fleet = Fleet::new(1).await;
+    fleet.world.definition("one", json!({})).await;
+    let with = |mut base: Value, changes: &Value| {
+        base.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        base
+    };
+    let new = |name: &str| json!({"serviceName": name, "taskDefinition": "one", "desiredCount": 0});
+    let percent = |maximum: i32| json!({"minimumHealthyPercent": 50, "maximumPercent": maximum});
+    let packed = json!({"placementStrategy": [{"type": "binpack", "field": "cpu"}]});
+    let tight = json!({"deploymentConfiguration": percent(100)});
+    let refused = "InvalidParameterException: availabilityZoneRebalancing must be DISABLED: ";
+    let (over, room) = ("placementStrategy does not begin with a spread", "maximumPercent is not above 100");
+
+    // A new one that says nothing is what it can be.
+    for (name, changes, expected) in
+        [("web", json!({}), "ENABLED"), ("tight", tight.clone(), "DISABLED"), ("packed", packed.clone(), "DISABLED")]
+    {
+        let made = fleet.world.ok(Op::CreateService, with(new(name), &changes)).await;
+        assert_eq!(made["service"]["availabilityZoneRebalancing"], expected, "{changes}");
+    }
+    let enabled = json!({"availabilityZoneRebalancing": "ENABLED"});
+    for (changes, why) in [(&packed, over), (&tight, room)] {
+        let answer = fleet.world.err(Op::CreateService, with(with(new("other"), changes), &enabled)).await;
+        assert!(answer.starts_with(refused) && answer.contains(why), "{changes}: {answer}");
+    }
+
+    // Of an existing one it counts what it has, too.
+    let settings = async |name: &str| {
+        let service = fleet.service(name).await;
+        let fields = ["availabilityZoneRebalancing", "deploymentConfiguration", "placementStrategy"];
+        fields.map(|field| service[field].clone())
+    };
+    let update = async |name: &str, changes: &Value| {
+        let request = with(json!({"service": name}), changes);
+        let before = settings(name).await;
+        match fleet.world.call(Op::UpdateService, request).await {
+            Ok(answer) => answer["service"]["availabilityZoneRebalancing"].as_str().unwrap().to_owned(),
+            Err((code, text)) => {
+                assert_eq!(settings(name).await, before);
+                format!("{code}: {text}")
+            }
+        }
+    };
+    for (name, changes, why) in [
+        ("web", &packed, over),
+        ("web", &tight, room),
+        ("web", &with(tight.clone(), &enabled), room),
+        ("tight", &enabled, room),
+        ("packed", &enabled, over),
+    ] {
+        let answer = update(name, changes).await;
+        assert!(answer.starts_with(refused) && answer.contains(why), "{name}, {changes}: {answer}");
+    }
+    let maybe = update("web", &json!({"availabilityZoneRebalancing": "MAYBE"})).await;
+    assert!(maybe.contains("availabilityZoneRebalancing: `MAYBE` is none of ENABLED, DISABLED"), "{maybe}");
+    let off = json!({"availabilityZoneRebalancing": "DISABLED"});
+    for (name, changes, expected) in [
+        ("web", json!({"desiredCount": 1}), "ENABLED"),
+        ("web", with(tight.clone(), &off), "DISABLED"),
+        // What says nothing of it leaves it, also where it could be ENABLED by now.
+        ("web", json!({"deploymentConfiguration": percent(150)}), "DISABLED"),
+        ("tight", json!({"deploymentConfiguration": percent(150)}), "DISABLED"),
+        ("tight", enabled.clone(), "ENABLED"),
+        ("packed", with(json!({"placementStrategy": []}), &enabled), "ENABLED"),
+    ] {
+        assert_eq!(update(name, &changes).await, expected, "{name}, {changes}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_list_takes_constraints_and_strategies_away_and_none_leaves_them() {
+    let mut fleet = Fleet::new(0).await;
+    for rack in ["a", "b"] {
+        let host = fleet.world.host("default", with_attribute(facts(2048, 2048), "rack", Some(rack))).await;
+        fleet.agents.push(host);
+    }
+    fleet.world.definition("one", json!({})).await;
+    let constraints = json!([{"type": "memberOf", "expression": "attribute:rack == a"}]);
+    let strategy = json!([{"type": "binpack", "field": "memory"}]);
+    let request = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 1,
+        "placementConstraints": constraints, "placementStrategy": strategy});
+    fleet.world.ok(Op::CreateService, request).await;
+    let deployment = fleet.until("it is stable", healthy, stable(1)).await["deployments"][0]["id"].clone();
+    let none = json!([]);
+    for (mut changes, shown, count, on) in [
+        (json!({}), (&constraints, &strategy), 2, [2, 0]),
+        (json!({"placementConstraints": null, "placementStrategy": null}), (&constraints, &strategy), 3, [3, 0]),
+        (json!({"placementConstraints": []}), (&none, &strategy), 4, [4, 0]),
+        // Without any they are spread over hosts.
+        (json!({"placementStrategy": []}), (&none, &none), 6, [4, 2]),
+    ] {
+        (changes["service"], changes["desiredCount"]) = (json!("web"), json!(count));
+        let updated = fleet.world.ok(Op::UpdateService, changes.clone()).await["service"].clone();
+        assert_eq!((&updated["placementConstraints"], &updated["placementStrategy"]), shown, "{changes}");
+        let service = fleet.until("it is stable", healthy, stable(count)).await;
+        assert_eq!(service["deployments"][0]["id"], deployment, "it takes no deployment");
+        assert_eq!([0, 1].map(|host| runs_on(&fleet, host).len()), on, "{changes}");
+    }
 }
 
 #[tokio::test]

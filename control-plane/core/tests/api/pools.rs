@@ -297,3 +297,141 @@ async fn what_is_about_to_go_fills_no_base() {
         assert_eq!(by_provider(&after), counts(&[("new", 2), ("old", 2)]), "{how}");
     }
 }
+
+/// What DescribeServiceRevisions says of a revision.
+async fn revision(fleet: &Fleet, arn: &Value) -> Value {
+    let request = json!({"serviceRevisionArns": [arn]});
+    fleet.world.ok(Op::DescribeServiceRevisions, request).await["serviceRevisions"][0].clone()
+}
+
+fn bad(family: &str) -> bool {
+    family == "bad"
+}
+
+fn has_failed(service: &Value) -> bool {
+    service["deployments"][0]["failedTasks"].as_u64() >= Some(1)
+}
+
+/// Waits until the service `web` runs `count` tasks of the definition `one` and no others; those of `bad` fail.
+async fn until_back(fleet: &mut Fleet, count: usize) -> Value {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        fleet.pump(bad).await;
+        let service = fleet.service("web").await;
+        if service["taskDefinition"].as_str().unwrap().ends_with("/one:1") && stable(count)(&service) {
+            return service;
+        }
+        // Pauses after failures pass.
+        fleet.world.clock.advance(Duration::from_secs(1));
+        assert!(tokio::time::Instant::now() < deadline, "never rolled back: {service:#}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_rollback_places_by_the_strategy_of_the_revision_that_it_brings_back() {
+    for how in ["breaker", "stop"] {
+        let mut fleet = fleet().await;
+        fleet.world.definition("bad", json!({})).await;
+        let [old, new] = ["old", "new"].map(|pool| json!([item(pool, 1, 0)]));
+        // What ran is gone before what comes is there, so that the rollback has to place tasks.
+        let breaker = json!({"enable": how == "breaker", "rollback": true,
+            "thresholdConfiguration": {"type": "COUNT", "value": 2}});
+        let request = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 3,
+            "capacityProviderStrategy": old, "deploymentConfiguration": {"minimumHealthyPercent": 0,
+            "maximumPercent": 100, "deploymentCircuitBreaker": breaker}});
+        fleet.world.ok(Op::CreateService, request).await;
+        let service = fleet.until("it is stable", healthy, stable(3)).await;
+        let first = service["currentServiceRevisions"][0]["arn"].clone();
+        let before: Vec<_> = fleet.tasks().into_iter().map(|(id, ..)| id).collect();
+
+        let update = json!({"service": "web", "taskDefinition": "bad", "capacityProviderStrategy": new});
+        let service = fleet.world.ok(Op::UpdateService, update).await["service"].clone();
+        assert_eq!(service["capacityProviderStrategy"], new, "{how}");
+        let second = service["currentServiceRevisions"][0]["arn"].clone();
+        if how == "stop" {
+            fleet.until("a task of it failed", bad, has_failed).await;
+            let stop = json!({"serviceDeploymentArn": service["currentServiceDeployment"]});
+            fleet.world.ok(Op::StopServiceDeployment, stop).await;
+        }
+        let service = until_back(&mut fleet, 3).await;
+        assert_eq!(service["capacityProviderStrategy"], old, "{how}");
+        assert_eq!(service["deployments"][0]["capacityProviderStrategy"], old, "{how}");
+        assert!(fleet.tasks().iter().any(|(id, ..)| !before.contains(id)), "{how}: it placed none");
+        assert_eq!(by_provider(&tasks_of_web(&fleet).await), counts(&[("old", 3)]), "{how}");
+
+        fleet.world = fleet.world.reopen_with(config()).await;
+        assert_eq!(fleet.service("web").await["capacityProviderStrategy"], old, "{how}");
+        for (arn, strategy) in [(&first, &old), (&second, &new)] {
+            let shown = revision(&fleet, arn).await;
+            assert_eq!((&shown["capacityProviderStrategy"], &shown["launchType"]), (strategy, &Value::Null), "{how}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn revisions_keep_their_strategy_and_have_it_when_they_are_gone_back_to() {
+    let mut fleet = fleet().await;
+    for family in ["two", "bad"] {
+        fleet.world.definition(family, json!({})).await;
+    }
+    let [old, new] = ["old", "new"].map(|pool| json!([item(pool, 1, 0)]));
+    let request = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 2,
+        "capacityProviderStrategy": old});
+    fleet.world.ok(Op::CreateService, request).await;
+    let service = fleet.until("it is stable", healthy, stable(2)).await;
+    let first = service["currentServiceRevisions"][0]["arn"].clone();
+
+    // Without a deployment it is that of the next revision.
+    let none = json!({"service": "web", "capacityProviderStrategy": []});
+    let service = fleet.world.ok(Op::UpdateService, none).await["service"].clone();
+    assert_eq!((&service["launchType"], &service["capacityProviderStrategy"]), (&json!("EC2"), &Value::Null));
+    assert_eq!(revision(&fleet, &first).await["capacityProviderStrategy"], old);
+    let two = json!({"service": "web", "taskDefinition": "two"});
+    let service = fleet.world.ok(Op::UpdateService, two).await["service"].clone();
+    let second = service["currentServiceRevisions"][0]["arn"].clone();
+    let shown = revision(&fleet, &second).await;
+    for shown in [&shown, &service["deployments"][0]] {
+        assert_eq!((&shown["launchType"], &shown["capacityProviderStrategy"]), (&json!("EC2"), &Value::Null));
+    }
+    let earlier = &service["deployments"][1];
+    assert_eq!((&earlier["launchType"], &earlier["capacityProviderStrategy"]), (&Value::Null, &old));
+    fleet.until("the second one is through", healthy, stable(2)).await;
+
+    let back = json!({"service": "web", "taskDefinition": first});
+    let mut odd = back.clone();
+    odd["capacityProviderStrategy"] = new.clone();
+    let refused = fleet.world.err(Op::UpdateService, odd).await;
+    assert!(refused.starts_with("InvalidParameterException: capacityProviderStrategy cannot be given"), "{refused}");
+    let service = fleet.world.ok(Op::UpdateService, back.clone()).await["service"].clone();
+    assert_eq!(service["capacityProviderStrategy"], old);
+    fleet.until("the first one is back", healthy, stable(2)).await;
+    assert_eq!(by_provider(&tasks_of_web(&fleet).await), counts(&[("old", 2)]));
+
+    // What the cluster has given up is not brought back.
+    let away = json!({"service": "web", "desiredCount": 0, "capacityProviderStrategy": new});
+    fleet.world.ok(Op::UpdateService, away).await;
+    fleet.until("it has no tasks", healthy, stable(0)).await;
+    let put = json!({"cluster": "default", "capacityProviders": ["new"], "defaultCapacityProviderStrategy": []});
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let Err(refused) = fleet.world.call(Op::PutClusterCapacityProviders, put.clone()).await else { break };
+        assert!(tokio::time::Instant::now() < deadline, "{refused:?}");
+        fleet.pump(healthy).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let refused = fleet.world.err(Op::UpdateService, back).await;
+    let id = first.as_str().unwrap().rsplit('/').next().unwrap();
+    let expected = format!(
+        "InvalidParameterException: taskDefinition: the capacity provider old of service revision {id} is not \
+         associated with the cluster any more; go back to another one, or associate it again."
+    );
+    assert_eq!(refused, expected);
+    let update = json!({"service": "web", "taskDefinition": "bad", "desiredCount": 2});
+    let arn = fleet.world.ok(Op::UpdateService, update).await["service"]["currentServiceDeployment"].clone();
+    fleet.until("a task of it failed", bad, has_failed).await;
+    fleet.world.ok(Op::StopServiceDeployment, json!({"serviceDeploymentArn": arn})).await;
+    let service = until_back(&mut fleet, 2).await;
+    assert_eq!(service["capacityProviderStrategy"], new);
+    assert_eq!(by_provider(&tasks_of_web(&fleet).await), counts(&[("new", 2)]));
+}

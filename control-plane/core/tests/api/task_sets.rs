@@ -125,6 +125,23 @@ async fn an_external_controller_moves_a_service_from_one_set_to_another() {
 }
 
 #[tokio::test]
+async fn a_service_without_a_desired_count_has_none_until_it_is_said() {
+    let mut fleet = Fleet::new(1).await;
+    fleet.world.definition("one", json!({})).await;
+    let request = json!({"serviceName": "web", "deploymentController": {"type": "EXTERNAL"}});
+    let made = fleet.world.ok(Op::CreateService, request.clone()).await["service"].clone();
+    assert_eq!(made["desiredCount"], 0);
+    let set = fleet.set(json!({"taskDefinition": "one", "scale": {"value": 100}})).await;
+    assert_eq!(set["computedDesiredCount"], 0);
+    fleet.until("it is steady", healthy, steady(&set["id"], 0)).await;
+    fleet.world.ok(Op::UpdateService, json!({"service": "web", "desiredCount": 2})).await;
+    fleet.until("both run", healthy, steady(&set["id"], 2)).await;
+    // The same request again is the same service, whatever its count is by now.
+    let again = fleet.world.ok(Op::CreateService, request).await["service"].clone();
+    assert_eq!((&again["serviceArn"], &again["desiredCount"]), (&made["serviceArn"], &json!(2)));
+}
+
+#[tokio::test]
 async fn a_set_says_that_its_tasks_fail_and_which_host_it_waits_for() {
     let mut fleet = Fleet::external(2).await;
     let one = fleet.set(json!({"taskDefinition": "one", "scale": {"value": 100}})).await["id"].clone();

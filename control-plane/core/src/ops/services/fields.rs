@@ -75,18 +75,40 @@ pub(super) fn no_breaker(
     }
 }
 
-/// The service with what its `availabilityZoneRebalancing` comes to: a new one that says nothing is evened out where it
-/// can be (ECS).
+/// The `availabilityZoneRebalancing` of a new service that says nothing of it: ENABLED where it can be (ECS).
+pub(super) fn default_rebalancing(service: &Service) -> AvailabilityZoneRebalancing {
+    match no_rebalancing(service) {
+        None => AvailabilityZoneRebalancing::Enabled,
+        Some(_) => AvailabilityZoneRebalancing::Disabled,
+    }
+}
+
+/// Refuses a service whose `availabilityZoneRebalancing` is ENABLED and cannot be (ECS).
 ///
 /// # Errors
-/// When it says ENABLED and cannot be.
-pub(crate) fn rebalanced(mut service: Service) -> Result<Service, ApiError> {
+/// `InvalidParameterException`, with the field and with what does not go together with it.
+pub(crate) fn check_rebalancing(service: &Service) -> Result<(), ApiError> {
+    match (&service.zone_rebalancing, no_rebalancing(service)) {
+        (Some(AvailabilityZoneRebalancing::Other(other)), _) => {
+            let text = format!("availabilityZoneRebalancing: `{other}` is none of ENABLED, DISABLED.");
+            Err(ApiError::invalid(text))
+        }
+        (Some(AvailabilityZoneRebalancing::Enabled), Some(why)) => {
+            Err(ApiError::invalid(format!("availabilityZoneRebalancing must be DISABLED: {why}.")))
+        }
+        (Some(AvailabilityZoneRebalancing::Enabled), None)
+        | (Some(AvailabilityZoneRebalancing::Disabled) | None, _) => Ok(()),
+    }
+}
+
+/// Why a service cannot be evened out over zones; `None` when it can.
+fn no_rebalancing(service: &Service) -> Option<&'static str> {
     let over_zones = service.strategies.first().is_none_or(|first| {
         let spread = first.r#type.as_ref().is_some_and(|kind| kind.as_str() == "spread");
         spread && first.field.as_deref() == Some("attribute:ecs.availability-zone")
     });
     let room = service.configuration.maximum_percent.is_none_or(|percent| percent > 100);
-    let why_not = if service.scheduling == SchedulingStrategy::Daemon {
+    if service.scheduling == SchedulingStrategy::Daemon {
         Some("the scheduling strategy is DAEMON")
     } else if service.controller == DeploymentController::External {
         Some("the deployment controller is EXTERNAL")
@@ -96,21 +118,7 @@ pub(crate) fn rebalanced(mut service: Service) -> Result<Service, ApiError> {
         Some("maximumPercent is not above 100, so that nothing can start before it stops")
     } else {
         None
-    };
-    service.zone_rebalancing = match (service.zone_rebalancing.take(), why_not) {
-        (Some(AvailabilityZoneRebalancing::Other(other)), _) => {
-            let text = format!("availabilityZoneRebalancing: `{other}` is none of ENABLED, DISABLED.");
-            return Err(ApiError::invalid(text));
-        }
-        (Some(AvailabilityZoneRebalancing::Enabled), Some(why)) => {
-            return Err(ApiError::invalid(format!("availabilityZoneRebalancing cannot be ENABLED: {why}.")));
-        }
-        (Some(AvailabilityZoneRebalancing::Disabled), _) | (None, Some(_)) => {
-            Some(AvailabilityZoneRebalancing::Disabled)
-        }
-        (Some(AvailabilityZoneRebalancing::Enabled) | None, None) => Some(AvailabilityZoneRebalancing::Enabled),
-    };
-    Ok(service)
+    }
 }
 
 /// Who decides what the tasks of a service run.

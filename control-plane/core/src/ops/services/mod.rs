@@ -6,11 +6,11 @@ mod fields;
 
 pub(crate) use configuration::{configuration, over};
 pub(super) use describe::{describe, list};
-pub(crate) use fields::{at_most_one, rebalanced};
+pub(crate) use fields::{at_most_one, check_rebalancing};
 pub(super) use fields::{refuse, some};
 
 use crate::commands::{
-    CreateService, DeleteService, NewDeployment, ServiceEdit, UpdateService, ran_before, same_revision,
+    CreateService, DeleteService, NewDeployment, ServiceEdit, UpdateService, active_service, ran_before, same_revision,
     service_not_found as not_found,
 };
 use crate::ops::task_sets::MAX_TOKEN;
@@ -23,13 +23,14 @@ use crate::services;
 use crate::show;
 use aws_lc_rs::digest::{SHA256, digest};
 use fields::{
-    controller, desired_count, grace, new_name, no_breaker, no_daemon, propagate, refuse_create, refuse_update,
+    controller, default_rebalancing, desired_count, grace, new_name, no_breaker, no_daemon, propagate, refuse_create,
+    refuse_update,
 };
+use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::{LaunchType, SchedulingStrategy as ApiScheduling};
 use longshore_ecs_api::requests::{CreateServiceRequest, DeleteServiceRequest, UpdateServiceRequest};
 use longshore_ecs_api::responses::{CreateServiceResponse, DeleteServiceResponse, UpdateServiceResponse};
-use longshore_ecs_api::types::NetworkConfiguration;
-use longshore_ecs_api::{ApiError, ErrorCode};
+use longshore_ecs_api::types::{DeploymentConfiguration, NetworkConfiguration};
 use longshore_model::arn::{Resource, ServicePart};
 use longshore_model::{Arn, Timestamp};
 use std::sync::Arc;
@@ -55,9 +56,13 @@ pub(crate) async fn create(ctx: Ctx<'_>, request: CreateServiceRequest) -> Resul
         }
         (SchedulingStrategy::Daemon, None) => 0,
         (SchedulingStrategy::Replica, Some(given)) => desired_count(given)?,
-        (SchedulingStrategy::Replica, None) => {
-            return Err(ApiError::invalid("desiredCount is required with the scheduling strategy REPLICA."));
-        }
+        (SchedulingStrategy::Replica, None) => match controller {
+            // Task sets have shares of it, so nothing runs before it is said (ECS).
+            DeploymentController::External => 0,
+            DeploymentController::Ecs => {
+                return Err(ApiError::invalid("desiredCount is required with the scheduling strategy REPLICA."));
+            }
+        },
     };
     let given = request.capacity_provider_strategy;
     if scheduling == SchedulingStrategy::Daemon && some(given.as_ref()) {
@@ -83,7 +88,7 @@ pub(crate) async fn create(ctx: Ctx<'_>, request: CreateServiceRequest) -> Resul
     if request.client_token.as_ref().is_some_and(|token| token.len() > MAX_TOKEN) {
         return Err(ApiError::invalid(format!("clientToken must have at most {MAX_TOKEN} characters.")));
     }
-    let service = Service {
+    let mut service = Service {
         key: ServiceKey { cluster, name },
         status: ServiceStatus::Active,
         scheduling,
@@ -107,7 +112,10 @@ pub(crate) async fn create(ctx: Ctx<'_>, request: CreateServiceRequest) -> Resul
         completed: None,
         next_event: 0,
     };
-    let service = rebalanced(service)?;
+    check_rebalancing(&service)?;
+    if service.zone_rebalancing.is_none() {
+        service.zone_rebalancing = Some(default_rebalancing(&service));
+    }
     match &revision {
         Some(revision) => services::check(&ctx.state, &service, revision)?,
         // Constraints are looked at with those of each task set's definition.
@@ -122,10 +130,7 @@ pub(crate) async fn update(ctx: Ctx<'_>, request: UpdateServiceRequest) -> Resul
     let cluster = ctx.cluster(request.cluster.as_deref())?.record.key.clone();
     let key = ctx.service_key(&cluster, request.service.as_deref().unwrap_or_default())?.ok_or_else(not_found)?;
     refuse_update(&request)?;
-    let current = Arc::clone(&ctx.state.service(&key).ok_or_else(not_found)?.record);
-    if !current.is_active() {
-        return Err(ApiError::new(ErrorCode::ServiceNotActive, "Service was not ACTIVE."));
-    }
+    let current = active_service(&ctx.state, &key)?;
     if let Some(given) = request.deployment_controller.as_ref().and_then(|controller| controller.r#type.as_ref())
         && *given != show::controller(&current)
     {
@@ -168,10 +173,15 @@ fn edit(ctx: &Ctx<'_>, current: &Service, request: UpdateServiceRequest) -> Resu
     let primary = primary.ok_or_else(|| ApiError::server("The service has no deployment."))?;
     let named = request.task_definition.as_deref().filter(|name| !name.is_empty());
     let back = named.map(|name| revision_named(ctx, current, name)).transpose()?.flatten();
-    if back.is_some() && request.network_configuration.is_some() {
-        return Err(ApiError::invalid(
-            "networkConfiguration cannot be given with a service revision as taskDefinition, which has its own.",
-        ));
+    for (field, is_given) in [
+        ("networkConfiguration", request.network_configuration.is_some()),
+        ("capacityProviderStrategy", capacity.is_some()),
+    ] {
+        if back.is_some() && is_given {
+            return Err(ApiError::invalid(format!(
+                "{field} cannot be given with a service revision as taskDefinition, which has its own."
+            )));
+        }
     }
     let named = named.filter(|_| back.is_none());
     let wanted = match (&back, named) {
@@ -185,10 +195,7 @@ fn edit(ctx: &Ctx<'_>, current: &Service, request: UpdateServiceRequest) -> Resu
     };
     let network = request.network_configuration.clone().map(Box::new);
     let wanted = ServiceRevision { network: network.or_else(|| wanted.network.clone()), ..wanted };
-    let settings = match request.deployment_configuration.clone() {
-        Some(given) => configuration(over(given, &current.configuration), scheduling)?,
-        None => current.configuration.clone(),
-    };
+    check_configuration(current, request.deployment_configuration.as_ref())?;
     let edit = ServiceEdit {
         desired: request.desired_count.map(desired_count).transpose()?,
         configuration: request.deployment_configuration,
@@ -208,12 +215,8 @@ fn edit(ctx: &Ctx<'_>, current: &Service, request: UpdateServiceRequest) -> Resu
     let as_it_will_be = Service {
         constraints: edit.constraints.clone().unwrap_or_else(|| current.constraints.clone()),
         strategies: edit.strategies.clone().unwrap_or_else(|| current.strategies.clone()),
-        configuration: settings,
-        zone_rebalancing: edit.zone_rebalancing.clone(),
         ..current.clone()
     };
-    // What is not said stays, whether or not it still can be done.
-    let as_it_will_be = if edit.zone_rebalancing.is_some() { rebalanced(as_it_will_be)? } else { as_it_will_be };
     // Told before it costs a turn; what counts is what holds at its turn.
     if edit.constraints.is_some() || edit.strategies.is_some() {
         services::check_placement(&ctx.state, &as_it_will_be, &wanted)?;
@@ -222,6 +225,12 @@ fn edit(ctx: &Ctx<'_>, current: &Service, request: UpdateServiceRequest) -> Resu
         services::check(&ctx.state, &as_it_will_be, &wanted)?;
     }
     Ok(edit)
+}
+
+/// Refuses a deployment configuration that goes wrong with what a service has.
+fn check_configuration(current: &Service, given: Option<&DeploymentConfiguration>) -> Result<(), ApiError> {
+    let whole = given.map(|given| over(given.clone(), &current.configuration));
+    whole.map_or(Ok(()), |whole| configuration(whole, current.scheduling).map(drop))
 }
 
 /// The revision of the service whose ARN stands where a task definition is named, to go back to it; `None` where a task
@@ -254,9 +263,7 @@ fn edit_external(current: &Service, request: UpdateServiceRequest) -> Result<Ser
         }
     }
     no_breaker(current.controller, request.deployment_configuration.as_ref())?;
-    if let Some(given) = request.deployment_configuration.clone() {
-        configuration(over(given, &current.configuration), current.scheduling)?;
-    }
+    check_configuration(current, request.deployment_configuration.as_ref())?;
     if let Some(strategies) = &request.placement_strategy {
         run::strategies(strategies.clone())?;
     }
@@ -313,6 +320,7 @@ pub(super) fn revision(
         definition: definition.key.clone(),
         launch_type,
         network: network.map(Box::new),
+        capacity: None,
         created_at: Timestamp::from_millis(0),
     }
 }

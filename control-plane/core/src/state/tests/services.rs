@@ -168,6 +168,7 @@ impl Lab {
             definition: self.definition(definition)?,
             launch_type: LaunchType::Ec2,
             network: None,
+            capacity: None,
             created_at: self.now,
         })
     }

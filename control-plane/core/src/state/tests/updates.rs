@@ -6,8 +6,10 @@ use crate::change::Change;
 use crate::command::{Command, Tx};
 use crate::commands::{EditScaling, FireScaling, NewDeployment, ScalingEdit, ServiceEdit, UpdateService};
 use crate::records::{DeploymentController, ScheduledAction, SchedulingStrategy, Service, ServiceKey, Tags};
-use longshore_ecs_api::enums::PlacementConstraintType;
-use longshore_ecs_api::types::{AwsVpcConfiguration, NetworkConfiguration, PlacementConstraint};
+use longshore_ecs_api::enums::{AvailabilityZoneRebalancing, PlacementConstraintType};
+use longshore_ecs_api::types::{
+    AwsVpcConfiguration, DeploymentConfiguration, NetworkConfiguration, PlacementConstraint,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,6 +80,36 @@ fn an_update_is_refused_for_what_it_asks_alone() {
     let refused = lab.update(&key, ServiceEdit { force: true, ..desired(5) });
     assert!(refused.as_ref().is_err_and(|text| text.contains("Network Configuration")), "{refused:?}");
     assert_eq!(lab.service_of(&key), before);
+}
+
+#[test]
+fn rebalancing_that_an_earlier_version_left_where_it_cannot_be_stands_in_nobodys_way() {
+    let mut lab = Lab::new();
+    let percents = |maximum| DeploymentConfiguration {
+        minimum_healthy_percent: Some(50),
+        maximum_percent: Some(maximum),
+        ..DeploymentConfiguration::default()
+    };
+    let key = lab.odd(|service| {
+        (service.desired, service.configuration) = (3, percents(100));
+        service.zone_rebalancing = Some(AvailabilityZoneRebalancing::Enabled);
+    });
+    let desired = ServiceEdit { desired: Some(2), ..ServiceEdit::default() };
+    assert_eq!(lab.update(&key, desired), Ok(2));
+    let minimum = DeploymentConfiguration { maximum_percent: None, ..percents(0) };
+    let edit = |configuration| ServiceEdit { configuration: Some(configuration), ..ServiceEdit::default() };
+    assert_eq!(lab.update(&key, edit(minimum)), Ok(2));
+    let before = lab.service_of(&key);
+    let refused = lab.update(&key, edit(percents(100)));
+    let names = |text: &String| text.contains("availabilityZoneRebalancing") && text.contains("maximumPercent");
+    assert!(refused.as_ref().is_err_and(names), "{refused:?}");
+    assert_eq!(lab.service_of(&key), before);
+    assert_eq!(lab.update(&key, edit(percents(150))), Ok(2));
+
+    // One that never said anything is not evened out by what it says of other things.
+    let key = lab.odd(|service| service.zone_rebalancing = None);
+    assert_eq!(lab.update(&key, edit(percents(200))), Ok(2));
+    assert_eq!(lab.service_of(&key).zone_rebalancing, None);
 }
 
 #[test]

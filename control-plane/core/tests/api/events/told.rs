@@ -115,10 +115,11 @@ async fn services_hosts_and_deployments_tell_as_ecs_does() {
         let event = find(&named(name)).unwrap_or_else(|| panic!("no {name}"));
         assert_eq!((&event["detail-type"], &event["source"]), (&json!(detail_type), &json!("aws.ecs")));
         assert_eq!((&event["detail"]["eventType"], &event["resources"]), (&json!(kind), &json!([service])));
+        let reason = (name == "SERVICE_TASK_PLACEMENT_FAILURE").then_some("EMPTY CAPACITY PROVIDER");
         let detail = &event["detail"];
         match detail_type {
             "ECS Service Action" => {
-                assert_eq!(detail["clusterArn"], cluster);
+                assert_eq!((&detail["clusterArn"], &detail["reason"]), (&json!(cluster), &json!(reason)));
                 assert!(detail["createdAt"].as_str().is_some_and(|at| at.ends_with("Z")), "{event}");
             }
             _ => {
@@ -131,6 +132,41 @@ async fn services_hosts_and_deployments_tell_as_ecs_does() {
     assert_eq!((&host["resources"][0], &host["detail"]["clusterArn"]), (&json!(agent.arn), &json!(cluster)));
     agent.disconnect().await;
     until("it is not heard", || fake.taken().iter().any(|event| event["detail"]["agentConnected"] == false)).await;
+}
+
+#[tokio::test]
+async fn a_task_without_a_place_is_told_with_the_reason_that_run_task_answers() {
+    let fleet = Fleet::new(1).await;
+    let hook = fleet.world.webhook().await;
+    let failures = json!({"source": ["aws.ecs"], "detail": {"eventName": ["SERVICE_TASK_PLACEMENT_FAILURE"]}});
+    fleet.world.rule("unplaced", failures, json!({"Id": "1", "Arn": hook})).await;
+    let fake = Fake::default();
+    let _dispatcher = dispatch(&fleet.world, &fake);
+    let port = json!({"portMappings": [{"containerPort": 80, "hostPort": 8080}]});
+    fleet.world.definition("holder", port.clone()).await;
+    fleet.world.run(json!({"taskDefinition": "holder"})).await;
+    let elsewhere = json!([{"type": "memberOf", "expression": "attribute:rack == nowhere"}]);
+    for (name, container, constraints, expected) in [
+        ("memory", json!({"memory": 4096}), json!([]), "RESOURCE:MEMORY"),
+        ("cpu", json!({"cpu": 4096}), json!([]), "RESOURCE:CPU"),
+        ("ports", port, json!([]), "RESOURCE:PORTS"),
+        ("member", json!({}), elsewhere, "MemberOf placement constraint unsatisfied."),
+    ] {
+        fleet.world.definition(name, container).await;
+        let run = json!({"taskDefinition": name, "placementConstraints": constraints});
+        let refused = fleet.world.ok(Op::RunTask, run).await;
+        assert_eq!(refused["failures"][0]["reason"], expected, "{refused}");
+        let create = json!({"serviceName": name, "taskDefinition": name, "desiredCount": 1,
+            "placementConstraints": constraints});
+        let arn = fleet.world.ok(Op::CreateService, create).await["service"]["serviceArn"].clone();
+        let told = || fake.taken().into_iter().find(|event| event["resources"][0] == arn);
+        until("it is told", || told().is_some()).await;
+        let detail = told().unwrap()["detail"].clone();
+        assert_eq!((&detail["eventType"], &detail["reason"]), (&json!("ERROR"), &json!(expected)));
+        // The sentence is that of DescribeServices.
+        let said = messages(&fleet.service(name).await);
+        assert!(said.iter().any(|message| detail["message"] == message.as_str()), "{said:?} {detail}");
+    }
 }
 
 #[tokio::test]
@@ -184,12 +220,16 @@ async fn a_deployment_that_fails_says_so_and_why_and_what_is_brought_back_says_t
         json!({"eventType": "ERROR", "eventName": "SERVICE_DEPLOYMENT_FAILED", "deploymentId": deployment,
             "updatedAt": "2023-11-14T22:14:20.000Z", "reason": reason})
     };
-    let opened =
-        "ECS deployment circuit breaker: tasks failed to start. Rolling back to the last completed deployment.";
+    let opened = "ECS deployment circuit breaker: tasks failed to start.";
     let whole = json!({"version": "0", "id": event["id"], "detail-type": "ECS Deployment State Change",
         "source": "aws.ecs", "account": "123456789012", "time": "2023-11-14T22:14:20Z", "region": "lab",
         "resources": ["arn:aws:ecs:lab:123456789012:service/default/web"], "detail": detail(&second, opened)});
     assert_eq!(*event, whole);
+    let first = first.as_str().unwrap();
+    let back = format!("ECS deployment circuit breaker: rolling back to deploymentId {first}.");
+    let complete = format!("ECS deployment {first} completed.");
+    assert_eq!((&told[4]["detail"]["reason"], &told[5]["detail"]["reason"]), (&json!(back), &json!(complete)));
+    assert_eq!(fleet.service("web").await["deployments"][0]["rolloutStateReason"], complete);
 
     // One that somebody stops has failed as well, for another reason.
     let third = fleet.world.ok(Op::UpdateService, update).await["service"].clone();
