@@ -25,8 +25,13 @@ impl Uptime {
         Self(since)
     }
 
+    /// How long that is.
+    pub(crate) const fn since_boot(self) -> Duration {
+        self.0
+    }
+
     /// Now, by the kernel's clock.
-    fn now() -> Self {
+    pub(crate) fn now() -> Self {
         let time = clock_gettime(ClockId::Boottime);
         let (secs, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
         Self(Duration::new(secs.unwrap_or_default(), nanos.unwrap_or_default()))

@@ -127,7 +127,7 @@ impl Namespace {
     }
 
     /// Whether two are the same.
-    pub(crate) fn is(&self, other: &Self) -> io::Result<bool> {
+    pub fn is(&self, other: &Self) -> io::Result<bool> {
         let (a, b) = (self.file.metadata()?, other.file.metadata()?);
         Ok((a.dev(), a.ino()) == (b.dev(), b.ino()))
     }

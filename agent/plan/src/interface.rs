@@ -8,6 +8,10 @@ use crate::task::Task;
 use longshore_model::{Bandwidth, ContainerName, EniId, EniReport, GroupId, StopCode, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How long containers may outlive their sandbox when they restart: an engine that is shut down waits for each of them.
+const OUTLIVED: Duration = Duration::from_secs(60);
 
 /// An interface as a task was given it. In the record and in the label of each container, so that either is enough to
 /// put everything back as it was.
@@ -82,8 +86,9 @@ impl Task {
 
     /// Compares the sandboxes, each with whether it runs, and the task's containers, listed when `as_of` outcomes had
     /// been taken in. A task whose sandbox does not run ends: its containers may go on, but nobody can join or look
-    /// after their network any more. Unless none of them does and one may be started again, as after a reboot of the
-    /// host: then the sandbox is started with it. Says whether a pass would see anything new.
+    /// after their network any more. Where one of them may be started again, as after a reboot of the host, the task
+    /// goes on once all of them have ended, and its sandbox is started with it; an engine that is shut down ends them
+    /// one after another. Says whether a pass would see anything new.
     pub fn sight_sandboxes(
         &mut self,
         sandboxes: &BTreeMap<EniId, bool>,
@@ -99,15 +104,21 @@ impl Task {
         let eni = interface.eni.id;
         let runs = sandboxes.get(&eni).copied();
         self.live.sandbox_asleep = runs == Some(false);
-        match runs {
-            Some(true) => return false,
-            Some(false)
-                if self.outline.containers.iter().any(|c| c.restart.is_some()) && !self.is_live(listing, as_of) =>
-            {
-                return false;
+        let restarts = self.outline.containers.iter().any(|c| c.restart.is_some());
+        let goes_on = match runs {
+            Some(true) => true,
+            Some(false) if restarts && self.is_live(listing, as_of) => {
+                let since = *self.live.outlived_since.get_or_insert(now);
+                return now.since(since) >= OUTLIVED && self.lose_sandbox(eni, now);
             }
-            Some(false) | None => {}
-        }
+            Some(false) => restarts,
+            None => false,
+        };
+        self.live.outlived_since = None;
+        !goes_on && self.lose_sandbox(eni, now)
+    }
+
+    fn lose_sandbox(&mut self, eni: EniId, now: Timestamp) -> bool {
         let reason = reasons::clip(format!("{} ({eni})", reasons::SANDBOX_LOST));
         self.record.ending = Some(Ending { code: Some(StopCode::InfrastructureHealth), reason, at: now });
         self.settle(now);

@@ -52,6 +52,8 @@ pub struct Inspected {
     pub started_at: Option<Timestamp>,
     /// When it last ended.
     pub finished_at: Option<Timestamp>,
+    /// Whether it ended before the host was booted: the host's shutdown ended it, or the end of its power.
+    pub before_boot: bool,
     /// How it ended.
     pub exit_code: Option<i32>,
     /// What its health check says, while it runs and has one.
@@ -222,7 +224,9 @@ impl Task {
         };
         let exit_code = seen.exit_code.filter(|_| ran);
         let at = seen.finished_at.unwrap_or(now);
-        self.ended(i, Ended { id: Some(seen.id), ran, exit_code, reason, at, remains: true }, now);
+        // Of one that was known to have ended, this is no news.
+        let with_host = seen.before_boot && container.phase.is_running();
+        self.ended(i, Ended { id: Some(seen.id), ran, exit_code, reason, at, remains: true }, with_host, now);
     }
 
     fn absorb_absence(&mut self, i: usize, now: Timestamp) {

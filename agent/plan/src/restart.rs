@@ -23,6 +23,9 @@ const REFUSALS: u32 = 11;
 /// The waits between those tries.
 const REFUSED: Backoff = Backoff { first_secs: 1, longest_secs: 60 };
 
+/// Between why it ended and why it was not started.
+const REFUSAL: &str = "not started: ";
+
 /// What becomes of a container that ended.
 enum Verdict {
     /// It is started again, after this long.
@@ -32,14 +35,16 @@ enum Verdict {
 }
 
 impl Task {
-    /// Container `i` ran and ended: starts it again if its policy says so, else it is over.
-    pub(crate) fn ended(&mut self, i: usize, ended: Ended, now: Timestamp) {
+    /// Container `i` ran and ended, by the end of the host's last boot or not: starts it again if its policy says so,
+    /// else it is over.
+    pub(crate) fn ended(&mut self, i: usize, ended: Ended, with_host: bool, now: Timestamp) {
         let stopped_by_us = std::mem::take(&mut self.record.containers[i].restarts.unhealthy);
         let mut ended = ended;
         if stopped_by_us {
             ended.reason.get_or_insert_with(|| reasons::UNHEALTHY.to_owned());
         }
-        match self.verdict(i, &ended, stopped_by_us) {
+        // Whatever code it had ready for its stop says nothing of how it would have ended by itself.
+        match self.verdict(i, &ended, stopped_by_us || with_host) {
             Verdict::Again(wait) => {
                 let stopped = self.stopped(i, ended);
                 let container = &mut self.record.containers[i];
@@ -55,12 +60,12 @@ impl Task {
         }
     }
 
-    fn verdict(&mut self, i: usize, ended: &Ended, stopped_by_us: bool) -> Verdict {
+    fn verdict(&mut self, i: usize, ended: &Ended, by_others: bool) -> Verdict {
         let Some(policy) = self.outline.containers[i].restart.clone() else { return Verdict::Over(None) };
         let wanted = matches!(self.record.wish, Wish::Unknown | Wish::Run) && self.record.ending.is_none();
         // Without an exit code it is not known how it ended, and ECS lets it be.
         let (true, true, Some(code)) = (wanted, ended.ran, ended.exit_code) else { return Verdict::Over(None) };
-        if policy.ignored_exit_codes.contains(&code) && !stopped_by_us {
+        if policy.ignored_exit_codes.contains(&code) && !by_others {
             return Verdict::Over(Some(format!("not restarted: exit code {code} is one of its ignoredExitCodes")));
         }
         let container = &mut self.record.containers[i];
@@ -86,18 +91,22 @@ impl Task {
         let wanted = matches!(self.record.wish, Wish::Unknown | Wish::Run) && self.record.ending.is_none();
         let policy = self.outline.containers[i].restart.as_ref().filter(|_| wanted);
         let container = &mut self.record.containers[i];
-        let Phase::Restarting { ended, .. } = &container.phase else { return };
-        let mut ended = ended.clone();
+        let Phase::Restarting { ended, asked, .. } = &container.phase else { return };
+        let (mut ended, asked) = (ended.clone(), *asked);
         let restarts = &mut container.restarts;
+        // It was not started again.
+        restarts.count = restarts.count.saturating_sub(u32::from(asked));
         restarts.refused = restarts.refused.saturating_add(1);
         let wait = match policy.map(|policy| &policy.backoff) {
             Some(Some(backoff)) => waits(backoff, restarts.soon.saturating_add(restarts.refused)),
             Some(None) if restarts.refused < REFUSALS => waits(&REFUSED, restarts.refused),
             Some(None) | None => return self.end(i, Ended { reason: Some(reason), ..Ended::at(now) }),
         };
-        // It was not started again.
-        restarts.count = restarts.count.saturating_sub(1);
-        ended.reason = Some(reason);
+        // Beside why it ended, which stays.
+        let why = ended.reason.as_deref().unwrap_or_default();
+        let why = why.split_once(REFUSAL).map_or(why, |(why, _)| why).trim_end_matches("; ");
+        let before = if why.is_empty() { String::new() } else { format!("{why}; ") };
+        ended.reason = Some(reasons::clip(format!("{before}{REFUSAL}{reason}")));
         container.phase = Phase::Restarting { ended, not_before: now.after(wait), asked: false };
         let live = &mut self.live.containers[i];
         (live.look, live.startable, live.no_space_since) = (false, false, None);
@@ -108,7 +117,10 @@ impl Task {
     pub(crate) fn absorb_down(&mut self, i: usize, seen: Inspected, timed_out: Option<String>, now: Timestamp) {
         let container = &mut self.record.containers[i];
         let Phase::Restarting { asked, .. } = container.phase else { return };
-        if asked && seen.started_at > container.began_last() {
+        // Also by a start that had taken too long.
+        if seen.started_at > container.began_last() {
+            container.restarts.count = container.restarts.count.saturating_add(u32::from(!asked));
+            container.restarts.refused = 0;
             container.restarts.began_at = seen.started_at;
             container.restarts.moved_millis = 0;
             return self.absorb_end(i, seen, now);
@@ -176,7 +188,8 @@ impl Task {
     /// Container `i` runs again, or for the first time.
     pub(crate) fn began(&mut self, i: usize, id: String, at: Timestamp) {
         let container = &mut self.record.containers[i];
-        if matches!(container.phase, Phase::Restarting { .. }) {
+        if let Phase::Restarting { asked, .. } = container.phase {
+            container.restarts.count = container.restarts.count.saturating_add(u32::from(!asked));
             // Its check begins anew.
             container.health = container.health.map(|_| HealthStatus::Unknown);
         }

@@ -38,6 +38,8 @@ pub struct Live {
     pub interface_touched: u64,
     /// Its sandbox did not run when the last listing was asked for: it is started with the next container.
     pub sandbox_asleep: bool,
+    /// Since when containers run though their sandbox has ended.
+    pub outlived_since: Option<Timestamp>,
     /// Since when it has waited for room on the host; absent when it does not.
     pub waits_since: Option<Timestamp>,
     /// Since when the host's disk has no room for what it needs beside its containers.

@@ -42,6 +42,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         2 => Just(Op::EngineUp),
         2 => any::<u8>().prop_map(|keep| Op::Crash(Cut { keep, lose_ledger: false })),
         1 => any::<u8>().prop_map(|keep| Op::Crash(Cut { keep, lose_ledger: true })),
+        1 => (0..3i32, any::<u8>()).prop_map(|(code, keep)| Op::ShutDown(code, Cut { keep, lose_ledger: false })),
         1 => Just(Op::CutOff),
         2 => Just(Op::Hear),
     ];
@@ -275,6 +276,20 @@ fn a_policy_of_ecs_restarts_what_ran_long_enough() {
     assert_eq!(world.reason(0, 0), (Some(2), "not restarted: exit code 2 is one of its ignoredExitCodes".to_owned()));
 }
 
+/// What a container says at its stop by an orderly shutdown is its good end, after which it is not started again.
+#[test]
+fn what_ends_with_the_host_is_started_again_whatever_its_code() {
+    let mut world = restarted(Some(Backoff { first_secs: 1, longest_secs: 5 }));
+    world.apply(Op::ShutDown(IGNORED, Cut { keep: 255, lose_ledger: false }));
+    world.settle();
+    world.apply(Op::Advance(1_000));
+    world.settle();
+    assert_eq!((world.log(0).as_str(), world.restarts(0, 0).0), ("+0 +0", 1));
+    world.apply(Op::Exit(0, 0, IGNORED));
+    world.settle();
+    assert_eq!(world.reported(0), Some(TaskStatus::Stopped), "by itself it is over");
+}
+
 /// The engine refuses restarts for a while: another program has the container's port.
 fn refused(backoff: Option<Backoff>) -> World {
     let restart = RestartPolicy { ignored_exit_codes: vec![], attempt_period_secs: 60, backoff, when_unhealthy: false };
@@ -294,7 +309,7 @@ fn a_refused_restart_comes_as_soon_as_the_engine_takes_it() {
     for waited in [1, 2, 4] {
         let (count, reason) = world.restarts(0, 0);
         assert_eq!((world.log(0).as_str(), count), ("+0", 0), "{waited}: {reason}");
-        assert!(reason.contains("(CannotStartContainerError: taken); restart 1 at "), "{reason}");
+        assert!(reason.contains("(not started: CannotStartContainerError: taken); restart 1 at "), "{reason}");
         assert!(reason.contains("; it could not be started "), "{reason}");
         world.apply(Op::Advance(waited * 1_000));
         world.settle();
@@ -353,8 +368,10 @@ fn a_sandbox_is_started_again_with_what_restarts_and_else_ends_its_task() {
         if ended {
             world.apply(Op::Exit(0, 0, 255));
         }
-        world.settle();
-        world.apply(Op::Advance(1_000));
+        for wait in [1_000, 60_000] {
+            world.settle();
+            world.apply(Op::Advance(wait));
+        }
         world.settle();
         let status = if goes_on { TaskStatus::Running } else { TaskStatus::Stopped };
         assert_eq!(world.reported(0), Some(status), "{restarts} {ended}: {:?}", world.restarts(0, 0));

@@ -1,8 +1,9 @@
 //! The engine's drivers over Docker: errors become the plan's [`Failure`]s, and nothing else happens here.
 
-use super::drivers::{Containers, CreateRequest, Image, Images, Listed, OwnCredentials, Volumes};
+use super::drivers::{Clock, Containers, CreateRequest, Image, Images, Listed, OwnCredentials, SystemClock, Volumes};
 use super::registries::Registries;
 use super::strays;
+use crate::contact::Uptime;
 use crate::crash::{self, Place};
 use crate::disk::StorageLimits;
 use crate::probes::Verdicts;
@@ -12,7 +13,7 @@ use longshore_docker::{
     PullLimits, PullProgress, RemoveError, SandboxRef, StartError, StopError, UNBOUNDED_PULLS, VolumeError,
     container_config, container_name, registry_of, volume_name,
 };
-use longshore_model::{ContainerName, EniId, TaskId, VolumeSpec};
+use longshore_model::{ContainerName, EniId, TaskId, Timestamp, VolumeSpec};
 use longshore_plan::{Creation, Failure, Halt, Inspected, RunState, Sighting, Supervise};
 use std::collections::BTreeMap;
 
@@ -115,6 +116,7 @@ fn inspected(c: InspectedContainer, task: TaskId) -> Inspected {
         state: run_state(c.state),
         started_at: c.started_at,
         finished_at: c.exit.as_ref().and_then(|e| e.finished_at),
+        before_boot: c.exit.as_ref().and_then(|e| e.finished_at).is_some_and(|at| at < booted_at()),
         exit_code: c.exit.as_ref().map(|e| e.code),
         health: c.health,
         oom_killed: c.exit.as_ref().is_some_and(|e| e.oom_killed),
@@ -125,6 +127,12 @@ fn inspected(c: InspectedContainer, task: TaskId) -> Inspected {
         ports: label.map(|l| l.ports).unwrap_or_default(),
         id: c.id,
     }
+}
+
+/// When the host was booted, by its clock as it is now.
+fn booted_at() -> Timestamp {
+    let millis = Uptime::now().since_boot().as_millis();
+    SystemClock.now().moved(i64::try_from(millis).map_or(i64::MIN, |millis| -millis))
 }
 
 #[async_trait]

@@ -142,9 +142,11 @@ impl Executor {
                 None => Err(no_spec()),
             }),
             Step::Start(_) => {
-                let _slot = self.slots.starts.acquire().await;
                 let start = async {
                     let name = name()?;
+                    // It has limits of its own, and may wait.
+                    self.wake(spec.as_deref(), again).await?;
+                    let _slot = self.slots.starts.acquire().await;
                     self.stand_by(task, spec.as_deref(), again).await?;
                     self.spaced(self.drivers.containers.start(task, &name).await).await
                 };
@@ -220,21 +222,18 @@ impl Executor {
             // Made by whoever knows it.
             self.drivers.cgroups.host_parent()?;
         }
-        if !again {
-            return Ok(());
-        }
-        // The start of the container itself, which is given up once it timed out, was not asked for.
-        let not_yet = |failure| match failure {
-            Failure::TimedOut(text) => Failure::Passing(text),
-            failure => failure,
-        };
-        if spec.network_mode == NetworkMode::Awsvpc {
-            self.drivers.interfaces.ensure_again(spec).await.map_err(not_yet)?;
-        }
-        if spec.pid_mode == Some(PidMode::Task) || spec.ipc_mode == Some(IpcMode::Task) {
-            self.drivers.namespaces.ensure_again(task, shared_memory(spec)).await.map_err(not_yet)?;
+        if again && (spec.pid_mode == Some(PidMode::Task) || spec.ipc_mode == Some(IpcMode::Task)) {
+            self.drivers.namespaces.ensure_again(task, shared_memory(spec)).await.map_err(not_asked)?;
         }
         Ok(())
+    }
+
+    /// Makes the interface of a task again that the host's reboot, or the engine's, may have ended.
+    async fn wake(&self, spec: Option<&TaskSpec>, again: bool) -> Result<(), Failure> {
+        match spec.filter(|spec| again && spec.network_mode == NetworkMode::Awsvpc) {
+            Some(spec) => self.drivers.interfaces.ensure_again(spec).await.map_err(not_asked),
+            None => Ok(()),
+        }
     }
 
     async fn release(&self, task: TaskId, kind: &ResourceKind) -> Result<(), Failure> {
@@ -272,7 +271,7 @@ impl Executor {
             request.cgroup_parent = self.drivers.cgroups.host_parent()?;
         }
         self.add_environment(&mut request).await?;
-        environment::add_region(Arc::make_mut(&mut request.spec), request.index);
+        environment::add_defaults(Arc::make_mut(&mut request.spec), request.index);
         let _slot = self.slots.creates.acquire().await;
         let created = self.spaced(self.drivers.containers.create(&request).await).await;
         crash::after(Place::ContainerCreated);
@@ -316,6 +315,14 @@ impl Executor {
 
     fn parents(&self) -> MutexGuard<'_, HashMap<TaskId, Option<String>>> {
         locked(&self.parents)
+    }
+}
+
+/// Something before the start of a container timed out: its own start, which is given up then, was not asked for.
+fn not_asked(failure: Failure) -> Failure {
+    match failure {
+        Failure::TimedOut(text) => Failure::Passing(text),
+        failure => failure,
     }
 }
 

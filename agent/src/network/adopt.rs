@@ -1,19 +1,26 @@
 //! A start: who has which interface, what is still good, and what belongs to nobody.
 
-use super::claims::{Slot, Stage, admission, failure};
+use super::claims::{Slot, Stage, admission, failure, write_files};
 use super::fabric::{Admission, Fabric, Fault, Kernel, Seen, Shape};
 use super::handle::Wake;
 use super::owner::{Done, Look, Network};
+use super::pool::MAKES;
 use super::sandboxes::{Sandbox, Sandboxes};
 use super::saved::Said;
-use crate::engine::docker::chain;
 use longshore_model::planted::{Bug, is_planted};
 use longshore_model::{Bandwidth, EniId, EniReport, Generation, InstanceId, TaskId};
 use longshore_plan::{Failure, Interface, ResourceKind, ResourcePhase, TaskRecord};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+
+/// How often in a row the engine may refuse to start a sandbox again before its task ends.
+const STUBBORN: u32 = 20;
+
+/// Longest wait for the files of a task whose sandbox is started again.
+const WRITTEN: Duration = Duration::from_secs(30);
 
 /// What the ledger says of a task's interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,20 +65,32 @@ pub(super) struct Opened {
 pub(super) struct Woken {
     /// The interface, as it is let through.
     cut: Box<Admission>,
-    /// Whether it still has to be.
-    asleep: bool,
+    did: Did,
     result: Result<(), Failure>,
     /// Who started a container again waits for this.
-    answer: WakeAnswer,
+    answer: oneshot::Sender<Result<(), Failure>>,
 }
 
-type WakeAnswer = oneshot::Sender<Result<(), Failure>>;
+/// How far that went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Did {
+    /// Its sandbox runs, and is as it was wired.
+    Nothing,
+    /// It has to be started, or is not wired.
+    Wakes,
+    /// The engine did not start it.
+    Stubborn,
+    /// All of it.
+    All,
+}
 
 /// Why the link of a task's sandbox was not made.
 #[derive(Debug)]
 pub(super) enum Unwired {
     /// Its sandbox has ended: the engine's part of the agent ends the task, or starts it again.
     Asleep,
+    /// The container engine does not say.
+    Unknown(String),
     /// It did not work.
     Failed(String),
 }
@@ -303,65 +322,133 @@ impl Network {
         let eni = cut.eni.id;
         self.rewiring.remove(&eni);
         match (self.slots.get_mut(&eni).map(|slot| &mut slot.stage), result) {
-            (Some(Stage::Claimed { .. }), Ok(())) => tracing::info!(%eni, "the interface of a task is there again"),
+            (Some(Stage::Claimed { asleep, .. }), Ok(())) => {
+                *asleep = false;
+                tracing::info!(%eni, "the interface of a task is there again");
+            }
             (Some(Stage::Claimed { asleep, .. }), Err(Unwired::Asleep)) => {
                 *asleep = true;
                 self.forget_link(cut);
+            }
+            // The next repair finds it lost again.
+            (Some(Stage::Claimed { .. }), Err(Unwired::Unknown(why))) => {
+                tracing::warn!(%eni, why, "it is not known whether the sandbox of a task runs");
             }
             (Some(Stage::Claimed { .. }), Err(Unwired::Failed(why))) => self.end_without_interface(eni, &why),
             (Some(_) | None, _) => self.undo_link(cut),
         }
     }
 
-    /// A task's container is started again: its sandbox is, too, if it has ended, and its link is made.
-    pub(super) fn wake(&mut self, wake: Wake) {
-        let Wake { task, names, answer } = wake;
-        let refuse = |answer: WakeAnswer, why: String| _ = answer.send(Err(Failure::Passing(why)));
-        let fabric = self.fabric.clone();
-        let why_none = || self.fabric_fault.clone().unwrap_or_else(|| "it is being opened".to_owned());
-        let no_fabric = format!("the host's task network: {}", why_none());
-        let Some((eni, slot)) = self.slot_of(task) else {
-            return refuse(answer, "the task has no interface".to_owned());
-        };
-        let Stage::Claimed { interface, asleep, .. } = &slot.stage else {
-            return refuse(answer, "the task's interface is being given or returned".to_owned());
-        };
-        let Some(fabric) = fabric else { return refuse(answer, no_fabric) };
-        let kept = Kept { task, admission: admission(interface), bandwidth: interface.bandwidth };
-        let mut asleep = *asleep;
-        if !self.rewiring.insert(eni) {
-            return refuse(answer, "the task's interface is being made again".to_owned());
+    /// Tasks whose containers are started again: their sandboxes are, too, if they have ended, and their links are made.
+    pub(super) fn drive_wakes(&mut self, now: Instant) {
+        for (wake, until) in std::mem::take(&mut self.wakes) {
+            if wake.answer.is_closed() {
+                continue;
+            }
+            match self.obstacle_to_wake(wake.task) {
+                Some(why) if now >= until => _ = wake.answer.send(Err(Failure::Passing(why))),
+                // Without a fabric it is only looked at.
+                None if self.fabric.is_some() || now >= until => self.wake(wake),
+                Some(_) | None => self.wakes.push((wake, until)),
+            }
         }
-        let (sandboxes, files) = (self.sandboxes.clone(), self.files.clone());
+    }
+
+    /// Why the sandbox of a task is not looked at now.
+    fn obstacle_to_wake(&mut self, task: TaskId) -> Option<String> {
+        let (opening, busy) = (self.opening || self.pending.reopen, self.rewiring.len() >= MAKES);
+        let rewiring = self.rewiring.clone();
+        let Some((eni, slot)) = self.slot_of(task) else { return Some("the task has no interface".to_owned()) };
+        if !matches!(slot.stage, Stage::Claimed { .. }) {
+            return Some("the task's interface is being given or returned".to_owned());
+        }
+        if rewiring.contains(&eni) {
+            return Some("the task's interface is being made again".to_owned());
+        }
+        if opening && self.fabric.is_some() {
+            return Some("the host's task network is being opened anew".to_owned());
+        }
+        busy.then(|| "its turn: other sandboxes are started again".to_owned())
+    }
+
+    fn wake(&mut self, wake: Wake) {
+        let Wake { task, names, answer } = wake;
+        let why = self.fabric_fault.clone().unwrap_or_else(|| "it is being opened".to_owned());
+        let fabric = self.fabric.clone();
+        let Some((eni, slot)) = self.slot_of(task) else { return };
+        let Stage::Claimed { interface, .. } = &slot.stage else { return };
+        let kept = Kept { task, admission: admission(interface), bandwidth: interface.bandwidth };
+        self.rewiring.insert(eni);
+        let (sandboxes, files, kernel) = (self.sandboxes.clone(), self.files.clone(), self.kernel.clone());
         self.jobs.spawn(async move {
+            let mut did = Did::Nothing;
             let again = async {
-                let pid = match sandboxes.process(eni).await? {
-                    Some(_) if !asleep => return Ok(()),
+                let process = sandboxes.process(eni).await?;
+                if let Some(pid) = process
+                    && kernel.is_wired(eni, pid).await.map_err(failure)?
+                {
+                    return Ok(());
+                }
+                // From here on it is not what it was, whatever comes of the rest.
+                did = Did::Wakes;
+                let fabric = fabric.ok_or_else(|| Failure::Passing(format!("the host's task network: {why}")))?;
+                sandboxes.none_runs(eni, task).await?;
+                let pid = match process {
                     Some(pid) => pid,
                     None => {
-                        // From here on it is not what it was, whatever comes of the rest.
-                        asleep = true;
                         tracing::info!(%eni, %task, "the sandbox of a task is started again with its container");
-                        sandboxes.start_again(eni, task).await?
+                        let started = sandboxes.start_again(eni).await;
+                        if matches!(&started, Err(Failure::Passing(_) | Failure::Lasting(_))) {
+                            did = Did::Stubborn;
+                        }
+                        started?
                     }
                 };
-                files.write(&kept.admission.eni, names).await.map_err(|e| Failure::Passing(chain(&e)))?;
+                let written = write_files(&*files, &kept.admission.eni, names);
+                tokio::time::timeout(WRITTEN, written)
+                    .await
+                    .map_err(|_| Failure::Passing("the disk takes long for the task's files".to_owned()))??;
                 fabric.wire(&kept.admission.eni, pid).await.map_err(failure)?;
-                put_back(&*fabric, &kept).await.map_err(failure)
+                put_back(&*fabric, &kept).await.map_err(failure)?;
+                did = Did::All;
+                Ok(())
             };
             let result = again.await;
-            Done::Woken(Woken { cut: Box::new(kept.admission), asleep: asleep && result.is_err(), result, answer })
+            Done::Woken(Woken { cut: Box::new(kept.admission), did, result, answer })
         });
     }
 
     pub(super) fn woken(&mut self, woken: Woken) {
-        let Woken { cut, asleep: sleeps, result, answer } = woken;
+        let Woken { cut, did, result, answer } = woken;
         let eni = cut.eni.id;
         self.rewiring.remove(&eni);
+        let refused = match did {
+            Did::Stubborn => {
+                let refused = self.stubborn.entry(eni).or_default();
+                *refused += 1;
+                *refused
+            }
+            Did::Wakes => self.stubborn.get(&eni).copied().unwrap_or_default(),
+            Did::Nothing | Did::All => {
+                self.stubborn.remove(&eni);
+                0
+            }
+        };
         match self.slots.get_mut(&eni).map(|slot| &mut slot.stage) {
             Some(Stage::Claimed { admitted, asleep, .. }) => {
-                *asleep = sleeps;
-                *admitted |= result.is_ok();
+                *asleep = match did {
+                    Did::Nothing if result.is_err() => *asleep,
+                    Did::Nothing | Did::All => false,
+                    Did::Wakes | Did::Stubborn => true,
+                };
+                *admitted |= did == Did::All;
+                if refused >= STUBBORN
+                    && let Err(failure) = &result
+                {
+                    // Its containers are made for this one: no other one helps.
+                    self.stubborn.remove(&eni);
+                    self.end_without_interface(eni, failure.text());
+                }
             }
             Some(_) | None => self.undo_link(cut),
         }
@@ -371,15 +458,11 @@ impl Network {
 
     /// What was made again for a task that ended meanwhile goes as well.
     fn undo_link(&mut self, cut: Box<Admission>) {
-        match self.slots.get(&cut.eni.id).map(|slot| &slot.stage) {
-            // Its removal comes after this, and is of all that there is.
+        match self.slots.get_mut(&cut.eni.id).map(|slot| &mut slot.stage) {
+            // Its removal comes after this. What lets it through may have been made after it was cut off.
+            Some(Stage::Releasing { by_fabric, .. }) => *by_fabric = false,
             Some(
-                Stage::Found
-                | Stage::Making
-                | Stage::Warm { .. }
-                | Stage::Claiming { .. }
-                | Stage::Claimed { .. }
-                | Stage::Releasing { .. },
+                Stage::Found | Stage::Making | Stage::Warm { .. } | Stage::Claiming { .. } | Stage::Claimed { .. },
             ) => {}
             Some(Stage::Removing { .. }) | None => self.forget_link(cut),
         }
@@ -448,6 +531,8 @@ async fn open(
                         asleep.insert(eni);
                         continue;
                     }
+                    // Tried again with all the others: whether it runs decides what becomes of its task.
+                    Err(Unwired::Unknown(why)) => return Err(Fault { why, lasting: false }),
                     Err(Unwired::Failed(why)) => {
                         lost.insert(eni, why);
                         continue;
@@ -487,11 +572,7 @@ async fn put_back(fabric: &dyn Fabric, kept: &Kept) -> Result<(), Fault> {
 
 /// A task's sandbox without its link: the kernel's side is gone, as after the fabric's namespace was deleted.
 async fn rewire(fabric: &dyn Fabric, sandboxes: &dyn Sandboxes, admission: &Admission) -> Result<(), Unwired> {
-    let process = sandboxes.process(admission.eni.id).await.map_err(|failure| failed(failure.text()))?;
-    let pid = process.ok_or(Unwired::Asleep)?;
-    fabric.wire(&admission.eni, pid).await.map_err(|fault| failed(&fault.why))
-}
-
-fn failed(why: &str) -> Unwired {
-    Unwired::Failed(why.to_owned())
+    let unknown = |failure: Failure| Unwired::Unknown(failure.text().to_owned());
+    let pid = sandboxes.process(admission.eni.id).await.map_err(unknown)?.ok_or(Unwired::Asleep)?;
+    fabric.wire(&admission.eni, pid).await.map_err(|fault| Unwired::Failed(fault.why))
 }

@@ -127,8 +127,6 @@ impl Network {
         let waits = self.lane_again.is_some_and(|at| now < at);
         if self.lane == Lane::Busy
             || waits
-            // What it finds of an interface would be old by then.
-            || !self.rewiring.is_empty()
             || self.is_saving_said()
             || !self.settings.enabled
             || self.leases().is_empty()
@@ -137,6 +135,10 @@ impl Network {
         }
         let (Some(state), Some(underlay)) = (&self.said.state, self.said.underlay) else { return };
         if self.pending.reopen || self.fabric.is_none() {
+            if !self.rewiring.is_empty() {
+                // What is found of an interface would be old by then. No other one begins meanwhile.
+                return;
+            }
             let shape = Shape { network: state.config, leases: state.leases.clone(), underlay };
             self.pending = Pending::default();
             self.lane = Lane::Busy;

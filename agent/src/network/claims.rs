@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// How long a task waits here before it is told why; then it asks again.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long it counts that nobody else had an address.
 const LOOKED: Duration = Duration::from_secs(30);
@@ -362,8 +362,18 @@ impl Network {
     pub(super) fn admitted(&mut self, eni: EniId, result: Result<(), Fault>) {
         match result {
             Ok(()) => {
-                if let Some(Stage::Claimed { admitted, .. }) = self.slots.get_mut(&eni).map(|slot| &mut slot.stage) {
-                    *admitted = true;
+                match self.slots.get_mut(&eni).map(|slot| &mut slot.stage) {
+                    Some(Stage::Claimed { admitted, .. }) => *admitted = true,
+                    // It may have been cut off before that: its removal does it once more.
+                    Some(Stage::Releasing { by_fabric, .. }) => *by_fabric = false,
+                    Some(
+                        Stage::Found
+                        | Stage::Making
+                        | Stage::Warm { .. }
+                        | Stage::Claiming { .. }
+                        | Stage::Removing { .. },
+                    )
+                    | None => {}
                 }
             }
             // The next change of the network tries again.
@@ -612,6 +622,16 @@ impl Network {
     }
 }
 
+/// Writes the files that name a task.
+pub(super) async fn write_files(files: &dyn InterfaceFiles, eni: &EniReport, names: TaskNames) -> Result<(), Failure> {
+    files.write(eni, names).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            Failure::NoSpace(format!("the files of the task's interface: {}", chain(&error)))
+        }
+        _ => Failure::Passing(chain(&error)),
+    })
+}
+
 /// What makes a warm sandbox a task's: its files, its elements in the firewall, its limits.
 async fn let_through(
     fabric: &SharedFabric,
@@ -619,12 +639,7 @@ async fn let_through(
     (task, interface): (TaskId, &Interface),
     names: TaskNames,
 ) -> Result<(), Failure> {
-    files.write(&interface.eni, names).await.map_err(|error| match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-            Failure::NoSpace(format!("the files of the task's interface: {}", chain(&error)))
-        }
-        _ => Failure::Passing(chain(&error)),
-    })?;
+    write_files(files, &interface.eni, names).await?;
     crash::after(Place::FilesWritten);
     if interface.bandwidth != Bandwidth::default() {
         fabric.set_limits(interface.eni.id, interface.bandwidth).await.map_err(failure)?;

@@ -54,6 +54,8 @@ pub struct Admission {
 pub trait Kernel: Send + Sync {
     /// Makes this host's fabric, or takes over the one that is there.
     async fn open(&self, shape: &Shape) -> Result<Arc<dyn Fabric>, Fault>;
+    /// Whether the namespace that is kept for an interface is that of this process. With or without a fabric.
+    async fn is_wired(&self, eni: EniId, pid: u32) -> Result<bool, Fault>;
 }
 
 /// The fabric of this host. Every call may be repeated; what is not there need not be removed.

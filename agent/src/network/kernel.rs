@@ -77,6 +77,13 @@ impl Kernel for HostKernel {
         let changes = Mutex::new(fabric.changes().map_err(|e| fault(&e))?);
         Ok(Arc::new(HostFabric { fabric, changes }))
     }
+
+    async fn is_wired(&self, eni: EniId, pid: u32) -> Result<bool, Fault> {
+        // Without a file nothing is kept.
+        let Ok(kept) = Namespace::open(self.names.sandbox_netns(eni)) else { return Ok(false) };
+        let its = Namespace::of_process(pid).map_err(|e| fault(&e))?;
+        kept.is(&its).map_err(|e| fault(&e))
+    }
 }
 
 impl HostKernel {

@@ -3,9 +3,9 @@
 use super::adopt::{Opened, Owned, Unwired, Woken};
 use super::apply::{Lane, Pending, RefusedPeers};
 use super::book::{Book, capacity};
-use super::claims::{Refused, Slot, Stage, Waiting};
+use super::claims::{PATIENCE, Refused, Slot, Stage, Waiting};
 use super::fabric::{Admission, Fabric, Fault, Kernel};
-use super::handle::{Ends, Heard, Request};
+use super::handle::{Ends, Heard, Request, Wake};
 use super::peers::Checks;
 use super::pool::Demand;
 use super::quarantine::Quarantine;
@@ -148,6 +148,10 @@ pub struct Network {
     pub(super) book: Book,
     pub(super) demand: Demand,
     pub(super) waiting: Vec<Waiting>,
+    /// Tasks whose containers start again, and until when each waits for its turn.
+    pub(super) wakes: Vec<(Wake, Instant)>,
+    /// How often in a row the engine refused to start the sandbox of an interface again.
+    pub(super) stubborn: BTreeMap<EniId, u32>,
     /// What the ledger said, until it is adopted.
     pub(super) owned: Option<BTreeMap<TaskId, Owned>>,
     /// Requests that came before that.
@@ -215,6 +219,8 @@ impl Network {
             book: Book::default(),
             demand: Demand::default(),
             waiting: Vec::new(),
+            wakes: Vec::new(),
+            stubborn: BTreeMap::new(),
             owned: Some(owned),
             parked: Vec::new(),
             fabric: None,
@@ -289,6 +295,7 @@ impl Network {
         if self.owned.is_none() {
             self.drive_fabric(now);
             self.drive_claims(now);
+            self.drive_wakes(now);
             self.drive_pool(now);
         }
         self.drive_removals(now);
@@ -321,6 +328,7 @@ impl Network {
             rest,
             calm,
             self.claims_wake(),
+            self.wakes.iter().map(|(_, until)| *until).min(),
             self.removals_wake(),
         ];
         // What is over already was acted upon, or waits for something else.
@@ -333,7 +341,7 @@ impl Network {
 
     fn take_request(&mut self, request: Request) {
         let early = self.owned.is_some() && !matches!(request, Request::Status { .. });
-        if early || (self.opening && matches!(request, Request::Release { .. } | Request::Wake(_))) {
+        if early || (self.opening && matches!(request, Request::Release { .. })) {
             // Who has what is not known before the container engine was asked.
             self.parked.push(request);
             return;
@@ -341,7 +349,7 @@ impl Network {
         // Whoever asked may have gone.
         match request {
             Request::Claim(claim) => self.claim(claim),
-            Request::Wake(wake) => self.wake(wake),
+            Request::Wake(wake) => self.wakes.push((wake, Instant::now() + PATIENCE)),
             Request::Release { task, answer } => self.release(task, answer),
             Request::List { answer } => _ = answer.send(self.slots.values().filter_map(Slot::task).collect()),
             Request::Status { answer } => _ = answer.send(self.line()),

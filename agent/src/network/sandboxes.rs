@@ -37,9 +37,10 @@ pub trait Sandboxes: Send + Sync {
     async fn labelled(&self) -> Result<BTreeMap<TaskId, Interface>, Failure>;
     /// Creates one for an interface and starts it; its id and its first process.
     async fn make(&self, eni: &EniReport) -> Result<(String, u32), Failure>;
-    /// Starts one that has ended, as long as no container of its task runs: that would be in the namespace that ended.
-    /// Its first process.
-    async fn start_again(&self, eni: EniId, task: TaskId) -> Result<u32, Failure>;
+    /// Fails when a container of the task of one that ended runs: it is in the namespace that ended.
+    async fn none_runs(&self, eni: EniId, task: TaskId) -> Result<(), Failure>;
+    /// Starts one that has ended; its first process.
+    async fn start_again(&self, eni: EniId) -> Result<u32, Failure>;
     /// The first process of one that runs.
     async fn process(&self, eni: EniId) -> Result<Option<u32>, Failure>;
     /// Ends and removes one, whatever it does; absent is fine.
@@ -96,15 +97,19 @@ impl Sandboxes for DockerSandboxes {
         Ok((id, pid))
     }
 
-    async fn start_again(&self, eni: EniId, task: TaskId) -> Result<u32, Failure> {
+    async fn none_runs(&self, eni: EniId, task: TaskId) -> Result<(), Failure> {
+        let live = self.docker.list_live(task).await.map_err(|e| plain(&e))?;
+        live.first().map_or(Ok(()), |other| {
+            Err(Failure::Passing(format!(
+                "container `{}`, which held the task's network, has ended, and container `{other}` runs, which would \
+                 not share that of another one: stop the task, and run it again",
+                sandbox_name(eni)
+            )))
+        })
+    }
+
+    async fn start_again(&self, eni: EniId) -> Result<u32, Failure> {
         let name = sandbox_name(eni);
-        // Before the start: whatever runs now does not run in what is started.
-        if let Some(other) = self.docker.list_live(task).await.map_err(|e| plain(&e))?.first() {
-            return Err(Failure::Passing(format!(
-                "container `{name}`, which held the task's network, has ended, and container `{other}` runs, which \
-                 would not share that of another one: stop the task, and run it again"
-            )));
-        }
         self.docker.start(&name).await.map_err(|e| match &e {
             StartError::Engine { source, .. } => plain(source),
             StartError::NotFound { .. } | StartError::PortTaken { .. } | StartError::BadCommand { .. } => {

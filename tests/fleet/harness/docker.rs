@@ -53,6 +53,8 @@ pub(crate) struct Engine {
     pub(crate) namespaces: BTreeSet<TaskId>,
     pub(crate) cgroups: BTreeSet<TaskId>,
     pub(crate) sandboxes: BTreeMap<EniId, Sandbox>,
+    /// How often each was started again.
+    pub(crate) sandbox_starts: BTreeMap<EniId, u32>,
     /// When those that are gone went, by the run's time: their links went with them.
     pub(crate) sandboxes_gone: BTreeMap<EniId, Duration>,
     made: u32,
@@ -73,6 +75,13 @@ pub(crate) struct Docker {
     pub(crate) trace: Arc<Trace>,
     runs: Arc<Runs>,
     engine: Mutex<Engine>,
+}
+
+impl Engine {
+    /// The first process of a sandbox: another one each time that it was started.
+    pub(crate) fn sandbox_pid(&self, eni: EniId) -> u32 {
+        1 + self.sandbox_starts.get(&eni).copied().unwrap_or_default()
+    }
 }
 
 impl Docker {

@@ -48,6 +48,7 @@ impl Containers for Reach {
                 state: c.state,
                 started_at: c.started_at,
                 finished_at: c.finished_at,
+                before_boot: false,
                 exit_code: c.started_at.map(|_| c.exit_code),
                 health: None,
                 oom_killed: false,

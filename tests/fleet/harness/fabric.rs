@@ -32,6 +32,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Default)]
 pub(crate) struct Wires {
     pub(crate) wired: BTreeMap<EniId, Ipv4Addr>,
+    /// Whose namespace is kept for each.
+    pub(crate) inside: BTreeMap<EniId, u32>,
     /// Interfaces that are let through, and which container instance the host was when it first let them.
     pub(crate) admitted: BTreeMap<EniId, (Admission, InstanceId)>,
     groups: BTreeSet<GroupId>,
@@ -105,6 +107,11 @@ impl Kernel for SimKernel {
         self.pause().await;
         Ok(Arc::new(SimFabric { kernel: self.clone(), adopted: Mutex::default() }))
     }
+
+    async fn is_wired(&self, eni: EniId, pid: u32) -> Result<bool, Fault> {
+        self.pause().await;
+        Ok(self.host().net.wires().inside.get(&eni) == Some(&pid))
+    }
 }
 
 struct SimFabric {
@@ -123,6 +130,7 @@ impl SimFabric {
         let admitted = {
             let mut wires = self.wires();
             wires.wired.remove(&eni);
+            wires.inside.remove(&eni);
             wires.admitted.remove(&eni)
         };
         let Some((admission, _)) = admitted else { return };
@@ -163,9 +171,10 @@ impl Fabric for SimFabric {
         Ok(None)
     }
 
-    async fn wire(&self, eni: &EniReport, _: u32) -> Result<(), Fault> {
+    async fn wire(&self, eni: &EniReport, pid: u32) -> Result<(), Fault> {
         self.kernel.pause().await;
         let mut wires = self.wires();
+        wires.inside.insert(eni.id, pid);
         if let Some((other, _)) = wires.wired.iter().find(|(id, address)| **id != eni.id && **address == eni.ipv4) {
             let (trace, host) = (&self.kernel.world.trace, &self.kernel.host().name);
             trace.wrong(format_args!("{host}: {} is given to {} and is {other}'s", eni.ipv4, eni.id));
@@ -299,22 +308,32 @@ impl Sandboxes for Reach {
         self.0.ask(None, make).await
     }
 
-    async fn start_again(&self, eni: EniId, task: TaskId) -> Result<u32, Failure> {
-        let start = move |_: &Docker, engine: &mut Engine| {
+    async fn none_runs(&self, _: EniId, task: TaskId) -> Result<(), Failure> {
+        let look = move |_: &Docker, engine: &mut Engine| {
             let live = |((of, _), c): (&Key, &Container)| *of == task && c.state == RunState::Running;
-            if engine.containers.iter().any(live) {
-                return Err(Failure::Passing("a container of the task runs".into()));
+            match engine.containers.iter().any(live) {
+                true => Err(Failure::Passing("a container of the task runs".into())),
+                false => Ok(()),
             }
+        };
+        self.0.ask(None, look).await
+    }
+
+    async fn start_again(&self, eni: EniId) -> Result<u32, Failure> {
+        let start = move |_: &Docker, engine: &mut Engine| {
             let sandbox = engine.sandboxes.get_mut(&eni).ok_or_else(|| Failure::Passing("no such container".into()))?;
-            sandbox.running = true;
-            Ok(1)
+            if !std::mem::replace(&mut sandbox.running, true) {
+                *engine.sandbox_starts.entry(eni).or_default() += 1;
+            }
+            Ok(engine.sandbox_pid(eni))
         };
         self.0.ask(None, start).await
     }
 
     async fn process(&self, eni: EniId) -> Result<Option<u32>, Failure> {
         let look = move |_: &Docker, engine: &mut Engine| {
-            Ok(engine.sandboxes.get(&eni).filter(|sandbox| sandbox.running).map(|_| 1))
+            let pid = engine.sandbox_pid(eni);
+            Ok(engine.sandboxes.get(&eni).filter(|sandbox| sandbox.running).map(|_| pid))
         };
         self.0.ask(None, look).await
     }

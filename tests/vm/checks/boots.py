@@ -24,7 +24,8 @@ def before(kept):
     with check("tasks of each kind run before the reboot"):
         wired = register("wired", [shell("main", STAY)], networkMode="awsvpc")
         serve("wired", wired, 2, **network())
-        policy = {"enabled": True, "restartAttemptPeriod": 60}
+        # An orderly shutdown has them end well.
+        policy = {"enabled": True, "restartAttemptPeriod": 60, "ignoredExitCodes": [0]}
         main = shell("main", STAY, restartPolicy=policy, dockerLabels={"longshore.restart.backoff": "1-2"})
         back = register("back", [main], cpu="128", memory="48")
         plain = register("plain", [shell("main", STAY)], memory="48")

@@ -181,9 +181,14 @@ impl Engine {
         }
     }
 
-    /// Freezes (`STOP`) or thaws (`CONT`) the daemon.
+    /// Freezes (`STOP`) or thaws (`CONT`) the daemon. Once it is frozen no thread of it answers any more.
     pub(crate) fn signal(&self, signal: &str) {
         signal_pid(signal, self.pid());
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while signal == "STOP" && !is_frozen(self.pid()) {
+            assert!(Instant::now() < deadline, "the daemon goes on");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
@@ -211,6 +216,13 @@ impl Drop for Engine {
             let _ = daemon.wait();
         }
     }
+}
+
+/// Whether every thread of a process is stopped.
+fn is_frozen(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs").flatten();
+    let stats = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
+    stats.map(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))).all(|stopped| stopped)
 }
 
 fn signal_pid(signal: &str, pid: u32) {

@@ -355,7 +355,9 @@ impl Inner {
                     let mut fabric = lock(&self.fabric_route);
                     delete_links(&mut fabric, &[link.index]).map_err(wire.netlink("remove a stale link"))?;
                 }
-                (None, _) => return Err(WireError::Occupied { eni: wire.eni }),
+                // One of a namespace that ended went in between.
+                (None, None) => {}
+                (None, Some(_)) => return Err(WireError::Occupied { eni: wire.eni }),
             }
         }
         Err(WireError::Occupied { eni: wire.eni })

@@ -99,6 +99,7 @@ impl World {
                 state: b.state,
                 started_at: b.started_at,
                 finished_at: None,
+                before_boot: b.with_host,
                 exit_code: b.started_at.map(|_| b.exit_code),
                 health: b.health,
                 oom_killed: false,
@@ -223,6 +224,7 @@ impl World {
             health: None,
             ports: label.ports.clone(),
             label,
+            with_host: false,
             lost: false,
             half_made: false,
             renamed: false,
@@ -288,7 +290,7 @@ impl World {
             }
         }
         let b = self.boxes.get_mut(&(id, i)).expect("seen above");
-        b.state = RunState::Running;
+        (b.state, b.with_host) = (RunState::Running, false);
         b.started_at = Some(now);
         b.health = b.health.map(|_| HealthStatus::Unknown);
         *self.runs.entry((id, i)).or_default() += 1;

@@ -43,6 +43,8 @@ pub(crate) enum Op {
     /// The clock is moved while the agent is away.
     ClockMovedAway(i64, Cut),
     Exit(usize, usize, i32),
+    /// The host is shut down, and all that ran ends with this code; the agent was away before.
+    ShutDown(i32, Cut),
     RemoveBehind(usize, usize),
     RenameBehind(usize, usize),
     DiskShort(bool),
@@ -69,6 +71,8 @@ struct Box_ {
     state: RunState,
     started_at: Option<Timestamp>,
     exit_code: i32,
+    /// It ended with the host.
+    with_host: bool,
     health: Option<HealthStatus>,
     ports: Vec<ResolvedPort>,
     label: Supervise,
@@ -291,6 +295,16 @@ impl World {
                     b.started_at.get_or_insert(now);
                     self.hint(t, c);
                 }
+            }
+            Op::ShutDown(code, cut) => {
+                let running = self.boxes.iter_mut().filter(|(_, b)| b.state == RunState::Running);
+                for (key, b) in running {
+                    (b.state, b.exit_code, b.with_host) = (RunState::Ended, code, true);
+                    *self.ends.entry(*key).or_default() += 1;
+                    b.started_at.get_or_insert(self.now);
+                }
+                self.sandboxes.clear();
+                self.crash(cut);
             }
             Op::RemoveBehind(t, c) => {
                 let key = (self.specs[t].id, c);

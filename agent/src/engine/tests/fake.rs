@@ -169,6 +169,7 @@ impl Containers for FakeHost {
             state: c.state,
             started_at: c.started_at,
             finished_at: None,
+            before_boot: false,
             exit_code: c.started_at.map(|_| c.exit_code),
             health: c.health,
             oom_killed: c.oom,

@@ -18,6 +18,14 @@ use tokio::time::Instant;
 pub(super) struct State {
     // The container engine.
     pub(super) sandboxes: BTreeMap<EniId, Sandbox>,
+    /// The first processes of those that were started again; 1 of others.
+    pub(super) pids: BTreeMap<EniId, u32>,
+    /// Whose namespace is kept for each interface.
+    pub(super) inside: BTreeMap<EniId, u32>,
+    /// The engine starts no sandbox again.
+    pub(super) stubborn: bool,
+    /// Tasks of which a container runs.
+    pub(super) live: BTreeSet<TaskId>,
     pub(super) labelled: BTreeMap<TaskId, Interface>,
     pub(super) engine_away: bool,
     pub(super) made: usize,
@@ -116,19 +124,36 @@ impl Sandboxes for FakeHost {
         Ok((id, 1))
     }
 
-    async fn start_again(&self, eni: EniId, _: TaskId) -> Result<u32, Failure> {
+    async fn none_runs(&self, _: EniId, task: TaskId) -> Result<(), Failure> {
+        match self.state().live.contains(&task) {
+            true => Err(Failure::Passing("a container of the task runs".into())),
+            false => Ok(()),
+        }
+    }
+
+    async fn start_again(&self, eni: EniId) -> Result<u32, Failure> {
         tokio::time::sleep(Duration::from_millis(250)).await;
         let mut state = self.state();
         if state.engine_away {
             return Err(away());
         }
+        if state.stubborn {
+            return Err(Failure::Passing("OCI runtime create failed".into()));
+        }
         let sandbox = state.sandboxes.get_mut(&eni).ok_or_else(|| Failure::Passing("no such container".into()))?;
         sandbox.running = true;
-        Ok(1)
+        let pid = state.pids.entry(eni).or_insert(1);
+        *pid += 1;
+        Ok(*pid)
     }
 
     async fn process(&self, eni: EniId) -> Result<Option<u32>, Failure> {
-        Ok(self.state().sandboxes.get(&eni).filter(|s| s.running).map(|_| 1))
+        let state = self.state();
+        if state.engine_away {
+            return Err(away());
+        }
+        let pid = state.pids.get(&eni).copied().unwrap_or(1);
+        Ok(state.sandboxes.get(&eni).filter(|s| s.running).map(|_| pid))
     }
 
     async fn remove(&self, eni: EniId) -> Result<(), Failure> {
@@ -146,6 +171,10 @@ impl Kernel for Arc<FakeHost> {
     async fn open(&self, shape: &Shape) -> Result<Arc<dyn Fabric>, Fault> {
         self.call("open")?.opened.push(shape.clone());
         Ok(self.clone())
+    }
+
+    async fn is_wired(&self, eni: EniId, pid: u32) -> Result<bool, Fault> {
+        Ok(self.state().inside.get(&eni) == Some(&pid))
     }
 }
 
@@ -178,8 +207,9 @@ impl Fabric for FakeHost {
         Ok(self.call("holder")?.holders.get(&address).copied())
     }
 
-    async fn wire(&self, eni: &EniReport, _pid: u32) -> Result<(), Fault> {
+    async fn wire(&self, eni: &EniReport, pid: u32) -> Result<(), Fault> {
         let mut state = self.call("wire")?;
+        state.inside.insert(eni.id, pid);
         let taken = state.wired.iter().any(|(other, address)| *other != eni.id && *address == eni.ipv4);
         assert!(!taken, "{} is wired twice", eni.ipv4);
         state.wired.insert(eni.id, eni.ipv4);

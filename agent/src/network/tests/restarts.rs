@@ -98,6 +98,49 @@ async fn a_lost_fabric_is_made_again_with_its_tasks() {
     rig.until("it goes with its task", gone).await;
 }
 
+/// As after a restart of the engine: the sandbox has ended, and what was kept of its namespace is still there. An agent
+/// that dies when it has started it leaves a sandbox that runs and is not wired.
+#[tokio::test(start_paused = true)]
+async fn a_sandbox_that_runs_in_another_namespace_is_wired_anew() {
+    let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
+    let rig = Rig::ready(&host, dir.path()).await;
+    let spec = task();
+    let given = rig.give(&spec).await;
+    let eni = given.eni.id;
+    rig.crash().await;
+    host.state().pids.insert(eni, 7);
+    let rig = Rig::on(&host, dir.path(), [(spec.id, Owned::Held(given))].into());
+    rig.until("a network", |line| line.ok).await;
+    assert_eq!(host.state().inside[&eni], 1, "what is kept looks well");
+    rig.network.ensure_again(&spec).await.expect("there again");
+    assert_eq!(host.state().inside[&eni], 7);
+    let wired = || host.state().calls.iter().filter(|call| **call == "wire").count();
+    let before = wired();
+    rig.network.ensure_again(&spec).await.expect("nothing is to be done");
+    assert_eq!(wired(), before, "once is enough");
+}
+
+/// One that the engine never starts again ends its task: nothing else can hold what its containers are made for.
+#[tokio::test(start_paused = true)]
+async fn a_sandbox_that_never_starts_ends_its_task() {
+    let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
+    let rig = Rig::ready(&host, dir.path()).await;
+    let spec = task();
+    let eni = rig.give(&spec).await.eni.id;
+    {
+        let mut state = host.state();
+        state.sandboxes.get_mut(&eni).expect("there").running = false;
+        state.stubborn = true;
+    }
+    for _ in 0..19 {
+        rig.network.ensure_again(&spec).await.expect_err("refused");
+        assert!(host.state().sandboxes.contains_key(&eni));
+    }
+    rig.network.ensure_again(&spec).await.expect_err("refused");
+    rig.until("its sandbox goes", |_| !host.state().sandboxes.contains_key(&eni)).await;
+    rig.network.release(spec.id).await.expect("released");
+}
+
 /// As after a reboot: the sandbox has ended, its link is gone, and a container of its task is started again.
 #[tokio::test(start_paused = true)]
 async fn a_sandbox_that_ended_is_started_again_for_its_task() {
@@ -116,15 +159,19 @@ async fn a_sandbox_that_ended_is_started_again_for_its_task() {
         state.sandboxes.get_mut(&eni).expect("there").running = false;
     }
     let owned = || [(spec.id, Owned::Held(given.clone()))].into();
-    // Asked before anything is known of the network, and with a start that does not work at once.
+    // With a container that outlived it, and a start that does not work at once. It is asked for before anything is known
+    // of the network, and waits for that.
     let rig = Rig::on(&host, dir.path(), owned());
-    let refused = rig.network.ensure_again(&spec).await.expect_err("too early");
-    assert!(matches!(&refused, Failure::Passing(why) if why.starts_with("the host's task network: ")), "{refused:?}");
-    rig.until("a network", |line| line.ok).await;
-    assert!(!host.state().sandboxes[&eni].running, "nobody asked for it");
+    host.state().live.insert(spec.id);
+    let refused = rig.network.ensure_again(&spec).await.expect_err("it is in the former namespace");
+    assert!(matches!(&refused, Failure::Passing(why) if why == "a container of the task runs"), "{refused:?}");
+    assert!(!host.state().sandboxes[&eni].running, "it is not started beside it");
+    host.state().live.clear();
+    rig.until_warm(3).await;
     host.state().script.insert("wire", vec![fault("the link is busy")]);
     let refused = rig.network.ensure_again(&spec).await.expect_err("refused");
     assert!(matches!(&refused, Failure::Passing(why) if why == "the link is busy"), "{refused:?}");
+    assert!(host.state().sandboxes[&eni].running, "it has begun");
     rig.network.ensure_again(&spec).await.expect("there again");
     {
         let state = host.state();
