@@ -9,7 +9,7 @@ use crate::engine::drivers::{Clock, SystemClock};
 use crate::engine::{Hint, TaskView, TaskViews};
 use crate::ledger::Ledger;
 use longshore_docker::{Docker, ListedImage, WrittenSize, listed_name, wanted_image};
-use longshore_model::DiskStatus;
+use longshore_model::{DiskStatus, TaskId};
 use longshore_plan::Phase;
 use longshore_plan::disk::{Candidate, Choice, Remains, Space, choose, choose_remains, promised};
 use serde::Serialize;
@@ -27,8 +27,15 @@ const TICK: Duration = Duration::from_secs(5);
 /// Between two looks at which images are in use, for their history.
 const LOOK: Duration = Duration::from_secs(60);
 
-/// After an attempt that could remove nothing, until the next that nobody asked for.
+/// After an attempt that could remove nothing, until the next that nobody asked for; and how long it counts what
+/// containers had written, and that something is being removed.
 const NOTHING_TO_REMOVE: Duration = Duration::from_secs(30);
+
+/// Longest wait for what containers have written.
+const SIZES: Duration = Duration::from_secs(10);
+
+/// How many times as long as the answer took that is not asked for again.
+const SIZES_REST: u32 = 30;
 
 /// Longest wait for the history's file.
 const SAVE: Duration = Duration::from_secs(10);
@@ -102,6 +109,11 @@ pub struct DiskKeeper {
     next_look: Instant,
     answered: u64,
     removed: (u64, u64),
+    /// What containers had written when that was last asked for, and when it is again.
+    sizes: Vec<WrittenSize>,
+    sizes_again: Instant,
+    /// The tasks of which what is kept is being removed, since when.
+    going: BTreeMap<TaskId, Instant>,
     /// What was said last of something that goes wrong, so that it is said once.
     fault: Option<String>,
     /// Whether the disk could not be looked at last time.
@@ -121,6 +133,9 @@ impl DiskKeeper {
             next_look: Instant::now(),
             answered: 0,
             removed: (0, 0),
+            sizes: Vec::new(),
+            sizes_again: Instant::now(),
+            going: BTreeMap::new(),
             fault: None,
             unseen: false,
             history_fault: false,
@@ -186,11 +201,13 @@ impl DiskKeeper {
             }
             self.pressed = pressed;
             self.fault = None;
-            if !pressed {
-                self.hint(Hint::RemainsGo(BTreeSet::new())).await;
-            }
         }
         let wanted = asked > self.answered;
+        if !pressed && !wanted && !self.going.is_empty() {
+            // What did not go by now may be looked at again.
+            self.going.clear();
+            self.hint(Hint::RemainsGo(BTreeSet::new())).await;
+        }
         if wanted || (pressed && Instant::now() >= self.next_attempt) {
             let hopeful = self.make_space(wanted).await;
             self.answer(asked, hopeful);
@@ -270,26 +287,20 @@ impl DiskKeeper {
                 return true;
             }
         };
-        let sizes = self.parts.docker.sizes().await;
-        if let Err(why) = &sizes {
-            self.say_fault(&format!("the engine does not say what containers have written: {}", chain(why)));
-        }
-        let sizes = sizes.unwrap_or_default();
-        self.parts.rooms.learn_holders(holders(&images, &sizes, &self.parts.written.borrow()));
+        self.look_at_sizes().await;
+        self.parts.rooms.learn_holders(holders(&images, &self.sizes, &self.parts.written.borrow()));
         // What is kept of tasks that are over goes by the engine's hand.
-        let kept = remains(&self.parts.views.borrow(), &sizes);
+        let kept = remains(&self.parts.views.borrow(), &self.sizes);
         let space = self.parts.rooms.space().await.map(|(_, space)| space);
         let beyond = space.map_or(0, |space| space.beyond(self.settings.marks.clean_until));
         let lacks = beyond.max(u64::from(wanted));
-        let (go, made) = choose_remains(&kept, lacks, SystemClock.now());
-        let remains = !go.is_empty();
+        let covered = self.have_removed(&kept, lacks).await;
+        let remains = kept.iter().any(|remains| self.going.get(&remains.task).is_some_and(is_going));
         let mut hopeful = choice.more_by_then || remains;
-        if remains {
-            self.hint(Hint::RemainsGo(go)).await;
-            if made >= lacks {
-                self.next_attempt = Instant::now() + TICK;
-                return true;
-            }
+        // Where Docker finds no space though there is some, it is not known how much is enough.
+        if covered && beyond > 0 {
+            self.next_attempt = Instant::now() + TICK;
+            return true;
         }
         let mut removed = 0;
         for id in &choice.order {
@@ -328,6 +339,46 @@ impl DiskKeeper {
             self.say_fault(why);
         }
         hopeful || removed > 0
+    }
+
+    /// What containers have written, unless that was asked for a moment ago: the engine walks through all of it.
+    async fn look_at_sizes(&mut self) {
+        if Instant::now() < self.sizes_again {
+            return;
+        }
+        let began = Instant::now();
+        let sizes = tokio::time::timeout(SIZES, self.parts.docker.sizes()).await;
+        // An engine that takes so long may go on with it.
+        let rest = if matches!(sizes, Ok(Ok(_))) { began.elapsed() * SIZES_REST } else { SIZES * SIZES_REST };
+        self.sizes_again = Instant::now() + rest.max(NOTHING_TO_REMOVE);
+        self.sizes = match sizes {
+            Ok(Ok(sizes)) => sizes,
+            Ok(Err(error)) => {
+                tracing::debug!(error = chain(&error), "it is not known what containers wrote");
+                Vec::new()
+            }
+            Err(_) => {
+                tracing::debug!("the engine takes long to say what containers wrote");
+                Vec::new()
+            }
+        };
+    }
+
+    /// Has as much of what is `kept` removed as makes so many bytes. Says whether that is enough, as far as it is
+    /// going. While something does not go, as what has output that is not shipped, nothing counts and no more is chosen.
+    async fn have_removed(&mut self, kept: &[Remains], lacks: u64) -> bool {
+        self.going.retain(|task, _| kept.iter().any(|remains| remains.task == *task));
+        let stuck = self.going.values().any(|at| !is_going(at));
+        let coming = kept.iter().filter(|remains| self.going.get(&remains.task).is_some_and(is_going));
+        let coming: u64 = coming.map(|remains| remains.size).sum();
+        let others = kept.iter().filter(|remains| !stuck && !self.going.contains_key(&remains.task));
+        let others: Vec<Remains> = others.cloned().collect();
+        let (go, made) = choose_remains(&others, lacks.saturating_sub(coming), SystemClock.now());
+        self.going.extend(go.into_iter().map(|task| (task, Instant::now())));
+        if !self.going.is_empty() {
+            self.hint(Hint::RemainsGo(self.going.keys().copied().collect())).await;
+        }
+        !stuck && lacks > 0 && coming.saturating_add(made) >= lacks
     }
 
     async fn publish(&self, ledger: Option<String>) {
@@ -384,6 +435,11 @@ async fn find_root(parts: &Parts) {
         tokio::time::sleep(wait.mul_f64(rand::random_range(0.75..1.0))).await;
         wait = (wait * 2).min(AGAIN.1);
     }
+}
+
+/// Whether what is being removed since then may go yet.
+fn is_going(since: &Instant) -> bool {
+    since.elapsed() < NOTHING_TO_REMOVE
 }
 
 fn nothing_new(why: &str) -> String {
@@ -452,9 +508,10 @@ fn holders(images: &[ListedImage], sizes: &[WrittenSize], written: &Written) -> 
 mod tests {
     use super::*;
     use crate::metadata::tests::view;
-    use longshore_model::{NetworkMode, TaskId, Timestamp};
+    use longshore_model::{NetworkMode, Timestamp};
     use longshore_plan::disk::{ImageRule, Marks};
     use longshore_plan::{ResourcePhase, Stopped};
+    use std::path::Path;
 
     fn stopped() -> Phase {
         let at = Timestamp::from_millis(1_700_000_002_000);
@@ -472,26 +529,60 @@ mod tests {
         [(view.record.id, Arc::new(view))].into_iter().collect()
     }
 
-    #[tokio::test]
-    async fn a_disk_that_cannot_be_looked_at_is_told_with_its_reason() {
-        let dir = tempfile::tempdir().expect("a directory");
+    /// One without an engine, whose hints and words are heard.
+    async fn keeper(dir: &Path) -> (DiskKeeper, mpsc::Receiver<Hint>, watch::Receiver<Option<DiskStatus>>) {
         let marks = Marks { clean_above: 100, clean_until: 100, refuse_above: 100 };
         let images = ImageRule { min_age: Duration::ZERO, untracked: false };
         let settings = DiskSettings { marks, images, wait: Duration::ZERO };
-        let rooms = Arc::new(Rooms::new(settings, dir.path()));
         let (status, told) = watch::channel(None);
-        let (_views, views) = watch::channel(TaskViews::new());
-        let mut keeper = DiskKeeper::new(Parts {
-            rooms: rooms.clone(),
+        let (hints, hinted) = mpsc::channel(1);
+        let parts = Parts {
+            rooms: Arc::new(Rooms::new(settings, dir)),
             docker: Docker::connect("unix:///nonexistent/docker.sock").await.expect("an address"),
             limits: StorageLimits::default(),
-            views,
+            views: watch::channel(TaskViews::new()).1,
             written: watch::channel(Written::new()).1,
-            ledger: Ledger::open(dir.path(), None, || Ok(())).expect("opened").0,
-            hints: mpsc::channel(1).0,
+            ledger: Ledger::open(dir, None, || Ok(())).expect("opened").0,
+            hints,
             status,
             line: watch::Sender::default(),
-        });
+        };
+        (DiskKeeper::new(parts), hinted, told)
+    }
+
+    /// Output that is not shipped keeps a container, however much its disk lacks.
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_go_does_not_count() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (mut keeper, mut hinted, _told) = keeper(dir.path()).await;
+        let of = |n: u8, mib: u64| {
+            let since = Timestamp::from_millis(1_700_000_000_000);
+            Remains { task: TaskId::from_bytes([n; 16]), size: mib * MIB, since }
+        };
+        let both = [of(1, 10), of(2, 5)];
+        // What is kept, how much is lacking, whether that is enough, and whose goes; half of the time later.
+        let cases: [(&[Remains], u64, bool, &[u8]); 6] = [
+            (&both, 8, true, &[1]),
+            (&both, 8, true, &[1]),
+            (&both, 8, false, &[1]),
+            (&both[1..], 4, true, &[2]),
+            (&both[1..], 4, true, &[2]),
+            (&both[1..], 4, false, &[2]),
+        ];
+        for (step, (kept, lacks, enough, expected)) in cases.into_iter().enumerate() {
+            assert_eq!(keeper.have_removed(kept, lacks * MIB).await, enough, "step {step}");
+            let expected: BTreeSet<TaskId> = expected.iter().map(|n| TaskId::from_bytes([*n; 16])).collect();
+            let expected = (!expected.is_empty()).then_some(Hint::RemainsGo(expected));
+            assert_eq!(hinted.try_recv().ok(), expected, "step {step}");
+            tokio::time::advance(NOTHING_TO_REMOVE / 2).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_cannot_be_looked_at_is_told_with_its_reason() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (mut keeper, _hinted, told) = keeper(dir.path()).await;
+        let rooms = keeper.parts.rooms.clone();
         let told = || told.borrow().clone().expect("told");
         keeper.once(0, None).await;
         let DiskStatus { free_mib, short } = told();

@@ -140,7 +140,7 @@ impl Rooms {
         let keep = space.total / 100 * (100 - u64::from(marks.refuse_above));
         Some(format!(
             "no space left on the disk of this host: the file system of {} has {} of {} MiB free, and at least {} MiB \
-             must be free before anything is put there (disk_refuse_above = {}){}; {WHAT_TO_DO}",
+             must be free before anything is put there (disk_refuse_above = {}); {WHAT_TO_DO}{}",
             root.display(),
             space.free / MIB,
             space.total / MIB,
@@ -179,14 +179,13 @@ impl Room for Rooms {
         let hopeful = self.make_space().await;
         let now = self.space().await.map(|(root, space)| {
             format!(
-                "; the file system of {} has {} of {} MiB free{}",
+                "; the file system of {} has {} of {} MiB free",
                 root.display(),
                 space.free / MIB,
-                space.total / MIB,
-                self.holders()
+                space.total / MIB
             )
         });
-        failure(format!("{text}{}; {WHAT_TO_DO}", now.unwrap_or_default()), hopeful)
+        failure(format!("{text}{}; {WHAT_TO_DO}{}", now.unwrap_or_default(), self.holders()), hopeful)
     }
 
     fn pulled(&self, id: &str, by: PulledBy) {
