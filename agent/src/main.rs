@@ -55,7 +55,7 @@ enum Command {
         #[arg(long)]
         again: bool,
     },
-    /// Check the configuration and exit
+    /// Check the configuration, warn of settings of Docker that harm tasks, and exit
     Check,
 }
 
@@ -84,6 +84,9 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
     match command.unwrap_or(Command::Run) {
         Command::Check => {
             println!("the configuration is usable");
+            if let Some(warning) = runtime(&config)?.block_on(membership::warning(&config)) {
+                eprintln!("longshore-agent: warning: {warning}");
+            }
             Ok(())
         }
         Command::Join { again } => {

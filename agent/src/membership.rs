@@ -199,6 +199,18 @@ pub async fn look(
     Ok(host::facts(&settings, &probed))
 }
 
+/// What `longshore-agent check` says beside the configuration: none of it keeps a host from running tasks.
+pub async fn warning(config: &Config) -> Option<String> {
+    let docker = match Docker::connect(&config.docker).await {
+        Ok(docker) => docker,
+        Err(error) => return Some(chain(&error)),
+    };
+    match docker.info().await {
+        Ok(engine) => host::warning(&engine).map(str::to_owned),
+        Err(error) => Some(format!("how Docker is set up could not be looked at: {}", chain(&error))),
+    }
+}
+
 /// Whether and where this host takes part in the task network.
 async fn task_network(config: &Config) -> Underlay {
     if !config.task_network {

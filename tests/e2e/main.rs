@@ -52,6 +52,7 @@ mod placement;
 mod pulls;
 mod reboot;
 mod registry;
+mod revived;
 mod runs;
 mod runtimes;
 mod schedules;

@@ -90,12 +90,26 @@ pub enum ProbeError {
     Disk(#[from] HeldUp),
 }
 
+/// That containers end with the engine, and what to do about it.
+const NO_LIVE_RESTORE: &str = "Docker's live-restore is off, so every container of this host ends when Docker is \
+                               stopped, restarted or upgraded; put {\"live-restore\": true} into \
+                               /etc/docker/daemon.json and run `systemctl reload docker`";
+
+/// What an operator should change about the engine, on a host that is fit all the same.
+#[must_use]
+pub fn warning(engine: &EngineInfo) -> Option<&'static str> {
+    (!engine.live_restore).then_some(NO_LIVE_RESTORE)
+}
+
 /// Looks at the host, but for [`Probed::underlay`] and [`Probed::interfaces`]. `cgroups` is absent where task cgroups
 /// cannot be used at all; otherwise a trial decides. What may hang is done by `aside`.
 ///
 /// # Errors
 /// When `/proc` cannot be read, or the disk does not answer.
 pub async fn probe(engine: EngineInfo, cgroups: Option<&Cgroups>, aside: &Aside) -> Result<Probed, ProbeError> {
+    if let Some(why) = warning(&engine) {
+        tracing::warn!(why, "the container engine could be set up better for tasks");
+    }
     let failed = |what| move |source| ProbeError::System { what, source };
     let mut system = System::new().map_err(failed("CPUs and memory"))?;
     system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());

@@ -138,6 +138,16 @@ fn capabilities_are_those_that_were_found() {
     assert!(!offers(&all, &unreadable, "com.amazonaws.ecs.capability.logging-driver.awslogs"));
 }
 
+#[test]
+fn an_engine_whose_restart_ends_containers_is_warned_of_and_offers_the_same() {
+    let keeps = EngineInfo { live_restore: true, ..engine() };
+    assert_eq!(warning(&keeps), None);
+    let why = warning(&engine()).expect("a warning");
+    assert!(why.contains("{\"live-restore\": true} into /etc/docker/daemon.json"), "{why}");
+    let offers = |engine: EngineInfo| facts(&settings(), &Probed { engine, ..probed() });
+    assert_eq!(offers(engine()), offers(keeps), "a warning is no failure");
+}
+
 #[tokio::test]
 async fn a_disk_that_does_not_answer_is_no_host_without_one() {
     let dir = tempfile::tempdir().expect("a directory");
