@@ -1,7 +1,8 @@
 //! Application Auto Scaling through boto3's `application-autoscaling`, the `aws` command and `longshore top`: a service
-//! whose tasks burn real CPU is scaled out and in, and a scheduled action moves its bounds.
+//! whose tasks burn real CPU is scaled out and in, by a target and by a step, and a scheduled action moves its bounds.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
@@ -26,6 +27,24 @@ fn about(more: Value) -> Value {
 fn desired(lab: &Lab) -> Result<i64> {
     let shown = lab.ecs("describe_services", json!({"services": ["burn"]}))?;
     Ok(shown["services"][0]["desiredCount"].as_i64().unwrap_or(-1))
+}
+
+/// A load that crosses the bound of an alarm, which is a tag of the target, scales the quiet service out by a step.
+fn a_step_follows_its_alarm(lab: &Lab, switch: &Path, target: &Value) {
+    let policy = about(json!({"PolicyName": "busy", "PolicyType": "StepScaling", "StepScalingPolicyConfiguration": {
+        "AdjustmentType": "ChangeInCapacity", "Cooldown": 300,
+        "StepAdjustments": [{"MetricIntervalLowerBound": 0.0, "ScalingAdjustment": 1}]}}));
+    scaling(lab, "put_scaling_policy", policy).unwrap();
+    let alarm = "CPUUtilization above 60";
+    let tags = json!({"ResourceARN": target, "Tags": {"longshore:alarm:busy": alarm}});
+    lab.call("application-autoscaling", "tag_resource", tags).unwrap().unwrap();
+    let shown = scaling(lab, "describe_scaling_policies", about(json!({}))).unwrap();
+    assert_eq!(shown["ScalingPolicies"][0]["Alarms"][0]["AlarmName"], alarm, "{shown}");
+    fs::write(switch.join("on"), "").unwrap();
+    wait_until("a step is taken", Duration::from_secs(40), || Ok(desired(lab)? == 2)).unwrap();
+    let did = scaling(lab, "describe_scaling_activities", about(json!({}))).unwrap();
+    let cause = did["ScalingActivities"][0]["Cause"].as_str().unwrap();
+    assert!(cause.contains("policy busy: CPUUtilization was") && cause.ends_with("not below 60.0 %"), "{cause}");
 }
 
 #[test]
@@ -88,24 +107,27 @@ fn a_service_follows_the_cpu_of_its_tasks_and_the_clock() {
     assert!(did[0]["Cause"].as_str().unwrap().contains("policy half: CPUUtilization was"), "{did:?}");
     assert!(did.iter().all(|one| one["StatusCode"] == "Successful"), "{did:?}");
 
+    scaling(&lab, "delete_scaling_policy", about(json!({"PolicyName": "half"}))).unwrap();
+    a_step_follows_its_alarm(&lab, &switch, &made["ScalableTargetARN"]);
+
     // The clock moves the bounds, and the count with them.
     let soon = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 2;
     let out = std::process::Command::new("date").args(["-u", "-d", &format!("@{soon}"), "+%Y-%m-%dT%H:%M:%S"]).output();
     let at = format!("at({})", String::from_utf8(out.unwrap().stdout).unwrap().trim());
     let action = |schedule: &str| {
         about(json!({"ScheduledActionName": "night", "Schedule": schedule,
-            "ScalableTargetAction": {"MinCapacity": 2, "MaxCapacity": 2}}))
+            "ScalableTargetAction": {"MinCapacity": 3, "MaxCapacity": 3}}))
     };
     assert_eq!(scaling(&lab, "put_scheduled_action", action("at(soon)")).unwrap_err().code, "ValidationException");
     scaling(&lab, "put_scheduled_action", action(&at)).unwrap();
-    wait_until("the action has fired", Duration::from_secs(20), || Ok(desired(&lab)? == 2)).unwrap();
+    wait_until("the action has fired", Duration::from_secs(20), || Ok(desired(&lab)? == 3)).unwrap();
     let aws =
         ["application-autoscaling", "describe-scalable-targets", "--service-namespace", "ecs", "--output", "json"];
     let shown: Value = serde_json::from_str(&ok(&lab.aws(&aws).unwrap())).unwrap();
     let target = &shown["ScalableTargets"][0];
-    assert_eq!((target["MinCapacity"].as_i64(), target["MaxCapacity"].as_i64()), (Some(2), Some(2)), "{shown}");
+    assert_eq!((target["MinCapacity"].as_i64(), target["MaxCapacity"].as_i64()), (Some(3), Some(3)), "{shown}");
     scaling(&lab, "delete_scheduled_action", about(json!({"ScheduledActionName": "night"}))).unwrap();
-    scaling(&lab, "delete_scaling_policy", about(json!({"PolicyName": "half"}))).unwrap();
+    scaling(&lab, "delete_scaling_policy", about(json!({"PolicyName": "busy"}))).unwrap();
     scaling(&lab, "deregister_scalable_target", about(json!({}))).unwrap();
     let none = scaling(&lab, "deregister_scalable_target", about(json!({}))).unwrap_err();
     assert_eq!(none.code, "ObjectNotFoundException", "{none}");

@@ -10,13 +10,16 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
-use super::runs::assert_told_once;
+use super::runs;
 use super::support::*;
 
 const TASKS: usize = 20;
 
 /// How many starts an agent asks of Docker at once.
-const STARTS_IN_FLIGHT: usize = 8;
+pub(crate) const STARTS_IN_FLIGHT: usize = 8;
+
+/// How the reason of a task begins whose start was cut by the end of its dockerd.
+pub(crate) const START_CUT: &str = "CannotStartContainerError: ";
 
 /// What is killed in a round, and how long after the first request.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +78,7 @@ fn kills_at_random_points_end_with_exactly_the_desired_tasks() {
     println!("seed {seed}, {rounds} rounds; LONGSHORE_SEED={seed} repeats it");
     let mut random = StdRng::seed_from_u64(seed);
     let lab = lab(2);
+    runs::watch(&lab);
     let mut main = sleeper();
     let data = json!([{"sourceVolume": "data", "containerPath": "/data"}]);
     merge(&mut main, json!({"portMappings": [{"containerPort": 80}], "mountPoints": data}));
@@ -84,9 +88,8 @@ fn kills_at_random_points_end_with_exactly_the_desired_tasks() {
     for round in 0..rounds {
         // Each of the three dies once a round, in any order, on any host, at any moment of the start.
         let mut plan: Vec<(u64, Victim, u64)> = Vec::new();
-        for victim in
-            [Victim::Agent(random.random_range(0..2)), Victim::Control, Victim::Engine(random.random_range(0..2))]
-        {
+        let (agent, engine) = (random.random_range(0..2), random.random_range(0..2));
+        for victim in [Victim::Agent(agent), Victim::Control, Victim::Engine(engine)] {
             plan.push((random.random_range(0..3_000), victim, random.random_range(0..800)));
         }
         println!("round {round}: {plan:?} (ms after the first request, who, ms down)");
@@ -127,10 +130,14 @@ fn kills_at_random_points_end_with_exactly_the_desired_tasks() {
         // same id: such a task is stopped, with a reason, and gone.
         let (live, lost): (Vec<Value>, Vec<Value>) = settled.into_iter().partition(|t| t["lastStatus"] == "RUNNING");
         for task in &lost {
-            assert!(task["stoppedReason"].is_string(), "stopped for no reason: {task:#}");
-            println!("round {round}: {} {}", task["taskArn"], task["stoppedReason"]);
+            let why = task["stoppedReason"].as_str().unwrap_or_default();
+            assert!(why.starts_with(START_CUT), "stopped for something else: {task:#}");
+            assert_eq!(task["stopCode"], "TaskFailedToStart", "{task:#}");
+            println!("round {round}: {} {why}", task["taskArn"]);
         }
-        assert!(live.len() >= TASKS / 2, "only {} of {TASKS} tasks came through", live.len());
+        // Docker may still have the starts of an agent that died on the same host, beside those of the next one.
+        let most = if agent == engine { TASKS / 2 } else { STARTS_IN_FLIGHT };
+        assert!(lost.len() <= most, "only {} of {TASKS} tasks came through", live.len());
         let live = strings(&json!(live), "taskArn");
         assert_exactly(&lab, &live);
         assert_no_leaks(&lab, &live);
@@ -142,6 +149,6 @@ fn kills_at_random_points_end_with_exactly_the_desired_tasks() {
         let told = wait_tasks(&lab, &live, "STOPPED", DEADLINE);
         // At most one for each start that a dockerd was killed in.
         assert_nothing_left_but_ghosts(&lab, STARTS_IN_FLIGHT * (usize::try_from(round).unwrap() + 1));
-        told.iter().chain(&lost).for_each(|task| assert_told_once(&lab, task));
+        runs::assert_ends_told_once(&lab, &[told, lost].concat());
     }
 }

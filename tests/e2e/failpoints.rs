@@ -46,6 +46,9 @@ pub(super) const REBOOTED: &str = "sandbox-started-again";
 /// started it starts it again.
 const NEEDED: [&str; 5] = ["joining-key", "identity-file", "metadata-key", "ledger-begin", "ledger-set-aside"];
 
+/// Tasks after whose ends is asked at once.
+const TOLD: usize = 75;
+
 /// What is executed in a container, in its listing.
 const EXECUTED: &str = "sleep 4321";
 
@@ -188,6 +191,8 @@ struct Bench {
     /// What the host has without tasks.
     empty: BTreeSet<String>,
     rounds: u32,
+    /// Tasks whose ends are still to be compared with what was told of them.
+    told: Vec<Value>,
 }
 
 impl Bench {
@@ -196,14 +201,20 @@ impl Bench {
         // image that nothing uses is removed, of those that the agent takes for its own.
         let lab = lab_with(1, "warm_sandboxes = 0\ndisk_clean_above = 1\ndisk_clean_until = 0");
         let runs = Runs::new(&lab);
+        runs::watch(&lab);
         lab.call("logs", "create_log_group", json!({"logGroupName": "/points"})).unwrap().unwrap();
         let workload = Workload::register(&lab, &runs);
         let empty = everything(lab.node(0)).unwrap();
-        Self { lab, runs, workload, empty, rounds: 0 }
+        Self { lab, runs, workload, empty, rounds: 0, told: Vec::new() }
     }
 
     fn node(&self) -> &Node {
         self.lab.node(0)
+    }
+
+    /// That each task of the rounds so far ended once, and in one way.
+    fn assert_ends_told_once(&mut self) {
+        runs::assert_ends_told_once(&self.lab, &std::mem::take(&mut self.told));
     }
 
     /// Makes what the place needs to be passed. The agent does not run.
@@ -254,10 +265,14 @@ impl Bench {
     /// Runs the workload once from its beginning to its end, while the agent dies at `point`; says whether it did, and
     /// how many passings were logged.
     fn round(&mut self, point: &str) -> (bool, u64) {
+        let joins = is_one(point, &JOINING) || is_one(point, &[FORMER]);
+        // Before its host is another one. All that was ever told is read each time, and ends are not kept for ever.
+        if joins || self.told.len() >= TOLD {
+            self.assert_ends_told_once();
+        }
         self.node().agent.kill().unwrap();
         self.prepare(point);
         self.rounds += 1;
-        let joins = is_one(point, &JOINING) || is_one(point, &[FORMER]);
         let name = |which: &str| format!("{which}-{}", self.rounds);
         let (lab, node, runs) = (&self.lab, self.node(), &self.runs);
         let mut agent = Watched::launch(node, point);
@@ -323,10 +338,12 @@ impl Bench {
         for arn in &live {
             lab.ecs("stop_task", json!({"task": arn})).unwrap();
         }
+        let mut told = vec![reported.clone()];
         for arn in &live {
             let ended = agent.wait("a task that ended", || status(arn, "STOPPED"));
             assert_eq!(ended["stopCode"], "UserInitiated", "{point}: {ended:#}");
             assert_eq!(container(&ended, "main")["exitCode"], 0, "{point}: {ended:#}");
+            told.push(ended);
         }
         agent.wait("nothing left over", || {
             let left: Vec<_> = node.task_containers()?;
@@ -367,6 +384,7 @@ impl Bench {
         if joins {
             self.empty = everything(self.node()).unwrap();
         }
+        self.told.extend(told);
         (died, passings)
     }
 }
@@ -445,6 +463,7 @@ fn an_agent_that_dies_anywhere_loses_nothing_and_leaves_nothing() {
     }
     assert!(missed.is_empty(), "the workload does not reach {missed:?}");
     if passings == 0 {
+        bench.assert_ends_told_once();
         return;
     }
     let (died, most) = bench.round("any:0");
@@ -463,4 +482,5 @@ fn an_agent_that_dies_anywhere_loses_nothing_and_leaves_nothing() {
     assert!(reached >= (passings * 4 / 5).max(1), "the agent died at {reached} of {passings} passings only");
     // Nothing is said twice either when everything is told anew.
     wait_until("the one host", DEADLINE, || Ok(bench.lab.instances()?.len() == 1)).unwrap();
+    bench.assert_ends_told_once();
 }

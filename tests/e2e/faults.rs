@@ -17,7 +17,7 @@ use super::awsvpc::network;
 use super::campaign::number;
 use super::command::set_up;
 use super::images::{IMAGE, credentials, push_as, start_registry, write_private};
-use super::runs::{Ends, assert_told_once};
+use super::runs::{self, Ends};
 use super::support::*;
 
 /// Tasks that are there at any time.
@@ -299,6 +299,7 @@ fn a_breaking_way_to_docker_loses_no_task_and_no_exit() {
         auth.display()
     );
     let lab = lab_with(1, &agent);
+    runs::watch(&lab);
     let node = lab.node(0);
     let _registry = start_registry(node);
     push_as(node, IMAGE, "mark", "echo mark >/mark");
@@ -412,12 +413,13 @@ fn a_breaking_way_to_docker_loses_no_task_and_no_exit() {
     })
     .unwrap();
     assert!(!long || proxy.outlasted() > 0, "no hang outlasted the agent's patience");
-    told.iter().for_each(|task| assert_told_once(&lab, task));
+    runs::assert_ends_told_once(&lab, &told);
 }
 
 #[test]
 fn what_somebody_does_to_containers_is_seen_and_said() {
     let lab = lab(1);
+    runs::watch(&lab);
     let node = lab.node(0);
     let mut main = shell("main", "trap 'exit 0' TERM; echo ready; while true; do sleep 0.1; done");
     merge(&mut main, json!({"portMappings": [{"containerPort": 80}]}));
@@ -473,5 +475,5 @@ fn what_somebody_does_to_containers_is_seen_and_said() {
     }
     assert_exactly(&lab, &[]);
     assert_nothing_left(&lab);
-    told.iter().for_each(|task| assert_told_once(&lab, task));
+    runs::assert_ends_told_once(&lab, &told);
 }

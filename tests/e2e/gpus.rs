@@ -9,6 +9,7 @@ use longshore_tests::lab::{Lab, LabConfig, Node, host, wait_until};
 use serde_json::{Value, json};
 
 use super::fields::{exec, idle, stop};
+use super::moving::{start_over, wait_waits};
 use super::support::*;
 
 /// What the host's mount is of, over a directory that every machine has.
@@ -132,6 +133,29 @@ fn gpus_are_registered_placed_and_given_to_one_task_each() {
 
     node.agent.terminate().unwrap();
     let agent = host::program("longshore-agent").unwrap();
-    node.agent.launch_as(&node.host, &node.docker(), &agent, &[("LONGSHORE_AGENT_CLEANUP_WAIT", "1s")]).unwrap();
+    let at_once = [("LONGSHORE_AGENT_CLEANUP_WAIT", "1s")];
+    node.agent.launch_as(&node.host, &node.docker(), &agent, &at_once).unwrap();
+    assert_nothing_left(&lab);
+
+    // The control plane gives away what a task has that it does not know any more. The host says who has it.
+    lab.wait_connected(1, DEADLINE).unwrap();
+    let mut main = shell("main", "trap '' TERM; echo ready; while true; do sleep 0.2; done");
+    let both = json!([{"type": "GPU", "value": "2"}]);
+    merge(&mut main, json!({"stopTimeout": 60, "resourceRequirements": both}));
+    let former = run_one(&lab, &register(&lab, "gpus-stubborn", json!([main]), json!({})), json!({}));
+    running(&lab, &former);
+    wait_ready(node, &former, "main");
+    start_over(&lab, &at_once);
+    wait_until("the GPUs of another instance", DEADLINE, || {
+        Ok(gpus_of(&lab, "remainingResources")? == json!(["GPU-a", "GPU-b"]))
+    })
+    .unwrap();
+    let next = run_one(&lab, &one, json!({}));
+    let gpu = container(&task(&lab, &next), "main")["gpuIds"][0].as_str().unwrap().to_owned();
+    wait_waits(&lab, &next, &[&format!("GPU {gpu}, which task {} (stopping since ", id(&former))]);
+    let name = format!("ls-{}-main", id(&former));
+    node.host.run("docker", &["-H", &node.docker(), "kill", &name]).unwrap();
+    running(&lab, &next);
+    stop(&lab, &next);
     assert_nothing_left(&lab);
 }

@@ -185,6 +185,15 @@ fn variables_come_from_files_of_the_host() {
     assert_eq!(seen, "a|b=c|from a|definition|override|unset|moon|eu-lab-1\n");
     stop(&lab, &arn);
 
+    // The files of an override take the place of the definition's.
+    let file = json!([{"type": "s3", "value": format!("file://{}", at("b.env"))}]);
+    let given = json!({"containerOverrides": [{"name": "main", "environmentFiles": file}]});
+    let arn = run_one(&lab, &definition, json!({"overrides": given}));
+    running(&lab, &arn);
+    let seen = exec(node, &arn, "main", "echo \"${FIRST-unset}|$SECOND|$BOTH|$OWN\"");
+    assert_eq!(seen, "unset|b=c|from b|definition\n");
+    stop(&lab, &arn);
+
     // A change of a file is for the next task. One that cannot be read is the task's failure.
     fs::write(dir.join("b.env"), "SECOND=later\n").unwrap();
     let arn = run_one(&lab, &definition, json!({}));

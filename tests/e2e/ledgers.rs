@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::awsvpc::network;
 use super::campaign::number;
 use super::endurance::births;
-use super::runs::{self, Runs, assert_told_once, ends, noting};
+use super::runs::{self, Runs, assert_ends_told_once, ends, noting};
 use super::support::*;
 
 /// What befalls the ledger.
@@ -160,6 +160,7 @@ fn whatever_becomes_of_the_ledger_every_task_runs_once_and_is_told_of_once() {
     let mut random = StdRng::seed_from_u64(seed);
     let lab = lab(1);
     let runs = Runs::new(&lab);
+    runs::watch(&lab);
     let mut main = noting("main", &format!("{{ {} ; }} & trap 'exit 0' TERM; wait $!", ends(6000, 9)));
     merge(&mut main, json!({"portMappings": [{"containerPort": 80}]}));
     let more = json!({"memory": "24", "volumes": [runs.volume()]});
@@ -205,9 +206,8 @@ fn whatever_becomes_of_the_ledger_every_task_runs_once_and_is_told_of_once() {
             for name in kept.iter().map(|(_, name)| name).chain([&old_name, &now_name, &ending_name]) {
                 assert_eq!(campaign.runs.of(name, "main"), 1, "{harm:?}: runs of {name}");
             }
-            [told, ended].iter().for_each(|task| assert_told_once(lab, task));
             lab.ecs("stop_task", json!({"task": now})).unwrap();
-            stopped(lab, &now);
+            assert_ends_told_once(lab, &[told, ended, stopped(lab, &now)]);
         }
     }
     let kept: Vec<String> = kept.into_iter().map(|(arn, _)| arn).collect();
@@ -238,7 +238,8 @@ fn unwritable_while_it_runs(campaign: &mut Campaign, kept: &[String]) {
     assert_exactly(lab, &live);
     assert_eq!(campaign.runs.of(&name, "main"), 1, "{now:#}");
     live.iter().for_each(|arn| _ = lab.ecs("stop_task", json!({"task": arn})).unwrap());
-    let told = wait_tasks(lab, &live, "STOPPED", DEADLINE);
+    let mut told = wait_tasks(lab, &live, "STOPPED", DEADLINE);
     assert_nothing_left(lab);
-    told.iter().chain([&ended]).for_each(|task| assert_told_once(lab, task));
+    told.push(ended);
+    assert_ends_told_once(lab, &told);
 }

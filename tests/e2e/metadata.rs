@@ -139,6 +139,7 @@ fn check_documents(inside: &Inside<'_>, mode: &str, addresses: &Value) {
     let environment = inside.environment();
     assert_eq!(environment["AWS_REGION"], "eu-lab-1");
     assert_eq!(environment["AWS_DEFAULT_REGION"], "eu-lab-1");
+    assert_eq!(environment["AWS_EXECUTION_ENV"], "AWS_ECS_EC2");
 }
 
 #[test]
@@ -198,6 +199,7 @@ fn containers_ask_about_themselves_in_every_mode() {
     let environment = Inside::new(&lab, &nowhere).environment();
     assert!(!environment.keys().any(|name| name.starts_with("ECS_")), "{environment:?}");
     assert_eq!(environment["AWS_REGION"], "eu-lab-1");
+    assert_eq!(environment["AWS_EXECUTION_ENV"], "AWS_ECS_EC2");
 }
 
 /// The same ids are answered by an agent that was killed, before it has a control plane, and whatever somebody removes.

@@ -129,7 +129,7 @@ fn a_deregistered_host_joins_anew_and_leaves_its_former_tasks() {
 
 /// Takes a host out of the cluster by force, with its tasks, and lets it join as another instance: the control plane
 /// knows nothing of those any more. Its agent starts with `variables`.
-fn start_over(lab: &Lab, variables: &[(&str, &str)]) {
+pub(crate) fn start_over(lab: &Lab, variables: &[(&str, &str)]) {
     let node = lab.node(0);
     let instance = lab.instances().unwrap().remove(0)["containerInstanceArn"].clone();
     lab.ecs("deregister_container_instance", json!({"containerInstance": instance, "force": true})).unwrap();
@@ -142,7 +142,7 @@ fn start_over(lab: &Lab, variables: &[(&str, &str)]) {
 }
 
 /// Waits until a task that does not begin says that it waits for this.
-fn wait_waits(lab: &Lab, arn: &str, parts: &[&str]) -> String {
+pub(crate) fn wait_waits(lab: &Lab, arn: &str, parts: &[&str]) -> String {
     wait_for(&format!("a wait for {parts:?}"), DEADLINE, || {
         let now = task(lab, arn);
         anyhow::ensure!(now["lastStatus"] == "PENDING", "{now:#}");

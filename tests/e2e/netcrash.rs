@@ -83,6 +83,14 @@ pub(crate) fn everything(node: &Node) -> Result<BTreeSet<String>> {
         files_of_interfaces(node)?,
     ];
     all.extend(lists.iter().flat_map(|list| list.lines()).map(|line| line.trim().to_owned()));
+    // Of the host's own namespace the links by name, the ports of Docker's bridge among them, and what Docker lets
+    // through and translates for containers.
+    let links = node.host.run("ip", &["-brief", "link"])?;
+    let names = links.lines().filter_map(|line| line.split(['@', ' ']).next());
+    all.extend(names.map(|name| format!("link of the host {name}")));
+    let rules = node.host.run("iptables-save", &[])?;
+    let of_docker = |line: &&str| line.starts_with("-A ") && !line.starts_with("-A DOCKER-USER ");
+    all.extend(rules.lines().filter(of_docker).map(|line| format!("rule of the host {line}")));
     Ok(all)
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::awsvpc::{address, assert_clean, network};
 use super::failpoints::REBOOTED;
-use super::runs::{self, RUNS_ON, Runs, assert_told_once, noting};
+use super::runs::{self, RUNS_ON, Runs, noting};
 use super::support::*;
 
 /// The tasks that a reboot finds, by name.
@@ -79,6 +79,7 @@ fn a_reboot_brings_back_what_restarts_and_ends_the_rest() {
     let lab = lab(1);
     let node = lab.node(0);
     let runs = Runs::new(&lab);
+    runs::watch(&lab);
     let [plain, back, wired, lone, over] = definitions(&lab, &runs);
     for online in [true, false] {
         let name = |which: &str| format!("{which}-{online}");
@@ -158,12 +159,13 @@ fn a_reboot_brings_back_what_restarts_and_ends_the_rest() {
             .unwrap();
         for arn in kept.iter().chain([&next]) {
             lab.ecs("stop_task", json!({"task": arn})).unwrap();
-            assert_eq!(container(&stopped(&lab, arn), "main")["exitCode"], 0);
+            let ended = stopped(&lab, arn);
+            assert_eq!(container(&ended, "main")["exitCode"], 0);
+            told.push(ended);
         }
         assert_nothing_left(&lab);
         assert_clean(node);
-        for task in told.iter().chain([&before.over]) {
-            assert_told_once(&lab, task);
-        }
+        told.push(before.over);
+        runs::assert_ends_told_once(&lab, &told);
     }
 }

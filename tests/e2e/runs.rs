@@ -96,6 +96,13 @@ impl Ends {
         }
     }
 
+    /// That all of those that ended by themselves are told with their code.
+    #[track_caller]
+    pub(crate) fn assert_all_known(&self) {
+        self.assert_known();
+        assert_eq!(self.unknown, 0, "ends are unknown, and {} have a code", self.known);
+    }
+
     /// That nearly all of those that ended by themselves are told with their code.
     #[track_caller]
     pub(crate) fn assert_known(&self) {

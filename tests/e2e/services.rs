@@ -69,10 +69,10 @@ fn a_service_is_rolled_forward_and_back_drained_and_outlives_a_host() {
     .unwrap();
     assert!(tasks(&lab, "web").unwrap().iter().all(|task| task["taskDefinitionArn"] == two.as_str()));
 
-    // Back: nothing of the third revision can start.
+    // Back: the third revision has an image that there is not. All six of its tasks try to pull it at once, for a
+    // quarter of a minute, and the breaker opens with the third that gives up.
     let mut broken = sleeper();
-    broken["command"] = json!(["no-such-command"]);
-    broken["entryPoint"] = json!(["/no/such/program"]);
+    broken["image"] = json!("127.0.0.1:1/none:1");
     let three = register(&lab, "web", json!([broken]), json!({}));
     lab.ecs("update_service", json!({"service": "web", "taskDefinition": three})).unwrap();
     wait_until("the breaker brings the second revision back", DEADLINE, || {
@@ -85,6 +85,11 @@ fn a_service_is_rolled_forward_and_back_drained_and_outlives_a_host() {
             && shown["runningCount"] == 6)
     })
     .unwrap();
+    let stopped = lab.ecs("list_tasks", json!({"serviceName": "web", "desiredStatus": "STOPPED"})).unwrap();
+    let stopped = lab.ecs("describe_tasks", json!({"tasks": stopped["taskArns"]})).unwrap();
+    let reasons = strings(&stopped["tasks"], "stoppedReason");
+    let failed = reasons.iter().filter(|reason| reason.contains("CannotPullContainerError")).count();
+    assert!(failed >= 3, "{reasons:#?}");
 
     // Drained: the first host's tasks go elsewhere before they end.
     let first = lab.instances().unwrap()[0]["containerInstanceArn"].as_str().unwrap().to_owned();

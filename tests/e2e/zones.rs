@@ -95,7 +95,8 @@ fn services_are_spread_over_zones_and_pools_and_replaced_where_hosts_go() {
     // Tasks that end again and again: it says so, in the words of the event, wherever it is asked.
     let failing = register(&lab, "failing", json!([shell("main", "exit 1")]), json!({}));
     lab.ecs("create_service", json!({"serviceName": "bad", "taskDefinition": failing, "desiredCount": 1})).unwrap();
-    let words = "(service bad) is unable to consistently start tasks successfully.";
+    let words = "(service bad) is unable to consistently start tasks successfully. For more information, see the \
+                 Troubleshooting section of the Amazon ECS Developer Guide.";
     let starts = wait_for("it says that its tasks fail", DEADLINE, || {
         let shown = lab.ecs("describe_services", json!({"services": ["bad"]}))?["services"][0].clone();
         let said = strings(&shown["events"], "message");
