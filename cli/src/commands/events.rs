@@ -119,8 +119,11 @@ fn line(event: &Value) -> String {
             format!("{}  {heard}", text(&detail["status"]))
         }
         _ => {
+            // What a code stands for is beside it.
+            let said = [text(&detail["message"]), text(&detail["reason"])].into_iter().find(|said| !said.is_empty());
+            let said = said.unwrap_or_default();
             let name = detail["eventName"].as_str().or(event["detail-type"].as_str()).unwrap_or_default();
-            let mut words = vec![name.to_owned(), text(&detail["deploymentId"]), text(&detail["reason"])];
+            let mut words = vec![name.to_owned(), text(&detail["deploymentId"]), said];
             words.retain(|word| !word.is_empty());
             words.join("  ")
         }

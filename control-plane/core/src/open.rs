@@ -12,13 +12,16 @@ use crate::state::{State, Touched};
 use longshore_model::{
     AccountId, Generation, GroupId, NetworkConfig, Overlay, Rule, RuleId, RulePeer, SubnetId, Timestamp, Traffic, VpcId,
 };
-use longshore_store::{Batch, CommitError, KeyRange, ReadError, Revision, Store};
+use longshore_store::{Batch, CommitError, Entry, KeyRange, ReadError, Revision, Store};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Entries read at once: enough to be quick, little enough that it is not the whole store.
 const PAGE: usize = 1000;
+
+/// Threads that decode what was read: more would wait for the store.
+const DECODERS: usize = 4;
 
 /// Why the core does not open.
 #[derive(Debug, thiserror::Error)]
@@ -215,15 +218,24 @@ fn new_network(config: NetworkConfig, now: Timestamp) -> (Network, SecurityGroup
 pub(crate) async fn load(store: &dyn Store) -> Result<State, OpenError> {
     let snapshot = store.snapshot().await?;
     let mut ranks: [Vec<Change>; Change::RANKS] = std::array::from_fn(|_| Vec::new());
-    let mut range = Some(KeyRange::all());
-    while let Some(part) = range {
-        let page = snapshot.range(part, PAGE).await?;
-        for entry in &page.entries {
-            if let Some(change) = Change::from_store(&entry.key, &entry.value)? {
-                ranks[change.rank()].push(change);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(DECODERS);
+    let mut page = snapshot.range(KeyRange::all(), PAGE).await?;
+    loop {
+        // The store reads on while this page is decoded: what is polled first goes on by itself.
+        let next = async {
+            match page.rest.clone() {
+                Some(rest) => snapshot.range(rest, PAGE).await.map(Some),
+                None => Ok(None),
             }
+        };
+        let (next, changes) = futures::join!(next, async { decoded(&page.entries, threads) });
+        for change in changes? {
+            ranks[change.rank()].push(change);
         }
-        range = page.rest;
+        match next? {
+            Some(next) => page = next,
+            None => break,
+        }
     }
     let mut state = State::default();
     for change in ranks.iter().flatten() {
@@ -231,6 +243,25 @@ pub(crate) async fn load(store: &dyn Store) -> Result<State, OpenError> {
     }
     state.commit_all(Generation(snapshot.revision().0));
     Ok(state)
+}
+
+/// The records of a page, in its order. Each thread has its part of it.
+fn decoded(entries: &[Entry], threads: usize) -> Result<Vec<Change>, RecordError> {
+    let decode = |part: &[Entry]| -> Result<Vec<Change>, RecordError> {
+        part.iter().filter_map(|entry| Change::from_store(&entry.key, &entry.value).transpose()).collect()
+    };
+    if threads == 1 || entries.len() < PAGE {
+        return decode(entries);
+    }
+    std::thread::scope(|scope| {
+        let part = entries.len().div_ceil(threads);
+        let parts: Vec<_> = entries.chunks(part).map(|part| scope.spawn(move || decode(part))).collect();
+        let mut all = Vec::with_capacity(entries.len());
+        for part in parts {
+            all.extend(part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        }
+        Ok(all)
+    })
 }
 
 fn first_records(sealing_key: &SealingKey, first: FirstStart, now: Timestamp) -> Result<[Change; 2], OpenError> {

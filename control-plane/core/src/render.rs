@@ -146,7 +146,7 @@ fn container(
         user: some_text(c.user.as_ref()),
         hostname: some_text(c.hostname.as_ref()),
         environment: environment(c.environment.as_deref(), over.and_then(|o| o.environment.as_deref())),
-        environment_files: c.environment_files.iter().flatten().filter_map(|f| f.value.clone()).collect(),
+        environment_files: environment_files(c, over),
         port_mappings: ports.collect(),
         mount_points: c.mount_points.iter().flatten().filter_map(mount_point).collect(),
         volumes_from: c.volumes_from.iter().flatten().filter_map(volumes_from).collect(),
@@ -165,7 +165,7 @@ fn container(
         security_options: c.docker_security_options.clone().unwrap_or_default(),
         sysctls: c.system_controls.iter().flatten().filter_map(sysctl).collect(),
         log: c.log_configuration.as_ref().and_then(log),
-        stop_timeout_secs: c.stop_timeout.map(unsigned),
+        stop_timeout_secs: timeout(c.stop_timeout),
         gpu_ids: given.gpu_ids.clone(),
         lifecycle: lifecycle(c),
     })
@@ -188,6 +188,12 @@ fn environment(own: Option<&[KeyValuePair]>, over: Option<&[KeyValuePair]>) -> V
         }
     }
     all
+}
+
+/// The files that variables come from: the override's in the place of the definition's.
+fn environment_files(c: &ContainerDefinition, over: Option<&ContainerOverride>) -> Vec<String> {
+    let over = over.and_then(|o| o.environment_files.as_ref()).filter(|files| !files.is_empty());
+    over.or(c.environment_files.as_ref()).into_iter().flatten().filter_map(|f| f.value.clone()).collect()
 }
 
 fn port_mapping(mode: NetworkMode, p: &types::PortMapping) -> Option<PortMapping> {
@@ -277,8 +283,7 @@ fn lifecycle(c: &ContainerDefinition) -> Lifecycle {
     Lifecycle {
         health_check: c.health_check.as_ref().map(health_check),
         depends_on: c.depends_on.iter().flatten().filter_map(dependency).collect(),
-        // Zero is no limit of its own, as for ECS's agent.
-        start_timeout_secs: c.start_timeout.filter(|secs| *secs > 0).map(unsigned),
+        start_timeout_secs: timeout(c.start_timeout),
         restart: restart::policy(c),
     }
 }
@@ -315,6 +320,11 @@ fn log(l: &types::LogConfiguration) -> Option<LogConfig> {
     Some(LogConfig { driver, options: l.options.clone().unwrap_or_default() })
 }
 
+/// A container's own timeout. With zero it has none and takes the host's default, as for ECS's agent.
+fn timeout(secs: Option<i32>) -> Option<u32> {
+    secs.filter(|secs| *secs > 0).map(unsigned)
+}
+
 /// Validation refuses negative numbers; 0 stands in for one all the same.
 fn unsigned(value: i32) -> u32 {
     u32::try_from(value).unwrap_or(0)
@@ -326,4 +336,42 @@ fn some_list(list: Option<&Vec<String>>) -> Option<Vec<String>> {
 
 fn some_text(text: Option<&String>) -> Option<String> {
     text.filter(|text| !text.is_empty()).cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rendered(c: ContainerDefinition, over: Option<&ContainerOverride>) -> ContainerSpec {
+        let c = ContainerDefinition { name: Some("app".to_owned()), image: Some("web:1".to_owned()), ..c };
+        let given = TaskContainer { arn_id: uuid::Uuid::nil(), gpu_ids: Vec::new() };
+        container(NetworkMode::Bridge, &c, over, &given).expect("it has a name and an image")
+    }
+
+    #[test]
+    fn timeouts_of_zero_leave_the_hosts_default() {
+        for (secs, expected) in [(None, None), (Some(-1), None), (Some(0), None), (Some(1), Some(1))] {
+            let c = ContainerDefinition { stop_timeout: secs, start_timeout: secs, ..ContainerDefinition::default() };
+            let spec = rendered(c, None);
+            assert_eq!((spec.stop_timeout_secs, spec.lifecycle.start_timeout_secs), (expected, expected), "{secs:?}");
+        }
+    }
+
+    #[test]
+    fn an_overrides_environment_files_replace_the_definitions() {
+        let files = |names: &[&str]| -> Option<Vec<types::EnvironmentFile>> {
+            let file = |name: &&str| types::EnvironmentFile {
+                value: Some((*name).to_owned()),
+                ..types::EnvironmentFile::default()
+            };
+            Some(names.iter().map(file).collect())
+        };
+        for (given, expected) in
+            [(None, ["a", "b"].as_slice()), (files(&[]), ["a", "b"].as_slice()), (files(&["c"]), ["c"].as_slice())]
+        {
+            let c = ContainerDefinition { environment_files: files(&["a", "b"]), ..ContainerDefinition::default() };
+            let over = ContainerOverride { environment_files: given, ..ContainerOverride::default() };
+            assert_eq!(rendered(c, Some(&over)).environment_files, expected);
+        }
+    }
 }

@@ -87,6 +87,7 @@ impl Autoscaler {
             policies: &policies,
             last_out: target.last_out,
             last_in: target.last_in,
+            raised_from: target.raised_from,
             may_out: target.suspended.dynamic_scaling_out_suspended != Some(true),
             may_in: target.suspended.dynamic_scaling_in_suspended != Some(true),
         };

@@ -109,6 +109,8 @@ pub struct Picture<'a> {
     pub last_out: Option<Timestamp>,
     /// When policies last lowered it.
     pub last_in: Option<Timestamp>,
+    /// What the last raise was counted from: [`Decision::raised_from`].
+    pub raised_from: Option<u32>,
     /// Whether policies may raise it.
     pub may_out: bool,
     /// Whether policies may lower it.
@@ -124,13 +126,16 @@ pub struct Decision {
     pub policy: String,
     /// Why, for people.
     pub why: String,
+    /// What a raise was counted from: the count from before the first of those within a cool-down. Absent for a
+    /// lowering.
+    pub raised_from: Option<u32>,
 }
 
 /// What one policy wants.
 #[derive(Debug, Clone, PartialEq)]
 enum Wish {
-    /// At least so many.
-    Out(u32, String),
+    /// At least so many, counted from so many.
+    Out { to: u32, from: u32, why: String },
     /// As few as that.
     In(u32, String),
     /// As many as there are.
@@ -143,28 +148,33 @@ enum Wish {
 ///
 /// - The policy that asks for the most raises it. Otherwise it is lowered to the most that a policy asks for, once
 ///   every policy that tracks a target, and may lower the count, agrees.
-/// - Nothing is raised within the cool-down after the last raise, nothing lowered within that after the last change. A
-///   raise does not wait for the cool-down of a lowering.
+/// - Within the cool-down after a raise, what was added counts: a policy goes by the count from before, and raises it
+///   when that asks for more than there is, which begins the cool-down anew.
+/// - Nothing is lowered within the cool-down after the last change. A raise does not wait for the cool-down of a
+///   lowering, and ends it.
 /// - A change in the future was made before the clock was set back: it counts as one that was long ago.
 /// - A count that somebody set below the bounds is left until a policy would raise it, and is then at least their
 ///   minimum; one above them until a policy would lower it. So ECS has it, but for a registration of the target.
 #[must_use]
 pub fn decide(picture: &Picture<'_>, now: Timestamp) -> Option<Decision> {
     let past = |at: Option<Timestamp>| at.filter(|at| *at <= now);
-    let picture = &Picture { last_out: past(picture.last_out), last_in: past(picture.last_in), ..picture.clone() };
+    let last_out = past(picture.last_out);
+    let last_in = past(picture.last_in).filter(|at| last_out.is_none_or(|out| out <= *at));
+    let picture = &Picture { last_out, last_in, ..picture.clone() };
     let Picture { current, bounds, .. } = *picture;
     let wishes: Vec<(&Policy<'_>, Wish)> = picture.policies.iter().map(|p| (p, wish(picture, p, now))).collect();
-    let decision = |desired: u32, policy: &Policy<'_>, why: &str| Decision {
+    let decision = |desired: u32, policy: &Policy<'_>, why: &str, raised_from: Option<u32>| Decision {
         desired,
         policy: policy.name.to_owned(),
         why: why.to_owned(),
+        raised_from,
     };
     let raised = wishes.iter().filter_map(|(policy, wish)| match wish {
-        Wish::Out(count, why) => Some((bounds.nearest(*count), *policy, why)),
+        Wish::Out { to, from, why } => Some((bounds.nearest(*to), *policy, why, *from)),
         Wish::In(..) | Wish::Stay | Wish::Abstain => None,
     });
-    if let Some((count, policy, why)) = raised.max_by_key(|(count, ..)| *count) {
-        return (picture.may_out && count > current).then(|| decision(count, policy, why));
+    if let Some((count, policy, why, from)) = raised.max_by_key(|(count, ..)| *count) {
+        return (picture.may_out && count > current).then(|| decision(count, policy, why, Some(from)));
     }
     let held = wishes.iter().any(|(policy, wish)| matches!(policy.rule, Rule::Track(_)) && *wish == Wish::Stay);
     let lowered = wishes.iter().filter_map(|(policy, wish)| match wish {
@@ -172,10 +182,10 @@ pub fn decide(picture: &Picture<'_>, now: Timestamp) -> Option<Decision> {
             Rule::Track(_) if held => None,
             Rule::Track(_) | Rule::Steps(_) => Some((bounds.nearest(*count), *policy, why)),
         },
-        Wish::Out(..) | Wish::Stay | Wish::Abstain => None,
+        Wish::Out { .. } | Wish::Stay | Wish::Abstain => None,
     });
     let (count, policy, why) = lowered.max_by_key(|(count, ..)| *count)?;
-    (picture.may_in && count < current).then(|| decision(count, policy, why))
+    (picture.may_in && count < current).then(|| decision(count, policy, why, None))
 }
 
 fn wish(picture: &Picture<'_>, policy: &Policy<'_>, now: Timestamp) -> Wish {
@@ -183,6 +193,15 @@ fn wish(picture: &Picture<'_>, policy: &Policy<'_>, now: Timestamp) -> Wish {
         Rule::Track(tracking) => track::wish(picture, tracking, now),
         Rule::Steps(steps) => steps::wish(picture, steps, now),
     }
+}
+
+/// The count that a raise is counted from: the current one, but within a cool-down the one from before it. Absent when
+/// nobody remembers that one: then nothing is raised.
+fn base(picture: &Picture<'_>, cooldown: Duration, now: Timestamp) -> Option<u32> {
+    if rested(picture.last_out, cooldown, now) {
+        return Some(picture.current);
+    }
+    picture.raised_from.map(|from| from.min(picture.current))
 }
 
 /// Whether a change at `last` is so long ago.

@@ -1,7 +1,7 @@
 //! Step scaling.
 
 use crate::alarm::{Alarm, Comparison};
-use crate::{Picture, Wish, rested};
+use crate::{Picture, Wish, base, rested};
 use longshore_model::Timestamp;
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub struct Steps {
     pub steps: Vec<Step>,
     /// The fewest tasks by which [`Adjustment::Percent`] moves the count.
     pub least: u32,
-    /// The least time after the last raise, and for a lowering after any change.
+    /// How long what a raise added counts towards the next one, and the least time from any change to a lowering.
     pub cooldown: Duration,
 }
 
@@ -88,15 +88,16 @@ pub(super) fn wish(picture: &Picture<'_>, steps: &Steps, now: Timestamp) -> Wish
     let Some(step) = steps.steps.iter().find(|step| step.covers(distance, alarm.comparison)) else {
         return Wish::Abstain;
     };
-    let count = steps.adjusted(picture.current, step.adjustment);
     let than = match alarm.comparison {
         Comparison::Above => "not below",
         Comparison::Below => "not above",
     };
     let why = format!("{} was {used:.1} %, {than} {:.1} %", alarm.metric.name(), alarm.threshold);
-    if count > picture.current && rested(picture.last_out, steps.cooldown, now) {
-        return Wish::Out(count, why);
+    let raised = base(picture, steps.cooldown, now).map(|from| (steps.adjusted(from, step.adjustment), from));
+    if let Some((to, from)) = raised.filter(|(to, _)| *to > picture.current) {
+        return Wish::Out { to, from, why };
     }
+    let count = steps.adjusted(picture.current, step.adjustment);
     if count < picture.current && rested(last, steps.cooldown, now) {
         return Wish::In(count, why);
     }

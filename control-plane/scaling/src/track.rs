@@ -1,6 +1,6 @@
 //! Target tracking.
 
-use crate::{Metric, Period, Picture, Wish, rested};
+use crate::{Metric, Period, Picture, Wish, base, rested};
 use longshore_model::Timestamp;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub struct Tracking {
     pub metric: Metric,
     /// Where, in percent; above 0.
     pub target: f64,
-    /// The least time between two raises.
+    /// How long what a raise added counts towards the next one.
     pub out_cooldown: Duration,
     /// The least time between a change and a lowering after it.
     pub in_cooldown: Duration,
@@ -39,9 +39,12 @@ pub(super) fn wish(picture: &Picture<'_>, tracking: &Tracking, now: Timestamp) -
     // Without figures nobody knows whether fewer would do.
     let Some((used, wanted)) = latest else { return if no_in { Wish::Abstain } else { Wish::Stay } };
     if used > target {
-        let count = count_for(wanted, target);
-        if count > picture.current && rested(picture.last_out, out_cooldown, now) {
-            return Wish::Out(count, said(metric, used, "above", target));
+        let Some(from) = base(picture, out_cooldown, now) else { return Wish::Stay };
+        // What was added within a cool-down is taken to bear nothing yet.
+        let wanted = if from < picture.current { wanted.min(used * f64::from(from)) } else { wanted };
+        let to = count_for(wanted, target);
+        if to > picture.current {
+            return Wish::Out { to, from, why: said(metric, used, "above", target) };
         }
         return Wish::Stay;
     }

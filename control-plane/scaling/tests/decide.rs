@@ -42,14 +42,16 @@ struct World<'a> {
     now: Timestamp,
     last_out: Option<Timestamp>,
     last_in: Option<Timestamp>,
-    /// Every change: when, from and to.
-    changes: Vec<(Timestamp, u32, u32)>,
+    raised_from: Option<u32>,
+    /// Every change: when, from and to, and what a raise was counted from.
+    changes: Vec<(Timestamp, u32, u32, Option<u32>)>,
 }
 
 impl<'a> World<'a> {
     fn new(policies: &'a [Policy<'a>], bounds: Bounds, count: u32) -> Self {
         let now = Timestamp::from_millis(1_000_000);
-        Self { policies, bounds, count, periods: vec![], now, last_out: None, last_in: None, changes: vec![] }
+        let (last_out, last_in, raised_from) = (None, None, None);
+        Self { policies, bounds, count, periods: vec![], now, last_out, last_in, raised_from, changes: vec![] }
     }
 
     /// A period with that load, in percent of a task, and the decision after it.
@@ -65,15 +67,16 @@ impl<'a> World<'a> {
             policies: self.policies,
             last_out: self.last_out,
             last_in: self.last_in,
+            raised_from: self.raised_from,
             may_out: true,
             may_in: true,
         };
         let Some(decision) = decide(&picture, self.now) else { return };
         assert_ne!(decision.desired, self.count, "a decision changes something");
         assert!(!decision.why.is_empty() && decision.policy == "p");
-        self.changes.push((self.now, self.count, decision.desired));
+        self.changes.push((self.now, self.count, decision.desired, decision.raised_from));
         if decision.desired > self.count {
-            self.last_out = Some(self.now);
+            (self.last_out, self.raised_from) = (Some(self.now), decision.raised_from);
         } else {
             self.last_in = Some(self.now);
         }
@@ -114,14 +117,16 @@ proptest! {
         }).min().unwrap_or_default();
         let mut world = World::new(&policies, bounds, at);
         loads.iter().for_each(|load| world.period(*load));
-        let (mut last_out, mut last_in) = (None, None);
-        for (when, from, to) in world.changes {
+        let mut last: Option<(Timestamp, Option<u32>)> = None;
+        for (when, from, to, base) in world.changes {
             prop_assert!((bounds.min..=bounds.max).contains(&to), "{to} is outside {bounds:?}");
-            let last: &mut Option<Timestamp> = if to > from { &mut last_out } else { &mut last_in };
-            if let Some(last) = *last {
-                prop_assert!(when >= last.after(cooldown(to > from)), "within a cool-down");
+            prop_assert!(base.is_some() == (to > from) && base.is_none_or(|base| base <= from), "{base:?} of {from}");
+            // What is done within the cool-down of the last change is a raise: after one, it goes by the same count.
+            if let Some((_, before)) = last.filter(|(last, base)| when < last.after(cooldown(base.is_some()))) {
+                prop_assert!(to > from, "lowered within a cool-down");
+                prop_assert!(before.is_none() || base <= before, "what was added is not counted: {base:?} {before:?}");
             }
-            *last = Some(when);
+            last = Some((when, base));
         }
     }
 
@@ -141,7 +146,7 @@ proptest! {
             }
         }
         // Enough periods below the average in a row may come late, and then fewer do for good.
-        prop_assert!(world.changes.iter().all(|(_, from, to)| to < from), "it came back: {:?}", world.changes);
+        prop_assert!(world.changes.iter().all(|(_, from, to, _)| to < from), "it came back: {:?}", world.changes);
         prop_assert!(wavers > 0.0 || world.changes.is_empty(), "it moved on: {:?}", world.changes);
         let used = load / f64::from(world.count);
         prop_assert!(used <= target * 1.05, "{used} at a target of {target}");
@@ -156,7 +161,7 @@ proptest! {
         for n in 0..60 {
             world.period(slope * f64::from(n));
         }
-        prop_assert!(world.changes.iter().all(|(_, from, to)| to > from));
+        prop_assert!(world.changes.iter().all(|(_, from, to, _)| to > from));
         let used = slope * 59.0 / f64::from(world.count);
         prop_assert!(used <= target, "{used}");
     }
@@ -180,6 +185,57 @@ fn a_target_is_tracked() {
     assert_eq!(world.count, 1, "40 % fit one task at 45 %");
     world.period(0.0);
     assert_eq!(world.count, 1);
+}
+
+#[test]
+fn what_a_cool_down_added_counts_and_more_is_added_all_the_same() {
+    let bounds = Bounds { min: 1, max: 100 };
+    let policies = policy(Rule::Track(tracking(50.0, 600, 60)));
+    let mut world = World::new(&policies, bounds, 2);
+    for (load, expected) in [(200.0, 4), (400.0, 4), (1000.0, 10), (1000.0, 10)] {
+        world.period(load);
+        assert_eq!(world.count, expected, "at {load} %");
+    }
+    // Nothing is remembered of a raise by an earlier version.
+    world.raised_from = None;
+    world.period(9000.0);
+    assert_eq!(world.count, 10);
+
+    let parts = [(Some(0.0), Some(20.0), 2), (Some(20.0), None, 3)];
+    let policies = policy(Rule::Steps(steps("CPUUtilization above 60", Adjustment::Change, &parts, 600)));
+    let mut world = World::new(&policies, bounds, 10);
+    for (used, expected) in [(70.0, 12), (70.0, 12), (90.0, 13)] {
+        world.period(used * f64::from(world.count));
+        assert_eq!(world.count, expected, "at {used} %");
+    }
+    // The cool-down began anew.
+    for _ in 0..9 {
+        world.period(90.0 * 13.0);
+        assert_eq!(world.count, 13);
+    }
+    world.period(90.0 * 13.0);
+    assert_eq!(world.count, 16);
+}
+
+#[test]
+fn a_raise_ends_the_cool_down_of_a_lowering() {
+    let policies = policy(Rule::Track(tracking(50.0, 0, 3600)));
+    let mut world = World::new(&policies, Bounds { min: 1, max: 100 }, 10);
+    for _ in 0..IN_PERIODS {
+        world.period(100.0);
+    }
+    assert_eq!(world.count, 3);
+    for _ in 0..IN_PERIODS {
+        world.period(10.0);
+    }
+    assert_eq!(world.count, 3, "the cool-down lasts");
+    world.period(300.0);
+    assert_eq!(world.count, 6);
+    for _ in 0..IN_PERIODS {
+        assert_eq!(world.count, 6);
+        world.period(100.0);
+    }
+    assert_eq!(world.count, 3);
 }
 
 #[test]

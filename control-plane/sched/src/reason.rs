@@ -116,23 +116,24 @@ impl Reason {
         }
     }
 
-    /// What an event of a service says of the host, after its name: ECS's words where it has some, and then `detail`,
-    /// the text that `failures[].detail` has for this reason.
+    /// What an event of a service says of the host, after its name: ECS's words where it has some, as a sentence of
+    /// their own, and then `detail`, the text that `failures[].detail` has for this reason. The last full stop is left
+    /// to the caller.
     #[must_use]
     pub fn sentence(&self, detail: &str) -> String {
         match self {
             Self::Status(status) => format!("is {}", status.as_str()),
             Self::Disconnected => "encountered error \"AGENT\"".to_owned(),
-            Self::Attribute { .. } => format!("is missing an attribute required by your task: it {detail}"),
-            Self::MemberOf { .. } => format!("does not satisfy a placement constraint: it is {detail}"),
-            Self::DistinctInstance { .. } => format!("does not satisfy a placement constraint: it {detail}"),
-            Self::Cpu(_) => format!("has insufficient CPU units available: it {detail}"),
-            Self::Memory(_) => format!("has insufficient memory available: it {detail}"),
-            Self::Port { .. } => format!("is already using a port required by your task: it {detail}"),
-            Self::Gpu(_) => format!("has insufficient GPUs available: it {detail}"),
+            Self::Attribute { .. } => format!("is missing an attribute required by your task. It {detail}"),
+            Self::MemberOf { .. } => format!("encountered error \"{}\". It is {detail}", self.text()),
+            Self::DistinctInstance { .. } => format!("encountered error \"{}\". It {detail}", self.text()),
+            Self::Cpu(_) => format!("has insufficient CPU units available. It {detail}"),
+            Self::Memory(_) => format!("has insufficient memory available. It {detail}"),
+            Self::Port { .. } => format!("is already using a port required by your task. It {detail}"),
+            Self::Gpu(_) => format!("has insufficient GPUs available. It {detail}"),
             Self::DiskShort(_) => format!("has insufficient disk space available: {detail}"),
-            Self::Disk(_) => format!("has insufficient disk space available: it {detail}"),
-            Self::Interface(_) => format!("has insufficient network interfaces available: it {detail}"),
+            Self::Disk(_) => format!("has insufficient disk space available. It {detail}"),
+            Self::Interface(_) => format!("has insufficient network interfaces available. It {detail}"),
         }
     }
 }
@@ -180,5 +181,42 @@ impl Shortage {
             return Ok(());
         }
         write!(f, ", of which {} are kept for DAEMON services", self.kept.min(self.free))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_ecs_stand_whole_before_the_numbers() {
+        let shortage = Shortage { needs: 2, free: 1, kept: 0, total: 4 };
+        let required = Attribute { name: "rack".to_owned(), value: None };
+        let (protocol, port, holder) = (Protocol::Udp, 53, PortHolder::Task);
+        for (reason, expected) in [
+            (Reason::Disconnected, "encountered error \"AGENT\""),
+            (
+                Reason::Attribute { required, found: None },
+                "is missing an attribute required by your task. It needs attribute rack, has none of this name",
+            ),
+            (
+                Reason::MemberOf { expression: "attribute:rack == a".into() },
+                "encountered error \"MemberOf placement constraint unsatisfied.\". It is not a member of \
+                 (attribute:rack == a)",
+            ),
+            (
+                Reason::DistinctInstance { group: "service:web".into() },
+                "encountered error \"DistinctInstance placement constraint unsatisfied.\". It already has a task of \
+                 group service:web",
+            ),
+            (Reason::Cpu(shortage), "has insufficient CPU units available. It needs 2 CPU units, has 1 of 4 free"),
+            (Reason::Memory(shortage), "has insufficient memory available. It needs 2 MiB of memory, has 1 of 4 free"),
+            (
+                Reason::Port { protocol, port, holder },
+                "is already using a port required by your task. It needs udp host port 53, which another task holds",
+            ),
+        ] {
+            assert_eq!(reason.sentence(&reason.to_string()), expected);
+        }
     }
 }

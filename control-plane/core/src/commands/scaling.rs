@@ -169,6 +169,7 @@ fn new_target(key: &ServiceKey, id: uuid::Uuid, min: u32, max: u32, tx: &Tx<'_>)
         activities: Vec::new(),
         last_out: None,
         last_in: None,
+        raised_from: None,
     }
 }
 
@@ -215,13 +216,13 @@ impl Command for ScaleService {
         if !same || desired(tx, key) != Some(from) {
             return Ok(Scaled::Outdated);
         }
-        let Decision { desired: to, policy, why } = decision;
+        let Decision { desired: to, policy, why, raised_from } = decision;
         set(tx, key, to, new)?;
         let mut after = (*target).clone();
         if to > from {
-            after.last_out = Some(tx.now)
+            (after.last_out, after.raised_from) = (Some(tx.now), raised_from);
         } else {
-            after.last_in = Some(tx.now)
+            after.last_in = Some(tx.now);
         }
         let cause = format!("policy {policy}: {why}");
         let after = after.and_did(did(activity, tx, to, cause));

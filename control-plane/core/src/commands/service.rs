@@ -132,18 +132,20 @@ pub(crate) struct ServiceEdit {
     pub(crate) definition: Option<DefinitionKey>,
     /// The same of its tasks' interfaces.
     pub(crate) network: Option<NetworkConfiguration>,
-    /// The id of a revision that ran before, to go back to it as it was, with its images; instead of the two above and
-    /// of `capacity`.
+    /// The id of a revision that ran before, to go back to it as it was, with its images and, where `capacity` says
+    /// nothing, its strategy; instead of the two above.
     pub(crate) revision: Option<String>,
     /// A new deployment in any case.
     pub(crate) force: bool,
 }
 
 impl ServiceEdit {
-    /// Whether it says something that `availabilityZoneRebalancing` depends on.
-    fn says_rebalancing(&self) -> bool {
+    /// Whether it changes something that `availabilityZoneRebalancing` depends on.
+    fn says_rebalancing(&self, service: &Service) -> bool {
         let percent = self.configuration.as_ref().and_then(|given| given.maximum_percent);
-        self.zone_rebalancing.is_some() || self.strategies.is_some() || percent.is_some()
+        let percent = percent.is_some() && percent != service.configuration.maximum_percent;
+        let strategies = self.strategies.as_ref().is_some_and(|given| *given != service.strategies);
+        self.zone_rebalancing.is_some() || strategies || percent
     }
 }
 
@@ -162,7 +164,8 @@ impl Command for UpdateService {
     fn apply(self, tx: &mut Tx<'_>) -> Result<Arc<Service>, ApiError> {
         let Self { key, edit, new } = self;
         let before = active(tx.state(), &key)?;
-        let says_rebalancing = edit.says_rebalancing();
+        let says_rebalancing = edit.says_rebalancing(&before);
+        let says_capacity = edit.capacity.is_some();
         let mut service = (*before).clone();
         service.desired = edit.desired.unwrap_or(service.desired);
         if let Some(given) = edit.configuration {
@@ -195,9 +198,6 @@ impl Command for UpdateService {
         };
         let back = edit.revision.map(|id| ran_before(tx.state(), &key, &id)).transpose()?;
         let is_back = back.is_some();
-        if let Some(strategy) = back.as_ref().and_then(|back| back.capacity.as_ref()) {
-            service.capacity.clone_from(strategy);
-        }
         let wanted = back.unwrap_or_else(|| ServiceRevision {
             definition: edit.definition.unwrap_or_else(|| current.definition.clone()),
             network: edit.network.map(Box::new).or_else(|| current.network.clone()),
@@ -210,6 +210,9 @@ impl Command for UpdateService {
         }
         let is_new = if is_back { wanted.id != current.id } else { !same(current, &wanted) };
         if edit.force || is_new {
+            if is_back && !says_capacity {
+                place_by(tx.state(), &mut service, wanted.capacity.as_deref());
+            }
             check(tx.state(), &service, &wanted)?;
             let without = service.clone();
             let newest = match (is_back, edit.force) {
@@ -222,7 +225,13 @@ impl Command for UpdateService {
                 }
             };
             // One that somebody asks for is no rollback: its breaker may bring back what ran before.
-            let newest = ServiceDeployment { is_rollback: false, ..newest };
+            let strategy_before = match before.deployments.first() {
+                // What a rollback brings back is older than that one, too.
+                Some(primary) if primary.state != RolloutState::Completed => primary.strategy_before.clone(),
+                Some(_) | None => None,
+            };
+            let strategy_before = strategy_before.or_else(|| Some(before.capacity.clone()));
+            let newest = ServiceDeployment { is_rollback: false, strategy_before, ..newest };
             hold(tx, &newest.revision);
             begin(tx, &without, &new, &newest);
             service.deployments.insert(0, newest);
@@ -281,8 +290,8 @@ pub(super) fn let_go<'a>(tx: &mut Tx<'_>, key: &ServiceKey, revisions: impl Iter
     }
 }
 
-/// Makes a rollback to `revision` PRIMARY, with its strategy unless the cluster has given up a provider of it. Gives
-/// the id of its deployment. `end` is how the one before it ended.
+/// Makes a rollback to `revision` PRIMARY, with the strategy that held before the deployment that failed. Gives the id
+/// of its deployment. `end` is how the one before it ended.
 pub(super) fn take_back(
     state: &State,
     service: &mut Service,
@@ -294,13 +303,17 @@ pub(super) fn take_back(
     let mut back = again(service, revision, new, now);
     back.reason = words::brings_back(end, &back.id);
     let id = Arc::clone(&back.id);
-    let cluster = &service.key.cluster;
-    let strategy = revision.capacity.as_ref().filter(|strategy| gone(state, cluster, strategy).is_none());
-    if let Some(strategy) = strategy {
-        service.capacity.clone_from(strategy);
-    }
+    let before = service.deployments.first().and_then(|failed| failed.strategy_before.clone());
+    place_by(state, service, before.as_deref());
     service.deployments.insert(0, back);
     id
+}
+
+/// Has a service's tasks placed by this strategy, unless the cluster has given up a provider of it, or none is known.
+fn place_by(state: &State, service: &mut Service, strategy: Option<&[CapacityProviderStrategyItem]>) {
+    if let Some(strategy) = strategy.filter(|strategy| gone(state, &service.key.cluster, strategy).is_none()) {
+        service.capacity = strategy.to_vec();
+    }
 }
 
 /// The deployment that brings a revision back: the one that still has its tasks, taken out of the service, so that they
@@ -344,14 +357,14 @@ pub(super) fn deployment(
         setbacks: 0,
         failed_at: None,
         is_rollback,
+        strategy_before: None,
     }
 }
 
 /// A revision of a service that ran as a whole once.
 ///
 /// # Errors
-/// When the service does not remember one with this id, or its definition is there no more, or the cluster has given up
-/// a capacity provider of its strategy.
+/// When the service does not remember one with this id, or its definition is there no more.
 pub(crate) fn ran_before(state: &State, key: &ServiceKey, id: &str) -> Result<ServiceRevision, ApiError> {
     let found = state.service(key).and_then(|service| service.proven().find(|revision| *revision.id == *id));
     let found = found.ok_or_else(|| {
@@ -367,13 +380,7 @@ pub(crate) fn ran_before(state: &State, key: &ServiceKey, id: &str) -> Result<Se
             found.definition
         )));
     }
-    match gone(state, &key.cluster, found.capacity.as_deref().unwrap_or_default()) {
-        None => Ok(found.clone()),
-        Some(provider) => Err(ApiError::invalid(format!(
-            "taskDefinition: the capacity provider {provider} of service revision {id} is not associated with the \
-             cluster any more; go back to another one, or associate it again."
-        ))),
-    }
+    Ok(found.clone())
 }
 
 /// Whether two revisions run the same. Another strategy needs no new tasks.

@@ -20,12 +20,12 @@ pub(super) fn new_events(
     now: Timestamp,
 ) -> Vec<ServiceEvent> {
     let mut events: Vec<ServiceEvent> = Vec::new();
-    for (Said { message, reason }, id) in said.into_iter().zip(ids) {
+    for (Said { message, reason, concerns }, id) in said.into_iter().zip(ids) {
         if !is_news(state.events.iter().map(|event| &**event).chain(&events).rev(), &message, now) {
             continue;
         }
         let number = service.next_event;
-        events.push(ServiceEvent { service: service.key.clone(), number, id, at: now, message, reason });
+        events.push(ServiceEvent { service: service.key.clone(), number, id, at: now, message, reason, concerns });
         service.next_event += 1;
     }
     events
@@ -48,7 +48,7 @@ pub(crate) fn is_news<'a>(mut latest: impl Iterator<Item = &'a ServiceEvent>, me
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::records::ServiceKey;
+    use crate::records::{Concerns, ServiceKey};
     use longshore_model::{ClusterKey, ClusterName, Region, TaskId};
 
     fn key() -> ServiceKey {
@@ -69,6 +69,7 @@ mod tests {
             at: at(*secs),
             message: (*message).clone(),
             reason: None,
+            concerns: Concerns::default(),
         };
         let events: Vec<ServiceEvent> = (0..).zip(before).map(event).collect();
         is_news(events.iter().rev(), message, at(secs))

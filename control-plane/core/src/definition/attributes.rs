@@ -5,7 +5,7 @@
 use super::container::{RUNTIME_LABEL, is_url};
 use super::{logging, probe, restart};
 use longshore_ecs_api::enums::{CPUArchitecture, NetworkMode};
-use longshore_ecs_api::types::{Attribute, ContainerDefinition, LinuxParameters, TaskDefinition};
+use longshore_ecs_api::types::{Attribute, ContainerDefinition, EnvironmentFile, LinuxParameters, TaskDefinition};
 use std::collections::BTreeMap;
 
 const DOCKER_API: &str = "com.amazonaws.ecs.capability.docker-remote-api";
@@ -68,8 +68,8 @@ pub(super) fn required(definition: &TaskDefinition, mode: &NetworkMode) -> Vec<A
         if container.port_mappings.iter().flatten().any(|mapping| mapping.container_port_range.is_some()) {
             need(PORT_RANGE);
         }
-        for source in container.environment_files.iter().flatten().filter_map(|file| file.value.as_deref()) {
-            need(if is_url(source) { ENVIRONMENT_URLS } else { ENVIRONMENT_FILES });
+        for name in for_environment_files(container.environment_files.as_ref()) {
+            need(name);
         }
         if container.repository_credentials.is_some() {
             need(REGISTRY_CREDENTIALS);
@@ -131,6 +131,12 @@ pub(super) fn required(definition: &TaskDefinition, mode: &NetworkMode) -> Vec<A
         }
     }
     names.into_iter().map(|(name, value)| Attribute { name: Some(name), value, ..Attribute::default() }).collect()
+}
+
+/// What a container's environment files need, a name for each file.
+pub(crate) fn for_environment_files(files: Option<&Vec<EnvironmentFile>>) -> impl Iterator<Item = &'static str> {
+    let sources = files.into_iter().flatten().filter_map(|file| file.value.as_deref());
+    sources.map(|source| if is_url(source) { ENVIRONMENT_URLS } else { ENVIRONMENT_FILES })
 }
 
 /// The versions of Docker's API that brought what the container uses.

@@ -7,7 +7,7 @@ use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::{
     EnvironmentFileType, FirelensConfigurationType, NetworkMode, ResourceType, VersionConsistency,
 };
-use longshore_ecs_api::types::{ContainerDefinition, KeyValuePair, TaskDefinition};
+use longshore_ecs_api::types::{ContainerDefinition, EnvironmentFile, KeyValuePair, TaskDefinition};
 use longshore_model::PROBE_LABELS;
 use std::net::IpAddr;
 
@@ -97,9 +97,32 @@ fn environment(container: &ContainerDefinition, index: usize) -> Result<(), ApiE
             Some(_) => {}
         }
     }
-    at_most(container.environment_files.as_ref(), 10, || at(index, "environmentFiles"))?;
-    for (i, file) in container.environment_files.iter().flatten().enumerate() {
-        let field = |name: &str| at(index, &format!("environmentFiles[{i}].{name}"));
+    environment_files(container.environment_files.as_ref(), &at(index, "environmentFiles"))?;
+    for (i, secret) in container.secrets.iter().flatten().enumerate() {
+        let field = |name: &str| at(index, &format!("secrets[{i}].{name}"));
+        let Some(name) = given(secret.name.as_ref()) else {
+            return Err(mistake(format!("{} should not be null or empty.", field("name"))));
+        };
+        if given(secret.value_from.as_ref()).is_none() {
+            return Err(mistake(format!("{} should not be null or empty.", field("valueFrom"))));
+        }
+        let taken = container.environment.iter().flatten().any(|pair| pair.name.as_deref() == Some(name))
+            || container.secrets.iter().flatten().take(i).any(|earlier| earlier.name.as_deref() == Some(name));
+        if taken {
+            return Err(mistake(format!(
+                "The secret name must be unique and not shared with any new or existing environment variables set on \
+                 the container, such as '{name}'."
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The environment files of a container or of its override, which are at `path`.
+pub(super) fn environment_files(files: Option<&Vec<EnvironmentFile>>, path: &str) -> Result<(), ApiError> {
+    at_most(files, 10, || path.to_owned())?;
+    for (i, file) in files.into_iter().flatten().enumerate() {
+        let field = |name: &str| format!("{path}[{i}].{name}");
         if file.r#type != Some(EnvironmentFileType::S3) {
             return Err(mistake(format!("{} must be s3.", field("type"))));
         }
@@ -117,23 +140,6 @@ fn environment(container: &ContainerDefinition, index: usize) -> Result<(), ApiE
         }
         if name.split('/').any(|part| part == "..") {
             return Err(mistake(format!("{} must not go up with '..'.", field("value"))));
-        }
-    }
-    for (i, secret) in container.secrets.iter().flatten().enumerate() {
-        let field = |name: &str| at(index, &format!("secrets[{i}].{name}"));
-        let Some(name) = given(secret.name.as_ref()) else {
-            return Err(mistake(format!("{} should not be null or empty.", field("name"))));
-        };
-        if given(secret.value_from.as_ref()).is_none() {
-            return Err(mistake(format!("{} should not be null or empty.", field("valueFrom"))));
-        }
-        let taken = container.environment.iter().flatten().any(|pair| pair.name.as_deref() == Some(name))
-            || container.secrets.iter().flatten().take(i).any(|earlier| earlier.name.as_deref() == Some(name));
-        if taken {
-            return Err(mistake(format!(
-                "The secret name must be unique and not shared with any new or existing environment variables set on \
-                 the container, such as '{name}'."
-            )));
         }
     }
     Ok(())

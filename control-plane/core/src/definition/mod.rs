@@ -27,7 +27,7 @@ use checks::mistake;
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::NetworkMode;
 use longshore_ecs_api::requests::RegisterTaskDefinitionRequest;
-use longshore_ecs_api::types::{Tag, TaskDefinition};
+use longshore_ecs_api::types::{EnvironmentFile, Tag, TaskDefinition};
 pub(crate) use task::check_storage_override;
 
 /// The largest definition, in bytes of JSON (ECS quota).
@@ -59,6 +59,15 @@ pub(crate) fn task_cpu(text: &str) -> Result<String, ApiError> {
 /// `ClientException`: it is not a quantity, or not one that tasks can have.
 pub(crate) fn task_memory(text: &str) -> Result<String, ApiError> {
     size::memory(text)
+}
+
+/// Checks the environment files of a container's override, which are at `path`, as those of a definition.
+///
+/// # Errors
+/// `ClientException` that names the field.
+pub(crate) fn check_environment_files(files: Option<&Vec<EnvironmentFile>>, path: &str) -> Result<(), ApiError> {
+    container::environment_files(files, path)?;
+    unsupported::check_environment_files(files, path)
 }
 
 /// Checks a registration and gives the form it is stored in.

@@ -19,8 +19,10 @@ type Line<T> = (&'static str, fn(&T) -> bool);
 const TASK: &[Line<TaskDefinition>] = &[
     ("dnsServers with networkMode awsvpc", |t| awsvpc(t, |c| some(c.dns_servers.as_ref()))),
     ("dnsSearchDomains with networkMode awsvpc", |t| awsvpc(t, |c| some(c.dns_search_domains.as_ref()))),
-    ("requiresCompatibilities FARGATE", |t| requires(t, &Compatibility::Fargate)),
-    ("requiresCompatibilities MANAGED_INSTANCES", |t| requires(t, &Compatibility::ManagedInstances)),
+    ("requiresCompatibilities FARGATE without EC2 or EXTERNAL", |t| requires_alone(t, &Compatibility::Fargate)),
+    ("requiresCompatibilities MANAGED_INSTANCES without EC2 or EXTERNAL", |t| {
+        requires_alone(t, &Compatibility::ManagedInstances)
+    }),
     ("taskRoleArn", |t| t.task_role_arn.is_some()),
     ("executionRoleArn", |t| t.execution_role_arn.is_some()),
     ("proxyConfiguration", |t| t.proxy_configuration.is_some()),
@@ -70,8 +72,11 @@ fn some<T>(list: Option<&Vec<T>>) -> bool {
     list.is_some_and(|list| !list.is_empty())
 }
 
-fn requires(task: &TaskDefinition, what: &Compatibility) -> bool {
-    task.requires_compatibilities.iter().flatten().any(|required| required == what)
+/// Whether `what` is required and nothing beside it that hosts take.
+fn requires_alone(task: &TaskDefinition, what: &Compatibility) -> bool {
+    let required = || task.requires_compatibilities.iter().flatten();
+    let taken = |one: &Compatibility| matches!(one, Compatibility::Ec2 | Compatibility::External);
+    required().any(|one| one == what) && !required().any(taken)
 }
 
 /// Containers of a task with an interface share its files, so none has name servers of its own.
@@ -108,6 +113,16 @@ pub(super) fn check(definition: &TaskDefinition) -> Result<(), ApiError> {
     }
     for (i, container) in definition.container_definitions.iter().flatten().enumerate() {
         refuse(CONTAINER, container, format!("containerDefinitions[{i}]."))?;
+    }
+    Ok(())
+}
+
+/// The same for the environment files of an override, which are at `path`.
+pub(super) fn check_environment_files(files: Option<&Vec<EnvironmentFile>>, path: &str) -> Result<(), ApiError> {
+    if files.into_iter().flatten().any(is_elsewhere) {
+        return Err(mistake(format!(
+            "{path}.value other than file:///, http:// and https:// is not supported yet by this version of Longshore."
+        )));
     }
     Ok(())
 }

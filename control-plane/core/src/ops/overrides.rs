@@ -1,6 +1,6 @@
 //! What RunTask and StartTask may change of a task definition.
 
-use crate::definition::{check_storage_override, task_cpu, task_memory};
+use crate::definition::{check_environment_files, check_storage_override, task_cpu, task_memory};
 use crate::needs;
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::ResourceType;
@@ -33,7 +33,7 @@ pub(crate) fn checked(
     overrides.inference_accelerator_overrides = None;
     let containers = definition.container_definitions.as_deref().unwrap_or(&[]);
     let mut seen = BTreeSet::new();
-    for over in overrides.container_overrides.iter().flatten() {
+    for (index, over) in overrides.container_overrides.iter().flatten().enumerate() {
         let name = over.name.as_deref().unwrap_or_default();
         let container = containers.iter().find(|container| container.name.as_deref() == Some(name));
         let container = container.ok_or_else(|| {
@@ -43,6 +43,8 @@ pub(crate) fn checked(
             return Err(ApiError::invalid(format!("There are two overrides for container named {name}.")));
         }
         check_container(over, container, name)?;
+        let path = format!("overrides.containerOverrides[{index}].environmentFiles");
+        check_environment_files(over.environment_files.as_ref(), &path)?;
     }
     check_sums(&overrides, definition)?;
     let none = TaskOverride { container_overrides: None, ..overrides.clone() } == TaskOverride::default()
@@ -74,6 +76,10 @@ fn check_container(over: &ContainerOverride, c: &ContainerDefinition, name: &str
     }
     if over.command.iter().flatten().any(|word| word.contains('\0')) {
         return Err(invalid("'command' must not hold NUL."));
+    }
+    let mut files = over.environment_files.iter().flatten();
+    if files.any(|file| file.value.as_deref().is_some_and(|value| value.contains('\0'))) {
+        return Err(invalid("'environmentFiles' must not hold NUL."));
     }
     for requirement in over.resource_requirements.iter().flatten() {
         match requirement.r#type.as_ref() {
@@ -121,16 +127,11 @@ fn check_sums(overrides: &TaskOverride, definition: &TaskDefinition) -> Result<(
 
 /// What agents cannot honour yet is refused, never ignored.
 fn refuse_unsupported(overrides: &TaskOverride) -> Result<(), ApiError> {
-    let containers = || overrides.container_overrides.iter().flatten();
     let accelerators = overrides.inference_accelerator_overrides.as_ref();
     let fields = [
         ("taskRoleArn", overrides.task_role_arn.is_some()),
         ("executionRoleArn", overrides.execution_role_arn.is_some()),
         ("inferenceAcceleratorOverrides", accelerators.is_some_and(|list| !list.is_empty())),
-        (
-            "containerOverrides.environmentFiles",
-            containers().any(|over| over.environment_files.as_ref().is_some_and(|files| !files.is_empty())),
-        ),
     ];
     match fields.iter().find(|(_, given)| *given) {
         Some((field, _)) => {

@@ -3,7 +3,7 @@
 use crate::caller::Caller;
 use crate::capacity::{self, Pool};
 use crate::commands::{Launch, Launched, NewTask, PlaceError, PlaceTasks, Refusal, Target, plan, repeated};
-use crate::definition::attributes::TASK_LIMITS;
+use crate::definition::attributes::{TASK_LIMITS, for_environment_files};
 use crate::handle::Core;
 use crate::needs::{Needs, needs};
 use crate::ops::capacity::strategy as of_request;
@@ -249,6 +249,12 @@ fn prepare(ctx: &Ctx<'_>, common: Common) -> Result<Launch, ApiError> {
     let limits = overrides.as_ref().is_some_and(|o| limited(&o.cpu, &o.memory))
         && !limited(&definition.body.cpu, &definition.body.memory);
     required.extend(limits.then(|| Attribute { name: TASK_LIMITS.to_owned(), value: None }));
+    let containers = overrides.iter().flat_map(|o| o.container_overrides.iter().flatten());
+    for name in containers.flat_map(|over| for_environment_files(over.environment_files.as_ref())) {
+        if required.iter().all(|attribute| attribute.name != name) {
+            required.push(Attribute { name: name.to_owned(), value: None });
+        }
+    }
     required.extend(common.execute_command.then(|| Attribute { name: exec::CAPABILITY.to_owned(), value: None }));
     if pull_only {
         // It takes nothing of its host, and asks nothing but that its agent does not run it.

@@ -4,7 +4,7 @@ use crate::commands::{
     CreateTaskSet, EditTaskSet, NewDeployment, TaskSetEdit, active_service, no_task_set, not_external,
     service_not_found as not_found,
 };
-use crate::ops::services::{refuse, revision, some, usable_definition};
+use crate::ops::services::{no_balancers, no_platform, refuse, revision, some, usable_definition};
 use crate::ops::{Ctx, check, run};
 use crate::records::{DeploymentController, Service, ServiceKey, ServiceTaskSet};
 use crate::{services, show};
@@ -30,14 +30,14 @@ pub(crate) async fn create(ctx: Ctx<'_>, request: CreateTaskSetRequest) -> Resul
     let (key, service) = service(&ctx, request.cluster.as_deref(), request.service.as_deref())?;
     refuse(&[
         ("capacityProviderStrategy", some(request.capacity_provider_strategy.as_ref())),
-        ("loadBalancers", some(request.load_balancers.as_ref())),
         ("serviceRegistries", some(request.service_registries.as_ref())),
-        ("platformVersion", request.platform_version.as_ref().is_some_and(|version| !version.is_empty())),
     ])?;
     let scale = request.scale.as_ref().map_or(Ok(0.0), percent)?;
     let definition = usable_definition(&ctx, request.task_definition.as_deref())?;
     let launch_type = request.launch_type.unwrap_or(LaunchType::Ec2);
     run::check_launch_type(&launch_type, &definition)?;
+    no_platform(request.platform_version.as_deref(), &launch_type)?;
+    no_balancers(request.load_balancers.as_ref(), Some(&definition))?;
     let revision = revision(&definition, launch_type, request.network_configuration);
     services::check(&ctx.state, &service, &revision)?;
     let client_token = request.client_token.filter(|token| !token.is_empty());

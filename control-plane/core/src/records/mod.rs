@@ -42,8 +42,8 @@ pub use schedule::{
 };
 pub use secret::{RetiredVersion, Secret, SecretKey, SecretVersion};
 pub use service::{
-    AT_MOST_ONE, DeploymentController, RolloutState, SchedulingStrategy, Service, ServiceDeployment, ServiceEvent,
-    ServiceKey, ServiceRevision, ServiceStatus, ServiceTaskSet, TaskSetStatus,
+    AT_MOST_ONE, Concerns, DeploymentController, RolloutState, SchedulingStrategy, Service, ServiceDeployment,
+    ServiceEvent, ServiceKey, ServiceRevision, ServiceStatus, ServiceTaskSet, TaskSetStatus,
 };
 pub use setting::{Setting, SettingKey};
 pub use task::{Stop, Task, TaskContainer};

@@ -45,6 +45,9 @@ pub struct ScalingTarget {
     /// When a policy lowered it last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_in: Option<Timestamp>,
+    /// What the raise at `last_out` was counted from; absent where an earlier version raised it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raised_from: Option<u32>,
 }
 
 /// A policy.

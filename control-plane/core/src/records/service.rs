@@ -6,7 +6,7 @@ use longshore_ecs_api::types::{
     CapacityProviderStrategyItem, DeploymentConfiguration, NetworkConfiguration, PlacementConstraint, PlacementStrategy,
 };
 use longshore_model::planted::{Bug, is_planted};
-use longshore_model::{ClusterKey, GroupId, Timestamp};
+use longshore_model::{ClusterKey, GroupId, InstanceId, Timestamp};
 use longshore_rollout::Rollout;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -148,6 +148,9 @@ pub struct ServiceDeployment {
     pub failed_at: Option<Timestamp>,
     /// Whether it brings back what ran before one that failed.
     pub is_rollback: bool,
+    /// The service's capacity provider strategy before it, which holds again when it fails and is rolled back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy_before: Option<Vec<CapacityProviderStrategyItem>>,
 }
 
 impl ServiceDeployment {
@@ -370,14 +373,52 @@ pub struct ServiceEvent {
     pub at: Timestamp,
     /// What.
     pub message: String,
-    /// Of a task that found no place, the reason as `failures[].reason` of RunTask has it.
+    /// Of a task that found no place, the reason as `failures[].reason` of RunTask has it; of tasks that cannot be
+    /// started anywhere, the error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What else it is about.
+    #[serde(default, skip_serializing_if = "Concerns::is_empty")]
+    pub concerns: Concerns,
+}
+
+/// What an event of a service is about, beside the service.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Concerns {
+    /// Of a task that found no place, the host that lacks the least.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<InstanceId>,
+    /// Of a task that found no place, the capacity providers of the service's strategy.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub providers: Vec<Arc<str>>,
+    /// The task set that it is said of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_set: Option<Arc<str>>,
+}
+
+impl Concerns {
+    /// Whether it is about the service alone.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let Self { hosts, providers, task_set } = self;
+        hosts.is_empty() && providers.is_empty() && task_set.is_none()
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::share;
+    use super::{ServiceEvent, share};
+
+    #[test]
+    fn an_event_without_what_it_concerns_is_read_and_kept_as_it_was() {
+        let text = r#"{"service":{"cluster":{"region":"lab","name":"c"},"name":"web"},"number":1,
+            "id":"00000000-0000-0000-0000-000000000000","at":1000,"message":"(service web) is there."}"#;
+        let event: ServiceEvent = serde_json::from_str(text).expect("an event");
+        assert!(event.concerns.is_empty() && event.reason.is_none());
+        let kept = serde_json::to_value(&event).expect("JSON");
+        assert_eq!(kept, serde_json::from_str::<serde_json::Value>(text).expect("JSON"));
+    }
 
     #[test]
     fn a_share_is_rounded_up_and_no_further() {

@@ -235,14 +235,14 @@ impl<'a> Decider<'a> {
             Ok(planned) => planned,
             Err(error) => {
                 looked.has_no_place(now);
-                says.push(words::unplaceable(&service.key, &error));
+                says.push(words::unplaceable(&service.key, &service.capacity, &error));
                 return None;
             }
         };
         let found = plan.places.len();
         if found < count {
             looked.has_no_place(now);
-            says.push(words::refused(&service.key, &plan.refusals));
+            says.push(words::refused(&service.key, &service.capacity, &plan.refusals));
         } else if count < total {
             looked.again = true;
         }

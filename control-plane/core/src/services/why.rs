@@ -86,10 +86,10 @@ fn why_one(
     let every = || refused(Target::Cluster, wanted.saturating_add(1)).map(|(_, refusals)| refusals).unwrap_or_default();
     match placed {
         Err(error) if wanted > 0 => {
-            Why { sentence: words::unplaceable(&service.key, &error).message, hosts: Vec::new() }
+            Why { sentence: words::unplaceable(&service.key, &service.capacity, &error).message, hosts: Vec::new() }
         }
         Ok((places, hosts)) if places < wanted as usize => {
-            Why { sentence: words::refused(&service.key, &hosts).message, hosts }
+            Why { sentence: words::refused(&service.key, &service.capacity, &hosts).message, hosts }
         }
         Ok(_) | Err(_) => {
             let hosts = if decision.steady || !seen.picture.active { Vec::new() } else { every() };

@@ -1,8 +1,10 @@
 //! What services say, in ECS's words: events, reasons, states of rollouts.
 
+use crate::capacity;
 use crate::commands::{NO_INSTANCES, Refusal, TaskIds};
-use crate::records::ServiceKey;
+use crate::records::{Concerns, ServiceKey};
 use longshore_ecs_api::ApiError;
+use longshore_ecs_api::types::CapacityProviderStrategyItem;
 use longshore_model::InstanceId;
 use longshore_rollout::Why;
 use std::collections::BTreeSet;
@@ -13,25 +15,32 @@ use std::time::Duration;
 const NAMED: usize = 10;
 /// ECS's reason for a task without a place in a cluster without container instances.
 const NO_HOSTS: &str = "EMPTY CAPACITY PROVIDER";
+/// The end of what ECS says of tasks that do not start.
+const MORE: &str = "For more information, see the Troubleshooting section of the Amazon ECS Developer Guide.";
 
 /// What a service says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Said {
     pub(crate) message: String,
-    /// Of a task that found no place, the reason as `failures[].reason` of RunTask has it.
+    /// Of a task that found no place, the reason as `failures[].reason` of RunTask has it; of tasks that cannot be
+    /// started anywhere, the error.
     pub(crate) reason: Option<String>,
+    /// What else it is about.
+    pub(crate) concerns: Concerns,
 }
 
 impl From<String> for Said {
     fn from(message: String) -> Self {
-        Self { message, reason: None }
+        Self { message, ..Self::default() }
     }
 }
 
 impl Said {
     /// The same, said of one of the service's task sets.
     pub(crate) fn of_task_set(self, key: &ServiceKey, id: &str) -> Self {
-        Self { message: of_task_set(key, id, &self.message), reason: self.reason }
+        let Self { message, reason, concerns } = self;
+        let message = of_task_set(key, id, &message);
+        Self { message, reason, concerns: Concerns { task_set: Some(id.into()), ..concerns } }
     }
 }
 
@@ -126,31 +135,50 @@ pub(crate) fn waits_for_hosts(key: &ServiceKey, hosts: &BTreeSet<InstanceId>) ->
 
 /// Tasks fail again and again.
 pub(crate) fn failing(key: &ServiceKey) -> String {
-    format!("{} is unable to consistently start tasks successfully.", subject(key))
+    format!("{} is unable to consistently start tasks successfully. {MORE}", subject(key))
 }
 
 /// A task found no place, since no host took it. The host that lacks the least is named, with what it lacks: reasons
 /// are in the order in which they are looked at, and the last are those of a host that is right in everything else.
-pub(crate) fn refused(key: &ServiceKey, refusals: &[Refusal]) -> Said {
+/// `strategy` is the one of capacity providers that the task was to be placed by.
+pub(crate) fn refused(key: &ServiceKey, strategy: &[CapacityProviderStrategyItem], refusals: &[Refusal]) -> Said {
     let closest = refusals.iter().max_by_key(|refusal| refusal.rank);
     let why = match closest {
         Some(best) => format!("The closest matching (container-instance {}) {}.", best.instance, best.sentence),
-        None => "Every container instance took as many tasks as it can.".to_owned(),
+        None => "Reason: Every container instance took as many tasks as it can.".to_owned(),
     };
-    Said { message: unplaced(key, &why), reason: closest.map(|best| best.reason.clone()) }
+    let hosts = closest.map(|best| best.instance).into_iter().collect();
+    let reason = closest.map(|best| best.reason.clone());
+    Said { message: unplaced(key, &why), reason, concerns: Concerns { hosts, ..of_providers(strategy) } }
 }
 
-/// A task found no place, since none could be looked for.
-pub(crate) fn unplaceable(key: &ServiceKey, error: &ApiError) -> Said {
-    let reason = if error.message == NO_INSTANCES { NO_HOSTS } else { error.message.as_str() };
-    Said { message: unplaced(key, &error.message), reason: Some(reason.to_owned()) }
+/// A task found no place, since none could be looked for: there is no host, or no host could run it.
+pub(crate) fn unplaceable(key: &ServiceKey, strategy: &[CapacityProviderStrategyItem], error: &ApiError) -> Said {
+    if error.message == NO_INSTANCES {
+        return Said {
+            message: unplaced(key, &format!("Reason: {NO_INSTANCES}")),
+            reason: Some(NO_HOSTS.to_owned()),
+            concerns: of_providers(strategy),
+        };
+    }
+    let what = error.message.trim_end_matches('.');
+    Said {
+        message: format!("{} failed to launch a task with (error {what}).", subject(key)),
+        reason: Some(error.message.clone()),
+        concerns: Concerns::default(),
+    }
 }
 
 fn unplaced(key: &ServiceKey, why: &str) -> String {
     format!(
-        "{} was unable to place a task because no container instance met all of its requirements. Reason: {why}",
+        "{} was unable to place a task because no container instance met all of its requirements. {why} {MORE}",
         subject(key)
     )
+}
+
+fn of_providers(strategy: &[CapacityProviderStrategyItem]) -> Concerns {
+    let providers = capacity::pools(strategy).into_iter().map(|pool| pool.name).collect();
+    Concerns { providers, ..Concerns::default() }
 }
 
 /// Why a service with the EXTERNAL controller has no tasks, when nobody made any.
@@ -222,10 +250,12 @@ pub(crate) fn action(message: &str) -> Option<Action> {
         ("INFO", "TASKSET_STEADY_STATE")
     } else if is_steady(message) {
         ("INFO", "SERVICE_STEADY_STATE")
-    } else if message.ends_with(" is unable to consistently start tasks successfully.") {
+    } else if message.contains(" is unable to consistently start tasks successfully.") {
         ("WARN", "SERVICE_TASK_START_IMPAIRED")
-    } else if message.contains(" was unable to place a task") {
+    } else if message.contains(" was unable to place a task because ") {
         ("ERROR", "SERVICE_TASK_PLACEMENT_FAILURE")
+    } else if message.contains(" failed to launch a task with (error ") {
+        ("ERROR", "SERVICE_TASK_CONFIGURATION_FAILURE")
     } else {
         return None;
     };
@@ -303,6 +333,11 @@ mod tests {
         ServiceKey { cluster: ClusterKey { region, name }, name: "web".into() }
     }
 
+    fn strategy() -> Vec<CapacityProviderStrategyItem> {
+        let capacity_provider = Some("rack".to_owned());
+        vec![CapacityProviderStrategyItem { capacity_provider, ..CapacityProviderStrategyItem::default() }]
+    }
+
     #[test]
     fn tasks_that_start_or_stop_are_counted_and_ten_of_them_are_named() {
         let tasks: Vec<TaskId> = (0..12).map(|_| TaskId::random()).collect();
@@ -327,17 +362,48 @@ mod tests {
             sentence: format!("says {reason}"),
         };
         let refusals = [refusal("AGENT", 1), refusal("RESOURCE:MEMORY", 6), refusal("ATTRIBUTE", 2)];
-        let said = refused(&key(), &refusals);
+        let said = refused(&key(), &strategy(), &refusals);
         assert_eq!(said.reason.as_deref(), Some("RESOURCE:MEMORY"));
-        assert!(said.message.ends_with(" says RESOURCE:MEMORY."), "{}", said.message);
+        let host = refusals[1].instance;
+        let expected = format!(
+            "(service web) was unable to place a task because no container instance met all of its requirements. The \
+             closest matching (container-instance {host}) says RESOURCE:MEMORY. {MORE}"
+        );
+        assert_eq!(said.message, expected);
+        let concerns = Concerns { hosts: vec![host], providers: vec!["rack".into()], task_set: None };
+        assert_eq!(said.concerns, concerns);
         let of_set = said.of_task_set(&key(), "ecs-svc/1");
         assert_eq!(of_set.reason.as_deref(), Some("RESOURCE:MEMORY"));
         assert!(of_set.message.starts_with("(service web, taskSet ecs-svc/1) was unable"), "{}", of_set.message);
-        for (error, expected) in [(NO_INSTANCES, NO_HOSTS), ("Something is gone.", "Something is gone.")] {
-            let said = unplaceable(&key(), &ApiError::invalid(error));
-            assert_eq!(said.reason.as_deref(), Some(expected));
-            assert!(said.message.ends_with(&format!("Reason: {error}")), "{}", said.message);
-            assert_eq!(action(&said.message).map(|action| action.name), Some("SERVICE_TASK_PLACEMENT_FAILURE"));
+        assert_eq!(of_set.concerns, Concerns { task_set: Some("ecs-svc/1".into()), ..concerns });
+        let said = unplaceable(&key(), &strategy(), &ApiError::invalid(NO_INSTANCES));
+        assert_eq!(said.reason.as_deref(), Some(NO_HOSTS));
+        assert!(said.message.ends_with(&format!("requirements. Reason: {NO_INSTANCES} {MORE}")), "{}", said.message);
+        assert_eq!(said.concerns, Concerns { providers: vec!["rack".into()], ..Concerns::default() });
+        for said in [said, of_set] {
+            let action = action(&said.message).expect("an event");
+            assert_eq!((action.kind, action.name), ("ERROR", "SERVICE_TASK_PLACEMENT_FAILURE"));
+        }
+    }
+
+    #[test]
+    fn what_no_host_could_run_is_no_matter_of_places() {
+        for error in ["The security group 'sg-1' does not exist (ErrorCode: InvalidGroup.NotFound)", "It is gone."] {
+            let said = unplaceable(&key(), &strategy(), &ApiError::invalid(error));
+            let what = error.trim_end_matches('.');
+            assert_eq!(said.message, format!("(service web) failed to launch a task with (error {what})."));
+            assert_eq!((said.reason.as_deref(), &said.concerns), (Some(error), &Concerns::default()));
+            let of_set = said.clone().of_task_set(&key(), "ecs-svc/1");
+            for message in [&said.message, &of_set.message] {
+                let action = action(message).expect("an event");
+                assert_eq!((action.kind, action.name), ("ERROR", "SERVICE_TASK_CONFIGURATION_FAILURE"));
+            }
+        }
+        // Those that earlier versions kept had no more than this.
+        let earlier = format!("{} is unable to consistently start tasks successfully.", subject(&key()));
+        for message in [earlier, failing(&key())] {
+            let action = action(&message).expect("an event");
+            assert_eq!((action.kind, action.name), ("WARN", "SERVICE_TASK_START_IMPAIRED"));
         }
     }
 }

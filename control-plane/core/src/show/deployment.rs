@@ -146,7 +146,9 @@ pub(crate) fn service_revision(
 ) -> Option<types::ServiceRevision> {
     let revision = shown.revision(id)?;
     let key = &shown.record.key;
-    let strategy = revision.capacity.as_ref().filter(|strategy| !strategy.is_empty());
+    // Of one that is older than its strategy is remembered, that of the service.
+    let strategy = revision.capacity.as_ref().unwrap_or(&shown.record.capacity);
+    let strategy = Some(strategy).filter(|strategy| !strategy.is_empty());
     Some(types::ServiceRevision {
         service_revision_arn: Some(revision_arn(account, key, revision)),
         service_arn: Some(service_arn(account, key)),

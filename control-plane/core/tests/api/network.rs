@@ -414,6 +414,34 @@ async fn interfaces_are_asked_for_as_in_ecs() {
 }
 
 #[tokio::test]
+async fn a_definition_for_ec2_and_fargate_runs_with_ec2() {
+    let world = World::new().await;
+    let agent = world.ready_host(1).await;
+    let definition = json!({
+        "family": "web", "networkMode": "awsvpc", "cpu": "256", "memory": "512",
+        "requiresCompatibilities": ["EC2", "FARGATE"],
+        "containerDefinitions": [{"name": "app", "image": "busybox"}],
+    });
+    world.ok(Op::RegisterTaskDefinition, definition).await;
+    let with = |launch_type: &str| {
+        let mut request = world.run_request(&[]);
+        request["launchType"] = json!(launch_type);
+        request
+    };
+    for (launch_type, expected) in [
+        ("FARGATE", "launchType FARGATE is not supported yet"),
+        ("EXTERNAL", "Task definition does not support launch_type EXTERNAL."),
+    ] {
+        let error = world.err(Op::RunTask, with(launch_type)).await;
+        assert!(error.contains(expected), "{error}");
+    }
+    assert_eq!(agent.assigned().len(), 0);
+    let task = world.run(with("EC2")).await;
+    assert_eq!(task["launchType"], "EC2");
+    assert_eq!(agent.assigned().len(), 1);
+}
+
+#[tokio::test]
 async fn limits_come_from_tags_that_are_checked() {
     let world = World::new().await;
     let agent = world.ready_host(1).await;

@@ -79,6 +79,17 @@ impl Fleet {
         panic!("the count is not {count}: {counts:?}");
     }
 
+    /// The same with another process of the control plane.
+    async fn reopened(self) -> Self {
+        let Self { world, mut agents, said } = self;
+        let world = world.reopen_with(core_config()).await;
+        tokio::spawn(Autoscaler::new(world.core.clone()).run(std::future::pending()));
+        for agent in &mut agents {
+            agent.move_to(&world.core).await;
+        }
+        Self { world, agents, said }
+    }
+
     /// Suspends, or lets go on, what is said. Gives what is suspended then.
     async fn suspend(&self, what: Value) -> Value {
         let request = about(json!({"SuspendedState": what}));
@@ -119,17 +130,7 @@ async fn a_service_follows_its_load() {
     let revision = fleet.service("web").await["deployments"][0]["id"].clone();
 
     // What is remembered outlives the process, and figures come anew.
-    let Fleet { world, agents, said } = fleet;
-    let before = agents;
-    let world = world.reopen_with(core_config()).await;
-    tokio::spawn(Autoscaler::new(world.core.clone()).run(std::future::pending()));
-    let mut agents = Vec::new();
-    for agent in before {
-        let mut agent = agent;
-        agent.move_to(&world.core).await;
-        agents.push(agent);
-    }
-    let mut fleet = Fleet { world, agents, said };
+    let mut fleet = fleet.reopened().await;
     assert_eq!(fleet.loaded(4000, 10, 6).await, [4, 6], "the bounds hold");
     let lowered = fleet.loaded(0, 10, 1).await;
     assert!(lowered[0] == 6 && lowered.is_sorted_by(|a, b| a > b), "{lowered:?}");
@@ -223,6 +224,29 @@ async fn steps_follow_an_alarm_and_what_is_suspended_rests() {
         fleet.feed(0, 5).await;
     }
     assert_eq!(fleet.service("web").await["desiredCount"], 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn within_a_cool_down_a_larger_step_adds_what_it_is_larger_by() {
+    let mut fleet = fleet().await;
+    let step = |lower: u32, upper: Value, more: u32| {
+        json!({"MetricIntervalLowerBound": lower,
+        "MetricIntervalUpperBound": upper, "ScalingAdjustment": more})
+    };
+    let policy = json!({"PolicyName": "more", "PolicyType": "StepScaling", "StepScalingPolicyConfiguration": {
+        "AdjustmentType": "ChangeInCapacity", "Cooldown": 600,
+        "StepAdjustments": [step(0, json!(10), 1), step(10, Value::Null, 3)]}});
+    fleet.world.scaling(Sc::PutScalingPolicy, about(policy)).await.unwrap();
+    let tags = json!({"Tags": {"longshore:alarm:more": "MemoryUtilization above 80"}});
+    fleet.world.scaling(Sc::RegisterScalableTarget, about(tags)).await.unwrap();
+    // Of 64 MiB.
+    assert_eq!(fleet.loaded(0, 54, 2).await, [1, 2]);
+    let mut fleet = fleet.reopened().await;
+    assert_eq!(fleet.loaded(0, 62, 4).await, [2, 4], "three more than there were");
+    for _ in 0..30 {
+        fleet.feed(0, 62).await;
+    }
+    assert_eq!(fleet.service("web").await["desiredCount"], 4);
 }
 
 #[tokio::test(start_paused = true)]

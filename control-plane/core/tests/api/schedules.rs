@@ -131,6 +131,7 @@ async fn wrong_requests_are_refused_and_change_nothing() {
             "MaximumWindowInMinutes must not",
         ),
         (json!({"StartDate": 2000, "EndDate": 2000}), "The EndDate you specify must be later"),
+        (json!({"StartDate": BEGIN / 1000 - 301}), "The StartDate you specify cannot be earlier than 5 minutes ago."),
         (json!({"State": "PAUSED"}), constraint),
         (json!({"ActionAfterCompletion": "KEEP"}), constraint),
         (json!({"Name": "a b"}), constraint),
@@ -218,13 +219,14 @@ async fn wrong_requests_are_refused_and_change_nothing() {
 #[tokio::test(start_paused = true)]
 async fn schedules_and_groups_are_made_shown_changed_and_deleted() {
     let world = world().await;
-    let again = json!({"ClientToken": "once", "State": "DISABLED", "StartDate": 1.5, "Target": target(json!({}))});
+    let start = BEGIN as f64 / 1000.0 + 1.5;
+    let again = json!({"ClientToken": "once", "State": "DISABLED", "StartDate": start, "Target": target(json!({}))});
     for _ in 0..2 {
         let made = world.scheduled("a.1", "cron(0 3 * * ? *)", again.clone()).await;
         assert_eq!(made["ScheduleArn"], "arn:aws:scheduler:lab:123456789012:schedule/default/a.1");
     }
     let shown = world.shown("a.1").await;
-    assert_eq!((&shown["State"], &shown["StartDate"]), (&json!("DISABLED"), &json!(1.5)));
+    assert_eq!((&shown["State"], &shown["StartDate"]), (&json!("DISABLED"), &json!(start)));
     assert_eq!(
         (&shown["ScheduleExpressionTimezone"], &shown["ActionAfterCompletion"]),
         (&json!("UTC"), &json!("NONE"))
@@ -291,6 +293,32 @@ async fn schedules_and_groups_are_made_shown_changed_and_deleted() {
     assert_eq!(left["Schedules"].as_array().unwrap().len(), 1);
     world.scheduler(Sc::DeleteSchedule, json!({"Name": "a.1"})).await.unwrap();
     assert_eq!(world.scheduler(Sc::ListSchedules, json!({})).await.unwrap()["Schedules"], json!([]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_is_long_over_is_refused_unless_the_schedule_has_it() {
+    let world = world().await;
+    let past = |secs: i64| json!({"StartDate": BEGIN / 1000 - secs, "ClientToken": "once", "State": "DISABLED"});
+    let refused = "ValidationException: The StartDate you specify cannot be earlier than 5 minutes ago.";
+    for expression in ["rate(1 hour)", "cron(0 3 * * ? *)"] {
+        let error = world.scheduler(Sc::CreateSchedule, schedule("s", expression, past(310))).await.unwrap_err();
+        assert_eq!(error, refused, "{expression}");
+    }
+    world.scheduled("s", "rate(1 hour)", past(200)).await;
+    // What fires once heeds no start.
+    world.scheduled("once", &format!("at({})", at(HOUR)), past(100_000)).await;
+    tokio::time::sleep(10 * MINUTE).await;
+    // The same request once more, and another state with the rest as it is.
+    world.scheduled("s", "rate(1 hour)", past(200)).await;
+    let mut update = schedule("s", "rate(1 hour)", past(200));
+    update["State"] = json!("ENABLED");
+    world.scheduler(Sc::UpdateSchedule, update).await.unwrap();
+    assert_eq!(world.shown("s").await["State"], "ENABLED");
+    for secs in [199, 201] {
+        let update = schedule("s", "rate(1 hour)", past(secs));
+        assert_eq!(world.scheduler(Sc::UpdateSchedule, update).await.unwrap_err(), refused, "{secs}");
+    }
+    assert_eq!(world.shown("s").await["StartDate"], (BEGIN / 1000 - 200) as f64);
 }
 
 #[tokio::test(start_paused = true)]

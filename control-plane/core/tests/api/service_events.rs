@@ -30,7 +30,8 @@ async fn what_still_has_no_place_is_said_again_after_six_hours_and_a_steady_stat
     fleet.world.definition("one", json!({})).await;
     fleet.world.ok(Op::CreateService, json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 1})).await;
     let count = |service: &Value, end: &str| messages(service).iter().filter(|said| said.ends_with(end)).count();
-    let no_place = "Reason: No Container Instances were found in your cluster.";
+    let no_place = "Reason: No Container Instances were found in your cluster. For more information, see the \
+                    Troubleshooting section of the Amazon ECS Developer Guide.";
     fleet.until("it is said", healthy, |service| count(service, no_place) == 1).await;
     fleet.world.clock.advance(Duration::from_secs(6 * 3600 - 60));
     // Whoever looks at it meanwhile has done so.

@@ -290,9 +290,9 @@ async fn what_has_no_place_is_said_once_and_starts_when_there_is_one() {
         .await;
     let host = fleet.agents[0].instance;
     let expected = format!(
-        "(service web) was unable to place a task because no container instance met all of its requirements. Reason: \
-         The closest matching (container-instance {host}) has insufficient memory available: it needs 1500 MiB of \
-         memory, has 548 of 2048 free."
+        "(service web) was unable to place a task because no container instance met all of its requirements. The \
+         closest matching (container-instance {host}) has insufficient memory available. It needs 1500 MiB of memory, \
+         has 548 of 2048 free. For more information, see the Troubleshooting section of the Amazon ECS Developer Guide."
     );
     let said = messages(&service).into_iter().filter(|message| *message == expected).count();
     assert_eq!(said, 1, "{service:#}");
@@ -350,8 +350,15 @@ async fn a_draining_host_is_emptied_without_a_gap() {
 async fn bad_input_changes_nothing_and_names_the_field() {
     let fleet = Fleet::new(1).await;
     fleet.world.definition("one", json!({})).await;
+    fleet.world.definition("open", json!({"portMappings": [{"containerPort": 80}]})).await;
     let base = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 1});
     let daemon = json!({"schedulingStrategy": "DAEMON", "desiredCount": null});
+    let daemon_with = |field: &str, value: Value| {
+        let mut request = daemon.clone();
+        request[field] = value;
+        request
+    };
+    let balancer = |balancer: Value| json!({"taskDefinition": "open", "loadBalancers": [balancer]});
     let threshold = |threshold: Value| {
         let breaker = json!({"enable": true, "rollback": true, "thresholdConfiguration": threshold});
         json!({"deploymentConfiguration": {"deploymentCircuitBreaker": breaker}})
@@ -374,10 +381,27 @@ async fn bad_input_changes_nothing_and_names_the_field() {
              value and try again",
         ),
         (
-            json!({"schedulingStrategy": "DAEMON", "desiredCount": null,
-                "placementStrategy": [{"type": "random"}]}),
-            "The daemon scheduling strategy does not support placement strategies for services.",
+            daemon_with("placementStrategy", json!([{"type": "random"}])),
+            "The daemon scheduling strategy does not support placement strategies. Remove the placement strategy and \
+             try again",
         ),
+        (
+            daemon_with("capacityProviderStrategy", json!([{"capacityProvider": "rack"}])),
+            "Specifying a capacity provider strategy is not supported when you create a service using the DAEMON \
+             scheduling strategy.",
+        ),
+        (
+            daemon_with("deploymentConfiguration", json!({"maximumPercent": 101})),
+            "The daemon scheduling strategy does not support values above 100 for maximumPercent on a deployment \
+             configuration. Change the maximumPercent value to 100, and try again",
+        ),
+        (daemon_with("deploymentConfiguration", json!({"maximumPercent": 99})), "maximumPercent must be 100."),
+        (
+            daemon_with("deploymentConfiguration", json!({"minimumHealthyPercent": 100, "maximumPercent": 100})),
+            "Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments",
+        ),
+        (json!({"platformVersion": "LATEST"}), "The platform version must be null when specifying an EC2 launch type."),
+        (json!({"role": "ecsServiceRole"}), "A role was passed, but no load balancers were present."),
         (json!({"deploymentConfiguration": {"minimumHealthyPercent": 101}}), "minimumHealthyPercent must be"),
         (json!({"deploymentConfiguration": {"maximumPercent": 201}}), "maximumPercent must be"),
         (
@@ -405,7 +429,32 @@ async fn bad_input_changes_nothing_and_names_the_field() {
             json!({"placementConstraints": [{"type": "memberOf", "expression": "(("}]}),
             "placementConstraints.expression",
         ),
-        (json!({"loadBalancers": [{"containerName": "app", "containerPort": 80}]}), "loadBalancers is not supported"),
+        (
+            balancer(json!({"targetGroupArn": "arn:none", "containerPort": 80})),
+            "InvalidParameterException: Container Name can not be blank.",
+        ),
+        (
+            balancer(json!({"targetGroupArn": "arn:none", "containerName": "web", "containerPort": 80})),
+            "InvalidParameterException: The container web does not exist in the task definition.",
+        ),
+        (
+            balancer(json!({"targetGroupArn": "arn:none", "containerName": "app", "containerPort": 8080})),
+            "InvalidParameterException: The container app did not have a container port 8080 defined.",
+        ),
+        (
+            balancer(json!({"targetGroupArn": "arn:none", "containerName": "app"})),
+            "loadBalancers.containerPort must be given.",
+        ),
+        (
+            balancer(json!({"targetGroupArn": "arn:none", "containerName": "app", "containerPort": 80})),
+            "InvalidParameterException: The target group with targetGroupArn arn:none does not have an associated \
+             load balancer.",
+        ),
+        (
+            balancer(json!({"loadBalancerName": "classic", "containerName": "app", "containerPort": 80})),
+            "InvalidParameterException: The load balancer classic does not exist.",
+        ),
+        (balancer(json!({"containerName": "app", "containerPort": 80})), "targetGroupArn or loadBalancerName must be"),
         (json!({"launchType": "FARGATE"}), "launch"),
         (json!({"networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}}), "Network Configuration"),
         (json!({"propagateTags": "ALL"}), "propagateTags: `ALL`"),
@@ -431,6 +480,7 @@ async fn bad_input_changes_nothing_and_names_the_field() {
 async fn updates_that_are_refused_leave_a_service_as_it_is() {
     let mut fleet = Fleet::new(1).await;
     fleet.world.definition("one", json!({})).await;
+    fleet.world.definition("open", json!({"portMappings": [{"containerPort": 80}]})).await;
     let gone = fleet.world.definition("gone", json!({})).await;
     fleet.world.ok(Op::DeregisterTaskDefinition, json!({"taskDefinition": gone})).await;
     let request = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 1,
@@ -445,7 +495,17 @@ async fn updates_that_are_refused_leave_a_service_as_it_is() {
         (json!({"deploymentConfiguration": {"maximumPercent": 40}}), "maximumPercent must not be less than"),
         (json!({"deploymentConfiguration": {"strategy": "BLUE_GREEN"}}), "UnsupportedFeatureException"),
         (json!({"deploymentConfiguration": {"bakeTimeInMinutes": 5}}), "deploymentConfiguration.bakeTimeInMinutes"),
-        (json!({"loadBalancers": [{"targetGroupArn": "arn:none", "containerName": "app"}]}), "loadBalancers"),
+        (
+            json!({"loadBalancers": [{"targetGroupArn": "arn:none", "containerName": "app", "containerPort": 80}]}),
+            "InvalidParameterException: The container app did not have a container port 80 defined.",
+        ),
+        // It is looked at with the definition that the service is to have.
+        (
+            json!({"taskDefinition": "open",
+                "loadBalancers": [{"targetGroupArn": "arn:none", "containerName": "app", "containerPort": 80}]}),
+            "InvalidParameterException: The target group with targetGroupArn arn:none does not have an associated load",
+        ),
+        (json!({"platformVersion": "1.4.0"}), "The platform version must be null when specifying an EC2 launch type."),
         (json!({"deploymentController": {"type": "EXTERNAL"}}), "deploymentController of a service cannot be changed"),
         (json!({"placementStrategy": [{"type": "spread", "field": "mood"}]}), "placementStrategy.field"),
         (json!({"healthCheckGracePeriodSeconds": -1}), "healthCheckGracePeriodSeconds"),

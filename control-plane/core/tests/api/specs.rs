@@ -176,6 +176,19 @@ async fn every_field_that_agents_honour_arrives() {
 }
 
 #[tokio::test]
+async fn timeouts_of_zero_are_absent() {
+    let (_world, spec) = placed(json!({
+        "family": "web",
+        "containerDefinitions": [
+            {"name": "app", "image": "web:1", "memory": 64, "stopTimeout": 0, "startTimeout": 0},
+        ],
+    }))
+    .await;
+    let app = &spec.containers[0];
+    assert_eq!((app.stop_timeout_secs, app.lifecycle.start_timeout_secs), (None, None));
+}
+
+#[tokio::test]
 async fn what_is_not_given_is_absent() {
     let (_world, spec) = placed(json!({
         "family": "web", "networkMode": "host",

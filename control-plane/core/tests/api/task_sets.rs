@@ -148,7 +148,11 @@ async fn a_set_says_that_its_tasks_fail_and_which_host_it_waits_for() {
     fleet.until("it is steady", healthy, steady(&one, 2)).await;
     let two = fleet.set(json!({"taskDefinition": "two", "scale": {"value": 50}})).await["id"].clone();
     let of = |id: &Value| format!("(service web, taskSet {})", id.as_str().unwrap());
-    let failing = format!("{} is unable to consistently start tasks successfully.", of(&two));
+    let failing = format!(
+        "{} is unable to consistently start tasks successfully. For more information, see the Troubleshooting section \
+         of the Amazon ECS Developer Guide.",
+        of(&two)
+    );
     let clock = std::sync::Arc::clone(&fleet.world.clock);
     let says = |service: &Value| {
         // Pauses pass.
@@ -207,7 +211,22 @@ async fn wrong_task_set_input_changes_nothing_and_names_the_field() {
             create(json!({"launchType": "FARGATE"})),
             "InvalidParameterException: Task definition does not support launch_type FARGATE.",
         ),
-        (create(json!({"loadBalancers": [{"containerPort": 1}]})), "UnsupportedFeatureException: loadBalancers"),
+        (
+            create(json!({"loadBalancers": [{"containerPort": 1}]})),
+            "InvalidParameterException: Container Name can not be blank.",
+        ),
+        (
+            create(json!({"loadBalancers": [{"containerName": "web", "containerPort": 1}]})),
+            "InvalidParameterException: The container web does not exist in the task definition.",
+        ),
+        (
+            create(json!({"loadBalancers": [{"containerName": "app", "containerPort": 1}]})),
+            "InvalidParameterException: The container app did not have a container port 1 defined.",
+        ),
+        (
+            create(json!({"platformVersion": "LATEST"})),
+            "InvalidParameterException: The platform version must be null when specifying an EC2 launch type.",
+        ),
         (create(json!({"tags": [{"key": "aws:x", "value": ""}]})), "InvalidParameterException: tags"),
         (create(json!({"clientToken": "x".repeat(37)})), "InvalidParameterException: clientToken"),
         (update(json!({})), "InvalidParameterException: scale"),
@@ -227,6 +246,11 @@ async fn wrong_task_set_input_changes_nothing_and_names_the_field() {
              EXTERNAL",
         ),
         ((Op::UpdateService, json!({"forceNewDeployment": true})), "InvalidParameterException: forceNewDeployment"),
+        ((Op::UpdateService, json!({"platformVersion": "1.4.0"})), "InvalidParameterException: platformVersion"),
+        (
+            (Op::UpdateService, json!({"loadBalancers": [{"containerName": "app"}]})),
+            "InvalidParameterException: loadBalancers cannot be updated on a service with deploymentController",
+        ),
         (
             (Op::UpdateService, json!({"deploymentController": {"type": "ECS"}})),
             "InvalidParameterException: deploymentController of a service cannot be changed",
@@ -240,6 +264,8 @@ async fn wrong_task_set_input_changes_nothing_and_names_the_field() {
     for (changes, expected) in [
         (json!({"taskDefinition": "one"}), "taskDefinition cannot be specified"),
         (json!({"launchType": "EC2"}), "launchType cannot be specified"),
+        (json!({"loadBalancers": [{"containerName": "app"}]}), "loadBalancers cannot be specified"),
+        (json!({"platformVersion": "LATEST"}), "platformVersion cannot be specified"),
         (json!({"deploymentController": {"type": "CODE_DEPLOY"}}), "CODE_DEPLOY is not supported"),
         (json!({"deploymentController": {"type": "ME"}}), "deploymentController.type: `ME`"),
         (json!({"schedulingStrategy": "DAEMON"}), "does not support the EXTERNAL deployment controller"),

@@ -405,6 +405,55 @@ async fn overrides_reach_the_agent_and_what_is_wrong_with_them_is_told() {
 }
 
 #[tokio::test]
+async fn an_overrides_environment_files_take_the_place_of_the_definitions() {
+    let world = World::new().await;
+    world.cluster("default").await;
+    let reads = with_attribute(facts(2048, 2048), "longshore.environment-files", None);
+    let agent = world.host("default", reads).await;
+    let files =
+        |values: &[&str]| -> Value { values.iter().map(|value| json!({"type": "s3", "value": value})).collect() };
+    let over = |files: Value| json!({"containerOverrides": [{"name": "app", "environmentFiles": files}]});
+    let own = ["file:///etc/a.env", "file:///etc/b.env"];
+    world.definition("web", json!({"environmentFiles": files(&own)})).await;
+    for (overrides, expected) in [
+        (json!({}), own.to_vec()),
+        (over(json!([])), own.to_vec()),
+        (over(files(&["file:///etc/c.env"])), vec!["file:///etc/c.env"]),
+    ] {
+        let task = world.run(json!({"taskDefinition": "web", "overrides": overrides})).await;
+        let spec = agent.assigned()[&task_id(&task)].spec.clone();
+        assert_eq!(spec.containers[0].environment_files, expected, "{overrides}");
+    }
+
+    // They take a host that reads them, whoever asks for them.
+    world.definition("plain", json!({})).await;
+    for (source, reasons) in [("file:///etc/a.env", json!([])), ("https://files.example/a.env", json!(["ATTRIBUTE"]))] {
+        let request = json!({"taskDefinition": "plain", "overrides": over(files(&[source]))});
+        let answer = world.ok(Op::RunTask, request).await;
+        let failures = answer["failures"].as_array().unwrap().iter();
+        assert_eq!(json!(failures.map(|f| f["reason"].clone()).collect::<Vec<_>>()), reasons, "{source}: {answer}");
+    }
+
+    let placed = agent.assigned().len();
+    let field = "overrides.containerOverrides[0].environmentFiles";
+    for (wrong, expected) in [
+        (json!([{"type": "http", "value": "file:///a.env"}]), format!("{field}[0].type must be s3.")),
+        (files(&["file:///a.conf"]), format!("{field}[0].value must end in .env.")),
+        (files(&["file:///b/../a.env"]), format!("{field}[0].value must not go up with '..'.")),
+        (files(&["file:///a\0.env"]), "'environmentFiles' must not hold NUL.".to_owned()),
+        (files(&["file:///a.env"; 11]), format!("{field}: 11 are given, at most 10 are allowed.")),
+        (
+            files(&["arn:aws:s3:::bucket/a.env"]),
+            format!("{field}.value other than file:///, http:// and https:// is not supported yet"),
+        ),
+    ] {
+        let text = world.err(Op::RunTask, json!({"taskDefinition": "web", "overrides": over(wrong)})).await;
+        assert!(text.starts_with("ClientException: ") && text.contains(&expected), "{text}");
+    }
+    assert_eq!(agent.assigned().len(), placed);
+}
+
+#[tokio::test]
 async fn bad_requests_name_what_is_wrong_and_change_nothing() {
     let (world, agent) = lab().await;
     world.definition("web", json!({})).await;

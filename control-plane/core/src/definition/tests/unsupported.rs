@@ -1,7 +1,25 @@
 //! What cannot be honoured yet.
 
-use super::{app, efs, refused};
-use serde_json::json;
+use super::{accepted, app, efs, refused, stored};
+use serde_json::{Value, json};
+
+/// A patch that Fargate could run.
+fn fargate(compatibilities: Value) -> Value {
+    json!({"requiresCompatibilities": compatibilities, "networkMode": "awsvpc", "cpu": "256", "memory": "512"})
+}
+
+#[test]
+fn what_hosts_do_not_take_may_be_required_beside_what_they_do() {
+    for others in [json!(["EC2", "FARGATE"]), json!(["FARGATE", "EXTERNAL"])] {
+        let definition = stored(&fargate(others.clone()));
+        assert_eq!(definition["requiresCompatibilities"], others);
+        assert_eq!(definition["compatibilities"], json!(["EXTERNAL", "EC2", "FARGATE"]));
+    }
+    accepted(&[json!({"requiresCompatibilities": ["MANAGED_INSTANCES", "EC2"]})]);
+    // It still has to be what Fargate could run.
+    let bridge = json!({"requiresCompatibilities": ["EC2", "FARGATE"]});
+    refused(&[(bridge, "Fargate only supports network mode 'awsvpc'.")]);
+}
 
 #[test]
 fn what_cannot_be_honoured_yet_is_refused_by_name() {
@@ -14,7 +32,12 @@ fn what_cannot_be_honoured_yet_is_refused_by_name() {
             json!({"networkMode": "awsvpc", "containerDefinitions": [{"dnsSearchDomains": ["example.net"]}]}),
             "dnsSearchDomains with networkMode awsvpc",
         ),
-        (json!({"requiresCompatibilities": ["MANAGED_INSTANCES"]}), "requiresCompatibilities MANAGED_INSTANCES"),
+        (fargate(json!(["FARGATE"])), "requiresCompatibilities FARGATE without EC2 or EXTERNAL"),
+        (fargate(json!(["MANAGED_INSTANCES", "FARGATE"])), "requiresCompatibilities FARGATE without EC2 or EXTERNAL"),
+        (
+            json!({"requiresCompatibilities": ["MANAGED_INSTANCES"]}),
+            "requiresCompatibilities MANAGED_INSTANCES without EC2 or EXTERNAL",
+        ),
         (json!({"taskRoleArn": "r"}), "taskRoleArn"),
         (json!({"executionRoleArn": "r"}), "executionRoleArn"),
         (

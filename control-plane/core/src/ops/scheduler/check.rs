@@ -4,7 +4,7 @@
 
 use crate::ops::Ctx;
 use crate::ops::names::cluster_name;
-use crate::records::{DEFAULT_ZONE, ScheduleSettings};
+use crate::records::{DEFAULT_ZONE, ScheduleKey, ScheduleSettings};
 use crate::schedules::{Names, run_task};
 use longshore_ecs_api::scheduler::{FlexibleTimeWindow, RetryPolicy, ScheduleRequest, Target};
 use longshore_ecs_api::target::EcsParameters;
@@ -27,6 +27,8 @@ const TASKS: RangeInclusive<i64> = 1..=10;
 const WINDOW_MINUTES: RangeInclusive<i64> = 1..=1440;
 const MAX_AGE_SECS: RangeInclusive<i64> = 60..=86_400;
 const RETRIES: RangeInclusive<i64> = 0..=185;
+/// How far back a start may be.
+const OLDEST_START_MILLIS: i64 = 5 * 60_000;
 
 /// A `ValidationException`.
 pub(super) fn invalid(text: impl Into<String>) -> ApiError {
@@ -80,12 +82,19 @@ pub(super) fn state(text: &str) -> Result<bool, ApiError> {
 }
 
 /// All that a request says of a schedule.
-pub(super) fn settings(ctx: &Ctx<'_>, request: ScheduleRequest) -> Result<ScheduleSettings, ApiError> {
+///
+/// A start that is long over is refused, but for the one that the schedule has: who changes something else says it
+/// again.
+pub(super) fn settings(
+    ctx: &Ctx<'_>,
+    key: &ScheduleKey,
+    request: ScheduleRequest,
+) -> Result<ScheduleSettings, ApiError> {
     if request.kms_key_arn.is_some() {
         return Err(unsupported("KmsKeyArn"));
     }
     let expression = request.schedule_expression.ok_or_else(|| absent("scheduleExpression"))?;
-    Expression::parse(&expression, Dialect::Scheduler).map_err(|error| invalid(error.to_string()))?;
+    let read = Expression::parse(&expression, Dialect::Scheduler).map_err(|error| invalid(error.to_string()))?;
     let zone = request.schedule_expression_timezone.unwrap_or_else(|| DEFAULT_ZONE.to_owned());
     if Zone::named(&zone).is_none() {
         let zone: String = zone.chars().take(MAX_ZONE).collect();
@@ -97,6 +106,11 @@ pub(super) fn settings(ctx: &Ctx<'_>, request: ScheduleRequest) -> Result<Schedu
         && end <= start
     {
         return Err(invalid("The EndDate you specify must be later than the StartDate."));
+    }
+    let kept = ctx.state.schedule(key).and_then(|schedule| schedule.settings.start);
+    let oldest = ctx.core.inner().clock.now().moved(-OLDEST_START_MILLIS);
+    if !read.is_one_time() && start != kept && start.is_some_and(|start| start < oldest) {
+        return Err(invalid("The StartDate you specify cannot be earlier than 5 minutes ago."));
     }
     let window = request.flexible_time_window.ok_or_else(|| absent("flexibleTimeWindow"))?;
     if request.description.as_ref().is_some_and(|text| text.chars().count() > MAX_DESCRIPTION) {

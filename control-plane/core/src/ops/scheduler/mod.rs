@@ -26,7 +26,7 @@ pub(super) async fn create(ctx: Ctx<'_>, body: &[u8]) -> Result<Bytes, ApiError>
     let request: ScheduleRequest = parse_json(body)?;
     let key = schedule_key(&ctx, request.name.as_deref(), request.group_name.as_deref())?;
     let token = check::token(request.client_token.clone())?;
-    let settings = check::settings(&ctx, request)?;
+    let settings = check::settings(&ctx, &key, request)?;
     let unset = Timestamp::default();
     let schedule = Schedule {
         key,
@@ -48,7 +48,7 @@ pub(super) async fn update(ctx: Ctx<'_>, body: &[u8]) -> Result<Bytes, ApiError>
     let request: ScheduleRequest = parse_json(body)?;
     let key = schedule_key(&ctx, request.name.as_deref(), request.group_name.as_deref())?;
     check::token(request.client_token.clone())?;
-    let settings = check::settings(&ctx, request)?;
+    let settings = check::settings(&ctx, &key, request)?;
     let schedule = ctx.submit(UpdateSchedule { key, settings }).await?;
     made(&ctx, &schedule)
 }

@@ -61,13 +61,23 @@ pub(crate) fn configuration(
     if !(0..=100).contains(&minimum) {
         return Err(ApiError::invalid("minimumHealthyPercent must be between 0 and 100."));
     }
+    if scheduling == SchedulingStrategy::Daemon && maximum > 100 {
+        return Err(ApiError::invalid(
+            "The daemon scheduling strategy does not support values above 100 for maximumPercent on a deployment \
+             configuration. Change the maximumPercent value to 100, and try again",
+        ));
+    }
     if !(1..=MAX_PERCENT).contains(&maximum) {
         return Err(ApiError::invalid(format!("maximumPercent must be between 1 and {MAX_PERCENT}.")));
     }
-    if scheduling == SchedulingStrategy::Daemon && (maximum != 100 || minimum == 100) {
+    if scheduling == SchedulingStrategy::Daemon && maximum < 100 {
         return Err(ApiError::invalid(
-            "The daemon scheduling strategy replaces tasks in place: maximumPercent must be 100, and \
-             minimumHealthyPercent less than 100.",
+            "The daemon scheduling strategy replaces tasks in place, so that maximumPercent must be 100.",
+        ));
+    }
+    if scheduling == SchedulingStrategy::Daemon && minimum == 100 {
+        return Err(ApiError::invalid(
+            "Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments",
         ));
     }
     if maximum < minimum {

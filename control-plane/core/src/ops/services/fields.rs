@@ -2,7 +2,7 @@
 
 use crate::records::{AT_MOST_ONE, DeploymentController, SchedulingStrategy, Service, Tags};
 use longshore_ecs_api::ApiError;
-use longshore_ecs_api::enums::{AvailabilityZoneRebalancing, DeploymentControllerType, PropagateTags};
+use longshore_ecs_api::enums::{AvailabilityZoneRebalancing, DeploymentControllerType, LaunchType, PropagateTags};
 use longshore_ecs_api::requests::{CreateServiceRequest, UpdateServiceRequest};
 use longshore_ecs_api::types::DeploymentConfiguration;
 use longshore_model::ClusterName;
@@ -16,6 +16,31 @@ pub(super) fn no_daemon(what: &str, remove: &str) -> ApiError {
     ApiError::invalid(format!(
         "The daemon scheduling strategy does not support {what} for services. Remove the {remove} and try again"
     ))
+}
+
+/// The same of placement strategies.
+pub(super) fn no_daemon_placement() -> ApiError {
+    ApiError::invalid(
+        "The daemon scheduling strategy does not support placement strategies. Remove the placement strategy and try \
+         again",
+    )
+}
+
+/// The same of capacity provider strategies.
+pub(super) fn no_daemon_providers() -> ApiError {
+    ApiError::invalid(
+        "Specifying a capacity provider strategy is not supported when you create a service using the DAEMON \
+         scheduling strategy.",
+    )
+}
+
+/// Refuses a platform version: those are of Fargate (ECS).
+pub(in crate::ops) fn no_platform(given: Option<&str>, launch_type: &LaunchType) -> Result<(), ApiError> {
+    if given.is_none_or(str::is_empty) {
+        return Ok(());
+    }
+    let text = format!("The platform version must be null when specifying an {launch_type} launch type.");
+    Err(ApiError::invalid(text))
 }
 
 pub(super) fn new_name(given: Option<&str>) -> Result<Arc<str>, ApiError> {
@@ -148,6 +173,8 @@ pub(super) fn controller(
         ("launchType", request.launch_type.is_some()),
         ("networkConfiguration", request.network_configuration.is_some()),
         ("capacityProviderStrategy", some(request.capacity_provider_strategy.as_ref())),
+        ("loadBalancers", some(request.load_balancers.as_ref())),
+        ("platformVersion", request.platform_version.as_ref().is_some_and(|version| !version.is_empty())),
     ] {
         if is_given {
             return Err(ApiError::invalid(format!(
@@ -178,7 +205,6 @@ macro_rules! not_yet {
     ($request:expr) => {{
         let request = $request;
         [
-            ("loadBalancers", some(request.load_balancers.as_ref())),
             ("serviceRegistries", some(request.service_registries.as_ref())),
             (
                 "serviceConnectConfiguration",
@@ -186,14 +212,17 @@ macro_rules! not_yet {
             ),
             ("volumeConfigurations", some(request.volume_configurations.as_ref())),
             ("vpcLatticeConfigurations", some(request.vpc_lattice_configurations.as_ref())),
-            ("platformVersion", request.platform_version.as_ref().is_some_and(|version| !version.is_empty())),
         ]
     }};
 }
 
 pub(super) fn refuse_create(request: &CreateServiceRequest) -> Result<(), ApiError> {
     refuse(&not_yet!(request))?;
-    refuse(&[("role", request.role.as_ref().is_some_and(|role| !role.is_empty()))])
+    // What is said of the load balancers comes later.
+    if request.role.as_ref().is_some_and(|role| !role.is_empty()) && !some(request.load_balancers.as_ref()) {
+        return Err(ApiError::invalid("A role was passed, but no load balancers were present."));
+    }
+    Ok(())
 }
 
 pub(super) fn refuse_update(request: &UpdateServiceRequest) -> Result<(), ApiError> {

@@ -1,13 +1,15 @@
 //! Services: making, changing and deleting them.
 
+mod balancers;
 mod configuration;
 mod describe;
 mod fields;
 
+pub(super) use balancers::no_balancers;
 pub(crate) use configuration::{configuration, over};
 pub(super) use describe::{describe, list};
 pub(crate) use fields::{at_most_one, check_rebalancing};
-pub(super) use fields::{refuse, some};
+pub(super) use fields::{no_platform, refuse, some};
 
 use crate::commands::{
     CreateService, DeleteService, NewDeployment, ServiceEdit, UpdateService, active_service, ran_before, same_revision,
@@ -23,8 +25,8 @@ use crate::services;
 use crate::show;
 use aws_lc_rs::digest::{SHA256, digest};
 use fields::{
-    controller, default_rebalancing, desired_count, grace, new_name, no_breaker, no_daemon, propagate, refuse_create,
-    refuse_update,
+    controller, default_rebalancing, desired_count, grace, new_name, no_breaker, no_daemon, no_daemon_placement,
+    no_daemon_providers, propagate, refuse_create, refuse_update,
 };
 use longshore_ecs_api::ApiError;
 use longshore_ecs_api::enums::{LaunchType, SchedulingStrategy as ApiScheduling};
@@ -51,9 +53,7 @@ pub(crate) async fn create(ctx: Ctx<'_>, request: CreateServiceRequest) -> Resul
     let strategies = request.placement_strategy.unwrap_or_default();
     let desired = match (scheduling, request.desired_count) {
         (SchedulingStrategy::Daemon, Some(_)) => return Err(no_daemon("a desired count", "desired count value")),
-        (SchedulingStrategy::Daemon, None) if !strategies.is_empty() => {
-            return Err(no_daemon("placement strategies", "placement strategies"));
-        }
+        (SchedulingStrategy::Daemon, None) if !strategies.is_empty() => return Err(no_daemon_placement()),
         (SchedulingStrategy::Daemon, None) => 0,
         (SchedulingStrategy::Replica, Some(given)) => desired_count(given)?,
         (SchedulingStrategy::Replica, None) => match controller {
@@ -66,7 +66,7 @@ pub(crate) async fn create(ctx: Ctx<'_>, request: CreateServiceRequest) -> Resul
     };
     let given = request.capacity_provider_strategy;
     if scheduling == SchedulingStrategy::Daemon && some(given.as_ref()) {
-        return Err(no_daemon("a capacity provider strategy", "capacity provider strategy"));
+        return Err(no_daemon_providers());
     }
     let capacity = match (scheduling, controller) {
         (SchedulingStrategy::Daemon, _) | (_, DeploymentController::External) => Vec::new(),
@@ -81,6 +81,8 @@ pub(crate) async fn create(ctx: Ctx<'_>, request: CreateServiceRequest) -> Resul
             let definition = usable_definition(&ctx, request.task_definition.as_deref())?;
             let launch_type = request.launch_type.unwrap_or(LaunchType::Ec2);
             run::check_launch_type(&launch_type, &definition)?;
+            no_platform(request.platform_version.as_deref(), &launch_type)?;
+            no_balancers(request.load_balancers.as_ref(), Some(&definition))?;
             Some(revision(&definition, launch_type, request.network_configuration))
         }
     };
@@ -144,7 +146,7 @@ pub(crate) async fn update(ctx: Ctx<'_>, request: UpdateServiceRequest) -> Resul
             return Err(no_daemon("a desired count", "desired count value"));
         }
         if request.placement_strategy.as_ref().is_some_and(|list| !list.is_empty()) {
-            return Err(no_daemon("placement strategies", "placement strategies"));
+            return Err(no_daemon_placement());
         }
     }
     let edit = match current.controller {
@@ -160,7 +162,7 @@ fn edit(ctx: &Ctx<'_>, current: &Service, request: UpdateServiceRequest) -> Resu
     let scheduling = current.scheduling;
     let capacity = match request.capacity_provider_strategy {
         Some(given) if scheduling == SchedulingStrategy::Daemon && !given.is_empty() => {
-            return Err(no_daemon("a capacity provider strategy", "capacity provider strategy"));
+            return Err(no_daemon_providers());
         }
         Some(given) if !given.is_empty() => {
             let record = &ctx.cluster(request.cluster.as_deref())?.record;
@@ -173,15 +175,10 @@ fn edit(ctx: &Ctx<'_>, current: &Service, request: UpdateServiceRequest) -> Resu
     let primary = primary.ok_or_else(|| ApiError::server("The service has no deployment."))?;
     let named = request.task_definition.as_deref().filter(|name| !name.is_empty());
     let back = named.map(|name| revision_named(ctx, current, name)).transpose()?.flatten();
-    for (field, is_given) in [
-        ("networkConfiguration", request.network_configuration.is_some()),
-        ("capacityProviderStrategy", capacity.is_some()),
-    ] {
-        if back.is_some() && is_given {
-            return Err(ApiError::invalid(format!(
-                "{field} cannot be given with a service revision as taskDefinition, which has its own."
-            )));
-        }
+    if back.is_some() && request.network_configuration.is_some() {
+        return Err(ApiError::invalid(
+            "networkConfiguration cannot be given with a service revision as taskDefinition, which has its own.",
+        ));
     }
     let named = named.filter(|_| back.is_none());
     let wanted = match (&back, named) {
@@ -193,6 +190,9 @@ fn edit(ctx: &Ctx<'_>, current: &Service, request: UpdateServiceRequest) -> Resu
         }
         (None, None) => primary.clone(),
     };
+    no_platform(request.platform_version.as_deref(), &wanted.launch_type)?;
+    let definition = ctx.state.definition(&wanted.definition).map(|definition| &**definition);
+    no_balancers(request.load_balancers.as_ref(), definition)?;
     let network = request.network_configuration.clone().map(Box::new);
     let wanted = ServiceRevision { network: network.or_else(|| wanted.network.clone()), ..wanted };
     check_configuration(current, request.deployment_configuration.as_ref())?;
@@ -255,6 +255,8 @@ fn edit_external(current: &Service, request: UpdateServiceRequest) -> Result<Ser
         ("networkConfiguration", request.network_configuration.is_some()),
         ("forceNewDeployment", request.force_new_deployment == Some(true)),
         ("capacityProviderStrategy", some(request.capacity_provider_strategy.as_ref())),
+        ("loadBalancers", some(request.load_balancers.as_ref())),
+        ("platformVersion", request.platform_version.as_ref().is_some_and(|version| !version.is_empty())),
     ] {
         if is_given {
             return Err(ApiError::invalid(format!(

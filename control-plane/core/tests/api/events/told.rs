@@ -120,6 +120,9 @@ async fn services_hosts_and_deployments_tell_as_ecs_does() {
         match detail_type {
             "ECS Service Action" => {
                 assert_eq!((&detail["clusterArn"], &detail["reason"]), (&json!(cluster), &json!(reason)));
+                for none in ["containerInstanceArns", "capacityProviderArns", "taskSetArns"] {
+                    assert_eq!(detail[none], Value::Null, "{event}");
+                }
                 assert!(detail["createdAt"].as_str().is_some_and(|at| at.ends_with("Z")), "{event}");
             }
             _ => {
@@ -163,10 +166,52 @@ async fn a_task_without_a_place_is_told_with_the_reason_that_run_task_answers() 
         until("it is told", || told().is_some()).await;
         let detail = told().unwrap()["detail"].clone();
         assert_eq!((&detail["eventType"], &detail["reason"]), (&json!("ERROR"), &json!(expected)));
+        let arns = (&detail["containerInstanceArns"], &detail["capacityProviderArns"], &detail["taskSetArns"]);
+        assert_eq!(arns, (&json!([fleet.agents[0].arn]), &Value::Null, &Value::Null), "{detail}");
         // The sentence is that of DescribeServices.
         let said = messages(&fleet.service(name).await);
         assert!(said.iter().any(|message| detail["message"] == message.as_str()), "{said:?} {detail}");
     }
+    // One that is placed by a strategy.
+    let group = json!({"autoScalingGroupArn": "rack"});
+    let rack = json!({"name": "rack", "autoScalingGroupProvider": group});
+    let rack = fleet.world.ok(Op::CreateCapacityProvider, rack).await["capacityProvider"].clone();
+    let put = json!({"cluster": "default", "capacityProviders": ["rack"], "defaultCapacityProviderStrategy": []});
+    fleet.world.ok(Op::PutClusterCapacityProviders, put).await;
+    let create = json!({"serviceName": "pooled", "taskDefinition": "member", "desiredCount": 1,
+        "capacityProviderStrategy": [{"capacityProvider": "rack", "weight": 1}]});
+    let arn = fleet.world.ok(Op::CreateService, create).await["service"]["serviceArn"].clone();
+    let told = || fake.taken().into_iter().find(|event| event["resources"][0] == arn);
+    until("it is told", || told().is_some()).await;
+    let detail = told().unwrap()["detail"].clone();
+    assert_eq!(detail["reason"], "ATTRIBUTE", "{detail}");
+    let arns = (&detail["containerInstanceArns"], &detail["capacityProviderArns"]);
+    assert_eq!(arns, (&json!([fleet.agents[0].arn]), &json!([rack["capacityProviderArn"]])), "{detail}");
+}
+
+#[tokio::test]
+async fn a_task_set_that_is_steady_is_told_with_its_arn() {
+    let mut fleet = Fleet::new(1).await;
+    fleet.world.definition("one", json!({})).await;
+    let hook = fleet.world.webhook().await;
+    let steady = json!({"source": ["aws.ecs"], "detail": {"eventName": ["TASKSET_STEADY_STATE"]}});
+    fleet.world.rule("steady", steady, json!({"Id": "1", "Arn": hook})).await;
+    let fake = Fake::default();
+    let _dispatcher = dispatch(&fleet.world, &fake);
+    let create = json!({"serviceName": "web", "desiredCount": 1, "deploymentController": {"type": "EXTERNAL"}});
+    let service = fleet.world.ok(Op::CreateService, create).await["service"]["serviceArn"].clone();
+    let create = json!({"cluster": "default", "service": "web", "taskDefinition": "one", "scale": {"value": 100}});
+    let set = fleet.world.ok(Op::CreateTaskSet, create).await["taskSet"]["taskSetArn"].clone();
+    let is_steady = |service: &Value| {
+        let set = &service["taskSets"][0];
+        set["stabilityStatus"] == "STEADY_STATE" && set["runningCount"] == 1
+    };
+    fleet.until("it is steady", healthy, is_steady).await;
+    until("it is told", || !fake.taken().is_empty()).await;
+    let event = fake.taken().remove(0);
+    let detail = &event["detail"];
+    assert_eq!((&event["resources"], &detail["taskSetArns"]), (&json!([service]), &json!([set])), "{event}");
+    assert_eq!((&detail["eventType"], &detail["containerInstanceArns"]), (&json!("INFO"), &Value::Null), "{event}");
 }
 
 #[tokio::test]
