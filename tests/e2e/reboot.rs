@@ -63,7 +63,7 @@ fn page(node: &Node, from: &str, to: &str) -> String {
 }
 
 /// An agent that dies when it has just started the sandbox of a task again, and another one.
-fn launch_twice(node: &Node) {
+pub(super) fn launch_twice(node: &Node) {
     let program = host::program("longshore-agent").unwrap();
     let dies = [("LONGSHORE_TEST_CRASH", REBOOTED)];
     node.agent.launch_as(&node.host, &node.docker(), &program, &dies).unwrap();

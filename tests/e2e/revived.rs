@@ -5,6 +5,7 @@ use longshore_tests::lab::{Lab, LabConfig, Node, host, wait_until};
 use serde_json::{Value, json};
 
 use super::awsvpc::{address, assert_clean, network};
+use super::reboot::launch_twice;
 use super::runs::{self, RUNS_ON, Runs, assert_told_once, noting};
 use super::support::*;
 
@@ -105,7 +106,30 @@ fn a_restart_of_dockerd_without_live_restore_brings_back_what_restarts_and_ends_
     wait_until("the page of the task that came back", DEADLINE, || Ok(page(node, &next, &at) == says)).unwrap();
     let came_back = kept.each_ref().map(|arn| restart_count(node, arn).unwrap());
     assert_eq!(came_back, [1, 1], "each was restarted once");
-    for arn in kept.iter().chain([&next]) {
+    // Again while the agent is away, and the next one dies when it has just started the sandbox: what is kept of the
+    // namespace that it had looks as it did.
+    node.agent.kill().unwrap();
+    node.engine.terminate().unwrap();
+    node.engine.launch(&node.host).unwrap();
+    node.engine.wait_ready(&node.host).unwrap();
+    launch_twice(node);
+    wait_until("what its policy restarts, once more", DEADLINE, || {
+        let runs_again = |arn: &String| inspect(node, arn, "main")["State"]["Running"] == true;
+        let counts = kept.iter().map(|arn| restart_count(node, arn)).collect::<anyhow::Result<Vec<_>>>()?;
+        anyhow::ensure!(kept.iter().all(runs_again) && counts == [2, 2], "{counts:?}");
+        Ok(true)
+    })
+    .unwrap();
+    lab.wait_connected(1, DEADLINE).unwrap();
+    told.push(stopped(&lab, &next));
+    let last = begin(&lab, &lone, "last", &interface);
+    running(&lab, &last);
+    wait_ready(node, &last, "main");
+    wait_until("the page once more", DEADLINE, || Ok(page(node, &last, &at) == says)).unwrap();
+    for (which, times) in [("plain", 1), ("back", 3), ("wired", 3), ("lone", 1), ("next", 1)] {
+        assert_eq!(runs.of(which, "main"), times, "runs of {which}");
+    }
+    for arn in kept.iter().chain([&last]) {
         lab.ecs("stop_task", json!({"task": arn})).unwrap();
         assert_eq!(container(&stopped(&lab, arn), "main")["exitCode"], 0);
     }
