@@ -13,7 +13,7 @@ use bollard::query_parameters::{
     CreateContainerOptions, InspectContainerOptions, KillContainerOptions, ListContainersOptions,
     RemoveContainerOptions, RenameContainerOptions, StartContainerOptions, StopContainerOptions,
 };
-use longshore_model::{HealthStatus, NetworkBinding, Protocol, TaskId, Timestamp};
+use longshore_model::{HealthStatus, NetworkBinding, Protocol, Timestamp};
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -66,17 +66,6 @@ pub struct ListedContainer {
     pub image_id: String,
     /// When it was created, to the second.
     pub created: Timestamp,
-}
-
-/// What a container has written to its own file system.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WrittenSize {
-    /// Its name, without the leading slash.
-    pub name: String,
-    /// The task that it is of, if it is of one.
-    pub task: Option<TaskId>,
-    /// In bytes; volumes and what its log driver keeps are not in it.
-    pub size: u64,
 }
 
 /// How a container's process ended.
@@ -352,24 +341,6 @@ impl Docker {
         let call = client.list_containers(Some(options));
         let listed = self.call("listing the containers of images", self.timeouts().list, call).await?;
         Ok(listed.into_iter().filter_map(|c| c.image_id).collect())
-    }
-
-    /// How much every container has written to its own file system, whoever made it and whatever its state. The engine
-    /// walks through all that they wrote: for when that is worth it.
-    ///
-    /// # Errors
-    /// When the engine does not answer: then nothing is known.
-    pub async fn sizes(&self) -> Result<Vec<WrittenSize>, DockerError> {
-        let options = ListContainersOptions { all: true, size: true, ..ListContainersOptions::default() };
-        let client = self.client().await?;
-        let call = client.list_containers(Some(options));
-        let listed = self.call("listing what containers have written", self.timeouts().list, call).await?;
-        let written = |c: ContainerSummary| WrittenSize {
-            size: c.size_rw.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
-            task: c.labels.as_ref().and_then(|labels| labels.get(labels::TASK)?.parse().ok()),
-            name: c.names.and_then(|names| Some(names.first()?.trim_start_matches('/').to_owned())).unwrap_or_default(),
-        };
-        Ok(listed.into_iter().map(written).collect())
     }
 
     /// One container, by name or id; `None` when there is none.

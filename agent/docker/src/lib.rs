@@ -27,6 +27,7 @@ mod logs;
 mod pause;
 mod reference;
 mod sandbox;
+mod sizes;
 mod volumes;
 
 pub use calls::Calls;
@@ -34,7 +35,7 @@ pub use client::{ConnectError, Docker, Timeouts};
 pub use config::{ConfigError, ContainerInput, CreateContainer, NETWORK_FILES, SandboxRef, container_config};
 pub use containers::{
     CreateError, CreatedContainer, Exit, InspectedContainer, InspectedMount, ListedContainer, RemoveError, RunState,
-    StartError, StopError, WrittenSize,
+    StartError, StopError,
 };
 pub use credentials::Credentials;
 pub use error::{Cause, DockerError, Retry};
@@ -48,6 +49,7 @@ pub use logs::{AWSLOGS, LogTarget, LoggedContainer};
 pub use pause::{pause_config, pause_name};
 pub use reference::{ImageRef, ReferenceError, registry_of, wanted_image};
 pub use sandbox::{ImportError, ListedSandbox, SandboxInput, sandbox_config, sandbox_name, tar_of_one};
+pub use sizes::WrittenSize;
 pub use volumes::{ListedVolume, VolumeError};
 
 /// How many create-and-start chains to keep in flight for a burst.
