@@ -15,6 +15,7 @@ impl Task {
         for retry in self.live.retries.values_mut() {
             retry.not_before = retry.not_before.moved(millis);
         }
+        self.live.outlived_since = self.live.outlived_since.map(|at| at.moved(millis));
         for container in &mut self.record.containers {
             match &mut container.phase {
                 Phase::Restarting { not_before, .. } => *not_before = not_before.moved(millis),

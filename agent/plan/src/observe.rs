@@ -225,7 +225,11 @@ impl Task {
         let exit_code = seen.exit_code.filter(|_| ran);
         let at = seen.finished_at.unwrap_or(now);
         // Of one that was known to have ended, this is no news.
-        let with_host = seen.before_boot && container.phase.is_running();
+        let with_host = seen.before_boot && matches!(container.phase, Phase::Running { .. } | Phase::Starting { .. });
+        if container.phase.is_running() && seen.started_at > container.restarts.began_at.or(container.started_at) {
+            // Somebody had started it anew.
+            (container.restarts.began_at, container.restarts.moved_millis) = (seen.started_at, 0);
+        }
         self.ended(i, Ended { id: Some(seen.id), ran, exit_code, reason, at, remains: true }, with_host, now);
     }
 

@@ -203,7 +203,7 @@ impl DiskKeeper {
             self.fault = None;
         }
         let wanted = asked > self.answered;
-        if !pressed && !wanted && !self.going.is_empty() {
+        if !pressed && !wanted && !self.going.is_empty() && !self.going.values().any(is_going) {
             // What did not go by now may be looked at again.
             self.going.clear();
             self.hint(Hint::RemainsGo(BTreeSet::new())).await;
@@ -298,7 +298,7 @@ impl DiskKeeper {
         let remains = kept.iter().any(|remains| self.going.get(&remains.task).is_some_and(is_going));
         let mut hopeful = choice.more_by_then || remains;
         // Where Docker finds no space though there is some, it is not known how much is enough.
-        if covered && beyond > 0 {
+        if covered && self.pressed {
             self.next_attempt = Instant::now() + TICK;
             return true;
         }
@@ -351,29 +351,28 @@ impl DiskKeeper {
         // An engine that takes so long may go on with it.
         let rest = if matches!(sizes, Ok(Ok(_))) { began.elapsed() * SIZES_REST } else { SIZES * SIZES_REST };
         self.sizes_again = Instant::now() + rest.max(NOTHING_TO_REMOVE);
-        self.sizes = match sizes {
-            Ok(Ok(sizes)) => sizes,
-            Ok(Err(error)) => {
-                tracing::debug!(error = chain(&error), "it is not known what containers wrote");
-                Vec::new()
-            }
-            Err(_) => {
-                tracing::debug!("the engine takes long to say what containers wrote");
-                Vec::new()
-            }
-        };
+        // Until then what was known last counts.
+        match sizes {
+            Ok(Ok(sizes)) => self.sizes = sizes,
+            Ok(Err(error)) => tracing::debug!(error = chain(&error), "it is not known what containers wrote"),
+            Err(_) => tracing::debug!("the engine takes long to say what containers wrote"),
+        }
     }
 
     /// Has as much of what is `kept` removed as makes so many bytes. Says whether that is enough, as far as it is
-    /// going. While something does not go, as what has output that is not shipped, nothing counts and no more is chosen.
+    /// going. While something does not go, as what has output that is not shipped, it is not.
     async fn have_removed(&mut self, kept: &[Remains], lacks: u64) -> bool {
         self.going.retain(|task, _| kept.iter().any(|remains| remains.task == *task));
         let stuck = self.going.values().any(|at| !is_going(at));
         let coming = kept.iter().filter(|remains| self.going.get(&remains.task).is_some_and(is_going));
         let coming: u64 = coming.map(|remains| remains.size).sum();
-        let others = kept.iter().filter(|remains| !stuck && !self.going.contains_key(&remains.task));
+        let others = kept.iter().filter(|remains| !self.going.contains_key(&remains.task));
         let others: Vec<Remains> = others.cloned().collect();
-        let (go, made) = choose_remains(&others, lacks.saturating_sub(coming), SystemClock.now());
+        let (mut go, made) = choose_remains(&others, lacks.saturating_sub(coming), SystemClock.now());
+        if self.sizes.is_empty() {
+            // It is not known how much one makes.
+            go = go.into_iter().take(1).collect();
+        }
         self.going.extend(go.into_iter().map(|task| (task, Instant::now())));
         if !self.going.is_empty() {
             self.hint(Hint::RemainsGo(self.going.keys().copied().collect())).await;
@@ -560,14 +559,15 @@ mod tests {
             Remains { task: TaskId::from_bytes([n; 16]), size: mib * MIB, since }
         };
         let both = [of(1, 10), of(2, 5)];
+        keeper.sizes = vec![written(None, "other", 1)];
         // What is kept, how much is lacking, whether that is enough, and whose goes; half of the time later.
         let cases: [(&[Remains], u64, bool, &[u8]); 6] = [
             (&both, 8, true, &[1]),
             (&both, 8, true, &[1]),
-            (&both, 8, false, &[1]),
-            (&both[1..], 4, true, &[2]),
+            (&both, 8, false, &[1, 2]),
             (&both[1..], 4, true, &[2]),
             (&both[1..], 4, false, &[2]),
+            (&[], 4, false, &[]),
         ];
         for (step, (kept, lacks, enough, expected)) in cases.into_iter().enumerate() {
             assert_eq!(keeper.have_removed(kept, lacks * MIB).await, enough, "step {step}");

@@ -16,8 +16,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// How often in a row the engine may refuse to start a sandbox again before its task ends.
-const STUBBORN: u32 = 20;
+/// How often in a row, and for how long, the engine may refuse to start a sandbox again before its task ends.
+const STUBBORN: (u32, Duration) = (20, Duration::from_secs(300));
 
 /// Longest wait for the files of a task whose sandbox is started again.
 const WRITTEN: Duration = Duration::from_secs(30);
@@ -89,8 +89,8 @@ enum Did {
 pub(super) enum Unwired {
     /// Its sandbox has ended: the engine's part of the agent ends the task, or starts it again.
     Asleep,
-    /// The container engine does not say.
-    Unknown(String),
+    /// The container engine does not say, now or of this one.
+    Unknown(Failure),
     /// It did not work.
     Failed(String),
 }
@@ -232,7 +232,10 @@ impl Network {
     pub(super) fn opened(&mut self, generation: Generation, result: Result<Box<Opened>, Fault>) {
         let opened = match result {
             Ok(opened) => *opened,
-            Err(fault) => return self.lane_failed("the fabric cannot be opened", fault),
+            Err(fault) => {
+                self.pending.reopen = true;
+                return self.lane_failed("the fabric cannot be opened", fault);
+            }
         };
         let Opened { fabric, refused, seen, admitted, lost, asleep, trouble } = opened;
         self.adopt_fabric(fabric.clone());
@@ -331,8 +334,8 @@ impl Network {
                 self.forget_link(cut);
             }
             // The next repair finds it lost again.
-            (Some(Stage::Claimed { .. }), Err(Unwired::Unknown(why))) => {
-                tracing::warn!(%eni, why, "it is not known whether the sandbox of a task runs");
+            (Some(Stage::Claimed { .. }), Err(Unwired::Unknown(failure))) => {
+                tracing::warn!(%eni, why = failure.text(), "it is not known whether the sandbox of a task runs");
             }
             (Some(Stage::Claimed { .. }), Err(Unwired::Failed(why))) => self.end_without_interface(eni, &why),
             (Some(_) | None, _) => self.undo_link(cut),
@@ -345,10 +348,12 @@ impl Network {
             if wake.answer.is_closed() {
                 continue;
             }
+            // One that is to be opened anew is nothing to wire to.
+            let fabric = self.fabric.clone().filter(|_| !self.pending.reopen);
             match self.obstacle_to_wake(wake.task) {
                 Some(why) if now >= until => _ = wake.answer.send(Err(Failure::Passing(why))),
                 // Without a fabric it is only looked at.
-                None if self.fabric.is_some() || now >= until => self.wake(wake),
+                None if fabric.is_some() || now >= until => self.wake(wake, fabric),
                 Some(_) | None => self.wakes.push((wake, until)),
             }
         }
@@ -356,7 +361,7 @@ impl Network {
 
     /// Why the sandbox of a task is not looked at now.
     fn obstacle_to_wake(&mut self, task: TaskId) -> Option<String> {
-        let (opening, busy) = (self.opening || self.pending.reopen, self.rewiring.len() >= MAKES);
+        let (opening, busy) = (self.opening && self.fabric.is_some(), self.rewiring.len() >= MAKES);
         let rewiring = self.rewiring.clone();
         let Some((eni, slot)) = self.slot_of(task) else { return Some("the task has no interface".to_owned()) };
         if !matches!(slot.stage, Stage::Claimed { .. }) {
@@ -365,18 +370,19 @@ impl Network {
         if rewiring.contains(&eni) {
             return Some("the task's interface is being made again".to_owned());
         }
-        if opening && self.fabric.is_some() {
+        if opening {
             return Some("the host's task network is being opened anew".to_owned());
         }
         busy.then(|| "its turn: other sandboxes are started again".to_owned())
     }
 
-    fn wake(&mut self, wake: Wake) {
+    /// Looks whether the sandbox of a task is as it was wired, and with a fabric makes it so.
+    fn wake(&mut self, wake: Wake, fabric: Option<Arc<dyn Fabric>>) {
         let Wake { task, names, answer } = wake;
         let why = self.fabric_fault.clone().unwrap_or_else(|| "it is being opened".to_owned());
-        let fabric = self.fabric.clone();
         let Some((eni, slot)) = self.slot_of(task) else { return };
-        let Stage::Claimed { interface, .. } = &slot.stage else { return };
+        let Stage::Claimed { interface, asleep, .. } = &slot.stage else { return };
+        let asleep = *asleep;
         let kept = Kept { task, admission: admission(interface), bandwidth: interface.bandwidth };
         self.rewiring.insert(eni);
         let (sandboxes, files, kernel) = (self.sandboxes.clone(), self.files.clone(), self.kernel.clone());
@@ -384,15 +390,19 @@ impl Network {
             let mut did = Did::Nothing;
             let again = async {
                 let process = sandboxes.process(eni).await?;
-                if let Some(pid) = process
-                    && kernel.is_wired(eni, pid).await.map_err(failure)?
-                {
+                let wired = match process {
+                    Some(pid) => kernel.is_wired(eni, pid).await.map_err(failure)?,
+                    None => false,
+                };
+                if wired && !asleep {
                     return Ok(());
                 }
+                let fabric = fabric.ok_or_else(|| Failure::Passing(format!("the host's task network: {why}")))?;
                 // From here on it is not what it was, whatever comes of the rest.
                 did = Did::Wakes;
-                let fabric = fabric.ok_or_else(|| Failure::Passing(format!("the host's task network: {why}")))?;
-                sandboxes.none_runs(eni, task).await?;
+                if !wired {
+                    sandboxes.none_runs(eni, task).await?;
+                }
                 let pid = match process {
                     Some(pid) => pid,
                     None => {
@@ -422,18 +432,6 @@ impl Network {
         let Woken { cut, did, result, answer } = woken;
         let eni = cut.eni.id;
         self.rewiring.remove(&eni);
-        let refused = match did {
-            Did::Stubborn => {
-                let refused = self.stubborn.entry(eni).or_default();
-                *refused += 1;
-                *refused
-            }
-            Did::Wakes => self.stubborn.get(&eni).copied().unwrap_or_default(),
-            Did::Nothing | Did::All => {
-                self.stubborn.remove(&eni);
-                0
-            }
-        };
         match self.slots.get_mut(&eni).map(|slot| &mut slot.stage) {
             Some(Stage::Claimed { admitted, asleep, .. }) => {
                 *asleep = match did {
@@ -442,22 +440,31 @@ impl Network {
                     Did::Wakes | Did::Stubborn => true,
                 };
                 *admitted |= did == Did::All;
-                if refused >= STUBBORN
-                    && let Err(failure) = &result
-                {
-                    // Its containers are made for this one: no other one helps.
-                    self.stubborn.remove(&eni);
-                    self.end_without_interface(eni, failure.text());
+                match (did, &result) {
+                    (Did::Stubborn, Err(failure)) => {
+                        let (refused, since) = self.stubborn.entry(eni).or_insert((0, Instant::now()));
+                        *refused += 1;
+                        if *refused >= STUBBORN.0 && since.elapsed() >= STUBBORN.1 {
+                            // Its containers are made for this one: no other one helps.
+                            self.stubborn.remove(&eni);
+                            self.end_without_interface(eni, failure.text());
+                        }
+                    }
+                    (Did::Nothing | Did::All, Ok(())) => _ = self.stubborn.remove(&eni),
+                    (Did::Nothing | Did::All | Did::Wakes | Did::Stubborn, _) => {}
                 }
             }
-            Some(_) | None => self.undo_link(cut),
+            Some(_) | None => {
+                self.stubborn.remove(&eni);
+                self.undo_link(cut);
+            }
         }
         // Whoever asked may have gone.
         _ = answer.send(result);
     }
 
     /// What was made again for a task that ended meanwhile goes as well.
-    fn undo_link(&mut self, cut: Box<Admission>) {
+    pub(super) fn undo_link(&mut self, cut: Box<Admission>) {
         match self.slots.get_mut(&cut.eni.id).map(|slot| &mut slot.stage) {
             // Its removal comes after this. What lets it through may have been made after it was cut off.
             Some(Stage::Releasing { by_fabric, .. }) => *by_fabric = false,
@@ -532,7 +539,12 @@ async fn open(
                         continue;
                     }
                     // Tried again with all the others: whether it runs decides what becomes of its task.
-                    Err(Unwired::Unknown(why)) => return Err(Fault { why, lasting: false }),
+                    Err(Unwired::Unknown(Failure::Away(why))) => return Err(Fault { why, lasting: false }),
+                    // A repair finds it lost, and asks again.
+                    Err(Unwired::Unknown(failure)) => {
+                        tracing::warn!(%eni, why = failure.text(), "it is not known whether the sandbox of a task runs");
+                        continue;
+                    }
                     Err(Unwired::Failed(why)) => {
                         lost.insert(eni, why);
                         continue;
@@ -572,7 +584,6 @@ async fn put_back(fabric: &dyn Fabric, kept: &Kept) -> Result<(), Fault> {
 
 /// A task's sandbox without its link: the kernel's side is gone, as after the fabric's namespace was deleted.
 async fn rewire(fabric: &dyn Fabric, sandboxes: &dyn Sandboxes, admission: &Admission) -> Result<(), Unwired> {
-    let unknown = |failure: Failure| Unwired::Unknown(failure.text().to_owned());
-    let pid = sandboxes.process(admission.eni.id).await.map_err(unknown)?.ok_or(Unwired::Asleep)?;
+    let pid = sandboxes.process(admission.eni.id).await.map_err(Unwired::Unknown)?.ok_or(Unwired::Asleep)?;
     fabric.wire(&admission.eni, pid).await.map_err(|fault| Unwired::Failed(fault.why))
 }

@@ -135,8 +135,8 @@ impl Network {
         }
         let (Some(state), Some(underlay)) = (&self.said.state, self.said.underlay) else { return };
         if self.pending.reopen || self.fabric.is_none() {
-            if !self.rewiring.is_empty() {
-                // What is found of an interface would be old by then. No other one begins meanwhile.
+            if self.fabric.is_some() && !self.rewiring.is_empty() {
+                // What is found of an interface would be old by then. No other one is made again meanwhile.
                 return;
             }
             let shape = Shape { network: state.config, leases: state.leases.clone(), underlay };

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// How long a task waits here before it is told why; then it asks again.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long it counts that nobody else had an address.
 const LOOKED: Duration = Duration::from_secs(30);
@@ -349,35 +349,27 @@ impl Network {
     /// Lets tasks through that the kernel did not take at the start, now that more is known.
     pub(super) fn admit_again(&mut self) {
         let Some(fabric) = &self.fabric else { return };
-        for (eni, slot) in &self.slots {
+        for slot in self.slots.values() {
             if let Stage::Claimed { interface, admitted: false, .. } = &slot.stage
                 && interface.groups.is_subset(&self.groups_in_force)
             {
-                let (eni, fabric, admission) = (*eni, fabric.clone(), admission(interface));
-                self.jobs.spawn(async move { Done::Admitted(eni, fabric.admit(&admission).await) });
+                let (fabric, admission) = (fabric.clone(), Box::new(admission(interface)));
+                self.jobs.spawn(async move {
+                    let admitted = fabric.admit(&admission).await;
+                    Done::Admitted(admission, admitted)
+                });
             }
         }
     }
 
-    pub(super) fn admitted(&mut self, eni: EniId, result: Result<(), Fault>) {
-        match result {
-            Ok(()) => {
-                match self.slots.get_mut(&eni).map(|slot| &mut slot.stage) {
-                    Some(Stage::Claimed { admitted, .. }) => *admitted = true,
-                    // It may have been cut off before that: its removal does it once more.
-                    Some(Stage::Releasing { by_fabric, .. }) => *by_fabric = false,
-                    Some(
-                        Stage::Found
-                        | Stage::Making
-                        | Stage::Warm { .. }
-                        | Stage::Claiming { .. }
-                        | Stage::Removing { .. },
-                    )
-                    | None => {}
-                }
-            }
+    pub(super) fn admitted(&mut self, cut: Box<Admission>, result: Result<(), Fault>) {
+        let eni = cut.eni.id;
+        match (self.slots.get_mut(&eni).map(|slot| &mut slot.stage), result) {
+            (Some(Stage::Claimed { admitted, .. }), Ok(())) => *admitted = true,
+            // Its task ended meanwhile.
+            (Some(_) | None, Ok(())) => self.undo_link(cut),
             // The next change of the network tries again.
-            Err(fault) => tracing::error!(%eni, error = %fault, "an interface is not let through"),
+            (_, Err(fault)) => tracing::error!(%eni, error = %fault, "an interface is not let through"),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::adopt::{Opened, Owned, Unwired, Woken};
 use super::apply::{Lane, Pending, RefusedPeers};
 use super::book::{Book, capacity};
-use super::claims::{PATIENCE, Refused, Slot, Stage, Waiting};
+use super::claims::{Refused, Slot, Stage, Waiting};
 use super::fabric::{Admission, Fabric, Fault, Kernel};
 use super::handle::{Ends, Heard, Request, Wake};
 use super::peers::Checks;
@@ -38,6 +38,10 @@ const LOOK: Duration = Duration::from_secs(30);
 
 /// Between two tries of something that failed and that everything waits for.
 pub(super) const AGAIN: Duration = Duration::from_secs(2);
+
+/// How long a container that is started again waits here for its task's interface: each refusal counts as a failure of
+/// its start.
+const WAKES: Duration = Duration::from_secs(20);
 
 /// How the owner behaves.
 #[derive(Debug, Clone)]
@@ -87,7 +91,7 @@ pub(super) enum Done {
     Made(EniId, Result<String, Refused>),
     Claimed(EniId, Result<(), Refused>),
     /// A task's interface was let through once more, after a start.
-    Admitted(EniId, Result<(), Fault>),
+    Admitted(Box<Admission>, Result<(), Fault>),
     /// An interface that was lost was made again from its sandbox's process, or could not be.
     Rewired(Box<Admission>, Result<(), Unwired>),
     /// What the kernel had of one was removed.
@@ -150,8 +154,8 @@ pub struct Network {
     pub(super) waiting: Vec<Waiting>,
     /// Tasks whose containers start again, and until when each waits for its turn.
     pub(super) wakes: Vec<(Wake, Instant)>,
-    /// How often in a row the engine refused to start the sandbox of an interface again.
-    pub(super) stubborn: BTreeMap<EniId, u32>,
+    /// How often in a row the engine refused to start the sandbox of an interface again, and since when.
+    pub(super) stubborn: BTreeMap<EniId, (u32, Instant)>,
     /// What the ledger said, until it is adopted.
     pub(super) owned: Option<BTreeMap<TaskId, Owned>>,
     /// Requests that came before that.
@@ -251,8 +255,8 @@ impl Network {
     pub async fn run(mut self, shutdown: CancellationToken) {
         self.take_underlay();
         loop {
-            self.drive();
-            let wake = self.next_wake();
+            let now = self.drive();
+            let wake = self.next_wake(now);
             let (events, stirred) = (self.events.clone(), self.stirred.clone());
             tokio::select! {
                 biased;
@@ -280,7 +284,7 @@ impl Network {
     }
 
     /// What follows from what is known, now.
-    fn drive(&mut self) {
+    fn drive(&mut self) -> Instant {
         let now = Instant::now();
         if let Some(moved) = self.jumps.look(self.now()) {
             self.quarantine.clock_moved(moved);
@@ -307,9 +311,11 @@ impl Network {
             self.repair();
         }
         self.publish();
+        now
     }
 
-    fn next_wake(&self) -> Instant {
+    /// When to look again, after everything up to `acted` was acted upon.
+    fn next_wake(&self, acted: Instant) -> Instant {
         let mut wake = Instant::now() + LOOK;
         if !self.looking {
             wake = wake.min(self.next_look);
@@ -332,11 +338,10 @@ impl Network {
             self.removals_wake(),
         ];
         // What is over already was acted upon, or waits for something else.
-        let now = Instant::now();
-        for at in times.into_iter().flatten().filter(|at| *at > now) {
+        for at in times.into_iter().flatten().filter(|at| *at > acted) {
             wake = wake.min(at);
         }
-        wake.max(now + Duration::from_millis(1))
+        wake.max(Instant::now() + Duration::from_millis(1))
     }
 
     fn take_request(&mut self, request: Request) {
@@ -349,7 +354,7 @@ impl Network {
         // Whoever asked may have gone.
         match request {
             Request::Claim(claim) => self.claim(claim),
-            Request::Wake(wake) => self.wakes.push((wake, Instant::now() + PATIENCE)),
+            Request::Wake(wake) => self.wakes.push((wake, Instant::now() + WAKES)),
             Request::Release { task, answer } => self.release(task, answer),
             Request::List { answer } => _ = answer.send(self.slots.values().filter_map(Slot::task).collect()),
             Request::Status { answer } => _ = answer.send(self.line()),
@@ -385,7 +390,7 @@ impl Network {
             Done::Reached(results) => self.reached(results),
             Done::Made(eni, result) => self.made(eni, result),
             Done::Claimed(eni, result) => self.claimed(eni, result),
-            Done::Admitted(eni, result) => self.admitted(eni, result),
+            Done::Admitted(cut, result) => self.admitted(cut, result),
             Done::Rewired(cut, result) => self.rewired(cut, result),
             Done::LinkForgotten(eni) => _ = self.rewiring.remove(&eni),
             Done::Woken(woken) => self.woken(woken),

@@ -137,6 +137,9 @@ async fn a_sandbox_that_never_starts_ends_its_task() {
         assert!(host.state().sandboxes.contains_key(&eni));
     }
     rig.network.ensure_again(&spec).await.expect_err("refused");
+    assert!(host.state().sandboxes.contains_key(&eni), "not for a moment of the engine's");
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    rig.network.ensure_again(&spec).await.expect_err("refused");
     rig.until("its sandbox goes", |_| !host.state().sandboxes.contains_key(&eni)).await;
     rig.network.release(spec.id).await.expect("released");
 }
@@ -172,6 +175,11 @@ async fn a_sandbox_that_ended_is_started_again_for_its_task() {
     let refused = rig.network.ensure_again(&spec).await.expect_err("refused");
     assert!(matches!(&refused, Failure::Passing(why) if why == "the link is busy"), "{refused:?}");
     assert!(host.state().sandboxes[&eni].running, "it has begun");
+    // Its namespace is the one that is kept, and it is not let through: that is still to be done.
+    host.state().script.insert("admit", vec![fault("nft is busy")]);
+    let refused = rig.network.ensure_again(&spec).await.expect_err("refused");
+    assert!(matches!(&refused, Failure::Passing(why) if why == "nft is busy"), "{refused:?}");
+    assert_eq!(host.state().inside[&eni], 2, "it is wired");
     rig.network.ensure_again(&spec).await.expect("there again");
     {
         let state = host.state();
