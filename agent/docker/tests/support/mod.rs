@@ -221,8 +221,9 @@ impl Drop for Engine {
 /// Whether every thread of a process is stopped.
 fn is_frozen(pid: u32) -> bool {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs").flatten();
-    let stats = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
-    stats.map(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))).all(|stopped| stopped)
+    let mut stats = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
+    let stopped = |stat: String| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'));
+    stats.all(stopped)
 }
 
 fn signal_pid(signal: &str, pid: u32) {
