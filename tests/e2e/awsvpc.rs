@@ -41,12 +41,16 @@ pub(crate) fn address(task: &Value) -> String {
     detail(task, "privateIPv4Address")
 }
 
-/// The page of the web server at `to`, seen from inside a task; `None` when nothing answers in two seconds.
-pub(super) fn get(node: &Node, from: &str, to: &str) -> Option<String> {
+/// The page of the web server at `to`, seen from a container of a task; empty when nothing answers in two seconds.
+pub(super) fn page(node: &Node, from: &str, container: &str, to: &str) -> String {
     let script = format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 {to} 80 | tail -n 1");
-    let name = format!("ls-{}-web", id(from));
-    let output = node.host.run("docker", &["-H", &node.docker(), "exec", &name, "sh", "-c", &script]).unwrap();
-    Some(output.trim().to_owned()).filter(|page| !page.is_empty())
+    let name = format!("ls-{}-{container}", id(from));
+    node.host.run("docker", &["-H", &node.docker(), "exec", &name, "sh", "-c", &script]).unwrap().trim().to_owned()
+}
+
+/// The same from a [`server`]; `None` when nothing answers.
+pub(super) fn get(node: &Node, from: &str, to: &str) -> Option<String> {
+    Some(page(node, from, "web", to)).filter(|page| !page.is_empty())
 }
 
 /// Waits until `from` sees `to`, or does not.

@@ -4,7 +4,7 @@
 use longshore_tests::lab::{Lab, Node, host, wait_until};
 use serde_json::{Value, json};
 
-use super::awsvpc::{address, assert_clean, network};
+use super::awsvpc::{address, assert_clean, network, page};
 use super::failpoints::REBOOTED;
 use super::runs::{self, RUNS_ON, Runs, noting};
 use super::support::*;
@@ -19,7 +19,7 @@ struct Before {
 }
 
 /// A web server that says its task's name.
-const SERVES: &str = "mkdir -p /tmp/w; hostname >/tmp/w/index.html; httpd -p 80 -h /tmp/w; ";
+pub(super) const SERVES: &str = "mkdir -p /tmp/w; hostname >/tmp/w/index.html; httpd -p 80 -h /tmp/w; ";
 
 fn definitions(lab: &Lab, runs: &Runs) -> [String; 5] {
     let restarted = |name: &str| {
@@ -44,7 +44,7 @@ fn definitions(lab: &Lab, runs: &Runs) -> [String; 5] {
 }
 
 /// The name that a task with an interface has for itself.
-fn host_name(address: &str) -> String {
+pub(super) fn host_name(address: &str) -> String {
     format!("ip-{}", address.replace('.', "-"))
 }
 
@@ -53,13 +53,6 @@ fn memory_limit(node: &Node, arn: &str) -> u64 {
     let find = "cat /sys/fs/cgroup/memory/longshore/$0/memory.limit_in_bytes 2>/dev/null || \
                 cat /sys/fs/cgroup/longshore/$0/memory.max";
     node.host.run("sh", &["-c", find, id(arn)]).unwrap().trim().parse().unwrap()
-}
-
-/// The page of the web server at `to`, seen from inside a task.
-fn page(node: &Node, from: &str, to: &str) -> String {
-    let script = format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 {to} 80 | tail -n 1");
-    let name = format!("ls-{}-main", id(from));
-    node.host.run("docker", &["-H", &node.docker(), "exec", &name, "sh", "-c", &script]).unwrap().trim().to_owned()
 }
 
 /// An agent that dies when it has just started the sandbox of a task again, and another one.
@@ -107,7 +100,7 @@ fn a_reboot_brings_back_what_restarts_and_ends_the_rest() {
         let kept = [before.back.clone(), before.wired.clone()];
         let same = kept.each_ref().map(|arn| container_of(arn));
         let at = address(&task(&lab, &before.wired));
-        assert_eq!(page(node, &before.lone, &at), host_name(&at));
+        assert_eq!(page(node, &before.lone, "main", &at), host_name(&at));
 
         if !online {
             lab.control().kill().unwrap();
@@ -155,8 +148,10 @@ fn a_reboot_brings_back_what_restarts_and_ends_the_rest() {
         let next = begin(&lone, "next", network(&lab, &[]));
         running(&lab, &next);
         wait_ready(node, &next, "main");
-        wait_until("the page of the task that came back", DEADLINE, || Ok(page(node, &next, &at) == host_name(&at)))
-            .unwrap();
+        wait_until("the page of the task that came back", DEADLINE, || {
+            Ok(page(node, &next, "main", &at) == host_name(&at))
+        })
+        .unwrap();
         for arn in kept.iter().chain([&next]) {
             lab.ecs("stop_task", json!({"task": arn})).unwrap();
             let ended = stopped(&lab, arn);

@@ -1,16 +1,13 @@
 //! dockerd is stopped and started again where containers do not outlive it: what ran ends with it, and what has a
 //! restart policy runs again when it is back.
 
-use longshore_tests::lab::{Lab, LabConfig, Node, host, wait_until};
+use longshore_tests::lab::{Lab, LabConfig, host, wait_until};
 use serde_json::{Value, json};
 
-use super::awsvpc::{address, assert_clean, network};
-use super::reboot::launch_twice;
+use super::awsvpc::{address, assert_clean, network, page};
+use super::reboot::{SERVES, host_name, launch_twice};
 use super::runs::{self, RUNS_ON, Runs, assert_told_once, noting};
 use super::support::*;
-
-/// A web server that says its task's name.
-const SERVES: &str = "mkdir -p /tmp/w; hostname >/tmp/w/index.html; httpd -p 80 -h /tmp/w; ";
 
 /// A container that runs until it is told to end, and is restarted whatever its code.
 fn restarted(script: &str) -> Value {
@@ -18,13 +15,6 @@ fn restarted(script: &str) -> Value {
     let policy = json!({"enabled": true, "restartAttemptPeriod": 60});
     merge(&mut main, json!({"restartPolicy": policy, "dockerLabels": {"longshore.restart.backoff": "3-5"}}));
     main
-}
-
-/// The page of the web server at `to`, seen from inside a task.
-fn page(node: &Node, from: &str, to: &str) -> String {
-    let script = format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 {to} 80 | tail -n 1");
-    let name = format!("ls-{}-main", id(from));
-    node.host.run("docker", &["-H", &node.docker(), "exec", &name, "sh", "-c", &script]).unwrap().trim().to_owned()
 }
 
 /// Starts one task that notes its runs under `name`, once a host takes it.
@@ -66,8 +56,8 @@ fn a_restart_of_dockerd_without_live_restore_brings_back_what_restarts_and_ends_
     let kept = [back, wired.clone()];
     let same = kept.each_ref().map(|arn| container_of(arn));
     let at = address(&task(&lab, &wired));
-    let says = format!("ip-{}", at.replace('.', "-"));
-    assert_eq!(page(node, &alone, &at), says);
+    let says = host_name(&at);
+    assert_eq!(page(node, &alone, "main", &at), says);
 
     node.engine.terminate().unwrap();
     node.engine.launch(&node.host).unwrap();
@@ -103,7 +93,7 @@ fn a_restart_of_dockerd_without_live_restore_brings_back_what_restarts_and_ends_
     let next = begin(&lab, &lone, "next", &interface);
     running(&lab, &next);
     wait_ready(node, &next, "main");
-    wait_until("the page of the task that came back", DEADLINE, || Ok(page(node, &next, &at) == says)).unwrap();
+    wait_until("the page of the task that came back", DEADLINE, || Ok(page(node, &next, "main", &at) == says)).unwrap();
     let came_back = kept.each_ref().map(|arn| restart_count(node, arn).unwrap());
     assert_eq!(came_back, [1, 1], "each was restarted once");
     // Again while the agent is away, and the next one dies when it has just started the sandbox: what is kept of the
@@ -125,7 +115,7 @@ fn a_restart_of_dockerd_without_live_restore_brings_back_what_restarts_and_ends_
     let last = begin(&lab, &lone, "last", &interface);
     running(&lab, &last);
     wait_ready(node, &last, "main");
-    wait_until("the page once more", DEADLINE, || Ok(page(node, &last, &at) == says)).unwrap();
+    wait_until("the page once more", DEADLINE, || Ok(page(node, &last, "main", &at) == says)).unwrap();
     for (which, times) in [("plain", 1), ("back", 3), ("wired", 3), ("lone", 1), ("next", 1)] {
         assert_eq!(runs.of(which, "main"), times, "runs of {which}");
     }
