@@ -65,5 +65,5 @@ fn an_end_that_no_event_tells_of_is_found_and_said_once() {
     proxy.set_events(Events::Pass);
     assert_nothing_left(&lab);
     runs::assert_ends_told_once(&lab, &told);
-    runs::assert_agents_agree(node, &told);
+    runs::assert_agents_agree(node, &told, 1);
 }

@@ -120,9 +120,7 @@ pub(crate) fn assert_told_once(lab: &Lab, task: &Value) {
     let arn = task["taskArn"].as_str().unwrap();
     for node in lab.nodes() {
         wait_until("an agent that has forgotten the task", DEADLINE, || {
-            if !node.agent.lives() {
-                return Ok(true);
-            }
+            ensure!(node.agent.lives(), "the agent of {} does not live", node.host.dir().display());
             let status = Agent::status(&node.host)?;
             let known = status["tasks"].as_array().context("no tasks")?.iter().find(|known| known["id"] == id(arn));
             ensure!(known.is_none(), "it knows {known:?}");
@@ -170,7 +168,8 @@ fn watched(lab: &Lab) -> Result<BTreeMap<String, BTreeMap<u64, Value>>> {
 
 /// Asserts of these tasks, which are over and which [`watch`] saw from the beginning, that nothing was told since they
 /// were described so, and that no end was told in two ways before: each container ended with one exit code or with
-/// none, whatever was told after its end, and each task was over once.
+/// none, whatever was told after its end, and each task was over once. A target gets events in their order: with the
+/// event of a task's end all those before it have arrived.
 #[track_caller]
 pub(crate) fn assert_ends_told_once(lab: &Lab, tasks: &[Value]) {
     tasks.iter().for_each(|task| assert_told_once(lab, task));
@@ -199,17 +198,21 @@ pub(crate) fn assert_ends_told_once(lab: &Lab, tasks: &[Value]) {
     }
 }
 
-/// Asserts that the agents of a host, one after the other, said the same of the end of each container of these tasks:
-/// one that is started anew says what it knows of a task that is over. An agent that dies after it has said something
-/// and before it has saved it may have told nobody.
+/// Asserts that so many agents of a host, one after the other, said how each container of these tasks ended, and said
+/// the same: one that is started anew says what it knows of a task that is over. An agent that dies after it has said
+/// something and before it has saved it may have told nobody.
 #[track_caller]
-pub(crate) fn assert_agents_agree(node: &Node, tasks: &[Value]) {
+pub(crate) fn assert_agents_agree(node: &Node, tasks: &[Value], agents: usize) {
     let log = std::fs::read_to_string(node.host.dir().join("agent.log")).unwrap();
+    let lives: Vec<&str> = log.split(": supervising tasks=").skip(1).collect();
     for task in tasks {
         for told in task["containers"].as_array().unwrap() {
             let (task, name) = (id(task["taskArn"].as_str().unwrap()), told["name"].as_str().unwrap());
             let what = format!(" task={task} container={name} status=STOPPED");
-            let said: BTreeSet<&str> = log.lines().filter_map(|line| Some(line.split_once(&what)?.1)).collect();
+            let said = lives.iter().map(|life| after(life, &what)).filter(|said| !said.is_empty());
+            let said: Vec<BTreeSet<&str>> = said.collect();
+            assert_eq!(said.len(), agents, "of {} agents, how `{name}` of {task} ended: {said:?}", lives.len());
+            let said: BTreeSet<&str> = said.into_iter().flatten().collect();
             assert_eq!(said.len(), 1, "how `{name}` of {task} ended: {said:?}");
             if let Some(code) = told["exitCode"].as_i64() {
                 let code = format!("exit_code={code}");
@@ -217,4 +220,9 @@ pub(crate) fn assert_agents_agree(node: &Node, tasks: &[Value]) {
             }
         }
     }
+}
+
+/// What comes after `what` in the lines that have it.
+fn after<'log>(log: &'log str, what: &str) -> BTreeSet<&'log str> {
+    log.lines().filter_map(|line| Some(line.split_once(what)?.1)).collect()
 }
