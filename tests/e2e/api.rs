@@ -90,7 +90,8 @@ fn every_operation_of_the_published_model_is_done_or_named_unsupported() {
         assert!(status == 200 || status == 400, "{name}: {answer}");
         let refused = error_kind(&answer) == "UnsupportedFeatureException";
         if IMPLEMENTED.contains(&name.as_str()) {
-            assert!(!refused, "{name}: {answer}");
+            let known = !["", "UnknownOperationException"].contains(&error_kind(&answer).as_str());
+            assert!(status == 200 || known && !refused, "{name}: {answer}");
         } else {
             assert!(refused, "{name}: {answer}");
         }
@@ -396,5 +397,6 @@ fn garbage_on_either_port_harms_nobody() {
     let clusters = lab.ecs("list_clusters", json!({})).unwrap();
     assert_eq!(clusters["clusterArns"].as_array().map(Vec::len), Some(1), "{clusters}");
     assert!(lab.control().process(|p| Ok(p.lives())).unwrap());
-    assert!(!lab.ctl().log_tail("control").contains("panicked"), "{}", lab.ctl().log_tail("control"));
+    let log = lab.ctl().log("control");
+    assert!(!log.contains("panicked"), "{log}");
 }

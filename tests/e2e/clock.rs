@@ -82,7 +82,7 @@ fn launch_agent(lab: &Lab, clock: &Clock) {
 
 /// Whether the log of the agent has this.
 fn log_has(lab: &Lab, part: &str) -> bool {
-    std::fs::read_to_string(lab.node(0).host.dir().join("agent.log")).unwrap().contains(part)
+    lab.node(0).host.log("agent").contains(part)
 }
 
 #[test]
@@ -156,10 +156,8 @@ fn an_hour_either_way_ends_no_wait_and_makes_none_longer() {
     }
     // An agent that was away while the clock was turned back has times of the future in its ledger.
     clock.set(3600);
-    wait_until("a time of the future", DEADLINE, || {
-        Ok(std::fs::read_to_string(node.host.dir().join("agent.log"))?.matches("clock was moved").count() >= 3)
-    })
-    .unwrap();
+    wait_until("a time of the future", DEADLINE, || Ok(node.host.log("agent").matches("clock was moved").count() >= 3))
+        .unwrap();
     node.agent.kill().unwrap();
     let before = runs.of("loops", "main");
     clock.set(0);

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
-use longshore_tests::lab::{Agent, Lab, LabConfig, invariant, wait_for, wait_until};
+use longshore_tests::lab::{Agent, Lab, LabConfig, Node, invariant, wait_for, wait_until};
 use serde_json::{Value, json};
 
 use super::campaign::number;
@@ -64,6 +64,18 @@ fn tasks_of_silent_hosts_run_elsewhere_and_never_twice() {
 #[test]
 fn tasks_with_addresses_of_silent_hosts_run_elsewhere_and_never_twice() {
     check_cuts("awsvpc");
+}
+
+/// The containers that were started on any host since then, as often as they were, by the engines' own events.
+fn started_since(lab: &Lab, since: SystemTime) -> Vec<String> {
+    let since = since.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64().to_string();
+    let of_host = |node: &Node| {
+        let format = ["--filter", "event=start", "--format", "{{.Actor.Attributes.name}}"];
+        let asked = ["-H", &node.docker(), "events", "--since", &since, "--until", "0s"];
+        node.host.run("docker", &[&asked[..], &format].concat()).unwrap()
+    };
+    let said: Vec<String> = lab.nodes().iter().map(of_host).collect();
+    said.iter().flat_map(|said| said.lines()).map(str::to_owned).collect()
 }
 
 fn check_cuts(mode: &str) {
@@ -133,7 +145,14 @@ fn check_cuts(mode: &str) {
         let after = wanted(&tasks(&lab, "web").unwrap());
         let ended: BTreeSet<String> = wanted(&before).into_iter().filter(|name| !after.contains(name)).collect();
         seen.extend(ended);
-        assert!(after.iter().all(|name| !seen.contains(name)), "tasks that had ended are there again: {after:?}");
+        // Also none that was gone again before anybody looked: all of those before the cut ran then.
+        let started = started_since(&lab, began);
+        let new = there.iter().filter(|task| is_new(task)).map(|task| id(task["taskArn"].as_str().unwrap()));
+        for new in new {
+            assert_eq!(started.iter().filter(|name| name.contains(new)).count(), 1, "starts of {new}: {started:?}");
+        }
+        let again: Vec<_> = started.iter().filter(|name| wanted(&before).contains(name)).collect();
+        assert_eq!(again, Vec::<&String>::new(), "they ran before, and were started again");
     }
     took.sort();
     let at = |share: usize| took[(took.len() * share / 100).min(took.len() - 1)];

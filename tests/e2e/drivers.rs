@@ -156,7 +156,7 @@ fn more_output_than_a_host_keeps_is_lost_from_its_beginning_and_said_to_be() {
     assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{numbers:?}");
     let ended = stopped(&lab, &arn);
     assert_eq!(container(&ended, "main")["exitCode"], 0, "{ended:#}");
-    let said = std::fs::read_to_string(node.host.dir().join("agent.log")).unwrap();
+    let said = node.host.log("agent");
     assert!(said.contains("output was overwritten before it could be shipped"), "{said}");
     assert_no_leaks(&lab, &[]);
 }

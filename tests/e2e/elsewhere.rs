@@ -103,7 +103,7 @@ fn variables(lab: &Lab, plain: &str, tls: &str, authority: &Path) {
     let ended = stopped(lab, &stalled);
     let reason = container(&ended, "main")["reason"].as_str().unwrap_or_default().to_owned();
     assert!(reason.contains("/stall.env: there was no whole answer within 10 s (3 attempts within 30 s)"), "{reason}");
-    assert!(!node.host.log_tail("agent").contains("hush-hush"));
+    assert!(!node.host.log("agent").contains("hush-hush"));
 }
 
 fn file_systems(lab: &Lab) {

@@ -180,7 +180,7 @@ fn is_one(point: &str, places: &[&str]) -> bool {
 }
 
 fn log(node: &Node) -> String {
-    std::fs::read_to_string(node.host.dir().join("agent.log")).unwrap()
+    node.host.log("agent")
 }
 
 /// The one host of the campaign, over all its rounds.

@@ -95,7 +95,7 @@ fn a_disk_that_fills_up_is_cleaned_and_refuses_when_it_cannot_be() {
     assert!(node.task_containers().unwrap().iter().all(|c| !c.name.contains(id(&ended))));
     assert!(has(node, "kept"));
     running(&lab, &kept);
-    let log = node.host.log_tail("agent");
+    let log = node.host.log("agent");
     assert!(log.contains("removed an image that nothing uses") && log.contains("freed_mib"), "{log}");
 
     // A pull onto a full disk waits as long as something will be removable, and says for what.

@@ -97,7 +97,7 @@ fn images_are_pulled_when_they_should_be_and_with_the_hosts_credentials() {
         let reason = container(&ended, "main")["reason"].as_str().unwrap_or_default().to_owned();
         assert!(reason.starts_with("CannotPullContainerError: "), "{ended:#}");
         assert!(parts.iter().all(|part| reason.contains(part)), "expected {parts:?} in {reason}");
-        let all = format!("{ended} {}", node.host.log_tail("agent"));
+        let all = format!("{ended} {}", node.host.log("agent"));
         assert!(!all.contains("wrong-one") && !all.contains("pull-me"), "a password got out: {all}");
     };
     fails(&plain, &["registries.json", "there is no such file"]);
@@ -209,7 +209,7 @@ fn variables_come_from_files_of_the_host() {
         let reason = container(&ended, "main")["reason"].as_str().unwrap_or_default().to_owned();
         let begins = format!("ResourceInitializationError: environment file file://{file}: ");
         assert!(reason.starts_with(&begins) && reason.contains(why), "{reason}");
-        assert!(!format!("{ended} {}", node.host.log_tail("agent")).contains("hush-hush"));
+        assert!(!format!("{ended} {}", node.host.log("agent")).contains("hush-hush"));
     }
     assert_no_leaks(&lab, &[]);
 }

@@ -107,7 +107,7 @@ fn assert_everything(node: &Node, wanted: &BTreeSet<String>, when: &str) {
 
 /// The log of a host's agents.
 fn log(node: &Node) -> String {
-    fs::read_to_string(node.host.dir().join("agent.log")).unwrap()
+    node.host.log("agent")
 }
 
 /// Waits until an agent is connected and has the network in force.

@@ -256,7 +256,7 @@ fn an_address_that_a_machine_of_the_lan_has_is_given_to_no_task() {
     .unwrap();
     let warning = status(node)["warnings"][0].as_str().unwrap().to_owned();
     assert!(warning.contains(taken[0]) && warning.contains(&holder), "{warning}");
-    assert!(node.host.log_tail("agent").contains("somebody on the hosts' network has an address"));
+    assert!(node.host.log("agent").contains("somebody on the hosts' network has an address"));
     let web = server(&lab, "web");
     let arns = run(&lab, &web, 3, network(&lab, &[]));
     let tasks = wait_tasks(&lab, &arns, "RUNNING", DEADLINE);

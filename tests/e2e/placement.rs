@@ -57,7 +57,7 @@ fn strategies_constraints_and_failures_are_those_of_ecs() {
     let mut args = json!({"taskDefinition": small});
     merge(&mut args, constraint("attribute:rack in [r1, r2]"));
     let answer = lab.ecs("run_task", args).unwrap();
-    assert_eq!(answer["tasks"], json!([]));
+    assert_eq!((&answer["tasks"], reasons(&answer).len()), (&json!([]), 3), "{answer}");
     assert!(reasons(&answer).iter().all(|r| r.contains("placement constraint unsatisfied")), "{answer}");
     let found = lab.ecs("list_container_instances", json!({"filter": "attribute:rack exists"})).unwrap();
     assert_eq!(found["containerInstanceArns"], json!([chosen]));
@@ -80,10 +80,10 @@ fn strategies_constraints_and_failures_are_those_of_ecs() {
         assert_eq!(answer["tasks"], json!([]), "{answer}");
         reasons(&answer)
     };
-    assert!(too_much(json!({"memory": 4_000_000})).iter().all(|r| r == "RESOURCE:MEMORY"));
-    assert!(too_much(json!({"cpu": 190_000})).iter().all(|r| r == "RESOURCE:CPU"));
+    assert_eq!(too_much(json!({"memory": 4_000_000})), ["RESOURCE:MEMORY"; 3]);
+    assert_eq!(too_much(json!({"cpu": 190_000})), ["RESOURCE:CPU"; 3]);
     let gpu = json!({"resourceRequirements": [{"type": "GPU", "value": "1"}]});
-    assert!(too_much(gpu).iter().all(|r| r == "RESOURCE:GPU"));
+    assert_eq!(too_much(gpu), ["RESOURCE:GPU"; 3]);
 
     // A fixed port is free again when its task has stopped, and not before.
     let mut fixed = sleeper();
@@ -92,7 +92,8 @@ fn strategies_constraints_and_failures_are_those_of_ecs() {
     let three = run(&lab, &definition, 3, json!({}));
     assert_eq!(hosts_of(&lab, &three).len(), 3);
     let fourth = lab.ecs("run_task", json!({"taskDefinition": definition})).unwrap();
-    assert!(reasons(&fourth).iter().all(|r| r == "RESOURCE:PORTS"), "{fourth}");
+    assert_eq!(fourth["tasks"], json!([]), "{fourth}");
+    assert_eq!(reasons(&fourth), ["RESOURCE:PORTS"; 3], "{fourth}");
     wait_tasks(&lab, &three, "RUNNING", DEADLINE);
     stop_all(&lab, &three[..1]);
     let again = run_one(&lab, &definition, json!({}));

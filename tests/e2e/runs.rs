@@ -203,7 +203,7 @@ pub(crate) fn assert_ends_told_once(lab: &Lab, tasks: &[Value]) {
 /// something and before it has saved it may have told nobody.
 #[track_caller]
 pub(crate) fn assert_agents_agree(node: &Node, tasks: &[Value], agents: usize) {
-    let log = std::fs::read_to_string(node.host.dir().join("agent.log")).unwrap();
+    let log = node.host.log("agent");
     let lives: Vec<&str> = log.split(": supervising tasks=").skip(1).collect();
     for task in tasks {
         for told in task["containers"].as_array().unwrap() {

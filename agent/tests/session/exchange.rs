@@ -48,10 +48,12 @@ async fn what_is_not_saved_is_not_acknowledged_and_comes_again() {
     let (control, identity, instance, _dir) = pair(config).await;
     let mut host = Host::start(identity, quick());
     host.connected().await;
+    let before = *host.saved.borrow();
     host.desired.lock().expect("not poisoned").broken = true;
     let task = control.start_task(instance).await;
-    let connected = control.is_connected(instance).await;
-    assert!(connected);
+    assert!(control.is_connected(instance).await);
+    eventually("it came again", || async { host.desired.lock().expect("not poisoned").failed > 1 }).await;
+    assert_eq!(*host.saved.borrow(), before);
     host.desired.lock().expect("not poisoned").broken = false;
     host.told(&task, |task| task.is_some()).await;
 }

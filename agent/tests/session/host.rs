@@ -59,6 +59,8 @@ pub(crate) struct Desired {
     pub(crate) deltas: u32,
     /// Saves fail while this is set.
     pub(crate) broken: bool,
+    /// How many have.
+    pub(crate) failed: u32,
 }
 
 /// A host with a session.
@@ -167,6 +169,7 @@ async fn engine(
         let outcome = {
             let mut desired = desired.lock().expect("not poisoned");
             if desired.broken {
+                desired.failed += 1;
                 Err(ApplyError::NotSaved { why: "the disk is full".to_owned() })
             } else {
                 desired.refused.extend(refused);

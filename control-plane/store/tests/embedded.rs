@@ -167,10 +167,7 @@ fn a_full_disk_is_said_and_writing_goes_on_when_there_is_space() {
     );
     let allowed =
         Command::new("unshare").args(["--mount", "true"]).output().is_ok_and(|output| output.status.success());
-    if !allowed {
-        println!("skipped: no mount namespace of one's own here (needs root)");
-        return;
-    }
+    assert!(allowed, "there is no mount namespace of one's own here, which takes root");
     let output = Command::new("unshare")
         .args(["--mount", "sh", "-c", &script])
         .env(FULL, directory.path())

@@ -1,7 +1,7 @@
 //! The simulation finds bugs: each one that can be planted, within so many seeds.
 
 use crate::plan::{Plan, Trouble};
-use crate::run::run_planted;
+use crate::run::{run, run_planted};
 use longshore_model::planted::Bug;
 use std::time::Duration;
 
@@ -21,9 +21,14 @@ fn can_show(bug: Bug, plan: &Plan) -> bool {
 }
 
 fn find(bug: Bug) {
+    if !cfg!(debug_assertions) {
+        panic!("nothing can be planted in this build");
+    }
     let seeds = (0..).filter(|seed| can_show(bug, &Plan::of(*seed))).take(RUNS);
     let found = seeds.map(|seed| run_planted(seed, bug)).find(|outcome| outcome.wrong.is_some());
     let found = found.unwrap_or_else(|| panic!("{bug:?} is not found in {RUNS} runs"));
+    let without = run(found.seed, false);
+    assert_eq!(without.wrong, None, "seed {} fails without {bug:?} as well", found.seed);
     println!("{bug:?}: seed {}: {}", found.seed, found.wrong.unwrap_or_default());
 }
 

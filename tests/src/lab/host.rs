@@ -225,6 +225,16 @@ impl Host {
         })
     }
 
+    /// All that the program `name` printed.
+    ///
+    /// # Panics
+    /// It printed nothing that can be read.
+    #[must_use]
+    pub fn log(&self, name: &str) -> String {
+        let path = self.dir.join(format!("{name}.log"));
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("could not read {}: {error}", path.display()))
+    }
+
     /// What the program `name` printed last.
     #[must_use]
     pub fn log_tail(&self, name: &str) -> String {

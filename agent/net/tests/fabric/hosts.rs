@@ -231,7 +231,9 @@ fn forged_tunnel_packets_are_dropped_and_counted() {
         assert!(hosts[1].counted("pin") >= before + 2);
         // It is no way to anywhere else.
         hosts[0].fabric_sh("ip route add 198.51.100.0/24 via 10.77.2.0 dev lsvx onlink");
+        let before = hosts[1].counted("ingress");
         assert!(!pings(&hosts[0].fabric_netns(), "", Ipv4Addr::new(198, 51, 100, 1), 1));
+        assert!(hosts[1].counted("ingress") > before);
     });
 }
 

@@ -274,6 +274,7 @@ async fn a_deployment_that_fails_is_rolled_back_across_a_restart() {
     fleet.until("the breaker opens", |family| family == "bad", failed).await;
     let service = fleet.until("the good one is back", |family| family == "bad", stable(6)).await;
     assert!(service["taskDefinition"].as_str().unwrap().ends_with("good:1"), "{service:#}");
+    assert!(messages(&service).iter().any(|said| said.contains("rolling back to deployment")), "{service:#}");
     assert!(fleet.tasks().iter().all(|(_, family, _)| family == "good"));
 }
 
