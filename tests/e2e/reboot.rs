@@ -24,7 +24,8 @@ pub(super) const SERVES: &str = "mkdir -p /tmp/w; hostname >/tmp/w/index.html; h
 fn definitions(lab: &Lab, runs: &Runs) -> [String; 5] {
     let restarted = |name: &str| {
         let mut main = noting(name, &[SERVES, RUNS_ON].concat());
-        let policy = json!({"enabled": true, "restartAttemptPeriod": 60});
+        // What the engine takes for their codes when the power is cut is no code of theirs.
+        let policy = json!({"enabled": true, "restartAttemptPeriod": 60, "ignoredExitCodes": [0, 137, 255]});
         merge(&mut main, json!({"restartPolicy": policy, "dockerLabels": {"longshore.restart.backoff": "1-2"}}));
         main
     };
@@ -61,7 +62,7 @@ pub(super) fn launch_twice(node: &Node) {
     let dies = [("LONGSHORE_TEST_CRASH", REBOOTED)];
     node.agent.launch_as(&node.host, &node.docker(), &program, &dies).unwrap();
     wait_until("an agent that died", DEADLINE, || Ok(!node.agent.lives())).unwrap();
-    let log = std::fs::read_to_string(node.host.dir().join("agent.log")).unwrap();
+    let log = node.host.log("agent");
     assert!(log.contains("the agent ends here"), "{log}");
     let _ = node.agent.wait_exit(DEADLINE);
     node.launch_agent().unwrap();

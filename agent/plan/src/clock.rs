@@ -15,7 +15,11 @@ impl Task {
         for retry in self.live.retries.values_mut() {
             retry.not_before = retry.not_before.moved(millis);
         }
-        self.live.outlived_since = self.live.outlived_since.map(|at| at.moved(millis));
+        let moved = |at: &mut Option<Timestamp>| *at = at.map(|at| at.moved(millis));
+        moved(&mut self.live.outlived_since);
+        moved(&mut self.live.waits_since);
+        moved(&mut self.live.no_space_since);
+        self.live.containers.iter_mut().for_each(|container| moved(&mut container.no_space_since));
         for container in &mut self.record.containers {
             match &mut container.phase {
                 Phase::Restarting { not_before, .. } => *not_before = not_before.moved(millis),

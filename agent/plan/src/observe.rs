@@ -108,6 +108,7 @@ impl Task {
                 Phase::Restarting { .. } => live.look |= !live.startable || state != Some(RunState::Ended) || !same,
                 Phase::Discarding { .. } => live.look |= seen.is_none() || state == Some(RunState::Running),
                 Phase::Running { .. } => {
+                    container.restarts.with_host &= !same || state != Some(RunState::Running);
                     let health = seen.and_then(|s| s.health);
                     let changed = health.is_some() && health != container.health;
                     live.look |= !same || changed || state != Some(RunState::Running);
@@ -185,6 +186,7 @@ impl Task {
                     self.fail(i, Stage::Start, &text, true, now);
                 } else {
                     live.startable = true;
+                    container.restarts.with_host = false;
                     if !matches!(container.phase, Phase::Starting { .. }) {
                         container.phase = Phase::Created { id: seen.id };
                     }
@@ -225,7 +227,9 @@ impl Task {
         let exit_code = seen.exit_code.filter(|_| ran);
         let at = seen.finished_at.unwrap_or(now);
         // Of one that was known to have ended, this is no news.
-        let with_host = seen.before_boot && matches!(container.phase, Phase::Running { .. } | Phase::Starting { .. });
+        let ran_on = matches!(container.phase, Phase::Running { .. } | Phase::Starting { .. });
+        // By the ledger, or by the clock where the ledger cannot tell.
+        let with_host = std::mem::take(&mut container.restarts.with_host) || seen.before_boot && ran_on;
         if container.phase.is_running() && seen.started_at > container.restarts.began_at.or(container.started_at) {
             // Somebody had started it anew.
             (container.restarts.began_at, container.restarts.moved_millis) = (seen.started_at, 0);

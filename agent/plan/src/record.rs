@@ -178,6 +178,9 @@ pub struct Restarts {
     pub moved_millis: i64,
     /// Its exit code before the last restart.
     pub exit_code: Option<i32>,
+    /// It ran when the host went down: that it has ended since was not its own doing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub with_host: bool,
     /// It is being stopped for its health, to be started again. Durable before the stop is asked for.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unhealthy: bool,

@@ -44,7 +44,7 @@ impl Task {
             ended.reason.get_or_insert_with(|| reasons::UNHEALTHY.to_owned());
         }
         // Whatever code it had ready for its stop says nothing of how it would have ended by itself.
-        match self.verdict(i, &ended, stopped_by_us || with_host) {
+        match self.verdict(i, &ended, stopped_by_us, with_host) {
             Verdict::Again(wait) => {
                 let stopped = self.stopped(i, ended);
                 let container = &mut self.record.containers[i];
@@ -60,18 +60,19 @@ impl Task {
         }
     }
 
-    fn verdict(&mut self, i: usize, ended: &Ended, by_others: bool) -> Verdict {
+    fn verdict(&mut self, i: usize, ended: &Ended, stopped_by_us: bool, with_host: bool) -> Verdict {
         let Some(policy) = self.outline.containers[i].restart.clone() else { return Verdict::Over(None) };
         let wanted = matches!(self.record.wish, Wish::Unknown | Wish::Run) && self.record.ending.is_none();
         // Without an exit code it is not known how it ended, and ECS lets it be.
         let (true, true, Some(code)) = (wanted, ended.ran, ended.exit_code) else { return Verdict::Over(None) };
-        if policy.ignored_exit_codes.contains(&code) && !by_others {
+        if policy.ignored_exit_codes.contains(&code) && !stopped_by_us && !with_host {
             return Verdict::Over(Some(format!("not restarted: exit code {code} is one of its ignoredExitCodes")));
         }
         let container = &mut self.record.containers[i];
         let ran_for = ended.at.since(container.began_last_now().unwrap_or(ended.at));
         let restarts = &mut container.restarts;
-        let steady = ran_for >= period(&policy);
+        // How long it ran before the host went down says nothing of it, and nothing knows it when the clock was wrong.
+        let steady = with_host || ran_for >= period(&policy);
         restarts.soon = if steady { 0 } else { restarts.soon.saturating_add(1) };
         match (&policy.backoff, steady) {
             (None, true) => Verdict::Again(Duration::ZERO),
@@ -127,7 +128,10 @@ impl Task {
         }
         match timed_out {
             Some(text) => self.fail(i, Stage::Start, &text, true, now),
-            None => self.live.containers[i].startable = true,
+            None => {
+                container.restarts.with_host = false;
+                self.live.containers[i].startable = true;
+            }
         }
     }
 
@@ -204,6 +208,7 @@ impl Task {
         }
         container.started_at.get_or_insert(at);
         container.phase = Phase::Running { id };
+        container.restarts.with_host = false;
     }
 
     /// `ended` with what was recorded before.

@@ -3,7 +3,7 @@
 use crate::outline::{Outline, Supervise};
 use crate::ports::ResolvedPort;
 use crate::reasons;
-use crate::record::{Ending, ResourceKind, ResourcePhase, TaskRecord, Wish};
+use crate::record::{Ending, Phase, ResourceKind, ResourcePhase, TaskRecord, Wish};
 use crate::room::Place;
 use crate::step::{Lane, Step};
 use longshore_model::{AssignedTask, DesiredStatus, NetworkMode, StopCode, TaskId, TaskSpec, Timestamp};
@@ -177,6 +177,22 @@ impl Task {
     #[must_use]
     pub fn restored(outline: Outline, spec: Option<Arc<TaskSpec>>, record: TaskRecord) -> Self {
         Self::with(outline, spec, record)
+    }
+
+    /// The host was booted since the process before saved this task: what ran then went down with it. To be saved before
+    /// the ledger forgets the former boot.
+    pub fn host_was_booted(&mut self) {
+        for container in &mut self.record.containers {
+            container.restarts.with_host = match container.phase {
+                Phase::Starting { .. } | Phase::Running { .. } | Phase::Restarting { asked: true, .. } => true,
+                Phase::Waiting
+                | Phase::Pulled
+                | Phase::Created { .. }
+                | Phase::Discarding { .. }
+                | Phase::Restarting { asked: false, .. }
+                | Phase::Stopped(_) => false,
+            };
+        }
     }
 
     /// A task that nobody remembers, from the labels of its containers. What they are doing comes with the next

@@ -276,18 +276,22 @@ fn a_policy_of_ecs_restarts_what_ran_long_enough() {
     assert_eq!(world.reason(0, 0), (Some(2), "not restarted: exit code 2 is one of its ignoredExitCodes".to_owned()));
 }
 
-/// What a container says at its stop by an orderly shutdown is its good end, after which it is not started again.
+/// What a container says at its stop by an orderly shutdown is its good end, after which it is not started again. Where
+/// the power was cut, the code is the engine's.
 #[test]
 fn what_ends_with_the_host_is_started_again_whatever_its_code() {
-    let mut world = restarted(Some(Backoff { first_secs: 1, longest_secs: 5 }));
-    world.apply(Op::ShutDown(IGNORED, Cut { keep: 255, lose_ledger: false }));
-    world.settle();
-    world.apply(Op::Advance(1_000));
-    world.settle();
-    assert_eq!((world.log(0).as_str(), world.restarts(0, 0).0), ("+0 +0", 1));
-    world.apply(Op::Exit(0, 0, IGNORED));
-    world.settle();
-    assert_eq!(world.reported(0), Some(TaskStatus::Stopped), "by itself it is over");
+    for (backoff, keep) in [(true, 255), (true, 254), (false, 255), (false, 254)] {
+        let backoff = backoff.then_some(Backoff { first_secs: 1, longest_secs: 5 });
+        let mut world = restarted(backoff);
+        world.apply(Op::ShutDown(IGNORED, Cut { keep, lose_ledger: false }));
+        world.settle();
+        world.apply(Op::Advance(1_000));
+        world.settle();
+        assert_eq!((world.log(0).as_str(), world.restarts(0, 0).0), ("+0 +0", 1), "{backoff:?} {keep}");
+        world.apply(Op::Exit(0, 0, IGNORED));
+        world.settle();
+        assert_eq!(world.reported(0), Some(TaskStatus::Stopped), "by itself it is over");
+    }
 }
 
 /// The engine refuses restarts for a while: another program has the container's port.

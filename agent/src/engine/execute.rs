@@ -142,10 +142,15 @@ impl Executor {
                 None => Err(no_spec()),
             }),
             Step::Start(_) => {
+                // It has limits of its own, and may wait.
+                match self.wake(spec.as_deref(), again).await {
+                    Ok(()) => {}
+                    // Nothing was tried yet, and nothing failed.
+                    Err(Failure::Away(why)) => return Outcome::NotDone(why),
+                    Err(failure) => return Outcome::Started(Err(failure)),
+                }
                 let start = async {
                     let name = name()?;
-                    // It has limits of its own, and may wait.
-                    self.wake(spec.as_deref(), again).await?;
                     let _slot = self.slots.starts.acquire().await;
                     self.stand_by(task, spec.as_deref(), again).await?;
                     self.spaced(self.drivers.containers.start(task, &name).await).await

@@ -21,8 +21,8 @@ use longshore_model::{
     ContainerName, EniId, Generation, HostFacts, NetworkBinding, NetworkMode, TaskId, TaskReport, Timestamp,
 };
 use longshore_plan::{
-    EngineView, Failure, Lane, Made, Outcome, Outline, Pass, Phase, Place, ResourceKind, ResourcePhase, ResourceRecord,
-    Room, Step, Task, TaskRecord, View, Waiting,
+    ContainerRecord, EngineView, Failure, Lane, Made, Outcome, Outline, Pass, Phase, Place, ResourceKind,
+    ResourcePhase, ResourceRecord, Room, Step, Task, TaskRecord, View, Waiting,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -154,7 +154,10 @@ impl Reconciler {
                 Definition::Outline(outline) => (Outline::clone(&outline), None),
             };
             let saved = Some(record.clone());
-            let task = Task::restored(outline, spec, record);
+            let mut task = Task::restored(outline, spec, record);
+            if loaded.rebooted {
+                task.host_was_booted();
+            }
             ports.sync(&task);
             room.sync(&task);
             tasks.insert(id, Entry { saved, definition_saved: task.spec.is_some(), ..Entry::new(task) });
@@ -417,8 +420,11 @@ impl Reconciler {
             (_, _) => None,
         };
         let container: Option<ContainerName> = index.map(|i| task.record.containers[i].name.clone());
-        let ran = index.is_some_and(|i| matches!(task.record.containers[i].phase, Phase::Restarting { .. }));
-        let again = ran || task.live.sandbox_asleep;
+        let restarts = |container: &ContainerRecord| matches!(container.phase, Phase::Restarting { .. });
+        let ran = index.is_some_and(|i| restarts(&task.record.containers[i]));
+        // One that never ran is in the same sandbox as those that did, which may not be wired again yet.
+        let joins = task.held_interface().is_some() && task.record.containers.iter().any(restarts);
+        let again = ran || task.live.sandbox_asleep || joins;
         let job = Job { task: id, step: step.clone(), container, spec: task.spec.clone(), create, again };
         let executor = self.executor.clone();
         let handle = self.jobs.spawn(async move { Done::Step(executor.run(job).await) });

@@ -6,7 +6,7 @@ use super::{Changes, Definition, Loaded, OpenError, SavedTask};
 use crate::crash::{self, Place};
 use longshore_model::{Generation, InstanceId, TaskId};
 use longshore_plan::TaskRecord;
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, Table, TableDefinition};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -18,6 +18,9 @@ const WRITES: &str = "writes";
 
 /// Where the two halves of the id are of the container instance whose generation it is.
 const INSTANCE: (&str, &str) = ("instance-high", "instance-low");
+
+/// The same of the host's boot in which it was last written.
+const BOOT: (&str, &str) = ("boot-high", "boot-low");
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const DEFINITIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("definitions");
@@ -240,11 +243,29 @@ fn load(db: &Database) -> Result<(u64, Loaded), FileError> {
             }
         }
     }
+    let instance = id(&meta, INSTANCE)?.map(InstanceId::from_bytes);
+    let rebooted = id(&meta, BOOT)?.zip(this_boot()).is_some_and(|(was, is)| was != is);
+    Ok((writes, Loaded { generation: Generation(generation), tasks, instance, rebooted, set_aside: None }))
+}
+
+/// The id of the host's boot, where the kernel says it.
+fn this_boot() -> Option<[u8; 16]> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    uuid::Uuid::parse_str(text.trim()).ok().map(uuid::Uuid::into_bytes)
+}
+
+/// An id of which each half has a name.
+fn id(meta: &impl ReadableTable<&'static str, u64>, names: (&str, &str)) -> Result<Option<[u8; 16]>, FileError> {
     let half = |name| meta.get(name).map(|half| half.map(|half| half.value())).map_err(transaction("read"));
-    let instance = half(INSTANCE.0)?.zip(half(INSTANCE.1)?);
-    let instance =
-        instance.map(|(high, low)| InstanceId::from_bytes(((u128::from(high) << 64) | u128::from(low)).to_be_bytes()));
-    Ok((writes, Loaded { generation: Generation(generation), tasks, instance, set_aside: None }))
+    let halves = half(names.0)?.zip(half(names.1)?);
+    Ok(halves.map(|(high, low)| ((u128::from(high) << 64) | u128::from(low)).to_be_bytes()))
+}
+
+fn put_id(meta: &mut Table<'_, &'static str, u64>, names: (&str, &str), id: &[u8; 16]) -> Result<(), FileError> {
+    let half = |at: usize| id[at..].first_chunk().map_or(0, |b| u64::from_be_bytes(*b));
+    meta.insert(names.0, half(0)).map_err(transaction("write"))?;
+    meta.insert(names.1, half(8)).map_err(transaction("write"))?;
+    Ok(())
 }
 
 fn saved_task(record: &[u8], definition: Option<&[u8]>) -> Result<SavedTask, String> {
@@ -282,11 +303,7 @@ impl LedgerFile {
                 if let Some(generation) = changes.generation {
                     meta.insert("generation", generation.0).map_err(transaction("write"))?;
                     if let Some(instance) = instance {
-                        let half =
-                            |at: usize| instance.as_bytes()[at..].first_chunk().map_or(0, |b| u64::from_be_bytes(*b));
-                        let (high, low) = (half(0), half(8));
-                        meta.insert(INSTANCE.0, high).map_err(transaction("write"))?;
-                        meta.insert(INSTANCE.1, low).map_err(transaction("write"))?;
+                        put_id(&mut meta, INSTANCE, instance.as_bytes())?;
                     }
                 }
                 for (task, definition) in &changes.definitions {
@@ -304,6 +321,9 @@ impl LedgerFile {
             }
             let writes = meta.get(WRITES).map_err(transaction("write"))?.map_or(0, |w| w.value()) + 1;
             meta.insert(WRITES, writes).map_err(transaction("write"))?;
+            if let Some(boot) = this_boot() {
+                put_id(&mut meta, BOOT, &boot)?;
+            }
             writes
         };
         crash::space_for(Place::LedgerWrite).map_err(no_space)?;
@@ -325,4 +345,14 @@ pub(super) fn write_format(path: &Path, format: u64) {
     let write = db.begin_write().expect("a transaction");
     write.open_table(META).expect("the table").insert("format", format).expect("written");
     write.commit().expect("committed");
+}
+
+/// Makes the file one that was last written in another boot, unless it is in use; for tests.
+#[cfg(test)]
+pub(super) fn write_boot(path: &Path, boot: [u8; 16]) -> Result<(), DatabaseError> {
+    let db = builder().create(path)?;
+    let write = db.begin_write().expect("a transaction");
+    put_id(&mut write.open_table(META).expect("the table"), BOOT, &boot).expect("written");
+    write.commit().expect("committed");
+    Ok(())
 }

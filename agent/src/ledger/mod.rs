@@ -84,6 +84,8 @@ pub struct Loaded {
     pub tasks: Vec<SavedTask>,
     /// The container instance that the generation is of; absent before the first one.
     pub instance: Option<InstanceId>,
+    /// Whether the host was booted since it was last written.
+    pub rebooted: bool,
     /// Where the earlier file went and why, when it could not be used.
     pub set_aside: Option<(PathBuf, String)>,
 }

@@ -52,6 +52,26 @@ async fn what_was_saved_is_there_again() {
 }
 
 #[tokio::test]
+async fn a_boot_since_the_last_write_is_known() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (ledger, loaded) = open(dir.path()).expect("a new ledger");
+    assert!(!loaded.rebooted, "nothing was written in another one");
+    ledger.save(changes(1).1).await.expect("saved");
+    drop(ledger);
+    let (ledger, loaded) = reopen(dir.path()).await;
+    assert!(!loaded.rebooted);
+    drop(ledger);
+    while file::write_boot(&file::path_in(dir.path()), [7; 16]).is_err() {
+        tokio::task::yield_now().await;
+    }
+    let (ledger, loaded) = reopen(dir.path()).await;
+    assert!(loaded.rebooted);
+    ledger.save(changes(2).1).await.expect("saved");
+    drop(ledger);
+    assert!(!reopen(dir.path()).await.1.rebooted, "it was written since");
+}
+
+#[tokio::test]
 async fn two_agents_cannot_have_one_ledger() {
     let dir = tempfile::tempdir().expect("a directory");
     let _first = open(dir.path()).expect("a new ledger");

@@ -1,7 +1,7 @@
 //! A start: who has which interface, what is still good, and what belongs to nobody.
 
 use super::claims::{Slot, Stage, admission, failure, write_files};
-use super::fabric::{Admission, Fabric, Fault, Kernel, Seen, Shape};
+use super::fabric::{Admission, Fabric, Fault, Kernel, Seen, Shape, Wiring};
 use super::handle::Wake;
 use super::owner::{Done, Look, Network};
 use super::pool::MAKES;
@@ -96,10 +96,10 @@ pub(super) enum Unwired {
 }
 
 /// An interface of a task.
-struct Kept {
-    task: TaskId,
-    admission: Admission,
-    bandwidth: Bandwidth,
+pub(super) struct Kept {
+    pub(super) task: TaskId,
+    pub(super) admission: Admission,
+    pub(super) bandwidth: Bandwidth,
 }
 
 impl Network {
@@ -325,8 +325,8 @@ impl Network {
         let eni = cut.eni.id;
         self.rewiring.remove(&eni);
         match (self.slots.get_mut(&eni).map(|slot| &mut slot.stage), result) {
-            (Some(Stage::Claimed { asleep, .. }), Ok(())) => {
-                *asleep = false;
+            (Some(Stage::Claimed { admitted, asleep, .. }), Ok(())) => {
+                (*admitted, *asleep) = (true, false);
                 tracing::info!(%eni, "the interface of a task is there again");
             }
             (Some(Stage::Claimed { asleep, .. }), Err(Unwired::Asleep)) => {
@@ -336,6 +336,10 @@ impl Network {
             // The next repair finds it lost again.
             (Some(Stage::Claimed { .. }), Err(Unwired::Unknown(failure))) => {
                 tracing::warn!(%eni, why = failure.text(), "it is not known whether the sandbox of a task runs");
+            }
+            // Nothing of it runs: a restart makes it again.
+            (Some(Stage::Claimed { asleep: true, .. }), Err(Unwired::Failed(why))) => {
+                tracing::warn!(%eni, why, "the interface of a task that is started again could not be made yet");
             }
             (Some(Stage::Claimed { .. }), Err(Unwired::Failed(why))) => self.end_without_interface(eni, &why),
             (Some(_) | None, _) => self.undo_link(cut),
@@ -351,7 +355,7 @@ impl Network {
             // One that is to be opened anew is nothing to wire to.
             let fabric = self.fabric.clone().filter(|_| !self.pending.reopen);
             match self.obstacle_to_wake(wake.task) {
-                Some(why) if now >= until => _ = wake.answer.send(Err(Failure::Passing(why))),
+                Some(why) if now >= until => _ = wake.answer.send(Err(why)),
                 // Without a fabric it is only looked at.
                 None if fabric.is_some() || now >= until => self.wake(wake, fabric),
                 Some(_) | None => self.wakes.push((wake, until)),
@@ -359,30 +363,34 @@ impl Network {
         }
     }
 
-    /// Why the sandbox of a task is not looked at now.
-    fn obstacle_to_wake(&mut self, task: TaskId) -> Option<String> {
+    /// Why the sandbox of a task is not looked at now: [`Failure::Away`] where only its turn has not come.
+    fn obstacle_to_wake(&mut self, task: TaskId) -> Option<Failure> {
         let (opening, busy) = (self.opening && self.fabric.is_some(), self.rewiring.len() >= MAKES);
         let rewiring = self.rewiring.clone();
-        let Some((eni, slot)) = self.slot_of(task) else { return Some("the task has no interface".to_owned()) };
+        let Some((eni, slot)) = self.slot_of(task) else {
+            return Some(Failure::Passing("the task has no interface".to_owned()));
+        };
         if !matches!(slot.stage, Stage::Claimed { .. }) {
-            return Some("the task's interface is being given or returned".to_owned());
+            return Some(Failure::Passing("the task's interface is being given or returned".to_owned()));
         }
         if rewiring.contains(&eni) {
-            return Some("the task's interface is being made again".to_owned());
+            return Some(Failure::Away("the task's interface is being made again".to_owned()));
         }
         if opening {
-            return Some("the host's task network is being opened anew".to_owned());
+            return Some(Failure::Away("the host's task network is being opened anew".to_owned()));
         }
-        busy.then(|| "its turn: other sandboxes are started again".to_owned())
+        busy.then(|| Failure::Away("its turn: other sandboxes are started again".to_owned()))
     }
 
     /// Looks whether the sandbox of a task is as it was wired, and with a fabric makes it so.
     fn wake(&mut self, wake: Wake, fabric: Option<Arc<dyn Fabric>>) {
         let Wake { task, names, answer } = wake;
-        let why = self.fabric_fault.clone().unwrap_or_else(|| "it is being opened".to_owned());
+        // What does not come for long will not come by itself.
+        let comes = self.settings.enabled && self.fault_since.is_none_or(|since| since.elapsed() < STUBBORN.1);
+        let why = self.obstacle().unwrap_or_else(|| "the host's task network: it is being opened anew".to_owned());
         let Some((eni, slot)) = self.slot_of(task) else { return };
-        let Stage::Claimed { interface, asleep, .. } = &slot.stage else { return };
-        let asleep = *asleep;
+        let Stage::Claimed { interface, admitted, asleep, .. } = &slot.stage else { return };
+        let (admitted, asleep) = (*admitted, *asleep);
         let kept = Kept { task, admission: admission(interface), bandwidth: interface.bandwidth };
         self.rewiring.insert(eni);
         let (sandboxes, files, kernel) = (self.sandboxes.clone(), self.files.clone(), self.kernel.clone());
@@ -390,17 +398,25 @@ impl Network {
             let mut did = Did::Nothing;
             let again = async {
                 let process = sandboxes.process(eni).await?;
-                let wired = match process {
-                    Some(pid) => kernel.is_wired(eni, pid).await.map_err(failure)?,
-                    None => false,
+                let wiring = match process {
+                    Some(pid) => kernel.wiring(eni, pid).await.map_err(failure)?,
+                    None => Wiring::Elsewhere,
                 };
-                if wired && !asleep {
+                if wiring == Wiring::Linked && !asleep {
+                    // It is let through later where that is not possible now.
+                    if let Some(fabric) = fabric.filter(|_| !admitted)
+                        && put_back(&*fabric, &kept).await.is_ok()
+                    {
+                        did = Did::All;
+                    }
                     return Ok(());
                 }
-                let fabric = fabric.ok_or_else(|| Failure::Passing(format!("the host's task network: {why}")))?;
-                // From here on it is not what it was, whatever comes of the rest.
-                did = Did::Wakes;
-                if !wired {
+                let fabric = fabric.ok_or(if comes { Failure::Away(why) } else { Failure::Passing(why) })?;
+                if wiring == Wiring::Elsewhere || asleep {
+                    // From here on it is not what it was, whatever comes of the rest.
+                    did = Did::Wakes;
+                }
+                if wiring == Wiring::Elsewhere {
                     sandboxes.none_runs(eni, task).await?;
                 }
                 let pid = match process {
@@ -572,7 +588,7 @@ async fn open(
     Ok(Opened { fabric, refused, seen, admitted, lost, asleep, trouble })
 }
 
-async fn put_back(fabric: &dyn Fabric, kept: &Kept) -> Result<(), Fault> {
+pub(super) async fn put_back(fabric: &dyn Fabric, kept: &Kept) -> Result<(), Fault> {
     let Kept { task, admission, bandwidth } = kept;
     fabric.admit(admission).await?;
     fabric.name_task(admission.eni.id, *task).await?;

@@ -163,6 +163,7 @@ impl Network {
         self.lane = Lane::Idle;
         self.lane_again = None;
         self.fabric_fault = None;
+        self.fault_since = None;
         self.applied = generation;
         if let Some(refused) = refused {
             self.refused_peers = refused.into_iter().collect();
@@ -190,6 +191,7 @@ impl Network {
             tracing::error!(why, "{what}");
         }
         self.fabric_fault = Some(why);
+        self.fault_since.get_or_insert_with(Instant::now);
         self.lane = Lane::Idle;
         self.lane_again = Some(Instant::now() + AGAIN);
         self.pending.all = true;

@@ -1,5 +1,6 @@
 //! Interfaces from their making to their removal: the warm pool, tasks that ask, and tasks that end.
 
+use super::adopt::{Kept, put_back};
 use super::apply::SharedFabric;
 use super::fabric::{Admission, Fault};
 use super::files::TaskNames;
@@ -239,7 +240,7 @@ impl Network {
     }
 
     /// Why no task can be given an interface now.
-    fn obstacle(&self) -> Option<String> {
+    pub(super) fn obstacle(&self) -> Option<String> {
         if !self.settings.enabled {
             return Some("task_network is false in this host's configuration".to_owned());
         }
@@ -350,13 +351,14 @@ impl Network {
     pub(super) fn admit_again(&mut self) {
         let Some(fabric) = &self.fabric else { return };
         for slot in self.slots.values() {
-            if let Stage::Claimed { interface, admitted: false, .. } = &slot.stage
+            if let Stage::Claimed { task, interface, admitted: false, .. } = &slot.stage
                 && interface.groups.is_subset(&self.groups_in_force)
             {
-                let (fabric, admission) = (fabric.clone(), Box::new(admission(interface)));
+                let fabric = fabric.clone();
+                let kept = Kept { task: *task, admission: admission(interface), bandwidth: interface.bandwidth };
                 self.jobs.spawn(async move {
-                    let admitted = fabric.admit(&admission).await;
-                    Done::Admitted(admission, admitted)
+                    let admitted = put_back(&*fabric, &kept).await;
+                    Done::Admitted(Box::new(kept.admission), admitted)
                 });
             }
         }
@@ -366,10 +368,13 @@ impl Network {
         let eni = cut.eni.id;
         match (self.slots.get_mut(&eni).map(|slot| &mut slot.stage), result) {
             (Some(Stage::Claimed { admitted, .. }), Ok(())) => *admitted = true,
-            // Its task ended meanwhile.
-            (Some(_) | None, Ok(())) => self.undo_link(cut),
             // The next change of the network tries again.
-            (_, Err(fault)) => tracing::error!(%eni, error = %fault, "an interface is not let through"),
+            (Some(Stage::Claimed { .. }), Err(fault)) => {
+                tracing::error!(%eni, error = %fault, "an interface is not let through");
+            }
+            // Its task ended meanwhile.
+            // It may be let through, and only not named or limited.
+            (Some(_) | None, _) => self.undo_link(cut),
         }
     }
 
@@ -601,6 +606,7 @@ impl Network {
                     self.unsaved.resting = true;
                 }
                 self.slots.remove(&eni);
+                self.stubborn.remove(&eni);
             }
             (Err(failure), Some(Stage::Removing { failures, again_at, error, .. })) => {
                 *failures += 1;

@@ -49,13 +49,24 @@ pub struct Admission {
     pub groups: BTreeSet<GroupId>,
 }
 
+/// What a sandbox's process has of its interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wiring {
+    /// It is not in the namespace that is kept for the interface.
+    Elsewhere,
+    /// It is in that namespace, which has no link that is up.
+    Unlinked,
+    /// It is in that namespace, which has a link that is up.
+    Linked,
+}
+
 /// Makes fabrics.
 #[async_trait]
 pub trait Kernel: Send + Sync {
     /// Makes this host's fabric, or takes over the one that is there.
     async fn open(&self, shape: &Shape) -> Result<Arc<dyn Fabric>, Fault>;
-    /// Whether the namespace that is kept for an interface is that of this process. With or without a fabric.
-    async fn is_wired(&self, eni: EniId, pid: u32) -> Result<bool, Fault>;
+    /// What a process has of an interface. With or without a fabric.
+    async fn wiring(&self, eni: EniId, pid: u32) -> Result<Wiring, Fault>;
 }
 
 /// The fabric of this host. Every call may be repeated; what is not there need not be removed.

@@ -1,6 +1,6 @@
 //! The fabric over `longshore-net`: types and errors are turned into the owner's, and nothing else happens here.
 
-use super::fabric::{Admission, Fabric, Fault, Kernel, Seen, Shape};
+use super::fabric::{Admission, Fabric, Fault, Kernel, Seen, Shape, Wiring};
 use crate::crash::{self, Place};
 use crate::engine::docker::chain;
 use async_trait::async_trait;
@@ -78,11 +78,18 @@ impl Kernel for HostKernel {
         Ok(Arc::new(HostFabric { fabric, changes }))
     }
 
-    async fn is_wired(&self, eni: EniId, pid: u32) -> Result<bool, Fault> {
+    async fn wiring(&self, eni: EniId, pid: u32) -> Result<Wiring, Fault> {
         // Without a file nothing is kept.
-        let Ok(kept) = Namespace::open(self.names.sandbox_netns(eni)) else { return Ok(false) };
+        let Ok(kept) = Namespace::open(self.names.sandbox_netns(eni)) else { return Ok(Wiring::Elsewhere) };
         let its = Namespace::of_process(pid).map_err(|e| fault(&e))?;
-        kept.is(&its).map_err(|e| fault(&e))
+        if !kept.is(&its).map_err(|e| fault(&e))? {
+            return Ok(Wiring::Elsewhere);
+        }
+        // It is kept before it has its link.
+        let handle = Handle::in_namespace(&its).await.map_err(|e| fault(&e))?;
+        let links = handle.links().await.map_err(|e| fault(&e))?;
+        let linked = links.iter().any(|link| !link.loopback && link.up);
+        Ok(if linked { Wiring::Linked } else { Wiring::Unlinked })
     }
 }
 

@@ -170,6 +170,8 @@ pub struct Network {
     pub(super) groups_in_force: BTreeSet<GroupId>,
     /// Why there is no fabric, or it is not as it should be.
     pub(super) fabric_fault: Option<String>,
+    /// Since when that is so.
+    pub(super) fault_since: Option<Instant>,
     /// Why what somebody else removed cannot be put back.
     pub(super) repair_fault: Option<String>,
     /// Interfaces of tasks that are being made again.
@@ -234,6 +236,7 @@ impl Network {
             applied: Generation::default(),
             groups_in_force: BTreeSet::new(),
             fabric_fault: None,
+            fault_since: None,
             repair_fault: None,
             rewiring: BTreeSet::new(),
             engine_fault: None,

@@ -287,7 +287,13 @@ impl Disk {
             let definition = inner.definitions.get(&record.id)?.clone();
             Some(SavedTask { definition, record: record.clone() })
         });
-        Loaded { generation: inner.generation, tasks: tasks.collect(), instance: None, set_aside: None }
+        Loaded {
+            generation: inner.generation,
+            tasks: tasks.collect(),
+            instance: None,
+            rebooted: false,
+            set_aside: None,
+        }
     }
 
     /// Tasks that the ledger knows.

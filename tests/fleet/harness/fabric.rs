@@ -10,7 +10,7 @@ use crate::host::Host;
 use crate::world::World;
 use async_trait::async_trait;
 use longshore_agent::engine::drivers::Interfaces;
-use longshore_agent::network::fabric::{Admission, Fabric, Fault, Kernel, Seen, Shape};
+use longshore_agent::network::fabric::{Admission, Fabric, Fault, Kernel, Seen, Shape, Wiring};
 use longshore_agent::network::sandboxes::{Sandbox, Sandboxes};
 use longshore_agent::network::shelf::{InterfaceFiles, Shelf};
 use longshore_agent::network::{Quarantine, Said, Step, TaskNames};
@@ -108,9 +108,11 @@ impl Kernel for SimKernel {
         Ok(Arc::new(SimFabric { kernel: self.clone(), adopted: Mutex::default() }))
     }
 
-    async fn is_wired(&self, eni: EniId, pid: u32) -> Result<bool, Fault> {
+    async fn wiring(&self, eni: EniId, pid: u32) -> Result<Wiring, Fault> {
         self.pause().await;
-        Ok(self.host().net.wires().inside.get(&eni) == Some(&pid))
+        // A link and the namespace that is kept go together here.
+        let is_inside = self.host().net.wires().inside.get(&eni) == Some(&pid);
+        Ok(if is_inside { Wiring::Linked } else { Wiring::Elsewhere })
     }
 }
 

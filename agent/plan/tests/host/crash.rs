@@ -67,7 +67,10 @@ impl World {
         self.room = empty_room();
         for (id, record) in self.durable.clone() {
             let spec = self.specs.iter().find(|s| s.id == id).expect("ours").clone();
-            let task = Task::restored(longshore_plan::Outline::of(&spec), Some(spec), record);
+            let mut task = Task::restored(longshore_plan::Outline::of(&spec), Some(spec), record);
+            if self.booted {
+                task.host_was_booted();
+            }
             self.claims.sync(id, &task.held_ports());
             self.room.sync(&task);
             self.tasks.insert(id, task);

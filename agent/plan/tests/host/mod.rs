@@ -142,6 +142,8 @@ pub(crate) struct World {
     taken: BTreeSet<Key>,
     /// Containers that were stopped for their health and not started since, as the ledger knows.
     bounced: BTreeSet<Key>,
+    /// The agent that starts is the first since the host was booted.
+    booted: bool,
     reported: BTreeMap<TaskId, TaskStatus>,
     versions: BTreeMap<TaskId, u64>,
     policy: Policy,
@@ -194,6 +196,7 @@ impl World {
             erased: BTreeSet::new(),
             taken: BTreeSet::new(),
             bounced: BTreeSet::new(),
+            booted: false,
             reported: BTreeMap::new(),
             versions: BTreeMap::new(),
             policy: Policy {
@@ -299,12 +302,15 @@ impl World {
             Op::ShutDown(code, cut) => {
                 let running = self.boxes.iter_mut().filter(|(_, b)| b.state == RunState::Running);
                 for (key, b) in running {
-                    (b.state, b.exit_code, b.with_host) = (RunState::Ended, code, true);
+                    // Where the power was cut the engine says that it ended when the engine came up again.
+                    (b.state, b.exit_code, b.with_host) = (RunState::Ended, code, !cut.keep.is_multiple_of(2));
                     *self.ends.entry(*key).or_default() += 1;
                     b.started_at.get_or_insert(self.now);
                 }
                 self.sandboxes.clear();
+                self.booted = true;
                 self.crash(cut);
+                self.booted = false;
             }
             Op::RemoveBehind(t, c) => {
                 let key = (self.specs[t].id, c);

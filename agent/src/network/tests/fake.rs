@@ -1,7 +1,7 @@
 //! A kernel and a container engine in memory, with scripted answers; what is in them survives an owner.
 
 use crate::engine::drivers::Clock;
-use crate::network::fabric::{Admission, Fabric, Fault, Kernel, Seen, Shape};
+use crate::network::fabric::{Admission, Fabric, Fault, Kernel, Seen, Shape, Wiring};
 use crate::network::sandboxes::{Sandbox, Sandboxes};
 use async_trait::async_trait;
 use longshore_model::{
@@ -173,8 +173,13 @@ impl Kernel for Arc<FakeHost> {
         Ok(self.clone())
     }
 
-    async fn is_wired(&self, eni: EniId, pid: u32) -> Result<bool, Fault> {
-        Ok(self.state().inside.get(&eni) == Some(&pid))
+    async fn wiring(&self, eni: EniId, pid: u32) -> Result<Wiring, Fault> {
+        let state = self.state();
+        Ok(match state.inside.get(&eni) == Some(&pid) {
+            true if state.wired.contains_key(&eni) => Wiring::Linked,
+            true => Wiring::Unlinked,
+            false => Wiring::Elsewhere,
+        })
     }
 }
 

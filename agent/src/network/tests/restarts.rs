@@ -120,6 +120,20 @@ async fn a_sandbox_that_runs_in_another_namespace_is_wired_anew() {
     assert_eq!(wired(), before, "once is enough");
 }
 
+/// A container joins others whose link somebody took away: it has it before it starts, and they are not in its way.
+#[tokio::test(start_paused = true)]
+async fn a_link_that_is_lost_beside_running_containers_is_there_before_a_start() {
+    let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
+    let rig = Rig::ready(&host, dir.path()).await;
+    let spec = task();
+    let eni = rig.give(&spec).await.eni.id;
+    rig.until("a network", |line| line.ok).await;
+    host.state().live.insert(spec.id);
+    host.state().wired.remove(&eni);
+    rig.network.ensure_again(&spec).await.expect("there again");
+    assert!(host.state().wired.contains_key(&eni));
+}
+
 /// One that the engine never starts again ends its task: nothing else can hold what its containers are made for.
 #[tokio::test(start_paused = true)]
 async fn a_sandbox_that_never_starts_ends_its_task() {
@@ -142,6 +156,26 @@ async fn a_sandbox_that_never_starts_ends_its_task() {
     rig.network.ensure_again(&spec).await.expect_err("refused");
     rig.until("its sandbox goes", |_| !host.state().sandboxes.contains_key(&eni)).await;
     rig.network.release(spec.id).await.expect("released");
+}
+
+/// What only waits for the host's network has not failed: how often that may be is nobody's count.
+#[tokio::test(start_paused = true)]
+async fn a_start_that_waits_for_the_hosts_network_is_no_failure() {
+    let (host, dir) = (FakeHost::new(), tempfile::tempdir().expect("a directory"));
+    let rig = Rig::ready(&host, dir.path()).await;
+    let spec = task();
+    let given = rig.give(&spec).await;
+    rig.crash().await;
+    {
+        let mut state = host.state();
+        state.sandboxes.get_mut(&given.eni.id).expect("there").running = false;
+        state.script.insert("open", vec![fault("nft is not installed"); 15]);
+    }
+    let rig = Rig::on(&host, dir.path(), [(spec.id, Owned::Held(given))].into());
+    let refused = rig.network.ensure_again(&spec).await.expect_err("there is no network yet");
+    assert!(matches!(&refused, Failure::Away(why) if why.ends_with("nft is not installed")), "{refused:?}");
+    rig.until("a network", |line| line.ok).await;
+    rig.network.ensure_again(&spec).await.expect("there again");
 }
 
 /// As after a reboot: the sandbox has ended, its link is gone, and a container of its task is started again.
@@ -180,6 +214,12 @@ async fn a_sandbox_that_ended_is_started_again_for_its_task() {
     let refused = rig.network.ensure_again(&spec).await.expect_err("refused");
     assert!(matches!(&refused, Failure::Passing(why) if why == "nft is busy"), "{refused:?}");
     assert_eq!(host.state().inside[&eni], 2, "it is wired");
+    // A repair that fails ends nothing that is still to be started.
+    host.state().wired.remove(&eni);
+    host.state().script.insert("wire", vec![fault("the link is busy")]);
+    host.stir.notify_one();
+    rig.until("a repair has tried", |_| host.state().script["wire"].is_empty()).await;
+    rig.until("another has done it", |_| host.state().wired.contains_key(&eni)).await;
     rig.network.ensure_again(&spec).await.expect("there again");
     {
         let state = host.state();
