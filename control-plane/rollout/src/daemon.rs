@@ -37,16 +37,19 @@ pub(crate) fn decide(picture: &Picture, hosts: &[Host], now: Timestamp, moves: M
         decision.stops.extend(wanted.iter().skip(1).map(|task| Stop { task: task.id, why: Why::Misplaced }));
         left -= wanted.iter().skip(1).filter(|task| healthy(task)).count();
         let Some(task) = wanted.first() else { continue };
-        let why = if host.draining {
+        let ill = task.is_ill(picture, now).then_some(Why::Ill);
+        let why = if task.asked_to_stay(now) && ill.is_some() {
+            ill
+        } else if host.draining {
             (!host.busy).then_some(Why::Draining)
         } else if task.deployment != Some(0) && !moves.failed {
             Some(Why::Superseded)
         } else {
-            task.is_ill(picture, now).then_some(Why::Ill)
+            ill
         };
         decision.halted |= moves.failed && why.is_some();
         let Some(why) = why.filter(|_| !moves.failed) else { continue };
-        if task.is_protected(now) {
+        if task.is_protected(picture, now) {
             continue;
         }
         let counts = healthy(task);

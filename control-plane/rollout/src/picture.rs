@@ -223,9 +223,15 @@ impl Task {
         }
     }
 
-    /// Whether scale-in and deployments leave it alone.
+    /// Whether scale-in, deployments and drains leave it alone: it is protected, and not ill. What is ill is replaced
+    /// whatever it asked for while it was well.
     #[must_use]
-    pub fn is_protected(&self, now: Timestamp) -> bool {
+    pub fn is_protected(&self, picture: &Picture, now: Timestamp) -> bool {
+        self.asked_to_stay(now) && !self.is_ill(picture, now)
+    }
+
+    /// Whether it is protected, ill or not.
+    pub(crate) fn asked_to_stay(&self, now: Timestamp) -> bool {
         self.protected_until.is_some_and(|until| now < until)
     }
 }

@@ -25,7 +25,7 @@ pub(crate) fn decide(picture: &Picture, now: Timestamp, moves: Moves, decision: 
     let (surplus, good): (Vec<&Task>, Vec<&Task>) =
         wanted.iter().copied().partition(|task| why_surplus(picture, task, now, moves).is_some());
     let (idle, surplus): (Vec<&Task>, Vec<&Task>) =
-        surplus.into_iter().partition(|task| is_pending(task) && !task.is_protected(now));
+        surplus.into_iter().partition(|task| is_pending(task) && !task.is_protected(picture, now));
     stop(picture, now, moves, &idle, decision);
 
     // Too many: scale-in, and what a rollback leaves over.
@@ -67,7 +67,7 @@ pub(crate) fn decide(picture: &Picture, now: Timestamp, moves: Moves, decision: 
     let blocked = launch < want && moves.may_launch;
     let makes_room = (blocked || picture.unplaced) && !picture.no_gain;
     let keep = if makes_room { floor } else { desired };
-    let loose: Vec<&Task> = surplus.iter().copied().filter(|task| !task.is_protected(now)).collect();
+    let loose: Vec<&Task> = surplus.iter().copied().filter(|task| !task.is_protected(picture, now)).collect();
     let (ill, sound): (Vec<&Task>, Vec<&Task>) = loose.into_iter().partition(|task| task.is_ill(picture, now));
     let good_healthy = good.iter().filter(|task| healthy(task)).count();
     // One by one where only their own room is left, all at once when they have been replaced.
@@ -93,7 +93,7 @@ pub(crate) fn decide(picture: &Picture, now: Timestamp, moves: Moves, decision: 
     let settling = picture.tasks.iter().any(|task| !task.is_wanted() || !healthy(task) && !task.is_ill(picture, now));
     let nothing = launch == 0 && decision.stops.is_empty();
     let open = want > 0 || !surplus.is_empty();
-    let protected = surplus.iter().any(|task| task.is_protected(now));
+    let protected = surplus.iter().any(|task| task.is_protected(picture, now));
     decision.stuck = open && nothing && moves.may_launch && !settling && !protected;
 }
 
@@ -104,13 +104,18 @@ fn stop(picture: &Picture, now: Timestamp, moves: Moves, tasks: &[&Task], decisi
 
 /// Why a task is to be replaced; `None` for a good one.
 fn why_surplus(picture: &Picture, task: &Task, now: Timestamp, moves: Moves) -> Option<Why> {
+    let ill = task.is_ill(picture, now).then_some(Why::Ill);
+    if task.asked_to_stay(now) && ill.is_some() {
+        // For nothing else.
+        return ill;
+    }
     if task.deployment != Some(0) && !moves.failed {
         return Some(Why::Superseded);
     }
     if task.draining {
         return Some(Why::Draining);
     }
-    task.is_ill(picture, now).then_some(Why::Ill)
+    ill
 }
 
 const fn is_stopping(task: &Task) -> bool {

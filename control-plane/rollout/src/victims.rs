@@ -16,7 +16,7 @@ pub(crate) fn choose<'a>(picture: &Picture, tasks: &[&'a Task], count: usize, no
         *zones.entry(task.zone.clone()).or_default() += 1;
         *hosts.entry(task.host).or_default() += 1;
     }
-    let mut left: Vec<&Task> = tasks.iter().copied().filter(|task| !task.is_protected(now)).collect();
+    let mut left: Vec<&Task> = tasks.iter().copied().filter(|task| !task.is_protected(picture, now)).collect();
     let mut chosen = Vec::new();
     while chosen.len() < count {
         let rank = |task: &&Task| {

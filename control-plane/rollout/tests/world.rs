@@ -315,12 +315,13 @@ impl World {
         let well: BTreeSet<TaskId> = self.picture.tasks.iter().filter(serve).map(|task| task.id).collect();
         let (healthy, active, desired) = (self.healthy(), self.active(), self.desired());
         let (mut empties, mut unheard, mut for_room) = (0, 0, 0);
+        let protected = |task: &&Task| task.is_protected(&self.picture, self.now);
+        let protected: BTreeSet<TaskId> = self.picture.tasks.iter().filter(protected).map(|task| task.id).collect();
         for stop in &decision.stops {
-            let now = self.now;
             let found = self.picture.tasks.iter_mut().find(|task| task.id == stop.task).expect("one of its tasks");
             assert!(!matches!(found.phase, Phase::Stopping { .. }), "it is asked once");
             let (forced, lost) = (matches!(stop.why, Why::Misplaced | Why::Deleted | Why::Lost), stop.why == Why::Lost);
-            assert!(forced || !found.is_protected(now), "protected tasks stay");
+            assert!(forced || !protected.contains(&stop.task), "protected tasks stay");
             let of_daemon = matches!(self.picture.scheduling, Scheduling::Daemon { .. });
             empties += u32::from(of_daemon && matches!(stop.why, Why::Draining | Why::Misplaced));
             let runs = matches!(found.phase, Phase::Running { .. });
@@ -564,6 +565,29 @@ fn an_update_without_room_stops_first_and_keeps_the_minimum() {
     assert_eq!((decision.launch, decision.stops.len()), (Launch::Anywhere(0), 2));
     world.progress();
     assert_eq!(world.step().launch, Launch::Anywhere(2));
+}
+
+/// What it does for the service is no reason to keep it any more.
+#[test]
+fn a_protected_task_that_is_ill_is_replaced() {
+    for daemon in [false, true] {
+        let mut world = World::new((!daemon).then_some(2), false, None);
+        world.calm();
+        let until = Some(world.now.after(Duration::from_secs(3600)));
+        world.picture.tasks.iter_mut().for_each(|task| task.protected_until = until);
+        world.happens(&Event::Deploy);
+        world.step();
+        world.progress();
+        world.now = world.now.after(HEALTHY_AFTER);
+        assert!(world.step().stops.is_empty(), "a deployment leaves them alone");
+        let at = world.picture.tasks.iter().position(|task| task.protected_until.is_some()).expect("one of them");
+        let task = &mut world.picture.tasks[at];
+        task.phase = Phase::Running { since: world.now, health: Health::Unhealthy };
+        let ill = task.id;
+        world.now = world.now.after(world.picture.grace);
+        let stops = world.step().stops;
+        assert_eq!(stops.iter().map(|stop| (stop.task, stop.why)).collect::<Vec<_>>(), [(ill, Why::Ill)]);
+    }
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn given_up(picture: &Picture, now: Timestamp) -> BTreeMap<InstanceId, Given<'_>
     let mut hosts: BTreeMap<InstanceId, Given<'_>> = BTreeMap::new();
     let goes = |task: &&Task| {
         let is_replaced = task.deployment != Some(0) || task.is_ill(picture, now);
-        task.is_wanted() && is_replaced && !task.is_protected(now)
+        task.is_wanted() && is_replaced && !task.is_protected(picture, now)
     };
     for task in picture.tasks.iter().filter(goes) {
         let given = hosts.entry(task.host).or_default();
