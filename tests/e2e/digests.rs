@@ -1,11 +1,13 @@
 //! Which image tasks get: those that belong together the same one although the tag moves, those that do not what the
 //! tag means by then; and images that are on hosts before any task needs them.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use anyhow::ensure;
 use longshore_tests::lab::process::Process;
-use longshore_tests::lab::{Lab, LabConfig, Node, wait_until};
+use longshore_tests::lab::{Lab, LabConfig, Node, wait_for, wait_until};
 use serde_json::{Value, json};
 
 use super::command::{longshore, ok};
@@ -197,6 +199,7 @@ fn tasks_of_one_call_run_one_image_and_images_can_be_there_before() {
         stop(&lab, arn);
     }
     services_grow(&lab, first, &three);
+    caches_differ(&lab, &cached);
     assert_no_leaks(&lab, &[]);
 }
 
@@ -240,4 +243,36 @@ fn services_grow(lab: &Lab, node: &Node, now: &str) {
         all.extend(arns);
     }
     wait_tasks(lab, &all, "STOPPED", DEADLINE);
+}
+
+/// The hosts of a service have different images under its tag, and take what they have: it runs one all the same.
+fn caches_differ(lab: &Lab, cached: &str) {
+    let [first, second] = [lab.node(0), lab.node(1)];
+    for (node, mark) in [(second, "stale"), (first, "fresh")] {
+        push(first, mark);
+        docker(node, &["pull", IMAGE]);
+    }
+    let request = json!({"serviceName": "cached", "taskDefinition": cached, "desiredCount": 2});
+    lab.ecs("create_service", request).unwrap();
+    let tasks = wait_for("one image", DEADLINE, || {
+        let described = lab.ecs("describe_services", json!({"services": ["cached"]}))?;
+        let deployments = described["services"][0]["deployments"].as_array().unwrap().clone();
+        ensure!(deployments.len() == 1 && deployments[0]["rolloutState"] == "COMPLETED", "{deployments:#?}");
+        let arns: Vec<String> =
+            serde_json::from_value(lab.ecs("list_tasks", json!({"serviceName": "cached"}))?["taskArns"].clone())?;
+        Ok(Some(wait_tasks(lab, &arns, "RUNNING", DEADLINE)))
+    })
+    .unwrap();
+    let runs: BTreeSet<(&str, String)> = tasks
+        .iter()
+        .map(|task| {
+            let mark = exec(node_of(lab, task), task["taskArn"].as_str().unwrap(), "main", "cat /mark");
+            (digest_of(task), mark)
+        })
+        .collect();
+    let hosts: BTreeSet<&str> = tasks.iter().map(|task| task["containerInstanceArn"].as_str().unwrap()).collect();
+    assert_eq!((runs.len(), tasks.len(), hosts.len()), (1, 2, 2), "{runs:?}");
+    lab.ecs("delete_service", json!({"service": "cached", "force": true})).unwrap();
+    let arns = strings(&json!(tasks), "taskArn");
+    wait_tasks(lab, &arns, "STOPPED", DEADLINE);
 }

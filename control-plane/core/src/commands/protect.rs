@@ -4,6 +4,7 @@ use crate::agent::Unavailable;
 use crate::change::Change;
 use crate::command::{Command, Tx};
 use crate::records::{RolloutState, ServiceKey, Task};
+use crate::services::is_superseded;
 use crate::show::task_numbers;
 use crate::state::State;
 use longshore_model::{ClusterKey, DesiredStatus, TaskId, Timestamp};
@@ -105,7 +106,7 @@ fn is_blocking(state: &State, task: &Task, now: Timestamp) -> bool {
     let key = ServiceKey::of_group(&task.cluster, &task.group);
     let Some(service) = key.and_then(|key| state.service(&key)).map(|service| &service.record) else { return false };
     let Some(primary) = service.deployments.first() else { return false };
-    let own = |task: &Task| task.started_by.as_deref() == Some(&*primary.id);
+    let own = |task: &Task| task.started_by.as_deref() == Some(&*primary.id) && !is_superseded(state, primary, task);
     if own(task) || primary.state != RolloutState::InProgress {
         return false;
     }

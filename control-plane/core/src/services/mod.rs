@@ -26,6 +26,6 @@ pub(crate) use decision::Decider;
 pub(crate) use decision::Step;
 pub(crate) use hearing::Hearing;
 pub(crate) use launch::{check, check_placement, daemon_count, kept};
-pub(crate) use picture::{Looking, breaker_of};
+pub(crate) use picture::{Looking, breaker_of, is_superseded};
 pub(crate) use wakes::Wakes;
 pub(crate) use why::why;

@@ -2,7 +2,10 @@
 
 use crate::clock::Tick;
 use crate::commands::{Target, plan};
-use crate::records::{SchedulingStrategy, Service, ServiceKey, ServiceRevision, ServiceTaskSet, Task, TaskSetStatus};
+use crate::records::{
+    RolloutState, SchedulingStrategy, Service, ServiceDeployment, ServiceKey, ServiceRevision, ServiceTaskSet, Task,
+    TaskSetStatus,
+};
 use crate::services::gain::is_kept_from;
 use crate::services::launch::{Basis, Fencing, launch};
 use crate::services::lost::{Standing, Watch};
@@ -160,7 +163,14 @@ pub(super) fn set_picture(state: &State, service: &Service, set: &ServiceTaskSet
             failed_at: set.deployment.failed_at,
             can_roll_back: false,
         }],
-        tasks: pictures.into_iter().map(|task| TaskPicture { deployment: Some(0), ..task }).collect(),
+        tasks: pictures
+            .into_iter()
+            .zip(&tasks)
+            .map(|(seen, task)| {
+                let superseded = is_superseded(state, &set.deployment, task);
+                TaskPicture { deployment: (!superseded).then_some(0), ..seen }
+            })
+            .collect(),
         unplaced,
         no_gain: false,
         rebalance: Rebalance::Off,
@@ -179,6 +189,12 @@ fn bounds(service: &Service) -> Bounds {
         minimum_healthy_percent: percent(configuration.minimum_healthy_percent, default.minimum_healthy_percent),
         maximum_percent: percent(configuration.maximum_percent, default.maximum_percent),
     }
+}
+
+/// Whether a task of this deployment, a PRIMARY one, is to be replaced by another of it: all that stay run the images
+/// that its revision was resolved to. What has run well in another one for long is not torn up.
+pub(crate) fn is_superseded(state: &State, deployment: &ServiceDeployment, task: &Task) -> bool {
+    deployment.state == RolloutState::InProgress && state.has_another_image(task)
 }
 
 /// The circuit breaker of a service, if it is on.
@@ -261,9 +277,10 @@ fn task_picture(
         Phase::Running { health: Health::Unchecked, .. } => task.running_at.map(|at| at.after(looking.healthy_after)),
         Phase::Running { .. } | Phase::Pending | Phase::Stopping { .. } => task.healthy_at,
     };
+    let deployment = service.deployments.iter().position(|deployment| Some(&*deployment.id) == id);
     TaskPicture {
         id: task.id,
-        deployment: service.deployments.iter().position(|deployment| Some(&*deployment.id) == id),
+        deployment: deployment.filter(|index| *index > 0 || !is_superseded(state, &service.deployments[*index], task)),
         phase,
         host: task.instance,
         zone: host.and_then(zone),

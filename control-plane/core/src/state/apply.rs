@@ -328,7 +328,8 @@ impl State {
         if old.as_deref().is_some_and(Task::is_live) != task.is_live() {
             self.follow_service_task(task, task.is_live());
         }
-        if old.as_deref().is_none_or(|old| matters(old, task)) {
+        let other = |task: &Task| self.has_another_image(task);
+        if old.as_deref().is_none_or(|old| matters(old, task) || other(old) != other(task)) {
             self.stir_service(&task.cluster, &task.group, touched);
         }
         if old.is_some_and(|old| old.is_live()) && !task.is_live() {

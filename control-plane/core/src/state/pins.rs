@@ -3,7 +3,7 @@
 use crate::records::{ImagePins, PinKey, Task};
 use crate::state::{State, Touched};
 use imbl::{HashMap, OrdSet};
-use longshore_model::{TaskId, TaskSpec};
+use longshore_model::{ImageDigest, TaskId, TaskSpec};
 use std::sync::Arc;
 
 /// Every record of image pins, and the live tasks of each key.
@@ -60,6 +60,16 @@ impl State {
         }
     }
 
+    /// Whether a container of `task` was made of another image than its tag was resolved to: its host took what the tag
+    /// meant there before that was known. Who was told a digest has no other.
+    pub(crate) fn has_another_image(&self, task: &Task) -> bool {
+        let Some(pins) = task.live_pins().and_then(|key| self.pins(key)) else { return false };
+        task.reported.iter().filter(|report| report.runtime_id.is_some()).any(|report| {
+            let both = pins.digests.get(&report.name).zip(report.image_digest.as_deref());
+            both.is_some_and(|(pinned, has)| pinned.as_str() != has && ImageDigest::new(has).is_ok())
+        })
+    }
+
     pub(super) fn put_pins(&mut self, new: &Arc<ImagePins>, touched: &mut Touched) {
         let old = self.pins.records.insert(new.key.clone(), Arc::clone(new));
         self.pins.sort(&new.key);
@@ -68,6 +78,9 @@ impl State {
         let tasks = self.pins.tasks.get(&new.key).into_iter().flatten().filter_map(|id| self.tasks.get(id));
         let told = tasks.filter(|task| fresh.iter().any(|name| task.awaits_image(name)));
         touched.assignments.extend(told.map(|task| task.instance));
+        let tasks = self.pins.tasks.get(&new.key).into_iter().flatten().filter_map(|id| self.tasks.get(id));
+        let others: Vec<_> = tasks.filter(|task| self.has_another_image(task)).map(Arc::clone).collect();
+        others.iter().for_each(|task| self.stir_service(&task.cluster, &task.group, touched));
     }
 
     pub(super) fn forget_pins(&mut self, key: &PinKey) {

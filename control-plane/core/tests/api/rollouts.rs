@@ -447,3 +447,49 @@ async fn a_service_moves_though_its_tasks_and_its_hosts_never_rest() {
     storms.into_iter().for_each(|storm| storm.abort());
     assert!(news < 20_000, "{news} reports until it had moved");
 }
+
+#[tokio::test]
+async fn a_task_that_took_another_image_before_the_tag_was_resolved_is_replaced() {
+    let [pinned, stale] = [1, 2].map(|n| format!("sha256:{n:064x}"));
+    let mut fleet = Fleet::new(2).await;
+    fleet.world.definition("web", json!({"image": "reg:5000/app:latest"})).await;
+    let request = json!({"serviceName": "web", "taskDefinition": "web", "desiredCount": 2});
+    fleet.world.ok(Op::CreateService, request).await;
+    // What each task runs: what it was told when it was seen first, or else what its host has under the tag.
+    let mut images: BTreeMap<TaskId, String> = BTreeMap::new();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let service = loop {
+        for (agent, cached) in fleet.agents.iter().zip([&pinned, &stale]) {
+            for (id, task) in agent.assigned() {
+                let told = task.spec.containers[0].image_digest.as_ref().map(ToString::to_string);
+                images.entry(id).or_insert_with(|| told.unwrap_or_else(|| cached.clone()));
+            }
+        }
+        // Both hosts have an image before either says so.
+        for agent in fleet.agents.iter_mut().filter(|_| images.len() > 1) {
+            for (id, task) in agent.assigned() {
+                let Some(image) = images.get(&id) else { continue };
+                let now = match task.desired {
+                    DesiredStatus::Running => TaskStatus::Running,
+                    DesiredStatus::Stopped => TaskStatus::Stopped,
+                };
+                if fleet.said.insert(id, now) == Some(now) {
+                    continue;
+                }
+                let mut report = agent.report(id, now);
+                report.containers[0].runtime_id = Some("c0ffee".to_owned());
+                report.containers[0].image_digest = Some(image.clone());
+                agent.say(vec![report]).await;
+            }
+        }
+        let service = fleet.service("web").await;
+        if stable(2)(&service) {
+            break service;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{service:#} {images:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    let running: Vec<&String> = fleet.tasks().iter().map(|(id, ..)| &images[id]).collect();
+    assert_eq!(running, [&pinned, &pinned]);
+    assert_eq!((images.len(), &service["deployments"][0]["failedTasks"]), (3, &json!(0)));
+}
