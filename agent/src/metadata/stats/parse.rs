@@ -137,12 +137,12 @@ fn device(text: &str) -> Option<(u64, u64)> {
     Some((number(major)?, number(minor)?))
 }
 
-/// Version 1: `8:0 Read 4096`.
+/// Version 1: `8:0 Read 4096`. Docker spells operations as the kernel does, and some readers know no other spelling.
 pub(super) fn blkio(text: &str) -> Vec<Io> {
     let line = |line: &str| {
         let mut words = line.split_whitespace();
         let (major, minor) = device(words.next()?)?;
-        Some(Io { major, minor, op: words.next()?.to_lowercase(), value: number(words.next()?)? })
+        Some(Io { major, minor, op: words.next()?.to_owned(), value: number(words.next()?)? })
     };
     text.lines().filter_map(line).collect()
 }
@@ -198,7 +198,9 @@ mod tests {
         assert_eq!(host_memory("MemTotal:        2048 kB\nMemFree: 1 kB\n"), 2_097_152);
         let read = Io { major: 8, minor: 0, op: "read".into(), value: 4096 };
         let write = Io { major: 8, minor: 0, op: "write".into(), value: 512 };
-        assert_eq!(blkio("8:0 Read 4096\n8:0 Write 512\nTotal 4608\n"), [read.clone(), write.clone()]);
+        let as_written = |op: &str, io: &Io| Io { op: op.to_owned(), ..io.clone() };
+        let both = [as_written("Read", &read), as_written("Write", &write)];
+        assert_eq!(blkio("8:0 Read 4096\n8:0 Write 512\nTotal 4608\n"), both);
         let (bytes, operations) = io_stat("8:0 rbytes=4096 wbytes=512 rios=1 wios=2 dbytes=0 dios=0\n");
         assert_eq!(bytes, [read.clone(), write.clone()]);
         assert_eq!(operations, [Io { value: 1, ..read }, Io { value: 2, ..write }]);
