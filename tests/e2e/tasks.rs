@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use longshore_tests::lab::net::host_address;
-use longshore_tests::lab::{Lab, wait_until};
+use longshore_tests::lab::{Agent, Lab, wait_until};
 use serde_json::{Value, json};
 
+use super::command::{longshore, ok};
 use super::support::*;
 
 fn page(text: &str) -> String {
@@ -346,6 +347,15 @@ fn an_engine_that_does_not_answer_leaves_tasks_unknown_and_not_stopped() {
         Ok(begin.elapsed() > Duration::from_secs(15))
     })
     .unwrap();
+    // Whoever asks is told that it is what was known last.
+    wait_until("a state that is said to be unknown", DEADLINE, || {
+        let said = ok(&longshore(&lab, &["describe", &arns[0]]));
+        let state = said.lines().find(|line| line.trim_start().starts_with("State ")).unwrap_or_default();
+        anyhow::ensure!(state.contains("unknown since ") && said.contains("RUNNING"), "{said}");
+        assert_eq!(Agent::status(&node.host)?["docker"]["ok"], false);
+        Ok(true)
+    })
+    .unwrap();
     node.engine.thaw();
     running(&lab, &late);
     node.engine.kill().unwrap();
@@ -359,6 +369,10 @@ fn an_engine_that_does_not_answer_leaves_tasks_unknown_and_not_stopped() {
     let mut all = arns.clone();
     all.push(late);
     assert_exactly(&lab, &all);
+    wait_until("a state that is known again", DEADLINE, || {
+        Ok(!ok(&longshore(&lab, &["describe", &arns[0]])).contains("unknown since"))
+    })
+    .unwrap();
     for (arn, before) in arns.iter().zip(before) {
         let now = inspect(node, arn, "main");
         assert_eq!((&now["Id"], &now["State"]["StartedAt"]), (&before["Id"], &before["State"]["StartedAt"]));

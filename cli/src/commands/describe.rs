@@ -3,10 +3,10 @@
 use super::{Context, cluster, host, ps, service, task_def};
 use crate::args::{DescribeArgs, Kind};
 use crate::fault::Fault;
-use crate::names::{self, Named, all_there, host_names};
+use crate::names::{self, Named, all_there, host_name, short_id};
 use crate::output::{Facts, Out};
 use longshore_ecs_api::responses::DescribeTasksResponse;
-use longshore_ecs_api::types::{Container, Tag, Task};
+use longshore_ecs_api::types::{Container, ContainerInstance, Tag, Task};
 use longshore_model::Arn;
 use longshore_model::arn::Resource;
 
@@ -92,24 +92,48 @@ fn describe_task(context: &Context, task: &Named) -> Result<(), Fault> {
 }
 
 fn print_tasks(context: &Context, cluster: &str, tasks: Vec<Task>) -> Result<(), Fault> {
-    let arns = tasks.iter().filter_map(|t| t.container_instance_arn.as_deref());
-    let hosts = if context.out.is_json() { Default::default() } else { host_names(&context.api, cluster, arns)? };
+    let mut arns: Vec<String> = tasks.iter().filter_map(|task| task.container_instance_arn.clone()).collect();
+    arns.sort_unstable();
+    arns.dedup();
+    let hosts = match context.out.is_json() || arns.is_empty() {
+        true => Vec::new(),
+        false => context.api.hosts(cluster, &arns)?.0,
+    };
     let answer = DescribeTasksResponse { tasks: Some(tasks), failures: None };
     Ok(context.out.print(&answer, |out| {
         let text = |task: &Task| {
-            let host = task.container_instance_arn.as_deref().and_then(|arn| hosts.get(arn));
-            facts(out, task, host.map(String::as_str)).render()
+            let host = hosts.iter().find(|host| host.container_instance_arn == task.container_instance_arn);
+            facts(out, task, host).render()
         };
         answer.tasks.iter().flatten().map(text).collect::<Vec<_>>().join("\n\n")
     })?)
 }
 
-fn facts(out: &Out, task: &Task, host: Option<&str>) -> Facts {
+/// Why it is not known whether a task is as its status says.
+fn doubt(out: &Out, task: &Task, host: &ContainerInstance) -> Option<String> {
+    if task.last_status.as_deref() == Some("STOPPED") {
+        return None;
+    }
+    let checks = host.health_status.as_ref().into_iter().flat_map(|health| health.details.iter().flatten());
+    let impaired = checks
+        .filter(|check| check.r#type.as_ref().is_some_and(|kind| kind.as_str() == "CONTAINER_RUNTIME"))
+        .find(|check| check.status.as_ref().is_some_and(|status| status.as_str() == "IMPAIRED"));
+    if host.agent_connected == Some(false) {
+        return Some("unknown: nothing is heard of its host's agent; the status is what it said last".to_owned());
+    }
+    let since = out.time(impaired?.last_status_change).map(|at| format!(" since {at}")).unwrap_or_default();
+    let why = impaired?.status_reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    Some(format!("unknown{since}{why}; the status is what the host's container engine said last"))
+}
+
+fn facts(out: &Out, task: &Task, host: Option<&ContainerInstance>) -> Facts {
+    let named = || task.container_instance_arn.as_deref().map(|arn| short_id(arn).to_owned());
     let mut facts = Facts::default();
     facts.add(0, "Task", task.task_arn.as_deref());
     facts.add(0, "Definition", task.task_definition_arn.as_deref().map(names::tail));
     facts.add(0, "Status", Some(ps::status(task)));
-    facts.add(0, "Host", host);
+    facts.add(0, "State", host.and_then(|host| doubt(out, task, host)));
+    facts.add(0, "Host", host.map(host_name).or_else(named));
     facts.add(0, "Group", task.group.as_deref());
     facts.add(0, "Started by", task.started_by.as_deref());
     facts.add(0, "Launch type", task.launch_type.as_ref().map(|t| t.as_str()));
