@@ -247,7 +247,7 @@ fn containers(page: &mut Page, readings: &[Reading]) {
     each("processes", "gauge", "Processes and threads.", &|r| Some(r.sample.pids.current as f64));
     let disk = |op: &'static str| {
         move |r: &Reading| {
-            let of_op = r.sample.io_bytes.iter().filter(|io| io.op == op);
+            let of_op = r.sample.io_bytes.iter().filter(|io| io.op.eq_ignore_ascii_case(op));
             Some(of_op.map(|io| io.value).sum::<u64>() as f64)
         }
     };
@@ -255,7 +255,7 @@ fn containers(page: &mut Page, readings: &[Reading]) {
     each("disk_written_bytes_total", "counter", "Written to disks.", &disk("write"));
     let operations = |op: &'static str| {
         move |r: &Reading| {
-            let of_op = r.sample.io_operations.iter().filter(|io| io.op == op);
+            let of_op = r.sample.io_operations.iter().filter(|io| io.op.eq_ignore_ascii_case(op));
             Some(of_op.map(|io| io.value).sum::<u64>() as f64)
         }
     };
