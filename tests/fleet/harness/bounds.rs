@@ -2,6 +2,7 @@
 //!
 //! Whether a task counts is reckoned apart from the product, by the run's own time: since when its containers run.
 
+use crate::plan::Trouble;
 use crate::sets;
 use crate::world::World;
 use longshore_core::State;
@@ -99,6 +100,22 @@ fn percents(service: &Service, desired: usize) -> (usize, usize) {
     (least.div_ceil(100), most / 100)
 }
 
+/// What was protected, and is for a while yet, was not stopped to scale in, for a deployment or for a drain. By a clock
+/// that is set nobody can tell.
+fn spared(world: &World, before: &State, now: &State, key: &ServiceKey) {
+    if world.plan.troubles.contains(&Trouble::ClockIsSet) {
+        return;
+    }
+    for task in stopped(before, now, key) {
+        let reason = now.task(task.id).and_then(|is| is.stop.as_ref()).map_or("", |stop| stop.reason.as_str());
+        let spares = ["Scaling activity initiated by", "Container instance is draining"];
+        let moment = world.wall.time().after(DECIDED_SLOWLY);
+        if task.is_protected(moment) && spares.iter().any(|begins| reason.starts_with(begins)) {
+            world.trace.wrong(format_args!("task {} of {key} was protected and is stopped: {reason}", task.id));
+        }
+    }
+}
+
 /// What the service did by itself in this step kept within its minimum and maximum; of one with task sets, each of them
 /// within its own.
 pub(crate) fn step(world: &World, before: &State, now: &State, key: &ServiceKey, (was, is): (&Service, &Service)) {
@@ -108,6 +125,7 @@ pub(crate) fn step(world: &World, before: &State, now: &State, key: &ServiceKey,
     if is.scheduling == SchedulingStrategy::Daemon {
         return daemon(world, before, now, key, (was, is));
     }
+    spared(world, before, now, key);
     if !sets::has_sets(is) {
         let desired = (was.desired as usize, is.desired as usize);
         return replicas(world, (before, now), key, (percents(was, desired.0), percents(is, desired.1)), |_| true);

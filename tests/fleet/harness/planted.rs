@@ -1,4 +1,5 @@
-//! The simulation finds bugs: each one that can be planted, within so many seeds.
+//! The simulation finds bugs: each one that can be planted, within so many seeds. A seed that found one finds it again,
+//! line by line.
 
 use crate::plan::{Plan, Trouble};
 use crate::run::{run, run_planted};
@@ -27,7 +28,9 @@ fn find(bug: Bug) {
     let seeds = (0..).filter(|seed| can_show(bug, &Plan::of(*seed))).take(RUNS);
     let found = seeds.map(|seed| run_planted(seed, bug)).find(|outcome| outcome.wrong.is_some());
     let found = found.unwrap_or_else(|| panic!("{bug:?} is not found in {RUNS} runs"));
-    let without = run(found.seed, false);
+    let again = run_planted(found.seed, bug);
+    assert!(again == found, "seed {} is another run each time: {found}\n\nand again\n\n{again}", found.seed);
+    let without = run(found.seed);
     assert_eq!(without.wrong, None, "seed {} fails without {bug:?} as well", found.seed);
     println!("{bug:?}: seed {}: {}", found.seed, found.wrong.unwrap_or_default());
 }

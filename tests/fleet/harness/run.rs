@@ -63,16 +63,72 @@ impl std::fmt::Display for Outcome {
     }
 }
 
-/// Runs a seed, on a thread of its own. With `echo`, all that happens is printed at once.
+/// What begins the line in which a process tells its run's outcome.
+const TOLD: &str = "outcome: ";
+/// Which run a process is for: a seed, and the name of a bug that is planted.
+const WANTED: &str = "LONGSHORE_RUN";
+
+impl Outcome {
+    fn to_json(&self) -> serde_json::Value {
+        let Self { seed, sum, lines, wrong, trace } = self;
+        serde_json::json!({"seed": seed, "sum": sum, "lines": lines, "wrong": wrong, "trace": trace})
+    }
+
+    fn from_json(told: &str) -> Option<Self> {
+        let told: serde_json::Value = serde_json::from_str(told).ok()?;
+        let line = |line: &serde_json::Value| line.as_str().map(str::to_owned);
+        Some(Self {
+            seed: told["seed"].as_u64()?,
+            sum: told["sum"].as_u64()?,
+            lines: told["lines"].as_u64()?,
+            wrong: line(&told["wrong"]),
+            trace: told["trace"].as_array()?.iter().map(line).collect::<Option<_>>()?,
+        })
+    }
+}
+
+/// Runs a seed, in a process of its own, so that it is the same run whatever ran before: tokio draws the order in which
+/// it wakes those that wait for one thing, from a generator that counts the runtimes of its process.
 #[must_use]
-pub(crate) fn run(seed: u64, echo: bool) -> Outcome {
-    run_with(seed, echo, None)
+pub(crate) fn run(seed: u64) -> Outcome {
+    run_apart(seed, None)
+}
+
+fn run_apart(seed: u64, bug: Option<Bug>) -> Outcome {
+    let wanted = bug.map_or_else(|| seed.to_string(), |bug| format!("{seed} {bug:?}"));
+    let this = std::env::current_exe().expect("this file");
+    let mut process = std::process::Command::new(this);
+    process.args(["--exact", "seeds::replay", "--nocapture"]).env(WANTED, wanted);
+    let output = process.output().expect("this file runs");
+    let told = String::from_utf8_lossy(&output.stdout);
+    let told = told.lines().find_map(|line| Outcome::from_json(line.split_once(TOLD)?.1));
+    told.unwrap_or_else(|| {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let wrong = Some(format!("its process told no outcome, {}: {said}", output.status));
+        Outcome { seed, sum: 0, lines: 0, wrong, trace: Vec::new() }
+    })
+}
+
+/// Runs what this process is for, if it is for a run, and tells its outcome.
+pub(crate) fn run_what_is_wanted() -> bool {
+    let Ok(wanted) = std::env::var(WANTED) else { return false };
+    let (seed, bug) = wanted.split_once(' ').map_or((wanted.as_str(), None), |(seed, bug)| (seed, Some(bug)));
+    let named = |name| Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == name).expect("the name of a bug");
+    let outcome = run_with(seed.parse().expect("a seed"), false, bug.map(named));
+    println!("{TOLD}{}", outcome.to_json());
+    true
+}
+
+/// Runs a seed in this process, on a thread of its own, and prints all that happens at once.
+#[must_use]
+pub(crate) fn run_aloud(seed: u64) -> Outcome {
+    run_with(seed, true, None)
 }
 
 /// The same of a product with a bug in it.
 #[must_use]
 pub(crate) fn run_planted(seed: u64, bug: Bug) -> Outcome {
-    run_with(seed, false, Some(bug))
+    run_apart(seed, Some(bug))
 }
 
 fn run_with(seed: u64, echo: bool, bug: Option<Bug>) -> Outcome {

@@ -156,7 +156,7 @@ async fn act(world: &World) {
     if world.plan.sets && world.dice.chance(250) {
         return sets::act(world).await;
     }
-    if world.plan.troubles.contains(&Trouble::ClockIsSet) && world.dice.chance(100) {
+    if world.plan.troubles.contains(&Trouble::ClockIsSet) && world.dice.chance(200) {
         return renew(world).await;
     }
     match world.dice.between(0, 19) {
@@ -166,6 +166,7 @@ async fn act(world: &World) {
         12..=14 => run_task(world).await,
         15..=16 => stop_task(world).await,
         17..=18 => drain(world).await,
+        19 if world.dice.chance(700) => protect(world).await,
         _ => look(world).await,
     }
 }
@@ -191,7 +192,11 @@ pub(crate) fn configuration(world: &World, daemon: bool) -> Value {
     let breaker = json!({"enable": world.dice.chance(500), "rollback": world.dice.chance(600)});
     let (minimum, maximum) = match daemon {
         true => (pick(&[0, 50]), 100),
-        false => (pick(&[0, 50, 60, 100]), pick(&[125, 150, 200])),
+        // At 100 what comes takes the place of what goes, so some of it has to go.
+        false => match pick(&[100, 125, 150, 200]) {
+            100 => (pick(&[0, 50]), 100),
+            maximum => (pick(&[0, 50, 60, 100]), maximum),
+        },
     };
     json!({"minimumHealthyPercent": minimum, "maximumPercent": maximum, "deploymentCircuitBreaker": breaker})
 }
@@ -331,6 +336,20 @@ async fn drain(world: &World) {
     told(world, &format!("{status} {instance}"), &answer);
 }
 
+/// One task of a service is protected for a minute, or not any more.
+async fn protect(world: &World) {
+    let Some(state) = world.state() else { return };
+    let of_services = |id: &TaskId| state.task(*id).is_some_and(|task| task.group.starts_with("service:"));
+    let tasks: Vec<TaskId> = live(&state).into_iter().filter(of_services).collect();
+    let Some(task) = world.dice.pick(&tasks) else { return };
+    let mut request = json!({"tasks": [task.to_string()], "protectionEnabled": world.dice.chance(800)});
+    if request["protectionEnabled"] == true {
+        request["expiresInMinutes"] = json!(1);
+    }
+    let answer = world.call(Operation::UpdateTaskProtection, &request).await;
+    told(world, &format!("protect {request}"), &answer);
+}
+
 /// What clients read is what was published.
 async fn look(world: &World) {
     let answer = world.call(Operation::DescribeServices, &json!({"services": [service(world)]})).await;
@@ -366,6 +385,15 @@ async fn leave(world: &World) -> Result<(), String> {
         let room = |(cpu, memory): &(u32, u32)| (cpu.min(memory) / LARGE).saturating_sub(daemons);
         let share = world.plan.hosts.iter().map(room).sum::<u32>() / (2 * replicas.max(1));
         let open: Vec<_> = all.iter().filter(|service| !is_left(service, share)).collect();
+        let stay = |id: &TaskId| state.task(*id).is_some_and(|task| task.protected_until.is_some());
+        for task in live(&state).into_iter().filter(stay) {
+            let request = json!({"tasks": [task.to_string()], "protectionEnabled": false});
+            match world.insist(Operation::UpdateTaskProtection, &request).await {
+                Ok(_) => {}
+                Err(why) if why == "nobody answers" => return Err(why),
+                Err(why) => world.trace.say(format_args!("client: {task} stays protected: {why}")),
+            }
+        }
         if open.is_empty() {
             let crowd = crowd(&state);
             if crowd.is_empty() {
