@@ -42,6 +42,8 @@ if [ "${1:-}" = test ]; then
     # Placements are measured against what it writes.
     need etcd-server command -v etcd
     need etcd-client command -v etcdctl
+    # A disk of its own for what counts or fills one.
+    need e2fsprogs command -v mkfs.ext4
     # A runtime that is another than Docker's own (gVisor).
     need runsc command -v runsc
 fi

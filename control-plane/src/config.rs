@@ -561,7 +561,10 @@ mod tests {
             .map(|line| format!("{}\n", line.trim_start_matches('#')))
             .collect();
         let config = load(&text, Flags::default()).expect("valid");
-        assert_eq!(config.lease, Duration::from_secs(5));
+        for config in [&config, &load("", Flags::default()).expect("valid")] {
+            let times = (config.heartbeat, config.lease, config.service_healthy_after);
+            assert_eq!(times, (Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(40)));
+        }
         assert_eq!(config.advertise, Some(Advertised { host: "control.example.net".to_owned(), port: 7421 }));
         for key in KEYS {
             assert!(text.contains(key.name), "{}", key.name);

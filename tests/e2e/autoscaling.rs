@@ -1,5 +1,6 @@
 //! Application Auto Scaling through boto3's `application-autoscaling`, the `aws` command and `longshore top`: a service
 //! whose tasks burn real CPU is scaled out and in, by a target and by a step, and a scheduled action moves its bounds.
+//! Beside it is one whose tasks fill their memory.
 
 use std::fs;
 use std::path::Path;
@@ -10,6 +11,7 @@ use longshore_tests::lab::{ApiError, Lab, LabConfig, wait_for, wait_until};
 use serde_json::{Value, json};
 
 use super::command::{longshore, ok};
+use super::exec::play;
 use super::support::*;
 
 fn scaling(lab: &Lab, op: &str, more: Value) -> Result<Value, ApiError> {
@@ -19,14 +21,46 @@ fn scaling(lab: &Lab, op: &str, more: Value) -> Result<Value, ApiError> {
 }
 
 fn about(more: Value) -> Value {
-    let mut args = json!({"ResourceId": "service/default/burn", "ScalableDimension": "ecs:service:DesiredCount"});
+    about_service("burn", more)
+}
+
+fn about_service(name: &str, more: Value) -> Value {
+    let resource = format!("service/default/{name}");
+    let mut args = json!({"ResourceId": resource, "ScalableDimension": "ecs:service:DesiredCount"});
     merge(&mut args, more);
     args
 }
 
-fn desired(lab: &Lab) -> Result<i64> {
-    let shown = lab.ecs("describe_services", json!({"services": ["burn"]}))?;
+/// A policy that keeps the average of `metric`, `CPU` or `Memory`, at a target.
+fn tracking(name: &str, metric: &str, target: f64) -> Value {
+    let predefined = json!({"PredefinedMetricType": format!("ECSServiceAverage{metric}Utilization")});
+    json!({"PolicyName": name, "PolicyType": "TargetTrackingScaling", "TargetTrackingScalingPolicyConfiguration": {
+        "TargetValue": target, "ScaleOutCooldown": 6, "ScaleInCooldown": 1,
+        "PredefinedMetricSpecification": predefined}})
+}
+
+fn desired(lab: &Lab, service: &str) -> Result<i64> {
+    let shown = lab.ecs("describe_services", json!({"services": [service]}))?;
     Ok(shown["services"][0]["desiredCount"].as_i64().unwrap_or(-1))
+}
+
+/// A container with this script and so much CPU and memory, which sees whether the switch is on.
+fn switched(script: &str, cpu: u32, memory: u32) -> Value {
+    json!([{"name": "main", "image": "busybox", "memory": memory, "cpu": cpu, "stopTimeout": 1,
+        "command": ["sh", "-c", script],
+        "mountPoints": [{"sourceVolume": "switch", "containerPath": "/switch", "readOnly": true}]}])
+}
+
+/// A service whose tasks have 10 MiB in their shared memory while the switch is on, of 24 that they reserve, and next
+/// to nothing without; with a target that two of them cannot meet, and no more of them than that.
+fn one_fills_its_memory(lab: &Lab, volumes: &Value) {
+    let script = "while :; do if [ ! -e /switch/on ]; then rm -f /dev/shm/x; elif [ ! -e /dev/shm/x ]; then \
+                  dd if=/dev/zero of=/dev/shm/x bs=1M count=10; fi; sleep 0.5; done";
+    let fill = register(lab, "fill", switched(script, 51, 24), volumes.clone());
+    lab.ecs("create_service", json!({"serviceName": "fill", "taskDefinition": fill, "desiredCount": 1})).unwrap();
+    let bounds = about_service("fill", json!({"MinCapacity": 1, "MaxCapacity": 2}));
+    scaling(lab, "register_scalable_target", bounds).unwrap();
+    scaling(lab, "put_scaling_policy", about_service("fill", tracking("full", "Memory", 30.0))).unwrap();
 }
 
 /// A load that crosses the bound of an alarm, which is a tag of the target, scales the quiet service out by a step.
@@ -41,14 +75,14 @@ fn a_step_follows_its_alarm(lab: &Lab, switch: &Path, target: &Value) {
     let shown = scaling(lab, "describe_scaling_policies", about(json!({}))).unwrap();
     assert_eq!(shown["ScalingPolicies"][0]["Alarms"][0]["AlarmName"], alarm, "{shown}");
     fs::write(switch.join("on"), "").unwrap();
-    wait_until("a step is taken", Duration::from_secs(40), || Ok(desired(lab)? == 2)).unwrap();
+    wait_until("a step is taken", Duration::from_secs(40), || Ok(desired(lab, "burn")? == 2)).unwrap();
     let did = scaling(lab, "describe_scaling_activities", about(json!({}))).unwrap();
     let cause = did["ScalingActivities"][0]["Cause"].as_str().unwrap();
     assert!(cause.contains("policy busy: CPUUtilization was") && cause.ends_with("not below 60.0 %"), "{cause}");
 }
 
 #[test]
-fn a_service_follows_the_cpu_of_its_tasks_and_the_clock() {
+fn services_follow_the_cpu_and_memory_of_their_tasks_and_the_clock() {
     let agent = "cleanup_wait = \"1s\"\nstop_timeout = \"1s\"\n".to_owned();
     let control = "service_healthy_after_secs = 0\nscaling_period_secs = 2\n".to_owned();
     let lab = networked(LabConfig { agent, control, ..LabConfig::default() });
@@ -58,11 +92,8 @@ fn a_service_follows_the_cpu_of_its_tasks_and_the_clock() {
     // A tenth of a core is reserved; about twice as much is burnt while the file is there, and next to nothing without.
     let script = "while :; do if [ -e /switch/on ]; then i=0; while [ $i -lt 8000 ]; do i=$((i+1)); done; sleep 0.05; \
                   else sleep 0.5; fi; done";
-    let container = json!([{"name": "main", "image": "busybox", "memory": 16, "cpu": 102, "stopTimeout": 1,
-        "command": ["sh", "-c", script],
-        "mountPoints": [{"sourceVolume": "switch", "containerPath": "/switch", "readOnly": true}]}]);
     let volumes = json!({"volumes": [{"name": "switch", "host": {"sourcePath": switch}}]});
-    let burn = register(&lab, "burn", container, volumes);
+    let burn = register(&lab, "burn", switched(script, 102, 16), volumes.clone());
 
     // What cannot be is refused in the service's words.
     let register_args = about(json!({"MinCapacity": 1, "MaxCapacity": 3}));
@@ -70,24 +101,25 @@ fn a_service_follows_the_cpu_of_its_tasks_and_the_clock() {
     assert_eq!(error.code, "ValidationException");
     assert!(error.message.contains("ECS service doesn't exist: service/default/burn"), "{error}");
     lab.ecs("create_service", json!({"serviceName": "burn", "taskDefinition": burn, "desiredCount": 1})).unwrap();
-    let policy = |target: f64| {
-        about(json!({"PolicyName": "half", "PolicyType": "TargetTrackingScaling",
-            "TargetTrackingScalingPolicyConfiguration": {
-                "TargetValue": target, "ScaleOutCooldown": 6, "ScaleInCooldown": 1,
-                "PredefinedMetricSpecification": {"PredefinedMetricType": "ECSServiceAverageCPUUtilization"}}}))
-    };
-    let error = scaling(&lab, "put_scaling_policy", policy(20.0)).unwrap_err();
+    let policy = about(tracking("half", "CPU", 20.0));
+    let error = scaling(&lab, "put_scaling_policy", policy.clone()).unwrap_err();
     assert_eq!(error.code, "ObjectNotFoundException", "{error}");
     let wrong = about(json!({"MinCapacity": 4, "MaxCapacity": 3}));
     assert_eq!(scaling(&lab, "register_scalable_target", wrong).unwrap_err().code, "ValidationException");
 
     let made = scaling(&lab, "register_scalable_target", register_args).unwrap();
     assert!(made["ScalableTargetARN"].as_str().unwrap().contains(":scalable-target/"), "{made}");
+    one_fills_its_memory(&lab, &volumes);
     lab.wait_ecs("services_stable", json!({"services": ["burn"]})).unwrap();
-    let put = scaling(&lab, "put_scaling_policy", policy(20.0)).unwrap();
+    let put = scaling(&lab, "put_scaling_policy", policy).unwrap();
     assert!(put["PolicyARN"].as_str().unwrap().ends_with(":policyName/half"), "{put}");
 
-    wait_until("the service is scaled out", Duration::from_secs(40), || Ok(desired(&lab)? == 3)).unwrap();
+    let wait_desired = |service: &str, count: i64| {
+        let what = format!("service {service} is scaled to {count}");
+        wait_until(&what, Duration::from_secs(40), || Ok(desired(&lab, service)? == count)).unwrap();
+    };
+    wait_desired("burn", 3);
+    wait_desired("fill", 2);
     // Everybody can see why.
     let top = wait_for("figures of three tasks", Duration::from_secs(20), || {
         let text = ok(&longshore(&lab, &["top"]));
@@ -98,14 +130,34 @@ fn a_service_follows_the_cpu_of_its_tasks_and_the_clock() {
     assert!(top.contains("CPU%") && top.contains("burn:1"), "{top}");
     let looked: Value = serde_json::from_str(&ok(&longshore(&lab, &["top", "--once", "--json"]))).unwrap();
     assert_eq!(looked["containerInstances"][0]["attachments"][0]["type"], "longshore.usage", "{looked}");
+    // At a terminal again and again, each time on a screen that is cleared, until ctrl-c ends it as a signal does.
+    let clear = "\u{1b}[H\u{1b}[J";
+    play(
+        &lab,
+        &["top", "--every", "1"],
+        json!([
+            ["size", 24, 200],
+            ["expect", clear],
+            ["expect", "service:burn"],
+            ["expect", clear],
+            ["expect", "service:burn"],
+            ["send", "\u{3}"],
+            ["end", -2]
+        ]),
+    );
 
     // In, once it is quiet.
     fs::remove_file(switch.join("on")).unwrap();
-    wait_until("the service is scaled in", Duration::from_secs(40), || Ok(desired(&lab)? == 1)).unwrap();
+    wait_desired("burn", 1);
+    wait_desired("fill", 1);
     let did = scaling(&lab, "describe_scaling_activities", about(json!({}))).unwrap();
     let did = did["ScalingActivities"].as_array().unwrap();
     assert!(did[0]["Cause"].as_str().unwrap().contains("policy half: CPUUtilization was"), "{did:?}");
     assert!(did.iter().all(|one| one["StatusCode"] == "Successful"), "{did:?}");
+    let did = scaling(&lab, "describe_scaling_activities", about_service("fill", json!({}))).unwrap();
+    let did = did["ScalingActivities"].as_array().unwrap();
+    assert!(did[0]["Cause"].as_str().unwrap().contains("policy full: MemoryUtilization was"), "{did:?}");
+    scaling(&lab, "deregister_scalable_target", about_service("fill", json!({}))).unwrap();
 
     scaling(&lab, "delete_scaling_policy", about(json!({"PolicyName": "half"}))).unwrap();
     a_step_follows_its_alarm(&lab, &switch, &made["ScalableTargetARN"]);
@@ -120,7 +172,7 @@ fn a_service_follows_the_cpu_of_its_tasks_and_the_clock() {
     };
     assert_eq!(scaling(&lab, "put_scheduled_action", action("at(soon)")).unwrap_err().code, "ValidationException");
     scaling(&lab, "put_scheduled_action", action(&at)).unwrap();
-    wait_until("the action has fired", Duration::from_secs(20), || Ok(desired(&lab)? == 3)).unwrap();
+    wait_until("the action has fired", Duration::from_secs(20), || Ok(desired(&lab, "burn")? == 3)).unwrap();
     let aws =
         ["application-autoscaling", "describe-scalable-targets", "--service-namespace", "ecs", "--output", "json"];
     let shown: Value = serde_json::from_str(&ok(&lab.aws(&aws).unwrap())).unwrap();

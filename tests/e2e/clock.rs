@@ -8,10 +8,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use longshore_tests::lab::{Agent, Lab, host, wait_until};
+use longshore_tests::lab::{Agent, Lab, host, wait_for, wait_until};
 use serde_json::{Value, json};
 
-use super::runs::{self, RUNS_ON, Runs, assert_told_once, noting};
+use super::awsvpc::network;
+use super::fields::stop;
+use super::runs::{self, RUNS_ON, Runs, noting};
 use super::support::*;
 
 /// Asserts that what a described task says of its times is in the order of its life.
@@ -90,6 +92,7 @@ fn an_hour_either_way_ends_no_wait_and_makes_none_longer() {
     let lab = lab(1);
     let node = lab.node(0);
     let runs = Runs::new(&lab);
+    runs::watch(&lab);
     let volumes = json!({"volumes": [runs.volume()]});
     let mut looping = noting("main", "exit 3");
     let policy = json!({"enabled": true, "restartAttemptPeriod": 60});
@@ -105,6 +108,9 @@ fn an_hour_either_way_ends_no_wait_and_makes_none_longer() {
     let waiting = register(&lab, "clock-waits", json!([slow, main]), volumes.clone());
     let web = register(&lab, "clock-web", json!([web]), json!({}));
     let deaf = register(&lab, "clock-deaf", json!([deaf]), json!({}));
+    let mut wired = volumes.clone();
+    merge(&mut wired, json!({"networkMode": "awsvpc"}));
+    let wired = register(&lab, "clock-wired", json!([noting("main", RUNS_ON)]), wired);
     let once = register(&lab, "clock-once", json!([noting("main", "exit 7")]), volumes);
     let begin = |definition: &str, containers: &[&str], name: &str| {
         runs::start(&lab, definition, containers, name, json!({})).unwrap().expect("a place")
@@ -116,10 +122,17 @@ fn an_hour_either_way_ends_no_wait_and_makes_none_longer() {
     let loops = begin(&looping, &["main"], "loops");
     let waits = begin(&waiting, &["slow", "main"], "waits");
     let web = run_one(&lab, &web, json!({}));
+    // The agent that has just begun may not have said yet that it gives tasks interfaces.
+    let wired = wait_for("a place for a task with an interface", DEADLINE, || {
+        runs::start(&lab, &wired, &["main"], "wired", network(&lab, &[]))
+    })
+    .unwrap();
     let healthy = |arn: &str| {
         wait_until("a healthy task", DEADLINE, || Ok(task(&lab, arn)["healthStatus"] == "HEALTHY")).unwrap();
     };
     healthy(&web);
+    running(&lab, &wired);
+    wait_ready(node, &wired, "main");
     let mut told = Vec::new();
     for (round, ahead) in [3600, 0].into_iter().enumerate() {
         let stays = run_one(&lab, &deaf, json!({}));
@@ -147,11 +160,10 @@ fn an_hour_either_way_ends_no_wait_and_makes_none_longer() {
         let now = task(&lab, &waits);
         assert_eq!((&now["lastStatus"], runs.of("waits", "slow")), (&json!("PENDING"), 1), "{ahead}: {now:#}");
         healthy(&web);
+        let now = task(&lab, &wired);
+        assert_eq!((&now["lastStatus"], runs.of("wired", "main")), (&json!("RUNNING"), 1), "{ahead}: {now:#}");
         assert_eq!(lab.instances().unwrap()[0]["agentConnected"], true);
-        for task in [ended, killed] {
-            assert_in_order(&task);
-            told.push(task);
-        }
+        told.extend([ended, killed]);
         assert_eq!(runs.of(&name, "main"), 1);
     }
     // An agent that was away while the clock was turned back has times of the future in its ledger.
@@ -169,11 +181,14 @@ fn an_hour_either_way_ends_no_wait_and_makes_none_longer() {
     running(&lab, &waits);
     wait_ready(node, &waits, "main");
     for arn in [&loops, &waits, &web] {
-        lab.ecs("stop_task", json!({"task": arn})).unwrap();
-        assert_in_order(&stopped(&lab, arn));
+        told.push(stop(&lab, arn));
     }
-    assert_no_leaks(&lab, &[]);
-    told.iter().for_each(|task| assert_told_once(&lab, task));
+    assert_exactly(&lab, std::slice::from_ref(&wired));
+    assert_eq!(runs.of("wired", "main"), 1);
+    told.push(stop(&lab, &wired));
+    told.iter().for_each(assert_in_order);
+    assert_nothing_left(&lab);
+    runs::assert_ends_told_once(&lab, &told);
     of_the_control_plane(&lab, &once);
 }
 
@@ -194,6 +209,7 @@ fn of_the_control_plane(lab: &Lab, definition: &str) {
         })
         .unwrap();
     };
+    let mut told = Vec::new();
     for ahead in [3600, -3600] {
         clock.set(ahead);
         let refused = lab.ecs_error("list_clusters", json!({})).unwrap();
@@ -205,8 +221,9 @@ fn of_the_control_plane(lab: &Lab, definition: &str) {
         let ended = stopped(lab, &run_one(lab, definition, json!({})));
         assert_eq!(container(&ended, "main")["exitCode"], 7, "{ended:#}");
         assert_in_order(&ended);
+        told.push(ended);
     }
-    lab.ecs("stop_task", json!({"task": kept})).unwrap();
-    stopped(lab, &kept);
-    assert_no_leaks(lab, &[]);
+    told.push(stop(lab, &kept));
+    assert_nothing_left(lab);
+    runs::assert_ends_told_once(lab, &told);
 }

@@ -15,12 +15,12 @@ pub(super) fn longshore_command(lab: &Lab) -> Command {
     command
 }
 
-/// Tells a program of the lab's control plane.
+/// Tells a program of the lab's control plane, and that a terminal it may have can move its cursor.
 pub(super) fn set_up(lab: &Lab, command: &mut Command) {
     command.env("AWS_ENDPOINT_URL_ECS", lab.endpoint()).env("AWS_ENDPOINT_URL", lab.endpoint());
     command.env("AWS_ACCESS_KEY_ID", &lab.control().key().id);
     command.env("AWS_SECRET_ACCESS_KEY", &lab.control().key().secret);
-    command.env("AWS_REGION", REGION).env("HOME", lab.dir());
+    command.env("AWS_REGION", REGION).env("HOME", lab.dir()).env("TERM", "xterm");
     command.env_remove("AWS_PROFILE").env_remove("AWS_SESSION_TOKEN");
 }
 

@@ -78,6 +78,14 @@ fn started_since(lab: &Lab, since: SystemTime) -> Vec<String> {
     said.iter().flat_map(|said| said.lines()).map(str::to_owned).collect()
 }
 
+/// The median of these times, which are sorted and told with it.
+fn median(times: &mut [Duration], what: &str) -> Duration {
+    times.sort();
+    let at = |share: usize| times[(times.len() * share / 100).min(times.len() - 1)];
+    println!("{what}: {:?} least, {:?} median, {:?} p99, {:?} most", at(0), at(50), at(99), at(100));
+    at(50)
+}
+
 fn check_cuts(mode: &str) {
     let cuts = usize::try_from(number("LONGSHORE_SOAK_CUTS").unwrap_or(1)).unwrap();
     let agent = "cleanup_wait = \"1s\"\nstop_timeout = \"2s\"\n".to_owned();
@@ -89,7 +97,7 @@ fn check_cuts(mode: &str) {
     }
     lab.ecs("create_service", request).unwrap();
     let mut seen: BTreeSet<String> = BTreeSet::new();
-    let mut took = Vec::new();
+    let (mut placed, mut took) = (Vec::new(), Vec::new());
     for round in 0..cuts {
         wait_until("all tasks", DEADLINE, || {
             let running = tasks(&lab, "web")?;
@@ -120,6 +128,7 @@ fn check_cuts(mode: &str) {
         let (decided, runs) = (last(&new, "createdAt", began), last(&new, "startedAt", began));
         let shown = began.elapsed().unwrap();
         println!("{} tasks: placed after {decided:?}, running after {runs:?}, shown after {shown:?}", new.len());
+        placed.push(decided);
         took.push(runs);
         if by_cable { lab.mend(index) } else { lab.heal(index) }.unwrap();
         lab.wait_connected(3, DEADLINE).unwrap();
@@ -154,19 +163,15 @@ fn check_cuts(mode: &str) {
         let again: Vec<_> = started.iter().filter(|name| wanted(&before).contains(name)).collect();
         assert_eq!(again, Vec::<&String>::new(), "they ran before, and were started again");
     }
-    took.sort();
-    let at = |share: usize| took[(took.len() * share / 100).min(took.len() - 1)];
-    println!(
-        "{cuts} cuts, until all {TASKS} tasks ({mode}) run elsewhere: {:?} least, {:?} median, {:?} p99, {:?} most",
-        took[0],
-        at(50),
-        at(99),
-        at(100)
-    );
+    let decided = median(&mut placed, &format!("{cuts} cuts, until all {TASKS} tasks ({mode}) are placed elsewhere"));
+    let runs = median(&mut took, &format!("{cuts} cuts, until all {TASKS} tasks ({mode}) run elsewhere"));
     // The aim is five seconds in the median. A lease counts from the last beat, half a second before the cut on
     // average, so it is over after 4.5 s. To notice, decide and place takes a tenth of a second more: tasks were placed
-    // after 4.2 to 5.0 s. The rest is Docker's; docs/benchmarks.md has measurements. What is more is for busy machines.
-    assert!(at(50) < LEASE + BUSY, "{took:?}");
+    // after 4.2 to 5.0 s. The rest is Docker's; docs/benchmarks.md has measurements. What is more is for busy machines,
+    // and for a few cuts, which may all come right after a beat: then all of the lease is left.
+    let bound = if cuts < 10 { LEASE + BUSY } else { LEASE };
+    assert!(decided < bound, "{placed:?}");
+    assert!(runs < LEASE + BUSY, "{took:?}");
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn code(output: &Output) -> Option<i32> {
 
 /// Plays `steps` with `longshore` in a terminal and gives what it showed.
 #[track_caller]
-fn play(lab: &Lab, args: &[&str], steps: Value) -> String {
+pub(super) fn play(lab: &Lab, args: &[&str], steps: Value) -> String {
     let script = lab.dir().join("terminal.py");
     fs::write(&script, include_str!("terminal.py")).unwrap();
     let mut command: Command = lab.ctl().net_command("python3".as_ref());

@@ -1,9 +1,12 @@
 //! What else a task definition may say of its containers: volumes of the engine, links, ranges of ports, namespaces.
 
+use std::fs;
 use std::net::SocketAddrV4;
+use std::path::Path;
 
+use longshore_tests::lab::process::Process;
 use longshore_tests::lab::proxy::Proxy;
-use longshore_tests::lab::{Lab, Node, host, wait_until};
+use longshore_tests::lab::{Lab, Node, boto, host, wait_until};
 use serde_json::{Value, json};
 
 use super::awsvpc::network;
@@ -116,6 +119,113 @@ fn volumes_of_the_engine_live_as_long_as_they_should() {
         Ok(true)
     })
     .unwrap();
+    assert_no_leaks(&lab, &[]);
+}
+
+/// A volume driver: Docker's protocol for plugins of volumes, each a directory in which its options are kept.
+const FOLDERS: &str = r#"
+import http.server, json, os, shutil, socketserver, sys
+
+root, path = sys.argv[1:]
+
+def answer(call, name, options):
+    place = os.path.join(root, name)
+    if call == "/Plugin.Activate":
+        return {"Implements": ["VolumeDriver"]}
+    if call == "/VolumeDriver.Capabilities":
+        return {"Capabilities": {"Scope": "local"}}
+    if call == "/VolumeDriver.List":
+        return {"Volumes": [{"Name": each, "Mountpoint": os.path.join(root, each)} for each in os.listdir(root)]}
+    if call == "/VolumeDriver.Create":
+        os.makedirs(place, exist_ok=True)
+        with open(os.path.join(place, "options"), "w") as file:
+            json.dump(options, file)
+    elif not os.path.isdir(place):
+        return {"Err": f"there is no volume {name}"}
+    elif call == "/VolumeDriver.Get":
+        return {"Volume": {"Name": name, "Mountpoint": place}}
+    elif call == "/VolumeDriver.Remove":
+        shutil.rmtree(place)
+    return {"Mountpoint": place}
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or "{}")
+        body = json.dumps(answer(self.path, asked.get("Name", ""), asked.get("Opts"))).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        print(self.path, flush=True)
+
+class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+
+os.makedirs(root, exist_ok=True)
+os.makedirs(os.path.dirname(path), exist_ok=True)
+Server(path, Handler).serve_forever()
+"#;
+
+/// Starts [`FOLDERS`] with its volumes in `root`, as Docker's driver `folders`. Where Docker looks for the sockets of
+/// plugins is the host's own and goes with it.
+fn start_folders(node: &Node, root: &Path) -> Process {
+    const SOCKET: &str = "/run/docker/plugins/folders.sock";
+    let python = boto::venv().unwrap().join("bin/python");
+    let plugin = node.host.start("folders", &python, |command| {
+        command.args(["-u", "-c", FOLDERS]).arg(root).arg(SOCKET);
+    });
+    let plugin = plugin.unwrap();
+    wait_until("the plugin", DEADLINE, || {
+        node.host.run("test", &["-S", SOCKET])?;
+        // Docker says of a plugin that it is there once it has asked it for something.
+        docker(node, &["volume", "ls"]);
+        Ok(docker(node, &["info", "--format", "{{.Plugins.Volume}}"]).contains("folders"))
+    })
+    .unwrap();
+    plugin
+}
+
+#[test]
+fn a_volume_of_a_plugin_needs_a_host_that_has_the_plugin_and_goes_with_its_task() {
+    let lab = lab(1);
+    let node = lab.node(0);
+    let attribute = "ecs.capability.docker-plugin.folders";
+    let options = json!({"colour": "blue"});
+    let volumes = json!([{"name": "far", "dockerVolumeConfiguration": {"scope": "task", "driver": "folders",
+        "driverOpts": options, "labels": {"team": "web"}}}]);
+    let mut main = idle("main");
+    merge(&mut main, json!({"mountPoints": [{"sourceVolume": "far", "containerPath": "/far"}]}));
+    let definition = register(&lab, "far", json!([main]), json!({"volumes": volumes}));
+
+    let answer = lab.ecs("run_task", json!({"taskDefinition": definition})).unwrap();
+    assert_eq!((&answer["tasks"], &answer["failures"][0]["reason"]), (&json!([]), &json!("ATTRIBUTE")), "{answer}");
+    let needs = format!("needs attribute {attribute}, has none of this name");
+    assert!(answer["failures"][0]["detail"].as_str().is_some_and(|detail| detail.contains(&needs)), "{answer}");
+
+    // What is installed is found by the agent that starts next.
+    let root = node.host.dir().join("folders");
+    let _plugin = start_folders(node, &root);
+    node.agent.kill().unwrap();
+    node.launch_agent().unwrap();
+    wait_until("a host with the driver", DEADLINE, || {
+        let args = json!({"targetType": "container-instance", "attributeName": attribute});
+        Ok(strings(&lab.ecs("list_attributes", args)?["attributes"], "name") == [attribute])
+    })
+    .unwrap();
+    lab.wait_connected(1, DEADLINE).unwrap();
+    let arn = run_one(&lab, &definition, json!({}));
+    running(&lab, &arn);
+    let own = format!("ls-{}-far", id(&arn));
+    let made = volume(node, &own).unwrap();
+    let labels = json!({"team": "web", "longshore.task": id(&arn), "longshore.volume": "far"});
+    assert_eq!((&made["Driver"], &made["Labels"]), (&json!("folders"), &labels), "{made}");
+    let kept = exec(node, &arn, "main", "cat /far/options; echo written >/far/note");
+    assert_eq!(serde_json::from_str::<Value>(&kept).unwrap(), options);
+    assert_eq!(fs::read_to_string(root.join(&own).join("note")).unwrap(), "written\n");
+    stop(&lab, &arn);
+    wait_until("the end of the plugin's volume", DEADLINE, || Ok(!root.join(&own).exists())).unwrap();
     assert_no_leaks(&lab, &[]);
 }
 
@@ -273,6 +383,20 @@ fn namespaces_are_shared_with_the_task_or_the_host_or_nobody() {
     assert!(pauses(node).is_empty());
 }
 
+/// What the kernel holds a container's swap to: with cgroup v1 memory and swap together, and its swappiness; with v2
+/// swap alone.
+fn swap_limits(node: &Node, arn: &str) -> Vec<u64> {
+    let pid = inspect(node, arn, "main")["State"]["Pid"].as_i64().unwrap();
+    let script = format!(
+        "v1=$(grep ':memory:' /proc/{pid}/cgroup | cut -d: -f3); \
+         v2=$(grep '^0::' /proc/{pid}/cgroup | cut -d: -f3); \
+         cd /sys/fs/cgroup/memory$v1 2>/dev/null && cat memory.memsw.limit_in_bytes memory.swappiness || \
+         cat /sys/fs/cgroup$v2/memory.swap.max"
+    );
+    let text = node.host.run("sh", &["-c", &script]).unwrap();
+    text.lines().map(|line| line.parse().unwrap()).collect()
+}
+
 #[test]
 fn limits_and_settings_of_the_kernel_hold_in_every_network_mode() {
     let lab = lab(1);
@@ -280,7 +404,8 @@ fn limits_and_settings_of_the_kernel_hold_in_every_network_mode() {
     let look = "cat /proc/sys/net/core/somaxconn /proc/sys/kernel/msgmax; grep NoNewPrivs /proc/self/status; \
                 df -k /dev/shm | tail -n 1";
     for mode in ["bridge", "none", "awsvpc", "host"] {
-        let mut main = idle("main");
+        let mut main =
+            shell("main", "ulimit -Sn; ulimit -Hn; trap 'exit 0' TERM; echo ready; while true; do sleep 0.2; done");
         let net = json!({"namespace": "net.core.somaxconn", "value": "77"});
         let mut controls = json!([{"namespace": "kernel.msgmax", "value": "9999"}]);
         if mode != "host" {
@@ -291,10 +416,15 @@ fn limits_and_settings_of_the_kernel_hold_in_every_network_mode() {
             json!({
                 "systemControls": controls,
                 "dockerSecurityOptions": ["no-new-privileges"],
+                "ulimits": [{"name": "nofile", "softLimit": 77, "hardLimit": 88}],
                 "linuxParameters": {
                     "sharedMemorySize": 3, "maxSwap": 8, "swappiness": 20, "initProcessEnabled": true,
                     "capabilities": {"drop": ["ALL"], "add": ["NET_RAW"]},
-                    "devices": [{"hostPath": "/dev/null", "containerPath": "/dev/nothing", "permissions": ["read"]}],
+                    "devices": [
+                        {"hostPath": "/dev/null", "containerPath": "/dev/nothing", "permissions": ["read"]},
+                        // Every container may write to the other: it has the number of one of Docker's own.
+                        {"hostPath": "/dev/loop-control", "containerPath": "/dev/reader", "permissions": ["read"]},
+                    ],
                     "tmpfs": [{"containerPath": "/scratch", "size": 2, "mountOptions": ["noexec"]}],
                 },
             }),
@@ -316,6 +446,15 @@ fn limits_and_settings_of_the_kernel_hold_in_every_network_mode() {
         let host = inspect(node, &arn, "main")["HostConfig"].clone();
         assert_eq!(host["MemorySwap"], (16 + 8) << 20, "{mode}: maxSwap is swap beyond memory");
         assert_eq!(host["MemorySwappiness"], 20, "{mode}");
+        let (both, swap): (u64, u64) = ((16 + 8) << 20, 8 << 20);
+        let held = swap_limits(node, &arn);
+        assert!(held == [both, 20] || held == [swap], "{mode}: {held:?}");
+        let opened = exec(node, &arn, "main", "exec 3</dev/reader && echo opened; (: >/dev/reader) 2>&1 || true");
+        let refused = opened.starts_with("opened\n") && opened.contains("/dev/reader: Operation not permitted");
+        assert!(refused, "{mode}: {opened}");
+        wait_ready(node, &arn, "main");
+        let printed = output(node, &arn, "main");
+        assert_eq!(printed, "77\n88\nready\n", "{mode}: the soft and the hard limit of open files");
         stop(&lab, &arn);
     }
 

@@ -10,8 +10,10 @@ use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
 use super::campaign::number;
+use super::command::{longshore, ok};
 use super::fields::{idle, stop};
 use super::health::wait_check;
+use super::moving::wait_waits;
 use super::runs::{self, Ends};
 use super::support::*;
 
@@ -98,7 +100,7 @@ fn a_disk_that_fills_up_is_cleaned_and_refuses_when_it_cannot_be() {
     let log = node.host.log("agent");
     assert!(log.contains("removed an image that nothing uses") && log.contains("freed_mib"), "{log}");
 
-    // A pull onto a full disk waits as long as something will be removable, and says for what.
+    // A pull onto a full disk waits as long as something will be removable, and says for what, and who has the disk.
     ballast(node, "docker", 0);
     wait_until("the end of the pressure", DEADLINE, || Ok(Agent::status(&node.host)?["disk"]["cleaning"] == false))
         .unwrap();
@@ -109,6 +111,15 @@ fn a_disk_that_fills_up_is_cleaned_and_refuses_when_it_cannot_be() {
     let waits = run_onto_full(&lab, &elsewhere, 88);
     wait_until("a wait for space", DEADLINE, || {
         Ok(Agent::status(&node.host)?["tasks"].to_string().contains("main: disk space for its image: no space left"))
+    })
+    .unwrap();
+    let held = "most of what Docker has there is held by ";
+    let parts = ["Waiting for container `main`: disk space for its image: no space left", held, "image `kept:latest`"];
+    wait_waits(&lab, &waits, &parts);
+    wait_until("the same by the command", DEADLINE, || {
+        let described = ok(&longshore(&lab, &["describe", id(&waits)]));
+        anyhow::ensure!(parts.iter().all(|part| described.contains(part)), "{described}");
+        Ok(true)
     })
     .unwrap();
     assert_eq!(task(&lab, &waits)["lastStatus"], "PENDING");
@@ -124,8 +135,8 @@ fn a_disk_that_fills_up_is_cleaned_and_refuses_when_it_cannot_be() {
     let over = stopped(&lab, &refused);
     assert_eq!(over["stopCode"], "TaskFailedToStart");
     let why = container(&over, "main")["reason"].as_str().unwrap().to_owned();
-    let holder = "most of what Docker has there is held by image `kept:latest` (5";
-    for part in ["no space left on the disk of this host", "MiB free, and at least", holder, "docker system df"] {
+    let holder = format!("{held}image `kept:latest` (5");
+    for part in ["no space left on the disk of this host", "MiB free, and at least", &holder, "docker system df"] {
         assert!(why.contains(part), "{why}");
     }
     wait_until("the host's word", DEADLINE, || Ok(reason(&lab).to_string().contains("more than 80 % full"))).unwrap();

@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use anyhow::{Context, Result, ensure};
 use longshore_tests::lab::product::REGION;
-use longshore_tests::lab::{Agent, ApiError, Lab, wait_until};
+use longshore_tests::lab::{Agent, ApiError, Lab, Node, wait_until};
 use serde_json::{Value, json};
 
 use super::command::{longshore, ok};
@@ -148,6 +149,16 @@ fn every_run_of_a_restarted_container_is_shipped_and_its_removal_is_quick() {
     assert_complete(&lab, &stream_name(&task, "main"), 500);
 }
 
+/// The programs that the agent of a host has started and that run now.
+fn started_by_agent(node: &Node) -> Result<Vec<String>> {
+    let agent = Agent::status(&node.host)?["agent"]["pid"].as_u64().context("no number of its process")?.to_string();
+    let all = node.host.run("ps", &["-eo", "pid=,ppid=,args="])?;
+    let has = |line: &str, column: usize| line.split_whitespace().nth(column) == Some(agent.as_str());
+    let own = all.lines().find(|line| has(line, 0)).with_context(|| format!("no {agent} in {all}"))?;
+    ensure!(own.contains("longshore-agent"), "{agent} is another program: {own}");
+    Ok(all.lines().filter(|line| has(line, 1)).map(str::to_owned).collect())
+}
+
 #[test]
 fn logs_are_followed_by_longshore_and_read_by_aws() {
     let lab = lab(2);
@@ -162,8 +173,16 @@ fn logs_are_followed_by_longshore_and_read_by_aws() {
     wait_until("its lines", DEADLINE, || Ok(lines(&lab, &stream).len() >= 3)).unwrap();
     let side = container(&shown, "side")["runtimeId"].as_str().unwrap().to_owned();
     wait_until("the other's", DEADLINE, || Ok(lines(&lab, &side) == ["from the side"])).unwrap();
-    let config = inspect(node_of(&lab, &shown), &task, "main")["HostConfig"]["LogConfig"].clone();
+    let node = node_of(&lab, &shown);
+    let config = inspect(node, &task, "main")["HostConfig"]["LogConfig"].clone();
     assert_eq!(config["Type"], "json-file", "the ring is Docker's own file: {config}");
+    // Nobody helps the agent with it while both run. What it starts for anything else soon ends.
+    wait_until("an agent alone", DEADLINE, || {
+        let started = started_by_agent(node)?;
+        ensure!(started.is_empty(), "{started:?}");
+        Ok(true)
+    })
+    .unwrap();
 
     let printed = ok(&longshore(&lab, &["logs", id(&task), "--container", "main"]));
     let mut sorted: Vec<&str> = printed.lines().collect();

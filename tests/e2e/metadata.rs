@@ -333,6 +333,7 @@ fn figures_keys_and_limits_are_those_of_the_task() {
     }
     for_the_host(node, &bridge);
     restarts_are_counted(&lab);
+    writes_are_counted(&lab);
 }
 
 /// What programs of the host are told, and nobody else.
@@ -424,6 +425,55 @@ fn restarts_are_counted(lab: &Lab) {
     })
     .unwrap();
     assert_eq!(restart_count(node, &arn).unwrap(), 2);
+}
+
+/// What a container writes to a disk is among its figures. The disk is one of its own: with cgroup v1, newer kernels
+/// count nothing of a disk for which no group has a limit, and this one gets a limit that nothing reaches.
+fn writes_are_counted(lab: &Lab) {
+    const WRITTEN: u64 = 1 << 20;
+    let node = lab.node(0);
+    let disk = node.host.dir().join("written");
+    let make = format!(
+        "mkdir {0}; truncate -s 32M {0}.disk; mkfs.ext4 -q {0}.disk >/dev/null; mount -o loop {0}.disk {0}; \
+         findmnt -nro MAJ:MIN {0}",
+        disk.display()
+    );
+    let device = node.host.run("sh", &["-ec", &make]).unwrap().trim().to_owned();
+    let mut main = shell("main", IDLE);
+    merge(&mut main, json!({"mountPoints": [{"sourceVolume": "disk", "containerPath": "/disk"}]}));
+    let volumes = json!({"volumes": [{"name": "disk", "host": {"sourcePath": disk.to_str().unwrap()}}]});
+    let inside = Inside::new(lab, &run_one(lab, &register(lab, "meta-writes", json!([main]), volumes), json!({})));
+    let pid = inspect(node, inside.arn(), "main")["State"]["Pid"].as_i64().unwrap();
+    let limit = format!(
+        "v1=$(grep ':blkio:' /proc/{pid}/cgroup | cut -d: -f3); [ -z \"$v1\" ] || \
+         echo '{device} 1000000000000' >/sys/fs/cgroup/blkio$v1/blkio.throttle.write_bps_device"
+    );
+    node.host.run("sh", &["-c", &limit]).unwrap();
+    let said = inside.sh("dd if=/dev/zero of=/disk/file bs=64k count=16 oflag=direct 2>&1");
+    assert!(said.contains("16+0 records out"), "{said}");
+    wait_until("the writes among the figures", DEADLINE, || {
+        let told = inside.get("${ECS_CONTAINER_METADATA_URI_V4}/stats");
+        let written = |name: &str| -> u64 {
+            let all = told["blkio_stats"][name].as_array().into_iter().flatten();
+            let writes = all.filter(|figure| {
+                let of = format!("{}:{}", figure["major"], figure["minor"]);
+                of == device && figure["op"].as_str().is_some_and(|op| op.eq_ignore_ascii_case("write"))
+            });
+            writes.filter_map(|figure| figure["value"].as_u64()).sum()
+        };
+        let (bytes, operations) = (written("io_service_bytes_recursive"), written("io_serviced_recursive"));
+        anyhow::ensure!(bytes >= WRITTEN && operations > 0, "{bytes} bytes by {operations}: {}", told["blkio_stats"]);
+        let page = node.host.run("busybox", &["wget", "-qO-", "http://127.0.0.1:51680/metrics"])?;
+        let of = |metric: &str| {
+            let name = format!("longshore_container_{metric}{{");
+            let mut own = page.lines().filter(|line| line.starts_with(&name) && line.contains(id(inside.arn())));
+            own.next().and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).unwrap_or(0.0)
+        };
+        let (bytes, operations) = (of("disk_written_bytes_total"), of("disk_writes_total"));
+        anyhow::ensure!(bytes >= WRITTEN as f64 && operations > 0.0, "{bytes} bytes by {operations}: {page}");
+        Ok(true)
+    })
+    .unwrap();
 }
 
 /// Reads a page as a Prometheus server does (text format 0.0.4): each family at one place with HELP and TYPE before its

@@ -1,5 +1,5 @@
 //! Private registries: secrets that hold their credentials, tasks that name such a secret, and registries that stall,
-//! break off and fail in between.
+//! break off and fail in between, whether they are shown a secret's credentials or the host's.
 
 use std::fs;
 use std::net::SocketAddrV4;
@@ -10,7 +10,7 @@ use longshore_tests::lab::{Agent, ApiError, Lab, Node, wait_until};
 use serde_json::{Value, json};
 
 use super::fields::{docker, exec, idle, stop};
-use super::images::{REGISTRY, push_as, start_registry};
+use super::images::{REGISTRY, push_as, start_registry, write_private};
 use super::support::*;
 
 /// A way to the registry that breaks.
@@ -126,7 +126,10 @@ pub(super) fn mark(lab: &Lab, node: &Node, definition: &str) -> String {
 
 #[test]
 fn images_of_a_private_registry_are_pulled_with_a_secret_and_in_spite_of_faults() {
-    let lab = lab_with(1, "pull_stall_timeout = \"3s\"");
+    let files = tempfile::tempdir().unwrap();
+    // Not there before its turn, so that no credentials but a secret's can have been shown until then.
+    let auth = files.path().join("registries.json");
+    let lab = lab_with(1, &format!("pull_stall_timeout = \"3s\"\nregistry_auth_file = \"{}\"", auth.display()));
     let node = lab.node(0);
     let _registry = start_registry(node);
     let address = |text: &str| text.parse::<SocketAddrV4>().unwrap();
@@ -139,6 +142,7 @@ fn images_of_a_private_registry_are_pulled_with_a_secret_and_in_spite_of_faults(
     secrets(&lab, "create_secret", json!({"Name": "team/wrong", "SecretString": login("wrong-one")})).unwrap();
     credentials(&lab, node);
     faults(&lab, node, &broken);
+    faults_with_the_hosts_credentials(&lab, node, &broken, &auth);
     nothing_shows_a_password(&lab, node);
     assert_no_leaks(&lab, &[]);
 }
@@ -179,28 +183,12 @@ fn credentials(lab: &Lab, node: &Node) {
 
 fn faults(lab: &Lab, node: &Node, broken: &FaultyRegistry) {
     let definition = |name: &str| private(lab, &format!("{BROKEN}/team/{name}:1"), "team/registry", "always");
-    let broke = |times: u32| {
-        wait_until("a fault of the registry", DEADLINE, || Ok(broken.broken() >= times)).unwrap();
-    };
-    let runs = |arn: &str, name: &str| {
-        running(lab, arn);
-        assert_eq!(exec(node, arn, "main", "cat /mark").trim(), name);
-        stop(lab, arn);
-    };
-    // 5xx for as long as it is tried, and for a while.
-    broken.set(RegistryFault::Unavailable);
-    let errors = definition("errors");
-    fails(lab, &errors, &["CannotPullContainerError: ", "503 Service Unavailable"]);
-    broken.set(RegistryFault::Unavailable);
-    let arn = run_one(lab, &errors, json!({}));
-    broke(2);
-    broken.set(RegistryFault::None);
-    runs(&arn, "errors");
+    errors(lab, node, broken, &definition("errors"));
 
     // The control plane goes while the registry makes it wait; the next try needs the credentials again.
     broken.set(RegistryFault::Hold);
     let away = run_one(lab, &definition("away"), json!({}));
-    broke(1);
+    broke(broken, 1);
     lab.control().kill().unwrap();
     // What was held back fails now, and so does whatever the engine asks for after it.
     broken.set(RegistryFault::Unavailable);
@@ -212,12 +200,12 @@ fn faults(lab: &Lab, node: &Node, broken: &FaultyRegistry) {
     broken.set(RegistryFault::None);
     lab.restart_control().unwrap();
     lab.wait_connected(1, DEADLINE).unwrap();
-    runs(&away, "away");
+    runs(lab, node, &away, "away");
 
     // Six whose registry does not answer, and one of another.
     broken.set(RegistryFault::Hold);
     let held: Vec<String> = (0..6).map(|n| run_one(lab, &definition(&format!("held-{n}")), json!({}))).collect();
-    broke(6);
+    broke(broken, 6);
     let sound = private(lab, &format!("{REGISTRY}/team/app:1"), "team/registry", "always");
     assert_eq!(mark(lab, node, &sound), "app");
     let status = Agent::status(&node.host).unwrap().to_string();
@@ -225,22 +213,66 @@ fn faults(lab: &Lab, node: &Node, broken: &FaultyRegistry) {
     held.iter().for_each(|arn| _ = stop(lab, arn));
     broken.set(RegistryFault::None);
 
-    // A layer that ends in its middle, and one that stalls there; other images' pulls go on meanwhile.
+    breaks(lab, node, broken, &definition("layers"), &sound);
+}
+
+/// The same faults, but for those that concern a secret, where containers name none: the registry is shown what the
+/// host's file has for it.
+fn faults_with_the_hosts_credentials(lab: &Lab, node: &Node, broken: &FaultyRegistry, auth: &Path) {
+    let definition = |image: &str| {
+        let mut main = idle("main");
+        merge(&mut main, json!({"image": image, "dockerLabels": {"longshore.pull-behavior": "always"}}));
+        register(lab, "plain", json!([main]), json!({}))
+    };
+    let sound = definition(&format!("{REGISTRY}/team/app:1"));
+    fails(lab, &sound, &["CannotPullContainerError: ", "registries.json", "there is no such file"]);
+    let login = json!({"username": "puller", "password": "pull-me"});
+    write_private(auth, &json!({"auths": {REGISTRY: login, BROKEN: login}}).to_string(), 0o600);
+    errors(lab, node, broken, &definition(&format!("{BROKEN}/team/errors:1")));
+    let layers = format!("{BROKEN}/team/layers:1");
+    forget(node, &layers);
+    breaks(lab, node, broken, &definition(&layers), &sound);
+}
+
+/// Waits until so many answers broke or are held back.
+fn broke(broken: &FaultyRegistry, times: u32) {
+    wait_until("a fault of the registry", DEADLINE, || Ok(broken.broken() >= times)).unwrap();
+}
+
+/// Waits until a task runs whose image has this mark, and stops it.
+fn runs(lab: &Lab, node: &Node, arn: &str, name: &str) {
+    running(lab, arn);
+    assert_eq!(exec(node, arn, "main", "cat /mark").trim(), name);
+    stop(lab, arn);
+}
+
+/// 5xx for as long as it is tried, and for a while.
+fn errors(lab: &Lab, node: &Node, broken: &FaultyRegistry, errors: &str) {
+    broken.set(RegistryFault::Unavailable);
+    fails(lab, errors, &["CannotPullContainerError: ", "503 Service Unavailable"]);
+    broken.set(RegistryFault::Unavailable);
+    let arn = run_one(lab, errors, json!({}));
+    broke(broken, 2);
+    broken.set(RegistryFault::None);
+    runs(lab, node, &arn, "errors");
+}
+
+/// A layer that ends in its middle, and one that stalls there; pulls of another image, `sound`, go on meanwhile.
+fn breaks(lab: &Lab, node: &Node, broken: &FaultyRegistry, layers: &str, sound: &str) {
     broken.set(RegistryFault::Cut(1));
-    let layers = definition("layers");
-    let arn = run_one(lab, &layers, json!({}));
-    runs(&arn, "layers");
+    let arn = run_one(lab, layers, json!({}));
+    runs(lab, node, &arn, "layers");
     assert_eq!(broken.broken(), 1);
     forget(node, &format!("{BROKEN}/team/layers:1"));
     broken.set(RegistryFault::Stall);
-    let arn = run_one(lab, &layers, json!({}));
-    broke(1);
-    assert_eq!(mark(lab, node, &sound), "app");
+    let arn = run_one(lab, layers, json!({}));
+    broke(broken, 1);
+    assert_eq!(mark(lab, node, sound), "app");
     assert_eq!(task(lab, &arn)["lastStatus"], "PENDING");
     // It has lost its patience once and tries again.
-    broke(2);
+    broke(broken, 2);
     broken.set(RegistryFault::None);
-    runs(&arn, "layers");
+    runs(lab, node, &arn, "layers");
 }
 
 /// Removes an image, so that its layers are pulled again: no container has it any more.

@@ -1,5 +1,6 @@
 //! Stops that dockerd refuses.
 
+use anyhow::ensure;
 use longshore_tests::lab::proxy::Proxy;
 use longshore_tests::lab::{Agent, host, wait_until};
 use serde_json::json;
@@ -39,6 +40,15 @@ fn a_stop_is_tried_until_the_container_has_stopped_and_it_is_not_said_to_have_be
     .unwrap();
     let status = Agent::status(&node.host).unwrap().to_string();
     assert!(status.contains("the next try of its stop: ") && status.contains("injected"), "{status}");
+    wait_until("the next try, in the API", DEADLINE, || {
+        let now = task(&lab, &arns[1]);
+        assert_ne!(now["lastStatus"], "STOPPED", "it runs: {now:#}");
+        let reason = container(&now, "main")["reason"].as_str().unwrap_or_default().to_owned();
+        let comes = reason.starts_with("Waiting for container `main`: the next try of its stop: ");
+        ensure!(comes && reason.contains("injected"), "{reason:?}");
+        Ok(true)
+    })
+    .unwrap();
     assert_eq!(inspect(node, &arns[1], "main")["State"]["Running"], true);
     proxy.set_refused(&[]);
     let ended = stopped(&lab, &arns[1]);

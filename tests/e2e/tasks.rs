@@ -350,7 +350,7 @@ fn an_engine_that_does_not_answer_leaves_tasks_unknown_and_not_stopped() {
     // Whoever asks is told that it is what was known last.
     wait_until("a state that is said to be unknown", DEADLINE, || {
         let said = ok(&longshore(&lab, &["describe", &arns[0]]));
-        let state = said.lines().find(|line| line.trim_start().starts_with("State ")).unwrap_or_default();
+        let state = said.lines().find(|line| line.trim_start().starts_with("State:")).unwrap_or_default();
         anyhow::ensure!(state.contains("unknown since ") && said.contains("RUNNING"), "{said}");
         assert_eq!(Agent::status(&node.host)?["docker"]["ok"], false);
         Ok(true)

@@ -82,15 +82,24 @@ mod tests {
     #[test]
     fn a_request_is_what_the_parameters_say() {
         let text = r#"{"TaskDefinitionArn": "arn:aws:ecs:lab:1:task-definition/job", "TaskCount": 7,
-            "LaunchType": "EC2",
-            "NetworkConfiguration": {"awsvpcConfiguration": {"Subnets": ["s"], "AssignPublicIp": "DISABLED"}},
+            "LaunchType": "EC2", "PlatformVersion": "p", "ReferenceId": "r",
+            "NetworkConfiguration": {"awsvpcConfiguration": {"Subnets": ["s"], "SecurityGroups": ["sg"],
+                "AssignPublicIp": "DISABLED"}},
+            "CapacityProviderStrategy": [{"capacityProvider": "new", "weight": 1, "base": 2}],
+            "PlacementConstraints": [{"type": "memberOf", "expression": "attribute:rack == b"}],
+            "PlacementStrategy": [{"type": "spread", "field": "instanceId"}], "EnableExecuteCommand": true,
             "EnableECSManagedTags": true, "PropagateTags": "TASK_DEFINITION", "Group": "g",
             "Tags": [{"Key": "a", "Value": "1"}, {"key": "b", "value": "2"}]}"#;
         let ecs: EcsParameters = serde_json::from_str(text).expect("parameters");
         let request = run_task(Some("c".to_owned()), ecs.clone(), Some(2), None);
         let written = serde_json::to_value(&request).expect("written");
         let expected = serde_json::json!({"cluster": "c", "taskDefinition": "job", "count": 2, "launchType": "EC2",
-            "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["s"], "assignPublicIp": "DISABLED"}},
+            "platformVersion": "p", "referenceId": "r",
+            "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["s"], "securityGroups": ["sg"],
+                "assignPublicIp": "DISABLED"}},
+            "capacityProviderStrategy": [{"capacityProvider": "new", "weight": 1, "base": 2}],
+            "placementConstraints": [{"type": "memberOf", "expression": "attribute:rack == b"}],
+            "placementStrategy": [{"type": "spread", "field": "instanceId"}], "enableExecuteCommand": true,
             "enableECSManagedTags": true, "propagateTags": "TASK_DEFINITION", "group": "g",
             "tags": [{"key": "a", "value": "1"}, {"key": "b", "value": "2"}]});
         assert_eq!(written, expected);

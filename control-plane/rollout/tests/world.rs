@@ -751,3 +751,28 @@ fn what_may_be_healthy_stays_beside_what_is_not_yet() {
     world.now = since.after(HEALTHY_AFTER);
     assert_eq!(world.step().stops.len(), 1, "five are needed, and six are healthy");
 }
+
+/// As ECS scales in: first from the zone that has the most, there from the host that has the most, there the newest.
+#[test]
+fn scale_in_takes_from_the_fullest_zone_and_there_from_the_fullest_host() {
+    // The hosts of tasks in the order of their starts, those of even numbers in one zone; and which of the tasks stay.
+    for (hosts, stay) in [
+        (&[0_u8, 0, 0, 2, 2, 4][..], &[0_usize, 3, 5][..]),
+        // The fullest host is in the other zone, and has its turn once the zones are even.
+        (&[1, 1, 1, 0, 2, 4, 6][..], &[0, 1, 3, 4, 5][..]),
+    ] {
+        let desired = u32::try_from(stay.len()).expect("few");
+        let mut world = World::new(Some(desired), false, None);
+        for host in hosts {
+            world.start(instance(*host), zone(*host));
+            world.now = world.now.after(Duration::from_secs(1));
+        }
+        world.progress();
+        world.now = world.now.after(HEALTHY_AFTER);
+        let decision = world.step();
+        assert!(decision.stops.iter().all(|stop| stop.why == Why::ScaleIn), "{decision:?}");
+        let tasks = world.picture.tasks.iter().enumerate();
+        let left: Vec<usize> = tasks.filter(|(_, task)| task.is_wanted()).map(|(nth, _)| nth).collect();
+        assert_eq!(left, stay, "of {hosts:?}");
+    }
+}

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::command::{longshore, ok};
 use super::super::digests::{IMAGE, Registry, push};
+use super::super::exec::play;
 use super::super::fields::{exec, idle};
 use super::super::metadata::Inside;
 use super::super::support::*;
@@ -74,6 +75,32 @@ fn deployments_are_watched_stopped_and_spare_protected_tasks() {
     assert_eq!(strings(&listed["serviceDeployments"], "status")[..2], ["ROLLBACK_SUCCESSFUL", "ROLLBACK_SUCCESSFUL"]);
     // And one that works.
     ok(&longshore(&lab, &["deploy", "web"]));
+
+    // The same at a terminal, where one line shows how things are: one whose tasks end at once, and one that takes the
+    // place of what runs, a task after the other.
+    let checked = |script: &str| {
+        let check = json!({"healthCheck": {"command": ["CMD-SHELL", "true"], "interval": 5}});
+        register(&lab, "web", json!([merged(shell("main", script), check)]), json!({}))
+    };
+    let ends = checked("exit 3");
+    let said = play(&lab, &["deploy", "web", id(&ends)], json!([["size", 24, 200], ["end", 6]]));
+    assert!(said.contains("the deployment of service web ended with ROLLBACK_SUCCESSFUL"), "{said}");
+    ok(&longshore(&lab, &["service", "update", "web", "--max-percent", "150"]));
+    let works = checked(idle);
+    let new = id(&works);
+    let said = play(
+        &lab,
+        &["deploy", "web", new],
+        json!([
+            ["size", 24, 200],
+            ["expect", format!("{new}: 1 of 2 tasks run; web:1: 2 left")],
+            ["expect", format!("{new}: 2 of 2 tasks run, 1 healthy; web:1: 1 left")],
+            ["expect", "2/2"],
+            ["expect", "COMPLETED"],
+            ["end", 0]
+        ]),
+    );
+    assert!(said.contains("(service web) has started 1 tasks: (task "), "{said}");
 
     // Somebody else's controller.
     let external = json!({"serviceName": "ext", "desiredCount": 2, "deploymentController": {"type": "EXTERNAL"}});

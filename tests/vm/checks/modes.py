@@ -53,6 +53,18 @@ def run(_kept):
         expect(metadata(arn)["TaskARN"] == arn, "another task's metadata")
         seen = json.loads(execute(other, "main", "wget -qO- $ECS_CONTAINER_METADATA_URI_V4/stats"))
         expect(seen["networks"]["eth0"]["rx_bytes"] > 100, seen.get("networks"))
+    with check("privileged: a task may do what its host's root may, and others may not"):
+        arn = begin("mighty", "exec sleep 9999", {"privileged": True})
+        said = execute(arn, "main", "mount -t tmpfs none /tmp && cat /proc/mounts")
+        expect(" /tmp tmpfs " in said, said)
+        said = execute(arns[0], "main", "mount -t tmpfs none /tmp 2>&1", fine=(0, 1, 255))
+        expect("denied" in said or "not permitted" in said, said)
+    with check("dockerSecurityOptions: a task has the AppArmor profile that it asks for"):
+        arn = begin("unconfined", "exec sleep 9999", {"dockerSecurityOptions": ["apparmor:unconfined"]})
+        said = execute(arn, "main", "cat /proc/1/attr/current")
+        expect(said.strip() == "unconfined", said)
+        said = execute(arns[0], "main", "cat /proc/1/attr/current")
+        expect("docker-default" in said, said)
     with check("tasks of all modes end as they are told to"):
         for arn in arns:
             stop(arn)

@@ -231,3 +231,271 @@ fn a_task_found_by_its_labels_is_told_as_far_as_it_is_known() {
     assert_eq!(told["Containers"][0]["ImageID"], "sha256:abc");
     assert!(told.get("TaskTags").is_none() && told.get("LaunchType").is_none(), "{told}");
 }
+
+/// As Datadog's agent decodes the answers: into fixed types, so one member of another type loses it the whole task. Go
+/// takes no notice of case in names, so these have ours where its own have another (`DockerID`, `HostIP`).
+mod datadog {
+    use super::{
+        NetworkMode, Phase, ResolvedPort, Seen, Stopped, TaskView, Timestamp, Version, address, container, context,
+        seen, view, whole,
+    };
+    use crate::metadata::details::Mount;
+    use longshore_model::{HealthStatus, Protocol, RestartPolicy};
+    use serde::Deserialize;
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Task {
+        cluster: String,
+        #[serde(rename = "TaskARN")]
+        task_arn: String,
+        family: String,
+        revision: String,
+        desired_status: String,
+        known_status: String,
+        #[serde(default)]
+        limits: BTreeMap<String, f64>,
+        #[serde(default)]
+        task_tags: BTreeMap<String, String>,
+        availability_zone: Option<String>,
+        pull_started_at: Option<String>,
+        pull_stopped_at: Option<String>,
+        execution_stopped_at: Option<String>,
+        launch_type: Option<String>,
+        service_name: Option<String>,
+        containers: Vec<Container>,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Container {
+        docker_id: String,
+        docker_name: String,
+        name: String,
+        r#type: String,
+        image: String,
+        #[serde(rename = "ImageID")]
+        image_id: String,
+        desired_status: String,
+        known_status: String,
+        #[serde(default)]
+        limits: BTreeMap<String, u64>,
+        #[serde(default)]
+        labels: BTreeMap<String, String>,
+        created_at: Option<String>,
+        started_at: Option<String>,
+        exit_code: Option<i64>,
+        restart_count: Option<i64>,
+        health: Option<Health>,
+        #[serde(default)]
+        networks: Vec<Network>,
+        #[serde(default)]
+        ports: Vec<Port>,
+        #[serde(default)]
+        volumes: Vec<Volume>,
+        log_driver: Option<String>,
+        #[serde(default)]
+        log_options: BTreeMap<String, String>,
+        #[serde(rename = "ContainerARN")]
+        container_arn: Option<String>,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Health {
+        status: String,
+        status_since: Option<String>,
+        exit_code: Option<i64>,
+        output: Option<String>,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Network {
+        network_mode: String,
+        #[serde(rename = "IPv4Addresses", default)]
+        ipv4: Vec<String>,
+        #[serde(rename = "IPv6Addresses", default)]
+        ipv6: Vec<String>,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Port {
+        container_port: u16,
+        protocol: String,
+        host_port: u16,
+        host_ip: Option<String>,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Volume {
+        docker_name: Option<String>,
+        source: String,
+        destination: String,
+    }
+
+    fn decode<T: for<'de> Deserialize<'de>>(text: &str) -> T {
+        serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    fn read(view: &TaskView, seen: Option<&Seen>, version: Version) -> Task {
+        decode(&whole(view, &[seen], version).to_string())
+    }
+
+    fn map<V, const N: usize>(pairs: [(&str, V); N]) -> BTreeMap<String, V> {
+        pairs.map(|(name, value)| (name.to_owned(), value)).into()
+    }
+
+    /// A task with an interface, limits of its own and something mounted.
+    fn known() -> (TaskView, Seen) {
+        let mut view = view(NetworkMode::Awsvpc);
+        let spec = Arc::make_mut(view.spec.as_mut().expect("known"));
+        (spec.cpu_units, spec.memory_mib) = (Some(256), Some(512));
+        view.record.times.pull_started_at = Some(Timestamp::from_millis(1_700_000_000_000));
+        view.record.times.pull_stopped_at = Some(Timestamp::from_millis(1_700_000_001_000));
+        let mut seen = seen(None);
+        seen.labels = map([("tier", "front".to_owned())]);
+        seen.mounts = vec![Mount { name: "data".into(), source: "/srv/data".into(), destination: "/data".into() }];
+        (view, seen)
+    }
+
+    /// What version 4 tells of its first container.
+    fn main_of(view: &TaskView) -> Container {
+        let id = view.record.id;
+        Container {
+            docker_id: "main-id".into(),
+            docker_name: format!("ls-{id}-main"),
+            name: "main".into(),
+            r#type: "NORMAL".into(),
+            image: "busybox".into(),
+            image_id: "sha256:abc".into(),
+            desired_status: "RUNNING".into(),
+            known_status: "RUNNING".into(),
+            limits: map([("CPU", 256), ("Memory", 128)]),
+            labels: map([("tier", "front".to_owned())]),
+            created_at: Some("2023-11-14T22:13:20.25Z".into()),
+            started_at: Some("2023-11-14T22:13:21.5Z".into()),
+            exit_code: None,
+            restart_count: None,
+            health: None,
+            networks: vec![Network { network_mode: "awsvpc".into(), ipv4: vec!["10.77.1.11".into()], ipv6: vec![] }],
+            ports: vec![],
+            volumes: vec![Volume {
+                docker_name: Some("data".into()),
+                source: "/srv/data".into(),
+                destination: "/data".into(),
+            }],
+            log_driver: Some("json-file".into()),
+            log_options: map([("tag", "x".to_owned())]),
+            container_arn: Some(format!(
+                "arn:aws:ecs:lab:123456789012:container/default/{id}/0b7e6c1e-5a3f-4a57-9d0c-2f1f4f0c7a11"
+            )),
+        }
+    }
+
+    /// What version 4 tells of the task beside its containers.
+    fn task_of(view: &TaskView) -> Task {
+        Task {
+            cluster: "default".into(),
+            task_arn: format!("arn:aws:ecs:lab:123456789012:task/default/{}", view.record.id),
+            family: "web".into(),
+            revision: "1".into(),
+            desired_status: "RUNNING".into(),
+            known_status: "NONE".into(),
+            limits: map([("CPU", 0.25), ("Memory", 512.0)]),
+            task_tags: map([("team", "red".to_owned())]),
+            availability_zone: Some("rack-1".into()),
+            pull_started_at: Some("2023-11-14T22:13:20Z".into()),
+            pull_stopped_at: Some("2023-11-14T22:13:21Z".into()),
+            execution_stopped_at: None,
+            launch_type: Some("EC2".into()),
+            service_name: Some("shop".into()),
+            containers: vec![],
+        }
+    }
+
+    #[test]
+    fn version_4_is_what_it_reads() {
+        let (view, seen) = known();
+        let mut task = read(&view, Some(&seen), Version::V4);
+        let containers = std::mem::take(&mut task.containers);
+        assert_eq!(task, task_of(&view));
+        assert_eq!((containers.len(), &containers[0]), (2, &main_of(&view)));
+        let waits = &containers[1];
+        assert_eq!((waits.docker_id.as_str(), waits.known_status.as_str()), ("", "NONE"));
+        assert_eq!((&waits.limits, waits.started_at.as_deref()), (&map([("CPU", 2)]), None));
+        // A container by itself.
+        let alone = container(&view, 0, Some(&seen), context(Version::V4));
+        let alone: Container = decode(&serde_json::to_string(&alone).expect("JSON"));
+        assert_eq!(alone, main_of(&view));
+    }
+
+    #[test]
+    fn version_2_is_what_it_reads() {
+        let (mut view, seen) = known();
+        let mut task = read(&view, Some(&seen), Version::V2);
+        let containers = std::mem::take(&mut task.containers);
+        assert_eq!(task, Task { launch_type: None, service_name: None, ..task_of(&view) });
+        let less = Container { log_driver: None, log_options: map([]), container_arn: None, ..main_of(&view) };
+        assert_eq!(containers[0], less);
+        // Whole vCPUs, a task that is over, and one without limits.
+        Arc::make_mut(view.spec.as_mut().expect("known")).cpu_units = Some(2048);
+        view.record.times.execution_stopped_at = Some(Timestamp::from_millis(1_700_000_009_000));
+        let task = read(&view, None, Version::V2);
+        assert_eq!(task.limits, map([("CPU", 2.0), ("Memory", 512.0)]));
+        assert_eq!(task.execution_stopped_at.as_deref(), Some("2023-11-14T22:13:29Z"));
+        let bare = read(&super::view(NetworkMode::Host), None, Version::V2);
+        assert!(bare.limits.is_empty(), "{bare:?}");
+        let host = Network { network_mode: "host".into(), ipv4: vec![], ipv6: vec![] };
+        assert_eq!(bare.containers[0].networks, [host]);
+    }
+
+    #[test]
+    fn ports_ends_health_and_restarts_are_numbers_and_words_that_it_reads() {
+        let mut view = view(NetworkMode::Bridge);
+        Arc::make_mut(&mut view.outline).containers[0].restart = Some(RestartPolicy {
+            ignored_exit_codes: vec![],
+            attempt_period_secs: 60,
+            backoff: None,
+            when_unhealthy: false,
+        });
+        let main = &mut view.record.containers[0];
+        main.ports = vec![ResolvedPort {
+            container_port: 80,
+            host_port: 65_534,
+            protocol: Protocol::Udp,
+            dynamic: true,
+            count: 2,
+        }];
+        main.health = Some(HealthStatus::Unhealthy);
+        main.restarts.count = 3;
+        main.phase = Phase::Stopped(Stopped {
+            id: Some("main-id".into()),
+            ran: true,
+            exit_code: Some(137),
+            reason: None,
+            at: Timestamp::from_millis(1_700_000_009_000),
+            remains: true,
+        });
+        let port = |n: u16| Port {
+            container_port: 80 + n,
+            protocol: "udp".into(),
+            host_port: 65_534 + n,
+            host_ip: Some("0.0.0.0".into()),
+        };
+        let bridge = Network { network_mode: "bridge".into(), ipv4: vec!["10.77.1.11".into()], ipv6: vec![] };
+        let ill = Health { status: "UNHEALTHY".into(), status_since: None, exit_code: None, output: None };
+        let seen = seen(Some(address()));
+        for version in [Version::V2, Version::V3, Version::V4] {
+            let main = read(&view, Some(&seen), version).containers.remove(0);
+            assert_eq!((main.docker_id.as_str(), main.known_status.as_str()), ("main-id", "STOPPED"));
+            assert_eq!(main.ports, [port(0), port(1)]);
+            assert_eq!(main.networks, std::slice::from_ref(&bridge));
+            assert_eq!((main.exit_code, main.restart_count, main.health.as_ref()), (Some(137), Some(3), Some(&ill)));
+        }
+    }
+}

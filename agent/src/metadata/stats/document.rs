@@ -143,4 +143,155 @@ mod tests {
         let told = document("abc", "ls-x", &pair, false);
         assert!(told.get("networks").is_none() && told.get("network_rate_stats").is_none(), "{told}");
     }
+
+    /// As Datadog's agent decodes the figures: into fixed types, so one member of another type loses it all of them.
+    /// What is not there is nothing to it.
+    mod datadog {
+        use super::super::{Cpu, Io, Memory, Pair, Sample, Traffic, document};
+        use longshore_model::Timestamp;
+        use serde::Deserialize;
+        use std::collections::BTreeMap;
+        use std::sync::Arc;
+
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct Stats {
+            read: String,
+            cpu_stats: CpuStats,
+            memory_stats: MemoryStats,
+            blkio_stats: IoStats,
+            #[serde(default)]
+            networks: BTreeMap<String, NetworkStats>,
+        }
+
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct CpuStats {
+            cpu_usage: CpuUsage,
+            system_cpu_usage: u64,
+        }
+
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct CpuUsage {
+            total_usage: u64,
+            usage_in_usermode: u64,
+            usage_in_kernelmode: u64,
+        }
+
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct MemoryStats {
+            stats: MemoryDetails,
+            limit: u64,
+            #[serde(default)]
+            max_usage: u64,
+            usage: u64,
+        }
+
+        /// The names of version 1 of cgroups; version 2 has only the last.
+        #[derive(Debug, Default, PartialEq, Deserialize)]
+        #[serde(default)]
+        struct MemoryDetails {
+            rss: u64,
+            cache: u64,
+            pgfault: u64,
+        }
+
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct IoStats {
+            io_service_bytes_recursive: Vec<Operation>,
+            io_serviced_recursive: Vec<Operation>,
+        }
+
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct Operation {
+            major: i64,
+            minor: i64,
+            op: String,
+            value: u64,
+        }
+
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct NetworkStats {
+            rx_bytes: u64,
+            rx_packets: u64,
+            tx_bytes: u64,
+            tx_packets: u64,
+        }
+
+        fn read(sample: Sample, with_network: bool) -> Stats {
+            let before = Sample { at: Timestamp::from_millis(1_700_000_000_000), ..Sample::default() };
+            let pair = Pair { before: Arc::new(before), now: Arc::new(sample) };
+            let told = document("abc", "ls-x", &pair, with_network).to_string();
+            serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}"))
+        }
+
+        fn stats(all: &[(&str, u64)]) -> BTreeMap<String, u64> {
+            all.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect()
+        }
+
+        fn io(op: &str, value: u64) -> Io {
+            Io { major: 259, minor: 1, op: op.to_owned(), value }
+        }
+
+        fn operation(op: &str, value: u64) -> Operation {
+            Operation { major: 259, minor: 1, op: op.to_owned(), value }
+        }
+
+        #[test]
+        fn figures_are_what_it_reads() {
+            let traffic =
+                Traffic { rx_bytes: 1000, rx_packets: 10, tx_bytes: 2000, tx_packets: 20, ..Traffic::default() };
+            let sample = Sample {
+                at: Timestamp::from_millis(1_700_000_001_500),
+                cpu: Cpu { total: 500, user: 300, kernel: 200, system: 276_134_970_000_000, ..Cpu::default() },
+                memory: Memory {
+                    usage: 4096,
+                    most: Some(6144),
+                    failures: Some(3),
+                    limit: u64::MAX,
+                    stats: stats(&[("rss", 1024), ("cache", 2048), ("pgfault", 7), ("mapped_file", 5)]),
+                },
+                io_bytes: vec![io("read", 7_593_984), io("write", 28_672)],
+                io_operations: vec![io("read", 12), io("write", 3)],
+                networks: [("eth0".to_owned(), traffic)].into(),
+                ..Sample::default()
+            };
+            let expected = Stats {
+                read: "2023-11-14T22:13:21.5Z".into(),
+                cpu_stats: CpuStats {
+                    cpu_usage: CpuUsage { total_usage: 500, usage_in_usermode: 300, usage_in_kernelmode: 200 },
+                    system_cpu_usage: 276_134_970_000_000,
+                },
+                memory_stats: MemoryStats {
+                    stats: MemoryDetails { rss: 1024, cache: 2048, pgfault: 7 },
+                    limit: u64::MAX,
+                    max_usage: 6144,
+                    usage: 4096,
+                },
+                blkio_stats: IoStats {
+                    io_service_bytes_recursive: vec![operation("read", 7_593_984), operation("write", 28_672)],
+                    io_serviced_recursive: vec![operation("read", 12), operation("write", 3)],
+                },
+                networks: [(
+                    "eth0".to_owned(),
+                    NetworkStats { rx_bytes: 1000, rx_packets: 10, tx_bytes: 2000, tx_packets: 20 },
+                )]
+                .into(),
+            };
+            assert_eq!(read(sample, true), expected);
+        }
+
+        #[test]
+        fn figures_are_read_where_the_kernel_tells_less() {
+            let memory = Memory {
+                usage: 4096,
+                limit: 8192,
+                stats: stats(&[("anon", 1024), ("file", 2048), ("pgfault", 9)]),
+                ..Memory::default()
+            };
+            let Stats { memory_stats, blkio_stats, networks, .. } = read(Sample { memory, ..Sample::default() }, false);
+            let details = MemoryDetails { pgfault: 9, ..MemoryDetails::default() };
+            assert_eq!(memory_stats, MemoryStats { stats: details, limit: 8192, max_usage: 0, usage: 4096 });
+            let nothing = IoStats { io_service_bytes_recursive: vec![], io_serviced_recursive: vec![] };
+            assert_eq!((blkio_stats, networks.len()), (nothing, 0));
+        }
+    }
 }

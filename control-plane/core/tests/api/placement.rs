@@ -566,17 +566,56 @@ async fn a_draining_host_loses_what_does_not_run_at_once_and_a_deregistered_one_
 
 #[tokio::test]
 async fn a_services_strategy_says_where_its_tasks_go() {
-    for (strategy, expected) in [(json!([]), [2, 2]), (json!([{"type": "binpack", "field": "memory"}]), [0, 4])] {
-        let mut fleet = Fleet::new(2).await;
+    // The first host has the less CPU, and the second one the less memory.
+    for (strategy, expected) in [
+        (json!([]), [2, 2]),
+        (json!([{"type": "binpack", "field": "cpu"}]), [4, 0]),
+        (json!([{"type": "binpack", "field": "memory"}]), [0, 4]),
+    ] {
+        let mut fleet = Fleet::new(0).await;
+        for facts in [facts(1024, 2048), facts(2048, 1024)] {
+            let host = fleet.world.host("default", facts).await;
+            fleet.agents.push(host);
+        }
         fleet.world.definition("one", json!({})).await;
         let request = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 4,
             "placementStrategy": strategy});
         fleet.world.ok(Op::CreateService, request).await;
         fleet.until("it is stable", healthy, stable(4)).await;
-        let mut counts = [0, 1].map(|host| runs_on(&fleet, host).len());
-        counts.sort_unstable();
-        assert_eq!(counts, expected, "{strategy}");
+        assert_eq!([0, 1].map(|host| runs_on(&fleet, host).len()), expected, "{strategy}");
     }
+    // At random they are neither packed nor even: of services like this one, one in 80 million is even by chance.
+    let mut fleet = Fleet::new(16).await;
+    fleet.world.definition("one", json!({"memory": 8, "cpu": 1})).await;
+    let request = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 32,
+        "placementStrategy": [{"type": "random"}]});
+    fleet.world.ok(Op::CreateService, request).await;
+    fleet.until("it is stable", healthy, stable(32)).await;
+    let counts: Vec<usize> = (0..16).map(|host| runs_on(&fleet, host).len()).collect();
+    assert!(counts.iter().any(|count| *count != 2) && counts.iter().all(|count| *count < 32), "{counts:?}");
+}
+
+#[tokio::test]
+async fn tasks_that_are_to_be_on_distinct_hosts_wait_for_another_one() {
+    let mut fleet = Fleet::new(2).await;
+    fleet.world.definition("one", json!({})).await;
+    let request = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 3,
+        "placementConstraints": [{"type": "distinctInstance"}]});
+    fleet.world.ok(Op::CreateService, request).await;
+    let unplaced = |service: &Value| messages(service).into_iter().find(|message| message.contains("unable to place"));
+    let waits = |service: &Value| service["runningCount"] == 2 && unplaced(service).is_some();
+    let service = fleet.until("two of three run", healthy, waits).await;
+    assert_eq!([0, 1].map(|host| runs_on(&fleet, host).len()), [1, 1]);
+    let said = unplaced(&service).unwrap();
+    let text = "encountered error \"DistinctInstance placement constraint unsatisfied.\". It already has a task of \
+                group service:web. ";
+    assert!(said.contains(text), "{said}");
+    let (sentence, hosts) = why(&fleet).await;
+    assert_eq!((sentence, hosts.len()), (said, 2), "{hosts:?}");
+    let host = fleet.world.host("default", facts(2048, 2048)).await;
+    fleet.agents.push(host);
+    fleet.until("all run", healthy, stable(3)).await;
+    assert_eq!([0, 1, 2].map(|host| runs_on(&fleet, host).len()), [1, 1, 1]);
 }
 
 #[tokio::test]

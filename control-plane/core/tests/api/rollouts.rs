@@ -493,3 +493,52 @@ async fn a_task_that_took_another_image_before_the_tag_was_resolved_is_replaced(
     assert_eq!(running, [&pinned, &pinned]);
     assert_eq!((images.len(), &service["deployments"][0]["failedTasks"]), (3, &json!(0)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_may_have_neither_more_nor_fewer_tasks_says_so_until_it_may_have_fewer() {
+    let expected = "(service web) was unable to stop or start tasks during a deployment because of the service \
+                    deployment configuration. Update the minimumHealthyPercent or maximumPercent value and try again.";
+    for drains_first in [true, false] {
+        let mut fleet = Fleet::new(2).await;
+        fleet.world.definition("one", json!({})).await;
+        let request = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 2,
+            "deploymentConfiguration": {"minimumHealthyPercent": 100, "maximumPercent": 100}});
+        fleet.world.ok(Op::CreateService, request).await;
+        let service = fleet.until("it is stable", healthy, stable(2)).await;
+        assert_eq!(spread(&fleet), [1, 1]);
+        let (tasks, said) = (fleet.tasks(), messages(&service));
+        let says = |service: &Value| {
+            let new = messages(service).into_iter().filter(|message| !said.contains(message));
+            new.collect::<Vec<_>>()
+        };
+        let drain = json!({"containerInstances": [fleet.agents[0].arn], "status": "DRAINING"});
+        let forced = json!({"service": "web", "forceNewDeployment": true});
+        let mut changes = [(Op::UpdateContainerInstancesState, drain), (Op::UpdateService, forced)];
+        if !drains_first {
+            changes.reverse();
+        }
+        for (op, change) in changes {
+            fleet.world.ok(op, change).await;
+            fleet.until("it says so", healthy, |service| !says(service).is_empty()).await;
+            // Whoever looks at it once more has done so.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            fleet.pump(healthy).await;
+            let service = fleet.service("web").await;
+            assert_eq!(says(&service), [expected], "{}", op.name());
+            assert_eq!((fleet.tasks(), &service["runningCount"]), (tasks.clone(), &json!(2)), "{}", op.name());
+        }
+        let service = fleet.service("web").await;
+        let states = [0, 1].map(|nth: usize| &service["deployments"][nth]["rolloutState"]);
+        assert_eq!(states, ["IN_PROGRESS", "COMPLETED"], "{service:#}");
+
+        let lower = json!({"service": "web", "deploymentConfiguration": {"minimumHealthyPercent": 50}});
+        fleet.world.ok(Op::UpdateService, lower).await;
+        let one_at_least = |service: &Value| {
+            assert!(service["runningCount"].as_u64() >= Some(1), "{service:#}");
+            stable(2)(service)
+        };
+        fleet.until("it goes through", healthy, one_at_least).await;
+        assert_eq!(spread(&fleet), [0, 2]);
+        assert!(fleet.tasks().iter().all(|task| !tasks.contains(task)), "{tasks:?}");
+    }
+}

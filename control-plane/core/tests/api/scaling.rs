@@ -168,6 +168,27 @@ async fn a_service_follows_its_load() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_service_that_follows_its_memory_does_not_heed_its_cpu() {
+    let mut fleet = fleet().await;
+    let policy = tracking("ECSServiceAverageMemoryUtilization", 60.0, json!({}));
+    fleet.world.scaling(Sc::PutScalingPolicy, policy).await.unwrap();
+    // A task has 64 MiB, and here all the CPU that it can.
+    for _ in 0..30 {
+        fleet.feed(4000, 10).await;
+    }
+    assert_eq!(fleet.service("web").await["desiredCount"], 1);
+    // Each new one fills its own as well.
+    assert_eq!(fleet.loaded(0, 64, 6).await, [1, 2, 4, 6]);
+    let lowered = fleet.loaded(4000, 10, 1).await;
+    assert!(lowered[0] == 6 && lowered.is_sorted_by(|a, b| a > b), "{lowered:?}");
+    let done = fleet.world.scaling(Sc::DescribeScalingActivities, about(json!({}))).await.unwrap();
+    let causes: Vec<&str> =
+        done["ScalingActivities"].as_array().unwrap().iter().map(|did| did["Cause"].as_str().unwrap()).collect();
+    assert!(causes.contains(&"policy p: MemoryUtilization was 100.0 %, above 60.0 %"), "{causes:?}");
+    assert!(causes.iter().all(|cause| cause.starts_with("policy p: MemoryUtilization was ")), "{causes:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn cool_downs_are_as_long_as_they_are_given() {
     let mut fleet = fleet().await;
     let cooldowns = json!({"ScaleOutCooldown": 90, "ScaleInCooldown": 150});

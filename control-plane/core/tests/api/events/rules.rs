@@ -1,6 +1,7 @@
-//! Rules: how they are shown, what is refused, and those that fire by the clock.
+//! Rules: how they are shown, what is refused, those that fire by the clock, and the tasks that they run.
 
 use super::{Fake, dispatch};
+use crate::firings::{everything, has_everything};
 use crate::world::{FaultyStore, TestClock, World};
 use longshore_core::CoreConfig;
 use longshore_ecs_api::events::EventsOperation as Events;
@@ -312,4 +313,62 @@ async fn a_rule_fires_for_no_minute_twice_when_the_clock_is_set_back() {
     let times: Vec<String> = fake.taken().iter().map(|event| event["time"].as_str().unwrap().to_owned()).collect();
     let different: BTreeSet<&String> = times.iter().collect();
     assert_eq!((times.len(), different.len()), (4, 4), "two minutes before and two after: {times:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_rule_missed_is_made_up_for_a_day_and_as_long_as_its_target_takes_it() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    // 2026-03-28T00:00:20Z.
+    const BEGIN: i64 = 1_774_656_020_000;
+    let clock = TestClock::running(BEGIN);
+    let world = World::with(FaultyStore::new(MemoryStore::new()), clock, CoreConfig::default()).await;
+    let fake = Fake::default();
+    let dispatcher = dispatch(&world, &fake);
+    let hook = world.webhook().await;
+    for (name, policy) in [("any", json!({})), ("young", json!({"MaximumEventAgeInSeconds": 7200}))] {
+        let rule = json!({"Name": name, "ScheduleExpression": "rate(1 hour)"});
+        world.events(Events::PutRule, rule).await.unwrap();
+        let target = json!({"Id": "1", "Arn": hook, "RetryPolicy": policy});
+        world.events(Events::PutTargets, json!({"Rule": name, "Targets": [target]})).await.unwrap();
+    }
+    // The first comes in time. Then 30 hours of which nobody knows.
+    tokio::time::sleep(3 * HOUR / 2).await;
+    dispatcher.abort();
+    world.halt();
+    tokio::time::sleep(30 * HOUR).await;
+    let world = world.reopen().await;
+    let _dispatcher = dispatch(&world, &fake);
+    tokio::time::sleep(HOUR).await;
+    let taken = fake.taken();
+    let times = |name: &str| {
+        let arn = format!("arn:aws:events:lab:123456789012:rule/{name}");
+        let of_rule = taken.iter().filter(|event| event["resources"][0] == arn);
+        of_rule.map(|event| event["time"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let hours = |made_up: std::ops::RangeInclusive<u32>| {
+        let all = std::iter::once(1).chain(made_up);
+        all.map(|hour| Timestamp::from_millis(BEGIN).after(HOUR * hour).to_string()).collect::<Vec<_>>()
+    };
+    // It is back after 31 hours and a half: of what is not older than a day each comes once, and then it goes on.
+    assert_eq!(times("any"), hours(8..=32));
+    assert_eq!(times("young"), hours(30..=32));
+    let shown = world.delivery("any").await;
+    assert_eq!((&shown["Waiting"], &shown["GivenUp"]), (&json!(0), &json!(0)), "{shown}");
+    let shown = world.delivery("young").await;
+    assert_eq!((&shown["Waiting"], &shown["GivenUp"]), (&json!(0), &json!(22)), "{shown}");
+    assert_eq!(shown["LastGivenUp"]["Reason"], "it is too old; it was not tried");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_has_all_that_the_target_of_a_rule_says_of_it() {
+    let world = crate::schedules::world().await;
+    let (parameters, agent) = everything(&world).await;
+    let target = json!({"Id": "1", "Arn": "arn:aws:ecs:lab:123456789012:cluster/default",
+        "RoleArn": "arn:aws:iam::123456789012:role/events", "EcsParameters": parameters});
+    world.rule("run", json!({"source": ["test"]}), target).await;
+    let _dispatcher = dispatch(&world, &Fake::default());
+    world.say(1).await;
+    let shown = world.until_delivery("run", |shown| shown["Waiting"] == 0 || shown["Attempts"] != 0).await;
+    assert_eq!((&shown["Waiting"], &shown["GivenUp"]), (&json!(0), &json!(0)), "{shown}");
+    has_everything(&world, &parameters, &agent).await;
 }
