@@ -52,7 +52,7 @@ pub(crate) fn show_log(filter: &str) {
 /// # Panics
 /// With the trace of the first run that was wrong, and what is wrong with the others.
 pub(crate) fn check(seeds: impl IntoIterator<Item = u64>) {
-    let outcomes = seeds.into_iter().map(|seed| run::run(seed));
+    let outcomes = seeds.into_iter().map(run::run);
     let mut wrong = outcomes.filter(|outcome| outcome.wrong.is_some());
     let Some(first) = wrong.next() else { return };
     let others: Vec<String> =
