@@ -92,8 +92,6 @@ places! {
         RestingFile = "resting-file",
         /// The files of an interface are written.
         InterfaceFiles = "interface-files",
-        /// The note of when the control plane heard this host last, for tasks that may run once at most.
-        ContactFile = "contact-file",
         /// The history of images is written.
         ImagesFile = "images-file",
         /// What was begun in a container for somebody is written.

@@ -65,8 +65,6 @@ struct Workload {
     wired: String,
     /// Ends by itself.
     once: String,
-    /// Runs once at most.
-    fenced: String,
 }
 
 impl Workload {
@@ -106,9 +104,8 @@ impl Workload {
         let more = json!({"networkMode": "awsvpc", "volumes": [runs.volume()], "tags": limits});
         let wired = register(lab, "points-wired", json!([noting("main", RUNS_ON)]), more);
         let more = json!({"networkMode": "host", "volumes": [runs.volume()]});
-        let once = register(lab, "points-once", json!([noting("main", "exit 7")]), more.clone());
-        let fenced = register(lab, "points-fenced", json!([noting("main", RUNS_ON)]), more);
-        Self { plain, wired, once, fenced }
+        let once = register(lab, "points-once", json!([noting("main", "exit 7")]), more);
+        Self { plain, wired, once }
     }
 }
 
@@ -307,10 +304,6 @@ impl Bench {
         for arn in &live {
             agent.wait("a task that runs", || status(arn, "RUNNING"));
         }
-        // One that may run once at most: its host notes when it was heard last.
-        let service = name("fenced");
-        let fences = point.starts_with("any:") || is_one(point, &["contact-file"]);
-        let fenced = fences.then(|| begin_fenced(lab, &mut agent, &service, &load.fenced));
         if point.starts_with("any:") || point.ends_with("-rename") {
             let container = format!("ls-{}-main", id(&wired));
             docker(node, &["rename", &container, "mine"]).unwrap();
@@ -334,7 +327,6 @@ impl Bench {
         let named = |arn: &str, rest: &str| format!("ls-{}{rest}", id(arn));
         let mut wanted = vec![named(&wired, "-main")];
         wanted.extend(["-main", "-again", ".pause"].map(|rest| named(&plain, rest)));
-        wanted.extend(fenced.iter().map(|arn| named(arn, "-main")));
         wanted.sort_unstable();
         agent.wait("exactly the desired containers", || {
             let running = node.task_containers()?.into_iter().filter(|c| c.state == "running");
@@ -346,16 +338,7 @@ impl Bench {
         for arn in &live {
             lab.ecs("stop_task", json!({"task": arn})).unwrap();
         }
-        if fences {
-            lab.ecs("delete_service", json!({"service": service, "force": true})).unwrap();
-        }
         let mut told = vec![reported.clone()];
-        if let Some(arn) = &fenced {
-            let ended = agent.wait("a task of a service that ended", || status(arn, "STOPPED"));
-            assert_eq!(ended["stopCode"], "ServiceSchedulerInitiated", "{point}: {ended:#}");
-            assert_eq!(container(&ended, "main")["exitCode"], 0, "{point}: {ended:#}");
-            told.push(ended);
-        }
         for arn in &live {
             let ended = agent.wait("a task that ended", || status(arn, "STOPPED"));
             assert_eq!(ended["stopCode"], "UserInitiated", "{point}: {ended:#}");
@@ -404,21 +387,6 @@ impl Bench {
         self.told.extend(told);
         (died, passings)
     }
-}
-
-/// Makes a service of which one task may run at most, and waits for that.
-fn begin_fenced(lab: &Lab, agent: &mut Watched<'_>, name: &str, definition: &str) -> String {
-    let request = json!({"serviceName": name, "taskDefinition": definition, "desiredCount": 1,
-        "tags": [{"key": "longshore:at-most-one", "value": "true"}],
-        "deploymentConfiguration": {"minimumHealthyPercent": 0, "maximumPercent": 100}});
-    lab.ecs("create_service", request).unwrap();
-    agent.wait("the task of a service", || {
-        let arns = lab.ecs("list_tasks", json!({"serviceName": name}))?["taskArns"].clone();
-        let Some(arn) = arns[0].as_str().map(str::to_owned) else { return Ok(None) };
-        let now = describe(lab, std::slice::from_ref(&arn))?.remove(0);
-        ensure!(now["lastStatus"] == "RUNNING", "it is {now:#}");
-        Ok(Some(arn))
-    })
 }
 
 /// Executes a command in a container until its client is gone, while the agent dies or not: nothing of it is left.
