@@ -4,6 +4,7 @@
 //! that goes on while the host sleeps, and is kept over a restart of the agent in a file beside the status socket,
 //! which does not outlive a boot: after one nothing is known, and nothing of before runs.
 
+use crate::crash::{self, Place};
 use longshore_plan::Contact;
 use rustix::time::{ClockId, clock_gettime};
 use std::fmt;
@@ -85,7 +86,11 @@ impl Boot for ThisBoot {
         }
         let text = format!("{} {}\n", self.id, at.0.as_millis());
         let new = self.file.with_extension("contact.new");
-        std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &self.file))
+        crash::before(Place::ContactFile);
+        crash::space_for(Place::ContactFile)?;
+        std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &self.file))?;
+        crash::after(Place::ContactFile);
+        Ok(())
     }
 }
 

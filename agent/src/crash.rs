@@ -92,12 +92,16 @@ places! {
         RestingFile = "resting-file",
         /// The files of an interface are written.
         InterfaceFiles = "interface-files",
+        /// The note of when the control plane heard this host last, for tasks that must not run twice, is written.
+        ContactFile = "contact-file",
         /// The history of images is written.
         ImagesFile = "images-file",
         /// What was begun in a container for somebody is written.
         ExecRecord = "exec-record",
     }
     both {
+        /// The space that was kept for the ledger is given to it.
+        LedgerReserveReleased = "ledger-reserve-released",
         /// The key that this host joined with is removed.
         JoiningKeyRemoved = "joining-key-removed",
         /// The files of an interface are removed.

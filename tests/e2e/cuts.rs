@@ -110,9 +110,9 @@ fn check_cuts(mode: &str) {
         let victim = hosts.into_iter().max_by_key(|h| before.iter().filter(|t| host(t) == *h).count()).unwrap();
         let victim = victim.to_owned();
         let index = node_index(&lab, &victim);
-        // All tasks are known to run by what a beat said. A cable is pulled at any moment between two of them, so the cuts
-        // are spread evenly over a beat.
-        std::thread::sleep(BEAT * u32::try_from(round).unwrap() / u32::try_from(cuts).unwrap());
+        // A cable is pulled at any moment between two beats, so the cuts are spread evenly over one. Not in order: when
+        // agents beat depends on when they came back, and so on the cuts before.
+        std::thread::sleep(BEAT * u32::try_from(round * 7 % cuts).unwrap() / u32::try_from(cuts).unwrap());
         let began = SystemTime::now();
         // In turns: the link goes down at both ends, or frames vanish without anybody seeing it.
         let by_cable = round % 2 == 0;

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use longshore_tests::lab::{Lab, LabConfig, invariant, wait_for, wait_until};
+use longshore_tests::lab::{Lab, LabConfig, host, invariant, wait_for, wait_until};
 use serde_json::{Value, json};
 
 use super::command::{longshore, ok};
-use super::runs::{RUNS_ON, Runs, noting};
+use super::failpoints::NOTED;
+use super::runs::{self, RUNS_ON, Runs, noting};
 use super::support::*;
 
 /// The control plane's own margin after the fence.
@@ -206,4 +207,77 @@ fn a_task_that_must_not_run_twice_is_gone_before_another_starts() {
         3,
         "one on the first host, one on the second, and one on the first again: {intervals:#?}"
     );
+}
+
+/// Starts the agent anew so that it dies at `point`, or finds no space there, and waits for that, after `then`. Another
+/// one that does not takes its place.
+fn die_at(lab: &Lab, point: &str, then: impl FnOnce()) {
+    let node = lab.node(0);
+    let log = node.host.log("agent").len();
+    node.agent.kill().unwrap();
+    let program = host::program("longshore-agent").unwrap();
+    let variables = [("LONGSHORE_TEST_CRASH", point)];
+    node.agent.launch_as(&node.host, &node.docker(), &program, &variables).unwrap();
+    then();
+    let lives = point.starts_with("full-");
+    let says = if lives { "the disk is full here" } else { "the agent ends here" };
+    wait_until(point, DEADLINE, || Ok(node.host.log("agent")[log..].contains(says) && node.agent.lives() == lives))
+        .unwrap();
+    if lives {
+        let warns = || Ok(node.host.log("agent")[log..].contains("could not note the last contact"));
+        wait_until("it says so", DEADLINE, warns).unwrap();
+    } else {
+        let _ = node.agent.wait_exit(DEADLINE);
+        node.launch_agent().unwrap();
+    }
+    lab.wait_connected(1, DEADLINE).unwrap();
+}
+
+/// An agent dies at its note of when the control plane heard it last, or has no space for it. With a note of before, the
+/// task goes on; without one it ends if it was begun, and another takes its place.
+#[test]
+fn an_agent_that_dies_at_its_note_of_the_last_contact_ends_what_it_must() {
+    let agent = "cleanup_wait = \"5s\"\nstop_timeout = \"2s\"\n".to_owned();
+    // Longer than an agent takes to start anew on a busy machine.
+    let control = "service_healthy_after_secs = 1\nlease_millis = 60000\n".to_owned();
+    let lab = networked(LabConfig { agent, control, ..LabConfig::default() });
+    runs::watch(&lab);
+    let runs = Runs::new(&lab);
+    let one = register(&lab, "one", json!([noting("main", RUNS_ON)]), json!({"volumes": [runs.volume()]}));
+    let request = json!({"serviceName": "web", "taskDefinition": one, "desiredCount": 1,
+        "tags": [{"key": "longshore:at-most-one", "value": "true"}],
+        "deploymentConfiguration": {"minimumHealthyPercent": 0, "maximumPercent": 100}});
+    let mut intervals = Intervals::default();
+    let all = |status: &str| -> Result<Vec<String>> {
+        let arns = lab.ecs("list_tasks", json!({"serviceName": "web", "desiredStatus": status}))?["taskArns"].clone();
+        Ok(arns.as_array().into_iter().flatten().filter_map(|arn| arn.as_str().map(str::to_owned)).collect())
+    };
+
+    // The first note of all. Whatever was begun by then ends, for nothing tells how long its host was away.
+    die_at(&lab, NOTED[0], || _ = lab.ecs("create_service", request).unwrap());
+    let running = wait_for("one that runs", DEADLINE, || {
+        let running = intervals.look_once(&lab)?[0] == 1;
+        let stable = service(&lab, "web")?["deployments"][0]["rolloutState"] == "COMPLETED";
+        let live = all("RUNNING")?;
+        Ok((running && stable && live.len() == 1).then_some(live))
+    })
+    .unwrap();
+    let ended = all("STOPPED").unwrap();
+    let mut told = if ended.is_empty() { Vec::new() } else { describe(&lab, &ended).unwrap() };
+    assert!(told.iter().all(|task| task["stopCode"] == "InfrastructureHealth"), "{told:#?}");
+    wait_until("a note", DEADLINE, || Ok(lab.node(0).host.dir().join("status.sock.contact").exists())).unwrap();
+
+    // Those after it.
+    let ran = runs.of("", "main");
+    for point in NOTED {
+        die_at(&lab, point, || {});
+        assert_eq!(intervals.look_once(&lab).unwrap(), [1], "{point}");
+        assert_eq!((runs.of("", "main"), all("RUNNING").unwrap()), (ran, running.clone()), "{point}");
+    }
+    lab.ecs("delete_service", json!({"service": "web", "force": true})).unwrap();
+    let over = wait_tasks(&lab, &running, "STOPPED", DEADLINE);
+    assert_eq!(container(&over[0], "main")["exitCode"], 0, "{over:#?}");
+    told.extend(over);
+    assert_nothing_left(&lab);
+    runs::assert_ends_told_once(&lab, &told);
 }

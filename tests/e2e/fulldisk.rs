@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::{Duration, Instant};
 
-use longshore_tests::lab::{Agent, Lab, LabConfig, Node, image, wait_until};
+use longshore_tests::lab::{Agent, Lab, LabConfig, Node, host, image, wait_until};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
 use super::campaign::number;
 use super::command::{longshore, ok};
+use super::failpoints::RELEASED;
 use super::fields::{idle, stop};
 use super::health::wait_check;
 use super::moving::wait_waits;
@@ -370,27 +371,46 @@ fn a_full_disk_never_costs_the_ledger() {
     let (names, asked, live) = Default::default();
     let mut churn = Churn { lab: &lab, definition, names, asked, live, random };
     let (mut unwritten, mut said) = (0, 0);
+    let program = host::program("longshore-agent").unwrap();
     for round in 0..rounds {
         let calm = Duration::from_millis(churn.random.random_range(0..1500));
         churn.during(calm);
         let lasts = Duration::from_millis(churn.random.random_range(2000..6000));
         let dies = churn.random.random_bool(0.5);
+        // In two rounds the agent dies as it gives the ledger what was kept for it.
+        let mut point = usize::try_from(round).ok().and_then(|round| RELEASED.get(round.checked_sub(1)?));
+        if let Some(point) = point {
+            node.agent.kill().unwrap();
+            node.agent.launch_as(&node.host, &node.docker(), &program, &[("LONGSHORE_TEST_CRASH", point)]).unwrap();
+            wait_until("an agent that is to die", DEADLINE, || Ok(Agent::status(&node.host)?["ledger"]["ok"] == true))
+                .unwrap();
+        }
         let begin = Instant::now();
         let (mut failed, mut told) = (false, false);
         if round == 0 {
             churn.overwhelm(node, &heavy);
         }
         // The first one at least until there is no space for the ledger.
-        while begin.elapsed() < lasts || (round == 0 && !(told && failed) && begin.elapsed() < DEADLINE) {
+        while begin.elapsed() < lasts
+            || (point.is_some() || (round == 0 && !(told && failed))) && begin.elapsed() < DEADLINE
+        {
             // Again and again: what the agent gives back and takes is gone at once.
             let spare = churn.random.random_range(0..64);
             fill_state(node, spare);
             churn.turn();
+            if point.is_some() && !node.agent.lives() {
+                let said = node.host.log_tail("agent");
+                assert!(said.contains("the agent ends here"), "{point:?}: {said}");
+                point = None;
+                let _ = node.agent.wait_exit(DEADLINE);
+                node.launch_agent().unwrap();
+            }
             if let Ok(status) = Agent::status(&node.host) {
                 failed |= status["ledger"]["ok"] == false;
                 told |= status["disk"]["short"].is_string();
             }
         }
+        assert_eq!(point, None, "it did not die there");
         if dies {
             node.agent.kill().unwrap();
             node.launch_agent().unwrap();

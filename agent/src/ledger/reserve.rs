@@ -79,7 +79,9 @@ impl Reserve {
     /// Gives it back; says whether there was any.
     pub(super) fn release(&mut self) -> bool {
         (self.missing, self.full) = (Some(Instant::now() + AGAIN), true);
+        crash::before(Place::LedgerReserveReleased);
         let released = std::fs::remove_file(&self.path).is_ok();
+        crash::after(Place::LedgerReserveReleased);
         if released {
             tracing::warn!(path = %self.path.display(), "no space for the ledger; its reserve is given to it");
         }

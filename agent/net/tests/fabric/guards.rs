@@ -1,7 +1,7 @@
 //! What nobody may do.
 
 use crate::world::{Host, WATCH, open_group, pings, sh, sh_in, tcp, until, world};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// What the kernel remembers of connections in the fabric, of an address.
 fn remembered(host: &Host, address: Ipv4Addr) -> usize {
@@ -37,9 +37,16 @@ fn spoofed_packets_get_no_answer_and_leave_no_trace() {
         assert!(host.counted("pin") > before);
         a.sh("ip link set eth0 address 02:0a:0a:4d:01:0b");
         until("the task is back", || pings(&a.netns(), "", b.ip(), 1).then_some(()));
-        // IPv6 that nobody gave it.
+        // IPv6 that nobody gave it, though there were somebody in the fabric to answer.
+        let (link, answers) = (host.fabric.names().task_link(a.eni()), Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1));
+        host.fabric_sh(&format!(
+            "sysctl -qw net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.{link}.disable_ipv6=0; \
+             ip addr add {answers}/64 dev {link} nodad"
+        ));
         a.sh("sysctl -qw net.ipv6.conf.eth0.disable_ipv6=0; ip addr add fd77::7/64 dev eth0 nodad");
-        assert!(!pings(&a.netns(), "", "fd77::1".parse::<std::net::Ipv6Addr>().expect("an address"), 1));
+        assert!(!pings(&a.netns(), "", answers, 1));
+        host.fabric_sh("nft delete table inet ls_fab");
+        until("an answer where the fabric's rules are gone", || pings(&a.netns(), "", answers, 1).then_some(()));
     });
 }
 
