@@ -15,6 +15,8 @@ pub enum Bug {
     MinimumRoundedDown,
     /// How long a task runs is reckoned by the wall clock, which may be set.
     HealthGoesByTheWallClock,
+    /// A task that is protected goes as any other.
+    ProtectedAreStopped,
     /// A DAEMON service replaces its tasks on as many hosts at once as it likes.
     DaemonsHaveNoMinimum,
     /// An update of a service that says nothing of its percents sets them to what they are by default.
@@ -53,12 +55,13 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::StalePlacement,
         Self::RefusedBatchIsPublished,
         Self::StoppingTakesNoRoom,
         Self::MinimumRoundedDown,
         Self::HealthGoesByTheWallClock,
+        Self::ProtectedAreStopped,
         Self::DaemonsHaveNoMinimum,
         Self::UpdatesResetPercents,
         Self::DrainsAreNotKept,

@@ -53,32 +53,40 @@ fn switched(script: &str, cpu: u32, memory: u32) -> Value {
 
 /// A service whose tasks have 10 MiB in their shared memory while the switch is on, of 24 that they reserve, and next
 /// to nothing without; with a target that two of them cannot meet, and no more of them than that.
-fn one_fills_its_memory(lab: &Lab, volumes: &Value) {
+fn one_fills_its_memory(lab: &Lab, volumes: &Value) -> Value {
     let script = "while :; do if [ ! -e /switch/on ]; then rm -f /dev/shm/x; elif [ ! -e /dev/shm/x ]; then \
                   dd if=/dev/zero of=/dev/shm/x bs=1M count=10; fi; sleep 0.5; done";
     let fill = register(lab, "fill", switched(script, 51, 24), volumes.clone());
     lab.ecs("create_service", json!({"serviceName": "fill", "taskDefinition": fill, "desiredCount": 1})).unwrap();
     let bounds = about_service("fill", json!({"MinCapacity": 1, "MaxCapacity": 2}));
-    scaling(lab, "register_scalable_target", bounds).unwrap();
+    let target = scaling(lab, "register_scalable_target", bounds).unwrap();
     scaling(lab, "put_scaling_policy", about_service("fill", tracking("full", "Memory", 30.0))).unwrap();
+    target["ScalableTargetARN"].clone()
 }
 
-/// A load that crosses the bound of an alarm, which is a tag of the target, scales the quiet service out by a step.
-fn a_step_follows_its_alarm(lab: &Lab, switch: &Path, target: &Value) {
-    let policy = about(json!({"PolicyName": "busy", "PolicyType": "StepScaling", "StepScalingPolicyConfiguration": {
-        "AdjustmentType": "ChangeInCapacity", "Cooldown": 300,
-        "StepAdjustments": [{"MetricIntervalLowerBound": 0.0, "ScalingAdjustment": 1}]}}));
-    scaling(lab, "put_scaling_policy", policy).unwrap();
-    let alarm = "CPUUtilization above 60";
-    let tags = json!({"ResourceARN": target, "Tags": {"longshore:alarm:busy": alarm}});
-    lab.call("application-autoscaling", "tag_resource", tags).unwrap().unwrap();
-    let shown = scaling(lab, "describe_scaling_policies", about(json!({}))).unwrap();
-    assert_eq!(shown["ScalingPolicies"][0]["Alarms"][0]["AlarmName"], alarm, "{shown}");
+/// A load that crosses the bounds of alarms, which are tags of the targets, scales each quiet service out by a step:
+/// one by its CPU, one by its memory.
+fn steps_follow_their_alarms(lab: &Lab, switch: &Path, [burn, fill]: [&Value; 2]) {
+    let services = [("burn", burn, "CPUUtilization", 60), ("fill", fill, "MemoryUtilization", 30)];
+    for (service, target, metric, bound) in services {
+        let policy = json!({"PolicyName": "busy", "PolicyType": "StepScaling", "StepScalingPolicyConfiguration": {
+            "AdjustmentType": "ChangeInCapacity", "Cooldown": 300,
+            "StepAdjustments": [{"MetricIntervalLowerBound": 0.0, "ScalingAdjustment": 1}]}});
+        scaling(lab, "put_scaling_policy", about_service(service, policy)).unwrap();
+        let alarm = format!("{metric} above {bound}");
+        let tags = json!({"ResourceARN": target, "Tags": {"longshore:alarm:busy": alarm}});
+        lab.call("application-autoscaling", "tag_resource", tags).unwrap().unwrap();
+        let shown = scaling(lab, "describe_scaling_policies", about_service(service, json!({}))).unwrap();
+        assert_eq!(shown["ScalingPolicies"][0]["Alarms"][0]["AlarmName"], alarm, "{shown}");
+    }
     fs::write(switch.join("on"), "").unwrap();
-    wait_until("a step is taken", Duration::from_secs(40), || Ok(desired(lab, "burn")? == 2)).unwrap();
-    let did = scaling(lab, "describe_scaling_activities", about(json!({}))).unwrap();
-    let cause = did["ScalingActivities"][0]["Cause"].as_str().unwrap();
-    assert!(cause.contains("policy busy: CPUUtilization was") && cause.ends_with("not below 60.0 %"), "{cause}");
+    for (service, _, metric, bound) in services {
+        wait_until("a step is taken", Duration::from_secs(40), || Ok(desired(lab, service)? == 2)).unwrap();
+        let did = scaling(lab, "describe_scaling_activities", about_service(service, json!({}))).unwrap();
+        let cause = did["ScalingActivities"][0]["Cause"].as_str().unwrap();
+        let (begins, ends) = (format!("policy busy: {metric} was"), format!("not below {bound}.0 %"));
+        assert!(cause.contains(&begins) && cause.ends_with(&ends), "{cause}");
+    }
 }
 
 #[test]
@@ -109,7 +117,7 @@ fn services_follow_the_cpu_and_memory_of_their_tasks_and_the_clock() {
 
     let made = scaling(&lab, "register_scalable_target", register_args).unwrap();
     assert!(made["ScalableTargetARN"].as_str().unwrap().contains(":scalable-target/"), "{made}");
-    one_fills_its_memory(&lab, &volumes);
+    let fill = one_fills_its_memory(&lab, &volumes);
     lab.wait_ecs("services_stable", json!({"services": ["burn"]})).unwrap();
     let put = scaling(&lab, "put_scaling_policy", policy).unwrap();
     assert!(put["PolicyARN"].as_str().unwrap().ends_with(":policyName/half"), "{put}");
@@ -157,10 +165,11 @@ fn services_follow_the_cpu_and_memory_of_their_tasks_and_the_clock() {
     let did = scaling(&lab, "describe_scaling_activities", about_service("fill", json!({}))).unwrap();
     let did = did["ScalingActivities"].as_array().unwrap();
     assert!(did[0]["Cause"].as_str().unwrap().contains("policy full: MemoryUtilization was"), "{did:?}");
-    scaling(&lab, "deregister_scalable_target", about_service("fill", json!({}))).unwrap();
 
     scaling(&lab, "delete_scaling_policy", about(json!({"PolicyName": "half"}))).unwrap();
-    a_step_follows_its_alarm(&lab, &switch, &made["ScalableTargetARN"]);
+    scaling(&lab, "delete_scaling_policy", about_service("fill", json!({"PolicyName": "full"}))).unwrap();
+    steps_follow_their_alarms(&lab, &switch, [&made["ScalableTargetARN"], &fill]);
+    scaling(&lab, "deregister_scalable_target", about_service("fill", json!({}))).unwrap();
 
     // The clock moves the bounds, and the count with them.
     let soon = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 2;

@@ -20,7 +20,7 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
-use super::awsvpc::network;
+use super::awsvpc::{ec2, network};
 use super::campaign::number;
 use super::command::longshore_command;
 use super::netcrash::everything;
@@ -373,6 +373,11 @@ impl Bench {
             Ok(Some(()))
         });
         assert_no_leaks(lab, &[]);
+        agent.wait("no address of a task", || {
+            let held = ec2(lab, "describe_network_interfaces", json!({}));
+            ensure!(held["NetworkInterfaces"] == json!([]), "{held:#}");
+            Ok(Some(()))
+        });
         agent.wait("an agent that is connected", || {
             let seen = Agent::status(&node.host)?;
             let network = &seen["network"];

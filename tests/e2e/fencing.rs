@@ -274,8 +274,26 @@ fn an_agent_that_dies_at_its_note_of_the_last_contact_ends_what_it_must() {
         assert_eq!(intervals.look_once(&lab).unwrap(), [1], "{point}");
         assert_eq!((runs.of("", "main"), all("RUNNING").unwrap()), (ran, running.clone()), "{point}");
     }
-    lab.ecs("delete_service", json!({"service": "web", "force": true})).unwrap();
+
+    // The same without any note: it ends, and another one runs.
+    let node = lab.node(0);
+    node.agent.kill().unwrap();
+    std::fs::remove_file(node.host.dir().join("status.sock.contact")).unwrap();
+    node.launch_agent().unwrap();
     let over = wait_tasks(&lab, &running, "STOPPED", DEADLINE);
+    assert_eq!(over[0]["stopCode"], "InfrastructureHealth", "{over:#?}");
+    told.extend(over);
+    let last = wait_for("another one that runs", DEADLINE, || {
+        let running = intervals.look_once(&lab)?[0] == 1;
+        let live = all("RUNNING")?;
+        Ok((running && live.len() == 1).then_some(live))
+    })
+    .unwrap();
+    wait_tasks(&lab, &last, "RUNNING", DEADLINE);
+    wait_until("its note of the run", DEADLINE, || Ok(runs.of("", "main") == ran + 1)).unwrap();
+    lab.ecs("delete_service", json!({"service": "web", "force": true})).unwrap();
+    let over = wait_tasks(&lab, &last, "STOPPED", DEADLINE);
+    assert_eq!(over[0]["stopCode"], "ServiceSchedulerInitiated", "{over:#?}");
     assert_eq!(container(&over[0], "main")["exitCode"], 0, "{over:#?}");
     told.extend(over);
     assert_nothing_left(&lab);

@@ -70,7 +70,7 @@ fn run_onto_full(lab: &Lab, definition: &str, percent: u32) -> String {
 #[test]
 fn a_disk_that_fills_up_is_cleaned_and_refuses_when_it_cannot_be() {
     let agent = "cleanup_wait = \"10m\"\nstop_timeout = \"2s\"\ndisk_clean_above = 60\ndisk_clean_until = 50\n\
-                 disk_refuse_above = 80\nimage_cleanup_age = \"4s\"\nimage_cleanup_untracked = true\n";
+                 disk_refuse_above = 80\nimage_cleanup_age = \"10s\"\nimage_cleanup_untracked = true\n";
     let agent = agent.to_owned();
     let lab = networked(LabConfig { agent, docker_mib: Some(DISK_MIB), ..LabConfig::default() });
     let node = lab.node(0);
@@ -152,7 +152,25 @@ fn a_disk_that_fills_up_is_cleaned_and_refuses_when_it_cannot_be() {
     let again = run_one(&lab, "kept", json!({}));
     running(&lab, &again);
     stop(&lab, &again);
+
+    // Its image is there, and Docker has no space for the container: that fails, and says so. What runs goes on.
+    node.agent.freeze();
+    let stuck = run_one(&lab, "kept", json!({}));
+    let all = node.host.dir().join("docker/ballast");
+    node.host.run("sh", &["-c", &format!("dd if=/dev/zero of={} bs=4k 2>/dev/null || true", all.display())]).unwrap();
+    node.agent.thaw();
+    let over = stopped(&lab, &stuck);
+    assert_eq!(over["stopCode"], "TaskFailedToStart", "{over:#}");
+    assert!(container(&over, "main")["reason"].to_string().contains("no space left on device"), "{over:#}");
+    assert_eq!(task(&lab, &kept)["lastStatus"], "RUNNING");
+    ballast(node, "docker", 0);
+    wait_until("the end of the shortage", DEADLINE, || Ok(reason(&lab).is_null())).unwrap();
+    let again = run_one(&lab, "kept", json!({}));
+    running(&lab, &again);
+    assert_exactly(&lab, &[again.clone(), kept.clone()]);
+    stop(&lab, &again);
     stop(&lab, &kept);
+    assert_nothing_left(&lab);
 }
 
 #[test]
@@ -343,6 +361,7 @@ fn in_state(node: &Node) -> String {
 #[test]
 fn a_full_disk_never_costs_the_ledger() {
     let rounds = number("LONGSHORE_SOAK_ROUNDS").unwrap_or(3);
+    assert!(rounds > RELEASED.len() as u64, "each place where it dies has a round");
     let seed = number("LONGSHORE_SEED").unwrap_or_else(rand::random);
     println!("seed {seed}, {rounds} rounds; LONGSHORE_SEED={seed} repeats it");
     let agent = "cleanup_wait = \"1s\"\nstop_timeout = \"2s\"\n".to_owned();
@@ -379,6 +398,7 @@ fn a_full_disk_never_costs_the_ledger() {
         let dies = churn.random.random_bool(0.5);
         // In two rounds the agent dies as it gives the ledger what was kept for it.
         let mut point = usize::try_from(round).ok().and_then(|round| RELEASED.get(round.checked_sub(1)?));
+        let log = node.host.log("agent").len();
         if let Some(point) = point {
             node.agent.kill().unwrap();
             node.agent.launch_as(&node.host, &node.docker(), &program, &[("LONGSHORE_TEST_CRASH", point)]).unwrap();
@@ -399,8 +419,9 @@ fn a_full_disk_never_costs_the_ledger() {
             fill_state(node, spare);
             churn.turn();
             if point.is_some() && !node.agent.lives() {
-                let said = node.host.log_tail("agent");
-                assert!(said.contains("the agent ends here"), "{point:?}: {said}");
+                let said = node.host.log("agent")[log..].to_owned();
+                let step = format!("the agent ends here step=\"{}\"", point.copied().unwrap_or_default());
+                assert!(said.contains(&step), "{step}: {said}");
                 point = None;
                 let _ = node.agent.wait_exit(DEADLINE);
                 node.launch_agent().unwrap();

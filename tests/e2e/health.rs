@@ -60,10 +60,15 @@ fn a_frozen_engine_and_a_missing_agent_show_with_reasons_and_times() {
     let (again, _) = wait_check(&lab, "CONTAINER_RUNTIME", "OK");
     assert!(time(&again) > time(&ill), "{again} after {ill}");
 
+    let arn = run_one(&lab, &register(&lab, "calm", json!([sleeper()]), json!({})), json!({}));
+    running(&lab, &arn);
+    assert!(!ok(&longshore(&lab, &["describe", &arn])).contains("unknown"));
     node.agent.kill().unwrap();
     let (gone, whole) = wait_check(&lab, "CONTAINER_RUNTIME", "INSUFFICIENT_DATA");
     assert!(gone["statusReason"].as_str().is_some_and(|why| why.contains("not been heard since")), "{gone}");
     assert_eq!(check(&whole, "AGENT_CONNECTIVITY").unwrap()["status"], "IMPAIRED");
+    let described = ok(&longshore(&lab, &["describe", &arn]));
+    assert!(described.contains("unknown: nothing is heard of its host's agent"), "{described}");
     node.launch_agent().unwrap();
     wait_check(&lab, "CONTAINER_RUNTIME", "OK");
 }

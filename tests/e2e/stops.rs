@@ -1,5 +1,7 @@
 //! Stops that dockerd refuses.
 
+use std::time::{Duration, Instant};
+
 use anyhow::ensure;
 use longshore_tests::lab::proxy::Proxy;
 use longshore_tests::lab::{Agent, host, wait_until};
@@ -30,14 +32,17 @@ fn a_stop_is_tried_until_the_container_has_stopped_and_it_is_not_said_to_have_be
 
     // Nothing works, more often than ECS's agent tries it.
     proxy.set_refused(&["/stop", "/kill"]);
+    let began = Instant::now();
     lab.ecs("stop_task", json!({"task": arns[1]})).unwrap();
     wait_until("six tries", DEADLINE, || {
         let now = task(&lab, &arns[1]);
         assert_ne!(now["lastStatus"], "STOPPED", "it runs: {now:#}");
-        std::thread::sleep(std::time::Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(100));
         Ok(proxy.refused() >= 6)
     })
     .unwrap();
+    // Half a second and the double each time, less an eighth at most.
+    assert!(began.elapsed() > Duration::from_millis(15_500 / 8 * 7), "six tries in {:?}", began.elapsed());
     let status = Agent::status(&node.host).unwrap().to_string();
     assert!(status.contains("the next try of its stop: ") && status.contains("injected"), "{status}");
     wait_until("the next try, in the API", DEADLINE, || {

@@ -2,6 +2,7 @@
 
 use crate::bounds::Bounds;
 use crate::failures::Breaker;
+use longshore_model::planted::{Bug, is_planted};
 use longshore_model::{InstanceId, TaskId, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
@@ -232,6 +233,6 @@ impl Task {
 
     /// Whether it is protected, ill or not.
     pub(crate) fn asked_to_stay(&self, now: Timestamp) -> bool {
-        self.protected_until.is_some_and(|until| now < until)
+        self.protected_until.is_some_and(|until| now < until) && !is_planted(Bug::ProtectedAreStopped)
     }
 }

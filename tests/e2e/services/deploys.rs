@@ -1,5 +1,7 @@
 //! Deployments as people and programs meet them: the command, boto3, and what a task asks for itself.
 
+use std::time::{Duration, Instant};
+
 use longshore_tests::lab::{invariant, wait_until};
 use serde_json::{Value, json};
 
@@ -37,11 +39,15 @@ fn deployments_are_watched_stopped_and_spare_protected_tasks() {
     let (status, said) = inside.put(&path, &json!({"ProtectionEnabled": true, "ExpiresInMinutes": 2881}));
     assert_eq!((status, &said["error"]["Code"]), (400, &json!("InvalidParameterException")), "{said}");
     ok(&longshore(&lab, &["service", "scale", "web", "0"]));
-    wait_until("only the protected task is left", DEADLINE, || {
+    let mut alone: Option<Instant> = None;
+    wait_until("only the protected task is left, and for a while", DEADLINE, || {
         let left = tasks(&lab, "web")?;
         let is_there = left.iter().any(|task| task["taskArn"] == arn.as_str());
         invariant(is_there, || format!("the protected one was stopped: {left:?}"))?;
-        Ok(left.len() == 1)
+        if left.len() > 1 {
+            return Ok(false);
+        }
+        Ok(alone.get_or_insert_with(Instant::now).elapsed() > Duration::from_secs(3))
     })
     .unwrap();
     let release = json!({"cluster": "default", "tasks": [arn], "protectionEnabled": false});

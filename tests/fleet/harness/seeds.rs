@@ -8,7 +8,8 @@ const SEEDS: u64 = 1000;
 /// The tests below that share them.
 const PARTS: u64 = 16;
 
-fn number(name: &str) -> Option<u64> {
+/// The number that a variable of the environment has.
+pub(crate) fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
     Some(text.parse().unwrap_or_else(|error| panic!("{name} is `{text}`, which is no number: {error}")))
 }

@@ -222,28 +222,33 @@ async fn nothing_fires_before_its_start_date_or_after_its_end_date() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_recurs_until_its_end_date_is_gone_after_its_last_firing_when_it_says_so() {
+async fn what_recurs_until_its_end_date_or_in_its_last_year_is_gone_after_its_last_firing_when_it_says_so() {
     let world = world().await;
     let _agent = world.host_with_room_for(9).await;
     // 01:00 and 01:25.
     let (start, end) = (BEGIN / 1000 - 20 + 3600, BEGIN / 1000 - 20 + 5100);
-    let more = json!({"StartDate": start, "EndDate": end, "ActionAfterCompletion": "DELETE"});
-    let schedules = [("rate", "rate(10 minutes)"), ("cron", "cron(0/10 * * * ? *)")];
-    for (name, expression) in schedules {
+    let dates = json!({"StartDate": start, "EndDate": end, "ActionAfterCompletion": "DELETE"});
+    // The last one has no end but that of the only year that it is for.
+    let schedules = [
+        ("rate", "rate(10 minutes)", dates.clone()),
+        ("cron", "cron(0/10 * * * ? *)", dates),
+        ("year", "cron(0,10,20 1 28 3 ? 2026)", json!({"ActionAfterCompletion": "DELETE"})),
+    ];
+    for (name, expression, more) in &schedules {
         world.scheduled(name, expression, more.clone()).await;
     }
     tokio::time::sleep(HOUR + 15 * MINUTE).await;
-    for (name, _) in schedules {
+    for (name, ..) in &schedules {
         let shown = world.shown(name).await;
         assert_eq!(shown["LongshoreInvocations"]["Next"], (start + 1200) as f64, "{name}: one is to come");
     }
     tokio::time::sleep(6 * MINUTE).await;
-    for (name, _) in schedules {
+    for (name, ..) in &schedules {
         let gone = world.scheduler(Sc::GetSchedule, json!({"Name": name})).await.unwrap_err();
         assert!(gone.starts_with(&format!("ResourceNotFoundException: Schedule {name} does not exist.")), "{gone}");
     }
     tokio::time::sleep(3 * HOUR).await;
-    for (name, _) in schedules {
+    for (name, ..) in &schedules {
         let expected = ["2026-03-28T01:00:00Z", "2026-03-28T01:10:00Z", "2026-03-28T01:20:00Z"];
         assert_eq!(world.fired(name).await, expected, "{name}");
     }

@@ -1,5 +1,6 @@
 //! Services: deployments, failures, daemons, what is refused and what is said.
 
+use crate::placement::poke;
 use crate::world::{Agent, FaultyStore, TestClock, World, facts};
 use longshore_core::CoreConfig;
 use longshore_ecs_api::Operation as Op;
@@ -278,7 +279,7 @@ async fn a_deployment_that_fails_is_rolled_back_across_a_restart() {
     assert!(fleet.tasks().iter().all(|(_, family, _)| family == "good"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_has_no_place_is_said_once_and_starts_when_there_is_one() {
     let mut fleet = Fleet::new(1).await;
     fleet.world.definition("big", json!({"memory": 1500})).await;
@@ -295,8 +296,19 @@ async fn what_has_no_place_is_said_once_and_starts_when_there_is_one() {
          closest matching (container-instance {host}) has insufficient memory available. It needs 1500 MiB of memory, \
          has 548 of 2048 free. For more information, see the Troubleshooting section of the Amazon ECS Developer Guide."
     );
-    let said = messages(&service).into_iter().filter(|message| *message == expected).count();
-    assert_eq!(said, 1, "{service:#}");
+    let said = |service: &Value| messages(service).into_iter().filter(|message| *message == expected).count();
+    assert_eq!(said(&service), 1, "{service:#}");
+    // Whoever looks at it again, after a change and after a while, says nothing more.
+    for _ in 0..3 {
+        poke(&fleet).await;
+        fleet.world.clock.advance(Duration::from_secs(60));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let service = fleet.service("web").await;
+        assert_eq!(said(&service), 1, "{service:#}");
+    }
+    // That it is looked at all the while shows in what is said anew after six hours.
+    fleet.world.clock.advance(Duration::from_secs(6 * 3600));
+    fleet.until("it is said again", healthy, |service| said(service) == 2).await;
     let host = fleet.world.host("default", facts(2048, 2048)).await;
     fleet.agents.push(host);
     fleet.until("the other one runs on the new host", healthy, stable(2)).await;
@@ -347,6 +359,18 @@ async fn a_draining_host_is_emptied_without_a_gap() {
     assert_eq!(fleet.agents[1].assigned().len(), 4);
 }
 
+const CLIENT: &str = "ClientException";
+const INVALID: &str = "InvalidParameterException";
+const UNSUPPORTED: &str = "UnsupportedFeatureException";
+
+/// A request is answered with this code and a message that begins so, and nothing is written.
+async fn refused(fleet: &Fleet, op: Op, request: Value, code: &str, text: &str) {
+    let before = fleet.world.core.snapshot().revision();
+    let answer = fleet.world.err(op, request.clone()).await;
+    assert!(answer.starts_with(&format!("{code}: {text}")), "{request}: {answer}");
+    assert_eq!(fleet.world.core.snapshot().revision(), before, "{request}");
+}
+
 #[tokio::test]
 async fn bad_input_changes_nothing_and_names_the_field() {
     let fleet = Fleet::new(1).await;
@@ -369,109 +393,185 @@ async fn bad_input_changes_nothing_and_names_the_field() {
         request.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         request
     };
-    for (changes, expected) in [
-        (json!({"serviceName": ""}), "The serviceName"),
-        (json!({"serviceName": "a b"}), "The serviceName"),
-        (json!({"taskDefinition": "nothing"}), "TaskDefinition not found."),
-        (json!({"taskDefinition": ""}), "Task definition can not be blank."),
-        (json!({"desiredCount": -1}), "desiredCount must be between 0 and 5000."),
-        (json!({"cluster": "nowhere"}), "Cluster not found."),
+    for (changes, code, text) in [
+        (json!({"serviceName": ""}), INVALID, "The serviceName must not be empty."),
+        (
+            json!({"serviceName": "a b"}),
+            INVALID,
+            "The serviceName contains ` `; letters, digits, `-` and `_` are allowed.",
+        ),
+        (json!({"taskDefinition": "nothing"}), CLIENT, "TaskDefinition not found."),
+        (json!({"taskDefinition": ""}), INVALID, "Task definition can not be blank."),
+        (json!({"desiredCount": -1}), INVALID, "desiredCount must be between 0 and 5000."),
+        (json!({"cluster": "nowhere"}), "ClusterNotFoundException", "Cluster not found."),
         (
             json!({"schedulingStrategy": "DAEMON"}),
+            INVALID,
             "The daemon scheduling strategy does not support a desired count for services. Remove the desired count \
              value and try again",
         ),
         (
             daemon_with("placementStrategy", json!([{"type": "random"}])),
+            INVALID,
             "The daemon scheduling strategy does not support placement strategies. Remove the placement strategy and \
              try again",
         ),
         (
             daemon_with("capacityProviderStrategy", json!([{"capacityProvider": "rack"}])),
+            INVALID,
             "Specifying a capacity provider strategy is not supported when you create a service using the DAEMON \
              scheduling strategy.",
         ),
         (
             daemon_with("deploymentConfiguration", json!({"maximumPercent": 101})),
+            INVALID,
             "The daemon scheduling strategy does not support values above 100 for maximumPercent on a deployment \
              configuration. Change the maximumPercent value to 100, and try again",
         ),
-        (daemon_with("deploymentConfiguration", json!({"maximumPercent": 99})), "maximumPercent must be 100."),
+        (
+            daemon_with("deploymentConfiguration", json!({"maximumPercent": 99})),
+            INVALID,
+            "The daemon scheduling strategy replaces tasks in place, so that maximumPercent must be 100.",
+        ),
         (
             daemon_with("deploymentConfiguration", json!({"minimumHealthyPercent": 100, "maximumPercent": 100})),
+            INVALID,
             "Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments",
         ),
-        (json!({"platformVersion": "LATEST"}), "The platform version must be null when specifying an EC2 launch type."),
-        (json!({"role": "ecsServiceRole"}), "A role was passed, but no load balancers were present."),
-        (json!({"deploymentConfiguration": {"minimumHealthyPercent": 101}}), "minimumHealthyPercent must be"),
-        (json!({"deploymentConfiguration": {"maximumPercent": 201}}), "maximumPercent must be"),
+        (
+            json!({"platformVersion": "LATEST"}),
+            INVALID,
+            "The platform version must be null when specifying an EC2 launch type.",
+        ),
+        (json!({"role": "ecsServiceRole"}), INVALID, "A role was passed, but no load balancers were present."),
+        (
+            json!({"deploymentConfiguration": {"minimumHealthyPercent": 101}}),
+            INVALID,
+            "minimumHealthyPercent must be between 0 and 100.",
+        ),
+        (
+            json!({"deploymentConfiguration": {"maximumPercent": 201}}),
+            INVALID,
+            "maximumPercent must be between 1 and 200.",
+        ),
         (
             json!({"deploymentConfiguration": {"minimumHealthyPercent": 90, "maximumPercent": 80}}),
+            INVALID,
             "maximumPercent must not be less than minimumHealthyPercent.",
         ),
-        (json!({"desiredCount": null}), "desiredCount is required with the scheduling strategy REPLICA."),
+        (json!({"desiredCount": null}), INVALID, "desiredCount is required with the scheduling strategy REPLICA."),
         (
             json!({"deploymentConfiguration": {"minimumHealthyPercent": 50, "maximumPercent": 99}}),
-            "maximumPercent must be at least 100",
+            INVALID,
+            "maximumPercent must be at least 100: with less the service could never have its desired count.",
         ),
-        (threshold(json!({"type": "COUNT", "value": 0})), "thresholdConfiguration.value must be at least 1."),
-        (threshold(json!({"value": 3})), "thresholdConfiguration.type is required"),
-        (threshold(json!({"type": "SOME", "value": 3})), "thresholdConfiguration.type: `SOME` is none of COUNT"),
-        (json!({"deploymentConfiguration": {"strategy": "CANARY"}}), "deploymentConfiguration.strategy CANARY"),
-        (json!({"deploymentConfiguration": {"maximumPercent": 0}}), "maximumPercent must be between 1 and 200."),
-        (json!({"deploymentConfiguration": {"minimumHealthyPercent": -1}}), "minimumHealthyPercent must be"),
+        (
+            threshold(json!({"type": "COUNT", "value": 0})),
+            INVALID,
+            "deploymentCircuitBreaker.thresholdConfiguration.value must be at least 1.",
+        ),
+        (
+            threshold(json!({"value": 3})),
+            INVALID,
+            "deploymentCircuitBreaker.thresholdConfiguration.type is required: COUNT,",
+        ),
+        (
+            threshold(json!({"type": "SOME", "value": 3})),
+            INVALID,
+            "deploymentCircuitBreaker.thresholdConfiguration.type: `SOME` is none of COUNT,",
+        ),
+        (
+            json!({"deploymentConfiguration": {"strategy": "CANARY"}}),
+            UNSUPPORTED,
+            "deploymentConfiguration.strategy CANARY is not supported by this version of Longshore",
+        ),
+        (
+            json!({"deploymentConfiguration": {"maximumPercent": 0}}),
+            INVALID,
+            "maximumPercent must be between 1 and 200.",
+        ),
+        (
+            json!({"deploymentConfiguration": {"minimumHealthyPercent": -1}}),
+            INVALID,
+            "minimumHealthyPercent must be between 0 and 100.",
+        ),
         (
             threshold(json!({"type": "BOUNDED_PERCENT", "value": 101})),
-            "value must be at most 100 with BOUNDED_PERCENT.",
+            INVALID,
+            "deploymentCircuitBreaker.thresholdConfiguration.value must be at most 100 with BOUNDED_PERCENT.",
         ),
-        (json!({"healthCheckGracePeriodSeconds": -5}), "healthCheckGracePeriodSeconds must not be negative."),
-        (json!({"placementStrategy": [{"type": "spread", "field": "mood"}]}), "placementStrategy.field"),
+        (json!({"healthCheckGracePeriodSeconds": -5}), INVALID, "healthCheckGracePeriodSeconds must not be negative."),
+        (
+            json!({"placementStrategy": [{"type": "spread", "field": "mood"}]}),
+            INVALID,
+            "placementStrategy.field: `mood` is not a field for spread; it takes",
+        ),
         (
             json!({"placementConstraints": [{"type": "memberOf", "expression": "(("}]}),
-            "placementConstraints.expression",
+            INVALID,
+            "placementConstraints.expression: at character 3: expected a subject (",
         ),
         (
             balancer(json!({"targetGroupArn": "arn:none", "containerPort": 80})),
-            "InvalidParameterException: Container Name can not be blank.",
+            INVALID,
+            "Container Name can not be blank.",
         ),
         (
             balancer(json!({"targetGroupArn": "arn:none", "containerName": "web", "containerPort": 80})),
-            "InvalidParameterException: The container web does not exist in the task definition.",
+            INVALID,
+            "The container web does not exist in the task definition.",
         ),
         (
             balancer(json!({"targetGroupArn": "arn:none", "containerName": "app", "containerPort": 8080})),
-            "InvalidParameterException: The container app did not have a container port 8080 defined.",
+            INVALID,
+            "The container app did not have a container port 8080 defined.",
         ),
         (
             balancer(json!({"targetGroupArn": "arn:none", "containerName": "app"})),
+            INVALID,
             "loadBalancers.containerPort must be given.",
         ),
         (
             balancer(json!({"targetGroupArn": "arn:none", "containerName": "app", "containerPort": 80})),
-            "InvalidParameterException: The target group with targetGroupArn arn:none does not have an associated \
-             load balancer.",
+            INVALID,
+            "The target group with targetGroupArn arn:none does not have an associated load balancer.",
         ),
         (
             balancer(json!({"loadBalancerName": "classic", "containerName": "app", "containerPort": 80})),
-            "InvalidParameterException: The load balancer classic does not exist.",
+            INVALID,
+            "The load balancer classic does not exist.",
         ),
-        (balancer(json!({"containerName": "app", "containerPort": 80})), "targetGroupArn or loadBalancerName must be"),
-        (json!({"launchType": "FARGATE"}), "launch"),
-        (json!({"networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}}), "Network Configuration"),
-        (json!({"propagateTags": "ALL"}), "propagateTags: `ALL`"),
-        (json!({"tags": [{"key": "aws:x", "value": ""}]}), "tags: the key `aws:x`"),
+        (
+            balancer(json!({"containerName": "app", "containerPort": 80})),
+            INVALID,
+            "loadBalancers: targetGroupArn or loadBalancerName must be given.",
+        ),
+        (json!({"launchType": "FARGATE"}), INVALID, "Task definition does not support launch_type FARGATE."),
+        (
+            json!({"networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}}),
+            INVALID,
+            "Network Configuration is not valid for the given networkMode of this task definition.",
+        ),
+        (json!({"propagateTags": "ALL"}), INVALID, "propagateTags: `ALL` is none of TASK_DEFINITION, SERVICE, NONE."),
+        (
+            json!({"tags": [{"key": "aws:x", "value": ""}]}),
+            INVALID,
+            "tags: the key `aws:x` begins with `aws:`, which is reserved.",
+        ),
     ] {
-        let refused = fleet.world.err(Op::CreateService, with(changes.clone())).await;
-        assert!(refused.contains(expected), "{changes}: {refused}");
+        refused(&fleet, Op::CreateService, with(changes), code, text).await;
     }
     let listed = fleet.world.ok(Op::ListServices, json!({})).await;
     assert_eq!(listed["serviceArns"], json!([]));
     fleet.world.ok(Op::CreateService, with(daemon)).await;
-    let refused = fleet.world.err(Op::UpdateService, json!({"service": "web", "desiredCount": 2})).await;
-    assert!(refused.contains("does not support a desired count"), "{refused}");
+    // By now the controller may write as well.
+    let answer = fleet.world.err(Op::UpdateService, json!({"service": "web", "desiredCount": 2})).await;
+    let text = "InvalidParameterException: The daemon scheduling strategy does not support a desired count for \
+                services. Remove the desired count value and try again";
+    assert_eq!(answer, text);
     for op in [Op::UpdateService, Op::DeleteService] {
-        let refused = fleet.world.err(op, json!({"service": "nothing"})).await;
-        assert_eq!(refused, "ServiceNotFoundException: Service not found.");
+        let answer = fleet.world.err(op, json!({"service": "nothing"})).await;
+        assert_eq!(answer, "ServiceNotFoundException: Service not found.");
     }
     let described = fleet.world.ok(Op::DescribeServices, json!({"services": ["nothing"]})).await;
     assert_eq!(described["failures"][0]["reason"], "MISSING");
@@ -488,34 +588,59 @@ async fn updates_that_are_refused_leave_a_service_as_it_is() {
         "deploymentConfiguration": {"minimumHealthyPercent": 50, "maximumPercent": 150}});
     fleet.world.ok(Op::CreateService, request.clone()).await;
     let before = fleet.until("it is stable", healthy, stable(1)).await;
-    for (changes, expected) in [
-        (json!({"desiredCount": 5001}), "desiredCount must be between 0 and 5000."),
-        (json!({"taskDefinition": "nothing"}), "ClientException: TaskDefinition not found."),
-        (json!({"taskDefinition": gone}), "ClientException: TaskDefinition is inactive"),
+    for (changes, code, text) in [
+        (json!({"desiredCount": 5001}), INVALID, "desiredCount must be between 0 and 5000."),
+        (json!({"taskDefinition": "nothing"}), CLIENT, "TaskDefinition not found."),
+        (json!({"taskDefinition": gone}), CLIENT, "TaskDefinition is inactive"),
         // Each is right by itself; with what the service has they contradict each other.
-        (json!({"deploymentConfiguration": {"maximumPercent": 40}}), "maximumPercent must not be less than"),
-        (json!({"deploymentConfiguration": {"strategy": "BLUE_GREEN"}}), "UnsupportedFeatureException"),
-        (json!({"deploymentConfiguration": {"bakeTimeInMinutes": 5}}), "deploymentConfiguration.bakeTimeInMinutes"),
+        (
+            json!({"deploymentConfiguration": {"maximumPercent": 40}}),
+            INVALID,
+            "maximumPercent must not be less than minimumHealthyPercent.",
+        ),
+        (
+            json!({"deploymentConfiguration": {"strategy": "BLUE_GREEN"}}),
+            UNSUPPORTED,
+            "deploymentConfiguration.strategy BLUE_GREEN is not supported by this version of Longshore",
+        ),
+        (
+            json!({"deploymentConfiguration": {"bakeTimeInMinutes": 5}}),
+            UNSUPPORTED,
+            "deploymentConfiguration.bakeTimeInMinutes is not supported by this version of Longshore.",
+        ),
         (
             json!({"loadBalancers": [{"targetGroupArn": "arn:none", "containerName": "app", "containerPort": 80}]}),
-            "InvalidParameterException: The container app did not have a container port 80 defined.",
+            INVALID,
+            "The container app did not have a container port 80 defined.",
         ),
         // It is looked at with the definition that the service is to have.
         (
             json!({"taskDefinition": "open",
                 "loadBalancers": [{"targetGroupArn": "arn:none", "containerName": "app", "containerPort": 80}]}),
-            "InvalidParameterException: The target group with targetGroupArn arn:none does not have an associated load",
+            INVALID,
+            "The target group with targetGroupArn arn:none does not have an associated load balancer.",
         ),
-        (json!({"platformVersion": "1.4.0"}), "The platform version must be null when specifying an EC2 launch type."),
-        (json!({"deploymentController": {"type": "EXTERNAL"}}), "deploymentController of a service cannot be changed"),
-        (json!({"placementStrategy": [{"type": "spread", "field": "mood"}]}), "placementStrategy.field"),
-        (json!({"healthCheckGracePeriodSeconds": -1}), "healthCheckGracePeriodSeconds"),
-        (json!({"propagateTags": "ALL"}), "propagateTags: `ALL`"),
+        (
+            json!({"platformVersion": "1.4.0"}),
+            INVALID,
+            "The platform version must be null when specifying an EC2 launch type.",
+        ),
+        (
+            json!({"deploymentController": {"type": "EXTERNAL"}}),
+            INVALID,
+            "deploymentController of a service cannot be changed: it is ECS.",
+        ),
+        (
+            json!({"placementStrategy": [{"type": "spread", "field": "mood"}]}),
+            INVALID,
+            "placementStrategy.field: `mood` is not a field for spread; it takes",
+        ),
+        (json!({"healthCheckGracePeriodSeconds": -1}), INVALID, "healthCheckGracePeriodSeconds must not be negative."),
+        (json!({"propagateTags": "ALL"}), INVALID, "propagateTags: `ALL` is none of TASK_DEFINITION, SERVICE, NONE."),
     ] {
         let mut full = json!({"service": "web"});
         full.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-        let refused = fleet.world.err(Op::UpdateService, full).await;
-        assert!(refused.contains(expected), "{changes}: {refused}");
+        refused(&fleet, Op::UpdateService, full, code, text).await;
     }
     assert_eq!(fleet.service("web").await, before);
     // One that is draining is neither made anew nor changed, and drains on.
