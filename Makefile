@@ -6,6 +6,8 @@ SHELL := /bin/bash
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 VENV := target/lab/venv
+# Crates with examples in their doc comments; see tests/lint/examples.sh.
+EXAMPLES := longshore-schedule
 # Three hosts in a lab, or `local` for this machine's own Docker.
 HOSTS ?= 3
 KEEP ?=
@@ -32,7 +34,7 @@ lint: setup-test ## formatting, clippy, licences and bans, boundaries between cr
 	@set -e; for script in tests/lint/*.sh; do [ -e "$$script" ] || continue; echo "$$script"; bash "$$script"; done
 
 test: lint build ## lint, unit, property, real-Docker and end-to-end tests
-	cargo test --workspace --doc --quiet
+	cargo test $(addprefix -p ,$(EXAMPLES)) --doc --quiet
 	cargo nextest run --workspace
 
 unit: setup-test build ## everything but the end-to-end tests
