@@ -3,6 +3,8 @@
 use std::fs;
 use std::net::SocketAddrV4;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use longshore_tests::lab::process::Process;
 use longshore_tests::lab::proxy::Proxy;
@@ -464,9 +466,20 @@ fn limits_and_settings_of_the_kernel_hold_in_every_network_mode() {
         node.host.run("sh", &["-c", &script]).unwrap();
     };
     let definition = register(&lab, "warned", json!([idle("main")]), json!({}));
-    forward("0");
-    let arn = run_one(&lab, &definition, json!({}));
-    let warned = running(&lab, &arn);
+    // The agent puts right what its network needs, so it is wrong again and again until the container is made.
+    let is_made = AtomicBool::new(false);
+    let (arn, warned) = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let until = Instant::now() + DEADLINE;
+            while !is_made.load(Ordering::Relaxed) && Instant::now() < until {
+                forward("0");
+            }
+        });
+        let arn = run_one(&lab, &definition, json!({}));
+        let warned = running(&lab, &arn);
+        is_made.store(true, Ordering::Relaxed);
+        (arn, warned)
+    });
     forward("1");
     let said = "The container engine warns: IPv4 forwarding is disabled. Networking will not work.";
     assert_eq!(container(&warned, "main")["reason"], said, "{warned:#}");

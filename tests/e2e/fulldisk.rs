@@ -153,7 +153,10 @@ fn a_disk_that_fills_up_is_cleaned_and_refuses_when_it_cannot_be() {
     running(&lab, &again);
     stop(&lab, &again);
 
-    // Its image is there, and Docker has no space for the container: that fails, and says so. What runs goes on.
+    // Its image is there, and Docker has no space for the container, nor anything of which it could have some: that
+    // fails, and says so. What runs goes on.
+    fill_to(node, 70);
+    wait_until("only what runs", DEADLINE, || Ok(node.task_containers()?.len() == 1)).unwrap();
     node.agent.freeze();
     let stuck = run_one(&lab, "kept", json!({}));
     let all = node.host.dir().join("docker/ballast");
@@ -321,12 +324,15 @@ impl Churn<'_> {
         true
     }
 
-    /// Gives a host more tasks than its ledger has space for, on a disk that is full before there is any in reserve.
-    fn overwhelm(&mut self, node: &Node, heavy: &str) {
+    /// Gives a host more tasks than its ledger has space for, on a disk that is full with what it has in reserve or, for
+    /// `bare`, before there is any.
+    fn overwhelm(&mut self, node: &Node, heavy: &str, bare: bool) {
         node.agent.freeze();
         let taken = (0..HEAVY).filter(|_| self.start(heavy)).count();
-        let reserve = node.host.dir().join("agent/ledger.reserve");
-        node.host.run("rm", &["-f", reserve.to_str().unwrap()]).unwrap();
+        if bare {
+            let reserve = node.host.dir().join("agent/ledger.reserve");
+            node.host.run("rm", &["-f", reserve.to_str().unwrap()]).unwrap();
+        }
         fill_state(node, 0);
         node.agent.thaw();
         assert_eq!(taken, HEAVY);
@@ -407,8 +413,8 @@ fn a_full_disk_never_costs_the_ledger() {
         }
         let begin = Instant::now();
         let (mut failed, mut told) = (false, false);
-        if round == 0 {
-            churn.overwhelm(node, &heavy);
+        if round == 0 || point.is_some() {
+            churn.overwhelm(node, &heavy, round == 0);
         }
         // The first one at least until there is no space for the ledger.
         while begin.elapsed() < lasts

@@ -159,14 +159,14 @@ async fn act(world: &World) {
     if world.plan.troubles.contains(&Trouble::ClockIsSet) && world.dice.chance(200) {
         return renew(world).await;
     }
-    match world.dice.between(0, 19) {
+    match world.dice.between(0, 20) {
         0..=3 => create(world).await,
         4..=10 => update(world).await,
         11 => delete(world).await,
         12..=14 => run_task(world).await,
         15..=16 => stop_task(world).await,
         17..=18 => drain(world).await,
-        19 if world.dice.chance(700) => protect(world).await,
+        19 | 20 if world.dice.chance(850) => protect(world).await,
         _ => look(world).await,
     }
 }
@@ -336,18 +336,30 @@ async fn drain(world: &World) {
     told(world, &format!("{status} {instance}"), &answer);
 }
 
-/// One task of a service is protected for a minute, or not any more.
+/// One task of a service is protected for a minute, or not any more. Then its service changes, at times.
 async fn protect(world: &World) {
     let Some(state) = world.state() else { return };
     let of_services = |id: &TaskId| state.task(*id).is_some_and(|task| task.group.starts_with("service:"));
     let tasks: Vec<TaskId> = live(&state).into_iter().filter(of_services).collect();
     let Some(task) = world.dice.pick(&tasks) else { return };
-    let mut request = json!({"tasks": [task.to_string()], "protectionEnabled": world.dice.chance(800)});
+    let protects = world.dice.chance(800);
+    let mut request = json!({"cluster": "default", "tasks": [task.to_string()], "protectionEnabled": protects});
     if request["protectionEnabled"] == true {
         request["expiresInMinutes"] = json!(1);
     }
     let answer = world.call(Operation::UpdateTaskProtection, &request).await;
     told(world, &format!("protect {request}"), &answer);
+    // What it is spared from comes before its time is over: less is wanted of its service, or all anew.
+    let name = state.task(*task).and_then(|task| Some(task.group.strip_prefix("service:")?.to_owned()));
+    if let Some(name) = name.filter(|name| protects && *name != *ONE && world.dice.chance(700)) {
+        let mut change = json!({"service": name});
+        match world.dice.chance(500) {
+            true => change["desiredCount"] = json!(world.dice.between(0, 1)),
+            false => change["forceNewDeployment"] = json!(true),
+        }
+        let answer = world.call(Operation::UpdateService, &change).await;
+        told(world, &format!("update {change}"), &answer);
+    }
 }
 
 /// What clients read is what was published.
@@ -387,7 +399,7 @@ async fn leave(world: &World) -> Result<(), String> {
         let open: Vec<_> = all.iter().filter(|service| !is_left(service, share)).collect();
         let stay = |id: &TaskId| state.task(*id).is_some_and(|task| task.protected_until.is_some());
         for task in live(&state).into_iter().filter(stay) {
-            let request = json!({"tasks": [task.to_string()], "protectionEnabled": false});
+            let request = json!({"cluster": "default", "tasks": [task.to_string()], "protectionEnabled": false});
             match world.insist(Operation::UpdateTaskProtection, &request).await {
                 Ok(_) => {}
                 Err(why) if why == "nobody answers" => return Err(why),
