@@ -6,7 +6,7 @@ use crate::plan::Trouble;
 use crate::sets;
 use crate::world::World;
 use longshore_core::State;
-use longshore_core::records::{InstanceStatus, SchedulingStrategy, Service, ServiceKey, Task};
+use longshore_core::records::{InstanceStatus, SchedulingStrategy, Service, ServiceKey, Task, TaskSetStatus};
 use longshore_model::{DesiredStatus, StopCode, TaskId, TaskStatus};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -101,12 +101,16 @@ fn percents(service: &Service, desired: usize) -> (usize, usize) {
 }
 
 /// What was protected, and is for a while yet, was not stopped to scale in, for a deployment or for a drain. By a clock
-/// that is set nobody can tell.
-fn spared(world: &World, before: &State, now: &State, key: &ServiceKey) {
+/// that is set nobody can tell. A task set that is deleted goes with all that it has.
+fn spared(world: &World, before: &State, now: &State, key: &ServiceKey, is: &Service) {
     if world.plan.troubles.contains(&Trouble::ClockIsSet) {
         return;
     }
+    let deleted = || is.task_sets.iter().filter(|set| set.status == TaskSetStatus::Draining);
     for task in stopped(before, now, key) {
+        if deleted().any(|set| sets::is_of(&task, set)) {
+            continue;
+        }
         let reason = now.task(task.id).and_then(|is| is.stop.as_ref()).map_or("", |stop| stop.reason.as_str());
         let spares = ["Scaling activity initiated by", "Container instance is draining"];
         let moment = world.wall.time().after(DECIDED_SLOWLY);
@@ -125,7 +129,7 @@ pub(crate) fn step(world: &World, before: &State, now: &State, key: &ServiceKey,
     if is.scheduling == SchedulingStrategy::Daemon {
         return daemon(world, before, now, key, (was, is));
     }
-    spared(world, before, now, key);
+    spared(world, before, now, key, is);
     if !sets::has_sets(is) {
         let desired = (was.desired as usize, is.desired as usize);
         return replicas(world, (before, now), key, (percents(was, desired.0), percents(is, desired.1)), |_| true);
