@@ -1,6 +1,6 @@
 //! Services whose tasks have health checks: what becomes of ill tasks, and what counts as a failure.
 
-use crate::services::{Fleet, config, healthy, messages, stable};
+use crate::fleet::{Fleet, config, healthy, messages, stable};
 use crate::world::{facts, with_attribute};
 use longshore_core::CoreConfig;
 use longshore_ecs_api::Operation as Op;

@@ -1,6 +1,6 @@
 //! Service deployments and revisions as resources: what is kept of them, and stopping them.
 
-use crate::services::{Fleet, config, healthy, messages, stable};
+use crate::fleet::{Fleet, config, healthy, messages, stable};
 use crate::world::until;
 use longshore_ecs_api::Operation as Op;
 use longshore_model::{StopCode, StopInfo, TaskId, TaskStatus};

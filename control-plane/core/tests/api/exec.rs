@@ -1,6 +1,6 @@
 //! ExecuteCommand: which tasks it is for, what it answers, and what is remembered of it.
 
-use crate::services::{Fleet, healthy, messages};
+use crate::fleet::{Fleet, healthy, messages};
 use crate::world::{World, facts, task_id, with_attribute};
 use longshore_core::ExecError;
 use longshore_ecs_api::Operation as Op;

@@ -1,6 +1,6 @@
 //! When tasks without health checks count as healthy, whatever is done to clocks.
 
-use crate::services::{Fleet, config, healthy, stable};
+use crate::fleet::{Fleet, config, healthy, stable};
 use longshore_core::CoreConfig;
 use longshore_ecs_api::Operation as Op;
 use longshore_model::{HealthStatus, TaskStatus};

@@ -1,6 +1,6 @@
 //! Where a service's tasks go and why not: explanations, lost and silent hosts, zones, daemons first.
 
-use crate::services::{Fleet, config, healthy, messages, stable};
+use crate::fleet::{Fleet, config, healthy, messages, stable};
 use crate::world::{facts, with_attribute, without_attribute};
 use longshore_core::{CoreConfig, Losses};
 use longshore_ecs_api::Operation as Op;
@@ -22,16 +22,6 @@ async fn why(fleet: &Fleet) -> (String, Vec<Value>) {
     assert_eq!(first["reason"], "LONGSHORE_WHY", "{first}");
     assert!(first["arn"].as_str().unwrap().ends_with(":service/default/web"), "{first}");
     (first["detail"].as_str().unwrap().to_owned(), failures)
-}
-
-/// Has the controller look at the service again: the clock of these tests does not wake it.
-pub(crate) async fn poke(fleet: &Fleet) {
-    let arn = fleet.service("web").await["serviceArn"].clone();
-    let key = uuid::Uuid::new_v4().simple().to_string();
-    for op in [Op::TagResource, Op::UntagResource] {
-        let tags = json!([{"key": key, "value": "x"}]);
-        fleet.world.ok(op, json!({"resourceArn": arn, "tags": tags, "tagKeys": [key]})).await;
-    }
 }
 
 /// The tasks that a host is to run.
@@ -147,23 +137,23 @@ async fn a_lost_host_is_waited_for_as_long_as_is_said() {
     assert_eq!(on_first.len(), 1);
 
     fleet.agents[0].disconnect().await;
-    poke(&fleet).await;
+    fleet.poke().await;
     let (sentence, _) = why(&fleet).await;
     assert!(sentence.contains("waits for container instances that went silent"), "{sentence}");
     fleet.world.clock.advance(Duration::from_secs(19));
-    poke(&fleet).await;
+    fleet.poke().await;
     assert_eq!(runs_on(&fleet, 0), on_first);
     // It comes back in time, and nothing moved.
     fleet.agents[0].connect(Vec::new()).await;
     fleet.world.clock.advance(Duration::from_secs(60));
-    poke(&fleet).await;
+    fleet.poke().await;
     assert_eq!((runs_on(&fleet, 0), fleet.tasks().len()), (on_first.clone(), 4));
 
     fleet.agents[0].disconnect().await;
-    poke(&fleet).await;
+    fleet.poke().await;
     why(&fleet).await;
     fleet.world.clock.advance(Duration::from_secs(20));
-    poke(&fleet).await;
+    fleet.poke().await;
     fleet.until("it is replaced", healthy, |_| true).await;
     crate::world::until("the lost one is to stop", || runs_on(&fleet, 0).is_empty()).await;
     let task = fleet.world.task(*on_first.first().unwrap()).await;
@@ -192,7 +182,7 @@ async fn when_many_are_silent_at_once_nothing_is_replaced() {
     for _ in 0..5 {
         assert!(why(&fleet).await.0.starts_with(text));
         assert_eq!(hosts(&fleet), before);
-        poke(&fleet).await;
+        fleet.poke().await;
         fleet.pass(Duration::from_secs(30), &[2, 3]).await;
     }
     assert_eq!(hosts(&fleet), before);
@@ -233,18 +223,18 @@ async fn what_must_not_run_twice_is_replaced_once_its_host_has_certainly_stopped
     let others: Vec<usize> = (0..4).filter(|other| *other != host).collect();
     let (almost, rest) = (Duration::from_millis(14_900), Duration::from_millis(200));
     fleet.agents[host].disconnect().await;
-    poke(&fleet).await;
+    fleet.poke().await;
     why(&fleet).await;
     // Not before the lease, the stop and the margin; and no deployment or scaling starts another either.
     fleet.pass(almost, &others).await;
-    poke(&fleet).await;
+    fleet.poke().await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!((runs_on(&fleet, host), fleet.tasks().len()), (BTreeSet::from([id]), 1));
     let forced = json!({"service": "web", "forceNewDeployment": true, "availabilityZoneRebalancing": "DISABLED",
         "deploymentConfiguration": {"minimumHealthyPercent": 0, "maximumPercent": 100}});
     fleet.world.ok(Op::UpdateService, forced).await;
     fleet.until("the old one is asked to stop", healthy, |s| s["deployments"][1]["runningCount"] != 1).await;
-    poke(&fleet).await;
+    fleet.poke().await;
     // Whoever looks at it has done so.
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(fleet.tasks(), [], "nothing starts while it may still run");
@@ -254,10 +244,10 @@ async fn what_must_not_run_twice_is_replaced_once_its_host_has_certainly_stopped
         fleet.agents[*nth].move_to(&fleet.world.core).await;
     }
     fleet.world.clock.set_ahead(Duration::from_secs(3600));
-    poke(&fleet).await;
+    fleet.poke().await;
     why(&fleet).await;
     fleet.pass(almost, &others).await;
-    poke(&fleet).await;
+    fleet.poke().await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(fleet.tasks(), []);
     fleet.pass(rest, &others).await;
@@ -265,7 +255,7 @@ async fn what_must_not_run_twice_is_replaced_once_its_host_has_certainly_stopped
     let another = fleet.tasks();
     assert!(another.len() == 1 && another[0].0 != id, "{another:?}");
     fleet.pass(Duration::from_secs(60), &others).await;
-    poke(&fleet).await;
+    fleet.poke().await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(fleet.tasks(), another);
     assert!(runs_on(&fleet, 3).is_empty());
@@ -486,7 +476,7 @@ async fn an_update_gives_nothing_up_for_room_that_is_kept_for_a_daemon() {
     until_unplaced(&fleet, "web").await;
     // Looked at again, it still has nothing to gain.
     for _ in 0..5 {
-        poke(&fleet).await;
+        fleet.poke().await;
         fleet.pump(healthy).await;
     }
     assert_eq!(runs_on(&fleet, 0), before);
@@ -523,7 +513,7 @@ async fn an_update_that_may_have_no_task_more_gives_nothing_up_for_room_that_is_
             let before = runs_on(&fleet, 0);
             fleet.world.ok(Op::UpdateService, json!({"service": "web", "forceNewDeployment": true})).await;
             for _ in 0..10 {
-                poke(&fleet).await;
+                fleet.poke().await;
                 fleet.pump(healthy).await;
             }
             assert_eq!(runs_on(&fleet, 0), before, "{daemon} {maximum}");

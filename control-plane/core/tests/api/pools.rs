@@ -1,6 +1,6 @@
 //! Capacity providers: pools of hosts, strategies, what is refused.
 
-use crate::services::{Fleet, config, healthy, stable};
+use crate::fleet::{Fleet, config, healthy, stable};
 use crate::world::{facts, task_id, with_attribute};
 use longshore_ecs_api::Operation as Op;
 use longshore_model::{HealthStatus, HostFacts, TaskStatus};

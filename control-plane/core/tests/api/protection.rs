@@ -1,6 +1,6 @@
 //! Task protection: what it spares a task, how it ends, and who cannot have it.
 
-use crate::services::{Fleet, healthy, stable};
+use crate::fleet::{Fleet, healthy, stable};
 use longshore_core::{ProtectionChange, ProtectionError};
 use longshore_ecs_api::Operation as Op;
 use longshore_model::TaskId;
@@ -48,7 +48,7 @@ async fn a_protected_task_outlives_a_scale_in_until_its_time_is_over() {
     kept.sort_unstable();
     assert_eq!(left, kept);
     // It is kept, also by a process that comes after.
-    fleet.world = fleet.world.reopen_with(crate::services::config()).await;
+    fleet.world = fleet.world.reopen_with(crate::fleet::config()).await;
     for agent in &mut fleet.agents {
         agent.move_to(&fleet.world.core).await;
     }

@@ -1,6 +1,6 @@
 //! Services whose parts come at once, fail in part, or come back.
 
-use crate::services::{Fleet, healthy, messages, stable};
+use crate::fleet::{Fleet, healthy, messages, stable};
 use crate::world::until;
 use longshore_ecs_api::Operation as Op;
 use longshore_model::{DesiredStatus, DiskStatus, StopCode, StopInfo, TaskId, TaskStatus};
@@ -186,7 +186,7 @@ async fn a_revision_that_ran_before_is_gone_back_to_with_its_images() {
             2 => {
                 // Nothing but the service remembers it: its tasks are forgotten, its definition is nobody's any more.
                 fleet.world.ok(Op::DeregisterTaskDefinition, json!({"taskDefinition": "web:1"})).await;
-                fleet.world = fleet.world.reopen_with(crate::services::config()).await;
+                fleet.world = fleet.world.reopen_with(crate::fleet::config()).await;
                 for agent in &mut fleet.agents {
                     agent.move_to(&fleet.world.core).await;
                 }

@@ -1,6 +1,6 @@
 //! Application Auto Scaling: what is refused and shown, and that services follow their load and the clock.
 
-use crate::services::{Fleet, config, healthy};
+use crate::fleet::{Fleet, config, healthy};
 use crate::world::{FaultyStore, TestClock, World, caller, facts};
 use longshore_core::{Autoscaler, CoreConfig};
 use longshore_ecs_api::Operation as Op;

@@ -1,6 +1,6 @@
 //! What a service says of itself in DescribeServices: whom it names, how often, and how much of it is kept.
 
-use crate::services::{Fleet, config, healthy, messages, stable};
+use crate::fleet::{Fleet, config, healthy, messages, stable};
 use longshore_ecs_api::Operation as Op;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;

@@ -1,6 +1,6 @@
 //! Hosts that go silent: which of them are given up, and when.
 
-use crate::services::{Fleet, config, healthy, messages, stable};
+use crate::fleet::{Fleet, config, healthy, messages, stable};
 use crate::world::{facts, new_key};
 use longshore_core::{CoreConfig, Losses};
 use longshore_ecs_api::Operation as Op;

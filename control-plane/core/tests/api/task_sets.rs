@@ -1,6 +1,6 @@
 //! Task sets of services with the EXTERNAL controller.
 
-use crate::services::{Fleet, config, healthy, messages};
+use crate::fleet::{Fleet, config, healthy, messages};
 use longshore_ecs_api::Operation as Op;
 use longshore_model::TaskStatus;
 use serde_json::{Value, json};

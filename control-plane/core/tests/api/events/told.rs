@@ -1,7 +1,7 @@
 //! What is told: in what order, to whom, and that nothing is lost on its way.
 
 use super::{Fake, dispatch, passing, stored};
-use crate::services::{Fleet, healthy, messages, stable};
+use crate::fleet::{Fleet, healthy, messages, stable};
 use crate::world::{FaultyStore, TestClock, World, facts, task_id, until};
 use longshore_core::CoreConfig;
 use longshore_ecs_api::Operation as Op;
