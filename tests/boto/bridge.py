@@ -5,6 +5,7 @@ One JSON object a line in, one a line out, in order. A request has `kind`:
   wait      {service, waiter, args, delay, attempts} -> {ok: null}
   paginate  {service, op, args, page}      -> {ok: [response, ..]}
   model     {service}                      -> {ok: {operations: {name: {input: required members}}}}
+  members   {service, op}                  -> {ok: [{path: [member or 0, ..], value}, ..]}, all that a request may have
   raw       {service, target, body, headers, sign, skew, secret, key, drop, tamper} -> {ok: {status, headers, body}}
 An error of the service comes as {error: {code, message, status}}, any other as {error: {code: "<Python type>", ..}}.
 """
@@ -109,6 +110,24 @@ def model(request):
     return {"operations": operations, "prefix": service.metadata.get("targetPrefix")}
 
 
+def leaves(shape, path):
+    """Every value within `shape` that has no parts, with its path: an item of a list is 0, one of a map is `key`."""
+    if shape.type_name == "structure":
+        for name, member in shape.members.items():
+            yield from leaves(member, path + [name])
+    elif shape.type_name == "list":
+        yield from leaves(shape.member, path + [0])
+    elif shape.type_name == "map":
+        yield {"path": path + ["key"], "value": sample(shape.value)}
+    else:
+        yield {"path": path, "value": True if shape.type_name == "boolean" else sample(shape)}
+
+
+def members(request):
+    service = client(request["service"]).meta.service_model
+    return list(leaves(service.operation_model(request["op"]).input_shape, []))
+
+
 def raw(request):
     body = base64.b64decode(request["body64"]) if "body64" in request else request.get("body", "{}").encode()
     headers = {"Content-Type": request.get("content_type", "application/x-amz-json-1.1")}
@@ -151,7 +170,7 @@ def raw(request):
         connection.close()
 
 
-KINDS = {"call": call, "wait": wait, "paginate": paginate, "model": model, "raw": raw}
+KINDS = {"call": call, "wait": wait, "paginate": paginate, "model": model, "members": members, "raw": raw}
 
 for line in sys.stdin:
     request = json.loads(line)

@@ -38,6 +38,7 @@ mod ledgers;
 mod lifecycle;
 mod logs;
 mod logtail;
+mod members;
 mod metadata;
 mod moving;
 mod netcampaign;

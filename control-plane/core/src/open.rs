@@ -139,7 +139,7 @@ fn network_records(state: &State, config: NetworkConfig, now: Timestamp) -> Resu
         return Err(OpenError::OtherNetwork { key, stored: was, configured: is });
     }
     tracing::info!(key, was, is, "the task network changes: no host has a part of it yet");
-    let mut changes = vec![Change::Network(Arc::new(Network { config, ..(**stored).clone() }))];
+    let mut changes = vec![Change::Network(Arc::new(Network { config, last_lease: None, ..(**stored).clone() }))];
     if stored.config.v6.is_none() && config.v6.is_some() {
         changes.extend(state.security_groups().filter_map(|group| with_ipv6_egress(group)).map(Change::SecurityGroup));
     }
@@ -206,8 +206,8 @@ fn new_network(config: NetworkConfig, now: Timestamp) -> (Network, SecurityGroup
         tags: Tags::new(),
         created_at: now,
     };
-    let network =
-        Network { vpc: VpcId::random(), subnet: SubnetId::random(), default_group: id, config, created_at: now };
+    let (vpc, subnet) = (VpcId::random(), SubnetId::random());
+    let network = Network { vpc, subnet, default_group: id, config, created_at: now, last_lease: None };
     (network, group)
 }
 

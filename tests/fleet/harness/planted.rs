@@ -119,7 +119,7 @@ fn fences_that_are_not_waited_for_are_found() {
 
 #[test]
 fn addresses_that_do_not_rest_are_found() {
-    find(Bug::AddressesDoNotRest, 24, &["and has rested"]);
+    find(Bug::AddressesDoNotRest, 65, &["and has rested"]);
 }
 
 #[test]
@@ -129,12 +129,12 @@ fn addresses_in_use_that_are_given_are_found() {
 
 #[test]
 fn former_addresses_that_are_given_are_found() {
-    find(Bug::FormerAddressesAreGiven, 200, &["which is not its host's"]);
+    find(Bug::FormerAddressesAreGiven, 88, &["which is not its host's"]);
 }
 
 #[test]
 fn leases_of_silent_hosts_that_are_given_away_are_found() {
-    find(Bug::SilentHostsLoseTheirLeases, 28, &["is the lease of"]);
+    find(Bug::SilentHostsLoseTheirLeases, 24, &["is the lease of"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::agent::{SessionError, SessionId};
 use crate::change::Change;
 use crate::command::{Command, Tx};
 use crate::commands::session::in_session;
-use crate::records::HostLeases;
+use crate::records::{HostLeases, Network};
 use crate::state::wants_lease;
 use longshore_model::{InstanceId, NetworkHealth, NetworkStatus};
 use std::sync::Arc;
@@ -67,10 +67,18 @@ fn add_lease(tx: &mut Tx<'_>, leases: &HostLeases) {
         Some(index) => {
             let indexes = leases.indexes.iter().copied().chain([index]).collect();
             tracing::info!(%instance, index, "a host gets one more range of addresses");
-            tx.change(Change::Leases(Arc::new(HostLeases { indexes, ..leases.clone() })));
+            give(tx, index, HostLeases { indexes, ..leases.clone() });
         }
         None => tracing::warn!(%instance, "a host has few addresses left, and no range is free for it"),
     }
+}
+
+/// Gives the lease of that number to the host whose leases these are then.
+fn give(tx: &mut Tx<'_>, index: u16, leases: HostLeases) {
+    if let Some(network) = tx.state().network() {
+        tx.change(Change::Network(Arc::new(Network { last_lease: Some(index), ..(**network).clone() })));
+    }
+    tx.change(Change::Leases(Arc::new(leases)));
 }
 
 /// Gives a connected host its first lease, if it can use one and there is one.
@@ -89,7 +97,8 @@ pub(crate) fn grant_lease(tx: &mut Tx<'_>, instance: InstanceId) {
     match state.free_lease() {
         Some(index) => {
             tracing::info!(%instance, index, "a host gets a range of addresses");
-            tx.change(Change::Leases(Arc::new(HostLeases { instance, indexes: vec![index], since: tx.now })));
+            let since = tx.now;
+            give(tx, index, HostLeases { instance, indexes: vec![index], since });
         }
         None => tracing::warn!(%instance, "a host gets no addresses: all ranges of the network are given"),
     }

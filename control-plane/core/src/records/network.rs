@@ -21,6 +21,9 @@ pub struct Network {
     pub config: NetworkConfig,
     /// The first start.
     pub created_at: Timestamp,
+    /// The lease that was given last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_lease: Option<u16>,
 }
 
 impl Network {
@@ -54,11 +57,14 @@ impl Network {
         Lease { v4, v6 }
     }
 
-    /// The numbers of leases in the order in which they are given. The first part comes last: its first address is
-    /// also that of the whole range, which some programs take for no address.
+    /// The numbers of leases in the order in which they are to be given next: around the range, from the one that was
+    /// given last. What a host had that left is given as late as can be: other hosts take its addresses for members of
+    /// its tasks' groups until they have heard that it left. The first part comes last: its first address is also that
+    /// of the whole range, which some programs take for no address.
     pub fn lease_order(&self) -> impl Iterator<Item = u16> + use<> {
         let last = u16::try_from(self.leases() - 1).unwrap_or(u16::MAX);
-        (1..=last).chain([0])
+        let after = self.last_lease.unwrap_or(0).min(last);
+        (after..=last).skip(1).chain(0..=after)
     }
 }
 

@@ -122,13 +122,15 @@ impl State {
         self.network().map_or(0, |network| network.few_addresses())
     }
 
-    /// The first lease that nobody has.
+    /// The lease to give next, which nobody has.
     pub(crate) fn free_lease(&self) -> Option<u16> {
-        let lost = |owner: &InstanceId| {
+        let (network, owners) = (self.network()?, &self.networking.owners);
+        let lost = |index: &u16| {
             is_planted(Bug::SilentHostsLoseTheirLeases)
-                && self.host(*owner).is_some_and(|host| !host.record.is_connected())
+                && owners.get(index).and_then(|owner| self.host(*owner)).is_some_and(|host| !host.record.is_connected())
         };
-        self.network()?.lease_order().find(|index| self.networking.owners.get(index).is_none_or(lost))
+        let free = |index: &u16| !owners.contains_key(index);
+        network.lease_order().find(lost).or_else(|| network.lease_order().find(free))
     }
 
     /// Connected hosts that could use a lease and have none.
@@ -243,8 +245,10 @@ impl State {
     }
 
     pub(super) fn put_network(&mut self, network: &Arc<Network>) {
-        self.networking.network = Some(Arc::clone(network));
-        self.refresh_peers(self.networking.leased.clone());
+        let before = self.networking.network.replace(Arc::clone(network));
+        if before.is_none_or(|before| before.config != network.config) {
+            self.refresh_peers(self.networking.leased.clone());
+        }
     }
 
     pub(super) fn put_security_group(&mut self, group: &Arc<SecurityGroup>, touched: &mut Touched) {

@@ -173,12 +173,31 @@ async fn hosts_get_a_part_of_the_network_and_keep_it() {
     assert_eq!(nets(&world.leases(one.instance)), ["10.77.1.0/24"]);
     assert_eq!(nets(&world.leases(two.instance)), ["10.77.2.0/24"]);
 
-    // A host that is deregistered gives its part back.
+    // A host that is deregistered gives its part back, and those that come get others, also after a restart.
     world.ok(Op::DeregisterContainerInstance, json!({"containerInstance": two.arn})).await;
     assert_eq!(world.leases(two.instance), []);
     assert!(world.network(one.instance).1.peers.is_empty());
     let three = world.host("default", networked(3)).await;
-    assert_eq!(nets(&world.leases(three.instance)), ["10.77.2.0/24"]);
+    assert_eq!(nets(&world.leases(three.instance)), ["10.77.3.0/24"]);
+    world.ok(Op::DeregisterContainerInstance, json!({"containerInstance": three.arn})).await;
+    let world = world.reopen().await;
+    let four = world.host("default", networked(4)).await;
+    assert_eq!(nets(&world.leases(four.instance)), ["10.77.4.0/24"]);
+}
+
+#[tokio::test]
+async fn a_part_that_was_given_back_comes_after_all_others() {
+    let world = world_with("10.5.0.0/22").await;
+    world.ok(Op::CreateCluster, json!({})).await;
+    let one = world.host("default", networked(1)).await;
+    assert_eq!(nets(&world.leases(one.instance)), ["10.5.1.0/24"]);
+    let mut given = Vec::new();
+    for number in 2..8 {
+        let host = world.host("default", networked(number)).await;
+        given.extend(nets(&world.leases(host.instance)));
+        world.ok(Op::DeregisterContainerInstance, json!({"containerInstance": host.arn})).await;
+    }
+    assert_eq!(given, ["10.5.2.0/24", "10.5.3.0/24", "10.5.0.0/24", "10.5.2.0/24", "10.5.3.0/24", "10.5.0.0/24"]);
 }
 
 #[tokio::test]

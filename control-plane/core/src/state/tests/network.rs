@@ -111,6 +111,7 @@ impl Command for MakeNetwork {
             default_group: group.id,
             config: self.0,
             created_at: tx.now,
+            last_lease: None,
         })));
         tx.change(Change::SecurityGroup(Arc::new(group)));
         Ok(())
