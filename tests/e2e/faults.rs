@@ -477,3 +477,84 @@ fn what_somebody_does_to_containers_is_seen_and_said() {
     assert_nothing_left(&lab);
     runs::assert_ends_told_once(&lab, &told);
 }
+
+/// The same with tasks that have an interface and share their processes: also what holds these for them.
+#[test]
+fn what_somebody_does_to_containers_of_tasks_with_interfaces_is_seen_and_said() {
+    let lab = lab(1);
+    runs::watch(&lab);
+    let node = lab.node(0);
+    let main = shell("main", "trap 'exit 0' TERM; echo ready; while true; do sleep 0.1; done");
+    let more = json!({"networkMode": "awsvpc", "pidMode": "task", "memory": "24"});
+    let definition = register(&lab, "victim-wired", json!([main]), more);
+    let arns = run(&lab, &definition, 6, network(&lab, &[]));
+    wait_tasks(&lab, &arns, "RUNNING", DEADLINE);
+    let [removed, ended, paused, renamed, held, cut] = [0, 1, 2, 3, 4, 5].map(|n| &arns[n]);
+    let name = |arn: &String| format!("ls-{}-main", id(arn));
+    arns.iter().for_each(|arn| wait_ready(node, arn, "main"));
+    let sandbox = |arn: &String| {
+        let mode = inspect(node, arn, "main")["HostConfig"]["NetworkMode"].as_str().unwrap().to_owned();
+        mode.strip_prefix("container:").unwrap().to_owned()
+    };
+    let of_tasks: Vec<String> = arns.iter().map(sandbox).collect();
+
+    docker(node, &["rm", "-f", &name(removed)]);
+    docker(node, &["stop", &name(ended)]);
+    docker(node, &["pause", &name(paused)]);
+    docker(node, &["rename", &name(renamed), "mine"]);
+    docker(node, &["stop", "--time", "0", &of_tasks[5]]);
+    // What holds a task's namespaces, and what waits for a task.
+    let mut holders = vec![of_tasks[3].clone(), of_tasks[4].clone()];
+    let spare = node.engine.containers().unwrap().into_iter();
+    let spare = spare.find(|c| c.name.starts_with("ls-eni-") && !of_tasks.contains(&c.id));
+    holders.push(spare.expect("a sandbox that waits").id);
+    // What waits may go, since fewer are wanted.
+    let called = |id: &String| Some(node.engine.inspect(id).ok()?["Name"].as_str()?.to_owned());
+    let names: Vec<Option<String>> = holders.iter().map(called).collect();
+    assert!(names.iter().all(Option::is_some), "{names:?}");
+    for (number, id) in holders.iter().enumerate() {
+        docker(node, &["rename", id, &format!("mine-{number}")]);
+    }
+    docker(node, &["rename", &format!("ls-{}.pause", id(held)), "mine-pause"]);
+
+    let gone = stopped(&lab, removed);
+    assert!(container(&gone, "main")["reason"].is_string(), "{gone:#}");
+    let over = stopped(&lab, ended);
+    assert_eq!(
+        (&over["stopCode"], &container(&over, "main")["exitCode"]),
+        (&json!("EssentialContainerExited"), &json!(0))
+    );
+    let lost = stopped(&lab, cut);
+    assert!(lost["stoppedReason"].as_str().unwrap().contains("NetworkInterfaceLostError"), "{lost:#}");
+    let mut told = vec![gone, over, lost];
+    wait_until("the names of what was renamed", DEADLINE, || {
+        let now: Vec<Option<String>> = holders.iter().map(called).collect();
+        let same = now.iter().zip(&names).all(|(now, name)| now.is_none() || now == name);
+        ensure!(same, "{now:?} are to be {names:?}");
+        let all = node.task_containers()?;
+        Ok(all.iter().any(|c| c.name == name(renamed) && c.state == "running"))
+    })
+    .unwrap();
+    let live = [paused, renamed, held].map(String::clone);
+    for arn in &live {
+        assert_eq!(task(&lab, arn)["lastStatus"], "RUNNING", "{arn}");
+    }
+    // To Docker one that is paused does not run.
+    assert_exactly(&lab, &[renamed, held].map(String::clone));
+    assert_no_leaks(&lab, &live);
+    // A task that comes now takes what waits.
+    let next = run(&lab, &definition, 1, network(&lab, &[]));
+    wait_tasks(&lab, &next, "RUNNING", DEADLINE);
+    for arn in live.iter().chain(&next) {
+        lab.ecs("stop_task", json!({"task": arn})).unwrap();
+        let ended = stopped(&lab, arn);
+        assert_eq!(ended["stopCode"], "UserInitiated", "{ended:#}");
+        assert!(container(&ended, "main")["exitCode"].is_number(), "{ended:#}");
+        told.push(ended);
+    }
+    assert_exactly(&lab, &[]);
+    assert_nothing_left(&lab);
+    let left = docker(node, &["ps", "--all", "--format", "{{.Names}}"]);
+    assert!(!left.contains("mine"), "left over: {left}");
+    runs::assert_ends_told_once(&lab, &told);
+}

@@ -46,7 +46,7 @@ pub use images::{ImageInfo, ListedImage, PullError, PullLimits, PullProgress, UN
 pub use info::{CgroupDriver, CgroupVersion, EngineInfo};
 pub use labels::{container_name, volume_labels, volume_name};
 pub use logs::{AWSLOGS, LogTarget, LoggedContainer};
-pub use pause::{pause_config, pause_name};
+pub use pause::{ListedPause, pause_config, pause_name};
 pub use reference::{ImageRef, ReferenceError, registry_of, wanted_image};
 pub use sandbox::{ImportError, ListedSandbox, SandboxInput, sandbox_config, sandbox_name, tar_of_one};
 pub use sizes::WrittenSize;

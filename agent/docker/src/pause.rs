@@ -5,12 +5,13 @@
 
 use crate::client::Docker;
 use crate::config::CreateContainer;
-use crate::containers::RemoveError;
+use crate::containers::{ListedContainer, RemoveError};
 use crate::error::DockerError;
 use crate::labels;
 use crate::sandbox::quiet_host_config;
 use bollard::models::{ContainerCreateBody, HostConfig};
 use longshore_model::TaskId;
+use std::collections::HashSet;
 
 /// Its name in the engine: `ls-<task id>.pause`. No container of a task has such a name, since none has a full stop in
 /// its name.
@@ -37,18 +38,32 @@ pub fn pause_config(task: TaskId, image: &str, shared_memory_mib: Option<u32>) -
     CreateContainer::new(pause_name(task), body)
 }
 
+/// A pause container in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedPause {
+    /// The engine's id.
+    pub id: String,
+    /// Its name: [`pause_name`] unless somebody renamed it; empty while it is being removed.
+    pub name: String,
+    /// Its task.
+    pub task: TaskId,
+}
+
 impl Docker {
-    /// The tasks that have one, in any state.
+    /// Every pause container, in any state, by its label: also one that somebody renamed, but not what has the label
+    /// beside the one of that name.
     ///
     /// # Errors
     /// When the engine does not answer: then nothing is known of any.
-    pub async fn list_pauses(&self) -> Result<Vec<TaskId>, DockerError> {
+    pub async fn list_pauses(&self) -> Result<Vec<ListedPause>, DockerError> {
         let all = self.list_labelled(labels::PAUSE).await?;
-        let task = |c: crate::ListedContainer| {
-            // A container with the label and another's name is not ours.
-            c.labels.get(labels::PAUSE)?.parse().ok().filter(|task| c.name == pause_name(*task))
+        let task = |c: &ListedContainer| c.labels.get(labels::PAUSE)?.parse::<TaskId>().ok();
+        let named: HashSet<TaskId> = all.iter().filter_map(|c| task(c).filter(|t| c.name == pause_name(*t))).collect();
+        let pause = |c: ListedContainer| {
+            let task = task(&c).filter(|task| c.name == pause_name(*task) || !named.contains(task))?;
+            Some(ListedPause { id: c.id, name: c.name, task })
         };
-        Ok(all.into_iter().filter_map(task).collect())
+        Ok(all.into_iter().filter_map(pause).collect())
     }
 
     /// The names of a task's containers that have a process: those that may be in namespaces which it shares.

@@ -3,13 +3,14 @@
 
 use crate::client::Docker;
 use crate::config::CreateContainer;
-use crate::containers::{RemoveError, RunState};
+use crate::containers::{ListedContainer, RemoveError, RunState};
 use crate::error::DockerError;
 use crate::labels;
 use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, RestartPolicy, RestartPolicyNameEnum};
 use bollard::query_parameters::CreateImageOptions;
 use futures::StreamExt;
 use longshore_model::EniId;
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 /// What a sandbox may have of the host's memory. It is one small static program, but what starts it is counted in its
@@ -40,6 +41,8 @@ pub struct SandboxInput<'a> {
 pub struct ListedSandbox {
     /// The engine's id.
     pub id: String,
+    /// Its name: [`sandbox_name`] unless somebody renamed it; empty while it is being removed.
+    pub name: String,
     /// The interface that it holds.
     pub eni: EniId,
     /// Its address; absent when the label is not readable.
@@ -105,21 +108,20 @@ pub(crate) fn quiet_host_config() -> HostConfig {
 }
 
 impl Docker {
-    /// Every sandbox, in any state. One call; nothing is inspected.
+    /// Every sandbox, in any state, by its label: also one that somebody renamed, but not what has the label beside the
+    /// one of that name, as a container of an image that was committed from it. One call; nothing is inspected.
     ///
     /// # Errors
     /// When the engine does not answer: then nothing is known about any sandbox.
     pub async fn list_sandboxes(&self) -> Result<Vec<ListedSandbox>, DockerError> {
         let all = self.list_labelled(labels::ENI).await?;
-        let sandbox = |c: crate::ListedContainer| {
-            Some(ListedSandbox {
-                // A container with the label and another's name is not ours.
-                eni: c.labels.get(labels::ENI)?.parse().ok().filter(|eni| c.name == sandbox_name(*eni))?,
-                address: c.labels.get(labels::ADDRESS).and_then(|text| text.parse().ok()),
-                id: c.id,
-                image_id: c.image_id,
-                state: c.state,
-            })
+        let eni = |c: &ListedContainer| c.labels.get(labels::ENI)?.parse::<EniId>().ok();
+        let named: HashSet<EniId> =
+            all.iter().filter_map(|c| eni(c).filter(|eni| c.name == sandbox_name(*eni))).collect();
+        let sandbox = |c: ListedContainer| {
+            let eni = eni(&c).filter(|eni| c.name == sandbox_name(*eni) || !named.contains(eni))?;
+            let address = c.labels.get(labels::ADDRESS).and_then(|text| text.parse().ok());
+            Some(ListedSandbox { id: c.id, name: c.name, eni, address, image_id: c.image_id, state: c.state })
         };
         Ok(all.into_iter().filter_map(sandbox).collect())
     }

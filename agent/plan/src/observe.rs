@@ -228,8 +228,10 @@ impl Task {
         let at = seen.finished_at.unwrap_or(now);
         // Of one that was known to have ended, this is no news.
         let ran_on = matches!(container.phase, Phase::Running { .. } | Phase::Starting { .. });
-        // By the ledger, or by the clock where the ledger cannot tell.
-        let with_host = std::mem::take(&mut container.restarts.with_host) || seen.before_boot && ran_on;
+        // By the ledger, or by the clock where the ledger cannot tell; said is only what the ledger knows.
+        let booted = std::mem::take(&mut container.restarts.with_host);
+        let with_host = booted || seen.before_boot && ran_on;
+        let reason = reason.or_else(|| booted.then(|| reasons::HOST_RESTARTED.to_owned()));
         if container.phase.is_running() && seen.started_at > container.restarts.began_at.or(container.started_at) {
             // Somebody had started it anew.
             (container.restarts.began_at, container.restarts.moved_millis) = (seen.started_at, 0);

@@ -36,6 +36,9 @@ pub const PULLED: &str = "The images are on the host; nothing else was asked for
 /// A container was stopped to be started again.
 pub const UNHEALTHY: &str = "stopped by the agent: its health check said that it is unhealthy";
 
+/// A container ran when the host went down.
+pub const HOST_RESTARTED: &str = "the host was restarted after the container was last seen to run";
+
 /// The engine said that it could not start a container, and then it ran.
 pub const STARTED_AFTER_ALL: &str =
     "the container engine could not start the container, and started it after all, maybe without its network";

@@ -2,9 +2,8 @@
 
 use super::drivers::{Clock, Containers, CreateRequest, Image, Images, Listed, OwnCredentials, SystemClock, Volumes};
 use super::registries::Registries;
-use super::strays;
+use super::{renamed, strays};
 use crate::contact::Uptime;
-use crate::crash::{self, Place};
 use crate::disk::StorageLimits;
 use crate::probes::Verdicts;
 use async_trait::async_trait;
@@ -147,7 +146,7 @@ impl Containers for DockerDriver {
     }
 
     async fn sandboxes(&self) -> Result<BTreeMap<EniId, bool>, Failure> {
-        let all = self.docker.list_sandboxes().await.map_err(|e| plain(&e))?;
+        let all = renamed::sandboxes(&self.docker).await?;
         Ok(all.into_iter().map(|s| (s.eni, s.state.has_process())).collect())
     }
 
@@ -241,12 +240,10 @@ impl DockerDriver {
             let label = |key: &str| c.labels.get(key).map(String::as_str);
             label(TASK).and_then(|id| id.parse().ok()) == Some(task) && label(CONTAINER) == Some(container.as_str())
         };
-        let Some(renamed) = all.iter().find(labelled).filter(|c| !c.name.is_empty() && c.name != name) else {
+        let Some(found) = all.iter().find(labelled).filter(|c| !c.name.is_empty() && c.name != name) else {
             return Ok(false);
         };
-        tracing::warn!(container = name, found = renamed.name, "somebody renamed a container; it gets its name back");
-        let named = crash::around(Place::Rename, self.docker.rename(&renamed.id, name)).await;
-        named.map_err(|e| plain(&e))?;
+        renamed::name_again(&self.docker, &found.id, &found.name, name).await.map_err(|e| plain(&e))?;
         Ok(true)
     }
 

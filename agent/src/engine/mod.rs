@@ -25,6 +25,7 @@ mod listing;
 pub mod namespaces;
 mod reconciler;
 pub mod registries;
+pub(crate) mod renamed;
 mod saving;
 pub mod status;
 pub(crate) mod strays;

@@ -2,7 +2,7 @@
 
 use super::docker::{chain, plain};
 use super::drivers::Namespaces;
-use super::strays;
+use super::{renamed, strays};
 use crate::crash::{self, Place};
 use crate::pause;
 use async_trait::async_trait;
@@ -30,7 +30,10 @@ impl DockerNamespaces {
         let name = pause_name(task);
         // Before the look at it: it runs before a container that begins in between does.
         let live = self.docker.list_live(task).await.map_err(|e| plain(&e))?;
-        let found = self.docker.inspect(&name).await.map_err(|e| plain(&e))?;
+        let mut found = self.docker.inspect(&name).await.map_err(|e| plain(&e))?;
+        if found.is_none() && renamed::pauses(&self.docker).await?.contains(&task) {
+            found = self.docker.inspect(&name).await.map_err(|e| plain(&e))?;
+        }
         match (found.map(|c| c.state), live.first()) {
             (Some(RunState::Paused), _) => Err(Failure::Passing(format!(
                 "somebody paused container `{name}`, which holds the namespaces that the task's containers share: \
@@ -92,12 +95,14 @@ impl Namespaces for DockerNamespaces {
     }
 
     async fn release(&self, task: TaskId) -> Result<(), Failure> {
-        strays::end_before_removal(&self.docker, &pause_name(task)).await?;
+        if !strays::end_before_removal(&self.docker, &pause_name(task)).await? {
+            renamed::pauses(&self.docker).await?;
+        }
         self.docker.remove_pause(task).await.map_err(|e| Failure::Passing(chain(&e)))
     }
 
     async fn list(&self) -> Result<Vec<TaskId>, Failure> {
-        self.docker.list_pauses().await.map_err(|e| plain(&e))
+        renamed::pauses(&self.docker).await
     }
 }
 
@@ -138,6 +143,8 @@ mod tests {
             Some(match (method, last, self.pause) {
                 ("GET", "version", _) => ("200 OK", "{\"ApiVersion\":\"1.41\"}".to_owned()),
                 ("GET", "json", _) if path.contains("/images/") => ("200 OK", "{\"Id\":\"sha256:a\"}".to_owned()),
+                // By its label it is known under any name.
+                ("GET", "json", _) if target.contains("longshore.pause") => ("200 OK", "[]".to_owned()),
                 ("GET", "json", _) if path.ends_with("/containers/json") => {
                     assert!(target.contains("longshore.task%3D"), "of this task alone: {target}");
                     let state = if self.live { "running" } else { "exited" };

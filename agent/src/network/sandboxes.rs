@@ -2,7 +2,7 @@
 
 use crate::crash::{self, Place};
 use crate::engine::docker::{chain, plain};
-use crate::engine::strays;
+use crate::engine::{renamed, strays};
 use crate::pause;
 use async_trait::async_trait;
 use longshore_docker::{Docker, SandboxInput, StartError, sandbox_config, sandbox_name};
@@ -65,7 +65,7 @@ impl DockerSandboxes {
 #[async_trait]
 impl Sandboxes for DockerSandboxes {
     async fn list(&self) -> Result<BTreeMap<EniId, Sandbox>, Failure> {
-        let all = self.docker.list_sandboxes().await.map_err(|e| plain(&e))?;
+        let all = renamed::sandboxes(&self.docker).await?;
         let image = self.image.find().await?;
         let sandbox = |s: longshore_docker::ListedSandbox| {
             let (running, current) = (s.state.has_process(), image.as_ref() == Some(&s.image_id));
@@ -127,7 +127,9 @@ impl Sandboxes for DockerSandboxes {
     }
 
     async fn remove(&self, eni: EniId) -> Result<(), Failure> {
-        strays::end_before_removal(&self.docker, &sandbox_name(eni)).await?;
+        if !strays::end_before_removal(&self.docker, &sandbox_name(eni)).await? {
+            renamed::sandboxes(&self.docker).await?;
+        }
         let removed = crash::around(Place::SandboxRemoved, self.docker.remove_sandbox(eni)).await;
         removed.map_err(|e| Failure::Passing(chain(&e)))
     }
