@@ -14,7 +14,7 @@ use crate::services::troubles::troubles;
 use crate::services::words::{self, Said};
 use crate::state::{Silent, State};
 use longshore_model::{ClusterKey, Timestamp};
-use longshore_rollout::{Launch as LaunchWhere, Picture, decide};
+use longshore_rollout::{Launch as LaunchWhere, Picture, Rebalance, decide, is_uneven};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -137,7 +137,8 @@ impl<'a> Decider<'a> {
         let decision = decide(&picture, now);
         let wake_at = decision.wake_at;
         let mut looked = Looked { wake_at, ..Looked::nothing(key) };
-        if picture.no_gain {
+        // Also while its zones could be evened out but for room.
+        if picture.no_gain || picture.rebalance != Rebalance::Off && is_uneven(&picture, now) {
             looked.waits_for_room(now);
         }
         let mut says = Vec::new();

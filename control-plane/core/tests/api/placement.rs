@@ -288,6 +288,31 @@ async fn zones_are_evened_out_when_hosts_come() {
 }
 
 #[tokio::test]
+async fn zones_are_evened_out_when_somebody_elses_task_makes_room() {
+    let mut fleet = Fleet::with(0, config()).await;
+    for zone in ["a", "b"] {
+        let host = fleet.world.host("default", in_zone(zone, 2048)).await;
+        fleet.agents.push(host);
+    }
+    fleet.world.definition("one", json!({})).await;
+    fleet.world.definition("large", json!({"memory": 2000})).await;
+    let on_b = json!({"taskDefinition": "large", "containerInstances": [fleet.agents[1].arn]});
+    let large = fleet.world.ok(Op::StartTask, on_b).await["tasks"][0]["taskArn"].clone();
+    let request = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 4});
+    fleet.world.ok(Op::CreateService, request).await;
+    fleet.until("it is stable", healthy, stable(4)).await;
+    assert_eq!(runs_on(&fleet, 0).len(), 4);
+    fleet.world.ok(Op::StopTask, json!({"task": large})).await;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while runs_on(&fleet, 1).len() != 2 || runs_on(&fleet, 0).len() != 2 {
+        let service = fleet.service("web").await;
+        assert!(tokio::time::Instant::now() < deadline, "{service:#}");
+        fleet.pump(healthy).await;
+    }
+    fleet.until("it is stable", healthy, stable(4)).await;
+}
+
+#[tokio::test]
 async fn a_service_is_evened_out_over_zones_only_where_it_can_be_whoever_says_so() {
     let fleet = Fleet::new(1).await;
     fleet.world.definition("one", json!({})).await;
