@@ -25,6 +25,8 @@ pub enum Bug {
     DrainsAreNotKept,
     /// That a schedule is disabled is not written to the store.
     DisabledSchedulesAreNotKept,
+    /// That a task is protected is not written to the store.
+    ProtectionIsNotKept,
     /// A container that was about to start and is gone is made and started again.
     GoneIsStartedAgain,
     /// An agent is not told which tasks left its assignment.
@@ -55,7 +57,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::StalePlacement,
         Self::RefusedBatchIsPublished,
         Self::StoppingTakesNoRoom,
@@ -66,6 +68,7 @@ impl Bug {
         Self::UpdatesResetPercents,
         Self::DrainsAreNotKept,
         Self::DisabledSchedulesAreNotKept,
+        Self::ProtectionIsNotKept,
         Self::GoneIsStartedAgain,
         Self::RemovalsAreForgotten,
         Self::LateFiringsAreSkipped,

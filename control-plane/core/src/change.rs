@@ -128,6 +128,9 @@ impl Change {
             Self::ForgetFiring(key) => (keys::firing(key), Write::Delete),
             Self::Scaling(r) => put(keys::scaling(&r.key), &**r),
             Self::ForgetScaling(key) => (keys::scaling(key), Write::Delete),
+            Self::Task(r) if r.protected_until.is_some() && is_planted(Bug::ProtectionIsNotKept) => {
+                put(keys::task(r.id), &Task { protected_until: None, ..(**r).clone() })
+            }
             Self::Task(r) => put(keys::task(r.id), &**r),
             Self::ForgetTask(id) => (keys::task(*id), Write::Delete),
             Self::ClientToken(r) => put(keys::client_token(&r.key), &**r),

@@ -2,6 +2,7 @@
 //! trouble: what a few do together is found where the others do not drown it.
 
 use crate::entropy::Dice;
+use crate::schedules::SMALL;
 use std::time::Duration;
 
 /// A trouble.
@@ -89,6 +90,23 @@ pub(crate) struct Plan {
     pub(crate) network: bool,
     /// Whether clients have a service with task sets.
     pub(crate) sets: bool,
+    /// The host that clients leave DRAINING when they end, if they leave one so.
+    pub(crate) drained: Option<usize>,
+}
+
+/// The host that is left DRAINING, in some runs: the others have to have room for what the workload has in theirs. By
+/// dice of its own.
+fn drained(seed: u64, hosts: &[(u32, u32)], schedules: bool, fenced: bool) -> Option<usize> {
+    let dice = Dice::new(seed, "drained");
+    let enough = hosts.len() > if fenced { 2 } else { 1 };
+    if !enough || !dice.chance(300) {
+        return None;
+    }
+    let all: Vec<usize> = (0..hosts.len()).collect();
+    let drained = *dice.pick(&all)?;
+    let others = hosts.iter().enumerate().filter(|(index, _)| *index != drained);
+    let size: u32 = others.map(|(_, (cpu, memory))| *cpu.min(memory)).sum();
+    (!schedules || size > SMALL).then_some(drained)
 }
 
 impl Plan {
@@ -105,7 +123,7 @@ impl Plan {
         let size = || dice.pick(&sizes).copied().unwrap_or(1024);
         let (schedules, fenced) = (dice.chance(500), dice.chance(300));
         // What has to be ended on one host goes on at another.
-        let hosts = (0..dice.between(if fenced { 2 } else { 1 }, 4)).map(|_| (size(), size())).collect();
+        let hosts: Vec<_> = (0..dice.between(if fenced { 2 } else { 1 }, 4)).map(|_| (size(), size())).collect();
         let some = |of_thousand, value| if !calm && dice.chance(of_thousand) { value } else { 0 };
         let always = |trouble: &Trouble| match trouble {
             Trouble::Partition => fenced,
@@ -114,6 +132,7 @@ impl Plan {
         };
         Self {
             seed,
+            drained: drained(seed, &hosts, schedules, fenced),
             hosts,
             healthy_after: Duration::from_secs(dice.pick(&[0, 2, 5, 20]).copied().unwrap_or(2)),
             length: Duration::from_secs(dice.between(8, 30)),

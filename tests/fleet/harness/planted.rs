@@ -19,6 +19,7 @@ fn can_show(bug: Bug, plan: &Plan) -> bool {
         }
         Bug::RunsOfRulesHaveNoToken => plan.schedules,
         Bug::ProtectedAreStopped => !plan.troubles.contains(&Trouble::ClockIsSet),
+        Bug::ProtectionIsNotKept => plan.troubles.contains(&Trouble::ControlDies),
         Bug::FormerAddressesAreGiven => plan.network && plan.troubles.contains(&Trouble::Rejoin),
         _ => true,
     }
@@ -95,6 +96,11 @@ fn drains_that_are_not_kept_are_found() {
 #[test]
 fn disabled_schedules_that_are_not_kept_are_found() {
     find(Bug::DisabledSchedulesAreNotKept, 110, &["was answered to a client as"]);
+}
+
+#[test]
+fn protection_that_is_not_kept_is_found() {
+    find(Bug::ProtectionIsNotKept, 0, &["was answered to a client as"]);
 }
 
 #[test]

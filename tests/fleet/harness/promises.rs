@@ -7,11 +7,11 @@ use crate::control::Op;
 use crate::firings;
 use crate::world::World;
 use longshore_core::State;
-use longshore_core::records::Service;
-use longshore_ecs_api::Operation;
+use longshore_core::records::{Service, TaskSetStatus};
 use longshore_ecs_api::events::EventsOperation;
 use longshore_ecs_api::scheduler::SchedulerOperation;
-use longshore_model::{DesiredStatus, InstanceId, TaskId};
+use longshore_ecs_api::{EpochSeconds, Operation};
+use longshore_model::{DesiredStatus, InstanceId, TaskId, Timestamp};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -27,8 +27,18 @@ pub(crate) enum Fact {
     Percents(String),
     /// Its PRIMARY deployment.
     Primary(String),
+    /// Whether a service has a task set that was not deleted.
+    TaskSet(String, String),
+    /// Its share of the desired count.
+    Scale(String, String),
+    /// Whether it is the primary one.
+    IsPrimary(String, String),
+    /// Until when a task is protected.
+    Protected(TaskId),
     /// Whether a host takes tasks.
     Host(InstanceId),
+    /// Whether a host is registered. Once it is not, it never is again.
+    Registered(InstanceId),
     /// When a schedule fires.
     Schedule(String),
     /// When a rule fires.
@@ -43,6 +53,11 @@ const NONE: &str = "gone";
 const THERE: &str = "there";
 /// A deployment that nobody asked for: the circuit breaker brought back what ran before.
 const ROLLBACK: &str = "a rollback";
+/// A task set that is the primary one, and one that is not.
+const PRIMARY: &str = "primary";
+const BESIDE: &str = "beside it";
+/// A task without protection.
+const UNPROTECTED: &str = "not protected";
 
 impl Fact {
     /// How it is; `None` when nothing is to be said of it, since what it is of is gone.
@@ -51,6 +66,10 @@ impl Fact {
             let found = state.services().find(|(key, _)| *key.name == *name).map(|(_, found)| &found.record);
             found.filter(|service| service.is_active())
         };
+        let set = |of: &str, id: &str| {
+            let sets = &service(of)?.task_sets;
+            sets.iter().find(|set| *set.deployment.id == *id && set.status != TaskSetStatus::Draining)
+        };
         match self {
             Self::Service(name) => Some(service(name).map_or(NONE, |_| THERE).to_owned()),
             Self::Desired(name) => service(name).map(|service| service.desired.to_string()),
@@ -58,6 +77,20 @@ impl Fact {
             Self::Primary(name) => {
                 let primary = service(name)?.deployments.first()?;
                 Some(if primary.is_rollback { ROLLBACK.to_owned() } else { primary.id.to_string() })
+            }
+            Self::TaskSet(of, id) => Some(set(of, id).map_or(NONE, |_| THERE).to_owned()),
+            Self::Scale(of, id) => set(of, id).map(|set| share(set.scale)),
+            Self::IsPrimary(of, id) => {
+                let is_primary = set(of, id)?.status == TaskSetStatus::Primary;
+                Some(if is_primary { PRIMARY } else { BESIDE }.to_owned())
+            }
+            Self::Protected(id) => {
+                let task = state.task(*id).filter(|task| task.is_live() && task.desired == DesiredStatus::Running)?;
+                Some(task.protected_until.map_or_else(|| UNPROTECTED.to_owned(), |until| until.millis().to_string()))
+            }
+            Self::Registered(id) => {
+                let host = state.host(*id).filter(|host| host.record.status.is_registered());
+                Some(host.map_or(NONE, |_| THERE).to_owned())
             }
             Self::Host(id) => {
                 let host = state.host(*id).filter(|host| host.record.status.is_registered())?;
@@ -77,6 +110,17 @@ impl Fact {
             }
         }
     }
+
+    /// Whether what was answered holds no more by itself: a protection whose time has come.
+    fn is_over(&self, may: &BTreeSet<String>, now: Timestamp) -> bool {
+        let is_past = |until: &String| until.parse::<i64>().is_ok_and(|until| until <= now.millis());
+        matches!(self, Self::Protected(_)) && may.iter().any(is_past)
+    }
+}
+
+/// How [`Fact::Scale`] is told.
+fn share(percent: f64) -> String {
+    format!("{percent:.1} %")
 }
 
 /// How [`Fact::Percents`] are told.
@@ -113,6 +157,31 @@ impl Asked {
                 let ids = request["containerInstances"].as_array().into_iter().flatten();
                 let ids = ids.filter_map(|id| id.as_str()?.parse().ok());
                 Self::so(ids.map(|id| (Fact::Host(id), text("status"))).collect())
+            }
+            Op::Ecs(Operation::DeregisterContainerInstance) => {
+                let id = request["containerInstance"].as_str().and_then(|id| id.parse::<InstanceId>().ok());
+                Self::so(id.map(|id| (Fact::Registered(id), NONE.to_owned())).into_iter().collect())
+            }
+            Op::Ecs(Operation::UpdateTaskProtection) => {
+                let ids = request["tasks"].as_array().into_iter().flatten();
+                let ids = ids.filter_map(|id| id.as_str()?.parse::<TaskId>().ok());
+                if request["protectionEnabled"] == true {
+                    // Until when, the answer says.
+                    Self { so: Vec::new(), open: ids.map(Fact::Protected).collect() }
+                } else {
+                    Self::so(ids.map(|id| (Fact::Protected(id), UNPROTECTED.to_owned())).collect())
+                }
+            }
+            Op::Ecs(Operation::UpdateTaskSet) => {
+                let scale = request["scale"]["value"].as_f64().unwrap_or_default();
+                Self::so(vec![(Fact::Scale(text("service"), text("taskSet")), share(scale))])
+            }
+            Op::Ecs(Operation::DeleteTaskSet) => {
+                Self::so(vec![(Fact::TaskSet(text("service"), text("taskSet")), NONE.to_owned())])
+            }
+            Op::Ecs(Operation::UpdateServicePrimaryTaskSet) => {
+                let fact = Fact::IsPrimary(text("service"), text("primaryTaskSet"));
+                Self::so(vec![(fact, PRIMARY.to_owned())])
             }
             Op::Scheduler(SchedulerOperation::CreateSchedule | SchedulerOperation::UpdateSchedule) => {
                 let told = schedule(&text("ScheduleExpression"), text("State") == "ENABLED");
@@ -171,7 +240,8 @@ pub(crate) struct Promised {
 impl Promised {
     /// Something is asked for: from now on it may be so, too.
     pub(crate) fn ask(&mut self, op: Op, request: &Value) -> Asked {
-        let asked = Asked::of(op, request);
+        let mut asked = Asked::of(op, request);
+        asked.so.extend(self.others(op, request));
         let there = BTreeSet::from([THERE.to_owned()]);
         if let (Op::Ecs(Operation::CreateService), Some((fact, _))) = (op, asked.so.first())
             && self.facts.get(fact) == Some(&there)
@@ -186,6 +256,23 @@ impl Promised {
             }
         }
         asked
+    }
+
+    /// What a request does to task sets that it does not name: another one is the primary one then, or they go with
+    /// their service.
+    fn others(&self, op: Op, request: &Value) -> Vec<(Fact, String)> {
+        let service = request["service"].as_str().unwrap_or_default();
+        let primary = request["primaryTaskSet"].as_str().unwrap_or_default();
+        let becomes = |fact: &Fact| match (op, fact) {
+            (Op::Ecs(Operation::DeleteService), Fact::TaskSet(of, _)) if of == service => Some(NONE),
+            (Op::Ecs(Operation::UpdateServicePrimaryTaskSet), Fact::IsPrimary(of, set))
+                if of == service && set != primary =>
+            {
+                Some(BESIDE)
+            }
+            _ => None,
+        };
+        self.facts.keys().filter_map(|fact| Some((fact.clone(), becomes(fact)?.to_owned()))).collect()
     }
 
     /// It was done. Whatever else the answer is, it may have been done or not.
@@ -205,6 +292,16 @@ impl Promised {
                 }
                 self.services.insert(name);
             }
+            Op::Ecs(Operation::CreateTaskSet) => self.task_set(request, &answer["taskSet"]),
+            Op::Ecs(Operation::UpdateTaskProtection) => {
+                for task in answer["protectedTasks"].as_array().into_iter().flatten() {
+                    let id = task["taskArn"].as_str().and_then(|arn| arn.rsplit('/').next()?.parse::<TaskId>().ok());
+                    let until = task["expirationDate"].as_f64().map(|until| EpochSeconds(until).millis().to_string());
+                    if let (Some(id), Some(until)) = (id, until) {
+                        self.facts.insert(Fact::Protected(id), BTreeSet::from([until]));
+                    }
+                }
+            }
             Op::Ecs(Operation::RunTask) => {
                 let arns = answer["tasks"].as_array().into_iter().flatten().filter_map(|task| task["taskArn"].as_str());
                 self.started.extend(arns.filter_map(|arn| arn.rsplit('/').next()?.parse::<TaskId>().ok()));
@@ -213,6 +310,23 @@ impl Promised {
                 self.stopped.extend(request["task"].as_str().and_then(|task| task.parse::<TaskId>().ok()));
             }
             Op::Ecs(_) | Op::Scheduler(_) | Op::Events(_) => {}
+        }
+    }
+
+    /// A task set was made; or it was before, by a request with the same token, and may have changed since.
+    fn task_set(&mut self, request: &Value, set: &Value) {
+        let (Some(of), Some(id)) = (request["service"].as_str(), set["id"].as_str()) else { return };
+        let mut is = |fact: fn(String, String) -> Fact, how: String| {
+            self.facts.insert(fact(of.to_owned(), id.to_owned()), BTreeSet::from([how]));
+        };
+        let status = set["status"].as_str().unwrap_or_default();
+        if status == "DRAINING" {
+            return is(Fact::TaskSet, NONE.to_owned());
+        }
+        is(Fact::TaskSet, THERE.to_owned());
+        is(Fact::IsPrimary, if status == "PRIMARY" { PRIMARY } else { BESIDE }.to_owned());
+        if let Some(scale) = set["scale"]["value"].as_f64() {
+            is(Fact::Scale, share(scale));
         }
     }
 
@@ -232,7 +346,8 @@ impl Promised {
                 wrong(format_args!("service {name} was answered to a client and is not there"));
             }
         }
-        for (fact, may) in &self.facts {
+        let now = world.wall.time();
+        for (fact, may) in self.facts.iter().filter(|(fact, may)| !fact.is_over(may, now)) {
             if let Some(is) = fact.of(state).filter(|is| !may.contains(is)) {
                 wrong(format_args!("{fact:?} was answered to a client as {may:?} and is {is}"));
             }

@@ -9,7 +9,7 @@ use crate::troubles;
 use crate::workload;
 use crate::world::World;
 use longshore_core::State;
-use longshore_core::records::{RolloutState, SchedulingStrategy, Service, Task};
+use longshore_core::records::{InstanceStatus, RolloutState, SchedulingStrategy, Service, Task};
 use longshore_model::planted::Bug;
 #[cfg(debug_assertions)]
 use longshore_model::planted::plant;
@@ -341,6 +341,11 @@ fn open(world: &World) -> Vec<String> {
     open
 }
 
+/// Whether a task is on a host that is to be empty.
+fn drains(state: &State, task: &Task) -> bool {
+    state.host(task.instance).is_some_and(|host| host.record.status == InstanceStatus::Draining)
+}
+
 fn service_open(state: &State, service: &Service) -> Option<String> {
     let key = &service.key;
     if service.is_over() {
@@ -349,15 +354,18 @@ fn service_open(state: &State, service: &Service) -> Option<String> {
     if !service.is_active() {
         return Some(format!("service {key} is being deleted"));
     }
+    let tasks = state.service_tasks(key);
+    if let Some(task) = tasks.iter().find(|task| drains(state, task)) {
+        return Some(format!("task {} of service {key} is on host {}, which drains", task.id, task.instance));
+    }
     if sets::has_sets(service) {
         return sets::open(state, service);
     }
-    let tasks = state.service_tasks(key);
     let wanted = match service.scheduling {
         SchedulingStrategy::Replica => service.desired as usize,
         SchedulingStrategy::Daemon => {
             let hosts = state.cluster(&key.cluster).into_iter().flat_map(|cluster| cluster.hosts.values());
-            hosts.filter(|host| host.record.status.is_registered()).count()
+            hosts.filter(|host| host.record.status == InstanceStatus::Active).count()
         }
     };
     let [deployment] = service.deployments.as_slice() else {

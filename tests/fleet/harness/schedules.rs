@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 /// the few small hosts of some runs, too.
 const NAMES: u64 = 3;
 /// So much CPU and memory is too little for that many.
-const SMALL: u32 = 1024;
+pub(crate) const SMALL: u32 = 1024;
 
 /// One thing that a client does.
 pub(crate) async fn act(world: &World) {

@@ -9,7 +9,7 @@ use crate::troubles;
 use crate::world::World;
 use longshore_core::Ec2Operation;
 use longshore_core::State;
-use longshore_core::records::{RolloutState, SchedulingStrategy, Service, Task};
+use longshore_core::records::{InstanceStatus, RolloutState, SchedulingStrategy, Service, Task};
 use longshore_ecs_api::Operation;
 use longshore_model::{DesiredStatus, TaskId};
 use serde_json::{Value, json};
@@ -376,16 +376,17 @@ async fn look(world: &World) {
 const ROUNDS: usize = 20;
 
 /// The end of clients' work, while there are still troubles: every service becomes one that can be as it should, every
-/// host takes tasks again, and nothing else runs.
+/// host takes tasks again but one in some runs, which is to be empty, and nothing else runs.
 async fn leave(world: &World) -> Result<(), String> {
     for host in &world.hosts {
         let Some(id) = host.instance() else { continue };
-        let request = json!({"containerInstances": [id.to_string()], "status": "ACTIVE"});
+        let status = if world.plan.drained == Some(host.index) { "DRAINING" } else { "ACTIVE" };
+        let request = json!({"containerInstances": [id.to_string()], "status": status});
         match world.insist(Operation::UpdateContainerInstancesState, &request).await {
             // What joined anew meanwhile takes tasks.
             Ok(_) => {}
             Err(why) if why == "nobody answers" => return Err(why),
-            Err(why) => world.trace.say(format_args!("client: {id} not made ACTIVE: {why}")),
+            Err(why) => world.trace.say(format_args!("client: {id} not made {status}: {why}")),
         }
     }
     for _ in 0..ROUNDS {
@@ -395,7 +396,8 @@ async fn leave(world: &World) -> Result<(), String> {
         let replicas = u32::try_from(all.len()).unwrap_or(0) - daemons;
         // Twice of everything has to have room for a while.
         let room = |(cpu, memory): &(u32, u32)| (cpu.min(memory) / LARGE).saturating_sub(daemons);
-        let share = world.plan.hosts.iter().map(room).sum::<u32>() / (2 * replicas.max(1));
+        let hosts = world.plan.hosts.iter().enumerate().filter(|(index, _)| world.plan.drained != Some(*index));
+        let share = hosts.map(|(_, host)| room(host)).sum::<u32>() / (2 * replicas.max(1));
         let open: Vec<_> = all.iter().filter(|service| !is_left(service, share)).collect();
         let stay = |id: &TaskId| state.task(*id).is_some_and(|task| task.protected_until.is_some());
         for task in live(&state).into_iter().filter(stay) {
@@ -460,7 +462,10 @@ fn crowd(state: &State) -> Vec<TaskId> {
         let others: Vec<_> = tasks.iter().filter(stays).filter(|task| !is_daemons(task)).collect();
         let large = others.iter().filter(|task| task.claim.memory_mib > LARGE).map(|task| task.id);
         crowd.extend(large);
-        let lacks = daemons.iter().filter(|daemon| tasks.iter().all(|task| daemon.key.group() != task.group)).count();
+        // A host that drains gets none any more.
+        let gets = host.record.status == InstanceStatus::Active;
+        let is_lacking = |daemon: &&&Arc<Service>| tasks.iter().all(|task| daemon.key.group() != task.group);
+        let lacks = daemons.iter().filter(is_lacking).filter(|_| gets).count();
         let claims = tasks.iter().filter(|task| stays(task) || is_daemons(task)).map(|task| &task.claim);
         let (cpu, memory) = claims.fold((0, 0), |(cpu, memory), c| (cpu + c.cpu_units, memory + c.memory_mib));
         let need = LARGE * u32::try_from(lacks).unwrap_or(u32::MAX);
