@@ -1,6 +1,6 @@
 //! dockerd is killed, hangs and is restarted, each while tasks run and while others start.
 //!
-//! Ten and six tasks, and a hang that is longer than a listing may take, in the ordinary run; `LONGSHORE_SOAK_ENGINES`
+//! Ten and four tasks, and a hang that is longer than a listing may take, in the ordinary run; `LONGSHORE_SOAK_ENGINES`
 //! gives the number of those that run (the others are two fifths) and `LONGSHORE_SOAK_HANG` the seconds of the hang in
 //! `make soak`. The seed is printed; `LONGSHORE_SEED` repeats it.
 

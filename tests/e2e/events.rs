@@ -2,24 +2,34 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use longshore_tests::lab::proxy::{Events, Proxy};
 use longshore_tests::lab::{host, wait_until};
 use serde_json::{Value, json};
 
-use super::runs::{self, Runs, ends, noting};
+use super::fields::{docker, exec, stop};
+use super::runs::{self, RUNS_ON, Runs, ends, noting};
 use super::support::*;
 
 /// Between two listings when no event comes, and what a listing and the rest may take.
 const BOUND: Duration = Duration::from_secs(15 + 10);
 
 #[test]
-fn an_end_that_no_event_tells_of_is_found_and_said_once() {
+fn what_no_event_tells_of_is_found_and_ends_are_said_once() {
     let lab = lab(1);
     let node = lab.node(0);
     let runs = Runs::new(&lab);
     runs::watch(&lab);
     let more = json!({"memory": "24", "volumes": [runs.volume()]});
     let definition = register(&lab, "events", json!([noting("main", &ends(600, 5))]), more);
+    // One that waits for the health of another.
+    let check = json!({"command": ["CMD", "test", "-e", "/tmp/ok"], "interval": 5, "retries": 1});
+    let mut db = shell("db", RUNS_ON);
+    merge(&mut db, json!({"healthCheck": check}));
+    let mut main = noting("main", RUNS_ON);
+    merge(&mut main, json!({"dependsOn": [{"containerName": "db", "condition": "HEALTHY"}]}));
+    let more = json!({"memory": "40", "volumes": [runs.volume()]});
+    let waiting = register(&lab, "events-health", json!([db, main]), more);
     let proxy = Proxy::start(node.host.dir().join("events.sock"), node.engine.socket(), 0).unwrap();
     node.agent.kill().unwrap();
     let agent = host::program("longshore-agent").unwrap();
@@ -29,27 +39,47 @@ fn an_end_that_no_event_tells_of_is_found_and_said_once() {
     let mut told: Vec<Value> = Vec::new();
     for events in [Events::Silent, Events::Cut(Duration::from_millis(300))] {
         proxy.set_events(events);
-        let before = proxy.streams_of_events();
-        let names: Vec<String> = (0..3).map(|n| format!("{}-{n}", told.len())).collect();
-        let start =
-            |name: &String| runs::start(&lab, &definition, &["main"], name, json!({})).unwrap().expect("a place");
-        let arns: Vec<String> = names.iter().map(start).collect();
+        let (began, before) = (Instant::now(), proxy.streams_of_events());
+        let round = told.len();
+        let start = |definition: &str, name: &str| {
+            runs::start(&lab, definition, &["main"], name, json!({})).unwrap().expect("a place")
+        };
+        let names: Vec<String> = (0..4).map(|n| format!("{round}-{n}")).collect();
+        let arns: Vec<String> = names.iter().map(|name| start(&definition, name)).collect();
+        let waiter = format!("{round}-waits");
+        let waits = start(&waiting, &waiter);
         wait_tasks(&lab, &arns, "RUNNING", DEADLINE);
-        for arn in &arns {
-            let name = format!("ls-{}-main", id(arn));
-            node.host.run("docker", &["-H", &node.docker(), "exec", &name, "touch", "/tmp/end"]).unwrap();
+        let db = format!("ls-{}-db", id(&waits));
+        let state = || -> Result<Value> { Ok(node.engine.inspect(&db)?["State"].clone()) };
+        wait_until("a container that can be healthy", DEADLINE, || Ok(state()?["Running"] == true)).unwrap();
+        assert_eq!((&task(&lab, &waits)["lastStatus"], runs.of(&waiter, "main")), (&json!("PENDING"), 0));
+        exec(node, &waits, "db", "touch /tmp/ok");
+        wait_until("Docker's word", DEADLINE, || Ok(state()?["Health"]["Status"] == "healthy")).unwrap();
+        // Somebody removes one of them, and the others end by themselves.
+        let name = |arn: &String| format!("ls-{}-main", id(arn));
+        let (removed, others) = arns.split_last().unwrap();
+        docker(node, &["rm", "-f", &name(removed)]);
+        for arn in others {
+            docker(node, &["exec", &name(arn), "touch", "/tmp/end"]);
         }
         let ended = Instant::now();
         let reported = wait_tasks(&lab, &arns, "STOPPED", BOUND);
+        wait_tasks(&lab, std::slice::from_ref(&waits), "RUNNING", BOUND.saturating_sub(ended.elapsed()));
         println!("{events:?}: found after {:.1?}", ended.elapsed());
-        for task in &reported {
+        let (gone, others) = reported.split_last().unwrap();
+        for task in others {
             assert_eq!(container(task, "main")["exitCode"], 5, "{events:?}: {task:#}");
         }
-        for name in &names {
+        // It may be looked at between its end and its removal.
+        let main = container(gone, "main");
+        let why = main["reason"].as_str().unwrap_or_default();
+        assert!(main["exitCode"] == 137 || why.starts_with("ContainerVanishedError: "), "{events:?}: {gone:#}");
+        told.extend(reported);
+        told.push(stop(&lab, &waits));
+        for name in names.iter().chain([&waiter]) {
             assert_eq!(runs.of(name, "main"), 1, "{events:?}: runs of {name}");
         }
         assert_no_leaks(&lab, &[]);
-        told.extend(reported);
         let streams = proxy.streams_of_events() - before;
         match events {
             // A stream that is there is not asked for again.
@@ -57,8 +87,8 @@ fn an_end_that_no_event_tells_of_is_found_and_said_once() {
             Events::Cut(_) => {
                 assert!(streams > 0, "the stream was not asked for again");
                 // Not as fast as it is cut, either.
-                let most = ended.elapsed().as_secs() * 4 + 20;
-                assert!(streams <= most, "{streams} streams in {:.1?}", ended.elapsed());
+                let most = began.elapsed().as_secs() * 4 + 20;
+                assert!(streams <= most, "{streams} streams in {:.1?}", began.elapsed());
             }
         }
     }

@@ -3,8 +3,6 @@
 use std::fs;
 use std::net::SocketAddrV4;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use longshore_tests::lab::process::Process;
 use longshore_tests::lab::proxy::Proxy;
@@ -399,6 +397,23 @@ fn swap_limits(node: &Node, arn: &str) -> Vec<u64> {
     text.lines().map(|line| line.parse().unwrap()).collect()
 }
 
+/// What the kernel gives a container of the processor, and leaves it of the memory when that is short: with cgroup v1
+/// its shares and its soft limit, with v2 its weight and its low boundary.
+fn reservations(node: &Node, arn: &str) -> Vec<u64> {
+    let pid = inspect(node, arn, "main")["State"]["Pid"].as_i64().unwrap();
+    // A hierarchy of v1 may have several controllers, as in `cpu,cpuacct`.
+    let script = format!(
+        "cpu=$(grep -E ':([^:]*,)?cpu(,[^:]*)?:' /proc/{pid}/cgroup | cut -d: -f3); \
+         memory=$(grep ':memory:' /proc/{pid}/cgroup | cut -d: -f3); \
+         v2=$(grep '^0::' /proc/{pid}/cgroup | cut -d: -f3); \
+         if [ -n \"$memory\" ]; then \
+         cat /sys/fs/cgroup/cpu$cpu/cpu.shares /sys/fs/cgroup/memory$memory/memory.soft_limit_in_bytes; else \
+         cat /sys/fs/cgroup$v2/cpu.weight /sys/fs/cgroup$v2/memory.low; fi"
+    );
+    let text = node.host.run("sh", &["-c", &script]).unwrap();
+    text.lines().map(|line| line.parse().unwrap()).collect()
+}
+
 #[test]
 fn limits_and_settings_of_the_kernel_hold_in_every_network_mode() {
     let lab = lab(1);
@@ -416,6 +431,8 @@ fn limits_and_settings_of_the_kernel_hold_in_every_network_mode() {
         merge(
             &mut main,
             json!({
+                "cpu": 64,
+                "memoryReservation": 8,
                 "systemControls": controls,
                 "dockerSecurityOptions": ["no-new-privileges"],
                 "ulimits": [{"name": "nofile", "softLimit": 77, "hardLimit": 88}],
@@ -451,6 +468,9 @@ fn limits_and_settings_of_the_kernel_hold_in_every_network_mode() {
         let (both, swap): (u64, u64) = ((16 + 8) << 20, 8 << 20);
         let held = swap_limits(node, &arn);
         assert!(held == [both, 20] || held == [swap], "{mode}: {held:?}");
+        // Runtimes make a weight of shares in proportion, and newer ones along a curve.
+        let held = reservations(node, &arn);
+        assert!([64_u64, 3, 12].iter().any(|cpu| held == [*cpu, 8 << 20]), "{mode}: {held:?}");
         let opened = exec(node, &arn, "main", "exec 3</dev/reader && echo opened; (: >/dev/reader) 2>&1 || true");
         let refused = opened.starts_with("opened\n") && opened.contains("/dev/reader: Operation not permitted");
         assert!(refused, "{mode}: {opened}");
@@ -461,26 +481,25 @@ fn limits_and_settings_of_the_kernel_hold_in_every_network_mode() {
     }
 
     // What Docker leaves out of a container it only warns of: that is in the container's reason and the task's history.
-    let forward = |value: &str| {
-        let script = format!("echo {value} >/proc/sys/net/ipv4/ip_forward");
-        node.host.run("sh", &["-c", &script]).unwrap();
-    };
+    let made = node.host.dir().join("is-made");
+    // As often as a shell can, and for as long as the task may take at most.
+    let wrong = "end=$(($(date +%s)+60)); n=0; while [ ! -e $0 ]; do echo 0 >/proc/sys/net/ipv4/ip_forward; n=$((n+1)); \
+                 [ $((n%10000)) != 0 ] || [ $(date +%s) -lt $end ] || exit 1; done; \
+                 echo 1 >/proc/sys/net/ipv4/ip_forward";
     let definition = register(&lab, "warned", json!([idle("main")]), json!({}));
     // The agent puts right what its network needs, so it is wrong again and again until the container is made.
-    let is_made = AtomicBool::new(false);
     let (arn, warned) = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let until = Instant::now() + DEADLINE;
-            while !is_made.load(Ordering::Relaxed) && Instant::now() < until {
-                forward("0");
-            }
-        });
+        let keeps = scope.spawn(|| node.host.run("sh", &["-c", wrong, made.to_str().unwrap()]).unwrap());
+        wait_until("a host that does not forward", DEADLINE, || {
+            Ok(node.host.run("cat", &["/proc/sys/net/ipv4/ip_forward"])?.trim() == "0")
+        })
+        .unwrap();
         let arn = run_one(&lab, &definition, json!({}));
-        let warned = running(&lab, &arn);
-        is_made.store(true, Ordering::Relaxed);
-        (arn, warned)
+        let tasks = wait_tasks(&lab, &[arn.clone()], "RUNNING", DEADLINE);
+        std::fs::write(&made, "").unwrap();
+        keeps.join().unwrap();
+        (arn, tasks[0].clone())
     });
-    forward("1");
     let said = "The container engine warns: IPv4 forwarding is disabled. Networking will not work.";
     assert_eq!(container(&warned, "main")["reason"], said, "{warned:#}");
     let args = json!({"tasks": [arn], "include": ["LONGSHORE_HISTORY"]});

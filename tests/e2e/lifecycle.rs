@@ -277,6 +277,22 @@ fn cannot_be_met(lab: &Lab) {
     let (ended, reason) = ends("slow", "sleep 600", "COMPLETE", json!({"startTimeout": 2}));
     assert!(reason.contains("[first] for target [main] has timed out after 2 s"), "{reason}");
     assert_eq!(container(&ended, "first")["exitCode"], 137, "stopped along: {ended:#}");
+    // What a check never says, or cannot say any more.
+    let check = json!({"command": ["CMD", "false"], "interval": 5, "retries": 1});
+    let checked = |more: Value| {
+        let mut all = json!({"healthCheck": check});
+        merge(&mut all, more);
+        all
+    };
+    let (ended, reason) = ends("ill", "sleep 600", "HEALTHY", checked(json!({"startTimeout": 2})));
+    let limit = "[first] for target [main] has timed out after 2 s (the startTimeout of `first`): it waited for \
+                 container `first` to be healthy";
+    assert!(reason.contains(limit), "{reason}");
+    assert_eq!(container(&ended, "first")["exitCode"], 137, "stopped along: {ended:#}");
+    let (ended, reason) = ends("brief", "exit 0", "HEALTHY", checked(json!({})));
+    let over = "[first] for target [main] with condition HEALTHY: it ended";
+    assert!(reason.ends_with(over), "{reason}");
+    assert_eq!(container(&ended, "first")["exitCode"], 0, "{ended:#}");
     // The agent's own limit, where the definition says none.
     let node = lab.node(0);
     node.agent.kill().unwrap();
@@ -383,17 +399,34 @@ fn containers_are_restarted_in_place_as_their_policies_say() {
     let check = json!({"command": ["CMD-SHELL", "[ ! -e /tmp/ill ]"], "interval": 5, "timeout": 60, "retries": 1});
     let labels = json!({"longshore.restart.backoff": "1-1", "longshore.restart.unhealthy": "true"});
     let ill = run_restarting(&lab, "ill", heals, plain(), labels, json!({"healthCheck": check}));
-    wait_health(&lab, &ill, &[("main", "HEALTHY")], "HEALTHY");
-    let id_before = inspect(node, &ill, "main")["Id"].clone();
-    exec(node, &ill, "main", "touch /tmp/ill");
-    wait_reason(&lab, &ill, "Restarts: 1; it last ended with exit code 137");
-    wait_health(&lab, &ill, &[("main", "HEALTHY")], "HEALTHY");
-    assert_eq!(inspect(node, &ill, "main")["Id"], id_before, "it is the same container");
+    // The same by the agent's own probe: the page that is asked for is there again when it begins again.
+    let serves = "mkdir -p /tmp/w; touch /tmp/w/up; trap 'exit 0' TERM; httpd -p 127.0.0.1:80 -h /tmp/w; \
+                  while true; do sleep 0.1; done";
+    let labels = json!({
+        "longshore.restart.backoff": "1-1", "longshore.restart.unhealthy": "true",
+        "longshore.health.http": "80/up", "longshore.health.interval": "5", "longshore.health.timeout": "60",
+        "longshore.health.retries": "1",
+    });
+    let probed = run_restarting(&lab, "probed", serves, plain(), labels, plain());
+    let sick = [(&ill, "touch /tmp/ill", 137), (&probed, "rm /tmp/w/up", 0)].map(|(arn, command, code)| {
+        wait_health(&lab, arn, &[("main", "HEALTHY")], "HEALTHY");
+        let id_before = inspect(node, arn, "main")["Id"].clone();
+        exec(node, arn, "main", command);
+        (arn, code, id_before)
+    });
+    for (arn, code, id_before) in &sick {
+        wait_reason(&lab, arn, &format!("Restarts: 1; it last ended with exit code {code}"));
+        wait_health(&lab, arn, &[("main", "HEALTHY")], "HEALTHY");
+        assert_eq!(inspect(node, arn, "main")["Id"], *id_before, "it is the same container");
+    }
 
     let now = wait_reason(&lab, &long, "Restarts: 1; it last ended with exit code 5");
     assert_eq!(container(&now, "main")["runtimeId"], container(&first, "main")["runtimeId"]);
     assert_eq!(now["startedAt"], first["startedAt"], "the task is the same");
-    for arn in [&long, &ill] {
+    for arn in [&ill, &probed] {
+        assert_eq!(restart_count(node, arn).unwrap(), 1, "it is healthy, and was restarted once");
+    }
+    for arn in [&long, &ill, &probed] {
         lab.ecs("stop_task", json!({"task": arn})).unwrap();
         stopped(&lab, arn);
     }

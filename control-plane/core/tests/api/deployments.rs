@@ -169,6 +169,59 @@ async fn one_that_fails_says_what_its_breaker_counted_and_keeps_the_tasks_that_r
     assert_eq!(before, after);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_rollback_that_fails_as_well_is_the_end_until_somebody_deploys_again() {
+    let breaker = json!({"enable": true, "rollback": true, "thresholdConfiguration": {"type": "COUNT", "value": 2}});
+    let settings = json!({"minimumHealthyPercent": 0, "maximumPercent": 100, "deploymentCircuitBreaker": breaker});
+    let mut fleet = Fleet::with_service(2, 2, settings).await;
+    let good = fleet.service("web").await["currentServiceRevisions"][0]["arn"].clone();
+    fleet.world.ok(Op::UpdateService, json!({"service": "web", "taskDefinition": "bad"})).await;
+    // What ran is told to go before anything else starts, so that the rollback has to start tasks. They fail as well.
+    until("the good ones are to go", || fleet.tasks().iter().all(|(_, family, _)| family != "good")).await;
+    let all = |_: &str| true;
+    let has_failed = |service: &Value| {
+        let primary = &service["deployments"][0];
+        let is_good = primary["taskDefinition"].as_str().unwrap().ends_with("/good:1");
+        let halted = messages(service).iter().any(|message| message.contains("does not start or replace tasks"));
+        is_good && primary["rolloutState"] == "FAILED" && halted
+    };
+    let service = fleet.until("the rollback has failed", all, has_failed).await;
+    let back = service["deployments"][0]["id"].as_str().unwrap().to_owned();
+    let said = messages(&service);
+    let failed = format!("(service web) (deployment {back}) deployment failed: tasks failed to start.");
+    assert!(said.contains(&failed), "{said:#?}");
+    let rollbacks: Vec<&String> = said.iter().filter(|message| message.contains("rolling back to")).collect();
+    assert_eq!(rollbacks, [&format!("(service web) rolling back to deployment {back}.")]);
+    let shown = fleet.deployments().await.remove(0);
+    assert_eq!(shown["status"], "ROLLBACK_FAILED");
+    let why = "Service deployment circuit breaker: tasks failed to start.";
+    assert_eq!((&shown["statusReason"], &shown["rollback"]["serviceRevisionArn"]), (&json!(why), &good));
+    assert!(shown["finishedAt"].is_number(), "{shown:#}");
+
+    // Those that had been started before it failed fail as well, and nothing takes their place.
+    fleet.pump(all).await;
+    until("nothing is to run", || fleet.tasks().is_empty()).await;
+    let starts = |service: &Value| messages(service).iter().filter(|said| said.contains(" has started ")).count();
+    let ids = |service: &Value| -> Vec<Value> {
+        service["deployments"].as_array().unwrap().iter().map(|deployment| deployment["id"].clone()).collect()
+    };
+    let before = fleet.service("web").await;
+    for _ in 0..10 {
+        fleet.poke().await;
+        fleet.world.clock.advance(Duration::from_secs(60));
+        // Whoever looks at it meanwhile has done so.
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(fleet.tasks(), []);
+    }
+    let after = fleet.service("web").await;
+    assert_eq!((starts(&after), ids(&after)), (starts(&before), ids(&before)), "{after:#}");
+    assert_eq!(fleet.statuses().await, ["ROLLBACK_FAILED", "SUCCESSFUL"]);
+
+    fleet.world.ok(Op::UpdateService, json!({"service": "web", "forceNewDeployment": true})).await;
+    fleet.until("the next one is through", healthy, stable(2)).await;
+    assert_eq!(fleet.statuses().await, ["SUCCESSFUL", "ROLLBACK_FAILED", "SUCCESSFUL"]);
+}
+
 #[tokio::test]
 async fn thresholds_by_percent_are_shares_of_the_desired_count_as_it_is_now() {
     let fleet = Fleet::new(0).await;

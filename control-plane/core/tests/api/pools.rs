@@ -1,7 +1,8 @@
 //! Capacity providers: pools of hosts, strategies, what is refused.
 
 use crate::fleet::{Fleet, config, healthy, stable};
-use crate::world::{facts, task_id, with_attribute};
+use crate::refusals::refusal;
+use crate::world::{facts, task_id, until, with_attribute};
 use longshore_ecs_api::Operation as Op;
 use longshore_model::{HealthStatus, HostFacts, TaskStatus};
 use serde_json::{Value, json};
@@ -187,15 +188,15 @@ async fn wrong_strategies_and_providers_are_refused() {
             "managedScaling.status ENABLED is not supported",
         ),
     ] {
-        let refused = fleet.world.err(Op::CreateCapacityProvider, request).await;
+        let refused = refusal(&fleet, Op::CreateCapacityProvider, request).await;
         assert!(refused.contains(expected), "{refused}");
     }
     for op in [Op::DeleteCapacityProvider, Op::UpdateCapacityProvider] {
         let request = json!({"capacityProvider": "FARGATE", "name": "FARGATE", "autoScalingGroupProvider": {}});
-        let refused = fleet.world.err(op, request).await;
+        let refused = refusal(&fleet, op, request).await;
         assert!(refused.starts_with("ClientException") && refused.contains("FARGATE is reserved"), "{refused}");
         let request = json!({"capacityProvider": "none", "name": "none", "autoScalingGroupProvider": {}});
-        let refused = fleet.world.err(op, request).await;
+        let refused = refusal(&fleet, op, request).await;
         assert!(refused.contains("'none' was not found"), "{refused}");
     }
     let many: Vec<Value> = (0..21).map(|_| item("old", 1, 0)).collect();
@@ -218,27 +219,27 @@ async fn wrong_strategies_and_providers_are_refused() {
             "defaultCapacityProviderStrategy": strategy});
         for (op, request) in [(Op::RunTask, run), (Op::CreateService, service), (Op::PutClusterCapacityProviders, put)]
         {
-            let refused = fleet.world.err(op, request).await;
+            let refused = refusal(&fleet, op, request).await;
             assert!(refused.contains(expected), "{}: {strategy}: {refused}", op.name());
         }
     }
     let both = json!({"taskDefinition": "one", "launchType": "EC2", "capacityProviderStrategy": [item("old", 1, 0)]});
-    let refused = fleet.world.err(Op::RunTask, both).await;
+    let refused = refusal(&fleet, Op::RunTask, both).await;
     assert!(refused.contains("Specifying both a launch type and capacity provider strategy"), "{refused}");
     let daemon = json!({"serviceName": "log", "taskDefinition": "one", "schedulingStrategy": "DAEMON",
         "capacityProviderStrategy": [item("old", 1, 0)]});
-    let refused = fleet.world.err(Op::CreateService, daemon).await;
+    let refused = refusal(&fleet, Op::CreateService, daemon).await;
     assert!(refused.contains("is not supported when you create a service using the DAEMON"), "{refused}");
     let put = json!({"cluster": "default", "capacityProviders": ["FARGATE", "old", "new"],
         "defaultCapacityProviderStrategy": []});
     fleet.world.ok(Op::PutClusterCapacityProviders, put).await;
     let fargate = json!({"taskDefinition": "one", "capacityProviderStrategy": [item("FARGATE", 1, 0)]});
-    let refused = fleet.world.err(Op::RunTask, fargate).await;
+    let refused = refusal(&fleet, Op::RunTask, fargate).await;
     assert!(refused.starts_with("UnsupportedFeatureException"), "{refused}");
     for missing in ["capacityProviders", "defaultCapacityProviderStrategy"] {
         let mut put = json!({"cluster": "default", "capacityProviders": [], "defaultCapacityProviderStrategy": []});
         put.as_object_mut().unwrap().remove(missing);
-        let refused = fleet.world.err(Op::PutClusterCapacityProviders, put).await;
+        let refused = refusal(&fleet, Op::PutClusterCapacityProviders, put).await;
         assert!(refused.ends_with(&format!("{missing} can not be blank.")), "{refused}");
     }
 }
@@ -247,6 +248,40 @@ async fn wrong_strategies_and_providers_are_refused() {
 async fn tasks_of_web(fleet: &Fleet) -> Value {
     let listed = fleet.world.ok(Op::ListTasks, json!({"serviceName": "web"})).await;
     fleet.world.ok(Op::DescribeTasks, json!({"tasks": listed["taskArns"]})).await["tasks"].clone()
+}
+
+#[tokio::test]
+async fn a_service_that_says_nothing_has_the_clusters_strategy_and_one_with_a_launch_type_has_none() {
+    let mut fleet = fleet().await;
+    let [old, new] = ["old", "new"].map(|pool| json!([item(pool, 1, 0)]));
+    let default = |strategy: &Value| json!({"cluster": "default", "capacityProviders": ["old", "new"], "defaultCapacityProviderStrategy": strategy});
+    fleet.world.ok(Op::PutClusterCapacityProviders, default(&new)).await;
+    let request = json!({"serviceName": "web", "taskDefinition": "one", "desiredCount": 3});
+    let made = fleet.world.ok(Op::CreateService, request).await["service"].clone();
+    for shown in [&made, &made["deployments"][0]] {
+        assert_eq!((&shown["capacityProviderStrategy"], &shown["launchType"]), (&new, &Value::Null), "{made:#}");
+    }
+    fleet.until("it is stable", healthy, stable(3)).await;
+    assert_eq!(by_provider(&tasks_of_web(&fleet).await), counts(&[("new", 3)]));
+    // It keeps the one that it began with.
+    fleet.world.ok(Op::PutClusterCapacityProviders, default(&old)).await;
+    fleet.world.ok(Op::UpdateService, json!({"service": "web", "desiredCount": 5})).await;
+    let service = fleet.until("it has more", healthy, stable(5)).await;
+    assert_eq!(service["capacityProviderStrategy"], new);
+    assert_eq!(by_provider(&tasks_of_web(&fleet).await), counts(&[("new", 5)]));
+
+    // Its tasks are nobody's, also those on hosts of a provider.
+    let request = json!({"serviceName": "typed", "taskDefinition": "one", "desiredCount": 5, "launchType": "EC2"});
+    let made = fleet.world.ok(Op::CreateService, request).await["service"].clone();
+    for shown in [&made, &made["deployments"][0]] {
+        let found = (&shown["capacityProviderStrategy"], &shown["launchType"]);
+        assert_eq!(found, (&Value::Null, &json!("EC2")), "{made:#}");
+    }
+    until("they are placed", || fleet.tasks().len() == 10).await;
+    let listed = fleet.world.ok(Op::ListTasks, json!({"serviceName": "typed"})).await;
+    let tasks = fleet.world.ok(Op::DescribeTasks, json!({"tasks": listed["taskArns"]})).await["tasks"].clone();
+    assert_eq!(by_provider(&tasks), counts(&[("-", 5)]));
+    assert!(tasks.as_array().unwrap().iter().all(|task| task["launchType"] == "EC2"), "{tasks:#}");
 }
 
 #[tokio::test]

@@ -9,12 +9,18 @@ const CLIENT: &str = "ClientException";
 const INVALID: &str = "InvalidParameterException";
 const UNSUPPORTED: &str = "UnsupportedFeatureException";
 
-/// A request is answered with this code and a message that begins so, and nothing is written.
-async fn refused(fleet: &Fleet, op: Op, request: Value, code: &str, text: &str) {
+/// The error that a request is answered with, as `Code: text`; nothing is written.
+pub(crate) async fn refusal(fleet: &Fleet, op: Op, request: Value) -> String {
     let before = fleet.world.core.snapshot().revision();
     let answer = fleet.world.err(op, request.clone()).await;
+    assert_eq!(fleet.world.core.snapshot().revision(), before, "{}: {request}: {answer}", op.name());
+    answer
+}
+
+/// A request is answered with this code and a message that begins so, and nothing is written.
+async fn refused(fleet: &Fleet, op: Op, request: Value, code: &str, text: &str) {
+    let answer = refusal(fleet, op, request.clone()).await;
     assert!(answer.starts_with(&format!("{code}: {text}")), "{request}: {answer}");
-    assert_eq!(fleet.world.core.snapshot().revision(), before, "{request}");
 }
 
 #[tokio::test]
@@ -301,4 +307,68 @@ async fn updates_that_are_refused_leave_a_service_as_it_is() {
     let refused = fleet.world.err(Op::UpdateService, json!({"service": "web", "desiredCount": 2})).await;
     assert_eq!(refused, "ServiceNotActiveException: Service was not ACTIVE.");
     fleet.world.ok(Op::CreateService, request).await;
+}
+
+#[tokio::test]
+async fn a_daemon_has_percents_of_its_own_and_updates_give_it_nothing_that_it_cannot_have() {
+    let mut fleet = Fleet::new(1).await;
+    fleet.world.definition("one", json!({})).await;
+    let percents = |service: &Value| {
+        let configuration = &service["deploymentConfiguration"];
+        (configuration["minimumHealthyPercent"].clone(), configuration["maximumPercent"].clone())
+    };
+    let request = json!({"serviceName": "web", "taskDefinition": "one", "schedulingStrategy": "DAEMON"});
+    let made = fleet.world.ok(Op::CreateService, request).await["service"].clone();
+    assert_eq!(percents(&made), (json!(0), json!(100)));
+    let before = fleet.until("it is stable", healthy, stable(1)).await;
+    for (changes, text) in [
+        (
+            json!({"desiredCount": 2}),
+            "The daemon scheduling strategy does not support a desired count for services. Remove the desired count \
+             value and try again",
+        ),
+        (
+            json!({"placementStrategy": [{"type": "random"}]}),
+            "The daemon scheduling strategy does not support placement strategies. Remove the placement strategy and \
+             try again",
+        ),
+        (
+            json!({"capacityProviderStrategy": [{"capacityProvider": "rack"}]}),
+            "Specifying a capacity provider strategy is not supported when you create a service using the DAEMON \
+             scheduling strategy.",
+        ),
+        (
+            json!({"deploymentConfiguration": {"maximumPercent": 101}}),
+            "The daemon scheduling strategy does not support values above 100 for maximumPercent on a deployment \
+             configuration. Change the maximumPercent value to 100, and try again",
+        ),
+        (
+            json!({"deploymentConfiguration": {"maximumPercent": 99}}),
+            "The daemon scheduling strategy replaces tasks in place, so that maximumPercent must be 100.",
+        ),
+        // With the maximum that it has.
+        (
+            json!({"deploymentConfiguration": {"minimumHealthyPercent": 100}}),
+            "Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments",
+        ),
+        (
+            json!({"deploymentConfiguration": {"minimumHealthyPercent": 101}}),
+            "minimumHealthyPercent must be between 0 and 100.",
+        ),
+        (
+            json!({"availabilityZoneRebalancing": "ENABLED"}),
+            "availabilityZoneRebalancing must be DISABLED: the scheduling strategy is DAEMON.",
+        ),
+    ] {
+        let mut full = json!({"service": "web"});
+        full.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        refused(&fleet, Op::UpdateService, full, INVALID, text).await;
+    }
+    assert_eq!(fleet.service("web").await, before);
+    // Empty lists ask for nothing.
+    let update = json!({"service": "web", "placementStrategy": [], "capacityProviderStrategy": [],
+        "deploymentConfiguration": {"minimumHealthyPercent": 50}});
+    let updated = fleet.world.ok(Op::UpdateService, update).await["service"].clone();
+    assert_eq!(percents(&updated), (json!(50), json!(100)));
+    assert_eq!(updated["deployments"].as_array().unwrap().len(), 1);
 }

@@ -362,6 +362,65 @@ async fn actions_set_bounds_by_the_clock_and_the_last_that_was_missed_counts() {
     assert_eq!(left["ScheduledActions"].as_array().unwrap().len(), 1);
 }
 
+/// The midnight before [`BEGIN`], in seconds.
+const MIDNIGHT: i64 = BEGIN / 1000 - 20;
+
+/// How many minutes after that midnight an action has fired.
+async fn fired(fleet: &Fleet, action: &str) -> Vec<i64> {
+    let cause = format!("scheduled action name {action} was triggered");
+    let done = fleet.world.scaling(Sc::DescribeScalingActivities, about(json!({}))).await.unwrap();
+    // The latest come first.
+    let done = done["ScalingActivities"].as_array().unwrap().iter().rev();
+    let firings = done.filter(|did| did["Cause"] == cause.as_str());
+    firings.map(|did| (did["StartTime"].as_f64().unwrap() as i64 - MIDNIGHT) / 60).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_action_goes_by_the_clocks_of_its_time_zone() {
+    let fleet = fleet().await;
+    // Those of Berlin are an hour ahead of UTC, and two from the next night on.
+    for (name, zone) in [("there", json!("Europe/Berlin")), ("here", Value::Null)] {
+        let action = json!({"ScheduledActionName": name, "Schedule": "cron(0 4 * * ? *)", "Timezone": zone,
+            "ScalableTargetAction": {"MinCapacity": 2}});
+        fleet.world.scaling(Sc::PutScheduledAction, about(action)).await.unwrap();
+    }
+    let shown = fleet.world.scaling(Sc::DescribeScheduledActions, about(json!({}))).await.unwrap();
+    let zones: Vec<_> = shown["ScheduledActions"].as_array().unwrap().iter().map(|shown| &shown["Timezone"]).collect();
+    assert_eq!(zones, ["UTC", "Europe/Berlin"], "by name: {shown}");
+    // To 02:50 UTC, to 03:10, and to 04:10 of the next day.
+    tokio::time::sleep(Duration::from_secs(170 * 60)).await;
+    assert_eq!(fleet.service("web").await["desiredCount"], 1);
+    tokio::time::sleep(Duration::from_secs(20 * 60)).await;
+    assert_eq!(fleet.service("web").await["desiredCount"], 2);
+    assert_eq!((fired(&fleet, "there").await, fired(&fleet, "here").await), (vec![3 * 60], vec![]));
+    tokio::time::sleep(Duration::from_secs(25 * 3600)).await;
+    assert_eq!(fired(&fleet, "there").await, [3 * 60, 26 * 60]);
+    assert_eq!(fired(&fleet, "here").await, [4 * 60, 28 * 60]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_action_that_recurs_fires_between_its_start_and_its_end() {
+    let fleet = fleet().await;
+    let at = |minute: i64| json!(MIDNIGHT + minute * 60);
+    let every_ten = "cron(0/10 * * * ? *)";
+    let actions = [
+        ("always", every_ten, Value::Null, Value::Null, vec![10_i64, 20, 30, 40, 50]),
+        ("ends", every_ten, Value::Null, at(35), vec![10, 20, 30]),
+        ("begins", every_ten, at(35), Value::Null, vec![40, 50]),
+        // A rate counts from its start.
+        ("within", "rate(10 minutes)", at(15), at(40), vec![15, 25, 35]),
+    ];
+    for (name, schedule, start, end, _) in &actions {
+        let action = json!({"ScheduledActionName": name, "Schedule": schedule, "StartTime": start, "EndTime": end,
+            "ScalableTargetAction": {"MinCapacity": 2}});
+        fleet.world.scaling(Sc::PutScheduledAction, about(action)).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(58 * 60)).await;
+    for (name, .., expected) in &actions {
+        assert_eq!(fired(&fleet, name).await, *expected, "{name}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn raising_and_lowering_are_suspended_each_by_itself() {
     let mut fleet = fleet().await;

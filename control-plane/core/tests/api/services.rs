@@ -356,6 +356,59 @@ async fn services_are_listed_by_name_page_by_page_and_by_what_they_are() {
     assert_eq!(page, ["s01b", "s02"]);
 }
 
+#[tokio::test]
+async fn services_are_described_by_name_or_arn_and_those_of_others_are_missing() {
+    let fleet = Fleet::new(0).await;
+    fleet.world.definition("one", json!({})).await;
+    fleet.world.cluster("other").await;
+    let tags = json!([{"key": "team", "value": "a"}]);
+    for cluster in ["default", "other"] {
+        let request = json!({"cluster": cluster, "serviceName": "web", "taskDefinition": "one", "desiredCount": 0,
+            "tags": tags});
+        fleet.world.ok(Op::CreateService, request).await;
+    }
+    let describe = async |request: Value| fleet.world.ok(Op::DescribeServices, request).await;
+    let own = "arn:aws:ecs:lab:123456789012:service/default/web";
+    let of_cluster = "arn:aws:ecs:lab:123456789012:service/other/web";
+    let of_account = "arn:aws:ecs:lab:210987654321:service/default/web";
+    let of_region = "arn:aws:ecs:den:123456789012:service/default/web";
+    let of_kind = "arn:aws:ecs:lab:123456789012:cluster/default";
+    let nothing = "arn:aws:ecs:lab:123456789012:service/default/nothing";
+    let missing = |arn: &str| json!({"arn": arn, "reason": "MISSING"});
+
+    let names = ["web", own, of_cluster, of_account, of_region, of_kind, "nothing", nothing];
+    let answer = describe(json!({"services": names})).await;
+    let services = answer["services"].as_array().unwrap();
+    assert_eq!((services.len(), &services[0]["serviceArn"]), (2, &json!(own)), "{answer:#}");
+    assert_eq!(services[0], services[1], "by its name and by its ARN");
+    let others = [of_cluster, of_account, of_region, of_kind, nothing, nothing];
+    assert_eq!(answer["failures"], json!(others.map(missing)));
+    let answer = describe(json!({"cluster": "other", "services": [own, of_cluster]})).await;
+    let arns: Vec<&Value> = answer["services"].as_array().unwrap().iter().map(|found| &found["serviceArn"]).collect();
+    assert_eq!((arns, &answer["failures"]), (vec![&json!(of_cluster)], &json!([missing(own)])));
+
+    let with = describe(json!({"services": ["web"], "include": ["TAGS"]})).await;
+    assert_eq!(with["services"][0]["tags"], tags);
+    for request in [json!({"services": ["web"]}), json!({"services": ["web"], "include": []})] {
+        let without = describe(request).await;
+        assert_eq!(without["services"][0].get("tags"), None, "{without:#}");
+    }
+
+    let many = |count: usize| (0..count).map(|nth| format!("s{nth}")).collect::<Vec<_>>();
+    assert_eq!(describe(json!({"services": many(10)})).await["failures"].as_array().unwrap().len(), 10);
+    for (request, expected) in [
+        (json!({"services": many(11)}), "services can have at most 10 items."),
+        (json!({"services": []}), "Services cannot be empty."),
+        (json!({}), "Services cannot be empty."),
+        (json!({"services": [""]}), "service should not be null or empty."),
+    ] {
+        let refused = fleet.world.err(Op::DescribeServices, request.clone()).await;
+        assert_eq!(refused, format!("InvalidParameterException: {expected}"), "{request}");
+    }
+    let nowhere = fleet.world.err(Op::DescribeServices, json!({"cluster": "nowhere", "services": ["web"]})).await;
+    assert_eq!(nowhere, "ClusterNotFoundException: Cluster not found.");
+}
+
 /// The tags of each task of a service, in no order.
 async fn tags_of_tasks(fleet: &Fleet, service: &str) -> Vec<Value> {
     let listed = fleet.world.ok(Op::ListTasks, json!({"serviceName": service})).await;

@@ -138,6 +138,54 @@ async fn services_hosts_and_deployments_tell_as_ecs_does() {
 }
 
 #[tokio::test]
+async fn what_is_told_of_a_host_is_what_is_shown_of_it_then_to_its_end() {
+    let world = World::new().await;
+    world.cluster("default").await;
+    let hook = world.webhook().await;
+    let hosts = json!({"source": ["aws.ecs"], "detail-type": ["ECS Container Instance State Change"]});
+    world.rule("hosts", hosts, json!({"Id": "1", "Arn": hook})).await;
+    let fake = Fake::default();
+    let _dispatcher = dispatch(&world, &fake);
+    let mut agent = world.host("default", facts(2048, 2048)).await;
+    world.definition("web", json!({})).await;
+    let id = task_id(&world.run(json!({"taskDefinition": "web"})).await);
+    agent.is(id, TaskStatus::Running).await;
+
+    let attribute = json!({"name": "rack", "value": "7", "targetId": agent.arn});
+    let drain = json!({"containerInstances": [agent.arn], "status": "DRAINING"});
+    let leave = json!({"containerInstance": agent.arn, "force": true});
+    for (op, request, status, running, connected) in [
+        (Op::PutAttributes, json!({"attributes": [attribute]}), "ACTIVE", 1, true),
+        (Op::UpdateContainerInstancesState, drain, "DRAINING", 1, true),
+        (Op::DeregisterContainerInstance, leave, "INACTIVE", 0, false),
+    ] {
+        world.ok(op, request).await;
+        let describe = json!({"containerInstances": [agent.arn]});
+        let answer = world.ok(Op::DescribeContainerInstances, describe).await;
+        let shown = &answer["containerInstances"][0];
+        assert_eq!((&shown["status"], &shown["runningTasksCount"]), (&json!(status), &json!(running)), "{shown:#}");
+        assert_eq!(shown["agentConnected"], connected, "{shown:#}");
+        let told = || fake.taken().into_iter().find(|event| event["detail"]["version"] == shown["version"]);
+        until("it is told", || told().is_some()).await;
+        let event = told().unwrap();
+        assert_eq!(event["resources"], json!([agent.arn]));
+        let (detail, members) = (event["detail"].as_object().unwrap(), shown.as_object().unwrap());
+        for (name, value) in members {
+            match name.as_str() {
+                "tags" => assert!(!detail.contains_key(name), "{event:#}"),
+                "registeredAt" => assert_eq!(detail[name], "2023-11-14T22:13:20.000Z"),
+                _ => assert_eq!(&detail[name], value, "{name} when it is {status}"),
+            }
+        }
+        let more: Vec<&str> = detail.keys().filter(|name| !members.contains_key(*name)).map(String::as_str).collect();
+        assert_eq!(more, ["clusterArn", "updatedAt"], "{event:#}");
+        let of_cluster = "arn:aws:ecs:lab:123456789012:cluster/default";
+        let found = (&detail["clusterArn"], &detail["updatedAt"]);
+        assert_eq!(found, (&json!(of_cluster), &json!("2023-11-14T22:13:20.000Z")));
+    }
+}
+
+#[tokio::test]
 async fn a_task_without_a_place_is_told_with_the_reason_that_run_task_answers() {
     let fleet = Fleet::new(1).await;
     let hook = fleet.world.webhook().await;
