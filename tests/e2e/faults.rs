@@ -505,7 +505,7 @@ fn what_somebody_does_to_containers_of_tasks_with_interfaces_is_seen_and_said() 
     docker(node, &["stop", "--time", "0", &of_tasks[5]]);
     // What holds a task's namespaces, and what waits for a task.
     let mut holders = vec![of_tasks[3].clone(), of_tasks[4].clone()];
-    let spare = node.engine.containers().unwrap().into_iter();
+    let mut spare = node.engine.containers().unwrap().into_iter();
     let spare = spare.find(|c| c.name.starts_with("ls-eni-") && !of_tasks.contains(&c.id));
     holders.push(spare.expect("a sandbox that waits").id);
     // What waits may go, since fewer are wanted.

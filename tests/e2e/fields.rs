@@ -483,7 +483,8 @@ fn limits_and_settings_of_the_kernel_hold_in_every_network_mode() {
     // What Docker leaves out of a container it only warns of: that is in the container's reason and the task's history.
     let made = node.host.dir().join("is-made");
     // As often as a shell can, and for as long as the task may take at most.
-    let wrong = "end=$(($(date +%s)+60)); n=0; while [ ! -e $0 ]; do echo 0 >/proc/sys/net/ipv4/ip_forward; n=$((n+1)); \
+    let wrong = "end=$(($(date +%s)+60)); n=0; while [ ! -e $0 ]; do \
+                 echo 0 >/proc/sys/net/ipv4/ip_forward; n=$((n+1)); \
                  [ $((n%10000)) != 0 ] || [ $(date +%s) -lt $end ] || exit 1; done; \
                  echo 1 >/proc/sys/net/ipv4/ip_forward";
     let definition = register(&lab, "warned", json!([idle("main")]), json!({}));
