@@ -496,7 +496,7 @@ fn limits_and_settings_of_the_kernel_hold_in_every_network_mode() {
         })
         .unwrap();
         let arn = run_one(&lab, &definition, json!({}));
-        let tasks = wait_tasks(&lab, &[arn.clone()], "RUNNING", DEADLINE);
+        let tasks = wait_tasks(&lab, std::slice::from_ref(&arn), "RUNNING", DEADLINE);
         std::fs::write(&made, "").unwrap();
         keeps.join().unwrap();
         (arn, tasks[0].clone())
