@@ -399,7 +399,7 @@ async fn services_are_described_by_name_or_arn_and_those_of_others_are_missing()
     for (request, expected) in [
         (json!({"services": many(11)}), "services can have at most 10 items."),
         (json!({"services": []}), "Services cannot be empty."),
-        (json!({}), "Services cannot be empty."),
+        (json!({}), "services can not be blank."),
         (json!({"services": [""]}), "service should not be null or empty."),
     ] {
         let refused = fleet.world.err(Op::DescribeServices, request.clone()).await;
