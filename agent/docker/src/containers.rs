@@ -303,6 +303,18 @@ pub enum RemoveError {
     },
 }
 
+/// Those that are what their labels say; `name` is the one that these give. Somebody may have renamed one, which is it
+/// all the same. What has the labels beside the one of the name is another's, as a container of an image that was
+/// committed from it.
+pub(crate) fn without_doubles(
+    mut all: Vec<ListedContainer>,
+    name: impl Fn(&ListedContainer) -> Option<String>,
+) -> Vec<ListedContainer> {
+    let names: HashSet<String> = all.iter().map(|c| c.name.clone()).collect();
+    all.retain(|c| name(c).is_none_or(|name| name == c.name || !names.contains(&name)));
+    all
+}
+
 impl Docker {
     /// Every container that bears the label `longshore.task`, in any state, but for those that have the labels of
     /// another one. One call; nothing is inspected.
@@ -310,12 +322,7 @@ impl Docker {
     /// # Errors
     /// When the engine does not answer: then nothing is known about any container.
     pub async fn list(&self) -> Result<Vec<ListedContainer>, DockerError> {
-        let mut all = self.list_labelled(labels::TASK).await?;
-        // One that is made from an image with our labels, as one that was committed from a container of ours, has them
-        // too. Somebody may also have renamed ours.
-        let names: HashSet<String> = all.iter().map(|c| c.name.clone()).collect();
-        all.retain(|c| labels::name_by(&c.labels).is_none_or(|name| name == c.name || !names.contains(&name)));
-        Ok(all)
+        Ok(without_doubles(self.list_labelled(labels::TASK).await?, |c| labels::name_by(&c.labels)))
     }
 
     /// Every container that bears the label `label`, which may be one with a value (`name=value`), in any state.

@@ -5,13 +5,12 @@
 
 use crate::client::Docker;
 use crate::config::CreateContainer;
-use crate::containers::{ListedContainer, RemoveError};
+use crate::containers::{ListedContainer, RemoveError, without_doubles};
 use crate::error::DockerError;
 use crate::labels;
 use crate::sandbox::quiet_host_config;
 use bollard::models::{ContainerCreateBody, HostConfig};
 use longshore_model::TaskId;
-use std::collections::HashSet;
 
 /// Its name in the engine: `ls-<task id>.pause`. No container of a task has such a name, since none has a full stop in
 /// its name.
@@ -58,12 +57,8 @@ impl Docker {
     pub async fn list_pauses(&self) -> Result<Vec<ListedPause>, DockerError> {
         let all = self.list_labelled(labels::PAUSE).await?;
         let task = |c: &ListedContainer| c.labels.get(labels::PAUSE)?.parse::<TaskId>().ok();
-        let named: HashSet<TaskId> = all.iter().filter_map(|c| task(c).filter(|t| c.name == pause_name(*t))).collect();
-        let pause = |c: ListedContainer| {
-            let task = task(&c).filter(|task| c.name == pause_name(*task) || !named.contains(task))?;
-            Some(ListedPause { id: c.id, name: c.name, task })
-        };
-        Ok(all.into_iter().filter_map(pause).collect())
+        let pause = |c: ListedContainer| task(&c).map(|task| ListedPause { id: c.id, name: c.name, task });
+        Ok(without_doubles(all, |c| task(c).map(pause_name)).into_iter().filter_map(pause).collect())
     }
 
     /// The names of a task's containers that have a process: those that may be in namespaces which it shares.

@@ -3,14 +3,13 @@
 
 use crate::client::Docker;
 use crate::config::CreateContainer;
-use crate::containers::{ListedContainer, RemoveError, RunState};
+use crate::containers::{ListedContainer, RemoveError, RunState, without_doubles};
 use crate::error::DockerError;
 use crate::labels;
 use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, RestartPolicy, RestartPolicyNameEnum};
 use bollard::query_parameters::CreateImageOptions;
 use futures::StreamExt;
 use longshore_model::EniId;
-use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 /// What a sandbox may have of the host's memory. It is one small static program, but what starts it is counted in its
@@ -116,14 +115,12 @@ impl Docker {
     pub async fn list_sandboxes(&self) -> Result<Vec<ListedSandbox>, DockerError> {
         let all = self.list_labelled(labels::ENI).await?;
         let eni = |c: &ListedContainer| c.labels.get(labels::ENI)?.parse::<EniId>().ok();
-        let named: HashSet<EniId> =
-            all.iter().filter_map(|c| eni(c).filter(|eni| c.name == sandbox_name(*eni))).collect();
         let sandbox = |c: ListedContainer| {
-            let eni = eni(&c).filter(|eni| c.name == sandbox_name(*eni) || !named.contains(eni))?;
+            let eni = eni(&c)?;
             let address = c.labels.get(labels::ADDRESS).and_then(|text| text.parse().ok());
             Some(ListedSandbox { id: c.id, name: c.name, eni, address, image_id: c.image_id, state: c.state })
         };
-        Ok(all.into_iter().filter_map(sandbox).collect())
+        Ok(without_doubles(all, |c| eni(c).map(sandbox_name)).into_iter().filter_map(sandbox).collect())
     }
 
     /// Ends a sandbox and removes it, whatever it does. One that is absent is fine.
