@@ -61,7 +61,8 @@ pub(crate) use protect::{NotProtected, ProtectTasks, protectable};
 pub(crate) use report::{REASON_MAX, Report};
 pub(crate) use rule::{DeleteRule, PutRule, PutTargets, RemoveTargets, SetRuleState, TagRule, new_rule, no_rule};
 pub(crate) use scaling::{
-    EditScaling, FireScaling, FiredAction, ScaleService, Scaled, ScalingEdit, no_target as no_scaling_target,
+    ActionEdit, EditScaling, FireScaling, FiredAction, ScaleService, Scaled, ScalingEdit,
+    no_target as no_scaling_target,
 };
 pub(crate) use schedule::{
     CreateSchedule, CreateScheduleGroup, DeleteSchedule, DeleteScheduleGroup, EmptyScheduleGroup, TagScheduleGroup,

@@ -8,6 +8,7 @@ use crate::records::{
 };
 use longshore_ecs_api::autoscaling::SuspendedState;
 use longshore_ecs_api::{ApiError, ErrorCode};
+use longshore_model::Timestamp;
 use longshore_scaling::Decision;
 use std::sync::Arc;
 
@@ -38,7 +39,7 @@ pub(crate) enum ScalingEdit {
     PutPolicy(String, ScalingPolicy),
     DeletePolicy(String),
     /// An action with its name. What it leaves out of one that is there stays.
-    PutAction(String, Box<ScheduledAction>),
+    PutAction(String, Box<ActionEdit>),
     DeleteAction(String),
     Tags {
         put: Tags,
@@ -46,6 +47,44 @@ pub(crate) enum ScalingEdit {
     },
     /// Ends all of it.
     Deregister,
+}
+
+/// What is said of a scheduled action. Each part can be read by itself; what is left out of one that is there stays,
+/// but for the times.
+pub(crate) struct ActionEdit {
+    /// For its ARN, where it is new.
+    pub(crate) id: uuid::Uuid,
+    pub(crate) schedule: Option<String>,
+    pub(crate) zone: Option<String>,
+    pub(crate) start: Option<Timestamp>,
+    pub(crate) end: Option<Timestamp>,
+    /// The new minimum and maximum, of which each can be left as the target has it.
+    pub(crate) bounds: Option<(Option<u32>, Option<u32>)>,
+}
+
+impl ActionEdit {
+    fn over(self, old: Option<&ScheduledAction>, now: Timestamp) -> Result<ScheduledAction, ApiError> {
+        let Self { id, schedule, zone, start, end, bounds } = self;
+        let schedule = schedule.or_else(|| old.map(|old| old.schedule.clone()));
+        let (min, max) = bounds.or(old.map(|old| (old.min, old.max))).unwrap_or_default();
+        if min.is_none() && max.is_none() {
+            return Err(invalid("ScalableTargetAction must have a MinCapacity or a MaxCapacity."));
+        }
+        let mut action = ScheduledAction {
+            id: old.map_or(id, |old| old.id),
+            schedule: schedule.ok_or_else(|| invalid("Schedule is required for a new scheduled action."))?,
+            zone: zone.or_else(|| old.map(|old| old.zone.clone())).unwrap_or_else(|| "UTC".to_owned()),
+            start,
+            end,
+            min,
+            max,
+            created_at: old.map_or(now, |old| old.created_at),
+            anchor: now,
+            next: None,
+        };
+        action.next = action.next_after(now);
+        Ok(action)
+    }
 }
 
 /// Changes what scales a service. Gives it as it is then, or was.
@@ -115,14 +154,7 @@ impl Command for EditScaling {
                 }
             }
             ScalingEdit::PutAction(name, action) => {
-                let old = target.actions.get(&name);
-                let mut action = ScheduledAction {
-                    id: old.map_or(action.id, |old| old.id),
-                    created_at: old.map_or(tx.now, |old| old.created_at),
-                    anchor: tx.now,
-                    ..*action
-                };
-                action.next = action.next_after(tx.now);
+                let action = action.over(target.actions.get(&name), tx.now)?;
                 target.actions.insert(name, action);
                 if target.actions.len() > MAX_ACTIONS {
                     return Err(limit(format!("a scalable target can have {MAX_ACTIONS} scheduled actions.")));

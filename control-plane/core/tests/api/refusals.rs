@@ -334,7 +334,7 @@ async fn a_daemon_has_percents_of_its_own_and_updates_give_it_nothing_that_it_ca
         ),
         (
             json!({"capacityProviderStrategy": [{"capacityProvider": "rack"}]}),
-            "Specifying a capacity provider strategy is not supported when you create a service using the DAEMON \
+            "Specifying a capacity provider strategy is not supported when you update a service using the DAEMON \
              scheduling strategy.",
         ),
         (

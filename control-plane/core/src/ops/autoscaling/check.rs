@@ -1,7 +1,8 @@
 //! What requests to Application Auto Scaling may say.
 
+use crate::commands::ActionEdit;
 use crate::ops::Ctx;
-use crate::records::{ScalingKind, ScalingPolicy, ScheduledAction, ServiceKey, Tags};
+use crate::records::{ScalingKind, ScalingPolicy, ServiceKey, Tags};
 use crate::scaler::{ALARM_TAG, adjustment, metric};
 use longshore_ecs_api::autoscaling::{Action, Policy, StepAdjustment, StepScaling, TargetTracking};
 use longshore_ecs_api::{ApiError, ErrorCode};
@@ -256,13 +257,11 @@ fn intervals(steps: &[StepAdjustment], exact: bool) -> Result<(), ApiError> {
 
 /// A scheduled action. What is not said of one that is there stays as it is, apart from its start and end (Application
 /// Auto Scaling).
-pub(super) fn action(request: Action, current: Option<&ScheduledAction>) -> Result<ScheduledAction, ApiError> {
-    let schedule = request.schedule.or_else(|| current.map(|current| current.schedule.clone()));
-    let schedule = schedule.ok_or_else(|| invalid("Schedule is required for a new scheduled action."))?;
-    Expression::parse(&schedule, Dialect::Scheduler).map_err(|error| invalid(error.to_string()))?;
-    let zone = request.timezone.or_else(|| current.map(|current| current.zone.clone()));
-    let zone = zone.unwrap_or_else(|| "UTC".to_owned());
-    if Zone::named(&zone).is_none() {
+pub(super) fn action(request: Action) -> Result<ActionEdit, ApiError> {
+    if let Some(schedule) = &request.schedule {
+        Expression::parse(schedule, Dialect::Scheduler).map_err(|error| invalid(error.to_string()))?;
+    }
+    if let Some(zone) = request.timezone.as_ref().filter(|zone| Zone::named(zone).is_none()) {
         return Err(invalid(format!("Timezone `{zone}` is not a time zone of the IANA database.")));
     }
     let time = |given: Option<longshore_ecs_api::EpochSeconds>| given.map(|at| Timestamp::from_millis(at.millis()));
@@ -270,27 +269,15 @@ pub(super) fn action(request: Action, current: Option<&ScheduledAction>) -> Resu
     if start.zip(end).is_some_and(|(start, end)| start >= end) {
         return Err(invalid("EndTime must be later than StartTime."));
     }
-    let (min, max) = match request.scalable_target_action {
-        Some(bounds) => (capacity(bounds.min_capacity, "minCapacity")?, capacity(bounds.max_capacity, "maxCapacity")?),
-        None => current.map(|current| (current.min, current.max)).unwrap_or_default(),
+    let bounds = match request.scalable_target_action {
+        Some(given) => {
+            Some((capacity(given.min_capacity, "minCapacity")?, capacity(given.max_capacity, "maxCapacity")?))
+        }
+        None => None,
     };
-    if min.is_none() && max.is_none() {
-        return Err(invalid("ScalableTargetAction must have a MinCapacity or a MaxCapacity."));
-    }
-    if min.zip(max).is_some_and(|(min, max)| min > max) {
+    if bounds.and_then(|(min, max)| min.zip(max)).is_some_and(|(min, max)| min > max) {
         return Err(invalid("Minimum capacity cannot be greater than maximum capacity."));
     }
-    let unset = Timestamp::default();
-    Ok(ScheduledAction {
-        id: uuid::Uuid::new_v4(),
-        schedule,
-        zone,
-        start,
-        end,
-        min,
-        max,
-        created_at: unset,
-        anchor: unset,
-        next: None,
-    })
+    let id = uuid::Uuid::new_v4();
+    Ok(ActionEdit { id, schedule: request.schedule, zone: request.timezone, start, end, bounds })
 }

@@ -107,9 +107,7 @@ async fn put_action(ctx: Ctx<'_>, body: &[u8]) -> Result<Bytes, ApiError> {
     let request: Action = parse_json(body)?;
     let key = check::key(&ctx, &request.service_namespace, &request.resource_id, &request.scalable_dimension)?;
     let name = check::name(request.scheduled_action_name.as_deref(), "scheduledActionName")?;
-    let current = ctx.state.scaling_target(&key).and_then(|target| target.actions.get(&name));
-    let action = check::action(request, current)?;
-    edit(&ctx, key, ScalingEdit::PutAction(name, Box::new(action))).await?;
+    edit(&ctx, key, ScalingEdit::PutAction(name, Box::new(check::action(request)?))).await?;
     answer(&Done {})
 }
 

@@ -27,11 +27,11 @@ pub(super) fn no_daemon_placement() -> ApiError {
 }
 
 /// The same of capacity provider strategies.
-pub(super) fn no_daemon_providers() -> ApiError {
-    ApiError::invalid(
-        "Specifying a capacity provider strategy is not supported when you create a service using the DAEMON \
-         scheduling strategy.",
-    )
+pub(super) fn no_daemon_providers(verb: &str) -> ApiError {
+    ApiError::invalid(format!(
+        "Specifying a capacity provider strategy is not supported when you {verb} a service using the DAEMON \
+         scheduling strategy."
+    ))
 }
 
 /// Refuses a platform version: those are of Fargate (ECS).

@@ -66,7 +66,7 @@ pub(crate) async fn create(ctx: Ctx<'_>, request: CreateServiceRequest) -> Resul
     };
     let given = request.capacity_provider_strategy;
     if scheduling == SchedulingStrategy::Daemon && some(given.as_ref()) {
-        return Err(no_daemon_providers());
+        return Err(no_daemon_providers("create"));
     }
     let capacity = match (scheduling, controller) {
         (SchedulingStrategy::Daemon, _) | (_, DeploymentController::External) => Vec::new(),
@@ -162,7 +162,7 @@ fn edit(ctx: &Ctx<'_>, current: &Service, request: UpdateServiceRequest) -> Resu
     let scheduling = current.scheduling;
     let capacity = match request.capacity_provider_strategy {
         Some(given) if scheduling == SchedulingStrategy::Daemon && !given.is_empty() => {
-            return Err(no_daemon_providers());
+            return Err(no_daemon_providers("update"));
         }
         Some(given) if !given.is_empty() => {
             let record = &ctx.cluster(request.cluster.as_deref())?.record;

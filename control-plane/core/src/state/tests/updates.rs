@@ -4,8 +4,8 @@ use super::lab::Lab;
 use crate::agent::Unavailable;
 use crate::change::Change;
 use crate::command::{Command, Tx};
-use crate::commands::{EditScaling, FireScaling, NewDeployment, ScalingEdit, ServiceEdit, UpdateService};
-use crate::records::{DeploymentController, ScheduledAction, SchedulingStrategy, Service, ServiceKey, Tags};
+use crate::commands::{ActionEdit, EditScaling, FireScaling, NewDeployment, ScalingEdit, ServiceEdit, UpdateService};
+use crate::records::{DeploymentController, SchedulingStrategy, Service, ServiceKey, Tags};
 use longshore_ecs_api::enums::{AvailabilityZoneRebalancing, PlacementConstraintType};
 use longshore_ecs_api::types::{
     AwsVpcConfiguration, DeploymentConfiguration, NetworkConfiguration, PlacementConstraint,
@@ -135,19 +135,17 @@ fn an_action_that_cannot_set_the_count_fires_once_and_holds_nothing_up() {
     assert!(lab.run(edit(register)).is_ok());
     for (name, secs, min) in [("first", 60, 4), ("second", 120, 2)] {
         let at = lab.now.after(Duration::from_secs(secs)).millis() / 1000;
-        let action = ScheduledAction {
-            id: uuid::Uuid::new_v4(),
-            schedule: format!("at({})", utc(at)),
-            zone: "UTC".to_owned(),
-            start: None,
-            end: None,
-            min: Some(min),
-            max: None,
-            created_at: lab.now,
-            anchor: lab.now,
-            next: None,
+        let action = |schedule, bounds| {
+            let action = ActionEdit { id: uuid::Uuid::new_v4(), schedule, zone: None, start: None, end: None, bounds };
+            edit(ScalingEdit::PutAction(name.to_owned(), Box::new(action)))
         };
-        assert!(lab.run(edit(ScalingEdit::PutAction(name.to_owned(), Box::new(action)))).is_ok());
+        // Two requests of which each says a part: neither takes back what the other said.
+        let at = format!("at({})", utc(at));
+        assert!(lab.run(action(Some("rate(1 day)".to_owned()), Some((Some(min), None)))).is_ok());
+        assert!(lab.run(action(Some(at.clone()), None)).is_ok());
+        assert!(lab.run(action(None, Some((Some(min), Some(5))))).is_ok());
+        let put = &lab.state.scaling_target(&key).expect("it is there").actions[name];
+        assert_eq!((put.schedule.as_str(), put.min, put.max), (at.as_str(), Some(min), Some(5)));
     }
     lab.now = lab.now.after(Duration::from_secs(180));
     let fire = |lab: &mut Lab| {
