@@ -6,6 +6,11 @@ use tokio::time::Instant;
 /// What counts as a jump, in milliseconds. Less is what a clock that is slewed gains or loses in an hour.
 const LEAST: u64 = 2_000;
 
+/// So many milliseconds when they are a jump.
+pub(crate) fn jump(moved: i64) -> Option<i64> {
+    (moved.unsigned_abs() >= LEAST).then_some(moved)
+}
+
 /// What the clock said, and when.
 #[derive(Debug)]
 pub(crate) struct Jumps {
@@ -23,10 +28,7 @@ impl Jumps {
     /// should.
     pub(crate) fn look(&mut self, now: Timestamp) -> Option<i64> {
         let should = self.said.after(self.at.elapsed());
-        let moved = now.millis().saturating_sub(should.millis());
-        if moved.unsigned_abs() < LEAST {
-            return None;
-        }
+        let moved = jump(now.millis().saturating_sub(should.millis()))?;
         *self = Self::new(now);
         Some(moved)
     }

@@ -173,21 +173,26 @@ fn an_hour_either_way_ends_no_wait_and_makes_none_longer() {
         let seen = moves(&lab);
         clock.set(ahead);
         wait_until("an agent that goes by another time", DEADLINE, || Ok(moves(&lab) > seen)).unwrap();
-        node.agent.kill().unwrap();
+        // What is saved from now on is by that time.
         let before = runs.of("loops", "main");
+        wait_until("restarts", Duration::from_secs(20), || Ok(runs.of("loops", "main") > before + 1)).unwrap();
+        node.agent.kill().unwrap();
+        let (before, seen) = (runs.of("loops", "main"), moves(&lab));
         clock.set(0);
         launch_agent(&lab, &clock);
         lab.wait_connected(1, DEADLINE).unwrap();
         wait_until("a restart", Duration::from_secs(15), || Ok(runs.of("loops", "main") > before)).unwrap();
+        assert_eq!(moves(&lab), seen + 1, "it was moved once, while the agent was away");
+        let now = task(&lab, &waits);
+        assert_eq!((&now["lastStatus"], runs.of("waits", "slow")), (&json!("PENDING"), 1), "{ahead}: {now:#}");
     };
-    // An agent that was away while the clock was turned back has times of the future in its ledger.
+    // The ledger says how the clock went, so an hour that it was turned by is not one that passed.
     set_right_while_away(3600);
+    set_right_while_away(-3600);
     let name = format!("ls-{}-slow", id(&waits));
     node.host.run("docker", &["-H", &node.docker(), "exec", &name, "touch", "/tmp/end"]).unwrap();
     running(&lab, &waits);
     wait_ready(node, &waits, "main");
-    // One that was away while the clock was turned ahead cannot tell that from an hour that passed.
-    set_right_while_away(-3600);
     healthy(&web);
     for arn in [&waits, &web, &wired] {
         let now = task(&lab, arn);

@@ -9,7 +9,7 @@ use super::saving::{After, Saved, view};
 use super::{EngineConfig, Inputs, Outputs, Parts};
 use crate::crash;
 use crate::engine::drivers::CreateRequest;
-use crate::jumps::Jumps;
+use crate::jumps::{self, Jumps};
 use crate::ledger::{Definition, SavedTask};
 use crate::metadata::environment;
 use crate::ports::Ports;
@@ -30,6 +30,9 @@ use std::time::Duration;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+/// What is said of a jump of the clock.
+const MOVED: &str = "what waits, waits as long as it would have";
 
 /// A task of the table, with what was last saved and said of it.
 pub(super) struct Entry {
@@ -147,6 +150,10 @@ impl Reconciler {
         let mut room = Room::default();
         room.offer(offered(&inputs.facts.borrow()));
         let mut tasks = BTreeMap::new();
+        let clock_moved = jumps::jump(loaded.clock_moved);
+        if let Some(moved) = clock_moved {
+            tracing::warn!(moved_millis = moved, "the host's clock was moved while the agent was away; {MOVED}");
+        }
         for SavedTask { definition, record } in loaded.tasks {
             let id = record.id;
             let (outline, spec) = match definition {
@@ -157,6 +164,9 @@ impl Reconciler {
             let mut task = Task::restored(outline, spec, record);
             if loaded.rebooted {
                 task.host_was_booted();
+            }
+            if let Some(moved) = clock_moved {
+                task.clock_moved(moved);
             }
             ports.sync(&task);
             room.sync(&task);
@@ -246,7 +256,7 @@ impl Reconciler {
     /// Before anything is compared with the time: it may be another than the one that waits were set by.
     fn look_at_clock(&mut self) {
         let Some(moved) = self.jumps.look(self.now()) else { return };
-        tracing::warn!(moved_millis = moved, "the host's clock was moved; what waits, waits as long as it would have");
+        tracing::warn!(moved_millis = moved, "the host's clock was moved; {MOVED}");
         for (id, entry) in &mut self.tasks {
             entry.task.clock_moved(moved);
             self.dirty.insert(*id);

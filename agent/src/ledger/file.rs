@@ -4,9 +4,11 @@ use super::mark::Mark;
 use super::reserve::{self, Reserve};
 use super::{Changes, Definition, Loaded, OpenError, SavedTask};
 use crate::crash::{self, Place};
+use crate::engine::drivers::{Clock, SystemClock};
 use longshore_model::{Generation, InstanceId, TaskId};
 use longshore_plan::TaskRecord;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, Table, TableDefinition};
+use rustix::time::{ClockId, clock_gettime};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -21,6 +23,10 @@ const INSTANCE: (&str, &str) = ("instance-high", "instance-low");
 
 /// The same of the host's boot in which it was last written.
 const BOOT: (&str, &str) = ("boot-high", "boot-low");
+
+/// What the host's clock then said of the moment from which the kernel counts the time that the host is awake, in
+/// milliseconds since 1970: another one in the same boot says by how much the clock was moved.
+const CLOCK: &str = "clock";
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const DEFINITIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("definitions");
@@ -244,14 +250,25 @@ fn load(db: &Database) -> Result<(u64, Loaded), FileError> {
         }
     }
     let instance = id(&meta, INSTANCE)?.map(InstanceId::from_bytes);
-    let rebooted = id(&meta, BOOT)?.zip(this_boot()).is_some_and(|(was, is)| was != is);
-    Ok((writes, Loaded { generation: Generation(generation), tasks, instance, rebooted, set_aside: None }))
+    let boots = id(&meta, BOOT)?.zip(this_boot());
+    let rebooted = boots.is_some_and(|(was, is)| was != is);
+    let clock = meta.get(CLOCK).map_err(transaction("read"))?.map(|clock| clock.value().cast_signed());
+    let same_boot = boots.is_some() && !rebooted;
+    let clock_moved = clock.filter(|_| same_boot).map_or(0, |was| clock_began().saturating_sub(was));
+    Ok((writes, Loaded { generation: Generation(generation), tasks, instance, rebooted, clock_moved, set_aside: None }))
 }
 
 /// The id of the host's boot, where the kernel says it.
 fn this_boot() -> Option<[u8; 16]> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     uuid::Uuid::parse_str(text.trim()).ok().map(uuid::Uuid::into_bytes)
+}
+
+/// See [`CLOCK`].
+fn clock_began() -> i64 {
+    let awake = clock_gettime(ClockId::Monotonic);
+    let awake_millis = awake.tv_sec.saturating_mul(1000).saturating_add(awake.tv_nsec / 1_000_000);
+    SystemClock.now().millis().saturating_sub(awake_millis)
 }
 
 /// An id of which each half has a name.
@@ -324,6 +341,7 @@ impl LedgerFile {
             if let Some(boot) = this_boot() {
                 put_id(&mut meta, BOOT, &boot)?;
             }
+            meta.insert(CLOCK, clock_began().cast_unsigned()).map_err(transaction("write"))?;
             writes
         };
         crash::space_for(Place::LedgerWrite).map_err(no_space)?;
@@ -345,6 +363,18 @@ pub(super) fn write_format(path: &Path, format: u64) {
     let write = db.begin_write().expect("a transaction");
     write.open_table(META).expect("the table").insert("format", format).expect("written");
     write.commit().expect("committed");
+}
+
+/// Makes the file one that was last written when the clock was so many milliseconds ahead of what it is, unless it is in
+/// use; for tests.
+#[cfg(test)]
+pub(super) fn write_clock(path: &Path, ahead: i64) -> Result<(), DatabaseError> {
+    let db = builder().create(path)?;
+    let write = db.begin_write().expect("a transaction");
+    let clock = (clock_began() + ahead).cast_unsigned();
+    write.open_table(META).expect("the table").insert(CLOCK, clock).expect("written");
+    write.commit().expect("committed");
+    Ok(())
 }
 
 /// Makes the file one that was last written in another boot, unless it is in use; for tests.

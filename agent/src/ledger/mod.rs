@@ -86,6 +86,9 @@ pub struct Loaded {
     pub instance: Option<InstanceId>,
     /// Whether the host was booted since it was last written.
     pub rebooted: bool,
+    /// By how many milliseconds the host's clock was moved since, back when negative; 0 after a boot. Small figures are
+    /// what reading two clocks one after the other makes.
+    pub clock_moved: i64,
     /// Where the earlier file went and why, when it could not be used.
     pub set_aside: Option<(PathBuf, String)>,
 }

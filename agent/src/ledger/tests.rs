@@ -72,6 +72,29 @@ async fn a_boot_since_the_last_write_is_known() {
 }
 
 #[tokio::test]
+async fn a_clock_that_was_moved_since_the_last_write_is_known() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = file::path_in(dir.path());
+    let (ledger, loaded) = open(dir.path()).expect("a new ledger");
+    assert_eq!(loaded.clock_moved, 0, "it never said what time it was");
+    ledger.save(changes(1).1).await.expect("saved");
+    drop(ledger);
+    for ahead in [0, 3_600_000, -3_600_000] {
+        while file::write_clock(&path, ahead).is_err() {
+            tokio::task::yield_now().await;
+        }
+        let (ledger, loaded) = reopen(dir.path()).await;
+        let off = loaded.clock_moved + ahead;
+        assert!(off.abs() < 1000, "{off} ms from what was moved");
+        drop(ledger);
+    }
+    while file::write_boot(&path, [7; 16]).is_err() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(reopen(dir.path()).await.1.clock_moved, 0, "another boot counts from another moment");
+}
+
+#[tokio::test]
 async fn two_agents_cannot_have_one_ledger() {
     let dir = tempfile::tempdir().expect("a directory");
     let _first = open(dir.path()).expect("a new ledger");

@@ -292,6 +292,7 @@ impl Disk {
             tasks: tasks.collect(),
             instance: None,
             rebooted: false,
+            clock_moved: 0,
             set_aside: None,
         }
     }

@@ -119,7 +119,7 @@ impl FakeHost {
             .values()
             .map(|record| SavedTask { definition: state.definitions[&record.id].clone(), record: record.clone() })
             .collect();
-        Loaded { generation: state.generation, tasks, instance: None, rebooted: false, set_aside: None }
+        Loaded { generation: state.generation, tasks, instance: None, rebooted: false, clock_moved: 0, set_aside: None }
     }
 
     fn begin(&self, call: &'static str, container: &ContainerName) -> Result<MutexGuard<'_, State>, Failure> {
