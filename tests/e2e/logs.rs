@@ -123,6 +123,48 @@ fn output_survives_agents_control_planes_and_partitions_without_loss_or_doubles(
 }
 
 #[test]
+fn a_log_store_without_room_holds_up_no_task_and_loses_no_line() {
+    let lab = lab(1);
+    lab.control().kill().unwrap();
+    lab.ctl().mount_disk("control/logs", 4).unwrap();
+    lab.restart_control().unwrap();
+    lab.wait_connected(1, DEADLINE).unwrap();
+    let say = "trap 'exit 0' TERM; n=0; say() { while [ $n -lt $1 ]; do echo line $n; n=$((n+1)); done; }; say 300; ";
+    let long = format!("{say} while [ ! -e /tmp/go ]; do sleep 0.1; done; say 600; while true; do sleep 0.1; done");
+    let long = register(&lab, "long", json!([talker("main", &long, json!({}))]), json!({}));
+    let short = register(&lab, "short", json!([talker("main", &format!("{say} exit 7"), json!({}))]), json!({}));
+    let before = run_one(&lab, &long, json!({}));
+    assert_complete(&lab, &stream_name(&before, "main"), 300);
+
+    let sessions = || lab.ctl().log("control").matches("an agent connects").count();
+    let had = sessions();
+    let ballast = lab.ctl().dir().join("control/logs/ballast");
+    let fill = format!("dd if=/dev/zero of={} bs=4k 2>/dev/null || true", ballast.display());
+    lab.ctl().run("sh", &["-c", &fill]).unwrap();
+    let node = lab.node(0);
+    let name = format!("ls-{}-main", id(&before));
+    node.host.run("docker", &["-H", &node.docker(), "exec", &name, "touch", "/tmp/go"]).unwrap();
+    let told = |log: &dyn Fn() -> String, what: &str| {
+        wait_until(what, DEADLINE, || Ok(log().contains(what))).unwrap();
+    };
+    told(&|| lab.ctl().log("control"), "could not keep what containers printed");
+    told(&|| node.host.log("agent"), "containers' output is not shipped; it stays in the engine's files meanwhile");
+    // Tasks start, run and end meanwhile, and what there is can be read.
+    let (ended, runs) = (run_one(&lab, &short, json!({})), run_one(&lab, &long, json!({})));
+    assert_eq!(container(&stopped(&lab, &ended), "main")["exitCode"], 7);
+    running(&lab, &runs);
+    assert_eq!(lines(&lab, &stream_name(&before, "main")).len(), 300);
+    assert_eq!(sessions(), had, "the agents' sessions have nothing to do with it");
+
+    lab.ctl().run("rm", &[ballast.to_str().unwrap()]).unwrap();
+    for (task, count) in [(&before, 600), (&ended, 300), (&runs, 300)] {
+        assert_complete(&lab, &stream_name(task, "main"), count);
+    }
+    told(&|| node.host.log("agent"), "the control plane takes containers' output again");
+    assert_no_leaks(&lab, &[before, runs]);
+}
+
+#[test]
 fn every_run_of_a_restarted_container_is_shipped_and_its_removal_is_quick() {
     let lab = lab(1);
     // Its files outlive a restart in place. The last run ends well, and that is the end.
