@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use longshore_tests::lab::proxy::{Events, Proxy};
-use longshore_tests::lab::{host, wait_until};
+use longshore_tests::lab::{host, wait_for, wait_until};
 use serde_json::{Value, json};
 
+use super::awsvpc::{detail, network};
 use super::fields::{docker, exec, stop};
 use super::runs::{self, RUNS_ON, Runs, ends, noting};
 use super::support::*;
@@ -30,6 +31,8 @@ fn what_no_event_tells_of_is_found_and_ends_are_said_once() {
     merge(&mut main, json!({"dependsOn": [{"containerName": "db", "condition": "HEALTHY"}]}));
     let more = json!({"memory": "40", "volumes": [runs.volume()]});
     let waiting = register(&lab, "events-health", json!([db, main]), more);
+    let more = json!({"memory": "24", "volumes": [runs.volume()], "networkMode": "awsvpc"});
+    let wired = register(&lab, "events-wired", json!([noting("main", RUNS_ON)]), more);
     let proxy = Proxy::start(node.host.dir().join("events.sock"), node.engine.socket(), 0).unwrap();
     node.agent.kill().unwrap();
     let agent = host::program("longshore-agent").unwrap();
@@ -48,23 +51,32 @@ fn what_no_event_tells_of_is_found_and_ends_are_said_once() {
         let arns: Vec<String> = names.iter().map(|name| start(&definition, name)).collect();
         let waiter = format!("{round}-waits");
         let waits = start(&waiting, &waiter);
+        // The agent that has just begun may not have said yet that it gives tasks interfaces.
+        let loser = format!("{round}-loses");
+        let loses = wait_for("a place for a task with an interface", DEADLINE, || {
+            runs::start(&lab, &wired, &["main"], &loser, network(&lab, &[]))
+        })
+        .unwrap();
         wait_tasks(&lab, &arns, "RUNNING", DEADLINE);
+        let eni = detail(&running(&lab, &loses), "networkInterfaceId");
         let db = format!("ls-{}-db", id(&waits));
         let state = || -> Result<Value> { Ok(node.engine.inspect(&db)?["State"].clone()) };
         wait_until("a container that can be healthy", DEADLINE, || Ok(state()?["Running"] == true)).unwrap();
         assert_eq!((&task(&lab, &waits)["lastStatus"], runs.of(&waiter, "main")), (&json!("PENDING"), 0));
         exec(node, &waits, "db", "touch /tmp/ok");
         wait_until("Docker's word", DEADLINE, || Ok(state()?["Health"]["Status"] == "healthy")).unwrap();
-        // Somebody removes one of them, and the others end by themselves.
+        // Somebody removes one of them and the interface of another task, and the others end by themselves.
         let name = |arn: &String| format!("ls-{}-main", id(arn));
         let (removed, others) = arns.split_last().unwrap();
         docker(node, &["rm", "-f", &name(removed)]);
         for arn in others {
             docker(node, &["exec", &name(arn), "touch", "/tmp/end"]);
         }
+        docker(node, &["rm", "-f", &format!("ls-{eni}")]);
         let ended = Instant::now();
         let reported = wait_tasks(&lab, &arns, "STOPPED", BOUND);
         wait_tasks(&lab, std::slice::from_ref(&waits), "RUNNING", BOUND.saturating_sub(ended.elapsed()));
+        let lost = &wait_tasks(&lab, std::slice::from_ref(&loses), "STOPPED", BOUND.saturating_sub(ended.elapsed()))[0];
         println!("{events:?}: found after {:.1?}", ended.elapsed());
         let (gone, others) = reported.split_last().unwrap();
         for task in others {
@@ -74,9 +86,12 @@ fn what_no_event_tells_of_is_found_and_ends_are_said_once() {
         let main = container(gone, "main");
         let why = main["reason"].as_str().unwrap_or_default();
         assert!(main["exitCode"] == 137 || why.starts_with("ContainerVanishedError: "), "{events:?}: {gone:#}");
+        let why = lost["stoppedReason"].as_str().unwrap_or_default();
+        assert!(why.contains("NetworkInterfaceLostError"), "{events:?}: {lost:#}");
         told.extend(reported);
+        told.push(lost.clone());
         told.push(stop(&lab, &waits));
-        for name in names.iter().chain([&waiter]) {
+        for name in names.iter().chain([&waiter, &loser]) {
             assert_eq!(runs.of(name, "main"), 1, "{events:?}: runs of {name}");
         }
         assert_no_leaks(&lab, &[]);
