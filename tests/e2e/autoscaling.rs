@@ -172,16 +172,16 @@ fn services_follow_the_cpu_and_memory_of_their_tasks_and_the_clock() {
     scaling(&lab, "deregister_scalable_target", about_service("fill", json!({}))).unwrap();
 
     // The clock moves the bounds, and the count with them.
-    let soon = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 2;
-    let out = std::process::Command::new("date").args(["-u", "-d", &format!("@{soon}"), "+%Y-%m-%dT%H:%M:%S"]).output();
-    let at = format!("at({})", String::from_utf8(out.unwrap().stdout).unwrap().trim());
     let action = |schedule: &str| {
         about(json!({"ScheduledActionName": "night", "Schedule": schedule,
             "ScalableTargetAction": {"MinCapacity": 3, "MaxCapacity": 3}}))
     };
     assert_eq!(scaling(&lab, "put_scheduled_action", action("at(soon)")).unwrap_err().code, "ValidationException");
+    let soon = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 6;
+    let out = std::process::Command::new("date").args(["-u", "-d", &format!("@{soon}"), "+%Y-%m-%dT%H:%M:%S"]).output();
+    let at = format!("at({})", String::from_utf8(out.unwrap().stdout).unwrap().trim());
     scaling(&lab, "put_scheduled_action", action(&at)).unwrap();
-    wait_until("the action has fired", Duration::from_secs(20), || Ok(desired(&lab, "burn")? == 3)).unwrap();
+    wait_until("the action has fired", Duration::from_secs(24), || Ok(desired(&lab, "burn")? == 3)).unwrap();
     let aws =
         ["application-autoscaling", "describe-scalable-targets", "--service-namespace", "ecs", "--output", "json"];
     let shown: Value = serde_json::from_str(&ok(&lab.aws(&aws).unwrap())).unwrap();

@@ -1,7 +1,7 @@
 //! Hosts that fall silent: their tasks run elsewhere soon, and nothing runs twice once they are back.
 //!
-//! A cut in mode `bridge` and one in `awsvpc` in the ordinary run, `LONGSHORE_SOAK_CUTS` of each in `make soak`. And a host
-//! that joins while a daemon service is there.
+//! Three cuts in mode `bridge` and three in `awsvpc` in the ordinary run, `LONGSHORE_SOAK_CUTS` of each in `make soak`.
+//! And a host that joins while a daemon service is there.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -87,7 +87,7 @@ fn median(times: &mut [Duration], what: &str) -> Duration {
 }
 
 fn check_cuts(mode: &str) {
-    let cuts = usize::try_from(number("LONGSHORE_SOAK_CUTS").unwrap_or(1)).unwrap();
+    let cuts = usize::try_from(number("LONGSHORE_SOAK_CUTS").unwrap_or(3)).unwrap();
     let agent = "cleanup_wait = \"1s\"\nstop_timeout = \"2s\"\n".to_owned();
     let lab = networked(LabConfig { hosts: 3, agent, ..LabConfig::default() });
     let definition = register(&lab, "web", json!([sleeper()]), json!({"networkMode": mode}));

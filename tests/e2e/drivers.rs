@@ -79,7 +79,12 @@ fn output_goes_to_whoever_listens_for_its_driver() {
     let config = |name: &str| inspect(node, &arn, name)["HostConfig"]["LogConfig"].clone();
     assert_eq!(config("none")["Type"], "none");
     assert_eq!(config("json-file"), json!({"Type": "json-file", "Config": {"max-size": "1m", "max-file": "2"}}));
-    assert_eq!(output(node, &arn, "json-file"), "said-by-json-file\n");
+    wait_until("what is kept in a file", DEADLINE, || {
+        let said = output(node, &arn, "json-file");
+        ensure!(said == "said-by-json-file\n", "{said}");
+        Ok(true)
+    })
+    .unwrap();
     super::fields::stop(&lab, &arn);
 
     // This host has no journal, which Docker says at the start; and then it has one.

@@ -307,6 +307,7 @@ fn whoever_leaves_leaves_no_process_behind() {
     let mut stuck = start(&lab, arn, &[], &["sh", "-c", "trap '' HUP; yes 1116"]);
     wait_until("the one that does not listen", DEADLINE, || Ok(processes(node, arn, "yes 1116")? > 0)).unwrap();
     node.agent.terminate().unwrap();
+    assert_eq!(lost(), before, "the host lost its lease while its commands were ended");
     assert_eq!(processes(node, arn, "1116").unwrap(), 0);
     stuck.kill().unwrap();
     stuck.wait().unwrap();
@@ -314,7 +315,6 @@ fn whoever_leaves_leaves_no_process_behind() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("the host's agent is stopping"), "{output:?}");
     node.launch_agent().unwrap();
     lab.wait_connected(1, DEADLINE).unwrap();
-    assert_eq!(lost(), before, "the host was away for longer than its lease");
 
     // What ECS refuses, in its words where clients see them.
     assert_error(&ask(json!({"container": "nobody"})), "InvalidParameterException", "nobody does not exist");

@@ -105,7 +105,7 @@ fn joining_with_a_wrong_spent_or_expired_token_is_refused_and_registers_nothing(
     assert!(nonsense.contains("not a join token"), "{nonsense}");
     assert_eq!(lab.instances().unwrap(), Vec::<Value>::new());
 
-    let soon = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64() + 2.0;
+    let soon = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64() + 6.0;
     let short = lab.join_token(json!({"RegistrationLimit": 5, "ExpirationDate": soon})).unwrap();
     wait_until("the token's end", DEADLINE, || {
         Ok(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs_f64() > soon + 0.2)

@@ -1,4 +1,4 @@
-//! A host that is cut off while the network changes elsewhere, and returns.
+//! A host that is cut off while the network changes elsewhere, and returns: several times, of which the median counts.
 
 use std::fs;
 use std::path::Path;
@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 
 use super::awsvpc::{address, detail, ec2, network, server};
 use super::support::*;
+
+/// How often the host is cut off.
+const ROUNDS: usize = 3;
 
 /// Seconds since 1970, which every program on the machine agrees on.
 fn now() -> f64 {
@@ -77,11 +80,21 @@ struct Returned {
     forgotten: Option<f64>,
 }
 
+/// A task of the group that the members' rule lets in, and what tries to reach one of them; its log has this name.
+struct Client<'a> {
+    node: &'a Node,
+    arn: String,
+    address: String,
+    name: String,
+    tries: Process,
+}
+
 #[test]
 fn a_host_that_returns_enforces_within_a_second_what_changed_while_it_was_away() {
     let lab = lab(3);
     let web = server(&lab, "web");
-    let [opens, closes, members, clients] = ["opens", "closes", "members", "clients"].map(|name| group(&lab, name));
+    let [mut opens, mut closes, members, clients] =
+        ["opens", "closes", "members", "clients"].map(|name| group(&lab, name));
     let anybody = web_from(json!({"IpRanges": [{"CidrIp": "0.0.0.0/0"}]}));
     let permit = |op: &str, group: &str, permissions: &Value| {
         ec2(&lab, op, json!({"GroupId": group, "IpPermissions": permissions}));
@@ -92,86 +105,100 @@ fn a_host_that_returns_enforces_within_a_second_what_changed_while_it_was_away()
 
     let instances = strings(&json!(lab.instances().unwrap()), "containerInstanceArn");
     let nodes: Vec<usize> = instances.iter().map(|arn| node_index(&lab, arn)).collect();
-    let (away, near, far) = (lab.node(nodes[0]), lab.node(nodes[1]), lab.node(nodes[2]));
+    let (away, near) = (lab.node(nodes[0]), lab.node(nodes[1]));
     let targets = [&opens, &closes, &members].map(|group| start_on(&lab, &web, &instances[0], &[group]));
     let client = start_on(&lab, &web, &instances[1], &[]);
-    let leaver = start_on(&lab, &web, &instances[2], &[&clients]);
     let targets = wait_tasks(&lab, &targets, "RUNNING", DEADLINE);
-    let [to_open, to_close, to_members] = [0, 1, 2].map(|n| address(&targets[n]));
-    let (client, leaver_task) = (running(&lab, &client), running(&lab, &leaver));
+    let [mut to_open, mut to_close, to_members] = [0, 1, 2].map(|n| address(&targets[n]));
+    let client = running(&lab, &client);
     let ports = |addresses: &[&String]| addresses.iter().map(|a| format!("{a}:80")).collect::<Vec<_>>();
     let args = ports(&[&to_open, &to_close]);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let _probe = inside(near, &client, "reach", include_str!("reach.py"), &args);
     let only = format!("{to_members}:80");
     let to = [only.as_str()];
-    let leaving = inside(far, &leaver_task, "leaver", include_str!("reach.py"), &to);
-    let begin = now();
+    let join = |index: usize, name: String| {
+        let arn = start_on(&lab, &web, &instances[index], &[&clients]);
+        let (node, task) = (lab.node(nodes[index]), running(&lab, &arn));
+        let tries = inside(node, &task, &name, include_str!("reach.py"), &to);
+        Client { node, arn, address: address(&task), name, tries }
+    };
     let is = |node: &Node, probe: &str, address: &str, since: f64, open: bool| {
         wait_for(&format!("{address} open {open} for {probe}"), DEADLINE, || {
             Ok(settled(node, probe, address, since, open))
         })
         .unwrap()
     };
-    is(near, "reach", &to_open, begin, false);
-    is(near, "reach", &to_close, begin, true);
-    is(far, "leaver", &to_members, begin, true);
     let members_of =
         |node: &Node| node.host.run("nsenter", &["--net=/run/netns/ls-fab", "nft", "list", "table", "inet", "ls_fab"]);
-    let left = address(&leaver_task);
-    assert!(members_of(away).unwrap().contains(&left), "the member is known while it lives");
-    leaving.kill().unwrap();
 
-    lab.partition(nodes[0]).unwrap();
-    wait_until("a disconnected host", DEADLINE, || {
-        Ok(lab.instances()?.iter().filter(|i| i["agentConnected"] == false).count() == 1)
-    })
-    .unwrap();
-    permit("authorize_security_group_ingress", &opens, &anybody);
-    permit("revoke_security_group_ingress", &closes, &anybody);
-    lab.ecs("stop_task", json!({"task": leaver})).unwrap();
-    stopped(&lab, &leaver);
-    let joiner = running(&lab, &start_on(&lab, &web, &instances[1], &[&clients]));
-    let _joined = inside(near, &joiner, "joiner", include_str!("reach.py"), &to);
-    let begin = now();
-    is(near, "joiner", &to_members, begin, false);
-    assert!(members_of(away).unwrap().contains(&left), "the host knows nothing of it");
+    let kinds = ["a rule that was added", "a rule that was taken away", "a member that came", "a member that went"];
+    let mut times: [Vec<f64>; 4] = Default::default();
+    let mut member = join(2, "first".to_owned());
+    for round in 0..ROUNDS {
+        let begin = now();
+        is(near, "reach", &to_open, begin, false);
+        is(near, "reach", &to_close, begin, true);
+        is(member.node, &member.name, &to_members, begin, true);
+        let Client { arn: leaver, address: left, tries, .. } = member;
+        assert!(members_of(away).unwrap().contains(&left), "the member is known while it lives");
+        tries.kill().unwrap();
 
-    lab.heal(nodes[0]).unwrap();
-    let healed = now();
-    let mut seen = Returned::default();
-    wait_until("a host that is back and right", DEADLINE, || {
-        let at = now();
-        if seen.session.is_none() && Agent::status(&away.host)?["session"]["state"] == "connected" {
-            seen.session = Some(at);
+        lab.partition(nodes[0]).unwrap();
+        wait_until("a disconnected host", DEADLINE, || {
+            Ok(lab.instances()?.iter().filter(|i| i["agentConnected"] == false).count() == 1)
+        })
+        .unwrap();
+        permit("authorize_security_group_ingress", &opens, &anybody);
+        permit("revoke_security_group_ingress", &closes, &anybody);
+        lab.ecs("stop_task", json!({"task": leaver})).unwrap();
+        stopped(&lab, &leaver);
+        // Never on the host that the last one was on, so that it has another address.
+        let joiner = join(1 + round % 2, format!("joiner-{round}"));
+        let begin = now();
+        is(joiner.node, &joiner.name, &to_members, begin, false);
+        assert!(members_of(away).unwrap().contains(&left), "the host knows nothing of it");
+
+        lab.heal(nodes[0]).unwrap();
+        let healed = now();
+        let mut seen = Returned::default();
+        wait_until("a host that is back and right", DEADLINE, || {
+            let at = now();
+            if seen.session.is_none() && Agent::status(&away.host)?["session"]["state"] == "connected" {
+                seen.session = Some(at);
+            }
+            if seen.described.is_none() && lab.instances()?.iter().all(|i| i["agentConnected"] == true) {
+                seen.described = Some(at);
+            }
+            if seen.forgotten.is_none() && !members_of(away)?.contains(&left) {
+                seen.forgotten = Some(at);
+            }
+            Ok(seen.session.is_some() && seen.described.is_some() && seen.forgotten.is_some())
+        })
+        .unwrap();
+        let back = seen.session.unwrap().min(seen.described.unwrap());
+        let added = is(near, "reach", &to_open, healed, true);
+        let came = is(joiner.node, &joiner.name, &to_members, healed, true);
+        // Nothing passed while the network was away, which is no rule's doing: what counts is seen once packets pass.
+        wait_until("tries that are refused", DEADLINE, || {
+            let seen = sightings(near, "reach", &to_close, added);
+            Ok(seen.len() >= 10 && seen[seen.len() - 10..].iter().all(|(_, open)| !open))
+        })
+        .unwrap();
+        let taken = settled(near, "reach", &to_close, healed, false).unwrap();
+        println!("connected {:.3} s after the network was back", back - healed);
+        let seen = [added, taken, came, seen.forgotten.unwrap()];
+        for ((what, times), at) in kinds.iter().zip(&mut times).zip(seen) {
+            println!("{what}: in force {:.3} s after the host was connected", (at - back).max(0.0));
+            times.push(at - back);
         }
-        if seen.described.is_none() && lab.instances()?.iter().all(|i| i["agentConnected"] == true) {
-            seen.described = Some(at);
-        }
-        if seen.forgotten.is_none() && !members_of(away)?.contains(&left) {
-            seen.forgotten = Some(at);
-        }
-        Ok(seen.session.is_some() && seen.described.is_some() && seen.forgotten.is_some())
-    })
-    .unwrap();
-    let back = seen.session.unwrap().min(seen.described.unwrap());
-    let (added, came) = (is(near, "reach", &to_open, healed, true), is(near, "joiner", &to_members, healed, true));
-    // Nothing passed while the network was away, which is no rule's doing: what counts is seen once packets pass.
-    wait_until("tries that are refused", DEADLINE, || {
-        let seen = sightings(near, "reach", &to_close, added);
-        Ok(seen.len() >= 10 && seen[seen.len() - 10..].iter().all(|(_, open)| !open))
-    })
-    .unwrap();
-    let taken = settled(near, "reach", &to_close, healed, false).unwrap();
-    let times = [
-        ("a rule that was added", added),
-        ("a rule that was taken away", taken),
-        ("a member that came", came),
-        ("a member that went", seen.forgotten.unwrap()),
-    ];
-    println!("connected {:.3} s after the network was back", back - healed);
-    for (what, at) in times {
-        println!("{what}: in force {:.3} s after the host was connected", (at - back).max(0.0));
-        assert!(at - back < 1.0, "{what}: {:.3} s", at - back);
+        // The other way round next: what is open now is closed, and who came goes.
+        std::mem::swap(&mut opens, &mut closes);
+        std::mem::swap(&mut to_open, &mut to_close);
+        member = joiner;
+    }
+    for (what, mut times) in kinds.into_iter().zip(times) {
+        times.sort_by(f64::total_cmp);
+        assert!(times[ROUNDS / 2] < 1.0, "{what}: {times:.3?} s");
     }
 }

@@ -6,7 +6,7 @@
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use longshore_tests::lab::registry::{FaultyRegistry, RegistryFault};
 use longshore_tests::lab::{Agent, wait_until};
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use super::digests::{Registry, push};
 use super::fields::{exec, stop};
 use super::images::REGISTRY;
 use super::logs::{assert_complete, lines, stream_name, talker};
-use super::runs::{self, RUNS_ON, Runs, noting};
+use super::runs::{self, RUNS_ON, Runs, awaits, noting};
 use super::support::*;
 
 /// A way to the registry that answers when the test says so.
@@ -31,17 +31,17 @@ fn what_happens_while_the_control_plane_is_away_is_told_once_and_in_order() {
     let runs = Runs::new(&lab);
     runs::watch(&lab);
     let volumes = json!({"volumes": [runs.volume(), {"name": "own"}]});
-    let over = |secs: u32, code: u8| noting("main", &format!("sleep {secs}; exit {code}"));
+    let over = |name: &str, end: &str| noting("main", &format!("{}; {end}", awaits(name)));
     let mut looping = noting("main", "sleep 1; exit 3");
     let policy = json!({"enabled": true, "restartAttemptPeriod": 60});
     merge(&mut looping, json!({"restartPolicy": policy, "dockerLabels": {"longshore.restart.backoff": "1-2"}}));
     // One whose containers end one after the other: the essential one says how it ended.
-    let mut after = noting("after", "sleep 1; exit 4");
+    let mut after = noting("after", &format!("{}; exit 4", awaits("after")));
     merge(&mut after, json!({"essential": false, "dependsOn": [{"containerName": "main", "condition": "START"}]}));
     let definitions = [
-        ("finishes", json!([over(6, 0)])),
-        ("crashes", json!([noting("main", "sleep 7; sh -c 'kill -SEGV $$'; exit $?")])),
-        ("fails", json!([over(8, 9), after])),
+        ("finishes", json!([over("finishes", "exit 0")])),
+        ("crashes", json!([over("crashes", "sh -c 'kill -SEGV $$'; exit $?")])),
+        ("fails", json!([over("fails", "exit 9"), after])),
         ("loops", json!([looping])),
         ("stays", json!([noting("main", RUNS_ON)])),
     ];
@@ -55,6 +55,25 @@ fn what_happens_while_the_control_plane_is_away_is_told_once_and_in_order() {
     wait_tasks(&lab, &tasks, "RUNNING", DEADLINE);
     lab.control().kill().unwrap();
     let began = Instant::now();
+    // One after the other: each is told to end once the agent knows of the end of the one before.
+    let in_turn = [
+        (finishes, "main", "finishes"),
+        (crashes, "main", "crashes"),
+        (fails, "after", "after"),
+        (fails, "main", "fails"),
+    ];
+    for (arn, name, what) in in_turn {
+        runs.release(what);
+        wait_until(&format!("the end of {what}"), DEADLINE, || {
+            let states = Agent::status(&node.host)?;
+            let of_task = states["tasks"].as_array().into_iter().flatten().find(|task| task["id"] == id(arn));
+            let of_task = of_task.context("the agent does not know the task")?;
+            let is_over = container(of_task, name)["phase"] == "stopped";
+            ensure!(is_over && (name != "main" || of_task["status"] == "STOPPED"), "{of_task:#}");
+            Ok(true)
+        })
+        .unwrap();
+    }
     wait_until("the end of the outage", lasts + DEADLINE, || {
         let states = Agent::status(&node.host)?;
         let all = states["tasks"].as_array().cloned().unwrap_or_default();

@@ -32,6 +32,11 @@ impl Runs {
         let notes = std::fs::read_to_string(self.0.join(format!("{task}.{container}"))).unwrap_or_default();
         notes.lines().count()
     }
+
+    /// Lets go on whoever [`awaits`] this.
+    pub(crate) fn release(&self, what: &str) {
+        std::fs::write(self.0.join(format!("{what}.released")), "").unwrap();
+    }
 }
 
 /// A container that notes that it runs, and then runs a shell script.
@@ -48,6 +53,11 @@ pub(crate) const RUNS_ON: &str = "trap 'exit 0' TERM; echo ready; while true; do
 pub(crate) fn ends(secs: u32, code: u8) -> String {
     let tenths = secs * 10;
     format!("n=0; until [ -e /tmp/end ] || [ $n -ge {tenths} ]; do sleep 0.1; n=$((n+1)); done; exit {code}")
+}
+
+/// A part of the script of a container made by [`noting`]: waits until [`Runs::release`] is called for `what`.
+pub(crate) fn awaits(what: &str) -> String {
+    format!("until [ -e /runs/{what}.released ]; do sleep 0.1; done")
 }
 
 /// Starts a task whose containers note their runs under `name`; none when no host takes it at the moment.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use longshore_tests::lab::net::host_address;
-use longshore_tests::lab::{Lab, wait_until};
+use longshore_tests::lab::{Lab, wait_for, wait_until};
 use serde_json::{Value, json};
 
 use super::command::{longshore, ok};
@@ -38,13 +38,16 @@ fn bridge_mode_publishes_fixed_and_dynamic_ports_tcp_and_udp() {
         let udp = &container(&task, "echo")["networkBindings"][0];
         assert_eq!(udp["protocol"], "udp", "{udp}");
         let target = (node.host.address(), u16::try_from(udp["hostPort"].as_u64().unwrap()).unwrap());
-        let answered = lab.ctl().in_network(|| {
-            let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
-            socket.set_read_timeout(Some(Duration::from_secs(5)))?;
-            socket.send_to(b"ping", target)?;
-            let mut buffer = [0u8; 16];
-            let (length, _) = socket.recv_from(&mut buffer)?;
-            Ok(buffer[..length].to_vec())
+        // The first one may come before the container listens.
+        let answered = wait_for("an answer to a datagram", DEADLINE, || {
+            lab.ctl().in_network(|| {
+                let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+                socket.set_read_timeout(Some(Duration::from_millis(500)))?;
+                socket.send_to(b"ping", target)?;
+                let mut buffer = [0u8; 16];
+                let (length, _) = socket.recv_from(&mut buffer)?;
+                Ok(Some(buffer[..length].to_vec()))
+            })
         });
         assert_eq!(answered.unwrap(), b"ping");
         seen.push(node.host.name().to_owned());

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use longshore_tests::lab::{wait_for, wait_until};
+use nix::sys::socket::{setsockopt, sockopt};
 use serde_json::json;
 
 use super::probe::{Kind, Servers, Want, settle};
@@ -96,7 +97,9 @@ impl Stream {
         };
         let (source, stream) = from.place().inside(open).unwrap();
         let (accepted, _) = listener.accept().unwrap();
-        sink.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        // Beyond rmem_max: a reader that waits for a processor is no lost packet.
+        setsockopt(&sink, sockopt::RcvBufForce, &(8 << 20)).unwrap();
+        sink.set_read_timeout(Some(DEADLINE)).unwrap();
         accepted.set_read_timeout(Some(DEADLINE)).unwrap();
         Self { name, datagrams: (source, sink), bytes: (stream, accepted) }
     }
