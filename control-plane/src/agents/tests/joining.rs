@@ -187,7 +187,7 @@ async fn hosts_that_join_take_no_place_from_members() {
 
 #[tokio::test]
 async fn an_agent_takes_one_place_with_all_its_connections() {
-    let config = AgentsConfig { max_agents: 1, handshake_timeout: Duration::from_millis(500), ..patient() };
+    let config = AgentsConfig { max_agents: 1, handshake_timeout: Duration::from_secs(3), ..patient() };
     let port = Port::start(config).await;
     let (one, other) = (port.fleet.add_instance(), port.fleet.add_instance());
     let renew = || v1::RenewRequest { csr: request().1.into() };
@@ -216,11 +216,8 @@ async fn an_agent_takes_one_place_with_all_its_connections() {
 
 #[tokio::test]
 async fn whoever_does_not_join_is_not_kept() {
-    let config = AgentsConfig {
-        join_timeout: Duration::from_millis(300),
-        handshake_timeout: Duration::from_millis(300),
-        ..patient()
-    };
+    let patience = Duration::from_secs(3);
+    let config = AgentsConfig { join_timeout: patience, handshake_timeout: patience, ..patient() };
     let port = Port::start(config).await;
     // One that never begins TLS, one that talks nonsense, and one that makes TLS and then nothing.
     let mut silent = tokio::net::TcpStream::connect(port.address).await.expect("connected");
