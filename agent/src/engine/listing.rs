@@ -13,6 +13,11 @@ use tokio::time::Instant;
 /// Waits between listings that fail: the first, and the longest.
 const LIST_AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
+/// How long after the stream of events was opened a second listing comes. Docker 20.10 tells of an end before its
+/// listings show it, by the time that it takes to take the container's network and mounts away: what it told just before
+/// the stream was open is in neither.
+const LIST_ONCE_MORE: Duration = Duration::from_secs(2);
+
 /// How long from one look for leftovers to the next. What an engine that hung was asked for by an agent that is dead,
 /// or that gave it up, may be made long after it was looked for.
 const SEARCH_AGAIN: Duration = Duration::from_secs(120);
@@ -26,6 +31,12 @@ impl Reconciler {
         } else {
             self.spawn_listing();
         }
+    }
+
+    /// The stream of events is open, anew or for the first time.
+    pub(super) fn events_begin(&mut self) {
+        self.list_now();
+        self.next_list = Instant::now() + LIST_ONCE_MORE;
     }
 
     /// A listing came, or did not.

@@ -290,7 +290,7 @@ impl Reconciler {
                     self.list_now();
                 }
             }
-            Hint::Relist => self.list_now(),
+            Hint::Relist => self.events_begin(),
             Hint::RemainsGo(tasks) => {
                 self.dirty.extend(tasks.iter().filter(|id| self.tasks.contains_key(*id)));
                 self.remains_go = tasks;

@@ -328,6 +328,22 @@ async fn a_container_removed_behind_our_back_is_stopped_with_a_reason() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_events_told_just_before_they_were_heard_is_found_soon() {
+    let host = FakeHost::new();
+    let mut rig = Rig::on(&host);
+    let task = spec(&[("a", &[])]);
+    rig.complete(1, vec![run(&task)]).await;
+    rig.until_status(task.id, TaskStatus::Running).await;
+    let opened = tokio::time::Instant::now();
+    rig.hints.send(Hint::Relist).await.expect("it runs");
+    // The listing that is made at once does not show it yet.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    host.state().containers.clear();
+    rig.until_status(task.id, TaskStatus::Stopped).await;
+    assert!(opened.elapsed() < Duration::from_secs(3), "{:?}", opened.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lost_ledger_is_rebuilt_from_labels() {
     let host = FakeHost::new();
     let mut rig = Rig::on(&host);
