@@ -43,7 +43,9 @@ impl Reconciler {
     pub(super) fn listed(&mut self, as_of: u64, listed: Result<Listing, Failure>) {
         self.listing = false;
         if std::mem::take(&mut self.list_again) {
-            self.list_now();
+            // When the next one comes was said by whoever asked for this one.
+            self.listing = true;
+            self.spawn_listing();
         }
         let Listing { containers, sandboxes } = match listed {
             Ok(listing) => listing,
