@@ -146,8 +146,7 @@ fn tasks_of_one_call_run_one_image_and_images_can_be_there_before() {
     for task in &tasks {
         assert_eq!(digest_of(task), one);
         let seconds = |field: &str| task[field].as_f64().unwrap();
-        // A pull without a registry is tried for more than ten.
-        assert!(seconds("pullStoppedAt") - seconds("pullStartedAt") < 5.0, "{task:#}");
+        assert!(seconds("pullStoppedAt") - seconds("pullStartedAt") < 1.0, "{task:#}");
     }
     let arns: Vec<String> = tasks.iter().map(|t| t["taskArn"].as_str().unwrap().to_owned()).collect();
     arns.iter().for_each(|arn| drop(stop(&lab, arn)));

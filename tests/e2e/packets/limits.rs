@@ -76,9 +76,7 @@ fn tasks_are_as_fast_as_their_definition_says() {
         (into.join().unwrap(), out.join().unwrap(), unlimited.join().unwrap())
     });
     println!("at once: {into:.0} into, {out:.0} out of, {unlimited:.0} beside");
-    // With either limit it could not get beyond INTO. Without one it is as fast as the processors allow, which it
-    // shares with everything here: how much more that is says nothing of limits.
-    assert!(unlimited > 1.5 * INTO, "a task without limits beside it: {unlimited:.0} bits/s");
+    assert!(unlimited > 3.0 * INTO, "a task without limits beside it: {unlimited:.0} bits/s");
     // With a stream of hundreds of megabits on the same processors, only the upper bound is the limit's.
     assert!(into <= INTO && into > 0.5 * INTO, "into, at once: {into:.0} bits/s");
     assert!(out <= OUT && out > 0.5 * OUT, "out of, at once: {out:.0} bits/s");
